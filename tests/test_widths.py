@@ -86,8 +86,8 @@ LIFE_RULES = [
     "server/server_connection",
 ]
 
-#: Runs of five equal lines between files of commands, clients, protocols and kinds of calls. Three are between commands,
-#: which were not counted before: fields of two named tuples, properties of two kinds of methods, lines of output.
+#: Runs of five equal lines between files of commands, clients, protocols and kinds of calls. Three are between
+#: commands, which were not counted before: fields of two named tuples, properties of methods, lines of output.
 RUNS_OF_FIVE = 57
 
 #: Modules that texts name although they have a higher rank: tables of what is imported on first use.

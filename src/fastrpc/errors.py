@@ -80,12 +80,15 @@ class FastRPCError(Exception):
         status: the outcome that the caller of a handler gets, and the reason of a failed call.
         processed: whether the handler ran: "no", "yes" or "unknown".
         retryable: whether the same call may be sent again at once.
+        is_lasting: whether a connection fails alike until someone changes a certificate or a setting.
         hint: the way out; None without one. `str(error)` has it in brackets.
     """
 
     default_status: ClassVar[Status] = Status.UNKNOWN
     default_processed: ClassVar[Processed] = "unknown"
     default_retryable: ClassVar[bool] = False
+
+    is_lasting: bool = False
 
     #: The value that a handler on the other side gave as details, as plain data; None without one.
     details: Any = None

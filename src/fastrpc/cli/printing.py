@@ -239,6 +239,9 @@ def _option_of(setting: re.Match[str]) -> str:
 def _system_hint(error: OSError) -> str | None:
     if isinstance(error.filename, str):
         return _file_hint(error, Path(error.filename))
+    for note in getattr(error, "__notes__", ()):
+        if note.startswith("hint: "):
+            return str(note).removeprefix("hint: ")
     return {
         errno.EADDRINUSE: "another program listens there; stop it, or give another --address",
         errno.EADDRNOTAVAIL: "this machine has no such address; 127.0.0.1 or 0.0.0.0 work anywhere",

@@ -49,7 +49,9 @@ def unreachable(endpoints: "Sequence[EndpointPlan]") -> FastRPCError:
     if refusals and len(refusals) == len(endpoints):
         # Each call has its own error.
         return CallError(refusals[0].status, refusals[0].message, processed="no")
-    return ConnectError(f"no endpoint could be reached: {troubles(endpoints)}", hint=_reach_hint(endpoints))
+    error = ConnectError(f"no endpoint could be reached: {troubles(endpoints)}", hint=_reach_hint(endpoints))
+    error.is_lasting = all(each.error is not None and each.error.is_lasting for each in endpoints)
+    return error
 
 
 def not_ready_in_time(seconds: float | None, pool: Any) -> DeadlineExceededError:

@@ -17,12 +17,14 @@ def _grants_key(pattern: KeyPattern, key: str) -> bool:
 REGISTER: Final[Grant[MethodPattern]] = Grant(
     "register",
     "service",
+    "register",
     lambda policy, identity: policy.patterns(identity, "register"),
     MethodPattern.covers,
 )
 READ: Final[Grant[MethodPattern]] = Grant(
     "read",
     "service",
+    "read",
     lambda policy, identity: policy.patterns(identity, "read"),
     MethodPattern.covers,
 )
@@ -31,12 +33,14 @@ READ: Final[Grant[MethodPattern]] = Grant(
 READ_KEYS: Final[Grant[KeyPattern]] = Grant(
     "read",
     "key",
+    "read_keys",
     lambda policy, identity: policy.key_patterns(identity, "read_keys"),
     _grants_key,
 )
 WRITE_KEYS: Final[Grant[KeyPattern]] = Grant(
     "write",
     "key",
+    "write_keys",
     lambda policy, identity: policy.key_patterns(identity, "write_keys"),
     _grants_key,
 )

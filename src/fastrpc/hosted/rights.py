@@ -26,6 +26,9 @@ class Grant(Generic[P]):
     verb: str
     noun: str
 
+    #: The key of a rule that grants it.
+    key: str
+
     #: Returns the patterns for which a policy grants the right to a caller.
     patterns: Callable[[Policy, Identity | None], Sequence[P]]
 
@@ -78,6 +81,7 @@ class ServiceRights(Rules):
                     f"rule {number} gives {ANONYMOUS} callers a right at the {name}, which needs an identity",
                     hint="give them a token, and name that",
                 )
+        self._name = name
         self._own_methods = f"fastrpc.{name}."
         self._policy = policy
         self._audit = Audit()
@@ -114,7 +118,7 @@ class ServiceRights(Rules):
         patterns = self.patterns(grant)
         for name in names:
             if not any(grant.covers(pattern, name) for pattern in patterns):
-                raise self._refusal(f"may not {grant.verb} {name!r}")
+                raise self._refusal(f"may not {grant.verb} {name!r}", f'{grant.key} = ["{name}"]')
 
     def check_any(self, grant: Grant[P]) -> None:
         """Refuse the running call if its caller has the right to no name at all.
@@ -123,7 +127,7 @@ class ServiceRights(Rules):
             CallError: PERMISSION_DENIED.
         """
         if not self.patterns(grant):
-            raise self._refusal(f"may {grant.verb} no {grant.noun}")
+            raise self._refusal(f"may {grant.verb} no {grant.noun}", grant.key)
 
     def granted(self, grant: Grant[P], names: Iterable[str]) -> list[str]:
         """Return the names to which the caller of the running call has the right; no refusal is recorded."""
@@ -135,8 +139,11 @@ class ServiceRights(Rules):
         self._policy.look()
         return grant.patterns(self._policy, current_call().identity)
 
-    def _refusal(self, reason: str) -> CallError:
+    def _refusal(self, reason: str, right: str) -> CallError:
         call = current_call()
         name = ANONYMOUS if call.identity is None else call.identity.name
         self._audit.refused("authorisation", call.method, call.identity, call.peer, f"it {reason}")
-        return CallError(Status.PERMISSION_DENIED, f"{name} {reason}")
+        return CallError(
+            Status.PERMISSION_DENIED,
+            f"{name} {reason}: no rule of the {self._name}'s policy gives it {right}",
+        )

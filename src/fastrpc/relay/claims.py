@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from fastrpc.errors import CallError
 from fastrpc.relay.refusals import RefusalReason, RelayRefusedError
+from fastrpc.relay.told import ToldReasons
 from fastrpc.relay.wire import ClaimTicket, new_ticket
 from fastrpc.status import Status
 
@@ -231,6 +232,8 @@ class Claims:
         self.by_name: dict[str, Claim] = {}
         self._tickets: dict[bytes, tuple[Claim, ClaimTicket]] = {}
         self.joining = joining
+        # A server whose claim is refused claims again and again.
+        self._told = ToldReasons()
 
     def enter(self, name: str, owner: str, instance: str, *, takes_over: bool, started: int = 0) -> Claim:
         """Claim a name.
@@ -244,13 +247,19 @@ class Claims:
         """
         present = self.by_name.get(name)
         if present is not None and present.owner != owner:
-            raise _refused(owner, Status.PERMISSION_DENIED, f"another server has claimed {name!r}")
+            raise self._refused(
+                owner,
+                Status.PERMISSION_DENIED,
+                f"another server has claimed {name!r}: its owner is another identity",
+            )
         if present is not None and not (
             takes_over or present.instance == instance or present.started < started
         ):
-            raise _refused(owner, Status.ALREADY_EXISTS, f"another program of {owner} has claimed {name!r}")
+            raise self._refused(
+                owner, Status.ALREADY_EXISTS, f"another program of {owner} has claimed {name!r}"
+            )
         if present is None and len(self.by_name) >= MOST_CLAIMS:
-            raise _refused(
+            raise self._refused(
                 owner, Status.RESOURCE_EXHAUSTED, f"the relay has {MOST_CLAIMS:,} names, which is its limit"
             )
         if present is not None:
@@ -296,9 +305,14 @@ class Claims:
         """Accept a token no more."""
         self._tickets.pop(token, None)
 
-
-def _refused(owner: str, status: Status, reason: str) -> CallError:
-    audit.warning(
-        "relay: a claim is refused: %s: %s", owner, reason, extra={"identity": owner, "reason": reason}
-    )
-    return CallError(status, reason, processed="no")
+    def _refused(self, owner: str, status: Status, reason: str) -> CallError:
+        left_out = self._told.note((owner, status))
+        if left_out is not None:
+            audit.warning(
+                "relay: a claim is refused: %s: %s%s",
+                owner,
+                reason,
+                f" ({left_out} more were not logged)" if left_out else "",
+                extra={"identity": owner, "reason": reason},
+            )
+        return CallError(status, reason, processed="no")

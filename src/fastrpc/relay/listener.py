@@ -7,25 +7,25 @@
 """
 
 import asyncio
-import errno
 import logging
 import secrets
 import time
-from typing import Any, Final, cast
+from contextlib import suppress
+from typing import Final, cast
 
 from fastrpc.client.client import Client
-from fastrpc.config import Backoff, ClientConfig, Keepalive, Pool, Timeouts
+from fastrpc.config import TLS, Backoff, ClientConfig, Keepalive, Pool, Timeouts
 from fastrpc.config.delays import Delays
-from fastrpc.config_errors import mark_shown_at_program
-from fastrpc.endpoint import Address
-from fastrpc.errors import CallError, ConfigError, ConnectError, FastRPCError, UnavailableError
+from fastrpc.endpoint import Address, relayed_host
+from fastrpc.errors import ConfigError, ConnectError, FastRPCError, UnavailableError
 from fastrpc.relay.claims import MOST_WAITING, SPARES, TICKET_SECONDS
 from fastrpc.relay.place import RelayPlace
 from fastrpc.relay.service import RelayService
+from fastrpc.relay.troubles import ClaimLog, ClaimTrouble, start_error, trouble_of
 from fastrpc.relay.wire import GREETING, ClaimTicket, opened_header
 from fastrpc.server.proxied import Proxied, pass_on
-from fastrpc.status import Status
 from fastrpc.time_limit import time_limit
+from fastrpc.tls.certificate import check_covers
 from fastrpc.tls.ends import ClientEnd, ServerEnd
 from fastrpc.transports.base import DialOptions, ListenOptions, SessionFactory
 from fastrpc.transports.sockets import encrypted
@@ -37,6 +37,8 @@ logger = logging.getLogger("fastrpc.relay")
 
 #: Pauses between claims: at most 5 s with their jitter.
 _BACKOFF: Final = Backoff(first=0.1, factor=1.6, longest=4.0, jitter=0.2)
+#: Pauses where an operator has to change something first: at most a minute. `reload` ends one.
+_LASTING_BACKOFF: Final = Backoff(first=1.0, factor=2.0, longest=50.0, jitter=0.2)
 #: A cut line is noticed by both sides.
 _KEEPALIVE: Final = Keepalive(interval=2.0, timeout=3.0)
 #: Seconds that a claim has to stand until the pauses are short again.
@@ -48,16 +50,6 @@ _LAST_SECONDS: Final = 1.0
 #: Data connections at once; a relay asks for no more.
 MOST_CONNECTIONS: Final = MOST_WAITING + 2 * SPARES
 _FIRST_READ_BYTES: Final = 32_768
-
-#: Refusals that an operator has to end, and the system's number for each.
-_REFUSALS: Final = {
-    Status.UNAUTHENTICATED: errno.EPERM,
-    Status.PERMISSION_DENIED: errno.EPERM,
-    Status.ALREADY_EXISTS: errno.EADDRINUSE,
-    Status.INVALID_ARGUMENT: errno.EINVAL,
-    Status.UNIMPLEMENTED: errno.EPROTONOSUPPORT,
-    Status.RESOURCE_EXHAUSTED: errno.ENOSPC,
-}
 
 
 class RelayListener:
@@ -73,7 +65,9 @@ class RelayListener:
         ClientEnd(self._place.tls, address.host)
         #: For clients: without the options, which are ours.
         self.address = self._place.address
-        self._end = ServerEnd(cast(Any, options.tls), agreed=options.agreed)
+        self._tls = cast(TLS, options.tls)
+        self._end = ServerEnd(self._tls, agreed=options.agreed)
+        check_covers(self._tls, relayed_host(self.address))
         self._session_factory = encrypted(session_factory, self._end)
         self._options = options
         self._instance = secrets.token_hex(16)
@@ -85,14 +79,20 @@ class RelayListener:
         self._dialing: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # The failure that was logged last; None while the claim stands.
-        self._told: str | None = None
+        self._log = ClaimLog(self.address)
+        # The instant from which the claim stands; None while it does not.
+        self._stands_since: float | None = None
+        self._has_stood = False
+        # Ends a pause.
+        self._hurry = asyncio.Event()
 
     async def open(self) -> None:
         """Claim the name.
 
         Raises:
-            OSError: the relay refuses the claim; one that cannot be reached is tried on and on.
+            OSError: the relay refuses the claim, or it is no relay that this server trusts. An operator has to end
+                that, who is present at a start. Each address counts by itself, as at other transports. A relay that
+                cannot be reached is tried on and on: it may come back.
             ConfigError: a file of the address cannot be used.
         """
         self._claiming = asyncio.ensure_future(self._claim())
@@ -115,8 +115,13 @@ class RelayListener:
             logger.warning("%s: the relay does not answer; it is tried on and on", self.address)
 
     def reload(self) -> None:
-        """Read the certificate files again now."""
+        """Read the certificate files again now, and claim the name at once if it is not claimed."""
         self._end.reload()
+        try:
+            check_covers(self._tls, relayed_host(self.address))
+        except (ConfigError, OSError) as error:
+            logger.warning("%s: callers will refuse this server: %s", self.address, error)
+        self._hurry.set()
 
     def close(self) -> None:
         """Withdraw the claim. Closing twice is allowed."""
@@ -143,57 +148,57 @@ class RelayListener:
 
     async def _claim(self) -> None:
         """Claim the name again and again."""
-        delays = Delays(_BACKOFF)
-        loop = asyncio.get_running_loop()
+        short, long = Delays(_BACKOFF), Delays(_LASTING_BACKOFF)
+        now = asyncio.get_running_loop().time
         async with self._client() as client:
             while True:
-                began = loop.time()
-                try:
-                    await self._hold(client)
-                    failure: FastRPCError = UnavailableError("the relay ended it")
-                except FastRPCError as error:
-                    failure = error
-                self._tell(failure)
-                if loop.time() - began >= _STEADY_SECONDS:
-                    delays.reset()
-                await asyncio.sleep(delays.take())
+                # A reload during the claim ends the pause behind it.
+                self._hurry.clear()
+                trouble = await self._held(client)
+                if self._stands_since is not None and now() - self._stands_since >= _STEADY_SECONDS:
+                    short.reset()
+                    long.reset()
+                self._stands_since = None
+                if trouble.is_lasting:
+                    await self._pause(long.take())
+                else:
+                    long.reset()
+                    await self._pause(short.take())
 
-    async def _hold(self, client: Client) -> None:
-        """Hold the claim while its stream lasts."""
+    async def _held(self, client: Client) -> ClaimTrouble:
+        """Hold the claim while its stream lasts; return the reason of its end."""
         place = self._place
         claim = (place.name, self._instance, self._takes_over, self._started)
-        async with client.stream(RelayService.claim, *claim) as tickets:
-            async for ticket in tickets:
-                self._takes_over = False
-                self._stands()
-                self._open(ClaimTicket(*ticket))
+        try:
+            async with client.stream(RelayService.claim, *claim) as tickets:
+                async for ticket in tickets:
+                    self._takes_over = False
+                    self._stands()
+                    self._open(ClaimTicket(*ticket))
+            failure: FastRPCError = UnavailableError("the relay ended it")
+        except FastRPCError as error:
+            failure = error
+        trouble = trouble_of(failure, place)
+        if trouble.number is not None and not self._first.done():
+            is_setting = isinstance(failure, ConfigError)
+            self._first.set_exception(failure if is_setting else start_error(trouble, self.address))
+        else:
+            self._log.lost(trouble, stood=self._has_stood)
+        return trouble
 
     def _stands(self) -> None:
+        if self._stands_since is None:
+            self._stands_since = asyncio.get_running_loop().time()
+            self._log.stands()
+        self._has_stood = True
         if not self._first.done():
             self._first.set_result(None)
-        if self._told is not None:
-            self._told = None
-            logger.info("%s: claimed again", self.address, extra={"event": "claimed"})
 
-    def _tell(self, failure: FastRPCError) -> None:
-        """Fail the start, or log a loss once."""
-        number = _REFUSALS.get(failure.status) if isinstance(failure, CallError) else None
-        if isinstance(failure, ConfigError) and not self._first.done():
-            self._first.set_exception(failure)
-            return
-        if number is not None and not self._first.done():
-            error = OSError(number, f"cannot listen at {self.address}: the relay refuses: {failure.message}")
-            mark_shown_at_program(error)
-            self._first.set_exception(error)
-            return
-        if self._told != failure.message:
-            self._told = failure.message
-            logger.warning(
-                "%s: the claim is lost, and made again: %s",
-                self.address,
-                failure.message,
-                extra={"event": "unclaimed"},
-            )
+    async def _pause(self, seconds: float) -> None:
+        """Wait before the next claim."""
+        with suppress(TimeoutError):
+            async with time_limit(seconds):
+                await self._hurry.wait()
 
     def _client(self) -> Client:
         place = self._place

@@ -5,16 +5,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final
+from typing import Any
 
 from fastrpc.gauges import count
+from fastrpc.relay.told import ToldReasons
 
 __all__ = ["RefusalReason", "Refusals", "RelayRefusedError"]
 
 logger = logging.getLogger("fastrpc.relay")
-
-#: Seconds between two log lines of one reason.
-_TOLD_SECONDS: Final = 60.0
 
 
 class RefusalReason(Enum):
@@ -52,11 +50,9 @@ class Refusals:
     """Counts and logs the connections that one relay refuses."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
         #: Those so far.
         self.counts: Counter[RefusalReason] = Counter()
-        # The instant of the last line of each reason, and the refusals since.
-        self._told: dict[RefusalReason, tuple[float, int]] = {}
+        self._told = ToldReasons(clock)
         for reason in RefusalReason:
             count("relay_refused", reason.label, times=0)
 
@@ -64,12 +60,9 @@ class Refusals:
         """Count a refusal, and log it unless one of the same reason was logged in the last minute."""
         self.counts[reason] += 1
         count("relay_refused", reason.label)
-        now = self._clock()
-        told_at, left_out = self._told.get(reason, (float("-inf"), 0))
-        if now - told_at < _TOLD_SECONDS:
-            self._told[reason] = told_at, left_out + 1
+        left_out = self._told.note(reason)
+        if left_out is None:
             return
-        self._told[reason] = now, 0
         place = peer_name[0] if isinstance(peer_name, tuple) else "a caller"
         more = f" ({left_out} more were not logged)" if left_out else ""
         logger.warning(

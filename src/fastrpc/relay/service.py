@@ -38,7 +38,7 @@ def _patterns(policy: Policy, identity: Identity | None) -> tuple[RelayPattern, 
     return policy.relay_patterns(identity)
 
 
-CLAIM: Final[Grant[RelayPattern]] = Grant("claim", "name", _patterns, RelayPattern.matches)
+CLAIM: Final[Grant[RelayPattern]] = Grant("claim", "name", "relay", _patterns, RelayPattern.matches)
 
 
 def relay_config(tls: TLS) -> ServerConfig:
@@ -87,7 +87,9 @@ class RelayService:
         """
         identity = current_call().identity
         if identity is None:
-            raise CallError(Status.UNAUTHENTICATED, "a claim needs an identity", processed="no")
+            raise CallError(
+                Status.UNAUTHENTICATED, "a claim needs an identity: no token was shown", processed="no"
+            )
         try:
             check_relay_name(name)
         except ConfigError as error:

@@ -1,17 +1,24 @@
 """The certificate of the other side of a TLS connection, as plain data."""
 
+import os
 import re
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
+
+from fastrpc.config import TLS
+from fastrpc.errors import ConfigError
 
 __all__ = [
     "LAN_SUBJECT",
     "Period",
     "alternative_names",
     "certificate_of",
+    "check_covers",
+    "dns_names_of",
     "is_nameless",
     "is_of_pass",
     "period_of",
@@ -25,6 +32,10 @@ _PEM: Final = re.compile(b"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE---
 # Tags of DER (X.690, section 8): UTCTime, and [0], which holds the version.
 _UTC_TIME: Final = 0x17
 _VERSION: Final = 0xA0
+# RFC 5280, 4.1 and 4.2.1.6: [3], which holds the extensions; the id of subjectAltName in DER; the tag of a host name.
+_EXTENSIONS: Final = 0xA3
+_ALTERNATIVE_NAME: Final = b"\x55\x1d\x11"
+_DNS_NAME: Final = 0x82
 
 
 class Period(NamedTuple):
@@ -94,21 +105,69 @@ def period_of(pem: bytes) -> Period | None:
 
     `ssl` returns it only for the certificate of a peer.
     """
-    found = _PEM.search(pem)
-    if found is None:
-        return None
     try:
-        # TBSCertificate in Certificate: version, serial number, algorithm, issuer, validity (RFC 5280, section 4.1).
-        _, certificate, _ = _element(ssl.PEM_cert_to_DER_cert(found[0].decode("ascii")))
-        _, rest, _ = _element(certificate)
-        for _ in range(4 if rest[0] == _VERSION else 3):
-            _, _, rest = _element(rest)
-        _, validity, _ = _element(rest)
-        kind, begin, rest = _element(validity)
-        end_kind, end, _ = _element(rest)
+        fields = _fields_of(pem)
+        # Behind the version, which may be left out: serial number, algorithm, issuer, validity.
+        (kind, begin), (end_kind, end) = _elements(fields[4 if fields[0][0] == _VERSION else 3][1])
         return Period(_instant(kind, begin), _instant(end_kind, end))
     except (ValueError, IndexError):
         return None
+
+
+def dns_names_of(pem: bytes) -> tuple[str, ...] | None:
+    """Return the host names in subjectAltName of the first certificate in a PEM file; None if it cannot be read."""
+    found: list[str] = []
+    try:
+        for tag, content in _fields_of(pem):
+            if tag != _EXTENSIONS:
+                continue
+            [(_, extensions)] = _elements(content)
+            for _, extension in _elements(extensions):
+                (_, kind), *_, (_, value) = _elements(extension)
+                if kind == _ALTERNATIVE_NAME:
+                    [(_, names)] = _elements(value)
+                    found += [name.decode("ascii") for tag, name in _elements(names) if tag == _DNS_NAME]
+    except (ValueError, IndexError):
+        return None
+    return tuple(found)
+
+
+def check_covers(tls: TLS, host: str) -> None:
+    """Refuse certificates of a server that are for other host names: every client would refuse them.
+
+    Raises:
+        ConfigError: the certificate does not hold the name.
+    """
+    if tls.cert_file is None:
+        return
+    names = dns_names_of(Path(tls.cert_file).read_bytes())
+    if names is None:
+        return
+    wide = f"*.{host.partition('.')[2]}"
+    if not {host, wide} & {name.lower() for name in names}:
+        raise ConfigError(
+            f"the certificate {os.fspath(tls.cert_file)} is for {', '.join(names) or 'no host name'}, and callers ask "
+            f"for {host}",
+            hint=f"have one made with the name {host}, or {wide}, as subjectAltName",
+        )
+
+
+def _fields_of(pem: bytes) -> list[tuple[int, bytes]]:
+    """Return the fields of TBSCertificate in the first Certificate (RFC 5280, 4.1). ValueError: it has none."""
+    found = _PEM.search(pem)
+    if found is None:
+        raise ValueError("there is no certificate")
+    [(_, certificate)] = _elements(ssl.PEM_cert_to_DER_cert(found[0].decode("ascii")))
+    return _elements(_elements(certificate)[0][1])
+
+
+def _elements(der: bytes) -> list[tuple[int, bytes]]:
+    """Return the tag and the content of each element of DER."""
+    found = []
+    while der:
+        tag, content, der = _element(der)
+        found.append((tag, content))
+    return found
 
 
 def _element(der: bytes) -> tuple[int, bytes, bytes]:

@@ -17,9 +17,11 @@ class HandshakeError(ConnectionError):
     #: Whether nothing that we sent can have been decrypted by the other side.
     is_unread = True
 
-    def __init__(self, text: str, *, hint: str | None = None) -> None:
+    def __init__(self, text: str, *, hint: str | None = None, is_lasting: bool = True) -> None:
         super().__init__(text)
         self.hint = hint
+        #: Whether the next handshake fails alike until someone changes a certificate or a setting.
+        self.is_lasting = is_lasting
 
 
 # Codes of X509_verify_cert (openssl/x509_vfy.h).
@@ -124,7 +126,7 @@ def explained(
         return _refused(error, other, is_open)
     if isinstance(error, OSError) and is_open:
         return error
-    return _cut(other) if isinstance(error, OSError) else HandshakeError(str(error))
+    return _cut(other) if isinstance(error, OSError) else HandshakeError(str(error), is_lasting=False)
 
 
 def _is_end(error: Exception) -> bool:
@@ -160,11 +162,12 @@ def _refused(error: ssl.SSLError, other: str, is_open: bool) -> OSError:
         return ConnectionResetError(f"the TLS stream of the {other} is broken: {told}")
     if reason in _NOT_TLS:
         return HandshakeError(f"the {other} does not speak TLS{_plain(other)}")
-    return HandshakeError(f"the TLS handshake with the {other} failed: {told}")
+    return HandshakeError(f"the TLS handshake with the {other} failed: {told}", is_lasting=False)
 
 
 def _cut(other: str) -> HandshakeError:
-    return HandshakeError(f"the {other} closed the connection during the TLS handshake{_plain(other)}")
+    text = f"the {other} closed the connection during the TLS handshake{_plain(other)}"
+    return HandshakeError(text, is_lasting=False)
 
 
 def _plain(other: str) -> str:

@@ -289,6 +289,7 @@ def connect_error(
     )
     if isinstance(last, OSError) and last.errno is not None:
         error.errno = last.errno
+    error.is_lasting = isinstance(last, HandshakeError) and last.is_lasting
     error.__cause__ = last
     return error
 

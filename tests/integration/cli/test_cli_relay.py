@@ -35,7 +35,7 @@ POLICY = '[[rule]]\nwho = ["edge"]\nrelay = ["edge-*"]\n'
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("relay")
     authority = Authority(folder)
-    made = authority.certificate("DNS:localhost,DNS:edge-7.localhost")
+    made = authority.certificate("DNS:localhost,DNS:edge-7.localhost,DNS:shop.localhost")
     texts = {"shop.py": APP, "tokens.toml": TOKENS, "policy.toml": POLICY, "token": "token-of-edge\n"}
     texts |= {"ca.pem": authority.cert_file.read_text()}
     texts |= {"cert.pem": made.cert_file.read_text(), "key.pem": made.key_file.read_text()}
@@ -96,7 +96,9 @@ def test_metrics_are_shown_by_name(folder: Path) -> None:
 def test_a_claim_without_right_ends_the_program(folder: Path, relay: str) -> None:
     options = ("?ca_file=ca.pem&token_file=token", "?ca_file=ca.pem")
     for place, reason in zip(
-        ("/shop", "/edge-7"), ("edge may not claim 'shop'", "is not authenticated"), strict=True
+        ("/shop", "/edge-7"),
+        ('gives it relay = ["shop"]', "hint: give the server its token: ?token_file=FILE"),
+        strict=True,
     ):
         found = run_program(serving(folder, relay + place + options[place == "/edge-7"]), folder)
         assert found.code != 0

@@ -15,6 +15,7 @@ from fastrpc.relay import listener
 from fastrpc.relay.front import Front
 from fastrpc.relay.server import RelayServer
 from fastrpc.relay.service import RelayService
+from fastrpc.relay.troubles import ClaimTrouble
 from tests.support.arith import Arith
 from tests.support.peer_writing import write_to
 from tests.support.ports import free_ports
@@ -271,7 +272,7 @@ async def test_a_claim_that_is_lost_at_once_is_not_made_in_a_tight_loop(
     files: RelayFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
-    hold = listener.RelayListener._hold
+    hold = listener.RelayListener._held
 
     class Recorded(Delays):
         def take(self) -> float:
@@ -281,14 +282,15 @@ async def test_a_claim_that_is_lost_at_once_is_not_made_in_a_tight_loop(
     monkeypatch.setattr(listener, "Delays", Recorded)
     monkeypatch.setattr(listener, "_PATIENCE_SECONDS", 0.05)
 
-    async def held(self: listener.RelayListener, client: Client) -> None:
+    async def held(self: listener.RelayListener, client: Client) -> ClaimTrouble:
         await asyncio.sleep(0)
+        return ClaimTrouble("the relay ended it")
 
-    monkeypatch.setattr(listener.RelayListener, "_hold", held)
+    monkeypatch.setattr(listener.RelayListener, "_held", held)
     async with relaying(files) as relay:
         await relay.serve(Arith)
         await eventually(lambda: len(slept) >= 20)
-        monkeypatch.setattr(listener.RelayListener, "_hold", hold)
+        monkeypatch.setattr(listener.RelayListener, "_held", hold)
         assert min(slept[12:20]) >= 3.0
 
 

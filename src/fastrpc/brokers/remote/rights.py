@@ -21,12 +21,14 @@ def _patterns(right: TopicRight) -> Callable[[Policy, Identity | None], Sequence
     return lambda policy, identity: policy.topic_patterns(identity, right)
 
 
-PUBLISH: Final[Grant[TopicPattern]] = Grant("publish to", "topic", _patterns("publish"), _covers)
-SUBSCRIBE: Final[Grant[TopicPattern]] = Grant("subscribe to", "topic", _patterns("subscribe"), _covers)
-GROUPS: Final[Grant[TopicPattern]] = Grant(
-    "use the group", "group", _patterns("groups"), TopicPattern.matches
+PUBLISH: Final[Grant[TopicPattern]] = Grant("publish to", "topic", "publish", _patterns("publish"), _covers)
+SUBSCRIBE: Final[Grant[TopicPattern]] = Grant(
+    "subscribe to", "topic", "subscribe", _patterns("subscribe"), _covers
 )
-MANAGE: Final[Grant[TopicPattern]] = Grant("manage", "topic", _patterns("manage"), _covers)
+GROUPS: Final[Grant[TopicPattern]] = Grant(
+    "use the group", "group", "groups", _patterns("groups"), TopicPattern.matches
+)
+MANAGE: Final[Grant[TopicPattern]] = Grant("manage", "topic", "manage", _patterns("manage"), _covers)
 
 _OF_TOPICS: Final = (PUBLISH, SUBSCRIBE, MANAGE)
 

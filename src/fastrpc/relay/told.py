@@ -1,0 +1,39 @@
+"""Reasons that are logged once a minute, however often they come."""
+
+import time
+from collections.abc import Callable, Hashable
+from typing import Final
+
+__all__ = ["ToldReasons"]
+
+#: Seconds between two log lines of one reason.
+_TOLD_SECONDS: Final = 60.0
+#: Reasons that are known; the one that was logged longest ago is forgotten first.
+_MOST_REASONS: Final = 1_000
+
+
+class ToldReasons:
+    """Tells which reasons are to be logged."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # The instant of the last line of each reason, the oldest first, and the times that it came since.
+        self._told: dict[Hashable, tuple[float, int]] = {}
+
+    def note(self, reason: Hashable) -> int | None:
+        """Note that a reason came.
+
+        Returns:
+            None if it was logged in the last minute; else it is to be logged, with this number of times that it came
+            unlogged.
+        """
+        now = self._clock()
+        told = self._told.get(reason)
+        if told is not None and now - told[0] < _TOLD_SECONDS:
+            self._told[reason] = told[0], told[1] + 1
+            return None
+        self._told.pop(reason, None)
+        self._told[reason] = now, 0
+        if len(self._told) > _MOST_REASONS:
+            del self._told[next(iter(self._told))]
+        return 0 if told is None else told[1]

@@ -1,0 +1,128 @@
+"""The failures of a claim, for the operator of its server: the reason, the way out, and the log."""
+
+import errno
+import logging
+import re
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from fastrpc.config_errors import mark_shown_at_program
+from fastrpc.endpoint import Address
+from fastrpc.errors import CallError, ConfigError, FastRPCError
+from fastrpc.relay.place import RelayPlace
+from fastrpc.relay.told import ToldReasons
+from fastrpc.status import Status
+
+__all__ = ["ClaimLog", "ClaimTrouble", "start_error", "trouble_of"]
+
+logger = logging.getLogger("fastrpc.relay")
+
+#: Refusals, and the system's number for each.
+_NUMBERS: Final = {
+    Status.UNAUTHENTICATED: errno.EPERM,
+    Status.PERMISSION_DENIED: errno.EPERM,
+    Status.ALREADY_EXISTS: errno.EADDRINUSE,
+    Status.INVALID_ARGUMENT: errno.EINVAL,
+    Status.UNIMPLEMENTED: errno.EPROTONOSUPPORT,
+    Status.RESOURCE_EXHAUSTED: errno.ENOSPC,
+}
+#: Refusals that end without an operator: other programs leave their names.
+_PASSING: Final = frozenset({Status.ALREADY_EXISTS, Status.RESOURCE_EXHAUSTED})
+
+#: Times and ports differ between two failures of one reason.
+_NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
+
+
+class ClaimTrouble(NamedTuple):
+    """A failed claim, in words."""
+
+    reason: str
+    hint: str | None = None
+    #: The system's number of a refusal; None: the relay is away.
+    number: int | None = None
+    #: Whether the next claim fails alike until an operator changes something.
+    is_lasting: bool = False
+
+    @property
+    def text(self) -> str:
+        """The reason with the way out."""
+        return f"{self.reason} ({self.hint})" if self.hint else self.reason
+
+
+def trouble_of(failure: FastRPCError, place: RelayPlace) -> ClaimTrouble:
+    """Return a failed claim in words."""
+    if isinstance(failure, ConfigError):
+        return ClaimTrouble(failure.message, failure.hint, errno.EINVAL, True)
+    if isinstance(failure, CallError) and failure.status in _NUMBERS:
+        return ClaimTrouble(
+            f"the relay refuses: {failure.message}",
+            _hint(failure, place),
+            _NUMBERS[failure.status],
+            failure.status not in _PASSING,
+        )
+    if failure.is_lasting:
+        hint = f"is {place.relay} the relay, by its --name, and ?ca_file= the authority of its certificate?"
+        return ClaimTrouble(failure.message, hint, errno.EPROTO, True)
+    return ClaimTrouble(failure.message)
+
+
+def start_error(trouble: ClaimTrouble, address: Address) -> OSError:
+    """Return the error of a listen that a trouble ends."""
+    error = OSError(trouble.number, f"cannot listen at {address}: {trouble.reason}")
+    if trouble.hint is not None:
+        error.add_note(f"hint: {trouble.hint}")
+    mark_shown_at_program(error)
+    return error
+
+
+class ClaimLog:
+    """Logs the troubles of one claim: each reason once a minute."""
+
+    def __init__(self, address: Address, clock: Callable[[], float] = time.monotonic) -> None:
+        self._address = address
+        self._told = ToldReasons(clock)
+        self._is_lost = False
+
+    def lost(self, trouble: ClaimTrouble, *, stood: bool) -> None:
+        """Note a failed or a lost claim.
+
+        Args:
+            stood: whether the claim has stood before.
+        """
+        times = self._told.note(_NUMBER.sub("#", trouble.reason))
+        if times is None:
+            return
+        self._is_lost = True
+        done = (
+            "the claim is lost, and made again" if stood else "the name is not claimed yet, and tried again"
+        )
+        logger.log(
+            logging.ERROR if trouble.is_lasting else logging.WARNING,
+            "%s: %s: %s%s",
+            self._address,
+            done,
+            trouble.text,
+            f" ({times} more times since the last line)" if times else "",
+            extra={"event": "unclaimed"},
+        )
+
+    def stands(self) -> None:
+        """Note that the claim stands."""
+        if self._is_lost:
+            self._is_lost = False
+            logger.info("%s: claimed again", self._address, extra={"event": "claimed"})
+
+
+def _hint(failure: CallError, place: RelayPlace) -> str | None:
+    match failure.status:
+        case Status.UNIMPLEMENTED:
+            return f"is {place.relay} the port of `fastrpc relay`?"
+        case Status.UNAUTHENTICATED if place.credentials is None:
+            return "give the server its token: ?token_file=FILE behind the address, or --token-file FILE"
+        case Status.UNAUTHENTICATED:
+            return "the token file of the server must hold a token of the relay's --tokens file"
+        case Status.ALREADY_EXISTS | Status.RESOURCE_EXHAUSTED:
+            return "it is tried again: other programs leave their names when they end"
+        case _:
+            return failure.hint
