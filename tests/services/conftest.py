@@ -219,6 +219,15 @@ def nginx() -> str:
 
 
 @pytest.fixture(scope="session")
+def strace() -> str:
+    """The program; skips the test where it is missing."""
+    found = os.environ.get("FASTRPC_STRACE") or shutil.which("strace")
+    if found is None:
+        pytest.skip("strace is not installed; `make services` fetches it")
+    return found
+
+
+@pytest.fixture(scope="session")
 def kept_redis(redis_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A server that keeps its data over kill and start, which all tests share."""
     with kept_server(redis_path, tmp_path_factory.mktemp("kept_redis")).running() as server:

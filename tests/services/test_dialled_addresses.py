@@ -1,9 +1,6 @@
 """What a server dials while it refuses connections, as strace sees it: nothing that its configuration did not name."""
 
 import asyncio
-import os
-import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -27,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 import fastrpc
 from fastrpc.coordination import RegistryServer
 from tests.support.certificates import Authority, Certificate
+from tests.support.traced import dialled_in, tracing
 
 SERVER = """
 import asyncio, sys
@@ -63,15 +61,6 @@ crlDistributionPoints=URI:http://127.0.0.1:1/revoked
 """
 
 
-@pytest.fixture(scope="session")
-def strace() -> str:
-    """The program; skips the test where it is missing."""
-    found = os.environ.get("FASTRPC_STRACE") or shutil.which("strace")
-    if found is None:
-        pytest.skip("strace is not installed; `make services` fetches it")
-    return found
-
-
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("tls"))
@@ -86,11 +75,7 @@ class Traced:
 
     def dialled(self) -> list[str]:
         """Return the addresses that were connected to, or sent to without a connection; it has ended."""
-        lines = self._trace.read_text().splitlines()
-        named = [
-            line for line in lines if re.search(r"\b(connect|sendto|sendmsg|sendmmsg)\(.*sa_family=", line)
-        ]
-        return [line.partition("sa_family=")[2] for line in named]
+        return dialled_in(self._trace)
 
 
 @contextmanager
@@ -105,9 +90,8 @@ def traced_server(strace: str, folder: Path, authority: Authority, registry: str
 def traced(strace: str, folder: Path, *arguments: str) -> Iterator[Traced]:
     program, trace = folder / "server.py", folder / "trace"
     program.write_text(SERVER)
-    command = [strace, "-f", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o", str(trace)]
     with subprocess.Popen(
-        [*command, sys.executable, str(program), *arguments],
+        [*tracing(strace, trace), sys.executable, str(program), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,6 +1,7 @@
 """A relay as a process that is killed and comes back at its port, and a server behind it as another one."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import fastrpc
@@ -21,13 +22,17 @@ class Place:
 
 
 class RelayProcess(KeptProcess):
-    """`fastrpc relay` with the tokens of `RelayFiles`: each of them claims each name."""
+    """`fastrpc relay` with the tokens of `RelayFiles`: each of them claims each name.
 
-    def __init__(self, files: RelayFiles, folder: Path, *, tracing: tuple[str, ...] = ()) -> None:
+    Args:
+        beneath: a command that runs it.
+    """
+
+    def __init__(self, files: RelayFiles, folder: Path, *, beneath: Sequence[str] = ()) -> None:
         (self.port,) = free_ports(1)
         super().__init__(folder / f"relay-{self.port}.log")
         self.files = files
-        self._tracing = tracing
+        self._beneath = beneath
 
     def target(self, name: str = "edge-7") -> str:
         """Return the address of a server for clients."""
@@ -37,7 +42,7 @@ class RelayProcess(KeptProcess):
         shown = ["--tls-cert", str(self.files.relay.cert_file), "--tls-key", str(self.files.relay.key_file)]
         access = ["--tokens", str(self.files.tokens_file)]
         place = ["--address", f"tls://127.0.0.1:{self.port}", "--name", "localhost"]
-        return [*self._tracing, sys.executable, "-m", "fastrpc", "relay", *place, *shown, *access]
+        return [*self._beneath, sys.executable, "-m", "fastrpc", "relay", *place, *shown, *access]
 
     def is_ready(self) -> bool:
         return accepts("127.0.0.1", self.port)
