@@ -1,6 +1,7 @@
 """Servers of one user on one host: found by the record files in a folder, which nobody else can fill."""
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -9,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from fastrpc.registries import open_registry
 from fastrpc.registries.host.folder import FOLDER_VARIABLE, folder_path, made_folder
 from fastrpc.registries.host.node import HostNode
 from fastrpc.registries.host.records import MOST_BYTES, OwnRecord
+from tests.conftest import Scale
 from tests.support.arith import Arith
 from tests.support.host_folder import host_folder, names_in
 from tests.support.opened_registries import opened, shown
@@ -379,21 +381,50 @@ def stale_socket(folder: Path, name: str) -> None:
         left.bind(f"{folder}/{name}.sock")
 
 
-async def test_killed_servers_leave_nothing(folder: Path) -> None:
-    environment = {FOLDER_VARIABLE: str(folder)}
-    with Program(["-c", PROGRAM], folder.parent, environment) as first:
-        first.wait_output("serving")
-        others = [Program(["-c", PROGRAM], folder.parent, environment) for _ in range(4)]
-        for other in others:
-            with other:
-                other.wait_output("serving")
-                os.kill(other.process_id, signal.SIGKILL)
-        async with Client("host://arith") as client:
-            assert await client.call("arith.mul", 6, 7) == 42
-            await eventually(lambda: len(names_in(folder)) == 2)
-        os.kill(first.process_id, signal.SIGKILL)
+@contextlib.contextmanager
+def serving(folder: Path, count: int) -> Iterator[list[Program]]:
+    """Start servers at `any://`; they are killed at the latest at the end."""
+    with contextlib.ExitStack() as stack:
+        environment = {FOLDER_VARIABLE: str(folder)}
+        programs = [
+            stack.enter_context(Program(["-c", PROGRAM], folder.parent, environment)) for _ in range(count)
+        ]
+        for program in programs:
+            program.wait_output("serving")
+        yield programs
+
+
+def kill(programs: Sequence[Program]) -> None:
+    for program in programs:
+        os.kill(program.process_id, signal.SIGKILL)
+
+
+async def nothing_is_left(folder: Path) -> None:
+    """Wait until a look at the folder finds no service and no file."""
     node = HostNode(str(folder))
     await eventually(lambda: node.services() == set() and names_in(folder) == [])
+
+
+@pytest.mark.parametrize("target", ["host://arith", "any://arith"])
+async def test_killed_servers_leave_nothing(target: str, folder: Path, scale: Scale) -> None:
+    with serving(folder, scale(10)) as (last, *others):
+        kill(others)
+        async with Client(target) as client:
+            assert await client.call("arith.mul", 6, 7) == 42
+            await eventually(lambda: len(names_in(folder)) == 2)
+        kill([last])
+        await nothing_is_left(folder)
+
+
+@pytest.mark.measures
+async def test_killed_servers_leave_nothing_after_two_seconds(folder: Path, scale: Scale) -> None:
+    with serving(folder, scale(10)) as programs:
+        kill(programs)
+        began = time.perf_counter()
+        await nothing_is_left(folder)
+        seconds = time.perf_counter() - began
+    sys.stdout.write(f"{len(programs)} killed servers: nothing is left after {seconds:.2f} s\n")
+    assert seconds <= 2.0
 
 
 def test_a_living_socket_without_a_record_stays(folder: Path) -> None:
