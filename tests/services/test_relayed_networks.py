@@ -6,12 +6,15 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from fastrpc import TLS, Backoff, ClientConfig, FastRPCError, SyncClient
+from tests.conftest import SCALE
 from tests.support.certificates import Authority
 from tests.support.local_network import Machine, local_network
 from tests.support.program import PACKAGE_ROOT
@@ -23,6 +26,11 @@ NFT = os.environ.get("FASTRPC_NFT") or shutil.which("nft")
 CURL = shutil.which("curl")
 
 RELAY = "relay.test"
+TARGET = f"relay://{RELAY}:8443/edge-7"
+
+#: For how long the router drops all packets between a server and its relay.
+CUT_SECONDS = 60.0 if SCALE > 1 else 15.0
+
 ENVIRONMENT = {"PYTHONPATH": str(PACKAGE_ROOT), "FASTRPC_PROTOCOLS": "native,http"}
 
 CERTIFICATE = ("--tls-cert", "cert.pem", "--tls-key", "key.pem")
@@ -52,6 +60,7 @@ class Inside:
 
     def __init__(self, router: Machine, stack: ExitStack) -> None:
         assert router.namespace is not None
+        self._router = router.namespace
         self.machine = Machine("10.73.0.2", f"{router.namespace}-in")
         inside, outside = str(self.machine.namespace), router.namespace
         run("ip", "netns", "add", inside)
@@ -64,12 +73,27 @@ class Inside:
         run("ip", "-n", inside, "link", "set", "lo", "up")
         run("ip", "-n", inside, "route", "add", "default", "via", "10.73.0.1")
         run("ip", "netns", "exec", outside, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
-        for rule in (
+        self._filter(
             "add table ip nat",
             "add chain ip nat out { type nat hook postrouting priority 100 ; }",
             'add rule ip nat out oifname "eth0" masquerade',
-        ):
-            run("ip", "netns", "exec", outside, str(NFT), rule)
+        )
+
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """Let the router drop all packets that pass it."""
+        self._filter(
+            "add table ip cut",
+            "add chain ip cut passing { type filter hook forward priority 0 ; policy drop ; }",
+        )
+        try:
+            yield
+        finally:
+            self._filter("delete table ip cut")
+
+    def _filter(self, *rules: str) -> None:
+        for rule in rules:
+            run("ip", "netns", "exec", self._router, str(NFT), rule)
 
 
 def run(*arguments: str) -> None:
@@ -146,7 +170,9 @@ class Network:
     def __init__(self, folder: Path, machines: list[Machine], stack: ExitStack) -> None:
         self.folder = folder
         self.relay, self.caller, router = machines
-        self.inside = Inside(router, stack).machine
+        behind = Inside(router, stack)
+        self.inside = behind.machine
+        self.cut = behind.cut
         hosts = f"127.0.0.1 localhost\n{self.relay.host} {RELAY} edge-7.{RELAY}\n"
         for machine in (self.inside, self.caller):
             stack.enter_context(names(machine, hosts))
@@ -168,8 +194,11 @@ class Network:
         return str(answer["value"] if isinstance(answer, dict) else answer)
 
 
-@pytest.mark.skipif(NFT is None, reason="needs nft of Debian's package nftables (FASTRPC_NFT)")
-def test_a_server_behind_address_translation_is_reached(folder: Path) -> None:
+@pytest.fixture
+def network(folder: Path) -> Iterator[Network]:
+    """Run a relay in a network with a router; skip the test where there can be none."""
+    if NFT is None:
+        pytest.skip("needs nft of Debian's package nftables (FASTRPC_NFT)")
     with local_network(3) as machines, ExitStack() as stack:
         if machines[0].namespace is None:
             pytest.skip("this machine allows no network namespaces")
@@ -180,12 +209,22 @@ def test_a_server_behind_address_translation_is_reached(folder: Path) -> None:
             started(network.relay, folder, "relay", *address, *CERTIFICATE, *access)
         )
         assert json.loads(told)["urls"] == [f"relay://{RELAY}:8443"]
-        target = f"relay://{RELAY}:8443/edge-7"
-        served = ("run", "placed:Place", "--address", f"{target}?ca_file=ca.pem&token_file=token")
-        process, _ = stack.enter_context(started(network.inside, folder, *served, *CERTIFICATE))
+        yield network
+
+
+@contextmanager
+def serving(network: Network) -> Iterator[int]:
+    """Run a server behind the router; yield its process."""
+    served = ("run", "placed:Place", "--address", f"{TARGET}?ca_file=ca.pem&token_file=token")
+    with started(network.inside, network.folder, *served, *CERTIFICATE) as (process, _):
+        yield process
+
+
+def test_a_server_behind_address_translation_is_reached(network: Network) -> None:
+    with serving(network) as process:
         assert listening(process) == []
         expected = f"{network.caller.host} {SECRET}"
-        for dialled in (target, f"tls://edge-7.{RELAY}:8443"):
+        for dialled in (TARGET, f"tls://edge-7.{RELAY}:8443"):
             call = ("call", dialled, "place.peer", SECRET, "--ca", "ca.pem", "--json")
             assert network.answer(sys.executable, "-m", "fastrpc", *call) == expected
         if CURL is not None:
@@ -196,6 +235,34 @@ def test_a_server_behind_address_translation_is_reached(folder: Path) -> None:
         assert b"edge-7" in packets
         assert SECRET.encode() not in packets
         assert b"token-of-edge" not in packets
+
+
+def seconds_until_answered(network: Network) -> float:
+    """Call from the machine of the caller until there is an answer; return the seconds."""
+    tls = TLS(ca_file=network.folder / "ca.pem", server_name=f"edge-7.{RELAY}")
+    config = ClientConfig(tls=tls, backoff=Backoff(first=0.05, longest=0.2))
+    began = time.monotonic()
+    with network.caller.entered(), SyncClient(f"tls://{network.relay.host}:8443", config=config) as client:
+        call = client.with_options(timeout=1.0, idempotent=True)
+        while time.monotonic() < began + 60:
+            try:
+                assert call.call("place.peer", "again") == f"{network.caller.host} again"
+            except FastRPCError:
+                time.sleep(0.05)
+                continue
+            return time.monotonic() - began
+    raise AssertionError("no answer within a minute")
+
+
+@pytest.mark.measures
+def test_a_server_whose_line_was_cut_is_back_after_six_seconds(network: Network) -> None:
+    with serving(network):
+        seconds_until_answered(network)
+        with network.cut():
+            time.sleep(CUT_SECONDS)
+        seconds = seconds_until_answered(network)
+    print(f"a line that was cut for {CUT_SECONDS:.0f} s: calls are back after {seconds:.1f} s")
+    assert seconds <= 6.0
 
 
 def taken(captured: socket.socket) -> bytes:
