@@ -30,7 +30,8 @@ class RelayLimits:
     #: Of one name, and of one caller: an address, the /64 of an IPv6 one.
     pairs_of_name: int = 1_000
     pairs_of_caller: int = 100
-    #: Connections in their opening, and how many of one caller; the one that is silent for longest gives way.
+    #: Connections in their opening, and how many of one caller. Beyond them the caller with most loses the one that is
+    #: silent for longest.
     openings: int = 256
     openings_of_caller: int = 100
     #: Seconds without a byte after which a pair is closed.
@@ -123,7 +124,10 @@ class Front:
         elif self._opening_of[caller] > self._limits.openings_of_caller:
             next(one for one, its in self._openings.items() if its == caller).refuse(RefusalReason.CROWDED)
         elif len(self._openings) > self._limits.openings:
-            next(iter(self._openings)).refuse(RefusalReason.CROWDED)
+            most = max(self._opening_of.values())
+            next(one for one, its in self._openings.items() if self._opening_of[its] == most).refuse(
+                RefusalReason.CROWDED
+            )
 
     def leave(self, opening: Opening) -> None:
         """Its first bytes were read, or it is gone."""

@@ -163,8 +163,29 @@ async def test_silent_openings_give_way(files: RelayFiles) -> None:
             assert await client.call(Arith.mul, 6, 7) == 42
 
 
+async def test_silent_openings_of_few_callers_make_room_for_a_slow_one_of_another(
+    files: RelayFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "_OPENING_SECONDS", 60.0)
+    async with relaying(files, openings=8) as relay, AsyncExitStack() as stack:
+        await relay.serve(Arith)
+        _, slow = await stack.enter_async_context(dialled(relay))
+        write_to(slow, HELLO[:20])
+        await eventually(lambda: relay.front.openings == 1)
+        for number in range(20):
+            await stack.enter_async_context(dialled(relay, f"127.0.1.{number % 2 + 1}"))
+        await eventually(lambda: relay.front.refusals.counts[RefusalReason.CROWDED] == 13)
+        write_to(slow, HELLO[20:])
+        await eventually(lambda: relay.front.pairs == 1)
+
+
 @pytest.mark.one_loop
-async def test_no_call_fails_beside_a_flood_of_silent_openings(files: RelayFiles, scale: Scale) -> None:
+async def test_no_call_fails_beside_a_flood_of_silent_openings(
+    files: RelayFiles, scale: Scale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a busy machine the flood takes longer than an opening may.
+    monkeypatch.setattr(opening, "_OPENING_SECONDS", 60.0)
+
     async def silent(number: int) -> None:
         async with dialled(relay, f"127.0.{number % 8 + 1}.1") as (reader, _):
             await rest_of(reader)
