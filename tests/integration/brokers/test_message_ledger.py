@@ -62,12 +62,13 @@ AGAIN = "a0: it was delivered again behind an ack that the broker kept"
 @pytest.mark.parametrize(
     ("seconds", "kill", "found"),
     [
-        # Of the acknowledgement at 4 s, before the delivery at 5 s.
+        # Of the acknowledgement at 4 s, before the delivery at 5 s; the one before it was at 2 s.
         (1.0, (4.5, 4.6), []),
         (1.0, (3.5, 4.5), []),
         (0.0, (4.5, 4.6), [AGAIN]),
         (0.4, (4.5, 4.6), [AGAIN]),
-        (1.0, (3.0, 3.5), [AGAIN]),
+        (1.0, (2.5, 3.5), []),
+        (1.0, (3.1, 3.5), [AGAIN]),
         (1.0, (5.5, 5.6), [AGAIN]),
     ],
 )

@@ -51,12 +51,11 @@ def kept_broker(kind: str, request: pytest.FixtureRequest, folder: Path) -> Kept
 def losses_of(kind: str) -> Losses:
     """Return what a kill of a broker may take.
 
-    nats-server writes which messages of a consumer are acknowledged ten times a second, behind its answers
-    (`flushLoop` of consumers in server/filestore.go); a busy machine delays the write. Redis with everysec: see
-    EVERYSEC_SECONDS.
+    nats-server writes the state of a consumer ten times a second, behind its answers (`flushLoop` of its store of
+    consumers); a busy machine delays the write. Redis with everysec: see EVERYSEC_SECONDS.
     """
     if kind == "nats":
-        return Losses(ack_seconds=1.0)
+        return Losses(ack_seconds=0.5)
     if kind == "redis-everysec":
         return Losses(ack_seconds=EVERYSEC_SECONDS, message_seconds=EVERYSEC_SECONDS)
     return Losses()

@@ -87,7 +87,7 @@ class Unhandled:
 class Losses:
     """The answers that a broker may forget in a kill, as its authors document it."""
 
-    #: Seconds before a kill from which it may forget an acknowledgement, and from which it may forget a message.
+    #: Seconds before a kill from which it may forget deliveries and acknowledgements, and from which messages.
     ack_seconds: float = 0.0
     message_seconds: float = 0.0
 
@@ -103,10 +103,16 @@ class Losses:
             killed - self.message_seconds * 1e9 <= kept.instant < back for killed, back in self.kills
         )
 
-    def take_ack(self, acked: Event, start: Event) -> bool:
-        """Tell whether a kill before a delivery may have taken an acknowledgement."""
-        return self.ack_seconds > 0 and any(
-            killed - self.ack_seconds * 1e9 <= acked.instant < back and killed < start.instant
+    def take_ack(self, begun: Event, acked: Event, again: Event) -> bool:
+        """Tell whether a kill may explain a delivery behind an acknowledgement: it took the acknowledgement, or the
+        delivery before it; then the broker has delivered the message again before the acknowledgement came.
+        """
+        if not self.ack_seconds:
+            return False
+        before = self.ack_seconds * 1e9
+        return any(
+            (killed - before <= acked.instant < back and killed < again.instant)
+            or (killed - before <= begun.instant < back and killed < acked.instant)
             for killed, back in self.kills
         )
 
@@ -141,12 +147,18 @@ def _problems_of(history: list[Event], is_dead: bool, losses: Losses) -> Iterato
         yield f"{id}: it was delivered and never published"
     if "kept" in first and "done" not in first and not is_dead and not losses.take_message(first["kept"]):
         yield f"{id}: the broker kept it, and it was never handled"
+    begun: Event | None = None
     acked: Event | None = None
     for event in history:
         if event.kind == "acked":
             acked = event
-        elif event.kind == "start" and acked is not None and not losses.take_ack(acked, event):
-            yield f"{id}: it was delivered again behind an ack that the broker kept"
+        elif event.kind == "start":
+            if acked is None:
+                begun = event
+            elif begun is None or not losses.take_ack(begun, acked, event):
+                yield f"{id}: it was delivered again behind an ack that the broker kept"
+            else:
+                begun, acked = event, None
 
 
 def _out_of_order(of: dict[str, list[Event]], dead: Collection[str]) -> Iterator[str]:

@@ -37,8 +37,8 @@ local function number_of(entry)
     return entry[2][1] == 'n' and tonumber(entry[2][2]) or 0
 end
 
--- Wakes takes of a group that wait, some of them; a member whose process does not hear is none. Without a right to
--- channels the change holds all the same: takes look by themselves.
+-- Wakes some members of a group that wait; it skips a member whose process does not hear. Without a right to channels
+-- the change holds all the same: takes look by themselves.
 local function wake(group, count)
     local waiting = topic .. ':waiting:' .. group
     while count > 0 do
