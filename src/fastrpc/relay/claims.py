@@ -5,30 +5,30 @@
     ticket: sent to the server, 10 s ──► shown: spare ──► a caller came: pair
                   └─► not shown: another one                 └─► a minute old: another one takes its place
 
-The tickets under way and the spares of a name are SPARES more than its waiting callers.
+The tickets under way and the spares of a name are SPARES more than its waiting callers, at most MOST_ASKED of them.
 """
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict, deque
-from typing import Any, Final, Protocol
+from collections import OrderedDict, deque
+from typing import Final, Protocol
 
 from fastrpc.errors import CallError
 from fastrpc.relay.refusals import RefusalReason, RelayRefusedError
 from fastrpc.relay.told import ToldReasons
+from fastrpc.relay.waiting import WaitingCaller, WaitingCallers
 from fastrpc.relay.wire import ClaimTicket, new_ticket
 from fastrpc.status import Status
 
 __all__ = [
+    "MOST_ASKED",
     "MOST_CLAIMS",
-    "MOST_WAITING",
     "SPARES",
     "TICKET_SECONDS",
     "Claim",
     "Claims",
     "Joining",
     "Spare",
-    "WaitingCaller",
 ]
 
 audit = logging.getLogger("fastrpc.audit")
@@ -39,9 +39,9 @@ SPARES: Final = 2
 TICKET_SECONDS: Final = 10.0
 #: Seconds after which another data connection takes the place of one: a NAT forgets idle ones.
 _RENEWAL_SECONDS: Final = 60.0
-#: Callers of a name that wait for a data connection; a server opens no more than this and its spares at once. Beyond
-#: it the address with most of them loses one.
-MOST_WAITING: Final = 64
+#: Data connections that a server is asked for at once, beside its spares: it opens no more. Further callers wait until
+#: some of these have come.
+MOST_ASKED: Final = 64
 #: Names at one relay: each has SPARES connections and the one of its claim.
 MOST_CLAIMS: Final = 4_000
 
@@ -88,7 +88,7 @@ class Claim:
         self._claims = claims
         #: The data connections that are ready, the oldest first, and the callers that wait for one.
         self.spares: deque[Spare] = deque()
-        self.callers: dict[WaitingCaller, None] = {}
+        self.callers = WaitingCallers()
         # The instants at which tickets under way are old, the first first; and those that were not sent.
         self._due: OrderedDict[bytes, float] = OrderedDict()
         self._unsent: dict[bytes, ClaimTicket] = {}
@@ -103,33 +103,31 @@ class Claim:
         """Return whether a token may still be shown."""
         return self._due.get(token, 0.0) > asyncio.get_running_loop().time()
 
-    def add_caller(self, caller: "WaitingCaller") -> None:
+    def add_caller(self, caller: WaitingCaller) -> None:
         """Join a caller and a data connection, now or as soon as there is one.
 
         Raises:
-            RelayRefusedError: callers of too many addresses wait.
+            RelayRefusedError: too many callers wait, and its address has come more often than theirs.
         """
+        self.callers.note_call(caller.network)
         while self.spares:
             spare = self.spares.popleft()
             if not spare.transport.is_closing():
                 self._claims.joining.join(self.name, caller, spare.transport, spare.key)
                 self._look()
                 return
-        if len(self.callers) >= MOST_WAITING:
-            self._make_room()
-        self.callers[caller] = None
+        self.callers.add(caller)
         self._look()
 
-    def remove_caller(self, caller: "WaitingCaller") -> None:
+    def remove_caller(self, caller: WaitingCaller) -> None:
         """Forget a caller that has left."""
-        self.callers.pop(caller, None)
+        self.callers.discard(caller)
 
     def add_spare(self, transport: asyncio.Transport, ticket: ClaimTicket) -> None:
         """Take a data connection whose token was shown."""
         self._due.pop(ticket.token, None)
-        if self.callers:
-            caller = next(iter(self.callers))
-            del self.callers[caller]
+        caller = self.callers.take()
+        if caller is not None:
             self._claims.joining.join(self.name, caller, transport, ticket.key)
             self._look()
             return
@@ -160,20 +158,8 @@ class Claim:
         spares, self.spares = self.spares, deque()
         for spare in spares:
             spare.transport.close()
-        callers, self.callers = self.callers, {}
-        for caller in callers:
+        for caller in self.callers.take_all():
             caller.refuse(RefusalReason.AWAY)
-
-    def _make_room(self) -> None:
-        """Refuse the oldest caller of the address with most of them.
-
-        Raises:
-            RelayRefusedError: each address has one.
-        """
-        ((network, most),) = Counter(one.network for one in self.callers).most_common(1)
-        if most == 1:
-            raise RelayRefusedError(RefusalReason.SLOW)
-        next(one for one in self.callers if one.network == network).refuse(RefusalReason.CALLER_FULL)
 
     def _look(self) -> None:
         """Have as many tickets under way as are needed."""
@@ -185,7 +171,7 @@ class Claim:
             self._unsent.pop(token, None)
             self._claims.forget(token)
         fresh = sum(now - spare.made_at < _RENEWAL_SECONDS for spare in self.spares)
-        for _ in range(SPARES + len(self.callers) - fresh - len(self._due)):
+        for _ in range(SPARES + min(len(self.callers), MOST_ASKED) - fresh - len(self._due)):
             ticket = new_ticket()
             self._due[ticket.token] = now + TICKET_SECONDS
             self._claims.remember(self, ticket)
@@ -193,32 +179,10 @@ class Claim:
             self.changed.set()
 
 
-class WaitingCaller(Protocol):
-    """A caller whose name was read."""
-
-    @property
-    def peer_name(self) -> Any:
-        """Its address, as sockets name it."""
-
-    @property
-    def network(self) -> bytes:
-        """The key that separates callers: an address, the /64 of an IPv6 one."""
-
-    @property
-    def first(self) -> bytes:
-        """Its bytes so far."""
-
-    def leave(self) -> asyncio.Transport:
-        """Give its connection up to a pair."""
-
-    def refuse(self, reason: RefusalReason) -> None:
-        """Close its connection."""
-
-
 class Joining(Protocol):
     """Makes pairs of connections."""
 
-    def join(self, name: str, caller: "WaitingCaller", server: asyncio.Transport, key: bytes) -> None:
+    def join(self, name: str, caller: WaitingCaller, server: asyncio.Transport, key: bytes) -> None:
         """Join a caller and the data connection of a name, whose ticket had this key."""
 
     def refuse(self, reason: RefusalReason, transport: asyncio.Transport) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from fastrpc.gauges import BoundedNames, Gauge, count, tells_gauges
-from fastrpc.relay.claims import MOST_CLAIMS, SPARES, Claims, WaitingCaller
+from fastrpc.relay.claims import MOST_CLAIMS, SPARES, Claims
 from fastrpc.relay.descriptors import FEW, FEWEST, descriptor_limit
 from fastrpc.relay.opening import Opening
 from fastrpc.relay.refusals import RefusalReason, Refusals, RelayRefusedError
 from fastrpc.relay.splicing import READ_BYTES, SplicedPair
+from fastrpc.relay.waiting import WaitingCaller
 from fastrpc.relay.wire import signed_header
 from fastrpc.transports.base import SessionFactory
 from fastrpc.value_class import named_value_class

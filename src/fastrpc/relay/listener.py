@@ -18,7 +18,7 @@ from fastrpc.config import TLS, Backoff, ClientConfig, Keepalive, Pool, Timeouts
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Address, relayed_host
 from fastrpc.errors import ConfigError, ConnectError, FastRPCError, UnavailableError
-from fastrpc.relay.claims import MOST_WAITING, SPARES, TICKET_SECONDS
+from fastrpc.relay.claims import MOST_ASKED, SPARES, TICKET_SECONDS
 from fastrpc.relay.place import RelayPlace
 from fastrpc.relay.service import RelayService
 from fastrpc.relay.troubles import ClaimLog, ClaimTrouble, start_error, trouble_of
@@ -48,7 +48,7 @@ _PATIENCE_SECONDS: Final = 5.0
 #: Seconds after the end of a claim in which callers that the relay had joined still arrive.
 _LAST_SECONDS: Final = 1.0
 #: Data connections at once; a relay asks for no more.
-MOST_CONNECTIONS: Final = MOST_WAITING + 2 * SPARES
+MOST_CONNECTIONS: Final = MOST_ASKED + 2 * SPARES
 _FIRST_READ_BYTES: Final = 32_768
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Client, ConnectError, FastRPCError, Server, ServerConfig
-from fastrpc.relay.claims import MOST_WAITING, SPARES, Claim
+from fastrpc.relay.claims import MOST_ASKED, SPARES, Claim
 from fastrpc.relay.listener import MOST_CONNECTIONS
 from fastrpc.relay.splicing import SplicedEnd, SplicedPair
 from fastrpc.relay.wire import signed_header
@@ -272,4 +272,4 @@ async def test_a_relay_that_asks_for_many_connections_gets_few(
         await relay.serve(Arith)
         claim = relay.front.claims.by_name["edge-7"]
         await eventually(lambda: len(claim.spares) >= 60)
-        assert len(claim.spares) <= MOST_CONNECTIONS == MOST_WAITING + 2 * SPARES
+        assert len(claim.spares) <= MOST_CONNECTIONS == MOST_ASKED + 2 * SPARES

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from fastrpc.relay.claims import MOST_WAITING
+from fastrpc.relay import waiting
 from fastrpc.relay.refusals import RefusalReason
 from fastrpc.relay.wire import GREETING, ClaimTicket
 from tests.support.client_hellos import hello_of_openssl
@@ -17,6 +17,12 @@ from tests.support.relayed import RelayFiles, Relaying, claiming, relaying
 from tests.support.waiting import eventually
 
 HELLO = hello_of_openssl("edge-7.localhost")
+PLACES = 8
+
+
+@pytest.fixture(autouse=True)
+def few_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "MOST_WAITING", PLACES)
 
 
 @asynccontextmanager
@@ -37,30 +43,40 @@ async def test_an_address_with_many_waiting_callers_makes_room_for_another(files
         ticket = ClaimTicket(*await anext(tickets))
         claim = relay.front.claims.by_name["edge-7"]
         crowd = []
-        for number in range(MOST_WAITING):
+        for number in range(PLACES):
             crowd.append(await stack.enter_async_context(connected(relay, HELLO, "127.0.0.9")))
             await eventually(lambda number=number: len(claim.callers) == number + 1)
         await stack.enter_async_context(connected(relay, HELLO))
         await eventually(lambda: {one.peer_name[0] for one in claim.callers} == {"127.0.0.1", "127.0.0.9"})
         assert await crowd[0][0].read() == b"\x15\x03\x03\x00\x02\x02\x50"
         assert relay.front.refusals.counts == {RefusalReason.CALLER_FULL: 1}
-        assert len(claim.callers) == MOST_WAITING
+        assert len(claim.callers) == PLACES
         # The next oldest one is served.
         async with connected(relay, GREETING + ticket.token) as (data, _):
             assert HELLO in await data.read(65_536)
 
 
-async def test_a_caller_is_refused_while_one_of_each_address_waits(files: RelayFiles) -> None:
+async def test_addresses_that_wait_once_each_make_room_for_another(files: RelayFiles) -> None:
     async with relaying(files) as relay, claiming(relay) as tickets, AsyncExitStack() as stack:
-        await anext(tickets)
+        ticket = ClaimTicket(*await anext(tickets))
         claim = relay.front.claims.by_name["edge-7"]
-        for number in range(MOST_WAITING):
-            await stack.enter_async_context(connected(relay, HELLO, f"127.0.1.{number + 1}"))
-        await eventually(lambda: len(claim.callers) == MOST_WAITING)
-        async with connected(relay, HELLO) as (reader, _):
-            assert await reader.read() == b"\x15\x03\x03\x00\x02\x02\x70"
-        assert relay.front.refusals.counts == {RefusalReason.SLOW: 1}
-        assert len(claim.callers) == MOST_WAITING
+        crowd = []
+        for number in range(PLACES):
+            crowd.append(await stack.enter_async_context(connected(relay, HELLO, f"127.0.1.{number + 1}")))
+            await eventually(lambda number=number: len(claim.callers) == number + 1)
+        async with connected(relay, HELLO):
+            # The oldest one gives way.
+            assert await crowd[0][0].read() == b"\x15\x03\x03\x00\x02\x02\x70"
+            assert relay.front.refusals.counts == {RefusalReason.SLOW: 1}
+            assert len(claim.callers) == PLACES
+            # The one that gave way comes again, and again: no other one loses its place.
+            for _ in range(3):
+                async with connected(relay, HELLO, "127.0.1.1") as (again, _):
+                    assert await again.read() == b"\x15\x03\x03\x00\x02\x02\x70"
+            assert "127.0.0.1" in {one.peer_name[0] for one in claim.callers}
+            assert len(claim.callers) == PLACES
+            async with connected(relay, GREETING + ticket.token) as (data, _):
+                assert HELLO in await data.read(65_536)
 
 
 @pytest.mark.parametrize("is_reset", [False, True])

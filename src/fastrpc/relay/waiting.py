@@ -1,0 +1,113 @@
+"""The callers of one name that wait for a data connection.
+
+::
+
+    full: one caller gives way      of the address with most of them ► that came most often ► the oldest
+    a data connection: one is next  of the address that came least often ► the oldest
+"""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol
+
+from fastrpc.relay.refusals import RefusalReason, RelayRefusedError
+
+__all__ = ["MOST_WAITING", "WaitingCaller", "WaitingCallers"]
+
+#: Callers of a name that wait. One address has fewer places as long as others want them.
+MOST_WAITING: Final = 256
+#: Seconds for which the calls of an address count: as long as one of them waits.
+_COUNTED_SECONDS: Final = 5.0
+#: Most calls that count. A flood counts as long as it lasts.
+_MOST_COUNTED: Final = 4_096
+
+
+class WaitingCaller(Protocol):
+    """A caller whose name was read."""
+
+    @property
+    def peer_name(self) -> Any:
+        """Its address, as sockets name it."""
+
+    @property
+    def network(self) -> bytes:
+        """The key that separates callers: an address, the /64 of an IPv6 one."""
+
+    @property
+    def first(self) -> bytes:
+        """Its bytes so far."""
+
+    def leave(self) -> asyncio.Transport:
+        """Give its connection up to a pair."""
+
+    def refuse(self, reason: RefusalReason) -> None:
+        """Close its connection."""
+
+
+class WaitingCallers:
+    """Callers in the order of their arrival; each address has its share of the places."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._waiting: dict[WaitingCaller, None] = {}
+        # The calls of the last seconds, the first first, and their number by address.
+        self._calls: deque[tuple[float, bytes]] = deque()
+        self._calls_of: Counter[bytes] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __iter__(self) -> Iterator[WaitingCaller]:
+        return iter(self._waiting)
+
+    def note_call(self, network: bytes) -> None:
+        """Count a call of an address, whether it waits or not."""
+        now = self._clock()
+        self._calls.append((now, network))
+        self._calls_of[network] += 1
+        while len(self._calls) > _MOST_COUNTED or self._calls[0][0] <= now - _COUNTED_SECONDS:
+            _, old = self._calls.popleft()
+            self._calls_of[old] -= 1
+            if not self._calls_of[old]:
+                del self._calls_of[old]
+
+    def add(self, caller: WaitingCaller) -> None:
+        """Have a caller wait; where all places are taken one gives way.
+
+        Raises:
+            RelayRefusedError: it is this one, whose address came more often than all that wait.
+        """
+        if len(self._waiting) >= MOST_WAITING:
+            self._make_room(caller)
+        self._waiting[caller] = None
+
+    def discard(self, caller: WaitingCaller) -> None:
+        """Forget a caller that has left."""
+        self._waiting.pop(caller, None)
+
+    def take(self) -> WaitingCaller | None:
+        """Return the next one, which waits no more; None without one."""
+        if not self._waiting:
+            return None
+        found = min(self._waiting, key=lambda caller: self._calls_of[caller.network])
+        del self._waiting[found]
+        return found
+
+    def take_all(self) -> list[WaitingCaller]:
+        """Return all of them, which wait no more."""
+        found = list(self._waiting)
+        self._waiting.clear()
+        return found
+
+    def _make_room(self, caller: WaitingCaller) -> None:
+        waiting = [*self._waiting, caller]
+        number_of = Counter(one.network for one in waiting)
+        # The first of equal ones, which is the oldest.
+        found = max(waiting, key=lambda one: (number_of[one.network], self._calls_of[one.network]))
+        is_one_of_many = number_of[found.network] > 1
+        reason = RefusalReason.CALLER_FULL if is_one_of_many else RefusalReason.SLOW
+        if found is caller:
+            raise RelayRefusedError(reason)
+        found.refuse(reason)
