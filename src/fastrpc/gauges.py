@@ -22,6 +22,7 @@ Gauge: TypeAlias = tuple[str, tuple[str, ...], float]
 #: the first event only where there was a 0 before.
 COUNTS: Final[dict[str, dict[str, int]]] = {
     "locks_lost": {"": 0},
+    "lan_unverified": {"": 0},
     "settings_rejected": {},
     "schedule_runs": {},
     "messages": {},

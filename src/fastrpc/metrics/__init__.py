@@ -29,11 +29,12 @@ def collector(
     `fastrpc_server_connections` and `fastrpc_client_connections` by `transport` and `protocol`,
     `fastrpc_client_retries_total` by `reason`, `fastrpc_dropped_metadata_total` by `protocol`,
     `fastrpc_client_endpoints` by `service` and `state`,
-    `fastrpc_client_breaker_state` by `endpoint`, `fastrpc_registry_up` by `registry`, `fastrpc_locks_held`,
-    `fastrpc_locks_waiting`, `fastrpc_locks_lost_total`, `fastrpc_leader` by `name`, `fastrpc_settings_rejected_total`
-    by `key`, `fastrpc_schedule_runs_total` by `name` and `outcome`, `fastrpc_store_items`, `fastrpc_store_file_bytes`,
-    `fastrpc_store_watchers`, `fastrpc_store_leases`, `fastrpc_store_operations_total` by `operation` and `outcome`,
-    `fastrpc_store_operation_seconds` by `operation`, `fastrpc_messages_total` by `topic` and `outcome`,
+    `fastrpc_client_breaker_state` by `endpoint`, `fastrpc_registry_up` by `registry`,
+    `fastrpc_lan_unverified_total`, `fastrpc_locks_held`, `fastrpc_locks_waiting`, `fastrpc_locks_lost_total`,
+    `fastrpc_leader` by `name`, `fastrpc_settings_rejected_total` by `key`, `fastrpc_schedule_runs_total` by `name` and
+    `outcome`, `fastrpc_store_items`, `fastrpc_store_file_bytes`, `fastrpc_store_watchers`, `fastrpc_store_leases`,
+    `fastrpc_store_operations_total` by `operation` and `outcome`, `fastrpc_store_operation_seconds` by `operation`,
+    `fastrpc_messages_total` by `topic` and `outcome`,
     `fastrpc_messages_lag`, `fastrpc_messages_oldest_seconds` and `fastrpc_messages_dead` by `topic` and `group`,
     `fastrpc_messages_file_bytes`, `fastrpc_relay_pairs_total` and `fastrpc_relay_open_pairs` by `name`,
     `fastrpc_relay_bytes_total` by `name` and `direction`, `fastrpc_relay_refused_total` by `reason`,

@@ -187,6 +187,7 @@ _COUNTERS = (
         "protocol",
     ),
     ("locks_lost", "fastrpc_locks_lost", "Locks and leaderships that were lost inside their block."),
+    ("lan_unverified", "fastrpc_lan_unverified", "Announcements on the local network by unknown keys."),
     (
         "settings_rejected",
         "fastrpc_settings_rejected",

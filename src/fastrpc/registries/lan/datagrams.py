@@ -31,8 +31,10 @@ __all__ = [
     "LanDatagram",
     "bodies_of",
     "checked_datagram",
+    "is_datagram",
     "records_of",
     "signed_datagram",
+    "signer_of",
 ]
 
 #: The kinds.
@@ -83,7 +85,7 @@ def signed_datagram(datagram: LanDatagram, keys: LanKeys) -> bytes:
 
 def checked_datagram(data: bytes, keys: LanKeys) -> LanDatagram | None:
     """Return a datagram that one of the keys has signed; None for all other bytes."""
-    if not (_LEAST_BYTES <= len(data) <= DATAGRAM_BYTES and data.startswith(_BEGIN)):
+    if not is_datagram(data):
         return None
     begin = _ID_AT + data[_ID_AT - 1]
     key = keys.get(data[_ID_AT:begin])
@@ -96,6 +98,16 @@ def checked_datagram(data: bytes, keys: LanKeys) -> LanDatagram | None:
     milliseconds, instance, sequence, nonce = _FIELDS.unpack_from(signed, begin)
     body = signed[begin + _FIELDS.size :]
     return LanDatagram(data[_ID_AT - 2], milliseconds, instance, sequence, nonce, body)
+
+
+def is_datagram(data: bytes) -> bool:
+    """Return whether bytes have the form of a datagram, whoever signed them."""
+    return _LEAST_BYTES <= len(data) <= DATAGRAM_BYTES and data.startswith(_BEGIN)
+
+
+def signer_of(datagram: bytes) -> str:
+    """Return the id of the key that signed a datagram, in its own words."""
+    return datagram[_ID_AT : _ID_AT + datagram[_ID_AT - 1]].decode("ascii", "replace")
 
 
 def bodies_of(records: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:

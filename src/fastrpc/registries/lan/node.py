@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from fastrpc.errors import StoreError
+from fastrpc.gauges import count as count_event
 from fastrpc.registries.base.record import RecordError
 from fastrpc.registries.lan.datagrams import (
     ANNOUNCE,
@@ -24,7 +25,9 @@ from fastrpc.registries.lan.datagrams import (
     LanDatagram,
     bodies_of,
     checked_datagram,
+    is_datagram,
     signed_datagram,
+    signer_of,
 )
 from fastrpc.registries.lan.keys import LanKeys
 from fastrpc.registries.lan.members import RECORD_SECONDS, LanMembers
@@ -89,6 +92,8 @@ class LanNode:
         #: lookup on any line of the thread that holds it.
         self.changed = threading.Condition(threading.RLock())
         self.error: OSError | None = None
+        #: Datagrams that none of the keys has signed.
+        self.strangers = 0
         # Datagrams that the system has dropped so far.
         self._dropped = 0
         self._told = 0
@@ -229,17 +234,26 @@ class LanNode:
 
     def _receive(self, one: socket.socket, keys: LanKeys) -> int:
         """Read datagrams that have come; return their number."""
-        count = 0
+        count = strangers = 0
+        is_named = self.strangers > 0
         with self.changed:
             while count < BATCH_DATAGRAMS:
                 try:
-                    data = one.recv(DATAGRAM_BYTES + 1)
+                    if is_named:
+                        data = one.recv(DATAGRAM_BYTES + 1)
+                    else:
+                        data, sender = one.recvfrom(DATAGRAM_BYTES + 1)
                 except OSError:
                     # No more have come, or an interface went away.
                     break
                 count += 1
                 datagram = checked_datagram(data, keys)
                 if datagram is None:
+                    if is_datagram(data):
+                        strangers += 1
+                        if not is_named:
+                            is_named = True
+                            self._name_stranger(data, sender[0], keys)
                     continue
                 if datagram.kind == QUERY:
                     self._note_query(datagram)
@@ -249,6 +263,9 @@ class LanNode:
                 except RecordError as error:
                     logger.warning("a datagram of %s is left out: %s", datagram.instance.hex()[:8], error)
             self._tell()
+        if strangers:
+            self.strangers += strangers
+            count_event("lan_unverified", times=strangers)
         return count
 
     def _tell(self) -> None:
@@ -266,6 +283,20 @@ class LanNode:
         if self._answer_at == NEVER:
             soon = time.monotonic() + random.uniform(0.0, ANSWER_SECONDS)
             self._answer_at = max(soon, self._announced_at + ANSWER_SECONDS)
+
+    def _name_stranger(self, data: bytes, host: str, keys: LanKeys) -> None:
+        """Log the first datagram that no key of ours has signed: a wrong key looks like an empty network."""
+        signer = signer_of(data)
+        if signer.encode() in keys:
+            logger.warning("%s sends announcements whose signature is wrong; further ones are counted", host)
+            return
+        logger.warning(
+            "%s announces servers with the key %r, and this program has %s: with another LAN pass or key file "
+            "neither finds the other's servers; further such datagrams are counted",
+            host,
+            signer,
+            ", ".join(repr(name.decode()) for name in keys),
+        )
 
     def _note_flood(self) -> None:
         now = time.monotonic()
