@@ -113,6 +113,7 @@ class Dialing:
         Raises:
             ConfigError: the URL or the token cannot be used.
         """
+        _refuse_memory(url, "store")
         # Imported here: most commands have no store.
         from fastrpc.coordination.store import open_store
 
@@ -124,6 +125,7 @@ class Dialing:
         Raises:
             ConfigError: the URL or the token cannot be used.
         """
+        _refuse_memory(url, "broker")
         # Imported here: most commands have no broker.
         from fastrpc.brokers.broker import open_broker
 
@@ -181,6 +183,19 @@ def _refuse_http(address: str) -> None:
         raise ConfigError(
             f"{address} is an address of HTTP, which only fastrpc call and fastrpc gateway take",
             hint=f"a server that speaks fastrpc's own protocol as well is at {native}://{place.rstrip('/')}",
+        )
+
+
+def _refuse_memory(url: str, name: str) -> None:
+    """Refuse a backend in the memory of a command, which ends with it.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if url.lower().startswith("memory:"):
+        raise ConfigError(
+            f"{url} is a {name} in the memory of this command: nothing keeps what it has, and no other program sees it",
+            hint=f"name a {name} that runs, such as `fastrpc {name}`",
         )
 
 

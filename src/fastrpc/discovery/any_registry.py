@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from fastrpc.config import TLS
 from fastrpc.discovery.lan_pass import LanPass, load_lan_pass
+from fastrpc.discovery.network_record import NetworkRecord
 from fastrpc.discovery.process import process_table
 from fastrpc.discovery.scopes import (
     CERTIFICATE,
@@ -54,7 +55,7 @@ def open_any(url: RegistryURL) -> "AnyRegistry":
     scopes: tuple[str, ...] = url.take("scopes", (), listed_scopes)
     provider = url.take("provider", "*", str)
     url.refuse_unread()
-    return AnyRegistry(scopes, provider, url.tls)
+    return AnyRegistry(scopes, provider, url.tls, wan=url.farthest)
 
 
 class AnyRegistry(Closing):
@@ -75,7 +76,7 @@ class AnyRegistry(Closing):
         *,
         wan: RegistryOption | None = None,
     ) -> None:
-        self._scopes, self._provider, self._tls = scopes, provider, tls
+        self._provider, self._tls = provider, tls
         wanted = scopes or SCOPES
         wan = wan if wan is not None else _named_registry()
         self._members: dict[str, Any] = {}
@@ -92,7 +93,10 @@ class AnyRegistry(Closing):
         if "wan" in wanted and wan is not None:
             self._members["wan"] = open_registry(wan, tls=tls)
         elif "wan" in scopes:
-            raise ConfigError("any://?scopes=wan needs a registry", hint="set FASTRPC_REGISTRY to its URL")
+            raise ConfigError(
+                "any://?scopes=wan needs a registry",
+                hint="set FASTRPC_REGISTRY to its URL; a server may have it as --registry or registry=",
+            )
         self._owned = [self._members[scope] for scope in ("host", "lan") if scope in self._members]
         if "wan" in self._members and is_opened(wan):
             self._owned.append(self._members["wan"])
@@ -114,10 +118,6 @@ class AnyRegistry(Closing):
     def farthest(self) -> RegistryOption | None:
         """The registry of the WAN scope; None without one."""
         return self._members.get("wan")
-
-    def beyond(self, wan: RegistryOption) -> "AnyRegistry":
-        """Return the same registry with another one in the WAN scope, instead of this one, which is not used yet."""
-        return AnyRegistry(self._scopes, self._provider, self._tls, wan=wan)
 
     # Servers
 
@@ -148,10 +148,7 @@ class AnyRegistry(Closing):
                     "FASTRPC_LAN_PASS is set, and the server has several processes",
                     hint="write any://?scopes=host, or leave out --workers, --control and --takeover",
                 )
-            if hosts := own_hosts():
-                found.append(self._lan_place(self._pass, hosts[0]))
-            else:
-                logger.warning("this machine has no network: the server is not in the scope lan")
+            found.append(self._lan_place(self._pass))
         if not found:
             raise ConfigError(
                 f"no server can listen in the scope {', '.join(self._members)}",
@@ -159,12 +156,11 @@ class AnyRegistry(Closing):
             )
         return found
 
-    def _lan_place(self, lan_pass: LanPass, host: str) -> ScopedPlace:
-        """Return the address on the network, and the one that other machines dial.
-
-        Args:
-            host: this machine.
-        """
+    def _lan_place(self, lan_pass: LanPass) -> ScopedPlace:
+        """Return the address on the network, and the one that other machines dial now."""
+        hosts = own_hosts()
+        if not hosts:
+            logger.warning("this machine has no network: the server is in the scope lan once there is one")
         labels = {SCOPE: "lan"}
         tls = None
         if self._tls is None:
@@ -172,8 +168,14 @@ class AnyRegistry(Closing):
         else:
             # Its clients need certificates for it, not the pass.
             labels[CERTIFICATE] = "own"
-        dialled = Address("tls", host=host, port=0)
-        return ScopedPlace(Address("tls", host="0.0.0.0", port=0), dialled, labels, tls)  # noqa: S104 (the pass closes it)
+        listened = Address("tls", host="0.0.0.0", port=0)  # noqa: S104 (the pass closes it)
+        dialled = Address("tls", host=hosts[0] if hosts else listened.host, port=0)
+        return ScopedPlace(listened, dialled, labels, tls)
+
+    def scope_of(self, endpoint: Endpoint) -> str:
+        """Return the scope in which it registers an endpoint; "" for none."""
+        scope = registry_scope(endpoint)
+        return scope if scope in self._members else ""
 
     def register(self, service: str, endpoint: Endpoint) -> AbstractAsyncContextManager[Any]:
         """Return a registration in the registry of the endpoint's scope; without that scope, one without effect.
@@ -181,14 +183,16 @@ class AnyRegistry(Closing):
         Raises:
             ConfigError: the registry cannot hold the endpoint.
         """
-        member = self._members.get(registry_scope(endpoint))
+        scope = self.scope_of(endpoint)
+        member = self._members.get(scope)
         if member is None:
             logger.info("%s: %s is not listed, %r has no registry for it", service, endpoint, self)
             return contextlib.nullcontext()
         labels = {PROVIDER: provider_name(), **endpoint.labels, SERVER: self._server}
-        registration: AbstractAsyncContextManager[Any] = member.register(
-            service, copied(endpoint, labels=labels)
-        )
+        record = copied(endpoint, labels=labels)
+        if scope == "lan":
+            return NetworkRecord(member, service, record)
+        registration: AbstractAsyncContextManager[Any] = member.register(service, record)
         return registration
 
     # Clients

@@ -69,6 +69,14 @@ class Advertising:
                 self.update()
             raise
 
+    def scopes(self) -> dict[str, list[str]]:
+        """Return the registered addresses in each scope; empty without scopes."""
+        found: dict[str, list[str]] = {}
+        for endpoint in self._endpoints:
+            if scope := self._registrar.scope_of(endpoint):
+                found.setdefault(scope, []).append(str(endpoint.address))
+        return found
+
     @property
     def is_registered(self) -> bool:
         """Whether the registry has all records, as far as is known."""

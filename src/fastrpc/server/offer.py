@@ -77,6 +77,10 @@ class Offer:
         assert self.advertising is not None
         return [(one, one.advertised(place)) for one in self.advertising.widen(address).places()]
 
+    def scopes(self) -> dict[str, list[str]]:
+        """Return the addresses of the server in each scope; empty without `any://`."""
+        return {} if self.advertising is None else self.advertising.scopes()
+
     @property
     def is_leaving(self) -> bool:
         """Whether the server drains or is closed, and registers nothing."""

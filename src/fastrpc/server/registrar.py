@@ -90,6 +90,10 @@ class Registrar:
             self._scopes = address, scopes
         return self._scopes[1]
 
+    def scope_of(self, endpoint: Endpoint) -> str:
+        """Return the scope in which an endpoint is registered; "" without scopes."""
+        return "" if self._scopes is None else self._scopes[1].scope_of(endpoint)
+
     def want(self, records: Mapping[Record, Endpoint]) -> None:
         """Set the wanted records; `settle` or `follow` applies them."""
         self._wanted = records

@@ -396,6 +396,11 @@ class Server:
         return self._offer.services
 
     @property
+    def scopes(self) -> dict[str, list[str]]:
+        """The addresses in each scope of `any://`, as clients dial them; empty without that."""
+        return self._offer.scopes()
+
+    @property
     def is_draining(self) -> bool:
         """Whether the server refuses new work."""
         return self._health.is_draining

@@ -10,6 +10,7 @@ from fastrpc.config import TLS, ServerConfig
 from fastrpc.config.delays import silence_seconds
 from fastrpc.endpoint import Address, names_scopes
 from fastrpc.errors import ConfigError
+from fastrpc.registries.base.registry import RegistryOption
 from fastrpc.server.encryption import check_listening
 from fastrpc.server.inherited import inherited_address, is_inherited, take_inherited
 from fastrpc.tls.contexts import ContextSource, server_contexts
@@ -43,11 +44,18 @@ class Acceptor:
 
     Args:
         takeover: has the sockets of the program whose place this one takes.
+        registry: the server's, for an address of all scopes.
     """
 
     def __init__(
-        self, addresses: Sequence[Address], config: ServerConfig, takeover: Takeover | None = None
+        self,
+        addresses: Sequence[Address],
+        config: ServerConfig,
+        takeover: Takeover | None = None,
+        *,
+        registry: RegistryOption | None = None,
     ) -> None:
+        self._registry = registry
         self.addresses: list[Address] = []
         self.listening_sockets: list[ListeningSocket] = []
         self._config = config
@@ -86,7 +94,7 @@ class Acceptor:
         # Imported on first use: most servers have one address.
         from fastrpc.registries.base.scoped import open_scopes
 
-        registry = open_scopes(scopes, None, self._config.tls)
+        registry = open_scopes(scopes, self._registry, self._config.tls)
         return registry.places(is_one_process=False)[0].address
 
     def _check(self, address: Address) -> Address:

@@ -49,7 +49,7 @@ class Listeners:
             taken = self._takeover = Takeover(plan.control)
             self._ends.callback(taken.close)
         self._check_admin(taken)
-        self.services = Acceptor(plan.addresses, config, taken)
+        self.services = Acceptor(plan.addresses, config, taken, registry=plan.registry)
         self._ends.callback(self.services.close)
         if config.admin_address is not None:
             self.admin = Acceptor([Address.parse(config.admin_address)], config, taken)

@@ -76,6 +76,8 @@ class Started:
     background: dict[str, list[str]] = field(default_factory=dict)
     #: Sentences about settings that were not given and follow from others.
     inferred: tuple[str, ...] = ()
+    #: The addresses in each scope of `any://`; empty without that.
+    scopes: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

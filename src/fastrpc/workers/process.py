@@ -220,6 +220,7 @@ class ServingProcess:
                 process_ids=(os.getpid(),),
                 versions={one.name: one.version for one in server.services if one.version},
                 inferred=self._plan.inferred,
+                scopes=server.scopes,
             )
         )
 

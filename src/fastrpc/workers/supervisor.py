@@ -18,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from fastrpc.endpoint import scopes_among
 from fastrpc.handlers.life import MinuteLog, log_listening, refused_at_edges, warn_of_collectors
 from fastrpc.handlers.method_limits import limits_connections, shared_limiters
 from fastrpc.workers.crew import LATE_SECONDS, Crew
@@ -27,6 +26,7 @@ from fastrpc.workers.plan import ExitCode, Plan, Started
 from fastrpc.workers.process import STOP_SIGNALS, signals_handled
 from fastrpc.workers.restarts import Restarts
 from fastrpc.workers.roll import Rolling
+from fastrpc.workers.scopes import scopes_of, with_scopes
 from fastrpc.workers.scoreboard import Role
 from fastrpc.workers.spread import Spread
 from fastrpc.workers.systemd import Systemd
@@ -54,7 +54,7 @@ class Supervisor:
     """Keep `Plan.workers` processes serving until a stop request."""
 
     def __init__(self, plan: Plan, *, clock: Callable[[], float] = time.monotonic) -> None:
-        plan = _with_scopes(plan)
+        plan = with_scopes(plan)
         self._plan = replace(plan, shared_limits=shared_limiters(plan.limits))
         self._clock = clock
         #: The process that registers their services; it takes no connections.
@@ -261,10 +261,12 @@ class Supervisor:
     def _report(self) -> None:
         if self._plan.on_started is not None:
             first = Started(**(self._crew.workers[0].started or {}))
+            addresses = self._listeners.services.addresses
             self._plan.on_started(
                 replace(
                     first,
-                    addresses=tuple(map(str, self._listeners.services.addresses)),
+                    addresses=tuple(map(str, addresses)),
+                    scopes=scopes_of(self._plan, addresses),
                     process_ids=tuple(worker.process_id for worker in self._crew.workers),
                 )
             )
@@ -465,14 +467,3 @@ class Supervisor:
             if monitor.is_alive:
                 # It would answer at sockets that another program has now.
                 self._crew.kill(monitor)
-
-
-def _with_scopes(plan: Plan) -> Plan:
-    """Return a plan with the registry of all scopes, if it listens there; the announcer is its first user."""
-    scopes = scopes_among(plan.addresses)
-    if scopes is None:
-        return plan
-    # Imported on first use: most servers have one address.
-    from fastrpc.registries.base.scoped import open_scopes
-
-    return replace(plan, registry=open_scopes(scopes, plan.registry, plan.config.tls))

@@ -9,7 +9,7 @@ import pytest
 
 from fastrpc import TLS, ConfigError, Server
 from fastrpc.cli.listening import check_encrypts
-from fastrpc.discovery import any_registry
+from fastrpc.discovery import any_registry, network_record
 from fastrpc.discovery.any_registry import AnyRegistry
 from fastrpc.discovery.process import process_table
 from fastrpc.endpoint import Address
@@ -133,8 +133,54 @@ def on_a_machine(*steps: str, program: str) -> str:
 def test_a_machine_without_a_network_serves_in_the_other_scopes(steps: tuple[str, ...]) -> None:
     with host_folder():
         said = on_a_machine(*steps, program=SERVER)
-    assert said.splitlines()[:2] == ["", "memory unix"]
-    assert said.count("this machine has no network: the server is not in the scope lan") == 1
+    assert said.splitlines()[:2] == ["", "memory tls unix"]
+    assert said.count("this machine has no network: the server is in the scope lan once there is one") == 1
+
+
+#: A server and a client of the scope that begin before their machine has a network, which changes its address later.
+LATE = """
+import asyncio
+import subprocess
+
+import fastrpc
+from fastrpc.discovery import network_record
+from tests.support.arith import Arith
+
+network_record._LOOK_SECONDS = 0.01
+
+def run(step):
+    subprocess.run(["sh", "-c", step], check=True)
+
+async def listed(client, host):
+    while True:
+        try:
+            found = (await client.request(Arith.mul, 6, 7)).endpoint.address.host
+        except fastrpc.FastRPCError:
+            found = None
+        if found == host:
+            return
+        await asyncio.sleep(0.05)
+
+async def main():
+    async with fastrpc.Server(Arith) as server, fastrpc.Client("any://arith?scopes=lan") as client:
+        await server.listen("any://")
+        print(server.scopes["lan"][0].rpartition(":")[0])
+        for step, host in STEPS:
+            run(step)
+            await listed(client, host)
+            print(host)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.usefixtures("lan_pass")
+def test_a_server_is_found_once_its_machine_has_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = "ip addr del 10.9.8.7/24 dev card0 && ip addr add 10.9.8.9/24 dev card0"
+    steps = [(CARD, "10.9.8.7"), (moved, "10.9.8.9")]
+    with host_folder():
+        said = on_a_machine("ip link set lo up", program=f"STEPS = {steps!r}\n{LATE}")
+    assert said.splitlines()[:3] == ["tls://0.0.0.0", "10.9.8.7", "10.9.8.9"]
 
 
 @pytest.mark.parametrize(
@@ -152,14 +198,15 @@ def test_a_server_registers_the_address_of_the_default_route(steps: tuple[str, .
 @pytest.mark.usefixtures("lan_pass")
 async def test_a_server_opens_all_of_its_scopes_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     # An address of another machine, which the system does not let this one bind.
-    monkeypatch.setattr(AnyRegistry, "_lan_place", lambda *_: ScopedPlace(Address.parse("tcp://192.0.2.1:1")))
-    monkeypatch.setattr(any_registry, "own_hosts", lambda: ["192.0.2.1"])
-    with host_folder() as folder:
+    with monkeypatch.context() as patch, host_folder() as folder:
+        patch.setattr(AnyRegistry, "_lan_place", lambda *_: ScopedPlace(Address.parse("tcp://192.0.2.1:1")))
         async with Server(Arith) as server:
             with pytest.raises(OSError, match=r"192\.0\.2\.1"):
                 await server.listen("any://")
             assert names_in(folder) == []
             assert process_table().services() == []
-            monkeypatch.setattr(any_registry, "own_hosts", list)
+            patch.undo()
+            patch.setattr(any_registry, "own_hosts", list)
+            patch.setattr(network_record, "own_hosts", list)
             await server.listen("any://")
             assert len(names_in(folder)) == 2

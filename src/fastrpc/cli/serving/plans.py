@@ -13,6 +13,7 @@ from fastrpc.cli.settings import RunSettings
 from fastrpc.endpoint import Address, names_scopes
 from fastrpc.errors import ConfigError
 from fastrpc.handlers.import_string import check_import_string, import_from_string
+from fastrpc.registries.base.scoped import open_scopes
 from fastrpc.registries.base.urls import UNDIALABLE, open_registry
 from fastrpc.rpc.interceptor import Interceptor, put_around_clients
 from fastrpc.server.inherited import is_inherited
@@ -73,7 +74,7 @@ def _addresses(settings: RunSettings) -> tuple[Address, ...]:
         addresses = addresses_of(settings.addresses)
         for address in addresses:
             if names_scopes(address):
-                open_registry(str(address))
+                open_scopes(address, settings.registry or None, None).close()
             elif not is_inherited(address):
                 transport_for(address)
     return addresses

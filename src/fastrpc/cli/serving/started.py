@@ -21,6 +21,8 @@ def print_started(started: Started) -> None:
     for address in started.addresses:
         suffix = f" with {workers} workers" if workers > 1 else ""
         stdout.print("serving at ", (address, "bold"), suffix)
+    for line in _scope_lines(started):
+        stdout.print("  ", line)
     for service in started.services:
         stdout.print("  ", (service, "cyan"), f"  {_methods_of(started, service)}")
     for sentence in started.inferred:
@@ -38,6 +40,7 @@ def print_box(started: Started) -> None:
     lines = [
         f"fastrpc {__version__}, {platform.python_implementation()} {platform.python_version()}, {started.loop}",
         *(f"serving at {address}" for address in started.addresses),
+        *(f"  {line}" for line in _scope_lines(started)),
         "",
         *(f"{service}  {_methods_of(started, service)}" for service in started.services),
         *started.inferred,
@@ -47,6 +50,11 @@ def print_box(started: Started) -> None:
     from rich.panel import Panel
 
     stdout.draw(Panel(rich_text("\n".join(lines)), expand=False), is_folded=True)
+
+
+def _scope_lines(started: Started) -> list[str]:
+    """Return a line for each address in a scope of `any://`."""
+    return [f"{scope:<8} {address}" for scope, addresses in started.scopes.items() for address in addresses]
 
 
 def _methods_of(started: Started, service: str) -> str:

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from fastrpc.config import TLS
 from fastrpc.endpoint import Address, Endpoint, copied
 from fastrpc.place import Place
 from fastrpc.registries.base.registry import RegistryOption, WatchedRegistry
-from fastrpc.registries.base.urls import open_registry
+from fastrpc.registries.base.urls import RegistryURL, open_registry, open_url
 
 __all__ = ["ScopedPlace", "ScopedRegistry", "open_scopes"]
 
@@ -56,12 +56,12 @@ class ScopedRegistry(WatchedRegistry, Protocol):
     def encrypts(self) -> bool:
         """Whether connections to a server are encrypted in one of its scopes."""
 
+    def scope_of(self, endpoint: Endpoint) -> str:
+        """Return the scope in which it registers an endpoint; "" for none."""
+
     @property
     def farthest(self) -> RegistryOption | None:
         """The registry of its farthest scope; None without one."""
-
-    def beyond(self, wan: RegistryOption) -> Self:
-        """Return the same registry with another one in its farthest scope, instead of this one."""
 
 
 def open_scopes(address: Address, registry: RegistryOption | None, tls: TLS | None) -> ScopedRegistry:
@@ -78,6 +78,6 @@ def open_scopes(address: Address, registry: RegistryOption | None, tls: TLS | No
     found: RegistryOption | None = None if registry is None else open_registry(registry, tls=tls)
     if isinstance(found, ScopedRegistry):
         found = found.farthest
-    scopes = open_registry(str(address), tls=tls)
+    scopes = open_url(RegistryURL(str(address), tls, farthest=found))
     assert isinstance(scopes, ScopedRegistry)
-    return scopes if found is None else scopes.beyond(found)
+    return scopes

@@ -19,7 +19,7 @@ from fastrpc.config import TLS
 from fastrpc.errors import ConfigError
 from fastrpc.escaping import without_secrets
 from fastrpc.registries.base.policy import AddressPolicy
-from fastrpc.registries.base.registry import Registry, WatchedRegistry
+from fastrpc.registries.base.registry import Registry, RegistryOption, WatchedRegistry
 
 __all__ = [
     "UNDIALABLE",
@@ -31,6 +31,7 @@ __all__ = [
     "names_service",
     "one_of",
     "open_registry",
+    "open_url",
     "split_target",
     "truth",
     "whole_seconds",
@@ -87,11 +88,15 @@ class RegistryURL:
 
     `place` is the part between `//` and `/`, `path` the part after it, both without slashes.
 
+    Args:
+        tls: the certificates of the client or server that opens it; options replace them.
+        farthest: the registry of the farthest scope, for a URL of several; None: the one of the environment.
+
     Raises:
         ConfigError: the text is no URL.
     """
 
-    def __init__(self, text: str, tls: TLS | None = None) -> None:
+    def __init__(self, text: str, tls: TLS | None = None, *, farthest: RegistryOption | None = None) -> None:
         if not isinstance(text, str) or "://" not in text:
             raise ConfigError(
                 f"{without_secrets(text) if isinstance(text, str) else text!r} is not the URL of a registry",
@@ -103,8 +108,8 @@ class RegistryURL:
         self.place, _, path = rest.partition("/")
         self.scheme = scheme.lower()
         self.path = path.strip("/")
-        # The certificates of the client or server that opens it; options replace them.
         self._tls = tls
+        self.farthest = farthest
         self._options: dict[str, list[str]] = {}
         self._known: set[str] = set()
         for name, value in parse_qsl(options, keep_blank_values=True):
@@ -266,12 +271,20 @@ def open_registry(registry: str | Registry | Sequence[str | Registry], *, tls: T
         return cast(Registry, registry)
     if not isinstance(registry, str):
         return cast(Registry, _loaded(_MERGED)(registry, tls=tls))
-    url = RegistryURL(registry, tls)
+    return open_url(RegistryURL(registry, tls))
+
+
+def open_url(url: RegistryURL) -> WatchedRegistry:
+    """Return the registry at a URL.
+
+    Raises:
+        ConfigError: as from `open_registry`.
+    """
     if url.path and url.scheme in _REGISTRIES:
         raise ConfigError(
             f"{url} is more than a registry", hint=f"leave /{url.path} out: each client names its service"
         )
-    return cast(Registry, _opener(url)(url))
+    return cast(WatchedRegistry, _opener(url)(url))
 
 
 def is_opened(registry: object) -> TypeGuard[str | Sequence[str | Registry]]:
