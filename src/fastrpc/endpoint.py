@@ -10,6 +10,7 @@ from fastrpc.escaping import without_secrets
 __all__ = [
     "Address",
     "Endpoint",
+    "check_relay_host",
     "check_relay_name",
     "copied",
     "dialed_address",
@@ -18,6 +19,7 @@ __all__ = [
     "names_scopes",
     "scopes_among",
     "relayed_host",
+    "without_options",
 ]
 
 _HIGHEST_PORT = 65_535
@@ -32,6 +34,11 @@ _ENCRYPTED = frozenset({"tls", "relay"})
 #: Of a name at a relay.
 _LONGEST_LABEL = 63
 _LABEL_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+#: Hosts of machines may have an underscore, for which no authority signs a certificate of the name itself.
+_HOST_CHARACTERS = _LABEL_CHARACTERS | {"_"}
+#: Of the host name of a relay: with a label before it the name has at most 253 characters.
+_LONGEST_HOST = 253 - 1 - _LONGEST_LABEL
+_RELAY_FORM = "write relay://host:port/NAME"
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -255,15 +262,10 @@ def relayed_host(address: Address) -> str:
         ConfigError: the address names no server behind a relay.
     """
     name = address.path.removeprefix("/").partition("?")[0]
-    form = "write relay://host:port/NAME"
     if not name or not address.port:
-        raise ConfigError(f"{address} names no server behind a relay", hint=form)
+        raise ConfigError(f"{without_options(address)} names no server behind a relay", hint=_RELAY_FORM)
     check_relay_name(name)
-    if ":" in address.host or address.host.rpartition(".")[2].isdecimal():
-        raise ConfigError(
-            f"{address} has the IP address of a relay: callers find a server by the relay's host name",
-            hint=form,
-        )
+    check_relay_host(address.host)
     return f"{name}.{address.host}"
 
 
@@ -273,12 +275,53 @@ def check_relay_name(name: str) -> None:
     Raises:
         ConfigError: it has another form.
     """
-    is_label = 0 < len(name) <= _LONGEST_LABEL and _LABEL_CHARACTERS.issuperset(name)
-    if not is_label or name.startswith("-") or name.endswith("-"):
+    if _is_label(name, _LABEL_CHARACTERS):
+        return
+    hint = f"write 1 to {_LONGEST_LABEL} of a-z, 0-9 and -, such as edge-7"
+    wanted = _ascii_form(name).replace("_", "-")
+    if wanted != name and _is_label(wanted, _LABEL_CHARACTERS):
+        hint += f"; here {wanted}"
+    raise ConfigError(f"{name[: 2 * _LONGEST_LABEL]!r} is no name for a relay", hint=hint)
+
+
+def without_options(address: Address) -> Address:
+    """Return an address without its options, which may hold a secret that was meant for a file."""
+    path, _, _ = address.path.partition("?")
+    return Address(address.scheme, host=address.host, port=address.port, path=path)
+
+
+def check_relay_host(host: str) -> None:
+    """Refuse a host name, in lower case, below which a relay cannot have names.
+
+    Raises:
+        ConfigError: it is an IP address, has another form, or is too long.
+    """
+    if ":" in host or host.rpartition(".")[2].isdecimal():
         raise ConfigError(
-            f"{name[: 2 * _LONGEST_LABEL]!r} is no name for a relay",
-            hint=f"write 1 to {_LONGEST_LABEL} of a-z, 0-9 and -, such as edge-7",
+            f"{host} is an IP address of a relay: callers find a server by the relay's host name",
+            hint=_RELAY_FORM,
         )
+    has_labels = all(_is_label(label, _HOST_CHARACTERS) for label in host.split("."))
+    if has_labels and len(host) <= _LONGEST_HOST:
+        return
+    hint = f"its labels have 1 to {_LONGEST_LABEL} of a-z, 0-9 and -, all together at most {_LONGEST_HOST}"
+    wanted = _ascii_form(host)
+    if wanted != host and all(_is_label(label, _HOST_CHARACTERS) for label in wanted.split(".")):
+        hint = f"write it as {wanted}"
+    raise ConfigError(f"{host[: 2 * _LONGEST_LABEL]!r} is no host name of a relay", hint=hint)
+
+
+def _is_label(text: str, characters: frozenset[str]) -> bool:
+    is_short = 0 < len(text) <= _LONGEST_LABEL
+    return is_short and characters.issuperset(text) and not text.startswith("-") and not text.endswith("-")
+
+
+def _ascii_form(name: str) -> str:
+    """Return a name in lower case as DNS has it; "" without such a form."""
+    try:
+        return name.encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        return ""
 
 
 def is_local(address: Address) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc.config import TLS, Breaker, Pool
-from fastrpc.endpoint import Address, Endpoint, relayed_host
+from fastrpc.endpoint import Address, Endpoint, relayed_host, without_options
 from fastrpc.errors import ConfigError
 from fastrpc.escaping import without_secrets
 from fastrpc.selectors.base import selector_for
@@ -147,7 +147,10 @@ def _check_place(address: Address) -> None:
     if address.scheme == "relay":
         relayed_host(address)
         if "?" in address.path:
-            raise ConfigError(f"{address} has options, which are for its server", hint="leave them out")
+            raise ConfigError(
+                f"{without_options(address)} has options, which are for the server that claims the name",
+                hint="leave them out; a client has TLS(ca_file=…) and credentials=, a command --ca and --token-file",
+            )
         return
     if address.scheme not in {"tcp", "tls"}:
         return

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from fastrpc.auth.token_file import TokenFile
 from fastrpc.config import TLS
-from fastrpc.endpoint import Address, relayed_host
+from fastrpc.endpoint import Address, relayed_host, without_options
 from fastrpc.errors import ConfigError
 
 __all__ = ["RelayPlace"]
@@ -28,6 +28,12 @@ class RelayPlace:
     def __init__(self, address: Address) -> None:
         path, _, text = address.path.partition("?")
         relayed_host(address)
+        for mark, escape in (("?", "%3F"), ("#", "%23")):
+            if mark in text:
+                raise ConfigError(
+                    f"{without_options(address)}: its options have a further {mark}",
+                    hint=f"join them by &, and write {escape} for one in a path",
+                )
         #: The name to claim, the relay, and the address for clients.
         self.name = path.removeprefix("/")
         self.relay = Address("tls", host=address.host, port=address.port)
@@ -46,6 +52,9 @@ class RelayPlace:
                     f"{self.address} has no option {name!r}", hint=f"there are {', '.join(_OPTIONS)}"
                 )
             if name in found or not value:
-                raise ConfigError(f"{self.address}: the option {name} is given twice, or empty")
+                fault = "given twice" if name in found else "empty"
+                raise ConfigError(
+                    f"{self.address}: the option {name} is {fault}", hint=f"write {name}=FILE once"
+                )
             found[name] = value
         return found

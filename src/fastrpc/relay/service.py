@@ -8,7 +8,7 @@ from typing import Final, Self
 from fastrpc._core.calls.call import current_call
 from fastrpc.auth.policy import Policy
 from fastrpc.config import TLS, Keepalive, ServerConfig
-from fastrpc.endpoint import check_relay_name
+from fastrpc.endpoint import check_relay_host, check_relay_name
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.hosted.draining import draining
 from fastrpc.hosted.rights import Grant, ServiceRights
@@ -30,8 +30,6 @@ __all__ = ["CLAIM", "RelayService", "begun", "relay_config"]
 KEEPALIVE: Final = Keepalive(interval=5.0, timeout=5.0)
 #: Seconds between two looks at the rights and the spares of a claim.
 _LOOK_SECONDS: Final = 5.0
-
-_MOST_HOST_CHARACTERS: Final = 253 - 64
 
 
 def _patterns(policy: Policy, identity: Identity | None) -> tuple[RelayPattern, ...]:
@@ -93,7 +91,7 @@ class RelayService:
         try:
             check_relay_name(name)
         except ConfigError as error:
-            raise CallError(Status.INVALID_ARGUMENT, error.message, processed="no") from None
+            raise CallError(Status.INVALID_ARGUMENT, str(error), processed="no") from None
         self._check(name)
         claim = self.front.claims.enter(name, identity.name, instance, takes_over=takes_over, started=started)
         try:
@@ -135,8 +133,5 @@ async def _changed(claim: Claim) -> None:
 def _checked_host(name: str) -> str:
     """Return the host name of a relay in lower case. ConfigError: it has another form."""
     found = name.lower()
-    if not found or len(found) > _MOST_HOST_CHARACTERS or found.rpartition(".")[2].isdecimal():
-        raise ConfigError(f"{name!r} is no host name of a relay", hint="write --name relay.example")
-    for label in found.split("."):
-        check_relay_name(label)
+    check_relay_host(found)
     return found

@@ -244,7 +244,7 @@ async def test_an_owner_listens_where_a_claim_is_refused(files: RelayFiles) -> N
         ("?token_file=/nowhere", "/nowhere"),
         ("?token=secret", "no option 'token'"),
         ("?token_file=a&token_file=b", "given twice"),
-        ("?token_file=", "or empty"),
+        ("?token_file=", "is empty"),
     ],
 )
 async def test_options_of_a_claim_that_cannot_be_used_are_told(

@@ -101,7 +101,7 @@ def checked_datagram(data: bytes, keys: LanKeys) -> LanDatagram | None:
 
 
 def is_datagram(data: bytes) -> bool:
-    """Return whether bytes have the form of a datagram, whoever signed them."""
+    """Return whether bytes have the form of a datagram; the signature is not checked."""
     return _LEAST_BYTES <= len(data) <= DATAGRAM_BYTES and data.startswith(_BEGIN)
 
 
