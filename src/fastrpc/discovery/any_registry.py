@@ -126,8 +126,7 @@ class AnyRegistry(Closing):
 
         Raises:
             StoreError: the host folder cannot be used.
-            ConfigError: there is no scope in which a server can listen, or several processes would listen on the
-                network by a pass, whose certificates belong to one listener; or there is a pattern of providers.
+            ConfigError: there is no scope in which a server can listen, or there is a pattern of providers.
         """
         if self._provider != "*":
             raise ConfigError(
@@ -139,15 +138,10 @@ class AnyRegistry(Closing):
         if "host" in self._members:
             folder = folder_path()
             made_folder(folder)
-            found.append(ScopedPlace(Address("unix", path=f"{folder}/{name}.sock")))
+            found.append(ScopedPlace("host", Address("unix", path=f"{folder}/{name}.sock")))
         if "process" in self._members and is_one_process:
-            found.append(ScopedPlace(Address("memory", path=f"any-{name}")))
+            found.append(ScopedPlace("process", Address("memory", path=f"any-{name}")))
         if self._pass is not None:
-            if not is_one_process:
-                raise ConfigError(
-                    "FASTRPC_LAN_PASS is set, and the server has several processes",
-                    hint="write any://?scopes=host, or leave out --workers, --control and --takeover",
-                )
             found.append(self._lan_place(self._pass))
         if not found:
             raise ConfigError(
@@ -170,7 +164,7 @@ class AnyRegistry(Closing):
             labels[CERTIFICATE] = "own"
         listened = Address("tls", host="0.0.0.0", port=0)  # noqa: S104 (the pass closes it)
         dialled = Address("tls", host=hosts[0] if hosts else listened.host, port=0)
-        return ScopedPlace(listened, dialled, labels, tls)
+        return ScopedPlace("lan", listened, dialled, labels, tls)
 
     def scope_of(self, endpoint: Endpoint) -> str:
         """Return the scope in which it registers an endpoint; "" for none."""

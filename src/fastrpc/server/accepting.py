@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -188,10 +188,11 @@ class Accepting:
         with ShownAtProgram():
             return await transport_for(address).listen(address, self.session_maker(address), options)
 
-    def prepare(self, addresses: Sequence[Address], *, are_judged: bool = False) -> None:
-        """Prepare for connections that another process accepts at these addresses.
+    def prepare(self, addresses: Mapping[Address, TLS | None], *, are_judged: bool = False) -> None:
+        """Prepare for connections that another process accepts.
 
         Args:
+            addresses: the addresses there, with their certificates; None: the server's.
             are_judged: whether that process refuses addresses; otherwise they are refused here.
 
         Raises:

@@ -1,6 +1,6 @@
 """TLS of a server: the addresses without it, and the sessions of connections that another process accepted."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fastrpc.config import TLS, ServerConfig
 from fastrpc.endpoint import Address, is_encrypted, is_local, relayed_host
@@ -55,7 +55,10 @@ def _in_order(names: Iterable[str | None]) -> tuple[str | None, ...]:
 
 
 class Encryption:
-    """The TLS of connections that another process accepted, made with the first of them."""
+    """The TLS of connections that another process accepted, made with the first of them.
+
+    Each address has its certificates: a LAN pass keeps strangers out of one listener alone.
+    """
 
     def __init__(self, config: ServerConfig) -> None:
         self._tls = config.tls
@@ -63,21 +66,24 @@ class Encryption:
         self.agreed = _in_order(
             name for protocol in config.protocols for name in protocol_named(protocol).agreed
         )
-        self._end: ServerEnd | None = None
+        # By address; None stands for all that have the server's certificates.
+        self._ends: dict[Address | None, ServerEnd] = {}
 
-    def prepare(self, addresses: Iterable[Address]) -> None:
-        """Read the certificate files, if connections of one of these addresses are encrypted.
+    def prepare(self, addresses: Mapping[Address, TLS | None]) -> None:
+        """Read the certificate files of addresses whose connections are encrypted; None stands for the server's.
 
         Raises:
             ConfigError: a file cannot be used.
         """
-        if self._end is None and any(address.scheme == "tls" for address in addresses):
-            self._end = ServerEnd(self._tls or TLS(), agreed=self.agreed)
+        for address, tls in addresses.items():
+            key = None if tls is None else address
+            if address.scheme == "tls" and key not in self._ends:
+                self._ends[key] = ServerEnd(tls or self._tls or TLS(), agreed=self.agreed)
 
     def reload(self) -> None:
         """Read the certificate files again now."""
-        if self._end is not None:
-            self._end.reload()
+        for end in self._ends.values():
+            end.reload()
 
     def wrapped(self, session_factory: SessionFactory, address: Address) -> SessionFactory:
         """Return the session factory for connections at an address.
@@ -87,6 +93,8 @@ class Encryption:
         """
         if address.scheme != "tls":
             return session_factory
-        self.prepare([address])
-        assert self._end is not None
-        return encrypted(session_factory, self._end)
+        end = self._ends.get(address)
+        if end is None:
+            self.prepare({address: None})
+            end = self._ends[None]
+        return encrypted(session_factory, end)

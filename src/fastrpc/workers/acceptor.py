@@ -8,9 +8,8 @@ from typing import Any
 
 from fastrpc.config import TLS, ServerConfig
 from fastrpc.config.delays import silence_seconds
-from fastrpc.endpoint import Address, names_scopes
+from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
-from fastrpc.registries.base.registry import RegistryOption
 from fastrpc.server.encryption import check_listening
 from fastrpc.server.inherited import inherited_address, is_inherited, take_inherited
 from fastrpc.tls.contexts import ContextSource, server_contexts
@@ -18,6 +17,7 @@ from fastrpc.transports import tcp, unix
 from fastrpc.transports.base import BACKLOG
 from fastrpc.transports.sockets import close_all, listen_error
 from fastrpc.workers.takeover.takeover import Takeover
+from fastrpc.workers.wanted import WantedSocket
 
 __all__ = ["Acceptor", "ListeningSocket"]
 
@@ -44,64 +44,53 @@ class Acceptor:
 
     Args:
         takeover: has the sockets of the program whose place this one takes.
-        registry: the server's, for an address of all scopes.
     """
 
     def __init__(
         self,
-        addresses: Sequence[Address],
+        wanted: Sequence[WantedSocket],
         config: ServerConfig,
         takeover: Takeover | None = None,
-        *,
-        registry: RegistryOption | None = None,
     ) -> None:
-        self._registry = registry
         self.addresses: list[Address] = []
         self.listening_sockets: list[ListeningSocket] = []
         self._config = config
-        self._wanted = list(addresses)
-        self._contexts: ContextSource | None = None
+        self._wanted = list(wanted)
+        self._contexts: list[ContextSource] = []
         # The functions that remove the files of unix sockets, by the index of their address; for those of the program
         # before this one None until this one owns them.
         self._removals: dict[int, Callable[[], None] | None] = {}
         try:
-            for index, address in enumerate(addresses):
-                self._bind(index, address, takeover)
+            for index, one in enumerate(wanted):
+                self._bind(index, one, takeover)
         except BaseException:
             self.close()
             raise
 
-    def _bind(self, index: int, wanted: Address, takeover: Takeover | None) -> None:
-        given = None if takeover is None else takeover.take(wanted)
+    def _bind(self, index: int, wanted: WantedSocket, takeover: Takeover | None) -> None:
+        given = None if takeover is None else takeover.take(wanted.named)
+        place = wanted.place
         if given is not None:
-            address = self._check(_address_at(wanted, given.address, self._config))
+            address = self._check(_address_at(place, given.address, self._config), wanted.tls)
             bound = list(given.sockets)
             if given.removes_file:
                 self._removals[index] = None
-        elif is_inherited(wanted):
-            address = self._check(inherited_address(wanted, is_encrypted=self._config.tls is not None))
-            bound = [take_inherited(wanted)]
+        elif is_inherited(place):
+            address = self._check(inherited_address(place, is_encrypted=self._config.tls is not None))
+            bound = [take_inherited(place)]
             if address.scheme != "unix":
                 tcp.set_options(bound[0], silence_seconds(self._config.keepalive))
         else:
-            place = self._place_of(wanted) if names_scopes(wanted) else wanted
-            address, bound = self._bound(index, self._check(place))
+            address, bound = self._bound(index, self._check(place, wanted.tls))
         self.addresses.append(address)
         self.listening_sockets += [ListeningSocket(index, one) for one in bound]
 
-    def _place_of(self, scopes: Address) -> Address:
-        """Return the address on the host: several processes share no scope of one of them."""
-        # Imported on first use: most servers have one address.
-        from fastrpc.registries.base.scoped import open_scopes
-
-        registry = open_scopes(scopes, self._registry, self._config.tls)
-        return registry.places(is_one_process=False)[0].address
-
-    def _check(self, address: Address) -> Address:
-        check_listening(address, self._config)
+    def _check(self, address: Address, tls: TLS | None = None) -> Address:
+        if tls is None:
+            check_listening(address, self._config)
         if address.scheme == "tls":
             # Each worker makes its own: here mistakes are found before the first of them starts.
-            self._contexts = server_contexts(self._config.tls or TLS())
+            self._contexts.append(server_contexts(tls or self._config.tls or TLS()))
         return address
 
     def _bound(self, index: int, address: Address) -> tuple[Address, list[socket.socket]]:
@@ -127,8 +116,8 @@ class Acceptor:
         Raises:
             ConfigError: they cannot take the place of those that serve.
         """
-        if self._contexts is not None:
-            self._contexts.check()
+        for contexts in self._contexts:
+            contexts.check()
 
     def listen(self) -> None:
         """Start listening. Before that, connections are refused (tcp) or wait (unix)."""
@@ -147,7 +136,7 @@ class Acceptor:
         shares = []
         for index, (wanted, address) in enumerate(zip(self._wanted, self.addresses, strict=True)):
             sockets = [one.socket for one in self.listening_sockets if one.index == index]
-            told = {"wanted": str(wanted), "address": _name(address), "sockets": len(sockets)}
+            told = {"wanted": str(wanted.named), "address": _name(address), "sockets": len(sockets)}
             shares.append((told | {"removes_file": index in self._removals}, sockets))
         return shares
 

@@ -114,8 +114,8 @@ class _Orders:
 def _records(plan: Plan, addresses: list[Address], started: Started) -> dict[Record, Endpoint]:
     """Return the records: every service at each advertised address."""
     records = {}
-    for bound, advertise in zip(addresses, plan.advertised(), strict=True):
-        endpoint = advertised_endpoint(bound, advertise, checked_place(plan.place))
+    for bound, wanted in zip(addresses, plan.wanted, strict=True):
+        endpoint = advertised_endpoint(bound, wanted.advertise, checked_place(plan.place))
         if endpoint is not None:
             for service in started.services:
                 record = record_of(endpoint, started.versions.get(service), plan.config)

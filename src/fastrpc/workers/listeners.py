@@ -12,6 +12,7 @@ from fastrpc.workers.acceptor import Acceptor
 from fastrpc.workers.plan import Plan
 from fastrpc.workers.takeover.control import Control
 from fastrpc.workers.takeover.takeover import Takeover
+from fastrpc.workers.wanted import WantedSocket
 
 __all__ = ["Listeners"]
 
@@ -49,10 +50,10 @@ class Listeners:
             taken = self._takeover = Takeover(plan.control)
             self._ends.callback(taken.close)
         self._check_admin(taken)
-        self.services = Acceptor(plan.addresses, config, taken, registry=plan.registry)
+        self.services = Acceptor(plan.wanted, config, taken)
         self._ends.callback(self.services.close)
         if config.admin_address is not None:
-            self.admin = Acceptor([Address.parse(config.admin_address)], config, taken)
+            self.admin = Acceptor([WantedSocket.at(Address.parse(config.admin_address))], config, taken)
             self._ends.callback(self.admin.close)
         if plan.control is not None:
             bound = None if taken is None else taken.control

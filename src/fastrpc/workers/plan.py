@@ -12,6 +12,7 @@ from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.limits import Limit
 from fastrpc.place import Place
 from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.workers.wanted import WantedSocket
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -118,6 +119,8 @@ class Plan:
     broker: str | None = field(default=None, repr=False)
     #: The advertised addresses, one for each address from the first on but `any://`; empty advertises the bound ones.
     advertise: "tuple[Advertise, ...]" = ()
+    #: The sockets for the addresses; empty until several processes are about to start.
+    wanted: tuple[WantedSocket, ...] = ()
     #: Where the program runs; None: as the environment says. Fields of the command line, which override it.
     place: Place | None = None
     placed: Mapping[str, Any] = field(default_factory=dict)

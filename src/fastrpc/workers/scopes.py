@@ -3,21 +3,42 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fastrpc.endpoint import Address, Endpoint, scopes_among
+from fastrpc.endpoint import Address, Endpoint, names_scopes, scopes_among
+from fastrpc.place import checked_place
 from fastrpc.workers.plan import Plan
+from fastrpc.workers.wanted import WantedSocket
 
 __all__ = ["scopes_of", "with_scopes"]
 
 
 def with_scopes(plan: Plan) -> Plan:
-    """Return a plan with the registry of all scopes, if it listens there; the announcer is its first user."""
+    """Return a plan with the sockets that it wants, in all scopes too if it listens there.
+
+    Then it has the registry of the scopes as well; the announcer is its first user.
+
+    Raises:
+        ConfigError: there is no scope in which several processes can listen.
+        StoreError: the host folder cannot be used.
+    """
+    pairs = list(zip(plan.addresses, plan.advertised(), strict=True))
     scopes = scopes_among(plan.addresses)
     if scopes is None:
-        return plan
+        return replace(plan, wanted=tuple(WantedSocket.at(*pair) for pair in pairs))
     # Imported on first use: most servers have one address.
     from fastrpc.registries.base.scoped import open_scopes
 
-    return replace(plan, registry=open_scopes(scopes, plan.registry, plan.config.tls))
+    registry = open_scopes(scopes, plan.registry, plan.config.tls)
+    place = checked_place(plan.place)
+    wanted: list[WantedSocket] = []
+    for address, advertise in pairs:
+        if names_scopes(address):
+            for one in registry.places(is_one_process=False):
+                # A program that takes this one's place finds each by its scope: the rest differs.
+                named = Address.parse(f"any://?scopes={one.scope}")
+                wanted.append(WantedSocket(named, one.address, one.advertised(place), one.tls))
+        else:
+            wanted.append(WantedSocket.at(address, advertise))
+    return replace(plan, registry=registry, wanted=tuple(wanted))
 
 
 def scopes_of(plan: Plan, addresses: Sequence[Address]) -> dict[str, list[str]]:
@@ -31,8 +52,8 @@ def scopes_of(plan: Plan, addresses: Sequence[Address]) -> dict[str, list[str]]:
     from fastrpc.server.registrar import advertised_endpoint
 
     assert isinstance(plan.registry, ScopedRegistry)
-    for bound, advertised in zip(addresses, plan.advertised(), strict=True):
-        endpoint: Endpoint | None = advertised_endpoint(bound, advertised, Place())
+    for bound, wanted in zip(addresses, plan.wanted, strict=True):
+        endpoint: Endpoint | None = advertised_endpoint(bound, wanted.advertise, Place())
         if endpoint is not None and (scope := plan.registry.scope_of(endpoint)):
             found.setdefault(scope, []).append(str(endpoint.address))
     return found

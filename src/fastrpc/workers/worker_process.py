@@ -77,7 +77,7 @@ class Worker:
         config = replace(plan.config, admin_address=None, admin_token=None, ready_needs_registry=False)
         self._channel = channel
         self._addresses = addresses
-        self._advertised = plan.advertised()
+        self._wanted = plan.wanted
         self._server: Server | None = None
         # Of several workers, all with as many calls, one is replaced after the other.
         spread = random.uniform(1 - MAX_CALLS_SPREAD, 1 + MAX_CALLS_SPREAD)
@@ -113,9 +113,11 @@ class Worker:
     async def _open_listener(self, server: Server) -> list[str]:
         self._server = server
         # Not with the first connection: a worker that cannot serve must not take another one's place.
-        server._accepting.prepare(self._addresses, are_judged=True)
-        for address, advertise in zip(self._addresses, self._advertised, strict=True):
-            server._accepting.advertise(address, advertise)
+        wanted = dict(zip(self._addresses, self._wanted, strict=True))
+        certificates = {address: one.tls for address, one in wanted.items()}
+        server._accepting.prepare(certificates, are_judged=True)
+        for address, one in wanted.items():
+            server._accepting.advertise(address, one.advertise)
         self._state = ServerState(self._config, server, takes_connections=True)
         assert server._gate is not None
         self._reporter.count_connections(self._connections)

@@ -1,4 +1,4 @@
-"""The scope `lan` of `any://`: only with a LAN pass, and for one process."""
+"""The scope `lan` of `any://`: only with a LAN pass."""
 
 import shutil
 import subprocess
@@ -38,13 +38,12 @@ def test_the_scope_needs_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("lan_pass")
-def test_several_processes_are_refused_with_a_pass() -> None:
-    with AnyRegistry() as registry, pytest.raises(ConfigError, match="several processes") as refused:
-        registry.places(is_one_process=False)
-    assert "any://?scopes=host" in (refused.value.hint or "")
-    with AnyRegistry(("host",)) as registry:
-        [place] = registry.places(is_one_process=False)
-    assert place.address.scheme == "unix"
+@pytest.mark.parametrize(("scopes", "found"), [((), ["host", "lan"]), (("process", "lan"), ["lan"])])
+def test_several_processes_share_each_scope_but_that_of_one(
+    scopes: tuple[str, ...], found: list[str]
+) -> None:
+    with host_folder(), AnyRegistry(scopes) as registry:
+        assert [place.scope for place in registry.places(is_one_process=False)] == found
 
 
 @pytest.mark.usefixtures("lan_pass")
@@ -122,7 +121,7 @@ def on_a_machine(*steps: str, program: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
@@ -195,11 +194,65 @@ def test_a_server_registers_the_address_of_the_default_route(steps: tuple[str, .
     assert on_a_machine(*steps, program=program).strip() == hosts
 
 
+#: Workers at `any://`, another program that takes their place, callers by the network, and one without the pass.
+WORKERS = """
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import fastrpc
+from tests.support.running_workers import Callers
+from tests.support.successors import Successors, started
+
+async def main(folder):
+    programs = Successors(Path(folder), ["-a", "any://", "-w", "2"])
+    own = {name: value for name, value in os.environ.items() if name.startswith("FASTRPC_")}
+    with programs.program(environment=own) as old:
+        first = await asyncio.to_thread(started, old)
+        [found] = await fastrpc.discover("work", registry="any://?scopes=lan", timeout=None)
+        callers = Callers("any://work?scopes=lan", clients=4)
+        assert (await callers.shares()).keys() == set(first["process_ids"])
+        with programs.program("--takeover", environment=own) as new:
+            second = await asyncio.to_thread(started, new)
+            assert second["addresses"] == first["addresses"]
+            assert (await asyncio.to_thread(old.wait)).code == 0
+            assert (await callers.shares()).keys() == set(second["process_ids"])
+            await callers.close()
+            assert callers.failures == []
+            print(*sorted(first["scopes"]), found.endpoint.address.host)
+            async with fastrpc.Client("any://work") as near:
+                print((await near.request("work.where")).endpoint.labels["scope"])
+            for tls in (None, fastrpc.TLS(ca_file=os.environ["FASTRPC_LAN_PASS"], server_name="lan")):
+                async with fastrpc.Client(found.endpoint, config=fastrpc.ClientConfig(tls=tls)) as stranger:
+                    try:
+                        await stranger.call("work.where")
+                    except fastrpc.FastRPCError as error:
+                        print(type(error).__name__)
+            new.signal(signal.SIGTERM)
+            assert (await asyncio.to_thread(new.wait)).code == 0
+
+asyncio.run(main(FOLDER))
+"""
+
+
+@pytest.mark.usefixtures("lan_pass")
+def test_workers_are_found_in_the_network_and_demand_the_pass(tmp_path: Path) -> None:
+    with host_folder() as folder:
+        said = on_a_machine(
+            "ip link set lo up", CARD, ROUTE, program=f"FOLDER = {str(tmp_path)!r}\n{WORKERS}"
+        )
+        assert names_in(folder) == []
+    assert said.splitlines()[:4] == ["host lan 10.9.8.7", "host", "ConnectError", "ConnectError"]
+
+
 @pytest.mark.usefixtures("lan_pass")
 async def test_a_server_opens_all_of_its_scopes_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    # An address of another machine, which the system does not let this one bind.
+    # Of another machine: the system does not let this one bind it.
+    unbindable = Address.parse("tcp://192.0.2.1:1")
     with monkeypatch.context() as patch, host_folder() as folder:
-        patch.setattr(AnyRegistry, "_lan_place", lambda *_: ScopedPlace(Address.parse("tcp://192.0.2.1:1")))
+        patch.setattr(AnyRegistry, "_lan_place", lambda *_: ScopedPlace("lan", unbindable))
         async with Server(Arith) as server:
             with pytest.raises(OSError, match=r"192\.0\.2\.1"):
                 await server.listen("any://")

@@ -16,6 +16,7 @@ from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.workers.acceptor import Acceptor
 from fastrpc.workers.spread import PAUSE_SECONDS, REST_SECONDS, Spread
+from fastrpc.workers.wanted import WantedSocket
 from tests.support.forking import in_child
 
 pytestmark = pytest.mark.one_loop
@@ -37,7 +38,7 @@ def take_without_descriptors() -> None:
     now = 0.0
     records = Records()
     logging.getLogger("fastrpc.server").addHandler(records)
-    acceptor = Acceptor([Address.parse("tcp://127.0.0.1:0")], ServerConfig())
+    acceptor = Acceptor([WantedSocket.at(Address.parse("tcp://127.0.0.1:0"))], ServerConfig())
     acceptor.listen()
     (listening,) = acceptor.listening_sockets
     selector = selectors.DefaultSelector()
@@ -71,7 +72,7 @@ class Listener:
     connections = 0
 
     def __init__(self, ends: contextlib.ExitStack) -> None:
-        self.acceptor = Acceptor([Address.parse("tcp://127.0.0.1:0")], ServerConfig())
+        self.acceptor = Acceptor([WantedSocket.at(Address.parse("tcp://127.0.0.1:0"))], ServerConfig())
         self.acceptor.listen()
         ends.callback(self.acceptor.close)
         (self.listening,) = self.acceptor.listening_sockets

@@ -18,6 +18,7 @@ _NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 class ScopedPlace(NamedTuple):
     """An address at which a new server listens."""
 
+    scope: str
     address: Address
     #: The address to register in its place, whose port 0 stands for the bound port, and further labels of its record.
     advertise: Address | None = None

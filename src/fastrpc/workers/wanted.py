@@ -1,0 +1,28 @@
+"""The sockets that a program with several processes wants."""
+
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from fastrpc.config import TLS
+from fastrpc.endpoint import Address
+
+if TYPE_CHECKING:
+    from fastrpc.server.registrar import Advertise
+
+__all__ = ["WantedSocket"]
+
+
+class WantedSocket(NamedTuple):
+    """An address to listen at."""
+
+    #: The address as the program has it that takes this one's place; of `any://` one scope.
+    named: Address
+    #: The same with a place for a new socket.
+    place: Address
+    advertise: "Advertise" = None
+    #: The certificates of its connections; None: the server's.
+    tls: TLS | None = None
+
+    @classmethod
+    def at(cls, address: Address, advertise: "Advertise" = None) -> Self:
+        """Return the socket for an address that is no scope's."""
+        return cls(address, address, advertise)
