@@ -222,14 +222,18 @@ async def test_clean_end_between_gives_no_revision_twice(
     assert "has lost its last commits" in caplog.text
 
 
-async def set_back(folder: Path, items: int) -> bytes:
-    """Leave a folder as a power cut may, with an old record of what was acknowledged; return its log."""
+async def set_back(folder: Path, items: int, last: bytes = b"last") -> bytes:
+    """Leave a folder as a power cut may, with an old record of what was acknowledged; return its log.
+
+    Args:
+        last: the value of the last item.
+    """
     old = b""
     async with LocalStore(SqliteJournal(folder.with_name("alive"))) as store:
         for number in range(items):
             if number == 5:
                 old = (folder.with_name("alive") / "store.revisions").read_bytes()[512:]
-            await store.put(f"k/{number}", b"%d" % number)
+            await store.put(f"k/{number}", last if number == items - 1 else b"%d" % number)
         shutil.copytree(folder.with_name("alive"), folder)
     revisions = folder / "store.revisions"
     revisions.write_bytes(revisions.read_bytes()[:512] + old)
@@ -272,6 +276,42 @@ async def test_bad_last_commit_behind_an_old_record_gives_no_revision_twice(
         async with LocalStore(SqliteJournal(case)) as store:
             await store.put("k", b"")
             await check_lost(store, ITEMS)
+
+
+async def test_last_commit_is_dropped_whichever_of_its_frames_a_cut_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "store"
+    # Of several pages: the frames behind the missing one are whole.
+    log = await set_back(folder, ITEMS, b"x" * 20_000)
+    places = last_frames(log, 1)
+    assert len(places) > 4
+    for number, at in enumerate(places):
+        for lost in (24, 512, FRAME_BYTES):
+            caplog.clear()
+            left = bytearray(log)
+            left[at : at + lost] = bytes(lost)
+            case = tmp_path / f"{number}-{lost}"
+            shutil.copytree(folder, case)
+            (case / "store.db-wal").write_bytes(left)
+            end = read_log(case / "store.db-wal")
+            assert (end.later, end.is_before_commit) == (len(places) - 1 - number, False)
+            found = opened(case)
+            assert isinstance(found, Saved), found
+            assert numbers(found) == [*range(ITEMS - 1)]
+            assert "1 commits are dropped" in caplog.text
+
+
+async def test_commit_behind_one_that_lacks_a_frame_is_seen(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    log = await set_back(folder, ITEMS)
+    ones = last_frames(log, 3)
+    for at in ones[: len(ones) - len(last_frames(log, 2))]:
+        left = bytearray(log)
+        left[at : at + FRAME_BYTES] = bytes(FRAME_BYTES)
+        (folder / "store.db-wal").write_bytes(left)
+        assert read_log(folder / "store.db-wal").is_before_commit
+        assert isinstance(opened(folder), StoreError)
 
 
 @pytest.mark.parametrize("place", [0, 4, 5, 7, 8, 12, 16, 20, 1000])

@@ -122,6 +122,9 @@ def _read(file: BufferedReader) -> LogEnd:
             is_torn = is_ended or pages == 0
             # Any number is that of a next commit, behind the end of one.
             last_page = _LAST_PAGE if pages != 0 else page
+        elif last_page == _LAST_PAGE:
+            # A frame that is not there may begin a commit: any number is one behind its page.
+            last_page = 0
     return LogEnd(good, False, later, later_commits, is_before_commit, commits, is_torn, bytes(salts))
 
 
