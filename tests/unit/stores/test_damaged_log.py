@@ -1,7 +1,9 @@
 """The log of a killed store: damage is refused, a torn tail opens, and no revision is given twice."""
 
+import itertools
 import random
 import shutil
+import sqlite3
 import struct
 import time
 from collections.abc import Sequence
@@ -457,6 +459,35 @@ def log_of(magic: int, frames: int) -> bytes:
         page, place = chance.randbytes(4096), struct.pack(">2I", number, number)
         log += place + header[16:] + add(place + page) + page
     return log
+
+
+def test_whatever_a_power_cut_leaves_of_the_last_commit_is_before_no_other_one(tmp_path: Path) -> None:
+    file, log = tmp_path / "a.db", tmp_path / "a.db-wal"
+    connection = sqlite3.connect(file, isolation_level=None)
+    connection.executescript(
+        "PRAGMA page_size = 512; PRAGMA journal_mode = WAL; CREATE TABLE t(a); CREATE TABLE u(a)"
+    )
+    connection.execute("CREATE TABLE v(a)")
+    first = log.stat().st_size
+    connection.executescript(
+        "BEGIN; INSERT INTO t VALUES(1); INSERT INTO u VALUES(1); INSERT INTO v VALUES(1); COMMIT"
+    )
+    whole = log.read_bytes()
+    # SQLite writes the header of a frame and its page by two writes.
+    writes = [
+        write
+        for at in range(first, len(whole), 24 + 512)
+        for write in (slice(at, at + 24), slice(at + 24, at + 24 + 512))
+    ]
+    assert len(writes) == 6
+    for kept in itertools.product((False, True), repeat=len(writes)):
+        left = bytearray(whole)
+        for write, is_kept in zip(writes, kept, strict=True):
+            if not is_kept:
+                left[write] = bytes(write.stop - write.start)
+        log.with_suffix(".cut").write_bytes(left)
+        assert not read_log(log.with_suffix(".cut")).is_before_commit, kept
+    connection.close()
 
 
 @pytest.mark.measures

@@ -103,6 +103,9 @@ def _read(file: BufferedReader) -> LogEnd:
         # A commit begins here: an other one than that of the bad frame, if it is behind it.
         is_other |= is_ended and is_own and page <= last_page
         if own_salts != salts:
+            if not is_ended and not is_own and last_page == _LAST_PAGE:
+                # A power cut may have left out the first frame of the last commit: the next ones are of that commit.
+                last_page = 0
             is_ended = True
         else:
             # From the frame before it, good or bad: behind a bad frame the whole ones are told from torn ones, too.
@@ -122,9 +125,6 @@ def _read(file: BufferedReader) -> LogEnd:
             is_torn = is_ended or pages == 0
             # Any number is that of a next commit, behind the end of one.
             last_page = _LAST_PAGE if pages != 0 else page
-        elif last_page == _LAST_PAGE:
-            # A frame that is not there may begin a commit: any number is one behind its page.
-            last_page = 0
     return LogEnd(good, False, later, later_commits, is_before_commit, commits, is_torn, bytes(salts))
 
 
