@@ -96,7 +96,9 @@ def test_dead_letters_are_listed_shown_replayed_and_discarded(url: str, tmp_path
         "group": "audit",
         "count": 2,
     }
-    assert command(tmp_path, "dead", url, "list", "nobody").code == 1
+    unknown = command(tmp_path, "dead", url, "list", "nobody")
+    assert unknown.code == 1
+    assert "there is no group nobody\nhint: `fastrpc topics` lists the groups" in unknown.errors
 
 
 def test_broker_in_a_folder_goes_on_after_its_end(address: str, url: str, tmp_path: Path) -> None:
@@ -207,3 +209,16 @@ def test_a_server_names_the_methods_that_it_starts_itself(tmp_path: Path, is_jso
             program.wait_output(r'"background":\{"mailer":\["confirm"\]\}')
         else:
             program.wait_output("mailer  started by the server: confirm\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["topics"], ["publish", "orders.new", "1"], ["dead", "list", "billing.bill"]],
+    ids=lambda w: w[0],
+)
+def test_command_whose_broker_is_away_tells_how_to_start_one(
+    words: list[str], url: str, tmp_path: Path
+) -> None:
+    failed = command(tmp_path, words[0], url, *words[1:])
+    assert failed.code == 1
+    assert "hint: is it running? `fastrpc broker` serves one" in failed.errors
