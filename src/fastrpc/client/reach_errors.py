@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fastrpc.client.endpoint_plan import EndpointPlan
 
 __all__ = [
+    "ABSENT_HINT",
     "MOST_NAMED",
     "REACH_HINT",
     "SETTING_HINT",
@@ -35,6 +36,9 @@ MOST_NAMED = 100
 
 #: The error of a server that closes a connection before it sent anything.
 _MUTE = "the connection ended during its handshake: the server closed it"
+
+#: The hint of a call whose servers refuse connections.
+ABSENT_HINT = "is a server running there? with_options(wait_for_ready=True) waits for one"
 
 #: The hint of a call without a connection in time.
 REACH_HINT = "check that the address is right and a server runs there, or give it more time"
@@ -71,10 +75,12 @@ def not_known_in_time(method: str, pool: Any) -> DeadlineExceededError:
 
 
 def registry_failure(method: str, target: object, error: object) -> NoEndpointError:
-    """Return the error of a call whose registry failed before it sent a list."""
+    """Return the error of a call whose registry failed before it sent a list; a hint of the registry is its hint."""
+    cause, hint = (error.message, error.hint) if isinstance(error, FastRPCError) else (error, None)
+    general = "check the address of the registry, and that it runs"
     return NoEndpointError(
-        f"{method}: the endpoints of {target} are not known: {error}",
-        hint="check the address of the registry, and that it runs",
+        f"{method}: the endpoints of {target} are not known: {cause}",
+        hint=general if hint in (None, ABSENT_HINT) else hint,
     )
 
 
@@ -110,7 +116,7 @@ def _reach_hint(endpoints: "Sequence[EndpointPlan]") -> str:
         )
     strangers = [error for error in errors if "not a fastrpc server" in error]
     if not strangers or len(strangers) < len(errors):
-        return "is a server running there? with_options(wait_for_ready=True) waits for one"
+        return ABSENT_HINT
     found = re.search(r"not a fastrpc server but ([^:]+):", strangers[0])
     has_ports = all(each.endpoint.address.scheme == "tcp" for each in endpoints)
     if found and found[1] == "a TLS server" and has_ports:

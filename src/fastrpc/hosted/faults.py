@@ -4,6 +4,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
+from fastrpc.client.reach_errors import ABSENT_HINT
 from fastrpc.errors import BrokerError, CallError, ConfigError, FastRPCError, StoreError, UnavailableError
 from fastrpc.status import Status
 
@@ -27,17 +28,20 @@ class BackendErrors:
     """Turns the errors of calls inside the block into errors of a backend.
 
     Args:
+        command: serves the backend: "store" or "broker".
         failure: the class of its errors.
         own_error: returns the error for an answer that the backend alone gives; None for an answer of any service.
     """
 
-    __slots__ = ("_failure", "_own_error")
+    __slots__ = ("_command", "_failure", "_own_error")
 
     def __init__(
         self,
+        command: str,
         failure: type[StoreError] | type[BrokerError],
         own_error: Callable[[CallError], FastRPCError | None],
     ) -> None:
+        self._command = command
         self._failure = failure
         self._own_error = own_error
 
@@ -60,8 +64,13 @@ class BackendErrors:
             status=error.status,
             processed="unknown" if error.processed == "yes" else error.processed,
             retryable=isinstance(error, UnavailableError),
-            hint=error.hint,
+            hint=self._hint(error),
         )
+
+    def _hint(self, error: FastRPCError) -> str | None:
+        """Return the hint for the user of a backend, who sees no client and its options."""
+        is_absent = error.hint == ABSENT_HINT
+        return f"is it running? `fastrpc {self._command}` serves one" if is_absent else error.hint
 
     def _answered(self, error: CallError) -> FastRPCError:
         # A backend that has ended, before its server is gone: the next one may answer soon.

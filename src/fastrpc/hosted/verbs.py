@@ -104,6 +104,7 @@ class _Attempts:
                 f"{self._verb} did not end within {self._seconds:.3g} s{reason}",
                 status=Status.DEADLINE_EXCEEDED,
                 processed="unknown" if self._writes and (is_under_way or self._may_have_arrived) else "no",
+                hint=None if self._latest is None else self._latest.hint,
             ) from self._latest
 
     def note(self, error: FastRPCError, left: float) -> None:
@@ -133,6 +134,7 @@ class _Attempts:
                 status=Status.DEADLINE_EXCEEDED,
                 processed=processed if self._writes else "no",
                 retryable=error.retryable,
+                hint=error.hint,
             )
         if processed == error.processed:
             return error

@@ -122,6 +122,7 @@ async def test_store_that_is_away_is_told_at_the_deadline(server: StoreServer) -
             with fastrpc.timeout(0.3), pytest.raises(StoreError, match="did not end within") as caught:
                 await attempt
             assert caught.value.status is Status.DEADLINE_EXCEEDED
+            assert caught.value.hint == "is it running? `fastrpc store` serves one"
 
 
 async def test_store_that_is_silent_is_told_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "check_place",
     "check_same",
     "check_topic",
+    "no_group",
 ]
 
 #: Most bytes of a key, and of an id.
@@ -188,4 +189,14 @@ def _refused(message: OutgoingMessage, fault: str, hint: str | None = None) -> B
         status=Status.INVALID_ARGUMENT,
         processed="no",
         hint=hint,
+    )
+
+
+def no_group(name: str) -> BrokerError:
+    """Return the error of a verb whose group does not exist."""
+    return BrokerError(
+        f"there is no group {name}",
+        status=Status.NOT_FOUND,
+        processed="no",
+        hint="`fastrpc topics` lists the groups, and so does groups()",
     )

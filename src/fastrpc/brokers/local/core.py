@@ -28,7 +28,14 @@ from fastrpc.brokers.base import (
     Published,
     TopicSettings,
 )
-from fastrpc.brokers.base.checks import check_due, check_outgoing, check_place, check_same, check_topic
+from fastrpc.brokers.base.checks import (
+    check_due,
+    check_outgoing,
+    check_place,
+    check_same,
+    check_topic,
+    no_group,
+)
 from fastrpc.brokers.base.names import TopicPattern, check_group
 from fastrpc.brokers.local.alarms import Alarms
 from fastrpc.brokers.local.cache import RecordCache
@@ -296,7 +303,7 @@ class BrokerCore:
             BrokerError: NOT_FOUND: the group was removed.
         """
         if group.is_removed:
-            raise _no_group(group.name or "of a broadcast")
+            raise no_group(group.name or "of a broadcast")
         return group.take(member, most, now)
 
     def leave(self, group: MessageGroup, member: GroupMember, now: float) -> None:
@@ -391,7 +398,7 @@ class BrokerCore:
         """Return a group. BrokerError: NOT_FOUND."""
         group = self._groups.get(name)
         if group is None:
-            raise _no_group(name)
+            raise no_group(name)
         return group
 
     def seek(self, name: str, to: Place, now: float, wall: datetime) -> None:
@@ -455,7 +462,3 @@ def _state(name: str, group: MessageGroup, now: float) -> GroupState:
         dead=len(group.dead),
         expired=group.expired,
     )
-
-
-def _no_group(name: str) -> BrokerError:
-    return BrokerError(f"there is no group {name}", status=Status.NOT_FOUND, processed="no")

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from fastrpc.brokers.base import GroupSettings, GroupState, Place, TopicSettings
-from fastrpc.brokers.base.checks import check_place
+from fastrpc.brokers.base.checks import check_place, no_group
 from fastrpc.brokers.nats.link import JetStreamLink
 from fastrpc.brokers.nats.missed import MissedMessages
 from fastrpc.brokers.nats.names import word_of
@@ -82,7 +82,7 @@ class Groups:
         """Return a group that is there. BrokerError: NOT_FOUND."""
         group = await self.find(name)
         if group is None or await self.info(group) is None:
-            raise BrokerError(f"there is no group {name}", status=Status.NOT_FOUND, processed="no")
+            raise no_group(name)
         return group
 
     async def info(self, group: ConsumerGroup) -> dict[str, Any] | None:

@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from fastrpc.brokers.base import DeadLetter, GroupState, Place
-from fastrpc.brokers.base.checks import check_place
+from fastrpc.brokers.base.checks import check_place, no_group
 from fastrpc.brokers.redis.entries import Fields, letter_fields_of, letter_of
 from fastrpc.brokers.redis.group_scripts import DISCARD, FORGET, REMOVE, REPLAY, SEEK, STATE
 from fastrpc.brokers.redis.keys import entry_before, published_at, topic_key
 from fastrpc.brokers.redis.link import RedisLink
 from fastrpc.brokers.redis.lua import Script
 from fastrpc.brokers.redis.member_scripts import BEGIN
-from fastrpc.errors import BrokerError, ConfigError
+from fastrpc.errors import ConfigError
 from fastrpc.registries.redis.server import Word
-from fastrpc.status import Status
 
 __all__ = ["RedisGroups"]
 
@@ -81,7 +80,7 @@ class RedisGroups:
         kept = await self._link.ask(bytes | None, "HGET", self._index, name)
         topic = "" if kept is None else str(kept, "utf-8")
         if kept is None or not await self._is_there(topic, name):
-            raise _no_group(name)
+            raise no_group(name)
         return topic
 
     async def states(self, topics: dict[str, str]) -> list[GroupState]:
@@ -97,12 +96,12 @@ class RedisGroups:
         check_place(to)
         topic = await self.topic_of(name)
         if not await self._run(int, SEEK, topic, name, f"{self._base}:bell:", entry_before(to)):
-            raise _no_group(name)
+            raise no_group(name)
 
     async def remove(self, name: str, topic: str) -> None:
         """Remove a group with its dead letters."""
         if not await self._run(int, REMOVE, topic, name, f"{self._base}:bell:"):
-            raise _no_group(name)
+            raise no_group(name)
         await self.forget(name, topic)
 
     async def dead_letters(self, name: str) -> list[DeadLetter]:
@@ -168,7 +167,3 @@ def _other_topic(name: str, other: str, topic: str) -> ConfigError:
         f"the group {name} has the pattern {other}, not {topic}",
         hint="give the new pattern a group with another name, or remove the group that is there",
     )
-
-
-def _no_group(name: str) -> BrokerError:
-    return BrokerError(f"there is no group {name}", status=Status.NOT_FOUND, processed="no")

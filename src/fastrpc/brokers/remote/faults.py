@@ -47,4 +47,4 @@ class _Told:
 
 
 TOLD: Final = _Told()
-BROKER_ERRORS: Final = BackendErrors(BrokerError, _own_error)
+BROKER_ERRORS: Final = BackendErrors("broker", BrokerError, _own_error)

@@ -161,4 +161,4 @@ def _own_error(error: CallError) -> FastRPCError | None:
     return None
 
 
-STORE_ERRORS: Final = BackendErrors(StoreError, _own_error)
+STORE_ERRORS: Final = BackendErrors("store", StoreError, _own_error)
