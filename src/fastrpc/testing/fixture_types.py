@@ -133,5 +133,6 @@ class ServingFixture(Protocol):
         authorize: Authorize | None = None,
         limits: Sequence[Limit] = (),
         config: ServerConfig | None = None,
+        broker: str | None = None,
         address: str = "tcp://127.0.0.1:0",
     ) -> ServedAddress: ...

@@ -23,6 +23,7 @@ def serving(
     authorize: Authorize | None = None,
     limits: Sequence[Limit] = (),
     config: ServerConfig | None = None,
+    broker: str | None = None,
     address: str = "tcp://127.0.0.1:0",
 ) -> Iterator[str]:
     """Serve `sources` on a thread of its own and yield the address; drains and ends on leaving.
@@ -31,6 +32,8 @@ def serving(
         interceptors: functions around every call, the first outermost.
         authenticate, authorize, limits: as for `Server`.
         config: settings as a value, see `fastrpc.config`.
+        broker: the URL of the server's broker. A broker of `fastrpc.testing.broker` belongs to the loop of the test:
+            `connected` takes it.
 
     Raises:
         ConfigError: a source or a setting is wrong.
@@ -45,6 +48,7 @@ def serving(
         authorize=authorize,
         limits=limits,
         config=ServerConfig() if config is None else config,
+        broker=broker,
     )
     thread = _Thread(server, address, started)
     thread.start()

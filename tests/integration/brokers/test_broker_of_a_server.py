@@ -277,6 +277,7 @@ class TestPlaces:
             lambda: Server(Work, broker="nosuch://a"),
             lambda: App(Work, broker="nosuch://a"),
             lambda: Server(Work, broker=3),  # type: ignore[arg-type]
+            lambda: Server(Work, broker=fastrpc.testing.broker),  # type: ignore[arg-type]
         ],
     )
     def test_wrong_broker_is_refused_where_it_is_written(self, make: Any) -> None:

@@ -6,9 +6,10 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 import fastrpc
 from fastrpc import Client, SyncClient
 from fastrpc.auth import StaticTokens
+from fastrpc.brokers import current_broker
 from fastrpc.limits import RateLimit
 from fastrpc.testing import (
     ConnectedFixture,
@@ -334,3 +336,28 @@ def test_pytest_finds_the_fixtures(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "5 passed" in ended.stdout
+
+
+@pytest.mark.parametrize("way", ["function", "fixture"])
+def test_server_on_a_thread_has_a_broker(way: str, fastrpc_serving: ServingFixture) -> None:
+    noted = threading.Event()
+
+    @fastrpc.service("arith")
+    class Arith:
+        @fastrpc.method
+        async def mul(self, a: int, b: int) -> int:
+            await current_broker().publish("products", a * b)
+            return a * b
+
+        @fastrpc.subscriber("products")
+        async def note(self, product: int) -> None:
+            noted.set()
+
+    with ExitStack() as stack:
+        if way == "function":
+            address: str = stack.enter_context(serving(Arith(), broker="memory://arith"))
+        else:
+            address = fastrpc_serving(Arith(), broker="memory://arith")
+        with SyncClient(address) as client:
+            assert client.call(Arith.mul, 6, 7) == 42
+        assert noted.wait(30)

@@ -97,5 +97,5 @@ def check_broker(broker: Any) -> None:
     elif not isinstance(broker, module.Broker):
         raise ConfigError(
             f"broker is a {type(broker).__name__}, it must be a URL or a Broker",
-            hint="write broker='broker://127.0.0.1:8971'",
+            hint="write broker='broker://127.0.0.1:8971', or pass the value of `async with … as broker`",
         )
