@@ -31,7 +31,7 @@ PAGE_SECONDS = 120.0
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE_NAME = re.compile(r"# (\w[\w.-]*\.\w+)\n")
-_PORT = re.compile(r"(?:(?<=127\.0\.0\.1:)|(?<=relay://localhost:))[1-9]\d+")
+_PORT = re.compile(r"(?:(?<=127\.0\.0\.1:)|(?<=relay://localhost:)|(?<=\.localhost:))[1-9]\d+")
 
 # Stands between the output of two blocks, with the code that the first one ended with.
 _END = re.compile(r"\x1e(\d+)\x1e\n?")
