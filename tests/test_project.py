@@ -61,7 +61,16 @@ FILE_LINES = {".py": 500, ".pyi": 500, ".pyx": 700, ".pxd": 700, ".h": 700}
 FUNCTION_LINES, ARGUMENTS, CONSTRUCTOR_ARGUMENTS = 40, 7, 8
 CONSTRUCTORS = {"__init__", "__cinit__", "__new__"}
 # Their arguments are settings.
-OPTION_TAKERS = {"with_options", "method", "function", "subscriber", "serve", "server", "connected"}
+OPTION_TAKERS = {
+    "with_options",
+    "method",
+    "function",
+    "subscriber",
+    "serve",
+    "server",
+    "serving",
+    "connected",
+}
 SETTINGS_BY_NAME = {PACKAGE / "auth" / "json_web_tokens.py", PACKAGE / "server" / "server.py"}
 SETTINGS_BY_NAME |= {PACKAGE / "testing" / "fixture_types.py"}
 

@@ -5,7 +5,6 @@ import contextlib
 import gc
 import re
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,28 +135,6 @@ async def test_registry_that_cannot_be_asked() -> None:
             await client.call(Who.name_of)
         with pytest.raises(fastrpc.DeadlineExceededError, match="no endpoint of who is known"):
             await client.with_options(wait_for_ready=True, timeout=0.1).call(Who.name_of)
-
-
-@pytest.mark.parametrize("kind", ["asynchronous", "blocking"])
-async def test_hint_of_a_registry_takes_the_place_of_the_general_one(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tmp_path.chmod(0o755)
-    monkeypatch.setenv("FASTRPC_HOST_FOLDER", str(tmp_path))
-
-    def call_blocking() -> None:
-        with fastrpc.SyncClient("host://who") as client:
-            client.call(Who.name_of)
-
-    with pytest.raises(fastrpc.NoEndpointError, match=r"who\.name_of: .* its mode is 0755") as caught:
-        if kind == "blocking":
-            await asyncio.to_thread(call_blocking)
-        else:
-            async with Client("host://who") as client:
-                await client.call(Who.name_of)
-    assert "(chmod" not in caught.value.message
-    assert caught.value.hint is not None
-    assert caught.value.hint.startswith("chmod 700 it")
 
 
 async def test_error_names_every_address_that_was_tried() -> None:

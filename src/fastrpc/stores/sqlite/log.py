@@ -93,11 +93,16 @@ def _read(file: BufferedReader) -> LogEnd:
     if magic & ~1 != _MAGIC or page_bytes not in _PAGES or list(sums) != told:
         # It is synced before the first frame.
         return LogEnd(has_bad_header=bool(file.read(1)))
+    return _end_of(_frames(file, _FRAME.size + page_bytes), salts, sums, is_big=is_big)
+
+
+def _end_of(frames: Iterator[memoryview], salts: bytes, sums: tuple[int, int], *, is_big: bool) -> LogEnd:
+    """Return where a log with these salts ends, whose header has these sums."""
     good = later = commits = later_commits = 0
     is_ended = is_torn = is_other = is_before_commit = False
     # Of the frame before it, if both are of one commit: the next page number is greater.
     last_page = 0
-    for frame in _frames(file, _FRAME.size + page_bytes):
+    for frame in frames:
         page, pages, own_salts, *told = _FRAME.unpack_from(frame)
         is_own = _are_of_one_log(own_salts, salts)
         # A commit begins here: an other one than that of the bad frame, if it is behind it.
