@@ -30,6 +30,9 @@ _NUMBERS: Final = {
 #: Refusals that end without an operator: other programs leave their names.
 _PASSING: Final = frozenset({Status.ALREADY_EXISTS, Status.RESOURCE_EXHAUSTED})
 
+#: The name of the call, in texts about the connection that it waits for.
+_CALL: Final = "fastrpc.relay.claim: "
+
 #: Times and ports differ between two failures of one reason.
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
 
@@ -52,19 +55,21 @@ class ClaimTrouble(NamedTuple):
 
 def trouble_of(failure: FastRPCError, place: RelayPlace) -> ClaimTrouble:
     """Return a failed claim in words."""
+    # The refusal of a connection names the call where one waited for it: the reason is the same.
+    message = failure.message.removeprefix(_CALL)
     if isinstance(failure, ConfigError):
-        return ClaimTrouble(failure.message, failure.hint, errno.EINVAL, True)
+        return ClaimTrouble(message, failure.hint, errno.EINVAL, True)
     if isinstance(failure, CallError) and failure.status in _NUMBERS:
         return ClaimTrouble(
-            f"the relay refuses: {failure.message}",
+            f"the relay refuses: {message}",
             _hint(failure, place),
             _NUMBERS[failure.status],
             failure.status not in _PASSING,
         )
     if failure.is_lasting:
         hint = f"is {place.relay} the relay, by its --name, and ?ca_file= the authority of its certificate?"
-        return ClaimTrouble(failure.message, hint, errno.EPROTO, True)
-    return ClaimTrouble(failure.message)
+        return ClaimTrouble(message, hint, errno.EPROTO, True)
+    return ClaimTrouble(message)
 
 
 def start_error(trouble: ClaimTrouble, address: Address) -> OSError:

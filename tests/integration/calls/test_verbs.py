@@ -313,14 +313,14 @@ async def test_a_view_binds_with_its_options() -> None:
 
 async def test_views_chain_and_leave_their_base_alone() -> None:
     async with connected(Arith) as client:
-        first = client.with_options(timeout=2.0, metadata={"a": "1"})
-        second = first.with_options(timeout=1.0)
+        first = client.with_options(timeout=60.0, metadata={"a": "1"})
+        second = first.with_options(timeout=30.0)
         seen = await second.call(Arith.options)
-        assert (seen["metadata"], 0.9 < seen["remaining"] <= 1.0) == ({"a": "1"}, True)
+        assert (seen["metadata"], 5.0 < seen["remaining"] <= 30.0) == ({"a": "1"}, True)
         seen = await first.call(Arith.options)
-        assert (seen["metadata"], 1.9 < seen["remaining"] <= 2.0) == ({"a": "1"}, True)
+        assert (seen["metadata"], 30.0 < seen["remaining"] <= 60.0) == ({"a": "1"}, True)
         seen = await client.call(Arith.options)
-        assert (seen["metadata"], 4.9 < seen["remaining"] <= 5.0) == ({}, True)
+        assert (seen["metadata"], 0.0 < seen["remaining"] <= 5.0) == ({}, True)
 
 
 async def test_metadata_of_views_merges_and_none_clears_it() -> None:

@@ -48,7 +48,7 @@ def test_lock_runs_its_command_with_a_token(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_closed_standard_stream_ends_no_command(tmp_path: Path, closed: str) -> None:
-    words = [sys.executable, "-m", "fastrpc", "lock", "memory://commands", "a", "--", "touch", "ran"]
+    words = [sys.executable, "-m", "fastrpc", "lock", f"sqlite://{tmp_path}/store", "a", "--", "touch", "ran"]
     ended = subprocess.run(["sh", "-c", f"exec {shlex.join(words)} {closed}"], cwd=tmp_path, check=False)
     assert (ended.returncode, (tmp_path / "ran").exists()) == (0, True)
 
@@ -217,7 +217,7 @@ def waiting_below(pipe: Path) -> list[str]:
 
 
 def test_signal_at_a_terminal_ends_what_its_command_started(tmp_path: Path, pipe: Path) -> None:
-    words = ["fastrpc", "lock", "memory://commands", "a", "--", *waiting_below(pipe)]
+    words = ["fastrpc", "lock", f"sqlite://{tmp_path}/store", "a", "--", *waiting_below(pipe)]
     with told_by(pipe) as told, at_terminal(tmp_path, *words) as (program, _):
         read_until(told, "1\n")
         program.signal(signal.SIGTERM)
@@ -241,7 +241,16 @@ async def test_lost_lock_at_a_terminal_ends_what_its_command_started(tmp_path: P
 
 @pytest.mark.parametrize("output", ["shown", "piped"])
 def test_command_reads_from_the_terminal(tmp_path: Path, pipe: Path, output: str) -> None:
-    words = ["fastrpc", "lock", "memory://commands", "a", "--", "sh", "-c", f"read word; echo $word > {pipe}"]
+    words = [
+        "fastrpc",
+        "lock",
+        f"sqlite://{tmp_path}/store",
+        "a",
+        "--",
+        "sh",
+        "-c",
+        f"read word; echo $word > {pipe}",
+    ]
     with told_by(pipe) as told, at_terminal(tmp_path, *words, output=output) as (program, keys):
         os.write(keys, b"word\n")
         assert read_until(told, "\n") == "word\n"
@@ -261,7 +270,7 @@ def test_key_that_interrupts_ends_the_command(
     tmp_path: Path, pipe: Path, output: str, first: str, key: bytes, code: int
 ) -> None:
     script = f"{first}echo 1 > {pipe}; read word"
-    words = ["fastrpc", "lock", "memory://commands", "a", "--", "sh", "-c", script]
+    words = ["fastrpc", "lock", f"sqlite://{tmp_path}/store", "a", "--", "sh", "-c", script]
     with told_by(pipe) as told, at_terminal(tmp_path, *words, output=output) as (program, keys):
         read_until(told, "1\n")
         os.write(keys, key)
@@ -269,7 +278,7 @@ def test_key_that_interrupts_ends_the_command(
 
 
 def test_interrupt_at_a_terminal_ends_the_script_around_the_command(tmp_path: Path, pipe: Path) -> None:
-    script = f"{FASTRPC} lock memory://commands a -- sh -c 'echo 1 > {pipe}; read word'; echo goes on"
+    script = f"{FASTRPC} lock sqlite://{tmp_path}/store a -- sh -c 'echo 1 > {pipe}; read word'; echo goes on"
     with told_by(pipe) as told, at_terminal(tmp_path, "sh", "-c", script) as (program, keys):
         read_until(told, "1\n")
         os.write(keys, b"\x03")
@@ -277,7 +286,7 @@ def test_interrupt_at_a_terminal_ends_the_script_around_the_command(tmp_path: Pa
 
 
 def test_terminal_is_given_back_after_the_command(tmp_path: Path, pipe: Path) -> None:
-    script = f"{FASTRPC} lock memory://commands a -- true; read word; echo $word > {pipe}"
+    script = f"{FASTRPC} lock sqlite://{tmp_path}/store a -- true; read word; echo $word > {pipe}"
     with told_by(pipe) as told, at_terminal(tmp_path, "sh", "-c", script) as (program, keys):
         os.write(keys, b"word\n")
         assert read_until(told, "\n") == "word\n"
@@ -286,7 +295,7 @@ def test_terminal_is_given_back_after_the_command(tmp_path: Path, pipe: Path) ->
 
 def test_command_that_a_key_stops_goes_on_as_a_job_of_its_shell(tmp_path: Path, pipe: Path) -> None:
     job = f"exec 3> {pipe}; echo 1 >&3; read word; echo $word >&3; exit 7"
-    script = f'set -m; {FASTRPC} lock memory://commands a -- sh -c "{job}"; echo stopped; fg; exit $?'
+    script = f'set -m; {FASTRPC} lock sqlite://{tmp_path}/store a -- sh -c "{job}"; echo stopped; fg; exit $?'
     script = script.replace("$word", "\\$word")
     with told_by(pipe) as told, at_terminal(tmp_path, "sh", "-c", script) as (program, keys):
         read_until(told, "1\n")
@@ -328,9 +337,8 @@ async def test_stopped_command_whose_lock_is_lost_does_not_go_on(
 def test_command_in_the_background_leaves_the_keys_to_its_shell(tmp_path: Path, pipe: Path) -> None:
     os.mkfifo(tmp_path / "go")
     job = f"exec 3> {pipe}; echo 1 >&3; read word < go; echo $word >&3"
-    script = (
-        f"set -m; {FASTRPC} lock memory://commands a -- sh -c '{job}' & read line; echo $line > go; wait $!"
-    )
+    locked = f"{FASTRPC} lock sqlite://{tmp_path}/store a -- sh -c '{job}'"
+    script = f"set -m; {locked} & read line; echo $line > go; wait $!"
     with told_by(pipe) as told, at_terminal(tmp_path, "sh", "-c", script) as (program, keys):
         read_until(told, "1\n")
         os.write(keys, b"word\n")
@@ -341,7 +349,9 @@ def test_command_in_the_background_leaves_the_keys_to_its_shell(tmp_path: Path, 
 def test_pager_of_the_output_reads_keys_while_the_command_runs(tmp_path: Path, pipe: Path) -> None:
     os.mkfifo(tmp_path / "go")
     pager = f"read line; read key < /dev/tty; echo $line $key > {pipe}; echo > go"
-    script = f"{FASTRPC} lock memory://commands a -- sh -c 'echo line; read word < go' | sh -c '{pager}'"
+    script = (
+        f"{FASTRPC} lock sqlite://{tmp_path}/store a -- sh -c 'echo line; read word < go' | sh -c '{pager}'"
+    )
     with told_by(pipe) as told, at_terminal(tmp_path, "sh", "-c", script) as (program, keys):
         os.write(keys, b"key\n")
         assert read_until(told, "\n") == "line key\n"

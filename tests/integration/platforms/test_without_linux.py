@@ -292,7 +292,7 @@ def test_command_under_a_lock_at_a_terminal_has_a_session_of_its_own(tmp_path: P
     screen, terminal = os.openpty()
     (tmp_path / "command.py").write_text("import os\ndel os.waitid\n" + COMMAND)
     told = "import os, sys; print(os.getsid(0) == os.getpid(), input(), sys.stdin.isatty())"
-    words = ["command.py", "lock", "memory://commands", "a", "--", sys.executable, "-c", told]
+    words = ["command.py", "lock", f"sqlite://{tmp_path}/store", "a", "--", sys.executable, "-c", told]
     os.write(screen, b"word\n")
     with Program(words, tmp_path, stdin=terminal) as program:
         ended = program.wait()

@@ -53,6 +53,12 @@ def test_a_trouble_tells_whether_an_operator_has_to_end_it(
         assert found.hint
 
 
+def test_a_refusal_is_one_reason_whether_a_claim_waited_for_the_connection_or_not() -> None:
+    refusal = "tls://relay.example:8443 refused the credentials"
+    texts = [refusal, f"fastrpc.relay.claim: {refusal}"]
+    assert len({trouble_of(CallError(Status.UNAUTHENTICATED, text), PLACE) for text in texts}) == 1
+
+
 def test_a_refused_token_names_the_file_to_look_at() -> None:
     refused = CallError(Status.UNAUTHENTICATED, "no")
     assert "--token-file FILE" in trouble_of(refused, PLACE).text
