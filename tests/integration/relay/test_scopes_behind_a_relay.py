@@ -1,5 +1,7 @@
 """A server at `any://` behind a relay: the relay is its way beyond the host."""
 
+import asyncio
+
 import pytest
 
 from fastrpc import Client, Server, ServerConfig
@@ -21,9 +23,11 @@ async def test_calls_take_the_relay_where_no_scope_is_nearer(nearest: str, files
             await server.listen(relay.target() + files.options())
             [listed] = registry.watch("arith").latest.endpoints
             assert str(listed.address) == relay.target()
-            async with Client(
-                "arith", registry=AnyRegistry(scopes, wan=registry), config=files.client
-            ) as client:
-                reply = await client.request(Arith.mul, 6, 7)
+            async with (
+                Client("arith", registry=AnyRegistry(scopes, wan=registry), config=files.client) as client,
+                asyncio.timeout(20),
+            ):
+                # The first connection may be the farther one.
+                while (reply := await client.request(Arith.mul, 6, 7)).endpoint.labels["scope"] != nearest:
+                    assert reply.value == 42
     assert reply.value == 42
-    assert reply.endpoint.labels["scope"] == nearest
