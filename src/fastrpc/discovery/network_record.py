@@ -34,7 +34,9 @@ class NetworkRecord:
         self._host: str | None = None
         self._held = AsyncExitStack()
         self._entered: Any = None
-        self._following: asyncio.Task[None]
+        self._following: asyncio.Task[None] | None = None
+        # Whether the failure of the present address is logged.
+        self._is_told = False
 
     async def __aenter__(self) -> Self:
         await self._look()
@@ -53,7 +55,7 @@ class NetworkRecord:
         return bool(getattr(self._entered, "is_registered", True))
 
     async def retire(self) -> bool:
-        """Mark the record as that of a leaving server; return whether the registry has such a mark."""
+        """Mark the server in the record as leaving; return whether the registry has such a mark."""
         await self._stop()
         retire = getattr(self._entered, "retire", None)
         return retire is not None and bool(await retire())
@@ -65,7 +67,9 @@ class NetworkRecord:
                 await self._look()
             except Exception:
                 # Above all a record that is too long; the next address may be shorter.
-                logger.exception("%s: the server cannot be listed on the network", self._service)
+                if not self._is_told:
+                    self._is_told = True
+                    logger.exception("%s: the server cannot be listed on the network", self._service)
 
     async def _look(self) -> None:
         """Register the present address in place of the one before."""
@@ -80,10 +84,12 @@ class NetworkRecord:
         address = Address("tls", host=hosts[0], port=self._endpoint.address.port)
         registration = self._registry.register(self._service, copied(self._endpoint, address=address))
         self._entered = await self._held.enter_async_context(registration)
-        if hasattr(self, "_following"):
+        self._is_told = False
+        if self._following is not None:
             logger.info("%s: listed on the network at %s", self._service, address)
         self._host = hosts[0]
 
     async def _stop(self) -> None:
-        self._following.cancel()
-        await asyncio.wait([self._following])
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from fastrpc.client.reach_errors import ABSENT_HINT
 from fastrpc.errors import BrokerError, CallError, ConfigError, FastRPCError, StoreError, UnavailableError
@@ -75,11 +75,13 @@ class BackendErrors:
     def _answered(self, error: CallError) -> FastRPCError:
         # A backend that has ended, before its server is gone: the next one may answer soon.
         is_away = error.status is Status.UNAVAILABLE
+        details: Any = error.details
         return self._failure(
             error.message,
             status=error.status,
             processed="no" if error.status in _REFUSALS else "unknown",
             retryable=is_away or error.retry_after is not None or error.retryable,
-            hint=error.hint,
+            # An answer carries the hint of a backend in its details.
+            hint=(details.get("hint") if isinstance(details, dict) else None) or error.hint,
             retry_after=error.retry_after,
         )

@@ -219,7 +219,7 @@ class RedisMembership:
         return is_ours
 
     async def ack_many(self, tokens: Sequence[HeldMessage]) -> Sequence[bool]:
-        """Settle messages, by one command for those of a stream."""
+        """Settle messages, by one command for each stream that has some of them."""
         ours = [token for token in tokens if self._may_settle(token)]
         try:
             # Futures, so none has a task.

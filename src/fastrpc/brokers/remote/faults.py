@@ -27,8 +27,6 @@ def _own_error(error: CallError) -> FastRPCError | None:
     fault: dict[str, Any] = details if isinstance(details, dict) else {}
     if fault.get("is_config"):
         return ConfigError(error.message, hint=fault.get("hint"))
-    # An answer carries no hint but in its details.
-    error.hint = fault.get("hint") or error.hint
     return None
 
 
