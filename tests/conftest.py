@@ -21,6 +21,7 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 from tests.support import unpickling
 from tests.support.dealt_files import DealtFiles, DealtRun, is_dealt
 from tests.support.inherited_signals import catch_ignored
+from tests.support.left_bytes import LeftBytes
 from tests.support.pairwise import left_out
 from tests.support.planted import told
 from tests.support.source_tree import tree
@@ -118,6 +119,7 @@ def room_for_counters() -> Iterator[None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     watch_unpickling(config)
+    config.pluginmanager.register(LeftBytes())
     worker = getattr(config, "workerinput", {})
     if "others" in worker:
         config.pluginmanager.register(DealtFiles(worker["others"], takes_rest=worker["takes_rest"]))

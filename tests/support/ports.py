@@ -1,5 +1,6 @@
 """Free ports, for servers that start later than their port is known or that come back to it."""
 
+import os
 import secrets
 import socket
 from collections.abc import Iterable
@@ -9,6 +10,14 @@ __all__ = ["free_address", "free_ports", "ports_instead"]
 
 #: None of those that the system gives by itself (Linux: from 32,768 on), which other tests get meanwhile.
 PORTS = range(20_000, 32_000)
+
+#: Each worker of a run has its share of them: to look for a free one is to listen there for a moment, at which a server
+#: of another worker that comes back to its port would find it taken. The last share is that of a run without workers.
+SHARES = 13
+_share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw12").removeprefix("gw")) % SHARES
+_ports = PORTS[_share::SHARES]
+#: Given once already, and kept by whoever got them while they are closed.
+_given: set[int] = set()
 
 
 def free_ports(count: int) -> list[int]:
@@ -30,5 +39,11 @@ def ports_instead(ports: Iterable[int | str]) -> dict[str, str]:
 
 def _bound() -> socket.socket:
     while True:
+        if len(_given) == len(_ports):
+            _given.clear()
+        port = secrets.choice(_ports)
+        if port in _given:
+            continue
+        _given.add(port)
         with suppress(OSError):  # Another program has it.
-            return socket.create_server(("127.0.0.1", secrets.choice(PORTS)))
+            return socket.create_server(("127.0.0.1", port))

@@ -1,0 +1,44 @@
+"""Fails the file of tests behind which servers of its process hold bytes for good.
+
+Tests of memory wait until none are held: without this they would fail in its place, each after its time.
+"""
+
+import gc
+import sys
+import time
+from collections.abc import Generator
+
+import pytest
+
+__all__ = ["LeftBytes"]
+
+#: For this long threads and loops that a file leaves may give back what their calls held.
+PAUSE_SECONDS = 5.0
+
+
+class LeftBytes:
+    """Looks behind each test, and judges where a file ends: some share their servers in it."""
+
+    def __init__(self, pause_seconds: float = PAUSE_SECONDS) -> None:
+        self._pause_seconds = pause_seconds
+        self._since: list[str] = []
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+        """Note the tests behind which bytes are held since the last one that left none."""
+        yield
+        # Not imported where no test has done so: a program of a test, without what sanitizers need, could not.
+        budget = sys.modules.get("fastrpc._core.server.memory_budget")
+        if budget is None or not budget.bytes_held():
+            self._since.clear()
+            return
+        self._since.append(f"{item.nodeid}: {budget.bytes_held()} bytes")
+        if nextitem is not None and nextitem.path == item.path:
+            return
+        until = time.monotonic() + self._pause_seconds
+        # What is not collected before the next file begins never is: the collector leaves out all that lives then.
+        while gc.collect() >= 0 and budget.bytes_held() and time.monotonic() < until:
+            time.sleep(0.01)
+        since, self._since = self._since, []
+        if budget.bytes_held():
+            pytest.fail("servers of this process hold bytes for good, since:\n" + "\n".join(since[:20]))
