@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastrpc import HTTP, CallError, Client, Limits, Memory, OverloadedError, Server, ServerConfig
+from fastrpc import HTTP, Admission, CallError, Client, Limits, Memory, OverloadedError, Server, ServerConfig
 from fastrpc._core.server.memory_budget import bytes_held
 from fastrpc.files import FileService
 from fastrpc.files.reader import FileReader
@@ -70,6 +70,8 @@ async def serving(*services: object) -> AsyncIterator[tuple[Server, str]]:
         http=HTTP(websocket=True),
         limits=Limits(message_bytes=MIB),
         memory=Memory(process_bytes=PROCESS_BYTES),
+        # Downloads are refused for their bytes, not for the time for which a busy machine leaves them waiting.
+        admission=Admission(queue_age=60),
     )
     async with Server(*services, config=config) as server:
         yield server, str(await server.listen("tcp://127.0.0.1:0"))
