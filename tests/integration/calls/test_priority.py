@@ -52,6 +52,8 @@ class Desk:
         self.back: Client | None = None
         self.blocking = [threading.Event() for _ in range(2)]
         self.unblocked = [threading.Event() for _ in range(2)]
+        #: The seconds for which the loop stands still before it reads again.
+        self.stall = 0.0
 
     def _note(self, name: str) -> None:
         self.started.append(name)
@@ -66,6 +68,7 @@ class Desk:
     def block_loop(self, number: int) -> int:
         self.blocking[number].set()
         assert self.unblocked[number].wait(20)
+        asyncio.get_running_loop().call_soon(time.sleep, self.stall)
         return number
 
     @fastrpc.method
@@ -351,9 +354,13 @@ async def sent(*clients: Client) -> None:
     await eventually(lambda: all(client.stats()["buffered"] == 0 for client in clients))
 
 
+@pytest.mark.parametrize("stall", [0.0, 0.15])
 @pytest.mark.parametrize("priority", [0, 1])
-async def test_no_call_starts_whose_cancel_came_while_another_connection_kept_the_loop(priority: int) -> None:
+async def test_no_call_starts_whose_cancel_came_while_another_connection_kept_the_loop(
+    priority: int, stall: float
+) -> None:
     desk = Desk()
+    desk.stall = stall
     with ThreadedServer(desk) as server:
         async with Client(server.address) as one, Client(server.address) as other:
             await asyncio.gather(one.ready(), other.ready())

@@ -538,10 +538,11 @@ cdef bint is_caught_up(ServedConnection connection, uint64_t hold_ns, uint64_t n
         connection.held_until_ns = now + hold_ns
         return False
     connection.looks += 1
-    if now < connection.held_until_ns and (connection.looks == 1 or has_read and connection.looks < MOST_LOOKS and (
+    if connection.looks == 1 or now < connection.held_until_ns and has_read and connection.looks < MOST_LOOKS and (
         connection.request_held - connection.stalled_held < MOST_CAUGHT_UP
-    )):
-        # The first check comes before this turn's reads.
+    ):
+        # The first check comes before this turn's reads, and ends nothing however late it is: the process may have stood
+        # still for longer than a hold, with the cancels in the socket.
         connection.seen_read_ns = connection.received_ns
         return False
     connection.holding &= ~HOLD_STALL
