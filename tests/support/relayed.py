@@ -55,7 +55,8 @@ class RelayFiles:
     @property
     def client(self) -> ClientConfig:
         """The settings of a client that trusts the authority, and waits for a busy machine."""
-        return ClientConfig(tls=TLS(ca_file=self.authority.cert_file), timeouts=Timeouts(connect=10.0))
+        patient = Timeouts(connect=30.0, call=60.0)
+        return ClientConfig(tls=TLS(ca_file=self.authority.cert_file), timeouts=patient)
 
     @property
     def tokens(self) -> StaticTokens:

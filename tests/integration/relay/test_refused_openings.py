@@ -159,8 +159,10 @@ async def test_silent_openings_give_way(files: RelayFiles, monkeypatch: pytest.M
         await relay.serve(Arith)
         for number in range(20):
             await stack.enter_async_context(dialled(relay, f"127.0.1.{number + 1}"))
-        await eventually(lambda: relay.front.refusals.counts[RefusalReason.CROWDED] == 12)
-        assert relay.front.openings == 8
+        # A connection that the server claims meanwhile is an opening as well, for a moment.
+        await eventually(
+            lambda: relay.front.openings == 8 and relay.front.refusals.counts[RefusalReason.CROWDED] >= 12
+        )
         async with Client(relay.target(), config=files.client) as client:
             assert await client.call(Arith.mul, 6, 7) == 42
 

@@ -98,9 +98,9 @@ class TestCallsThatWaited:
                     gate.weigh_output(each, 9 * MIB)
                 connection.call("desk.hold_the_loop")
                 keep_the_loop(1.1)
+                began = time.perf_counter()
                 for each in others:
                     each.call("desk.hold_the_loop")
-                began = time.perf_counter()
                 for each in (*others, connection):
                     gate.weigh_output(each, 0)
                 gate._look_at_waiting()
