@@ -44,7 +44,9 @@ STALL = 0.06
 class Desk:
     """Notes in which order its handlers start."""
 
-    def __init__(self) -> None:
+    def __init__(self, stall: float = 0.0) -> None:
+        #: The seconds for which the loop stands still behind `block_loop`, before it reads again.
+        self.stall = stall
         self.started: list[str] = []
         self.priorities: list[int] = []
         self.go_on = threading.Event()
@@ -52,8 +54,6 @@ class Desk:
         self.back: Client | None = None
         self.blocking = [threading.Event() for _ in range(2)]
         self.unblocked = [threading.Event() for _ in range(2)]
-        #: The seconds for which the loop stands still before it reads again.
-        self.stall = 0.0
 
     def _note(self, name: str) -> None:
         self.started.append(name)
@@ -359,8 +359,7 @@ async def sent(*clients: Client) -> None:
 async def test_no_call_starts_whose_cancel_came_while_another_connection_kept_the_loop(
     priority: int, stall: float
 ) -> None:
-    desk = Desk()
-    desk.stall = stall
+    desk = Desk(stall)
     with ThreadedServer(desk) as server:
         async with Client(server.address) as one, Client(server.address) as other:
             await asyncio.gather(one.ready(), other.ready())
