@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 import msgspec
 
@@ -39,6 +40,8 @@ class TopicRows:
     last: int = 0
     records: dict[int, Record] = field(default_factory=dict)
     ids: dict[str, tuple[int, float]] = field(default_factory=dict)
+    removed: list[tuple[str, int]] = field(default_factory=list)
+    removed_until: float = -inf
 
 
 @dataclass
@@ -108,7 +111,12 @@ class BrokerJournal:
             case MessageDamaged():
                 pass
             case MessageDropped():
-                del self._topics[change.topic].records[change.sequence]
+                rows = self._topics[change.topic]
+                record = rows.records.pop(change.sequence)
+                if change.id:
+                    rows.removed.append((change.id, change.sequence))
+                else:
+                    rows.removed_until = max(rows.removed_until, record.kept_at)
             case GroupBegun():
                 self._groups[change.group] = GroupRows(change.topic, change.pattern, change.position, 0)
             case GroupMoved():
@@ -147,6 +155,8 @@ class BrokerJournal:
                 rows.last,
                 [KeptPlace(one.sequence, one.size, one.kept_at, one.topic) for one in rows.records.values()],
                 [(id, *row) for id, row in rows.ids.items()],
+                rows.removed,
+                rows.removed_until,
             )
             for rows in self._topics.values()
         ]

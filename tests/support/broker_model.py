@@ -83,6 +83,8 @@ class ModelBroker:
         self.messages: list[Message] = []
         self.uncommitted: list[Message] = []
         self.ids: dict[str, tuple[int, float]] = {}
+        #: The numbers of all messages by their ids, whatever became of them since.
+        self.numbers: dict[str, int] = {}
         self.groups: list[ModelGroup] = [
             ModelGroup(name, settings.name, False, 0) for name in settings.groups
         ]
@@ -101,6 +103,7 @@ class ModelBroker:
     def publish(self, message: Message, has_own_id: bool) -> None:
         self.last = message.sequence
         self.uncommitted.append(message)
+        self.numbers[message.id] = message.sequence
         if has_own_id:
             self.ids[message.id] = message.sequence, self.now
 
@@ -116,6 +119,7 @@ class ModelBroker:
     def undo(self) -> None:
         for message in self.uncommitted:
             self.ids = {id: at for id, at in self.ids.items() if at[0] != message.sequence}
+            self.numbers.pop(message.id, None)
             self.last -= 1
         self.uncommitted.clear()
 

@@ -116,6 +116,8 @@ class SmallBroker:
         self.kept: dict[str, OutgoingMessage] = {}
         self.failures: deque[BrokerError] = deque()
         self.late_failures: deque[BrokerError] = deque()
+        #: The messages of each publication that was asked for.
+        self.attempts: list[Sequence[OutgoingMessage]] = []
         self.join_failures: deque[Exception] = deque()
         self.members: list[SmallMembership] = []
         self._joins = asyncio.Event()
@@ -152,6 +154,7 @@ class SmallBroker:
         return next(found, None)
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
+        self.attempts.append(messages)
         if self.failures:
             raise self.failures.popleft()
         for message in messages:
@@ -159,7 +162,7 @@ class SmallBroker:
                 raise BrokerError("no topic", status=Status.NOT_FOUND, processed="no")
         published = []
         for message in messages:
-            id = message.id or f"made-{len(self.kept)}"
+            id = message.id or message.made_id or f"made-{len(self.kept)}"
             is_duplicate = id in self.kept
             self.kept.setdefault(id, message)
             published.append(Published(id, list(self.kept).index(id) + 1, is_duplicate))

@@ -1,9 +1,13 @@
 """A broker with types: what `open_broker` returns."""
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import lru_cache, partial
+from itertools import count
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
+
+from msgspec.structs import replace
 
 from fastrpc.brokers.base import (
     HEADER_BYTES,
@@ -41,6 +45,9 @@ __all__ = ["Broker", "open_broker"]
 
 T = TypeVar("T")
 
+#: The shortest age of a repeat: an age of 0 would be a first attempt.
+_SHORTEST_AGE: Final = 0.001
+
 _finish: Final = Verbs(BrokerError).finish
 
 # A program publishes to the same names again and again.
@@ -65,18 +72,22 @@ class Broker:
     """Publishes messages to topics, subscribes to them, and looks after groups and dead letters.
 
     Each verb ends within the deadline of the call or `fastrpc.timeout` around it, without one within 5 s. Until then
-    reads and publications with an id are repeated while the broker is away, and other writes if they did not start.
+    reads and publications are repeated while the broker is away, and other writes if they did not start.
     """
 
     def __init__(self, opening: Opening) -> None:
         self._opened = OpenedBackend(opening, "broker", BrokerError)
         self._topics = DeclaredTopics()
         self._subscriptions: set[Subscription[Any]] = set()
+        # Ids of messages without one, after each opening others: a process that was forked opens it anew.
+        self._run = ""
+        self._numbers = count(1)
         #: The subscribers of servers that use it.
         self.subscribers: set[Any] = set()
 
     async def __aenter__(self) -> Self:
         await self._opened.enter()
+        self._run = secrets.token_hex(8)
         return self
 
     async def __aexit__(
@@ -145,9 +156,8 @@ class Broker:
             topic: a text means the topic that covers it, else `Topic(text)`.
             value: bytes and messages of protobuf as they are, all else as JSON.
             key: messages of a key keep their order in a group that asks for it.
-            id: a message of the same id is kept once within `Topic.dedupe_seconds`, so the publication is repeated even
-                after an attempt that may have been kept. None: the broker makes an id for each attempt, and the
-                publication is repeated only where the broker did nothing.
+            id: a message of the same id is kept once within `Topic.dedupe_seconds`, so publishing it again is safe.
+                None: this publication has a random id, under which it is repeated.
             delay: seconds before its first delivery.
             headers: texts for subscribers, with the names of metadata.
 
@@ -158,8 +168,7 @@ class Broker:
             ConfigError: an argument is wrong, or the broker cannot do it.
             BrokerError: the broker refuses it, or is away; `processed` is "unknown" if it may have kept it.
         """
-        backend = self.backend
-        message = _outgoing(backend.limits, topic, value, key, id, delay, headers)
+        message = self._outgoing(topic, value, key, id, delay, headers)
         return (await self.keep(topic, [message]))[0]
 
     @overload
@@ -194,10 +203,9 @@ class Broker:
             keys: one for each value.
             ids: one for each value.
         """
-        backend = self.backend
         all_keys, all_ids = _one_each("keys", keys, values), _one_each("ids", ids, values)
         messages = [
-            _outgoing(backend.limits, topic, value, key, id, 0, None)
+            self._outgoing(topic, value, key, id, 0, None)
             for value, key, id in zip(values, all_keys, all_ids, strict=True)
         ]
         return await self.keep(topic, messages) if messages else ()
@@ -346,6 +354,36 @@ class Broker:
             await _finish(f"publication to {messages[0].topic!r}", declare)
             return await _published(backend, messages)
 
+    def _outgoing(
+        self,
+        topic: Topic[Any] | str,
+        value: Any,
+        key: str | None,
+        id: str | None,
+        delay: float,
+        headers: Mapping[str, str] | None,
+    ) -> OutgoingMessage:
+        """Return a checked message."""
+        limits = self.backend.limits
+        name, kind = (topic.name, topic.type) if isinstance(topic, Topic) else (topic, None)
+        _check_name(name)
+        if delay or type(delay) is not int:
+            check_delay(delay)
+        if delay and not limits.has_delay:
+            raise ConfigError(
+                f"delay is {delay}, {limits.scheme}:// has no delays",
+                hint="publish the message when it is due",
+            )
+        body, kept = encode_message(name, value, kind, headers)
+        _check_short("key", key)
+        made_id = None
+        if id is not None:
+            _check_short("id", id)
+        elif limits.finds_repeats:
+            made_id = f"{self._run}-{next(self._numbers):x}"
+        kept = with_trace(kept, HEADER_BYTES)
+        return OutgoingMessage(name, body, key, id, float(delay), kept, made_id=made_id)
+
     async def _join(self, pattern: Topic[Any] | str, group: GroupSettings) -> Membership:
         # Each time, as the broker may be closed by now, or have lost the topic while it was away.
         backend = self.backend
@@ -374,38 +412,22 @@ def _published(
     """Publish messages by as many attempts as are safe."""
     # The backend keeps a message of an id once, so an attempt may follow one that may have been kept.
     limits = backend.limits
-    has_ids = messages[0].id is not None and all(message.id is not None for message in messages)
     return _finish(
         f"publication to {messages[0].topic!r}",
         partial(backend.publish, messages),
         writes=True,
-        idempotent=has_ids,
+        idempotent=limits.finds_repeats or all(message.id is not None for message in messages),
+        repeat=partial(_repeated, backend, messages),
         ends_in_time=limits.ends_in_time or (limits.ends_by_itself and seconds_left() is None),
     )
 
 
-def _outgoing(
-    limits: BrokerLimits,
-    topic: Topic[Any] | str,
-    value: Any,
-    key: str | None,
-    id: str | None,
-    delay: float,
-    headers: Mapping[str, str] | None,
-) -> OutgoingMessage:
-    """Return a checked message."""
-    name, kind = (topic.name, topic.type) if isinstance(topic, Topic) else (topic, None)
-    _check_name(name)
-    if delay or type(delay) is not int:
-        check_delay(delay)
-    if delay and not limits.has_delay:
-        raise ConfigError(
-            f"delay is {delay}, {limits.scheme}:// has no delays", hint="publish the message when it is due"
-        )
-    body, kept = encode_message(name, value, kind, headers)
-    _check_short("key", key)
-    _check_short("id", id)
-    return OutgoingMessage(name, body, key, id, float(delay), with_trace(kept, HEADER_BYTES))
+def _repeated(
+    backend: BrokerBackend, messages: Sequence[OutgoingMessage], age: float
+) -> Awaitable[Sequence[Published]]:
+    """Publish messages again some seconds after an attempt that may have been kept."""
+    age = max(age, _SHORTEST_AGE)
+    return backend.publish([one if one.made_id is None else replace(one, age=age) for one in messages])
 
 
 def _check_short(option: str, text: str | None) -> None:

@@ -27,7 +27,7 @@ class MemoryBroker(EmbeddedBroker):
     def __init__(
         self, *, clock: Callable[[], float] = time.monotonic, wall: Callable[[], datetime] = utc_now
     ) -> None:
-        super().__init__(BrokerLimits("memory"), clock=clock, wall=wall)
+        super().__init__(BrokerLimits("memory", finds_repeats=True), clock=clock, wall=wall)
 
 
 _NAMED: Final = NamedBackends[BrokerBackend]("broker", MemoryBroker)

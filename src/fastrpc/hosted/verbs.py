@@ -37,6 +37,7 @@ class Verbs:
         writes: bool = False,
         idempotent: bool = False,
         ends_in_time: bool = False,
+        repeat: Callable[[float], Awaitable[T]] | None = None,
     ) -> T:
         """Return the result of a verb; a read is repeated, a write only if the backend did nothing.
 
@@ -44,6 +45,8 @@ class Verbs:
             verb: names it in the error.
             idempotent: repeat a write that may have arrived, too: the backend does it once.
             ends_in_time: whether an attempt ends within the time by itself.
+            repeat: takes the place of `work` after an attempt that may have arrived; is called with the seconds since
+                the first one.
 
         Raises:
             FastRPCError: of the class of failures. The backend refuses the verb, or the time is over; `processed` is
@@ -52,7 +55,9 @@ class Verbs:
         left = seconds_left()
         seconds = PATIENCE_SECONDS if left is None else left
         if not ends_in_time:
-            return await _Attempts(self._failure, verb, seconds, writes, idempotent).run(work, seconds)
+            return await _Attempts(self._failure, verb, seconds, writes, idempotent).run(
+                work, seconds, repeat
+            )
         # A timer of the loop takes longer than the other work of the client for a call.
         began = time.monotonic()
         try:
@@ -61,7 +66,7 @@ class Verbs:
             left = max(seconds - (time.monotonic() - began), 0.0)
             attempts = _Attempts(self._failure, verb, seconds, writes, idempotent)
             attempts.note(error, left)
-        return await attempts.run(work, left)
+        return await attempts.run(work, left, repeat)
 
 
 class _Attempts:
@@ -79,8 +84,10 @@ class _Attempts:
         self._latest: FastRPCError | None = None
         self._may_have_arrived = False
 
-    async def run(self, work: Callable[[], Awaitable[T]], left: float) -> T:
-        """Attempt the verb until its time is over: `left` of its seconds."""
+    async def run(
+        self, work: Callable[[], Awaitable[T]], left: float, repeat: Callable[[float], Awaitable[T]] | None
+    ) -> T:
+        """Attempt the verb until its time is over: `left` of its seconds. Arguments as of `Verbs.finish`."""
         is_under_way = False
         wait = pauses()
         now = asyncio.get_running_loop().time
@@ -92,6 +99,8 @@ class _Attempts:
                         await asyncio.sleep(max(wait(), pause_asked_by(self._latest)))
                     try:
                         is_under_way = True
+                        if repeat is not None and self._may_have_arrived:
+                            return await repeat(self._seconds - (end - now()))
                         return await work()
                     except self._failure as error:
                         is_under_way = False

@@ -26,13 +26,14 @@ from fastrpc.brokers.base import (
 )
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
+from fastrpc.testing.broker_repeats import RepeatContract
 
 __all__ = ["BrokerContract"]
 
 _LOG = TopicSettings("orders.new")
 
 
-class BrokerContract:
+class BrokerContract(RepeatContract):
     """The tests. A subclass has the fixture `broker`: an entered `BrokerBackend` without topics."""
 
     #: The name that is kept for a message of the publisher "shop"; a broker with identities keeps those.

@@ -150,6 +150,37 @@ async def test_publication_without_an_id_is_repeated_unless_it_may_have_been_kep
 
 
 @pytest.mark.virtual_time
+async def test_publication_without_an_id_is_repeated_under_one_where_the_broker_finds_it() -> None:
+    backend = SmallBroker(BrokerLimits("small", finds_repeats=True))
+    async with Broker(backend) as broker:
+        backend.failures.extend([away(), away("unknown"), away("unknown")])
+        published = await broker.publish_many(ORDERS, [Order("1"), Order("2")], ids=["order-1", None])
+        # The first one failed before anything was kept.
+        ages = [[one.age for one in attempt] for attempt in backend.attempts]
+        assert [given for given, _ in ages] == [0.0] * 4
+        assert 0.0 == ages[0][1] == ages[1][1] < ages[2][1] < ages[3][1] < 5.0
+        assert {(given.id, given.made_id) for given, _ in backend.attempts} == {("order-1", None)}
+        assert {(made.id, made.made_id) for _, made in backend.attempts} == {(None, published[1].id)}
+        other = await broker.publish(ORDERS, Order("3"))
+    async with Broker(backend) as broker:
+        # Numbers begin anew, and a program that was forked has the same ones.
+        third = await broker.publish(ORDERS, Order("4"))
+    assert len({published[1].id, other.id, third.id}) == 3
+
+
+@pytest.mark.virtual_time
+async def test_repeat_that_the_broker_cannot_judge_may_have_been_kept() -> None:
+    backend = SmallBroker(BrokerLimits("small", finds_repeats=True))
+    untold = BrokerError("cannot be told", status=Status.FAILED_PRECONDITION, processed="no")
+    async with Broker(backend) as broker:
+        await broker.declare(ORDERS)
+        backend.failures.extend([away("unknown"), untold])
+        with pytest.raises(BrokerError, match="cannot be told") as caught:
+            await broker.publish(ORDERS, Order("1"))
+        assert caught.value.processed == "unknown"
+
+
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("processed", ["no", "unknown"])
 async def test_repeats_end_after_five_seconds_and_tell_whether_it_may_be_kept(
     broker: Broker, backend: SmallBroker, processed: str

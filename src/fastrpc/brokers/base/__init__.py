@@ -72,7 +72,7 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     key: str | None = None
 
-    #: None: the backend makes one, and looks for no duplicate.
+    #: The publisher's; None: it gave none, and no other message is a duplicate of this one.
     id: str | None = None
 
     #: Seconds before its first delivery.
@@ -81,6 +81,13 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
 
     #: The identity that publishes it, as the backend's server knows it.
     publisher: str | None = None
+
+    #: The id of a message without an `id` of its publisher: each attempt of a publication has the same one, and nothing
+    #: else has it. None: the backend makes one.
+    made_id: str | None = None
+
+    #: Of a repeat under `made_id`: seconds since the first attempt, which may have been kept. 0: there was none.
+    age: float = 0.0
 
 
 class Published(msgspec.Struct, frozen=True, gc=False):
@@ -205,6 +212,9 @@ class BrokerLimits:
     #: Whether a publication ends within 5 s by itself; for an earlier deadline it has to be cancelled.
     ends_by_itself: bool = False
 
+    #: Whether it keeps a message once that is repeated under its `made_id`.
+    finds_repeats: bool = False
+
 
 class Membership(Protocol):
     """One member of one group. For one event loop.
@@ -292,7 +302,7 @@ class BrokerBackend(Protocol):
         Raises:
             BrokerError: NOT_FOUND: no topic holds a name; INVALID_ARGUMENT: a message is out of bounds, or due after
                 its log drops it; RESOURCE_EXHAUSTED: a queue or the disk is full, and `retry_after` says when to try
-                again.
+                again; FAILED_PRECONDITION: whether a repeated message was kept before cannot be told.
         """
 
     async def join(self, group: GroupSettings) -> Membership:

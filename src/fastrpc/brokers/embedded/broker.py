@@ -11,6 +11,8 @@ from math import inf
 from types import TracebackType
 from typing import Final, Self
 
+from msgspec.structs import replace
+
 from fastrpc.brokers.base import (
     BrokerLimits,
     DeadLetter,
@@ -23,12 +25,14 @@ from fastrpc.brokers.base import (
     TopicSettings,
 )
 from fastrpc.brokers.embedded.group_states import CoreGroups
+from fastrpc.brokers.embedded.id_readings import IdReadings
 from fastrpc.brokers.embedded.keeping import BrokerKeeping, KeptBroker, KeptChanges
 from fastrpc.brokers.embedded.membership import EmbeddedMembership
 from fastrpc.brokers.embedded.takes import Takes
 from fastrpc.brokers.local.core import BrokerCore
 from fastrpc.brokers.local.counts import TopicCounts
 from fastrpc.brokers.local.records import Change, MessageAppended
+from fastrpc.brokers.local.repeats import UnreadError
 from fastrpc.brokers.observed.figures import BrokerFigures
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
@@ -117,6 +121,7 @@ class EmbeddedBroker:
         self._timer_due = inf
         self._progress: asyncio.TimerHandle | None = None
         self._readings: set[asyncio.Task[None]] = set()
+        self._id_readings = IdReadings(self._read_ids, self.core.repeats.feed)
 
     async def __aenter__(self) -> Self:
         if self._commits is not None:
@@ -173,7 +178,12 @@ class EmbeddedBroker:
             now = self.now()
             if self._commits is not None:
                 self._check_disk(self._commits, messages)
-            published, records = self.core.publish(messages, now, self.wall())
+            try:
+                published, records = self.core.publish(messages, now, self.wall())
+            except UnreadError as unread:
+                await self._id_readings.finish(unread)
+                messages = _older(messages, self.now() - now)
+                continue
             if self._commits is None:
                 self.core.committed(records, now)
                 self.dispatch()
@@ -395,6 +405,13 @@ class EmbeddedBroker:
             self.core.feed(topic, records, damaged, self._clock())
             self.dispatch()
 
+    async def _read_ids(self, topic: str, first: int, last: int) -> Mapping[str, int]:
+        assert self._commits is not None
+        assert self._journal is not None
+        # Behind the end of the thread nothing would be read.
+        self.now()
+        return await self._commits.read(partial(self._journal.read_ids, topic, first, last))
+
     def _fail(self, error: Exception) -> None:
         self._failure = failure = BrokerError(f"the broker cannot be written: {error}")
         self.is_open = False
@@ -413,6 +430,11 @@ class EmbeddedBroker:
             raise BrokerError(f"the disk of the broker does not answer: {error}", processed="no") from error
         if is_full:
             raise _full_disk()
+
+
+def _older(messages: Sequence[OutgoingMessage], seconds: float) -> Sequence[OutgoingMessage]:
+    """Return messages some seconds later."""
+    return [replace(one, age=one.age + seconds) if one.age else one for one in messages]
 
 
 def _closed() -> BrokerError:

@@ -41,6 +41,12 @@ class BrokerKeeping(CommitJournal[KeptChanges, KeptBroker], Protocol):
         Their times count from the instant at which each was kept. It is called between two commits.
         """
 
+    def read_ids(self, topic: str, first: int, last: int) -> Mapping[str, int]:
+        """Return the numbers of messages of a topic that are there, from one to another, by id.
+
+        Damaged ones are left out. It is called between two commits.
+        """
+
     def read_letters(self, group: str, numbers: Collection[int]) -> Mapping[int, bytes]:
         """Return the bodies of dead letters that are there and whole, by number. It is called between two commits."""
 

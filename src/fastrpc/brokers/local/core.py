@@ -4,7 +4,8 @@
 
     publish ──► KeptTopic ──committed──► MessageGroup ──take──► GroupMember
                 ├─ Log                   ├─ KeyLines
-                └─ Ids                   └─ DeadLetters
+                ├─ Ids                   └─ DeadLetters
+                └─ Repeats
                     └──────────┬──────────────┘
                     Effects: roused groups, alarms, changes for a journal
 
@@ -17,6 +18,8 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from typing import Final, TypeAlias, cast
+
+import msgspec
 
 from fastrpc.brokers.base import (
     DeadLetter,
@@ -52,6 +55,7 @@ from fastrpc.brokers.local.records import (
     SavedTopic,
     TopicDeclared,
 )
+from fastrpc.brokers.local.repeats import Repeats
 from fastrpc.brokers.local.topic import KeptTopic
 from fastrpc.brokers.local.topics import Topics
 from fastrpc.errors import BrokerError, ConfigError
@@ -88,6 +92,8 @@ class BrokerCore:
         self._groups: dict[str, MessageGroup] = {}
         # Groups of logs that have no member, until they are removed.
         self._vacant: Alarms[MessageGroup] = Alarms()
+        self.repeats = Repeats(self._effects)
+        # Ids of messages whose clients made none.
         self._run = secrets.token_hex(8)
         self._ids = count(1)
 
@@ -142,7 +148,7 @@ class BrokerCore:
         """Go on where a journal ended; nothing was declared yet."""
         for saved in topics:
             topic = KeptTopic(saved.settings, self._effects)
-            topic.restore(saved)
+            topic.restore(saved, now)
             self.topics.add(topic)
         for one in groups:
             topic = self.topics[one.topic]
@@ -163,7 +169,8 @@ class BrokerCore:
         """Keep messages, all or none; return their numbers, and the new ones for `committed`.
 
         Raises:
-            BrokerError: NOT_FOUND, INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+            BrokerError: NOT_FOUND, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, FAILED_PRECONDITION.
+            UnreadError: nothing is kept; `repeats.feed` has to be called first.
         """
         if len(messages) == 1:
             # As each program publishes most of the time.
@@ -175,7 +182,7 @@ class BrokerCore:
         for topic, message, size, number in plan:
             id = message.id
             if id is None:
-                id = f"{self._run}-{next(self._ids):x}"
+                id = message.made_id or f"{self._run}-{next(self._ids):x}"
             elif number is None:
                 # One beside it may have the same id.
                 number = topic.ids.find(id, now)
@@ -190,12 +197,12 @@ class BrokerCore:
     def _publish_one(
         self, message: OutgoingMessage, now: float, wall: datetime
     ) -> tuple[list[Published], list[Record]]:
-        topic, _, size, number = self._planned(message, now)
-        id = message.id
+        topic, message, size, number = self._planned(message, now)
+        id = message.id or message.made_id
         if number is not None:
             assert id is not None
             return [Published(id, number, True)], []
-        topic.check_room(1, size, size, now, adds_ids=id is not None)
+        topic.check_room(1, size, size, now, adds_ids=message.id is not None)
         if id is None:
             id = f"{self._run}-{next(self._ids):x}"
         record = topic.append(message, id, size, now, wall)
@@ -209,6 +216,7 @@ class BrokerCore:
 
     def undo(self) -> None:
         """Forget the messages that are not committed, for the disk has no room for them."""
+        self.repeats.forget()
         for topic in self.topics:
             topic.undo()
 
@@ -217,7 +225,16 @@ class BrokerCore:
         size = RECORD_BYTES + check_outgoing(message)
         if message.delay:
             check_due(message, topic.settings)
-        return topic, message, size, None if message.id is None else topic.ids.find(message.id, now)
+        id, number = message.id, None
+        if id is not None:
+            number = topic.ids.find(id, now)
+        elif (made_id := message.made_id) is not None and (topic.ids.size or message.age):
+            # The first attempt may come after its repeat, by a connection that was given up.
+            number = topic.ids.find(made_id, now)
+            if number is None and message.age:
+                number = self.repeats.find(topic, made_id, message.age, now)
+                message = msgspec.structs.replace(message, id=made_id)
+        return topic, message, size, number
 
     def _check_room(self, plan: Sequence[_Planned], now: float) -> None:
         sizes: dict[KeptTopic, list[int]] = {}

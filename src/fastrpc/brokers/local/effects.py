@@ -7,6 +7,7 @@ from typing import Protocol
 from fastrpc.brokers.local.alarms import Alarms
 from fastrpc.brokers.local.cache import RecordCache
 from fastrpc.brokers.local.records import Change
+from fastrpc.brokers.local.removed import RemovedIds
 
 __all__ = ["Effects", "Mover", "ReadingTopic", "Sleeper"]
 
@@ -56,3 +57,6 @@ class Effects:
 
     #: Delayed messages of groups, and old ones of topics.
     alarms: Alarms[Sleeper] = field(default_factory=Alarms)
+
+    #: Messages that are kept no longer.
+    removed: RemovedIds = field(default_factory=RemovedIds)

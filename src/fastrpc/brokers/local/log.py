@@ -181,6 +181,22 @@ class Log:
             return self._numbers[place] - 1
         return self.visible
 
+    def first_since(self, instant: float) -> int:
+        """Return the number of the first message since an instant, committed or not; else one beyond the last."""
+        place = bisect_left(self._instants, instant, self._head)
+        return self._numbers[place] if place < len(self._numbers) else self.last + 1
+
+    def before(self, sequence: int, count: int) -> int:
+        """Return the number with which the last messages up to a number begin, or some removed ones among them."""
+        place = bisect_right(self._numbers, sequence, self._head) - count
+        return self._numbers[max(place, self._head)] if self._head < len(self._numbers) else sequence
+
+    def between(self, first: int, last: int) -> list[int]:
+        """Return the numbers of the messages from one to another, committed or not."""
+        numbers, sizes = self._numbers, self._sizes
+        start, end = bisect_left(numbers, first, self._head), bisect_right(numbers, last, self._head)
+        return [numbers[place] for place in range(start, end) if sizes[place]]
+
     def count_after(self, sequence: int) -> int:
         """Return the number of committed messages whose numbers are greater."""
         if sequence >= self.visible:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
+from math import inf
 from typing import Final, TypeAlias
 
 import msgspec
@@ -189,6 +190,9 @@ class MessageDropped(msgspec.Struct, frozen=True, eq=False):
     topic: str
     sequence: int
 
+    #: The id of a message that may be published again; "" is not known; None: it is too old.
+    id: str | None = None
+
 
 class GroupBegun(msgspec.Struct, frozen=True, eq=False):
     """A group was made; it gets the messages after a number."""
@@ -293,12 +297,16 @@ class SavedTopic:
         last: the number of its latest message, kept or not.
         places: by number.
         ids: each id that publishers gave, with number and instant of its latest message, by instant.
+        removed: ids and numbers of messages that are kept no longer.
+        removed_until: all removed messages that were kept after this instant are among them.
     """
 
     settings: TopicSettings
     last: int
     places: Iterable[KeptPlace]
     ids: Sequence[tuple[str, int, float]]
+    removed: Sequence[tuple[str, int]] = ()
+    removed_until: float = inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from math import inf
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -20,6 +21,7 @@ from fastrpc.brokers.local.records import (
     Record,
     SavedTopic,
 )
+from fastrpc.brokers.local.removed import REPEATED_SECONDS
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
 
@@ -66,6 +68,10 @@ class KeptTopic:
         self.log = Log(counts_names=not self.pattern.is_name, cache=effects.cache)
         self.ids = Ids(settings.dedupe_seconds)
         self.counts = TopicCounts()
+        #: As of `Repeats`.
+        self.name = settings.name
+        self.restored = 0
+        self.restored_at = self.removed_until = -inf
         # Numbers of messages that groups need and that are not in memory, and these groups. One reading is under way
         # at a time.
         self._is_reading = False
@@ -163,7 +169,7 @@ class KeptTopic:
         self.ids.undo(self.log.visible)
         self.log.undo()
 
-    def restore(self, saved: SavedTopic) -> None:
+    def restore(self, saved: SavedTopic, now: float) -> None:
         """Begin with the messages that a journal kept."""
         for place in saved.places:
             self.log.add(place)
@@ -171,6 +177,10 @@ class KeptTopic:
         self.log.last = self.log.visible = saved.last
         for id, sequence, kept_at in saved.ids:
             self.ids.add(id, sequence, kept_at)
+        for id, sequence in saved.removed:
+            self._effects.removed.add(self, id, sequence, now)
+        self.restored, self.restored_at = saved.last, now
+        self.removed_until = min(saved.removed_until, now)
 
     def recount(self, now: float) -> None:
         """Count the groups that have to handle each message, once all groups are here."""
@@ -234,7 +244,7 @@ class KeptTopic:
         self.log.set_left(sequence, groups)
         if not groups:
             readers = self.groups_of(self.name_of(sequence))
-            self._drop(sequence)
+            self._drop(sequence, now)
             for group in readers:
                 if group.name is None:
                     group.drop(sequence, now)
@@ -253,15 +263,24 @@ class KeptTopic:
                 self._effects.alarms.set(self, due)
                 return
             name = self.name_of(sequence)
-            self._drop(sequence)
+            self._drop(sequence, now)
             for group in self.groups_of(name):
                 group.drop(sequence, now)
         self._effects.alarms.set(self, now)
 
-    def _drop(self, sequence: int) -> None:
+    def _drop(self, sequence: int, now: float) -> None:
+        record = self.log.record(sequence)
+        kept_at = self.log.kept_at(sequence) if record is None else record.kept_at
+        id = None
+        if self.is_queue or kept_at > now - REPEATED_SECONDS:
+            id = "" if record is None else record.id
+        if id:
+            self._effects.removed.add(self, id, sequence, now)
+        else:
+            self.removed_until = max(self.removed_until, kept_at)
         self.log.remove(sequence)
         if self._effects.note is not None:
-            self._effects.note(MessageDropped(self.settings.name, sequence))
+            self._effects.note(MessageDropped(self.settings.name, sequence, id))
 
     # Groups
 

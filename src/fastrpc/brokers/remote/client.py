@@ -55,7 +55,7 @@ def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -
 class RemoteBroker:
     """A `BrokerBackend`: the broker that a server of `fastrpc.broker` has."""
 
-    limits: Final = BrokerLimits("broker", ends_in_time=True)
+    limits: Final = BrokerLimits("broker", ends_in_time=True, finds_repeats=True)
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -8,6 +8,7 @@ import msgspec
 
 from fastrpc.brokers.base import Delivery, OutgoingMessage
 from fastrpc.brokers.base.checks import TEXT_BYTES
+from fastrpc.brokers.base.seconds import is_seconds, shown
 from fastrpc.brokers.base.texts import OWN_PREFIX, bytes_of, checked_headers, copied_headers
 from fastrpc.errors import ConfigError
 
@@ -48,7 +49,7 @@ class PublishedMessage(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     key: str | None = None
 
-    #: Messages of an id are kept once; None: the broker makes one.
+    #: Messages of an id are kept once, see `age`; None: the broker makes one.
     id: str | None = None
 
     #: Seconds before the first delivery.
@@ -57,6 +58,10 @@ class PublishedMessage(msgspec.Struct, frozen=True, gc=False):
 
     #: The trace of the publisher, by the names of its propagator, such as traceparent.
     trace: Mapping[str, str] | None = None
+
+    #: None: the publisher gave the id, and a second message of it is a duplicate. Else the client made the id
+    #: for this publication alone, and these are the seconds since its first attempt; 0: this is the first one.
+    age: float | None = None
 
 
 class DeliveredMessage(msgspec.Struct, frozen=True):
@@ -174,20 +179,26 @@ def outgoing(message: PublishedMessage, publisher: str | None) -> OutgoingMessag
     """
     _check_short("key", message.key)
     _check_short("id", message.id)
+    id, made_id, age = message.id, None, message.age
+    if age is not None:
+        if id is None or not is_seconds(age):
+            raise ConfigError(f"the age of a message is {shown(age)}, it must be seconds beside an id")
+        id, made_id = None, id
     headers = checked_headers(message.headers) if message.headers else {}
     if message.trace:
         headers |= {f"{OWN_PREFIX}{name}": text for name, text in checked_headers(message.trace).items()}
     return OutgoingMessage(
-        message.topic, message.body, message.key, message.id, message.delay, headers, publisher
+        message.topic, message.body, message.key, id, message.delay, headers, publisher, made_id, age or 0.0
     )
 
 
 def sent(message: OutgoingMessage) -> PublishedMessage:
     """Return a message as its publisher sends it."""
     headers, trace = sent_headers(message.headers)
-    return PublishedMessage(
-        message.topic, message.body, message.key, message.id, message.delay, headers, trace
-    )
+    id, age = message.id, None
+    if id is None and message.made_id is not None:
+        id, age = message.made_id, message.age
+    return PublishedMessage(message.topic, message.body, message.key, id, message.delay, headers, trace, age)
 
 
 def sent_headers(headers: Mapping[str, str]) -> tuple[Mapping[str, str] | None, Mapping[str, str] | None]:

@@ -141,10 +141,14 @@ class Publications:
             self._batch = None
 
     async def _alone(self, one: OutgoingMessage) -> Published:
-        headers, trace = sent_headers(one.headers)
         self._lone += 1
         try:
             with BROKER_ERRORS:
+                if one.made_id is not None:
+                    # A server of an earlier version skips a field that it does not know, and refuses an argument.
+                    (kept,) = await self._client.call(BrokerService.publish_many, [sent(one)])
+                    return kept
+                headers, trace = sent_headers(one.headers)
                 return await self._client.call(
                     BrokerService.publish, one.topic, one.body, one.key, one.id, one.delay, headers, trace
                 )

@@ -161,7 +161,10 @@ class BrokerService(HealthSource):
 
     @method
     async def publish_many(self, messages: Sequence[PublishedMessage]) -> Sequence[Published]:
-        """Keep messages, all or none of them, in this order; a repetition is safe if all have an id."""
+        """Keep messages, all or none of them, in this order; a repetition is safe if all have an id.
+
+        With an `age` a client tells that it made the id, see `PublishedMessage`.
+        """
         publisher = _caller()
         with TOLD:
             self._rights.check_publish([message.topic for message in messages])

@@ -24,7 +24,7 @@ from fastrpc.stores.sqlite.folder import Sync
 
 __all__ = ["SqliteBrokerJournal", "open_sqlite", "sqlite_broker"]
 
-_LIMITS: Final = BrokerLimits("sqlite")
+_LIMITS: Final = BrokerLimits("sqlite", finds_repeats=True)
 
 
 def sqlite_broker(

@@ -10,7 +10,7 @@ from typing import Final
 
 from fastrpc.brokers.embedded import KeptBroker, KeptChanges
 from fastrpc.brokers.local.records import Change, MessageAppended, Record
-from fastrpc.brokers.sqlite.reading import BrokerReader, read_bodies, read_records
+from fastrpc.brokers.sqlite.reading import BrokerReader, read_bodies, read_ids, read_records
 from fastrpc.brokers.sqlite.tables import BROKER, BrokerTables
 from fastrpc.brokers.sqlite.writing import BrokerWriter
 from fastrpc.errors import BrokerError
@@ -85,6 +85,13 @@ class SqliteBrokerJournal:
     def read(self, topic: str, numbers: Sequence[int]) -> tuple[Sequence[Record], Sequence[int]]:
         """Return messages of a topic that are there, in order, and the numbers of damaged ones."""
         return read_records(self.folder.connection, self._writer.topic(topic), numbers)
+
+    def read_ids(self, topic: str, first: int, last: int) -> Mapping[str, int]:
+        """Return the numbers of messages of a topic that are there and whole, by id. BrokerError: DATA_LOSS."""
+        try:
+            return read_ids(self.folder.connection, self._writer.topic(topic), first, last)
+        except sqlite3.DatabaseError as error:
+            raise BROKER.damaged(self.folder.path, str(error)) from error
 
     def read_letters(self, group: str, numbers: Collection[int]) -> Mapping[int, bytes]:
         """Return the bodies of dead letters that are there and whole, by number. BrokerError: DATA_LOSS."""

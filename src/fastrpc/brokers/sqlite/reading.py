@@ -7,10 +7,12 @@ from typing import Any, Final
 
 from fastrpc.brokers.embedded import KeptBroker
 from fastrpc.brokers.local.records import Death, Record, SavedGroup, SavedTopic
+from fastrpc.brokers.local.removed import REPEATED_SECONDS
+from fastrpc.brokers.sqlite.removed import SavedRemovals
 from fastrpc.brokers.sqlite.row_checks import checked, is_sound, is_whole, settings_of
-from fastrpc.brokers.sqlite.rows import KeptPlaces, death_of, record_of
+from fastrpc.brokers.sqlite.rows import KeptPlaces, death_of, id_of, record_of
 
-__all__ = ["BrokerReader", "read_bodies", "read_records"]
+__all__ = ["BrokerReader", "read_bodies", "read_ids", "read_records"]
 
 _RECORD: Final = (
     "SELECT sequence, sum, head, body FROM messages INDEXED BY places WHERE topic = ? AND sequence "
@@ -36,6 +38,15 @@ def read_records(
         except sqlite3.DatabaseError as error:
             _logger.error("messages from %d on cannot be read at once: %s", numbers[0], error)
     return _read_one_by_one(connection, topic, numbers)
+
+
+def read_ids(connection: sqlite3.Connection, topic: int, first: int, last: int) -> dict[str, int]:
+    """Return the numbers of the messages from one to another that are there, by id."""
+    rows = connection.execute(
+        "SELECT sequence, head FROM messages INDEXED BY places WHERE topic = ? AND sequence BETWEEN ? AND ?",
+        (topic, first, last),
+    )
+    return {id: sequence for sequence, head in rows if (id := id_of(head)) is not None}
 
 
 def read_bodies(connection: sqlite3.Connection, group: int, numbers: Collection[int]) -> dict[int, bytes]:
@@ -115,6 +126,7 @@ class BrokerReader:
 
     def _read_topics(self) -> list[SavedTopic]:
         found = []
+        removed = SavedRemovals(self._connection)
         topics = self._connection.execute("SELECT * FROM topics ORDER BY number").fetchall()
         for number, name, content, last in checked("topics", topics):
             self._topics[number] = name
@@ -125,7 +137,14 @@ class BrokerReader:
                 places.add(sequence, size, self._instant(kept), message)
             places.mend(self._now)
             settings = settings_of(name, content)
-            found.append(SavedTopic(settings, last, places, self._read_ids(number, settings.dedupe_seconds)))
+            ids = self._read_ids(number, settings.dedupe_seconds)
+            gone, until = removed.of(number)
+            until = self._instant(until)
+            if settings.keep_seconds is not None:
+                # A log forgets old ones, and removes its first ones.
+                until = max(until, self._now - REPEATED_SECONDS)
+                until = min(until, next((place.kept_at for place in places), until))
+            found.append(SavedTopic(settings, last, places, ids, gone, until))
         return found
 
     def _read_ids(self, topic: int, seconds: float) -> list[tuple[str, int, float]]:

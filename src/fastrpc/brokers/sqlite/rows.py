@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from math import inf
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from fastrpc.brokers.base.texts import copied_headers
 from fastrpc.brokers.local.records import Death, KeptPlace, Record
 
-__all__ = ["KeptPlaces", "death_of", "head_of", "letter_of", "record_of", "sum_of"]
+__all__ = ["KeptPlaces", "death_of", "head_of", "id_of", "letter_of", "record_of", "sum_of"]
 
 _NO_ENTRIES: Final[dict[str, str]] = {}
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -35,6 +35,15 @@ class _Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
     size: int
 
 
+class _HeadToId(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The first fields of a `_Head`."""
+
+    sequence: int
+    topic: str
+    key: str | None
+    id: str
+
+
 class _Letter(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A dead letter without the body of its message."""
 
@@ -50,6 +59,7 @@ class _Letter(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_head: Final = msgspec.msgpack.Decoder(_Head).decode
+_decode_to_id: Final = msgspec.msgpack.Decoder(_HeadToId).decode
 _decode_letter: Final = msgspec.msgpack.Decoder(_Letter).decode
 
 
@@ -78,6 +88,14 @@ def head_of(record: Record) -> bytes:
 def record_of(head: bytes, body: bytes) -> Record:
     """Return the message of a row; its times count from the instant at which it was kept."""
     return _as_record(_decode_head(head), body)
+
+
+def id_of(head: Any) -> str | None:
+    """Return the id of the message of a row; None: it is damaged."""
+    try:
+        return _decode_to_id(head).id
+    except (TypeError, msgspec.DecodeError):
+        return None
 
 
 def letter_of(death: Death, kept: float) -> bytes:

@@ -25,6 +25,7 @@ from fastrpc.brokers.local.records import (
     MessageSettled,
     TopicDeclared,
 )
+from fastrpc.brokers.sqlite.removed import RemovedRows
 from fastrpc.brokers.sqlite.rows import head_of, letter_of, sum_of
 
 __all__ = ["BrokerWriter"]
@@ -64,6 +65,7 @@ class _Step:
     ids: list[tuple[Any, ...]] = field(default_factory=list)
     last: dict[int, int] = field(default_factory=dict)
     dropped: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    removed: defaultdict[int, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
     # Of each group.
     places: dict[int, tuple[int, int]] = field(default_factory=dict)
     settled: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -88,6 +90,7 @@ class BrokerWriter:
         # Groups that have rows of messages settled out of order, and the counted messages of each.
         self._with_settled: set[int] = set()
         self._with_counted: set[int] = set()
+        self._removed = RemovedRows()
         self._writers: Final[Mapping[type, Callable[[_Step, Any], None]]] = {
             TopicDeclared: self._declare,
             MessageAppended: self._append,
@@ -112,6 +115,7 @@ class BrokerWriter:
         self._groups = dict(connection.execute("SELECT name, number FROM positions"))
         self._with_settled = set(self._groups.values())
         self._with_counted = set(self._groups.values())
+        self._removed.open(connection)
 
     def topic(self, name: str) -> int:
         """Return the number of a topic."""
@@ -139,6 +143,8 @@ class BrokerWriter:
         for topic, numbers in step.dropped.items():
             rows = ((topic, first, last) for first, last in _runs(numbers))
             many("DELETE FROM messages WHERE topic = ? AND sequence BETWEEN ? AND ?", rows)
+        if step.removed or not self._removed.has_table:
+            self._removed.write(connection, self._wall(), step.removed)
         for group in {*step.places, *step.settled, *step.counted}:
             self._write_group(step, group)
 
@@ -179,7 +185,10 @@ class BrokerWriter:
         step.connection.execute("INSERT OR IGNORE INTO damaged VALUES (?, ?)", row)
 
     def _drop(self, step: _Step, change: MessageDropped) -> None:
-        step.dropped[self._topics[change.topic].number].append(change.sequence)
+        topic = self._topics[change.topic].number
+        step.dropped[topic].append(change.sequence)
+        if change.id is not None:
+            step.removed[topic].append((change.id, change.sequence))
 
     def _remove_old_ids(self, step: _Step) -> None:
         for topic in self._topics.values():

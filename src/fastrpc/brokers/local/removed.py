@@ -1,0 +1,41 @@
+"""The ids of messages that topics keep no longer, for publications that are repeated."""
+
+from typing import Final, Protocol
+
+__all__ = ["REMOVED_IDS", "REPEATED_SECONDS", "RemovedIds"]
+
+#: Ids that are remembered at least, and half of the most, some 15 MB.
+REMOVED_IDS: Final = 50_000
+
+#: Seconds after which a log that removes a message forgets its id: few publications are repeated for as long.
+REPEATED_SECONDS: Final = 60.0
+
+
+class _Topic(Protocol):
+    removed_until: float
+
+
+class RemovedIds:
+    """Remembers the latest ones of all topics, in two halves: the older one is forgotten as a whole."""
+
+    def __init__(self) -> None:
+        self._new: dict[str, int] = {}
+        self._old: dict[str, int] = {}
+        # Of each half the topics, with the instant of the latest end of a message.
+        self._new_ends: dict[_Topic, float] = {}
+        self._old_ends: dict[_Topic, float] = {}
+
+    def add(self, topic: _Topic, id: str, sequence: int, now: float) -> None:
+        """Remember a message that ends now."""
+        self._new[id] = sequence
+        self._new_ends[topic] = now
+        if len(self._new) >= REMOVED_IDS:
+            for forgetting, end in self._old_ends.items():
+                forgetting.removed_until = max(forgetting.removed_until, end)
+            self._old, self._new = self._new, {}
+            self._old_ends, self._new_ends = self._new_ends, {}
+
+    def find(self, id: str) -> int | None:
+        """Return the number of a message."""
+        number = self._new.get(id)
+        return self._old.get(id) if number is None else number

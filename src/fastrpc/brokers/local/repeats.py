@@ -1,0 +1,166 @@
+"""Publications that are repeated under ids without an index: the earlier message is looked for among recent ones.
+
+A publication costs nothing here until one of its topic is repeated. Then these have the earlier one, if there is one:
+
+- the index of ids given by publishers, which has a repeated message from its first repeat on;
+- `RemovedIds`: messages that a topic keeps no longer;
+- the messages that it keeps since the first attempt, in memory or in the journal, see `UnreadError`.
+
+`KeptTopic.removed_until` tells how far back removed messages are known. A repeat from before is refused.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from fastrpc.brokers.local.effects import Effects
+from fastrpc.brokers.local.log import Log
+from fastrpc.errors import BrokerError
+from fastrpc.status import Status
+
+__all__ = ["KnownIds", "RecentTopic", "Repeats", "UnreadError"]
+
+#: Seconds that a request may be on its way: the first attempt may be older by them than its publisher tells.
+_ON_THE_WAY: Final = 5.0
+
+#: Messages of before a start that are looked at whatever their instants, as the wall clock may have jumped since.
+_FEWEST_MESSAGES: Final = 10_000
+
+#: Most messages that are looked at, a second of a thread, and most ids that are remembered, some 40 MB.
+_MOST_MESSAGES: Final = 200_000
+
+#: Seconds after the latest repeat for which the ids of its topic are remembered.
+_REMEMBERED_SECONDS: Final = 30.0
+
+
+class RecentTopic(Protocol):
+    """The messages of a topic."""
+
+    @property
+    def log(self) -> Log: ...
+
+    @property
+    def name(self) -> str: ...
+
+    #: The number of the latest message of before the start, and the instant of the start.
+    restored: int
+    restored_at: float
+
+    #: Removed messages that were kept after this instant are known by their ids.
+    removed_until: float
+
+
+class KnownIds(msgspec.Struct):
+    """The numbers of the messages of a topic from one to another, by id."""
+
+    first: int
+    last: int
+    used_at: float
+
+    #: Messages that have to be read, with those that are known then: from one number to another.
+    unread: tuple[Sequence[int], int, int] | None = None
+    numbers: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class UnreadError(Exception):
+    """The ids of messages have to be read before a repeat can be judged: `Repeats.feed` goes on with them.
+
+    Attributes:
+        numbers: the messages, in order.
+    """
+
+    def __init__(self, topic: str, known: KnownIds) -> None:
+        super().__init__(topic)
+        assert known.unread is not None
+        self.topic, self.known, self.numbers = topic, known, known.unread[0]
+
+
+class Repeats:
+    """Finds the earlier messages of repeats."""
+
+    def __init__(self, effects: Effects) -> None:
+        self._effects = effects
+        self._known: dict[str, KnownIds] = {}
+
+    def find(self, topic: RecentTopic, id: str, age: float, now: float) -> int | None:
+        """Return the number of the message that an attempt kept; None: no attempt kept one.
+
+        Args:
+            age: seconds since the first attempt.
+
+        Raises:
+            UnreadError: first some ids have to be read.
+            BrokerError: FAILED_PRECONDITION: that cannot be told.
+        """
+        number = self._effects.removed.find(id)
+        if number is None:
+            since = now - age - _ON_THE_WAY
+            number = self._among_kept(topic, since, now).get(id)
+            if number is None and since <= topic.removed_until:
+                raise _untold(topic.name, "it may be one that was handled and removed")
+        return number
+
+    def feed(self, unread: UnreadError, ids: Mapping[str, int]) -> None:
+        """Go on with ids that were read."""
+        known = unread.known
+        if known.unread is not None:
+            known.numbers.update(ids)
+            _, known.first, known.last = known.unread
+            known.unread = None
+
+    def forget(self) -> None:
+        """Forget all ids: some of the messages were undone."""
+        self._known.clear()
+
+    def wake(self, now: float) -> None:
+        """Forget the ids of topics without repeats."""
+        self._known = {
+            topic: known for topic, known in self._known.items() if known.used_at + _REMEMBERED_SECONDS > now
+        }
+        if self._known:
+            self._effects.alarms.set(self, now + _REMEMBERED_SECONDS)
+
+    def _among_kept(self, topic: RecentTopic, since: float, now: float) -> Mapping[str, int]:
+        """Return the numbers of all messages that are kept since an instant, by id."""
+        log, last = topic.log, topic.log.last
+        first = log.first_since(since)
+        if since < topic.restored_at:
+            first = min(first, log.before(topic.restored, _FEWEST_MESSAGES))
+        known = self._known.get(topic.name)
+        if known is None or len(known.numbers) > 2 * _MOST_MESSAGES:
+            self._make_room()
+            known = self._known[topic.name] = KnownIds(first, first - 1, now)
+            self._effects.alarms.set(self, now + _REMEMBERED_SECONDS)
+        known.used_at = now
+        if known.unread is not None:
+            raise UnreadError(topic.name, known)
+        numbers = [*log.between(first, known.first - 1), *log.between(known.last + 1, last)]
+        if len(numbers) > _MOST_MESSAGES:
+            raise _untold(topic.name, f"{len(numbers)} messages came since")
+        unread: list[int] = []
+        for number in numbers:
+            record = log.record(number)
+            if record is None:
+                unread.append(number)
+            else:
+                known.numbers[record.id] = number
+        first = min(first, known.first)
+        if unread:
+            known.unread = unread, first, last
+            raise UnreadError(topic.name, known)
+        known.first, known.last = first, last
+        return known.numbers
+
+    def _make_room(self) -> None:
+        if sum(len(known.numbers) for known in self._known.values()) > _MOST_MESSAGES:
+            self._known.clear()
+
+
+def _untold(topic: str, reason: str) -> BrokerError:
+    return BrokerError(
+        f"whether a message for {topic} was kept before cannot be told: {reason}",
+        status=Status.FAILED_PRECONDITION,
+        processed="no",
+        hint="give messages ids, which the broker keeps beside them",
+    )

@@ -1,0 +1,92 @@
+"""The ids of removed messages as rows, one for each commit: publications are repeated across restarts."""
+
+import logging
+import sqlite3
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import Final
+
+import msgspec
+
+from fastrpc.brokers.local.removed import REMOVED_IDS
+
+__all__ = ["RemovedRows", "SavedRemovals"]
+
+#: Made by the first commit: a file without it was written by an earlier version of fastrpc, which needs none.
+_TABLE: Final = """CREATE TABLE IF NOT EXISTS removed
+    (number INTEGER PRIMARY KEY, kept REAL NOT NULL, content BLOB NOT NULL)"""
+
+#: Of each topic ids and numbers; an id that is not known is empty.
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(dict[int, list[tuple[str, int]]]).decode
+
+_logger = logging.getLogger("fastrpc.broker")
+
+
+class RemovedRows:
+    """Writes them, and removes old ones by halves, as `RemovedIds` forgets them."""
+
+    def __init__(self) -> None:
+        self.has_table = False
+        self._count = 0
+        # The latest row of the older half.
+        self._old = 0
+
+    def open(self, connection: sqlite3.Connection) -> None:
+        """Learn what a file has."""
+        self.has_table, self._count, self._old = _has_table(connection), 0, 0
+
+    def write(
+        self, connection: sqlite3.Connection, wall: float, removed: Mapping[int, Sequence[tuple[str, int]]]
+    ) -> None:
+        """Write the removed messages of a commit, within its transaction."""
+        if not self.has_table:
+            connection.execute(_TABLE)
+            self.has_table = True
+        if not removed:
+            return
+        row = wall, _encode(removed)
+        latest = connection.execute("INSERT INTO removed VALUES (NULL, ?, ?)", row).lastrowid
+        assert latest is not None
+        self._count += sum(map(len, removed.values()))
+        if self._count >= REMOVED_IDS:
+            connection.execute("DELETE FROM removed WHERE number <= ?", (self._old,))
+            self._count, self._old = 0, latest
+
+
+class SavedRemovals:
+    """Ids of removed messages that a file has."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._ids: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
+        # Removed messages that were kept until then may be missing here, those of each topic and of all.
+        self._until: dict[int, float] = {}
+        self._until_all = -inf
+        if not _has_table(connection):
+            self._until_all = inf
+            return
+        rows = connection.execute("SELECT number, kept, content FROM removed ORDER BY number").fetchall()
+        if rows and rows[0][0] > 1:
+            self._until_all = rows[0][1]
+        for number, kept, content in rows:
+            try:
+                self._read(kept, _decode(content))
+            except (TypeError, msgspec.DecodeError) as error:
+                _logger.error("the removed messages of row %r are damaged: %s", number, error)
+                self._until_all = inf
+
+    def _read(self, kept: float, removed: Mapping[int, Sequence[tuple[str, int]]]) -> None:
+        for topic, messages in removed.items():
+            self._ids[topic] += [one for one in messages if one[0]]
+            if not all(id for id, _ in messages):
+                self._until[topic] = kept
+
+    def of(self, topic: int) -> tuple[Sequence[tuple[str, int]], float]:
+        """Return ids and numbers for a topic, and the time of day after which its messages are all among them."""
+        return self._ids[topic], max(self._until_all, self._until.get(topic, -inf))
+
+
+def _has_table(connection: sqlite3.Connection) -> bool:
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'removed'")
+    return found.fetchone() is not None
