@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
+from msgspec.structs import replace
+
 from fastrpc.brokers.base import HEADER_BYTES, MESSAGE_BYTES, OutgoingMessage, Place, TopicSettings
 from fastrpc.brokers.base.names import TopicPattern, check_group
 from fastrpc.brokers.base.seconds import is_seconds, shown
@@ -19,6 +21,7 @@ __all__ = [
     "check_same",
     "check_topic",
     "no_group",
+    "with_id",
 ]
 
 #: Most bytes of a key, and of an id.
@@ -47,6 +50,11 @@ def check_outgoing(message: OutgoingMessage) -> int:
     if message.delay and not is_seconds(message.delay):
         raise _refused(message, f"has a delay of {shown(message.delay)} seconds, it must be a number from 0")
     return size
+
+
+def with_id(message: OutgoingMessage) -> OutgoingMessage:
+    """Return a message whose made id is as the publisher's, for a backend that has an index of all ids."""
+    return message if message.made_id is None else replace(message, id=message.made_id, made_id=None)
 
 
 def check_due(message: OutgoingMessage, topic: TopicSettings) -> None:

@@ -30,7 +30,9 @@ T = TypeVar("T")
 logger = logging.getLogger("fastrpc.broker")
 
 #: The abilities with a server of 2.12 or later.
-LIMITS: Final = BrokerLimits("nats", ordered_at_once=1, hands_back_uncounted=False, ends_by_itself=True)
+LIMITS: Final = BrokerLimits(
+    "nats", ordered_at_once=1, hands_back_uncounted=False, ends_by_itself=True, finds_repeats=True
+)
 
 #: The oldest server: consumers that pause, and batches of direct reads; the oldest with messages for later, and with
 #: batches that are kept as a whole.

@@ -10,7 +10,7 @@ from typing import Final
 from nats.errors import NoRespondersError
 
 from fastrpc.brokers.base import OutgoingMessage, Published
-from fastrpc.brokers.base.checks import check_due, check_outgoing
+from fastrpc.brokers.base.checks import check_due, check_outgoing, with_id
 from fastrpc.brokers.nats.link import JetStreamLink
 from fastrpc.brokers.nats.messages import headers_of, id_of
 from fastrpc.brokers.nats.topics import FoundTopic, StreamTopics
@@ -51,7 +51,7 @@ class Publishing:
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
         """Keep messages, in this order: all or none of up to 1,000 of one topic without delays."""
         if len(messages) == 1:
-            (message,) = messages
+            messages = (message,) = (with_id(messages[0]),)
             check_outgoing(message)
             topic = self._of_names.get(message.topic)
             if topic is not None and not message.delay and self._link.is_ready(len(message.body)):
@@ -70,6 +70,7 @@ class Publishing:
         """Keep messages by several requests."""
         if len(messages) == 1:
             return [await self._alone(messages[0], await self._checked(messages[0]))]
+        messages = [with_id(message) for message in messages]
         topics = [await self._checked(message) for message in messages]
         is_plain = all(topic is topics[0] for topic in topics) and not any(one.delay for one in messages)
         if not is_plain or not self._link.limits.has_delay:

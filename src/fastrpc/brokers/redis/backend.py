@@ -23,7 +23,7 @@ from fastrpc.brokers.base import (
     Published,
     TopicSettings,
 )
-from fastrpc.brokers.base.checks import check_outgoing, check_place, check_same, check_topic
+from fastrpc.brokers.base.checks import check_outgoing, check_place, check_same, check_topic, with_id
 from fastrpc.brokers.base.names import TopicPattern, check_group, check_name
 from fastrpc.brokers.local.counts import TopicCounts
 from fastrpc.brokers.observed.figures import BrokerFigures
@@ -68,6 +68,7 @@ class RedisBroker:
             has_order=False,
             has_max_bytes=False,
             queue_groups=1,
+            finds_repeats=True,
         )
         self.lease = options.lease
         self._options = options
@@ -169,7 +170,7 @@ class RedisBroker:
         name = messages[0].topic
         key = topic_key(self._base, name)
         keys, words, ids = [key], list[Word](), list[str]()
-        for message in messages:
+        for message in map(with_id, messages):
             check_outgoing(message)
             self._check(message, name)
             id = message.id
