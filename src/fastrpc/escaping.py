@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 __all__ = [
     "LOGGERS",
+    "KeepingHandler",
     "UnheardErrors",
     "escape_loggers",
     "escape_record",
@@ -130,6 +131,10 @@ def escape_loggers() -> None:
         logging.getLogger(name).addFilter(escape_record)
 
 
+class KeepingHandler(logging.Handler):
+    """A handler that keeps records to show them later: they are not heard by that."""
+
+
 #: The events of warnings about the program itself, such as a setting that has no effect: its author has to read them.
 _OF_PROGRAM = frozenset({"any_host", "cors_taken_over", "wrapped_function"})
 
@@ -157,7 +162,9 @@ class UnheardErrors(logging.Handler):
     def _is_heard(self, record: logging.LogRecord) -> bool:
         logger: logging.Logger | None = logging.getLogger(record.name)
         while logger is not None:
-            if any(handler is not self for handler in logger.handlers):
+            if any(
+                handler is not self and not isinstance(handler, KeepingHandler) for handler in logger.handlers
+            ):
                 return True
             logger = logger.parent if logger.propagate else None
         return False

@@ -8,9 +8,19 @@ import logging
 import os
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
-__all__ = ["COUNTS", "BoundedNames", "Gauge", "Gauged", "count", "gauges", "tells_gauges"]
+__all__ = [
+    "COUNTS",
+    "BoundedNames",
+    "Calling",
+    "Gauge",
+    "Gauged",
+    "clients",
+    "count",
+    "gauges",
+    "tells_gauges",
+]
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -68,6 +78,14 @@ class Gauged(Protocol):
         """Return its gauges now. Called in any thread, so it copies state that may change meanwhile."""
 
 
+@runtime_checkable
+class Calling(Gauged, Protocol):
+    """An object with gauges that calls endpoints."""
+
+    def endpoint_rows(self) -> list[dict[str, Any]]:
+        """Return a row of an admin page for each endpoint."""
+
+
 # The classes of objects whose failure is logged already.
 _failing: set[type] = set()
 
@@ -86,13 +104,22 @@ def tells_gauges(source: Gauged) -> None:
     _sources[key] = (os.getpid(), weakref.ref(source, forget))
 
 
-def gauges() -> Iterator[Gauge]:
-    """Yield the gauges of all objects of this process. An object that fails does not affect the others."""
+def _living() -> Iterator[Gauged]:
     process_id = os.getpid()
     for maker, reference in list(_sources.values()):
         source = reference()
-        if source is None or maker != process_id:
-            continue
+        if source is not None and maker == process_id:
+            yield source
+
+
+def clients() -> Iterator[Calling]:
+    """Yield the pools of the clients of this process."""
+    return (source for source in _living() if isinstance(source, Calling))
+
+
+def gauges() -> Iterator[Gauge]:
+    """Yield the gauges of all objects of this process. An object that fails does not affect the others."""
+    for source in _living():
         try:
             yield from list(source.gauges())
         except Exception:

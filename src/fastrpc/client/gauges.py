@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from fastrpc.client.endpoint_plan import EndpointPlan
 from fastrpc.client.target import Target
@@ -9,11 +10,14 @@ from fastrpc.client.wire import wire_of
 from fastrpc.config import ClientConfig
 from fastrpc.gauges import Gauge
 
-__all__ = ["client_gauges"]
+__all__ = ["client_gauges", "endpoint_rows"]
 
 #: The states of endpoints: connected, being dialled, without a connection after a failure, without one so far; taken
 #: out by the results of calls, or by probes.
 STATES = ("connected", "connecting", "failed", "idle", "ejected", "down")
+
+#: The states of circuit breakers, by their numbers.
+BREAKERS = ("closed", "half open", "open")
 
 
 def client_gauges(
@@ -38,6 +42,30 @@ def client_gauges(
         yield "fastrpc_client_connections", labels, count
     for state in STATES:
         yield "fastrpc_client_endpoints", (str(target), state), states[state]
+
+
+def endpoint_rows(target: Target, subchannels: Sequence[EndpointPlan]) -> list[dict[str, Any]]:
+    """Return a row of an admin page for each endpoint of a client.
+
+    Returns:
+        rows with `target`, `address`, `weight`, `state` (one of `STATES`), `breaker` ("closed", "half open" or "open";
+        None without calls by a registry), `in_flight` attempts, and `connections` that take calls.
+    """
+    rows = []
+    for subchannel in list(subchannels):
+        place = subchannel.endpoint_state
+        rows.append(
+            {
+                "target": str(target),
+                "address": str(subchannel.endpoint.address),
+                "weight": subchannel.endpoint.weight,
+                "state": _state_of(subchannel),
+                "breaker": None if place is None else BREAKERS[place.breaker_state],
+                "in_flight": None if place is None else place.in_flight,
+                "connections": len(subchannel.connections),
+            }
+        )
+    return rows
 
 
 def _state_of(subchannel: EndpointPlan) -> str:

@@ -427,6 +427,12 @@ class ConnectionPool:
 
         return client_gauges(self.target, self.subchannels, self.config, is_alone=self.home is None)
 
+    def endpoint_rows(self) -> list[dict[str, Any]]:
+        """Return a row of an admin page for each endpoint; none once it is closed."""
+        from fastrpc.client.gauges import endpoint_rows  # Asked for by a monitor alone.
+
+        return [] if self.is_closed else endpoint_rows(self.target, self.subchannels)
+
     def record_of(self, endpoint: Endpoint) -> Endpoint:
         """Return the record that the service of this client has of an endpoint, which other services share."""
         subchannel = self._plan.find(endpoint.address)

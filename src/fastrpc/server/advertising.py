@@ -77,6 +77,10 @@ class Advertising:
                 found.setdefault(scope, []).append(str(endpoint.address))
         return found
 
+    def shown(self) -> list[dict[str, object]]:
+        """Return the records as rows of an admin page."""
+        return self._registrar.shown()
+
     @property
     def is_registered(self) -> bool:
         """Whether the registry has all records, as far as is known."""

@@ -142,6 +142,20 @@ class Registrar:
         held = [self._held.get(record) for record in self._wanted]
         return all(one is not None and getattr(one.entered, "is_registered", True) for one in held)
 
+    def shown(self) -> list[dict[str, object]]:
+        """Return the wanted records as rows of an admin page."""
+        return [
+            {
+                "service": service,
+                "address": str(address),
+                "weight": endpoint.weight,
+                "is_registered": getattr(
+                    getattr(self._held.get((service, address)), "entered", None), "is_registered", False
+                ),
+            }
+            for (service, address), endpoint in self._wanted.items()
+        ]
+
     def follow(self) -> None:
         """Settle in the background, repeatedly while the registry refuses. Log each refusal once."""
         self._has_changed.set()

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+from functools import partial
 from typing import Any
 
 from fastrpc.endpoint import Address, Endpoint
@@ -47,7 +48,7 @@ async def _announce(
 ) -> ExitCode:
     assert plan.registry is not None
     registrar = Registrar(plan.registry, plan.config.tls)
-    answer = None if plan.config.admin_address is None else _no_page
+    answer = None if plan.config.admin_address is None else partial(_page, registrar)
     reporter = Reporter(place, "announcer", lambda: registrar.is_registered, answer)
     reporter.start()
     orders = _Orders(channel)
@@ -74,9 +75,9 @@ async def _announce(
     return ExitCode.INTERRUPTED if orders.must_quit else ExitCode.DONE
 
 
-def _no_page(_: str) -> dict[str, Any]:
-    """Only workers are asked for pages."""
-    return {}
+def _page(registrar: Registrar, _: str) -> dict[str, Any]:
+    """Return the part that the announcer has of a page: the records."""
+    return {"records": registrar.shown()}
 
 
 class _Orders:

@@ -8,7 +8,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-from fastrpc.escaping import UnheardErrors
+from fastrpc.escaping import KeepingHandler, UnheardErrors
 
 __all__ = ["LOG_FORMAT", "FallbackHandler", "fallback_logging"]
 
@@ -55,4 +55,4 @@ def _handlers_of(record: logging.LogRecord) -> Iterator[logging.Handler]:
 
 
 def _is_of_program(handler: logging.Handler) -> bool:
-    return not isinstance(handler, FallbackHandler | UnheardErrors | logging.NullHandler)
+    return not isinstance(handler, FallbackHandler | UnheardErrors | KeepingHandler | logging.NullHandler)

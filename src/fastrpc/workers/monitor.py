@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,10 +21,12 @@ from fastrpc._version import __version__
 from fastrpc.config import ServerConfig
 from fastrpc.metrics.exposition import Exposition
 from fastrpc.metrics.prometheus import metrics_of
+from fastrpc.server.admin.figures import Figures, process_facts
 from fastrpc.server.admin.opening import Admin
-from fastrpc.server.admin.state import MOST_ROWS, method_rows, shown_settings
+from fastrpc.server.admin.state import method_rows, shown_settings
 from fastrpc.time_limit import time_limit
 from fastrpc.workers.counted import CountedSum, counted_before
+from fastrpc.workers.merging import merge_of
 from fastrpc.workers.plan import ExitCode, Plan
 from fastrpc.workers.process import loop_factory, signals_handled
 from fastrpc.workers.scoreboard import Kind, ProcessPlace, Role, Scoreboard
@@ -120,29 +121,34 @@ class Workers:
         }
         return Role.WORKER in ready and (not self._config.ready_needs_registry or Role.ANNOUNCER in ready)
 
-    async def values(self, name: str) -> dict[str, Any]:
-        """Return the values of a page, by its name."""
+    async def values(self, name: str) -> Callable[[], dict[str, Any]]:
+        """Return the function that makes the values of a page, by its name."""
         if name == "config":
-            return {"config": shown_settings(self._config)}
+            return lambda: {"config": shown_settings(self._config)}
         workers = [place for place in self._board.living() if place.role == Role.WORKER]
         if name == "overview":
             await self._ask("metrics", self._board.living())
+        answers = await self._answers(name, workers)
+        merge = self._overview if name == "overview" else merge_of(name)
+        return lambda: merge(answers) | _missing(workers, answers)
+
+    async def figures(self) -> Callable[[], Figures]:
+        """Return the function that makes the figures of each method."""
+        living = self._board.living()
+        await self._ask("metrics", living)
+        answers = await self._answers("figures", living)
+        return lambda: self._figures(living, answers)
+
+    async def _answers(self, name: str, places: Sequence[ProcessPlace]) -> dict[str, dict[str, Any]]:
+        """Return the answers to a question that came in time, by the numbers of their processes."""
         answers: dict[str, dict[str, Any]] = {}
         async with self._asking:
-            number = await self._ask(name, workers)
-            for place in workers:
+            number = await self._ask(name, places)
+            for place in places:
                 answer = json.loads(place.read(Kind.ANSWER) or b"{}")
                 if answer.get("number") == number:
                     answers[str(place.process)] = answer["values"]
-        missing = [place.process for place in workers if str(place.process) not in answers]
-        merge = {
-            "overview": self._overview,
-            "services": _services,
-            "store": _store,
-            "messages": _messages,
-        }.get(name)
-        merged = _rows(name, answers) if merge is None else merge(answers)
-        return merged | {"without": missing} if missing else merged
+        return answers
 
     async def metrics(self) -> Callable[[], bytes]:
         """Return the function that makes the page of metrics."""
@@ -199,13 +205,8 @@ class Workers:
         sums = ("connections", "calls", "waiting")
         shown = ("process_id", "ready", "draining", *sums)
         return {
-            "fastrpc": __version__,
-            "python": ".".join(map(str, sys.version_info[:3])),
+            **self._facts(),
             "process_id": os.getppid(),
-            "time": time.time(),
-            "started": self._began,
-            "ready": self.is_ready,
-            "draining": self.is_draining,
             **{name: sum(answer[name] for answer in answers.values()) for name in sums},
             "refused": {reason: count for reason, count in process["refused"].items() if count},
             "loop_lag_seconds": process["lag_seconds"],
@@ -214,49 +215,40 @@ class Workers:
             "methods": method_rows(total.figures.counters()),
         }
 
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "fastrpc": __version__,
+            "python": ".".join(map(str, sys.version_info[:3])),
+            "time": time.time(),
+            "started": self._began,
+            "ready": self.is_ready,
+            "draining": self.is_draining,
+        }
 
-def _rows(name: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the rows of all workers as one table."""
-    rows = [
-        {"process_id": int(process), **row} for process, answer in answers.items() for row in answer[name]
-    ]
-    if name == "calls":
-        rows.sort(key=lambda row: -row["age_seconds"])
-    return {"total": sum(answer["total"] for answer in answers.values()), name: rows[:MOST_ROWS]}
+    def _figures(self, places: Sequence[ProcessPlace], answers: dict[str, dict[str, Any]]) -> Figures:
+        of_workers = {process: answer for process, answer in answers.items() if "services" in answer}
+        records = [row for answer in answers.values() for row in answer["records"]]
+        processes = [
+            process_facts(place.process)
+            | {
+                "role": Role(place.role).name.lower(),
+                "loop_lag_seconds": answers.get(str(place.process), {}).get("loop_lag_seconds"),
+            }
+            for place in places
+        ]
+        for role, process in (("supervisor", os.getppid()), ("monitor", os.getpid())):
+            processes.append(process_facts(process) | {"role": role, "loop_lag_seconds": None})
+        facts = {
+            "server": self._board.identity,
+            **self._facts(),
+            **merge_of("services")(of_workers),
+            "records": records,
+            "processes": processes,
+        }
+        return Figures(facts | _missing(places, answers), self._sum().figures.counters())
 
 
-def _services(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the services; their state is that of all workers, or a list of the different ones."""
-    services: dict[str, dict[str, Any]] = {}
-    states: dict[str, set[str]] = {}
-    for answer in answers.values():
-        for one in answer["services"]:
-            services.setdefault(one["name"], dict(one))
-            states.setdefault(one["name"], set()).add(str(one["state"]))
-    for name, one in services.items():
-        one["state"] = ", ".join(sorted(states[name]))
-    return {"services": list(services.values())}
-
-
-def _store(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the store of the worker that hosts one."""
-    return next((answer for answer in answers.values() if answer["store"]), {"store": []})
-
-
-def _messages(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the broker with the counts of all workers; the groups are those that one worker sees."""
-    shown = [answer for answer in answers.values() if answer["messages"]]
-    if not shown:
-        return {"messages": []}
-    topics: dict[str, Counter[str]] = defaultdict(Counter)
-    for answer in shown:
-        for row in answer["topics"]:
-            counts = dict(row)
-            topics[counts.pop("topic")].update(counts)
-    # Another one may not have looked at its server yet.
-    most = max(shown, key=lambda answer: len(answer["groups"]))
-    return {
-        "messages": most["messages"] | {"topics": len(topics)},
-        "topics": [{"topic": name, **topics[name]} for name in sorted(topics)[:MOST_ROWS]],
-        "groups": most["groups"],
-    }
+def _missing(places: Sequence[ProcessPlace], answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the processes that did not answer in time, if there are any."""
+    missing = [place.process for place in places if str(place.process) not in answers]
+    return {"without": missing} if missing else {}

@@ -17,6 +17,7 @@ place carries questions and the news that an answer was written: both ends outli
 import contextlib
 import mmap
 import os
+import secrets
 import socket
 import tempfile
 import time
@@ -155,6 +156,8 @@ class Scoreboard:
         os.ftruncate(self._file, header)
         self._records_at = header
         self._map = mmap.mmap(self._file, header)
+        #: The server, for readers of its figures: another one after each start.
+        self.identity = secrets.token_hex(8)
         #: All rows, and the refusals. A word is stored and read whole: it is aligned.
         self.words = memoryview(self._map).cast("Q")
         self.places = [ProcessPlace(self, index) for index in range(places)]

@@ -118,7 +118,7 @@ class Worker:
         server._accepting.prepare(certificates, are_judged=True)
         for address, one in wanted.items():
             server._accepting.advertise(address, one.advertise)
-        self._state = ServerState(self._config, server, takes_connections=True)
+        self._state = ServerState(self._config, server, takes_connections=True, keeps_recent=self._has_pages)
         assert server._gate is not None
         self._reporter.count_connections(self._connections)
         for address in self._addresses:

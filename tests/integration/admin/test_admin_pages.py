@@ -28,7 +28,10 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
-PAGES = ("/", "/metrics", "/calls", "/connections", "/services", "/config", "/store")
+PAGES = (
+    *("/", "/metrics", "/calls", "/connections", "/services", "/config", "/store"),
+    *("/endpoints", "/ended", "/logs", "/figures", "/stacks"),
+)
 JSON = {"Accept": "application/json"}
 
 

@@ -19,8 +19,13 @@ cdef class CallLog:
         # The state of the generator of random bits.
         uint64_t state
 
+        # Another log that gets the end of each call, or None.
+        public CallLog beside
+
     cdef inline int ended(self, Call call, int status, uint64_t nanoseconds) except -1:
         """Take the end of a call; the call ends whatever the log does."""
+        if self.beside is not None:
+            self.beside.ended(call, status, nanoseconds)
         if (
             self.left_out
             and status == 0
@@ -67,6 +72,12 @@ cdef class AccessRecords:
     cdef dict _now(self)
     cdef int _renew(self) except -1
     cdef tuple _names_of(self, Call call)
+
+
+cdef class EndedCalls:
+    cdef:
+        # A tuple for each of the last calls: FIELDS_OF_ENDED.
+        readonly object calls
 
 
 # Log that a handler blocked the loop: meanwhile no other call ran, and no PING was answered.

@@ -1,6 +1,7 @@
 import logging
+from collections import deque
 from collections.abc import Callable
-from typing import final
+from typing import Any, final
 
 from fastrpc._core.calls.call import Call
 
@@ -19,6 +20,8 @@ class CallLog:
     ) -> None: ...
     @property
     def write(self) -> Callable[[Call, int, int], None]: ...
+    #: Another log that gets the end of each call, or None.
+    beside: CallLog | None
     def note_end(self, call: Call, status: int) -> None:
         """Take the end of a call, at the present time."""
 
@@ -38,3 +41,21 @@ class AccessRecords:
     def __init__(self, logger: logging.Logger, level: int, source: str) -> None: ...
     def write(self, call: Call, status: int, nanoseconds: int) -> None:
         """Write the record of a call that ended with a status after so many nanoseconds."""
+
+FIELDS_OF_ENDED: tuple[str, ...]
+
+@final
+class EndedCalls:
+    """Keeps what is known of the last calls whose records a log writes here.
+
+    Args:
+        most: calls that are kept.
+    """
+
+    def __init__(self, most: int) -> None: ...
+    @property
+    def calls(self) -> deque[tuple[Any, ...]]:
+        """The calls, the oldest first: values of `FIELDS_OF_ENDED`."""
+
+    def write(self, call: Call, status: int, nanoseconds: int) -> None:
+        """Keep a call that ended with a status after this time, and forget the oldest one."""

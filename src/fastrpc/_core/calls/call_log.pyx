@@ -17,6 +17,7 @@ import logging
 import os
 import re
 import sys
+from collections import deque
 from time import time
 
 cimport cython
@@ -65,6 +66,10 @@ cdef enum:
     MICROSECOND_NS = 1_000
     # Names of methods that are kept: more than a server has, and a bound for a client that makes names up.
     MOST_NAMES = 1_024
+
+# The fields of a call that `EndedCalls` keeps, and the longest text among them.
+FIELDS_OF_ENDED = ("ended", "method", "status", "seconds", "peer", "identity", "request_id", "trace_id")
+cdef Py_ssize_t LONGEST_SHOWN = 256
 
 # A renamed thread or level is seen after at most so many seconds.
 cdef double TEMPLATE_SECONDS = 1
@@ -144,6 +149,8 @@ cdef class CallLog:
     cdef bint _is_chosen(self, Call call, int status, uint64_t nanoseconds) except -1:
         if self.chosen == ALL or status != 0 or nanoseconds >= self.slow_ns:
             return True
+        if self.chosen == 0:
+            return False
         find_request_entry(call, False)
         if call.request_entry is not None:
             return mixed(hash_of(call.request_entry)) < self.chosen
@@ -274,7 +281,7 @@ cdef class AccessRecords:
 
     cdef int _write(self, Call call, object status, unsigned long long nanoseconds) except -1:
         cdef unsigned long long microseconds = (nanoseconds + MICROSECOND_NS // 2) // MICROSECOND_NS
-        cdef object peer = call.get_peer(), identity = call.identity
+        cdef object identity = call.identity
         cdef str method, service, name = STATUS_NAMES[status]
         cdef dict fields = self._now()
         method, service = self._names_of(call)
@@ -283,7 +290,7 @@ cdef class AccessRecords:
         fields["side"] = "client" if call.is_local else "server"
         fields["service"] = service
         fields["method"] = method
-        fields["peer"] = None if peer is None else peer._shown or shown_address(peer)
+        fields["peer"] = shown_peer(call.get_peer())
         fields["identity"] = None if identity is None else printable(identity.name)
         fields["bytes"] = call.moved_bytes
         fields["trace_id"] = trace_id_of(call)
@@ -346,6 +353,33 @@ cdef class AccessRecords:
         return names
 
 
+@cython.final
+cdef class EndedCalls:
+    """Keeps what is known of the last calls whose records a log writes here."""
+
+    def __init__(self, int most):
+        self.calls = deque(maxlen=most)
+
+    def write(self, Call call not None, status, unsigned long long nanoseconds):
+        """Keep a call that ended with a status after this time, and forget the oldest one."""
+        cdef object identity = call.identity
+        self.calls.append((
+            time(),
+            shown(call.route.method),
+            STATUS_NAMES[status],
+            nanoseconds * 1e-9,
+            shown_peer(call.get_peer()),
+            None if identity is None else shown(identity.name),
+            request_id_of_call(call),
+            trace_id_of(call),
+        ))
+
+
+cdef str shown(str text):
+    """Return a text of a peer in a form that pages may show, cut where it is very long."""
+    return printable(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…")
+
+
 cdef object task_name():
     """Return the name of the running task, as `logging` does; None outside of tasks, or if it is not asked for."""
     asyncio = sys.modules.get("asyncio")
@@ -358,9 +392,12 @@ cdef object task_name():
     return None if task is None else task.get_name()
 
 
-cdef object shown_address(object peer):
-    """Return the address of a peer as text; it is kept with the peer for further calls."""
-    peer._shown = printable(str(peer.address))
+cdef object shown_peer(object peer):
+    """Return the address of a peer as text, kept with the peer for further calls; None for a call without one."""
+    if peer is None:
+        return None
+    if not peer._shown:
+        peer._shown = printable(str(peer.address))
     return peer._shown
 
 

@@ -96,6 +96,12 @@ class SyncPool(SyncEndpoints):
                 subchannel.refresh()
             return {each for each, subchannel in subchannels.items() if subchannel.is_ready}
 
+    def endpoint_rows(self) -> list[dict[str, Any]]:
+        """Return a row of an admin page for each endpoint; none once it is closed."""
+        from fastrpc.client.gauges import endpoint_rows  # Asked for by a monitor alone.
+
+        return [] if self.is_closed else endpoint_rows(self.target, self.subchannels)
+
     def catch_up(self) -> None:
         """Read the SETTINGS that arrived while no thread read, if keys need them: not under the pool's lock."""
         if self.endpoint_set is None or not self.endpoint_set.places_keys:

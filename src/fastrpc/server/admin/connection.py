@@ -66,7 +66,7 @@ class AdminConnection(HttpConnection):
             self._say(*refusal, *_challenges(refusal[0]))
             return
         accepted = ",".join(head.values("accept"))
-        if not self._pages.serve(head.path, accepted, self._show):
+        if not self._pages.serve(head.path, head.query, accepted, self._show):
             self._say(404, "there is no such page; / lists them")
 
     def on_lost(self) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fastrpc.server.admin.access import Token
     from fastrpc.server.admin.connection import AdminConnection
     from fastrpc.server.admin.pages import Pages, Shown
+    from fastrpc.server.admin.state import ServerState
     from fastrpc.server.server import Server
 
 __all__ = ["Admin", "check_admin"]
@@ -77,6 +78,7 @@ class Admin:
         self._listeners: list[Listener] = []
         self._pages: Pages | None = None
         self._token: Token | None = None
+        self._state: ServerState | None = None
         #: In the order of their last requests.
         self._connections: dict[AdminConnection, None] = {}
 
@@ -105,7 +107,8 @@ class Admin:
 
         named = Address.parse(self._config.admin_address or "")
         bound = take_inherited(named) if is_inherited(named) else None
-        await self.show(ServerState(self._config, server), [bound])
+        self._state = ServerState(self._config, server)
+        await self.show(self._state, [bound])
 
     async def show(self, shown: "Shown", sockets: "Sequence[socket.socket | None]") -> None:
         """Listen at these bound sockets, None for a new one, with the pages of this state.
@@ -178,3 +181,5 @@ class Admin:
                 connection.abort()
             if self._pages is not None:
                 self._pages.close()
+            if self._state is not None:
+                self._state.close()

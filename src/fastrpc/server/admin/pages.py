@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
+from urllib.parse import parse_qs
 
 from fastrpc.metrics.exposition import CONTENT_TYPE_LATEST
+from fastrpc.server.admin.figures import FigureChanges, Figures
 from fastrpc.server.admin.html import POLICY, index_page, table_page
 from fastrpc.time_limit import time_limit
 
@@ -20,10 +22,17 @@ T = TypeVar("T")
 logger = logging.getLogger("fastrpc.server")
 
 #: The pages that are tables.
-TABLES = frozenset({"/calls", "/connections", "/services", "/config", "/store", "/messages"})
+TABLES = frozenset(
+    {
+        *("/calls", "/connections", "/services", "/config", "/store", "/messages"),
+        *("/figures", "/ended", "/logs", "/endpoints", "/stacks"),
+    }
+)
 
 #: The least weight in Accept above 0 (RFC 9110, 12.4.2).
 LEAST_QUALITY = 0.001
+
+JSON = (("Content-Type", "application/json"),)
 
 #: Seconds that a page may take.
 PAGE_SECONDS = 10.0
@@ -45,8 +54,11 @@ class Shown(Protocol):
     def is_ready(self) -> bool:
         """Whether calls are to be sent here."""
 
-    async def values(self, name: str) -> dict[str, Any]:
-        """Return the values of a table by its name, or of the `overview`."""
+    async def values(self, name: str) -> Callable[[], dict[str, Any]]:
+        """Return the function that makes the values of a table, or of the `overview`, for a thread."""
+
+    async def figures(self) -> Callable[[], Figures]:
+        """Return the function that makes the figures, for a thread."""
 
     async def metrics(self) -> Callable[[], bytes]:
         """Return the function that makes the page of metrics, for a thread."""
@@ -66,6 +78,7 @@ class Pages:
         # The page of metrics under way: one is made at a time, for all readers that wait.
         self._metrics: asyncio.Task[bytes] | None = None
         self._making: set[asyncio.Task[None]] = set()
+        self._changes = FigureChanges()
 
     def probe(self, path: str) -> int | None:
         """Return the status of a probe, its whole answer; None for another path."""
@@ -75,11 +88,11 @@ class Pages:
             return 200 if self._shown.is_ready else 503
         return None
 
-    def serve(self, path: str, accepted: str, show: Callable[[Page], None]) -> bool:
+    def serve(self, path: str, query: str, accepted: str, show: Callable[[Page], None]) -> bool:
         """Show a page soon; return False for an unknown path."""
         if path != "/" and path != "/metrics" and path not in TABLES:
             return False
-        task = asyncio.ensure_future(self._serve(path, accepted, show))
+        task = asyncio.ensure_future(self._serve(path, query, accepted, show))
         self._making.add(task)
         task.add_done_callback(self._making.discard)
         return True
@@ -93,10 +106,10 @@ class Pages:
         if self._thread is not None:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _serve(self, path: str, accepted: str, show: Callable[[Page], None]) -> None:
+    async def _serve(self, path: str, query: str, accepted: str, show: Callable[[Page], None]) -> None:
         try:
             async with time_limit(PAGE_SECONDS):
-                page = await self._page(path, accepted)
+                page = await self._page(path, query, accepted)
         except TimeoutError:
             logger.error("the page %s takes longer than %s s", path, PAGE_SECONDS)
             page = Page(503, (), b"")
@@ -105,7 +118,7 @@ class Pages:
             page = Page(500, (), b"")
         show(page)
 
-    async def _page(self, path: str, accepted: str) -> Page:
+    async def _page(self, path: str, query: str, accepted: str) -> Page:
         as_html = _quality(accepted, "text/html")
         wants_json = _quality(accepted, "application/json") >= max(as_html, LEAST_QUALITY)
         if path == "/metrics":
@@ -113,11 +126,25 @@ class Pages:
         if path == "/":
             if not wants_json:
                 return _html(index_page())
-            return await self._in_thread(partial(_json, await self._shown.values("overview")))
+            return await self._in_thread(partial(_json_of, await self._shown.values("overview")))
+        is_html = as_html > 0 and not wants_json
+        if path == "/figures":
+            return await self._figures(query, is_html=is_html)
         values = await self._shown.values(path[1:])
-        if as_html and not wants_json:
-            return await self._in_thread(lambda: _html(table_page(path, values)))
-        return await self._in_thread(partial(_json, values))
+        if is_html:
+            return await self._in_thread(lambda: _html(table_page(path, values())))
+        return await self._in_thread(partial(_json_of, values))
+
+    async def _figures(self, query: str, *, is_html: bool) -> Page:
+        given = parse_qs(query, keep_blank_values=True).get("after", [])
+        if len(given) > 1 or any(not one.isascii() or not one.isdigit() or len(one) > 16 for one in given):
+            text = f"after is {', '.join(given)!r}, it must be the revision of an earlier answer, a number\n"
+            return Page(400, (("Content-Type", "text/plain; charset=utf-8"),), text.encode())
+        figures, changes = await self._shown.figures(), self._changes
+        if is_html:
+            return await self._in_thread(lambda: _html(table_page("/figures", changes.rows(figures()))))
+        after = int(given[0]) if given else None
+        return await self._in_thread(lambda: Page(200, JSON, changes.page(figures(), after)))
 
     async def _shared_metrics(self) -> bytes:
         if self._metrics is None or self._metrics.done():
@@ -147,9 +174,8 @@ def _quality(accepted: str, kind: str) -> float:
     return 0.0
 
 
-def _json(value: Any) -> Page:
-    content = json.dumps(value, indent=1, default=str).encode() + b"\n"
-    return Page(200, (("Content-Type", "application/json"),), content)
+def _json_of(values: Callable[[], Any]) -> Page:
+    return Page(200, JSON, json.dumps(values(), indent=1, default=str).encode() + b"\n")
 
 
 def _html(content: str) -> Page:

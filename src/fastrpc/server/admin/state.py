@@ -1,7 +1,9 @@
 """The state of a server as plain data, for the admin pages."""
 
+import asyncio
 import heapq
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -12,11 +14,13 @@ from fastrpc._core.base.histogram import REFUSALS, default_registry
 from fastrpc._core.loop.loop_state import loop_seconds
 from fastrpc._version import __version__
 from fastrpc.config import ServerConfig
-from fastrpc.gauges import gauges
+from fastrpc.gauges import clients, gauges
 from fastrpc.rpc.description import signature_text
 
 if TYPE_CHECKING:
     from fastrpc.metrics.exposition import Exposition
+    from fastrpc.server.admin.figures import Figures
+    from fastrpc.server.admin.recent import Recent
     from fastrpc.server.server import Server
 
 __all__ = ["MOST_ROWS", "ServerState", "method_rows", "shown_settings"]
@@ -79,23 +83,38 @@ class ServerState:
 
     Args:
         takes_connections: whether another process accepts its connections: it need not listen to be ready.
+        keeps_recent: whether it keeps recent calls and log records for their pages, from now on until `close`.
     """
 
-    def __init__(self, config: ServerConfig, server: "Server", *, takes_connections: bool = False) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        server: "Server",
+        *,
+        takes_connections: bool = False,
+        keeps_recent: bool = True,
+    ) -> None:
         assert server._gate is not None
         self._takes_connections = takes_connections
         self._config = config
         self._server = server
         self._gate = server._gate
-        offer = server._offer
+        self._offer = offer = server._offer
         self._health, self._background = offer.health, offer.background
         self._began = time.time()
         self._exposition: Exposition | None = None
+        self._identity = secrets.token_hex(8)
+        self._recent = _recent_of(self._gate) if keeps_recent else None
+
+    def close(self) -> None:
+        """Keep no more log records. Closing twice is allowed."""
+        if self._recent is not None:
+            self._recent.end()
 
     @property
     def is_ready(self) -> bool:
         """Whether calls are to be sent here."""
-        advertising = self._server._offer.advertising
+        advertising = self._offer.advertising
         has_doors = bool(self._server._listening.listeners) or self._takes_connections
         if not (self._health.is_serving("") and has_doors) or self._server._listening.is_shut:
             return False
@@ -111,12 +130,34 @@ class ServerState:
             "config": self.config,
             "store": self.store,
             "messages": self.messages,
+            "ended": self.ended,
+            "logs": self.logs,
+            "endpoints": self.endpoints,
+            "stacks": self.stacks,
+            "figures": self.facts,
         }
         return tables[name]()
 
-    async def values(self, name: str) -> dict[str, Any]:
-        """Return the values of a page by its name."""
-        return self.table(name)
+    async def values(self, name: str) -> Callable[[], dict[str, Any]]:
+        """Return the function that makes the values of a page, by its name."""
+        table = self.table(name)
+        if name == "overview":
+            # Thousands of methods take longer than calls may wait.
+            return lambda: table | {"methods": method_rows(default_registry)}
+        return lambda: table
+
+    async def figures(self) -> Callable[[], "Figures"]:
+        """Return the function that makes the figures of each method."""
+        from fastrpc.server.admin.figures import Figures, process_facts
+
+        facts = self.facts()
+        lag = facts.pop("loop_lag_seconds")
+
+        def made() -> Figures:
+            process = process_facts() | {"role": "server", "loop_lag_seconds": lag}
+            return Figures({"server": self._identity, **facts, "processes": [process]}, default_registry)
+
+        return made
 
     async def metrics(self) -> Callable[[], bytes]:
         """Return the function that makes the page of metrics."""
@@ -128,7 +169,7 @@ class ServerState:
         return partial(self._exposition.of_process, list(gauges()))
 
     def overview(self) -> dict[str, Any]:
-        """Return the process, its totals, and the calls of each method."""
+        """Return the process and its totals."""
         lag, blocked = loop_seconds()
         return {
             "fastrpc": __version__,
@@ -144,8 +185,45 @@ class ServerState:
             "refused": {reason: count for reason, count in REFUSALS.items() if count},
             "loop_lag_seconds": lag,
             "loop_blocked_seconds": blocked,
-            "methods": method_rows(default_registry),
         }
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the page of figures tells of this server beside its numbers."""
+        advertising = self._offer.advertising
+        return {
+            "fastrpc": __version__,
+            "python": ".".join(map(str, sys.version_info[:3])),
+            "time": time.time(),
+            "started": self._began,
+            "ready": self.is_ready,
+            "draining": self._health.is_draining,
+            "services": [
+                {"name": one.name, "version": one.version, "state": self._health.of(one.name)}
+                for one in self._server.services
+            ],
+            "records": [] if advertising is None else advertising.shown(),
+            "loop_lag_seconds": loop_seconds()[0],
+        }
+
+    def ended(self) -> dict[str, Any]:
+        """Return the calls that failed or were slow, the newest first."""
+        return {"total": 0, "ended": []} if self._recent is None else self._recent.calls()
+
+    def logs(self) -> dict[str, Any]:
+        """Return the log records from WARNING on, the newest first."""
+        return {"total": 0, "logs": []} if self._recent is None else self._recent.records()
+
+    def endpoints(self) -> dict[str, Any]:
+        """Return the endpoints of the clients of this process."""
+        rows = [row for source in clients() for row in source.endpoint_rows()]
+        rows.sort(key=lambda row: (row["target"], row["address"]))
+        return {"total": len(rows), "endpoints": rows[:MOST_ROWS]}
+
+    def stacks(self) -> dict[str, Any]:
+        """Return the stacks of threads and tasks."""
+        from fastrpc.server.admin.stacks import stacks
+
+        return stacks(asyncio.get_running_loop())
 
     def calls(self) -> dict[str, Any]:
         """Return the live calls, the oldest first."""
@@ -218,6 +296,17 @@ class ServerState:
     def config(self) -> dict[str, Any]:
         """Return the settings; those not known to be harmless are masked."""
         return {"config": shown_settings(self._config)}
+
+
+def _recent_of(gate: Any) -> "Recent":
+    """Return what keeps recent calls and log records from now on."""
+    # Imported on first use: workers without pages have none of it.
+    from fastrpc.server.admin.recent import Recent
+
+    recent = Recent()
+    recent.begin()
+    gate.runner.call_log = recent.log_beside(gate.runner.call_log)
+    return recent
 
 
 def shown_settings(settings: Any) -> dict[str, Any]:

@@ -1,0 +1,130 @@
+"""The page of figures: cumulative counts of each method, and what each process uses.
+
+A reader keeps the `revision` of an answer, and gives it back as `after`: methods that have not changed since are left
+out. A revision of another server, or of one that was started again, leaves out nothing.
+"""
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fastrpc._core.base.histogram import MethodCounters
+
+__all__ = ["FigureChanges", "Figures", "method_figures", "process_facts"]
+
+#: Revisions begin at a random number, and stay exact in JavaScript.
+_FIRST_REVISIONS = 1 << 52
+
+#: The processes as files, which Linux has.
+_PROCESSES = Path("/proc")
+
+_encoded = partial(json.dumps, default=str, separators=(",", ":"))
+
+
+class Figures(NamedTuple):
+    """The figures of a server at one instant."""
+
+    #: The server, its services and its processes.
+    facts: dict[str, Any]
+    #: The counters of its methods, as a server and as a client.
+    methods: Iterable[MethodCounters]
+
+
+class FigureChanges:
+    """Finds the methods that changed between two answers. Used by one thread."""
+
+    def __init__(self) -> None:
+        self._revision = self._first = secrets.randbelow(_FIRST_REVISIONS)
+        # By labels: the numbers as last seen, and the revision that saw them first.
+        self._seen: dict[tuple[str, ...], tuple[tuple[float, ...], int]] = {}
+
+    def changed(
+        self, methods: Iterable[MethodCounters], after: int | None
+    ) -> tuple[int, list[MethodCounters]]:
+        """Return the new revision, and the methods that changed after an earlier one.
+
+        Args:
+            after: the revision of an earlier answer; None, or one that was never given here: all methods.
+        """
+        if after is None or not self._first < after <= self._revision:
+            after = self._first
+        self._revision += 1
+        changed = []
+        for one in methods:
+            key = (one.service, one.method, one.side, one.protocol)
+            numbers = (
+                one.ended_calls,
+                one.in_flight,
+                one.received_bytes,
+                one.sent_bytes,
+                one.sum_seconds,
+            )
+            before, since = self._seen.get(key, (None, self._first))
+            if before != numbers:
+                since = self._revision
+                self._seen[key] = numbers, since
+            if since > after:
+                changed.append(one)
+        return self._revision, changed
+
+    def page(self, figures: Figures, after: int | None) -> bytes:
+        """Return the figures as JSON, each method on a line: encoded one by one, they hold no other thread up."""
+        revision, methods = self.changed(figures.methods, after)
+        head = _encoded({**figures.facts, "revision": revision})
+        rows = ",\n".join(_encoded(method_figures(one)) for one in methods)
+        return f'{head[:-1]},"methods":[\n{rows}\n]}}\n'.encode()
+
+    def rows(self, figures: Figures) -> dict[str, Any]:
+        """Return the figures for people: all methods, without their buckets."""
+        revision, methods = self.changed(figures.methods, None)
+        rows = [method_figures(one) for one in methods]
+        for row in rows:
+            del row["buckets"]
+        return {**figures.facts, "revision": revision, "methods": rows}
+
+
+def method_figures(counters: MethodCounters) -> dict[str, Any]:
+    """Return the counts of a method; `buckets` are the used ones, each with its bound in seconds, None for the last."""
+    row = counters.snapshot()
+    row["buckets"] = [
+        [None if bound == float("inf") else bound, count] for bound, count in row["buckets"] if count
+    ]
+    return row
+
+
+def process_facts(process_id: int | None = None) -> dict[str, Any]:
+    """Return what a process uses: this one, or on Linux another one of the same user.
+
+    Returns:
+        `processor_seconds` of all its threads, `resident_bytes`, and `descriptors`, its open files. None is a number
+        that this system does not tell.
+    """
+    facts: dict[str, Any] = {"process_id": process_id or os.getpid()}
+    facts |= {"processor_seconds": None, "resident_bytes": None, "descriptors": None}
+    if (_PROCESSES / "self/statm").exists():
+        return facts | _facts_of_linux(_PROCESSES / str(process_id or "self"))
+    if process_id in (None, os.getpid()):
+        facts["processor_seconds"] = time.process_time()
+    return facts
+
+
+def _facts_of_linux(folder: Path) -> dict[str, Any]:
+    try:
+        # Behind the name of the program, which may hold spaces and parentheses: user and system time are 12th and 13th.
+        ticks = (
+            (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[11:13]
+        )
+        pages = (folder / "statm").read_text(encoding="ascii").split()[1]
+        descriptors = len(os.listdir(folder / "fd"))
+    except OSError:  # It has ended.
+        return {}
+    return {
+        "processor_seconds": sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),
+        "resident_bytes": int(pages) * os.sysconf("SC_PAGE_SIZE"),
+        "descriptors": descriptors,
+    }

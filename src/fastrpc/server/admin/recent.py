@@ -1,0 +1,97 @@
+"""Recent events of a process for its admin pages: calls that failed or were slow, and log records from WARNING on."""
+
+import logging
+import traceback
+from collections import deque
+from typing import Any
+
+from fastrpc._core.calls.call_log import FIELDS_OF_ENDED, CallLog, EndedCalls
+from fastrpc.escaping import KeepingHandler, printable
+
+__all__ = ["LogRing", "Recent"]
+
+#: Calls and log records that are kept.
+MOST_CALLS = 256
+MOST_RECORDS = 1_000
+
+#: Seconds from which on a call that succeeded is kept as well.
+SLOW_SECONDS = 1.0
+
+#: The longest text of a log record that is kept.
+LONGEST_TEXT = 2_000
+
+
+class LogRing(KeepingHandler):
+    """Keeps the last log records from WARNING on, as rows of the page.
+
+    Of an exception only its class and the place where it was raised are kept: its text may hold arguments of a call.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.records: deque[dict[str, Any]] = deque(maxlen=MOST_RECORDS)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except Exception:
+            # Formatting an argument may raise; other handlers report it.
+            text = str(record.msg)
+        error = None if not record.exc_info else record.exc_info[1]
+        self.records.append(
+            {
+                "time": record.created,
+                "level": record.levelname,
+                "logger": record.name,
+                "text": printable(text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"),
+                "exception": None if error is None else _place_of(error),
+            }
+        )
+
+
+def _place_of(error: BaseException) -> str:
+    """Return the class of an error, and where it was raised."""
+    name = type(error).__qualname__
+    frames = traceback.extract_tb(error.__traceback__, limit=-1)
+    if not frames:
+        return printable(name)
+    last = frames[0]
+    return printable(f"{name} in {last.name} ({last.filename}:{last.lineno})")
+
+
+class Recent:
+    """The recent events of this process, from `begin` to `end`."""
+
+    def __init__(self) -> None:
+        self._calls = EndedCalls(MOST_CALLS)
+        self._ring = LogRing()
+        self._logger: logging.Logger | None = None
+
+    def log_beside(self, own: CallLog | None) -> CallLog:
+        """Return the log of a server that gets the ends of calls for this page, and for its access log."""
+        log = CallLog(self._calls.write, 0.0, SLOW_SECONDS)
+        log.beside = own
+        return log
+
+    def begin(self) -> None:
+        """Keep the records of the package's loggers."""
+        self._logger = logging.getLogger("fastrpc")
+        self._logger.addHandler(self._ring)
+
+    def end(self) -> None:
+        """Keep no more records. Ending twice is allowed."""
+        if self._logger is not None:
+            self._logger.removeHandler(self._ring)
+            self._logger = None
+
+    def calls(self) -> dict[str, Any]:
+        """Return the calls that failed or took a second, the newest first."""
+        rows = [dict(zip(FIELDS_OF_ENDED, one, strict=True)) for one in reversed(list(self._calls.calls))]
+        return {"total": len(rows), "ended": rows}
+
+    def records(self) -> dict[str, Any]:
+        """Return the log records, the newest first."""
+        # A copy of a deque is atomic: other threads log meanwhile.
+        rows = self._ring.records.copy()
+        rows.reverse()
+        return {"total": len(rows), "logs": list(rows)}

@@ -1,0 +1,47 @@
+"""The stacks of all threads and tasks of this process, once."""
+
+import asyncio
+import sys
+import threading
+import traceback
+from types import FrameType
+from typing import Any
+
+__all__ = ["stacks"]
+
+#: Tasks that are shown, and the innermost frames of each stack.
+MOST_TASKS = 1_000
+MOST_FRAMES = 64
+
+
+def stacks(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
+    """Return the threads of this process, and the tasks of a loop, each with its frames, the innermost last.
+
+    Call it on the loop. Frames are names and places: no page shows values of a program.
+    """
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    frames = sys._current_frames()
+    threads = [
+        {"name": names.get(number, "?"), "thread_id": number, "frames": _frames_of(frame)}
+        for number, frame in sorted(frames.items())
+    ]
+    tasks = asyncio.all_tasks(loop)
+    shown = sorted(tasks, key=lambda task: task.get_name())[:MOST_TASKS]
+    rows = [{"name": task.get_name(), "frames": _frames_of_task(task)} for task in shown]
+    return {"total": len(tasks), "threads": threads, "tasks": rows}
+
+
+def _frames_of(frame: FrameType) -> list[str]:
+    summary = traceback.StackSummary.extract(
+        traceback.walk_stack(frame), limit=MOST_FRAMES, lookup_lines=False, capture_locals=False
+    )
+    return [_place(one) for one in reversed(summary)]
+
+
+def _frames_of_task(task: "asyncio.Task[Any]") -> list[str]:
+    found = task.get_stack(limit=MOST_FRAMES)
+    return [f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}" for frame in found]
+
+
+def _place(one: traceback.FrameSummary) -> str:
+    return f"{one.filename}:{one.lineno} {one.name}"

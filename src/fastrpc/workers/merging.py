@@ -1,0 +1,76 @@
+"""Answers of several workers to the question for one admin page, as the values of that page."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from fastrpc.server.admin.state import MOST_ROWS
+
+__all__ = ["merge_of"]
+
+#: The fields by which pages are ordered, the largest first.
+ORDERS = {"calls": "age_seconds", "ended": "ended", "logs": "time"}
+
+
+def merge_of(name: str) -> Callable[[dict[str, dict[str, Any]]], dict[str, Any]]:
+    """Return the function that makes the values of a page from the answers of workers, by their process numbers."""
+    merges = {"services": _services, "store": _store, "messages": _messages, "stacks": _stacks}
+    return merges.get(name) or partial(_rows, name)
+
+
+def _rows(name: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the rows of all workers as one table."""
+    rows = [
+        {"process_id": int(process), **row} for process, answer in answers.items() for row in answer[name]
+    ]
+    if name in ORDERS:
+        rows.sort(key=lambda row: -row[ORDERS[name]])
+    return {"total": sum(answer["total"] for answer in answers.values()), name: rows[:MOST_ROWS]}
+
+
+def _services(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the services; their state is that of all workers, or a list of the different ones."""
+    services: dict[str, dict[str, Any]] = {}
+    states: dict[str, set[str]] = {}
+    for answer in answers.values():
+        for one in answer["services"]:
+            services.setdefault(one["name"], dict(one))
+            states.setdefault(one["name"], set()).add(str(one["state"]))
+    for name, one in services.items():
+        one["state"] = ", ".join(sorted(states[name]))
+    return {"services": list(services.values())}
+
+
+def _store(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the store of the worker that hosts one."""
+    return next((answer for answer in answers.values() if answer["store"]), {"store": []})
+
+
+def _messages(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the broker with the counts of all workers; the groups are those that one worker sees."""
+    shown = [answer for answer in answers.values() if answer["messages"]]
+    if not shown:
+        return {"messages": []}
+    topics: dict[str, Counter[str]] = defaultdict(Counter)
+    for answer in shown:
+        for row in answer["topics"]:
+            counts = dict(row)
+            topics[counts.pop("topic")].update(counts)
+    # Another one may not have looked at its server yet.
+    most = max(shown, key=lambda answer: len(answer["groups"]))
+    return {
+        "messages": most["messages"] | {"topics": len(topics)},
+        "topics": [{"topic": name, **topics[name]} for name in sorted(topics)[:MOST_ROWS]],
+        "groups": most["groups"],
+    }
+
+
+def _stacks(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the threads and tasks of all workers."""
+    merged: dict[str, Any] = {"total": sum(answer["total"] for answer in answers.values())}
+    for part in ("threads", "tasks"):
+        merged[part] = [
+            {"process_id": int(process), **row} for process, answer in answers.items() for row in answer[part]
+        ]
+    return merged

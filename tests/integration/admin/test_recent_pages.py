@@ -1,0 +1,193 @@
+"""The pages of recent calls and log records, of endpoints and of stacks: true, bounded, without secrets."""
+
+import asyncio
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import CallError, Client, DeadlineExceededError, Status
+from fastrpc.interceptors import AccessLog
+from fastrpc.server.admin import recent
+from tests.support.admin_pages import fetch, page, server_with_pages
+from tests.support.worker_pages import worker_pages
+
+pytestmark = pytest.mark.one_loop
+
+SECRET = "hunter2-of-a-test"
+
+
+@fastrpc.service("recently")
+class Recently:
+    @fastrpc.method
+    async def find(self, text: str) -> str:
+        return text
+
+    @fastrpc.method
+    async def refuse(self, text: str) -> str:
+        raise CallError(Status.NOT_FOUND, text, details={"text": text})
+
+    @fastrpc.method
+    async def crash(self, text: str) -> str:
+        raise ValueError(text)
+
+    @fastrpc.method
+    async def wait(self) -> None:
+        await asyncio.Event().wait()
+
+
+def target_of(server: fastrpc.Server) -> str:
+    return str(server._listening.listeners[0].address)
+
+
+@pytest.fixture
+def slow_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent, "SLOW_SECONDS", 0.0)
+
+
+@pytest.mark.parametrize("interceptors", [[], [AccessLog()]])
+async def test_calls_that_failed_are_kept_the_newest_first(interceptors: list[Any]) -> None:
+    async with fastrpc.Server(
+        Recently(), interceptors=interceptors, config=fastrpc.ServerConfig(admin_address="tcp://127.0.0.1:0")
+    ) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        async with Client(target) as client:
+            await client.call(Recently.find, "quick")
+            with pytest.raises(CallError):
+                await client.call(Recently.refuse, SECRET)
+            with pytest.raises(DeadlineExceededError):
+                await client.with_options(timeout=0.05).call(Recently.wait)
+        answer = await page(server, "/ended")
+        rows = answer.json["ended"]
+        assert [(row["method"], row["status"]) for row in rows] == [
+            ("recently.wait", "DEADLINE_EXCEEDED"),
+            ("recently.refuse", "NOT_FOUND"),
+        ]
+        assert rows[0].keys() == {
+            *("ended", "method", "status", "seconds", "peer", "identity", "request_id", "trace_id"),
+        }
+        assert rows[0]["peer"].startswith("tcp://127.0.0.1:")
+        assert SECRET not in answer.text
+
+
+@pytest.mark.usefixtures("slow_at_once")
+async def test_slow_calls_are_kept_and_the_oldest_forgotten() -> None:
+    async with server_with_pages(Recently()) as server, Client(target_of(server)) as client:
+        for _ in range(recent.MOST_CALLS + 10):
+            await client.call(Recently.find, SECRET)
+        answer = await page(server, "/ended")
+        assert len(answer.json["ended"]) == answer.json["total"] == recent.MOST_CALLS
+        assert SECRET not in answer.text
+
+
+async def test_quick_calls_with_the_id_of_a_request_are_not_kept() -> None:
+    async with (
+        server_with_pages(Recently()) as server,
+        Client(target_of(server), interceptors=[AccessLog()]) as client,
+    ):
+        await client.call(Recently.find, "quick")
+        assert (await page(server, "/ended")).json["ended"] == []
+
+
+async def test_log_records_from_warning_on_are_kept_without_texts_of_exceptions() -> None:
+    async with server_with_pages(Recently()) as server, Client(target_of(server)) as client:
+        with pytest.raises(CallError):
+            await client.call(Recently.crash, SECRET)
+        logging.getLogger("fastrpc.server").info("not kept")
+        logging.getLogger("fastrpc.client").warning("kept %s\n", "\x1b[31m")
+        logging.getLogger("of.the.program").warning("not ours")
+        answer = await page(server, "/logs")
+        rows = answer.json["logs"]
+        assert [(row["level"], row["logger"]) for row in rows] == [
+            ("WARNING", "fastrpc.client"),
+            ("ERROR", "fastrpc.server"),
+        ]
+        assert rows[0]["text"] == r"kept \x1b[31m\n"
+        assert rows[1]["exception"].startswith("ValueError in crash (")
+        assert SECRET not in answer.text
+    logging.getLogger("fastrpc.client").warning("behind the end")
+    assert len(rows) == 2
+
+
+async def test_pages_of_log_records_leave_no_handler_behind() -> None:
+    handlers = list(logging.getLogger("fastrpc").handlers)
+    async with server_with_pages(Recently()):
+        assert len(logging.getLogger("fastrpc").handlers) == len(handlers) + 1
+    assert logging.getLogger("fastrpc").handlers == handlers
+
+
+async def test_errors_are_still_on_standard_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The program has no handlers: those of the test run are taken away.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    async with server_with_pages(Recently()):
+        logging.getLogger("fastrpc.server").error("the program has no handlers")
+    assert "the program has no handlers" in capsys.readouterr().err
+
+
+async def test_endpoints_are_those_of_the_clients_of_the_process() -> None:
+    async with server_with_pages(Recently()) as server:
+        target = target_of(server)
+        async with Client([target, "tcp://127.0.0.1:1"]) as client:
+            await client.call(Recently.find, "x")
+            rows = [
+                one
+                for one in (await page(server, "/endpoints")).json["endpoints"]
+                if one["address"] == target
+            ]
+            assert rows
+            row = rows[0]
+            assert (row["state"], row["breaker"], row["in_flight"]) == ("connected", "closed", 0)
+            assert row["connections"] == 1
+        rows = (await page(server, "/endpoints")).json["endpoints"]
+        assert target not in [one["address"] for one in rows]
+
+
+async def test_stacks_name_threads_and_tasks_without_values() -> None:
+    go = threading.Event()
+
+    def hidden_in_a_thread(secret: str) -> None:
+        go.wait(20)
+
+    async def hidden_in_a_task(secret: str) -> None:
+        await asyncio.Event().wait()
+
+    thread = threading.Thread(target=hidden_in_a_thread, args=(SECRET,), name="kept")
+    thread.start()
+    task = asyncio.create_task(hidden_in_a_task(SECRET), name="kept as well")
+    try:
+        async with server_with_pages(Recently()) as server:
+            answer = await page(server, "/stacks")
+            [one] = [one for one in answer.json["threads"] if one["name"] == "kept"]
+            assert any("hidden_in_a_thread" in frame for frame in one["frames"])
+            [one] = [one for one in answer.json["tasks"] if one["name"] == "kept as well"]
+            assert any("hidden_in_a_task" in frame for frame in one["frames"])
+            assert SECRET not in answer.text
+            assert "hidden_in_a_task" in (await page(server, "/stacks", Accept="text/html")).text
+    finally:
+        go.set()
+        thread.join()
+        task.cancel()
+
+
+async def test_recent_pages_of_workers_have_the_rows_of_all(tmp_path: Path) -> None:
+    with worker_pages(tmp_path) as serving:
+        async with Client(serving.address) as client:
+            for _ in range(3):
+                with pytest.raises(CallError):
+                    await client.call("work.fail")
+
+        def ask(path: str) -> Any:
+            return fetch(serving.port, path).json
+
+        ended = await asyncio.to_thread(ask, "/ended")
+        assert [row["method"] for row in ended["ended"]] == ["work.fail"] * 3
+        assert {row["process_id"] for row in ended["ended"]} <= set(serving.workers())
+        stacks = await asyncio.to_thread(ask, "/stacks")
+        assert {row["process_id"] for row in stacks["threads"]} == set(serving.workers())
+        for path in ("/logs", "/endpoints"):
+            assert (await asyncio.to_thread(ask, path))["total"] >= 0
