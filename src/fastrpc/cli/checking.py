@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fastrpc.cli.calling.command import Address, AsJson, Timeout, run_async, target_for
+from fastrpc.cli.calling.command import Address, AsJson, Timeout, run_async
 from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.grpc_servers.reflection import is_grpc
 from fastrpc.cli.output import shown, stdout
@@ -13,7 +13,7 @@ from fastrpc.client.client import Client
 from fastrpc.client.probing import HEALTH_METHOD
 from fastrpc.errors import CallError
 from fastrpc.protocols.base import client_protocol
-from fastrpc.registries.base.urls import names_registry
+from fastrpc.registries.base.urls import names_registry, target_for
 from fastrpc.status import Status
 from fastrpc.workers.plan import ExitCode
 

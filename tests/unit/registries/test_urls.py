@@ -7,7 +7,7 @@ import pytest
 
 from fastrpc import TLS, ConfigError
 from fastrpc.registries import StaticRegistry, open_registry, split_target
-from fastrpc.registries.base.urls import RegistryURL
+from fastrpc.registries.base.urls import RegistryURL, target_for
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,27 @@ def test_target_without_a_service_is_refused(target: str, form: str) -> None:
     with pytest.raises(ConfigError, match="names no service") as caught:
         split_target(target)
     assert caught.value.hint == f"write {form}"
+
+
+@pytest.mark.parametrize(
+    ("address", "target"),
+    [
+        ("tcp://127.0.0.1:8972", "tcp://127.0.0.1:8972"),
+        ("registry://host:8970", "registry://host:8970/arith"),
+        ("registry://host:8970/", "registry://host:8970/arith"),
+        ("registry://host:8970/other", "registry://host:8970/other"),
+        ("consul://host:8500?dc=west&tag=a/b", "consul://host:8500/arith?dc=west&tag=a/b"),
+        ("consul://", "consul:///arith"),
+        ("consul:///?dc=west", "consul:///arith?dc=west"),
+        ("dns://host:8972", "dns://host:8972"),
+    ],
+)
+def test_a_registry_without_a_service_gets_one(address: str, target: str) -> None:
+    assert target_for(address, "arith") == target
+
+
+def test_a_target_without_a_service_is_the_address() -> None:
+    assert target_for("registry://host:8970", "") == "registry://host:8970"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ from fastrpc.cli.calling.command import (
     hinted,
     kind_hinted,
     run_async,
-    target_for,
     time_limit,
 )
 from fastrpc.cli.calling.method_kinds import Kind, KindName, KnownMethod, known_method
@@ -37,6 +36,7 @@ from fastrpc.cli.printing import counted, print_error, print_json, reported
 from fastrpc.client.client import Client
 from fastrpc.errors import FastRPCError
 from fastrpc.escaping import printable
+from fastrpc.registries.base.urls import target_for
 from fastrpc.workers.plan import ExitCode
 
 __all__ = ["bench"]

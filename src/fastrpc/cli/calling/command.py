@@ -45,7 +45,7 @@ from fastrpc.cli.printing import (
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError, ConfigError, FastRPCError, StreamEndedError
 from fastrpc.peers.stream import Stream
-from fastrpc.registries.base.urls import names_registry, names_service
+from fastrpc.registries.base.urls import names_registry, target_for
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 from fastrpc.workers.plan import ExitCode
@@ -66,7 +66,6 @@ __all__ = [
     "hinted",
     "kind_hinted",
     "run_async",
-    "target_for",
     "time_limit",
 ]
 
@@ -296,15 +295,6 @@ def kind_hinted(known: KnownMethod | GrpcMethod) -> Iterator[None]:
         if not known.is_certain and is_of_another_kind(error):
             error.hint = "name what it streams: --kind server_stream, client_stream or both_ways"
         raise
-
-
-def target_for(address: str, service: str) -> str:
-    """Return the target: for a registry URL without a service, the service of the method there."""
-    place, mark, options = address.partition("?")
-    scheme, _, rest = place.partition("://")
-    if not service or not names_registry(address) or names_service(address):
-        return address
-    return f"{scheme}://{rest.rstrip('/')}/{service}{mark}{options}"
 
 
 @contextlib.contextmanager

@@ -33,6 +33,7 @@ __all__ = [
     "open_registry",
     "open_url",
     "split_target",
+    "target_for",
     "truth",
     "whole_seconds",
 ]
@@ -335,6 +336,18 @@ def split_target(target: str) -> tuple[str, str] | None:
         form = forms.get(scheme.lower(), f"{place or 'host:port'}/service")
         raise ConfigError(f"{scheme}://{place} names no service", hint=f"write {scheme}://{form}")
     return f"{scheme}://{place}{mark}{options}", service
+
+
+def target_for(address: str, service: str) -> str:
+    """Return the target of a service: the URL of a registry gets the service, an address stays as it is.
+
+    A URL that names a service stays, too, and every URL does where `service` is empty.
+    """
+    place, mark, options = address.partition("?")
+    scheme, _, rest = place.partition("://")
+    if not service or not names_registry(address) or names_service(address):
+        return address
+    return f"{scheme}://{rest.rstrip('/')}/{service}{mark}{options}"
 
 
 def _check_user(scheme: str, place: str) -> None:
