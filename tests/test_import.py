@@ -63,7 +63,9 @@ OPTIONAL = {
     "uvloop",
 }
 #: Parts of the package that few programs need.
-SELDOM = {f"fastrpc.{part}" for part in ("cli", "coordination", "files", "hosted", "metrics", "testing")}
+SELDOM = {
+    f"fastrpc.{part}" for part in ("cli", "coordination", "files", "gateway", "hosted", "metrics", "testing")
+}
 
 
 def ours(report: dict[str, Any]) -> set[str]:

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("forgotten_trees")
 ROOMS = (
     "cli",
     "client",
+    "gateway",
     "peers",
     "protocols",
     *(

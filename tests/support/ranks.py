@@ -36,7 +36,7 @@ RANKS = {
     6: ("handlers",),
     7: ("client", "server"),
     8: ("batcher", "files", "grpc", "hosted", "workers"),
-    9: ("brokers", "coordination", "discovery", "relay"),
+    9: ("brokers", "coordination", "discovery", "gateway", "relay"),
     11: ("cli", "hosting", "testing"),
     12: ("__init__", "__main__"),
 }

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from fastrpc.cli.calling.command import Address, AsJson, Timeout, run_async
-from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
+from fastrpc.cli.dial_options import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.grpc_servers.reflection import is_grpc
 from fastrpc.cli.output import shown, stdout
 from fastrpc.cli.printing import print_json, print_note, reported

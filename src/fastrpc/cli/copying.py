@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastrpc.cli.calling.command import Address, AsJson, run_async
-from fastrpc.cli.dialing import Authorities, Certificate, Dialing, Key, ServerName, TokenPath, dialing
+from fastrpc.cli.dial_options import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.output import shown, stderr, stdout
 from fastrpc.cli.printing import print_json, print_note, reported
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.escaping import printable
+from fastrpc.gateway.dialing import Dialing
 from fastrpc.registries.base.urls import target_for
 from fastrpc.status import Status
 from fastrpc.workers.plan import ExitCode

@@ -13,7 +13,7 @@ from fastrpc.cli.contracts.descriptions import (
     ServiceDescription,
     read_descriptions,
 )
-from fastrpc.cli.dialing import Authorities, Certificate, Dialing, Key, ServerName, TokenPath, dialing
+from fastrpc.cli.dial_options import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.grpc_servers.described import describe_services
 from fastrpc.cli.grpc_servers.reflection import OWN_PREFIXES, ServerDescriptors, is_grpc
 from fastrpc.cli.output import Part, shown, stdout
@@ -22,6 +22,7 @@ from fastrpc.cli.registry_comparison import compare_registries
 from fastrpc.cli.registry_listing import list_registry
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError, ConfigError
+from fastrpc.gateway.dialing import Dialing
 from fastrpc.registries.base.urls import names_registry
 from fastrpc.rpc.description import nearest_name
 from fastrpc.server.builtin import BUILTIN_PREFIX

@@ -12,12 +12,14 @@ import typer
 
 from fastrpc.cli.calling.command import AsJson, run_async
 from fastrpc.cli.command_group import CommandGroup
-from fastrpc.cli.dialing import Authorities, Certificate, Dialing, Key, ServerName, TokenPath, dialing
+from fastrpc.cli.dial_options import Authorities, Certificate, Key, ServerName, TokenPath, dialing
+from fastrpc.cli.opened import store_at
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import print_json, print_note, reported
 from fastrpc.coordination.locks import Holder, Lock
 from fastrpc.coordination.store import Store
 from fastrpc.errors import ConfigError
+from fastrpc.gateway.dialing import Dialing
 from fastrpc.workers.plan import ExitCode
 
 __all__ = ["elect", "leader", "lock", "run_under"]
@@ -102,7 +104,7 @@ def leader(
 ) -> None:
     """Print the leader of an election; exit code 1 without one."""
     with reported(ExitCode.USAGE):
-        opened = dialing(ca, cert, key, server_name, token_file).store(store)
+        opened = store_at(dialing(ca, cert, key, server_name, token_file), store)
     with reported(ExitCode.FAILED, as_json=as_json):
         found = run_async(_leader(opened, name))
     if as_json:
@@ -132,7 +134,7 @@ def _run(
     with reported(ExitCode.USAGE):
         if shutil.which(command[0]) is None:
             raise ConfigError(f"{command[0]!r} is not a program", hint="write it with its path, after --")
-        opened = dial().store(url)
+        opened = store_at(dial(), url)
 
     with reported(ExitCode.FAILED):
         raise typer.Exit(run_async(_run_held(opened, make, command)))

@@ -2,14 +2,19 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from fastrpc.cli.calling.command import run_async
 from fastrpc.cli.printing import reported
 from fastrpc.errors import ConfigError
+from fastrpc.gateway.dialing import Dialing
 from fastrpc.workers.plan import ExitCode
 
-__all__ = ["run_with"]
+if TYPE_CHECKING:
+    from fastrpc.brokers.broker import Broker
+    from fastrpc.coordination.store import Store
+
+__all__ = ["broker_at", "run_with", "store_at"]
 
 B = TypeVar("B")
 T = TypeVar("T")
@@ -40,3 +45,42 @@ def run_with(
 
     with reported(ExitCode.FAILED, as_json=as_json):
         return run_async(inside())
+
+
+def store_at(dial: Dialing, url: str) -> "Store":
+    """Open a store with the credentials of a command.
+
+    Raises:
+        ConfigError: the URL or the token cannot be used.
+    """
+    _refuse_memory(url, "store")
+    # Imported here: most commands have no store.
+    from fastrpc.coordination.store import open_store
+
+    return open_store(dial.with_token(url), tls=dial.config.tls)
+
+
+def broker_at(dial: Dialing, url: str) -> "Broker":
+    """Open a broker with the credentials of a command.
+
+    Raises:
+        ConfigError: the URL or the token cannot be used.
+    """
+    _refuse_memory(url, "broker")
+    # Imported here: most commands have no broker.
+    from fastrpc.brokers.broker import open_broker
+
+    return open_broker(dial.with_token(url), tls=dial.config.tls)
+
+
+def _refuse_memory(url: str, name: str) -> None:
+    """Refuse a backend in the memory of a command, which ends with it.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if url.lower().startswith("memory:"):
+        raise ConfigError(
+            f"{url} is a {name} in the memory of this command: nothing keeps what it has, and no other program sees it",
+            hint=f"name a {name} that runs, such as `fastrpc {name}`",
+        )

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import typer
 
 from fastrpc.cli.calling.command import run_async
-from fastrpc.cli.dialing import Dialing
 from fastrpc.cli.output import shown, stdout
 from fastrpc.cli.printing import print_json, reported
 from fastrpc.cli.registry_listing import asked, listed, split
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError
+from fastrpc.gateway.dialing import Dialing
 from fastrpc.workers.plan import ExitCode
 
 __all__ = ["compare_registries"]

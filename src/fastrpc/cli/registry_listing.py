@@ -9,7 +9,6 @@ import typer
 
 from fastrpc.cli.calling.command import run_async
 from fastrpc.cli.checking import HEALTH_STYLES
-from fastrpc.cli.dialing import Dialing
 from fastrpc.cli.output import shown, stdout
 from fastrpc.cli.printing import print_error, print_json, reported
 from fastrpc.client.client import Client
@@ -18,6 +17,7 @@ from fastrpc.client.probing import HEALTH_METHOD
 from fastrpc.config import TLS, ClientConfig, Timeouts
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import CallError, ConfigError, FastRPCError, StoreError
+from fastrpc.gateway.dialing import Dialing
 from fastrpc.registries.base.registry import WatchedRegistry, tls_for
 from fastrpc.registries.base.urls import names_service, split_target
 from fastrpc.server.builtin import BUILTIN_PREFIX

@@ -29,7 +29,7 @@ from fastrpc.cli.calling.command import (
 )
 from fastrpc.cli.calling.method_kinds import Kind, KindName, KnownMethod, known_method
 from fastrpc.cli.calling.values import call_text, read_arguments, refuse_options
-from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
+from fastrpc.cli.dial_options import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.grpc_servers.methods import GrpcMethod
 from fastrpc.cli.output import stderr, stdout
 from fastrpc.cli.printing import counted, print_error, print_json, reported

@@ -11,7 +11,7 @@ from fastrpc.brokers.base import DeadLetter
 from fastrpc.brokers.broker import Broker
 from fastrpc.cli.brokers.opened import BrokerURL, run_with_broker
 from fastrpc.cli.calling.command import AsJson
-from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
+from fastrpc.cli.dial_options import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import counted, line_of, plain_value, print_json, print_note, reported
 from fastrpc.errors import ConfigError

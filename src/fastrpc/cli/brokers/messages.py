@@ -13,7 +13,7 @@ from fastrpc.brokers.message import Message
 from fastrpc.cli.brokers.opened import BrokerURL, run_with_broker
 from fastrpc.cli.calling.command import AsJson
 from fastrpc.cli.calling.values import read_message
-from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
+from fastrpc.cli.dial_options import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import line_of, plain_value, print_json, reported
 from fastrpc.errors import ConfigError

@@ -6,8 +6,8 @@ from typing import Annotated, TypeVar
 import typer
 
 from fastrpc.brokers.broker import Broker
-from fastrpc.cli.dialing import Dialing
-from fastrpc.cli.opened import run_with
+from fastrpc.cli.opened import broker_at, run_with
+from fastrpc.gateway.dialing import Dialing
 
 __all__ = ["BrokerURL", "run_with_broker"]
 
@@ -23,4 +23,6 @@ def run_with_broker(
     url: str, dial: Callable[[], Dialing], work: Callable[[Broker], Awaitable[T]], *, as_json: bool
 ) -> T:
     """Open a broker, and return the result of a function of it."""
-    return run_with("broker://127.0.0.1:8971", url, lambda place: dial().broker(place), work, as_json=as_json)
+    return run_with(
+        "broker://127.0.0.1:8971", url, lambda place: broker_at(dial(), place), work, as_json=as_json
+    )

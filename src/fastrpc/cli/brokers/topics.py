@@ -8,7 +8,7 @@ from fastrpc.brokers.base import GroupState, TopicSettings
 from fastrpc.brokers.broker import Broker
 from fastrpc.cli.brokers.opened import BrokerURL, run_with_broker
 from fastrpc.cli.calling.command import AsJson
-from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
+from fastrpc.cli.dial_options import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import counted, print_json, print_note
 

@@ -19,16 +19,14 @@ from fastrpc.cli.calling.method_kinds import (
 from fastrpc.cli.calling.standard_streams import write_lines
 from fastrpc.cli.calling.values import read_arguments, read_metadata, refuse_options
 from fastrpc.cli.contracts.descriptions import ASK_SECONDS, SERVICES_METHOD
-from fastrpc.cli.dialing import (
+from fastrpc.cli.dial_options import (
     DIAL_OPTIONS,
     Authorities,
     Certificate,
-    Dialing,
     Key,
     ServerName,
     TokenPath,
     dialing,
-    is_http,
 )
 from fastrpc.cli.grpc_servers.details import shown_details
 from fastrpc.cli.grpc_servers.methods import GrpcMethod, grpc_method
@@ -44,6 +42,7 @@ from fastrpc.cli.printing import (
 )
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError, ConfigError, FastRPCError, StreamEndedError
+from fastrpc.gateway.dialing import Dialing, is_http
 from fastrpc.peers.stream import Stream
 from fastrpc.registries.base.urls import names_registry, target_for
 from fastrpc.rpc.reply import Reply

@@ -13,9 +13,9 @@ from fastrpc.cli.calling.http_place import HttpPlace, PlaceConnection, request_h
 from fastrpc.cli.calling.method_kinds import INPUT_MARK, KindName, needs_method
 from fastrpc.cli.calling.standard_streams import LONGEST_LINE, read_lines_blocking
 from fastrpc.cli.calling.values import read_arguments, read_message
-from fastrpc.cli.dialing import Dialing
 from fastrpc.cli.printing import counted, line_of, print_json, print_note, print_value
 from fastrpc.errors import CallError, ConfigError, ConnectionLostError, FastRPCError
+from fastrpc.gateway.dialing import Dialing
 from fastrpc.rpc.description import nearest_name
 from fastrpc.status import Status
 

@@ -16,7 +16,6 @@ import msgspec
 
 from fastrpc.auth.token_file import TokenFile
 from fastrpc.cli.calling.standard_streams import LONGEST_LINE
-from fastrpc.cli.dialing import Dialing
 from fastrpc.config import TLS
 from fastrpc.endpoint import Address, is_local
 from fastrpc.errors import (
@@ -26,6 +25,7 @@ from fastrpc.errors import (
     DeadlineExceededError,
     FastRPCError,
 )
+from fastrpc.gateway.dialing import Dialing
 from fastrpc.tls.ends import HttpEnd
 
 __all__ = ["HttpPlace", "PlaceConnection", "request_head"]

@@ -15,10 +15,11 @@ from fastrpc.cli.contracts.message_changes import message_changes
 from fastrpc.cli.contracts.protos.reading import has_descriptors, read_proto_contract
 from fastrpc.cli.contracts.source import read_contracts
 from fastrpc.cli.contracts.text import WrittenContract, written_contract
-from fastrpc.cli.dialing import Authorities, Certificate, Dialing, Key, ServerName, TokenPath, dialing
+from fastrpc.cli.dial_options import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.output import shown, stdout
 from fastrpc.cli.printing import print_json, print_note, print_warning, reported
 from fastrpc.errors import ConfigError
+from fastrpc.gateway.dialing import Dialing
 from fastrpc.workers.plan import ExitCode
 
 __all__ = ["NOT_COMPARED", "contract"]

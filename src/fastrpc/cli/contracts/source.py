@@ -14,9 +14,9 @@ import msgspec
 from fastrpc.cli.calling.command import run_async
 from fastrpc.cli.contracts.descriptions import SERVICES_METHOD, ServiceDescription, read_descriptions
 from fastrpc.cli.contracts.protos.reading import has_descriptors, read_proto_contract
-from fastrpc.cli.dialing import Dialing
 from fastrpc.cli.listing import explained
 from fastrpc.errors import ConfigError, FastRPCError
+from fastrpc.gateway.dialing import Dialing
 from fastrpc.handlers.import_string import import_from_string
 from fastrpc.handlers.sources import SourceScope, open_sources
 from fastrpc.rpc.definition import ServiceDefinition

@@ -8,14 +8,15 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from fastrpc.cli.calling.command import AsJson
-from fastrpc.cli.dialing import Authorities, Certificate, Dialing, ServerName, TokenPath, dialing
-from fastrpc.cli.dialing import Key as KeyFile
-from fastrpc.cli.opened import run_with
+from fastrpc.cli.dial_options import Authorities, Certificate, ServerName, TokenPath, dialing
+from fastrpc.cli.dial_options import Key as KeyFile
+from fastrpc.cli.opened import run_with, store_at
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import line_of, plain_value, print_json, print_note, reported
 from fastrpc.coordination.changes import Change
 from fastrpc.coordination.store import Store
 from fastrpc.coordination.values import decode_value
+from fastrpc.gateway.dialing import Dialing
 from fastrpc.handlers.import_string import import_from_string
 from fastrpc.stores.base import Item
 from fastrpc.workers.plan import ExitCode
@@ -184,4 +185,6 @@ def _shown(item: Item[bytes]) -> dict[str, Any]:
 
 
 def _run(url: str, dial: Callable[[], Dialing], work: Callable[[Store], Awaitable[T]], *, as_json: bool) -> T:
-    return run_with("store://127.0.0.1:8969", url, lambda place: dial().store(place), work, as_json=as_json)
+    return run_with(
+        "store://127.0.0.1:8969", url, lambda place: store_at(dial(), place), work, as_json=as_json
+    )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fastrpc.cli.calling.command import run_async
-from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
+from fastrpc.cli.dial_options import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.hosted import HostedAccess, HostedParts, serve_hosted
 from fastrpc.cli.hosted_options import (
     HostedOptions,

@@ -1,13 +1,12 @@
 """The places of a gateway: one registry, several as one, a server of gRPC."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fastrpc import ClientConfig, ConfigError
-from fastrpc.cli.dialing import Dialing
 from fastrpc.cli.gateway.places import check_places, places_of
+from fastrpc.gateway.dialing import Dialing
 
 pytestmark = pytest.mark.one_loop
 
@@ -45,13 +44,3 @@ def test_urls_that_do_not_go_together_are_refused(urls: list[str], told: str) ->
     with pytest.raises(ConfigError, match=told) as refused:
         check_places(urls, DIAL)
     assert "secret" not in str(refused.value)
-
-
-def test_each_registry_gets_the_token_of_the_command(tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    file.write_text("of-the-gateway")
-    dial = Dialing(ClientConfig(), token_path=file)
-    with dial.registry("registry://127.0.0.1:1", "registry://127.0.0.1:2") as opened:  # type: ignore[attr-defined]
-        members = [member._backend._credentials for member in opened._members]
-    assert None not in members
-    assert len(members) == 2
