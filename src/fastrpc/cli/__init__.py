@@ -2,7 +2,7 @@
 
     serving/    `fastrpc run` and `fastrpc dev`: options, plan, reports
     calling/    `fastrpc call`: arguments, kinds of methods, standard streams; `http` calls by HTTP
-    contracts/  `fastrpc contract`: reads, writes and compares contracts, and the descriptions that reflection returns
+    contracts/  `fastrpc contract`: reads, writes and compares contracts
     gateway/    `fastrpc gateway`: the services of a registry by HTTP
     benchmark/  `fastrpc bench`
     stores/     `fastrpc store`, `fastrpc kv`

@@ -7,12 +7,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fastrpc.cli.calling.command import AsJson, Timeout, run_async
-from fastrpc.cli.contracts.descriptions import (
-    SERVICES_METHOD,
-    MethodDescription,
-    ServiceDescription,
-    read_descriptions,
-)
 from fastrpc.cli.dial_options import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.grpc_servers.described import describe_services
 from fastrpc.cli.grpc_servers.reflection import OWN_PREFIXES, ServerDescriptors, is_grpc
@@ -24,6 +18,12 @@ from fastrpc.client.client import Client
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.gateway.dialing import Dialing
 from fastrpc.registries.base.urls import names_registry
+from fastrpc.rpc.described_services import (
+    SERVICES_METHOD,
+    MethodDescription,
+    ServiceDescription,
+    read_descriptions,
+)
 from fastrpc.rpc.description import nearest_name
 from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.status import Status

@@ -9,7 +9,7 @@
     schema/         the types in payloads: read, described, and prepared for encoders and decoders
     go/             names of Go in the payloads of rpcx
     protobuf/       messages of protobuf, whose schema comes from the types
-    description     services as plain data
+    description     services as plain data;  described_services: such data of a server, checked
     wire_numbers    codecs and compressors as a connection announces them
     options, reply, scope, identity, token, interceptor     what goes with a call
     refused_arguments  messages for arguments that a function does not have

@@ -10,7 +10,7 @@ import pytest
 import fastrpc
 from fastrpc import CallError, Status
 from fastrpc.cli.contracts.check import changes
-from fastrpc.cli.contracts.descriptions import ServiceDescription
+from fastrpc.rpc.described_services import ServiceDescription
 from fastrpc.rpc.description import describe
 from fastrpc.testing import connected
 

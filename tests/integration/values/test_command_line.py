@@ -17,8 +17,8 @@ import pytest
 import fastrpc
 from fastrpc import CallError, Client, Status
 from fastrpc.cli.contracts.check import changes
-from fastrpc.cli.contracts.descriptions import ServiceDescription
 from fastrpc.cli.contracts.text import contract_text
+from fastrpc.rpc.described_services import ServiceDescription
 from fastrpc.rpc.description import describe
 from tests.support.program import run_program
 from tests.support.served import served

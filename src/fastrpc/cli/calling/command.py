@@ -9,6 +9,7 @@ import typer
 
 from fastrpc.cli.calling.http import HttpCall, call_by_http
 from fastrpc.cli.calling.method_kinds import (
+    ASK_SECONDS,
     Kind,
     KindName,
     KnownMethod,
@@ -18,7 +19,6 @@ from fastrpc.cli.calling.method_kinds import (
 )
 from fastrpc.cli.calling.standard_streams import write_lines
 from fastrpc.cli.calling.values import read_arguments, read_metadata, refuse_options
-from fastrpc.cli.contracts.descriptions import ASK_SECONDS, SERVICES_METHOD
 from fastrpc.cli.dial_options import (
     DIAL_OPTIONS,
     Authorities,
@@ -45,6 +45,7 @@ from fastrpc.errors import CallError, ConfigError, FastRPCError, StreamEndedErro
 from fastrpc.gateway.dialing import Dialing, is_http
 from fastrpc.peers.stream import Stream
 from fastrpc.registries.base.urls import names_registry, target_for
+from fastrpc.rpc.described_services import SERVICES_METHOD
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 from fastrpc.workers.plan import ExitCode

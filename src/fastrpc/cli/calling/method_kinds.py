@@ -8,11 +8,12 @@ import typer
 
 from fastrpc.cli.calling.standard_streams import read_lines
 from fastrpc.cli.calling.values import needs_types, read_arguments, read_message
-from fastrpc.cli.contracts.descriptions import MethodDescription, method_description
-from fastrpc.errors import CallError, ConfigError
+from fastrpc.errors import CallError, ConfigError, FastRPCError
+from fastrpc.rpc.described_services import SERVICES_METHOD, MethodDescription, read_descriptions
 from fastrpc.status import Status
 
 __all__ = [
+    "ASK_SECONDS",
     "INPUT_MARK",
     "Kind",
     "KindName",
@@ -22,6 +23,9 @@ __all__ = [
     "known_method",
     "needs_method",
 ]
+
+#: Seconds to wait for the signatures of a server.
+ASK_SECONDS = 1.0
 
 #: Stands for the messages on standard input.
 INPUT_MARK = "-"
@@ -118,7 +122,20 @@ class KnownMethod:
 
 async def known_method(view: Any, name: str, kind: KindName | None, timeout: float) -> KnownMethod:
     """Ask the server for the description of a method."""
-    return KnownMethod(name, await method_description(view, name, timeout), kind)
+    return KnownMethod(name, await _description(view, name, timeout), kind)
+
+
+async def _description(view: Any, method: str, timeout: float) -> MethodDescription | None:
+    """Return the server's description of a method; None if its reflection is off."""
+    try:
+        asked = view.with_options(
+            timeout=min(timeout, ASK_SECONDS), idempotent=True, codec="msgpack", metadata=None
+        )
+        services = read_descriptions(await asked.call(SERVICES_METHOD), "the server")
+    except FastRPCError:
+        return None  # The call itself reports the cause.
+    methods = (one for service in services for one in service.methods)
+    return next((one for one in methods if method in (one.full_name, *one.aliases)), None)
 
 
 def needs_method(texts: Sequence[str], codec: str | None) -> bool:

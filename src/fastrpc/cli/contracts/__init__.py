@@ -1,7 +1,6 @@
 """`fastrpc contract`: contracts read from servers, modules and files, written as source, and compared.
 
 command       the command itself;  source: where a contract comes from
-descriptions  services as reflection describes them, checked
 text          a contract as Python source: classes, defaults, names
 protos        the contract of a .proto file, or of a server of gRPC: classes with its messages
 check         two versions of a service;  type_comparison, type_tree: of a type

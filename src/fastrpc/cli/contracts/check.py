@@ -6,9 +6,9 @@ The rules are in docs/guide/contracts.md.
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from fastrpc.cli.contracts.descriptions import MethodDescription, ParameterDescription, ServiceDescription
 from fastrpc.cli.contracts.type_comparison import Types, differences
 from fastrpc.cli.contracts.type_tree import read_type
+from fastrpc.rpc.described_services import MethodDescription, ParameterDescription, ServiceDescription
 
 __all__ = ["ContractChange", "changes"]
 

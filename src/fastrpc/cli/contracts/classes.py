@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from fastrpc.cli.contracts.defaults import WrittenDefault, written_default
-from fastrpc.cli.contracts.descriptions import ClassDescription, FieldDescription, ServiceDescription
 from fastrpc.cli.contracts.names import Names, is_name, literal, mentioned
 from fastrpc.cli.contracts.type_tree import TypeTree, read_type
+from fastrpc.rpc.described_services import ClassDescription, FieldDescription, ServiceDescription
 from fastrpc.rpc.schema.payload_classes import STRUCT_OPTIONS
 from fastrpc.rpc.schema.type_names import KEYWORDS
 

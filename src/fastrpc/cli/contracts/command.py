@@ -10,7 +10,6 @@ import typer
 
 from fastrpc.cli.calling.command import Timeout
 from fastrpc.cli.contracts.check import ContractChange, changes
-from fastrpc.cli.contracts.descriptions import ServiceDescription
 from fastrpc.cli.contracts.message_changes import message_changes
 from fastrpc.cli.contracts.protos.reading import has_descriptors, read_proto_contract
 from fastrpc.cli.contracts.source import read_contracts
@@ -20,6 +19,7 @@ from fastrpc.cli.output import shown, stdout
 from fastrpc.cli.printing import print_json, print_note, print_warning, reported
 from fastrpc.errors import ConfigError
 from fastrpc.gateway.dialing import Dialing
+from fastrpc.rpc.described_services import ServiceDescription
 from fastrpc.workers.plan import ExitCode
 
 __all__ = ["NOT_COMPARED", "contract"]

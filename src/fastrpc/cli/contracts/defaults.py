@@ -13,8 +13,8 @@ import uuid
 from collections.abc import Callable, Collection
 from typing import Any, Final, NamedTuple
 
-from fastrpc.cli.contracts.descriptions import ClassDescription
 from fastrpc.cli.contracts.names import Names, is_name, literal
+from fastrpc.rpc.described_services import ClassDescription
 
 __all__ = ["WrittenDefault", "written_default"]
 

@@ -9,9 +9,9 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from fastrpc.cli.contracts.descriptions import ClassDescription
 from fastrpc.cli.contracts.imported_names import ImportedNames
 from fastrpc.cli.contracts.type_tree import TypeTree
+from fastrpc.rpc.described_services import ClassDescription
 from fastrpc.rpc.schema.type_names import BUILTIN, KEYWORDS
 
 __all__ = ["Names", "is_name", "literal", "names_in"]

@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from fastrpc.cli.calling.command import run_async
-from fastrpc.cli.contracts.descriptions import SERVICES_METHOD, ServiceDescription, read_descriptions
 from fastrpc.cli.contracts.protos.reading import has_descriptors, read_proto_contract
 from fastrpc.cli.listing import explained
 from fastrpc.errors import ConfigError, FastRPCError
@@ -20,6 +19,7 @@ from fastrpc.gateway.dialing import Dialing
 from fastrpc.handlers.import_string import import_from_string
 from fastrpc.handlers.sources import SourceScope, open_sources
 from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.rpc.described_services import SERVICES_METHOD, ServiceDescription, read_descriptions
 from fastrpc.rpc.description import describe_services
 from fastrpc.rpc.functions import function_services, is_function
 from fastrpc.rpc.service import SERVICE_MARK, service_definition

@@ -11,14 +11,14 @@ from typing import Final, NamedTuple
 
 from fastrpc.cli.contracts.classes import ClassWriter, comment, problem_in, written_classes
 from fastrpc.cli.contracts.defaults import written_default
-from fastrpc.cli.contracts.descriptions import (
+from fastrpc.cli.contracts.names import Names, is_name, literal
+from fastrpc.cli.contracts.type_tree import ANY, read_type
+from fastrpc.rpc.described_services import (
     MethodDescription,
     ParameterDescription,
     ServiceDescription,
     StreamDescription,
 )
-from fastrpc.cli.contracts.names import Names, is_name, literal
-from fastrpc.cli.contracts.type_tree import ANY, read_type
 from fastrpc.rpc.schema.type_names import BUILTIN
 
 __all__ = ["WrittenContract", "contract_text", "written_contract"]

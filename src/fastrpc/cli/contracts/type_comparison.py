@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from fastrpc.cli.contracts.descriptions import ClassDescription, FieldDescription
 from fastrpc.cli.contracts.type_tree import ANY, ELLIPSIS, TypeTree, read_type, substituted
+from fastrpc.rpc.described_services import ClassDescription, FieldDescription
 
 __all__ = ["Types", "differences"]
 

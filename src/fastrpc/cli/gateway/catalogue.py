@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-from fastrpc.cli.contracts.descriptions import SERVICES_METHOD, read_descriptions
 from fastrpc.cli.gateway.forwarded_types import described_methods
 from fastrpc.cli.gateway.forwarding import forwarded_methods, forwarding_service
 from fastrpc.cli.gateway.grpc_methods import described_by_grpc
@@ -16,6 +15,7 @@ from fastrpc.config import ClientConfig
 from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.gateway.dialing import Dialing
 from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.rpc.described_services import SERVICES_METHOD, read_descriptions
 from fastrpc.rpc.service import service_definition
 from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.server import Server

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from fastrpc.cli.contracts.descriptions import MethodDescription, ServiceDescription
 from fastrpc.cli.gateway.forwarding import ForwardedMethod, ForwardedParameter
+from fastrpc.rpc.described_services import MethodDescription, ServiceDescription
 from fastrpc.rpc.signature import NO_DEFAULT
 
 __all__ = ["annotation_of", "described_methods"]

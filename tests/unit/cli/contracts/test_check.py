@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from fastrpc.cli.contracts.check import ContractChange, changes
-from fastrpc.cli.contracts.descriptions import ServiceDescription
+from fastrpc.rpc.described_services import ServiceDescription
 from fastrpc.rpc.description import describe
 
 HEAD = """

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from fastrpc.cli.contracts.check import changes
-from fastrpc.cli.contracts.descriptions import ServiceDescription
 from fastrpc.cli.contracts.text import contract_text
 from fastrpc.rpc.contract import differences
+from fastrpc.rpc.described_services import ServiceDescription
 from fastrpc.rpc.description import describe
 from fastrpc.rpc.service import service_definition
 

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from fastrpc.cli.contracts.check import changes
-from fastrpc.cli.contracts.descriptions import ServiceDescription, read_descriptions
 from fastrpc.cli.contracts.text import written_contract
+from fastrpc.rpc.described_services import ServiceDescription, read_descriptions
 from tests.support.contract_kinds import HEAD
 from tests.unit.cli.contracts.test_round_trip import imported, told
 

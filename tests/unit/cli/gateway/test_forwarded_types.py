@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from fastrpc.cli.contracts.descriptions import read_descriptions
 from fastrpc.cli.gateway.forwarded_types import annotation_of, described_methods
+from fastrpc.rpc.described_services import read_descriptions
 
 
 @pytest.mark.parametrize(

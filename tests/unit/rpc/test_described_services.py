@@ -1,11 +1,11 @@
-"""How the command line reads what a server tells of its services."""
+"""A server describes its services, and may be hostile."""
 
 from typing import Any
 
 import pytest
 
-from fastrpc.cli.contracts.descriptions import read_descriptions
 from fastrpc.errors import DecodeError
+from fastrpc.rpc.described_services import read_descriptions
 
 #: The least that a server tells.
 SERVICE: dict[str, Any] = {"name": "s", "version": None, "documentation": "", "methods": []}

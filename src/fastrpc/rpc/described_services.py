@@ -4,10 +4,9 @@ from typing import Any
 
 import msgspec
 
-from fastrpc.errors import DecodeError, FastRPCError
+from fastrpc.errors import DecodeError
 
 __all__ = [
-    "ASK_SECONDS",
     "SERVICES_METHOD",
     "ClassDescription",
     "FieldDescription",
@@ -15,14 +14,10 @@ __all__ = [
     "ParameterDescription",
     "ServiceDescription",
     "StreamDescription",
-    "method_description",
     "read_descriptions",
 ]
 
 SERVICES_METHOD = "fastrpc.reflection.services"
-
-#: Seconds to wait for the signatures of a server.
-ASK_SECONDS = 1.0
 
 
 class ParameterDescription(msgspec.Struct):
@@ -156,16 +151,3 @@ def _with_types(value: Any) -> Any:
     return [
         one | {"types": []} if isinstance(one, dict) and one.get("types") == {} else one for one in services
     ]
-
-
-async def method_description(view: Any, method: str, timeout: float) -> MethodDescription | None:
-    """Return the server's description of a method; None if its reflection is off."""
-    try:
-        asked = view.with_options(
-            timeout=min(timeout, ASK_SECONDS), idempotent=True, codec="msgpack", metadata=None
-        )
-        services = read_descriptions(await asked.call(SERVICES_METHOD), "the server")
-    except FastRPCError:
-        return None  # The call itself reports the cause.
-    methods = (one for service in services for one in service.methods)
-    return next((one for one in methods if method in (one.full_name, *one.aliases)), None)
