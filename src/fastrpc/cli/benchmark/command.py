@@ -27,10 +27,10 @@ from fastrpc.cli.calling.command import (
     run_async,
     time_limit,
 )
+from fastrpc.cli.calling.grpc_methods import KnownGrpcMethod
 from fastrpc.cli.calling.method_kinds import Kind, KindName, KnownMethod, known_method
 from fastrpc.cli.calling.values import call_text, read_arguments, refuse_options
 from fastrpc.cli.dial_options import Authorities, Certificate, Key, ServerName, TokenPath, dialing
-from fastrpc.cli.grpc_servers.methods import GrpcMethod
 from fastrpc.cli.output import stderr, stdout
 from fastrpc.cli.printing import counted, print_error, print_json, reported
 from fastrpc.client.client import Client
@@ -118,7 +118,7 @@ async def _measure(
 ) -> BenchmarkRun:
     address, method, texts, codec, kind, timeout = wanted
     seconds_asked = timeout or CALL_SECONDS
-    known: KnownMethod | GrpcMethod
+    known: KnownMethod | KnownGrpcMethod
     if has_descriptors(address, codec):
         # Of answers nothing is measured but that they come.
         known = await described_method(views[0], address, method, kind, seconds_asked, decodes=False)

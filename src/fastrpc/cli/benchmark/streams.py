@@ -7,8 +7,8 @@ from typing import Any
 
 from fastrpc.cli.benchmark.latency import Latencies
 from fastrpc.cli.benchmark.run import BenchmarkRun
+from fastrpc.cli.calling.grpc_methods import KnownGrpcMethod
 from fastrpc.cli.calling.method_kinds import KnownMethod
-from fastrpc.cli.grpc_servers.methods import GrpcMethod
 from fastrpc.errors import StreamEndedError
 from fastrpc.time_limit import time_limit
 
@@ -31,7 +31,7 @@ class StreamBenchmark(BenchmarkRun):
     def __init__(
         self,
         clients: list[Any],
-        known: KnownMethod | GrpcMethod,
+        known: KnownMethod | KnownGrpcMethod,
         args: list[Any],
         kwargs: dict[str, Any],
         messages: Sequence[Any],

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
+from fastrpc.cli.calling.grpc_methods import KnownGrpcMethod, grpc_method
 from fastrpc.cli.calling.http import HttpCall, call_by_http
 from fastrpc.cli.calling.method_kinds import (
     ASK_SECONDS,
@@ -29,7 +30,6 @@ from fastrpc.cli.dial_options import (
     dialing,
 )
 from fastrpc.cli.grpc_servers.details import shown_details
-from fastrpc.cli.grpc_servers.methods import GrpcMethod, grpc_method
 from fastrpc.cli.grpc_servers.reflection import is_grpc
 from fastrpc.cli.printing import (
     counted,
@@ -219,7 +219,7 @@ def has_descriptors(address: str, codec: str | None) -> bool:
 
 async def described_method(
     view: Any, address: str, method: str, kind: KindName | None, seconds: float, *, decodes: bool = True
-) -> GrpcMethod:
+) -> KnownGrpcMethod:
     """Return a method of a server of gRPC, by its reflection.
 
     Raises:
@@ -232,7 +232,7 @@ async def described_method(
     return await grpc_method(asked, address, method, decodes=decodes)
 
 
-async def _run(view: Any, wanted: _Wanted, known: KnownMethod | GrpcMethod) -> None:
+async def _run(view: Any, wanted: _Wanted, known: KnownMethod | KnownGrpcMethod) -> None:
     args, kwargs, has_input = known.prepare(wanted.texts, wanted.codec)
     if has_input:
         args.insert(0, known.input(wanted.codec))
@@ -281,13 +281,13 @@ def _facts(reply: Reply[Any]) -> dict[str, Any]:
     }
 
 
-def time_limit(known: KnownMethod | GrpcMethod, timeout: float | None) -> float | None:
+def time_limit(known: KnownMethod | KnownGrpcMethod, timeout: float | None) -> float | None:
     """Return the seconds for one call: only a method that streams nothing has a limit of its own."""
     return timeout if timeout is not None or known.kind != "unary" else CALL_SECONDS
 
 
 @contextlib.contextmanager
-def kind_hinted(known: KnownMethod | GrpcMethod) -> Iterator[None]:
+def kind_hinted(known: KnownMethod | KnownGrpcMethod) -> Iterator[None]:
     """Name `--kind` when a server that does not show its signatures refuses a call of the wrong kind."""
     try:
         yield
