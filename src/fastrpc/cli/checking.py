@@ -6,12 +6,12 @@ import typer
 
 from fastrpc.cli.calling.command import Address, AsJson, Timeout, run_async
 from fastrpc.cli.dial_options import Authorities, Certificate, Key, ServerName, TokenPath, dialing
-from fastrpc.cli.grpc_servers.reflection import is_grpc
 from fastrpc.cli.output import shown, stdout
 from fastrpc.cli.printing import print_json, print_note, reported
 from fastrpc.client.client import Client
 from fastrpc.client.probing import HEALTH_METHOD
 from fastrpc.errors import CallError
+from fastrpc.gateway.grpc_servers.reflection import is_grpc
 from fastrpc.protocols.base import client_protocol
 from fastrpc.registries.base.urls import names_registry, target_for
 from fastrpc.status import Status

@@ -8,8 +8,6 @@ import typer
 
 from fastrpc.cli.calling.command import AsJson, Timeout, run_async
 from fastrpc.cli.dial_options import Authorities, Certificate, Key, ServerName, TokenPath, dialing
-from fastrpc.cli.grpc_servers.described import describe_services
-from fastrpc.cli.grpc_servers.reflection import OWN_PREFIXES, ServerDescriptors, is_grpc
 from fastrpc.cli.output import Part, shown, stdout
 from fastrpc.cli.printing import print_error, print_json, print_note, reported
 from fastrpc.cli.registry_comparison import compare_registries
@@ -17,6 +15,8 @@ from fastrpc.cli.registry_listing import list_registry
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.gateway.dialing import Dialing
+from fastrpc.gateway.grpc_servers.described import describe_services
+from fastrpc.gateway.grpc_servers.reflection import OWN_PREFIXES, ServerDescriptors, is_grpc
 from fastrpc.registries.base.urls import names_registry
 from fastrpc.rpc.described_services import (
     SERVICES_METHOD,

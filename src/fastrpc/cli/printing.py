@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 import typer
 
-from fastrpc.cli.grpc_servers.details import shown_details
 from fastrpc.cli.output import rich_text, shown, stderr, stdout
 from fastrpc.client.credentials import TOKEN_HINT
 from fastrpc.client.reach_errors import SETTING_HINT
 from fastrpc.errors import ConfigError, ConnectError, DeadlineExceededError, FastRPCError
 from fastrpc.escaping import printable, printable_json
+from fastrpc.gateway.grpc_servers.details import shown_details
 from fastrpc.status import Status
 from fastrpc.types.base import ARRAY_EXTENSION
 from fastrpc.workers.plan import ExitCode

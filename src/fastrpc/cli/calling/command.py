@@ -29,8 +29,6 @@ from fastrpc.cli.dial_options import (
     TokenPath,
     dialing,
 )
-from fastrpc.cli.grpc_servers.details import shown_details
-from fastrpc.cli.grpc_servers.reflection import is_grpc
 from fastrpc.cli.printing import (
     counted,
     json_text,
@@ -43,6 +41,8 @@ from fastrpc.cli.printing import (
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError, ConfigError, FastRPCError, StreamEndedError
 from fastrpc.gateway.dialing import Dialing, is_http
+from fastrpc.gateway.grpc_servers.details import shown_details
+from fastrpc.gateway.grpc_servers.reflection import is_grpc
 from fastrpc.peers.stream import Stream
 from fastrpc.registries.base.urls import names_registry, target_for
 from fastrpc.rpc.described_services import SERVICES_METHOD

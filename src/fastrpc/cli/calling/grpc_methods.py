@@ -6,11 +6,11 @@ from typing import Any, Final
 from fastrpc.cli.calling.method_kinds import INPUT_MARK, Prepared
 from fastrpc.cli.calling.standard_streams import read_lines
 from fastrpc.cli.calling.values import read_arguments, read_message
-from fastrpc.cli.grpc_servers.described import is_repeated
-from fastrpc.cli.grpc_servers.methods import GrpcMethod, MessageValues
-from fastrpc.cli.grpc_servers.reflection import ServerDescriptors
 from fastrpc.cli.printing import counted
 from fastrpc.errors import ConfigError
+from fastrpc.gateway.grpc_servers.described import is_repeated
+from fastrpc.gateway.grpc_servers.methods import GrpcMethod, MessageValues
+from fastrpc.gateway.grpc_servers.reflection import ServerDescriptors
 from fastrpc.rpc.description import nearest_name
 
 __all__ = ["KnownGrpcMethod", "grpc_method", "text_kind"]

@@ -10,11 +10,11 @@ from keyword import iskeyword
 from typing import Any, Final
 
 from fastrpc.cli.gateway.forwarding import ForwardedMethod, ForwardedParameter
-from fastrpc.cli.grpc_servers.described import is_repeated
-from fastrpc.cli.grpc_servers.details import shown_details
-from fastrpc.cli.grpc_servers.methods import GrpcMethod
-from fastrpc.cli.grpc_servers.reflection import ServerDescriptors
 from fastrpc.errors import CallError, ConfigError
+from fastrpc.gateway.grpc_servers.described import is_repeated
+from fastrpc.gateway.grpc_servers.details import shown_details
+from fastrpc.gateway.grpc_servers.methods import GrpcMethod
+from fastrpc.gateway.grpc_servers.reflection import ServerDescriptors
 from fastrpc.status import Status
 
 __all__ = ["described_by_grpc", "described_method"]

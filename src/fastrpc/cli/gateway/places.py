@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from fastrpc.cli.grpc_servers.reflection import ServerDescriptors, check_protobuf, is_grpc
 from fastrpc.client.client import Client
 from fastrpc.client.services.services import Services
 from fastrpc.client.wire import wire_of
@@ -12,6 +11,7 @@ from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.gateway.dialing import Dialing
+from fastrpc.gateway.grpc_servers.reflection import ServerDescriptors, check_protobuf, is_grpc
 from fastrpc.registries.base.urls import names_service, split_target, target_for
 from fastrpc.status import Status
 

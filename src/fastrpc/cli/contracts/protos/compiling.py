@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from fastrpc.cli.grpc_servers.reflection import check_protobuf
 from fastrpc.errors import ConfigError
+from fastrpc.gateway.grpc_servers.reflection import check_protobuf
 
 __all__ = ["compiled"]
 

@@ -9,9 +9,9 @@ from fastrpc.cli.contracts.protos.compiling import compiled
 from fastrpc.cli.contracts.protos.files import ProtoFiles
 from fastrpc.cli.contracts.protos.module import written_module
 from fastrpc.cli.contracts.text import WrittenContract
-from fastrpc.cli.grpc_servers.reflection import OWN_PREFIXES, ServerDescriptors, is_grpc
 from fastrpc.errors import ConfigError
 from fastrpc.gateway.dialing import Dialing
+from fastrpc.gateway.grpc_servers.reflection import OWN_PREFIXES, ServerDescriptors, is_grpc
 from fastrpc.server.builtin import BUILTIN_PREFIX
 
 __all__ = ["has_descriptors", "read_proto_contract"]

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 from fastrpc.cli.contracts.names import literal
 from fastrpc.cli.contracts.protos.layout import Group
 from fastrpc.cli.contracts.protos.naming import Naming
-from fastrpc.cli.grpc_servers.described import is_repeated
+from fastrpc.gateway.grpc_servers.described import is_repeated
 from fastrpc.rpc.protobuf.field import KNOWN_KINDS
 from fastrpc.rpc.protobuf.messages import KINDS, WRAPPED
 

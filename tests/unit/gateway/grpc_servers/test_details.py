@@ -6,7 +6,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, timestamp_pb2
 from google.rpc import error_details_pb2
 
-from fastrpc.cli.grpc_servers.details import shown_details
+from fastrpc.gateway.grpc_servers.details import shown_details
 from fastrpc.grpc import AnyMessage
 
 PREFIX = "type.googleapis.com/"

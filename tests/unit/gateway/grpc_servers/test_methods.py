@@ -6,7 +6,7 @@ import pytest
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool
 
 from fastrpc import ConfigError
-from fastrpc.cli.grpc_servers.methods import MessageValues
+from fastrpc.gateway.grpc_servers.methods import MessageValues
 from tests.support.grpc_desk import POOL
 
 

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import descriptor_pb2
 
 from fastrpc import CallError, ConfigError, DecodeError, Status
-from fastrpc.cli.grpc_servers.reflection import MOST_FILES, ServerDescriptors, is_grpc
+from fastrpc.gateway.grpc_servers.reflection import MOST_FILES, ServerDescriptors, is_grpc
 from fastrpc.rpc.protobuf.reflection_messages import (
     ErrorResponse,
     FileDescriptorResponse,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from fastrpc.cli.grpc_servers.reflection import ServerDescriptors
+from fastrpc.gateway.grpc_servers.reflection import ServerDescriptors
 from fastrpc.grpc.definitions import kind_of
 
 __all__ = ["describe_service", "describe_services", "is_repeated", "type_text"]

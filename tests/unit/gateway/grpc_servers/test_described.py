@@ -1,6 +1,6 @@
 """Services of a server of gRPC as our own servers describe theirs."""
 
-from fastrpc.cli.grpc_servers.described import describe_service
+from fastrpc.gateway.grpc_servers.described import describe_service
 from tests.support.grpc_desk import POOL
 
 
