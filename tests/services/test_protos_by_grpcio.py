@@ -16,7 +16,7 @@ from google.protobuf import descriptor_pool, message_factory
 
 from fastrpc import Client, ServerConfig
 from fastrpc._core.payload.marshal import Marshal
-from fastrpc.cli.contracts.source import services_in
+from fastrpc.gateway.contract_files import services_in
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.protobuf.marshals import message_marshal
 from fastrpc.rpc.service import service_definition

@@ -13,8 +13,8 @@ import fastrpc
 from fastrpc.cli.contracts.protos.compiling import compiled
 from fastrpc.cli.contracts.protos.files import ProtoFiles
 from fastrpc.cli.contracts.protos.module import written_module
-from fastrpc.cli.contracts.source import services_in
 from fastrpc.cli.contracts.text import WrittenContract
+from fastrpc.gateway.contract_files import services_in
 from fastrpc.rpc.protobuf.declared import declared_of
 from fastrpc.rpc.protobuf.derivation import is_message_class
 from fastrpc.rpc.protobuf.packages import ProtoPackage

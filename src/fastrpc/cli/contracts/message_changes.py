@@ -11,9 +11,9 @@ from types import ModuleType
 from typing import Final
 
 from fastrpc.cli.contracts.check import ContractChange
-from fastrpc.cli.contracts.source import services_in
 from fastrpc.cli.contracts.text import written_contract
 from fastrpc.errors import ConfigError
+from fastrpc.gateway.contract_files import services_in
 from fastrpc.rpc.described_services import ServiceDescription
 from fastrpc.rpc.protobuf.messages import ProtoField, ProtoMessage
 from fastrpc.rpc.protobuf.packages import ProtoMethod, ProtoPackage, packages_of

@@ -1,6 +1,5 @@
 """Where `fastrpc contract` reads a contract: from a server's reflection, a module, or a file."""
 
-import importlib.util
 import inspect
 import itertools
 import sys
@@ -15,19 +14,19 @@ from fastrpc.cli.calling.command import run_async
 from fastrpc.cli.contracts.protos.reading import has_descriptors, read_proto_contract
 from fastrpc.cli.listing import explained
 from fastrpc.errors import ConfigError, FastRPCError
+from fastrpc.gateway.contract_files import executed_file, services_in, with_functions
 from fastrpc.gateway.dialing import Dialing
 from fastrpc.handlers.import_string import import_from_string
 from fastrpc.handlers.sources import SourceScope, open_sources
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.described_services import SERVICES_METHOD, ServiceDescription, read_descriptions
 from fastrpc.rpc.description import describe_services
-from fastrpc.rpc.functions import function_services, is_function
-from fastrpc.rpc.service import SERVICE_MARK, service_definition
+from fastrpc.rpc.service import service_definition
 from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection
 from fastrpc.server.health import Health
 from fastrpc.workers.app import app_of
 
-__all__ = ["definitions_in", "read_contracts", "services_in", "services_of_file"]
+__all__ = ["definitions_in", "read_contracts"]
 
 _numbers = itertools.count()
 
@@ -53,7 +52,7 @@ def read_contracts(
     elif source.endswith(".json"):
         found = read_descriptions(_decoded(Path(source)), source)
     elif source.endswith(".py"):
-        found = _described(services_in(_executed(Path(source))), source)
+        found = _described(services_in(executed_file(Path(source))), source)
     else:
         found = _described(_services_of(import_from_string(source)), source)
     services = [one for one in found if not one.name.startswith(BUILTIN_PREFIX)]
@@ -86,14 +85,14 @@ def definitions_in(text: str) -> list[ServiceDefinition]:
 
 async def _definitions_of(source: Any) -> list[ServiceDefinition]:
     if isinstance(source, list | tuple):
-        source = _joined(source)
+        source = with_functions(source)
         return [definition for one in source for definition in await _definitions_of(one)]
     try:
         return [service_definition(source)]
     except TypeError:
         async with SourceScope() as scope:
             opened = await open_sources([source], scope)
-            return [service_definition(one) for one in _joined([each.service for each in opened])]
+            return [service_definition(one) for one in with_functions([each.service for each in opened])]
 
 
 def _asked(address: str, timeout: float, dial: Dialing) -> Any:
@@ -120,42 +119,6 @@ def _described(services: list[Any], source: str) -> list[ServiceDescription]:
     return read_descriptions(describe_services(services), source)
 
 
-def services_of_file(path: Path) -> list[ServiceDefinition]:
-    """Return the services that a file of Python defines.
-
-    Raises:
-        ConfigError: it is not there, cannot be run, or has none.
-        OSError: it cannot be read.
-    """
-    try:
-        module = _executed(path)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: there is no such file",
-            hint="a contract is a Python file, as `fastrpc contract ADDRESS > services.py` writes it",
-        ) from None
-    found = [service_definition(one) for one in services_in(module)]
-    if not found:
-        raise ConfigError(f"{path} has no service", hint="give a file with a class under @service")
-    return found
-
-
-def _executed(path: Path) -> Any:
-    """Run a file of Python and return its module."""
-    path.stat()
-    spec = importlib.util.spec_from_file_location(f"fastrpc_contract_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    # Annotations are resolved in `sys.modules` by the module's name.
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ConfigError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
-    return module
-
-
 def _executed_text(text: str) -> ModuleType:
     """Run the source of a contract that was written here, and return its module."""
     module = ModuleType(f"fastrpc_contract_of_proto_{next(_numbers)}")
@@ -163,20 +126,6 @@ def _executed_text(text: str) -> ModuleType:
     sys.modules[module.__name__] = module
     exec(compile(text, module.__name__, "exec", dont_inherit=True), vars(module))  # noqa: S102
     return module
-
-
-def services_in(module: Any) -> list[Any]:
-    """Return the classes under `@service` that a module itself defines, and one for the functions of each prefix."""
-    own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
-    return _joined(
-        [one for one in own if is_function(one) or (inspect.isclass(one) and SERVICE_MARK in vars(one))]
-    )
-
-
-def _joined(services: Sequence[Any]) -> list[Any]:
-    """Return these services with a class for the functions of each prefix, after the others."""
-    others = [one for one in services if not is_function(one)]
-    return [*others, *function_services(one for one in services if is_function(one))]
 
 
 def _services_of(value: Any) -> list[Any]:
@@ -187,7 +136,7 @@ def _services_of(value: Any) -> list[Any]:
     if app is not None:
         return _services_of(app.sources)
     if isinstance(value, list | tuple):
-        return [service for one in _joined(value) for service in _services_of(one)]
+        return [service for one in with_functions(value) for service in _services_of(one)]
     try:
         service_definition(value)
     except TypeError as error:

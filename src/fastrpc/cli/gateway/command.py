@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from fastrpc.cli.contracts.source import services_of_file
 from fastrpc.cli.dial_options import TOKEN_VARIABLE, Authorities, Key, ServerName, dialing
 from fastrpc.cli.gateway.catalogue import Catalogue
 from fastrpc.cli.gateway.describing import (
@@ -41,6 +40,7 @@ from fastrpc.cli.settings import RunSettings, read_settings
 from fastrpc.config import TLS, ClientConfig, Pool, ServerConfig, Timeouts
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.gateway.contract_files import services_of_file
 from fastrpc.gateway.dialing import Dialing
 from fastrpc.handlers.import_string import check_import_string, import_from_string
 from fastrpc.rpc.definition import ServiceDefinition
