@@ -1,8 +1,10 @@
 """The services of a registry, or of a server of gRPC, called for others: by a gateway, a console, and the commands.
 
-    dialing         the credentials that are shown to servers and registries
+    catalogue       the services that are served;  places: the registry, or that server
+    forwarding      passes calls on;  forwarded_types: their types as reflection describes them
+    grpc_methods    methods as descriptors tell them;  grpc_servers/: asks servers of gRPC for these
     contract_files  contracts read from files of Python
-    grpc_servers/   servers of gRPC, called by the descriptors that their reflection tells
+    dialing         the credentials that are shown to servers and registries
 
 It may import finished clients, servers and workers, and nothing that prints or loads typer: `cli` has the options of
 `fastrpc gateway` and its report.

@@ -18,8 +18,8 @@ import pytest
 import fastrpc
 from fastrpc import Client, Server, ServerConfig
 from fastrpc.cli.contracts.text import written_contract
-from fastrpc.cli.gateway.forwarding import forwarded_methods, forwarding_service
 from fastrpc.config import HTTP
+from fastrpc.gateway.forwarding import forwarded_methods, forwarding_service
 from fastrpc.rpc.service import service_definition
 from tests.support.http_talk import HttpClient
 from tests.support.program import Program

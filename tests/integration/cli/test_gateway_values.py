@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from fastrpc import Client, Server, ServerConfig
-from fastrpc.cli.gateway.forwarding import forwarded_methods, forwarding_service
+from fastrpc.gateway.forwarding import forwarded_methods, forwarding_service
 from fastrpc.rpc.service import service_definition
 from tests.support.contract_kinds import EVERY
 from tests.support.http_talk import HttpClient

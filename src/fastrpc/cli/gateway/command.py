@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final
 import typer
 
 from fastrpc.cli.dial_options import TOKEN_VARIABLE, Authorities, Key, ServerName, dialing
-from fastrpc.cli.gateway.catalogue import Catalogue
 from fastrpc.cli.gateway.describing import (
     ApiDescription,
     ApiTitle,
@@ -18,7 +17,6 @@ from fastrpc.cli.gateway.describing import (
     described,
     descriptions,
 )
-from fastrpc.cli.gateway.places import check_places
 from fastrpc.cli.listening import (
     AddressesAsJson,
     ConfigFile,
@@ -40,8 +38,10 @@ from fastrpc.cli.settings import RunSettings, read_settings
 from fastrpc.config import TLS, ClientConfig, Pool, ServerConfig, Timeouts
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.gateway.catalogue import Catalogue
 from fastrpc.gateway.contract_files import services_of_file
 from fastrpc.gateway.dialing import Dialing
+from fastrpc.gateway.places import check_places
 from fastrpc.handlers.import_string import check_import_string, import_from_string
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.workers.app import App, app_of

@@ -14,7 +14,7 @@ import pytest
 
 from fastrpc.cli.contracts.check import changes
 from fastrpc.cli.contracts.text import written_contract
-from fastrpc.cli.gateway.forwarding import forwarded_methods, forwarding_service
+from fastrpc.gateway.forwarding import forwarded_methods, forwarding_service
 from fastrpc.rpc.described_services import ServiceDescription, read_descriptions
 from fastrpc.rpc.description import describe_services
 from fastrpc.rpc.service import service_definition

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-from fastrpc.cli.gateway.forwarded_types import described_methods
-from fastrpc.cli.gateway.forwarding import forwarded_methods, forwarding_service
-from fastrpc.cli.gateway.grpc_methods import described_by_grpc
-from fastrpc.cli.gateway.places import ASK_SECONDS, places_of
 from fastrpc.config import ClientConfig
 from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.gateway.dialing import Dialing
+from fastrpc.gateway.forwarded_types import described_methods
+from fastrpc.gateway.forwarding import forwarded_methods, forwarding_service
+from fastrpc.gateway.grpc_methods import described_by_grpc
+from fastrpc.gateway.places import ASK_SECONDS, places_of
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.described_services import SERVICES_METHOD, read_descriptions
 from fastrpc.rpc.service import service_definition

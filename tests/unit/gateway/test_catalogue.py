@@ -7,11 +7,11 @@ import pytest
 
 import fastrpc
 from fastrpc import Client, ClientConfig, FastRPCError, Server, Status
-from fastrpc.cli.gateway import catalogue
-from fastrpc.cli.gateway.catalogue import Catalogue
-from fastrpc.cli.gateway.forwarded_types import described_methods
-from fastrpc.cli.gateway.forwarding import forwarding_service
+from fastrpc.gateway import catalogue
+from fastrpc.gateway.catalogue import Catalogue
 from fastrpc.gateway.dialing import Dialing
+from fastrpc.gateway.forwarded_types import described_methods
+from fastrpc.gateway.forwarding import forwarding_service
 from fastrpc.registries.static import StaticRegistry
 from fastrpc.rpc.described_services import read_descriptions
 from tests.support.waiting import eventually

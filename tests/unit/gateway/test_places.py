@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from fastrpc import ClientConfig, ConfigError
-from fastrpc.cli.gateway.places import check_places, places_of
 from fastrpc.gateway.dialing import Dialing
+from fastrpc.gateway.places import check_places, places_of
 
 pytestmark = pytest.mark.one_loop
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fastrpc.cli.gateway.forwarded_types import annotation_of, described_methods
+from fastrpc.gateway.forwarded_types import annotation_of, described_methods
 from fastrpc.rpc.described_services import read_descriptions
 
 

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from keyword import iskeyword
 from typing import Any, Final
 
-from fastrpc.cli.gateway.forwarding import ForwardedMethod, ForwardedParameter
 from fastrpc.errors import CallError, ConfigError
+from fastrpc.gateway.forwarding import ForwardedMethod, ForwardedParameter
 from fastrpc.gateway.grpc_servers.described import is_repeated
 from fastrpc.gateway.grpc_servers.details import shown_details
 from fastrpc.gateway.grpc_servers.methods import GrpcMethod

@@ -6,8 +6,8 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, struct_pb2
 
 from fastrpc import CallError, Status
-from fastrpc.cli.gateway.forwarding import ForwardedMethod, forwarding_service
-from fastrpc.cli.gateway.grpc_methods import described_method
+from fastrpc.gateway.forwarding import ForwardedMethod, forwarding_service
+from fastrpc.gateway.grpc_methods import described_method
 from fastrpc.rpc.service import service_definition
 
 pytestmark = pytest.mark.one_loop

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from fastrpc.cli.gateway.forwarding import ForwardedMethod, ForwardedParameter
+from fastrpc.gateway.forwarding import ForwardedMethod, ForwardedParameter
 from fastrpc.rpc.described_services import MethodDescription, ServiceDescription
 from fastrpc.rpc.signature import NO_DEFAULT
 
