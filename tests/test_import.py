@@ -84,6 +84,13 @@ def test_all_names_together_leave_what_is_optional_unloaded() -> None:
     assert (OPTIONAL | SELDOM) & set(report["modules"]) == set()
 
 
+def test_a_gateway_loads_no_command_line() -> None:
+    # Of the modules of a command only its options may need typer: a console is a gateway as well.
+    parts = ("addresses", "catalogue", "contract_files", "grpc_servers.described")
+    report = report_of_an_import("\n".join(f"import fastrpc.gateway.{part}" for part in parts))
+    assert {"fastrpc.cli", "google.protobuf", "rich", "typer"} & set(report["modules"]) == set()
+
+
 def test_contract_of_a_service_loads_neither_client_nor_server() -> None:
     report = report_of_an_import("from fastrpc import FastRPCError, method, service")
     assert {name for name in ours(report) if name.startswith(("fastrpc.client", "fastrpc.server"))} == set()

@@ -4,16 +4,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
-from fastrpc.config import ClientConfig
+from fastrpc.config import TLS, ClientConfig, Pool, Timeouts
 from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.gateway.dialing import Dialing
 from fastrpc.gateway.forwarded_types import described_methods
 from fastrpc.gateway.forwarding import forwarded_methods, forwarding_service
 from fastrpc.gateway.grpc_methods import described_by_grpc
-from fastrpc.gateway.places import ASK_SECONDS, places_of
+from fastrpc.gateway.places import ASK_SECONDS, check_places, places_of
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.described_services import SERVICES_METHOD, read_descriptions
 from fastrpc.rpc.service import service_definition
@@ -22,7 +23,7 @@ from fastrpc.server.server import Server
 from fastrpc.status import Status
 from fastrpc.time_limit import time_limit
 
-__all__ = ["Catalogue"]
+__all__ = ["Catalogue", "catalogues"]
 
 _REFUSALS: Final = (Status.UNAUTHENTICATED, Status.PERMISSION_DENIED)
 
@@ -211,6 +212,33 @@ class Catalogue:
             self._warned[about] = kind
             told = str(error) if isinstance(error, FastRPCError) and str(error) else repr(error)
             logger.warning("%s: %s", text, told)
+
+
+def catalogues(
+    urls: Sequence[str], dial: Dialing, contracts: Sequence[ServiceDefinition], *, allows_plain: bool
+) -> Callable[[Any], Catalogue]:
+    """Return the function that makes the catalogue of a server.
+
+    Args:
+        urls, dial, contracts: as for `Catalogue`.
+        allows_plain: whether servers at tcp:// beyond loopback are called.
+
+    Raises:
+        ConfigError: a URL or a credential cannot be used.
+    """
+    # A wrong URL is reported before anything is served.
+    check_places(urls, dial)
+    tls = dial.config.tls
+    if allows_plain and tls is not None:
+        raise ConfigError("--allow-plain is given with options of TLS", hint="leave one of them out")
+    # A client with TLS never dials tcp:// beyond loopback. A certificate would name the gateway as the caller of every
+    # call without a token: servers are shown none.
+    shown = None if allows_plain else replace(tls or TLS(), cert_file=None, key_file=None)
+    # Each call has the deadline that its caller or the gateway's server gave it. There are no breakers: one caller
+    # could open them for all, by short deadlines or by its own rate limit.
+    unbroken = Pool(breaker=None, outlier=None)
+    config = ClientConfig(tls=shown, pool=unbroken, timeouts=Timeouts(call=None))
+    return lambda server: Catalogue(server, urls, dial, config=config, contracts=contracts)
 
 
 def _is_away(error: Exception) -> bool:

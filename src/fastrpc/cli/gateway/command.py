@@ -1,7 +1,7 @@
 """`fastrpc gateway`: the services of a registry by HTTP."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -35,15 +35,13 @@ from fastrpc.cli.printing import print_json, reported
 from fastrpc.cli.serving.mounting import RootPath, http_settings
 from fastrpc.cli.serving.reports import run_reported
 from fastrpc.cli.settings import RunSettings, read_settings
-from fastrpc.config import TLS, ClientConfig, Pool, ServerConfig, Timeouts
+from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
-from fastrpc.gateway.catalogue import Catalogue
+from fastrpc.gateway.addresses import http_addresses, http_url
+from fastrpc.gateway.catalogue import Catalogue, catalogues
 from fastrpc.gateway.contract_files import services_of_file
-from fastrpc.gateway.dialing import Dialing
-from fastrpc.gateway.places import check_places
 from fastrpc.handlers.import_string import check_import_string, import_from_string
-from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.workers.app import App, app_of
 from fastrpc.workers.plan import ExitCode, Plan, Started
 from fastrpc.workers.serve import run as run_plan
@@ -51,10 +49,6 @@ from fastrpc.workers.serve import run as run_plan
 __all__ = ["gateway"]
 
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:8080"
-
-#: The names in HTTP of the schemes of addresses to listen at.
-_SCHEMES: Final = {"http": "tcp", "https": "tls"}
-_NAMES: Final = {plain: scheme for scheme, plain in _SCHEMES.items()}
 
 Registry = Annotated[
     list[str],
@@ -151,7 +145,7 @@ def gateway(
     """
     with reported(ExitCode.USAGE):
         dial = dialing(ca, cert, key, server_name, token_file)
-        addresses = _addresses(address or [DEFAULT_ADDRESS])
+        addresses = http_addresses(address or [DEFAULT_ADDRESS])
         arguments: dict[str, Any] = {
             "workers": workers,
             **http_settings(None, root_path),
@@ -163,7 +157,7 @@ def gateway(
         given = settings.places.files_of(settings.config.tls)
         check_encrypts({"--tls-cert": tls_cert, "--tls-key": tls_key, **given}, addresses, encrypted="https")
         contracts = [one for path in contract or () for one in services_of_file(path)]
-        catalogue = _catalogues(registry, dial, contracts, allows_plain=allow_plain)
+        catalogue = catalogues(registry, dial, contracts, allows_plain=allow_plain)
         is_json = as_json or settings.log_format == "json"
         about = descriptions(title, api_version, description, server_url)
         plan = replace(_plan(settings, addresses, catalogue, app, about), on_started=_teller(as_json=is_json))
@@ -186,15 +180,9 @@ def _run(plan: Plan) -> ExitCode:
         text = error.strerror
         if text is not None:
             for address in plan.addresses:
-                text = text.replace(f" {address}: ", f" {_url(str(address))}: ")
+                text = text.replace(f" {address}: ", f" {http_url(str(address))}: ")
             error.strerror = text
         raise
-
-
-def _url(address: str) -> str:
-    """Return an address that is listened at as one of HTTP."""
-    scheme, _, rest = address.partition("://")
-    return f"{_NAMES[scheme]}://{rest}"
 
 
 def _plan(
@@ -255,42 +243,9 @@ def _app(text: str) -> App:
     return replace(found, registry=None)
 
 
-def _addresses(texts: Sequence[str]) -> tuple[Address, ...]:
-    """Return addresses of HTTP as those to listen at."""
-    found = []
-    for text in texts:
-        scheme, mark, rest = text.partition("://")
-        known = _SCHEMES.get(scheme.lower())
-        if not mark or known is None:
-            raise ConfigError(
-                f"{text} is no address of HTTP", hint="write http://host:port, or https:// with --tls-cert"
-            )
-        found.append(Address.parse(f"{known}://{rest.rstrip('/')}"))
-    return tuple(found)
-
-
-def _catalogues(
-    urls: Sequence[str], dial: Dialing, contracts: Sequence[ServiceDefinition], *, allows_plain: bool
-) -> Callable[[Any], Catalogue]:
-    """Return the function that makes the catalogue of a server."""
-    # A wrong URL is reported before anything is served.
-    check_places(urls, dial)
-    tls = dial.config.tls
-    if allows_plain and tls is not None:
-        raise ConfigError("--allow-plain is given with options of TLS", hint="leave one of them out")
-    # A client with TLS never dials tcp:// beyond loopback. A certificate would name the gateway as the caller of every
-    # call without a token: servers are shown none.
-    shown = None if allows_plain else replace(tls or TLS(), cert_file=None, key_file=None)
-    # Each call has the deadline that its caller or the gateway's server gave it. There are no breakers: one caller
-    # could open them for all, by short deadlines or by its own rate limit.
-    unbroken = Pool(breaker=None, outlier=None)
-    config = ClientConfig(tls=shown, pool=unbroken, timeouts=Timeouts(call=None))
-    return lambda server: Catalogue(server, urls, dial, config=config, contracts=contracts)
-
-
 def _teller(*, as_json: bool) -> Callable[[Started], None]:
     def tell(started: Started) -> None:
-        urls = [_url(one) for one in started.addresses]
+        urls = [http_url(one) for one in started.addresses]
         if as_json:
             print_json({"urls": urls, "services": list(started.services), "process_ids": started.process_ids})
             return

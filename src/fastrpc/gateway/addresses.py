@@ -1,0 +1,37 @@
+"""The addresses of a gateway: http:// and https:// for those that a server calls tcp:// and tls://."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
+
+__all__ = ["http_addresses", "http_url"]
+
+#: The names in HTTP of the schemes of addresses to listen at.
+_SCHEMES: Final = {"http": "tcp", "https": "tls"}
+_NAMES: Final = {plain: scheme for scheme, plain in _SCHEMES.items()}
+
+
+def http_addresses(texts: Sequence[str]) -> tuple[Address, ...]:
+    """Return addresses of HTTP as those to listen at.
+
+    Raises:
+        ConfigError: one is no address of HTTP.
+    """
+    found = []
+    for text in texts:
+        scheme, mark, rest = text.partition("://")
+        known = _SCHEMES.get(scheme.lower())
+        if not mark or known is None:
+            raise ConfigError(
+                f"{text} is no address of HTTP", hint="write http://host:port, or https:// with --tls-cert"
+            )
+        found.append(Address.parse(f"{known}://{rest.rstrip('/')}"))
+    return tuple(found)
+
+
+def http_url(address: str) -> str:
+    """Return an address that is listened at as one of HTTP."""
+    scheme, _, rest = address.partition("://")
+    return f"{_NAMES[scheme]}://{rest}"
