@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastrpc.brokers.sqlite.row_checks import COLUMNS, is_sound
-from fastrpc.brokers.sqlite.tables import BROKER
+from fastrpc.brokers.sqlite.tables import BROKER, LATEST_SEQUENCE
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
 from fastrpc.stores.sqlite.claim import FolderClaim
@@ -118,8 +118,8 @@ def _copied(source: sqlite3.Connection, target: sqlite3.Connection, is_clean: bo
     # A topic that is not readable is missing with all that it has.
     for statement in _ORPHANS:
         target.execute(statement)
-    if copy.damaged or not is_clean:
-        target.execute("UPDATE topics SET last = last + ?", (_LOST_NUMBERS,))
+    lost = _LOST_NUMBERS if copy.damaged or not is_clean else 0
+    target.execute(f"UPDATE topics SET last = {LATEST_SEQUENCE} + ?", (lost,))  # noqa: S608
     target.execute("COMMIT")
     topics, groups, messages, dead = [
         target.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608

@@ -11,6 +11,7 @@ from fastrpc.brokers.local.removed import REPEATED_SECONDS
 from fastrpc.brokers.sqlite.removed import SavedRemovals
 from fastrpc.brokers.sqlite.row_checks import checked, is_sound, is_whole, settings_of
 from fastrpc.brokers.sqlite.rows import KeptPlaces, death_of, id_of, record_of
+from fastrpc.brokers.sqlite.tables import LATEST_SEQUENCE
 
 __all__ = ["BrokerReader", "read_bodies", "read_ids", "read_records"]
 
@@ -127,7 +128,10 @@ class BrokerReader:
     def _read_topics(self) -> list[SavedTopic]:
         found = []
         removed = SavedRemovals(self._connection)
-        topics = self._connection.execute("SELECT * FROM topics ORDER BY number").fetchall()
+        # A value that is no number passes through `max`, and is refused below.
+        topics = self._connection.execute(
+            f"SELECT number, name, settings, {LATEST_SEQUENCE} FROM topics ORDER BY number"  # noqa: S608
+        ).fetchall()
         for number, name, content, last in checked("topics", topics):
             self._topics[number] = name
             places = KeptPlaces(name)

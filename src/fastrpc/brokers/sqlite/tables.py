@@ -6,12 +6,13 @@ from typing import Final
 from fastrpc.errors import BrokerError
 from fastrpc.stores.sqlite.file import FileKind
 
-__all__ = ["BROKER", "BrokerTables"]
+__all__ = ["BROKER", "LATEST_SEQUENCE", "BrokerTables", "latest_number"]
 
 # `messages.number` counts the messages of all topics, in the order of their commits; `sequence` is the number that a
 # user sees. `kept` are seconds of the wall clock, which may have jumped between two. `name` is NULL for the name of the
 # topic.
-# `numbers.commits` differs after each commit, which may change nothing else.
+# `topics.last` and `numbers.latest` are lower bounds: the messages that are there tell of greater ones.
+# `numbers.commits` differs after each commit that changes nothing else.
 _SCRIPT: Final = """
 BEGIN;
 CREATE TABLE topics (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, settings BLOB NOT NULL,
@@ -39,6 +40,13 @@ COMMIT;
 _TABLES: Final = frozenset(
     ("topics", "messages", "damaged", "ids", "positions", "settled", "counted", "letters", "numbers")
 )
+
+#: The number of the latest message of a row of `topics`. The index has it, whose pages a start reads anyway.
+LATEST_SEQUENCE: Final = """max(topics.last, coalesce((SELECT max(sequence) FROM messages INDEXED BY places
+    WHERE topic = topics.number), 0))"""
+
+_LATEST_NUMBER: Final = """SELECT coalesce(max((SELECT number FROM messages INDEXED BY places
+    WHERE topic = topics.number ORDER BY sequence DESC LIMIT 1)), 0) FROM topics"""
 
 _COPY: Final = "fastrpc broker copy FOLDER NEW writes all that is readable into a new folder"
 
@@ -76,8 +84,7 @@ class BrokerTables:
         return None
 
     def latest(self, connection: sqlite3.Connection) -> int:
-        (latest,) = connection.execute("SELECT latest FROM numbers").fetchone()
-        return int(latest)
+        return latest_number(connection)
 
     def was_unsynced(self, connection: sqlite3.Connection) -> bool:
         return False
@@ -85,5 +92,12 @@ class BrokerTables:
     def raise_to(self, connection: sqlite3.Connection, number: int, *, is_incomplete: bool) -> None:
         # Each lost message had another number, and may have been one of any topic.
         lost = number - self.latest(connection)
-        connection.execute("UPDATE topics SET last = last + ?", (lost,))
+        connection.execute(f"UPDATE topics SET last = {LATEST_SEQUENCE} + ?", (lost,))  # noqa: S608
         connection.execute("UPDATE numbers SET latest = ?", (number,))
+
+
+def latest_number(connection: sqlite3.Connection) -> int:
+    """Return the number of the latest message of all topics, which may be there no longer; 0: there was none."""
+    (latest,) = connection.execute("SELECT latest FROM numbers").fetchone()
+    (kept,) = connection.execute(_LATEST_NUMBER).fetchone()
+    return max(int(latest), int(kept))

@@ -27,6 +27,7 @@ from fastrpc.brokers.local.records import (
 )
 from fastrpc.brokers.sqlite.removed import RemovedRows
 from fastrpc.brokers.sqlite.rows import head_of, letter_of, sum_of
+from fastrpc.brokers.sqlite.tables import LATEST_SEQUENCE, latest_number
 
 __all__ = ["BrokerWriter"]
 
@@ -49,10 +50,19 @@ _INSERTS: Final = tuple(
 )
 
 
+#: Messages of a topic after which its row tells the latest number, though they tell it as well: fewer than a copy of a
+#: damaged file adds to the numbers of topics.
+_TOLD_AFTER: Final = 1 << 16
+
+
 @dataclass(slots=True)
 class _KnownTopic:
     number: int
     dedupe_seconds: float
+
+    #: The number of its latest message, and the one that its row tells.
+    last: int = 0
+    told: int = 0
     ids: int = 0
 
 
@@ -63,8 +73,10 @@ class _Step:
     connection: sqlite3.Connection
     messages: list[tuple[Any, ...]] = field(default_factory=list)
     ids: list[tuple[Any, ...]] = field(default_factory=list)
-    last: dict[int, int] = field(default_factory=dict)
-    dropped: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    # Of each topic.
+    last: dict[str, int] = field(default_factory=dict)
+    dropped: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    # Of each topic by its number.
     removed: defaultdict[int, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
     # Of each group.
     places: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -87,6 +99,8 @@ class BrokerWriter:
         self.latest = 0
         self._topics: dict[str, _KnownTopic] = {}
         self._groups: dict[str, int] = {}
+        # The places of groups that were written since the start.
+        self._places: dict[int, tuple[int, int]] = {}
         # Groups that have rows of messages settled out of order, and the counted messages of each.
         self._with_settled: set[int] = set()
         self._with_counted: set[int] = set()
@@ -109,10 +123,15 @@ class BrokerWriter:
 
     def open(self, connection: sqlite3.Connection) -> None:
         """Learn what a file has."""
-        (self.latest,) = connection.execute("SELECT latest FROM numbers").fetchone()
-        for number, name, settings in connection.execute("SELECT number, name, settings FROM topics"):
-            self._topics[name] = _KnownTopic(number, msgspec.msgpack.decode(settings)["dedupe_seconds"])
+        self.latest = latest_number(connection)
+        rows = connection.execute(
+            f"SELECT number, name, settings, last, {LATEST_SEQUENCE} FROM topics"  # noqa: S608
+        )
+        for number, name, settings, told, last in rows:
+            seconds = msgspec.msgpack.decode(settings)["dedupe_seconds"]
+            self._topics[name] = _KnownTopic(number, seconds, last, told)
         self._groups = dict(connection.execute("SELECT name, number FROM positions"))
+        self._places.clear()
         self._with_settled = set(self._groups.values())
         self._with_counted = set(self._groups.values())
         self._removed.open(connection)
@@ -131,22 +150,27 @@ class BrokerWriter:
         writers = self._writers
         for change in changes:
             writers[type(change)](step, change)
-        many = connection.executemany
         if step.messages:
             _insert(connection, step.messages)
-            many("UPDATE topics SET last = ?2 WHERE number = ?1", step.last.items())
-        latest = self.latest + len(step.messages)
-        connection.execute("UPDATE numbers SET latest = ?, commits = commits + 1", (latest,))
+        for name, last in step.last.items():
+            topic = self._topics[name]
+            topic.last = last
+            if last - topic.told >= _TOLD_AFTER:
+                _tell_last(step, topic)
         if step.ids:
-            many("INSERT INTO ids VALUES (?, ?, ?, ?)", step.ids)
+            connection.executemany("INSERT INTO ids VALUES (?, ?, ?, ?)", step.ids)
             self._remove_old_ids(step)
-        for topic, numbers in step.dropped.items():
-            rows = ((topic, first, last) for first, last in _runs(numbers))
-            many("DELETE FROM messages WHERE topic = ? AND sequence BETWEEN ? AND ?", rows)
+        for name, numbers in step.dropped.items():
+            self._remove_messages(step, self._topics[name], numbers)
         if step.removed or not self._removed.has_table:
             self._removed.write(connection, self._wall(), step.removed)
+        has_moved = False
         for group in {*step.places, *step.settled, *step.counted}:
-            self._write_group(step, group)
+            has_moved |= self._write_group(step, group)
+        # Messages tell the latest number while they are there, and a commit has to change the file.
+        if step.dropped or not (step.messages or has_moved):
+            latest = self.latest + len(step.messages)
+            connection.execute("UPDATE numbers SET latest = ?, commits = commits + 1", (latest,))
 
     # Topics and messages
 
@@ -175,7 +199,7 @@ class BrokerWriter:
                 bytearray(record.body),
             )
         )
-        step.last[topic.number] = record.sequence
+        step.last[change.topic] = record.sequence
         if change.has_own_id:
             topic.ids += 1
             step.ids.append((topic.number, record.sequence, kept, record.id))
@@ -185,10 +209,15 @@ class BrokerWriter:
         step.connection.execute("INSERT OR IGNORE INTO damaged VALUES (?, ?)", row)
 
     def _drop(self, step: _Step, change: MessageDropped) -> None:
-        topic = self._topics[change.topic].number
-        step.dropped[topic].append(change.sequence)
+        step.dropped[change.topic].append(change.sequence)
         if change.id is not None:
-            step.removed[topic].append((change.id, change.sequence))
+            step.removed[self._topics[change.topic].number].append((change.id, change.sequence))
+
+    def _remove_messages(self, step: _Step, topic: _KnownTopic, numbers: Sequence[int]) -> None:
+        rows = ((topic.number, first, last) for first, last in _runs(numbers))
+        step.connection.executemany("DELETE FROM messages WHERE topic = ? AND sequence BETWEEN ? AND ?", rows)
+        if topic.last in numbers:
+            _tell_last(step, topic)
 
     def _remove_old_ids(self, step: _Step) -> None:
         for topic in self._topics.values():
@@ -221,7 +250,7 @@ class BrokerWriter:
         step.connection.execute("DELETE FROM positions WHERE number = ?", (group,))
 
     def _clear(self, step: _Step, group: int) -> None:
-        for rows in (step.places, step.settled, step.counted):
+        for rows in (self._places, step.places, step.settled, step.counted):
             rows.pop(group, None)
         step.connection.execute("DELETE FROM settled WHERE reader = ?", (group,))
         step.connection.execute("DELETE FROM counted WHERE reader = ?", (group,))
@@ -250,7 +279,8 @@ class BrokerWriter:
         else:
             step.settled[group].append(change.sequence)
 
-    def _write_group(self, step: _Step, group: int) -> None:
+    def _write_group(self, step: _Step, group: int) -> bool:
+        """Write the rows of a group; return whether its place differs from the one that was written before."""
         connection = step.connection
         settled, counted = step.settled.get(group, []), step.counted.get(group, {})
         place = step.places.get(group)
@@ -270,7 +300,8 @@ class BrokerWriter:
             rows = ((group, sequence) for sequence in beyond)
             connection.executemany("INSERT OR IGNORE INTO settled VALUES (?, ?)", rows)
         if place is None:
-            return
+            return False
+        former, self._places[group] = self._places.get(group, place), place
         connection.execute("UPDATE positions SET position = ?, passed = ? WHERE number = ?", (*place, group))
         row = group, position
         if group in self._with_settled:
@@ -280,6 +311,7 @@ class BrokerWriter:
         if position == place[1]:
             self._with_settled.discard(group)
             self._with_counted.discard(group)
+        return former != place
 
     # Dead letters
 
@@ -315,6 +347,12 @@ class BrokerWriter:
     def _on_wall(self, instant: float) -> float:
         """Return the time of day of an instant, in seconds."""
         return self._wall() + instant - self._clock()
+
+
+def _tell_last(step: _Step, topic: _KnownTopic) -> None:
+    """Write the latest number of a topic into its row."""
+    topic.told = topic.last
+    step.connection.execute("UPDATE topics SET last = ? WHERE number = ?", (topic.last, topic.number))
 
 
 def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
