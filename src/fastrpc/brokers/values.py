@@ -11,7 +11,7 @@ from fastrpc.brokers.base import HEADER_BYTES, MESSAGE_BYTES, Delivery
 from fastrpc.brokers.base.texts import OWN_PREFIX, bytes_of, checked_headers
 from fastrpc.errors import ConfigError, DecodeError, EncodeError
 from fastrpc.rpc.coders import is_protobuf
-from fastrpc.rpc.json_values import decode_json, encode_json, json_decoder
+from fastrpc.rpc.json_values import encode_json, json_decoder, undecoded
 from fastrpc.rpc.schema.annotation import type_text
 
 __all__ = ["CONTENT_TYPE", "decoder_of", "encode_message", "readable_headers"]
@@ -121,12 +121,19 @@ def _strict(kind: Any, form: str, decode: Callable[[bytes], Any]) -> Callable[[D
     """Return a decoder that refuses values of another form; a value without one may be of any."""
 
     def decoded(delivery: Delivery) -> Any:
-        name = f"the message {delivery.id!r} of {delivery.topic!r}"
         if delivery.headers.get(CONTENT_TYPE) != form and (found := _form(delivery)) not in ("", form):
-            raise DecodeError(f"{name} is {found}, {form} is expected")
-        return decode_json(decode, delivery.body, kind, name)
+            raise DecodeError(f"{_shown(delivery)} is {found}, {form} is expected")
+        try:
+            return decode(delivery.body)
+        except Exception as error:
+            # As in `decode_json`, which would need the name of each message that decodes.
+            raise undecoded(error, kind, _shown(delivery)) from error
 
     return decoded
+
+
+def _shown(delivery: Delivery) -> str:
+    return f"the message {delivery.id!r} of {delivery.topic!r}"
 
 
 def _body(delivery: Delivery) -> bytes:

@@ -13,7 +13,7 @@ from fastrpc.rpc.schema.annotation import type_text
 from fastrpc.rpc.schema.conversion import hooks_for
 from fastrpc.rpc.schema.defaults import filled
 
-__all__ = ["decode_json", "encode_json", "json_decoder", "loggable"]
+__all__ = ["decode_json", "encode_json", "json_decoder", "loggable", "undecoded"]
 
 # Where msgspec says that a value does not fit; its text has the value, too, which no log may have.
 _PLACE = re.compile(r"at `(\$[^`]*)`")
@@ -64,7 +64,12 @@ def decode_json(decode: Callable[[bytes], Any], value: bytes, kind: Any, name: s
         return decode(value)
     except Exception as error:
         # A class may raise anything in its own checks, and a value may be nested too deeply.
-        raise DecodeError(f"{name} is no {type_text(kind)}: {error}") from error
+        raise undecoded(error, kind, name) from error
+
+
+def undecoded(error: Exception, kind: Any, name: str) -> DecodeError:
+    """Return the error of a value that does not fit its type, for the error of its decoder."""
+    return DecodeError(f"{name} is no {type_text(kind)}: {error}")
 
 
 def loggable(error: Exception) -> str:
