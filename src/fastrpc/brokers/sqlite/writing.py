@@ -4,7 +4,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -37,6 +37,9 @@ _IDS_AT_ONCE: Final = 1_000
 
 _OLD_IDS: Final = """DELETE FROM ids WHERE topic = ?1 AND sequence IN (SELECT sequence FROM
     (SELECT sequence, kept FROM ids WHERE topic = ?1 ORDER BY sequence LIMIT ?2) WHERE kept NOT BETWEEN ?3 AND ?4)"""
+
+#: Values of the row of a message.
+_VALUES: Final = 9
 
 #: A message without a name has an empty one here. SQLite's module looks for an adapter of None and of bytes each time,
 #: which takes longer than a call of SQL and a copy.
@@ -71,7 +74,12 @@ class _Step:
     """The rows of one commit that are written together, at its end."""
 
     connection: sqlite3.Connection
-    messages: list[tuple[Any, ...]] = field(default_factory=list)
+    # How many messages there are, and the values of their rows, one row behind the other.
+    count: int = 0
+    messages: list[Any] = field(default_factory=list)
+    # The latest time of publication, and its seconds: all messages of one call have the same.
+    published_at: datetime | None = None
+    kept: float = 0.0
     ids: list[tuple[Any, ...]] = field(default_factory=list)
     # Of each topic.
     last: dict[str, int] = field(default_factory=dict)
@@ -169,7 +177,7 @@ class BrokerWriter:
             has_moved |= self._write_group(step, group)
         # Messages tell the latest number while they are there, and a commit has to change the file.
         if step.dropped or not (step.messages or has_moved):
-            latest = self.latest + len(step.messages)
+            latest = self.latest + step.count
             connection.execute("UPDATE numbers SET latest = ?, commits = commits + 1", (latest,))
 
     # Topics and messages
@@ -184,25 +192,26 @@ class BrokerWriter:
     def _append(self, step: _Step, change: MessageAppended) -> None:
         record = change.record
         topic = self._topics[change.topic]
-        kept = record.published_at.timestamp()
+        if record.published_at is not step.published_at:
+            step.published_at = record.published_at
+            step.kept = record.published_at.timestamp()
         head = head_of(record)
-        step.messages.append(
-            (
-                self.latest + len(step.messages) + 1,
-                topic.number,
-                record.sequence,
-                record.size,
-                kept,
-                "" if record.topic == change.topic else record.topic,
-                sum_of(head, record.body),
-                bytearray(head),
-                bytearray(record.body),
-            )
+        step.count += 1
+        step.messages += (
+            self.latest + step.count,
+            topic.number,
+            record.sequence,
+            record.size,
+            step.kept,
+            "" if record.topic == change.topic else record.topic,
+            sum_of(head, record.body),
+            bytearray(head),
+            bytearray(record.body),
         )
         step.last[change.topic] = record.sequence
         if change.has_own_id:
             topic.ids += 1
-            step.ids.append((topic.number, record.sequence, kept, record.id))
+            step.ids.append((topic.number, record.sequence, step.kept, record.id))
 
     def _damage(self, step: _Step, change: MessageDamaged) -> None:
         row = self.topic(change.topic), change.sequence
@@ -355,13 +364,14 @@ def _tell_last(step: _Step, topic: _KnownTopic) -> None:
     step.connection.execute("UPDATE topics SET last = ? WHERE number = ?", (topic.last, topic.number))
 
 
-def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+def _insert(connection: sqlite3.Connection, values: Sequence[Any]) -> None:
     """Insert messages, many with each statement."""
     done = 0
     for count, statement in _INSERTS:
-        while len(rows) - done >= count:
-            connection.execute(statement, tuple(chain.from_iterable(rows[done : done + count])))
-            done += count
+        size = count * _VALUES
+        while len(values) - done >= size:
+            connection.execute(statement, values[done : done + size])
+            done += size
 
 
 def _runs(numbers: Sequence[int]) -> Iterable[tuple[int, int]]:
