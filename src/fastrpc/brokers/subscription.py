@@ -130,7 +130,7 @@ class Subscription(Generic[T]):
         Raises:
             BrokerError: the broker has been away for 5 s, or the group was removed.
         """
-        while (message := self._next_ready()) is None:
+        while (message := self.next_now()) is None:
             if self._is_left:
                 raise StopAsyncIteration
             if self._task is None:
@@ -141,6 +141,17 @@ class Subscription(Generic[T]):
                 raise copied_error(failure)
             await self._wait()
         return message
+
+    def next_now(self) -> Message[T] | None:
+        """Return the next message that is here and still held, without a wait; None without one."""
+        while self._ready and not self._is_left:
+            message = self._ready.popleft()
+            if not message.is_lost:
+                return message
+            # Another member may have it by now.
+            if self._member is not None:
+                self._member.forget(message)
+        return None
 
     def put_back(self, message: Message[T]) -> None:
         """Have a message come out again, before all others: its receiver was interrupted."""
@@ -203,17 +214,6 @@ class Subscription(Generic[T]):
                 back = list(self._ready) if has_failed else self._member.unsettled_but(self._kept)
                 await self._member.leave(back)
             self._ready.clear()
-
-    def _next_ready(self) -> Message[T] | None:
-        """Return the next message that is still held; None without one."""
-        while self._ready and not self._is_left:
-            message = self._ready.popleft()
-            if not message.is_lost:
-                return message
-            # Another member may have it by now.
-            if self._member is not None:
-                self._member.forget(message)
-        return None
 
     async def _wait(self) -> None:
         """Wait for a message, a failure or the end."""

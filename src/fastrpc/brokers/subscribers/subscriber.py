@@ -189,9 +189,12 @@ class Subscriber:
         pause = pauses()
         while True:
             try:
-                async for message in self._subscription:
+                async for first in self._subscription:
                     pause = pauses()
-                    self._start(message)
+                    message: Message[Any] | None = first
+                    while message is not None:
+                        self._start(message)
+                        message = self._subscription.next_now()
             except BrokerError as error:
                 if error.retryable:
                     # Without its hint, which is for a caller.
