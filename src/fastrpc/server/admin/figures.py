@@ -8,14 +8,15 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastrpc._core.base.histogram import MethodCounters
+from fastrpc.server.admin.turns import in_turns
 
-__all__ = ["FigureChanges", "Figures", "method_figures", "process_facts"]
+__all__ = ["FigureChanges", "Figures", "json_of_methods", "method_figures", "process_facts"]
 
 #: Revisions begin at a random number, and stay exact in JavaScript.
 _FIRST_REVISIONS = 1 << 52
@@ -55,7 +56,7 @@ class FigureChanges:
             after = self._first
         self._revision += 1
         changed = []
-        for one in methods:
+        for one in in_turns(methods):
             key = (one.service, one.method, one.side, one.protocol)
             numbers = (
                 one.ended_calls,
@@ -73,19 +74,25 @@ class FigureChanges:
         return self._revision, changed
 
     def page(self, figures: Figures, after: int | None) -> bytes:
-        """Return the figures as JSON, each method on a line: encoded one by one, they hold no other thread up."""
+        """Return the figures as JSON."""
         revision, methods = self.changed(figures.methods, after)
-        head = _encoded({**figures.facts, "revision": revision})
-        rows = ",\n".join(_encoded(method_figures(one)) for one in methods)
-        return f'{head[:-1]},"methods":[\n{rows}\n]}}\n'.encode()
+        return json_of_methods(
+            {**figures.facts, "revision": revision}, map(method_figures, in_turns(methods))
+        )
 
     def rows(self, figures: Figures) -> dict[str, Any]:
         """Return the figures for people: all methods, without their buckets."""
         revision, methods = self.changed(figures.methods, None)
-        rows = [method_figures(one) for one in methods]
+        rows = [method_figures(one) for one in in_turns(methods)]
         for row in rows:
             del row["buckets"]
         return {**figures.facts, "revision": revision, "methods": rows}
+
+
+def json_of_methods(facts: Mapping[str, Any], methods: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return facts and methods as JSON, each method on a line: encoded one by one, they hold no other thread up."""
+    head, rows = _encoded(facts), ",\n".join(map(_encoded, methods))
+    return f'{head[:-1]},"methods":[\n{rows}\n]}}\n'.encode()
 
 
 def method_figures(counters: MethodCounters) -> dict[str, Any]:

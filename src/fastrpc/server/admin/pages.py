@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qs
 
 from fastrpc.metrics.exposition import CONTENT_TYPE_LATEST
-from fastrpc.server.admin.figures import FigureChanges, Figures
+from fastrpc.server.admin.figures import FigureChanges, Figures, json_of_methods
 from fastrpc.server.admin.html import POLICY, index_page, table_page
 from fastrpc.time_limit import time_limit
 
@@ -126,7 +126,7 @@ class Pages:
         if path == "/":
             if not wants_json:
                 return _html(index_page())
-            return await self._in_thread(partial(_json_of, await self._shown.values("overview")))
+            return await self._in_thread(partial(_overview_of, await self._shown.values("overview")))
         is_html = as_html > 0 and not wants_json
         if path == "/figures":
             return await self._figures(query, is_html=is_html)
@@ -176,6 +176,12 @@ def _quality(accepted: str, kind: str) -> float:
 
 def _json_of(values: Callable[[], Any]) -> Page:
     return Page(200, JSON, json.dumps(values(), indent=1, default=str).encode() + b"\n")
+
+
+def _overview_of(values: Callable[[], dict[str, Any]]) -> Page:
+    facts = values()
+    methods = facts.pop("methods")
+    return Page(200, JSON, json_of_methods(facts, methods))
 
 
 def _html(content: str) -> Page:

@@ -6,7 +6,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from fastrpc._version import __version__
 from fastrpc.config import ServerConfig
 from fastrpc.gauges import clients, gauges
 from fastrpc.rpc.description import signature_text
+from fastrpc.server.admin.turns import in_turns
 
 if TYPE_CHECKING:
     from fastrpc.metrics.exposition import Exposition
@@ -323,11 +324,11 @@ def shown_settings(settings: Any) -> dict[str, Any]:
     return shown
 
 
-def method_rows(registry: Iterable[Any]) -> list[dict[str, Any]]:
-    """Return a row for each method that servers were asked for."""
-    found = [one for one in registry if one.side == "server" and (one.ended_calls or one.in_flight)]
+def method_rows(registry: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Yield a row for each method that servers were asked for."""
+    found = [one for one in in_turns(registry) if one.side == "server" and (one.ended_calls or one.in_flight)]
     found.sort(key=lambda one: (one.service, one.method, one.protocol))
-    return [_method_row(one.snapshot(), one) for one in found]
+    return (_method_row(one.snapshot(), one) for one in in_turns(found, 16))
 
 
 def _method_row(snapshot: dict[str, Any], counters: Any) -> dict[str, Any]:
