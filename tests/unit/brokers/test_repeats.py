@@ -117,6 +117,39 @@ class TestRules:
             scene.group.settle(delivery.token, scene.now)
         assert numbers(scene.publish(message("s-1", 1.0, topic="b"))) == [(1, False)]
 
+    def test_a_repeat_that_is_too_old_spoils_no_later_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("fastrpc.brokers.local.repeats._MOST_MESSAGES", 5)
+        scene = Scene()
+        for number in range(20):
+            scene.publish(message(f"r-{number}"))
+            scene.now += 10
+        for age in (1e9, 100.0):
+            with pytest.raises(BrokerError, match="some [0-9]+ messages came since"):
+                scene.publish(message("r-0", age))
+        assert numbers(scene.publish(message("r-19", 10.0))) == [(20, True)]
+
+    def test_many_messages_between_two_repeats_spoil_no_later_one(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("fastrpc.brokers.local.repeats._MOST_MESSAGES", 5)
+        scene = Scene()
+        for number in range(4):
+            for step in range(8):
+                scene.publish(message(f"r-{number}-{step}"))
+                scene.now += 3
+            scene.publish(message(f"last-{number}"))
+            assert numbers(scene.publish(message(f"last-{number}", 0.1)))[0][1]
+
+    def test_ids_of_other_topics_make_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("fastrpc.brokers.local.repeats._MOST_MESSAGES", 5)
+        scene = Scene()
+        for topic in "bcde":
+            scene.core.declare(TopicSettings(topic), scene.now)
+            for number in range(4):
+                scene.publish(message(f"{topic}-{number}", topic=topic))
+            assert numbers(scene.publish(message(f"{topic}-3", 0.1, topic=topic))) == [(4, True)]
+        assert sum(len(known.numbers) for known in scene.core.repeats._known.values()) <= 10
+
     def test_ids_are_forgotten_after_the_last_repeat(self) -> None:
         scene = Scene()
         scene.publish(message("r-1"))
@@ -224,6 +257,29 @@ async def test_rows_of_removed_messages_are_bounded(
         assert [one.is_duplicate for one in await broker.publish([message("r-20", 1.0)])] == [False]
         with pytest.raises(BrokerError, match="cannot be told"):
             await broker.publish([message("r-1", 190.0)])
+
+
+async def test_rows_of_removed_messages_are_bounded_over_many_starts(
+    folder: Path, times: Times, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("local", "sqlite"):
+        monkeypatch.setattr(f"fastrpc.brokers.{module}.removed.REMOVED_IDS", 3)
+    for start in range(8):
+        async with stopped(folder, times) as broker:
+            await broker.declare(QUEUE)
+            member = await broker.join(GROUP)
+            for number in range(2):
+                await broker.publish([message(f"r-{start}-{number}")])
+                for one in await taken(member, 1):
+                    assert await member.ack(one.token)
+                times.clock.advance(10.0)
+    with closing(sqlite3.connect(folder / "broker.db", isolation_level=None)) as connection:
+        assert connection.execute("SELECT count(*) FROM removed").fetchone()[0] <= 6
+    async with stopped(folder, times) as broker:
+        assert numbers(await broker.publish([message("r-7-1", 10.0)]))[0][1]
+        for old in ("r-0-0", "r-5-1"):
+            with pytest.raises(BrokerError, match="cannot be told"):
+                await broker.publish([message(old, 200.0)])
 
 
 async def test_messages_that_left_memory_are_found_in_the_file(folder: Path, times: Times) -> None:

@@ -197,6 +197,12 @@ class Log:
         start, end = bisect_left(numbers, first, self._head), bisect_right(numbers, last, self._head)
         return [numbers[place] for place in range(start, end) if sizes[place]]
 
+    def most_between(self, first: int, last: int) -> int:
+        """Return a number of messages from one to another that is not exceeded."""
+        return max(
+            0, bisect_right(self._numbers, last, self._head) - bisect_left(self._numbers, first, self._head)
+        )
+
     def count_after(self, sequence: int) -> int:
         """Return the number of committed messages whose numbers are greater."""
         if sequence >= self.visible:

@@ -128,16 +128,20 @@ class Repeats:
         if since < topic.restored_at:
             first = min(first, log.before(topic.restored, _FEWEST_MESSAGES))
         known = self._known.get(topic.name)
-        if known is None or len(known.numbers) > 2 * _MOST_MESSAGES:
-            self._make_room()
-            known = self._known[topic.name] = KnownIds(first, first - 1, now)
-            self._effects.alarms.set(self, now + _REMEMBERED_SECONDS)
-        known.used_at = now
-        if known.unread is not None:
+        if known is not None and known.unread is not None:
             raise UnreadError(topic.name, known)
+        missing = most = log.most_between(first, last)
+        if known is not None:
+            missing = log.most_between(first, known.first - 1) + log.most_between(known.last + 1, last)
+        if known is None or missing > most or len(known.numbers) + missing > 2 * _MOST_MESSAGES:
+            # Ids from long ago are of no use beside a gap of many messages.
+            known, missing = KnownIds(first, first - 1, now), most
+        if missing > _MOST_MESSAGES:
+            raise _untold(topic.name, f"some {missing} messages came since")
+        self._make_room(topic.name, missing)
+        self._known[topic.name], known.used_at = known, now
+        self._effects.alarms.set(self, now + _REMEMBERED_SECONDS)
         numbers = [*log.between(first, known.first - 1), *log.between(known.last + 1, last)]
-        if len(numbers) > _MOST_MESSAGES:
-            raise _untold(topic.name, f"{len(numbers)} messages came since")
         unread: list[int] = []
         for number in numbers:
             record = log.record(number)
@@ -152,9 +156,13 @@ class Repeats:
         known.first, known.last = first, last
         return known.numbers
 
-    def _make_room(self) -> None:
-        if sum(len(known.numbers) for known in self._known.values()) > _MOST_MESSAGES:
-            self._known.clear()
+    def _make_room(self, topic: str, missing: int) -> None:
+        """Forget the ids of other topics where there are too many, but for those that are being read."""
+        others = {name: known for name, known in self._known.items() if name != topic}
+        if sum(len(known.numbers) for known in others.values()) + missing > _MOST_MESSAGES:
+            for name, known in others.items():
+                if known.unread is None:
+                    del self._known[name]
 
 
 def _untold(topic: str, reason: str) -> BrokerError:

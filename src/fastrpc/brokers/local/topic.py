@@ -177,10 +177,11 @@ class KeptTopic:
         self.log.last = self.log.visible = saved.last
         for id, sequence, kept_at in saved.ids:
             self.ids.add(id, sequence, kept_at)
+        self.restored, self.restored_at = saved.last, now
+        # First: to remember these may forget others, which sets it later.
+        self.removed_until = min(saved.removed_until, now)
         for id, sequence in saved.removed:
             self._effects.removed.add(self, id, sequence, now)
-        self.restored, self.restored_at = saved.last, now
-        self.removed_until = min(saved.removed_until, now)
 
     def recount(self, now: float) -> None:
         """Count the groups that have to handle each message, once all groups are here."""

@@ -170,6 +170,10 @@ class BrokerFault(msgspec.Struct, frozen=True):
     hint: str | None = None
 
 
+#: The longest id that a client makes by itself, in characters.
+_LONGEST_MADE_ID: Final = 64
+
+
 def outgoing(message: PublishedMessage, publisher: str | None) -> OutgoingMessage:
     """Return a message for the backend.
 
@@ -183,6 +187,10 @@ def outgoing(message: PublishedMessage, publisher: str | None) -> OutgoingMessag
     if age is not None:
         if id is None or not is_seconds(age):
             raise ConfigError(f"the age of a message is {shown(age)}, it must be seconds beside an id")
+        if len(id) > _LONGEST_MADE_ID:
+            raise ConfigError(
+                f"the id of a message beside an age has {len(id)} characters, it must have 1 to {_LONGEST_MADE_ID}"
+            )
         id, made_id = None, id
     headers = checked_headers(message.headers) if message.headers else {}
     if message.trace:

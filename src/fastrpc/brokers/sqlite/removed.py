@@ -34,8 +34,16 @@ class RemovedRows:
         self._old = 0
 
     def open(self, connection: sqlite3.Connection) -> None:
-        """Learn what a file has."""
+        """Learn what a file has: its latest rows are the newer half, as before the start."""
         self.has_table, self._count, self._old = _has_table(connection), 0, 0
+        if not self.has_table:
+            return
+        for number, content in connection.execute("SELECT number, content FROM removed ORDER BY number DESC"):
+            count = _count_of(content)
+            if self._count + count >= REMOVED_IDS:
+                self._old = number
+                return
+            self._count += count
 
     def write(
         self, connection: sqlite3.Connection, wall: float, removed: Mapping[int, Sequence[tuple[str, int]]]
@@ -85,6 +93,14 @@ class SavedRemovals:
     def of(self, topic: int) -> tuple[Sequence[tuple[str, int]], float]:
         """Return ids and numbers for a topic, and the time of day after which its messages are all among them."""
         return self._ids[topic], max(self._until_all, self._until.get(topic, -inf))
+
+
+def _count_of(content: bytes) -> int:
+    """Return the number of ids in a row; of a damaged one none."""
+    try:
+        return sum(map(len, _decode(content).values()))
+    except (TypeError, msgspec.DecodeError):
+        return 0
 
 
 def _has_table(connection: sqlite3.Connection) -> bool:
