@@ -139,8 +139,12 @@ class Registrar:
     @property
     def is_registered(self) -> bool:
         """Whether the registry has every wanted record, as far as is known."""
-        held = [self._held.get(record) for record in self._wanted]
-        return all(one is not None and getattr(one.entered, "is_registered", True) for one in held)
+        return all(map(self._has, self._wanted))
+
+    def _has(self, record: Record) -> bool:
+        """Return whether the registry has a record, as far as is known."""
+        held = self._held.get(record)
+        return held is not None and getattr(held.entered, "is_registered", True)
 
     def shown(self) -> list[dict[str, object]]:
         """Return the wanted records as rows of an admin page."""
@@ -149,9 +153,7 @@ class Registrar:
                 "service": service,
                 "address": str(address),
                 "weight": endpoint.weight,
-                "is_registered": getattr(
-                    getattr(self._held.get((service, address)), "entered", None), "is_registered", False
-                ),
+                "is_registered": self._has((service, address)),
             }
             for (service, address), endpoint in self._wanted.items()
         ]

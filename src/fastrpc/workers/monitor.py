@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fastrpc._version import __version__
@@ -128,16 +128,19 @@ class Workers:
         workers = [place for place in self._board.living() if place.role == Role.WORKER]
         if name == "overview":
             await self._ask("metrics", self._board.living())
+        asked = [place.process for place in workers]
         answers = await self._answers(name, workers)
         merge = self._overview if name == "overview" else merge_of(name)
-        return lambda: merge(answers) | _missing(workers, answers)
+        return lambda: merge(answers) | _missing(asked, answers)
 
     async def figures(self) -> Callable[[], Figures]:
         """Return the function that makes the figures of each method."""
         living = self._board.living()
+        asked = {place.process: Role(place.role).name.lower() for place in living if place.process}
         await self._ask("metrics", living)
         answers = await self._answers("figures", living)
-        return lambda: self._figures(living, answers)
+        # A place may have another process by now.
+        return lambda: self._figures(asked, answers)
 
     async def _answers(self, name: str, places: Sequence[ProcessPlace]) -> dict[str, dict[str, Any]]:
         """Return the answers to a question that came in time, by the numbers of their processes."""
@@ -225,16 +228,13 @@ class Workers:
             "draining": self.is_draining,
         }
 
-    def _figures(self, places: Sequence[ProcessPlace], answers: dict[str, dict[str, Any]]) -> Figures:
+    def _figures(self, asked: dict[int, str], answers: dict[str, dict[str, Any]]) -> Figures:
         of_workers = {process: answer for process, answer in answers.items() if "services" in answer}
         records = [row for answer in answers.values() for row in answer["records"]]
         processes = [
-            process_facts(place.process)
-            | {
-                "role": Role(place.role).name.lower(),
-                "loop_lag_seconds": answers.get(str(place.process), {}).get("loop_lag_seconds"),
-            }
-            for place in places
+            process_facts(process)
+            | {"role": role, "loop_lag_seconds": answers.get(str(process), {}).get("loop_lag_seconds")}
+            for process, role in asked.items()
         ]
         for role, process in (("supervisor", os.getppid()), ("monitor", os.getpid())):
             processes.append(process_facts(process) | {"role": role, "loop_lag_seconds": None})
@@ -245,10 +245,10 @@ class Workers:
             "records": records,
             "processes": processes,
         }
-        return Figures(facts | _missing(places, answers), self._sum().figures.counters())
+        return Figures(facts | _missing(asked, answers), self._sum().figures.counters())
 
 
-def _missing(places: Sequence[ProcessPlace], answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _missing(asked: Iterable[int], answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the processes that did not answer in time, if there are any."""
-    missing = [place.process for place in places if str(place.process) not in answers]
+    missing = [process for process in asked if str(process) not in answers]
     return {"without": missing} if missing else {}

@@ -92,6 +92,36 @@ async def test_quick_calls_with_the_id_of_a_request_are_not_kept() -> None:
         assert (await page(server, "/ended")).json["ended"] == []
 
 
+@fastrpc.service("inner")
+class Inner:
+    @fastrpc.method
+    async def note(self) -> None: ...
+
+
+@fastrpc.service("outer")
+class Outer:
+    @fastrpc.method
+    async def pass_on(self, target: str) -> None:
+        async with Client(target) as client:
+            await client.call(Inner.note)
+            await client.call(Inner.note)
+
+
+async def test_pages_give_no_request_an_id(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fastrpc.access")
+    async with (
+        fastrpc.Server(Inner(), interceptors=[AccessLog()]) as behind,
+        server_with_pages(Outer()) as server,
+        Client(target_of(server)) as client,
+    ):
+        await client.call(Outer.pass_on, str(await behind.listen("tcp://127.0.0.1:0")))
+    ids = [
+        getattr(record, "request_id", None) for record in caplog.records if record.name == "fastrpc.access"
+    ]
+    # The server behind has made one for each call.
+    assert len(ids) == len({*ids} - {None}) == 2
+
+
 async def test_log_records_from_warning_on_are_kept_without_texts_of_exceptions() -> None:
     async with server_with_pages(Recently()) as server, Client(target_of(server)) as client:
         with pytest.raises(CallError):
@@ -153,8 +183,14 @@ async def test_stacks_name_threads_and_tasks_without_values() -> None:
     def hidden_in_a_thread(secret: str) -> None:
         go.wait(20)
 
-    async def hidden_in_a_task(secret: str) -> None:
+    async def innermost(secret: str) -> None:
         await asyncio.Event().wait()
+
+    async def between(secret: str) -> None:
+        await innermost(secret)
+
+    async def hidden_in_a_task(secret: str) -> None:
+        await between(secret)
 
     thread = threading.Thread(target=hidden_in_a_thread, args=(SECRET,), name="kept")
     thread.start()
@@ -165,7 +201,8 @@ async def test_stacks_name_threads_and_tasks_without_values() -> None:
             [one] = [one for one in answer.json["threads"] if one["name"] == "kept"]
             assert any("hidden_in_a_thread" in frame for frame in one["frames"])
             [one] = [one for one in answer.json["tasks"] if one["name"] == "kept as well"]
-            assert any("hidden_in_a_task" in frame for frame in one["frames"])
+            names = [frame.rpartition(".")[2] for frame in one["frames"]]
+            assert names == ["hidden_in_a_task", "between", "innermost", "wait"]
             assert SECRET not in answer.text
             assert "hidden_in_a_task" in (await page(server, "/stacks", Accept="text/html")).text
     finally:

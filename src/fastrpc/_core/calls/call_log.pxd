@@ -19,8 +19,9 @@ cdef class CallLog:
         # The state of the generator of random bits.
         uint64_t state
 
-        # Another log that gets the end of each call, or None.
+        # Another log that gets the end of each call, or None. Whether calls made inside get the id of a request.
         public CallLog beside
+        public bint makes_ids
 
     cdef inline int ended(self, Call call, int status, uint64_t nanoseconds) except -1:
         """Take the end of a call; the call ends whatever the log does."""

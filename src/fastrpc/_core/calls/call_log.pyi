@@ -22,6 +22,8 @@ class CallLog:
     def write(self) -> Callable[[Call, int, int], None]: ...
     #: Another log that gets the end of each call, or None.
     beside: CallLog | None
+    #: Whether the request of each call gets an id, which calls made inside carry on.
+    makes_ids: bool
     def note_end(self, call: Call, status: int) -> None:
         """Take the end of a call, at the present time."""
 

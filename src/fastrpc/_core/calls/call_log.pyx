@@ -115,6 +115,7 @@ cdef class CallLog:
 
     def __init__(self, write, double sample, slow_seconds):
         self.write = write
+        self.makes_ids = True
         self.sample = sample
         self.chosen = ALL if sample >= 1 else <uint64_t>(sample * 18446744073709551616.0)
         self.slow_ns = ALL if slow_seconds is None else <uint64_t>(<double>slow_seconds * 1e9)
@@ -363,6 +364,8 @@ cdef class EndedCalls:
     def write(self, Call call not None, status, unsigned long long nanoseconds):
         """Keep a call that ended with a status after this time, and forget the oldest one."""
         cdef object identity = call.identity
+        # A request without an id gets none by this.
+        find_request_entry(call, False)
         self.calls.append((
             time(),
             shown(call.route.method),
@@ -370,7 +373,7 @@ cdef class EndedCalls:
             nanoseconds * 1e-9,
             shown_peer(call.get_peer()),
             None if identity is None else shown(identity.name),
-            request_id_of_call(call),
+            None if call.request_entry is None else request_id_of_call(call),
             trace_id_of(call),
         ))
 

@@ -161,7 +161,7 @@ cdef class HandlerRunner:
         cdef object value
         cdef PyObject* made
         if self.call_log is not None:
-            call.is_logged = True
+            call.is_logged = 1 if self.call_log.makes_ids else 2
         if self.chain is not None and self._intercepts(call):
             return 0
         if call.stream is not None:

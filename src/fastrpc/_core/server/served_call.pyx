@@ -54,8 +54,8 @@ cdef class ServerCall(Call):
 
     cdef bytes get_request_entry(self):
         # Without a log, an id of the caller's is passed on all the same.
-        if self.request_entry is None and (self.is_logged or self.received_metadata is not None):
-            find_request_entry(self, self.is_logged)
+        if self.request_entry is None and (self.is_logged == 1 or self.received_metadata is not None):
+            find_request_entry(self, self.is_logged == 1)
         return self.request_entry
 
     @property

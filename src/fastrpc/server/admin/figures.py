@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,10 +112,10 @@ def process_facts(process_id: int | None = None) -> dict[str, Any]:
         `processor_seconds` of all its threads, `resident_bytes`, and `descriptors`, its open files. None is a number
         that this system does not tell.
     """
-    facts: dict[str, Any] = {"process_id": process_id or os.getpid()}
+    facts: dict[str, Any] = {"process_id": os.getpid() if process_id is None else process_id}
     facts |= {"processor_seconds": None, "resident_bytes": None, "descriptors": None}
     if (_PROCESSES / "self/statm").exists():
-        return facts | _facts_of_linux(_PROCESSES / str(process_id or "self"))
+        return facts | _facts_of_linux(_PROCESSES / str(facts["process_id"]))
     if process_id in (None, os.getpid()):
         facts["processor_seconds"] = time.process_time()
     return facts
@@ -127,11 +128,12 @@ def _facts_of_linux(folder: Path) -> dict[str, Any]:
             (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[11:13]
         )
         pages = (folder / "statm").read_text(encoding="ascii").split()[1]
-        descriptors = len(os.listdir(folder / "fd"))
     except OSError:  # It has ended.
         return {}
-    return {
+    found: dict[str, Any] = {
         "processor_seconds": sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),
         "resident_bytes": int(pages) * os.sysconf("SC_PAGE_SIZE"),
-        "descriptors": descriptors,
     }
+    with suppress(OSError):  # Those of another user are hidden.
+        found["descriptors"] = len(os.listdir(folder / "fd"))
+    return found

@@ -71,6 +71,7 @@ class Recent:
         """Return the log of a server that gets the ends of calls for this page, and for its access log."""
         log = CallLog(self._calls.write, 0.0, SLOW_SECONDS)
         log.beside = own
+        log.makes_ids = own is not None and own.makes_ids
         return log
 
     def begin(self) -> None:

@@ -39,8 +39,19 @@ def _frames_of(frame: FrameType) -> list[str]:
 
 
 def _frames_of_task(task: "asyncio.Task[Any]") -> list[str]:
-    found = task.get_stack(limit=MOST_FRAMES)
-    return [f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}" for frame in found]
+    waiting: Any = task.get_coro()
+    found: list[str] = []
+    # Of a task that waits, `get_stack` gives the outermost frame alone.
+    while waiting is not None and len(found) < MOST_FRAMES:
+        for kind in ("cr", "gi", "ag"):
+            frame = getattr(waiting, f"{kind}_frame", None)
+            if frame is not None:
+                found.append(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}")
+                break
+        else:
+            break
+        waiting = getattr(waiting, "gi_yieldfrom" if kind == "gi" else f"{kind}_await", None)
+    return found
 
 
 def _place(one: traceback.FrameSummary) -> str:
