@@ -65,6 +65,7 @@ class Run:
     uncommitted: list[Record] = field(default_factory=list)
     #: The first attempts of publications without an id of the publisher, with their instants.
     firsts: list[tuple[OutgoingMessage, float]] = field(default_factory=list)
+    was_restarted: bool = False
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -111,8 +112,9 @@ class Run:
         try:
             published, records = self.kept_by_core(messages)
         except BrokerError as refused:
-            # A message that left memory may have been removed since: then its id is not known.
-            is_untold = refused.status is Status.FAILED_PRECONDITION and self.cache_bytes < 1_000_000
+            # A message that left memory, or came from a file, may have been removed since: then its id is not known.
+            may_forget = self.cache_bytes < 1_000_000 or self.was_restarted
+            is_untold = refused.status is Status.FAILED_PRECONDITION and may_forget
             is_full = refused.status is Status.RESOURCE_EXHAUSTED and expected is None
             if is_untold or is_full:
                 return
@@ -346,6 +348,7 @@ class Run:
     def restart(self) -> None:
         """End without a word to the members, and begin with what the journal kept."""
         self.undo()
+        self.was_restarted = True
         self.core.note_progress()
         for joined in self.joined:
             self.model.leave(joined.model, joined.member)

@@ -376,6 +376,21 @@ class TestGroups:
         assert (counts.dead, counts.expired, counts.missed) == (0, 0, 2)
         assert scene.told == []
 
+    def test_replays_behind_a_seek_start_in_their_order(self) -> None:
+        scene = Scene(TopicSettings("a", None, ("g",)))
+        scene.publish(*(OutgoingMessage("a", b"1", id=str(number)) for number in range(3)))
+        first, second, third = scene.take()
+        assert scene.group.settle(first.token, scene.now)
+        for one in (second, third):
+            assert scene.group.reject(one.token, "no", "", scene.now, scene.wall)
+        scene.core.seek("g", "oldest", scene.now, scene.wall)
+        # The log has none of them any more: the later one comes first, and the cursor stays before both.
+        assert scene.group.replay([third.id], scene.now) == 1
+        (again,) = scene.take()
+        assert scene.group.retry(again.token, 0.0, scene.now)
+        assert scene.group.replay([second.id], scene.now) == 1
+        assert [one.sequence for one in scene.take()] == [2, 3]
+
     def test_the_oldest_message_counts_retries_and_replays(self) -> None:
         scene = Scene()
         scene.put("1", "2")

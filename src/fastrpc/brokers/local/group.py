@@ -9,6 +9,7 @@ from fastrpc.brokers.base import Delivery
 from fastrpc.brokers.base.checks import check_pause
 from fastrpc.brokers.base.names import TopicPattern
 from fastrpc.brokers.base.texts import kept_text
+from fastrpc.brokers.local.coming import Coming
 from fastrpc.brokers.local.coverage import Coverage
 from fastrpc.brokers.local.dead_letters import DeadLetters
 from fastrpc.brokers.local.delayed import DelayedMessages
@@ -73,8 +74,7 @@ class MessageGroup:
         self._empty_to = cursor
         self.open: dict[int, Entry] = {}
         self._replays: dict[int, Entry] = {}
-        # Numbers of replayed messages beyond the cursor, which come in their place.
-        self._coming: list[int] = []
+        self._coming = Coming()
         self._resumed = Resumed()
         # Numbers of open messages that can start, some of which no longer count, and delayed ones.
         self._ready: list[int] = []
@@ -172,8 +172,8 @@ class MessageGroup:
         log = self.topic.log
         while True:
             sequence = log.after(self.cursor)
-            if self._coming and (sequence is None or self._coming[0] <= sequence):
-                entry = self._enter(self._replays[heappop(self._coming)])
+            if self._coming.comes_before(sequence):
+                entry = self._enter(self._replays[self._coming.take()])
             elif sequence is None:
                 return None
             elif not self.holds(sequence):
@@ -473,9 +473,9 @@ class MessageGroup:
         """Add a message that is of this group alone."""
         sequence = record.sequence
         entry = self._replays[sequence] = Entry(sequence, record.key, deliveries, due, True, True, record)
-        if sequence > self.cursor:
+        if sequence > max(self.cursor, self._coming.latest):
             # After a seek, or a restart.
-            heappush(self._coming, sequence)
+            self._coming.add(sequence)
             self._effects.roused[self] = None
         else:
             self._offer(self._enter(entry), now)

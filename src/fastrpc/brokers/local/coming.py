@@ -1,0 +1,31 @@
+"""Replayed messages that lie beyond the cursor of their group: they come in their place."""
+
+from collections.abc import Iterator
+from heapq import heappop, heappush
+
+__all__ = ["Coming"]
+
+
+class Coming:
+    """The numbers of these messages, the smallest first."""
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+        #: The latest one that came, 0 for none: a replay before it has to come at once.
+        self.latest = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._numbers)
+
+    def add(self, sequence: int) -> None:
+        """Let a message come in its place."""
+        heappush(self._numbers, sequence)
+
+    def comes_before(self, sequence: int | None) -> bool:
+        """Return whether one comes before a message of the log, or without it in its place."""
+        return bool(self._numbers) and (sequence is None or self._numbers[0] <= sequence)
+
+    def take(self) -> int:
+        """Return the number of the next one, which has come by that."""
+        self.latest = heappop(self._numbers)
+        return self.latest
