@@ -55,8 +55,7 @@ class RelayFiles:
     @property
     def client(self) -> ClientConfig:
         """The settings of a client that trusts the authority, and waits for a busy machine."""
-        patient = Timeouts(connect=30.0, call=60.0)
-        return ClientConfig(tls=TLS(ca_file=self.authority.cert_file), timeouts=patient)
+        return ClientConfig(tls=TLS(ca_file=self.authority.cert_file), timeouts=Timeouts(connect=10.0))
 
     @property
     def tokens(self) -> StaticTokens:
