@@ -132,7 +132,7 @@ def escape_loggers() -> None:
 
 
 class KeepingHandler(logging.Handler):
-    """A handler that keeps records to show them later: they are not heard by that."""
+    """A handler that keeps records to show them later. A record that only such handlers get counts as unheard."""
 
 
 #: The events of warnings about the program itself, such as a setting that has no effect: its author has to read them.

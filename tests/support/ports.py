@@ -12,7 +12,7 @@ __all__ = ["free_address", "free_ports", "ports_instead"]
 PORTS = range(20_000, 32_000)
 
 #: Each worker of a run has its share of them: to look for a free one is to listen there for a moment, at which a server
-#: of another worker that comes back to its port would find it taken. The last share is that of a run without workers.
+#: of another worker that comes back to its port would find it taken. A run without workers has the last share.
 SHARES = 13
 _share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw12").removeprefix("gw")) % SHARES
 _ports = PORTS[_share::SHARES]

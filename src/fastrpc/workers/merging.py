@@ -30,7 +30,7 @@ def _rows(name: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _services(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the services; their state is that of all workers, or a list of the different ones."""
+    """Return the services; their state is shared by all workers, or a list of the different ones."""
     services: dict[str, dict[str, Any]] = {}
     states: dict[str, set[str]] = {}
     for answer in answers.values():

@@ -152,7 +152,7 @@ async def test_pages_of_log_records_leave_no_handler_behind() -> None:
 async def test_errors_are_still_on_standard_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The program has no handlers: those of the test run are taken away.
+    # The program has no handlers: the handlers of the test run are taken away.
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     async with server_with_pages(Recently()):
         logging.getLogger("fastrpc.server").error("the program has no handlers")

@@ -68,7 +68,7 @@ class SavedRemovals:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._ids: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
-        # Removed messages that were kept until then may be missing here, those of each topic and of all.
+        # Removed messages that were kept until then may be missing here: by topic, and for all topics.
         self._until: dict[int, float] = {}
         self._until_all = -inf
         if not _has_table(connection):

@@ -134,6 +134,6 @@ def _facts_of_linux(folder: Path) -> dict[str, Any]:
         "processor_seconds": sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),
         "resident_bytes": int(pages) * os.sysconf("SC_PAGE_SIZE"),
     }
-    with suppress(OSError):  # Those of another user are hidden.
+    with suppress(OSError):  # The system hides the open files of another user.
         found["descriptors"] = len(os.listdir(folder / "fd"))
     return found

@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["stacks"]
 
-#: Tasks that are shown, and the innermost frames of each stack.
+#: Tasks that are shown, and frames of each stack: of a thread the innermost, of a task the outermost.
 MOST_TASKS = 1_000
 MOST_FRAMES = 64
 
