@@ -18,6 +18,7 @@ class LatestResult(Generic[T]):
     def __init__(self) -> None:
         self._key: Hashable = None
         self._found: T | None = None
+        self._made_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -26,9 +27,17 @@ class LatestResult(Generic[T]):
         if found is None or self._key != key:
             self._key, found = key, make()
             self._found = found
+            loop = asyncio.get_running_loop()
+            self._made_at = loop.time()
             if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(_KEPT_SECONDS, self._forget)
+                self._timer = loop.call_later(_KEPT_SECONDS, self._forget)
         return found
 
     def _forget(self) -> None:
-        self._key = self._found = self._timer = None
+        """Drop the result, unless it was made after the timer was set: a later change has its whole second, too."""
+        loop = asyncio.get_running_loop()
+        until = self._made_at + _KEPT_SECONDS
+        if loop.time() < until:
+            self._timer = loop.call_at(until, self._forget)
+        else:
+            self._key = self._found = self._timer = None
