@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fastrpc import Backoff, Client, ClientConfig, Keepalive, Server, ServerConfig
+from fastrpc import Admission, Backoff, Client, ClientConfig, Keepalive, Server, ServerConfig
 from fastrpc.config import Pool, Retries
 from fastrpc.relay import listener
 from tests.conftest import SCALE
@@ -46,7 +46,9 @@ class Scene:
     def __init__(self, files: RelayFiles, stack: AsyncExitStack) -> None:
         self.files = files
         self._stack = stack
-        self.server = Server(Noted(Journal()), config=ServerConfig(tls=files.edge.tls()))
+        # A machine that is behind refuses none of the calls: they wait for as long as their callers do.
+        admission = Admission(queue_age=CALL_SECONDS)
+        self.server = Server(Noted(Journal()), config=ServerConfig(tls=files.edge.tls(), admission=admission))
 
     async def listen(self, port: int) -> None:
         """Claim a name at a relay, which may be reached by another port than that of callers."""
