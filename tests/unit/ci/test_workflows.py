@@ -13,7 +13,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
-def loaded() -> dict[str, dict[str, Any]]:
+def loaded() -> dict[str, dict[Any, Any]]:
     return {path.name: yaml.safe_load(path.read_text()) for path in WORKFLOWS}
 
 
@@ -45,6 +45,13 @@ def commands(name: str, job: str) -> list[str]:
 
 def test_a_change_builds_the_site() -> None:
     assert "make docs" in commands("ci.yml", "lint")
+
+
+def test_new_random_inputs_are_tried_each_week() -> None:
+    workflow = loaded()["ci.yml"]
+    assert "make fuzz" in commands("ci.yml", "fuzz")
+    # YAML 1.1 reads the key `on` as true.
+    assert workflow[True]["schedule"] != []
 
 
 def test_nothing_is_published_before_the_checks_of_a_release() -> None:
