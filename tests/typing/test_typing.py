@@ -32,8 +32,11 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def run_mypy(folder: Path) -> Errors:
-    """Check the folder with mypy --strict; nothing it says of other files counts."""
-    command = [sys.executable, "-m", "mypy", "--strict", "--output", "json", "--follow-imports", "silent"]
+    """Check the folder with the settings of this tree, which are strict: what `make lint` knows of it is not found anew.
+
+    Nothing it says of other files counts.
+    """
+    command = [sys.executable, "-m", "mypy", "--output", "json"]
     files = [str(path) for path in sorted(FOLDER.glob("*.py*"))]
     done = run([*command, *files])
     assert done.returncode in {0, 1}, done.stdout + done.stderr
