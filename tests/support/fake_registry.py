@@ -8,7 +8,16 @@ from fastrpc.registries.base.backend import Entry, Listing
 from fastrpc.registries.base.record import RecordError
 from fastrpc.status import Status
 
-__all__ = ["FakeBackend", "FakeLease", "FakeLookup", "FakeRetiringLease", "away", "entries", "refused"]
+__all__ = [
+    "FakeBackend",
+    "FakeChangingLease",
+    "FakeLease",
+    "FakeLookup",
+    "FakeRetiringLease",
+    "away",
+    "entries",
+    "refused",
+]
 
 
 def away() -> StoreError:
@@ -105,3 +114,22 @@ class FakeRetiringLease(FakeLease):
     def retire(self) -> bool:
         self._do("retire")
         return not self.is_taken_over
+
+
+class FakeChangingLease(FakeRetiringLease):
+    """One whose record can change; `written` has each weight that was written."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__()
+        self.record = endpoint.weight
+        self.written: list[int] = []
+
+    def acquire(self) -> None:
+        super().acquire()
+        self.written.append(self.record)
+
+    def rewrite(self) -> bool:
+        self._do("rewrite")
+        if not self.is_lost:
+            self.written.append(self.record)
+        return not self.is_lost

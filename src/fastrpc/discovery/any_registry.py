@@ -13,6 +13,7 @@ from fastrpc.config import TLS
 from fastrpc.discovery.lan_pass import LanPass, load_lan_pass
 from fastrpc.discovery.network_record import NetworkRecord
 from fastrpc.discovery.process import process_table
+from fastrpc.discovery.scoped_record import ScopedRecord
 from fastrpc.discovery.scopes import (
     CERTIFICATE,
     PROVIDER,
@@ -27,6 +28,7 @@ from fastrpc.discovery.scopes import (
 from fastrpc.endpoint import Address, Endpoint, copied
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.closing import Closing
+from fastrpc.registries.base.held import HeldRecord
 from fastrpc.registries.base.registry import RegistryOption, tls_for
 from fastrpc.registries.base.scoped import ScopedPlace
 from fastrpc.registries.base.urls import RegistryURL, is_opened, open_registry
@@ -182,12 +184,14 @@ class AnyRegistry(Closing):
         if member is None:
             logger.info("%s: %s is not listed, %r has no registry for it", service, endpoint, self)
             return contextlib.nullcontext()
+        record = self._labelled(endpoint)
+        register = partial(NetworkRecord, member) if scope == "lan" else member.register
+        return ScopedRecord(HeldRecord(partial(register, service), record), self._labelled)
+
+    def _labelled(self, endpoint: Endpoint) -> Endpoint:
+        """Return an endpoint with the labels of this server."""
         labels = {PROVIDER: provider_name(), **endpoint.labels, SERVER: self._server}
-        record = copied(endpoint, labels=labels)
-        if scope == "lan":
-            return NetworkRecord(member, service, record)
-        registration: AbstractAsyncContextManager[Any] = member.register(service, record)
-        return registration
+        return copied(endpoint, labels=labels)
 
     # Clients
 

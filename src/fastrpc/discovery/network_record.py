@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from fastrpc.endpoint import Address, Endpoint, copied
+from fastrpc.registries.base.held import HeldRecord
 from fastrpc.registries.base.registry import Registry
 from fastrpc.registries.lan.multicast import own_hosts
 
@@ -30,10 +31,11 @@ class NetworkRecord:
         self._registry = registry
         self._service = service
         self._endpoint = endpoint
-        # The host that is registered, and its registration.
+        # The host that is registered, and its record.
         self._host: str | None = None
-        self._held = AsyncExitStack()
-        self._entered: Any = None
+        self._held: HeldRecord | None = None
+        # Held while the record is changed.
+        self._changing = asyncio.Lock()
         self._following: asyncio.Task[None] | None = None
         # Whether the failure of the present address is logged.
         self._is_told = False
@@ -47,24 +49,36 @@ class NetworkRecord:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._stop()
-        await self._held.aclose()
+        await self._leave()
 
     @property
     def is_registered(self) -> bool:
         """Whether the registry has the record, as far as is known; True without a network."""
-        return bool(getattr(self._entered, "is_registered", True))
+        return self._held is None or self._held.is_registered
+
+    async def change(self, endpoint: Endpoint) -> None:
+        """Register another endpoint of the same server, now and under later addresses of this machine.
+
+        Raises:
+            ConfigError: the registry cannot hold it.
+            StoreError: the registry refuses it. After either error the present record may be the one before.
+        """
+        async with self._changing:
+            self._endpoint = endpoint
+            if self._held is not None and self._host is not None:
+                await self._held.change(self._at(self._host))
 
     async def retire(self) -> bool:
         """Mark the server in the record as leaving; return whether the registry has such a mark."""
         await self._stop()
-        retire = getattr(self._entered, "retire", None)
-        return retire is not None and bool(await retire())
+        return self._held is not None and await self._held.retire()
 
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
-                await self._look()
+                async with self._changing:
+                    await self._look()
             except Exception:
                 # Above all a record that is too long; the next address may be shorter.
                 if not self._is_told:
@@ -76,18 +90,27 @@ class NetworkRecord:
         hosts = own_hosts()
         if self._host in hosts or (self._host is None and not hosts):
             return
-        await self._held.aclose()
-        self._host = self._entered = None
+        await self._leave()
         if not hosts:
             logger.warning("%s: this machine has no network any more", self._service)
             return
-        address = Address("tls", host=hosts[0], port=self._endpoint.address.port)
-        registration = self._registry.register(self._service, copied(self._endpoint, address=address))
-        self._entered = await self._held.enter_async_context(registration)
+        endpoint = self._at(hosts[0])
+        held = HeldRecord(partial(self._registry.register, self._service), endpoint)
+        await held.enter()
+        self._held, self._host = held, hosts[0]
         self._is_told = False
         if self._following is not None:
-            logger.info("%s: listed on the network at %s", self._service, address)
-        self._host = hosts[0]
+            logger.info("%s: listed on the network at %s", self._service, endpoint)
+
+    def _at(self, host: str) -> Endpoint:
+        """Return the endpoint at an address of this machine."""
+        address = Address("tls", host=host, port=self._endpoint.address.port)
+        return copied(self._endpoint, address=address)
+
+    async def _leave(self) -> None:
+        held, self._held, self._host = self._held, None, None
+        if held is not None:
+            await held.leave()
 
     async def _stop(self) -> None:
         if self._following is not None:

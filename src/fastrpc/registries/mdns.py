@@ -1,7 +1,8 @@
 """Servers on the local network by DNS-SD over multicast DNS (RFC 6762, RFC 6763), with the package `zeroconf`.
 
 Services are of the type `_fastrpc._tcp`. The text of each has the pairs `service` and `record0`, `record1`, …: the
-parts of a JSON record, as a pair has at most 255 bytes. Anyone on the network can announce; TLS shows who a server is.
+parts of a JSON record, as a pair has at most 255 bytes. The text of a changed record has a number `change`, too.
+Anyone on the network can announce; TLS shows who a server is.
 
 Option: `interface`.
 """
@@ -13,10 +14,10 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any
 
-from fastrpc.endpoint import Endpoint
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.announced import AnnouncedLookup
 from fastrpc.registries.base.backed import BackedRegistry
@@ -199,7 +200,7 @@ class MdnsServices:
             )
         if not endpoint.address.host:
             raise ConfigError(f"{endpoint.address} is no address on a network")
-        return MdnsLease(self._network, endpoint, text)
+        return MdnsLease(self._network, endpoint.address, text)
 
     def list_services(self) -> Iterable[str]:
         self._network.start()
@@ -216,45 +217,79 @@ class MdnsLease:
 
     renew_seconds = RENEW_SECONDS
 
-    def __init__(self, network: MdnsNetwork, endpoint: Endpoint, text: dict[str, bytes]) -> None:
+    def __init__(self, network: MdnsNetwork, address: Address, text: dict[str, bytes]) -> None:
         self._network = network
-        self._endpoint = endpoint
-        self._text = text
+        self._address = address
+        self.record = text
+        # Its beginning is the time, by which readers know the latest. No other program has this name.
+        self._name = ""
+        # The announced service in the form of the package, and its text.
         self._info: Any = None
+        self._announced = text
+        # In the text of a changed record: readers take no notice of a text that they have had within ten seconds.
+        self._changes = 0
+        # Sends the announcement three times.
+        self._announcing: Any = None
 
     def acquire(self) -> None:
         zeroconf = self._network.start()
         if self._info is not None:
+            self.rewrite()
             return
-        address = self._endpoint.address
+        self._name = f"{int(time.time() * 1000):012x}-{secrets.token_hex(8)}"
         with self._network.outages():
-            # A service needs addresses, though ours read the record only.
-            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-            # Its beginning is the time, by which readers know the latest. No other program has this name.
-            name = f"{int(time.time() * 1000):012x}-{secrets.token_hex(8)}"
-            info = self._network.package.ServiceInfo(
-                TYPE,
-                f"{name}.{TYPE}",
-                port=address.port,
-                properties=self._text,
-                server=f"{name}.local.",
-                parsed_addresses=sorted({str(one[4][0]) for one in found}),
-                host_ttl=TTL_SECONDS,
-                other_ttl=TTL_SECONDS,
-            )
-            # Its announcements follow by themselves: the wait for them would hold up all other leases.
-            begun = zeroconf.async_register_service(info, cooperating_responders=True)
-            asyncio.run_coroutine_threadsafe(begun, zeroconf.loop).result(3.0)
-            self._info = info
+            info = self._described()
+            self._begin(zeroconf.async_register_service(info, cooperating_responders=True))
+            self._info, self._announced = info, self.record
 
     def renew(self) -> bool:
         return self._info is not None
+
+    def rewrite(self) -> bool:
+        if self._info is not None and self._announced != self.record:
+            zeroconf = self._network.start()
+            with self._network.outages():
+                self._changes += 1
+                info = self._described()
+                self._begin(zeroconf.async_update_service(info))
+                self._info, self._announced = info, self.record
+        return self.renew()
 
     def release(self) -> None:
         info, self._info = self._info, None
         if info is not None:
             with self._network.outages():
+                self._stop()
                 self._network.start().unregister_service(info)
+
+    def _described(self) -> Any:
+        """Return the record in the form of the package."""
+        # A service needs addresses, though ours read the record only.
+        host, port = self._address.host, self._address.port
+        change = {"change": b"%d" % self._changes} if self._changes else {}
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return self._network.package.ServiceInfo(
+            TYPE,
+            f"{self._name}.{TYPE}",
+            port=port,
+            properties=self.record | change,
+            server=f"{self._name}.local.",
+            parsed_addresses=sorted({str(one[4][0]) for one in found}),
+            host_ttl=TTL_SECONDS,
+            other_ttl=TTL_SECONDS,
+        )
+
+    def _begin(self, announcing: Coroutine[Any, Any, Any]) -> None:
+        """Begin to announce; the announcements follow by themselves, as a wait for them would hold up other leases."""
+        self._stop()
+        begun = asyncio.run_coroutine_threadsafe(announcing, self._network.start().loop)
+        self._announcing = begun.result(3.0)
+
+    def _stop(self) -> None:
+        """End the announcements so far: one of them may come behind a change or a goodbye."""
+        if self._announcing is not None:
+            self._network.start().loop.call_soon_threadsafe(self._announcing.cancel)
+            self._announcing = None
 
 
 def _text(service: str, record: bytes) -> dict[str, bytes]:

@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Self, TypeAlias, TypeVar
 
 from fastrpc.config import TLS
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.closing import Closing
+from fastrpc.registries.base.held import HeldRecord
 from fastrpc.registries.base.names import NamesThread
 from fastrpc.registries.base.registry import Registry, tls_for
 from fastrpc.registries.base.snapshot import Snapshot
@@ -20,7 +22,6 @@ from fastrpc.registries.base.urls import is_opened, open_registry
 from fastrpc.registries.base.watch import Channel, ServicesWatch, Watch
 from fastrpc.status import Status
 from fastrpc.together import together
-from fastrpc.user_code import contained
 
 __all__ = ["MemberView", "Merged", "MergedRegistration", "MergedUnion"]
 
@@ -80,11 +81,11 @@ class Merged(Closing):
         Raises:
             ConfigError: none does, or one cannot hold this endpoint.
         """
-        parts: dict[int, Any] = {}
+        parts: dict[int, HeldRecord] = {}
         refused: ConfigError | None = None
         for index, member in enumerate(self._members):
             try:
-                parts[index] = member.register(service, endpoint)
+                parts[index] = HeldRecord(partial(member.register, service), endpoint)
             except ConfigError as error:
                 if error.status is not Status.UNIMPLEMENTED:
                     raise
@@ -225,13 +226,17 @@ class MergedRegistration:
     """One endpoint in the lists of several registries, for as long as the block under `async with` lasts."""
 
     def __init__(
-        self, service: str, endpoint: Endpoint, parts: Mapping[int, Any], entered: list["MergedRegistration"]
+        self,
+        service: str,
+        endpoint: Endpoint,
+        parts: Mapping[int, HeldRecord],
+        entered: list["MergedRegistration"],
     ) -> None:
         self.service, self.endpoint = service, endpoint
         self._parts = parts
         # Those of the same registries, this one included while its block lasts.
         self._entered = entered
-        self._held: dict[int, Any] = {}
+        self._held: dict[int, HeldRecord] = {}
 
     @property
     def is_registered(self) -> bool:
@@ -240,7 +245,7 @@ class MergedRegistration:
 
     def is_held(self, index: int) -> bool:
         """Return whether a member holds the record, as far as is known."""
-        return index in self._held and bool(getattr(self._held[index], "is_registered", True))
+        return index in self._held and self._held[index].is_registered
 
     async def __aenter__(self) -> Self:
         try:
@@ -256,6 +261,16 @@ class MergedRegistration:
             self._entered.remove(self)
         await together(self._leave(index) for index in list(self._held))
 
+    async def change(self, endpoint: Endpoint) -> None:
+        """Register another endpoint of the same address in every member that holds the record.
+
+        Raises:
+            ConfigError: the endpoint has another address, or a member cannot hold it.
+            StoreError: a member refuses it. After either error the other members have the new record.
+        """
+        await together(part.change(endpoint) for part in list(self._held.values()))
+        self.endpoint = endpoint
+
     async def retire(self) -> bool:
         """Mark the records as those of a server that leaves, and withdraw those whose registries have no such mark.
 
@@ -265,19 +280,14 @@ class MergedRegistration:
         return any(await together(self._retire(index) for index in list(self._held)))
 
     async def _enter(self, index: int) -> None:
-        with contained("the registry"):
-            self._held[index] = await self._parts[index].__aenter__()
+        await self._parts[index].enter()
+        self._held[index] = self._parts[index]
 
     async def _leave(self, index: int) -> None:
-        part = self._parts[index]
-        del self._held[index]
-        with contained("the registry"):
-            await part.__aexit__(None, None, None)
+        await self._held.pop(index).leave()
 
     async def _retire(self, index: int) -> bool:
-        retire = getattr(self._held[index], "retire", None)
-        with contained("the registry"):
-            is_marked = retire is not None and bool(await retire())
+        is_marked = await self._held[index].retire()
         if not is_marked:
             await self._leave(index)
         return is_marked

@@ -64,6 +64,11 @@ class StaticRegistry(Closing):
         with self._lock:
             self.update(service, [endpoint, *self._list(service)])
 
+    def replace(self, service: str, before: Endpoint, endpoint: Endpoint) -> None:
+        """Put an endpoint in the place of this very endpoint object in the list of a service."""
+        with self._lock:
+            self.update(service, [endpoint if one is before else one for one in self._list(service)])
+
     def remove(self, service: str, address: str | Address | Endpoint) -> bool:
         """Remove an address from the list of a service, or this very endpoint object; return whether it was there."""
         with self._lock:
@@ -161,6 +166,18 @@ class StaticRegistration:
     ) -> None:
         self.is_registered = False
         self._registry.remove(self.service, self._placed)
+
+    async def change(self, endpoint: Endpoint) -> None:
+        """Register another endpoint of the same address, whose record replaces the present one without a gap.
+
+        Raises:
+            ConfigError: the endpoint has another address.
+        """
+        if endpoint.address != self.endpoint.address:
+            raise ConfigError(f"{self.endpoint} cannot be changed into {endpoint}, which has another address")
+        before, self.endpoint, self._placed = self._placed, endpoint, copy.copy(endpoint)
+        if self.is_registered:
+            self._registry.replace(self.service, before, self._placed)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from functools import partial
 from typing import Literal, NamedTuple, TypeAlias
 
 from fastrpc.config import TLS, Backoff, ServerConfig
@@ -12,11 +12,11 @@ from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Address, Endpoint, copied, scopes_among
 from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.place import Place
+from fastrpc.registries.base.held import HeldRecord
 from fastrpc.registries.base.registry import Registry, RegistryOption
 from fastrpc.registries.base.scoped import ScopedRegistry, open_scopes
 from fastrpc.registries.base.urls import is_opened, open_registry
 from fastrpc.time_limit import time_limit
-from fastrpc.user_code import contained
 
 __all__ = ["Advertise", "Record", "Registrar", "advertised_endpoint", "record_of"]
 
@@ -37,10 +37,7 @@ class _Held(NamedTuple):
     """A record that a registry holds, or takes once it is back."""
 
     registry: Registry
-    #: Closing it withdraws the record.
-    registration: AsyncExitStack
-    #: The result of entering the registration, which has its state.
-    entered: object
+    record: HeldRecord
 
 
 class Registrar:
@@ -113,15 +110,18 @@ class Registrar:
         async with self._settling:
             extra = [record for record in self._held if record not in self._wanted]
             missing = [record for record in self._wanted if record not in self._held]
-            moving = [
+            kept = [(record, held) for record, held in self._held.items() if record in self._wanted]
+            moving = [record for record, held in kept if held.registry is not self._registry]
+            changed = [
                 record
-                for record, held in self._held.items()
-                if record in self._wanted and held.registry is not self._registry
+                for record, held in kept
+                if held.registry is self._registry and held.record.endpoint != self._wanted[record]
             ]
             outcomes = await asyncio.gather(
                 *(self._leave(record) for record in extra),
                 *(self._enter(record, self._wanted[record]) for record in missing),
                 *(self._move(record, self._wanted[record]) for record in moving),
+                *(self._held[record].record.change(self._wanted[record]) for record in changed),
                 return_exceptions=True,
             )
         failures = [outcome for outcome in outcomes if outcome is not None]
@@ -144,7 +144,7 @@ class Registrar:
     def _has(self, record: Record) -> bool:
         """Return whether the registry has a record, as far as is known."""
         held = self._held.get(record)
-        return held is not None and getattr(held.entered, "is_registered", True)
+        return held is not None and held.record.is_registered
 
     def shown(self) -> list[dict[str, object]]:
         """Return the wanted records as rows of an admin page."""
@@ -187,14 +187,12 @@ class Registrar:
                 self._has_changed.set()
 
     async def _enter(self, record: Record, endpoint: Endpoint) -> None:
-        async with AsyncExitStack() as stack:
-            with contained("the registry"):
-                registry = self._registry
-                registration = registry.register(record[0], endpoint)
-                entered = await stack.enter_async_context(registration)
-            if not getattr(entered, "is_registered", True):
-                self._untaken.add(record)
-            self._held[record] = _Held(registry, stack.pop_all(), entered)
+        registry = self._registry
+        held = HeldRecord(partial(registry.register, record[0]), endpoint)
+        await held.enter()
+        if not held.is_registered:
+            self._untaken.add(record)
+        self._held[record] = _Held(registry, held)
 
     async def _move(self, record: Record, endpoint: Endpoint) -> None:
         # One after the other: both registries may have the same place for it.
@@ -203,8 +201,7 @@ class Registrar:
 
     async def _leave(self, record: Record) -> None:
         try:
-            with contained("the registry"):
-                await self._held.pop(record).registration.aclose()
+            await self._held.pop(record).record.leave()
         except Exception:
             # A failing user-defined registry must not keep the server from closing.
             logger.exception("%s at %s could not be taken out of the registry", *record)
@@ -220,12 +217,8 @@ class Registrar:
         await self.settle()
 
     async def _retire(self, record: Record) -> bool:
-        retire = getattr(self._held[record].entered, "retire", None)
-        if retire is None:
-            return False
         try:
-            with contained("the registry"):
-                return bool(await retire())
+            return await self._held[record].record.retire()
         except Exception:
             # As in `_leave`: a user-defined registry. Records without the mark are withdrawn.
             logger.exception("%s at %s could not be marked as leaving", *record)

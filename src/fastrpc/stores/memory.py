@@ -166,6 +166,11 @@ class MemoryStore:
         found = self._leases.get(lease)
         return set() if found is None else {folder for folder, _ in found.written}
 
+    def has_written(self, lease: str, folder: str, key: str) -> bool:
+        """Return whether an item was written under a lease that has not ended, whichever lease has it now."""
+        found = self._leases.get(lease)
+        return found is not None and (folder, key) in found.written
+
     def folders(self) -> dict[str, int]:
         """Return the number of items of each folder that has any."""
         return {name: len(keys) for name, keys in sorted(self._folders.items())}

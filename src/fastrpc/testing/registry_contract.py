@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, FastRPCError
+from fastrpc.server.registrar import Registrar
 from fastrpc.status import Status
 from fastrpc.time_limit import time_limit
 
@@ -34,6 +35,9 @@ _Check: TypeAlias = Callable[["_Registries"], Awaitable[None]]
 
 #: Seconds for a change to arrive, and for one that must not.
 ARRIVE_SECONDS, ABSENT_SECONDS = 20.0, 1.5
+
+#: Seconds between two questions to a registry that is asked all the time.
+PAUSE_SECONDS = 0.002
 
 FULL = Endpoint(
     "tcp://127.0.0.1:1001",
@@ -48,6 +52,7 @@ ONE, TWO = (
     Endpoint("tcp://[::1]:1002", protocols=("native",)),
 )
 NEWER = Endpoint(ONE.address, weight=9, protocols=("native",))
+OUT = Endpoint(ONE.address, weight=0, labels={"group": "blue"}, protocols=("native",))
 
 
 class RegistryCheck:
@@ -221,6 +226,41 @@ async def _earlier_one_at_an_address_comes_back_when_the_later_one_leaves(regist
         await _shows(watch, ONE)
 
 
+async def _record_that_changes_is_never_missing(registries: _Registries) -> None:
+    clients, registrar = registries.open(), Registrar(registries.open())
+    try:
+        await _registered(registrar, registries.service, ONE)
+        async with clients.watch(registries.service) as watch:
+            await _shows(watch, ONE)
+            async with _always_named(clients, registries.service):
+                for changed in (NEWER, OUT, ONE, NEWER):
+                    await _registered(registrar, registries.service, changed)
+                    for found in await _lists_until(watch, changed):
+                        _require(len(found) == 1, f"the list is {list(found)} while a record changes")
+    finally:
+        await registrar.close()
+    async with registries.watch() as watch:
+        await _shows(watch)
+
+
+async def _earlier_one_at_an_address_that_changes_leaves_the_later_one(registries: _Registries) -> None:
+    async with registries.watch() as watch, registries.open().register(registries.service, ONE) as earlier:
+        if not hasattr(earlier, "change"):
+            # Then a change is another registration, which is the later one.
+            return
+        await _shows(watch, ONE)
+        async with registries.open().register(registries.service, NEWER):
+            await _shows(watch, NEWER)
+            watch.wait(0)
+            await earlier.change(OUT)
+            change = asyncio.ensure_future(anext(watch))
+            done, _ = await asyncio.wait([change], timeout=ABSENT_SECONDS)
+            change.cancel()
+            await asyncio.gather(change, return_exceptions=True)
+            _require(not done, "the record of the later server changed")
+        await _shows(watch, OUT)
+
+
 async def _thread_without_a_loop_registers_and_watches(registries: _Registries) -> None:
     servers, clients = registries.open(), registries.open()
 
@@ -306,6 +346,8 @@ CHECKS = tuple(
         _server_that_starts_again_at_its_address_is_listed_once,
         _later_one_at_an_address_stays_when_the_earlier_one_leaves,
         _earlier_one_at_an_address_comes_back_when_the_later_one_leaves,
+        _record_that_changes_is_never_missing,
+        _earlier_one_at_an_address_that_changes_leaves_the_later_one,
         _thread_without_a_loop_registers_and_watches,
         _closing_ends_iterations_and_threads,
         _services_are_named,
@@ -327,6 +369,45 @@ async def _shows(watch: Any, *endpoints: Endpoint) -> None:
         raise AssertionError(
             f"the list is {found} after {ARRIVE_SECONDS:g} s instead of {wanted}"
         ) from watch.error
+
+
+async def _registered(registrar: Registrar, service: str, endpoint: Endpoint) -> None:
+    """Give a server's record to the registry, as a server does."""
+    registrar.want({(service, endpoint.address): endpoint})
+    await registrar.settle()
+
+
+async def _lists_until(watch: Any, endpoint: Endpoint) -> list[tuple[Endpoint, ...]]:
+    """Return all lists of a watch until it has exactly this endpoint."""
+    found = []
+    try:
+        async with time_limit(ARRIVE_SECONDS):
+            while watch.latest.endpoints != (endpoint,):
+                found.append((await anext(watch)).endpoints)
+    except TimeoutError:
+        text = f"the list is {watch.latest.endpoints} after {ARRIVE_SECONDS:g} s instead of {endpoint!r}"
+        raise AssertionError(text) from watch.error
+    return found
+
+
+@contextlib.asynccontextmanager
+async def _always_named(registry: Any, service: str) -> AsyncIterator[None]:
+    """Ask for the names of all services again and again, and fail if one answer lacks a service."""
+    is_over = threading.Event()
+
+    def ask() -> bool:
+        is_named = service in registry.services()
+        while is_named and not is_over.wait(PAUSE_SECONDS):
+            is_named = service in registry.services()
+        return is_named
+
+    asking = asyncio.ensure_future(asyncio.to_thread(ask))
+    try:
+        yield
+    finally:
+        is_over.set()
+        is_named = await asking
+    _require(is_named, f"{service} had no record for a moment")
 
 
 def _threads_left(before: set[threading.Thread]) -> list[str]:

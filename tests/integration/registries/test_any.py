@@ -17,6 +17,7 @@ from fastrpc.coordination.registry.server import RegistryServer
 from fastrpc.discovery.any_registry import AnyRegistry
 from fastrpc.discovery.process import process_table
 from fastrpc.discovery.scopes import provider_name
+from fastrpc.endpoint import copied
 from fastrpc.registries import StaticRegistry, open_registry
 from fastrpc.registries.host.folder import FOLDER_VARIABLE
 from tests.support.arith import Arith
@@ -199,6 +200,35 @@ async def test_a_record_names_no_nearer_scope_than_that_of_its_registry() -> Non
         await eventually(lambda: watch.latest is not None)
         assert [one.labels["scope"] for one in watch.latest.endpoints] == ["wan"]
     await scopes.aclose()
+
+
+async def test_a_changed_record_keeps_the_labels_of_its_server_in_each_scope(folder: Path) -> None:
+    async with RegistryServer("tcp://127.0.0.1:0") as wan, serving("near", "any://?scopes=host"):
+        [socket] = [f"unix://{folder}/{name}" for name in names_in(folder) if name.endswith(".sock")]
+        async with AnyRegistry(("process", "host", "wan"), wan=wan.url) as registry:
+            for address, scope in (("memory://a", "process"), (socket, "host"), ("tcp://127.0.0.1:1", "wan")):
+                await changes_in(registry, Endpoint(address), scope)
+
+
+async def changes_in(registry: AnyRegistry, endpoint: Endpoint, scope: str) -> None:
+    """Change the weight of a record, and see it with all labels of the server."""
+    async with registry.register("shop", endpoint) as registration:
+        assert registration.is_registered
+        before = await found_in(registry, 1)
+        await registration.change(copied(endpoint, weight=5))
+        after = await found_in(registry, 5)
+        assert (after.address, dict(after.labels)) == (before.address, dict(before.labels))
+        assert after.labels.keys() == {"provider", "scope", "server"}
+        assert after.labels["scope"] == scope
+
+
+async def found_in(registry: AnyRegistry, weight: int) -> Endpoint:
+    """Return the endpoint of `shop` once it has a weight."""
+    async with registry.watch("shop") as watch, asyncio.timeout(20):
+        async for snapshot in watch:
+            if [one.weight for one in snapshot.endpoints] == [weight]:
+                return snapshot.endpoints[0]
+    raise AssertionError("the watch ended")
 
 
 async def test_a_server_without_a_registry_keeps_its_other_addresses_to_itself() -> None:

@@ -147,6 +147,44 @@ async def test_record_that_its_successor_took_over_is_renewed_until_the_successo
         assert await client.call(RegistryService.services) == {"arith": 1}
 
 
+async def test_record_changes_under_its_lease_unless_a_successor_has_taken_it_over(tmp_path: Path) -> None:
+    heavy, light = (encode_record(Endpoint("tcp://127.0.0.1:1", weight=weight)).decode() for weight in (5, 2))
+    async with (
+        RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server,
+        Client(server.address) as client,
+    ):
+        first = await client.call(RegistryService.register, "arith", RECORD, 10.0)
+        assert await client.call(RegistryService.change, first, heavy)
+        assert (await client.call(RegistryService.watch, "arith")).records == [heavy]
+        second = await client.call(RegistryService.register, "arith", RECORD, 10.0)
+        assert await client.call(RegistryService.change, first, light)
+        assert (await client.call(RegistryService.watch, "arith")).records == [RECORD]
+        assert await client.call(RegistryService.deregister, second)
+        assert await client.call(RegistryService.change, first, light) is False
+        assert await client.call(RegistryService.change, second, light) is False
+        assert await client.call(RegistryService.services) == {}
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (OTHER, "the lease has no record of tcp://127.0.0.1:2"),
+        ("{}", "cannot be read"),
+        (
+            encode_record(Endpoint("tcp://127.0.0.1:1", labels={"a": "x" * 500})).decode() + " " * 8_000,
+            "8192",
+        ),
+    ],
+)
+async def test_bad_change_is_refused_and_the_record_stays(record: str, reason: str) -> None:
+    async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
+        lease = await client.call(RegistryService.register, "arith", RECORD, 10.0)
+        with pytest.raises(CallError, match=reason) as refused:
+            await client.call(RegistryService.change, lease, record)
+        assert refused.value.status is Status.INVALID_ARGUMENT
+        assert (await client.call(RegistryService.watch, "arith")).records == [RECORD]
+
+
 @pytest.mark.parametrize(
     ("service", "record", "seconds", "reason"),
     [

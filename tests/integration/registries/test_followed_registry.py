@@ -68,6 +68,14 @@ class OldRegistry:
         return await self._inner.register(service, record, lease_seconds)
 
     @fastrpc.method(idempotent=True)
+    async def renew(self, lease: str) -> bool:
+        return await self._inner.renew(lease)
+
+    @fastrpc.method(idempotent=True)
+    async def deregister(self, lease: str) -> bool:
+        return await self._inner.deregister(lease)
+
+    @fastrpc.method(idempotent=True)
     async def watch(
         self, service: str, after: str = "", wait_seconds: float = 0.0, page_bytes: int = 0
     ) -> ServiceList:
@@ -363,6 +371,18 @@ class TestClient:
                 await endpoints(watch, 4)
                 assert watch.error is None
         assert asked.calls["watch"] >= 4
+
+    async def test_record_in_an_older_registry_changes_without_a_gap(self) -> None:
+        async with registry(OldRegistry) as server, open_registry(url_of(server)) as opened:
+            before, after = (Endpoint("tcp://10.0.0.1:8972", weight=weight) for weight in (1, 5))
+            watch = opened.watch("arith")
+            async with opened.register("arith", before) as registration:
+                assert list(await endpoints(watch, 1)) == [before]
+                await registration.change(after)
+                assert registration.is_registered
+                while watch.latest.endpoints != (after,):
+                    assert len((await anext(watch)).endpoints) == 1
+            await endpoints(watch, 0)
 
     async def test_registry_that_is_replaced_by_a_newer_one_is_followed(self) -> None:
         (port,) = free_ports(1)

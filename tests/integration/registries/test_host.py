@@ -107,6 +107,23 @@ async def test_a_record_that_was_removed_is_written_again(folder: Path) -> None:
         await shown(watch, one)
 
 
+@pytest.mark.usefixtures("listening")
+async def test_a_record_changes_and_leaves_one_file(folder: Path) -> None:
+    async with opened("host://") as servers, opened("host://") as clients, clients.watch("arith") as watch:
+        async with (
+            servers.register("arith", endpoint(folder, ONE)) as registration,
+            servers.register("other", endpoint(folder, ONE)),
+        ):
+            for weight in (5, 0, 1):
+                changed = endpoint(folder, ONE, weight=weight)
+                await registration.change(changed)
+                await shown(watch, changed)
+            assert await asyncio.to_thread(clients.services) == ["arith", "other"]
+            assert len(records_in(folder)) == 1
+        await shown(watch)
+    assert records_in(folder) == []
+
+
 async def test_a_record_names_no_address_but_its_own_socket(folder: Path) -> None:
     made_folder(str(folder))
     planted = OwnRecord(str(folder), ONE)

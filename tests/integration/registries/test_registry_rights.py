@@ -23,6 +23,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.one_loop
 
 RECORD = encode_record(Endpoint("tcp://127.0.0.1:1")).decode()
+CHANGED = encode_record(Endpoint("tcp://127.0.0.1:1", weight=5)).decode()
 
 TOKENS = StaticTokens(
     {
@@ -42,6 +43,7 @@ RULES: list[dict[str, Any]] = [
 METHODS = {
     "register": ("shop.pay", RECORD, 10.0),
     "renew": ("LEASE",),
+    "change": ("LEASE", CHANGED),
     "deregister": ("LEASE",),
     "remove": ("shop.pay", "tcp://127.0.0.1:1"),
     "watch": ("shop.pay",),
@@ -100,7 +102,7 @@ async def test_without_the_right_a_method_is_refused(
 ) -> None:
     lease = await call(registry, "token-of-shop", "register", "shop.pay", RECORD, 10.0)
     arguments = [lease if one == "LEASE" else one for one in METHODS[method]]
-    right = "register" if method in {"register", "renew", "deregister", "remove"} else "read"
+    right = "register" if method in {"register", "renew", "change", "deregister", "remove"} else "read"
     others = ["token-of-eve", "token-of-bank"]
     if right == "register":
         others.append("token-of-ann")  # who may read all lists
@@ -131,6 +133,8 @@ async def test_with_the_right_each_method_works(registry: RegistryServer) -> Non
         with pytest.raises(CallError, match="this list has 1 records"):
             await call(registry, token, "page", "shop.pay", found["cursor"], 1, 1_000)
     assert await call(registry, "token-of-shop", "renew", lease) is True
+    assert await call(registry, "token-of-shop", "change", lease, CHANGED) is True
+    assert (await call(registry, "token-of-ann", "watch", "shop.pay"))["records"] == [CHANGED]
     assert await call(registry, "token-of-shop", "deregister", lease) is True
     await call(registry, "token-of-shop", "register", "shop.pay", RECORD, 10.0)
     for is_there in (True, False):
@@ -138,6 +142,7 @@ async def test_with_the_right_each_method_works(registry: RegistryServer) -> Non
     # A lease that has ended belongs to nobody.
     for token in ("token-of-shop", "token-of-eve"):
         assert await call(registry, token, "renew", lease) is False
+        assert await call(registry, token, "change", lease, CHANGED) is False
         assert await call(registry, token, "deregister", lease) is False
 
 

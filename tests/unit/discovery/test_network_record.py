@@ -9,6 +9,7 @@ import pytest
 from fastrpc import ConfigError, Endpoint
 from fastrpc.discovery import network_record
 from fastrpc.discovery.network_record import NetworkRecord
+from fastrpc.endpoint import copied
 from tests.support.waiting import eventually
 
 ENDPOINT = Endpoint("tls://0.0.0.0:4433", labels={"scope": "lan"}, weight=3)
@@ -66,6 +67,21 @@ async def test_a_record_follows_the_address_of_its_machine(hosts: list[str]) -> 
             await eventually(lambda change=change: listing.hosts == change)
         [endpoint] = listing.present
         assert (endpoint.address.port, endpoint.weight, endpoint.labels["scope"]) == (4433, 3, "lan")
+    assert listing.hosts == []
+
+
+async def test_a_changed_record_is_listed_under_the_present_and_every_later_address(hosts: list[str]) -> None:
+    listing = Listing()
+    hosts[:] = ["10.0.0.7"]
+    async with record(listing) as entered:
+        await entered.change(copied(ENDPOINT, weight=0))
+        assert [(one.address.host, one.weight) for one in listing.present] == [("10.0.0.7", 0)]
+        hosts[:] = []
+        await eventually(lambda: listing.hosts == [])
+        await entered.change(copied(ENDPOINT, weight=5))
+        hosts[:] = ["10.0.0.9"]
+        await eventually(lambda: listing.hosts == ["10.0.0.9"])
+        assert [(one.address.port, one.weight) for one in listing.present] == [(4433, 5)]
     assert listing.hosts == []
 
 

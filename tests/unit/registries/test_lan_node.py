@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fastrpc.registries.lan import node
-from fastrpc.registries.lan.datagrams import ANNOUNCE, NO_NONCE, QUERY, LanDatagram, bodies_of
+from fastrpc.registries.lan.datagrams import ANNOUNCE, GOODBYE, NO_NONCE, QUERY, LanDatagram, bodies_of
 from fastrpc.registries.lan.members import LanMembers
 from fastrpc.registries.lan.node import TURN_SECONDS, LanNode
 from fastrpc.testing import FakeClock
@@ -79,3 +79,28 @@ def test_record_is_kept_while_two_announcements_in_a_row_are_lost(monkeypatch: p
     clock.advance(3 * longest + TURN_SECONDS)
     others.expire()
     assert others.services() == [RECORD[0]]
+
+
+def test_a_record_that_changes_is_announced_before_each_goodbye_of_the_one_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(node, "GOODBYE_SECONDS", 0.0)
+    keys: Any = SimpleNamespace(value={})
+    changing = LanNode(keys, None)
+    changing.start = changing._wake = lambda: None  # type: ignore[method-assign]
+    changing._join_at = float("inf")
+    changing._query_at = []
+    sent: list[tuple[int, list[tuple[str, bytes]]]] = []
+    changing._send = lambda kind, records, nonce: sent.append((kind, list(records)))  # type: ignore[method-assign]
+    changing.publish("arith", b"before")
+    changing._act()
+    changing.replace("arith", b"before", b"after")
+    for _ in range(4):
+        changing._act()
+    before, after = [("arith", b"before")], [("arith", b"after")]
+    pair = [(ANNOUNCE, after), (GOODBYE, before)]
+    # The first time the regular announcement is due as well.
+    assert sent == [(ANNOUNCE, before), *pair, (ANNOUNCE, after), *pair, *pair]
+    changing.withdraw("arith", b"after")
+    changing._act()
+    assert sent[-1] == (GOODBYE, after)

@@ -9,6 +9,8 @@ from fastrpc.registries.base.lease_keeper import LeaseKeeper, Registration
 from fastrpc.testing import FakeClock
 from tests.support.fake_registry import FakeLease, FakeRetiringLease, away, refused
 
+ENDPOINT = Endpoint("tcp://h:1")
+
 
 class Driven:
     """A keeper that a test drives step by step."""
@@ -19,7 +21,7 @@ class Driven:
 
     def add(self, service: str = "arith", lease: FakeLease | None = None) -> tuple[Registration, FakeLease]:
         lease = lease or FakeLease()
-        registration = Registration(service, Endpoint("tcp://h:1"), lease, self.keeper)
+        registration = Registration(service, ENDPOINT, lambda _: lease, self.keeper)
         self.keeper.add(registration)
         return registration, lease
 

@@ -1,8 +1,10 @@
 """Several registries as one: the union of their lists, registrations in all, outages of one."""
 
 import asyncio
+import contextlib
 import gc
 import itertools
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from fastrpc.registries.base.watch import Channel
 from fastrpc.registries.merged import NOTICE_SECONDS, MergedRegistration, MergedUnion
 from tests.support.fake_registry import (
     FakeBackend,
+    FakeChangingLease,
     FakeLease,
     FakeRetiringLease,
     away,
@@ -22,6 +25,31 @@ from tests.support.fake_registry import (
 )
 
 ONE, TWO, THREE = (Endpoint(f"tcp://10.0.0.1:{port}") for port in (1, 2, 3))
+
+
+HEAVY = Endpoint(ONE.address, weight=5)
+
+
+class OlderRegistry(StaticRegistry):
+    """One whose registrations have no `change`, as a user's may be."""
+
+    def register(self, service: str, endpoint: Endpoint) -> Any:
+        @contextlib.asynccontextmanager
+        async def registered() -> AsyncIterator[None]:
+            async with super(OlderRegistry, self).register(service, endpoint):
+                yield
+
+        return registered()
+
+
+def listed(registry: StaticRegistry) -> list[Endpoint]:
+    with registry.watch("arith") as watch:
+        assert watch.latest is not None
+        return list(watch.latest.endpoints)
+
+
+def refuse() -> bool:
+    raise refused()
 
 
 def is_held(registration: MergedRegistration) -> bool:
@@ -303,6 +331,30 @@ async def test_registrations_count_once_one_member_holds_all_of_them() -> None:
         assert is_held(first)
     for member in members:
         await member.aclose()
+
+
+async def test_a_change_reaches_every_member_that_holds_the_record() -> None:
+    static, foreign, lease = StaticRegistry(), OlderRegistry(), FakeChangingLease(ONE)
+    with BackedRegistry(FakeBackend(lease), "fake://a") as member:
+        async with Merged([static, member, foreign, "dns://"]).register("arith", ONE) as registration:
+            lease.record = HEAVY.weight
+            await registration.change(HEAVY)
+            assert registration.endpoint == HEAVY
+            assert listed(static) == listed(foreign) == [HEAVY]
+            assert lease.actions == ["acquire", "rewrite"]
+        assert listed(static) == listed(foreign) == []
+        assert lease.actions[-1] == "release"
+
+
+async def test_a_member_that_refuses_a_change_keeps_its_record_and_no_other_one_does() -> None:
+    static, lease = StaticRegistry(), FakeChangingLease(ONE)
+    with BackedRegistry(FakeBackend(lease), "fake://a") as member:
+        async with Merged([member, static]).register("arith", ONE) as registration:
+            lease.rewrite = refuse  # type: ignore[method-assign]
+            with pytest.raises(StoreError, match="no such permission"):
+                await registration.change(HEAVY)
+            assert (registration.endpoint, listed(static)) == (ONE, [HEAVY])
+            assert is_held(registration)
 
 
 async def test_retiring_marks_records_and_withdraws_those_without_a_mark() -> None:

@@ -33,6 +33,12 @@ def test_groups_of_go_are_one_label() -> None:
     )
 
 
+def test_server_that_is_out_by_its_label_is_left_out_and_marked_once() -> None:
+    record = RpcxRecord(Endpoint("tcp://h:1", weight=0, labels={"state": "inactive"}))
+    assert record.value() == record.value(is_inactive=True) == b"state=inactive&weight=0"
+    assert read_rpcx_record(record.key, record.value()) is None
+
+
 def test_inactive_server_is_left_out() -> None:
     record = RpcxRecord(FULL)
     assert b"state=inactive" in record.value(is_inactive=True)

@@ -1,6 +1,8 @@
 """The registrar: it tries again what may succeed later, and closes a registry that it opened."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -9,9 +11,11 @@ from fastrpc.config import Backoff
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries import StaticRegistry
+from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.server import registrar as module
 from fastrpc.server.registrar import Record, Registrar
 from fastrpc.status import Status
+from tests.support.fake_registry import FakeBackend, FakeChangingLease
 from tests.support.held_registry import HeldRegistry
 from tests.support.waiting import eventually
 
@@ -71,3 +75,131 @@ async def test_closing_that_is_cancelled_closes_the_registry(monkeypatch: pytest
     with pytest.raises(asyncio.CancelledError):
         await closing
     assert registry.is_closed
+
+
+HEAVY = Endpoint(ENDPOINT.address, weight=5)
+
+
+class Foreign(StaticRegistry):
+    """A registry of a user: its registrations have no `change`. It notes each list of its service."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lists: list[list[Endpoint]] = []
+        self.fails_to_leave = False
+
+    def update(self, service: str, endpoints: Any) -> None:
+        super().update(service, endpoints)
+        self.lists.append(self._list(service))
+
+    @contextlib.asynccontextmanager
+    async def register(self, service: str, endpoint: Endpoint) -> AsyncIterator[None]:  # type: ignore[override]
+        async with super().register(service, endpoint):
+            yield
+        if self.fails_to_leave:
+            raise OSError("no route to the registry")
+
+
+def listed(registry: StaticRegistry) -> list[Endpoint]:
+    with registry.watch("arith") as watch:
+        assert watch.latest is not None
+        return list(watch.latest.endpoints)
+
+
+async def settled(registrar: Registrar, endpoint: Endpoint) -> None:
+    registrar.want({("arith", endpoint.address): endpoint})
+    await registrar.settle()
+
+
+async def test_a_record_that_differs_is_changed_where_it_is() -> None:
+    registry = StaticRegistry()
+    registrar = Registrar(registry)
+    await settled(registrar, ENDPOINT)
+    entered = registrar._held["arith", ENDPOINT.address].record._entered
+    await settled(registrar, HEAVY)
+    assert listed(registry) == [HEAVY]
+    assert registrar._held["arith", ENDPOINT.address].record._entered is entered
+    await registrar.close()
+    assert listed(registry) == []
+
+
+async def test_a_registry_without_changes_gets_another_registration_over_the_one_before() -> None:
+    registry = Foreign()
+    registrar = Registrar(registry)
+    await settled(registrar, ENDPOINT)
+    await settled(registrar, HEAVY)
+    assert listed(registry) == [HEAVY]
+    assert all(registry.lists)
+    await registrar.close()
+    assert registry.lists[-1] == []
+
+
+async def test_a_registration_that_fails_to_leave_behind_a_change_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    registry = Foreign()
+    registrar = Registrar(registry)
+    await settled(registrar, ENDPOINT)
+    registry.fails_to_leave = True
+    await settled(registrar, HEAVY)
+    assert await registrar.attempt() == []
+    assert [one.getMessage() for one in caplog.records] == [
+        "the record of tcp://127.0.0.1:1 before a change could not be taken out of the registry"
+    ]
+    registry.fails_to_leave = False
+    await registrar.close()
+    assert listed(registry) == []
+
+
+async def test_a_change_that_is_refused_is_tried_again_until_it_is_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "BACKOFF", Backoff(first=0.001, longest=0.001))
+    lease = FakeChangingLease(ENDPOINT)
+    refusals = 0
+
+    def rewrite() -> bool:
+        nonlocal refusals
+        refusals += 1
+        if refusals < 3:
+            raise StoreError("no such permission", status=Status.PERMISSION_DENIED)
+        return True
+
+    lease.rewrite = rewrite  # type: ignore[method-assign]
+    with BackedRegistry(FakeBackend(lease), "fake://registry") as registry:
+        registrar = Registrar(registry)
+        await settled(registrar, ENDPOINT)
+        registrar.want({("arith", ENDPOINT.address): HEAVY})
+        registrar.follow()
+        await eventually(lambda: registrar._held["arith", ENDPOINT.address].record.endpoint == HEAVY)
+        assert (refusals, registrar.is_registered) == (3, True)
+        assert sum("refuses the registration" in one.getMessage() for one in caplog.records) == 1
+        await registrar.close()
+
+
+async def test_a_change_that_was_cancelled_is_sent_again_whatever_is_wanted_then() -> None:
+    held = asyncio.Event()
+
+    class Slow(StaticRegistry):
+        def register(self, service: str, endpoint: Endpoint) -> Any:
+            registration = super().register(service, endpoint)
+            change = registration.change
+
+            async def slow_change(endpoint: Endpoint) -> None:
+                await change(endpoint)
+                await held.wait()
+
+            registration.change = slow_change  # type: ignore[method-assign]
+            return registration
+
+    registry = Slow()
+    registrar = Registrar(registry)
+    await settled(registrar, ENDPOINT)
+    changing = asyncio.ensure_future(settled(registrar, HEAVY))
+    await eventually(lambda: listed(registry) == [HEAVY])
+    changing.cancel()
+    await asyncio.gather(changing, return_exceptions=True)
+    held.set()
+    await settled(registrar, ENDPOINT)
+    assert listed(registry) == [ENDPOINT]
+    await registrar.close()

@@ -280,16 +280,34 @@ class RecordLease:
         # After an outage, the record must be written again within five seconds.
         self.renew_seconds = min(2.0, lease_seconds / 3)
         self._client = client
-        self._arguments = (service, record, lease_seconds)
+        self._service, self._lease_seconds = service, lease_seconds
+        self.record = record
         self._lease = ""
 
     def acquire(self) -> None:
+        arguments = self._service, self.record, self._lease_seconds
         with call_errors():
-            self._lease = self._call(RegistryService.register, *self._arguments)
+            self._lease = self._call(RegistryService.register, *arguments)
 
     def renew(self) -> bool:
         with call_errors():
             return bool(self._call(RegistryService.renew, self._lease))
+
+    def rewrite(self) -> bool:
+        with call_errors():
+            try:
+                return bool(self._call(RegistryService.change, self._lease, self.record))
+            except CallError as error:
+                if error.status is not Status.UNIMPLEMENTED:
+                    raise
+        # An older registry: a new lease takes the record over, and the one before ends without it.
+        before = self._lease
+        is_held = self.renew()
+        if is_held:
+            self.acquire()
+            with call_errors():
+                self._call(RegistryService.deregister, before)
+        return is_held
 
     def release(self) -> None:
         with call_errors():

@@ -119,6 +119,18 @@ class RegistryService:
         return await self._store.renew(lease) and self._store.is_whole(lease)
 
     @method(idempotent=True)
+    async def change(self, lease: str, record: str) -> bool:
+        """Replace the record of a lease by another one of the same address, and renew the lease.
+
+        False if the record is gone and must be registered again. One that another server has taken over stays.
+        """
+        folders = self._store.written_under(lease)
+        self._check(REGISTER, *folders)
+        for folder in folders:
+            await self._change(folder, lease, record)
+        return await self._store.renew(lease) and self._store.is_whole(lease)
+
+    @method(idempotent=True)
     async def deregister(self, lease: str) -> bool:
         """Remove an endpoint; False if it was already gone."""
         self._check(REGISTER, *self._store.written_under(lease))
@@ -235,6 +247,22 @@ class RegistryService:
             return counts
         behind = (item for item in counts.items() if item[0] > after)
         return dict(itertools.islice(behind, limit))
+
+    async def _change(self, service: str, lease: str, record: str) -> None:
+        """Replace the record of a lease, unless another lease has the item by now."""
+        try:
+            key = check_registration(service, record)
+            if not self._store.has_written(lease, service, key):
+                raise ValueError(f"the lease has no record of {key}")
+            held = await self._store.get(service, key)
+            if held is not None and held.lease == lease:
+                await self._store.put(service, key, record.encode(), lease=lease)
+        except ValueError as error:
+            raise CallError(Status.INVALID_ARGUMENT, str(error)) from None
+        except StoreError as error:
+            # There is no room, or the lease has ended, which the renewal tells.
+            if error.status is not Status.NOT_FOUND:
+                raise CallError(error.status, error.message) from None
 
     def _check(self, right: Grant[MethodPattern], *services: str) -> None:
         if self._rights is not None:

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 from fastrpc.config import TLS
 from fastrpc.endpoint import Address, Endpoint
@@ -128,7 +129,8 @@ class BackedRegistry(Closing):
         check_service_name(service)
         _check_reachable(endpoint)
         self._check_process()
-        lease = self._backend.open_lease(service, endpoint)
+        open_lease = partial(self._backend.open_lease, service)
+        registration = Registration(service, endpoint, open_lease, self._lease_keeper)
         with self._lock:
             self._use()
             if self._keeping is None:
@@ -140,7 +142,7 @@ class BackedRegistry(Closing):
                     # No thread runs, and the next use tries again. After an interrupt, which is no Exception, it may.
                     self._keeping = None
                     raise
-        return Registration(service, endpoint, lease, self._lease_keeper)
+        return registration
 
     def watch(self, service: str) -> Watch:
         """Watch the endpoints of a service, until the watch is closed or dropped."""

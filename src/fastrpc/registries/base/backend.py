@@ -6,7 +6,7 @@ safety beyond what is stated here, and no state beyond its position in the regis
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import StoreError
@@ -15,6 +15,7 @@ from fastrpc.registries.base.record import RecordError
 __all__ = [
     "Backend",
     "BesideBackend",
+    "ChangingLease",
     "Entry",
     "Lease",
     "Listing",
@@ -118,6 +119,28 @@ class Lease(Protocol):
 
     def release(self) -> None:
         """Remove the record. Raises StoreError like `acquire`."""
+
+
+@runtime_checkable
+class ChangingLease(Lease, Protocol):
+    """A lease whose record can change.
+
+    Without it the lease of the changed endpoint writes its record over the held one, and the lease before is dropped
+    without `release`.
+    """
+
+    #: The content of the record, in the form of the backend. The keeper exchanges it with the content of another lease
+    #: of the same service and address.
+    record: Any
+
+    def rewrite(self) -> bool:
+        """Write the present content over the held record, and renew it; False if the registry has lost the record.
+
+        Readers never miss the record meanwhile. One that another server has taken over stays.
+
+        Raises:
+            StoreError: as from `acquire`.
+        """
 
 
 @runtime_checkable

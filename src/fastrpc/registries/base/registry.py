@@ -21,6 +21,11 @@ class Registry(Protocol):
     def register(self, service: str, endpoint: Endpoint) -> AbstractAsyncContextManager[Any]:
         """Return a registration that keeps an endpoint in the list of a service while its block lasts.
 
+        Of two registrations of one address the one that began later is listed, and it stays when the other one ends.
+        So a server changes the weight and the labels of a record: it enters another registration, then leaves the one
+        before. If the block yields an object with the method `async def change(endpoint)`, the server calls that
+        instead: it replaces the record at once, and returns when the registry has it or is known to be unreachable.
+
         Raises:
             ConfigError: this registry cannot hold it. The status UNIMPLEMENTED says that no server registers in this
                 kind of registry: among several ones it is left out.

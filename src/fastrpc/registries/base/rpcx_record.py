@@ -86,7 +86,9 @@ def read_rpcx_record(key: str, value: bytes, *, wire: str = "rpcx") -> Entry | N
 
 
 def _query(texts: Mapping[str, str], is_inactive: bool) -> bytes:
-    pairs = [pair for pair in texts.items() if pair[0] != "group"]
+    # A server that is out has the mark as a label.
+    left_out = {"group", "state"} if is_inactive else {"group"}
+    pairs = [pair for pair in texts.items() if pair[0] not in left_out]
     pairs += [("group", group) for group in texts.get("group", "").split(",") if group]
     if is_inactive:
         pairs.append(_INACTIVE)

@@ -217,14 +217,25 @@ class InstanceLease:
         # After an agent's loss, the instance must be written again within five seconds of its return.
         self.renew_seconds = min(2.0, ttl_seconds / 3)
         self._agent = agent
-        self._definition = definition
+        self.record = definition
         self._id = definition["service_id"]
         self._owner = definition["meta"][OWNER_KEY]
         self._has_ttl = has_ttl
 
     def acquire(self) -> None:
         with self._agent.errors():
-            self._agent.client.agent.service.register(**self._definition, replace_existing_checks=True)
+            # Another definition of the instance names the registration that it was made for.
+            meta = self.record["meta"] | {OWNER_KEY: self._owner}
+            self._agent.client.agent.service.register(
+                **self.record | {"meta": meta}, replace_existing_checks=True
+            )
+
+    def rewrite(self) -> bool:
+        owner = self._written_by()
+        if owner == self._owner:
+            # The agent replaces the instance, whose check stays passing.
+            self.acquire()
+        return owner is not None
 
     def renew(self) -> bool:
         client = self._agent.client

@@ -127,8 +127,8 @@ class KeyLease:
         self._agent = agent
         self._service = service
         self._key = key
-        self._record = record
-        self._value = record.value()
+        self.record = record
+        self._is_leaving = False
         self._session: str | None = None
         #: Whether this lease ever held the key: a session that locks it after that is a later one.
         self._was_written = False
@@ -151,12 +151,12 @@ class KeyLease:
     def _write(self) -> bool:
         """Return whether the key is ours; False if another session locks it."""
         put = self._agent.client.kv.put
-        return bool(typed(put(self._key, self._value, flags=_FLAGS, acquire=self._session), bool))
+        return bool(typed(put(self._key, self._value(), flags=_FLAGS, acquire=self._session), bool))
 
     def _take_over(self) -> None:
         """Write a key that a session of an earlier run still locks; the end of that session would delete it."""
         # In one transaction, so that no reader sees it missing.
-        value = base64.b64encode(self._value).decode()
+        value = base64.b64encode(self._value()).decode()
         lock = {"Verb": "lock", "Key": self._key, "Value": value, "Flags": _FLAGS, "Session": self._session}
         self._agent.client.txn.put([{"KV": {"Verb": "delete", "Key": self._key}}, {"KV": lock}])
 
@@ -167,11 +167,22 @@ class KeyLease:
             _, found = self._agent.client.kv.get(self._key)
             return typed(found, dict[str, Any] | None) is not None or self._write()
 
+    def rewrite(self) -> bool:
+        with self._agent.errors():
+            if not self._renew_session():
+                return False
+            # A key that another server has taken over stays as that one wrote it.
+            self._write()
+            return True
+
     def retire(self) -> bool:
-        self._value = self._record.value(is_inactive=True)
+        self._is_leaving = True
         with self._agent.errors():
             # A key that another server has taken over stays as that one wrote it.
             return self._session is not None and self._write()
+
+    def _value(self) -> bytes:
+        return self.record.value(is_inactive=self._is_leaving)
 
     def _renew_session(self) -> bool:
         if self._session is None:

@@ -10,6 +10,7 @@ A key has a time, and is set anew at each third of it: clients of Phobos that lo
 import contextlib
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import CompactedError, StoreError
@@ -122,19 +123,20 @@ class DeimosLease:
         self.renew_seconds = ttl_seconds / 3
         self._client = client
         self._key = key
-        self._form = {"value": record.value().decode(), "ttl": ttl_seconds}
+        self.record = record
+        self._ttl_seconds = ttl_seconds
         # The index at which this wrote it; 0: it did not.
         self._index = 0
 
     def acquire(self) -> None:
-        self._index = self._client.put(self._key, self._form).node.modified_index
+        self._index = self._client.put(self._key, self._form()).node.modified_index
 
     def renew(self) -> bool:
         try:
             if not self._is_rewritten(self._index):
                 # Another server took the key over, which stays; or an own write was done without an answer.
                 node = self._client.get(self._key).node
-                if node.value == self._form["value"]:
+                if node.value == self._form()["value"]:
                     self._is_rewritten(node.modified_index)
         except StoreError as error:
             if is_nothing(error):
@@ -142,15 +144,21 @@ class DeimosLease:
             raise
         return True
 
+    def rewrite(self) -> bool:
+        return self.renew()
+
     def release(self) -> None:
         if self._index:
             # A key that another server has written since stays.
             _removed(self._client, self._key, self._index)
 
+    def _form(self) -> dict[str, Any]:
+        return {"value": self.record.value().decode(), "ttl": self._ttl_seconds}
+
     def _is_rewritten(self, index: int) -> bool:
         """Write the record again if the key has an index; return whether it had."""
         try:
-            self._index = self._client.put(self._key, self._form | {"prevIndex": index}).node.modified_index
+            self._index = self._client.put(self._key, self._form() | {"prevIndex": index}).node.modified_index
         except StoreError as error:
             if error.status is Status.ABORTED:
                 return False

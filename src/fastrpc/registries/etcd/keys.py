@@ -138,15 +138,17 @@ class EtcdLease:
     def __init__(self, lease: SharedLease, layout: Layout, service: str, endpoint: Endpoint) -> None:
         self.renew_seconds = lease.renew_seconds
         self._shared, self._layout = lease, layout
-        self._service, self._endpoint = service, endpoint
-        name, self._value = layout.record(endpoint)
+        self._service = service
+        self.record = endpoint
+        name, _ = layout.record(endpoint)
         self._key = f"{layout.prefix}{service}/{name}"
-        # The lease under which this wrote the key, and the revision at which it did; 0 if that is unknown.
+        # The lease under which this wrote the key, and the revision at which it did; 0 if that is unknown. The value.
         self._lease = self._revision = 0
+        self._written = b""
 
     def acquire(self) -> None:
         lease = self._shared.hold(self._key)
-        is_kept = self._lease == lease and self._revision
+        is_kept = self._lease == lease and self._revision and self._written == self._content()
         self._lease, revision, self._revision = lease, self._revision, 0
         try:
             # A record that is as this wrote it stays.
@@ -164,6 +166,25 @@ class EtcdLease:
         # A record that another server has taken over is there as well.
         return bool(self._ask("kv/range", {"key": self._key.encode()}, Range).kvs)
 
+    def rewrite(self) -> bool:
+        lease = self._shared.hold(self._key)
+        if lease != self._lease:
+            return False
+        revision, self._revision = self._revision, 0
+        # After an answer that was lost the revision is unknown, and the key is under the lease of this.
+        target, value = ("MOD", revision) if revision else ("LEASE", lease)
+        try:
+            found = self._write(target, value, [self._put(lease)], [])
+        except StoreError as error:
+            if error.status is Status.NOT_FOUND:
+                return False
+            raise
+        if found.succeeded:
+            self._revision = found.header.revision
+            return True
+        # A record that another server has taken over stays.
+        return self.renew()
+
     def release(self) -> None:
         delete = [{"request_delete_range": {"key": self._key.encode()}}]
         try:
@@ -177,7 +198,12 @@ class EtcdLease:
         self._shared.leave(self._key)
 
     def _put(self, lease: int) -> dict[str, Any]:
-        return {"request_put": {"key": self._key.encode(), "value": self._value, "lease": str(lease)}}
+        self._written = self._content()
+        return {"request_put": {"key": self._key.encode(), "value": self._written, "lease": str(lease)}}
+
+    def _content(self) -> bytes:
+        """Return the value of the key."""
+        return self._layout.record(self.record)[1]
 
     def _write(self, target: str, value: int, success: list[Any], failure: list[Any]) -> _Deposit:
         """Do one or the other, depending on a property of the key."""
@@ -192,15 +218,20 @@ class EtcdLease:
 class RpcxEtcdLease(EtcdLease):
     """A record of rpcx, whose server can leave; the key of its service is written with it."""
 
+    _is_leaving = False
+
     def acquire(self) -> None:
         super().acquire()
         key = f"{self._layout.prefix}{self._service}".encode()
         self._ask("kv/put", {"key": key, "value": self._service.encode()}, _Granted)
 
     def retire(self) -> bool:
-        _, self._value = self._layout.record(self._endpoint, is_leaving=True)
+        self._is_leaving = True
         # A key that another server has taken over stays as that one wrote it.
         found = self._write("MOD", self._revision or -1, [self._put(self._lease)], [])
         if found.succeeded:
             self._revision = found.header.revision
         return found.succeeded
+
+    def _content(self) -> bytes:
+        return self._layout.record(self.record, is_leaving=self._is_leaving)[1]

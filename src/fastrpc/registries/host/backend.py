@@ -54,13 +54,20 @@ class HostLease:
         self._node = node
         self._socket_name = socket_name
         self._service = service
-        self._record = record
+        self.record = record
 
     def acquire(self) -> None:
-        self._node.publish(self._socket_name, self._service, self._record)
+        self._node.publish(self._socket_name, self._service, self.record)
 
     def renew(self) -> bool:
         return self._node.holds(self._socket_name, self._service)
+
+    def rewrite(self) -> bool:
+        if not self.renew():
+            return False
+        # The new file is there before the one before is removed.
+        self.acquire()
+        return True
 
     def release(self) -> None:
         self._node.withdraw(self._socket_name, self._service)

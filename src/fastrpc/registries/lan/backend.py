@@ -64,21 +64,29 @@ class LanLease:
     def __init__(self, node: LanNode, service: str, record: bytes) -> None:
         self._node = node
         self._service = service
-        self._record = record
-        self._is_announced = False
+        self.record = record
+        # The record that is announced now.
+        self._announced: bytes | None = None
 
     def acquire(self) -> None:
-        if not self._is_announced:
-            self._node.publish(self._service, self._record)
-            self._is_announced = True
-        self.renew()
+        if self._announced is None:
+            self._node.publish(self._service, self.record)
+            self._announced = self.record
+        self.rewrite()
 
     def renew(self) -> bool:
         if self._node.error is not None:
             raise StoreError(f"announcements cannot be sent: {self._node.error}") from self._node.error
-        return self._is_announced
+        return self._announced is not None
+
+    def rewrite(self) -> bool:
+        before = self._announced
+        if before is not None and before != self.record:
+            self._node.replace(self._service, before, self.record)
+            self._announced = self.record
+        return self.renew()
 
     def release(self) -> None:
-        if self._is_announced:
-            self._is_announced = False
-            self._node.withdraw(self._service, self._record)
+        if self._announced is not None:
+            announced, self._announced = self._announced, None
+            self._node.withdraw(self._service, announced)

@@ -99,6 +99,9 @@ class LanNode:
         self._told = 0
         self._own: Counter[tuple[str, bytes]] = Counter()
         self._leaving: dict[tuple[str, bytes], int] = {}
+        # Whether a leaving record has another one in its place: each goodbye comes behind an announcement then, which
+        # may be lost.
+        self._is_replacing = False
         started = int(time.time() * 1000).to_bytes(TIME_BYTES, "big")
         self._instance = started + secrets.token_bytes(16 - TIME_BYTES)
         self._sequence = itertools.count(1)
@@ -161,6 +164,13 @@ class LanNode:
                 self._leaving[service, record] = GOODBYES
                 self._goodbye_at = LONG_AGO
         self._wake()
+
+    def replace(self, service: str, before: bytes, record: bytes) -> None:
+        """Announce a record in place of another one, which is withdrawn behind it."""
+        with self.changed:
+            self._is_replacing = True
+            self.publish(service, record)
+            self.withdraw(service, before)
 
     def wait(self, is_over: Callable[[], bool], wait_seconds: float) -> None:
         """Wait until a condition holds, but not before the first query can have been answered; hold `changed`."""
@@ -312,6 +322,8 @@ class LanNode:
         """Send what is due."""
         now = time.monotonic()
         if now >= self._goodbye_at:
+            if self._is_replacing:
+                self._send(ANNOUNCE, list(self._own), NO_NONCE)
             self._say_goodbye()
             self._goodbye_at = now + GOODBYE_SECONDS if self._leaving else NEVER
         if now >= min(self._announce_at, self._answer_at):
@@ -334,6 +346,7 @@ class LanNode:
     def _say_goodbye(self) -> None:
         self._send(GOODBYE, list(self._leaving), NO_NONCE)
         self._leaving = {each: left - 1 for each, left in self._leaving.items() if left > 1}
+        self._is_replacing = self._is_replacing and bool(self._leaving)
 
     def _send(self, kind: int, records: Sequence[tuple[str, bytes]], nonce: bytes) -> None:
         for body in bodies_of(records):

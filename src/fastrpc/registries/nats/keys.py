@@ -225,7 +225,7 @@ class BucketLease:
         self.renew_seconds = session.ttl_seconds / 3
         self._session = session
         self._key = key
-        self._record = record
+        self.record = record
         # The revision at which this wrote the key; 0 if that is unknown.
         self._revision = 0
 
@@ -235,7 +235,7 @@ class BucketLease:
             if status.ttl:
                 # A bucket that another program made.
                 self.renew_seconds = min(self._session.ttl_seconds, status.ttl) / 3
-            return int(await bucket.put(self._key, self._record))
+            return int(await bucket.put(self._key, self.record))
 
         self._revision = self._session.run(write)
 
@@ -243,7 +243,7 @@ class BucketLease:
         async def write(bucket: KeyValue) -> bool:
             try:
                 if self._revision:
-                    self._revision = await bucket.update(self._key, self._record, last=self._revision)
+                    self._revision = await bucket.update(self._key, self.record, last=self._revision)
                     return True
             except KeyWrongLastSequenceError:
                 self._revision = 0
@@ -254,6 +254,9 @@ class BucketLease:
                 return False
 
         return self._session.run(write)
+
+    def rewrite(self) -> bool:
+        return self.renew()
 
     def release(self) -> None:
         async def delete(bucket: KeyValue) -> None:

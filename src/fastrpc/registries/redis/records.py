@@ -64,6 +64,10 @@ if verb == 'write' then
     changed = changed or present ~= record
 elseif verb == 'renew' and is_held and writer == owner then
     redis.call('ZADD', leases, now + ttl, address)
+    if present ~= record then
+        redis.call('HSET', records, address, record)
+        changed = true
+    end
 elseif verb == 'delete' and is_held or verb == 'remove' and writer == owner then
     drop(address)
 end
@@ -286,13 +290,17 @@ class RedisLease:
         self._client, self.renew_seconds = client, ttl_seconds / 3
         name = f"{base}:{service}"
         self._keys = f"{name}:records", f"{name}:owners", f"{name}:leases", f"{base}:services"
-        self._arguments = service, address, secrets.token_hex(8), ttl_seconds * 1000, record, name
+        self.record = record
+        self._arguments, self._channel = (service, address, secrets.token_hex(8), ttl_seconds * 1000), name
 
     def acquire(self) -> None:
         self._run("write")
 
     def renew(self) -> bool:
         return self._run("renew")
+
+    def rewrite(self) -> bool:
+        return self.renew()
 
     def release(self) -> None:
         self._run("remove")
@@ -302,9 +310,8 @@ class RedisLease:
         return self._run("delete")
 
     def _run(self, verb: str) -> bool:
-        return bool(
-            self._client.ask(int, "EVAL", SCRIPT, len(self._keys), *self._keys, verb, *self._arguments)
-        )
+        arguments = verb, *self._arguments, self.record, self._channel
+        return bool(self._client.ask(int, "EVAL", SCRIPT, len(self._keys), *self._keys, *arguments))
 
 
 def _server_clock(client: RedisClient) -> int:

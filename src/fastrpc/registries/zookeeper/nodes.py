@@ -202,28 +202,25 @@ class NodeLease:
     ) -> None:
         self.renew_seconds = min(2.0, session.ttl_seconds / 3)
         self._session, self._layout = session, layout
-        self._service, self._endpoint = service, endpoint
-        name, self._value = layout.record(endpoint)
+        self._service = service
+        self.record = endpoint
+        self._is_leaving = False
+        name, _ = layout.record(endpoint)
         self._parent = f"/{layout.prefix}{service}"
         self._path = f"{self._parent}/{name}"
-        # The transaction that made the node; 0 if that is unknown.
+        # The transaction that made the node; 0 if that is unknown. The value that it has.
         self._made = 0
+        self._kept = b""
 
     def acquire(self) -> None:
         with _answers():
             found = self._session.ask(lambda client: client.exists_async(self._path))
-            if found is not None and found.czxid == self._made and found.ephemeralOwner == self._session.id:
+            is_ours = found is not None and found.czxid == self._made
+            if is_ours and found.ephemeralOwner == self._session.id and self._kept == self._value():
                 # A record that is as this wrote it stays.
                 return
             self._make_parent()
-            results = self._session.ask(lambda client: self._written(client, is_there=found is not None))
-            refusals = [one for one in results if isinstance(one, Exception)]
-            if any(isinstance(one, NoAuthError) for one in refusals):
-                raise StoreError("ZooKeeper: the login is refused", status=Status.PERMISSION_DENIED)
-            if refusals:
-                raise StoreError(f"ZooKeeper: the record was not written: {type(refusals[-1]).__name__}")
-            made = self._session.ask(lambda client: client.exists_async(self._path))
-            self._made = 0 if made is None else made.czxid
+            self._write(is_there=found is not None)
 
     def renew(self) -> bool:
         with _answers():
@@ -235,13 +232,27 @@ class NodeLease:
             if self._is_ours():
                 self._session.ask(lambda client: client.delete_async(self._path))
 
+    def rewrite(self) -> bool:
+        with _answers():
+            found = self._session.ask(lambda client: client.exists_async(self._path))
+            if found is None:
+                return False
+            if not self._made or found.czxid != self._made:
+                # A record that another server has taken over stays.
+                return True
+            if found.ephemeralOwner != self._session.id:
+                # It ends with a session before.
+                return False
+            self._write(is_there=True)
+            return True
+
     def retire(self) -> bool:
         """Mark the record: clients leave an inactive server out."""
+        self._is_leaving = True
         with _answers():
             if not self._is_ours():
                 return False
-            _, value = self._layout.record(self._endpoint, is_leaving=True)
-            self._session.ask(lambda client: client.set_async(self._path, value))
+            self._write(is_there=True)
             return True
 
     def _make_parent(self) -> None:
@@ -252,13 +263,31 @@ class NodeLease:
             with contextlib.suppress(NodeExistsError):
                 self._session.ask(lambda client: client.create_async(self._parent, self._service.encode()))
 
+    def _write(self, *, is_there: bool) -> None:
+        """Write the node, over any other.
+
+        A node ends with the session that made it. Clients see a node that is made anew at once, a changed value later.
+        """
+        results = self._session.ask(lambda client: self._written(client, is_there=is_there))
+        refusals = [one for one in results if isinstance(one, Exception)]
+        if any(isinstance(one, NoAuthError) for one in refusals):
+            raise StoreError("ZooKeeper: the login is refused", status=Status.PERMISSION_DENIED)
+        if refusals:
+            raise StoreError(f"ZooKeeper: the record was not written: {type(refusals[-1]).__name__}")
+        made = self._session.ask(lambda client: client.exists_async(self._path))
+        self._made = 0 if made is None else made.czxid
+
     def _written(self, client: Any, *, is_there: bool) -> Any:
-        """Begin to write the node, over that of another session: nodes end with the session that made them."""
+        """Begin to write the node in one transaction, so that no reader misses it."""
         transaction = client.transaction()
         if is_there:
             transaction.delete(self._path)
-        transaction.create(self._path, self._value, ephemeral=True)
+        self._kept = self._value()
+        transaction.create(self._path, self._kept, ephemeral=True)
         return transaction.commit_async()
+
+    def _value(self) -> bytes:
+        return self._layout.record(self.record, is_leaving=self._is_leaving)[1]
 
     def _is_ours(self) -> bool:
         found = self._session.ask(lambda client: client.exists_async(self._path))

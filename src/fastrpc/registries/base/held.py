@@ -1,0 +1,99 @@
+"""A record that a program holds in a registry of any kind, ours or a user's."""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastrpc.endpoint import Endpoint
+from fastrpc.user_code import contained
+
+__all__ = ["HeldRecord"]
+
+logger = logging.getLogger("fastrpc.registry")
+
+
+class HeldRecord:
+    """One endpoint in the list of one service, from `enter` to `leave`.
+
+    A registration without the method `change` is changed by the rule of `Registry.register`: another registration is
+    entered over it, and then it is left.
+
+    Args:
+        register: returns a registration of the service, as the method of a registry does.
+
+    Raises:
+        ConfigError: the registry cannot hold the endpoint.
+    """
+
+    def __init__(
+        self, register: Callable[[Endpoint], AbstractAsyncContextManager[Any]], endpoint: Endpoint
+    ) -> None:
+        self._register = register
+        #: The present endpoint; None if a change failed or was cancelled: then the registry has either one.
+        self.endpoint: Endpoint | None = endpoint
+        self._registration = self._registered(endpoint)
+        # The result of entering the registration, which has its state; None before.
+        self._entered: Any = None
+
+    def _registered(self, endpoint: Endpoint) -> AbstractAsyncContextManager[Any]:
+        with contained("the registry"):
+            return self._register(endpoint)
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the registry has the record, as far as is known."""
+        return bool(getattr(self._entered, "is_registered", True))
+
+    async def enter(self) -> None:
+        """Register; return once the registry has the record, or is known to be unreachable.
+
+        Raises:
+            Exception: the registry refuses the record; StoreError in every registry of ours.
+        """
+        with contained("the registry"):
+            self._entered = await self._registration.__aenter__()
+
+    async def change(self, endpoint: Endpoint) -> None:
+        """Register another endpoint of the same address, whose record replaces the present one.
+
+        Return once the registry has it, or is known to be unreachable.
+
+        Raises:
+            Exception: as from `enter`; the registry still has a record.
+        """
+        self.endpoint = None
+        change = getattr(self._entered, "change", None)
+        if change is None:
+            await self._change_over(endpoint)
+        else:
+            with contained("the registry"):
+                await change(endpoint)
+        self.endpoint = endpoint
+
+    async def _change_over(self, endpoint: Endpoint) -> None:
+        registration = self._registered(endpoint)
+        with contained("the registry"):
+            entered = await registration.__aenter__()
+        before, self._registration, self._entered = self._registration, registration, entered
+        try:
+            with contained("the registry"):
+                await before.__aexit__(None, None, None)
+        except Exception:
+            # The new record is there; the one before may be as well.
+            logger.exception(
+                "the record of %s before a change could not be taken out of the registry", endpoint
+            )
+
+    async def retire(self) -> bool:
+        """Mark the server in the record as leaving; return whether the registry has such a mark."""
+        retire = getattr(self._entered, "retire", None)
+        if retire is None:
+            return False
+        with contained("the registry"):
+            return bool(await retire())
+
+    async def leave(self) -> None:
+        """Withdraw the record."""
+        with contained("the registry"):
+            await self._registration.__aexit__(None, None, None)
