@@ -78,7 +78,8 @@ class Placing:
     def _taken(self, endpoint: Endpoint) -> Pick | None:
         """Return the waiting pick of an endpoint; None if the selector did not pick that endpoint."""
         for pick in self._picks:
-            if pick.endpoint is endpoint:
+            # The record may have changed since the pick.
+            if pick.endpoint is endpoint or pick.endpoint.address == endpoint.address:
                 self._picks.remove(pick)
                 return pick
         return None
@@ -199,7 +200,8 @@ class Placing:
         if carries_streams(pick.endpoint, config):
             return pick
         pick.undone()
-        untried = [one for one in able if one.endpoint not in tried]
+        addresses = {each.address for each in tried}
+        untried = [one for one in able if one.endpoint.address not in addresses]
         return endpoint_set.pick_at(self._call, random.choice(untried or able))
 
     def candidates(self, subchannels: Sequence[T]) -> Sequence[T]:

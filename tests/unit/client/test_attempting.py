@@ -104,3 +104,14 @@ async def test_hedge_goes_elsewhere_than_an_attempt_that_still_connects() -> Non
     await ended(attempt)
     # It is over, and held nothing against its endpoint.
     assert attempts.pick() == first
+
+
+async def test_a_pick_is_known_by_its_address_after_the_record_has_changed() -> None:
+    pool = Connecting("memory://a", "memory://b")
+    attempts = attempts_of(pool)
+    picked = attempts.pick()
+    pool.endpoint_set.update([Endpoint(address, weight=5) for address in ("memory://a", "memory://b")])
+    pick = attempts._taken(picked)
+    assert pick is not None
+    assert pick.endpoint.address == picked.address
+    pick.dropped()

@@ -329,7 +329,10 @@ cdef class EndpointSet:
         if now >= self._look_ns:
             self._look(now)
         endpoint_state = self._known.get(name)
-        if endpoint_state is None or endpoint_state.endpoint in tried or not self.is_sound(endpoint_state.endpoint):
+        if endpoint_state is None or not self.is_sound(endpoint_state.endpoint):
+            return None
+        # By address: the record may have changed since the attempt.
+        if tried and endpoint_state.name in [str(each.address) for each in tried]:
             return None
         ticket = 0 if endpoint_state.breakers is None else self._enter(endpoint_state, method, now)
         if ticket < 0:

@@ -397,3 +397,14 @@ def test_call_from_the_time_of_an_earlier_breaker_does_not_count_for_the_next_on
     endpoint_set.pick(call()).ended(LOST)
     long.ended(LOST)
     assert name(endpoint_set.pick(call())) == "a"
+
+
+def test_a_preferred_endpoint_that_was_tried_is_not_preferred_again_with_another_record() -> None:
+    fleet = EndpointSet(selector_for("round_robin"))
+    before, after = (Endpoint("memory://a", weight=weight) for weight in (1, 5))
+    other = Endpoint("memory://b")
+    fleet.update([before, other])
+    assert fleet.pick_preferred(call(), "memory://a") is not None
+    fleet.update([after, other])
+    assert fleet.pick_preferred(call(), "memory://a", [before]) is None
+    assert fleet.pick_preferred(call(), "memory://a", [other]) is not None
