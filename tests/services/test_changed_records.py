@@ -193,6 +193,30 @@ async def test_a_change_of_a_record_that_was_removed_is_there(opened: Callable[[
         await until(watch, HEAVY)
 
 
+def lose_leases(server: Any) -> None:
+    """End the leases of etcd, or the sessions of Consul, and the records with them."""
+    if isinstance(server, EtcdServer):
+        for lease in server.ask("lease/leases", {})["leases"]:
+            server.ask("lease/revoke", lease)
+    else:
+        for session in server.ask("/v1/session/list"):
+            server.ask(f"/v1/session/destroy/{session['ID']}", method="PUT")
+
+
+@pytest.mark.parametrize("registry", ["etcd?ttl=10", "etcd?layout=rpcx", "consul?layout=rpcx"], indirect=True)
+async def test_a_change_behind_the_end_of_its_lease_is_there(
+    registry: Registry, opened: Callable[[], Any]
+) -> None:
+    async with opened().register("arith", ONE) as registration, opened().watch("arith") as watch:
+        await until(watch, ONE)
+        for changed in (HEAVY, LIGHT):
+            await asyncio.to_thread(lose_leases, registry.server)
+            await registration.change(changed)
+            await until(watch, changed)
+    async with opened().watch("arith") as watch:
+        await until(watch)
+
+
 async def test_a_record_that_changed_is_marked_and_leaves(opened: Callable[[], Any]) -> None:
     servers = opened()
     async with servers.register("arith", ONE) as registration, opened().watch("arith") as watch:

@@ -16,6 +16,7 @@ from fastrpc.registries.base.held import HeldRecord
 from fastrpc.registries.base.registry import Registry, RegistryOption
 from fastrpc.registries.base.scoped import ScopedRegistry, open_scopes
 from fastrpc.registries.base.urls import is_opened, open_registry
+from fastrpc.server.override import CONFIGURED, Override
 from fastrpc.time_limit import time_limit
 
 __all__ = ["Advertise", "Record", "Registrar", "advertised_endpoint", "record_of"]
@@ -49,19 +50,26 @@ class Registrar:
     Args:
         registry: a URL or a list, opened and closed here, or an object, which its owner closes.
         tls: the server's certificates, which an encrypted registry gets as well.
+        override: the order of an operator from which the records are made at first.
 
     Raises:
         ConfigError: it has another form.
     """
 
-    def __init__(self, registry: RegistryOption, tls: TLS | None = None) -> None:
+    def __init__(
+        self, registry: RegistryOption, tls: TLS | None = None, *, override: Override = CONFIGURED
+    ) -> None:
         self._tls = tls
         self._registry: Registry = open_registry(registry, tls=tls)
         # Those that were opened here.
         self._owned: list[Registry] = [self._registry] if is_opened(registry) else []
         # The address whose scopes the registry has, and that registry.
         self._scopes: tuple[Address, ScopedRegistry] | None = None
+        # The records as they are configured, and as they are to be registered.
+        self._configured: Mapping[Record, Endpoint] = {}
         self._wanted: Mapping[Record, Endpoint] = {}
+        self._override = override
+        self._is_leaving = False
         self._held: dict[Record, _Held] = {}
         self._settling = asyncio.Lock()
         self._follower: asyncio.Task[None] | None = None
@@ -92,8 +100,36 @@ class Registrar:
         return "" if self._scopes is None else self._scopes[1].scope_of(endpoint)
 
     def want(self, records: Mapping[Record, Endpoint]) -> None:
-        """Set the wanted records; `settle` or `follow` applies them."""
-        self._wanted = records
+        """Set the configured records; `settle` or `follow` registers them, each as the override says."""
+        self._configured = records
+        self._wanted = {record: self._override.applied(endpoint) for record, endpoint in records.items()}
+
+    @property
+    def override(self) -> Override:
+        """The order of an operator from which the records are made."""
+        return self._override
+
+    async def set_override(self, override: Override) -> bool:
+        """Make every record from another override, and send all that differ.
+
+        Records that the registry does not take now are sent in the background, until it takes them. A server that
+        leaves keeps its records as they are.
+
+        Returns:
+            Whether the registry has all records; False: it is unreachable, and has them once it is back.
+
+        Raises:
+            ConfigError: the registry cannot hold a record with it.
+            StoreError: the registry refuses one. In both cases the other records are made from the new override.
+        """
+        self._override = override
+        if self._is_leaving:
+            return True
+        self.want(self._configured)
+        if failures := await self.attempt():
+            self.follow()
+            raise failures[0]
+        return self.is_registered
 
     async def settle(self) -> None:
         """Send every difference to the registry.
@@ -153,6 +189,8 @@ class Registrar:
                 "service": service,
                 "address": str(address),
                 "weight": endpoint.weight,
+                "configured_weight": self._configured[service, address].weight,
+                "is_out": self._override.is_out,
                 "is_registered": self._has((service, address)),
             }
             for (service, address), endpoint in self._wanted.items()
@@ -208,6 +246,7 @@ class Registrar:
 
     async def retire(self) -> None:
         """Mark every record as that of a leaving server; withdraw those whose registry has no such mark."""
+        self._is_leaving = True
         await self._stop_following()
         async with self._settling:
             held = list(self._held)
@@ -226,6 +265,7 @@ class Registrar:
 
     async def withdraw(self) -> None:
         """Withdraw every record; wait for the registry, at most some seconds."""
+        self._is_leaving = True
         self._wanted = {}
         await self._stop_following()
         await self.settle()

@@ -13,6 +13,7 @@ from typing import Any
 
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.place import checked_place
+from fastrpc.server.override import Override
 from fastrpc.server.registrar import Record, Registrar, advertised_endpoint, record_of
 from fastrpc.time_limit import time_limit
 from fastrpc.workers.plan import ExitCode, Plan, Started
@@ -21,7 +22,7 @@ from fastrpc.workers.reporter import Reporter
 from fastrpc.workers.scoreboard import ProcessPlace
 from fastrpc.workers.worker_channel import DRAIN, QUIT, WorkerEnd
 
-__all__ = ["run_announcer"]
+__all__ = ["announce", "run_announcer", "set_override"]
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -40,14 +41,20 @@ def run_announcer(
         signals_handled(lambda _: None, signal.SIGINT, signal.SIGTERM),
         asyncio.Runner(loop_factory=loop_factory()) as runner,
     ):
-        return runner.run(_announce(plan, channel, _records(plan, addresses, started), place))
+        return runner.run(announce(plan, channel, _records(plan, addresses, started), place))
 
 
-async def _announce(
+async def announce(
     plan: Plan, channel: WorkerEnd, records: dict[Record, Endpoint], place: ProcessPlace
 ) -> ExitCode:
+    """Keep records registered, as the override in shared memory says, until the supervisor orders the end.
+
+    Raises:
+        ConfigError: the registry cannot hold one.
+        StoreError: the registry refuses one.
+    """
     assert plan.registry is not None
-    registrar = Registrar(plan.registry, plan.config.tls)
+    registrar = Registrar(plan.registry, plan.config.tls, override=Override.unpacked(place.override))
     answer = None if plan.config.admin_address is None else partial(_page, registrar)
     reporter = Reporter(place, "announcer", lambda: registrar.is_registered, answer)
     reporter.start()
@@ -73,6 +80,17 @@ async def _announce(
             await registrar.close()
     # On QUIT the leases expire by themselves.
     return ExitCode.INTERRUPTED if orders.must_quit else ExitCode.DONE
+
+
+async def set_override(registrar: Registrar, place: ProcessPlace, override: Override) -> bool:
+    """Make every record from another override, which the next announcer finds if this one ends at any instant.
+
+    Returns:
+        As `Registrar.set_override`, whose errors are raised.
+    """
+    # First: if this process is killed between two records, the next one repairs them.
+    place.keep_override(override.packed())
+    return await registrar.set_override(override)
 
 
 def _page(registrar: Registrar, _: str) -> dict[str, Any]:

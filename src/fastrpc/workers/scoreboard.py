@@ -3,7 +3,8 @@
 ::
 
     the header     a row of 8 words for each place: its process, heartbeat and connections, and its valid records;
-                   behind them the connections that the supervisor refused, by reason
+                   behind them the connections that the supervisor refused, by reason, and the operator's override of
+                   the records in the registry
     records        for each place and kind two, of which one is valid while the other is written
 
 The supervisor makes it before the first fork. A process writes into its own place. Its counts stay there when it is
@@ -113,6 +114,10 @@ class ProcessPlace:
         """Replace the record."""
         self._board.write(self.index, kind, record)
 
+    def keep_override(self, packed: int) -> None:
+        """Keep the override of the records for the next announcer; for the announcer alone."""
+        self._board.override = packed
+
     # Of every process
 
     @property
@@ -124,6 +129,11 @@ class ProcessPlace:
     def role(self) -> int:
         """The purpose of the process."""
         return self._board.words[self._row + ROLE]
+
+    @property
+    def override(self) -> int:
+        """The override of the records, packed; 0 for none."""
+        return self._board.override
 
     @property
     def is_ready(self) -> bool:
@@ -151,7 +161,9 @@ class Scoreboard:
         self._file = _shared_file()
         # The words of the refusals.
         self._refused_at = {reason: places * WORDS + number for number, reason in enumerate(EDGE_REASONS)}
-        words = places * WORDS + len(EDGE_REASONS)
+        # The word of the override.
+        self._override_at = places * WORDS + len(EDGE_REASONS)
+        words = self._override_at + 1
         header = -(-words * WORD_BYTES // mmap.PAGESIZE) * mmap.PAGESIZE
         os.ftruncate(self._file, header)
         self._records_at = header
@@ -177,6 +189,15 @@ class Scoreboard:
     def refused(self) -> dict[str, int]:
         """Return how many the supervisor refused, by reason."""
         return {reason: self.words[at] for reason, at in self._refused_at.items()}
+
+    @property
+    def override(self) -> int:
+        """The operator's override of the records in the registry, packed; 0 for none. Only the announcer sets it."""
+        return self.words[self._override_at]
+
+    @override.setter
+    def override(self, packed: int) -> None:
+        self.words[self._override_at] = packed
 
     def write(self, index: int, kind: Kind, record: bytes) -> None:
         """Write the record of a place, and make it valid.

@@ -1,0 +1,57 @@
+"""The order of an operator about all records of a server, in place of the configured weights."""
+
+from dataclasses import dataclass
+
+from fastrpc.endpoint import Endpoint, copied
+from fastrpc.errors import ConfigError
+from fastrpc.registries.base.record import GREATEST_WEIGHT
+
+__all__ = ["CONFIGURED", "Override"]
+
+#: The bits of a word: whether the server is out, and whether the low bits are a weight.
+_IS_OUT, _HAS_WEIGHT = 1 << 63, 1 << 62
+
+#: The label and its value by which clients of rpcx leave a server out.
+_STATE, _INACTIVE = "state", "inactive"
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """One value from which every record of a server is made.
+
+    Raises:
+        ConfigError: the weight is out of range.
+    """
+
+    #: Whether the records have weight 0 and the label `state=inactive`.
+    is_out: bool = False
+
+    #: The weight of a server that is not out; None: the configured one.
+    weight: int | None = None
+
+    def __post_init__(self) -> None:
+        weight = self.weight
+        if weight is None:
+            return
+        if not isinstance(weight, int) or isinstance(weight, bool) or not 0 <= weight <= GREATEST_WEIGHT:
+            raise ConfigError(f"weight is {weight!r}, it must be a whole number from 0 to {GREATEST_WEIGHT}")
+
+    def applied(self, endpoint: Endpoint) -> Endpoint:
+        """Return a configured endpoint as it is to be registered."""
+        if self.is_out:
+            return copied(endpoint, weight=0, labels={**endpoint.labels, _STATE: _INACTIVE})
+        return endpoint if self.weight is None else copied(endpoint, weight=self.weight)
+
+    def packed(self) -> int:
+        """Return it as a word of 64 bits; 0 for the configured values."""
+        word = _IS_OUT if self.is_out else 0
+        return word if self.weight is None else word | _HAS_WEIGHT | self.weight
+
+    @classmethod
+    def unpacked(cls, word: int) -> "Override":
+        """Return the value of a word of `packed`."""
+        return cls(bool(word & _IS_OUT), word & GREATEST_WEIGHT if word & _HAS_WEIGHT else None)
+
+
+#: The configured values.
+CONFIGURED = Override()
