@@ -23,7 +23,7 @@ import sys
 import prometheus_client
 
 import fastrpc
-from fastrpc.workers import monitor
+from fastrpc.workers.monitoring import monitor
 
 # A busy machine holds a worker up for longer than 0.2 s: the page would have its figures of a second ago.
 monitor.ANSWER_SECONDS = 2.0

@@ -7,8 +7,8 @@
     restarts        starts processes again;  roll: replaces workers that serve;  watchdog: kills those that hang
     acceptor        accepts connections for the workers;  spread: chooses the worker of a connection
     worker_record   the supervisor's record of a process;  worker_channel: their messages
-    worker_process  one worker;  announcer: registers all of them;  monitor: their admin pages;  reloader: `fastrpc dev`
-    scoreboard      the memory that they share: `reporter` writes it, `monitor` reads it, `counted` survives each
+    worker_process  one worker;  announcer: registers all of them;  reloader: `fastrpc dev`
+    monitoring/     the memory that they share, and their admin pages
     takeover/       one program takes the place of another
 
 It may import `server/` and every layer below it, and nothing of `client/`.

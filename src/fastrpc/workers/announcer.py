@@ -16,10 +16,10 @@ from fastrpc.place import checked_place
 from fastrpc.server.override import Override
 from fastrpc.server.registrar import Record, Registrar, advertised_endpoint, record_of
 from fastrpc.time_limit import time_limit
+from fastrpc.workers.monitoring.reporter import Reporter
+from fastrpc.workers.monitoring.scoreboard import ProcessPlace
 from fastrpc.workers.plan import ExitCode, Plan, Started
 from fastrpc.workers.process import loop_factory, signals_handled
-from fastrpc.workers.reporter import Reporter
-from fastrpc.workers.scoreboard import ProcessPlace
 from fastrpc.workers.worker_channel import DRAIN, QUIT, WorkerEnd
 
 __all__ = ["announce", "run_announcer", "set_override"]

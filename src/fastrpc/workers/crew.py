@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any
 
 from fastrpc.first_use import import_parts
+from fastrpc.workers.monitoring.scoreboard import Scoreboard
 from fastrpc.workers.plan import ExitCode, failure_to_values
 from fastrpc.workers.process import flush_output, leave, reap_adopted
-from fastrpc.workers.scoreboard import Scoreboard
 from fastrpc.workers.worker_channel import SupervisorEnd, WorkerEnd
 from fastrpc.workers.worker_record import WorkerRecord
 

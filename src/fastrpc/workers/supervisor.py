@@ -22,12 +22,12 @@ from fastrpc.handlers.life import MinuteLog, log_listening, refused_at_edges, wa
 from fastrpc.handlers.method_limits import limits_connections, shared_limiters
 from fastrpc.workers.crew import LATE_SECONDS, Crew
 from fastrpc.workers.listeners import Listeners
+from fastrpc.workers.monitoring.scoreboard import Role
 from fastrpc.workers.plan import ExitCode, Plan, Started
 from fastrpc.workers.process import STOP_SIGNALS, signals_handled
 from fastrpc.workers.restarts import Restarts
 from fastrpc.workers.roll import Rolling
 from fastrpc.workers.scopes import scopes_of, with_scopes
-from fastrpc.workers.scoreboard import Role
 from fastrpc.workers.spread import Spread
 from fastrpc.workers.systemd import Systemd
 from fastrpc.workers.takeover.control import Successor
@@ -248,7 +248,7 @@ class Supervisor:
 
     def _run_monitor(self, worker: WorkerRecord, channel: WorkerEnd) -> ExitCode:
         # Imported on first use: most servers have no admin pages.
-        from fastrpc.workers.monitor import run_monitor
+        from fastrpc.workers.monitoring.monitor import run_monitor
 
         admin = self._listeners.admin
         assert admin is not None

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 
-from fastrpc.workers.scoreboard import Role
+from fastrpc.workers.monitoring.scoreboard import Role
 from fastrpc.workers.systemd import Systemd
 from fastrpc.workers.worker_record import WorkerRecord
 

@@ -17,10 +17,10 @@ from fastrpc.endpoint import Address
 from fastrpc.server.admin.state import ServerState
 from fastrpc.server.connections import move_connection
 from fastrpc.server.server import Server
+from fastrpc.workers.monitoring.reporter import Reporter
+from fastrpc.workers.monitoring.scoreboard import ProcessPlace
 from fastrpc.workers.plan import ExitCode, Plan, Started
 from fastrpc.workers.process import ServingProcess, signals_handled
-from fastrpc.workers.reporter import Reporter
-from fastrpc.workers.scoreboard import ProcessPlace
 from fastrpc.workers.worker_channel import DRAIN, MOVE, QUIT, WorkerEnd
 
 __all__ = ["Worker", "run_worker"]

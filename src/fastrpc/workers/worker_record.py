@@ -5,8 +5,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from fastrpc.workers.monitoring.scoreboard import ProcessPlace, Role
 from fastrpc.workers.plan import ExitCode, values_to_failure
-from fastrpc.workers.scoreboard import ProcessPlace, Role
 from fastrpc.workers.worker_channel import SupervisorEnd, WorkerEnd
 
 __all__ = ["WorkerRecord", "ending", "start_failure"]

@@ -223,7 +223,7 @@ def test_a_control_socket_is_refused_with_the_reason(tmp_path: Path) -> None:
         check_stops(program)
 
 
-@takes_away("memfd_create", place="workers/scoreboard.py")
+@takes_away("memfd_create", place="workers/monitoring/scoreboard.py")
 def test_workers_share_a_file_without_a_name(tmp_path: Path) -> None:
     with started(tmp_path, "import os\ndel os.memfd_create\n", "-w", "2") as program:
         check_serves(program)

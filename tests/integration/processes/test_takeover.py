@@ -26,14 +26,14 @@ TCP = ("-a", "tcp://127.0.0.1:0")
 
 #: The end of a program whose process for the admin pages ends as it starts.
 WITHOUT_MONITOR = """
-import fastrpc.workers.monitor
+import fastrpc.workers.monitoring.monitor
 
 
 def run_monitor(*_):
     raise RuntimeError("no pages today")
 
 
-fastrpc.workers.monitor.run_monitor = run_monitor
+fastrpc.workers.monitoring.monitor.run_monitor = run_monitor
 """
 
 

@@ -9,9 +9,9 @@ import socket
 import pytest
 
 from fastrpc.endpoint import Address
-from fastrpc.workers import reporter
+from fastrpc.workers.monitoring import reporter
+from fastrpc.workers.monitoring.scoreboard import Role, Scoreboard
 from fastrpc.workers.plan import Plan
-from fastrpc.workers.scoreboard import Role, Scoreboard
 from fastrpc.workers.worker_channel import SupervisorEnd, WorkerEnd
 from fastrpc.workers.worker_process import Worker
 from tests.support.forking import in_child

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fastrpc.workers import reporter
-from fastrpc.workers.reporter import Reporter
-from fastrpc.workers.scoreboard import Kind, ProcessPlace, Scoreboard
+from fastrpc.workers.monitoring import reporter
+from fastrpc.workers.monitoring.reporter import Reporter
+from fastrpc.workers.monitoring.scoreboard import Kind, ProcessPlace, Scoreboard
 
 pytestmark = pytest.mark.one_loop
 
@@ -50,7 +50,7 @@ async def test_an_answer_that_cannot_be_written_is_logged(
 ) -> None:
     pytest.importorskip("prometheus_client")
     if fault == "no room":
-        monkeypatch.setattr("fastrpc.workers.scoreboard.RECORD_BYTES", 40)
+        monkeypatch.setattr("fastrpc.workers.monitoring.scoreboard.RECORD_BYTES", 40)
     # A key that JSON has no form for.
     values: dict[Any, Any] = {(1, 2): 3} if fault == "unwritable" else {"calls": ["a"] * 100}
     telling = Reporter(place, "worker 1", lambda: True, lambda page: values)

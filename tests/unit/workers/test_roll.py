@@ -12,9 +12,9 @@ import pytest
 from fastrpc.config import Timeouts
 from fastrpc.errors import ConfigError
 from fastrpc.workers.crew import Crew
+from fastrpc.workers.monitoring.scoreboard import Role
 from fastrpc.workers.plan import ExitCode
 from fastrpc.workers.roll import Rolling
-from fastrpc.workers.scoreboard import Role
 from fastrpc.workers.systemd import Systemd
 from fastrpc.workers.worker_record import WorkerRecord
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from fastrpc.handlers.method_limits import EDGE_REASONS
-from fastrpc.workers.scoreboard import PREFIX_BYTES, Kind, Role, Scoreboard
+from fastrpc.workers.monitoring.scoreboard import PREFIX_BYTES, Kind, Role, Scoreboard
 from tests.support.forking import fork
 
 pytestmark = pytest.mark.one_loop
@@ -40,7 +40,7 @@ def test_the_last_record_is_read_whatever_its_size(board: Scoreboard, sizes: lis
 
 
 def test_a_record_that_does_not_fit_is_refused(board: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastrpc.workers.scoreboard.RECORD_BYTES", PREFIX_BYTES + 10)
+    monkeypatch.setattr("fastrpc.workers.monitoring.scoreboard.RECORD_BYTES", PREFIX_BYTES + 10)
     place, neighbour = board.places[:2]
     neighbour.write(Kind.COUNTED, b"n" * 10)
     place.write(Kind.COUNTED, b"p" * 10)

@@ -11,9 +11,9 @@ pytest.importorskip("prometheus_client")
 from fastrpc._core.base.histogram import default_registry
 from fastrpc.config import ServerConfig
 from fastrpc.status import Status
-from fastrpc.workers.counted import Counted
-from fastrpc.workers.monitor import Workers
-from fastrpc.workers.scoreboard import PREFIX_BYTES, Kind, Role, Scoreboard
+from fastrpc.workers.monitoring.counted import Counted
+from fastrpc.workers.monitoring.monitor import Workers
+from fastrpc.workers.monitoring.scoreboard import PREFIX_BYTES, Kind, Role, Scoreboard
 
 pytestmark = pytest.mark.one_loop
 

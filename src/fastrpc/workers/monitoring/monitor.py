@@ -25,11 +25,11 @@ from fastrpc.server.admin.figures import Figures, process_facts
 from fastrpc.server.admin.opening import Admin
 from fastrpc.server.admin.state import method_rows, shown_settings
 from fastrpc.time_limit import time_limit
-from fastrpc.workers.counted import CountedSum, counted_before
 from fastrpc.workers.merging import merge_of
+from fastrpc.workers.monitoring.counted import CountedSum, counted_before
+from fastrpc.workers.monitoring.scoreboard import Kind, ProcessPlace, Role, Scoreboard
 from fastrpc.workers.plan import ExitCode, Plan
 from fastrpc.workers.process import loop_factory, signals_handled
-from fastrpc.workers.scoreboard import Kind, ProcessPlace, Role, Scoreboard
 from fastrpc.workers.worker_channel import DRAIN, QUIT, WorkerEnd
 
 __all__ = ["Workers", "run_monitor"]

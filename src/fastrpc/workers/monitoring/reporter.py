@@ -12,10 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastrpc.gauges import Gauge, gauges
-from fastrpc.workers.scoreboard import Kind, ProcessPlace
+from fastrpc.workers.monitoring.scoreboard import Kind, ProcessPlace
 
 if TYPE_CHECKING:
-    from fastrpc.workers.counted import Counted
+    from fastrpc.workers.monitoring.counted import Counted
 
 __all__ = ["Reporter"]
 
@@ -63,7 +63,7 @@ class Reporter:
         self._thread: ThreadPoolExecutor | None = None
         if answer is not None:
             # Imported on first use: most servers have no admin pages.
-            from fastrpc.workers import counted
+            from fastrpc.workers.monitoring import counted
 
             self._counted = counted.Counted(name, os.getpid(), place.read(Kind.COUNTED))
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="fastrpc-report")

@@ -1,0 +1,8 @@
+"""The state that the processes of one server show each other, and their admin pages.
+
+    scoreboard  the memory that they share
+    reporter    writes the state of one process there, and answers questions;  counted: its counts, which outlive it
+    monitor     asks them, and serves the pages
+
+It may import the modules of `workers/` and every layer below them, and nothing of `client/`.
+"""
