@@ -6,11 +6,26 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastrpc import Server, ServerConfig
 
-__all__ = ["Answer", "fetch", "page", "server_with_pages", "speak"]
+__all__ = [
+    "OPERATOR",
+    "Answer",
+    "act",
+    "fetch",
+    "operators_file",
+    "page",
+    "port_of",
+    "post_act",
+    "server_with_pages",
+    "speak",
+]
+
+#: The token of the operator "ada".
+OPERATOR = "token-of-an-operator"
 
 
 class Answer:
@@ -30,23 +45,49 @@ class Answer:
         return json.loads(self.content)
 
 
-def fetch(port: int, path: str, method: str = "GET", **headers: str) -> Answer:
+def fetch(port: int, path: str, method: str = "GET", *, body: bytes | None = None, **headers: str) -> Answer:
     """Ask for a page, in a thread of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         connection.request(
-            method, path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+            method, path, body, {name.replace("_", "-"): value for name, value in headers.items()}
         )
         return Answer(connection.getresponse())
     finally:
         connection.close()
 
 
-async def page(server: Server, path: str, method: str = "GET", **headers: str) -> Answer:
+def post_act(port: int, name: str, token: str = OPERATOR, **values: Any) -> Answer:
+    """Ask for an act, with these values as its body."""
+    body = json.dumps(values).encode()
+    headers = {"Authorization": f"Bearer {token}", "Content_Type": "application/json"}
+    return fetch(port, f"/act/{name}", "POST", body=body, **headers)
+
+
+async def page(
+    server: Server, path: str, method: str = "GET", *, body: bytes | None = None, **headers: str
+) -> Answer:
     """Ask a server for a page."""
+    return await asyncio.to_thread(fetch, port_of(server), path, method, body=body, **headers)
+
+
+async def act(server: Server, name: str, token: str = OPERATOR, **values: Any) -> Answer:
+    """Ask a server for an act."""
+    return await asyncio.to_thread(post_act, port_of(server), name, token, **values)
+
+
+def port_of(server: Server) -> int:
+    """Return the port of the pages."""
     address = server.admin.address
     assert address is not None
-    return await asyncio.to_thread(fetch, address.port, path, method, **headers)
+    return address.port
+
+
+def operators_file(folder: Path) -> Path:
+    """Write the file of operators, with one, and return its path."""
+    file = folder / "operators.toml"
+    file.write_text(f'[[token]]\ntoken = "{OPERATOR}"\nname = "ada"\n')
+    return file
 
 
 @asynccontextmanager

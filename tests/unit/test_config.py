@@ -172,6 +172,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "proxy_protocol": (),
         "admin_address": None,
         "admin_token": None,
+        "admin_operators": None,
         "ready_needs_registry": False,
         "spin_microseconds": 0,
     },

@@ -99,7 +99,8 @@ def serve_hosted(
         check_encrypts(files, (*addresses, *admin, *further()))
         access = _access(name, options)
         parts = prepare(access)
-        config = replace(parts.config, admin_address=options.admin_address, admin_token=options.admin_token)
+        pages = {name: getattr(options, name) for name in ("admin_address", "admin_token", "admin_operators")}
+        config = replace(parts.config, **pages)
         check_admin(config, has_registry=False)
         plan = Plan(
             load=lambda: [parts.make()],

@@ -13,6 +13,7 @@ import typer
 from fastrpc.cli.listening import (
     AddressesAsJson,
     AdminAddress,
+    AdminOperators,
     AdminToken,
     ClientAuthorities,
     LogLevelName,
@@ -47,6 +48,7 @@ class HostedOptions:
     policy: PolicyFile = None
     admin_address: AdminAddress = None
     admin_token: AdminToken = None
+    admin_operators: AdminOperators = None
     log_level: LogLevelName = None
     as_json: AddressesAsJson = False
 

@@ -81,6 +81,10 @@ AdminToken = Annotated[
     Path | None,
     typer.Option("--admin-token", metavar="FILE", help="The token that the admin pages then require."),
 ]
+AdminOperators = Annotated[
+    Path | None,
+    typer.Option("--admin-operators", metavar="FILE", help="The tokens of those who may act there (TOML)."),
+]
 AddressesAsJson = Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")]
 
 

@@ -17,6 +17,7 @@ from fastrpc.config.validation import (
     check_names,
     check_networks,
     check_parts,
+    check_path,
     check_token,
     settings_class,
     wrong,
@@ -55,6 +56,8 @@ class ServerConfig(Settings):
             all but the first two need `admin_token`.
         admin_token: token for the admin pages, or the path of its file, or "file:" with that path. A file is read again
             once it has changed.
+        admin_operators: file of tokens (TOML, as `StaticTokens.from_file` reads it) whose names may act by
+            `POST /act/…`; None: nothing can be changed there. These tokens read no page.
         ready_needs_registry: whether `/readyz` fails while a registry does not have the records of the server. With
             True an outage of the registry takes ready servers out of service.
         spin_microseconds: time the loop polls after the last byte came or left, before it sleeps; 0 sleeps at once.
@@ -77,6 +80,7 @@ class ServerConfig(Settings):
     proxy_protocol: tuple[str, ...] = ()
     admin_address: str | None = None
     admin_token: str | os.PathLike[str] | None = None
+    admin_operators: str | os.PathLike[str] | None = None
     ready_needs_registry: bool = False
     spin_microseconds: int = 0
 
@@ -99,5 +103,6 @@ class ServerConfig(Settings):
         if self.admin_address is not None:
             check_name(self, "admin_address")
         check_token(self, "admin_token")
+        check_path(self, "admin_operators")
         check_flag(self, "ready_needs_registry")
         check_count(self, "spin_microseconds", 0, 1_000_000)

@@ -58,6 +58,10 @@ class Server:
             Broker, which its owner closes.
     """
 
+    #: Ends the process around this server.
+    _drain_by: Callable[[], None] | None = None
+    _draining: asyncio.Task[bool] | None = None
+
     @explain_arguments("Server")
     def __init__(
         self,
@@ -115,6 +119,17 @@ class Server:
         from fastrpc.server.watching import Ends
 
         self._served.watch = Ends(tell)
+
+    def drain_by(self, drain: Callable[[], None]) -> None:
+        """Have `begin_drain` call this function, which ends the process around the server as well."""
+        self._drain_by = drain
+
+    def begin_drain(self) -> None:
+        """Drain in the background, by the limits of `Timeouts`."""
+        if self._drain_by is not None:
+            self._drain_by()
+        elif self._draining is None:
+            self._draining = asyncio.ensure_future(self.drain())
 
     def announce_workers(self, workers: int) -> None:
         """Announce to clients how many processes, this one among them, share the connections."""

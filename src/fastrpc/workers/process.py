@@ -98,6 +98,7 @@ class ServingProcess:
         if plan.shared_limits:
             server.share_limits(plan.shared_limits)
         server.announce_workers(plan.workers)
+        server.drain_by(self.drain)
         if plan.on_ended is not None:
             server.tell_ends(plan.on_ended)
         try:

@@ -10,7 +10,7 @@ import signal
 import socket
 import time
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Final
 
 from fastrpc._core.base.histogram import default_registry
 from fastrpc.endpoint import Address
@@ -27,6 +27,14 @@ __all__ = ["Worker", "run_worker"]
 
 logger = logging.getLogger("fastrpc.server")
 
+
+#: The settings of a worker, whose pages the monitor serves.
+_WITHOUT_PAGES: Final[dict[str, Any]] = {
+    "admin_address": None,
+    "admin_token": None,
+    "admin_operators": None,
+    "ready_needs_registry": False,
+}
 
 #: How far the workers' limits of calls lie apart: this share above and below.
 MAX_CALLS_SPREAD = 0.1
@@ -73,8 +81,7 @@ class Worker:
             self._beat,
         )
         self._config = plan.config
-        # The monitor has the pages of all workers.
-        config = replace(plan.config, admin_address=None, admin_token=None, ready_needs_registry=False)
+        config = replace(plan.config, **_WITHOUT_PAGES)
         self._channel = channel
         self._addresses = addresses
         self._wanted = plan.wanted

@@ -35,6 +35,7 @@ PLAIN = {
 #: The other settings: each has its secret in the program below.
 PLANTED = {
     "admin_token": "planted-admin-token",
+    "admin_operators": "planted-operator-token",
     "registry": "planted-registry-token",
     "store": "planted-store-token",
     "broker": "planted-broker-token",
@@ -178,6 +179,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "planted-revoked.pem").write_bytes(authority.revocations().read_bytes())
     (folder / "served.py").write_text(APP)
     (folder / "tokens.toml").write_text(TOKENS)
+    (folder / "operators.toml").write_text(TOKENS.replace("caller", "operator"))
     (folder / "policy.toml").write_text(POLICY)
     return folder
 
@@ -188,6 +190,7 @@ app = "served:app"
 address = "tls://127.0.0.1:0"
 admin_address = "tcp://127.0.0.1:0"
 admin_token = "planted-admin-token"
+admin_operators = "operators.toml"
 registry = "{registry}"
 store = "store://127.0.0.1:1?token=planted-store-token"
 broker = "broker://127.0.0.1:1?token=planted-broker-token"

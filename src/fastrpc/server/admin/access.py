@@ -93,13 +93,24 @@ class AdminAccess:
 
     def refusal(self, head: RequestHead) -> tuple[int, str] | None:
         """Return a status and a text to refuse a request with, or None."""
-        if self._checks_host and not _is_loopback(head.host):
-            return 421, "the Host of the request is not this machine: ask localhost"
+        refused = self.refused_host(head)
+        if refused is not None:
+            return refused
         if self._token is None:
             if self._is_local:
                 return None
             return 403, "beyond loopback the pages need a token: set ServerConfig.admin_token"
         return None if self._token.is_given_by(head) else (401, "the token is missing or wrong")
+
+    def refused_host(self, head: RequestHead) -> tuple[int, str] | None:
+        """Return a status and a text to refuse a request with for the host that it asks, or None."""
+        if self._checks_host and not _is_loopback(head.host):
+            return 421, "the Host of the request is not this machine: ask localhost"
+        return None
+
+    def is_reader(self, head: RequestHead) -> bool:
+        """Return whether a request carries the token of readers, where there is one."""
+        return self._token is not None and self._token.is_given_by(head)
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,11 +1,17 @@
 """One connection to the admin pages."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 from fastrpc._core.http1.connection import HttpConnection
-from fastrpc._core.http1.head import RequestHead, RequestLimits
+from fastrpc._core.http1.head import RequestHead, RequestLimits, RequestRefusedError
+from fastrpc.endpoint import Address
+from fastrpc.peers.peer import Peer
+from fastrpc.rpc.identity import Identity
 from fastrpc.server.admin.access import AdminAccess
+from fastrpc.server.admin.acting import Acts, refusal_values
+from fastrpc.server.admin.acts import MOST_BODY, ActRefusedError
 from fastrpc.server.admin.pages import Page, Pages
 
 __all__ = ["AdminConnection"]
@@ -19,13 +25,18 @@ GUARDING = (
     ("X-Content-Type-Options", "nosniff"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Referrer-Policy", "no-referrer"),
+    ("X-Frame-Options", "DENY"),
 )
+
+#: The start of the paths of acts.
+ACT = "/act/"
 
 
 class AdminConnection(HttpConnection):
     """Answers requests for pages.
 
     Args:
+        acts: takes the acts; None: there are no operators.
         on_gone: called once the connection is gone.
         on_asked: called at each request.
         is_surplus: whether there are too many connections: it is closed once it is connected.
@@ -35,6 +46,7 @@ class AdminConnection(HttpConnection):
         self,
         pages: Pages,
         access: AdminAccess,
+        acts: Acts | None,
         on_gone: Callable[["AdminConnection"], None],
         on_asked: Callable[["AdminConnection"], None],
         *,
@@ -43,6 +55,9 @@ class AdminConnection(HttpConnection):
         super().__init__(LIMITS)
         self._pages = pages
         self._access = access
+        self._acts = acts
+        # Of an act whose body is awaited: its operator, or the refusal.
+        self._judged: Identity | ActRefusedError | None = None
         self._on_gone = on_gone
         self._on_asked = on_asked
         self._is_surplus = is_surplus
@@ -51,9 +66,38 @@ class AdminConnection(HttpConnection):
         if self._is_surplus:
             self.abort()
 
+    def on_head(self, head: RequestHead) -> int:
+        """Judge a request for an act before its body is read."""
+        if not _is_act(head):
+            return 0
+        try:
+            self._judged = self._judge(head)
+        except ActRefusedError as error:
+            self._judged = error
+            if not 0 <= head.content_length <= MOST_BODY:
+                # No body of strangers is read.
+                raise RequestRefusedError(error.status, error.text) from None
+        return MOST_BODY
+
+    def _judge(self, head: RequestHead) -> Identity:
+        if self._acts is None:
+            raise ActRefusedError(404, "there is no such page; / lists them")
+        return self._acts.judge(head.path.removeprefix(ACT), head, self._peer())
+
+    def _peer(self) -> Peer:
+        name = self.peer_name
+        is_network = isinstance(name, tuple)
+        return Peer(Address("tcp", host=name[0], port=name[1]) if is_network else Address("unix"))
+
     def on_request(self, head: RequestHead, body: bytes) -> None:
-        """Answer with a page."""
+        """Answer with a page, or carry out an act."""
         self._on_asked(self)
+        if _is_act(head):
+            self._act(head.path.removeprefix(ACT), body)
+            return
+        if self._acts is not None and head.path.startswith(ACT):
+            self._say(405, "acts are for POST", ("Allow", "POST"))
+            return
         if head.method not in ("GET", "HEAD"):
             self._say(405, "pages are only read: GET or HEAD", ("Allow", "GET, HEAD"))
             return
@@ -69,8 +113,24 @@ class AdminConnection(HttpConnection):
         if not self._pages.serve(head.path, head.query, accepted, self._show):
             self._say(404, "there is no such page; / lists them")
 
+    def _act(self, name: str, body: bytes) -> None:
+        judged, self._judged = self._judged, None
+        if isinstance(judged, Identity):
+            assert self._acts is not None
+            self._acts.begin(name, body, judged, self._peer(), self._tell)
+        elif judged is not None:
+            self._tell(judged.status, refusal_values(judged))
+
     def on_lost(self) -> None:
         self._on_gone(self)
+
+    def _tell(self, status: int, values: dict[str, Any]) -> None:
+        # An act that took a while: the operator may be gone.
+        if self.is_answering:
+            fields = [*GUARDING, ("Content-Type", "application/json")]
+            if status == 401:
+                fields.append(("WWW-Authenticate", "Bearer"))
+            self.respond(status, fields, json.dumps(values).encode() + b"\n")
 
     def _show(self, page: Page) -> None:
         # A page that took a while: the reader may be gone.
@@ -80,6 +140,10 @@ class AdminConnection(HttpConnection):
     def _say(self, status: int, text: str, *fields: tuple[str, str]) -> None:
         content_type = ("Content-Type", "text/plain; charset=utf-8")
         self.respond(status, [*GUARDING, content_type, *fields], f"{text}\n".encode())
+
+
+def _is_act(head: RequestHead) -> bool:
+    return head.method == "POST" and head.path.startswith(ACT)
 
 
 def _challenges(status: int) -> list[tuple[str, Any]]:

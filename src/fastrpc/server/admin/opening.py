@@ -14,8 +14,10 @@ from fastrpc.tls import HTTP_AGREED
 from fastrpc.transports.base import Listener, ListenOptions, reload_listeners, transport_for
 
 if TYPE_CHECKING:
-    from fastrpc.server.admin.access import Token
+    from fastrpc.server.admin.access import AdminAccess, Token
+    from fastrpc.server.admin.acting import Acting, Acts
     from fastrpc.server.admin.connection import AdminConnection
+    from fastrpc.server.admin.operators import Operators
     from fastrpc.server.admin.pages import Pages, Shown
     from fastrpc.server.admin.state import ServerState
     from fastrpc.server.server import Server
@@ -35,7 +37,7 @@ def check_admin(config: ServerConfig, *, has_registry: bool) -> Address | None:
         ConfigError: the settings contradict each other.
     """
     if config.admin_address is None:
-        for name in ("admin_token", "ready_needs_registry"):
+        for name in ("admin_token", "admin_operators", "ready_needs_registry"):
             if getattr(config, name):
                 raise ConfigError(
                     f"ServerConfig.{name} is set, but admin_address is None: it would have no effect",
@@ -78,6 +80,8 @@ class Admin:
         self._listeners: list[Listener] = []
         self._pages: Pages | None = None
         self._token: Token | None = None
+        self._operators: Operators | None = None
+        self._acts: Acts | None = None
         self._state: ServerState | None = None
         #: In the order of their last requests.
         self._connections: dict[AdminConnection, None] = {}
@@ -88,17 +92,18 @@ class Admin:
         return self._listeners[0].address if self._listeners else None
 
     def reload(self) -> None:
-        """Read the files of certificates and of the token again now."""
+        """Read the files of certificates, of the token and of the operators again now."""
         reload_listeners(self._listeners)
-        if self._token is not None:
-            self._token.reload()
+        for file in (self._token, self._operators):
+            if file is not None:
+                file.reload()
 
     async def open(self, server: "Server") -> None:
         """Listen, if the server has admin pages.
 
         Raises:
             OSError: the address is not available.
-            ConfigError: the file of the token cannot be used.
+            ConfigError: the file of the token, or of the operators, cannot be used.
         """
         if self._wanted is None:
             return
@@ -108,14 +113,19 @@ class Admin:
         named = Address.parse(self._config.admin_address or "")
         bound = take_inherited(named) if is_inherited(named) else None
         self._state = ServerState(self._config, server)
-        await self.show(self._state, [bound])
+        await self.show(self._state, [bound], self._state.acted)
 
-    async def show(self, shown: "Shown", sockets: "Sequence[socket.socket | None]") -> None:
+    async def show(
+        self, shown: "Shown", sockets: "Sequence[socket.socket | None]", acting: "Acting | None" = None
+    ) -> None:
         """Listen at these bound sockets, None for a new one, with the pages of this state.
+
+        Args:
+            acting: the server that operators change; None: there are no acts.
 
         Raises:
             OSError: the address is not available.
-            ConfigError: the file of the token cannot be used.
+            ConfigError: the file of the token, or of the operators, cannot be used.
         """
         # Imported on first use, as above.
         from fastrpc.protocols.http.detection import http1_stream
@@ -132,9 +142,13 @@ class Admin:
             has_host=address.scheme != "unix",
         )
         pages = self._pages = Pages(shown)
+        if acting is not None:
+            self._take_acts(acting, access)
 
         def accepted() -> asyncio.BufferedProtocol:
-            connection = AdminConnection(pages, access, self._gone, self._asked, is_surplus=self._is_full())
+            connection = AdminConnection(
+                pages, access, self._acts, self._gone, self._asked, is_surplus=self._is_full()
+            )
             self._connections[connection] = None
             return http1_stream(connection, loop)
 
@@ -148,6 +162,23 @@ class Admin:
                 "the admin token goes in the clear: %s is not encrypted, write tls:// and tls=TLS(…)", place
             )
         logger.info("admin pages at %s", place, extra={"event": "admin_listening", "address": place})
+
+    def _take_acts(self, acting: "Acting", access: "AdminAccess") -> None:
+        """Take acts from now on, if there are operators."""
+        file, address = self._config.admin_operators, self._wanted
+        if file is None or address is None:
+            return
+        # Imported on first use: most servers have no operators.
+        from fastrpc.server.admin.acting import Acts
+        from fastrpc.server.admin.operators import Operators
+
+        self._operators = Operators(file, access, "https" if address.scheme == "tls" else "http")
+        self._acts = Acts(acting, self._operators)
+        if address.scheme == "tcp" and not is_local(address):
+            logger.warning(
+                "tokens of operators go in the clear: %s is not encrypted, write tls:// and tls=TLS(…)",
+                address,
+            )
 
     def _is_full(self) -> bool:
         """Return whether there is no room for a connection, after closing the longest idle one if needed.
@@ -181,5 +212,7 @@ class Admin:
                 connection.abort()
             if self._pages is not None:
                 self._pages.close()
+            if self._acts is not None:
+                self._acts.close()
             if self._state is not None:
                 self._state.close()

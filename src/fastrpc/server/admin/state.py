@@ -16,6 +16,7 @@ from fastrpc._version import __version__
 from fastrpc.config import ServerConfig
 from fastrpc.gauges import clients, gauges
 from fastrpc.rpc.description import signature_text
+from fastrpc.server.admin.acted import ActedServer
 from fastrpc.server.admin.turns import in_turns
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class ServerState:
         self._exposition: Exposition | None = None
         self._identity = secrets.token_hex(8)
         self._recent = _recent_of(self._gate) if keeps_recent else None
+        #: This process, for acts.
+        self.acted = ActedServer(server, self._health, self._identity)
 
     def close(self) -> None:
         """Keep no more log records. Closing twice is allowed."""

@@ -1,0 +1,75 @@
+"""The acts of one process that serves."""
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+from fastrpc.server.admin.acts import ActRefusedError, Done, Setting, check_was
+
+if TYPE_CHECKING:
+    from fastrpc.server.health import ServingState
+    from fastrpc.server.server import Server
+
+__all__ = ["ActedServer"]
+
+
+class ActedServer:
+    """A server of one process, as acts change it; of several workers the services of one.
+
+    Args:
+        identity: the server, another text after each start.
+    """
+
+    def __init__(self, server: "Server", health: "ServingState", identity: str) -> None:
+        self.identity = identity
+        self._server = server
+        self._health = health
+        self._is_ending = False
+
+    def serves(self, service: str) -> bool | None:
+        """Return whether a service is set to serve, the whole server for ""; None while it drains.
+
+        Raises:
+            ConfigError: it has no such service.
+        """
+        self._health.check_name(service)
+        return None if self._health.is_draining else self._health.of(service) == "SERVING"
+
+    def set_serving(self, serving: bool, service: str) -> None:
+        """Set whether a service serves."""
+        self._server.set_serving(serving, service=service or None)
+
+    async def set(self, name: str, setting: Setting, values: dict[str, Any]) -> Done:
+        """Carry out a setting.
+
+        Raises:
+            ActRefusedError: it is not carried out.
+        """
+        subject, wanted = values[setting.subject], values[setting.wanted]
+        before = setting.look(self, subject)
+        if before is None:
+            raise ActRefusedError(409, "the server drains, nothing was changed")
+        check_was(values["was"], wanted, {os.getpid(): before})
+        setting.set(self, subject, wanted)
+        return Done(before, setting.look(self, subject), [os.getpid()], [])
+
+    def drain(self) -> list[int]:
+        """Drain, as by SIGTERM; return the process.
+
+        Raises:
+            ActRefusedError: the server drains already.
+        """
+        if self._is_ending or self._health.is_draining:
+            raise ActRefusedError(409, "the server drains already")
+        self._is_ending = True
+        # The answer goes first.
+        asyncio.get_running_loop().call_soon(self._server.begin_drain)
+        return [os.getpid()]
+
+    def roll(self) -> list[int]:
+        """Refuse to replace workers.
+
+        Raises:
+            ActRefusedError: the server has none.
+        """
+        raise ActRefusedError(409, "the server has one process: there are no workers to replace")

@@ -1,0 +1,160 @@
+"""Requests for acts, from their heads to their answers and their records in the audit."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from fastrpc._core.http1.head import RequestHead
+from fastrpc.escaping import printable
+from fastrpc.handlers.auth.audit import Audit
+from fastrpc.peers.peer import Peer
+from fastrpc.rpc.identity import Identity
+from fastrpc.server.admin.acts import ACTS, ActRefusedError, Done, Order, Setting, values_of
+from fastrpc.server.admin.operators import Operators
+from fastrpc.time_limit import time_limit
+
+__all__ = ["Acting", "Acts", "refusal_values"]
+
+logger = logging.getLogger("fastrpc.audit")
+
+#: Seconds that an act may take.
+ACT_SECONDS = 10.0
+
+#: The steps at which requests are refused, by the status of the answer; all others are those of acts.
+STEPS = {401: "authentication", 403: "authorisation", 421: "authorisation"}
+
+
+class Acting(Protocol):
+    """The server that acts change: one process, or several."""
+
+    @property
+    def identity(self) -> str:
+        """The server, another text after each start."""
+
+    async def set(self, name: str, setting: Setting, values: dict[str, Any]) -> Done:
+        """Carry out a setting.
+
+        Raises:
+            ActRefusedError: it is not carried out.
+        """
+
+    def drain(self) -> list[int]:
+        """Drain, as by SIGTERM; return the processes that were told.
+
+        Raises:
+            ActRefusedError: the server drains already.
+        """
+
+    def roll(self) -> list[int]:
+        """Replace the workers, as by SIGHUP; return the processes that were told.
+
+        Raises:
+            ActRefusedError: there are no workers, or the server drains.
+        """
+
+
+class Acts:
+    """Takes the requests for acts of one server, one after the other."""
+
+    def __init__(self, acting: Acting, operators: Operators) -> None:
+        self._acting = acting
+        self._operators = operators
+        self._audit = Audit()
+        # Two operators would each compare a value that the other one is about to change.
+        self._turn = asyncio.Lock()
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def close(self) -> None:
+        """Log the number of refusals that were left out. Acts under way go on."""
+        self._audit.close()
+
+    def judge(self, name: str, head: RequestHead, peer: Peer) -> Identity:
+        """Return the operator behind a request for an act; a refusal is logged.
+
+        Raises:
+            ActRefusedError: it may not act.
+        """
+        try:
+            return self._operators.judge(head)
+        except ActRefusedError as error:
+            self._refused(name, None, peer, error)
+            raise
+
+    def begin(
+        self,
+        name: str,
+        body: bytes,
+        operator: Identity,
+        peer: Peer,
+        tell: Callable[[int, dict[str, Any]], None],
+    ) -> None:
+        """Carry out an act soon, and tell status and values of the answer, also if the caller is gone by then."""
+        task = asyncio.ensure_future(self._take(name, body, operator, peer, tell))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _take(
+        self,
+        name: str,
+        body: bytes,
+        operator: Identity,
+        peer: Peer,
+        tell: Callable[[int, dict[str, Any]], None],
+    ) -> None:
+        try:
+            async with time_limit(ACT_SECONDS), self._turn:
+                tell(200, await self._carry_out(name, body, operator, peer))
+        except ActRefusedError as error:
+            self._refused(name, operator, peer, error)
+            tell(error.status, refusal_values(error))
+        except TimeoutError:
+            logger.error("the act %s takes longer than %s s", printable(name), ACT_SECONDS)
+            tell(503, {"error": f"the act takes longer than {ACT_SECONDS:g} s"})
+        except Exception:
+            logger.exception("the act %s failed", printable(name))
+            tell(500, {"error": "the act failed, the log of the server has the reason"})
+
+    async def _carry_out(self, name: str, body: bytes, operator: Identity, peer: Peer) -> dict[str, Any]:
+        act = ACTS.get(name)
+        if act is None:
+            raise ActRefusedError(404, f"there is no such act; there are {', '.join(ACTS)}")
+        values = values_of(act, body)
+        if isinstance(act, Order):
+            done = self._order(act, values)
+            subject = ""
+        else:
+            done = await self._acting.set(name, act, values)
+            subject = values[act.subject]
+        self._log(" ".join(filter(None, (name, subject))), operator, peer, done)
+        return {"act": name, "server": self._acting.identity} | done.values()
+
+    def _order(self, order: Order, values: dict[str, Any]) -> Done:
+        now = {"server": self._acting.identity}
+        if values["was"] != now:
+            raise ActRefusedError(409, "this is another server, nothing was changed", now=now)
+        processes: list[int] = getattr(self._acting, order.method)()
+        return Done(now, now, processes, [])
+
+    def _log(self, act: str, operator: Identity, peer: Peer, done: Done) -> None:
+        shown = {"act": printable(act), "operator": printable(operator.name), "peer": str(peer)}
+        logger.info(
+            "act %s by %s of %s: %s before, %s now",
+            shown["act"],
+            shown["operator"],
+            shown["peer"],
+            done.before,
+            done.after,
+            extra={"event": "admin_act", "before": done.before, "after": done.after} | shown,
+        )
+
+    def _refused(self, name: str, operator: Identity | None, peer: Peer, error: ActRefusedError) -> None:
+        # `Audit` bounds the records of one peer.
+        self._audit.refused(
+            STEPS.get(error.status, "act"), printable(f"/act/{name}"), operator, peer, error.text
+        )
+
+
+def refusal_values(error: ActRefusedError) -> dict[str, Any]:
+    """Return the values of the answer to an act that is not carried out."""
+    return {"error": error.text} if error.now is None else {"error": error.text, "now": error.now}
