@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.admin_pages import fetch
+from tests.support.admin_pages import Answer, fetch, operators_file, post_act
 from tests.support.program import Program
 from tests.support.scrapes import Samples, samples_of
 
@@ -23,10 +23,11 @@ import sys
 import prometheus_client
 
 import fastrpc
-from fastrpc.workers.monitoring import monitor
+from fastrpc.workers.monitoring import acted_workers, monitor
 
 # A busy machine holds a worker up for longer than 0.2 s: the page would have its figures of a second ago.
 monitor.ANSWER_SECONDS = 2.0
+acted_workers.SILENT_SECONDS = float("inf")
 
 shipped = prometheus_client.Counter("orders_shipped", "Of the program.", ["kind"])
 shipped.labels("before the fork").inc(3)
@@ -65,6 +66,7 @@ if __name__ == "__main__":
         Work,
         address="tcp://127.0.0.1:0",
         workers=int(sys.argv[1]),
+        registry=values.pop("registry", None),
         config=fastrpc.ServerConfig(admin_address="tcp://127.0.0.1:0", **values),
     )
 """
@@ -107,6 +109,15 @@ class WorkerPages:
         assert answer.status == 200
         return json.loads(answer.content)
 
+    def act(self, name: str, **values: Any) -> Answer:
+        """Ask for an act, as the operator."""
+        return post_act(self.port, name, **values)
+
+    def state_of(self, service: str) -> str:
+        """Return the state of a service, of several workers the different ones."""
+        [state] = [one["state"] for one in self.page("/services")["services"] if one["name"] == service]
+        return str(state)
+
     def probe(self, path: str) -> int:
         return fetch(self.port, path).status
 
@@ -125,5 +136,6 @@ class WorkerPages:
 def worker_pages(folder: Path, workers: int = 4, config: str = "{}") -> Iterator[WorkerPages]:
     """Start the program with so many workers."""
     (folder / "paged.py").write_text(PROGRAM)
+    operators_file(folder)
     with Program(["paged.py", str(workers), config], folder) as program:
         yield WorkerPages(program)

@@ -16,6 +16,7 @@ from fastrpc.place import checked_place
 from fastrpc.server.override import Override
 from fastrpc.server.registrar import Record, Registrar, advertised_endpoint, record_of
 from fastrpc.time_limit import time_limit
+from fastrpc.workers.monitoring.kept_settings import KeptSettings
 from fastrpc.workers.monitoring.reporter import Reporter
 from fastrpc.workers.monitoring.scoreboard import ProcessPlace
 from fastrpc.workers.plan import ExitCode, Plan, Started
@@ -55,8 +56,9 @@ async def announce(
     """
     assert plan.registry is not None
     registrar = Registrar(plan.registry, plan.config.tls, override=Override.unpacked(place.override))
-    answer = None if plan.config.admin_address is None else partial(_page, registrar)
-    reporter = Reporter(place, "announcer", lambda: registrar.is_registered, answer)
+    kept = KeptSettings(place, None)
+    answer = None if plan.config.admin_address is None else partial(_answer, registrar, kept)
+    reporter = Reporter(place, "announcer", lambda: registrar.is_registered, answer, kept.catch_up)
     reporter.start()
     orders = _Orders(channel)
     registrar.want(records)
@@ -93,9 +95,10 @@ async def set_override(registrar: Registrar, place: ProcessPlace, override: Over
     return await registrar.set_override(override)
 
 
-def _page(registrar: Registrar, _: str) -> dict[str, Any]:
-    """Return the part that the announcer has of a page: the records."""
-    return {"records": registrar.shown()}
+def _answer(registrar: Registrar, kept: KeptSettings, question: str) -> dict[str, Any]:
+    """Return the part that the announcer has of a page, the records, or its value of an act."""
+    of_act = question.partition(" ")[2]
+    return kept.answer(of_act) if of_act else {"records": registrar.shown()}
 
 
 class _Orders:

@@ -17,6 +17,7 @@ from fastrpc.endpoint import Address
 from fastrpc.server.admin.state import ServerState
 from fastrpc.server.connections import move_connection
 from fastrpc.server.server import Server
+from fastrpc.workers.monitoring.kept_settings import KeptSettings
 from fastrpc.workers.monitoring.reporter import Reporter
 from fastrpc.workers.monitoring.scoreboard import ProcessPlace
 from fastrpc.workers.plan import ExitCode, Plan, Started
@@ -72,6 +73,8 @@ class Worker:
     ) -> None:
         self._has_pages = plan.config.admin_address is not None
         self._state: ServerState | None = None
+        self._place = place[1]
+        self._kept: KeptSettings | None = None
         name, where = place
         self._reporter = Reporter(
             where,
@@ -126,6 +129,9 @@ class Worker:
         for address, one in wanted.items():
             server._accepting.advertise(address, one.advertise)
         self._state = ServerState(self._config, server, takes_connections=True, keeps_recent=self._has_pages)
+        self._kept = KeptSettings(self._place, self._state.acted)
+        # Before the first call.
+        self._kept.catch_up()
         assert server._gate is not None
         self._reporter.count_connections(self._connections)
         for address in self._addresses:
@@ -140,9 +146,16 @@ class Worker:
     def _is_ready(self) -> bool:
         return self._state is not None and self._state.is_ready
 
-    def _answer(self, page: str) -> dict[str, Any]:
+    def _answer(self, question: str) -> dict[str, Any]:
         assert self._state is not None
-        return self._state.table(page)
+        assert self._kept is not None
+        page, _, of_act = question.partition(" ")
+        if not of_act:
+            return self._state.table(page)
+        answer = self._kept.answer(of_act)
+        # Probes see at once whether it takes calls.
+        self._reporter.beat()
+        return answer
 
     def _report(self, started: Started) -> None:
         self._channel.report(started=asdict(started))
@@ -179,6 +192,8 @@ class Worker:
 
     def _beat(self) -> None:
         self._look_at_age()
+        if self._kept is not None:
+            self._kept.catch_up()
         if self._lost:
             try:
                 os.close(os.dup(self._channel.fileno()))

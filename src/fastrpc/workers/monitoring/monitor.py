@@ -26,6 +26,7 @@ from fastrpc.server.admin.opening import Admin
 from fastrpc.server.admin.state import method_rows, shown_settings
 from fastrpc.time_limit import time_limit
 from fastrpc.workers.merging import merge_of
+from fastrpc.workers.monitoring.acted_workers import ActedWorkers
 from fastrpc.workers.monitoring.counted import CountedSum, counted_before
 from fastrpc.workers.monitoring.scoreboard import Kind, ProcessPlace, Role, Scoreboard
 from fastrpc.workers.plan import ExitCode, Plan
@@ -76,7 +77,7 @@ async def _serve(
     admin = Admin(plan.config, has_registry=plan.registry is not None)
     asyncio.get_running_loop().add_reader(channel.fileno(), receive)
     try:
-        await admin.show(workers, sockets)
+        await admin.show(workers, sockets, ActedWorkers(workers, board))
         channel.report(started={"addresses": [str(admin.address)]})
         await ended
     finally:
@@ -129,7 +130,7 @@ class Workers:
         if name == "overview":
             await self._ask("metrics", self._board.living())
         asked = [place.process for place in workers]
-        answers = await self._answers(name, workers)
+        answers = await self.answers(name, workers)
         merge = self._overview if name == "overview" else merge_of(name)
         return lambda: merge(answers) | _missing(asked, answers)
 
@@ -138,15 +139,22 @@ class Workers:
         living = self._board.living()
         asked = {place.process: Role(place.role).name.lower() for place in living if place.process}
         await self._ask("metrics", living)
-        answers = await self._answers("figures", living)
+        answers = await self.answers("figures", living)
         # A place may have another process by now.
         return lambda: self._figures(asked, answers)
 
-    async def _answers(self, name: str, places: Sequence[ProcessPlace]) -> dict[str, dict[str, Any]]:
-        """Return the answers to a question that came in time, by the numbers of their processes."""
+    async def answers(
+        self, question: str, places: Sequence[ProcessPlace], seconds: float | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """Return the answers to a question that came in time, by the numbers of their processes.
+
+        Args:
+            question: the name of a page, or another name with a space and its argument.
+            seconds: the time; None: that of a page.
+        """
         answers: dict[str, dict[str, Any]] = {}
         async with self._asking:
-            number = await self._ask(name, places)
+            number = await self._ask(question, places, seconds)
             for place in places:
                 answer = json.loads(place.read(Kind.ANSWER) or b"{}")
                 if answer.get("number") == number:
@@ -175,19 +183,19 @@ class Workers:
                 total.add(record, place.process)
         return total
 
-    async def _ask(self, name: str, places: Sequence[ProcessPlace]) -> int:
+    async def _ask(self, question: str, places: Sequence[ProcessPlace], seconds: float | None = None) -> int:
         """Return the number of a question once all have answered, or the time for it is over."""
         number = next(self._numbers)
         asked: set[int] = set()
         for place in places:
             with contextlib.suppress(OSError):  # It has not read the questions before.
-                place.asking.send(f"{number} {name}".encode())
+                place.asking.send(f"{number} {question}".encode())
                 asked.add(place.index)
         answered = asyncio.get_running_loop().create_future()
         if asked:
             self._questions[number] = asked, answered
             try:
-                async with time_limit(ANSWER_SECONDS):
+                async with time_limit(ANSWER_SECONDS if seconds is None else seconds):
                     await answered
             except TimeoutError:
                 logger.debug("processes that did not answer in time: %d", len(asked))

@@ -27,8 +27,8 @@ REPORT_SECONDS = 1.0
 #: Of the time, the most that reports of very many methods take.
 REPORT_SHARE = 0.05
 
-#: Bytes of a question.
-QUESTION_BYTES = 128
+#: Bytes of a question, which may have an argument behind its name: the longest subject of an act, and its frame.
+QUESTION_BYTES = 4_096
 
 
 class Reporter:
@@ -37,7 +37,8 @@ class Reporter:
     Args:
         name: of the process, as people know it.
         is_ready: whether the process takes calls now.
-        answer: the values of an admin page; None: there are no pages, and only signs of life are written.
+        answer: the values for a question: the name of an admin page, or another name with a space and its argument;
+            None: there are no pages, and only signs of life are written.
         on_beat: called once a second.
     """
 
@@ -117,24 +118,24 @@ class Reporter:
             self._report(b"")
 
     def _hear(self) -> None:
-        """Take a question: its number and the name of a page."""
+        """Take a question, behind its number."""
         try:
-            number, _, page = self._place.answering.recv(QUESTION_BYTES).partition(b" ")
+            number, _, question = self._place.answering.recv(QUESTION_BYTES).partition(b" ")
         except OSError:
             return
-        if page == b"metrics":
+        if question == b"metrics":
             self._report(number)
         else:
-            self._tell_page(number, page.decode())
+            self._answer_to(question.decode(), number)
 
     def _report(self, number: bytes) -> None:
         # Objects of this loop tell their gauges here: in the thread they could change, or end, meanwhile.
         self._is_writing = True
         self._submit(partial(self._write, list(gauges()), number))
 
-    def _tell_page(self, number: bytes, page: str) -> None:
+    def _answer_to(self, question: str, number: bytes) -> None:
         assert self._answer is not None
-        self._submit(partial(self._write_answer, self._answer(page), number))
+        self._submit(partial(self._write_answer, self._answer(question), number))
 
     def _submit(self, work: Callable[[], None]) -> None:
         assert self._thread is not None
@@ -164,7 +165,7 @@ class Reporter:
         try:
             self._place.write(Kind.ANSWER, json.dumps(answer, default=str).encode())
         except Exception:
-            logger.exception("this process cannot answer for a page")
+            logger.exception("this process cannot answer the monitor")
             return
         self._tell(number)
 

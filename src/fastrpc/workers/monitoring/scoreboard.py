@@ -3,9 +3,9 @@
 ::
 
     the header     a row of 8 words for each place: its process, heartbeat and connections, and its valid records;
-                   behind them the connections that the supervisor refused, by reason, and the operator's override of
-                   the records in the registry
-    records        for each place and kind two, of which one is valid while the other is written
+                   behind them one for the whole server, the connections that the supervisor refused, by reason, and
+                   the operator's override of the records in the registry
+    records        for each row and kind two, of which one is valid while the other is written
 
 The supervisor makes it before the first fork. A process writes into its own place. Its counts stay there when it is
 killed: the next one in the place adds to them. Messages would be lost with their sender, or with their keeper; files
@@ -37,6 +37,9 @@ WORD_BYTES = 8
 #: in ns; whether it takes calls; connections it took and has open; from here on, for each kind, which of its two
 #: records is valid, 0 for none.
 PROCESS, ROLE, BEAT, READY, CONNECTIONS, VALID = range(6)
+
+#: Of the row of the whole server: how often its record was replaced. It is of the first kind.
+VERSION = 0
 
 #: The connections taken are in the upper half of their word, those open in the lower.
 HALF_WORD = 1 << 32
@@ -153,6 +156,15 @@ class ProcessPlace:
         """Return the record, empty before the first one."""
         return self._board.read(self.index, kind)
 
+    @property
+    def kept_version(self) -> int:
+        """How often the record of the whole server was replaced."""
+        return self._board.kept_version
+
+    def kept(self) -> bytes:
+        """Return the record of the whole server, empty before the first one."""
+        return self._board.kept()
+
 
 class Scoreboard:
     """The memory, and its places."""
@@ -160,9 +172,11 @@ class Scoreboard:
     def __init__(self, places: int) -> None:
         self._file = _shared_file()
         # The words of the refusals.
-        self._refused_at = {reason: places * WORDS + number for number, reason in enumerate(EDGE_REASONS)}
+        rows = places + 1
+        self._refused_at = {reason: rows * WORDS + number for number, reason in enumerate(EDGE_REASONS)}
+        self._server = places
         # The word of the override.
-        self._override_at = places * WORDS + len(EDGE_REASONS)
+        self._override_at = rows * WORDS + len(EDGE_REASONS)
         words = self._override_at + 1
         header = -(-words * WORD_BYTES // mmap.PAGESIZE) * mmap.PAGESIZE
         os.ftruncate(self._file, header)
@@ -198,6 +212,25 @@ class Scoreboard:
     @override.setter
     def override(self, packed: int) -> None:
         self.words[self._override_at] = packed
+
+    @property
+    def kept_version(self) -> int:
+        """How often the record of the whole server was replaced."""
+        return self.words[self._server * WORDS + VERSION]
+
+    def kept(self) -> bytes:
+        """Return the record of the whole server, empty before the first one."""
+        return self.read(self._server, Kind(0))
+
+    def keep(self, record: bytes) -> None:
+        """Replace the record of the whole server; only one process may.
+
+        Raises:
+            ValueError: it is longer than its space.
+        """
+        self.write(self._server, Kind(0), record)
+        # Behind it: who sees the new version reads the new record.
+        self.words[self._server * WORDS + VERSION] += 1
 
     def write(self, index: int, kind: Kind, record: bytes) -> None:
         """Write the record of a place, and make it valid.

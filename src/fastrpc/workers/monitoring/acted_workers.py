@@ -1,0 +1,152 @@
+"""The acts of a server of several workers: the monitor passes them on."""
+
+import json
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from fastrpc.server.admin.acts import ActRefusedError, Done, Setting, check_was
+from fastrpc.workers.monitoring.kept_settings import KeptSettings
+from fastrpc.workers.monitoring.scoreboard import ProcessPlace, Role, Scoreboard
+
+__all__ = ["ActedWorkers"]
+
+#: Seconds that processes have to carry out an act, or to tell a value before it.
+ACT_SECONDS: Final = 3.0
+
+#: Seconds without a sign of life after which a process is not asked: it catches up once it runs again.
+SILENT_SECONDS: Final = 2.5
+
+
+class _Asking(Protocol):
+    """The processes of the server."""
+
+    is_draining: bool
+
+    async def answers(
+        self, question: str, places: Sequence[ProcessPlace], seconds: float
+    ) -> dict[str, dict[str, Any]]: ...
+
+
+class ActedWorkers:
+    """A server of several workers, as acts change it. Its process is the monitor's.
+
+    Args:
+        asking: asks the processes.
+        tell: sends a signal to a process: `os.kill`.
+    """
+
+    def __init__(
+        self, asking: _Asking, board: Scoreboard, tell: Callable[[int, int], None] = os.kill
+    ) -> None:
+        self._asking = asking
+        self._board = board
+        self._tell = tell
+        self._supervisor = os.getppid()
+        self._is_ending = False
+        self._kept = KeptSettings(board, None)
+        # A monitor before this one may have kept some.
+        self._kept.catch_up()
+
+    @property
+    def identity(self) -> str:
+        """The server, another text after each start."""
+        return self._board.identity
+
+    async def set(self, name: str, setting: Setting, values: dict[str, Any]) -> Done:
+        """Carry out a setting in all processes that have it, if none of them has another value than the caller saw.
+
+        Raises:
+            ActRefusedError: it is not carried out.
+        """
+        subject, wanted = values[setting.subject], values[setting.wanted]
+        question = json.dumps([name, subject], ensure_ascii=False)
+        places = [one for one in self._board.living() if setting.is_everywhere or one.role == Role.WORKER]
+        processes = [place.process for place in places]
+        ask = self._asker(question, [one for one in places if one.silent_seconds < SILENT_SECONDS])
+        answers = await ask()
+        check_was(values["was"], wanted, self._found(setting, subject, answers))
+        self._board.keep(self._kept.with_further(name, subject, wanted))
+        # From here on each process has it, at its next beat if not now.
+        answers = await ask()
+        self._kept.catch_up()
+        found = self._found(setting, subject, answers)
+        without = [process for process in processes if str(process) not in answers]
+        return Done(values["was"], _shared(found), sorted(found), without)
+
+    def _asker(
+        self, question: str, places: Sequence[ProcessPlace]
+    ) -> Callable[[], Awaitable[Mapping[str, Mapping[str, Any]]]]:
+        return lambda: self._asking.answers(f"act {question}", places, ACT_SECONDS)
+
+    def _found(
+        self, setting: Setting, subject: str, answers: Mapping[str, Mapping[str, Any]]
+    ) -> dict[int, Any]:
+        """Return the values by process.
+
+        Raises:
+            ActRefusedError: no process has a value.
+        """
+        found = {
+            int(process): answer["value"]
+            for process, answer in answers.items()
+            if answer.get("value") is not None
+        }
+        refusals = [answer["refused"] for answer in answers.values() if "refused" in answer]
+        try:
+            own = self._kept.look(setting, subject)
+        except ActRefusedError as error:
+            refusals.append(error.text)
+        else:
+            if own is not None:
+                found[os.getpid()] = own
+        if found:
+            return found
+        if refusals:
+            raise ActRefusedError(404, refusals[0])
+        if answers:
+            raise ActRefusedError(409, "the server drains, nothing was changed")
+        raise ActRefusedError(503, "no worker answers, nothing was changed")
+
+    def drain(self) -> list[int]:
+        """Tell the supervisor to drain; return its process.
+
+        Raises:
+            ActRefusedError: the server drains already, or the supervisor is gone.
+        """
+        self._check_goes_on()
+        # A second signal would cut calls off.
+        self._is_ending = True
+        return self._told(signal.SIGTERM)
+
+    def roll(self) -> list[int]:
+        """Tell the supervisor to replace the workers; return its process.
+
+        Raises:
+            ActRefusedError: the server drains, or the supervisor is gone.
+        """
+        self._check_goes_on()
+        return self._told(signal.SIGHUP)
+
+    def _check_goes_on(self) -> None:
+        if self._is_ending or self._asking.is_draining:
+            raise ActRefusedError(409, "the server drains already")
+
+    def _told(self, number: int) -> list[int]:
+        if os.getppid() != self._supervisor:
+            # Another process adopted this one.
+            raise ActRefusedError(503, "the supervisor is gone")
+        self._tell(self._supervisor, number)
+        return [self._supervisor]
+
+
+def _shared(found: Mapping[int, Any]) -> Any:
+    """Return the value that all processes have, or the values by process."""
+    values: Iterable[Any] = found.values()
+    first = next(iter(values))
+    return (
+        first
+        if all(value == first for value in values)
+        else {str(process): value for process, value in found.items()}
+    )

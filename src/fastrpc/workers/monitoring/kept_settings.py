@@ -1,0 +1,118 @@
+"""The settings that acts have made in a server of several processes.
+
+::
+
+    monitor ──► the record of the server on the scoreboard ──► each process, at a question or its next beat
+
+The record lasts as long as the server. So a process that starts later, hangs meanwhile or takes the place of a killed
+one has them too, and a monitor that is killed in the middle of an act leaves no process behind.
+"""
+
+import json
+import logging
+from typing import Any, NamedTuple, Protocol
+
+from fastrpc.errors import FastRPCError
+from fastrpc.escaping import printable
+from fastrpc.server.admin.acts import ACTS, ActRefusedError, Order, Serves, Setting
+
+__all__ = ["KeptSettings"]
+
+logger = logging.getLogger("fastrpc.server")
+
+
+class _Kept(Protocol):
+    """The record of the server: of the scoreboard, or of a place on it."""
+
+    @property
+    def kept_version(self) -> int: ...
+
+    def kept(self) -> bytes: ...
+
+
+class _Made(NamedTuple):
+    """A setting as an act made it; of the later ones of one act and subject only the last is kept."""
+
+    #: Counts the settings of a server.
+    number: int
+    act: str
+    subject: str
+    value: Any
+
+
+class KeptSettings:
+    """The settings as one process has carried them out.
+
+    Args:
+        record: the record of the server.
+        served: the process; None: it serves no calls.
+    """
+
+    def __init__(self, record: _Kept, served: Serves | None) -> None:
+        self._record = record
+        self._served = served
+        self._version = 0
+        self._number = 0
+
+    def catch_up(self) -> None:
+        """Carry out the settings that are new to this process."""
+        version = self._record.kept_version
+        if version == self._version:
+            return
+        for made in self.made():
+            if made.number > self._number:
+                self._number = made.number
+                self._carry_out(made)
+        self._version = version
+
+    def made(self) -> list[_Made]:
+        """Return all settings of the server, the oldest first."""
+        return [_Made(*row) for row in json.loads(self._record.kept() or b"[]")]
+
+    def with_further(self, act: str, subject: str, value: Any) -> bytes:
+        """Return the record with one more setting."""
+        made = self.made()
+        number = max((one.number for one in made), default=0) + 1
+        others = [one for one in made if (one.act, one.subject) != (act, subject)]
+        return json.dumps([*others, _Made(number, act, subject, value)]).encode()
+
+    def answer(self, question: str) -> dict[str, Any]:
+        """Answer the question of the monitor for the value of a setting, once it is carried out if it is new.
+
+        Args:
+            question: JSON with act and subject.
+
+        Returns:
+            `value`, None if the process has none; or `refused`, the reason why it knows no such subject.
+        """
+        self.catch_up()
+        act, subject = json.loads(question)
+        setting = ACTS[act]
+        assert not isinstance(setting, Order)
+        try:
+            return {"value": self.look(setting, subject)}
+        except ActRefusedError as error:
+            return {"refused": error.text}
+
+    def look(self, setting: Setting, subject: str) -> Any:
+        """Return the value of a setting in this process; None: it has none.
+
+        Raises:
+            ActRefusedError: there is no such subject here.
+        """
+        if self._served is None and not setting.is_everywhere:
+            return None
+        return setting.look(self._served, subject)
+
+    def _carry_out(self, made: _Made) -> None:
+        setting = ACTS[made.act]
+        assert not isinstance(setting, Order)
+        if self._served is None and not setting.is_everywhere:
+            return
+        try:
+            setting.set(self._served, made.subject, made.value)
+        except FastRPCError as error:
+            # A new version of the program may lack the service.
+            logger.warning(
+                "the act %s of %s has no effect here: %s", made.act, printable(made.subject), error.message
+            )

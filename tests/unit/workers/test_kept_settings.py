@@ -1,0 +1,198 @@
+"""Settings that acts have made, as processes carry them out: each once, in their order, whenever they look."""
+
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fastrpc.errors import ConfigError
+from fastrpc.server.admin.acts import ACTS, ActRefusedError, Setting, check_was
+from fastrpc.workers.monitoring.acted_workers import ActedWorkers
+from fastrpc.workers.monitoring.kept_settings import KeptSettings
+from fastrpc.workers.monitoring.scoreboard import Role, Scoreboard
+from tests.support.forking import fork
+
+pytestmark = pytest.mark.one_loop
+
+
+class Served:
+    """Notes what it was set to."""
+
+    def __init__(self, *services: str) -> None:
+        self.states = dict.fromkeys(services, True)
+        self.noted: list[tuple[str, bool]] = []
+
+    def serves(self, service: str) -> bool | None:
+        if service not in self.states:
+            raise ConfigError(f"this server has no service {service!r}")
+        return self.states[service]
+
+    def set_serving(self, serving: bool, service: str) -> None:
+        self.serves(service)
+        self.states[service] = serving
+        self.noted.append((service, serving))
+
+
+@pytest.fixture
+def board() -> Iterator[Scoreboard]:
+    made = Scoreboard(3)
+    yield made
+    made.close()
+
+
+def keep(board: Scoreboard, service: str, serving: bool) -> None:
+    board.keep(KeptSettings(board, None).with_further("serving", service, serving))
+
+
+def test_each_setting_is_carried_out_once(board: Scoreboard) -> None:
+    served = Served("a", "b")
+    kept = KeptSettings(board.places[0], served)
+    kept.catch_up()
+    assert served.noted == []
+    keep(board, "a", False)
+    kept.catch_up()
+    kept.catch_up()
+    keep(board, "b", False)
+    kept.catch_up()
+    assert served.noted == [("a", False), ("b", False)]
+
+
+def test_a_process_that_starts_later_gets_the_last_of_each_subject(board: Scoreboard) -> None:
+    for serving in (False, True, False):
+        keep(board, "a", serving)
+        keep(board, "b", not serving)
+    served = Served("a", "b")
+    KeptSettings(board.places[1], served).catch_up()
+    assert served.noted == [("a", False), ("b", True)]
+
+
+def test_a_child_of_the_supervisor_gets_them_whenever_it_was_forked(board: Scoreboard) -> None:
+    keep(board, "a", False)
+    child = fork()
+    if child == 0:
+        served = Served("a")
+        KeptSettings(board.places[2], served).catch_up()
+        os._exit(0 if served.states == {"a": False} else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_setting_without_its_service_is_logged_and_the_others_go_on(
+    board: Scoreboard, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep(board, "gone", False)
+    keep(board, "a", False)
+    served = Served("a")
+    KeptSettings(board.places[0], served).catch_up()
+    assert served.noted == [("a", False)]
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "the act serving of gone has no effect here" in record.getMessage()
+
+
+def test_the_record_of_the_server_is_apart_from_those_of_its_processes(board: Scoreboard) -> None:
+    assert (board.kept(), board.kept_version) == (b"", 0)
+    for place in board.places:
+        place.prepare(Role.WORKER)
+        place.set_connections(2**32 - 1, 2**32 - 1)
+    board.count_refused("address")
+    board.keep(b"kept")
+    assert (board.places[0].kept(), board.places[0].kept_version) == (b"kept", 1)
+    assert board.refused()["address"] == 1
+    assert board.living() == []
+
+
+@pytest.mark.parametrize(
+    ("found", "agrees"),
+    [
+        ({1: True, 2: True}, True),
+        # One process took an earlier act that the other did not: the next act repairs it.
+        ({1: True, 2: False}, True),
+        ({1: False, 2: False}, False),
+        ({1: False}, False),
+    ],
+)
+def test_an_act_that_came_half_way_is_repaired_by_the_next_one(found: dict[int, Any], agrees: bool) -> None:
+    if agrees:
+        check_was(True, False, found)
+    else:
+        with pytest.raises(ActRefusedError) as caught:
+            check_was(True, False, found)
+        assert (caught.value.status, caught.value.now) == (409, False)
+
+
+def test_values_that_differ_are_told_by_process() -> None:
+    with pytest.raises(ActRefusedError) as caught:
+        check_was("info", "debug", {1: "warning", 2: "error"})
+    assert caught.value.now == {"1": "warning", "2": "error"}
+
+
+class Asked:
+    """Answers for processes, and notes the questions."""
+
+    def __init__(self, *answers: dict[str, dict[str, Any]]) -> None:
+        self.is_draining = False
+        self.answered = list(answers)
+        self.questions: list[str] = []
+
+    async def answers(self, question: str, places: Any, seconds: float) -> dict[str, dict[str, Any]]:
+        self.questions.append(question)
+        return self.answered.pop(0)
+
+
+async def set_serving(board: Scoreboard, asked: Asked) -> Any:
+    setting = ACTS["serving"]
+    values = {"service": "a", "serving": False, "was": True}
+    acted = ActedWorkers(asked, board)
+    assert not isinstance(setting, tuple)
+    return await acted.set("serving", setting, values)
+
+
+async def test_a_value_that_differs_in_one_process_keeps_nothing(board: Scoreboard) -> None:
+    asked = Asked({"5": {"value": False}, "6": {"value": False}})
+    with pytest.raises(ActRefusedError) as caught:
+        await set_serving(board, asked)
+    assert (caught.value.status, board.kept_version, len(asked.questions)) == (409, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("answers", "status"),
+    [
+        ({}, 503),
+        ({"5": {"value": None}}, 409),
+        ({"5": {"refused": "this server has no service 'a'"}}, 404),
+    ],
+)
+async def test_an_act_without_a_value_is_refused_with_the_reason(
+    answers: dict[str, dict[str, Any]], status: int, board: Scoreboard
+) -> None:
+    with pytest.raises(ActRefusedError) as caught:
+        await set_serving(board, Asked(answers))
+    assert (caught.value.status, board.kept_version) == (status, 0)
+
+
+async def test_processes_that_drain_take_no_part(board: Scoreboard) -> None:
+    asked = Asked({"5": {"value": True}, "6": {"value": None}}, {"5": {"value": False}, "6": {"value": None}})
+    done = await set_serving(board, asked)
+    assert (done.after, done.processes, done.without) == (False, [5], [])
+    assert board.kept_version == 1
+
+
+async def test_a_supervisor_that_is_gone_gets_no_signal(
+    board: Scoreboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int]] = []
+    acted = ActedWorkers(Asked(), board, lambda process, number: told.append((process, number)))
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    for act in (acted.roll, acted.drain):
+        with pytest.raises(ActRefusedError):
+            act()
+    assert told == []
+
+
+def test_settings_and_orders_are_told_apart() -> None:
+    names = [name for name, act in ACTS.items() if not isinstance(act, tuple)]
+    assert names == ["serving", "log_level"]
+    settings: list[Setting] = [act for act in ACTS.values() if not isinstance(act, tuple)]
+    assert [one.is_everywhere for one in settings] == [False, True]
