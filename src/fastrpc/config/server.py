@@ -58,6 +58,9 @@ class ServerConfig(Settings):
             once it has changed.
         admin_operators: file of tokens (TOML, as `StaticTokens.from_file` reads it) whose names may act by
             `POST /act/…`; None: nothing can be changed there. These tokens read no page.
+        admin_advertise: address of the admin pages for the label `admin` of the server's records; port 0 stands for the
+            bound port. None: the bound address, if it is not on loopback or the record's own address is; bound to all
+            interfaces, with the host of the record. False: no label.
         ready_needs_registry: whether `/readyz` fails while a registry does not have the records of the server. With
             True an outage of the registry takes ready servers out of service.
         spin_microseconds: time the loop polls after the last byte came or left, before it sleeps; 0 sleeps at once.
@@ -81,6 +84,7 @@ class ServerConfig(Settings):
     admin_address: str | None = None
     admin_token: str | os.PathLike[str] | None = None
     admin_operators: str | os.PathLike[str] | None = None
+    admin_advertise: str | bool | None = None
     ready_needs_registry: bool = False
     spin_microseconds: int = 0
 
@@ -104,5 +108,7 @@ class ServerConfig(Settings):
             check_name(self, "admin_address")
         check_token(self, "admin_token")
         check_path(self, "admin_operators")
+        if self.admin_advertise is not None and self.admin_advertise is not False:
+            check_name(self, "admin_advertise")
         check_flag(self, "ready_needs_registry")
         check_count(self, "spin_microseconds", 0, 1_000_000)

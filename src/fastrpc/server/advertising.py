@@ -7,6 +7,7 @@ from fastrpc.endpoint import Address, Endpoint
 from fastrpc.place import Place
 from fastrpc.registries.base.registry import RegistryOption
 from fastrpc.registries.base.scoped import ScopedRegistry
+from fastrpc.server.admin.label import with_pages
 from fastrpc.server.override import Override
 from fastrpc.server.registrar import Advertise, Record, Registrar, advertised_endpoint, record_of
 
@@ -20,6 +21,7 @@ class Advertising:
         registry: a URL, or an object, which its owner closes.
         serving: returns the healthy services with their versions.
         place: where the server runs.
+        admin_address: returns the address of the admin pages; None: there are none.
 
     Raises:
         ConfigError: the registry is neither.
@@ -31,11 +33,13 @@ class Advertising:
         config: ServerConfig,
         serving: Callable[[], Mapping[str, str | None]],
         place: Place,
+        admin_address: Callable[[], Address | None],
     ) -> None:
         self._registrar = Registrar(registry, config.tls)
         self._config = config
         self._serving = serving
         self._place = place
+        self._admin_address = admin_address
         # The advertised endpoint of each listener.
         self._endpoints: list[Endpoint] = []
 
@@ -128,8 +132,11 @@ class Advertising:
         await self._registrar.close()
 
     def _records(self) -> dict[Record, Endpoint]:
+        advertise, pages = self._config.admin_advertise, self._admin_address()
         return {
-            (service, endpoint.address): record_of(endpoint, version, self._config)
+            (service, endpoint.address): with_pages(
+                record_of(endpoint, version, self._config), advertise, pages
+            )
             for service, version in self._serving().items()
             for endpoint in self._endpoints
         }

@@ -1,7 +1,7 @@
 """The services that a server offers: its sources, their health, and their records in a registry."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,8 @@ class Offer:
         self._served = served
         self._access = access
         self._accepting = accepting
+        #: Returns the address of the admin pages, once they are served.
+        self.admin_address: Callable[[], Address | None] = lambda: None
         #: Where the server runs; None: as the environment says.
         self.place: Place | None = None
         self.health = ServingState(lambda: served.definitions)
@@ -62,7 +64,7 @@ class Offer:
         # Imported on first use: most servers have no registry.
         from fastrpc.server.advertising import Advertising
 
-        self.advertising = Advertising(registry, self._config, self.serving_now, place)
+        self.advertising = Advertising(registry, self._config, self.serving_now, place, self.admin_address)
 
     def places(self, address: Address) -> "list[tuple[ScopedPlace, Endpoint | None]]":
         """Return where a server listens in all scopes of an address, with what it registers; keep records in them.

@@ -62,6 +62,7 @@ class ServerAssembly:
         spin = allowed_spin(config.spin_microseconds, stacklevel=_STACK_LEVEL)
         self.accepting = Accepting(config, numbers, self.access.schemes, spin)
         self.offer = Offer(config, self.served, self.access, self.accepting, resources)
+        self.offer.admin_address = lambda: self.admin.address
         self.listening = Listening(config, self.accepting, self.offer)
         self.ending = Ending(
             config, self.served, self.offer, self.accepting, self.listening, self.access, self.admin

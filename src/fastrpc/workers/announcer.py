@@ -13,6 +13,7 @@ from typing import Any
 
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.place import checked_place
+from fastrpc.server.admin.label import with_pages
 from fastrpc.server.override import Override
 from fastrpc.server.registrar import Record, Registrar, advertised_endpoint, record_of
 from fastrpc.time_limit import time_limit
@@ -136,10 +137,13 @@ class _Orders:
 def _records(plan: Plan, addresses: list[Address], started: Started) -> dict[Record, Endpoint]:
     """Return the records: every service at each advertised address."""
     records = {}
+    admin = plan.config.admin_address
+    pages = None if admin is None else Address.parse(admin)
     for bound, wanted in zip(addresses, plan.wanted, strict=True):
         endpoint = advertised_endpoint(bound, wanted.advertise, checked_place(plan.place))
         if endpoint is not None:
             for service in started.services:
                 record = record_of(endpoint, started.versions.get(service), plan.config)
+                record = with_pages(record, plan.config.admin_advertise, pages)
                 records[service, endpoint.address] = record
     return records

@@ -244,7 +244,7 @@ class Supervisor:
 
         assert worker.place is not None
         addresses = self._listeners.services.addresses
-        return run_announcer(self._plan, channel, addresses, self._services, worker.place)
+        return run_announcer(self._plan_with_pages(), channel, addresses, self._services, worker.place)
 
     def _run_monitor(self, worker: WorkerRecord, channel: WorkerEnd) -> ExitCode:
         # Imported on first use: most servers have no admin pages.
@@ -253,10 +253,15 @@ class Supervisor:
         admin = self._listeners.admin
         assert admin is not None
         sockets = [one.socket for one in admin.listening_sockets]
-        # The real one: a socket that was passed on is taken already.
+        return run_monitor(self._plan_with_pages(), channel, self._crew.board, sockets)
+
+    def _plan_with_pages(self) -> Plan:
+        """Return the plan with the real address of the admin pages: a socket that was passed on is taken already."""
+        admin = self._listeners.admin
+        if admin is None or not admin.addresses:
+            return self._plan
         address = str(admin.addresses[0])
-        plan = replace(self._plan, config=replace(self._plan.config, admin_address=address))
-        return run_monitor(plan, channel, self._crew.board, sockets)
+        return replace(self._plan, config=replace(self._plan.config, admin_address=address))
 
     def _report(self) -> None:
         if self._plan.on_started is not None:

@@ -34,6 +34,7 @@ _WITHOUT_PAGES: Final[dict[str, Any]] = {
     "admin_address": None,
     "admin_token": None,
     "admin_operators": None,
+    "admin_advertise": None,
     "ready_needs_registry": False,
 }
 

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address, is_local
 from fastrpc.errors import ConfigError
+from fastrpc.server.admin.label import advertised_pages
 from fastrpc.server.inherited import inherited_address, is_inherited, take_inherited
 from fastrpc.tls import HTTP_AGREED
 from fastrpc.transports.base import Listener, ListenOptions, reload_listeners, transport_for
@@ -37,22 +38,21 @@ def check_admin(config: ServerConfig, *, has_registry: bool) -> Address | None:
         ConfigError: the settings contradict each other.
     """
     if config.admin_address is None:
-        for name in ("admin_token", "admin_operators", "ready_needs_registry"):
+        for name in ("admin_token", "admin_operators", "admin_advertise", "ready_needs_registry"):
             if getattr(config, name):
                 raise ConfigError(
                     f"ServerConfig.{name} is set, but admin_address is None: it would have no effect",
                     hint="write admin_address='tcp://127.0.0.1:9090'",
                 )
         return None
-    if config.ready_needs_registry and not has_registry:
-        raise ConfigError(
-            "ServerConfig.ready_needs_registry is set, but the server has no registry",
-            hint="write registry=…",
-        )
-    try:
-        address = Address.parse(config.admin_address)
-    except ConfigError as error:
-        raise ConfigError(f"ServerConfig.admin_address: {error.message}", hint=error.hint) from None
+    for name in ("admin_advertise", "ready_needs_registry"):
+        if getattr(config, name) and not has_registry:
+            raise ConfigError(
+                f"ServerConfig.{name} is set, but the server has no registry", hint="write registry=…"
+            )
+    address = _parsed("admin_address", config.admin_address, Address.parse)
+    if isinstance(config.admin_advertise, str):
+        _parsed("admin_advertise", config.admin_advertise, advertised_pages)
     if is_inherited(address):
         address = inherited_address(address, is_encrypted=config.tls is not None)
     if address.scheme not in ("tcp", "tls", "unix"):
@@ -69,6 +69,13 @@ def check_admin(config: ServerConfig, *, has_registry: bool) -> Address | None:
             hint=f"write tls://{str(address).partition('://')[2]}",
         )
     return address
+
+
+def _parsed(name: str, given: str, parse: Callable[[str], Address]) -> Address:
+    try:
+        return parse(given)
+    except ConfigError as error:
+        raise ConfigError(f"ServerConfig.{name}: {error.message}", hint=error.hint) from None
 
 
 class Admin:

@@ -55,7 +55,15 @@ HARMLESS = frozenset(
         ),
         *("handshakes", "queue_length", "queue_age", "handler_threads"),
         "specification",
-        *("protocols", "codecs", "reflection", "expose_errors", "check_results", "admin_address"),
+        *(
+            "protocols",
+            "codecs",
+            "reflection",
+            "expose_errors",
+            "check_results",
+            "admin_address",
+            "admin_advertise",
+        ),
         *(
             "json",
             "jsonrpc",
