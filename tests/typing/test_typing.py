@@ -32,7 +32,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def run_mypy(folder: Path) -> Errors:
-    """Check the folder with the settings of this tree, which are strict: what `make lint` knows of it is not found anew.
+    """Check the folder with the strict settings of this tree: what `make lint` knows of it is not found anew.
 
     Nothing it says of other files counts.
     """

@@ -18,8 +18,8 @@ from fastrpc.registries.base.held import HeldRecord
 from fastrpc.server.override import CONFIGURED, Override
 from fastrpc.server.registrar import Record, Registrar
 from fastrpc.workers.announcer import announce, set_override
+from fastrpc.workers.monitoring.scoreboard import ProcessPlace, Role, Scoreboard
 from fastrpc.workers.plan import Plan
-from fastrpc.workers.scoreboard import ProcessPlace, Role, Scoreboard
 from fastrpc.workers.worker_channel import DRAIN, SupervisorEnd, WorkerEnd
 from tests.support.forking import fork
 
