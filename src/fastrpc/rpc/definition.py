@@ -51,6 +51,7 @@ class MethodDefinition:
         "given_coders",
         "idempotent",
         "inline",
+        "is_checked",
         "marshals",
         "name",
         "options",
@@ -69,6 +70,8 @@ class MethodDefinition:
 
     #: Whether values go on as they came, encoded, as in a gateway: the types describe them, and check nothing.
     passes_on: bool
+    #: Whether `check_service` of `rpc/marshals` has found its types encodable: types do not change.
+    is_checked: bool
     #: The functions that encode and decode its payloads in place of its codec's, or None.
     given_coders: GivenCoders | None
     #: The rules for faults, which callers are told.
@@ -110,7 +113,7 @@ class MethodDefinition:
         #: The value of `codec=`; `codec_for` of `rpc/marshals` returns the codec of a call.
         self.codec = options.codec
         self.signature, self.takes_upload = signature, signature.takes_upload
-        self.passes_on, self.given_coders, self.faults = False, None, OWN_FAULTS
+        self.is_checked, self.passes_on, self.given_coders, self.faults = False, False, None, OWN_FAULTS
         #: The methods that this one implements or overrides, by which callers may name it.
         self.promised = tuple(promised)
         #: Old names of parameters, each with the present one.

@@ -38,14 +38,16 @@ __all__ = [
 
 
 def check_service(definition: ServiceDefinition) -> None:
-    """Resolve and check the types of all methods, before any call.
+    """Resolve and check the types of all methods, before any call; each method that passes is checked once.
 
     Raises:
         ConfigError: a name is unknown at run time, or a type cannot be encoded; it names parameter and class.
         TypeError: now that all types are known, the class differs from the contract it implements.
     """
     for method in definition.methods.values():
-        coders_for(method, codec_named(codec_for(method, "msgpack")), shape_of(method))
+        if not method.is_checked:
+            coders_for(method, codec_named(codec_for(method, "msgpack")), shape_of(method))
+            method.is_checked = True
         if method.options.http is not None:
             check_route_types(method, method.options.http)
     if definition.contract is not None:

@@ -13,9 +13,12 @@ import msgspec
 import pytest
 
 from fastrpc._core.payload.arguments import BoundArguments
+from fastrpc._core.payload.coders import PayloadCoders
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc.errors import CallError, ConfigError, DecodeError, EncodeError
+from fastrpc.rpc import marshals
 from fastrpc.rpc.coders import may_hold_containers
+from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.marking import method
 from fastrpc.rpc.marshals import check_service, codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import method_definition, service, service_definition
@@ -107,6 +110,31 @@ def marshal_of(name: str, codec: str = "msgpack") -> Marshal:
 
 def test_all_types_of_a_service_are_checked_at_once() -> None:
     check_service(service_definition(All))
+
+
+def test_types_that_passed_are_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[str] = []
+    coders_for = marshals.coders_for
+
+    def noted(definition: MethodDefinition, *args: Any) -> PayloadCoders:
+        prepared.append(definition.name)
+        return coders_for(definition, *args)
+
+    @service("fresh")
+    class Fresh:
+        @method
+        async def give(self, value: int) -> int:
+            return value
+
+        @method
+        async def take(self, value: "Unknown") -> None: ...  # type: ignore[name-defined] # noqa: F821
+
+    monkeypatch.setattr(marshals, "coders_for", noted)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="Unknown"):
+            check_service(service_definition(Fresh))
+    assert prepared == ["give"]
+    assert [one.is_checked for one in service_definition(Fresh).methods.values()] == [True, False]
 
 
 def test_a_marshal_is_prepared_once() -> None:
