@@ -9,12 +9,14 @@ from typing import Any
 __all__ = ["eventually", "overdue_inside"]
 
 #: After so many turns of the loop, what is missing waits for a timer or another process: it is looked for in pauses,
-#: which leave the processor to others.
-BUSY_TURNS = 500
+#: which leave the processor to others, and are longer behind the first `SHORT_PAUSES`.
+BUSY_TURNS = 50
 PAUSE_SECONDS = 0.001
+SHORT_PAUSES = 50
+LONG_PAUSE_SECONDS = 0.004
 
 #: A machine that is busy with other things gives few looks in twenty seconds: at least this number is made.
-LOOKS = 1_500
+LOOKS = 1_000
 
 
 async def eventually(condition: Callable[[], object]) -> None:
@@ -25,7 +27,14 @@ async def eventually(condition: Callable[[], object]) -> None:
             return
         if turn >= LOOKS and time.monotonic() >= until:
             raise TimeoutError("it does not hold within twenty seconds")
-        await asyncio.sleep(0 if turn < BUSY_TURNS else PAUSE_SECONDS)
+        await asyncio.sleep(_pause(turn))
+
+
+def _pause(turn: int) -> float:
+    """Return the seconds before the next look."""
+    if turn < BUSY_TURNS:
+        return 0
+    return PAUSE_SECONDS if turn < BUSY_TURNS + SHORT_PAUSES else LONG_PAUSE_SECONDS
 
 
 async def overdue_inside(call: Callable[[], Awaitable[Any]], has_begun: Callable[[], object]) -> TimeoutError:

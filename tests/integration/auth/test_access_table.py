@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fastrpc import Status
+from fastrpc import Server, Status
 from fastrpc.handlers.auth import failed_logins
 from tests.support.access_table import SHORT_LIFE, Counted, rows, services_of_the_package
 from tests.support.certificates import Authority
@@ -198,37 +198,45 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", CALLERS)
 @pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("by_certificate", [False, True])
 async def test_no_frame_starts_a_handler_for_a_caller_that_may_not_call(
-    kind: Kind, name: str, certificates: dict[str, Any], tmp_path: Path
+    kind: Kind, by_certificate: bool, certificates: dict[str, Any], tmp_path: Path
 ) -> None:
-    caller = CALLERS[name]
-    metadata = b"" if caller.own is None else encode_metadata([(b"authorization", caller.own)])
-    counted = Counted(tmp_path, tls=certificates["server"] if caller.certificate else None)
-    scheme, context = ("tls", certificates[caller.certificate]) if caller.certificate else ("tcp", None)
+    counted = Counted(tmp_path, tls=certificates["server"] if by_certificate else None)
     async with counted.server as server:
-        target = str(await server.listen(f"{scheme}://127.0.0.1:0"))
-        # A bad credential of a call, or one that is not allowed, is refused by public methods as well.
-        for methods in batches(kind, rows(server, with_public=caller.own is not None)):
-            async with raw_client(target, tls=context) as peer:
-                await opened(peer, caller)
-                asked = dict(zip(range(1, 6 * len(methods), 6), methods.items(), strict=True))
-                for first, (method, shape) in asked.items():
-                    peer.send(*frames(kind, method, SHAPES[shape], metadata, first))
-                if caller.waits and kind in ENDING:
-                    assert (await peer.next(Goaway)).reason == (7 if kind is Kind.AUTH else 2)
-                    continue
-                expected = {caller.status}
-                if caller.waits and kind is Kind.CANCEL:
-                    expected.add(Status.CANCELLED)
-                for _ in asked:
+        target = str(await server.listen(f"{'tls' if by_certificate else 'tcp'}://127.0.0.1:0"))
+        for name, caller in CALLERS.items():
+            if by_certificate == bool(caller.certificate):
+                context = certificates[caller.certificate] if by_certificate else None
+                await refused(kind, caller, server, target, context)
+                assert counted.started == 0, name
+
+
+async def refused(
+    kind: Kind, caller: Caller, server: Server, target: str, context: ssl.SSLContext | None
+) -> None:
+    """Send a caller's frames of a kind for every method; each call is refused before its start."""
+    metadata = b"" if caller.own is None else encode_metadata([(b"authorization", caller.own)])
+    # A bad credential of a call, or one that is not allowed, is refused by public methods as well.
+    for methods in batches(kind, rows(server, with_public=caller.own is not None)):
+        async with raw_client(target, tls=context) as peer:
+            await opened(peer, caller)
+            asked = dict(zip(range(1, 6 * len(methods), 6), methods.items(), strict=True))
+            for first, (method, shape) in asked.items():
+                peer.send(*frames(kind, method, SHAPES[shape], metadata, first))
+            if caller.waits and kind in ENDING:
+                assert (await peer.next(Goaway)).reason == (7 if kind is Kind.AUTH else 2)
+                continue
+            expected = {caller.status}
+            if caller.waits and kind is Kind.CANCEL:
+                expected.add(Status.CANCELLED)
+            for _ in asked:
+                answer = await peer.next(Response)
+                while answer.id not in asked:
                     answer = await peer.next(Response)
-                    while answer.id not in asked:
-                        answer = await peer.next(Response)
-                    assert answer.status in expected, (asked[answer.id], answer)
-                    assert answer.outcome == 1
-        assert counted.started == 0
+                assert answer.status in expected, (caller, asked[answer.id], answer)
+                assert answer.outcome == 1
 
 
 async def test_an_allowed_caller_starts_handlers(certificates: dict[str, Any], tmp_path: Path) -> None:

@@ -49,6 +49,9 @@ WRONG_CALLS = (3_000, 6_000)
 #: Wrong calls a second with which a client uses up the budget within seconds: 10,000 come back each second.
 FAST_ENOUGH = 11_500
 
+#: Attempts on a machine that is too slow for any to show something: one or two may have met a stall.
+SLOW_ATTEMPTS = 3
+
 NOT_STARTED = 1
 
 
@@ -191,9 +194,13 @@ class Refuser:
     def _note_rate(self) -> None:
         self._rate = self._refused / (time.monotonic() - self._began)
 
+    def is_slow(self) -> bool:
+        """Return whether the budget came back as fast as the calls were made."""
+        return self._rate < FAST_ENOUGH
+
     def skip_if_slow(self) -> None:
         """Skip a test that found nothing withheld where the budget comes back as fast as the calls are made."""
-        if self._rate < FAST_ENOUGH:
+        if self.is_slow():
             pytest.skip(f"this machine makes {self._rate:,.0f} wrong calls a second: none has to be withheld")
 
     async def finish(self) -> None:
@@ -226,13 +233,14 @@ async def cancels(peer: RawPeer) -> tuple[Counter[int], int]:
 
 async def until_withheld(give_up: Callable[[int], Awaitable[tuple[int, Refuser | None]]]) -> None:
     """Give calls up, again where a stall made room for all their CANCELs, until some come behind a later note."""
-    refuser = None
+    slow: list[Refuser] = []
     for attempt in range(1, 11):
         before_note, refuser = await give_up(attempt)
         if before_note < GIVEN_UP:
             return
-    if refuser is not None:
-        refuser.skip_if_slow()
+        slow += [refuser] if refuser is not None and refuser.is_slow() else []
+        if len(slow) == SLOW_ATTEMPTS or (attempt == 10 and slow):
+            slow[-1].skip_if_slow()
     raise AssertionError("no CANCEL is ever kept back")
 
 

@@ -1,6 +1,7 @@
 """A gateway with a contract takes what a server with pydantic models takes, and gives the same answers."""
 
 import contextlib
+import functools
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -261,17 +262,22 @@ LINES = [
 ]
 
 
+@functools.cache
+def methods_of_the_contract() -> Any:
+    """Return the methods of the contract that the command line writes of the service."""
+    contract = imported(written_contract(told(Models)).text)
+    return forwarded_methods(service_definition(contract.Models))
+
+
 @contextlib.asynccontextmanager
 async def both() -> AsyncIterator[tuple[HttpClient, HttpClient]]:
     """Yield the server by HTTP, and a gateway before it whose contract the command line wrote."""
-    text = written_contract(told(Models)).text
-    contract = imported(text)
     config = ServerConfig(protocols=("native", "http"), http=HTTP(jsonrpc=True, docs=True))
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(Server(Models(), config=config))
         address = await server.listen("tcp://127.0.0.1:0")
         client = await stack.enter_async_context(Client(address))
-        service = forwarding_service("models", forwarded_methods(service_definition(contract.Models)), client)
+        service = forwarding_service("models", methods_of_the_contract(), client)
         gateway = await stack.enter_async_context(Server(service, config=config))
         before = await gateway.listen("tcp://127.0.0.1:0")
         yield (

@@ -14,7 +14,7 @@ from fastrpc.gateway.forwarding import forwarded_methods, forwarding_service
 from fastrpc.rpc.service import service_definition
 from tests.support.contract_kinds import EVERY
 from tests.support.http_talk import HttpClient
-from tests.unit.cli.contracts.test_round_trip import contract_of, imported, source_of
+from tests.unit.cli.contracts.test_round_trip import contract_module, source_module
 
 pytestmark = pytest.mark.one_loop
 
@@ -51,8 +51,8 @@ def variants(value: Any) -> Iterator[Any]:
 @contextlib.asynccontextmanager
 async def both(name: str) -> AsyncIterator[tuple[Any, HttpClient, HttpClient]]:
     """Yield the module of a kind, its server by HTTP, and a gateway before it."""
-    source = imported(source_of(EVERY[name]))
-    contract, _ = contract_of(source)
+    source = source_module(name)
+    contract, _ = contract_module(name)
     config = ServerConfig(protocols=("native", "http"))
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(Server(source.Round(), config=config))

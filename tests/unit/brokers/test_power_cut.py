@@ -6,7 +6,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -45,8 +45,14 @@ class Found:
     ids: list[str] = field(default_factory=list)
     damaged: list[Place] = field(default_factory=list)
     last: dict[str, int] = field(default_factory=dict)
+    #: The group has settled all up to its position, which is large where numbers are left out, and some behind it.
+    position: int = 0
     settled: set[int] = field(default_factory=set)
     dead: list[int] = field(default_factory=list)
+
+    def unsettled(self, numbers: Iterable[int]) -> set[int]:
+        """Return the numbers that the group has not settled."""
+        return {number for number in numbers if number > self.position and number not in self.settled}
 
 
 @dataclass
@@ -78,7 +84,7 @@ class Expected:
         """Return what is expected of the next program, which begins with what a cut left."""
         after = copy.deepcopy(self)
         after.messages = dict(found.messages)
-        after.settled &= found.settled
+        after.settled -= found.unsettled(after.settled)
         after.dead &= set(found.dead)
         return after
 
@@ -97,15 +103,15 @@ class Expected:
                 for topic in TOPICS
             }
             missing = {one for one in missing if one[0][1] < ends[one[0][0]]}
-        elif not self.settled <= found.settled | set(found.dead):
-            yield f"{self.settled - found.settled} were acknowledged"
+        elif unsettled := found.unsettled(self.settled) - set(found.dead):
+            yield f"{unsettled} were acknowledged"
         elif not self.dead <= set(found.dead):
             yield f"{self.dead - set(found.dead)} are no dead letters"
         if missing:
             yield f"{missing} are missing"
         if len(set(found.dead)) < len(found.dead):
             yield "a dead letter is there twice"
-        if not set(found.dead) <= found.settled:
+        if found.unsettled(found.dead):
             yield "a dead letter is delivered, too"
 
 
@@ -133,7 +139,7 @@ def opened(files: Mapping[str, bytes]) -> Found:
                 found.last[name] = topic.last
             for group in kept.groups:
                 assert group.name == GROUP
-                found.settled = {*range(group.position + 1), *group.settled}
+                found.position, found.settled = group.position, set(group.settled)
                 found.dead = [death.record.sequence for _, death in group.dead]
             return found
         finally:

@@ -4,6 +4,7 @@ Each kind is served by a class, written as a contract, and imported again. The t
 contract give what calls by the class give, and a change of the class is found.
 """
 
+import functools
 import itertools
 import sys
 from types import ModuleType
@@ -43,6 +44,18 @@ def source_of(kind: Kind) -> str:
     )
 
 
+@functools.cache
+def source_module(name: str) -> ModuleType:
+    """Return the module of a kind, which all tests of it share."""
+    return imported(source_of(EVERY[name]))
+
+
+@functools.cache
+def contract_module(name: str) -> tuple[ModuleType, str]:
+    """Return the contract of a kind's service, imported, and its text."""
+    return contract_of(source_module(name))
+
+
 def told(*services: Any) -> list[ServiceDescription]:
     return read_descriptions(msgspec.json.decode(msgspec.json.encode(describe_services(services))), "a test")
 
@@ -60,26 +73,24 @@ def test_there_are_many_kinds() -> None:
 @pytest.mark.parametrize("name", EVERY)
 async def test_a_contract_is_what_its_service_is(name: str) -> None:
     kind = EVERY[name]
-    source = imported(source_of(kind))
-    contract, text = contract_of(source)
+    source = source_module(name)
+    contract, text = contract_module(name)
     assert list(changes(told(source.Round), told(contract.Round))) == []
     assert list(changes(told(contract.Round), told(source.Round))) == []
     assert written_contract(told(contract.Round)).text == text
     exec(IMPORTS, vars(contract))
     async with connected(source.Round()) as client:
-        for value in kind.values:
-            own, others = eval(value, vars(source)), eval(value, vars(contract))
-            assert repr(await client.call(source.Round.told, own)) == repr(
-                await client.call(contract.Round.told, others)
-            )
-            answer = await client.call(contract.Round.give, others)
-            assert answer == completed(others, answer)
-            assert type(answer) is type(others)
-            # A gateway with the contract takes what the server takes.
-            gateway = forwarding_service(
-                "round", forwarded_methods(service_definition(contract.Round)), client
-            )
-            async with connected(gateway) as caller:
+        # A gateway with the contract takes what the server takes.
+        gateway = forwarding_service("round", forwarded_methods(service_definition(contract.Round)), client)
+        async with connected(gateway) as caller:
+            for value in kind.values:
+                own, others = eval(value, vars(source)), eval(value, vars(contract))
+                assert repr(await client.call(source.Round.told, own)) == repr(
+                    await client.call(contract.Round.told, others)
+                )
+                answer = await client.call(contract.Round.give, others)
+                assert answer == completed(others, answer)
+                assert type(answer) is type(others)
                 assert repr(await caller.call(source.Round.give, own)) == repr(
                     await client.call(source.Round.give, own)
                 )
@@ -93,8 +104,8 @@ DEFAULTED = [
 
 @pytest.mark.parametrize("name", DEFAULTED)
 async def test_a_gateway_takes_objects_without_their_defaults(name: str) -> None:
-    source = imported(source_of(EVERY[name]))
-    contract, _ = contract_of(source)
+    source = source_module(name)
+    contract, _ = contract_module(name)
     async with connected(source.Round()) as client:
         methods = forwarded_methods(service_definition(contract.Round))
         async with connected(forwarding_service("round", methods, client)) as caller:
@@ -117,5 +128,5 @@ def test_a_change_is_found(name: str) -> None:
     text = source_of(kind)
     assert before in text
     changed = imported(text.replace(before, after))
-    contract, _ = contract_of(imported(text))
+    contract, _ = contract_module(name)
     assert list(changes(told(contract.Round), told(changed.Round))) != []
