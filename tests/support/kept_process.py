@@ -5,12 +5,15 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from tests.conftest import SCALE
 from tests.support.program import PACKAGE_ROOT, WAIT_SECONDS
+from tests.support.warm_process import WarmProcess
 
 __all__ = ["KeptProcess", "accepts"]
 
@@ -30,9 +33,12 @@ def accepts(host: str, port: int) -> bool:
 class KeptProcess:
     """A server that is the same one each time it is started; what it writes goes into `log`."""
 
+    #: Whether its command is `python -m fastrpc`, which is forked from an interpreter that has imported the package.
+    IS_WARM = False
+
     def __init__(self, log: Path) -> None:
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | WarmProcess | None = None
 
     @property
     def process_id(self) -> int:
@@ -49,15 +55,7 @@ class KeptProcess:
     def start(self) -> None:
         """Start it, and return once it answers."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command(),
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=_environment(),
-                start_new_session=True,
-            )
+            self._process = self._started(log)
         until = time.monotonic() + WAIT_SECONDS
         while not self.is_ready():
             if time.monotonic() > until or self._process.poll() is not None:
@@ -65,12 +63,28 @@ class KeptProcess:
                 raise AssertionError(f"it did not start: {self.written()[-3000:]}")
             time.sleep(0.02)
 
+    def _started(self, log: BinaryIO) -> "subprocess.Popen[bytes] | WarmProcess":
+        command = self.command()
+        if self.IS_WARM and WarmProcess.IS_POSSIBLE and SCALE <= 1 and command[0] == sys.executable:
+            return WarmProcess(command[1:], ROOT, _environment(), subprocess.DEVNULL, output=log)
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=_environment(),
+            start_new_session=True,
+        )
+
     def kill(self) -> None:
         """End it and its children without a word; killing it twice is fine."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+            if isinstance(self._process, WarmProcess):
+                self._process.close()
             self._process = None
 
     def stop(self, number: int = signal.SIGTERM) -> None:
@@ -87,7 +101,11 @@ class KeptProcess:
         """Send a signal; after SIGSTOP wait until all threads stand still."""
         assert self._process is not None
         self._process.send_signal(number)
-        if number == signal.SIGSTOP:
+        if number == signal.SIGSTOP and isinstance(self._process, WarmProcess):
+            # It is no child, for which the system would wait.
+            while not _stands_still(self._process.pid):
+                time.sleep(0.001)
+        elif number == signal.SIGSTOP:
             os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def written(self) -> str:
@@ -101,6 +119,15 @@ class KeptProcess:
             yield self
         finally:
             self.kill()
+
+
+def _stands_still(process: int) -> bool:
+    """Return whether all threads of a process are stopped."""
+    states = [
+        path.read_text().rpartition(")")[2].split()[0]
+        for path in Path(f"/proc/{process}/task").glob("*/stat")
+    ]
+    return set(states) == {"T"}
 
 
 def _environment() -> dict[str, str]:

@@ -6,7 +6,9 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.conftest import SCALE
 from tests.support.program import Program
+from tests.support.warm_process import WarmProcess
 
 __all__ = ["listening", "program_with_sockets"]
 
@@ -43,8 +45,11 @@ def program_with_sockets(
     environment: Mapping[str, str] | None = None,
 ) -> Program:
     """Start `python -m fastrpc` with these sockets, by name; the environment wins over what systemd sets."""
-    given = [os.dup(one.fileno()) for _, one in sockets]
     variables = {"LISTEN_FDNAMES": ":".join(name for name, _ in sockets), **(environment or {})}
+    if WarmProcess.IS_POSSIBLE and SCALE <= 1:
+        passed = [one.fileno() for _, one in sockets]
+        return Program(["-m", "fastrpc", *arguments], folder, variables, passed=passed)
+    given = [os.dup(one.fileno()) for _, one in sockets]
     texts = [json.dumps(one) for one in (given, variables, ["-m", "fastrpc", *arguments])]
     try:
         return Program(["-c", LAUNCHER, *texts], folder, is_anew=True, inherited=given)

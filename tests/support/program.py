@@ -48,6 +48,7 @@ class Program:
         stdin: its standard input; nothing is in it unless `subprocess.PIPE` lets a test `write` there.
         is_anew: start an interpreter, which imports everything again, for a test of that.
         inherited: descriptors that it has from the start; only one that is started anew has them.
+        passed: sockets that it has from 3 on, as from systemd; only one that is forked has them.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Program:
         stdin: "int | IO[bytes]" = subprocess.DEVNULL,
         is_anew: bool = False,
         inherited: Sequence[int] = (),
+        passed: Sequence[int] = (),
     ) -> None:
         self.output = ""
         self.errors = ""
@@ -70,7 +72,7 @@ class Program:
         )
         self._process: subprocess.Popen[bytes] | WarmProcess
         if WarmProcess.IS_POSSIBLE and not is_anew:
-            self._process = WarmProcess(arguments, folder, _environment(extra), stdin)
+            self._process = WarmProcess(arguments, folder, _environment(extra), stdin, passed=passed)
         else:
             self._process = subprocess.Popen(
                 [sys.executable, *arguments],

@@ -28,6 +28,8 @@ class RelayProcess(KeptProcess):
         beneath: a command that runs it.
     """
 
+    IS_WARM = True
+
     def __init__(self, files: RelayFiles, folder: Path, *, beneath: Sequence[str] = ()) -> None:
         (self.port,) = free_ports(1)
         super().__init__(folder / f"relay-{self.port}.log")
@@ -54,6 +56,8 @@ class RelayedProcess(KeptProcess):
     Args:
         app: what `fastrpc run` takes.
     """
+
+    IS_WARM = True
 
     def __init__(self, app: str, address: str, files: RelayFiles, folder: Path) -> None:
         super().__init__(folder / "relayed.log")

@@ -7,6 +7,7 @@ later the exit code are told. The program is killed when the other end of that s
 
 import atexit
 import contextlib
+import fcntl
 import gc
 import importlib
 import inspect
@@ -59,6 +60,9 @@ MODULES = (
 #: More than a request has.
 REQUEST_BYTES = 2**20
 
+#: Most descriptors of a request: those of its streams, its report, and sockets.
+MOST_DESCRIPTORS = 16
+
 
 class Children:
     """The programs that run, by the descriptor that tells when they end."""
@@ -75,7 +79,7 @@ class Children:
         while True:
             for descriptor, _ in self._poll.poll():
                 if descriptor == self.control.fileno():
-                    data, descriptors, _, _ = socket.recv_fds(self.control, REQUEST_BYTES, 4)
+                    data, descriptors, _, _ = socket.recv_fds(self.control, REQUEST_BYTES, MOST_DESCRIPTORS)
                     if not data:
                         return None
                     if self._fork(descriptors):
@@ -97,9 +101,9 @@ class Children:
             for _, report in self._running.values():
                 report.detach()
             self.control.detach()
-            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+            place_passed(descriptors[4:])
             return True
-        for descriptor in descriptors[:3]:
+        for descriptor in (*descriptors[:3], *descriptors[4:]):
             os.close(descriptor)
         report = socket.socket(fileno=descriptors[3])
         report.sendall(process.to_bytes(4, "big"))
@@ -131,10 +135,20 @@ class Children:
         report.close()
 
 
+def place_passed(descriptors: list[int]) -> None:
+    """Put descriptors at 3 and behind, and close all others."""
+    kept = [fcntl.fcntl(one, fcntl.F_DUPFD, 3 + MOST_DESCRIPTORS) for one in descriptors]
+    for place, one in enumerate(kept, 3):
+        os.dup2(one, place)
+    os.closerange(3 + len(kept), os.sysconf("SC_OPEN_MAX"))
+
+
 def become(request: dict[str, Any]) -> None:
     """Run the program that was asked for, as `python` would run it."""
     os.chdir(request["folder"])
     os.environ.clear()
+    if request.get("passed"):
+        os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(request["passed"]))
     os.environ.update(request["environment"])
     arguments: list[str] = request["arguments"]
     places = os.environ.get("PYTHONPATH", "").split(os.pathsep)

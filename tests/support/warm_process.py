@@ -9,6 +9,7 @@ import atexit
 import functools
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -26,29 +27,39 @@ _ASKING = threading.Lock()
 
 
 class WarmProcess:
-    """What `subprocess.Popen` is for a program that is forked: its standard output and error are pipes."""
+    """What `subprocess.Popen` is for a program that is forked.
+
+    Args:
+        output: where its standard output and error go; two pipes by default.
+        passed: descriptors that it has from 3 on, and `LISTEN_FDS` and `LISTEN_PID` with them, as from systemd.
+    """
 
     #: Whether this system tells of the end of a process that is not a child.
     IS_POSSIBLE = hasattr(os, "pidfd_open")
 
     def __init__(
-        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], stdin: "int | IO[bytes]"
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        stdin: "int | IO[bytes]",
+        *,
+        output: IO[bytes] | None = None,
+        passed: Sequence[int] = (),
     ) -> None:
         given, self.stdin = _input(stdin)
-        output, output_end = os.pipe()
-        errors, errors_end = os.pipe()
-        self.stdout: IO[bytes] = open(output, "rb")  # noqa: SIM115
-        self.stderr: IO[bytes] = open(errors, "rb")  # noqa: SIM115
+        self.stdout, output_end = _output(output)
+        self.stderr, errors_end = _output(output)
         self._report, told = socket.socketpair()
         request = {
             "arguments": list(arguments),
             "folder": str(folder.absolute()),
             "environment": dict(environment),
+            "passed": len(passed),
         }
+        descriptors = [given, output_end, errors_end, told.fileno(), *passed]
         with _ASKING:
-            socket.send_fds(
-                _interpreter(), [json.dumps(request).encode()], [given, output_end, errors_end, told.fileno()]
-            )
+            socket.send_fds(_interpreter(), [json.dumps(request).encode()], descriptors)
         for descriptor in (given, output_end, errors_end):
             os.close(descriptor)
         told.close()
@@ -59,6 +70,12 @@ class WarmProcess:
         """Send a signal, if it still runs."""
         if self.returncode is None:
             os.kill(self.pid, number)
+
+    def poll(self) -> int | None:
+        """Return the exit code, None if it runs."""
+        if self.returncode is None and select.select([self._report], [], [], 0)[0]:
+            self.wait()
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Return the exit code, waiting for the end."""
@@ -93,6 +110,14 @@ def _input(stdin: "int | IO[bytes]") -> tuple[int, IO[bytes] | None]:
     if stdin == subprocess.DEVNULL:
         return os.open(os.devnull, os.O_RDONLY), None
     return os.dup(stdin if isinstance(stdin, int) else stdin.fileno()), None
+
+
+def _output(given: IO[bytes] | None) -> tuple[IO[bytes] | None, int]:
+    """Return what reads an output of the program, None if it goes into a file, and a descriptor for it."""
+    if given is not None:
+        return None, os.dup(given.fileno())
+    read, written = os.pipe()
+    return open(read, "rb"), written
 
 
 @functools.cache

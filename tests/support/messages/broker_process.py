@@ -12,6 +12,8 @@ __all__ = ["HostedBroker"]
 class HostedBroker(KeptProcess):
     """`fastrpc broker`, which keeps its messages in a folder over kill and start."""
 
+    IS_WARM = True
+
     def __init__(self, folder: Path, *options: str) -> None:
         super().__init__(folder / "broker.log")
         self.data = folder / "broker"
