@@ -34,7 +34,7 @@ SEED = int(os.environ["FASTRPC_TEST_SEED"]) if "FASTRPC_TEST_SEED" in os.environ
 
 #: The shares of its random inputs, and of hypothesis' examples, that a test tries in a normal run; a longer one tries
 #: all, times its scale.
-SHARE_OF_EXAMPLES = 0.3
+SHARE_OF_EXAMPLES = 0.15
 SHARE = 0.05
 
 #: Whether this run tries only these shares, and of the cases of a test those that `tests.support.pairwise` chooses.
@@ -68,9 +68,9 @@ class Scale:
         """Return `amount` at this scale, but not less than `least`."""
         return max(least, math.ceil(amount * self.factor))
 
-    def inputs(self, amount: int) -> int:
-        """Return how many of `amount` random inputs to try: `SHARE` of them in a normal run, all in a longer one."""
-        return self(round(amount * SHARE)) if IS_SHARE else self(amount)
+    def inputs(self, amount: int, *, share: float = SHARE) -> int:
+        """Return how many of `amount` random inputs to try: a share of them in a normal run, all in a longer one."""
+        return self(round(amount * share)) if IS_SHARE else self(amount)
 
     def seeds(self, amount: int) -> range:
         """Return a seed for each of the random inputs to try; a run's own seed gives others."""

@@ -295,7 +295,7 @@ async def test_server_outlives_mutated_requests_and_keeps_nothing_of_them(
     caplog.set_level(logging.ERROR)
     async with served() as server:
         before = bytes_held()
-        found = await ask_mutated(server, scale.inputs(100_000), scale.random(23))
+        found = await ask_mutated(server, scale.inputs(100_000, share=0.02), scale.random(23))
         await eventually(lambda: bytes_held() == before)
         figures = server.store.figures()
         assert figures["bytes"] <= STORE_BYTES

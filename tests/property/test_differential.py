@@ -206,7 +206,7 @@ def idle_work(random: Random, call: int) -> bytes:
 
 def test_both_exhaust_the_idle_work_budget_at_the_same_frame(scale: Scale) -> None:
     ends = 0
-    for seed in range(scale(20)):
+    for seed in range(scale(4)):
         random = Random(seed)
         pair = Lockstep(True, {Setting.MAX_CALLS: random.choice((0, 5, 40)) or 1, Setting.MAX_MESSAGE: 9_500})
         pair.receive(OPENING)

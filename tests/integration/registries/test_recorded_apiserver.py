@@ -213,7 +213,7 @@ def test_a_cut_answer_changes_no_list_beyond_its_whole_events(
 ) -> None:
     chance = scale.random(len(name))
     for exchange, whole in answered(name):
-        for _ in range(scale(6)):
+        for _ in range(scale(3)):
             cut = whole[: chance.randrange(len(whole))]
             found, is_out = follow_spoilt(exchange, closing(cut), monkeypatch)
             if is_expired(cut):
@@ -261,7 +261,7 @@ def test_after_an_answer_that_lies_the_list_recovers(
 ) -> None:
     chance = scale.random(len(name))
     for exchange, whole in answered(name):
-        for data, is_certain in lies(whole, chance, scale.inputs(200)):
+        for data, is_certain in lies(whole, chance, scale.inputs(200, share=0.02)):
             _, is_out = follow_spoilt(exchange, closing(data), monkeypatch)
             if is_certain and whole.startswith(b"HTTP/1.1 200 ") and not is_expired(data):
                 assert is_out, data

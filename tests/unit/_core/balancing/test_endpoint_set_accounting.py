@@ -267,7 +267,7 @@ def test_finalizer_that_makes_calls_never_meets_half_an_update(selector: Any) ->
             self.itself = self
 
         def __del__(self) -> None:
-            for key in range(200):
+            for key in range(50):
                 pick = endpoint_set.pick(call(str(key)))
                 picked.add(pick.endpoint)
                 pick.ended()
