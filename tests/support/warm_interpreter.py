@@ -83,8 +83,7 @@ class Children:
                     if not data:
                         return None
                     if self._fork(descriptors):
-                        request: dict[str, Any] = json.loads(data)
-                        return request
+                        return request_in(data)
                 elif descriptor in self._running:
                     self._tell_end(descriptor)
                 elif descriptor in self._reports:
@@ -133,6 +132,20 @@ class Children:
         os.waitpid(process, 0)
         os.close(ended)
         report.close()
+
+
+def request_in(data: bytes) -> dict[str, Any]:
+    """Return a request, which is JSON or, of the launcher, fields with a zero between them."""
+    if data.startswith(b"{"):
+        found: dict[str, Any] = json.loads(data)
+        return found
+    folder, count, *words = os.fsdecode(data).split("\0")
+    variables = (one.partition("=") for one in words[int(count) :])
+    return {
+        "folder": folder,
+        "arguments": words[: int(count)],
+        "environment": {name: value for name, _, value in variables},
+    }
 
 
 def place_passed(descriptors: list[int]) -> None:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.one_loop
 
 #: The callers that ask for every method, and how many of the others share the methods of a way.
 ASKING_FOR_ALL = ("nobody", "a forbidden one")
-SHARING = 4
+SHARING = 8
 
 UNKNOWN, FORBIDDEN = Status.UNAUTHENTICATED, Status.PERMISSION_DENIED
 
