@@ -7,7 +7,7 @@ Only modules in C are imported: `json`, `signal` and `socket` would take more th
 pages of the guide start hundreds of programs.
 """
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import _socket
 import os
 import sys
