@@ -12,6 +12,7 @@ from fastrpc.cli.output import Part, shown, stdout
 from fastrpc.cli.printing import print_error, print_json, print_note, reported
 from fastrpc.cli.registry_comparison import compare_registries
 from fastrpc.cli.registry_listing import list_registry
+from fastrpc.cli.registry_watching import watch_registry
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.gateway.dialing import Dialing
@@ -64,6 +65,10 @@ def list_services(
             help="Another registry: show what differs between the two, and exit with 1 if anything does.",
         ),
     ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Of a registry: print each change, and each outage, until interrupted."),
+    ] = False,
     timeout: Timeout = 5.0,
     ca: Authorities = None,
     cert: Certificate = None,
@@ -75,14 +80,23 @@ def list_services(
     """List services, methods and signatures of a server, or services, endpoints and health of a registry."""
     with reported(ExitCode.USAGE):
         dial = dialing(ca, cert, key, server_name, token_file)
-        if compare is not None and not (names_registry(address) and names_registry(compare)):
-            raise ConfigError("--compare compares two registries", hint="write registry://host:port for both")
+        _check_registries(address, compare, watch=watch)
     if compare is not None:
         compare_registries((address, compare), service, timeout, dial, as_json=as_json)
+    elif watch:
+        watch_registry(address, service, dial, as_json=as_json)
     elif names_registry(address):
         list_registry(address, service, timeout, dial, as_json=as_json)
     else:
         _list_server(address, service, timeout, dial, with_builtin=with_builtin, as_json=as_json)
+
+
+def _check_registries(address: str, compare: str | None, *, watch: bool) -> None:
+    """Refuse options that are for registries at an address of another kind."""
+    if watch and (compare is not None or not names_registry(address)):
+        raise ConfigError("--watch follows one registry", hint="write registry://host:port")
+    if compare is not None and not (names_registry(address) and names_registry(compare)):
+        raise ConfigError("--compare compares two registries", hint="write registry://host:port for both")
 
 
 def _list_server(

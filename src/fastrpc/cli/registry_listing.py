@@ -24,7 +24,7 @@ from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.status import Status
 from fastrpc.workers.plan import ExitCode
 
-__all__ = ["asked", "list_registry", "listed", "split"]
+__all__ = ["asked", "details", "list_registry", "listed", "split", "values_of"]
 
 #: The health shown for an endpoint that does not answer, and for one without the health service.
 UNREACHABLE = "UNREACHABLE"
@@ -229,16 +229,20 @@ def _values(service: str, endpoints: list[tuple[Endpoint, str]]) -> dict[str, An
     return {
         "name": service,
         "endpoints": [
-            {
-                "address": str(endpoint),
-                "health": health,
-                "version": endpoint.version,
-                "zone": endpoint.zone,
-                "weight": endpoint.weight,
-                "labels": dict(endpoint.labels),
-            }
+            {"address": str(endpoint), "health": health} | values_of(endpoint)
             for endpoint, health in endpoints
         ],
+    }
+
+
+def values_of(endpoint: Endpoint) -> dict[str, Any]:
+    """Return a record as plain values."""
+    return {
+        "address": str(endpoint),
+        "version": endpoint.version,
+        "zone": endpoint.zone,
+        "weight": endpoint.weight,
+        "labels": dict(endpoint.labels),
     }
 
 
@@ -251,7 +255,7 @@ def _print(found: Found) -> None:
             [
                 [shown(f"  {endpoint}")],
                 [shown(health, HEALTH_STYLES.get(health, "red"))],
-                [shown(_details(endpoint), "dim")],
+                [shown(details(endpoint), "dim")],
             ]
             for endpoint, health in endpoints
         )
@@ -259,7 +263,8 @@ def _print(found: Found) -> None:
         stdout.print("no services")
 
 
-def _details(endpoint: Endpoint) -> str:
+def details(endpoint: Endpoint) -> str:
+    """Return the fields of a record behind its address, for a line."""
     parts = [f"{name} {value}" for name in ("version", "zone") if (value := getattr(endpoint, name))]
     if endpoint.weight != 1:
         parts.append(f"weight {endpoint.weight}")

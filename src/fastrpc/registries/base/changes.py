@@ -1,13 +1,13 @@
 """The changes of the list of a service, one by one."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from typing import Literal, TypeAlias
 
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.registries.base.registry import Registry
 from fastrpc.value_class import value_class
 
-__all__ = ["EndpointChange", "EndpointChangeKind", "changes"]
+__all__ = ["EndpointChange", "EndpointChangeKind", "by_address", "changes", "differences"]
 
 EndpointChangeKind: TypeAlias = Literal["added", "changed", "removed"]
 
@@ -37,18 +37,34 @@ async def changes(registry: Registry, service: str) -> AsyncGenerator[EndpointCh
     watch = registry.watch(service)
     try:
         async for snapshot in watch:
-            found = {endpoint.address: endpoint for endpoint in snapshot.endpoints}
-            for address in sorted({*known, *found}, key=str):
-                before, after = known.get(address), found.get(address)
-                if after is None:
-                    yield EndpointChange("removed", known[address])
-                elif before is None:
-                    yield EndpointChange("added", after)
-                elif before != after:
-                    yield EndpointChange("changed", after)
+            found = by_address(snapshot.endpoints)
+            for kind, endpoint, _ in differences(known, found):
+                yield EndpointChange(kind, endpoint)
             known = found
     finally:
         await _closed(watch)
+
+
+def by_address(endpoints: Iterable[Endpoint]) -> dict[Address, Endpoint]:
+    """Return a list with each endpoint at its address."""
+    return {endpoint.address: endpoint for endpoint in endpoints}
+
+
+def differences(
+    known: Mapping[Address, Endpoint], found: Mapping[Address, Endpoint]
+) -> Iterator[tuple[EndpointChangeKind, Endpoint, Endpoint | None]]:
+    """Yield the changes from one list to the next, in the order of their addresses.
+
+    Each has the present endpoint, of a removed one the last; and the record before, of a changed one alone.
+    """
+    for address in sorted({*known, *found}, key=str):
+        before, after = known.get(address), found.get(address)
+        if after is None:
+            yield "removed", known[address], None
+        elif before is None:
+            yield "added", after, None
+        elif before != after:
+            yield "changed", after, before
 
 
 async def _closed(watch: object) -> None:

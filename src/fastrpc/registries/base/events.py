@@ -1,0 +1,170 @@
+"""The events of a registry: the changes of the lists of its services, one by one, and its outages."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.registries.base.changes import by_address, differences
+from fastrpc.registries.base.registry import WatchedRegistry
+from fastrpc.registries.base.watch import Watching
+from fastrpc.value_class import value_class
+
+__all__ = ["RegistryEvent", "RegistryEventKind", "events"]
+
+RegistryEventKind: TypeAlias = Literal["added", "changed", "removed", "lost", "back"]
+
+T = TypeVar("T", bound=Watching[Any])
+
+#: Events that wait for their reader; then the lists are read no further.
+_MOST_WAITING = 1_000
+
+
+@value_class
+class RegistryEvent:
+    """An endpoint that came, left, or has another record at its address; or the registry was lost, or is back."""
+
+    kind: RegistryEventKind
+    #: Seconds of `time.time()` at which it was noticed.
+    time: float
+    #: "" for an outage.
+    service: str = ""
+    #: The present endpoint, of a removed one the last; None for an outage.
+    endpoint: Endpoint | None = None
+    #: The record before the change; None for other kinds.
+    before: Endpoint | None = None
+    #: Of a lost registry, the error of the last question.
+    reason: str = ""
+
+
+async def events(
+    registry: WatchedRegistry,
+    service: str | None = None,
+    *,
+    is_shown: Callable[[str], bool] = lambda name: True,
+) -> AsyncGenerator[RegistryEvent, None]:
+    """Yield the events of a registry, first all present endpoints as added, until it is closed.
+
+    A question that the registry refuses counts as an outage: the answer may be another one later. A reader that is
+    behind misses lists in between, but no difference.
+
+    Args:
+        service: the one service to follow; None: all, as they come and go.
+        is_shown: whether a service of all is followed, by its name.
+
+    Raises:
+        ConfigError: the registry cannot list its services.
+    """
+    following = _Following(registry, is_shown)
+    try:
+        if service is None:
+            following.begin(following.follow_names())
+        else:
+            following.begin(following.follow(service))
+        while (found := await following.queue.get()) is not None:
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+    finally:
+        await following.close()
+
+
+class _Following:
+    """The watches of one reader."""
+
+    def __init__(self, registry: WatchedRegistry, is_shown: Callable[[str], bool]) -> None:
+        #: Events, the error that ends them, or None once the registry is closed.
+        self.queue: asyncio.Queue[RegistryEvent | BaseException | None] = asyncio.Queue(_MOST_WAITING)
+        self._registry = registry
+        self._is_shown = is_shown
+        self._loop = asyncio.get_running_loop()
+        # The task of each watch.
+        self._tasks: set[asyncio.Task[None]] = set()
+        # The services that are followed, and those that the registry names.
+        self._followed: set[str] = set()
+        self._named: frozenset[str] | None = None
+        self._watches: set[Watching[Any]] = set()
+        self._has_news = asyncio.Event()
+        self._outages = asyncio.ensure_future(self._tell_outages())
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin a watch; its error ends the events, and so does the end of the last watch."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None or not self._tasks:
+            # Rather than an event that waits: the reader has to learn of it.
+            if self.queue.full():
+                self.queue.get_nowait()
+            self.queue.put_nowait(error)
+
+    async def close(self) -> None:
+        """End all watches."""
+        tasks = [*self._tasks, self._outages]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def follow_names(self) -> None:
+        """Follow each service that the registry names."""
+        with self._watched(self._registry.watch_services()) as watch:
+            async for names in watch:
+                self._named = frozenset(names)
+                for name in names:
+                    if name not in self._followed and self._is_shown(name):
+                        self._followed.add(name)
+                        self.begin(self.follow(name))
+
+    async def follow(self, service: str) -> None:
+        """Tell the changes of one service; return once it is empty and the registry names it no more."""
+        known: dict[Address, Endpoint] = {}
+        with self._watched(self._registry.watch(service)) as watch:
+            async for snapshot in watch:
+                found, now = by_address(snapshot.endpoints), time.time()
+                for kind, endpoint, before in differences(known, found):
+                    await self.queue.put(RegistryEvent(kind, now, service, endpoint, before))
+                known = found
+                if not known and self._named is not None and service not in self._named:
+                    break
+        self._followed.discard(service)
+        if self._named is not None and service in self._named:
+            # It came back in the meantime.
+            self._followed.add(service)
+            self.begin(self.follow(service))
+
+    async def _tell_outages(self) -> None:
+        """Tell when a question fails, and when all succeed again."""
+        is_lost = False
+        while True:
+            await self._has_news.wait()
+            self._has_news.clear()
+            error = next((watch.error for watch in self._watches if watch.error is not None), None)
+            if (error is not None) != is_lost:
+                is_lost = error is not None
+                reason = "" if error is None else str(error)
+                kind: RegistryEventKind = "lost" if is_lost else "back"
+                await self.queue.put(RegistryEvent(kind, time.time(), reason=reason))
+
+    @contextmanager
+    def _watched(self, watch: T) -> Iterator[T]:
+        """Have a watch count for outages while the block lasts, and close it at the end."""
+        self._watches.add(watch)
+        watch.listen(self._notice)
+        # It may have failed before.
+        self._notice()
+        try:
+            yield watch
+        finally:
+            self._watches.discard(watch)
+            watch.close()
+            self._notice()
+
+    def _notice(self) -> None:
+        with suppress(RuntimeError):  # The loop is closed: the reader is gone.
+            self._loop.call_soon_threadsafe(self._has_news.set)
