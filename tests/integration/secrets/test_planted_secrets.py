@@ -13,6 +13,7 @@ import pytest
 from fastrpc import CallError, Client, ConfigError, FastRPCError
 from fastrpc.cli.settings import known_keys
 from fastrpc.registries.base.urls import open_registry
+from fastrpc.server.admin.pages import TABLES
 from fastrpc.server.admin.state import HARMLESS
 from tests.support.admin_pages import fetch
 from tests.support.certificates import Authority
@@ -21,7 +22,10 @@ from tests.support.source_tree import ROOT
 
 pytestmark = pytest.mark.one_loop
 
-PAGES = ("/", "/metrics", "/calls", "/connections", "/services", "/config", "/store", "/messages", "/nothing")
+PAGES = ("/", "/metrics", *sorted(TABLES), "/nothing")
+
+#: Values of calls, which the log of the program may show and no page may.
+OF_CALLS = ("planted-argument", "planted-result", "planted-log-argument", "planted-waiting")
 
 #: Settings of `fastrpc run` beside those of ServerConfig that hold no secret and name no file.
 PLAIN = {
@@ -90,6 +94,8 @@ OTHER_VARIABLES = {
 }
 
 APP = """
+import asyncio
+import logging
 import os
 
 import fastrpc
@@ -101,6 +107,15 @@ class Bank:
     @fastrpc.method
     async def balance(self, account: str) -> int:
         return 5
+
+    @fastrpc.method
+    async def owner(self, account: str) -> str:
+        logging.getLogger("bank").warning("the owner of %s: %s", account, "planted-log-argument")
+        return "planted-result"
+
+    @fastrpc.method
+    async def wait(self, account: str) -> None:
+        await asyncio.Event().wait()
 
     @fastrpc.method
     async def broken(self, account: str) -> int:
@@ -234,6 +249,16 @@ async def ask_all(program: Program, folder: Path) -> list[str]:
     admin = int(program.wait_errors(r"admin pages at tcp://127\.0\.0\.1:(\d+)")[1])
     target = program.wait_output(r"(tls://127\.0\.0\.1:\d+)")[1]
     config = _trusting(folder)
+    async with Client(target, credentials=PLANTED["tokens"], config=config) as client:
+        assert await client.call("bank.owner", "planted-argument") == "planted-result"
+        waiting = asyncio.ensure_future(
+            client.with_options(timeout=None).call("bank.wait", "planted-waiting")
+        )
+        pages = await _ask_pages(admin)
+        with contextlib.suppress(FastRPCError):
+            await client.call("bank.broken", "planted-argument")
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
     for token in (PLANTED["tokens"], "planted-wrong"):
         async with Client(target, credentials=token, config=config) as client:
             for method in ("bank.balance", "bank.broken", "bank.nothing", "other.planted"):
@@ -245,6 +270,11 @@ async def ask_all(program: Program, folder: Path) -> list[str]:
             with contextlib.suppress(FastRPCError):
                 own = client.with_options(metadata={"authorization": "Bearer planted-wrong"})
                 await own.call("bank.balance", "a")
+    return pages + await _ask_pages(admin)
+
+
+async def _ask_pages(admin: int) -> list[str]:
+    """Return each page in each form, with the token of the pages and with a wrong one."""
     pages = []
     for path in PAGES:
         for accepted in ("application/json", "text/html", "*/*"):
@@ -299,6 +329,7 @@ async def test_no_page_and_no_log_holds_a_secret(
     assert "no database" in ended.errors
     assert "balance(account: str)" in "".join(pages)
     assert found_in(ended.output, ended.errors, *pages) == []
+    assert [secret for secret in OF_CALLS for page in pages if secret in page] == []
 
 
 #: Mistakes in each setting, as lines of TOML; the start fails, and its error shows no secret.
