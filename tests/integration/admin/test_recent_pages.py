@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import fastrpc
 from fastrpc import CallError, Client, DeadlineExceededError, Status
 from fastrpc.interceptors import AccessLog
 from fastrpc.server.admin import recent
-from tests.support.admin_pages import fetch, page, server_with_pages
+from fastrpc.server.admin.pages import TABLES
+from tests.support.admin_pages import Answer, fetch, page, server_with_pages
 from tests.support.worker_pages import worker_pages
 
 pytestmark = pytest.mark.one_loop
@@ -209,6 +212,31 @@ async def test_stacks_name_threads_and_tasks_without_values() -> None:
         go.set()
         thread.join()
         task.cancel()
+
+
+async def test_each_page_names_a_worker_that_hangs(tmp_path: Path) -> None:
+    with worker_pages(tmp_path, 2) as serving:
+        hung, other = serving.workers()
+
+        def ask(path: str, accepted: str) -> Answer:
+            return fetch(serving.port, path, Accept=accepted)
+
+        os.kill(hung, signal.SIGSTOP)
+        try:
+            for path in sorted(TABLES - {"/config"}):
+                found = (await asyncio.to_thread(ask, path, "application/json")).json
+                assert found["without"] == [hung], path
+                answer = await asyncio.to_thread(ask, path, "text/html")
+                assert (answer.status, f"without: {hung}" in answer.text) == (200, True), path
+            # It cannot show its own stacks.
+            found = (await asyncio.to_thread(ask, "/stacks", "application/json")).json
+            assert found["hints"] == [f"py-spy dump --pid {hung}"]
+            assert {row["process_id"] for row in found["threads"]} == {other}
+            assert f"py-spy dump --pid {hung}" in (await asyncio.to_thread(ask, "/stacks", "text/html")).text
+        finally:
+            os.kill(hung, signal.SIGCONT)
+        found = (await asyncio.to_thread(ask, "/stacks", "application/json")).json
+        assert found.keys() == {"total", "threads", "tasks"}
 
 
 async def test_recent_pages_of_workers_have_the_rows_of_all(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ _LINKS = (
 
 
 #: Ends of the names of numbers that name something: without separators.
-_NAMES = ("_id", "revision", "created", "token")
+_NAMES = ("_id", "revision", "created", "token", "without")
 
 
 def _hash_of(text: str) -> str:
@@ -183,7 +183,9 @@ def _section(name: str, value: Any, *, has_title: bool) -> str:
         )
         return f'{head}<table class="values">{rows}</table>\n'
     if not isinstance(value, list):
-        return f"<p>{escape(name)}: {_text(value)}</p>\n"
+        return f"<p>{escape(name)}: {_text(value, name)}</p>\n"
+    if value and not isinstance(value[0], dict):
+        return f"<p>{escape(name)}: {'<br>'.join(_text(one, name) for one in value)}</p>\n"
     if not value:
         return f"{head}<p>none</p>\n"
     heads = "".join(f"<th{_class(value[0][key])}>{escape(key.replace('_', ' '))}</th>" for key in value[0])

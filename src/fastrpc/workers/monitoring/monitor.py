@@ -43,6 +43,9 @@ ANSWER_SECONDS = 0.2
 #: Seconds without a sign of life after which a process counts as not ready: several of its beats.
 SILENT_SECONDS = 5.0
 
+#: Commands for people who look for what a process that does not answer would show, by pages.
+HINTS = {"stacks": "py-spy dump --pid {}"}
+
 #: Metrics of each process without counts from before the fork.
 OF_PROCESS = "process_"
 
@@ -132,7 +135,7 @@ class Workers:
         asked = [place.process for place in workers]
         answers = await self.answers(name, workers)
         merge = self._overview if name == "overview" else merge_of(name)
-        return lambda: merge(answers) | _missing(asked, answers)
+        return lambda: merge(answers) | _missing(asked, answers, HINTS.get(name))
 
     async def figures(self) -> Callable[[], Figures]:
         """Return the function that makes the figures of each method."""
@@ -256,7 +259,12 @@ class Workers:
         return Figures(facts | _missing(asked, answers), self._sum().figures.counters())
 
 
-def _missing(asked: Iterable[int], answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the processes that did not answer in time, if there are any."""
+def _missing(
+    asked: Iterable[int], answers: dict[str, dict[str, Any]], hint: str | None = None
+) -> dict[str, Any]:
+    """Return the processes that did not answer in time, if there are any, with a hint for each."""
     missing = [process for process in asked if str(process) not in answers]
-    return {"without": missing} if missing else {}
+    if not missing:
+        return {}
+    hints = {} if hint is None else {"hints": [hint.format(process) for process in missing]}
+    return {"without": missing} | hints
