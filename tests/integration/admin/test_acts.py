@@ -11,7 +11,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Client, Server
-from tests.support.admin_pages import act, operators_file, page, post_act, server_with_pages
+from tests.support.admin_pages import OPERATOR, act, operators_file, page, post_act, server_with_pages
 from tests.support.program import Program
 
 pytestmark = pytest.mark.one_loop
@@ -136,6 +136,25 @@ async def test_acts_are_in_the_audit_with_person_and_values(
     )
     assert (refused.levelno, vars(refused)["identity"]) == (logging.WARNING, "ada")
     assert "act refused: ada of tcp://127.0.0.1:" in refused.getMessage()
+
+
+async def test_acts_are_taken_at_a_unix_socket(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    place = tmp_path / "admin.sock"
+    body = b'{"service": "", "serving": false, "was": true}'
+    head = (
+        f"POST /act/serving HTTP/1.1\r\nHost: pages\r\nAuthorization: Bearer {OPERATOR}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    operators = operators_file(tmp_path)
+    async with server_with_pages(Acted(), address=f"unix://{place}", admin_operators=operators) as server:
+        with caplog.at_level(logging.INFO, "fastrpc.audit"):
+            reader, writer = await asyncio.open_unix_connection(place)
+            writer.write(head.encode() + body)
+            answer = await reader.read()
+            writer.close()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert not server._health.is_serving("")
+    assert "act serving by ada of unix:" in caplog.text
 
 
 async def test_names_in_the_audit_are_escaped(server: Server, caplog: pytest.LogCaptureFixture) -> None:

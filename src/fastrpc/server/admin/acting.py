@@ -17,6 +17,7 @@ from fastrpc.time_limit import time_limit
 __all__ = ["Acting", "Acts", "refusal_values"]
 
 logger = logging.getLogger("fastrpc.audit")
+life = logging.getLogger("fastrpc.server")
 
 #: Seconds that an act may take.
 ACT_SECONDS = 10.0
@@ -106,14 +107,25 @@ class Acts:
             async with time_limit(ACT_SECONDS), self._turn:
                 tell(200, await self._carry_out(name, body, operator, peer))
         except ActRefusedError as error:
-            self._refused(name, operator, peer, error)
-            tell(error.status, refusal_values(error))
+            self._refuse(name, operator, peer, error, tell)
         except TimeoutError:
-            logger.error("the act %s takes longer than %s s", printable(name), ACT_SECONDS)
-            tell(503, {"error": f"the act takes longer than {ACT_SECONDS:g} s"})
-        except Exception:
-            logger.exception("the act %s failed", printable(name))
-            tell(500, {"error": "the act failed, the log of the server has the reason"})
+            text = f"the act took longer than {ACT_SECONDS:g} s; some processes may carry it out later"
+            self._refuse(name, operator, peer, ActRefusedError(503, text), tell)
+        except Exception as error:
+            life.error("the act %s failed", printable(name), exc_info=error)
+            text = "the act failed, the log of the server has the reason"
+            self._refuse(name, operator, peer, ActRefusedError(500, text), tell)
+
+    def _refuse(
+        self,
+        name: str,
+        operator: Identity,
+        peer: Peer,
+        error: ActRefusedError,
+        tell: Callable[[int, dict[str, Any]], None],
+    ) -> None:
+        self._refused(name, operator, peer, error)
+        tell(error.status, refusal_values(error))
 
     async def _carry_out(self, name: str, body: bytes, operator: Identity, peer: Peer) -> dict[str, Any]:
         act = ACTS.get(name)
