@@ -1,7 +1,8 @@
 """A broker with types: what `open_broker` returns."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import count
 from types import TracebackType
@@ -9,6 +10,7 @@ from typing import Any, Final, Self, TypeVar, overload
 
 from msgspec.structs import replace
 
+from fastrpc._core.calls.call import scope_deadline
 from fastrpc.brokers.base import (
     HEADER_BYTES,
     BrokerBackend,
@@ -37,7 +39,7 @@ from fastrpc.client.credentials import CredentialSource
 from fastrpc.config import TLS
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.hosted.opened import OpenedBackend
-from fastrpc.hosted.verbs import PATIENCE_SECONDS, Verbs, seconds_left
+from fastrpc.hosted.verbs import PATIENCE_SECONDS, Verbs
 from fastrpc.rpc.scope import timeout
 from fastrpc.status import Status
 
@@ -48,7 +50,8 @@ T = TypeVar("T")
 #: The shortest age of a repeat: an age of 0 would be a first attempt.
 _SHORTEST_AGE: Final = 0.001
 
-_finish: Final = Verbs(BrokerError).finish
+_VERBS: Final = Verbs(BrokerError)
+_finish: Final = _VERBS.finish
 
 # A program publishes to the same names again and again.
 _check_name: Final = lru_cache(maxsize=1024)(check_name)
@@ -169,7 +172,7 @@ class Broker:
             BrokerError: the broker refuses it, or is away; `processed` is "unknown" if it may have kept it.
         """
         message = self._outgoing(topic, value, key, id, delay, headers)
-        return (await self.keep(topic, [message]))[0]
+        return (await self.keep(topic, (message,)))[0]
 
     @overload
     async def publish_many(
@@ -349,7 +352,7 @@ class Broker:
             # The broker has lost the topic, as one in memory does by a restart.
             self._topics.forget(topic)
         # One time for both steps.
-        with timeout(PATIENCE_SECONDS if seconds_left() is None else None):
+        with timeout(PATIENCE_SECONDS if scope_deadline() is None else None):
             declare = partial(self._topics.declare, backend, topic)
             await _finish(f"publication to {messages[0].topic!r}", declare)
             return await _published(backend, messages)
@@ -375,7 +378,8 @@ class Broker:
                 hint="publish the message when it is due",
             )
         body, kept = encode_message(name, value, kind, headers)
-        _check_short("key", key)
+        if key is not None:
+            _check_short("key", key)
         made_id = None
         if id is not None:
             _check_short("id", id)
@@ -406,19 +410,23 @@ class Broker:
             raise min(failures, key=lambda failure: isinstance(failure, Exception))
 
 
-def _published(
-    backend: BrokerBackend, messages: Sequence[OutgoingMessage]
-) -> Coroutine[Any, Any, Sequence[Published]]:
+async def _published(backend: BrokerBackend, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
     """Publish messages by as many attempts as are safe."""
-    # The backend keeps a message of an id once, so an attempt may follow one that may have been kept.
     limits = backend.limits
-    return _finish(
+    finish = _finish
+    if limits.ends_in_time or (limits.ends_by_itself and scope_deadline() is None):
+        began = time.monotonic()
+        try:
+            return await backend.publish(messages)
+        except BrokerError as error:
+            finish = partial(_VERBS.go_on, (began, error))
+    return await finish(
         f"publication to {messages[0].topic!r}",
         partial(backend.publish, messages),
         writes=True,
+        # The backend keeps a message of an id once, so an attempt may follow one that may have been kept.
         idempotent=limits.finds_repeats or all(message.id is not None for message in messages),
         repeat=partial(_repeated, backend, messages),
-        ends_in_time=limits.ends_in_time or (limits.ends_by_itself and seconds_left() is None),
     )
 
 
@@ -430,9 +438,7 @@ def _repeated(
     return backend.publish([one if one.made_id is None else replace(one, age=age) for one in messages])
 
 
-def _check_short(option: str, text: str | None) -> None:
-    if text is None:
-        return
+def _check_short(option: str, text: str) -> None:
     if not isinstance(text, str):
         raise TypeError(f"the {option} of a message is {text!r}, it must be text")
     if not 0 < len(bytes_of(text, f"the {option} of a message")) <= TEXT_BYTES:

@@ -11,7 +11,7 @@ from fastrpc.brokers.base import HEADER_BYTES, MESSAGE_BYTES, Delivery
 from fastrpc.brokers.base.texts import OWN_PREFIX, bytes_of, checked_headers
 from fastrpc.errors import ConfigError, DecodeError, EncodeError
 from fastrpc.rpc.coders import is_protobuf
-from fastrpc.rpc.json_values import encode_json, json_decoder, undecoded
+from fastrpc.rpc.json_values import encode_json, json_decoder, json_encoder, undecoded, unencoded
 from fastrpc.rpc.schema.annotation import type_text
 
 __all__ = ["CONTENT_TYPE", "decoder_of", "encode_message", "readable_headers"]
@@ -43,7 +43,15 @@ def encode_message(
             the same. Of other types nothing is checked.
         ConfigError: body or headers are too long, or a header is not for publishers.
     """
-    form, body = _encode(value, kind, f"the message for {topic!r}")
+    form, encode = _JSON, _encoder_of(kind) if type(value) is kind else None
+    if encode is None:
+        form, body = _encode(value, kind, f"the message for {topic!r}")
+    else:
+        # As most messages are.
+        try:
+            body = encode(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise unencoded(error, f"the message for {topic!r}") from error
     if len(body) > MESSAGE_BYTES:
         raise ConfigError(
             f"the message for {topic!r} has {len(body)} bytes, the limit is {MESSAGE_BYTES}",
@@ -92,9 +100,6 @@ def readable_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:
     """Return the form and the bytes of a value."""
-    if type(value) is kind and _is_of_json(kind):
-        # As most messages are.
-        return _JSON, encode_json(value, name)
     is_bytes = isinstance(value, _BYTES_LIKE)
     is_message = not is_bytes and _is_message_type(type(value))
     if kind is not None and (is_bytes or is_message or kind is bytes or _is_message_type(kind)):
@@ -109,12 +114,12 @@ def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:
     return _JSON, encode_json(value, name)
 
 
-def _is_json_class(kind: type[Any]) -> bool:
-    """Return whether the values of a class are JSON."""
-    return not issubclass(kind, _BYTES_LIKE) and not is_protobuf(kind)
+def _json_encoder_of(kind: type[Any]) -> Callable[[Any], bytes] | None:
+    """Return the encoder of a class, as of `json_encoder`; None: its values are not JSON."""
+    return None if issubclass(kind, _BYTES_LIKE) or is_protobuf(kind) else json_encoder(kind)
 
 
-_is_of_json: Final[Callable[[Any], bool]] = lru_cache(maxsize=256)(_is_json_class)
+_encoder_of: Final[Callable[[Any], Callable[[Any], bytes] | None]] = lru_cache(maxsize=256)(_json_encoder_of)
 
 
 def _strict(kind: Any, form: str, decode: Callable[[bytes], Any]) -> Callable[[Delivery], Any]:

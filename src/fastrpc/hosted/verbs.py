@@ -52,9 +52,9 @@ class Verbs:
             FastRPCError: of the class of failures. The backend refuses the verb, or the time is over; `processed` is
                 "unknown" if a write may have arrived.
         """
-        left = seconds_left()
-        seconds = PATIENCE_SECONDS if left is None else left
         if not ends_in_time:
+            left = seconds_left()
+            seconds = PATIENCE_SECONDS if left is None else left
             return await _Attempts(self._failure, verb, seconds, writes, idempotent).run(
                 work, seconds, repeat
             )
@@ -63,9 +63,30 @@ class Verbs:
         try:
             return await work()
         except self._failure as error:
-            left = max(seconds - (time.monotonic() - began), 0.0)
-            attempts = _Attempts(self._failure, verb, seconds, writes, idempotent)
-            attempts.note(error, left)
+            first = began, error
+        return await self.go_on(first, verb, work, writes=writes, idempotent=idempotent, repeat=repeat)
+
+    async def go_on(
+        self,
+        first: tuple[float, FastRPCError],
+        verb: str,
+        work: Callable[[], Awaitable[T]],
+        *,
+        writes: bool = False,
+        idempotent: bool = False,
+        repeat: Callable[[float], Awaitable[T]] | None = None,
+    ) -> T:
+        """Return the result of a verb whose first attempt has ended by itself. Arguments and errors as of `finish`.
+
+        Args:
+            first: the instant at which that attempt began, by `time.monotonic`, and its error.
+        """
+        began, error = first
+        deadline = scope_deadline()
+        seconds = PATIENCE_SECONDS if deadline is None else max(deadline - began, 0.0)
+        left = max(seconds - (time.monotonic() - began), 0.0)
+        attempts = _Attempts(self._failure, verb, seconds, writes, idempotent)
+        attempts.note(error, left)
         return await attempts.run(work, left, repeat)
 
 

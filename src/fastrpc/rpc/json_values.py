@@ -13,7 +13,15 @@ from fastrpc.rpc.schema.annotation import type_text
 from fastrpc.rpc.schema.conversion import hooks_for
 from fastrpc.rpc.schema.defaults import filled
 
-__all__ = ["decode_json", "encode_json", "json_decoder", "loggable", "undecoded"]
+__all__ = [
+    "decode_json",
+    "encode_json",
+    "json_decoder",
+    "json_encoder",
+    "loggable",
+    "undecoded",
+    "unencoded",
+]
 
 # Where msgspec says that a value does not fit; its text has the value, too, which no log may have.
 _PLACE = re.compile(r"at `(\$[^`]*)`")
@@ -33,7 +41,24 @@ def encode_json(value: Any, name: str) -> bytes:
     try:
         return _encode(value)
     except (TypeError, ValueError, RecursionError) as error:
-        raise EncodeError(f"{name} cannot be JSON: {error}") from error
+        raise unencoded(error, name) from error
+
+
+def json_encoder(kind: type[Any]) -> Callable[[Any], bytes]:
+    """Return the encoder of a class, whose exceptions are for `unencoded`.
+
+    Values of a class without floats are not searched for NaN and infinity.
+    """
+    try:
+        return encoder_for(JsonCodec(), (kind,))
+    except Exception:
+        # A name in its annotations may be unknown at run time, which encoding does not need.
+        return _encode
+
+
+def unencoded(error: Exception, name: str) -> EncodeError:
+    """Return the error of a value that cannot be JSON, for the error of its encoder."""
+    return EncodeError(f"{name} cannot be JSON: {error}")
 
 
 def json_decoder(kind: Any, name: str) -> Callable[[bytes], Any]:

@@ -120,6 +120,19 @@ def test_value_that_cannot_be_json_is_refused(value: Any) -> None:
         encode_message("orders", value, None, None)
 
 
+def test_nan_in_a_value_of_its_topics_type_is_refused() -> None:
+    with pytest.raises(EncodeError, match="NaN"):
+        encode_message("orders", Order("1", float("nan")), Order, None)
+
+
+def test_class_that_names_an_unknown_type_is_published() -> None:
+    @dataclass
+    class Partial:
+        part: "Missing"  # type: ignore[name-defined]  # noqa: F821
+
+    assert encode_message("orders", Partial(1), Partial, None)[0] == b'{"part":1}'
+
+
 def test_type_that_json_does_not_have_is_refused_before_any_message() -> None:
     with pytest.raises(ConfigError):
         decoder_of(5)

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextvars import Context
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from fastrpc._core.calls.call import scope_deadline
 from fastrpc.brokers.base import OutgoingMessage, Published
@@ -41,30 +41,30 @@ _OF_ONE: Final = frozenset(
 )
 
 
-class _Waiting(NamedTuple):
-    """A message, and the wait of its publisher, which ends with None where the message is to go alone."""
-
-    message: OutgoingMessage
-    ended: "asyncio.Future[Published | None]"
+#: The wait of a publisher, which ends with None where its message is to go alone.
+_Wait: TypeAlias = "asyncio.Future[Published | None]"
 
 
 class _Batch:
     """Messages that will share a call."""
 
-    __slots__ = ("has_begun", "size", "waiting")
+    __slots__ = ("has_begun", "messages", "size", "waits")
 
     def __init__(self) -> None:
-        self.waiting: list[_Waiting] = []
+        self.messages: list[OutgoingMessage] = []
+        #: One for each message.
+        self.waits: list[_Wait] = []
         #: Bytes of the values.
         self.size = 0
         self.has_begun = False
 
-    def add(self, message: OutgoingMessage) -> _Waiting:
+    def add(self, message: OutgoingMessage) -> _Wait:
         """Add a message."""
-        waiting = _Waiting(message, asyncio.get_running_loop().create_future())
-        self.waiting.append(waiting)
+        wait: _Wait = asyncio.get_running_loop().create_future()
+        self.messages.append(message)
+        self.waits.append(wait)
         self.size += len(message.body)
-        return waiting
+        return wait
 
 
 class Publications:
@@ -89,7 +89,7 @@ class Publications:
         self._calls: set[asyncio.Task[None]] = set()
         self._due: set[asyncio.Task[None] | None] = set()
         # Calls whose publishers are woken in one of the next turns.
-        self._answered: deque[tuple[Sequence[_Waiting], Sequence[Published]]] = deque()
+        self._answered: deque[tuple[Sequence[_Wait], Sequence[Published]]] = deque()
 
     async def publish(self, message: OutgoingMessage) -> Published:
         """Keep a message. BrokerError: it may not be kept."""
@@ -97,15 +97,15 @@ class Publications:
         if scope_deadline() is not None or not (self._lone or batch or self._calls or self._answered):
             return await self._alone(message)
         if batch is not None and batch.size + len(message.body) <= _MOST_BYTES:
-            waiting = batch.add(message)
-            if len(batch.waiting) == _MOST_MESSAGES:
+            wait = batch.add(message)
+            if len(batch.waits) == _MOST_MESSAGES:
                 self._begin(batch)
         else:
             batch = self._batch = _Batch()
-            waiting = batch.add(message)
+            wait = batch.add(message)
             if not await self._is_shared(batch):
                 return await self._alone(message)
-        published = await waiting.ended
+        published = await wait
         return await self._alone(message) if published is None else published
 
     async def finish(self) -> None:
@@ -121,16 +121,14 @@ class Publications:
         try:
             await asyncio.sleep(0)
         except asyncio.CancelledError:
-            first = batch.waiting[0]
-            first.ended.cancel()
-            if not batch.has_begun:
-                batch.waiting.remove(first)
-                if batch.waiting:
-                    self._begin(batch)
+            batch.waits[0].cancel()
+            # The call leaves it out.
+            if not batch.has_begun and len(batch.waits) > 1:
+                self._begin(batch)
             self._close(batch)
             raise
         # A message behind others that have not left goes as they do, not before them.
-        if not batch.has_begun and (len(batch.waiting) > 1 or self._due):
+        if not batch.has_begun and (len(batch.waits) > 1 or self._due):
             self._begin(batch)
         self._close(batch)
         return batch.has_begun
@@ -159,21 +157,23 @@ class Publications:
         """Publish messages, in a task that no cancelled publisher ends."""
         batch.has_begun = True
         self._close(batch)
-        task = asyncio.get_running_loop().create_task(self._together(batch.waiting), context=Context())
+        task = asyncio.get_running_loop().create_task(self._together(batch), context=Context())
         self._calls.add(task)
         self._due.add(task)
-        task.add_done_callback(partial(self._on_end, batch.waiting))
+        task.add_done_callback(partial(self._on_end, batch.waits))
 
-    async def _together(self, batch: Sequence[_Waiting]) -> None:
+    async def _together(self, batch: _Batch) -> None:
         self._due.discard(asyncio.current_task())
         # Nothing is published for those that were cancelled until now.
-        batch = [one for one in batch if not one.ended.done()]
-        if not batch:
+        pairs = zip(batch.messages, batch.waits, strict=True)
+        messages = [sent(message) for message, wait in pairs if not wait.done()]
+        waits = [wait for wait in batch.waits if not wait.done()]
+        if not waits:
             return
-        published = await self._client.call(BrokerService.publish_many, [sent(one.message) for one in batch])
-        if len(published) != len(batch):
-            raise BrokerError(f"the broker has answered {len(published)} of {len(batch)} messages")
-        self._answered.append((batch, published))
+        published = await self._client.call(BrokerService.publish_many, messages)
+        if len(published) != len(waits):
+            raise BrokerError(f"the broker has answered {len(published)} of {len(waits)} messages")
+        self._answered.append((waits, published))
         if len(self._answered) == 1:
             self._wake()
 
@@ -182,9 +182,9 @@ class Publications:
 
         Otherwise client and broker would work in turn: each would wait for all messages that are under way.
         """
-        for one, published in zip(*self._answered[0], strict=True):
-            if not one.ended.done():
-                one.ended.set_result(published)
+        for wait, published in zip(*self._answered[0], strict=True):
+            if not wait.done():
+                wait.set_result(published)
         self._wake_next(_TURNS_BETWEEN)
 
     def _wake_next(self, turns: int) -> None:
@@ -196,7 +196,7 @@ class Publications:
         if self._answered:
             self._wake()
 
-    def _on_end(self, batch: Sequence[_Waiting], task: asyncio.Task[None]) -> None:
+    def _on_end(self, waits: Sequence[_Wait], task: asyncio.Task[None]) -> None:
         """Tell the publishers of a failed call."""
         self._calls.discard(task)
         self._due.discard(task)
@@ -208,10 +208,10 @@ class Publications:
         is_of_one = (
             isinstance(failure, FastRPCError) and failure.processed == "no" and failure.status in _OF_ONE
         )
-        for one in batch:
-            if one.ended.done():
+        for wait in waits:
+            if wait.done():
                 continue
             if is_of_one:
-                one.ended.set_result(None)
+                wait.set_result(None)
             else:
-                one.ended.set_exception(copied_error(failure))
+                wait.set_exception(copied_error(failure))
