@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastrpc._core.http1.head import RequestHead
 from fastrpc.escaping import printable
@@ -11,10 +11,12 @@ from fastrpc.handlers.auth.audit import Audit
 from fastrpc.peers.peer import Peer
 from fastrpc.rpc.identity import Identity
 from fastrpc.server.admin.acts import ACTS, ActRefusedError, Done, Order, Setting, values_of
-from fastrpc.server.admin.operators import Operators
 from fastrpc.time_limit import time_limit
 
-__all__ = ["Acting", "Acts", "refusal_values"]
+if TYPE_CHECKING:
+    from fastrpc.server.admin.operators import Operators
+
+__all__ = ["Acting", "Acts"]
 
 logger = logging.getLogger("fastrpc.audit")
 life = logging.getLogger("fastrpc.server")
@@ -58,7 +60,7 @@ class Acting(Protocol):
 class Acts:
     """Takes the requests for acts of one server, one after the other."""
 
-    def __init__(self, acting: Acting, operators: Operators) -> None:
+    def __init__(self, acting: Acting, operators: "Operators") -> None:
         self._acting = acting
         self._operators = operators
         self._audit = Audit()
@@ -125,7 +127,7 @@ class Acts:
         tell: Callable[[int, dict[str, Any]], None],
     ) -> None:
         self._refused(name, operator, peer, error)
-        tell(error.status, refusal_values(error))
+        tell(error.status, error.values())
 
     async def _carry_out(self, name: str, body: bytes, operator: Identity, peer: Peer) -> dict[str, Any]:
         act = ACTS.get(name)
@@ -165,8 +167,3 @@ class Acts:
         self._audit.refused(
             STEPS.get(error.status, "act"), printable(f"/act/{name}"), operator, peer, error.text
         )
-
-
-def refusal_values(error: ActRefusedError) -> dict[str, Any]:
-    """Return the values of the answer to an act that is not carried out."""
-    return {"error": error.text} if error.now is None else {"error": error.text, "now": error.now}

@@ -52,6 +52,10 @@ class ActRefusedError(Exception):
         self.text = text
         self.now = now
 
+    def values(self) -> Values:
+        """Return the values of the answer."""
+        return {"error": self.text} if self.now is None else {"error": self.text, "now": self.now}
+
 
 class Done(NamedTuple):
     """An act that was carried out: the values, and the processes that have carried it out, or did not answer."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.http1.connection import HttpConnection
 from fastrpc._core.http1.head import RequestHead, RequestLimits, RequestRefusedError
@@ -10,9 +10,11 @@ from fastrpc.endpoint import Address
 from fastrpc.peers.peer import Peer
 from fastrpc.rpc.identity import Identity
 from fastrpc.server.admin.access import AdminAccess
-from fastrpc.server.admin.acting import Acts, refusal_values
 from fastrpc.server.admin.acts import MOST_BODY, ActRefusedError
 from fastrpc.server.admin.pages import Page, Pages
+
+if TYPE_CHECKING:
+    from fastrpc.server.admin.acting import Acts
 
 __all__ = ["AdminConnection"]
 
@@ -46,7 +48,7 @@ class AdminConnection(HttpConnection):
         self,
         pages: Pages,
         access: AdminAccess,
-        acts: Acts | None,
+        acts: "Acts | None",
         on_gone: Callable[["AdminConnection"], None],
         on_asked: Callable[["AdminConnection"], None],
         *,
@@ -119,7 +121,7 @@ class AdminConnection(HttpConnection):
             assert self._acts is not None
             self._acts.begin(name, body, judged, self._peer(), self._tell)
         elif judged is not None:
-            self._tell(judged.status, refusal_values(judged))
+            self._tell(judged.status, judged.values())
 
     def on_lost(self) -> None:
         self._on_gone(self)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address, is_local
 from fastrpc.errors import ConfigError
-from fastrpc.server.admin.label import advertised_pages
 from fastrpc.server.inherited import inherited_address, is_inherited, take_inherited
 from fastrpc.tls import HTTP_AGREED
 from fastrpc.transports.base import Listener, ListenOptions, reload_listeners, transport_for
@@ -52,6 +51,9 @@ def check_admin(config: ServerConfig, *, has_registry: bool) -> Address | None:
             )
     address = _parsed("admin_address", config.admin_address, Address.parse)
     if isinstance(config.admin_advertise, str):
+        # Imported on first use: most records name the bound address.
+        from fastrpc.server.admin.label import advertised_pages
+
         _parsed("admin_advertise", config.admin_advertise, advertised_pages)
     if is_inherited(address):
         address = inherited_address(address, is_encrypted=config.tls is not None)
