@@ -12,6 +12,7 @@ import pytest
 import fastrpc
 from fastrpc import Client, Server
 from tests.support.admin_pages import OPERATOR, act, operators_file, page, post_act, server_with_pages
+from tests.support.peer_writing import write_to
 from tests.support.program import Program
 
 pytestmark = pytest.mark.one_loop
@@ -149,7 +150,7 @@ async def test_acts_are_taken_at_a_unix_socket(tmp_path: Path, caplog: pytest.Lo
     async with server_with_pages(Acted(), address=f"unix://{place}", admin_operators=operators) as server:
         with caplog.at_level(logging.INFO, "fastrpc.audit"):
             reader, writer = await asyncio.open_unix_connection(place)
-            writer.write(head.encode() + body)
+            write_to(writer, head.encode() + body)
             answer = await reader.read()
             writer.close()
         assert answer.startswith(b"HTTP/1.1 200 ")
