@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +21,8 @@ from fastrpc.brokers.base import (
     TopicSettings,
 )
 from fastrpc.brokers.base.names import TopicPattern
+from fastrpc.brokers.embedded.takes import Take
+from fastrpc.brokers.local.records import GroupMember
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
 
@@ -70,6 +72,26 @@ class SmallMembership:
             await self._news.wait()
         self.taken.append(most)
         return [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
+
+    def begin_take(self, most: int, on_end: Callable[[Take], None]) -> Take:
+        """Return the messages that are here; none come later."""
+        take = Take(GroupMember(), most, on_end)
+        if self.waiting:
+            self.taken.append(most)
+        take.found = [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
+        return take
+
+    def withdraw(self, take: Take) -> None:
+        assert not take.found
+
+    def begin_acks(
+        self,
+        tokens: Sequence[Any],
+        tell: Callable[[Sequence[bool], BrokerError | None], None],
+        *,
+        may_wait: bool,
+    ) -> None:
+        tell([self._settle("ack", token) for token in tokens], None)
 
     def is_lost(self, token: Any) -> bool:
         return token in self.lost

@@ -18,15 +18,15 @@ from fastrpc.brokers.base import (
     DeadLetter,
     GroupSettings,
     GroupState,
-    Membership,
     OutgoingMessage,
     Place,
     Published,
     TopicSettings,
 )
+from fastrpc.brokers.embedded.faults import closed, closed_full, full_disk
 from fastrpc.brokers.embedded.group_states import CoreGroups
 from fastrpc.brokers.embedded.id_readings import IdReadings
-from fastrpc.brokers.embedded.keeping import BrokerKeeping, KeptBroker, KeptChanges
+from fastrpc.brokers.embedded.keeping import BrokerKeeping, KeptBroker, KeptChanges, Tell
 from fastrpc.brokers.embedded.membership import EmbeddedMembership
 from fastrpc.brokers.embedded.takes import Takes
 from fastrpc.brokers.local.core import BrokerCore
@@ -35,16 +35,12 @@ from fastrpc.brokers.local.records import Change, MessageAppended
 from fastrpc.brokers.local.repeats import UnreadError
 from fastrpc.brokers.observed.figures import BrokerFigures
 from fastrpc.errors import BrokerError
-from fastrpc.status import Status
 from fastrpc.stores.local.commits import Commits
 
 __all__ = ["EmbeddedBroker", "utc_now"]
 
 #: Seconds after which a timer looks anew: loops take no instants that are very far.
 _LONGEST_TIMER: Final = 86_400.0
-
-#: Seconds after which a disk that was full may have room.
-_FULL_SECONDS: Final = 5.0
 
 #: Messages in memory that the journal has, too.
 _CACHE_BYTES: Final = 64 * 1024 * 1024
@@ -120,6 +116,11 @@ class EmbeddedBroker:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = inf
         self._progress: asyncio.TimerHandle | None = None
+        # How many of the noted changes may wait for a commit with others; functions that are told of their commit, and
+        # all of these whose commit has not ended.
+        self._riding = 0
+        self._tells: list[Tell] = []
+        self._untold: set[Tell] = set()
         self._readings: set[asyncio.Task[None]] = set()
         self._id_readings = IdReadings(self._read_ids, self.core.repeats.feed)
 
@@ -146,13 +147,12 @@ class EmbeddedBroker:
         for timer in (self._timer, self._progress):
             if timer is not None:
                 timer.cancel()
-        self.takes.fail(_closed())
+        self.takes.fail(closed())
         if self._commits is None or self._journal is None:
             return
         self._journal.stop_waiting()
         try:
-            if self.core.has_progress:
-                self._keep_progress()
+            self._keep_progress()
             await self._commits.finish()
         finally:
             closing = self._commits.close()
@@ -192,10 +192,10 @@ class EmbeddedBroker:
             if await self._is_kept():
                 return published
             if records:
-                raise _full_disk()
+                raise full_disk()
             # The earlier messages of their ids may not have been kept.
 
-    async def join(self, group: GroupSettings) -> Membership:
+    async def join(self, group: GroupSettings) -> EmbeddedMembership:
         """Become a member of a group."""
         found, member = self.core.join(group, self.now(), self.wall())
         membership = EmbeddedMembership(self, found, member)
@@ -285,23 +285,41 @@ class EmbeddedBroker:
             self.dispatch()
         return now
 
-    def dispatch(self) -> bool:
-        """Serve takes that wait, set the timer, and hand changes to the next commit; return whether there were any."""
-        self.takes.serve()
+    def dispatch(self, *, may_wait: bool = False) -> bool:
+        """Serve takes that wait, set the timer, and hand changes to the next commit; return whether there were any.
+
+        Args:
+            may_wait: whether changes that ride with others may wait on; not if a take has ended, whose member may have
+                no room for further messages before it is told of its acks.
+        """
+        may_wait = not self.takes.serve() and may_wait
         due = self.core.next_due()
         if due is not None and due < self._timer_due and self.is_open:
             self._set_timer(due)
         if self.core.has_wanted:
             self._begin_reading()
-        return self._commit()
+        return self._commit(may_wait=may_wait)
+
+    def when_kept(self, tell: Tell, *, may_wait: bool = False) -> None:
+        """Hand changes to the next commit; call a function as soon as `kept` would return, or with its error.
+
+        Args:
+            may_wait: whether they wait for a commit with others, or for the one that counts started deliveries.
+        """
+        if not self._noted:
+            tell(None)
+        else:
+            self._tells.append(tell)
+            self._untold.add(tell)
+            if may_wait:
+                self._riding = len(self._noted)
+        self.dispatch(may_wait=may_wait)
 
     async def kept(self) -> None:
         """Return once all changes so far are kept, but for messages without room. BrokerError: that is unknown."""
         while not await self._is_kept():
             if not self.is_open:
-                raise BrokerError(
-                    "the broker closed, and may not have kept the change: there was no room on its disk"
-                )
+                raise closed_full()
 
     async def _done(self) -> None:
         if self.dispatch():
@@ -309,7 +327,7 @@ class EmbeddedBroker:
 
     def _ended(self) -> BrokerError:
         failure = self._failure
-        return _closed() if failure is None else BrokerError(failure.message, processed=failure.processed)
+        return closed() if failure is None else BrokerError(failure.message, processed=failure.processed)
 
     def _set_timer(self, due: float) -> None:
         if self._timer is not None:
@@ -326,8 +344,8 @@ class EmbeddedBroker:
 
     # Commits
 
-    def _commit(self) -> bool:
-        if self._noted:
+    def _commit(self, *, may_wait: bool = False) -> bool:
+        if len(self._noted) > (self._riding if may_wait else 0):
             if self._commits is not None and self._failure is None:
                 self._commits.add_one(self._taken())
                 return True
@@ -344,16 +362,23 @@ class EmbeddedBroker:
     def _taken(self) -> KeptChanges:
         changes = self._noted[:]
         self._noted.clear()
+        self._riding = 0
         size = 0
         for change in changes:
             if type(change) is MessageAppended:
                 size += len(change.record.body) + _ROW_BYTES
-        return KeptChanges(changes, size)
+        tells, self._tells = self._tells, []
+        return KeptChanges(changes, size, tells)
 
     def _complete(self, batch: Sequence[KeptChanges]) -> Sequence[KeptChanges]:
         """Add how far the groups are, for the changes so far."""
         self.core.note_progress()
         return [*batch, self._taken()]
+
+    def _tell(self, tells: Sequence[Tell], error: BrokerError | None = None) -> None:
+        for tell in tells:
+            self._untold.discard(tell)
+            tell(error)
 
     async def _is_kept(self) -> bool:
         """Return whether all changes so far are kept; False: there was no room for messages among them."""
@@ -366,18 +391,27 @@ class EmbeddedBroker:
         return is_kept
 
     def _keep(self, batch: Sequence[KeptChanges]) -> None:
+        for one in batch:
+            self._tell(one.tells)
         records = [
             change.record for one in batch for change in one.changes if type(change) is MessageAppended
         ]
         if records:
             self.core.committed(records, self._clock())
-        self.dispatch()
+        self.dispatch(may_wait=True)
 
     def _undo(self, lost: Sequence[KeptChanges]) -> None:
         """Forget messages. The journal has kept all other changes of its commit, and gets later ones again."""
         self.core.undo()
         later = [one for one in lost if not one.has_rest]
         rest = [change for one in later for change in one.changes if type(change) is not MessageAppended]
+        for one in lost:
+            if one.has_rest:
+                self._tell(one.tells)
+            elif self.is_open:
+                self._tells += one.tells
+            else:
+                self._tell(one.tells, closed_full())
         if self.is_open:
             self._noted[:0] = rest
             self.dispatch()
@@ -416,6 +450,7 @@ class EmbeddedBroker:
         self._failure = failure = BrokerError(f"the broker cannot be written: {error}")
         self.is_open = False
         self.takes.fail(failure)
+        self._tell([*self._untold], failure)
         self._on_failed(failure)
 
     def _check_disk(
@@ -429,23 +464,9 @@ class EmbeddedBroker:
         except OSError as error:
             raise BrokerError(f"the disk of the broker does not answer: {error}", processed="no") from error
         if is_full:
-            raise _full_disk()
+            raise full_disk()
 
 
 def _older(messages: Sequence[OutgoingMessage], seconds: float) -> Sequence[OutgoingMessage]:
     """Return messages some seconds later."""
     return [replace(one, age=one.age + seconds) if one.age else one for one in messages]
-
-
-def _closed() -> BrokerError:
-    return BrokerError("the broker is closed", processed="no")
-
-
-def _full_disk() -> BrokerError:
-    return BrokerError(
-        "the disk of the broker is full",
-        status=Status.RESOURCE_EXHAUSTED,
-        processed="no",
-        retryable=True,
-        retry_after=_FULL_SECONDS,
-    )

@@ -1,15 +1,16 @@
 """The journal of a broker of this process, and the changes that wait for their commit."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from fastrpc.brokers.local.records import Change, Record, SavedGroup, SavedTopic
+from fastrpc.errors import BrokerError
 from fastrpc.stores.local.commits import CommitJournal
 
-__all__ = ["BrokerKeeping", "KeptBroker", "KeptChanges"]
+__all__ = ["BrokerKeeping", "KeptBroker", "KeptChanges", "Tell"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +21,20 @@ class KeptBroker:
     groups: Sequence[SavedGroup] = ()
 
 
-class KeptChanges(msgspec.Struct, eq=False, gc=False):
+#: Is told that changes are kept, or of an error.
+Tell: TypeAlias = Callable[[BrokerError | None], None]
+
+
+class KeptChanges(msgspec.Struct, eq=False):
     """The changes of one step, in their order."""
 
     changes: Sequence[Change]
 
     #: Bytes of its messages.
     size: int
+
+    #: Are called once they are kept, or with the error of the broker.
+    tells: Sequence[Tell] = ()
 
     #: Whether a commit without room has kept all of them but messages.
     has_rest: bool = False

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from fastrpc.brokers.base import Delivery
-from fastrpc.brokers.embedded.takes import Take, Takes
+from fastrpc.brokers.embedded.keeping import Tell
+from fastrpc.brokers.embedded.takes import AwaitedTake, Take, Takes
 from fastrpc.brokers.local.core import BrokerCore
 from fastrpc.brokers.local.group import MessageGroup
 from fastrpc.brokers.local.records import GroupMember
@@ -25,9 +27,11 @@ class JoinedBroker(Protocol):
 
     def now(self) -> float: ...
 
-    def dispatch(self) -> bool: ...
+    def dispatch(self, *, may_wait: bool = False) -> bool: ...
 
     def kept(self) -> Awaitable[None]: ...
+
+    def when_kept(self, tell: Tell, *, may_wait: bool = False) -> None: ...
 
 
 class EmbeddedMembership:
@@ -54,8 +58,28 @@ class EmbeddedMembership:
                 return found
             found = [one for one in await self._wait(most) if not self._group.is_lost(one.token)]
 
+    def begin_take(self, most: int, on_end: Callable[[Take], None]) -> Take:
+        """Return a take that has messages, or has `on_end` called once it has messages or an error. For a service.
+
+        Raises:
+            BrokerError: as of `take`.
+        """
+        now = self._broker.now()
+        if self._has_left:
+            raise _left()
+        take = Take(self._member, most, on_end)
+        take.found = self._broker.core.take(self._group, self._member, most, now)
+        if not take.found:
+            self._broker.takes.add(self._group, take)
+        self._broker.dispatch(may_wait=not take.found)
+        return take
+
+    def withdraw(self, take: Take) -> None:
+        """Have a take of `begin_take` wait no longer."""
+        self._broker.takes.remove(self._group, take)
+
     async def _wait(self, most: int) -> list[Delivery]:
-        take = Take(self._member, most)
+        take = AwaitedTake(self._member, most)
         self._takes.add(take)
         self._broker.takes.add(self._group, take)
         # The look for messages may have set an alarm for a delayed one.
@@ -79,10 +103,31 @@ class EmbeddedMembership:
 
     async def ack_many(self, tokens: Sequence[Any]) -> Sequence[bool]:
         """Settle messages."""
-        now = self._broker.now()
-        settled = [self._group.settle(token, now) for token in tokens]
+        settled = self._settle(tokens)
         await self._settled(any(settled))
         return settled
+
+    def begin_acks(
+        self,
+        tokens: Sequence[Any],
+        tell: Callable[[Sequence[bool], BrokerError | None], None],
+        *,
+        may_wait: bool,
+    ) -> None:
+        """Settle messages; have `tell` called with the result of `ack_many`, once that is kept, or an error as well.
+
+        Args:
+            may_wait: whether they are kept with other changes, or within some 10 ms.
+
+        Raises:
+            BrokerError: nothing is settled.
+        """
+        settled = self._settle(tokens)
+        self._broker.when_kept(partial(tell, settled), may_wait=may_wait)
+
+    def _settle(self, tokens: Sequence[Any]) -> list[bool]:
+        now = self._broker.now()
+        return [self._group.settle(token, now) for token in tokens]
 
     async def nack(self, token: Any, delay: float) -> bool:
         """Deliver a message again after `delay` seconds, counted."""
@@ -102,7 +147,7 @@ class EmbeddedMembership:
         if not self._has_left:
             self._has_left = True
             for take in self._takes:
-                take.fail(_left())
+                take.end(_left())
                 self._broker.takes.remove(self._group, take)
             if self._broker.is_open:
                 self._broker.core.leave(self._group, self._member, self._broker.now())

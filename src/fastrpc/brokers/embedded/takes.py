@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 from fastrpc.brokers.base import Delivery
 from fastrpc.brokers.local.core import BrokerCore
@@ -11,19 +12,43 @@ from fastrpc.brokers.local.records import GroupMember
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
 
-__all__ = ["Take", "Takes"]
+__all__ = ["AwaitedTake", "Take", "Takes"]
 
 
 class Take:
-    """A take that waits."""
+    """A take that waits.
 
-    __slots__ = ("_ended", "_error", "found", "member", "most")
+    Args:
+        on_end: called with it once it has messages or an error.
+    """
 
-    def __init__(self, member: GroupMember, most: int) -> None:
+    __slots__ = ("_on_end", "error", "found", "member", "most")
+
+    def __init__(self, member: GroupMember, most: int, on_end: "Callable[[Any], None]") -> None:
         self.member = member
         self.most = most
         self.found: list[Delivery] = []
-        self._error: BrokerError | None = None
+        self.error: BrokerError | None = None
+        self._on_end = on_end
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether its task has been cancelled, and will find out."""
+        return False
+
+    def end(self, error: BrokerError | None = None) -> None:
+        """End the wait, with the messages that were found or an error."""
+        self.error = error
+        self._on_end(self)
+
+
+class AwaitedTake(Take):
+    """A take for which a task waits."""
+
+    __slots__ = ("_ended",)
+
+    def __init__(self, member: GroupMember, most: int) -> None:
+        super().__init__(member, most, AwaitedTake.wake)
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -34,19 +59,12 @@ class Take:
     async def result(self) -> list[Delivery]:
         """Wait for messages. BrokerError: none will come."""
         await self._ended
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         return self.found
 
-    def give(self, found: Sequence[Delivery]) -> None:
-        """End the wait with messages, or add more of them."""
-        self.found += found
-        if not self._ended.done():
-            self._ended.set_result(None)
-
-    def fail(self, error: BrokerError) -> None:
-        """End the wait without messages."""
-        self._error = error
+    def wake(self) -> None:
+        """End the wait of the task."""
         if not self._ended.done():
             self._ended.set_result(None)
 
@@ -74,26 +92,32 @@ class Takes:
 
     def fail(self, error: BrokerError) -> None:
         """End all waits."""
-        for takes in self._waiting.values():
-            for take in takes:
-                take.fail(error)
+        waiting = [take for takes in self._waiting.values() for take in takes]
         self._waiting.clear()
+        for take in waiting:
+            take.end(error)
 
-    def serve(self) -> None:
-        """Give messages to takes of the groups that may have some."""
+    def serve(self) -> bool:
+        """Give messages to takes of the groups that may have some; return whether any take has ended."""
+        ended: dict[Take, BrokerError | None] = {}
         for group in self._core.roused():
             if group in self._waiting:
-                self._serve(group, self._waiting[group])
+                self._serve(group, self._waiting[group], ended)
+        for take, error in ended.items():
+            take.end(error)
+        return bool(ended)
 
-    def _serve(self, group: MessageGroup, takes: OrderedDict[Take, None]) -> None:
+    def _serve(
+        self,
+        group: MessageGroup,
+        takes: OrderedDict[Take, None],
+        ended: dict[Take, BrokerError | None],
+    ) -> None:
         """Give one message to each take in turn, the longest wait first, then more to those that want more."""
         if group.is_removed:
+            text = f"the group {group.name} was removed"
             for take in takes:
-                take.fail(
-                    BrokerError(
-                        f"the group {group.name} was removed", status=Status.NOT_FOUND, processed="no"
-                    )
-                )
+                ended[take] = BrokerError(text, status=Status.NOT_FOUND, processed="no")
             takes.clear()
         now = self._clock()
         hungry: deque[Take] = deque()
@@ -103,7 +127,8 @@ class Takes:
                 found = self._core.take(group, take.member, 1, now)
                 if not found:
                     break
-                take.give(found)
+                take.found += found
+                ended[take] = None
                 if len(take.found) < take.most:
                     hungry.append(take)
             takes.pop(take, None)

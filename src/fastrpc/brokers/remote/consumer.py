@@ -3,12 +3,15 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fastrpc.brokers.base import Delivery, Membership
 from fastrpc.brokers.base.checks import check_pause
+from fastrpc.brokers.embedded.takes import Take
 from fastrpc.brokers.remote.faults import call_error
 from fastrpc.brokers.remote.messages import (
     ConsumeRequest,
@@ -53,12 +56,28 @@ class _News:
         return len(self.kept) + len(self.lost) + len(self.failures)
 
 
+class ServedMembership(Membership, Protocol):
+    """A member whose takes and acks need no task. Arguments and errors as of `EmbeddedMembership`."""
+
+    def begin_take(self, most: int, on_end: Callable[[Take], None]) -> Take: ...
+
+    def withdraw(self, take: Take) -> None: ...
+
+    def begin_acks(
+        self,
+        tokens: Sequence[Any],
+        tell: Callable[[Sequence[bool], BrokerError | None], None],
+        *,
+        may_wait: bool,
+    ) -> None: ...
+
+
 class Consumer:
     """Takes and settles messages for a caller.
 
     ::
 
-        ConsumeRequest ──► read ──► take, settle: tasks ──► news ──► ConsumeResult
+        ConsumeRequest ──► read ──► take, acks: told of; others: tasks ──► news ──► ConsumeResult
 
     There is at most one take, and none while deliveries wait to be sent: a slow reader holds no more.
 
@@ -67,7 +86,7 @@ class Consumer:
         check: refuses a caller whose right has ended.
     """
 
-    def __init__(self, membership: Membership, check: Callable[[], None]) -> None:
+    def __init__(self, membership: ServedMembership, check: Callable[[], None]) -> None:
         self._membership = membership
         self._check = check
         # The tokens of deliveries that are not settled.
@@ -75,15 +94,16 @@ class Consumer:
         self._numbers = count(1)
         self._size = BatchSize()
         self._wanted = 0
-        self._taking: asyncio.Task[Sequence[Delivery]] | None = None
-        # Whether the caller waits to hear that the take has ended.
-        self._is_withdrawn = False
+        self._taking: Take | None = None
+        # Acks that are not kept.
+        self._acks = 0
         self._settling: set[asyncio.Task[None]] = set()
         self._news: deque[_News] = deque()
         self._wake = asyncio.Event()
         self._reading: asyncio.Future[None] | None = None
         self._has_ended = False
         self._failure: BaseException | None = None
+        self._context = copy_context()
 
     def begin(self, requests: AsyncIterator[ConsumeRequest], drain: asyncio.Future[None]) -> None:
         """Follow the requests of the caller."""
@@ -108,7 +128,7 @@ class Consumer:
                 raise self._failure
             if self._drain.done():
                 raise ended_by_drain()
-            if self._has_ended and not self._settling:
+            if self._has_ended and not self._settling and not self._acks:
                 return None
             await self._wake.wait()
 
@@ -129,10 +149,11 @@ class Consumer:
                 )
             for settlement in request.settlements:
                 check_pause(settlement.delay)
-            if request.acks:
-                self._spawn(self._acknowledge(request.acks))
             if request.settlements:
                 self._spawn(self._settle(request.settlements))
+            if request.acks:
+                is_waiting = bool(request.take) or self._taking is not None
+                self._acknowledge(request.acks, may_wait=request.may_wait and is_waiting)
             if request.take is not None:
                 self._ask(request.take)
 
@@ -155,11 +176,11 @@ class Consumer:
         self._wanted = most
         if most:
             self._begin_take()
-        elif self._taking is None:
-            self._latest().is_idle = True
         else:
-            self._is_withdrawn = True
-            self._taking.cancel()
+            if self._taking is not None:
+                self._membership.withdraw(self._taking)
+                self._taking = None
+            self._latest().is_idle = True
 
     def _begin_take(self) -> None:
         if (
@@ -169,20 +190,23 @@ class Consumer:
             and not any(one.deliveries for one in self._news)
         ):
             most, self._wanted = min(self._wanted, self._size.messages), 0
-            self._taking = asyncio.ensure_future(self._membership.take(most))
-            self._taking.add_done_callback(self._on_taken)
-
-    def _on_taken(self, task: asyncio.Future[Sequence[Delivery]]) -> None:
-        self._taking = None
-        if not task.cancelled():
-            if (error := task.exception()) is not None:
+            try:
+                take = self._membership.begin_take(most, self._on_taken)
+            except BrokerError as error:
                 self._fail(error)
+                return
+            if take.found:
+                self._deliver(take.found)
             else:
-                self._deliver(task.result())
-        if self._is_withdrawn:
-            self._is_withdrawn = False
-            self._latest().is_idle = True
-        self._begin_take()
+                self._taking = take
+
+    def _on_taken(self, take: Take) -> None:
+        self._taking = None
+        if take.error is not None:
+            self._fail(take.error)
+        else:
+            # Others' steps end the take, and the check is about this caller.
+            self._context.run(self._deliver, take.found)
 
     def _deliver(self, found: Sequence[Delivery]) -> None:
         weights = [weight(one) for one in found]
@@ -209,7 +233,7 @@ class Consumer:
 
     # The ends of deliveries
 
-    async def _acknowledge(self, numbers: Sequence[int]) -> None:
+    def _acknowledge(self, numbers: Sequence[int], *, may_wait: bool) -> None:
         held: dict[int, Any] = {}
         for number in numbers:
             if (token := self._under_way.pop(number, None)) is not None:
@@ -218,15 +242,24 @@ class Consumer:
                 self._latest().lost.append(number)
         if not held:
             return
+        self._acks += 1
+        told = partial(self._on_acks, held)
         try:
-            settled = await self._membership.ack_many(list(held.values()))
+            self._membership.begin_acks(list(held.values()), told, may_wait=may_wait)
         except BrokerError as error:
-            self._under_way.update(held)
-            self._latest().failures += [_failure(number, error) for number in held]
-            return
+            told((), error)
+
+    def _on_acks(self, held: dict[int, Any], settled: Sequence[bool], error: BrokerError | None) -> None:
+        self._acks -= 1
         news = self._latest()
-        for number, is_kept in zip(held, settled, strict=True):
-            (news.kept if is_kept else news.lost).append(number)
+        if error is not None:
+            self._under_way.update(held)
+            news.failures += [_failure(number, error) for number in held]
+        elif all(settled):
+            news.kept += held
+        else:
+            for number, is_kept in zip(held, settled, strict=True):
+                (news.kept if is_kept else news.lost).append(number)
 
     async def _settle(self, settlements: Sequence[Settlement]) -> None:
         ends: list[tuple[int, Any, Awaitable[bool]]] = []
@@ -281,13 +314,16 @@ class Consumer:
 
     async def close(self) -> None:
         """Leave the group; messages that were not sent come again uncounted, the others counted."""
-        tasks = [task for task in (self._reading, self._taking) if task is not None]
         self._wanted = 0
-        for task in tasks:
-            task.cancel()
+        if self._taking is not None:
+            self._membership.withdraw(self._taking)
+        tasks: list[asyncio.Future[Any]] = [*self._settling]
+        if self._reading is not None:
+            self._reading.cancel()
+            tasks.append(self._reading)
         try:
-            if tasks or self._settling:
-                await asyncio.wait([*tasks, *self._settling])
+            if tasks:
+                await asyncio.wait(tasks)
             unsent = [one.number for news in self._news for one in news.deliveries]
             await self._hand_back(unsent)
         finally:

@@ -109,6 +109,7 @@ class RemoteMembership:
         # The next request.
         self._wanted: int | None = None
         self._acks: list[int] = []
+        self._may_wait = True
         self._settlements: list[Settlement] = []
         self._has_requests = asyncio.Event()
         self._is_leaving = False
@@ -170,6 +171,7 @@ class RemoteMembership:
         if not self._holds(token):
             return False
         self._acks.append(token.number)
+        self._may_wait = False
         return await self._answer(token)
 
     async def ack_many(self, tokens: Sequence[Any]) -> Sequence[bool]:
@@ -246,8 +248,8 @@ class RemoteMembership:
     def _next_request(self) -> ConsumeRequest | None:
         if self._wanted is None and not self._acks and not self._settlements:
             return None
-        request = ConsumeRequest(self._wanted, self._acks, self._settlements)
-        self._wanted, self._acks, self._settlements = None, [], []
+        request = ConsumeRequest(self._wanted, self._acks, self._settlements, self._may_wait)
+        self._wanted, self._acks, self._settlements, self._may_wait = None, [], [], True
         return request
 
     # The stream

@@ -132,6 +132,9 @@ class ConsumeRequest(msgspec.Struct, frozen=True):
     #: Other ends of deliveries.
     settlements: Sequence[Settlement] = ()
 
+    #: Whether the acks may be kept with other changes, within some 10 ms, while the consumer waits for messages.
+    may_wait: bool = False
+
 
 class SettlementFailure(msgspec.Struct, frozen=True):
     """The broker could not settle a message, which is still under way."""
