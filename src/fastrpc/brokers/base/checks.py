@@ -1,6 +1,5 @@
 """The bounds of messages and topics, the same for every backend."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -44,7 +43,14 @@ def check_outgoing(message: OutgoingMessage) -> int:
     if size > MESSAGE_BYTES:
         raise _refused(message, f"has {size} bytes, the limit is {MESSAGE_BYTES}")
     try:
-        size += _texts_size(message)
+        if message.headers:
+            size += _headers_size(message)
+        if message.key is not None:
+            size += _text_size(message, "key", message.key)
+        if message.id is not None:
+            size += _text_size(message, "id", message.id)
+        if message.publisher is not None:
+            size += _bytes_of(message.publisher) + _OBJECT_BYTES
     except UnicodeEncodeError as error:
         raise _refused(message, f"has a text that is no UTF-8, {error.object!a}: {error.reason}") from None
     if message.delay and not is_seconds(message.delay):
@@ -149,37 +155,22 @@ def check_place(place: Place) -> None:
         )
 
 
-def _texts_size(message: OutgoingMessage) -> int:
-    """Return the bytes of headers, key, id and publisher."""
-    size = 0
-    if message.headers:
-        headers = _header_bytes(message.headers)
-        if headers > HEADER_BYTES:
-            raise _refused(message, f"has {headers} bytes of headers, the limit is {HEADER_BYTES}")
-        size += headers + 2 * _OBJECT_BYTES * len(message.headers)
-    if message.key is not None:
-        size += _text_bytes(message, "key", message.key)
-    if message.id is not None:
-        size += _text_bytes(message, "id", message.id)
-    if message.publisher is not None:
-        size += _bytes_of(message.publisher) + _OBJECT_BYTES
-    return size
-
-
-def _text_bytes(message: OutgoingMessage, name: str, text: str) -> int:
+def _text_size(message: OutgoingMessage, name: str, text: str) -> int:
     length = _bytes_of(text)
     if length > TEXT_BYTES:
         raise _refused(message, f"has {length} bytes of its {name}, the limit is {TEXT_BYTES}")
     return length + _OBJECT_BYTES
 
 
-def _header_bytes(headers: Mapping[str, str]) -> int:
+def _headers_size(message: OutgoingMessage) -> int:
     size = 0
-    for name, value in headers.items():
+    for name, value in message.headers.items():
         # As `_bytes_of`, whose calls would take most of the time of a check.
         size += len(name) if name.isascii() else len(name.encode())
         size += len(value) if value.isascii() else len(value.encode())
-    return size
+    if size > HEADER_BYTES:
+        raise _refused(message, f"has {size} bytes of headers, the limit is {HEADER_BYTES}")
+    return size + 2 * _OBJECT_BYTES * len(message.headers)
 
 
 def _bytes_of(text: str) -> int:

@@ -46,6 +46,10 @@ def copied_headers(headers: Mapping[str, str]) -> dict[str, str]:
 @lru_cache(maxsize=1024)
 def _check_name(name: str) -> None:
     """Check the name of a header, as metadata has names. Programs use the same ones again and again."""
+    if name == "authorization":
+        raise ConfigError(
+            "the header 'authorization' is refused: a broker keeps headers, and all subscribers see them"
+        )
     check_entry(name, "")
 
 
@@ -55,10 +59,6 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     for name, text in kept.items():
         if not isinstance(text, str):
             raise TypeError(f"the header {name!r} is {type(text).__name__}, it must be text")
-        if name == "authorization":
-            raise ConfigError(
-                "the header 'authorization' is refused: a broker keeps headers, and all subscribers see them"
-            )
         try:
             _check_name(name)
         except ValueError as error:

@@ -225,10 +225,10 @@ class BrokerCore:
         size = RECORD_BYTES + check_outgoing(message)
         if message.delay:
             check_due(message, topic.settings)
-        id, number = message.id, None
-        if id is not None:
-            number = topic.ids.find(id, now)
-        elif (made_id := message.made_id) is not None and (topic.ids.size or message.age):
+        number = None
+        if message.id is not None:
+            number = topic.ids.find(message.id, now)
+        elif (message.age or topic.ids.size) and (made_id := message.made_id) is not None:
             # The first attempt may come after its repeat, by a connection that was given up.
             number = topic.ids.find(made_id, now)
             if number is None and message.age:
@@ -238,15 +238,13 @@ class BrokerCore:
 
     def _check_room(self, plan: Sequence[_Planned], now: float) -> None:
         sizes: dict[KeptTopic, list[int]] = {}
-        fresh: set[tuple[KeptTopic, str]] = set()
-        with_ids: set[KeptTopic] = set()
+        fresh: set[tuple[KeptTopic, str | None]] = set()
         for topic, message, size, number in plan:
-            id = message.id
-            if number is None and (id is None or (topic, id) not in fresh):
+            if number is None and (message.id is None or (topic, message.id) not in fresh):
                 sizes.setdefault(topic, []).append(size)
-                if id is not None:
-                    fresh.add((topic, id))
-                    with_ids.add(topic)
+                if message.id is not None:
+                    fresh.add((topic, message.id))
+        with_ids = {topic for topic, _ in fresh}
         for topic, needed in sizes.items():
             topic.check_room(len(needed), sum(needed), max(needed), now, adds_ids=topic in with_ids)
 

@@ -81,13 +81,14 @@ class Log:
 
     def reveal(self, sequence: int) -> None:
         """Note that a message is committed, the first one that was not."""
-        at = self._place(sequence)
-        size = self._sizes[at]
+        record = self._records.get(sequence)
+        at = self._place(sequence) if record is None or self._by_name is not None else -1
+        size = self._sizes[at] if record is None else record.size
         self.visible = sequence
         self.visible_size += size
         if self._by_name is not None:
             self._by_name[self._name_numbers[at]] += 1
-        if self._cache is not None and sequence in self._records:
+        if self._cache is not None and record is not None:
             self._cache.add(self, sequence, size)
 
     # One message

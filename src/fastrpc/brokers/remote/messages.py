@@ -184,11 +184,13 @@ def outgoing(message: PublishedMessage, publisher: str | None) -> OutgoingMessag
         ConfigError: a text or a header is not allowed; the backend checks the rest.
         TypeError: a header is not text.
     """
-    _check_short("key", message.key)
-    _check_short("id", message.id)
     id, made_id, age = message.id, None, message.age
+    if message.key is not None:
+        _check_short("key", message.key)
+    if id is not None:
+        _check_short("id", id)
     if age is not None:
-        if id is None or not is_seconds(age):
+        if id is None or (age and not is_seconds(age)):
             raise ConfigError(f"the age of a message is {shown(age)}, it must be seconds beside an id")
         if len(id) > _LONGEST_MADE_ID:
             raise ConfigError(
@@ -264,6 +266,6 @@ def weight(one: Weighed) -> int:
     return size
 
 
-def _check_short(name: str, text: str | None) -> None:
-    if text is not None and not 0 < len(bytes_of(text, f"the {name} of a message")) <= TEXT_BYTES:
+def _check_short(name: str, text: str) -> None:
+    if not 0 < len(bytes_of(text, f"the {name} of a message")) <= TEXT_BYTES:
         raise ConfigError(f"the {name} of a message must have 1 to {TEXT_BYTES} bytes")
