@@ -5,8 +5,10 @@ It travels under names with the prefix `frpc-`, as the global propagator of Open
 
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
+from fastrpc._core.payload.metadata import encode_metadata
 from fastrpc.brokers.base.texts import OWN_PREFIX
 
 __all__ = ["metadata_of", "with_trace"]
@@ -27,8 +29,17 @@ def with_trace(headers: dict[str, str], most_bytes: int) -> dict[str, str]:
     return traced if size <= most_bytes else headers
 
 
-def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the metadata of a delivery: the headers, with the trace by its own names."""
+def metadata_of(headers: Mapping[str, str]) -> bytes | None:
+    """Return the metadata of a delivery, encoded: the headers, with the trace by its own names.
+
+    Raises:
+        TypeError, ValueError: the headers are no metadata.
+    """
+    if len(headers) == 1:
+        # Most messages have the form of their value alone.
+        ((only, value),) = headers.items()
+        if not only.startswith(OWN_PREFIX):
+            return _encoded(only, value)
     metadata = {name: text for name, text in headers.items() if not name.startswith(OWN_PREFIX)}
     propagate: Any = sys.modules.get("opentelemetry.propagate")
     if propagate is not None and len(metadata) < len(headers):
@@ -36,4 +47,9 @@ def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
             text = headers.get(f"{OWN_PREFIX}{field.lower()}")
             if text is not None:
                 metadata[field.lower()] = text
-    return metadata
+    return encode_metadata(metadata) if metadata else None
+
+
+@lru_cache(maxsize=64)
+def _encoded(name: str, text: str) -> bytes:
+    return encode_metadata({name: text})

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from fastrpc.brokers.base import HEADER_BYTES, MESSAGE_BYTES, Delivery
-from fastrpc.brokers.base.texts import OWN_PREFIX, bytes_of, checked_headers
+from fastrpc.brokers.base.texts import OWN_PREFIX, bytes_of, checked_headers, copied_headers
 from fastrpc.errors import ConfigError, DecodeError, EncodeError
 from fastrpc.rpc.coders import is_protobuf
 from fastrpc.rpc.json_values import encode_json, json_decoder, json_encoder, undecoded, unencoded
@@ -95,7 +95,10 @@ def decoder_of(kind: Any) -> Callable[[Delivery], Any]:
 
 def readable_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return headers without the names that fastrpc keeps for itself."""
-    return {name: text for name, text in headers.items() if not name.startswith(OWN_PREFIX)}
+    for name in headers:
+        if name.startswith(OWN_PREFIX):
+            return {name: text for name, text in headers.items() if not name.startswith(OWN_PREFIX)}
+    return copied_headers(headers)
 
 
 def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:

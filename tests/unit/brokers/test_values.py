@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from fastrpc import ConfigError, DecodeError, EncodeError
+from fastrpc._core.payload.metadata import encode_metadata
 from fastrpc.brokers.base import HEADER_BYTES, MESSAGE_BYTES, Delivery
+from fastrpc.brokers.traces import metadata_of
 from fastrpc.brokers.values import decoder_of, encode_message, readable_headers
 from tests.support.small_broker import PUBLISHED_AT
 
@@ -179,3 +181,16 @@ def test_wrong_header_is_refused_and_no_secret_is_shown(
     with pytest.raises(kind, match=words) as caught:
         encode_message("orders", 1, None, headers)
     assert "secret-word" not in str(caught.value)
+
+
+@pytest.mark.parametrize("headers", [{"tenant": "a"}, {"tenant": "a", "frpc-traceparent": "b", "shop": "c"}])
+def test_headers_are_the_metadata_of_a_delivery_without_own_names(headers: dict[str, str]) -> None:
+    metadata = {name: text for name, text in headers.items() if not name.startswith("frpc-")}
+    for _ in range(2):
+        assert metadata_of(headers) == encode_metadata(metadata)
+
+
+def test_delivery_with_own_headers_alone_has_no_metadata() -> None:
+    assert metadata_of({"frpc-traceparent": "a"}) is None
+    with pytest.raises(ValueError, match="Large"):
+        metadata_of({"Large": "a"})

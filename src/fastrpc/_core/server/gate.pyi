@@ -73,12 +73,12 @@ class Gate(Guards):
         self,
         connection: ServedConnection,
         route: MethodRoute,
-        metadata: Mapping[str, str | bytes] | None = None,
+        metadata: bytes | None = None,
     ) -> ServerCall:
         """Return the call that a message of a broker is, for `deliver`. No name of a method leads to its route.
 
-        Raises:
-            TypeError, ValueError: the metadata is malformed.
+        Args:
+            metadata: as `encode_metadata` returns it; messages of a topic often have the same.
         """
 
     def deliver(self, call: ServerCall, payload: bytes) -> None:

@@ -168,9 +168,10 @@ cdef class Gate(Guards):
             self.pass_in_alone(call, name, payload)
         return call
 
-    def delivery(self, ServedConnection connection not None, MethodRoute route not None, metadata=None):
+    def delivery(self, ServedConnection connection not None, MethodRoute route not None, bytes metadata=None):
         """Return the call that a message of a broker is, for `deliver`. No name of a method leads to its route."""
-        cdef ServerCall call = self._new_call(connection, metadata)
+        cdef ServerCall call = self._new_call(connection, None)
+        call.received_metadata = metadata
         call.route = route
         call.codec = route.marshal.codec_id
         call.stated_timeout_us = TIMEOUT_NONE
