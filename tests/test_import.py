@@ -64,7 +64,8 @@ OPTIONAL = {
 }
 #: Parts of the package that few programs need.
 SELDOM = {
-    f"fastrpc.{part}" for part in ("cli", "coordination", "files", "gateway", "hosted", "metrics", "testing")
+    f"fastrpc.{part}"
+    for part in ("cli", "console", "coordination", "files", "gateway", "hosted", "metrics", "testing")
 }
 
 
@@ -88,6 +89,11 @@ def test_a_gateway_loads_no_command_line() -> None:
     # Of the modules of a command only its options may need typer: a console is a gateway as well.
     parts = ("addresses", "catalogue", "contract_files", "grpc_servers.described")
     report = report_of_an_import("\n".join(f"import fastrpc.gateway.{part}" for part in parts))
+    assert {"fastrpc.cli", "google.protobuf", "rich", "typer"} & set(report["modules"]) == set()
+
+
+def test_a_console_loads_no_command_line() -> None:
+    report = report_of_an_import("import fastrpc.console.service")
     assert {"fastrpc.cli", "google.protobuf", "rich", "typer"} & set(report["modules"]) == set()
 
 

@@ -37,6 +37,7 @@ RANKS = {
     7: ("client", "server"),
     8: ("batcher", "files", "grpc", "hosted", "workers"),
     9: ("brokers", "coordination", "discovery", "gateway", "relay"),
+    10: ("console",),
     11: ("cli", "hosting", "testing"),
     12: ("__init__", "__main__"),
 }

@@ -4,6 +4,7 @@
     calling/    `fastrpc call`: arguments, kinds of methods, standard streams; `http` calls by HTTP
     contracts/  `fastrpc contract`: reads, writes and compares contracts
     gateway/    `fastrpc gateway`: the services of a registry by HTTP
+    console/    `fastrpc console`: the servers of a registry as views
     benchmark/  `fastrpc bench`
     stores/     `fastrpc store`, `fastrpc kv`
     brokers/    `fastrpc broker`, and the commands for topics, messages and dead letters

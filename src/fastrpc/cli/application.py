@@ -75,6 +75,7 @@ _COMMANDS = {
         "gateway",
         "gateway --registry registry://127.0.0.1:8970 --address http://0.0.0.0:8080",
     ),
+    "console": _Command("console.command", "console", "console --registry registry://127.0.0.1:8970"),
     "relay": _Command(
         "relaying",
         "relay",

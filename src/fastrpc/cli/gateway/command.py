@@ -17,6 +17,7 @@ from fastrpc.cli.gateway.describing import (
     described,
     descriptions,
 )
+from fastrpc.cli.gateway.plan import check_without_effect, front_app, serve_front
 from fastrpc.cli.listening import (
     AddressesAsJson,
     ConfigFile,
@@ -29,11 +30,10 @@ from fastrpc.cli.listening import (
     checked_level,
     tls_settings,
 )
-from fastrpc.cli.log_output import install_logging, lower_root_level
+from fastrpc.cli.log_output import lower_root_level
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import print_json, reported
 from fastrpc.cli.serving.mounting import RootPath, http_settings
-from fastrpc.cli.serving.reports import run_reported
 from fastrpc.cli.settings import RunSettings, read_settings
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
@@ -41,10 +41,8 @@ from fastrpc.errors import ConfigError
 from fastrpc.gateway.addresses import http_addresses, http_url
 from fastrpc.gateway.catalogue import Catalogue, catalogues
 from fastrpc.gateway.contract_files import services_of_file
-from fastrpc.handlers.import_string import check_import_string, import_from_string
-from fastrpc.workers.app import App, app_of
+from fastrpc.handlers.import_string import check_import_string
 from fastrpc.workers.plan import ExitCode, Plan, Started
-from fastrpc.workers.serve import run as run_plan
 
 __all__ = ["gateway"]
 
@@ -161,28 +159,7 @@ def gateway(
         is_json = as_json or settings.log_format == "json"
         about = descriptions(title, api_version, description, server_url)
         plan = replace(_plan(settings, addresses, catalogue, app, about), on_started=_teller(as_json=is_json))
-    raise typer.Exit(_serve(plan, replace(settings, registry=())))
-
-
-def _serve(plan: Plan, settings: RunSettings) -> ExitCode:
-    """Serve with the log that the settings demand."""
-    install_logging(
-        settings.log_level, is_demanded=settings.log_level_is_demanded, log_format=settings.log_format
-    )
-    return run_reported(lambda: _run(plan), settings)
-
-
-def _run(plan: Plan) -> ExitCode:
-    """Serve; the error of an unavailable address names it as it was given."""
-    try:
-        return run_plan(plan)
-    except OSError as error:
-        text = error.strerror
-        if text is not None:
-            for address in plan.addresses:
-                text = text.replace(f" {address}: ", f" {http_url(str(address))}: ")
-            error.strerror = text
-        raise
+    raise typer.Exit(serve_front(plan, replace(settings, registry=())))
 
 
 def _plan(
@@ -200,11 +177,11 @@ def _plan(
 
     def load() -> list[Any]:
         try:
-            return [] if app is None else [_app(app)]
+            return [] if app is None else [front_app(app)]
         finally:
             lower_root_level(settings.log_level)
 
-    _check_without_effect(settings)
+    check_without_effect(settings, "a gateway")
     config = configure(ServerConfig())
     if config.protocols != ("http",):
         raise ConfigError("a gateway speaks HTTP alone", hint="leave out protocols")
@@ -223,24 +200,6 @@ def _plan(
         config=config,
         beside=catalogue,
     )
-
-
-def _check_without_effect(settings: RunSettings) -> None:
-    """Refuse settings of `fastrpc run` that would seem to protect the gateway."""
-    for key in ("tokens", "policy"):
-        if getattr(settings, key) is not None:
-            raise ConfigError(
-                f"{key} has no effect on a gateway",
-                hint="give --app with App([], authenticate=…, authorize=…)",
-            )
-
-
-def _app(text: str) -> App:
-    """Return the App that an import string names."""
-    found = app_of(import_from_string(text, sought="an App", example="app"))
-    if found is None or list(found.sources):
-        raise ConfigError(f"{text} is no App without sources", hint="write app = fastrpc.App([], limits=…)")
-    return replace(found, registry=None)
 
 
 def _teller(*, as_json: bool) -> Callable[[Started], None]:

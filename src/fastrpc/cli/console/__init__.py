@@ -1,0 +1,1 @@
+"""`fastrpc console`: the command and its options; `fastrpc.console` has all else."""

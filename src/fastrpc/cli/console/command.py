@@ -1,0 +1,246 @@
+"""`fastrpc console`: all servers of a registry as views."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import parse_qsl
+
+import typer
+
+from fastrpc.auth.token_file import TokenFile
+from fastrpc.cli.calling.command import run_async
+from fastrpc.cli.dial_options import Authorities, Key, ServerName, dialing
+from fastrpc.cli.gateway.command import RegistryCertificate, RegistryTokenPath
+from fastrpc.cli.gateway.plan import check_without_effect, front_app, serve_front
+from fastrpc.cli.listening import (
+    ConfigFile,
+    LogFormatName,
+    LogLevelName,
+    ServerKey,
+    check_encrypts,
+    checked_format,
+    checked_level,
+    tls_settings,
+)
+from fastrpc.cli.log_output import install_logging, lower_root_level
+from fastrpc.cli.output import stdout
+from fastrpc.cli.printing import print_json, reported
+from fastrpc.cli.settings import RunSettings, read_settings
+from fastrpc.config import TLS, ServerConfig
+from fastrpc.console.allowed import LOOPBACK, AllowedServers, admin_address
+from fastrpc.console.blocks import View
+from fastrpc.console.fleet import Fleet
+from fastrpc.console.service import VIEWS, ConsoleDetailService, ConsoleService, made_view
+from fastrpc.endpoint import Address, is_local
+from fastrpc.errors import ConfigError
+from fastrpc.gateway.addresses import http_addresses, http_url
+from fastrpc.gateway.dialing import Dialing
+from fastrpc.handlers.import_string import check_import_string
+from fastrpc.workers.app import App
+from fastrpc.workers.plan import ExitCode, Plan, Started
+
+__all__ = ["console"]
+
+DEFAULT_ADDRESS: Final = "http://127.0.0.1:9190"
+
+Registries = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--registry",
+        "-r",
+        metavar="URL",
+        help="A registry whose services are shown: registry://host:port; may be repeated.",
+    ),
+]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        metavar="ADMIN_URL",
+        help="The admin pages of a server that is in no registry: http://127.0.0.1:9099; may be repeated.",
+    ),
+]
+ServerPatterns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--servers",
+        metavar="PATTERN",
+        help="Hosts or networks whose admin pages are read where a registry names them: *.shop.example, 10.0.0.0/8; "
+        "may be repeated. [default: this machine]",
+    ),
+]
+ReadingToken = Annotated[
+    Path | None,
+    typer.Option(
+        "--admin-token-file",
+        metavar="FILE",
+        help="A file with the token that the servers' admin pages require.",
+    ),
+]
+ConsoleAddresses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--address",
+        "-a",
+        metavar="ADDRESS",
+        help=f"Where to listen for callers of the views; may be repeated. [default: {DEFAULT_ADDRESS}]",
+    ),
+]
+ConsoleApp = Annotated[
+    str | None,
+    typer.Option(
+        "--app",
+        metavar="MODULE:ATTRIBUTE",
+        help="A fastrpc.App without sources, with authenticate and authorize: needed beyond this machine.",
+    ),
+]
+ConsoleCertificate = Annotated[
+    Path | None, typer.Option("--tls-cert", metavar="FILE", help="The certificate for https:// (PEM).")
+]
+PrintedView = Annotated[
+    str | None,
+    typer.Option(
+        "--json",
+        metavar="VIEW",
+        help=f"Print one view as JSON and end: {', '.join(VIEWS)}; with arguments as in service?service=arith.",
+    ),
+]
+
+
+def console(
+    registry: Registries = None,
+    target: Targets = None,
+    servers: ServerPatterns = None,
+    admin_token_file: ReadingToken = None,
+    address: ConsoleAddresses = None,
+    app: ConsoleApp = None,
+    tls_cert: ConsoleCertificate = None,
+    tls_key: ServerKey = None,
+    ca: Authorities = None,
+    cert: RegistryCertificate = None,
+    key: Key = None,
+    server_name: ServerName = None,
+    token_file: RegistryTokenPath = None,
+    config: ConfigFile = None,
+    log_level: LogLevelName = None,
+    log_format: LogFormatName = None,
+    view: PrintedView = None,
+) -> None:
+    """Watch all servers of a registry by their admin pages, and give callers views of them, until SIGTERM or Ctrl-C.
+
+    The token of --admin-token-file goes to servers that match --servers alone, by TLS or on this machine.
+    """
+    with reported(ExitCode.USAGE):
+        dial = dialing(ca, cert, key, server_name, token_file)
+        allowed = AllowedServers(servers or LOOPBACK)
+        fleet = _fleet(registry or (), target or (), allowed, dial, admin_token_file)
+        arguments: dict[str, Any] = {
+            "log_level": checked_level(log_level),
+            "log_format": checked_format(log_format),
+            **tls_settings(tls_cert, tls_key, None),
+        }
+        settings, _ = read_settings(arguments, os.environ, config)
+        addresses = http_addresses(address or [DEFAULT_ADDRESS])
+        if view is None:
+            given = settings.places.files_of(settings.config.tls)
+            check_encrypts(
+                {"--tls-cert": tls_cert, "--tls-key": tls_key, **given}, addresses, encrypted="https"
+            )
+            plan = _plan(settings, addresses, fleet, app)
+    if view is not None:
+        _print_view(fleet, view)
+        return
+    plan = replace(plan, on_started=_teller(allowed))
+    raise typer.Exit(serve_front(plan, replace(settings, registry=())))
+
+
+def _fleet(
+    registries: Sequence[str],
+    targets: Sequence[str],
+    allowed: AllowedServers,
+    dial: Dialing,
+    token_path: Path | None,
+) -> Fleet:
+    """Return the fleet. Servers are shown the reading token alone, and registries never that."""
+    if not registries and not targets:
+        raise ConfigError(
+            "there is nothing to show",
+            hint="give --registry URL, or --target URL of the admin pages of a server",
+        )
+    trusted = TLS() if dial.config.tls is None else TLS(ca_file=dial.config.tls.ca_file)
+    return Fleet(
+        dial.registry(*registries) if registries else None,
+        allowed,
+        targets=[admin_address(url) for url in targets],
+        tls=trusted,
+        token=None if token_path is None else TokenFile(token_path),
+    )
+
+
+def _print_view(fleet: Fleet, text: str) -> None:
+    """Print a view of the present; with details, as the caller has the reading token."""
+    name, _, query = text.partition("?")
+    arguments = dict(parse_qsl(query, keep_blank_values=True))
+
+    async def shown() -> View:
+        async with fleet:
+            await fleet.look()
+            return await made_view(fleet, name, arguments, is_detailed=True)
+
+    install_logging("error", is_demanded=False, log_format="text")
+    with reported(ExitCode.FAILED, as_json=True):
+        print_json(run_async(shown()))
+
+
+def _plan(settings: RunSettings, addresses: tuple[Address, ...], fleet: Fleet, app: str | None) -> Plan:
+    """Return the plan of the console."""
+    check_without_effect(settings, "a console")
+
+    def configure(config: ServerConfig) -> ServerConfig:
+        return settings.over(replace(config, protocols=("http",)))
+
+    def load() -> list[Any]:
+        try:
+            front = App([]) if app is None else front_app(app)
+        finally:
+            lower_root_level(settings.log_level)
+        if front.authenticate is None:
+            _check_all_local(addresses, "authenticate", "write App([], authenticate=…, authorize=…)")
+        return [replace(front, sources=[ConsoleService(fleet), ConsoleDetailService(fleet)])]
+
+    if settings.workers != 1:
+        raise ConfigError(f"workers is {settings.workers}, and a console is one process", hint="leave it out")
+    _check_all_local([one for one in addresses if one.scheme != "tls"], "TLS", "give an address https://")
+    config = configure(ServerConfig())
+    if config.protocols != ("http",):
+        raise ConfigError("a console speaks HTTP alone", hint="leave out protocols")
+    if app is None:
+        _check_all_local(addresses, "--app", "give an App with authenticate and authorize")
+    else:
+        check_import_string(app)
+    return Plan(
+        load=load,
+        configure=configure,
+        addresses=addresses,
+        limits=settings.limits,
+        config=config,
+        beside=lambda server: fleet,
+    )
+
+
+def _check_all_local(addresses: Sequence[Address], needed: str, hint: str) -> None:
+    """Refuse addresses that others can reach, where something is missing for that."""
+    for one in addresses:
+        if not is_local(one):
+            raise ConfigError(f"beyond this machine {http_url(str(one))} needs {needed}", hint=hint)
+
+
+def _teller(allowed: AllowedServers) -> Callable[[Started], None]:
+    def tell(started: Started) -> None:
+        allowed.own_ports = frozenset(Address.parse(one).port for one in started.addresses)
+        for one in started.addresses:
+            stdout.print("console at ", (http_url(one), "bold"))
+
+    return tell

@@ -1,0 +1,15 @@
+"""The console: all servers of a registry, read from their admin pages and shown as views.
+
+    allowed   which admin addresses are read
+    reading   asks one server for its admin pages, bounded in bytes and time
+    pages     the shapes of these pages
+    fleet     services, endpoints and servers: watches the registry and polls the servers;  servers: one of them
+    history   one hour of figures, in arrays
+    events    the last events of the fleet
+    blocks    views as data, in seven kinds of blocks
+    views/    the views by name, one file each
+    service   `fastrpc.console` and `fastrpc.console.detail`, which give views to callers
+
+It may import finished clients, servers and the gateway, and nothing that prints or loads typer: `cli` has the options
+of `fastrpc console`.
+"""

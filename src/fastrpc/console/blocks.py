@@ -1,0 +1,143 @@
+"""Views as data: seven kinds of blocks, which a page, a terminal and `--json` render."""
+
+from typing import TypeAlias
+
+import msgspec
+
+__all__ = [
+    "Block",
+    "Button",
+    "Buttons",
+    "Cell",
+    "Chart",
+    "ChartLine",
+    "Column",
+    "Facts",
+    "Graph",
+    "GraphEdge",
+    "GraphNode",
+    "Link",
+    "Table",
+    "Text",
+    "Tree",
+    "TreeNode",
+    "View",
+]
+
+Cell: TypeAlias = str | int | float | bool | None
+
+
+class Link(msgspec.Struct, frozen=True):
+    """Another view, with its arguments."""
+
+    view: str
+    arguments: dict[str, str] = {}
+
+
+class Facts(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
+    """Values with their names."""
+
+    title: str
+    facts: dict[str, Cell]
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column of a table."""
+
+    name: str
+    title: str
+    #: "", "per second", "seconds", "bytes", "time" (seconds since 1970) or "line" (a small chart of numbers).
+    unit: str = ""
+
+
+class Table(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
+    """The rows of one page, sorted and filtered by the arguments of the view."""
+
+    title: str
+    columns: list[Column]
+    rows: list[list[Cell | list[float]]]
+    #: The rows of all pages; the number of this page, from 1.
+    total: int
+    page: int = 1
+    #: The view of each row; empty without any.
+    links: list[Link | None] = []
+
+
+class ChartLine(msgspec.Struct, frozen=True):
+    name: str
+    values: list[float]
+
+
+class Chart(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
+    """Lines over time."""
+
+    title: str
+    unit: str
+    #: Seconds between two values; the last value is the newest.
+    step_seconds: float
+    lines: list[ChartLine]
+
+
+class TreeNode(msgspec.Struct, frozen=True):
+    name: str
+    facts: dict[str, Cell] = {}
+    children: list["TreeNode"] = []
+
+
+class Tree(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
+    """Things below others."""
+
+    title: str
+    nodes: list[TreeNode]
+
+
+class GraphNode(msgspec.Struct, frozen=True):
+    name: str
+    link: Link | None = None
+
+
+class GraphEdge(msgspec.Struct, frozen=True):
+    """Calls from one node to another."""
+
+    begin: str
+    end: str
+    calls_per_second: float
+
+
+class Graph(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
+    """Nodes and the calls between them."""
+
+    title: str
+    nodes: list[GraphNode]
+    edges: list[GraphEdge]
+
+
+class Text(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
+    """A sentence about the view: a note, a warning or an error."""
+
+    text: str
+    level: str = "note"
+
+
+class Button(msgspec.Struct, frozen=True):
+    title: str
+    link: Link
+
+
+class Buttons(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
+    """Ways to other views."""
+
+    buttons: list[Button]
+
+
+Block: TypeAlias = Facts | Table | Chart | Tree | Graph | Text | Buttons
+
+
+class View(msgspec.Struct, frozen=True):
+    """A view for a reader."""
+
+    title: str
+    #: None: the reader has them, by the revision that it gave.
+    blocks: list[Block] | None
+    #: Stands for the title and the blocks.
+    revision: str

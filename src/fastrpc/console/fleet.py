@@ -1,0 +1,320 @@
+"""All services, endpoints and servers of a registry, with the figures of the servers."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from fastrpc.config import TLS
+from fastrpc.console.allowed import AllowedServers
+from fastrpc.console.events import FleetEvents
+from fastrpc.console.following import RegistryFollower
+from fastrpc.console.history import FigureHistory
+from fastrpc.console.pages import EndpointsPage, FiguresPage
+from fastrpc.console.reading import AdminReader, PageError
+from fastrpc.console.servers import FleetServer
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import ConfigError
+from fastrpc.registries.base.policy import AddressRefusedError
+from fastrpc.registries.base.registry import WatchedRegistry
+from fastrpc.time_limit import time_limit
+
+__all__ = ["ADMIN_LABEL", "MOST_SERVERS", "POLL_SECONDS", "SHOWN_SECONDS", "Fleet", "server_key"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("fastrpc.server")
+
+#: The label of a record with the address of its server's admin pages.
+ADMIN_LABEL: Final = "admin"
+
+#: Seconds between two polls of a server, while a view shows it, and at most after failures.
+POLL_SECONDS: Final = 10.0
+SHOWN_SECONDS: Final = 2.0
+FAILING_SECONDS: Final = 60.0
+
+#: Seconds for which a server counts as shown after a view of it.
+VIEW_SECONDS: Final = 15.0
+
+#: Seconds between two readings of the endpoints of a client.
+ENDPOINTS_SECONDS: Final = 30.0
+
+#: Seconds after which a server without records is forgotten; most servers.
+GONE_SECONDS: Final = 600.0
+MOST_SERVERS: Final = 4_096
+
+#: Most names of services that are kept because a server told them.
+MOST_FIGURED: Final = 10_000
+
+#: Seconds that `look` waits for the lists of a registry.
+LISTED_SECONDS: Final = 5.0
+
+#: Servers that are read at the same time.
+THREADS: Final = 16
+
+#: Seconds between two looks for servers that are due.
+TICK_SECONDS: Final = 0.2
+
+
+class Fleet:
+    """The fleet while its block lasts. Used on one loop; servers are read in threads.
+
+    Args:
+        registry: the services; None: the targets alone. It is closed at the end.
+        targets: addresses of admin pages that are read whatever a registry says.
+        tls, token: the certificates that are trusted, and the function that returns the reading token.
+        clock: gives an instant in seconds that never goes back.
+        uniform: gives a random number between two.
+
+    Raises:
+        ConfigError: a target is neither encrypted nor on this machine.
+    """
+
+    def __init__(
+        self,
+        registry: WatchedRegistry | None,
+        allowed: AllowedServers,
+        *,
+        targets: Sequence[Address] = (),
+        tls: TLS | None = None,
+        token: Callable[[], str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self.clock, self._uniform = clock, uniform
+        self._allowed, self._tls, self._token = allowed, tls or TLS(), token
+        self.history, self.events = FigureHistory(clock), FleetEvents()
+        #: The endpoints of each service by their addresses, and all servers by their keys.
+        self.services: dict[str, dict[str, Endpoint]] = {}
+        self.servers: dict[str, FleetServer] = {}
+        # The services of all servers that told figures.
+        self._figured: set[str] = set()
+        self.polls = self.failed_polls = self.left_out = 0
+        for address in targets:
+            try:
+                allowed.check_encrypted(address)
+            except AddressRefusedError as error:
+                raise ConfigError(f"--target: {error}", hint="give an address https://") from None
+            self.servers[str(address)] = FleetServer(str(address), address, is_target=True)
+        self._registry = registry
+        self.follower = (
+            None if registry is None else RegistryFollower(registry, self.set_endpoints, self.events)
+        )
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fastrpc-console")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reads: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._begin(self._run(), self._tasks)
+        if self.follower is not None:
+            self._begin(self.follower.run(), self._tasks)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        tasks = [*self._tasks, *self._reads]
+        for task in tasks:
+            task.cancel()
+        for server in self.servers.values():
+            _close(server)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._registry is not None:
+            await self._registry.aclose()
+
+    def set_endpoints(self, service: str, endpoints: Iterable[Endpoint]) -> None:
+        """Replace the endpoints of a service by its list."""
+        known = self.services.get(service, {})
+        found = {str(one.address): one for one in endpoints}
+        for address, endpoint in known.items():
+            if found.get(address) != endpoint:
+                self._leave(service, address, endpoint)
+        for address in sorted(known.keys() - found):
+            self.events.add("gone", service=service, place=address)
+        for address, endpoint in found.items():
+            before = known.get(address)
+            if before != endpoint:
+                self._enter(service, address, endpoint)
+                kind = "appeared" if before is None else "changed"
+                text = "" if before is None else _change_of(before, endpoint)
+                self.events.add(kind, service=service, place=address, text=text)
+        if found:
+            self.services[service] = found
+        else:
+            self.services.pop(service, None)
+
+    def _enter(self, service: str, address: str, endpoint: Endpoint) -> None:
+        key = server_key(endpoint)
+        server = self.servers.get(key)
+        if server is None:
+            if len(self.servers) >= MOST_SERVERS:
+                self.left_out += 1
+                return
+            server = self.servers[key] = FleetServer(key, _admin_of(endpoint))
+            if server.admin is None and ADMIN_LABEL in endpoint.labels:
+                server.error = "its label admin is no address of admin pages"
+        server.records[service, address] = endpoint
+        # One that came back is read at once.
+        server.gone_at, server.due, server.failures = None, self.clock(), 0
+
+    def _leave(self, service: str, address: str, endpoint: Endpoint) -> None:
+        server = self.servers.get(server_key(endpoint))
+        if server is not None:
+            server.records.pop((service, address), None)
+            if not server.records:
+                server.gone_at = self.clock()
+
+    def has_figures(self, service: str) -> bool:
+        """Return whether a server of a service tells its figures."""
+        return service in self._figured
+
+    def servers_of(self, service: str) -> list[FleetServer]:
+        """Return the servers of a service."""
+        keys = {server_key(endpoint) for endpoint in self.services.get(service, {}).values()}
+        return [self.servers[key] for key in sorted(keys) if key in self.servers]
+
+    def show(self, server: FleetServer) -> None:
+        """Read a server more often, since a view shows it."""
+        now = self.clock()
+        server.shown_until = now + VIEW_SECONDS
+        if not server.failures:
+            server.due = min(server.due, (server.read_at or now) + SHOWN_SECONDS)
+
+    async def page(self, server: FleetServer, path: str, kind: type[T]) -> T:
+        """Return an admin page of a server.
+
+        Raises:
+            PageError: it cannot be read; the text says why.
+        """
+        reader = self._reader(server)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, reader.page, path, kind)
+
+    def _reader(self, server: FleetServer) -> AdminReader:
+        if server.admin is None:
+            raise PageError(server.error or "it has no admin pages in its record")
+        if not server.is_target:
+            try:
+                self._allowed.check(server.admin, [one.address for one in server.records.values()])
+            except AddressRefusedError as error:
+                raise PageError(f"it is not read: {error}") from None
+        if server.reader is None:
+            server.reader = AdminReader(server.admin, self._tls, self._token)
+        return server.reader
+
+    async def poll(self, *, is_forced: bool = False) -> None:
+        """Read all servers that are due, or all of them, and return once no server is read any more."""
+        self._start_due(is_forced=is_forced)
+        await asyncio.gather(*self._reads)
+
+    async def look(self) -> None:
+        """Wait for the lists of the registry, and read every server twice: rates need two readings."""
+        if self.follower is not None:
+            with suppress(TimeoutError):  # The view tells why.
+                async with time_limit(LISTED_SECONDS):
+                    await self.follower.completed.wait()
+        await self.poll(is_forced=True)
+        await asyncio.sleep(SHOWN_SECONDS)
+        await self.poll(is_forced=True)
+
+    async def _run(self) -> None:
+        while True:
+            self._start_due()
+            await asyncio.sleep(TICK_SECONDS)
+
+    def _start_due(self, *, is_forced: bool = False) -> None:
+        now = self.clock()
+        for server in list(self.servers.values()):
+            if server.gone_at is not None and not server.is_target:
+                if now - server.gone_at >= GONE_SECONDS:
+                    self._forget(server)
+            elif server.admin is not None and not server.is_read_now and (is_forced or server.due <= now):
+                server.is_read_now = True
+                self._begin(self._read(server), self._reads)
+
+    def _begin(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+        task = asyncio.ensure_future(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def _read(self, server: FleetServer) -> None:
+        self.polls += 1
+        after = "" if server.page is None else f"?after={server.page.revision}"
+        try:
+            page = await self.page(server, f"/figures{after}", FiguresPage)
+            self._take(server, page)
+            if server.calls_others and self.clock() >= server.endpoints_due:
+                server.endpoints_due = self.clock() + ENDPOINTS_SECONDS
+                self._take_endpoints(server, await self.page(server, "/endpoints", EndpointsPage))
+        except PageError as error:
+            self._fail(server, str(error))
+        finally:
+            server.is_read_now = False
+            server.due = self.clock() + self._pause(server) * self._uniform(0.9, 1.1)
+
+    def _pause(self, server: FleetServer) -> float:
+        if server.failures:
+            return min(FAILING_SECONDS, POLL_SECONDS * 2.0 ** (server.failures - 1))
+        return SHOWN_SECONDS if self.clock() < server.shown_until else POLL_SECONDS
+
+    def _take(self, server: FleetServer, page: FiguresPage) -> None:
+        if len(self._figured) < MOST_FIGURED:
+            self._figured.update(one.name for one in page.services)
+        if server.take(page, self.clock(), self.history, self.has_figures):
+            self.events.add("restarted", place=server.key, text=server.name)
+        if server.error is not None:
+            self.events.add("readable", place=server.key, text=server.name)
+        server.error, server.failures = None, 0
+
+    def _take_endpoints(self, server: FleetServer, page: EndpointsPage) -> None:
+        before = {(one.target, one.address): one.breaker for one in server.endpoints}
+        for one in page.endpoints:
+            if one.breaker == "open" and before.get((one.target, one.address), "closed") != "open":
+                self.events.add("breaker opened", place=server.key, text=f"to {one.address} of {one.target}")
+        server.endpoints = page.endpoints
+
+    def _fail(self, server: FleetServer, text: str) -> None:
+        self.failed_polls += 1
+        server.failures += 1
+        if server.error is None:
+            logger.warning("the admin pages at %s cannot be read: %s", server.key, text)
+            self.events.add("unreadable", place=server.key, text=text)
+        server.error = text
+
+    def _forget(self, server: FleetServer) -> None:
+        _close(server)
+        del self.servers[server.key]
+        self.history.forget(("server", server.key))
+
+
+def server_key(endpoint: Endpoint) -> str:
+    """Return the key of the server that has a record."""
+    return str(_admin_of(endpoint) or endpoint.address)
+
+
+def _admin_of(endpoint: Endpoint) -> Address | None:
+    """Return the address in the label of a record; None without one."""
+    try:
+        return Address.parse(endpoint.labels[ADMIN_LABEL])
+    except (KeyError, ConfigError):
+        return None
+
+
+def _change_of(before: Endpoint, after: Endpoint) -> str:
+    """Return the properties of a record that changed, in words."""
+    names = ("weight", "version", "zone", "protocols", "labels")
+    changed = [name for name in names if getattr(before, name) != getattr(after, name)]
+    return ", ".join(
+        f"weight {before.weight} → {after.weight}" if name == "weight" else name for name in changed
+    )
+
+
+def _close(server: FleetServer) -> None:
+    if server.reader is not None:
+        server.reader.close()
+        server.reader = None

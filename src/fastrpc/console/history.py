@@ -1,0 +1,256 @@
+"""One hour of figures in memory: totals every ten seconds, durations every minute.
+
+A series has two arrays and no object for a point. The arrays are rings: the place of an instant is its number of slots
+since the clock's zero, modulo the size. Slots without a write are cleared when a later one is written.
+"""
+
+import time
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeAlias
+
+__all__ = [
+    "DOUBLINGS",
+    "MOST_SERIES",
+    "FigureHistory",
+    "SeriesKey",
+    "Totals",
+    "doubling_of",
+    "percentiles_of",
+]
+
+#: Seconds of a slot of totals, and how many there are.
+TOTALS_SECONDS: Final = 10.0
+TOTALS_SLOTS: Final = 360
+
+#: Seconds of a slot of durations, and how many there are.
+DURATION_SECONDS: Final = 60.0
+DURATION_SLOTS: Final = 60
+
+#: Durations are counted by doublings of 0.5 ms / 2**9, as servers count them by quarters of these; the last is open.
+DOUBLINGS: Final = 28
+_BOUNDS: Final = [0.0005 * 2.0 ** (number - 9) for number in range(DOUBLINGS - 1)]
+
+#: Most series: 200 services with 20 methods on 1,000 servers are 5,200. One takes 18 KiB.
+MOST_SERIES: Final = 8_192
+
+#: A series that was not written for so long has no calls any more, as far as its rate is concerned.
+LATE_SECONDS: Final = 15.0
+
+#: The most that one place of an array of durations holds.
+_MOST_COUNT: Final = 0xFFFF_FFFF
+
+#: The kind of a series, and its names: ("method", service, method), ("service", service), ("server", key),
+#: ("link", caller, service).
+SeriesKey: TypeAlias = tuple[str, ...]
+
+
+class Totals(NamedTuple):
+    """Sums over some time."""
+
+    calls: float = 0.0
+    errors: float = 0.0
+    #: Of all durations.
+    seconds: float = 0.0
+    #: Received and sent.
+    bytes: float = 0.0
+
+
+#: The fields of totals, in the order of the arrays.
+_FIELDS: Final = ("calls", "errors", "seconds", "bytes")
+
+
+class _Series:
+    """The rings of one series; `slot` and `minute` are the numbers of the last slots written, `ended` is an instant."""
+
+    __slots__ = ("durations", "ended", "minute", "slot", "totals")
+
+    def __init__(self) -> None:
+        self.totals = array("d", bytes(8 * len(_FIELDS) * TOTALS_SLOTS))
+        self.durations = array("I")
+        self.slot = self.minute = -1
+        self.ended = 0.0
+
+    def forward(self, slot: int) -> None:
+        """Clear the slots of totals after the last one, up to a slot."""
+        width = len(_FIELDS)
+        # The arrays of a new series are clear.
+        last = slot if self.slot < 0 else self.slot
+        for passed in range(max(last + 1, slot - TOTALS_SLOTS + 1), slot + 1):
+            at = passed % TOTALS_SLOTS * width
+            self.totals[at : at + width] = array("d", bytes(8 * width))
+        self.slot = max(self.slot, slot)
+
+    def add_durations(self, minute: int, counts: Mapping[int, int]) -> None:
+        if not self.durations:
+            self.durations = array("I", bytes(4 * DOUBLINGS * DURATION_SLOTS))
+        last = minute if self.minute < 0 else self.minute
+        for passed in range(max(last + 1, minute - DURATION_SLOTS + 1), minute + 1):
+            at = passed % DURATION_SLOTS * DOUBLINGS
+            self.durations[at : at + DOUBLINGS] = array("I", bytes(4 * DOUBLINGS))
+        self.minute = max(self.minute, minute)
+        at = minute % DURATION_SLOTS * DOUBLINGS
+        for number, count in counts.items():
+            self.durations[at + number] = min(_MOST_COUNT, self.durations[at + number] + count)
+
+
+class FigureHistory:
+    """Keeps the figures of the last hour. Used by one thread.
+
+    Args:
+        clock: gives an instant in seconds that never goes back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # The first instant that was counted.
+        self._began: float | None = None
+        self._series: dict[SeriesKey, _Series] = {}
+        #: Series that were dropped because there were too many.
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._series)
+
+    @property
+    def bytes(self) -> int:
+        """The memory of all arrays."""
+        return sum(8 * len(one.totals) + 4 * len(one.durations) for one in self._series.values())
+
+    def add(
+        self,
+        key: SeriesKey,
+        began: float,
+        ended: float,
+        totals: Totals,
+        durations: Mapping[int, int] = MappingProxyType({}),
+    ) -> None:
+        """Add what was counted between two instants, evenly over the slots in between.
+
+        Args:
+            durations: calls by the numbers of their doublings.
+        """
+        series = self._series.get(key) or self._begin(key)
+        self._began = began if self._began is None else min(self._began, began)
+        series.ended = max(series.ended, ended)
+        first, last = int(began // TOTALS_SECONDS), int(ended // TOTALS_SECONDS)
+        series.forward(last)
+        first = max(first, last - TOTALS_SLOTS + 1)
+        # A slot has the share of the time that lies in it.
+        begin = max(began, first * TOTALS_SECONDS)
+        whole = ended - begin
+        for slot in range(first, last + 1):
+            inside = min(ended, (slot + 1) * TOTALS_SECONDS) - max(begin, slot * TOTALS_SECONDS)
+            share = inside / whole if whole > 0 else float(slot == last)
+            at = slot % TOTALS_SLOTS * len(totals)
+            for number, value in enumerate(totals):
+                series.totals[at + number] += value * share
+        if durations:
+            series.add_durations(int(ended // DURATION_SECONDS), durations)
+
+    def _begin(self, key: SeriesKey) -> _Series:
+        if len(self._series) >= MOST_SERIES:
+            # The half that was written longest ago.
+            by_age = sorted(self._series, key=lambda one: self._series[one].slot)
+            for old in by_age[: MOST_SERIES // 2]:
+                del self._series[old]
+            self.dropped += MOST_SERIES // 2
+        series = self._series[key] = _Series()
+        return series
+
+    def forget(self, key: SeriesKey) -> None:
+        """Drop a series, if there is one."""
+        self._series.pop(key, None)
+
+    def keys(self, *start: str) -> list[SeriesKey]:
+        """Return the keys that begin with these texts."""
+        return [key for key in self._series if key[: len(start)] == start]
+
+    def totals(self, key: SeriesKey, seconds: float) -> Totals:
+        """Return the sums over the last seconds, in whole slots."""
+        series = self._series.get(key)
+        if series is None:
+            return Totals()
+        width = len(_FIELDS)
+        sums = [0.0] * width
+        for slot in self._slots(series, seconds):
+            at = slot % TOTALS_SLOTS * width
+            for number in range(width):
+                sums[number] += series.totals[at + number]
+        return Totals(*sums)
+
+    def rates(self, key: SeriesKey, seconds: float) -> Totals:
+        """Return the sums of a second, on average over the last ones; over all time while there is less of that."""
+        series = self._series.get(key)
+        if series is None or self._began is None:
+            return Totals()
+        now = self._clock()
+        begin = (now // TOTALS_SECONDS - round(seconds / TOTALS_SECONDS) + 1) * TOTALS_SECONDS
+        # The time since the last poll is not counted yet, unless that failed.
+        covered = max(series.ended, now - LATE_SECONDS) - max(begin, self._began)
+        return Totals(*(one / max(covered, 0.001) for one in self.totals(key, seconds)))
+
+    def points(self, key: SeriesKey, field: str, count: int) -> list[float]:
+        """Return a field of the last slots that are over, a second's value each, the oldest first; fewer at first."""
+        number, series = _FIELDS.index(field), self._series.get(key)
+        if series is None or self._began is None:
+            return []
+        end = int(self._clock() // TOTALS_SECONDS)
+        kept = range(max(0, series.slot - TOTALS_SLOTS + 1), series.slot + 1)
+        return [
+            series.totals[slot % TOTALS_SLOTS * len(_FIELDS) + number] / TOTALS_SECONDS
+            if slot in kept
+            else 0.0
+            for slot in range(max(end - count, int(self._began // TOTALS_SECONDS)), end)
+        ]
+
+    def _slots(self, series: _Series, seconds: float) -> range:
+        now = int(self._clock() // TOTALS_SECONDS)
+        first = max(now - round(seconds / TOTALS_SECONDS) + 1, now - TOTALS_SLOTS + 1, 0)
+        return range(max(first, series.slot - TOTALS_SLOTS + 1), series.slot + 1)
+
+    def durations(self, seconds: float, *keys: SeriesKey) -> list[int]:
+        """Return the calls by doubling over the last seconds, in whole minutes, merged from several series."""
+        merged = [0] * DOUBLINGS
+        now = int(self._clock() // DURATION_SECONDS)
+        first = max(now - round(seconds / DURATION_SECONDS) + 1, now - DURATION_SLOTS + 1, 0)
+        for key in keys:
+            series = self._series.get(key)
+            if series is None or not series.durations:
+                continue
+            for minute in range(max(first, series.minute - DURATION_SLOTS + 1), series.minute + 1):
+                at = minute % DURATION_SLOTS * DOUBLINGS
+                for number in range(DOUBLINGS):
+                    merged[number] += series.durations[at + number]
+        return merged
+
+
+def doubling_of(bound: float | None) -> int:
+    """Return the doubling that has a bucket with an upper bound in seconds; None is the open one."""
+    if bound is None or bound > _BOUNDS[-1]:
+        return DOUBLINGS - 1
+    # A bound that is no sum of ours is rounded up to the next.
+    return next(number for number, one in enumerate(_BOUNDS) if bound <= one)
+
+
+def percentiles_of(durations: Sequence[int] | Mapping[int, int], *shares: float) -> list[float | None]:
+    """Return percentiles of calls by doubling, in seconds: exact within one doubling; None without calls.
+
+    A percentile in the open doubling is its lower bound.
+    """
+    if isinstance(durations, Mapping):
+        durations = [durations.get(number, 0) for number in range(DOUBLINGS)]
+    total = sum(durations)
+    return [_percentile(durations, share * total) if total else None for share in shares]
+
+
+def _percentile(durations: Sequence[int], rank: float) -> float:
+    passed = 0
+    for number, count in enumerate(durations[:-1]):
+        if count and passed + count >= rank:
+            upper = _BOUNDS[number]
+            lower = upper / 2 if number else 0.0
+            return lower + (upper - lower) * (rank - passed) / count
+        passed += count
+    return _BOUNDS[-1]

@@ -1,0 +1,69 @@
+"""Ask one server for its admin pages. Blocking, for threads; every answer is bounded in bytes and time."""
+
+import threading
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from fastrpc.bounded_http import BoundedHttpClient, HttpError, decoded
+from fastrpc.config import TLS
+from fastrpc.endpoint import Address
+from fastrpc.tls.ends import HttpEnd
+
+__all__ = ["PAGE_BYTES", "AdminReader", "PageError"]
+
+T = TypeVar("T")
+
+#: Longest page: 4,096 methods on both sides, with ten used buckets each, have 3 MiB.
+PAGE_BYTES: Final = 8 * 1024 * 1024
+
+#: Seconds that a server may take to make a page; with the limit of an answer, 2 s, a page takes at most 3 s.
+HELD_SECONDS: Final = 1.0
+
+_REFUSALS: Final = {
+    401: "the reading token is missing or wrong there",
+    403: "it needs a reading token: give --admin-token-file",
+    404: "it has no such page",
+    421: "it takes requests to its own machine alone",
+}
+
+
+class PageError(Exception):
+    """A server did not give a page; the text says why."""
+
+
+class AdminReader:
+    """The admin pages of one server, over a kept connection.
+
+    Args:
+        tls: the certificates that are trusted.
+        token: returns the reading token; None without one.
+    """
+
+    def __init__(self, address: Address, tls: TLS, token: Callable[[], str] | None) -> None:
+        encrypt = HttpEnd(tls, address.host).wrap if address.scheme == "tls" else None
+        self._http = BoundedHttpClient(address.host, address.port, encrypt=encrypt, most_bytes=PAGE_BYTES)
+        self._token = token
+        # A poll and a view may ask at the same time.
+        self._lock = threading.Lock()
+
+    def page(self, path: str, kind: type[T]) -> T:
+        """Return a page.
+
+        Raises:
+            PageError: it cannot be read, or breaks a rule.
+        """
+        headers = {"Accept": "application/json", "User-Agent": "fastrpc-console"}
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token()}"
+        with self._lock:
+            try:
+                answer = self._http.request("GET", path, headers=headers, held_seconds=HELD_SECONDS)
+                if answer.status != 200:
+                    raise PageError(_REFUSALS.get(answer.status, f"it answered {answer.status}"))
+                return decoded(answer.body, kind)
+            except HttpError as error:
+                raise PageError(str(error)) from None
+
+    def close(self) -> None:
+        """Close the connection, even while a page is read. Closing twice is fine."""
+        self._http.close()

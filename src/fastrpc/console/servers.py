@@ -1,0 +1,197 @@
+"""One server of a fleet: its records in the registry, its last figures, and the changes between two of them."""
+
+import operator
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from fastrpc.console.history import FigureHistory, SeriesKey, Totals, doubling_of
+from fastrpc.console.pages import MOST_METHODS, CallerEndpoint, FiguresPage, MethodFigures
+from fastrpc.console.reading import AdminReader
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.rpc.service import BUILTIN_PREFIX
+
+__all__ = ["OTHER_CALLERS", "FleetServer", "MethodCounts"]
+
+#: The name of callers that no server of the fleet counts.
+OTHER_CALLERS: Final = "other callers"
+
+#: Services by which a server is named as a caller; of more it has the rest as a number.
+_NAMED: Final = 3
+
+#: The calls between two counts, and their durations by doubling.
+Difference: TypeAlias = tuple[Totals, dict[int, int]]
+
+#: Service, method, side and protocol.
+MethodKey: TypeAlias = tuple[str, str, str, str]
+
+
+class MethodCounts(NamedTuple):
+    """The counts of a method on one side since its server started."""
+
+    calls: dict[str, int]
+    in_flight: int
+    seconds: float
+    bytes: int
+    #: Calls by the numbers of their doublings.
+    durations: dict[int, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.calls.values())
+
+    @property
+    def errors(self) -> int:
+        return self.total - self.calls.get("OK", 0)
+
+
+_NOTHING: Final = MethodCounts({}, 0, 0.0, 0, {})
+
+
+class FleetServer:
+    """A server, by the label `admin` of its records; without that label, by its address.
+
+    Args:
+        admin: the address of its admin pages; None without one.
+        is_target: whether it was named on the command line.
+    """
+
+    def __init__(self, key: str, admin: Address | None, *, is_target: bool = False) -> None:
+        self.key, self.admin, self.is_target = key, admin, is_target
+        self.records: dict[tuple[str, str], Endpoint] = {}
+        self.reader: AdminReader | None = None
+        #: The last figures without their methods, and the counts of these.
+        self.page: FiguresPage | None = None
+        self.counts: dict[MethodKey, MethodCounts] = {}
+        self.endpoints: list[CallerEndpoint] = []
+        #: Instants of the fleet's clock: the last figures, the next poll, the last endpoints; the end of being shown.
+        self.read_at: float | None = None
+        #: Seconds since 1970 at the last figures.
+        self.read_time: float | None = None
+        self.due = self.endpoints_due = self.shown_until = 0.0
+        #: Why the last poll failed; None if it did not.
+        self.error: str | None = None
+        self.failures = 0
+        self.is_read_now = False
+        #: The instant at which its last record was gone; None while it has one.
+        self.gone_at: float | None = None
+
+    @property
+    def services(self) -> list[str]:
+        """The names of its services."""
+        told = [] if self.page is None else [one.name for one in self.page.services]
+        return sorted({*told, *(service for service, _ in self.records)})
+
+    @property
+    def name(self) -> str:
+        """Its name as a caller: its services, or its key."""
+        names = [one for one in self.services if not one.startswith(BUILTIN_PREFIX)]
+        if len(names) > _NAMED:
+            return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} others"
+        return ", ".join(names) or self.key
+
+    @property
+    def state(self) -> str:
+        """Its state in one word."""
+        if self.gone_at is not None:
+            return "gone"
+        if self.error is not None:
+            return "unreadable"
+        if self.page is None:
+            return "listed"
+        return "draining" if self.page.draining else "ready" if self.page.ready else "not ready"
+
+    @property
+    def in_flight(self) -> int:
+        return sum(one.in_flight for key, one in self.counts.items() if key[2] == "server")
+
+    @property
+    def calls_others(self) -> bool:
+        """Whether it is a client of services."""
+        return any(key[2] == "client" for key in self.counts)
+
+    def take(
+        self, page: FiguresPage, now: float, history: FigureHistory, has_figures: Callable[[str], bool]
+    ) -> bool:
+        """Take figures; what was counted since the last ones goes to the history.
+
+        Args:
+            has_figures: whether servers of a service tell its figures: others are taken from callers.
+
+        Returns:
+            Whether the server was started again since then.
+        """
+        before, began = self.page, self.read_at
+        is_restarted = before is not None and before.server != page.server
+        if is_restarted:
+            self.counts.clear()
+        self.read_time = time.time()
+        self.page, self.read_at = msgspec.structs.replace(page, methods=[]), now
+        changes: dict[SeriesKey, Difference] = {}
+        for row in page.methods:
+            key = (row.service, row.method, row.side, row.protocol)
+            if key not in self.counts and len(self.counts) >= MOST_METHODS:
+                continue
+            last, self.counts[key] = self.counts.get(key, _NOTHING), _counts_of(row)
+            if began is not None:
+                self._note(changes, key, _difference(last, self.counts[key]), has_figures)
+        for series, (totals, durations) in changes.items():
+            history.add(series, began or now, now, totals, durations)
+        return is_restarted
+
+    def _note(
+        self,
+        changes: dict[SeriesKey, Difference],
+        key: MethodKey,
+        difference: Difference,
+        has_figures: Callable[[str], bool],
+    ) -> None:
+        totals, durations = difference
+        if not totals.calls:
+            return
+        for series in self._series_of(key, has_figures):
+            known, merged = changes.get(series, (Totals(), {}))
+            for number, count in durations.items():
+                merged[number] = merged.get(number, 0) + count
+            changes[series] = Totals(*map(operator.add, known, totals)), merged
+
+    def _series_of(self, key: MethodKey, has_figures: Callable[[str], bool]) -> Iterator[SeriesKey]:
+        service, method, side, _ = key
+        if side == "server":
+            yield ("server", self.key)
+        elif service.startswith(BUILTIN_PREFIX):
+            return
+        else:
+            yield ("link", self.name, service)
+            if has_figures(service):
+                return
+        yield ("service", service)
+        yield ("method", service, method)
+
+
+def _counts_of(row: MethodFigures) -> MethodCounts:
+    durations: dict[int, int] = {}
+    for bound, count in row.buckets:
+        number = doubling_of(bound)
+        durations[number] = durations.get(number, 0) + count
+    return MethodCounts(
+        row.calls, row.in_flight, row.sum_seconds, row.received_bytes + row.sent_bytes, durations
+    )
+
+
+def _difference(before: MethodCounts, after: MethodCounts) -> Difference:
+    """Return the calls between two counts. A count that fell counts as 0: a worker's place may have been given up."""
+    totals = Totals(
+        max(0, after.total - before.total),
+        max(0, after.errors - before.errors),
+        max(0.0, after.seconds - before.seconds),
+        max(0, after.bytes - before.bytes),
+    )
+    durations = {
+        number: more
+        for number, count in after.durations.items()
+        if (more := count - before.durations.get(number, 0)) > 0
+    }
+    return totals, durations

@@ -1,0 +1,78 @@
+"""The services of the console: views for callers, with details and without."""
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+from fastrpc.console.blocks import Block, View
+from fastrpc.console.fleet import Fleet
+from fastrpc.console.views import console, method, server, service, services, store
+from fastrpc.console.views.base import Asked, Show
+from fastrpc.errors import CallError
+from fastrpc.rpc.marking import method as marked_method
+from fastrpc.rpc.service import service as marked_service
+from fastrpc.status import Status
+
+__all__ = ["VIEWS", "ConsoleDetailService", "ConsoleService", "made_view"]
+
+#: The views by name.
+VIEWS: Final[dict[str, Show]] = {
+    "services": services.view,
+    "service": service.view,
+    "method": method.view,
+    "server": server.view,
+    "store": store.view,
+    "console": console.view,
+}
+
+
+async def made_view(
+    fleet: Fleet, name: str, arguments: dict[str, str], after: str = "", *, is_detailed: bool
+) -> View:
+    """Return a view.
+
+    Args:
+        after: the revision that the reader has; if it is still that one, the view has no blocks.
+
+    Raises:
+        CallError: there is no such view, or an argument is missing or wrong.
+    """
+    show = VIEWS.get(name)
+    if show is None:
+        raise CallError(
+            Status.NOT_FOUND, f"there is no view {name!r}", hint=f"the views are {', '.join(VIEWS)}"
+        )
+    title, blocks = await show(Asked(fleet, arguments, is_detailed))
+    revision = _revision_of(title, blocks)
+    return View(title, None if revision == after else blocks, revision)
+
+
+def _revision_of(title: str, blocks: list[Block]) -> str:
+    return hashlib.blake2b(msgspec.json.encode([title, blocks]), digest_size=8).hexdigest()
+
+
+@marked_service("fastrpc.console", version="1")
+class ConsoleService:
+    """The figures of a fleet as views."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    @marked_method(idempotent=True)
+    async def view(self, name: str, arguments: dict[str, str] | None = None, after: str = "") -> View:
+        """Return a view without peers, identities, logs, settings and keys."""
+        return await made_view(self._fleet, name, arguments or {}, after, is_detailed=False)
+
+
+@marked_service("fastrpc.console.detail", version="1")
+class ConsoleDetailService:
+    """The same views with their details."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    @marked_method(idempotent=True)
+    async def view(self, name: str, arguments: dict[str, str] | None = None, after: str = "") -> View:
+        """Return a view with peers, identities, logs, settings and keys."""
+        return await made_view(self._fleet, name, arguments or {}, after, is_detailed=True)

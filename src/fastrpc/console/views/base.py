@@ -1,0 +1,226 @@
+"""A view for the console: `async def view(asked)` returns a title and blocks."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from fastrpc.console.blocks import Block, Cell, Column, Link, Table, TreeNode
+from fastrpc.console.events import FleetEvent
+from fastrpc.console.fleet import Fleet
+from fastrpc.console.history import SeriesKey, Totals, percentiles_of
+from fastrpc.console.servers import FleetServer
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+__all__ = [
+    "CHART_POINTS",
+    "EVENTS",
+    "FIGURES",
+    "PERCENTILE_SECONDS",
+    "Asked",
+    "Row",
+    "Show",
+    "cut",
+    "events_table",
+    "figures_of",
+    "plain_table",
+    "rows_table",
+    "server_link",
+    "sorted_table",
+    "tree_of",
+]
+
+#: Rows of a page; characters of a text; characters while a table has too many bytes, and these.
+ROWS: Final = 200
+TEXT: Final = 120
+SHORT_TEXT: Final = 24
+TABLE_BYTES: Final = 60_000
+
+#: Values of a chart of an hour: the slot of this instant is not over.
+CHART_POINTS: Final = 359
+
+#: Values of a small chart in a row, and its seconds.
+LINE_POINTS: Final = 20
+
+#: Seconds of the rates and percentiles in tables.
+RATE_SECONDS: Final = 60.0
+PERCENTILE_SECONDS: Final = 300.0
+
+#: Events of a view; nodes of a tree.
+EVENTS: Final = 50
+MOST_NODES: Final = 1_000
+
+#: The columns that `figures_of` fills.
+FIGURES: Final = (
+    Column("rate", "calls/s", "per second"),
+    Column("errors", "errors/s", "per second"),
+    Column("p50", "p50", "seconds"),
+    Column("p99", "p99", "seconds"),
+    Column("line", "calls", "line"),
+)
+
+#: The cells of a row, and the view that it opens.
+Row: TypeAlias = tuple[Sequence[Cell | list[float]], Link | None]
+
+
+class Asked(NamedTuple):
+    """A request for a view."""
+
+    fleet: Fleet
+    arguments: Mapping[str, str]
+    #: Whether the caller may see peers, identities, logs, settings and keys.
+    is_detailed: bool
+
+    def argument(self, name: str) -> str:
+        """Return an argument.
+
+        Raises:
+            CallError: it is missing.
+        """
+        try:
+            return self.arguments[name]
+        except KeyError:
+            raise CallError(
+                Status.INVALID_ARGUMENT, f"the view needs the argument {name}", hint=f"add ?{name}=…"
+            ) from None
+
+    def server(self) -> FleetServer:
+        """Return the server that the arguments name, which is then read more often.
+
+        Raises:
+            CallError: there is no such server.
+        """
+        key = self.argument("server")
+        server = self.fleet.servers.get(key)
+        if server is None:
+            raise CallError(Status.NOT_FOUND, f"there is no server {key!r}")
+        self.fleet.show(server)
+        return server
+
+
+#: A view: returns its title and its blocks.
+Show: TypeAlias = Callable[[Asked], Awaitable[tuple[str, list[Block]]]]
+
+
+def cut(text: str) -> str:
+    """Return a text of another program, not longer than a view shows it."""
+    return text if len(text) <= TEXT else f"{text[:TEXT]}…"
+
+
+def server_link(key: str) -> Link:
+    return Link("server", {"server": key})
+
+
+def figures_of(asked: Asked, key: SeriesKey) -> list[Cell | list[float]]:
+    """Return the cells of a series for the columns `FIGURES`."""
+    history = asked.fleet.history
+    rates: Totals = history.rates(key, RATE_SECONDS)
+    p50, p99 = percentiles_of(history.durations(PERCENTILE_SECONDS, key), 0.5, 0.99)
+    line = [round(one, 2) for one in history.points(key, "calls", LINE_POINTS)]
+    return [round(rates.calls, 3), round(rates.errors, 3), p50, p99, line]
+
+
+def sorted_table(
+    asked: Asked, title: str, columns: Sequence[Column], rows: Iterable[Row], *, order: str
+) -> Table:
+    """Return the page of a table that the arguments `search`, `sort` and `page` choose.
+
+    Args:
+        order: the column to sort by without an argument; "-" before it begins with the largest.
+    """
+    wanted = asked.arguments.get("search", "").casefold()
+    found = [row for row in rows if not wanted or wanted in _text_of(row)]
+    order = asked.arguments.get("sort", order)
+    names = [one.name for one in columns]
+    if order.removeprefix("-") not in names:
+        raise CallError(Status.INVALID_ARGUMENT, f"sort is {order!r}, the columns are {', '.join(names)}")
+    number = names.index(order.removeprefix("-"))
+    # Rows without a value come last in either order.
+    known = [row for row in found if row[0][number] is not None]
+    known.sort(key=lambda row: _sort_key(row[0][number]), reverse=order.startswith("-"))
+    found = known + [row for row in found if row[0][number] is None]
+    text = asked.arguments.get("page", "1")
+    page = int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 1
+    begin = (max(1, page) - 1) * ROWS
+    return _bounded(title, columns, found[begin : begin + ROWS], len(found), max(1, page))
+
+
+def plain_table(title: str, columns: Sequence[Column], rows: Iterable[Row]) -> Table:
+    """Return a table in the order of its rows: the first ones, with the number of all."""
+    found = list(rows)
+    return _bounded(title, columns, found[:ROWS], len(found), 1)
+
+
+def rows_table(title: str, rows: Any) -> Table:
+    """Return the rows of an admin page, whose columns are the keys of the first one."""
+    found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    names = [str(name) for name in found[0]][:20] if found else []
+    columns = [Column(cut(name), cut(name.replace("_", " "))) for name in names]
+    return plain_table(title, columns, [([_cell(row.get(name)) for name in names], None) for row in found])
+
+
+def events_table(events: Sequence[FleetEvent]) -> Table:
+    columns = [
+        Column("time", "time", "time"),
+        *(Column(name, name) for name in ("event", "service", "place", "text")),
+    ]
+    return plain_table(
+        "events", columns, [([one.time, one.kind, one.service, one.place, one.text], None) for one in events]
+    )
+
+
+def tree_of(values: Any) -> list[TreeNode]:
+    """Return nested values of an admin page as nodes, at most `MOST_NODES`."""
+    left = [MOST_NODES]
+    return _nodes(values, left, 8)
+
+
+def _nodes(values: Any, left: list[int], depth: int) -> list[TreeNode]:
+    pairs = values.items() if isinstance(values, dict) else enumerate(values)
+    nodes = []
+    for name, value in pairs:
+        if left[0] <= 0:
+            break
+        left[0] -= 1
+        if isinstance(value, dict | list) and depth:
+            nodes.append(TreeNode(cut(str(name)), children=_nodes(value, left, depth - 1)))
+        else:
+            nodes.append(TreeNode(cut(str(name)), {"value": _cell(value)}))
+    return nodes
+
+
+def _cell(value: Any) -> Cell:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _sort_key(value: Any) -> Any:
+    return value.casefold() if isinstance(value, str) else value
+
+
+def _text_of(row: Row) -> str:
+    return "\n".join(one for one in row[0] if isinstance(one, str)).casefold()
+
+
+def _bounded(title: str, columns: Sequence[Column], rows: Sequence[Row], total: int, page: int) -> Table:
+    """Return a table with its texts cut: shorter where names of hostile length would make it too large."""
+    for length in (TEXT, SHORT_TEXT):
+        cells = [[_cut_to(length, one) for one in row] for row, _ in rows]
+        links = [link if _is_short(link, length) else None for _, link in rows]
+        if not any(links):
+            links = []
+        table = Table(title, list(columns), cells, total, page, links)
+        if len(msgspec.json.encode(table)) <= TABLE_BYTES:
+            break
+    return table
+
+
+def _cut_to(length: int, cell: Cell | list[float]) -> Cell | list[float]:
+    return f"{cell[:length]}…" if isinstance(cell, str) and len(cell) > length else cell
+
+
+def _is_short(link: Link | None, length: int) -> bool:
+    """Return whether a link of names that are longer than others still has its place."""
+    return link is not None and all(len(one) <= 4 * length for one in link.arguments.values())

@@ -1,0 +1,53 @@
+"""The console itself: its memory, its polls, the age of its data, and what it dropped."""
+
+from collections import Counter
+
+from fastrpc.console.blocks import Block, Cell, Column, Facts, Text
+from fastrpc.console.servers import FleetServer
+from fastrpc.console.views.base import EVENTS, Asked, Row, events_table, server_link, sorted_table
+
+__all__ = ["view"]
+
+_COLUMNS = (
+    Column("server", "server"),
+    Column("services", "services"),
+    Column("state", "state"),
+    Column("read", "last read", "time"),
+    Column("failures", "failed polls"),
+    Column("error", "error"),
+)
+
+
+async def view(asked: Asked) -> tuple[str, list[Block]]:
+    """Show it; arguments of the table of servers: search, sort, page."""
+    fleet = asked.fleet
+    history, events, follower = fleet.history, fleet.events, fleet.follower
+    states = Counter(one.state for one in fleet.servers.values())
+    facts: dict[str, Cell] = {
+        "services": len(fleet.services),
+        "servers": len(fleet.servers),
+        **{f"servers {state}": count for state, count in sorted(states.items())},
+        "polls": fleet.polls,
+        "failed polls": fleet.failed_polls,
+        "series": len(history),
+        "bytes of series": history.bytes,
+        "events": events.total,
+    }
+    blocks: list[Block] = [Facts("console", facts)]
+    dropped = {
+        "series of figures, the ones written longest ago": history.dropped,
+        "events, the oldest": events.dropped,
+        "records of servers over the most": fleet.left_out,
+        "services over the most": 0 if follower is None else follower.left_out,
+    }
+    blocks += [Text(f"Dropped: {count:,} {name}.", "warning") for name, count in dropped.items() if count]
+    if follower is not None and follower.error is not None:
+        blocks.append(Text(f"The registry cannot be asked: {follower.error}", "error"))
+    blocks.append(sorted_table(asked, "servers", _COLUMNS, map(_row, fleet.servers.values()), order="read"))
+    blocks.append(events_table(events.last(EVENTS)))
+    return "console", blocks
+
+
+def _row(server: FleetServer) -> Row:
+    cells = [server.key, server.name, server.state, server.read_time, server.failures, server.error]
+    return cells, server_link(server.key)

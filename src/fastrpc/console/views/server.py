@@ -1,0 +1,118 @@
+"""One server: facts, processes, methods, endpoints as a client; and, with the right to details, its admin pages."""
+
+from typing import Any, Final
+
+import msgspec
+
+from fastrpc.console.blocks import Block, Button, Buttons, Column, Facts, Link, Table, Text, Tree, TreeNode
+from fastrpc.console.history import percentiles_of
+from fastrpc.console.reading import PageError
+from fastrpc.console.servers import FleetServer
+from fastrpc.console.views.base import (
+    EVENTS,
+    FIGURES,
+    Asked,
+    cut,
+    events_table,
+    figures_of,
+    plain_table,
+    rows_table,
+    sorted_table,
+    tree_of,
+)
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+__all__ = ["view"]
+
+#: The admin pages that a caller with the right to details may see, by the argument `show`.
+_PAGES: Final = {
+    "calls": "calls",
+    "connections": "connections",
+    "ended": "ended",
+    "logs": "logs",
+    "settings": "config",
+    "stacks": "stacks",
+}
+_METHODS = (
+    *(Column(name, name) for name in ("service", "method", "side", "protocol", "calls", "failed")),
+    Column("in_flight", "in flight"),
+    *(Column(name, name, "seconds") for name in ("p50", "p95", "p99")),
+)
+
+
+async def view(asked: Asked) -> tuple[str, list[Block]]:
+    """Show a server; arguments: server; with details also show: one of `_PAGES`."""
+    server = asked.server()
+    shown = asked.arguments.get("show")
+    blocks: list[Block] = [_facts(asked, server)]
+    if server.error is not None:
+        blocks.append(Text(cut(server.error), "error"))
+    if asked.is_detailed:
+        blocks.append(
+            Buttons(
+                [Button(name, Link("server", {"server": server.key, "show": name})) for name in _PAGES]
+                + [Button("store", Link("store", {"server": server.key}))]
+            )
+        )
+    if shown is not None:
+        return cut(server.name), [*blocks, *await _page(asked, server, shown)]
+    records = (Column("service", "service"), Column("address", "address"), *FIGURES)
+    figures = figures_of(asked, ("server", server.key))
+    rows = [
+        ([*record, *figures], Link("service", {"service": record[0]})) for record in sorted(server.records)
+    ]
+    blocks.append(plain_table("records in the registry", records, rows))
+    if server.page is not None:
+        blocks.append(Tree("processes", [_process(one) for one in server.page.processes]))
+    blocks.append(_methods(asked, server))
+    endpoints = [msgspec.structs.asdict(one) for one in server.endpoints]
+    blocks.append(rows_table("endpoints that it calls", endpoints))
+    blocks.append(events_table(asked.fleet.events.last(EVENTS, place=server.key)))
+    return cut(server.name), blocks
+
+
+def _facts(asked: Asked, server: FleetServer) -> Facts:
+    rates = asked.fleet.history.rates(("server", server.key), 60.0)
+    facts = {"admin pages": cut(server.key), "state": server.state, "last read": server.read_time}
+    page = server.page
+    if page is not None:
+        facts |= {"fastrpc": page.fastrpc, "python": page.python, "started": page.started}
+        versions = ", ".join(f"{one.name} {one.version or ''}".strip() for one in page.services)
+        facts |= {"services": cut(versions), "calls in flight": server.in_flight}
+        if page.without:
+            facts["processes that did not answer"] = cut(", ".join(map(str, page.without)))
+    return Facts("server", {**facts, "calls per second": round(rates.calls, 3)})
+
+
+def _process(facts: dict[str, Any]) -> TreeNode:
+    [node] = tree_of([{name: value for name, value in facts.items() if name not in ("role", "process_id")}])
+    name = f"{facts.get('role', 'process')} {facts.get('process_id', '')}"
+    values = {child.name: child.facts.get("value") for child in node.children}
+    return TreeNode(cut(name), values)
+
+
+def _methods(asked: Asked, server: FleetServer) -> Table:
+    rows = []
+    for key, counts in server.counts.items():
+        if counts.total or counts.in_flight:
+            percentiles = percentiles_of(counts.durations, 0.5, 0.95, 0.99)
+            cells = [*key, counts.total, counts.errors, counts.in_flight, *percentiles]
+            rows.append((cells, Link("method", {"service": key[0], "method": key[1]})))
+    return sorted_table(asked, "methods since it started", _METHODS, rows, order="service")
+
+
+async def _page(asked: Asked, server: FleetServer, shown: str) -> list[Block]:
+    """Return an admin page of the server as blocks."""
+    if not asked.is_detailed:
+        raise CallError(
+            Status.PERMISSION_DENIED, f"{shown} is a detail", hint="ask fastrpc.console.detail for it"
+        )
+    if shown not in _PAGES:
+        raise CallError(Status.INVALID_ARGUMENT, f"show is {shown!r}, it may be {', '.join(_PAGES)}")
+    try:
+        values = await asked.fleet.page(server, f"/{_PAGES[shown]}", dict[str, Any])
+    except PageError as error:
+        return [Text(cut(f"{shown}: {error}"), "error")]
+    rows = values.get(_PAGES[shown])
+    return [rows_table(shown, rows) if isinstance(rows, list) else Tree(shown, tree_of(values))]

@@ -1,0 +1,147 @@
+"""One service: its endpoints, methods, callers and callees, and events."""
+
+from collections.abc import Iterator
+
+from fastrpc.console.blocks import (
+    Block,
+    Chart,
+    ChartLine,
+    Column,
+    Facts,
+    Graph,
+    GraphEdge,
+    GraphNode,
+    Link,
+    Text,
+)
+from fastrpc.console.fleet import server_key
+from fastrpc.console.servers import OTHER_CALLERS
+from fastrpc.console.views.base import (
+    CHART_POINTS,
+    EVENTS,
+    FIGURES,
+    PERCENTILE_SECONDS,
+    Asked,
+    Row,
+    cut,
+    events_table,
+    figures_of,
+    plain_table,
+    server_link,
+    sorted_table,
+)
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+__all__ = ["view"]
+
+#: Nodes of a graph: the service, and the neighbours that it has most calls with.
+_MOST_NODES = 60
+
+_ENDPOINTS = (
+    Column("address", "address"),
+    Column("version", "version"),
+    Column("zone", "zone"),
+    Column("weight", "weight"),
+    Column("state", "state"),
+    Column("read", "last read", "time"),
+    *FIGURES,
+)
+_LINKS = (
+    Column("way", "way"),
+    Column("other", "service"),
+    Column("rate", "calls/s", "per second"),
+    Column("errors", "errors/s", "per second"),
+)
+
+
+async def view(asked: Asked) -> tuple[str, list[Block]]:
+    """Show a service; argument: service."""
+    service, fleet = asked.argument("service"), asked.fleet
+    servers = fleet.servers_of(service) or [one for one in fleet.servers.values() if service in one.services]
+    if not servers:
+        raise CallError(Status.NOT_FOUND, f"there is no service {service!r}")
+    for server in servers:
+        fleet.show(server)
+    blocks: list[Block] = []
+    if not any(one.page is not None for one in servers):
+        blocks.append(
+            Text("Its servers have no admin pages that are read: these are the figures of its callers.")
+        )
+    blocks.append(_facts(asked, service))
+    blocks.append(_chart(asked, service))
+    blocks.append(plain_table("endpoints", _ENDPOINTS, _endpoints(asked, service)))
+    columns = (Column("method", "method"), *FIGURES)
+    blocks.append(sorted_table(asked, "methods", columns, _methods(asked, service), order="method"))
+    links = list(_links(asked, service))
+    blocks.append(plain_table("callers and callees", _LINKS, [(row[:4], row[4]) for row in links]))
+    blocks.append(_graph(service, links))
+    blocks.append(events_table(fleet.events.last(EVENTS, service=service)))
+    return cut(service), blocks
+
+
+def _facts(asked: Asked, service: str) -> Facts:
+    rates = asked.fleet.history.rates(("service", service), PERCENTILE_SECONDS)
+    share = rates.errors / rates.calls if rates.calls else None
+    mean = rates.seconds / rates.calls if rates.calls else None
+    return Facts(
+        "last five minutes",
+        {"calls per second": round(rates.calls, 3), "share of errors": share, "mean seconds": mean},
+    )
+
+
+def _chart(asked: Asked, service: str) -> Chart:
+    lines = [
+        ChartLine(
+            field,
+            [round(one, 2) for one in asked.fleet.history.points(("service", service), field, CHART_POINTS)],
+        )
+        for field in ("calls", "errors")
+    ]
+    return Chart("calls", "per second", 10.0, lines)
+
+
+def _endpoints(asked: Asked, service: str) -> Iterator[Row]:
+    fleet = asked.fleet
+    for address, endpoint in sorted(fleet.services.get(service, {}).items()):
+        server = fleet.servers.get(server_key(endpoint))
+        if server is None:
+            continue
+        record = (address, endpoint.version, endpoint.zone, endpoint.weight)
+        figures = figures_of(asked, ("server", server.key))
+        yield [*record, server.state, server.read_time, *figures], server_link(server.key)
+
+
+def _methods(asked: Asked, service: str) -> Iterator[Row]:
+    for key in asked.fleet.history.keys("method", service):
+        link = Link("method", {"service": service, "method": key[2]})
+        yield [key[2], *figures_of(asked, key)], link
+
+
+def _links(asked: Asked, service: str) -> Iterator[tuple[str, str, float, float, Link | None]]:
+    """Yield callers and callees; calls that no caller in the fleet counted are of other callers."""
+    history = asked.fleet.history
+    total = history.rates(("service", service), PERCENTILE_SECONDS)
+    counted = 0.0
+    for key in sorted(history.keys("link")):
+        if service not in key[1:]:
+            continue
+        rates = history.rates(key, PERCENTILE_SECONDS)
+        way, other = ("calls it", key[1]) if key[2] == service else ("is called", key[2])
+        counted += rates.calls if key[2] == service else 0.0
+        link = Link("service", {"service": other}) if other in asked.fleet.services else None
+        yield way, other, round(rates.calls, 3), round(rates.errors, 3), link
+    # The polls of two servers are not of one instant.
+    if asked.fleet.has_figures(service) and total.calls - counted > 0.05 * total.calls:
+        yield "calls it", OTHER_CALLERS, round(total.calls - counted, 3), 0.0, None
+
+
+def _graph(service: str, links: list[tuple[str, str, float, float, Link | None]]) -> Graph:
+    most = sorted(links, key=lambda row: -row[2])[: _MOST_NODES - 1]
+    nodes = {cut(service): GraphNode(cut(service))}
+    edges = []
+    for way, other, rate, _, link in most:
+        nodes.setdefault(cut(other), GraphNode(cut(other), link))
+        begin, end = (other, service) if way == "calls it" else (service, other)
+        edges.append(GraphEdge(cut(begin), cut(end), rate))
+    return Graph("neighbours", list(nodes.values()), edges)

@@ -1,0 +1,51 @@
+"""All services: who serves them, how much they are called, how long that takes."""
+
+from collections.abc import Iterator
+
+from fastrpc.console.blocks import Block, Button, Buttons, Column, Link, Text
+from fastrpc.console.fleet import server_key
+from fastrpc.console.views.base import FIGURES, Asked, Row, figures_of, sorted_table
+
+__all__ = ["view"]
+
+_COLUMNS = (
+    Column("service", "service"),
+    Column("versions", "versions"),
+    Column("up", "up"),
+    Column("endpoints", "endpoints"),
+    *FIGURES,
+)
+
+
+async def view(asked: Asked) -> tuple[str, list[Block]]:
+    """Show a table; arguments: search, sort, page."""
+    fleet, blocks = asked.fleet, list[Block]()
+    error = None if fleet.follower is None else fleet.follower.error
+    if error is not None:
+        blocks.append(Text(f"The registry cannot be asked, so its last lists are shown: {error}", "error"))
+    blocks.append(sorted_table(asked, "services", _COLUMNS, _rows(asked), order="service"))
+    blocks.append(Buttons([Button("store", Link("store")), Button("console", Link("console"))]))
+    return "services", blocks
+
+
+def _rows(asked: Asked) -> Iterator[Row]:
+    fleet = asked.fleet
+    for service in _names(asked):
+        endpoints = fleet.services.get(service, {})
+        servers = fleet.servers_of(service)
+        down = {one.key for one in servers if one.state in ("unreadable", "draining", "gone", "not ready")}
+        up = sum(one.weight > 0 and server_key(one) not in down for one in endpoints.values())
+        versions = ", ".join(sorted({one.version for one in endpoints.values() if one.version}))
+        cells = [service, versions, up, len(endpoints), *figures_of(asked, ("service", service))]
+        yield cells, Link("service", {"service": service})
+
+
+def _names(asked: Asked) -> list[str]:
+    """Return the services of the registry, and those that targets tell."""
+    told = {
+        one.name
+        for server in asked.fleet.servers.values()
+        if server.page is not None and server.is_target
+        for one in server.page.services
+    }
+    return sorted(told | asked.fleet.services.keys())

@@ -1,0 +1,198 @@
+"""Views as data: their tables, their bounds, their links, and names of hostile servers."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fastrpc import CallError, Status
+from fastrpc.console.allowed import AllowedServers
+from fastrpc.console.blocks import Graph, Table, Text, View
+from fastrpc.console.fleet import Fleet
+from fastrpc.console.pages import FiguresPage, MethodFigures, ServedService
+from fastrpc.console.service import VIEWS, made_view
+from fastrpc.endpoint import Endpoint
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "</title>\x1b[2J\x1b]0;owned\x07",
+    "\u202egnp.exe",
+    "\u200b\u2066zero",
+    "=HYPERLINK(1)",
+    "javascript:alert(1)",
+    "a" * 255,
+    "\U0001f4a9" * 200,
+    "\x00" * 255,
+    "name\nerror: forged",
+]
+
+
+class Clock:
+    now = 50_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def row(service: str, method: str, side: str, calls: int, errors: int = 0) -> MethodFigures:
+    counts = {"OK": calls - errors, "INTERNAL": errors}
+    return MethodFigures(service, method, side, "native", 0, counts, 0, 0, 0.001 * calls, [(0.001, calls)])
+
+
+class FleetOfPages:
+    """A fleet whose servers tell what a test gives them."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.fleet = Fleet(None, AllowedServers(), clock=self.clock)
+        self._revision = 0
+
+    def add(self, service: str, number: int, **options: Any) -> None:
+        address = f"tcp://127.0.0.1:{number}"
+        labels = {"admin": f"tcp://127.0.0.1:{number + 20_000}"}
+        known = self.fleet.services.get(service, {}).values()
+        self.fleet.set_endpoints(service, [*known, Endpoint(address, labels=labels, **options)])
+
+    def tell(self, number: int, service: str, *rows: MethodFigures) -> None:
+        self._revision += 1
+        page = FiguresPage(
+            "a", self._revision, 1.0, list(rows), ready=True, services=[ServedService(service)]
+        )
+        self.fleet._take(self.fleet.servers[f"tcp://127.0.0.1:{number + 20_000}"], page)
+
+    async def view(self, name: str, *, is_detailed: bool = False, after: str = "", **arguments: str) -> View:
+        view = await made_view(self.fleet, name, arguments, after, is_detailed=is_detailed)
+        assert len(msgspec.json.encode(view)) <= 200_000
+        return view
+
+
+def tables(view: View) -> dict[str, Table]:
+    return {one.title: one for one in view.blocks or () if isinstance(one, Table)}
+
+
+async def test_services_are_sorted_searched_and_paged() -> None:
+    pages = FleetOfPages()
+    for number in range(1, 451):
+        pages.add(f"service-{number:03}", number)
+    for number in range(1, 451):
+        pages.tell(number, f"service-{number:03}", row(f"service-{number:03}", "get", "server", 0))
+    pages.clock.now += 10
+    for number in range(1, 451):
+        called = row(f"service-{number:03}", "get", "server", number * 10)
+        pages.tell(number, f"service-{number:03}", called)
+    first = tables(await pages.view("services"))["services"]
+    assert (len(first.rows), first.total, first.page) == (200, 450, 1)
+    assert first.rows[0][0] == "service-001"
+    last = tables(await pages.view("services", page="3"))["services"]
+    assert (len(last.rows), last.rows[-1][0]) == (50, "service-450")
+    busiest = tables(await pages.view("services", sort="-rate"))["services"]
+    assert busiest.rows[0][0] == "service-450"
+    assert busiest.rows[0][4] == pytest.approx(450, rel=0.01)
+    found = tables(await pages.view("services", search="E-44"))["services"]
+    assert [one[0] for one in found.rows] == [f"service-44{digit}" for digit in range(10)]
+    with pytest.raises(CallError, match="sort is 'colour', the columns are service"):
+        await pages.view("services", sort="colour")
+
+
+async def test_a_view_that_the_reader_has_comes_without_blocks() -> None:
+    pages = FleetOfPages()
+    pages.add("arith", 1)
+    view = await pages.view("services")
+    assert (await pages.view("services", after=view.revision)).blocks is None
+    pages.add("other", 2)
+    assert (await pages.view("services", after=view.revision)).blocks is not None
+
+
+async def test_links_of_twelve_services_are_exact() -> None:
+    pages = FleetOfPages()
+    names = [f"s{number}" for number in range(12)]
+    # Each calls the next two, the last ones none; the first is called by others alone.
+    links = {(names[one], names[one + step]) for one in range(12) for step in (1, 2) if one + step < 12}
+    for number, name in enumerate(names):
+        pages.add(name, number + 1)
+    for calls in (0, 100):
+        pages.clock.now += 10
+        for number, name in enumerate(names):
+            callees = [row(callee, "get", "client", calls) for caller, callee in links if caller == name]
+            callers = sum(callee == name for _, callee in links)
+            served = row(name, "get", "server", calls * max(1, callers))
+            pages.tell(number + 1, name, *callees, served)
+    found = set()
+    for name in names:
+        graphs = [
+            one for one in (await pages.view("service", service=name)).blocks or () if isinstance(one, Graph)
+        ]
+        edges = [(one.begin, one.end, one.calls_per_second) for one in graphs[0].edges]
+        assert [rate for _, _, rate in edges] == pytest.approx([10.0] * len(edges), rel=0.01)
+        found |= {(begin, end) for begin, end, _ in edges}
+    assert found == links | {("other callers", "s0")}
+
+
+async def test_a_service_without_pages_has_the_figures_of_its_callers() -> None:
+    pages = FleetOfPages()
+    pages.add("front", 1)
+    pages.fleet.set_endpoints("go", [Endpoint("tcp://127.0.0.1:9")])
+    for calls in (0, 50):
+        pages.clock.now += 10
+        pages.tell(1, "front", row("go", "get", "client", calls, calls // 5))
+    view = await pages.view("service", service="go")
+    assert any(isinstance(one, Text) and "figures of its callers" in one.text for one in view.blocks or ())
+    [method] = tables(view)["methods"].rows
+    assert method[:3] == ["get", pytest.approx(5.0), pytest.approx(1.0)]
+    assert tables(view)["endpoints"].rows[0][4] == "listed"
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+async def test_hostile_names_are_bounded(hostile: str) -> None:
+    pages = FleetOfPages()
+    pages.add("arith", 1)
+    texts = {"version": hostile[:60], "zone": hostile[:60]}
+    known = pages.fleet.services["arith"].values()
+    others = [Endpoint(f"tcp://127.0.0.1:{number}", **texts) for number in range(2, 300)]
+    pages.fleet.set_endpoints("arith", [*known, *others])
+    for calls in (0, 5):
+        pages.clock.now += 10
+        rows = [row(f"{number}{hostile}"[:255], hostile[:255], "server", calls) for number in range(250)]
+        pages.tell(1, hostile[:255], *rows)
+    key = "tcp://127.0.0.1:20001"
+    for name, arguments in (
+        ("services", {}),
+        ("service", {"service": "arith"}),
+        ("method", {"service": f"1{hostile}"[:255], "method": hostile[:255]}),
+        ("server", {"server": key}),
+        ("store", {}),
+        ("console", {}),
+    ):
+        view = await pages.view(name, **arguments)
+        for table in tables(view).values():
+            assert all(len(cell) <= 121 for one in table.rows for cell in one if isinstance(cell, str))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "status"),
+    [
+        ("nothing", {}, Status.NOT_FOUND),
+        ("service", {}, Status.INVALID_ARGUMENT),
+        ("service", {"service": "nothing"}, Status.NOT_FOUND),
+        ("server", {"server": "nothing"}, Status.NOT_FOUND),
+        ("server", {"server": "tcp://127.0.0.1:20001", "show": "logs"}, Status.PERMISSION_DENIED),
+    ],
+)
+async def test_a_view_that_is_not_there_is_refused(
+    name: str, arguments: dict[str, str], status: Status
+) -> None:
+    pages = FleetOfPages()
+    pages.add("arith", 1)
+    with pytest.raises(CallError) as refused:
+        await pages.view(name, **arguments)
+    assert refused.value.status is status
+
+
+async def test_views_without_details_ask_no_server_for_more() -> None:
+    pages = FleetOfPages()
+    pages.add("arith", 1)
+    pages.tell(1, "arith", row("arith", "mul", "server", 3, 1))
+    for name in VIEWS:
+        if name != "store":
+            await pages.view(name, service="arith", method="mul", server="tcp://127.0.0.1:20001")
+    assert pages.fleet.servers["tcp://127.0.0.1:20001"].reader is None
