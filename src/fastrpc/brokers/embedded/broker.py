@@ -101,16 +101,7 @@ class EmbeddedBroker:
         )
         self.takes = Takes(self.core, clock)
         self._journal = journal
-        self._commits: Commits[KeptChanges, KeptBroker] | None = None
-        if journal is not None:
-            self._commits = Commits(
-                journal,
-                "fastrpc broker",
-                keep=self._keep,
-                undo=self._undo,
-                fail=self._fail,
-                complete=self._complete,
-            )
+        self._commits = None if journal is None else self._commits_to(journal)
         self._on_failed = on_failed
         self._failure: BrokerError | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -123,6 +114,16 @@ class EmbeddedBroker:
         self._untold: set[Tell] = set()
         self._readings: set[asyncio.Task[None]] = set()
         self._id_readings = IdReadings(self._read_ids, self.core.repeats.feed)
+
+    def _commits_to(self, journal: BrokerKeeping) -> Commits[KeptChanges, KeptBroker]:
+        return Commits(
+            journal,
+            "fastrpc broker",
+            keep=self._keep,
+            undo=self._undo,
+            fail=self._fail,
+            complete=self._complete,
+        )
 
     async def __aenter__(self) -> Self:
         if self._commits is not None:

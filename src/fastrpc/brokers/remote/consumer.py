@@ -28,7 +28,7 @@ from fastrpc.server.wakeup import ended_by_drain
 from fastrpc.status import Status
 from fastrpc.together import together
 
-__all__ = ["MOST_UNDER_WAY", "Consumer"]
+__all__ = ["MOST_UNDER_WAY", "Consumer", "ServedMembership"]
 
 #: Most messages that a consumer may hold unsettled.
 MOST_UNDER_WAY: Final = 100_000
