@@ -53,11 +53,13 @@ class Work:
 class Viewed:
     """A console that runs, and a connection to it."""
 
-    def __init__(self, program: Program, http: HttpClient) -> None:
+    def __init__(self, program: Program, http: HttpClient, token: str) -> None:
         self.program, self.http = program, http
+        self._shown = {"authorization": f"Bearer {token}"} if token else {}
 
     async def view(self, name: str, **arguments: str) -> dict[str, Any]:
-        answer = await self.http.post("/fastrpc.console/view", {"name": name, "arguments": arguments})
+        asked = {"name": name, "arguments": arguments}
+        answer = await self.http.post("/fastrpc.console/view", asked, **self._shown)
         assert answer.status == 200, answer.value
         found: dict[str, Any] = answer.value
         return found
@@ -93,9 +95,11 @@ class Viewed:
 async def viewed(folder: Path, *arguments: str) -> AsyncIterator[Viewed]:
     command = ["console", "--address", "http://127.0.0.1:0", *arguments]
     with command_line(command, folder) as program:
-        port = await asyncio.to_thread(program.wait_output, r"console at http://127\.0\.0\.1:(\d+)")
+        port = await asyncio.to_thread(
+            program.wait_output, r"console at http://127\.0\.0\.1:(\d+)(?:/#token=(\S+))?\n"
+        )
         async with await HttpClient.to(f"tcp://127.0.0.1:{port[1]}") as http:
-            yield Viewed(program, http)
+            yield Viewed(program, http, port[2])
 
 
 def url_of(registry: str) -> str:
@@ -212,6 +216,17 @@ async def test_a_view_is_printed_and_hostile_names_are_escaped(tmp_path: Path) -
             )
             assert "redirects are not followed" in written[0]
             assert printable(console.program.errors, multiline=True) == console.program.errors
+
+
+async def test_without_an_app_callers_need_the_printed_token(tmp_path: Path) -> None:
+    async with server_with_pages(Work()) as server:
+        assert server.admin.address is not None
+        async with viewed(tmp_path, "--target", f"http://127.0.0.1:{server.admin.address.port}") as console:
+            for service in ("fastrpc.console", "fastrpc.console.detail"):
+                for fields in ({}, {"Authorization": "Bearer another"}):
+                    answer = await console.http.post(f"/{service}/view", {"name": "services"}, **fields)
+                    assert answer.status == 401
+            assert (await console.view("services"))["title"] == "services"
 
 
 async def test_details_need_their_own_right(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`fastrpc console`: all servers of a registry as views."""
 
 import os
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from urllib.parse import parse_qsl
 
 import typer
 
+from fastrpc.auth.static_tokens import StaticTokens
 from fastrpc.auth.token_file import TokenFile
 from fastrpc.cli.calling.command import run_async
 from fastrpc.cli.dial_options import Authorities, Key, ServerName, dialing
@@ -38,6 +40,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.gateway.addresses import http_addresses, http_url
 from fastrpc.gateway.dialing import Dialing
 from fastrpc.handlers.import_string import check_import_string
+from fastrpc.rpc.identity import Identity
 from fastrpc.workers.app import App
 from fastrpc.workers.plan import ExitCode, Plan, Started
 
@@ -148,11 +151,12 @@ def console(
             check_encrypts(
                 {"--tls-cert": tls_cert, "--tls-key": tls_key, **given}, addresses, encrypted="https"
             )
-            plan = _plan(settings, addresses, fleet, app)
+            own_token = secrets.token_urlsafe(24) if app is None else None
+            plan = _plan(settings, addresses, fleet, app, own_token)
     if view is not None:
         _print_view(fleet, view)
         return
-    plan = replace(plan, on_started=_teller(allowed))
+    plan = replace(plan, on_started=_teller(allowed, own_token))
     raise typer.Exit(serve_front(plan, replace(settings, registry=())))
 
 
@@ -194,8 +198,14 @@ def _print_view(fleet: Fleet, text: str) -> None:
         print_json(run_async(shown()))
 
 
-def _plan(settings: RunSettings, addresses: tuple[Address, ...], fleet: Fleet, app: str | None) -> Plan:
-    """Return the plan of the console."""
+def _plan(
+    settings: RunSettings, addresses: tuple[Address, ...], fleet: Fleet, app: str | None, token: str | None
+) -> Plan:
+    """Return the plan of the console.
+
+    Args:
+        token: what callers show where there is no App: others on this machine have no right to what the console reads.
+    """
     check_without_effect(settings, "a console")
 
     def configure(config: ServerConfig) -> ServerConfig:
@@ -203,7 +213,7 @@ def _plan(settings: RunSettings, addresses: tuple[Address, ...], fleet: Fleet, a
 
     def load() -> list[Any]:
         try:
-            front = App([]) if app is None else front_app(app)
+            front = App([], authenticate=_bearers_of(token)) if app is None else front_app(app)
         finally:
             lower_root_level(settings.log_level)
         if front.authenticate is None:
@@ -230,6 +240,11 @@ def _plan(settings: RunSettings, addresses: tuple[Address, ...], fleet: Fleet, a
     )
 
 
+def _bearers_of(token: str | None) -> StaticTokens:
+    assert token is not None
+    return StaticTokens({token: Identity("console")})
+
+
 def _check_all_local(addresses: Sequence[Address], needed: str, hint: str) -> None:
     """Refuse addresses that others can reach, where something is missing for that."""
     for one in addresses:
@@ -237,10 +252,12 @@ def _check_all_local(addresses: Sequence[Address], needed: str, hint: str) -> No
             raise ConfigError(f"beyond this machine {http_url(str(one))} needs {needed}", hint=hint)
 
 
-def _teller(allowed: AllowedServers) -> Callable[[Started], None]:
+def _teller(allowed: AllowedServers, token: str | None) -> Callable[[Started], None]:
     def tell(started: Started) -> None:
         allowed.own_ports = frozenset(Address.parse(one).port for one in started.addresses)
+        # Behind "#", where browsers do not send it.
+        shown = "" if token is None else f"/#token={token}"
         for one in started.addresses:
-            stdout.print("console at ", (http_url(one), "bold"))
+            stdout.print("console at ", (http_url(one) + shown, "bold"))
 
     return tell
