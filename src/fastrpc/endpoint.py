@@ -8,6 +8,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.escaping import without_secrets
 
 __all__ = [
+    "GREATEST_WEIGHT",
     "Address",
     "Endpoint",
     "check_relay_host",
@@ -23,6 +24,9 @@ __all__ = [
 ]
 
 _HIGHEST_PORT = 65_535
+
+#: The greatest weight that a registry holds; SRV records and Consul have the same.
+GREATEST_WEIGHT = 65_535
 #: The part after the scheme, for schemes without a host.
 _WITHOUT_HOST = {"unix": "path", "memory": "name", "fd": "name or number", "any": "options"}
 #: `any://` is complete: it stands for an address in each scope.

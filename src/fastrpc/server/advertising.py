@@ -8,7 +8,6 @@ from fastrpc.place import Place
 from fastrpc.registries.base.registry import RegistryOption
 from fastrpc.registries.base.scoped import ScopedRegistry
 from fastrpc.server.admin.label import with_pages
-from fastrpc.server.override import Override
 from fastrpc.server.registrar import Advertise, Record, Registrar, advertised_endpoint, record_of
 
 __all__ = ["Advertising"]
@@ -82,9 +81,10 @@ class Advertising:
                 found.setdefault(scope, []).append(str(endpoint.address))
         return found
 
-    def shown(self) -> list[dict[str, object]]:
-        """Return the records as rows of an admin page."""
-        return self._registrar.shown()
+    @property
+    def records(self) -> Registrar:
+        """The records, for admin pages and their acts."""
+        return self._registrar
 
     @property
     def is_registered(self) -> bool:
@@ -101,23 +101,6 @@ class Advertising:
         self._registrar.want(self._records())
         if await self._registrar.attempt():
             self._registrar.follow()
-
-    @property
-    def override(self) -> Override:
-        """The order of an operator from which the records are made."""
-        return self._registrar.override
-
-    async def set_override(self, override: Override) -> bool:
-        """Make every record from another override, and send all that differ; a restart has the configured values.
-
-        Returns:
-            Whether the registry has all records; False: it is unreachable, and has them once it is back.
-
-        Raises:
-            ConfigError: the registry cannot hold a record with it.
-            StoreError: the registry refuses one. Both are tried again in the background, and by the next write.
-        """
-        return await self._registrar.set_override(override)
 
     async def retire(self) -> None:
         """Mark every record as that of a leaving server; withdraw those whose registry has no such mark."""

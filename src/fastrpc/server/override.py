@@ -2,14 +2,10 @@
 
 from dataclasses import dataclass
 
-from fastrpc.endpoint import Endpoint, copied
+from fastrpc.endpoint import GREATEST_WEIGHT, Endpoint, copied
 from fastrpc.errors import ConfigError
-from fastrpc.registries.base.record import GREATEST_WEIGHT
 
 __all__ = ["CONFIGURED", "Override"]
-
-#: The bits of a word: whether the server is out, and whether the low bits are a weight.
-_IS_OUT, _HAS_WEIGHT = 1 << 63, 1 << 62
 
 #: The label and its value by which clients of rpcx leave a server out.
 _STATE, _INACTIVE = "state", "inactive"
@@ -41,16 +37,6 @@ class Override:
         if self.is_out:
             return copied(endpoint, weight=0, labels={**endpoint.labels, _STATE: _INACTIVE})
         return endpoint if self.weight is None else copied(endpoint, weight=self.weight)
-
-    def packed(self) -> int:
-        """Return it as a word of 64 bits; 0 for the configured values."""
-        word = _IS_OUT if self.is_out else 0
-        return word if self.weight is None else word | _HAS_WEIGHT | self.weight
-
-    @classmethod
-    def unpacked(cls, word: int) -> "Override":
-        """Return the value of a word of `packed`."""
-        return cls(bool(word & _IS_OUT), word & GREATEST_WEIGHT if word & _HAS_WEIGHT else None)
 
 
 #: The configured values.

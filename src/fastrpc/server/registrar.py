@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import Mapping
 from functools import partial
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from fastrpc.config import TLS, Backoff, ServerConfig
 from fastrpc.config.delays import Delays
@@ -50,15 +50,12 @@ class Registrar:
     Args:
         registry: a URL or a list, opened and closed here, or an object, which its owner closes.
         tls: the server's certificates, which an encrypted registry gets as well.
-        override: the order of an operator from which the records are made at first.
 
     Raises:
         ConfigError: it has another form.
     """
 
-    def __init__(
-        self, registry: RegistryOption, tls: TLS | None = None, *, override: Override = CONFIGURED
-    ) -> None:
+    def __init__(self, registry: RegistryOption, tls: TLS | None = None) -> None:
         self._tls = tls
         self._registry: Registry = open_registry(registry, tls=tls)
         # Those that were opened here.
@@ -68,12 +65,15 @@ class Registrar:
         # The records as they are configured, and as they are to be registered.
         self._configured: Mapping[Record, Endpoint] = {}
         self._wanted: Mapping[Record, Endpoint] = {}
-        self._override = override
+        self._override = CONFIGURED
         self._is_leaving = False
         self._held: dict[Record, _Held] = {}
         self._settling = asyncio.Lock()
         self._follower: asyncio.Task[None] | None = None
         self._has_changed = asyncio.Event()
+        # Set once the follower has sent the newest records, and the reason of a refusal by then.
+        self._was_sent = asyncio.Event()
+        self._refusal = ""
         # Whether the first registration was logged, and its records that the registry has not accepted yet.
         self._was_told = False
         self._untaken: set[Record] = set()
@@ -109,27 +109,42 @@ class Registrar:
         """The order of an operator from which the records are made."""
         return self._override
 
-    async def set_override(self, override: Override) -> bool:
-        """Make every record from another override, and send all that differ.
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the server leaves the registry: its records stay as they are, or are withdrawn."""
+        return self._is_leaving
 
-        Records that the registry does not take now are sent in the background, until it takes them. A server that
-        leaves keeps its records as they are.
+    def configured_weights(self) -> list[int]:
+        """Return the different configured weights of the records, sorted."""
+        return sorted({endpoint.weight for endpoint in self._configured.values()})
 
-        Returns:
-            Whether the registry has all records; False: it is unreachable, and has them once it is back.
+    def set_override(self, override: Override) -> None:
+        """Make every record from another override, and send in the background all that differ.
 
-        Raises:
-            ConfigError: the registry cannot hold a record with it.
-            StoreError: the registry refuses one. In both cases the other records are made from the new override.
+        Records that the registry does not take now are sent until it takes them. A server that leaves keeps its records
+        as they are.
         """
         self._override = override
-        if self._is_leaving:
-            return True
-        self.want(self._configured)
-        if failures := await self.attempt():
+        if self._configured and not self._is_leaving:
+            self.want(self._configured)
             self.follow()
-            raise failures[0]
-        return self.is_registered
+
+    async def problem(self, seconds: float) -> str:
+        """Return why the registry does not have all records, "" if it has.
+
+        Wait until the registry has them, refuses one or is known to be away, at most some seconds.
+        """
+        if self._is_leaving or not self._configured:
+            return ""
+        self.follow()
+        try:
+            async with time_limit(seconds):
+                await self._was_sent.wait()
+        except TimeoutError:
+            return f"the registry has not taken the records within {seconds:g} s, they are sent until it does"
+        if self._refusal:
+            return f"the registry refuses the records: {self._refusal}"
+        return "" if self.is_registered else "the registry is away, it gets the records once it is back"
 
     async def settle(self) -> None:
         """Send every difference to the registry.
@@ -182,7 +197,7 @@ class Registrar:
         held = self._held.get(record)
         return held is not None and held.record.is_registered
 
-    def shown(self) -> list[dict[str, object]]:
+    def shown(self) -> list[dict[str, Any]]:
         """Return the wanted records as rows of an admin page."""
         return [
             {
@@ -199,6 +214,7 @@ class Registrar:
     def follow(self) -> None:
         """Settle in the background, repeatedly while the registry refuses. Log each refusal once."""
         self._has_changed.set()
+        self._was_sent.clear()
         if self._follower is None or self._follower.done():
             self._follower = asyncio.ensure_future(self._follow())
 
@@ -217,6 +233,9 @@ class Registrar:
             if refusals and not failures:
                 logger.info("the registry accepts the registration again")
             refusals = set(reasons)
+            self._refusal = "" if not failures else _shown(failures[0])
+            if not self._has_changed.is_set():
+                self._was_sent.set()
             # A ConfigError is final: the registry can never hold that record.
             if not all(isinstance(error, ConfigError) for error in failures):
                 with contextlib.suppress(TimeoutError):
@@ -282,6 +301,11 @@ class Registrar:
         finally:
             for one in reversed(self._owned):
                 await one.aclose()
+
+
+def _shown(failure: BaseException) -> str:
+    """Return the reason of a failure for an answer."""
+    return failure.message if isinstance(failure, FastRPCError) else "the log of the server has the reason"
 
 
 def advertised_endpoint(bound: Address, advertise: Advertise, place: Place) -> Endpoint | None:

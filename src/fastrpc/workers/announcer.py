@@ -6,15 +6,14 @@ cannot do it: its end would withdraw the address for all others.
 
 import asyncio
 import contextlib
-import logging
 import signal
 from functools import partial
 from typing import Any
 
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.place import checked_place
+from fastrpc.server.admin.acts import Parts
 from fastrpc.server.admin.label import with_pages
-from fastrpc.server.override import Override
 from fastrpc.server.registrar import Record, Registrar, advertised_endpoint, record_of
 from fastrpc.time_limit import time_limit
 from fastrpc.workers.monitoring.kept_settings import KeptSettings
@@ -24,9 +23,7 @@ from fastrpc.workers.plan import ExitCode, Plan, Started
 from fastrpc.workers.process import loop_factory, signals_handled
 from fastrpc.workers.worker_channel import DRAIN, QUIT, WorkerEnd
 
-__all__ = ["announce", "run_announcer", "set_override"]
-
-logger = logging.getLogger("fastrpc.server")
+__all__ = ["announce", "run_announcer"]
 
 
 def run_announcer(
@@ -49,17 +46,18 @@ def run_announcer(
 async def announce(
     plan: Plan, channel: WorkerEnd, records: dict[Record, Endpoint], place: ProcessPlace
 ) -> ExitCode:
-    """Keep records registered, as the override in shared memory says, until the supervisor orders the end.
+    """Keep records registered, as the kept settings say, until the supervisor orders the end.
 
     Raises:
         ConfigError: the registry cannot hold one.
         StoreError: the registry refuses one.
     """
     assert plan.registry is not None
-    registrar = Registrar(plan.registry, plan.config.tls, override=Override.unpacked(place.override))
-    kept = KeptSettings(place, None)
+    registrar = Registrar(plan.registry, plan.config.tls)
+    kept = KeptSettings(place, Parts(records=registrar))
     answer = None if plan.config.admin_address is None else partial(_answer, registrar, kept)
     reporter = Reporter(place, "announcer", lambda: registrar.is_registered, answer, kept.catch_up)
+    # Its first beat catches up with the settings, before the first record.
     reporter.start()
     orders = _Orders(channel)
     registrar.want(records)
@@ -85,21 +83,10 @@ async def announce(
     return ExitCode.INTERRUPTED if orders.must_quit else ExitCode.DONE
 
 
-async def set_override(registrar: Registrar, place: ProcessPlace, override: Override) -> bool:
-    """Make every record from another override, which the next announcer finds if this one ends at any instant.
-
-    Returns:
-        As `Registrar.set_override`, whose errors are raised.
-    """
-    # First: if this process is killed between two records, the next one repairs them.
-    place.keep_override(override.packed())
-    return await registrar.set_override(override)
-
-
-def _answer(registrar: Registrar, kept: KeptSettings, question: str) -> dict[str, Any]:
+async def _answer(registrar: Registrar, kept: KeptSettings, question: str) -> dict[str, Any]:
     """Return the part that the announcer has of a page, the records, or its value of an act."""
     of_act = question.partition(" ")[2]
-    return kept.answer(of_act) if of_act else {"records": registrar.shown()}
+    return await kept.answer(of_act) if of_act else {"records": registrar.shown()}
 
 
 class _Orders:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from fastrpc._core.base.histogram import default_registry
 from fastrpc.endpoint import Address
+from fastrpc.server.admin.acts import Parts
 from fastrpc.server.admin.state import ServerState
 from fastrpc.server.connections import move_connection
 from fastrpc.server.server import Server
@@ -130,7 +131,7 @@ class Worker:
         for address, one in wanted.items():
             server._accepting.advertise(address, one.advertise)
         self._state = ServerState(self._config, server, takes_connections=True, keeps_recent=self._has_pages)
-        self._kept = KeptSettings(self._place, self._state.acted)
+        self._kept = KeptSettings(self._place, Parts(self._state.acted))
         # Before the first call.
         self._kept.catch_up()
         assert server._gate is not None
@@ -147,13 +148,13 @@ class Worker:
     def _is_ready(self) -> bool:
         return self._state is not None and self._state.is_ready
 
-    def _answer(self, question: str) -> dict[str, Any]:
+    async def _answer(self, question: str) -> dict[str, Any]:
         assert self._state is not None
         assert self._kept is not None
         page, _, of_act = question.partition(" ")
         if not of_act:
             return self._state.table(page)
-        answer = self._kept.answer(of_act)
+        answer = await self._kept.answer(of_act)
         # Probes see at once whether it takes calls.
         self._reporter.beat()
         return answer

@@ -15,9 +15,10 @@ from fastrpc.coordination import RegistryServer
 from fastrpc.endpoint import Address
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.held import HeldRecord
-from fastrpc.server.override import CONFIGURED, Override
+from fastrpc.server.admin.acts import Parts
 from fastrpc.server.registrar import Record, Registrar
-from fastrpc.workers.announcer import announce, set_override
+from fastrpc.workers.announcer import announce
+from fastrpc.workers.monitoring.kept_settings import KeptSettings
 from fastrpc.workers.monitoring.scoreboard import ProcessPlace, Role, Scoreboard
 from fastrpc.workers.plan import Plan
 from fastrpc.workers.worker_channel import DRAIN, SupervisorEnd, WorkerEnd
@@ -65,8 +66,13 @@ async def weights_are(url: str, *weights: int) -> None:
                         break
 
 
+def keep(board: Scoreboard, act: str, value: Any) -> None:
+    """Keep an act, as the monitor does."""
+    board.keep(KeptSettings(board, Parts()).with_further(act, "", value))
+
+
 def killed_between_two_records(url: str, place: ProcessPlace) -> int:
-    """Take the server out in another process, which is killed when the first record is written."""
+    """Take the server out as kept in another process, which is killed when the first record is written."""
     child = fork()
     if child == 0:
         changes = 0
@@ -86,7 +92,8 @@ def killed_between_two_records(url: str, place: ProcessPlace) -> int:
             registrar.want(RECORDS)
             await registrar.settle()
             HeldRecord.change = change_once  # type: ignore[method-assign]
-            await set_override(registrar, place, Override(True))
+            KeptSettings(place, Parts(records=registrar)).catch_up()
+            await asyncio.Event().wait()
 
         try:
             asyncio.run(take_out())
@@ -100,6 +107,7 @@ async def test_an_announcer_that_is_killed_between_two_records_is_repaired_by_th
 ) -> None:
     place, later = board.places
     place.prepare(Role.ANNOUNCER)
+    keep(board, "out", True)
     async with RegistryServer("tcp://127.0.0.1:0") as server:
         code = await asyncio.to_thread(killed_between_two_records, server.url, place)
         assert code == -signal.SIGKILL
@@ -109,17 +117,21 @@ async def test_an_announcer_that_is_killed_between_two_records_is_repaired_by_th
             await weights_are(server.url, 0, 0)
 
 
-async def test_the_records_are_made_from_the_override_in_shared_memory(board: Scoreboard) -> None:
-    place: Any = board.places[0]
+async def test_the_first_records_are_made_from_the_kept_acts(board: Scoreboard) -> None:
     async with RegistryServer("tcp://127.0.0.1:0") as server:
-        for override, weight in ((CONFIGURED, 3), (Override(weight=7), 7), (Override(True), 0)):
-            place.keep_override(override.packed())
-            async with announced(server.url, place):
-                await weights_are(server.url, weight, weight)
+        for act, value, weight in (("weight", 7, 7), ("out", True, 0), ("in", False, 3), ("weight", 0, 0)):
+            keep(board, act, value)
+            # A client that watches from the start sees no other weight.
+            async with open_registry(server.url) as registry, registry.watch("arith") as watch:  # type: ignore[attr-defined]
+                async with announced(server.url, board.places[0]), asyncio.timeout(20):
+                    while not (latest := await anext(watch)).endpoints:
+                        pass
+                    assert [one.weight for one in latest.endpoints] == [weight]
 
 
-def test_a_new_scoreboard_has_no_override(board: Scoreboard) -> None:
-    assert [Override.unpacked(place.override) for place in board.places] == [CONFIGURED, CONFIGURED]
-    board.places[0].keep_override(Override(True, 5).packed())
-    assert Override.unpacked(board.places[1].override) == Override(True, 5)
-    assert board.refused() == dict.fromkeys(board.refused(), 0)
+async def test_a_running_announcer_finds_a_kept_act_at_its_beat(board: Scoreboard) -> None:
+    async with RegistryServer("tcp://127.0.0.1:0") as server, announced(server.url, board.places[0]):
+        await weights_are(server.url, 3, 3)
+        # As if the monitor had been killed before its question.
+        keep(board, "weight", 9)
+        await weights_are(server.url, 9, 9)

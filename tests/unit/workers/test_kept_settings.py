@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fastrpc.errors import ConfigError
-from fastrpc.server.admin.acts import ACTS, ActRefusedError, Setting, check_was
+from fastrpc.server.admin.acts import ACTS, ActRefusedError, Parts, Setting, Where, check_was
 from fastrpc.workers.monitoring.acted_workers import ActedWorkers
 from fastrpc.workers.monitoring.kept_settings import KeptSettings
 from fastrpc.workers.monitoring.scoreboard import Role, Scoreboard
@@ -43,12 +43,12 @@ def board() -> Iterator[Scoreboard]:
 
 
 def keep(board: Scoreboard, service: str, serving: bool) -> None:
-    board.keep(KeptSettings(board, None).with_further("serving", service, serving))
+    board.keep(KeptSettings(board, Parts()).with_further("serving", service, serving))
 
 
 def test_each_setting_is_carried_out_once(board: Scoreboard) -> None:
     served = Served("a", "b")
-    kept = KeptSettings(board.places[0], served)
+    kept = KeptSettings(board.places[0], Parts(served))
     kept.catch_up()
     assert served.noted == []
     keep(board, "a", False)
@@ -64,7 +64,7 @@ def test_a_process_that_starts_later_gets_the_last_of_each_subject(board: Scoreb
         keep(board, "a", serving)
         keep(board, "b", not serving)
     served = Served("a", "b")
-    KeptSettings(board.places[1], served).catch_up()
+    KeptSettings(board.places[1], Parts(served)).catch_up()
     assert served.noted == [("a", False), ("b", True)]
 
 
@@ -73,7 +73,7 @@ def test_a_child_of_the_supervisor_gets_them_whenever_it_was_forked(board: Score
     child = fork()
     if child == 0:
         served = Served("a")
-        KeptSettings(board.places[2], served).catch_up()
+        KeptSettings(board.places[2], Parts(served)).catch_up()
         os._exit(0 if served.states == {"a": False} else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
@@ -84,7 +84,7 @@ def test_a_setting_without_its_service_is_logged_and_the_others_go_on(
     keep(board, "gone", False)
     keep(board, "a", False)
     served = Served("a")
-    KeptSettings(board.places[0], served).catch_up()
+    KeptSettings(board.places[0], Parts(served)).catch_up()
     assert served.noted == [("a", False)]
     [record] = caplog.records
     assert record.levelno == logging.WARNING
@@ -161,7 +161,7 @@ async def test_a_value_that_differs_in_one_process_keeps_nothing(board: Scoreboa
     [
         ({}, 503),
         ({"5": {"value": None}}, 409),
-        ({"5": {"refused": "this server has no service 'a'"}}, 404),
+        ({"5": {"refused": "this server has no service 'a'", "status": 404}}, 404),
     ],
 )
 async def test_an_act_without_a_value_is_refused_with_the_reason(
@@ -179,6 +179,44 @@ async def test_processes_that_drain_take_no_part(board: Scoreboard) -> None:
     assert board.kept_version == 1
 
 
+async def test_an_act_that_is_kept_is_done_even_if_all_processes_end_then(board: Scoreboard) -> None:
+    done = await set_serving(board, Asked({"5": {"value": True}}, {}))
+    assert (done.after, done.processes, board.kept_version) == (False, [], 1)
+
+
+async def take_out(board: Scoreboard, *answers: dict[str, dict[str, Any]], has_registry: bool = True) -> Any:
+    setting: Any = ACTS["out"]
+    acted = ActedWorkers(Asked(*answers), board, has_registry=has_registry)
+    return await acted.set("out", setting, {"was": False})
+
+
+async def test_an_announcer_that_ends_within_an_act_is_told_and_the_act_is_kept(board: Scoreboard) -> None:
+    done = await take_out(board, {"5": {"value": False, "problem": ""}}, {})
+    assert (done.after, done.processes, board.kept_version) == (True, [], 1)
+    assert done.values()["problem"] == (
+        "the process that registers the server did not answer: it sends the records once it runs"
+    )
+    answers = [{"5": {"value": value, "problem": "no such right"}} for value in (False, True)]
+    done = await take_out(board, *answers)
+    assert (done.after, done.processes, done.problem) == (True, [5], "no such right")
+
+
+@pytest.mark.parametrize(
+    ("answers", "has_registry", "text"),
+    [
+        ({}, False, "the server has no registry"),
+        ({}, True, "the process that registers the server does not answer, nothing was changed"),
+        ({"5": {"value": None, "problem": ""}}, True, "the server drains, nothing was changed"),
+    ],
+)
+async def test_an_act_on_records_that_nothing_keeps_is_refused(
+    answers: dict[str, dict[str, Any]], has_registry: bool, text: str, board: Scoreboard
+) -> None:
+    with pytest.raises(ActRefusedError) as caught:
+        await take_out(board, answers, has_registry=has_registry)
+    assert (caught.value.text, board.kept_version) == (text, 0)
+
+
 async def test_a_supervisor_that_is_gone_gets_no_signal(
     board: Scoreboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +231,6 @@ async def test_a_supervisor_that_is_gone_gets_no_signal(
 
 def test_settings_and_orders_are_told_apart() -> None:
     names = [name for name, act in ACTS.items() if not isinstance(act, tuple)]
-    assert names == ["serving", "log_level"]
+    assert names == ["serving", "log_level", "out", "in", "weight"]
     settings: list[Setting] = [act for act in ACTS.values() if not isinstance(act, tuple)]
-    assert [one.is_everywhere for one in settings] == [False, True]
+    assert [one.where for one in settings] == [Where.SERVICES, Where.ALL, *[Where.RECORDS] * 3]

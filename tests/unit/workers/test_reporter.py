@@ -1,6 +1,7 @@
 """The reporter: a process goes on telling that it lives, whatever fails while it reports."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -44,7 +45,7 @@ async def test_a_beat_that_fails_is_not_the_last(
     assert [str(one["exception"]) for one in failures] == ["no database"]
 
 
-@pytest.mark.parametrize("fault", ["unwritable", "no room"])
+@pytest.mark.parametrize("fault", ["unwritable", "no room", "no answer"])
 async def test_an_answer_that_cannot_be_written_is_logged(
     fault: str, place: ProcessPlace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -53,7 +54,13 @@ async def test_an_answer_that_cannot_be_written_is_logged(
         monkeypatch.setattr("fastrpc.workers.monitoring.scoreboard.RECORD_BYTES", 40)
     # A key that JSON has no form for.
     values: dict[Any, Any] = {(1, 2): 3} if fault == "unwritable" else {"calls": ["a"] * 100}
-    telling = Reporter(place, "worker 1", lambda: True, lambda page: values)
+
+    async def answer(page: str) -> dict[Any, Any]:
+        if fault == "no answer":
+            raise LookupError("no database")
+        return values
+
+    telling = Reporter(place, "worker 1", lambda: True, answer)
     telling.start()
     place.asking.send(b"7 calls")
     logged = asyncio.Event()
@@ -73,3 +80,30 @@ async def test_an_answer_that_cannot_be_written_is_logged(
         reporter.logger.removeHandler(handler)
         telling.close()
     assert place.read(Kind.ANSWER) == b""
+
+
+async def test_an_answer_that_waits_holds_up_no_other(place: ProcessPlace) -> None:
+    pytest.importorskip("prometheus_client")
+    is_there, answered = asyncio.Event(), asyncio.Queue[bytes]()
+
+    async def answer(question: str) -> dict[str, Any]:
+        if question == "act slow":
+            await is_there.wait()
+        return {"question": question}
+
+    telling = Reporter(place, "announcer", lambda: True, answer)
+    telling.start()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(place.asking.fileno(), lambda: answered.put_nowait(place.asking.recv(32)))
+    try:
+        async with asyncio.timeout(20):
+            place.asking.send(b"7 act slow")
+            place.asking.send(b"8 services")
+            assert await answered.get() == b"8"
+            assert json.loads(place.read(Kind.ANSWER))["values"] == {"question": "services"}
+            is_there.set()
+            assert await answered.get() == b"7"
+            assert json.loads(place.read(Kind.ANSWER)) == {"number": 7, "values": {"question": "act slow"}}
+    finally:
+        loop.remove_reader(place.asking.fileno())
+        telling.close()

@@ -18,11 +18,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from fastrpc.endpoint import Address, Endpoint
+from fastrpc.endpoint import GREATEST_WEIGHT, Address, Endpoint
 from fastrpc.errors import ConfigError
 
 __all__ = [
-    "GREATEST_WEIGHT",
     "RECORD_BYTES",
     "RECORD_FORMAT",
     "RecordError",
@@ -37,9 +36,6 @@ RECORD_FORMAT = 1
 
 #: Longest record in bytes. The largest one within the limits below is slightly above the limit of Consul.
 RECORD_BYTES = 65_536
-
-#: The greatest weight; SRV records and Consul have the same.
-GREATEST_WEIGHT = 65_535
 
 _Name = Annotated[str, msgspec.Meta(max_length=128)]
 _Text = Annotated[str, msgspec.Meta(max_length=512)]

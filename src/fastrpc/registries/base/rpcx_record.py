@@ -11,10 +11,10 @@ A `group` may repeat: it is the label `group` with commas, `blue,green`.
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode
 
-from fastrpc.endpoint import Endpoint
+from fastrpc.endpoint import GREATEST_WEIGHT, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.backend import Entry
-from fastrpc.registries.base.record import GREATEST_WEIGHT, RECORD_BYTES, RecordError, read_texts, to_texts
+from fastrpc.registries.base.record import RECORD_BYTES, RecordError, read_texts, to_texts
 
 __all__ = ["KEY_CHARACTERS", "RpcxRecord", "base_path", "read_rpcx_record"]
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fastrpc.server.admin.acts import ActRefusedError, Done, Setting, check_was
+from fastrpc.server.admin.acts import ActRefusedError, Done, Parts, Records, Setting, check_was, problem_of
 
 if TYPE_CHECKING:
     from fastrpc.server.health import ServingState
@@ -18,12 +19,20 @@ class ActedServer:
 
     Args:
         identity: the server, another text after each start.
+        records: returns its records in the registry; None: there is no registry.
     """
 
-    def __init__(self, server: "Server", health: "ServingState", identity: str) -> None:
+    def __init__(
+        self,
+        server: "Server",
+        health: "ServingState",
+        identity: str,
+        records: Callable[[], Records | None],
+    ) -> None:
         self.identity = identity
         self._server = server
         self._health = health
+        self._records = records
         self._is_ending = False
 
     def serves(self, service: str) -> bool | None:
@@ -45,13 +54,15 @@ class ActedServer:
         Raises:
             ActRefusedError: it is not carried out.
         """
-        subject, wanted = values[setting.subject], values[setting.wanted]
-        before = setting.look(self, subject)
+        subject, wanted = setting.wanted(values)
+        parts = Parts(self, self._records())
+        before = setting.look(parts, subject)
         if before is None:
             raise ActRefusedError(409, "the server drains, nothing was changed")
         check_was(values["was"], wanted, {os.getpid(): before})
-        setting.set(self, subject, wanted)
-        return Done(before, setting.look(self, subject), [os.getpid()], [])
+        setting.set(parts, subject, wanted)
+        after = setting.look(parts, subject)
+        return Done(before, after, [os.getpid()], [], await problem_of(setting, parts))
 
     def drain(self) -> list[int]:
         """Drain, as by SIGTERM; return the process.

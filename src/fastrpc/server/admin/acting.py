@@ -139,7 +139,7 @@ class Acts:
             subject = ""
         else:
             done = await self._acting.set(name, act, values)
-            subject = values[act.subject]
+            subject, _ = act.wanted(values)
         self._log(" ".join(filter(None, (name, subject))), operator, peer, done)
         return {"act": name, "server": self._acting.identity} | done.values()
 

@@ -4,33 +4,52 @@
 
     operator ──► body: known keys ──► `was` is still so ──► carried out ──► before, after, processes
 
-A setting has a value in each process of the server. An order is for the whole server. `was` is the value that the
-caller saw: if it is another one by now, nothing is changed. A further act is a class here, with a row in `ACTS`.
+A setting has a value in each process of the server, or in its records in the registry. An order is for the whole
+server. `was` is the value that the caller saw: if it is another one by now, nothing is changed. A further act is a
+class here, with a row in `ACTS`.
+
+Each setting gives constants to what it sets. So the last one of each act and subject, carried out in order, gives the
+same values as all of them.
 """
 
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
+from fastrpc.endpoint import GREATEST_WEIGHT
 from fastrpc.errors import ConfigError
+from fastrpc.server.override import CONFIGURED, Override
 
 __all__ = [
     "ACTS",
     "MOST_BODY",
+    "NO_REGISTRY",
     "Act",
     "ActRefusedError",
     "Done",
     "Order",
+    "Parts",
+    "Records",
     "Serves",
     "Setting",
+    "Where",
     "check_was",
+    "problem_of",
     "values_of",
 ]
 
 #: Bytes of a body.
 MOST_BODY: Final = 4_000
+
+#: The reason why a server refuses acts on its records.
+NO_REGISTRY: Final = "the server has no registry"
+
+#: Seconds that an answer waits for the registry.
+REGISTRY_SECONDS: Final = 2.0
 
 #: The levels of loggers, as acts name them.
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
@@ -64,15 +83,15 @@ class Done(NamedTuple):
     after: Any
     processes: list[int]
     without: list[int]
+    #: The reason why the registry does not have the records yet; "" if it has them.
+    problem: str = ""
 
     def values(self) -> Values:
         """Return the values as part of an answer."""
-        return {
-            "before": self.before,
-            "after": self.after,
-            "processes": self.processes,
-            "without": self.without,
-        }
+        values = self._asdict()
+        if not self.problem:
+            del values["problem"]
+        return values
 
 
 class _Key(NamedTuple):
@@ -97,6 +116,50 @@ class Serves(Protocol):
         """Set whether a service serves."""
 
 
+class Records(Protocol):
+    """The records of the server in its registry."""
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the server drains: its records stay as they are."""
+
+    @property
+    def override(self) -> Override:
+        """The order of an operator from which the records are made."""
+
+    def set_override(self, override: Override) -> None:
+        """Make every record from another override, and send in the background all that differ."""
+
+    def configured_weights(self) -> list[int]:
+        """Return the different configured weights of the records, sorted."""
+
+    async def problem(self, seconds: float) -> str:
+        """Return why the registry does not have all records, "" if it has; wait for it, at most some seconds."""
+
+
+class Where(Enum):
+    """The processes in which a setting has its value."""
+
+    #: The processes that serve calls.
+    SERVICES = "services"
+    #: The process that keeps the records in the registry.
+    RECORDS = "records"
+    ALL = "all"
+
+
+class Parts(NamedTuple):
+    """The parts of one process that settings change."""
+
+    #: None: it serves no calls.
+    services: Serves | None = None
+    #: None: it keeps no records.
+    records: Records | None = None
+
+    def has(self, where: Where) -> bool:
+        """Return whether settings of this kind have a value in this process."""
+        return where is Where.ALL or getattr(self, where.value) is not None
+
+
 class Setting(Protocol):
     """An act that sets a value in each process that has it. It lasts until the server ends."""
 
@@ -105,28 +168,20 @@ class Setting(Protocol):
         """The keys of a body."""
 
     @property
-    def subject(self) -> str:
-        """The key of its subject: the next act on it takes the place of this one."""
+    def where(self) -> Where:
+        """The processes that have the value."""
 
-    @property
-    def wanted(self) -> str:
-        """The key of the value that it sets."""
+    def wanted(self, values: Values) -> tuple[str, Any]:
+        """Return subject and value in a body; the next act of this name on the subject takes the place of this one."""
 
-    @property
-    def is_everywhere(self) -> bool:
-        """Whether processes that serve no calls have the value as well."""
-
-    def look(self, served: Serves | None, subject: str) -> Any:
-        """Return the value in this process; None: it has none.
-
-        Args:
-            served: None in a process that serves no calls.
+    def look(self, parts: Parts, subject: str) -> Any:
+        """Return the value in this process; None: it has none, as it drains.
 
         Raises:
-            ActRefusedError: there is no such subject here.
+            ActRefusedError: there is no such subject here, or the act has no meaning now.
         """
 
-    def set(self, served: Serves | None, subject: str, value: Any) -> None:
+    def set(self, parts: Parts, subject: str, value: Any) -> None:
         """Set the value in this process, which has one."""
 
 
@@ -146,6 +201,10 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and not any("\ud800" <= one <= "\udfff" for one in value)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _is_server(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"server"} and _is_text(value["server"])
 
@@ -153,6 +212,14 @@ def _is_server(value: Any) -> bool:
 _TEXT: Final = _Key(_is_text, "a text")
 _FLAG: Final = _Key(lambda value: isinstance(value, bool), "true or false")
 _LEVEL: Final = _Key(lambda value: _is_text(value) and value in LEVELS, f"one of {', '.join(LEVELS)}")
+_WEIGHT: Final = _Key(
+    lambda value: _is_number(value) and 0 <= value <= GREATEST_WEIGHT,
+    f"a whole number from 0 to {GREATEST_WEIGHT}",
+)
+_WEIGHTS: Final = _Key(
+    lambda value: _is_number(value) or (isinstance(value, list) and all(map(_is_number, value))),
+    "a whole number, or a list of them",
+)
 _SERVER: Final = _Key(_is_server, 'an object with the text "server"')
 
 
@@ -160,45 +227,105 @@ class _Serving:
     """Whether a service, or the whole server, reports that it serves."""
 
     keys = MappingProxyType({"service": _TEXT, "serving": _FLAG, "was": _FLAG})
-    subject = "service"
-    wanted = "serving"
-    is_everywhere = False
+    where = Where.SERVICES
 
-    def look(self, served: Serves | None, subject: str) -> bool | None:
-        assert served is not None
+    def wanted(self, values: Values) -> tuple[str, bool]:
+        return values["service"], values["serving"]
+
+    def look(self, parts: Parts, subject: str) -> bool | None:
+        assert parts.services is not None
         try:
-            return served.serves(subject)
+            return parts.services.serves(subject)
         except ConfigError as error:
             raise ActRefusedError(404, error.message) from None
 
-    def set(self, served: Serves | None, subject: str, value: bool) -> None:
-        assert served is not None
-        served.set_serving(value, subject)
+    def set(self, parts: Parts, subject: str, value: bool) -> None:
+        assert parts.services is not None
+        parts.services.set_serving(value, subject)
 
 
 class _LogLevel:
     """The level from which on a logger takes records. "" is the root logger."""
 
     keys = MappingProxyType({"logger": _TEXT, "level": _LEVEL, "was": _TEXT})
-    subject = "logger"
-    wanted = "level"
-    is_everywhere = True
+    where = Where.ALL
 
-    def look(self, served: Serves | None, subject: str) -> str:
+    def wanted(self, values: Values) -> tuple[str, str]:
+        return values["logger"], values["level"]
+
+    def look(self, parts: Parts, subject: str) -> str:
         # A logger that a name creates stays until the process ends.
         if subject and subject not in logging.Logger.manager.loggerDict:
             raise ActRefusedError(404, "there is no logger of this name")
         level = logging.getLogger(subject).getEffectiveLevel()
         return logging.getLevelName(level).lower()
 
-    def set(self, served: Serves | None, subject: str, value: str) -> None:
+    def set(self, parts: Parts, subject: str, value: str) -> None:
         logging.getLogger(subject).setLevel(value.upper())
+
+
+class _Out:
+    """Whether the server is out: its records have weight 0 and the label `state=inactive`.
+
+    Putting it in gives every record its configured values, also the weight.
+    """
+
+    keys = MappingProxyType({"was": _FLAG})
+    where = Where.RECORDS
+
+    def __init__(self, *, is_out: bool) -> None:
+        self._is_out = is_out
+
+    def wanted(self, values: Values) -> tuple[str, bool]:
+        return "", self._is_out
+
+    def look(self, parts: Parts, subject: str) -> bool | None:
+        records = _records(parts)
+        return None if records.is_leaving else records.override.is_out
+
+    def set(self, parts: Parts, subject: str, value: bool) -> None:
+        records = _records(parts)
+        records.set_override(replace(records.override, is_out=True) if value else CONFIGURED)
+
+
+class _Weight:
+    """The weight of every record, which is the configured one at first."""
+
+    keys = MappingProxyType({"weight": _WEIGHT, "was": _WEIGHTS})
+    where = Where.RECORDS
+
+    def wanted(self, values: Values) -> tuple[str, int]:
+        return "", values["weight"]
+
+    def look(self, parts: Parts, subject: str) -> int | list[int] | None:
+        records = _records(parts)
+        if records.is_leaving:
+            return None
+        if records.override.is_out:
+            raise ActRefusedError(409, "the server is out: put it in first")
+        if records.override.weight is not None:
+            return records.override.weight
+        weights = records.configured_weights()
+        return weights[0] if len(weights) == 1 else weights
+
+    def set(self, parts: Parts, subject: str, value: int) -> None:
+        records = _records(parts)
+        records.set_override(replace(records.override, weight=value))
+
+
+def _records(parts: Parts) -> Records:
+    if parts.records is None:
+        raise ActRefusedError(409, NO_REGISTRY)
+    return parts.records
 
 
 #: The acts by their names.
 ACTS: Final[Mapping[str, Act]] = {
     "serving": _Serving(),
     "log_level": _LogLevel(),
+    "out": _Out(is_out=True),
+    "in": _Out(is_out=False),
+    "weight": _Weight(),
     "drain": Order({"was": _SERVER}, "drain"),
     "roll": Order({"was": _SERVER}, "roll"),
 }
@@ -253,3 +380,10 @@ def check_was(was: Any, wanted: Any, found: Mapping[int, Any]) -> None:
     is_one = all(value == values[0] for value in values)
     now = values[0] if is_one else {str(process): value for process, value in found.items()}
     raise ActRefusedError(409, "the value is another one now, nothing was changed", now=now)
+
+
+async def problem_of(setting: Setting, parts: Parts) -> str:
+    """Return why a setting has no full effect yet, "" if it has; wait for the registry, if it is about records."""
+    if setting.where is not Where.RECORDS or parts.records is None:
+        return ""
+    return await parts.records.problem(REGISTRY_SECONDS)

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from fastrpc.metrics.exposition import Exposition
     from fastrpc.server.admin.figures import Figures
     from fastrpc.server.admin.recent import Recent
+    from fastrpc.server.registrar import Registrar
     from fastrpc.server.server import Server
 
-__all__ = ["MOST_ROWS", "ServerState", "method_rows", "shown_settings"]
+__all__ = ["MOST_ROWS", "ServerState", "method_rows", "shown_settings", "with_records"]
 
 #: Rows of a page, which also has their total.
 MOST_ROWS = 1_000
@@ -87,6 +88,9 @@ HARMLESS = frozenset(
 )
 MASK = "…"
 
+#: The values of records that the pages of services show.
+_OF_RECORDS = ("is_out", "weight", "configured_weight")
+
 
 class ServerState:
     """The state of one server.
@@ -116,7 +120,7 @@ class ServerState:
         self._identity = secrets.token_hex(8)
         self._recent = _recent_of(self._gate) if keeps_recent else None
         #: This process, for acts.
-        self.acted = ActedServer(server, self._health, self._identity)
+        self.acted = ActedServer(server, self._health, self._identity, self._registrar)
 
     def close(self) -> None:
         """Keep no more log records. Closing twice is allowed."""
@@ -201,7 +205,11 @@ class ServerState:
 
     def facts(self) -> dict[str, Any]:
         """Return what the page of figures tells of this server beside its numbers."""
-        advertising = self._offer.advertising
+        records = self._records()
+        services = [
+            {"name": one.name, "version": one.version, "state": self._health.of(one.name)}
+            for one in self._server.services
+        ]
         return {
             "fastrpc": __version__,
             "python": ".".join(map(str, sys.version_info[:3])),
@@ -209,11 +217,8 @@ class ServerState:
             "started": self._began,
             "ready": self.is_ready,
             "draining": self._health.is_draining,
-            "services": [
-                {"name": one.name, "version": one.version, "state": self._health.of(one.name)}
-                for one in self._server.services
-            ],
-            "records": [] if advertising is None else advertising.shown(),
+            "services": with_records(services, records),
+            "records": records or [],
             "loop_lag_seconds": loop_seconds()[0],
         }
 
@@ -280,17 +285,26 @@ class ServerState:
 
     def services(self) -> dict[str, Any]:
         """Return the services with their methods."""
-        return {
-            "services": [
-                {
-                    "name": one.name,
-                    "version": one.version,
-                    "state": self._health.of(one.name),
-                    "methods": [signature_text(method) for method in one.methods.values()],
-                }
-                for one in self._server.services
-            ]
-        }
+        services = [
+            {
+                "name": one.name,
+                "version": one.version,
+                "state": self._health.of(one.name),
+                "methods": [signature_text(method) for method in one.methods.values()],
+            }
+            for one in self._server.services
+        ]
+        return {"services": with_records(services, self._records())}
+
+    def _registrar(self) -> "Registrar | None":
+        """Return the records in the registry; None: there is no registry."""
+        advertising = self._offer.advertising
+        return None if advertising is None else advertising.records
+
+    def _records(self) -> list[dict[str, Any]] | None:
+        """Return the records in the registry as rows; None: there is no registry."""
+        registrar = self._registrar()
+        return None if registrar is None else registrar.shown()
 
     def store(self) -> dict[str, Any]:
         """Return the store of this process: that of the hosted service, else that of `Server(store=…)`."""
@@ -319,6 +333,30 @@ def _recent_of(gate: Any) -> "Recent":
     recent.begin()
     gate.runner.call_log = recent.log_beside(gate.runner.call_log)
     return recent
+
+
+def with_records(
+    services: list[dict[str, Any]], records: list[dict[str, Any]] | None
+) -> list[dict[str, Any]]:
+    """Return rows of services, each with the values of its records in the registry.
+
+    A value that differs among the records of a service is the sorted list of the different ones; None: it has none.
+
+    Args:
+        records: rows as of `Registrar.shown`; None: there is no registry, the services stay as they are.
+    """
+    if records is None:
+        return services
+    found = []
+    for one in services:
+        rows = [row for row in records if row["service"] == one["name"]]
+        found.append(one | {name: _shared([row[name] for row in rows]) for name in _OF_RECORDS})
+    return found
+
+
+def _shared(values: list[Any]) -> Any:
+    different = sorted(set(values))
+    return different if len(different) > 1 else next(iter(different), None)
 
 
 def shown_settings(settings: Any) -> dict[str, Any]:

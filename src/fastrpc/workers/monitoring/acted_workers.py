@@ -6,7 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from fastrpc.server.admin.acts import ActRefusedError, Done, Setting, check_was
+from fastrpc.server.admin.acts import NO_REGISTRY, ActRefusedError, Done, Parts, Setting, Where, check_was
 from fastrpc.workers.monitoring.kept_settings import KeptSettings
 from fastrpc.workers.monitoring.scoreboard import ProcessPlace, Role, Scoreboard
 
@@ -17,6 +17,15 @@ ACT_SECONDS: Final = 3.0
 
 #: Seconds without a sign of life after which a process is not asked: it catches up once it runs again.
 SILENT_SECONDS: Final = 2.5
+
+#: The purpose of the processes that have a setting.
+ROLES: Final = {Where.SERVICES: (Role.WORKER,), Where.RECORDS: (Role.ANNOUNCER,), Where.ALL: tuple(Role)}
+
+#: The reason why no process has a value, where none was heard.
+SILENCE: Final = {
+    Where.RECORDS: "the process that registers the server does not answer, nothing was changed",
+    Where.SERVICES: "no worker answers, nothing was changed",
+}
 
 
 class _Asking(Protocol):
@@ -34,18 +43,25 @@ class ActedWorkers:
 
     Args:
         asking: asks the processes.
+        has_registry: whether a process registers the server.
         tell: sends a signal to a process: `os.kill`.
     """
 
     def __init__(
-        self, asking: _Asking, board: Scoreboard, tell: Callable[[int, int], None] = os.kill
+        self,
+        asking: _Asking,
+        board: Scoreboard,
+        tell: Callable[[int, int], None] = os.kill,
+        *,
+        has_registry: bool = False,
     ) -> None:
         self._asking = asking
         self._board = board
+        self._has_registry = has_registry
         self._tell = tell
         self._supervisor = os.getppid()
         self._is_ending = False
-        self._kept = KeptSettings(board, None)
+        self._kept = KeptSettings(board, Parts())
         # A monitor before this one may have kept some.
         self._kept.catch_up()
 
@@ -60,20 +76,26 @@ class ActedWorkers:
         Raises:
             ActRefusedError: it is not carried out.
         """
-        subject, wanted = values[setting.subject], values[setting.wanted]
+        if setting.where is Where.RECORDS and not self._has_registry:
+            raise ActRefusedError(409, NO_REGISTRY)
+        subject, wanted = setting.wanted(values)
         question = json.dumps([name, subject], ensure_ascii=False)
-        places = [one for one in self._board.living() if setting.is_everywhere or one.role == Role.WORKER]
+        places = [one for one in self._board.living() if one.role in ROLES[setting.where]]
         processes = [place.process for place in places]
         ask = self._asker(question, [one for one in places if one.silent_seconds < SILENT_SECONDS])
         answers = await ask()
-        check_was(values["was"], wanted, self._found(setting, subject, answers))
+        found, refusals = self._found(setting, subject, answers)
+        if not found:
+            raise _refused(setting, answers, refusals)
+        check_was(values["was"], wanted, found)
         self._board.keep(self._kept.with_further(name, subject, wanted))
         # From here on each process has it, at its next beat if not now.
         answers = await ask()
         self._kept.catch_up()
-        found = self._found(setting, subject, answers)
+        found, _ = self._found(setting, subject, answers)
         without = [process for process in processes if str(process) not in answers]
-        return Done(values["was"], _shared(found), sorted(found), without)
+        after = _shared(found) if found else wanted
+        return Done(values["was"], after, sorted(found), without, _problem(setting, answers))
 
     def _asker(
         self, question: str, places: Sequence[ProcessPlace]
@@ -82,32 +104,26 @@ class ActedWorkers:
 
     def _found(
         self, setting: Setting, subject: str, answers: Mapping[str, Mapping[str, Any]]
-    ) -> dict[int, Any]:
-        """Return the values by process.
-
-        Raises:
-            ActRefusedError: no process has a value.
-        """
+    ) -> tuple[dict[int, Any], list[ActRefusedError]]:
+        """Return the values by process, and the refusals of processes."""
         found = {
             int(process): answer["value"]
             for process, answer in answers.items()
             if answer.get("value") is not None
         }
-        refusals = [answer["refused"] for answer in answers.values() if "refused" in answer]
+        refusals = [
+            ActRefusedError(answer["status"], answer["refused"])
+            for answer in answers.values()
+            if "refused" in answer
+        ]
         try:
             own = self._kept.look(setting, subject)
         except ActRefusedError as error:
-            refusals.append(error.text)
+            refusals.append(error)
         else:
             if own is not None:
                 found[os.getpid()] = own
-        if found:
-            return found
-        if refusals:
-            raise ActRefusedError(404, refusals[0])
-        if answers:
-            raise ActRefusedError(409, "the server drains, nothing was changed")
-        raise ActRefusedError(503, "no worker answers, nothing was changed")
+        return found, refusals
 
     def drain(self) -> list[int]:
         """Tell the supervisor to drain; return its process.
@@ -139,6 +155,24 @@ class ActedWorkers:
             raise ActRefusedError(503, "the supervisor is gone")
         self._tell(self._supervisor, number)
         return [self._supervisor]
+
+
+def _refused(
+    setting: Setting, answers: Mapping[str, Mapping[str, Any]], refusals: Sequence[ActRefusedError]
+) -> ActRefusedError:
+    """Return the reason why no process has a value."""
+    if refusals:
+        return refusals[0]
+    if answers:
+        return ActRefusedError(409, "the server drains, nothing was changed")
+    return ActRefusedError(503, SILENCE[setting.where])
+
+
+def _problem(setting: Setting, answers: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return why a setting that is kept has no full effect yet; "" if it has."""
+    if setting.where is Where.RECORDS and not answers:
+        return "the process that registers the server did not answer: it sends the records once it runs"
+    return next((text for answer in answers.values() if (text := answer.get("problem"))), "")
 
 
 def _shared(found: Mapping[int, Any]) -> Any:

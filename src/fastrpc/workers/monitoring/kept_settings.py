@@ -5,7 +5,8 @@
     monitor ──► the record of the server on the scoreboard ──► each process, at a question or its next beat
 
 The record lasts as long as the server. So a process that starts later, hangs meanwhile or takes the place of a killed
-one has them too, and a monitor that is killed in the middle of an act leaves no process behind.
+one has them too, and a monitor that is killed in the middle of an act leaves no process behind. An announcer that is
+killed between two records of the registry is followed by one that writes them all.
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from fastrpc.errors import FastRPCError
 from fastrpc.escaping import printable
-from fastrpc.server.admin.acts import ACTS, ActRefusedError, Order, Serves, Setting
+from fastrpc.server.admin.acts import ACTS, ActRefusedError, Order, Parts, Setting, problem_of
 
 __all__ = ["KeptSettings"]
 
@@ -45,12 +46,12 @@ class KeptSettings:
 
     Args:
         record: the record of the server.
-        served: the process; None: it serves no calls.
+        parts: the parts of the process.
     """
 
-    def __init__(self, record: _Kept, served: Serves | None) -> None:
+    def __init__(self, record: _Kept, parts: Parts) -> None:
         self._record = record
-        self._served = served
+        self._parts = parts
         self._version = 0
         self._number = 0
 
@@ -76,41 +77,41 @@ class KeptSettings:
         others = [one for one in made if (one.act, one.subject) != (act, subject)]
         return json.dumps([*others, _Made(number, act, subject, value)]).encode()
 
-    def answer(self, question: str) -> dict[str, Any]:
+    async def answer(self, question: str) -> dict[str, Any]:
         """Answer the question of the monitor for the value of a setting, once it is carried out if it is new.
 
         Args:
             question: JSON with act and subject.
 
         Returns:
-            `value`, None if the process has none; or `refused`, the reason why it knows no such subject.
+            `value`, None if the process has none, and `problem`, the reason why it has no full effect yet, "" if it
+            has; or `refused`, the reason why the act is refused here, and its `status`.
         """
         self.catch_up()
         act, subject = json.loads(question)
         setting = ACTS[act]
         assert not isinstance(setting, Order)
         try:
-            return {"value": self.look(setting, subject)}
+            value = self.look(setting, subject)
         except ActRefusedError as error:
-            return {"refused": error.text}
+            return {"refused": error.text, "status": error.status}
+        return {"value": value, "problem": await problem_of(setting, self._parts)}
 
     def look(self, setting: Setting, subject: str) -> Any:
         """Return the value of a setting in this process; None: it has none.
 
         Raises:
-            ActRefusedError: there is no such subject here.
+            ActRefusedError: there is no such subject here, or the act has no meaning now.
         """
-        if self._served is None and not setting.is_everywhere:
-            return None
-        return setting.look(self._served, subject)
+        return setting.look(self._parts, subject) if self._parts.has(setting.where) else None
 
     def _carry_out(self, made: _Made) -> None:
         setting = ACTS[made.act]
         assert not isinstance(setting, Order)
-        if self._served is None and not setting.is_everywhere:
+        if not self._parts.has(setting.where):
             return
         try:
-            setting.set(self._served, made.subject, made.value)
+            setting.set(self._parts, made.subject, made.value)
         except FastRPCError as error:
             # A new version of the program may lack the service.
             logger.warning(

@@ -23,7 +23,7 @@ from fastrpc.metrics.exposition import Exposition
 from fastrpc.metrics.prometheus import metrics_of
 from fastrpc.server.admin.figures import Figures, process_facts
 from fastrpc.server.admin.opening import Admin
-from fastrpc.server.admin.state import method_rows, shown_settings
+from fastrpc.server.admin.state import method_rows, shown_settings, with_records
 from fastrpc.time_limit import time_limit
 from fastrpc.workers.merging import merge_of
 from fastrpc.workers.monitoring.acted_workers import ActedWorkers
@@ -77,10 +77,12 @@ async def _serve(
                 ended.set_result(None)
                 return
 
-    admin = Admin(plan.config, has_registry=plan.registry is not None)
+    has_registry = plan.registry is not None
+    admin = Admin(plan.config, has_registry=has_registry)
+    acted = ActedWorkers(workers, board, has_registry=has_registry)
     asyncio.get_running_loop().add_reader(channel.fileno(), receive)
     try:
-        await admin.show(workers, sockets, ActedWorkers(workers, board))
+        await admin.show(workers, sockets, acted)
         channel.report(started={"addresses": [str(admin.address)]})
         await ended
     finally:
@@ -133,9 +135,23 @@ class Workers:
         if name == "overview":
             await self._ask("metrics", self._board.living())
         asked = [place.process for place in workers]
+        if name == "services":
+            return await self._services(workers)
         answers = await self.answers(name, workers)
         merge = self._overview if name == "overview" else merge_of(name)
         return lambda: merge(answers) | _missing(asked, answers, HINTS.get(name))
+
+    async def _services(self, workers: Sequence[ProcessPlace]) -> Callable[[], dict[str, Any]]:
+        """Return the function that makes the page of services: of the workers, with the records of the announcer."""
+        asked = {place.process: place for place in self._board.living() if place.role == Role.ANNOUNCER}
+        asked |= {place.process: place for place in workers}
+        answers = await self.answers("services", list(asked.values()))
+
+        def made() -> dict[str, Any]:
+            merged, _ = _with_records(answers)
+            return merged | _missing(asked, answers)
+
+        return made
 
     async def figures(self) -> Callable[[], Figures]:
         """Return the function that makes the figures of each method."""
@@ -240,8 +256,7 @@ class Workers:
         }
 
     def _figures(self, asked: dict[int, str], answers: dict[str, dict[str, Any]]) -> Figures:
-        of_workers = {process: answer for process, answer in answers.items() if "services" in answer}
-        records = [row for answer in answers.values() for row in answer["records"]]
+        services, records = _with_records(answers)
         processes = [
             process_facts(process)
             | {"role": role, "loop_lag_seconds": answers.get(str(process), {}).get("loop_lag_seconds")}
@@ -252,11 +267,22 @@ class Workers:
         facts = {
             "server": self._board.identity,
             **self._facts(),
-            **merge_of("services")(of_workers),
-            "records": records,
+            **services,
+            "records": records or [],
             "processes": processes,
         }
         return Figures(facts | _missing(asked, answers), self._sum().figures.counters())
+
+
+def _with_records(
+    answers: dict[str, dict[str, Any]],
+) -> tuple[dict[str, Any], list[dict[str, Any]] | None]:
+    """Return the services of the workers with the records of the announcer, and these records; None: there are none."""
+    of_workers = {process: answer for process, answer in answers.items() if "services" in answer}
+    merged = merge_of("services")(of_workers)
+    of_others = [answer["records"] for answer in answers.values() if "services" not in answer]
+    records = [row for rows in of_others for row in rows] if of_others else None
+    return merged | {"services": with_records(merged["services"], records)}, records
 
 
 def _missing(

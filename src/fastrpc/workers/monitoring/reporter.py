@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -37,8 +37,8 @@ class Reporter:
     Args:
         name: of the process, as people know it.
         is_ready: whether the process takes calls now.
-        answer: the values for a question: the name of an admin page, or another name with a space and its argument;
-            None: there are no pages, and only signs of life are written.
+        answer: the values for a question, once they are there: the name of an admin page, or another name with a space
+            and its argument; None: there are no pages, and only signs of life are written.
         on_beat: called once a second.
     """
 
@@ -47,7 +47,7 @@ class Reporter:
         place: ProcessPlace,
         name: str,
         is_ready: Callable[[], bool],
-        answer: Callable[[str], dict[str, Any]] | None,
+        answer: Callable[[str], Awaitable[dict[str, Any]]] | None,
         on_beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._place = place
@@ -57,6 +57,7 @@ class Reporter:
         self._connections: Callable[[], tuple[int, int]] | None = None
         self._is_counting = False
         self._answer = answer
+        self._answering: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._next_report = 0.0
         self._is_writing = False
@@ -78,6 +79,8 @@ class Reporter:
 
     def close(self) -> None:
         """Write the final counts, and stop. The loop may be closed."""
+        for task in self._answering:
+            task.cancel()
         if self._timer is not None:
             self._timer.cancel()
         if self._counted is not None and self._thread is not None:
@@ -126,16 +129,23 @@ class Reporter:
         if question == b"metrics":
             self._report(number)
         else:
-            self._answer_to(question.decode(), number)
+            task = self._loop.create_task(self._answer_to(question.decode(), number))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
 
     def _report(self, number: bytes) -> None:
         # Objects of this loop tell their gauges here: in the thread they could change, or end, meanwhile.
         self._is_writing = True
         self._submit(partial(self._write, list(gauges()), number))
 
-    def _answer_to(self, question: str, number: bytes) -> None:
+    async def _answer_to(self, question: str, number: bytes) -> None:
         assert self._answer is not None
-        self._submit(partial(self._write_answer, self._answer(question), number))
+        try:
+            values = await self._answer(question)
+        except Exception:
+            logger.exception("this process cannot answer the monitor")
+        else:
+            self._submit(partial(self._write_answer, values, number))
 
     def _submit(self, work: Callable[[], None]) -> None:
         assert self._thread is not None

@@ -3,8 +3,7 @@
 ::
 
     the header     a row of 8 words for each place: its process, heartbeat and connections, and its valid records;
-                   behind them one for the whole server, the connections that the supervisor refused, by reason, and
-                   the operator's override of the records in the registry
+                   behind them one for the whole server, and the connections that the supervisor refused, by reason
     records        for each row and kind two, of which one is valid while the other is written
 
 The supervisor makes it before the first fork. A process writes into its own place. Its counts stay there when it is
@@ -117,10 +116,6 @@ class ProcessPlace:
         """Replace the record."""
         self._board.write(self.index, kind, record)
 
-    def keep_override(self, packed: int) -> None:
-        """Keep the override of the records for the next announcer; for the announcer alone."""
-        self._board.override = packed
-
     # Of every process
 
     @property
@@ -132,11 +127,6 @@ class ProcessPlace:
     def role(self) -> int:
         """The purpose of the process."""
         return self._board.words[self._row + ROLE]
-
-    @property
-    def override(self) -> int:
-        """The override of the records, packed; 0 for none."""
-        return self._board.override
 
     @property
     def is_ready(self) -> bool:
@@ -175,9 +165,7 @@ class Scoreboard:
         rows = places + 1
         self._refused_at = {reason: rows * WORDS + number for number, reason in enumerate(EDGE_REASONS)}
         self._server = places
-        # The word of the override.
-        self._override_at = rows * WORDS + len(EDGE_REASONS)
-        words = self._override_at + 1
+        words = rows * WORDS + len(EDGE_REASONS)
         header = -(-words * WORD_BYTES // mmap.PAGESIZE) * mmap.PAGESIZE
         os.ftruncate(self._file, header)
         self._records_at = header
@@ -203,15 +191,6 @@ class Scoreboard:
     def refused(self) -> dict[str, int]:
         """Return how many the supervisor refused, by reason."""
         return {reason: self.words[at] for reason, at in self._refused_at.items()}
-
-    @property
-    def override(self) -> int:
-        """The operator's override of the records in the registry, packed; 0 for none. Only the announcer sets it."""
-        return self.words[self._override_at]
-
-    @override.setter
-    def override(self, packed: int) -> None:
-        self.words[self._override_at] = packed
 
     @property
     def kept_version(self) -> int:
