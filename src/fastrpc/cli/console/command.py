@@ -204,7 +204,8 @@ def _plan(
     """Return the plan of the console.
 
     Args:
-        token: what callers show where there is no App: others on this machine have no right to what the console reads.
+        token: the one that callers show where there is no App. Others on this machine have no right to what the
+            console reads.
     """
     check_without_effect(settings, "a console")
 
