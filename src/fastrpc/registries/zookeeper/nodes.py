@@ -208,7 +208,7 @@ class NodeLease:
         name, _ = layout.record(endpoint)
         self._parent = f"/{layout.prefix}{service}"
         self._path = f"{self._parent}/{name}"
-        # The transaction that made the node; 0 if that is unknown. The value that it has.
+        # The transaction that made the node; 0 if that is unknown. The value that it has; empty if that is unknown.
         self._made = 0
         self._kept = b""
 
@@ -268,22 +268,24 @@ class NodeLease:
 
         A node ends with the session that made it. Clients see a node that is made anew at once, a changed value later.
         """
-        results = self._session.ask(lambda client: self._written(client, is_there=is_there))
+        value = self._value()
+        # If the answer is lost, the node may have the value before.
+        self._kept = b""
+        results = self._session.ask(lambda client: self._written(client, value, is_there=is_there))
         refusals = [one for one in results if isinstance(one, Exception)]
         if any(isinstance(one, NoAuthError) for one in refusals):
             raise StoreError("ZooKeeper: the login is refused", status=Status.PERMISSION_DENIED)
         if refusals:
             raise StoreError(f"ZooKeeper: the record was not written: {type(refusals[-1]).__name__}")
         made = self._session.ask(lambda client: client.exists_async(self._path))
-        self._made = 0 if made is None else made.czxid
+        self._made, self._kept = (0, b"") if made is None else (made.czxid, value)
 
-    def _written(self, client: Any, *, is_there: bool) -> Any:
+    def _written(self, client: Any, value: bytes, *, is_there: bool) -> Any:
         """Begin to write the node in one transaction, so that no reader misses it."""
         transaction = client.transaction()
         if is_there:
             transaction.delete(self._path)
-        self._kept = self._value()
-        transaction.create(self._path, self._kept, ephemeral=True)
+        transaction.create(self._path, value, ephemeral=True)
         return transaction.commit_async()
 
     def _value(self) -> bytes:
