@@ -11,6 +11,8 @@ from fastrpc.brokers.base import BrokerLimits, GroupSettings, OutgoingMessage, T
 from fastrpc.brokers.embedded import EmbeddedBroker, KeptChanges
 from fastrpc.brokers.embedded.membership import EmbeddedMembership
 from fastrpc.brokers.local.records import MessageAppended, MessageSettled
+from fastrpc.brokers.remote.consumer import Consumer
+from fastrpc.brokers.remote.messages import ConsumeRequest
 from fastrpc.brokers.sqlite import SqliteBrokerJournal
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
@@ -180,3 +182,28 @@ async def test_an_ack_behind_a_commit_without_room_is_kept_by_a_later_one(
         await publishing
     await eventually(lambda: told.found)
     assert told.found == ([True], None)
+
+
+async def test_a_right_that_fails_ends_its_consumer_and_no_publication(broker: EmbeddedBroker) -> None:
+    """A publication ends the take in its own step."""
+
+    def check() -> None:
+        raise ZeroDivisionError
+
+    async def requests() -> AsyncIterator[ConsumeRequest]:
+        yield ConsumeRequest(take=1)
+        await asyncio.Event().wait()
+
+    member = await broker.join(GROUP)
+    consumer = Consumer(member, check)
+    consumer.begin(requests(), asyncio.get_running_loop().create_future())
+    news = asyncio.ensure_future(consumer.next())
+    await eventually(lambda: consumer._taking is not None)
+    await broker.publish([OutgoingMessage("a", b"1")])
+    with pytest.raises(ZeroDivisionError):
+        await news
+    await consumer.close()
+    # The message is there for others.
+    other = await broker.join(GROUP)
+    (delivery,) = await other.take(1)
+    assert delivery.body == b"1"

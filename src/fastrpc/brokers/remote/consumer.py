@@ -216,7 +216,8 @@ class Consumer:
         try:
             # Each time: a right may end before the stream does.
             self._check()
-        except CallError as refusal:
+        except Exception as refusal:
+            # Also a defect of a program's rights: this runs in a step of other callers, who have no part in it.
             self._fail(refusal)
             self._spawn(self._hand_back([number for number, _ in numbered]))
             return
