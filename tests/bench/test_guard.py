@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.guard import __main__ as guard
 from bench.guard.__main__ import RECORD
 from bench.guard.paths import CALL_PATHS, CORE_PATHS
 from bench.guard.record import Record, faults
@@ -42,6 +43,23 @@ def test_record_is_written_and_read(tmp_path: Path) -> None:
 def test_record_in_the_tree_names_every_path() -> None:
     sides = {f"{side}: {name}" for side in ("client", "server") for name in CALL_PATHS}
     assert Record.read(RECORD).counts.keys() == sides | CORE_PATHS.keys()
+
+
+def test_another_environment_alone_builds_no_old_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def count(commit: str) -> dict[str, float]:
+        asked.append(commit)
+        return {"echo": 7.0}
+
+    asked: list[str] = []
+    record = Record({"msgspec": "0.22.0"}, {"echo": 1_000.0})
+    monkeypatch.setattr(guard.Record, "read", lambda path: record)
+    monkeypatch.setattr(guard, "environment", lambda: {"msgspec": "0.23.0"})
+    monkeypatch.setattr(guard, "last_commit_of", lambda path: "abc")
+    monkeypatch.setattr(guard, "count_commit", count)
+    assert guard.recorded_counts({"echo": 1_040.0}) == {"echo": 1_000.0}
+    assert asked == []
+    assert guard.recorded_counts({"echo": 1_060.0}) == {"echo": 7.0}
+    assert asked == ["abc"]
 
 
 def test_beginning_of_a_tape_ends_with_the_answers_to_its_last_request() -> None:
