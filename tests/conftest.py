@@ -3,6 +3,7 @@
 import faulthandler
 import functools
 import gc
+import logging
 import math
 import os
 import platform
@@ -115,6 +116,13 @@ def room_for_counters() -> Iterator[None]:
         from fastrpc_harness.counters import forget_counters
 
         forget_counters()
+
+
+@pytest.fixture(autouse=True)
+def audit_without_level() -> Iterator[None]:
+    """Take back the level that a server with operators gives the audit: it lasts as long as the process."""
+    yield
+    logging.getLogger("fastrpc.audit").setLevel(logging.NOTSET)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,6 +1,7 @@
 """The order of an operator about all records of a server, in place of the configured weights."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from fastrpc.endpoint import GREATEST_WEIGHT, Endpoint, copied
 from fastrpc.errors import ConfigError
@@ -31,6 +32,10 @@ class Override:
             return
         if not isinstance(weight, int) or isinstance(weight, bool) or not 0 <= weight <= GREATEST_WEIGHT:
             raise ConfigError(f"weight is {weight!r}, it must be a whole number from 0 to {GREATEST_WEIGHT}")
+
+    def values(self) -> dict[str, Any]:
+        """Return the values by their names."""
+        return asdict(self)
 
     def applied(self, endpoint: Endpoint) -> Endpoint:
         """Return a configured endpoint as it is to be registered."""

@@ -95,6 +95,37 @@ async def test_an_act_on_an_unknown_service_is_refused(server: Server) -> None:
     assert (answer.status, answer.json) == (404, {"error": "this server has no service 'actd'"})
 
 
+@pytest.mark.parametrize("name", ["", "fastrpc"])
+async def test_no_level_above_the_audit_silences_it(
+    name: str, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        answer = await act(server, "log_level", logger=name, level="critical", was="warning")
+        assert answer.status == 200
+        assert (await act(server, "serving", service="acted", serving=False, was=True)).status == 200
+    finally:
+        logger.setLevel(before)
+    events = [vars(one)["event"] for one in caplog.records if one.name == "fastrpc.audit"]
+    assert events == ["admin_act"] * 2
+
+
+@pytest.mark.parametrize("name", ["fastrpc.audit", "fastrpc.audit.below"])
+async def test_the_level_of_the_audit_is_not_for_acts(
+    name: str, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = logging.getLogger(name).getEffectiveLevel()
+    answer = await act(
+        server, "log_level", logger=name, level="critical", was=logging.getLevelName(before).lower()
+    )
+    assert (answer.status, answer.json) == (403, {"error": "the level of the audit is not for acts"})
+    assert logging.getLogger(name).getEffectiveLevel() == before
+    [record] = [one for one in caplog.records if one.name == "fastrpc.audit"]
+    assert "authorisation refused: ada of " in record.getMessage()
+
+
 @pytest.mark.usefixtures("level_kept")
 async def test_a_logger_gets_another_level(server: Server) -> None:
     logger = logging.getLogger("fastrpc.server")
@@ -122,7 +153,8 @@ async def test_a_level_that_is_none_is_refused(server: Server) -> None:
 async def test_acts_are_in_the_audit_with_person_and_values(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, "fastrpc.audit"):
+    # The level of a program that configures none.
+    with caplog.at_level(logging.WARNING, "fastrpc.audit"):
         await act(server, "serving", service="acted", serving=False, was=True)
         await act(server, "serving", service="acted", serving=False, was=True)
     done, refused = [one for one in caplog.records if one.name == "fastrpc.audit"]

@@ -123,6 +123,18 @@ async def test_the_answer_says_that_the_registry_refuses(tmp_path: Path) -> None
         assert answer.json["problem"] == "the registry refuses the records: no such permission"
 
 
+async def test_the_audit_has_the_whole_override_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with acted_server("a", Refusing(), tmp_path) as (_, a):
+        assert (await a.act("weight", weight=5, was=1)).status == 200
+        answer = await a.act("in", was=False)
+        assert (answer.json["before"], answer.json["after"]) == (False, False)
+    acts = [vars(one) for one in caplog.records if one.name == "fastrpc.audit"]
+    configured, weighed = {"is_out": False, "weight": None}, {"is_out": False, "weight": 5}
+    assert [(one["before"], one["after"]) for one in acts] == [(configured, weighed), (weighed, configured)]
+
+
 async def test_pages_for_people_show_the_records(registry: str, tmp_path: Path) -> None:
     async with acted_server("a", registry, tmp_path) as (server, _):
         text = (await page(server, "/services", Accept="text/html")).text

@@ -1,5 +1,6 @@
 """Settings that acts have made, as processes carry them out: each once, in their order, whenever they look."""
 
+import asyncio
 import logging
 import os
 from collections.abc import Iterator
@@ -44,6 +45,33 @@ def board() -> Iterator[Scoreboard]:
 
 def keep(board: Scoreboard, service: str, serving: bool) -> None:
     board.keep(KeptSettings(board, Parts()).with_further("serving", service, serving))
+
+
+class Torn:
+    """The record of a server, which cannot be read whole for now."""
+
+    def __init__(self, board: Scoreboard) -> None:
+        self._board = board
+        self.is_torn = True
+
+    @property
+    def kept_version(self) -> int:
+        return self._board.kept_version
+
+    def kept(self) -> bytes:
+        return b"" if self.is_torn else self._board.kept()
+
+
+def test_settings_that_cannot_be_read_whole_are_carried_out_later(board: Scoreboard) -> None:
+    keep(board, "a", False)
+    served = Served("a")
+    torn = Torn(board)
+    kept = KeptSettings(torn, Parts(served))
+    kept.catch_up()
+    assert served.noted == []
+    torn.is_torn = False
+    kept.catch_up()
+    assert served.noted == [("a", False)]
 
 
 def test_each_setting_is_carried_out_once(board: Scoreboard) -> None:
@@ -135,9 +163,16 @@ class Asked:
         self.is_draining = False
         self.answered = list(answers)
         self.questions: list[str] = []
+        self.asked: list[int] = []
+        # Before the values are noted, and after that.
+        self.noted: list[tuple[int, Any, Any]] = []
+
+    def note(self, before: Any, after: Any) -> None:
+        self.noted.append((len(self.questions), before, after))
 
     async def answers(self, question: str, places: Any, seconds: float) -> dict[str, dict[str, Any]]:
         self.questions.append(question)
+        self.asked = [place.process for place in places]
         return self.answered.pop(0)
 
 
@@ -146,7 +181,7 @@ async def set_serving(board: Scoreboard, asked: Asked) -> Any:
     values = {"service": "a", "serving": False, "was": True}
     acted = ActedWorkers(asked, board)
     assert not isinstance(setting, tuple)
-    return await acted.set("serving", setting, values)
+    return await acted.set("serving", setting, values, asked.note)
 
 
 async def test_a_value_that_differs_in_one_process_keeps_nothing(board: Scoreboard) -> None:
@@ -184,10 +219,91 @@ async def test_an_act_that_is_kept_is_done_even_if_all_processes_end_then(board:
     assert (done.after, done.processes, board.kept_version) == (False, [], 1)
 
 
+async def act_on_records(board: Scoreboard, asked: Asked, name: str, **values: Any) -> Any:
+    setting: Any = ACTS[name]
+    return await ActedWorkers(asked, board, has_registry=True).set(name, setting, values, asked.note)
+
+
 async def take_out(board: Scoreboard, *answers: dict[str, dict[str, Any]], has_registry: bool = True) -> Any:
     setting: Any = ACTS["out"]
-    acted = ActedWorkers(Asked(*answers), board, has_registry=has_registry)
-    return await acted.set("out", setting, {"was": False})
+    asked = Asked(*answers)
+    acted = ActedWorkers(asked, board, has_registry=has_registry)
+    return await acted.set("out", setting, {"was": False}, asked.note)
+
+
+async def test_processes_that_start_or_are_silent_are_not_waited_for(
+    board: Scoreboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for process, place in enumerate(board.places, 5):
+        place.prepare(Role.WORKER)
+        place.give(process)
+    board.places[0].set_ready(False)
+    board.places[1].set_ready(True)
+    asked = Asked(
+        {"5": {"value": True}, "6": {"value": True}}, {"5": {"value": False}, "6": {"value": False}}
+    )
+    done = await set_serving(board, asked)
+    assert (asked.asked, done.processes, done.without) == ([5, 6], [5, 6], [7])
+    monkeypatch.setattr("fastrpc.workers.monitoring.acted_workers.SILENT_SECONDS", 0.0)
+    with pytest.raises(ActRefusedError):
+        await set_serving(board, asked := Asked({}))
+    assert asked.asked == []
+
+
+async def test_values_are_noted_as_soon_as_they_are_kept(board: Scoreboard) -> None:
+    asked = Asked({"5": {"value": True}}, {"5": {"value": False}})
+    await set_serving(board, asked)
+    assert asked.noted == [(1, True, False)]
+
+
+async def test_only_the_question_after_an_act_waits_for_the_registry(board: Scoreboard) -> None:
+    asked = Asked({"5": {"value": False, "problem": ""}}, {"5": {"value": True, "problem": ""}})
+    await act_on_records(board, asked, "out", was=False)
+    assert asked.questions == ['act ["out", "", false]', 'act ["out", "", true]']
+
+
+async def test_the_whole_override_is_noted_of_an_act_on_records(board: Scoreboard) -> None:
+    rounds: list[tuple[str, dict[str, Any], Any, Any]] = [
+        ("weight", {"weight": 5, "was": 3}, 3, 5),
+        ("out", {"was": False}, False, True),
+        ("in", {"was": True}, True, False),
+        ("weight", {"weight": 5, "was": 3}, 3, 5),
+        ("in", {"was": False}, False, False),
+    ]
+    asked = Asked()
+    for name, values, before, after in rounds:
+        asked.answered += [{"5": {"value": before}}, {"5": {"value": after}}]
+        await act_on_records(board, asked, name, **values)
+    configured, weighed = {"is_out": False, "weight": None}, {"is_out": False, "weight": 5}
+    out = {"is_out": True, "weight": 5}
+    assert [(before, after) for _, before, after in asked.noted] == [
+        (configured, weighed),
+        (weighed, out),
+        (out, configured),
+        (configured, weighed),
+        (weighed, configured),
+    ]
+
+
+async def test_an_act_that_is_cut_off_holds_in_the_process_of_the_pages(
+    board: Scoreboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = logging.getLogger("fastrpc.server")
+    monkeypatch.setattr(logger, "level", logging.INFO)
+
+    class CutOff(Asked):
+        async def answers(self, question: str, places: Any, seconds: float) -> dict[str, dict[str, Any]]:
+            if self.questions:
+                raise asyncio.CancelledError
+            return await super().answers(question, places, seconds)
+
+    setting: Any = ACTS["log_level"]
+    asked = CutOff({})
+    values = {"logger": "fastrpc.server", "level": "debug", "was": "info"}
+    with pytest.raises(asyncio.CancelledError):
+        await ActedWorkers(asked, board).set("log_level", setting, values, asked.note)
+    assert (asked.noted, logger.level) == ([(1, "info", "debug")], logging.DEBUG)
+    logger.setLevel(logging.INFO)
 
 
 async def test_an_announcer_that_ends_within_an_act_is_told_and_the_act_is_kept(board: Scoreboard) -> None:

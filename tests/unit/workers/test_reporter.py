@@ -103,7 +103,7 @@ async def test_an_answer_that_waits_holds_up_no_other(place: ProcessPlace) -> No
             assert json.loads(place.read(Kind.ANSWER))["values"] == {"question": "services"}
             is_there.set()
             assert await answered.get() == b"7"
-            assert json.loads(place.read(Kind.ANSWER)) == {"number": 7, "values": {"question": "act slow"}}
+            assert json.loads(place.read(Kind.ACT)) == {"number": 7, "values": {"question": "act slow"}}
     finally:
         loop.remove_reader(place.asking.fileno())
         telling.close()

@@ -5,7 +5,18 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fastrpc.server.admin.acts import ActRefusedError, Done, Parts, Records, Setting, check_was, problem_of
+from fastrpc.server.admin.acts import (
+    ActRefusedError,
+    Done,
+    Note,
+    OfRecords,
+    Parts,
+    Records,
+    Setting,
+    check_was,
+    problem_of,
+)
+from fastrpc.server.override import CONFIGURED
 
 if TYPE_CHECKING:
     from fastrpc.server.health import ServingState
@@ -48,8 +59,11 @@ class ActedServer:
         """Set whether a service serves."""
         self._server.set_serving(serving, service=service or None)
 
-    async def set(self, name: str, setting: Setting, values: dict[str, Any]) -> Done:
+    async def set(self, name: str, setting: Setting, values: dict[str, Any], note: Note) -> Done:
         """Carry out a setting.
+
+        Args:
+            note: called once the value is set, before the wait for the registry.
 
         Raises:
             ActRefusedError: it is not carried out.
@@ -60,8 +74,13 @@ class ActedServer:
         if before is None:
             raise ActRefusedError(409, "the server drains, nothing was changed")
         check_was(values["was"], wanted, {os.getpid(): before})
+        override = parts.records.override if parts.records is not None else CONFIGURED
         setting.set(parts, subject, wanted)
         after = setting.look(parts, subject)
+        if isinstance(setting, OfRecords):
+            note(override.values(), setting.changed(override, wanted).values())
+        else:
+            note(before, after)
         return Done(before, after, [os.getpid()], [], await problem_of(setting, parts))
 
     def drain(self) -> list[int]:

@@ -3,14 +3,25 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from fastrpc._core.http1.head import RequestHead
 from fastrpc.escaping import printable
 from fastrpc.handlers.auth.audit import Audit
 from fastrpc.peers.peer import Peer
 from fastrpc.rpc.identity import Identity
-from fastrpc.server.admin.acts import ACTS, ActRefusedError, Done, Order, Setting, values_of
+from fastrpc.server.admin.acts import (
+    ACTS,
+    ActRefusedError,
+    Done,
+    Note,
+    Order,
+    Setting,
+    keep_audit,
+    values_of,
+)
 from fastrpc.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -24,8 +35,14 @@ life = logging.getLogger("fastrpc.server")
 #: Seconds that an act may take.
 ACT_SECONDS = 10.0
 
+#: Seconds that an act waits for those before it.
+TURN_SECONDS = 10.0
+
 #: The steps at which requests are refused, by the status of the answer; all others are those of acts.
 STEPS = {401: "authentication", 403: "authorisation", 421: "authorisation"}
+
+#: Takes status and values of an answer.
+Tell: TypeAlias = Callable[[int, dict[str, Any]], None]
 
 
 class Acting(Protocol):
@@ -35,8 +52,11 @@ class Acting(Protocol):
     def identity(self) -> str:
         """The server, another text after each start."""
 
-    async def set(self, name: str, setting: Setting, values: dict[str, Any]) -> Done:
+    async def set(self, name: str, setting: Setting, values: dict[str, Any], note: Note) -> Done:
         """Carry out a setting.
+
+        Args:
+            note: called once the value is set, with those before and after, before anything is waited for.
 
         Raises:
             ActRefusedError: it is not carried out.
@@ -57,6 +77,19 @@ class Acting(Protocol):
         """
 
 
+@dataclass(slots=True)
+class _Asked:
+    """A request for an act."""
+
+    name: str
+    body: bytes
+    operator: Identity
+    peer: Peer
+    tell: Tell
+    #: Whether it is carried out, and in the audit.
+    is_done: bool = False
+
+
 class Acts:
     """Takes the requests for acts of one server, one after the other."""
 
@@ -64,6 +97,7 @@ class Acts:
         self._acting = acting
         self._operators = operators
         self._audit = Audit()
+        keep_audit()
         # Two operators would each compare a value that the other one is about to change.
         self._turn = asyncio.Lock()
         self._under_way: set[asyncio.Task[None]] = set()
@@ -84,63 +118,59 @@ class Acts:
             self._refused(name, None, peer, error)
             raise
 
-    def begin(
-        self,
-        name: str,
-        body: bytes,
-        operator: Identity,
-        peer: Peer,
-        tell: Callable[[int, dict[str, Any]], None],
-    ) -> None:
+    def begin(self, name: str, body: bytes, operator: Identity, peer: Peer, tell: Tell) -> None:
         """Carry out an act soon, and tell status and values of the answer, also if the caller is gone by then."""
-        task = asyncio.ensure_future(self._take(name, body, operator, peer, tell))
+        task = asyncio.ensure_future(self._take(_Asked(name, body, operator, peer, tell)))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def _take(
-        self,
-        name: str,
-        body: bytes,
-        operator: Identity,
-        peer: Peer,
-        tell: Callable[[int, dict[str, Any]], None],
-    ) -> None:
+    async def _take(self, asked: _Asked) -> None:
         try:
-            async with time_limit(ACT_SECONDS), self._turn:
-                tell(200, await self._carry_out(name, body, operator, peer))
+            async with time_limit(TURN_SECONDS):
+                await self._turn.acquire()
+        except TimeoutError:
+            text = f"the acts before this one took longer than {TURN_SECONDS:g} s, nothing was changed"
+            self._refuse(asked, ActRefusedError(503, text))
+            return
+        try:
+            await self._take_turn(asked)
+        finally:
+            self._turn.release()
+
+    async def _take_turn(self, asked: _Asked) -> None:
+        try:
+            async with time_limit(ACT_SECONDS):
+                values = await self._carry_out(asked)
         except ActRefusedError as error:
-            self._refuse(name, operator, peer, error, tell)
+            self._refuse(asked, error)
         except TimeoutError:
             text = f"the act took longer than {ACT_SECONDS:g} s; some processes may carry it out later"
-            self._refuse(name, operator, peer, ActRefusedError(503, text), tell)
+            self._refuse(asked, ActRefusedError(503, text))
         except Exception as error:
-            life.error("the act %s failed", printable(name), exc_info=error)
+            life.error("the act %s failed", printable(asked.name), exc_info=error)
             text = "the act failed, the log of the server has the reason"
-            self._refuse(name, operator, peer, ActRefusedError(500, text), tell)
+            self._refuse(asked, ActRefusedError(500, text))
+        else:
+            asked.tell(200, values)
 
-    def _refuse(
-        self,
-        name: str,
-        operator: Identity,
-        peer: Peer,
-        error: ActRefusedError,
-        tell: Callable[[int, dict[str, Any]], None],
-    ) -> None:
-        self._refused(name, operator, peer, error)
-        tell(error.status, error.values())
+    def _refuse(self, asked: _Asked, error: ActRefusedError) -> None:
+        # An act that is carried out by then is in the audit as such.
+        if not asked.is_done:
+            self._refused(asked.name, asked.operator, asked.peer, error)
+        asked.tell(error.status, error.values())
 
-    async def _carry_out(self, name: str, body: bytes, operator: Identity, peer: Peer) -> dict[str, Any]:
+    async def _carry_out(self, asked: _Asked) -> dict[str, Any]:
+        name = asked.name
         act = ACTS.get(name)
         if act is None:
             raise ActRefusedError(404, f"there is no such act; there are {', '.join(ACTS)}")
-        values = values_of(act, body)
+        values = values_of(act, asked.body)
         if isinstance(act, Order):
             done = self._order(act, values)
-            subject = ""
+            self._log(asked, "", done.before, done.after)
         else:
-            done = await self._acting.set(name, act, values)
             subject, _ = act.wanted(values)
-        self._log(" ".join(filter(None, (name, subject))), operator, peer, done)
+            done = await self._acting.set(name, act, values, partial(self._log, asked, subject))
         return {"act": name, "server": self._acting.identity} | done.values()
 
     def _order(self, order: Order, values: dict[str, Any]) -> Done:
@@ -150,20 +180,31 @@ class Acts:
         processes: list[int] = getattr(self._acting, order.method)()
         return Done(now, now, processes, [])
 
-    def _log(self, act: str, operator: Identity, peer: Peer, done: Done) -> None:
-        shown = {"act": printable(act), "operator": printable(operator.name), "peer": str(peer)}
-        logger.info(
+    def _log(self, asked: _Asked, subject: str, before: Any, after: Any) -> None:
+        """Log an act as soon as it is carried out: what follows may fail, or be cut off."""
+        asked.is_done = True
+        shown = {
+            "act": printable(" ".join(filter(None, (asked.name, subject)))),
+            "operator": printable(asked.operator.name),
+            "peer": str(asked.peer),
+        }
+        logger.warning(
             "act %s by %s of %s: %s before, %s now",
             shown["act"],
             shown["operator"],
             shown["peer"],
-            done.before,
-            done.after,
-            extra={"event": "admin_act", "before": done.before, "after": done.after} | shown,
+            before,
+            after,
+            extra={"event": "admin_act", "before": before, "after": after} | shown,
         )
 
     def _refused(self, name: str, operator: Identity | None, peer: Peer, error: ActRefusedError) -> None:
         # `Audit` bounds the records of one peer.
         self._audit.refused(
-            STEPS.get(error.status, "act"), printable(f"/act/{name}"), operator, peer, error.text
+            STEPS.get(error.status, "act"),
+            printable(f"/act/{name}"),
+            operator,
+            peer,
+            # It may hold keys of the body.
+            printable(error.text),
         )

@@ -14,6 +14,7 @@ same values as all of them.
 
 import json
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import Enum
@@ -31,6 +32,8 @@ __all__ = [
     "Act",
     "ActRefusedError",
     "Done",
+    "Note",
+    "OfRecords",
     "Order",
     "Parts",
     "Records",
@@ -38,6 +41,7 @@ __all__ = [
     "Setting",
     "Where",
     "check_was",
+    "keep_audit",
     "problem_of",
     "values_of",
 ]
@@ -54,7 +58,13 @@ REGISTRY_SECONDS: Final = 2.0
 #: The levels of loggers, as acts name them.
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
+#: The logger of acts, whose level no act changes.
+AUDIT: Final = "fastrpc.audit"
+
 Values: TypeAlias = dict[str, Any]
+
+#: Takes the values before and after an act for the audit, once it is carried out.
+Note: TypeAlias = Callable[[Any, Any], None]
 
 
 class ActRefusedError(Exception):
@@ -254,6 +264,8 @@ class _LogLevel:
         return values["logger"], values["level"]
 
     def look(self, parts: Parts, subject: str) -> str:
+        if f"{subject}.".startswith(f"{AUDIT}."):
+            raise ActRefusedError(403, "the level of the audit is not for acts")
         # A logger that a name creates stays until the process ends.
         if subject and subject not in logging.Logger.manager.loggerDict:
             raise ActRefusedError(404, "there is no logger of this name")
@@ -261,17 +273,32 @@ class _LogLevel:
         return logging.getLevelName(level).lower()
 
     def set(self, parts: Parts, subject: str, value: str) -> None:
+        keep_audit()
         logging.getLogger(subject).setLevel(value.upper())
 
 
-class _Out:
+class OfRecords(Setting, ABC):
+    """A setting of the records in the registry: each value gives another override."""
+
+    where = Where.RECORDS
+
+    @abstractmethod
+    def changed(self, override: Override, value: Any) -> Override:
+        """Return the override with a value of this setting."""
+
+    def set(self, parts: Parts, subject: str, value: Any) -> None:
+        """Set the value in this process, which has one."""
+        records = _records(parts)
+        records.set_override(self.changed(records.override, value))
+
+
+class _Out(OfRecords):
     """Whether the server is out: its records have weight 0 and the label `state=inactive`.
 
     Putting it in gives every record its configured values, also the weight.
     """
 
     keys = MappingProxyType({"was": _FLAG})
-    where = Where.RECORDS
 
     def __init__(self, *, is_out: bool) -> None:
         self._is_out = is_out
@@ -283,16 +310,14 @@ class _Out:
         records = _records(parts)
         return None if records.is_leaving else records.override.is_out
 
-    def set(self, parts: Parts, subject: str, value: bool) -> None:
-        records = _records(parts)
-        records.set_override(replace(records.override, is_out=True) if value else CONFIGURED)
+    def changed(self, override: Override, value: bool) -> Override:
+        return replace(override, is_out=True) if value else CONFIGURED
 
 
-class _Weight:
+class _Weight(OfRecords):
     """The weight of every record, which is the configured one at first."""
 
     keys = MappingProxyType({"weight": _WEIGHT, "was": _WEIGHTS})
-    where = Where.RECORDS
 
     def wanted(self, values: Values) -> tuple[str, int]:
         return "", values["weight"]
@@ -308,9 +333,8 @@ class _Weight:
         weights = records.configured_weights()
         return weights[0] if len(weights) == 1 else weights
 
-    def set(self, parts: Parts, subject: str, value: int) -> None:
-        records = _records(parts)
-        records.set_override(replace(records.override, weight=value))
+    def changed(self, override: Override, value: int) -> Override:
+        return replace(override, weight=value)
 
 
 def _records(parts: Parts) -> Records:
@@ -380,6 +404,13 @@ def check_was(was: Any, wanted: Any, found: Mapping[int, Any]) -> None:
     is_one = all(value == values[0] for value in values)
     now = values[0] if is_one else {str(process): value for process, value in found.items()}
     raise ActRefusedError(409, "the value is another one now, nothing was changed", now=now)
+
+
+def keep_audit() -> None:
+    """Give the audit a level, unless the program has: from there on no level above it silences the audit."""
+    audit = logging.getLogger(AUDIT)
+    if audit.level == logging.NOTSET:
+        audit.setLevel(logging.INFO)
 
 
 async def problem_of(setting: Setting, parts: Parts) -> str:

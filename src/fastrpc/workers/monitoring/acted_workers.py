@@ -6,7 +6,17 @@ import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from fastrpc.server.admin.acts import NO_REGISTRY, ActRefusedError, Done, Parts, Setting, Where, check_was
+from fastrpc.server.admin.acts import (
+    NO_REGISTRY,
+    ActRefusedError,
+    Done,
+    Note,
+    OfRecords,
+    Parts,
+    Setting,
+    Where,
+    check_was,
+)
 from fastrpc.workers.monitoring.kept_settings import KeptSettings
 from fastrpc.workers.monitoring.scoreboard import ProcessPlace, Role, Scoreboard
 
@@ -70,8 +80,11 @@ class ActedWorkers:
         """The server, another text after each start."""
         return self._board.identity
 
-    async def set(self, name: str, setting: Setting, values: dict[str, Any]) -> Done:
+    async def set(self, name: str, setting: Setting, values: dict[str, Any], note: Note) -> Done:
         """Carry out a setting in all processes that have it, if none of them has another value than the caller saw.
+
+        Args:
+            note: called once the setting is kept, before processes are asked for it.
 
         Raises:
             ActRefusedError: it is not carried out.
@@ -79,28 +92,44 @@ class ActedWorkers:
         if setting.where is Where.RECORDS and not self._has_registry:
             raise ActRefusedError(409, NO_REGISTRY)
         subject, wanted = setting.wanted(values)
-        question = json.dumps([name, subject], ensure_ascii=False)
         places = [one for one in self._board.living() if one.role in ROLES[setting.where]]
         processes = [place.process for place in places]
-        ask = self._asker(question, [one for one in places if one.silent_seconds < SILENT_SECONDS])
-        answers = await ask()
+        # One that starts catches up before its first sign of life.
+        asked = [one for one in places if one.has_begun and one.silent_seconds < SILENT_SECONDS]
+        ask = self._asker(name, subject, asked)
+        answers = await ask(False)
         found, refusals = self._found(setting, subject, answers)
         if not found:
             raise _refused(setting, answers, refusals)
         check_was(values["was"], wanted, found)
-        self._board.keep(self._kept.with_further(name, subject, wanted))
+        self._keep(name, setting, values, note)
         # From here on each process has it, at its next beat if not now.
-        answers = await ask()
-        self._kept.catch_up()
+        answers = await ask(True)
         found, _ = self._found(setting, subject, answers)
         without = [process for process in processes if str(process) not in answers]
         after = _shared(found) if found else wanted
         return Done(values["was"], after, sorted(found), without, _problem(setting, answers))
 
+    def _keep(self, name: str, setting: Setting, values: dict[str, Any], note: Note) -> None:
+        subject, wanted = setting.wanted(values)
+        override = self._kept.override()
+        self._board.keep(self._kept.with_further(name, subject, wanted))
+        if isinstance(setting, OfRecords):
+            note(override.values(), setting.changed(override, wanted).values())
+        else:
+            note(values["was"], wanted)
+        self._kept.catch_up()
+
     def _asker(
-        self, question: str, places: Sequence[ProcessPlace]
-    ) -> Callable[[], Awaitable[Mapping[str, Mapping[str, Any]]]]:
-        return lambda: self._asking.answers(f"act {question}", places, ACT_SECONDS)
+        self, name: str, subject: str, places: Sequence[ProcessPlace]
+    ) -> Callable[[bool], Awaitable[Mapping[str, Mapping[str, Any]]]]:
+        """Return the function that asks for the values; its argument is whether they are set by now."""
+
+        def ask(is_set: bool) -> Awaitable[Mapping[str, Mapping[str, Any]]]:
+            question = json.dumps([name, subject, is_set], ensure_ascii=False)
+            return self._asking.answers(f"act {question}", places, ACT_SECONDS)
+
+        return ask
 
     def _found(
         self, setting: Setting, subject: str, answers: Mapping[str, Mapping[str, Any]]

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, Protocol
 
 from fastrpc.errors import FastRPCError
 from fastrpc.escaping import printable
-from fastrpc.server.admin.acts import ACTS, ActRefusedError, Order, Parts, Setting, problem_of
+from fastrpc.server.admin.acts import ACTS, ActRefusedError, OfRecords, Order, Parts, Setting, problem_of
+from fastrpc.server.override import CONFIGURED, Override
 
 __all__ = ["KeptSettings"]
 
@@ -56,11 +57,14 @@ class KeptSettings:
         self._number = 0
 
     def catch_up(self) -> None:
-        """Carry out the settings that are new to this process."""
+        """Carry out the settings that are new to this process; at the next call if they cannot be read whole now."""
         version = self._record.kept_version
         if version == self._version:
             return
-        for made in self.made():
+        record = self._record.kept()
+        if not record:
+            return
+        for made in _made_of(record):
             if made.number > self._number:
                 self._number = made.number
                 self._carry_out(made)
@@ -68,7 +72,16 @@ class KeptSettings:
 
     def made(self) -> list[_Made]:
         """Return all settings of the server, the oldest first."""
-        return [_Made(*row) for row in json.loads(self._record.kept() or b"[]")]
+        return _made_of(self._record.kept() or b"[]")
+
+    def override(self) -> Override:
+        """Return the override of the records, as the settings make it."""
+        override = CONFIGURED
+        for made in self.made():
+            setting = ACTS[made.act]
+            if isinstance(setting, OfRecords):
+                override = setting.changed(override, made.value)
+        return override
 
     def with_further(self, act: str, subject: str, value: Any) -> bytes:
         """Return the record with one more setting."""
@@ -81,21 +94,22 @@ class KeptSettings:
         """Answer the question of the monitor for the value of a setting, once it is carried out if it is new.
 
         Args:
-            question: JSON with act and subject.
+            question: JSON with act and subject, and whether the value is set by now.
 
         Returns:
             `value`, None if the process has none, and `problem`, the reason why it has no full effect yet, "" if it
-            has; or `refused`, the reason why the act is refused here, and its `status`.
+            has, or is not set; or `refused`, the reason why the act is refused here, and its `status`.
         """
         self.catch_up()
-        act, subject = json.loads(question)
+        act, subject, is_set = json.loads(question)
         setting = ACTS[act]
         assert not isinstance(setting, Order)
         try:
             value = self.look(setting, subject)
         except ActRefusedError as error:
             return {"refused": error.text, "status": error.status}
-        return {"value": value, "problem": await problem_of(setting, self._parts)}
+        # The value before an act waits for no registry.
+        return {"value": value, "problem": await problem_of(setting, self._parts) if is_set else ""}
 
     def look(self, setting: Setting, subject: str) -> Any:
         """Return the value of a setting in this process; None: it has none.
@@ -117,3 +131,7 @@ class KeptSettings:
             logger.warning(
                 "the act %s of %s has no effect here: %s", made.act, printable(made.subject), error.message
             )
+
+
+def _made_of(record: bytes) -> list[_Made]:
+    return [_Made(*row) for row in json.loads(record)]

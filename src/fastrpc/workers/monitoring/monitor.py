@@ -28,7 +28,7 @@ from fastrpc.time_limit import time_limit
 from fastrpc.workers.merging import merge_of
 from fastrpc.workers.monitoring.acted_workers import ActedWorkers
 from fastrpc.workers.monitoring.counted import CountedSum, counted_before
-from fastrpc.workers.monitoring.scoreboard import Kind, ProcessPlace, Role, Scoreboard
+from fastrpc.workers.monitoring.scoreboard import Kind, ProcessPlace, Role, Scoreboard, kind_of
 from fastrpc.workers.plan import ExitCode, Plan
 from fastrpc.workers.process import loop_factory, signals_handled
 from fastrpc.workers.worker_channel import DRAIN, QUIT, WorkerEnd
@@ -104,8 +104,8 @@ class Workers:
         self._records: dict[int, bytes] = {}
         # Not those of a monitor before this one, whose answers may still be there.
         self._numbers = itertools.count(time.monotonic_ns())
-        # Workers keep their last answer alone: they are asked one question at a time.
-        self._asking = asyncio.Lock()
+        # Processes keep the last answer of each kind alone: of each one question at a time is asked.
+        self._asking = {kind: asyncio.Lock() for kind in Kind}
         # Questions under way: the places that have not answered yet, and the waiter.
         self._questions: dict[int, tuple[set[int], asyncio.Future[None]]] = {}
         # The supervisor's own, which each worker leaves out.
@@ -172,10 +172,11 @@ class Workers:
             seconds: the time; None: that of a page.
         """
         answers: dict[str, dict[str, Any]] = {}
-        async with self._asking:
+        kind = kind_of(question)
+        async with self._asking[kind]:
             number = await self._ask(question, places, seconds)
             for place in places:
-                answer = json.loads(place.read(Kind.ANSWER) or b"{}")
+                answer = json.loads(place.read(kind) or b"{}")
                 if answer.get("number") == number:
                     answers[str(place.process)] = answer["values"]
         return answers

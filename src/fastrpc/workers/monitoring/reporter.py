@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastrpc.gauges import Gauge, gauges
-from fastrpc.workers.monitoring.scoreboard import Kind, ProcessPlace
+from fastrpc.workers.monitoring.scoreboard import Kind, ProcessPlace, kind_of
 
 if TYPE_CHECKING:
     from fastrpc.workers.monitoring.counted import Counted
@@ -145,7 +145,7 @@ class Reporter:
         except Exception:
             logger.exception("this process cannot answer the monitor")
         else:
-            self._submit(partial(self._write_answer, values, number))
+            self._submit(partial(self._write_answer, values, number, kind_of(question)))
 
     def _submit(self, work: Callable[[], None]) -> None:
         assert self._thread is not None
@@ -170,10 +170,10 @@ class Reporter:
         self._is_writing = False
         self._tell(number)
 
-    def _write_answer(self, values: dict[str, Any], number: bytes) -> None:
+    def _write_answer(self, values: dict[str, Any], number: bytes, kind: Kind) -> None:
         answer = {"number": int(number), "values": values}
         try:
-            self._place.write(Kind.ANSWER, json.dumps(answer, default=str).encode())
+            self._place.write(kind, json.dumps(answer, default=str).encode())
         except Exception:
             logger.exception("this process cannot answer the monitor")
             return

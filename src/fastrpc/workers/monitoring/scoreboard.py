@@ -26,16 +26,19 @@ from enum import IntEnum
 
 from fastrpc.handlers.method_limits import EDGE_REASONS, EdgeReason
 
-__all__ = ["Kind", "ProcessPlace", "Role", "Scoreboard"]
+__all__ = ["Kind", "ProcessPlace", "Role", "Scoreboard", "kind_of"]
 
 #: Words of a place, and their bytes.
 WORDS = 8
 WORD_BYTES = 8
 
 #: The words of a row: the number of the living process, 0 for none; its purpose; the instant of its last sign of life,
-#: in ns; whether it takes calls; connections it took and has open; from here on, for each kind, which of its two
-#: records is valid, 0 for none.
+#: in ns; whether it runs and takes calls; connections it took and has open; from here on, for each kind, which of its
+#: two records is valid, 0 for none.
 PROCESS, ROLE, BEAT, READY, CONNECTIONS, VALID = range(6)
+
+#: The values of READY: the process starts, runs, takes calls.
+STARTS, RUNS, TAKES_CALLS = range(3)
 
 #: Of the row of the whole server: how often its record was replaced. It is of the first kind.
 VERSION = 0
@@ -62,10 +65,16 @@ class Role(IntEnum):
 
 
 class Kind(IntEnum):
-    """The kinds of records: the counts of a process, and its last answer to a question."""
+    """The kinds of records: the counts of a process, and its last answers to a question of a page and of an act."""
 
     COUNTED = 0
     ANSWER = 1
+    ACT = 2
+
+
+def kind_of(question: str) -> Kind:
+    """Return the kind of the record with the answer to a question: that of an act has an argument behind its name."""
+    return Kind.ACT if " " in question else Kind.ANSWER
 
 
 class ProcessPlace:
@@ -85,7 +94,8 @@ class ProcessPlace:
     def prepare(self, role: Role) -> None:
         """Make the place ready for a process that is about to start; the counts of its predecessor stay."""
         words = self._board.words
-        words[self._row + READY] = words[self._row + CONNECTIONS] = 0
+        words[self._row + READY] = STARTS
+        words[self._row + CONNECTIONS] = 0
         self.beat()
         words[self._row + ROLE] = role
 
@@ -105,7 +115,7 @@ class ProcessPlace:
 
     def set_ready(self, is_ready: bool) -> None:
         """Tell whether the process takes calls."""
-        self._board.words[self._row + READY] = is_ready
+        self._board.words[self._row + READY] = TAKES_CALLS if is_ready else RUNS
 
     def set_connections(self, taken: int, is_open: int) -> None:
         """Tell how many connections it was handed in all, and how many are open now."""
@@ -130,7 +140,12 @@ class ProcessPlace:
 
     @property
     def is_ready(self) -> bool:
-        return bool(self._board.words[self._row + READY])
+        return self._board.words[self._row + READY] == TAKES_CALLS
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the process has told by itself that it lives: it answers questions."""
+        return self._board.words[self._row + READY] != STARTS
 
     @property
     def silent_seconds(self) -> float:
