@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from fastrpc.endpoint import Address, is_local
@@ -11,10 +12,12 @@ from fastrpc.registries.base.policy import AddressPolicy, AddressRefusedError
 
 __all__ = ["LOOPBACK", "AllowedServers", "admin_address"]
 
-#: The patterns without any given.
+#: The patterns without any given, where no token is shown.
 LOOPBACK: Final = ("127.0.0.0/8", "::1", "localhost")
 
-_HOST_PATTERN: Final = re.compile(r"[a-z0-9*](?:[a-z0-9_.*-]*[a-z0-9*])?")
+#: Numbers with `*` are no host: a network says more exactly which are meant.
+_HOST_PATTERN: Final = re.compile(r"(?![0-9.*]*[0-9][0-9.*]*$)[a-z0-9*](?:[a-z0-9_.*-]*[a-z0-9*])?")
+_WITH_PORT: Final = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):([0-9]{1,5})")
 
 #: The schemes of admin addresses, and of their URLs.
 _SCHEMES: Final = {"http": "tcp", "https": "tls"}
@@ -40,29 +43,15 @@ class AllowedServers:
     """Decides which admin addresses may be asked, and so may see the reading token.
 
     Args:
-        patterns: host names in which `*` stands for any characters, addresses, and networks such as 10.0.0.0/8.
+        patterns: host names in which `*` stands for any characters, addresses, and networks such as 10.0.0.0/8; each
+            may end with `:PORT`, and an IPv6 address is then in brackets. Without any, no address is asked.
 
     Raises:
         ConfigError: a pattern is neither.
     """
 
     def __init__(self, patterns: Sequence[str] = LOOPBACK) -> None:
-        networks, names = [], []
-        for text in patterns:
-            pattern = text.lower()
-            try:
-                Networks([pattern])
-            except ValueError:
-                if not _HOST_PATTERN.fullmatch(pattern) or "/" in pattern:
-                    raise ConfigError(
-                        f"{text!r} is no pattern of servers",
-                        hint="write a host such as *.shop.example, or a network such as 10.0.0.0/8",
-                    ) from None
-                names.append(re.escape(pattern).replace(r"\*", ".*"))
-            else:
-                networks.append(pattern)
-        self._networks = Networks(networks)
-        self._names = re.compile("|".join(names) or r"(?!)")
+        self._patterns = [_parsed(text) for text in patterns]
         self._policy = AddressPolicy(schemes=_SCHEMES.values())
         #: Ports of this machine that are never asked: the console's.
         self.own_ports: frozenset[int] = frozenset()
@@ -82,8 +71,10 @@ class AllowedServers:
             raise AddressRefusedError(f"{address} is this console")
         if is_here and not any(map(is_local, records)):
             raise AddressRefusedError(f"{address} is on this machine, and its server is on another")
-        if not self._matches(address.host):
-            raise AddressRefusedError(f"{address.host} matches no pattern of --servers")
+        if not self._patterns:
+            raise AddressRefusedError(f"the reading token is shown to {address} only if --servers names it")
+        if not self._matches(address):
+            raise AddressRefusedError(f"{address} matches no pattern of --servers")
         self.check_encrypted(address)
 
     @staticmethod
@@ -96,8 +87,30 @@ class AllowedServers:
         if address.scheme != "tls" and not is_local(address):
             raise AddressRefusedError(f"{address} is neither encrypted nor on this machine")
 
-    def _matches(self, host: str) -> bool:
+    def _matches(self, address: Address) -> bool:
+        found = [pattern for pattern, port in self._patterns if port in (None, address.port)]
         try:
-            return self._networks.longest(packed_address(host)) >= 0
+            packed = packed_address(address.host)
         except OSError:
-            return self._names.fullmatch(host.removesuffix(".")) is not None
+            host = address.host.removesuffix(".")
+            return any(one.fullmatch(host) for one in found if isinstance(one, re.Pattern))
+        return any(one.longest(packed) >= 0 for one in found if isinstance(one, Networks))
+
+
+def _parsed(text: str) -> tuple[Networks | re.Pattern[str], int | None]:
+    """Return the networks or names of a pattern, and its port.
+
+    Raises:
+        ConfigError: it is no pattern.
+    """
+    found = _WITH_PORT.fullmatch(text)
+    host, port = (text, None) if found is None else (found[1] or found[2], int(found[3]))
+    if port is None or port <= 0xFFFF:
+        with suppress(ValueError):
+            return Networks([host]), port
+        if _HOST_PATTERN.fullmatch(host.lower()):
+            return re.compile(re.escape(host.lower()).replace(r"\*", ".*")), port
+    raise ConfigError(
+        f"{text!r} is no pattern of servers",
+        hint="write a host such as *.shop.example, or a network such as 10.0.0.0/16; :PORT may follow",
+    )

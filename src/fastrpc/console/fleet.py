@@ -17,7 +17,7 @@ from fastrpc.console.following import RegistryFollower
 from fastrpc.console.history import FigureHistory
 from fastrpc.console.pages import EndpointsPage, FiguresPage
 from fastrpc.console.reading import AdminReader, PageError
-from fastrpc.console.servers import FleetServer
+from fastrpc.console.servers import CountedPage, FleetServer
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.policy import AddressRefusedError
@@ -54,8 +54,10 @@ MOST_FIGURED: Final = 10_000
 #: Seconds that `look` waits for the lists of a registry.
 LISTED_SECONDS: Final = 5.0
 
-#: Servers that are read at the same time.
+#: Servers that are read at the same time: by polls, and for views; views that read one server, or wait for that.
 THREADS: Final = 16
+VIEW_THREADS: Final = 8
+MOST_VIEWS: Final = 4
 
 #: Seconds between two looks for servers that are due.
 TICK_SECONDS: Final = 0.2
@@ -94,7 +96,9 @@ class Fleet:
         self.servers: dict[str, FleetServer] = {}
         # The services of all servers that told figures.
         self._figured: set[str] = set()
-        self.polls = self.failed_polls = self.left_out = 0
+        #: Records whose servers are over the most, by service and address.
+        self.left_out: dict[tuple[str, str], Endpoint] = {}
+        self.polls = self.failed_polls = 0
         for address in targets:
             try:
                 allowed.check_encrypted(address)
@@ -106,6 +110,7 @@ class Fleet:
             None if registry is None else RegistryFollower(registry, self.set_endpoints, self.events)
         )
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fastrpc-console")
+        self._view_threads = ThreadPoolExecutor(VIEW_THREADS, thread_name_prefix="fastrpc-console-view")
         self._tasks: set[asyncio.Task[None]] = set()
         self._reads: set[asyncio.Task[None]] = set()
 
@@ -124,7 +129,8 @@ class Fleet:
         for server in self.servers.values():
             _close(server)
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._view_threads):
+            threads.shutdown(wait=False, cancel_futures=True)
         if self._registry is not None:
             await self._registry.aclose()
 
@@ -154,20 +160,23 @@ class Fleet:
         server = self.servers.get(key)
         if server is None:
             if len(self.servers) >= MOST_SERVERS:
-                self.left_out += 1
+                self.left_out[service, address] = endpoint
                 return
-            server = self.servers[key] = FleetServer(key, _admin_of(endpoint))
-            if server.admin is None and ADMIN_LABEL in endpoint.labels:
+            server = self.servers[key] = FleetServer(key, None)
+            if ADMIN_LABEL in endpoint.labels:
                 server.error = "its label admin is no address of admin pages"
+        if server.admin is None and (admin := _admin_of(endpoint)) is not None:
+            server.admin, server.error = admin, None
         server.records[service, address] = endpoint
-        # One that came back is read at once.
-        server.gone_at, server.due, server.failures = None, self.clock(), 0
+        # It is asked soon, but no more often than others, however often its records change.
+        server.gone_at, server.due = None, min(server.due, server.asked_at + POLL_SECONDS)
 
     def _leave(self, service: str, address: str, endpoint: Endpoint) -> None:
+        self.left_out.pop((service, address), None)
         server = self.servers.get(server_key(endpoint))
         if server is not None:
             server.records.pop((service, address), None)
-            if not server.records:
+            if not server.records and not server.is_target:
                 server.gone_at = self.clock()
 
     def has_figures(self, service: str) -> bool:
@@ -187,13 +196,35 @@ class Fleet:
             server.due = min(server.due, (server.read_at or now) + SHOWN_SECONDS)
 
     async def page(self, server: FleetServer, path: str, kind: type[T]) -> T:
-        """Return an admin page of a server.
+        """Return an admin page of a server for a view.
 
         Raises:
             PageError: it cannot be read; the text says why.
         """
+        if server.views >= MOST_VIEWS:
+            raise PageError(f"{server.views} views wait for its pages, the most")
+        server.views += 1
+        try:
+            return await self._ask(server, self._view_threads, lambda reader: reader.page(path, kind))
+        finally:
+            server.views -= 1
+
+    async def _ask(
+        self, server: FleetServer, threads: ThreadPoolExecutor, work: Callable[[AdminReader], T]
+    ) -> T:
+        """Return the result of work in a thread, once no other work reads the server."""
         reader = self._reader(server)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, reader.page, path, kind)
+        await server.reading.acquire()
+        reading = asyncio.get_running_loop().run_in_executor(threads, work, reader)
+
+        def end(done: asyncio.Future[T]) -> None:
+            server.reading.release()
+            # A cancelled view takes no error.
+            _ = done.cancelled() or done.exception()
+
+        reading.add_done_callback(end)
+        # The thread goes on after a view was cancelled.
+        return await asyncio.shield(reading)
 
     def _reader(self, server: FleetServer) -> AdminReader:
         if server.admin is None:
@@ -204,7 +235,10 @@ class Fleet:
             except AddressRefusedError as error:
                 raise PageError(f"it is not read: {error}") from None
         if server.reader is None:
-            server.reader = AdminReader(server.admin, self._tls, self._token)
+            try:
+                server.reader = AdminReader(server.admin, self._tls, self._token)
+            except ConfigError as error:
+                raise PageError(str(error)) from None
         return server.reader
 
     async def poll(self, *, is_forced: bool = False) -> None:
@@ -236,6 +270,9 @@ class Fleet:
             elif server.admin is not None and not server.is_read_now and (is_forced or server.due <= now):
                 server.is_read_now = True
                 self._begin(self._read(server), self._reads)
+        while self.left_out and len(self.servers) < MOST_SERVERS:
+            (service, address), endpoint = self.left_out.popitem()
+            self._enter(service, address, endpoint)
 
     def _begin(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
         task = asyncio.ensure_future(work)
@@ -244,13 +281,19 @@ class Fleet:
 
     async def _read(self, server: FleetServer) -> None:
         self.polls += 1
-        after = "" if server.page is None else f"?after={server.page.revision}"
+        server.asked_at = self.clock()
+        path = "/figures" if server.page is None else f"/figures?after={server.page.revision}"
+        name = server.name
+
+        def count(reader: AdminReader) -> CountedPage:
+            return server.count(reader.page(path, FiguresPage), name, self.has_figures)
+
         try:
-            page = await self.page(server, f"/figures{after}", FiguresPage)
-            self._take(server, page)
+            self._take(server, await self._ask(server, self._threads, count))
             if server.calls_others and self.clock() >= server.endpoints_due:
                 server.endpoints_due = self.clock() + ENDPOINTS_SECONDS
-                self._take_endpoints(server, await self.page(server, "/endpoints", EndpointsPage))
+                ask = self._ask(server, self._threads, lambda one: one.page("/endpoints", EndpointsPage))
+                self._take_endpoints(server, await ask)
         except PageError as error:
             self._fail(server, str(error))
         finally:
@@ -262,10 +305,13 @@ class Fleet:
             return min(FAILING_SECONDS, POLL_SECONDS * 2.0 ** (server.failures - 1))
         return SHOWN_SECONDS if self.clock() < server.shown_until else POLL_SECONDS
 
-    def _take(self, server: FleetServer, page: FiguresPage) -> None:
+    def _take(self, server: FleetServer, counted: CountedPage) -> None:
         if len(self._figured) < MOST_FIGURED:
-            self._figured.update(one.name for one in page.services)
-        if server.take(page, self.clock(), self.history, self.has_figures):
+            listed = {service for service, _ in server.records}
+            told = {one.name for one in counted.page.services}
+            self._figured |= told if server.is_target else told & listed
+        server.take(counted, self.clock(), self.history)
+        if counted.is_restarted:
             self.events.add("restarted", place=server.key, text=server.name)
         if server.error is not None:
             self.events.add("readable", place=server.key, text=server.name)

@@ -50,7 +50,7 @@ class RegistryFollower:
         self.error: str | None = None
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """Follow until cancelled, or until the registry turns out to list no services."""
         try:
             while True:
                 try:
@@ -58,8 +58,9 @@ class RegistryFollower:
                 except Exception as error:
                     # Watched again after every kind of error.
                     self._judge(error)
-                    if isinstance(error, ConfigError):  # It cannot list services.
+                    if isinstance(error, ConfigError) and not self._followed:  # It cannot list services.
                         self.completed.set()
+                        return
                 await asyncio.sleep(AGAIN_SECONDS)
         finally:
             for task in self._followed.values():
@@ -68,6 +69,7 @@ class RegistryFollower:
 
     async def _follow_names(self) -> None:
         watch = self._registry.watch_services()
+        self._is_listed = False
         looking = asyncio.ensure_future(self._look(watch))
         try:
             async for names in watch:
@@ -80,7 +82,9 @@ class RegistryFollower:
 
     async def _look(self, watch: ServicesWatch) -> None:
         while True:
-            self._judge(watch.error)
+            # Before the first list no error means nothing.
+            if watch.error is not None or self._is_listed:
+                self._judge(watch.error)
             await asyncio.sleep(LOOK_SECONDS)
 
     def _judge_lists(self) -> None:

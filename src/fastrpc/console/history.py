@@ -6,6 +6,8 @@ since the clock's zero, modulo the size. Slots without a write are cleared when 
 
 import time
 from array import array
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
@@ -35,6 +37,9 @@ _BOUNDS: Final = [0.0005 * 2.0 ** (number - 9) for number in range(DOUBLINGS - 1
 #: Most series: 200 services with 20 methods on 1,000 servers are 5,200. One takes 18 KiB.
 MOST_SERIES: Final = 8_192
 
+#: Most of them that figures of one server begin.
+MOST_BEGUN: Final = MOST_SERIES // 4
+
 #: A series that was not written for so long has no calls any more, as far as its rate is concerned.
 LATE_SECONDS: Final = 15.0
 
@@ -62,11 +67,16 @@ _FIELDS: Final = ("calls", "errors", "seconds", "bytes")
 
 
 class _Series:
-    """The rings of one series; `slot` and `minute` are the numbers of the last slots written, `ended` is an instant."""
+    """The rings of one series; `slot` and `minute` are the numbers of the last slots written, `ended` is an instant.
 
-    __slots__ = ("durations", "ended", "minute", "slot", "totals")
+    Args:
+        owner: the server whose figures began it.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("durations", "ended", "minute", "owner", "slot", "totals")
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
         self.totals = array("d", bytes(8 * len(_FIELDS) * TOTALS_SLOTS))
         self.durations = array("I")
         self.slot = self.minute = -1
@@ -107,7 +117,10 @@ class FigureHistory:
         # The first instant that was counted.
         self._began: float | None = None
         self._series: dict[SeriesKey, _Series] = {}
-        #: Series that were dropped because there were too many.
+        # Series by the servers that began them; the slot of the last search for series that are an hour old.
+        self._begun = Counter[str]()
+        self._searched = -1
+        #: Additions that were refused because there were too many series.
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -125,13 +138,18 @@ class FigureHistory:
         ended: float,
         totals: Totals,
         durations: Mapping[int, int] = MappingProxyType({}),
+        owner: str = "",
     ) -> None:
         """Add what was counted between two instants, evenly over the slots in between.
 
         Args:
             durations: calls by the numbers of their doublings.
+            owner: the server that counted, which may begin `MOST_BEGUN` series.
         """
-        series = self._series.get(key) or self._begin(key)
+        series = self._series.get(key) or self._begin(key, owner, int(ended // TOTALS_SECONDS))
+        if series is None:
+            self.dropped += 1
+            return
         self._began = began if self._began is None else min(self._began, began)
         series.ended = max(series.ended, ended)
         first, last = int(began // TOTALS_SECONDS), int(ended // TOTALS_SECONDS)
@@ -149,19 +167,26 @@ class FigureHistory:
         if durations:
             series.add_durations(int(ended // DURATION_SECONDS), durations)
 
-    def _begin(self, key: SeriesKey) -> _Series:
-        if len(self._series) >= MOST_SERIES:
-            # The half that was written longest ago.
-            by_age = sorted(self._series, key=lambda one: self._series[one].slot)
-            for old in by_age[: MOST_SERIES // 2]:
-                del self._series[old]
-            self.dropped += MOST_SERIES // 2
-        series = self._series[key] = _Series()
+    def _begin(self, key: SeriesKey, owner: str, slot: int) -> _Series | None:
+        """Return a new series; None if there are too many. Others are dropped only once nothing is left of them."""
+        is_full = len(self._series) >= MOST_SERIES or self._begun[owner] >= MOST_BEGUN
+        if is_full and slot > self._searched:
+            self._searched = slot
+            for old in [one for one, series in self._series.items() if series.slot <= slot - TOTALS_SLOTS]:
+                self.forget(old)
+        if len(self._series) >= MOST_SERIES or self._begun[owner] >= MOST_BEGUN:
+            return None
+        self._begun[owner] += 1
+        series = self._series[key] = _Series(owner)
         return series
 
     def forget(self, key: SeriesKey) -> None:
         """Drop a series, if there is one."""
-        self._series.pop(key, None)
+        series = self._series.pop(key, None)
+        if series is not None:
+            self._begun[series.owner] -= 1
+            if not self._begun[series.owner]:
+                del self._begun[series.owner]
 
     def keys(self, *start: str) -> list[SeriesKey]:
         """Return the keys that begin with these texts."""
@@ -228,10 +253,8 @@ class FigureHistory:
 
 def doubling_of(bound: float | None) -> int:
     """Return the doubling that has a bucket with an upper bound in seconds; None is the open one."""
-    if bound is None or bound > _BOUNDS[-1]:
-        return DOUBLINGS - 1
-    # A bound that is no sum of ours is rounded up to the next.
-    return next(number for number, one in enumerate(_BOUNDS) if bound <= one)
+    # Another bound is rounded up to the next one.
+    return DOUBLINGS - 1 if bound is None else bisect_left(_BOUNDS, bound)
 
 
 def percentiles_of(durations: Sequence[int] | Mapping[int, int], *shares: float) -> list[float | None]:

@@ -1,10 +1,18 @@
 """The shapes of the admin pages that the console reads, with the bounds of their values."""
 
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
-__all__ = ["MOST_METHODS", "CallerEndpoint", "EndpointsPage", "FiguresPage", "MethodFigures", "ServedService"]
+__all__ = [
+    "MOST_METHODS",
+    "CallerEndpoint",
+    "EndpointsPage",
+    "FiguresPage",
+    "MethodFigures",
+    "ProcessFigures",
+    "ServedService",
+]
 
 #: Methods of a server that are kept: a process counts 4,096 on each side.
 MOST_METHODS: Final = 8_192
@@ -23,7 +31,8 @@ class MethodFigures(msgspec.Struct, frozen=True):
     side: Name
     protocol: Name
     in_flight: Count
-    calls: dict[Name, Count]
+    #: By status: there are 17.
+    calls: Annotated[dict[Name, Count], msgspec.Meta(max_length=32)]
     received_bytes: Count
     sent_bytes: Count
     sum_seconds: Amount
@@ -35,6 +44,17 @@ class ServedService(msgspec.Struct, frozen=True):
     name: Name
     version: Name | None = None
     state: Name = ""
+
+
+class ProcessFigures(msgspec.Struct, frozen=True):
+    """A process of a server; None is a number that its system does not tell."""
+
+    process_id: Count | None = None
+    role: Name = "process"
+    processor_seconds: Amount | None = None
+    resident_bytes: Count | None = None
+    descriptors: Count | None = None
+    loop_lag_seconds: Amount | None = None
 
 
 class FiguresPage(msgspec.Struct, frozen=True):
@@ -50,7 +70,7 @@ class FiguresPage(msgspec.Struct, frozen=True):
     ready: bool = False
     draining: bool = False
     services: Annotated[list[ServedService], msgspec.Meta(max_length=1_000)] = []
-    processes: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=1_000)] = []
+    processes: Annotated[list[ProcessFigures], msgspec.Meta(max_length=1_024)] = []
     #: Processes that did not answer.
     without: Annotated[list[int], msgspec.Meta(max_length=1_000)] = []
 

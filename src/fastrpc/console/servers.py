@@ -1,5 +1,6 @@
 """One server of a fleet: its records in the registry, its last figures, and the changes between two of them."""
 
+import asyncio
 import operator
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from fastrpc.console.reading import AdminReader
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.rpc.service import BUILTIN_PREFIX
 
-__all__ = ["OTHER_CALLERS", "FleetServer", "MethodCounts"]
+__all__ = ["OTHER_CALLERS", "CountedPage", "FleetServer", "MethodCounts"]
 
 #: The name of callers that no server of the fleet counts.
 OTHER_CALLERS: Final = "other callers"
@@ -50,6 +51,16 @@ class MethodCounts(NamedTuple):
 _NOTHING: Final = MethodCounts({}, 0, 0.0, 0, {})
 
 
+class CountedPage(NamedTuple):
+    """Figures, and the changes since the last ones."""
+
+    #: Without its methods; the counts of all methods that are kept.
+    page: FiguresPage
+    counts: dict[MethodKey, MethodCounts]
+    changes: dict[SeriesKey, Difference]
+    is_restarted: bool
+
+
 class FleetServer:
     """A server, by the label `admin` of its records; without that label, by its address.
 
@@ -62,12 +73,17 @@ class FleetServer:
         self.key, self.admin, self.is_target = key, admin, is_target
         self.records: dict[tuple[str, str], Endpoint] = {}
         self.reader: AdminReader | None = None
+        #: Held while a page is read; the views that read one, or wait for that.
+        self.reading = asyncio.Lock()
+        self.views = 0
         #: The last figures without their methods, and the counts of these.
         self.page: FiguresPage | None = None
         self.counts: dict[MethodKey, MethodCounts] = {}
         self.endpoints: list[CallerEndpoint] = []
-        #: Instants of the fleet's clock: the last figures, the next poll, the last endpoints; the end of being shown.
+        #: Instants of the fleet's clock: the last figures, the last and the next poll, the last endpoints; the end of
+        #: being shown.
         self.read_at: float | None = None
+        self.asked_at = 0.0
         #: Seconds since 1970 at the last figures.
         self.read_time: float | None = None
         self.due = self.endpoints_due = self.shown_until = 0.0
@@ -112,63 +128,65 @@ class FleetServer:
         """Whether it is a client of services."""
         return any(key[2] == "client" for key in self.counts)
 
-    def take(
-        self, page: FiguresPage, now: float, history: FigureHistory, has_figures: Callable[[str], bool]
-    ) -> bool:
-        """Take figures; what was counted since the last ones goes to the history.
+    def count(self, page: FiguresPage, name: str, has_figures: Callable[[str], bool]) -> CountedPage:
+        """Count the changes since the last figures, and change nothing: this may run in a thread.
 
         Args:
+            name: the server's name as a caller.
             has_figures: whether servers of a service tell its figures: others are taken from callers.
-
-        Returns:
-            Whether the server was started again since then.
         """
-        before, began = self.page, self.read_at
-        is_restarted = before is not None and before.server != page.server
-        if is_restarted:
-            self.counts.clear()
-        self.read_time = time.time()
-        self.page, self.read_at = msgspec.structs.replace(page, methods=[]), now
+        is_restarted = self.page is not None and self.page.server != page.server
+        # A page of another server at this address has counts from before the last reading.
+        is_baseline = self.read_time is None or (is_restarted and page.started <= self.read_time)
+        counts = {} if is_restarted else dict(self.counts)
         changes: dict[SeriesKey, Difference] = {}
         for row in page.methods:
             key = (row.service, row.method, row.side, row.protocol)
-            if key not in self.counts and len(self.counts) >= MOST_METHODS:
+            if key not in counts and len(counts) >= MOST_METHODS:
                 continue
-            last, self.counts[key] = self.counts.get(key, _NOTHING), _counts_of(row)
-            if began is not None:
-                self._note(changes, key, _difference(last, self.counts[key]), has_figures)
-        for series, (totals, durations) in changes.items():
-            history.add(series, began or now, now, totals, durations)
-        return is_restarted
+            last, counts[key] = counts.get(key, _NOTHING), _counts_of(row)
+            if not is_baseline:
+                _note(changes, self._series_of(key, name, has_figures), *_difference(last, counts[key]))
+        return CountedPage(msgspec.structs.replace(page, methods=[]), counts, changes, is_restarted)
 
-    def _note(
-        self,
-        changes: dict[SeriesKey, Difference],
-        key: MethodKey,
-        difference: Difference,
-        has_figures: Callable[[str], bool],
-    ) -> None:
-        totals, durations = difference
-        if not totals.calls:
-            return
-        for series in self._series_of(key, has_figures):
-            known, merged = changes.get(series, (Totals(), {}))
-            for number, count in durations.items():
-                merged[number] = merged.get(number, 0) + count
-            changes[series] = Totals(*map(operator.add, known, totals)), merged
+    def take(self, counted: CountedPage, now: float, history: FigureHistory) -> None:
+        """Take figures; the changes since the last ones go to the history."""
+        began = now if self.read_at is None else self.read_at
+        self.page, self.counts = counted.page, counted.counts
+        self.read_at, self.read_time = now, time.time()
+        for series, (totals, durations) in counted.changes.items():
+            history.add(series, began, now, totals, durations, self.key)
 
-    def _series_of(self, key: MethodKey, has_figures: Callable[[str], bool]) -> Iterator[SeriesKey]:
+    def _series_of(
+        self, key: MethodKey, name: str, has_figures: Callable[[str], bool]
+    ) -> Iterator[SeriesKey]:
         service, method, side, _ = key
         if side == "server":
             yield ("server", self.key)
         elif service.startswith(BUILTIN_PREFIX):
             return
         else:
-            yield ("link", self.name, service)
+            yield ("link", name, service)
             if has_figures(service):
                 return
         yield ("service", service)
         yield ("method", service, method)
+
+
+def _note(
+    changes: dict[SeriesKey, Difference],
+    keys: Iterator[SeriesKey],
+    totals: Totals,
+    durations: dict[int, int],
+) -> None:
+    """Add a difference to the changes of each series."""
+    if not totals.calls:
+        return
+    for key in keys:
+        known, merged = changes.get(key, (Totals(), {}))
+        for number, count in durations.items():
+            merged[number] = merged.get(number, 0) + count
+        changes[key] = Totals(*map(operator.add, known, totals)), merged
 
 
 def _counts_of(row: MethodFigures) -> MethodCounts:

@@ -218,15 +218,43 @@ async def test_a_view_is_printed_and_hostile_names_are_escaped(tmp_path: Path) -
             assert printable(console.program.errors, multiline=True) == console.program.errors
 
 
-async def test_without_an_app_callers_need_the_printed_token(tmp_path: Path) -> None:
+@pytest.mark.parametrize("app", [[], ["--app", "fronted:app"]])
+async def test_without_authenticate_callers_need_the_printed_token(app: list[str], tmp_path: Path) -> None:
+    (tmp_path / "fronted.py").write_text("import fastrpc\napp = fastrpc.App([])\n")
     async with server_with_pages(Work()) as server:
         assert server.admin.address is not None
-        async with viewed(tmp_path, "--target", f"http://127.0.0.1:{server.admin.address.port}") as console:
+        target = f"http://127.0.0.1:{server.admin.address.port}"
+        async with viewed(tmp_path, "--target", target, *app) as console:
             for service in ("fastrpc.console", "fastrpc.console.detail"):
                 for fields in ({}, {"Authorization": "Bearer another"}):
                     answer = await console.http.post(f"/{service}/view", {"name": "services"}, **fields)
                     assert answer.status == 401
             assert (await console.view("services"))["title"] == "services"
+
+
+async def test_the_reading_token_is_shown_on_this_machine_where_servers_names_the_port(
+    tmp_path: Path,
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("reading")
+    figures = {"server": "a", "revision": 1, "started": 1.0, "methods": []}
+    with admin_liar(answered(json.dumps(figures).encode())) as liar:
+        async with served(RegistryService(), scheme="tcp") as at, AsyncExitStack() as stack:
+            registry = open_registry(url_of(at))
+            stack.push_async_callback(registry.aclose)
+            record = Endpoint("tcp://127.0.0.1:1", labels={"admin": liar.address})
+            await stack.enter_async_context(registry.register("work", record))
+            command = ["-m", "fastrpc", "console", "--registry", url_of(at), "--json", "console"]
+            command += ["--admin-token-file", str(token)]
+            for servers in ([], ["--servers", f"127.0.0.1:{liar.port + 1}"]):
+                done = await asyncio.to_thread(run_program, [*command, *servers], tmp_path)
+                assert "it is not read" in done.output
+                assert "--servers" in done.output
+                assert liar.connections == 0
+            named = [*command, "--servers", f"127.0.0.1:{liar.port}"]
+            done = await asyncio.to_thread(run_program, named, tmp_path)
+            assert "it is not read" not in done.output
+            assert "\r\nAuthorization: Bearer reading\r\n" in liar.requests[0]
 
 
 async def test_details_need_their_own_right(tmp_path: Path) -> None:

@@ -24,6 +24,14 @@ from fastrpc.registries.base.policy import AddressRefusedError
         (["127.0.0.0/8"], "tcp://127.0.0.1:9099", "tcp://10.0.0.7:1", "its server is on another"),
         (["localhost"], "tcp://localhost:9099", "tcp://10.0.0.7:1", "its server is on another"),
         (["127.0.0.0/8"], "tcp://127.0.0.1:9190", "tcp://127.0.0.1:1", "is this console"),
+        (
+            ["127.0.0.1:9099"],
+            "tcp://127.0.0.1:9098",
+            "tcp://127.0.0.1:1",
+            "127.0.0.1:9098 matches no pattern",
+        ),
+        (["localhost:9099"], "tcp://localhost:9098", "tcp://127.0.0.1:1", "matches no pattern"),
+        (["[::1]:9099"], "tcp://[::1]:9098", "tcp://127.0.0.1:1", "matches no pattern"),
         (["127.0.0.0/8"], "unix:///run/admin", "tcp://127.0.0.1:1", "scheme 'unix' is not allowed"),
         (["127.0.0.0/8"], "tcp://127.0.0.1:9099/path", "tcp://127.0.0.1:1", "not host and port"),
     ],
@@ -43,6 +51,10 @@ def test_a_label_opens_nothing_that_servers_does_not_name(
         ("127.0.0.0/8", "tcp://127.0.0.1:9099", "tcp://127.0.0.1:1"),
         ("::1", "tcp://[::1]:9099", "unix:///run/shop"),
         ("localhost", "tcp://localhost:9099", "tcp://127.0.0.1:1"),
+        ("127.0.0.1:9099", "tcp://127.0.0.1:9099", "tcp://127.0.0.1:1"),
+        ("[::1]:9099", "tcp://[::1]:9099", "tcp://127.0.0.1:1"),
+        ("10.0.0.0/8:9099", "tls://10.0.0.7:9099", "tcp://10.0.0.7:1"),
+        ("*.shop.example:9099", "tls://a.shop.example:9099", "tcp://10.0.0.7:1"),
         ("10.0.0.0/8", "tls://10.0.0.7:9099", "tcp://10.0.0.7:1"),
         ("*.Shop.Example", "tls://a.shop.example:9099", "tcp://10.0.0.7:1"),
         ("*.shop.example", "tls://a.shop.example.:9099", "tcp://10.0.0.7:1"),
@@ -52,7 +64,29 @@ def test_an_address_that_matches_is_read(pattern: str, admin: str, record: str) 
     AllowedServers([pattern]).check(Address.parse(admin), [Address.parse(record)])
 
 
-@pytest.mark.parametrize("pattern", ["10.0.0.0/33", "a b", "[a]", "http://a", "", "a/b"])
+def test_without_a_pattern_no_address_is_asked() -> None:
+    with pytest.raises(
+        AddressRefusedError, match=r"shown to tcp://127.0.0.1:9099 only if --servers names it"
+    ):
+        AllowedServers([]).check(Address.parse("tcp://127.0.0.1:9099"), [Address.parse("tcp://127.0.0.1:1")])
+
+
+WRONG = [
+    "10.0.0.0/33",
+    "a b",
+    "[a]",
+    "http://a",
+    "",
+    "a/b",
+    "10.*",
+    "10.0.*.1",
+    "*.7",
+    "a:70000",
+    "10.0.0.0/8:70000",
+]
+
+
+@pytest.mark.parametrize("pattern", WRONG)
 def test_a_wrong_pattern_is_named(pattern: str) -> None:
     with pytest.raises(ConfigError, match="is no pattern of servers"):
         AllowedServers([pattern])

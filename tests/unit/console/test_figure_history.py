@@ -69,16 +69,44 @@ def test_the_rate_of_a_series_without_news_falls() -> None:
     assert history.rates(KEY, 60).calls == 0.0
 
 
-def test_over_the_bound_the_oldest_half_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_over_the_bound_only_series_without_figures_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(histories, "MOST_SERIES", 10)
+    monkeypatch.setattr(histories, "MOST_BEGUN", 10)
     clock = Clock()
     history = FigureHistory(clock)
-    for number in range(11):
-        history.add(("service", str(number)), clock.now, clock.now + 10, Totals(1))
+
+    def add(*numbers: int) -> list[str]:
+        for number in numbers:
+            history.add(("service", str(number)), clock.now, clock.now + 10, Totals(1))
         clock.now += 10
-    assert [key[1] for key in history.keys("service")] == ["5", "6", "7", "8", "9", "10"]
-    assert (len(history), history.dropped) == (6, 5)
-    assert history.bytes == 6 * 360 * 4 * 8
+        return [key[1] for key in history.keys("service")]
+
+    first = [str(number) for number in range(10)]
+    assert add(*range(10)) == first
+    assert add(10, 11) == first
+    assert (len(history), history.dropped) == (10, 2)
+    clock.now += 1_800
+    assert add(0, 1) == first
+    clock.now += 1_790
+    assert add(10, 11) == ["0", "1", "10", "11"]
+    assert (len(history), history.dropped) == (4, 2)
+    assert history.bytes == 4 * 360 * 4 * 8
+
+
+def test_a_server_begins_a_part_of_all_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(histories, "MOST_BEGUN", 3)
+    clock = Clock()
+    history = FigureHistory(clock)
+    for owner in ("a", "b"):
+        for number in range(4):
+            history.add((owner, str(number)), clock.now, clock.now, Totals(1), owner=owner)
+    assert [(len(history.keys(owner)), history.dropped) for owner in ("a", "b")] == [(3, 2)] * 2
+    # A series that another server began takes the figures of all.
+    history.add(("a", "0"), clock.now, clock.now, Totals(1), owner="b")
+    assert history.totals(("a", "0"), 60).calls == 2
+    history.forget(("a", "1"))
+    history.add(("a", "3"), clock.now, clock.now, Totals(1), owner="a")
+    assert len(history.keys("a")) == 3
 
 
 def test_counts_stop_at_their_largest() -> None:

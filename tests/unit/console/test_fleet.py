@@ -1,20 +1,30 @@
 """The fleet: polls of real admin pages under a fake clock, and addresses that lie."""
 
+import asyncio
 import json
 import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 import fastrpc
 from fastrpc import Client, ConfigError
+from fastrpc.config import TLS
+from fastrpc.console import fleet as fleets
+from fastrpc.console import reading
 from fastrpc.console.allowed import LOOPBACK, AllowedServers
+from fastrpc.console.events import FleetEvents
 from fastrpc.console.fleet import Fleet, server_key
+from fastrpc.console.following import RegistryFollower
+from fastrpc.console.pages import ProcessFigures
 from fastrpc.console.servers import FleetServer
 from fastrpc.endpoint import Address, Endpoint
+from fastrpc.registries.base.registry import WatchedRegistry
+from fastrpc.registries.base.watch import ServicesWatch
 from tests.support.admin_liar import admin_liar, answered
 from tests.support.admin_pages import server_with_pages
 from tests.support.waiting import eventually
@@ -138,13 +148,20 @@ async def test_a_failed_server_keeps_its_figures_and_is_asked_less_often() -> No
         assert [event.kind for event in fleet.events.last(9)] == ["unreadable", "appeared"]
         async with server_with_pages(Counted(), address=key) as again:
             assert str(again.admin.address) == key
-            # A record that changes has it asked at once.
-            fleet.set_endpoints("counted", [endpoint(key, weight=3)])
+            # A record that changes has it asked soon, but not more often than other servers.
+            polls, found.due = fleet.polls, clock.now + 60
+            for weight in (5, 4, 3):
+                fleet.set_endpoints("counted", [endpoint(key, weight=weight)])
+                clock.now = found.asked_at + 9
+                await fleet.poll()
+            assert fleet.polls == polls
+            assert found.failures
+            clock.now += 1
             await fleet.poll()
             assert only(fleet).error is None
             assert found.failures == 0
             kinds = [(event.kind, event.text) for event in fleet.events.last(3)]
-            assert kinds == [("readable", "counted"), ("restarted", "counted"), ("changed", "weight 1 → 3")]
+            assert kinds == [("readable", "counted"), ("restarted", "counted"), ("changed", "weight 4 → 3")]
 
 
 async def test_counts_of_a_server_that_started_again_begin_at_zero() -> None:
@@ -157,19 +174,22 @@ async def test_counts_of_a_server_that_started_again_begin_at_zero() -> None:
         [
             page(methods=[row(1_000)]),
             page(methods=[row(1_010)], revision=2),
-            page(methods=[row(3)], server="b", revision=7),
-            page(methods=[row(5)], server="b", revision=8),
+            page(methods=[row(3)], server="b", revision=7, started=1e10),
+            page(methods=[row(5)], server="b", revision=8, started=1e10),
+            # One that was there before: its calls are none of the last ten seconds.
+            page(methods=[row(1_012)], revision=3),
+            page(methods=[row(1_013)], revision=4),
         ]
     )
     with admin_liar(lambda peer: answered(next(pages), "200 OK", "Connection: close")(peer)) as liar:
         async with fleet_of(endpoint(liar.address)) as (fleet, clock):
-            for calls in (0, 10, 13, 15):
+            for calls in (0, 10, 13, 15, 15, 16):
                 await fleet.poll()
                 assert only(fleet).error is None
                 assert fleet.history.totals(("service", "counted"), 600).calls == pytest.approx(calls)
                 clock.now += 11
             asked = [re.match(r"GET (\S+)", one)[1] for one in liar.requests]  # type: ignore[index]
-            assert asked == ["/figures", *(f"/figures?after={number}" for number in (1, 2, 7))]
+            assert asked == ["/figures", *(f"/figures?after={number}" for number in (1, 2, 7, 8, 3))]
 
 
 def endless(peer: socket.socket) -> None:
@@ -193,6 +213,12 @@ def silent(peer: socket.socket) -> None:
     peer.recv(1)
 
 
+def counts(statuses: int) -> dict[str, Any]:
+    names = {"service": "counted", "method": "mul", "side": "server", "protocol": "native"}
+    calls = {"in_flight": 0, "calls": {str(number): 1 for number in range(statuses)}}
+    return {**names, **calls, "received_bytes": 1, "sent_bytes": 1, "sum_seconds": 1.0, "buckets": []}
+
+
 LIES: dict[str, tuple[Callable[[socket.socket], None], str]] = {
     "endless": (endless, "more bytes than the limit"),
     "endless head": (endless_head, ""),
@@ -203,6 +229,9 @@ LIES: dict[str, tuple[Callable[[socket.socket], None], str]] = {
     "a large count": (answered(page(revision=1 << 60)), "does not fit"),
     "a long name": (answered(page(server="a" * 300)), "does not fit"),
     "many values": (answered(page(without=[1] * 3_000_000)), ""),
+    "many statuses": (answered(page(methods=[counts(33)])), "does not fit"),
+    "many processes": (answered(page(processes=[{}] * 1_025)), "does not fit"),
+    "a process of another shape": (answered(page(processes=[{"descriptors": {}}])), "does not fit"),
     "many services": (answered(page(services=[{"name": "a"}] * 1_001)), "does not fit"),
     "deep": (answered(b"[" * 100_000), "does not fit"),
     "redirect": (answered(b"", "302 Found", "Location: http://127.0.0.1:1/"), "redirects are not followed"),
@@ -224,6 +253,40 @@ async def test_an_address_that_lies_is_bounded_and_named(name: str) -> None:
             assert reason in (only(fleet).error or "")
             [unreadable, _] = fleet.events.last(2)
             assert (unreadable.kind, unreadable.place) == ("unreadable", liar.address)
+
+
+async def test_of_a_process_only_the_known_facts_are_kept() -> None:
+    process = {"process_id": 7, "role": "worker", "descriptors": 3, "more": [{"a": 1}] * 100_000}
+    with admin_liar(answered(page(methods=[counts(32)], processes=[process]))) as liar:
+        async with fleet_of(endpoint(liar.address)) as (fleet, _):
+            await fleet.poll()
+            kept = only(fleet).page
+            assert kept is not None
+            assert kept.processes == [ProcessFigures(7, "worker", descriptors=3)]
+
+
+async def test_views_of_a_hung_server_do_not_hold_up_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "HELD_SECONDS", 60.0)
+    with admin_liar(silent) as liar, admin_liar(answered(page())) as honest:
+        two = endpoint(liar.address), endpoint(honest.address, "tcp://127.0.0.1:2")
+        async with fleet_of(*two) as (fleet, _):
+            hung = fleet.servers[liar.address]
+            views = [asyncio.ensure_future(fleet.page(hung, "/ended", dict)) for _ in range(20)]
+            await eventually(lambda: len(liar.requests) == 1)
+            hung.is_read_now = True
+            async with asyncio.timeout(30):
+                await fleet.poll()
+            assert fleet.servers[honest.address].page is not None
+            assert [view.done() for view in views] == [False] * 4 + [True] * 16
+            assert "4 views wait" in str(views[4].exception())
+            # A view that is cancelled leaves its thread to the server until the page has come.
+            for view in views[:4]:
+                view.cancel()
+            await asyncio.wait(views)
+            assert {str(view.exception()) for view in views[4:]} == {"4 views wait for its pages, the most"}
+            assert hung.reading.locked()
+            assert hung.views == 0
+        await eventually(lambda: not hung.reading.locked())
 
 
 async def test_a_silent_address_does_not_hold_up_others() -> None:
@@ -262,6 +325,80 @@ async def test_the_reading_token_is_shown_to_servers_that_match() -> None:
             await fleet.poll()
             assert only(fleet).error is None
             assert "\r\nAuthorization: Bearer reading\r\n" in liar.requests[0]
+
+
+async def test_a_record_without_a_label_does_not_hide_the_server_at_its_address() -> None:
+    with admin_liar(answered(page())) as honest:
+        async with fleet_of(Endpoint(honest.address)) as (fleet, _):
+            assert only(fleet).admin is None
+            fleet.set_endpoints("other", [endpoint(honest.address, "tcp://127.0.0.1:2")])
+            await fleet.poll()
+            assert only(fleet).page is not None
+            assert only(fleet).error is None
+
+
+async def test_records_over_the_most_servers_enter_once_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fleets, "MOST_SERVERS", 1)
+    first, second = Endpoint("tcp://127.0.0.1:3"), Endpoint("tcp://127.0.0.1:4")
+    async with fleet_of(first) as (fleet, clock):
+        for weight in (1, 2):
+            fleet.set_endpoints("other", [Endpoint("tcp://127.0.0.1:4", weight=weight)])
+            assert (only(fleet).key, len(fleet.left_out)) == ("tcp://127.0.0.1:3", 1)
+        fleet.set_endpoints("counted", [])
+        clock.now += 700
+        await fleet.poll()
+        assert (only(fleet).key, len(fleet.left_out)) == ("tcp://127.0.0.1:4", 0)
+        assert only(fleet).records["other", "tcp://127.0.0.1:4"].weight == 2
+        fleet.set_endpoints("counted", [first])
+        fleet.set_endpoints("counted", [])
+        assert (set(only(fleet).records), len(fleet.left_out)) == ({("other", str(second.address))}, 0)
+
+
+async def test_certificates_that_are_missing_are_an_error_of_the_server(tmp_path: Path) -> None:
+    fleet = Fleet(
+        None,
+        AllowedServers(),
+        targets=[Address.parse("tls://127.0.0.1:1")],
+        tls=TLS(ca_file=str(tmp_path / "missing")),
+    )
+    async with asyncio.timeout(30):
+        await fleet.poll()
+    assert "missing" in (only(fleet).error or "")
+    await fleet.__aexit__(None, None, None)
+
+
+async def test_a_target_is_read_whether_or_not_it_has_records() -> None:
+    with admin_liar(answered(page())) as honest:
+        fleet = Fleet(None, AllowedServers(), targets=[Address.parse(honest.address)])
+        fleet.set_endpoints("counted", [endpoint(honest.address)])
+        fleet.set_endpoints("counted", [])
+        await fleet.poll()
+        assert only(fleet).state == "not ready"
+        await fleet.__aexit__(None, None, None)
+
+
+async def test_a_server_tells_figures_of_services_that_it_has_records_of() -> None:
+    told = [{"name": "counted"}, {"name": "other"}]
+    with admin_liar(answered(page(services=told))) as liar:
+        async with fleet_of(endpoint(liar.address)) as (fleet, _):
+            await fleet.poll()
+            assert [fleet.has_figures(one) for one in ("counted", "other")] == [True, False]
+
+
+async def test_a_registry_that_lists_no_services_is_lost_once() -> None:
+    class Unlisted:
+        def watch_services(self) -> ServicesWatch:
+            raise ConfigError("this registry lists no services")
+
+    events = FleetEvents()
+    follower = RegistryFollower(cast(WatchedRegistry, Unlisted()), lambda name, endpoints: None, events)
+    async with asyncio.timeout(5):
+        await follower.run()
+    assert follower.completed.is_set()
+    assert follower.error == "this registry lists no services"
+    assert [event.kind for event in events.last(9)] == ["registry lost"]
 
 
 async def test_records_with_one_label_are_one_server() -> None:

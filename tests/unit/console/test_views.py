@@ -7,10 +7,11 @@ import pytest
 
 from fastrpc import CallError, Status
 from fastrpc.console.allowed import AllowedServers
-from fastrpc.console.blocks import Graph, Table, Text, View
+from fastrpc.console.blocks import Graph, Table, Text, Tree, View
 from fastrpc.console.fleet import Fleet
-from fastrpc.console.pages import FiguresPage, MethodFigures, ServedService
+from fastrpc.console.pages import FiguresPage, MethodFigures, ProcessFigures, ServedService
 from fastrpc.console.service import VIEWS, made_view
+from fastrpc.console.views.base import tree_of
 from fastrpc.endpoint import Endpoint
 
 HOSTILE = [
@@ -58,7 +59,8 @@ class FleetOfPages:
         page = FiguresPage(
             "a", self._revision, 1.0, list(rows), ready=True, services=[ServedService(service)]
         )
-        self.fleet._take(self.fleet.servers[f"tcp://127.0.0.1:{number + 20_000}"], page)
+        server = self.fleet.servers[f"tcp://127.0.0.1:{number + 20_000}"]
+        self.fleet._take(server, server.count(page, server.name, self.fleet.has_figures))
 
     async def view(self, name: str, *, is_detailed: bool = False, after: str = "", **arguments: str) -> View:
         view = await made_view(self.fleet, name, arguments, after, is_detailed=is_detailed)
@@ -174,6 +176,7 @@ async def test_hostile_names_are_bounded(hostile: str) -> None:
         ("nothing", {}, Status.NOT_FOUND),
         ("service", {}, Status.INVALID_ARGUMENT),
         ("service", {"service": "nothing"}, Status.NOT_FOUND),
+        ("method", {"service": "arith", "method": "nothing"}, Status.NOT_FOUND),
         ("server", {"server": "nothing"}, Status.NOT_FOUND),
         ("server", {"server": "tcp://127.0.0.1:20001", "show": "logs"}, Status.PERMISSION_DENIED),
     ],
@@ -186,6 +189,24 @@ async def test_a_view_that_is_not_there_is_refused(
     with pytest.raises(CallError) as refused:
         await pages.view(name, **arguments)
     assert refused.value.status is status
+
+
+async def test_processes_and_values_of_trees_are_bounded() -> None:
+    pages = FleetOfPages()
+    pages.add("arith", 1)
+    processes = [ProcessFigures(number, "worker", descriptors=3) for number in range(1_024)]
+    server = pages.fleet.servers["tcp://127.0.0.1:20001"]
+    page = FiguresPage("a", 1, 1.0, [], processes=processes)
+    pages.fleet._take(server, server.count(page, "", pages.fleet.has_figures))
+    [tree] = [
+        one for one in (await pages.view("server", server=server.key)).blocks or () if isinstance(one, Tree)
+    ]
+    assert (tree.title, len(tree.nodes)) == ("processes, 200 of 1,024", 200)
+    assert tree.nodes[7].name == "worker 7"
+    assert tree.nodes[7].facts["descriptors"] == 3
+    nodes = tree_of({str(number): "a" * 1_000_000 for number in range(1_000)})
+    assert len(nodes[0].facts["value"]) == 2_001  # type: ignore[arg-type]
+    assert len(msgspec.json.encode(nodes)) < 110_000
 
 
 async def test_views_without_details_ask_no_server_for_more() -> None:

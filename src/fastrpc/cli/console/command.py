@@ -70,8 +70,8 @@ ServerPatterns = Annotated[
     typer.Option(
         "--servers",
         metavar="PATTERN",
-        help="Hosts or networks whose admin pages are read where a registry names them: *.shop.example, 10.0.0.0/8; "
-        "may be repeated. [default: this machine]",
+        help="Hosts or networks whose admin pages are read where a registry names them: *.shop.example, 10.0.0.0/8, "
+        "127.0.0.1:9099; may be repeated. [default: this machine; with --admin-token-file: none]",
     ),
 ]
 ReadingToken = Annotated[
@@ -137,26 +137,26 @@ def console(
     """
     with reported(ExitCode.USAGE):
         dial = dialing(ca, cert, key, server_name, token_file)
-        allowed = AllowedServers(servers or LOOPBACK)
+        # With a token no default: any user of this machine may listen at a port that a registry names.
+        allowed = AllowedServers(servers or (() if admin_token_file else LOOPBACK))
         fleet = _fleet(registry or (), target or (), allowed, dial, admin_token_file)
         arguments: dict[str, Any] = {
             "log_level": checked_level(log_level),
             "log_format": checked_format(log_format),
             **tls_settings(tls_cert, tls_key, None),
         }
-        settings, _ = read_settings(arguments, os.environ, config)
+        settings, tokens = read_settings(arguments, os.environ, config)[0], list[str]()
         addresses = http_addresses(address or [DEFAULT_ADDRESS])
         if view is None:
             given = settings.places.files_of(settings.config.tls)
             check_encrypts(
                 {"--tls-cert": tls_cert, "--tls-key": tls_key, **given}, addresses, encrypted="https"
             )
-            own_token = secrets.token_urlsafe(24) if app is None else None
-            plan = _plan(settings, addresses, fleet, app, own_token)
+            plan = _plan(settings, addresses, fleet, app, tokens)
     if view is not None:
         _print_view(fleet, view)
         return
-    plan = replace(plan, on_started=_teller(allowed, own_token))
+    plan = replace(plan, on_started=_teller(allowed, tokens))
     raise typer.Exit(serve_front(plan, replace(settings, registry=())))
 
 
@@ -199,13 +199,13 @@ def _print_view(fleet: Fleet, text: str) -> None:
 
 
 def _plan(
-    settings: RunSettings, addresses: tuple[Address, ...], fleet: Fleet, app: str | None, token: str | None
+    settings: RunSettings, addresses: tuple[Address, ...], fleet: Fleet, app: str | None, tokens: list[str]
 ) -> Plan:
     """Return the plan of the console.
 
     Args:
-        token: the one that callers show where there is no App. Others on this machine have no right to what the
-            console reads.
+        tokens: gets the token that callers show where no App has `authenticate`. Others on this machine have no right
+            to what the console reads.
     """
     check_without_effect(settings, "a console")
 
@@ -214,11 +214,13 @@ def _plan(
 
     def load() -> list[Any]:
         try:
-            front = App([], authenticate=_bearers_of(token)) if app is None else front_app(app)
+            front = App([]) if app is None else front_app(app)
         finally:
             lower_root_level(settings.log_level)
         if front.authenticate is None:
             _check_all_local(addresses, "authenticate", "write App([], authenticate=…, authorize=…)")
+            tokens[:] = [secrets.token_urlsafe(24)]
+            front = replace(front, authenticate=StaticTokens({tokens[0]: Identity("console")}))
         return [replace(front, sources=[ConsoleService(fleet), ConsoleDetailService(fleet)])]
 
     if settings.workers != 1:
@@ -241,11 +243,6 @@ def _plan(
     )
 
 
-def _bearers_of(token: str | None) -> StaticTokens:
-    assert token is not None
-    return StaticTokens({token: Identity("console")})
-
-
 def _check_all_local(addresses: Sequence[Address], needed: str, hint: str) -> None:
     """Refuse addresses that others can reach, where something is missing for that."""
     for one in addresses:
@@ -253,11 +250,11 @@ def _check_all_local(addresses: Sequence[Address], needed: str, hint: str) -> No
             raise ConfigError(f"beyond this machine {http_url(str(one))} needs {needed}", hint=hint)
 
 
-def _teller(allowed: AllowedServers, token: str | None) -> Callable[[Started], None]:
+def _teller(allowed: AllowedServers, tokens: list[str]) -> Callable[[Started], None]:
     def tell(started: Started) -> None:
         allowed.own_ports = frozenset(Address.parse(one).port for one in started.addresses)
         # Behind "#", where browsers do not send it.
-        shown = "" if token is None else f"/#token={token}"
+        shown = f"/#token={tokens[0]}" if tokens else ""
         for one in started.addresses:
             stdout.print("console at ", (http_url(one) + shown, "bold"))
 

@@ -1,7 +1,7 @@
 """A view for the console: `async def view(asked)` returns a title and blocks."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ __all__ = [
     "EVENTS",
     "FIGURES",
     "PERCENTILE_SECONDS",
+    "ROWS",
     "Asked",
     "Row",
     "Show",
@@ -47,9 +48,10 @@ LINE_POINTS: Final = 20
 RATE_SECONDS: Final = 60.0
 PERCENTILE_SECONDS: Final = 300.0
 
-#: Events of a view; nodes of a tree.
+#: Events of a view; nodes of a tree, of which 100 characters count as one more; characters of a value in it.
 EVENTS: Final = 50
 MOST_NODES: Final = 1_000
+VALUE_TEXT: Final = 2_000
 
 #: The columns that `figures_of` fills.
 FIGURES: Final = (
@@ -59,6 +61,8 @@ FIGURES: Final = (
     Column("p99", "p99", "seconds"),
     Column("line", "calls", "line"),
 )
+
+T = TypeVar("T")
 
 #: The cells of a row, and the view that it opens.
 Row: TypeAlias = tuple[Sequence[Cell | list[float]], Link | None]
@@ -186,7 +190,9 @@ def _nodes(values: Any, left: list[int], depth: int) -> list[TreeNode]:
         if isinstance(value, dict | list) and depth:
             nodes.append(TreeNode(cut(str(name)), children=_nodes(value, left, depth - 1)))
         else:
-            nodes.append(TreeNode(cut(str(name)), {"value": _cell(value)}))
+            cell = _cut_to(VALUE_TEXT, _cell(value))
+            left[0] -= len(cell) // 100 if isinstance(cell, str) else 0
+            nodes.append(TreeNode(cut(str(name)), {"value": cell}))
     return nodes
 
 
@@ -217,7 +223,7 @@ def _bounded(title: str, columns: Sequence[Column], rows: Sequence[Row], total: 
     return table
 
 
-def _cut_to(length: int, cell: Cell | list[float]) -> Cell | list[float]:
+def _cut_to(length: int, cell: T) -> T | str:
     return f"{cell[:length]}…" if isinstance(cell, str) and len(cell) > length else cell
 
 

@@ -35,9 +35,9 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     }
     blocks: list[Block] = [Facts("console", facts)]
     dropped = {
-        "series of figures, the ones written longest ago": history.dropped,
+        "additions to series of figures over the most": history.dropped,
         "events, the oldest": events.dropped,
-        "records of servers over the most": fleet.left_out,
+        "records of servers over the most": len(fleet.left_out),
         "services over the most": 0 if follower is None else follower.left_out,
     }
     blocks += [Text(f"Dropped: {count:,} {name}.", "warning") for name, count in dropped.items() if count]

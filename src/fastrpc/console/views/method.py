@@ -19,6 +19,8 @@ from fastrpc.console.views.base import (
     rows_table,
     server_link,
 )
+from fastrpc.errors import CallError
+from fastrpc.status import Status
 
 __all__ = ["view"]
 
@@ -38,7 +40,9 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     """Show a method; arguments: service, method."""
     service, method = asked.argument("service"), asked.argument("method")
     key = ("method", service, method)
-    history = asked.fleet.history
+    history, servers = asked.fleet.history, asked.fleet.servers.values()
+    if not history.keys(*key) and not any(one[:2] == key[1:] for server in servers for one in server.counts):
+        raise CallError(Status.NOT_FOUND, f"no call of {cut(service)}.{cut(method)} was counted")
     rates = history.rates(key, PERCENTILE_SECONDS)
     p50, p95, p99 = percentiles_of(history.durations(PERCENTILE_SECONDS, key), 0.5, 0.95, 0.99)
     facts = {"calls per second": round(rates.calls, 3), "errors per second": round(rates.errors, 3)}

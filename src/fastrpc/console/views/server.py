@@ -6,11 +6,13 @@ import msgspec
 
 from fastrpc.console.blocks import Block, Button, Buttons, Column, Facts, Link, Table, Text, Tree, TreeNode
 from fastrpc.console.history import percentiles_of
+from fastrpc.console.pages import ProcessFigures
 from fastrpc.console.reading import PageError
 from fastrpc.console.servers import FleetServer
 from fastrpc.console.views.base import (
     EVENTS,
     FIGURES,
+    ROWS,
     Asked,
     cut,
     events_table,
@@ -64,7 +66,9 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     ]
     blocks.append(plain_table("records in the registry", records, rows))
     if server.page is not None:
-        blocks.append(Tree("processes", [_process(one) for one in server.page.processes]))
+        found = server.page.processes
+        title = "processes" if len(found) <= ROWS else f"processes, {ROWS} of {len(found):,}"
+        blocks.append(Tree(title, [_process(one) for one in found[:ROWS]]))
     blocks.append(_methods(asked, server))
     endpoints = [msgspec.structs.asdict(one) for one in server.endpoints]
     blocks.append(rows_table("endpoints that it calls", endpoints))
@@ -85,11 +89,9 @@ def _facts(asked: Asked, server: FleetServer) -> Facts:
     return Facts("server", {**facts, "calls per second": round(rates.calls, 3)})
 
 
-def _process(facts: dict[str, Any]) -> TreeNode:
-    [node] = tree_of([{name: value for name, value in facts.items() if name not in ("role", "process_id")}])
-    name = f"{facts.get('role', 'process')} {facts.get('process_id', '')}"
-    values = {child.name: child.facts.get("value") for child in node.children}
-    return TreeNode(cut(name), values)
+def _process(process: ProcessFigures) -> TreeNode:
+    facts = msgspec.structs.asdict(process)
+    return TreeNode(cut(f"{facts.pop('role')} {facts.pop('process_id')}"), facts)
 
 
 def _methods(asked: Asked, server: FleetServer) -> Table:
