@@ -52,7 +52,7 @@ def test_another_environment_alone_builds_no_old_commit(monkeypatch: pytest.Monk
 
     asked: list[str] = []
     record = Record({"msgspec": "0.22.0"}, {"echo": 1_000.0})
-    monkeypatch.setattr(guard.Record, "read", lambda path: record)
+    monkeypatch.setattr(Record, "read", lambda path: record)
     monkeypatch.setattr(guard, "environment", lambda: {"msgspec": "0.23.0"})
     monkeypatch.setattr(guard, "last_commit_of", lambda path: "abc")
     monkeypatch.setattr(guard, "count_commit", count)
