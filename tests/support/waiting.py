@@ -16,7 +16,7 @@ SHORT_PAUSES = 50
 LONG_PAUSE_SECONDS = 0.004
 
 #: A machine that is busy with other things gives few looks in twenty seconds: at least this number is made.
-LOOKS = 1_000
+LOOKS = 1_500
 
 
 async def eventually(condition: Callable[[], object]) -> None:

@@ -117,7 +117,7 @@ def test_bytes_after_the_value_are_refused(codec: Codec, type: Any) -> None:
 
 @pytest.mark.parametrize("type", [Any, str])
 def test_text_that_is_not_utf_8_is_refused(codec: Codec, type: Any) -> None:
-    with pytest.raises(DecodeError, match="utf-8"):
+    with pytest.raises(DecodeError, match="(?i)utf-8"):
         codec.decode(codec.encode("é").replace("é".encode(), b"\xc3\xc3"), type)
 
 
