@@ -103,7 +103,9 @@ class KeptProcess:
         self._process.send_signal(number)
         if number == signal.SIGSTOP and isinstance(self._process, WarmProcess):
             # It is no child, for which the system would wait.
+            until = time.monotonic() + WAIT_SECONDS
             while not _stands_still(self._process.pid):
+                assert time.monotonic() < until, "it is not stopped"
                 time.sleep(0.001)
         elif number == signal.SIGSTOP:
             os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)

@@ -60,7 +60,7 @@ MODULES = (
 #: More than a request has.
 REQUEST_BYTES = 2**20
 
-#: Most descriptors of a request: those of its streams, its report, and sockets.
+#: Most descriptors of a request: its streams, its report, and sockets.
 MOST_DESCRIPTORS = 16
 
 

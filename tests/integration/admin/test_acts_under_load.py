@@ -130,7 +130,7 @@ async def test_workers_are_replaced_and_a_server_with_workers_is_drained(tmp_pat
         try:
             async with load_on(url, "work.where") as load:
                 old, others = set(first.workers()), set(second.workers())
-                # A connection is that of one worker.
+                # Each connection belongs to one worker.
                 await load.until_both(old, others)
                 server = (await asyncio.to_thread(first.page, "/figures"))["server"]
                 await asyncio.to_thread(lambda: first.act("roll", was={"server": server}))

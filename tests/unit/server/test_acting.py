@@ -64,7 +64,7 @@ def audited(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 async def answers_of(
     acted: Acted, folder: Path, number: int = 1, body: bytes = BODY
 ) -> list[tuple[int, dict[str, Any]]]:
-    """Ask for an act that often at once, and return the answers."""
+    """Send a number of requests for an act at once, and return the answers."""
     acts = acts_of(acted, folder)
     told: list[tuple[int, dict[str, Any]]] = []
     all_told = asyncio.Event()

@@ -10,7 +10,7 @@
     accepting   filters lists and publishes them;  rules: when a list is accepted;  cache: the list of the last run
     lease_keeper  keeps endpoints registered;  held: a record in a registry of any kind
     watch       delivers lists to loops and threads;  snapshot: one delivered list
-    changes     the differences of one list and the next;  events: those of all services, and outages
+    changes     the differences of one list and the next;  events: differences for all services, and outages
     closing     `with` for registries and watches
     record      the stored form of an endpoint;  rpcx_record: that of Go's rpcx;  decoded: each is decoded once
     layouts     records as keys of a store;  policy: which addresses may be dialled

@@ -38,7 +38,7 @@ ACT_SECONDS = 10.0
 #: Seconds that an act waits for those before it.
 TURN_SECONDS = 10.0
 
-#: The steps at which requests are refused, by the status of the answer; all others are those of acts.
+#: The steps at which requests are refused, by the status of the answer; every other status is refused by the act.
 STEPS = {401: "authentication", 403: "authorisation", 421: "authorisation"}
 
 #: Takes status and values of an answer.

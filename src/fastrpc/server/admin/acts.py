@@ -359,7 +359,7 @@ def values_of(act: Act, body: bytes) -> Values:
     """Return the values in a body.
 
     Raises:
-        ActRefusedError: it is no object, or its keys or their values are not those of the act.
+        ActRefusedError: it is no object, or it has other keys or values than the act takes.
     """
     try:
         values = json.loads(body.decode(), object_pairs_hook=_object)

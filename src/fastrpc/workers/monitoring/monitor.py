@@ -169,7 +169,7 @@ class Workers:
 
         Args:
             question: the name of a page, or another name with a space and its argument.
-            seconds: the time; None: that of a page.
+            seconds: the time; None: as long as for a page.
         """
         answers: dict[str, dict[str, Any]] = {}
         kind = kind_of(question)

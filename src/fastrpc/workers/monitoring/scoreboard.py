@@ -73,7 +73,7 @@ class Kind(IntEnum):
 
 
 def kind_of(question: str) -> Kind:
-    """Return the kind of the record with the answer to a question: that of an act has an argument behind its name."""
+    """Return the kind of the record with the answer to a question, which has an argument behind its name for an act."""
     return Kind.ACT if " " in question else Kind.ANSWER
 
 
