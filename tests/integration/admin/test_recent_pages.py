@@ -226,8 +226,9 @@ async def test_each_page_names_a_worker_that_hangs(tmp_path: Path) -> None:
             for path in sorted(TABLES - {"/config"}):
                 found = (await asyncio.to_thread(ask, path, "application/json")).json
                 assert found["without"] == [hung], path
-                answer = await asyncio.to_thread(ask, path, "text/html")
-                assert (answer.status, f"without: {hung}" in answer.text) == (200, True), path
+            # People see what programs do; one page shows it, each waits two seconds for the hung worker.
+            answer = await asyncio.to_thread(ask, "/calls", "text/html")
+            assert (answer.status, f"without: {hung}" in answer.text) == (200, True)
             # It cannot show its own stacks.
             found = (await asyncio.to_thread(ask, "/stacks", "application/json")).json
             assert found["hints"] == [f"py-spy dump --pid {hung}"]
