@@ -17,7 +17,7 @@ from tests.support.every_type import EveryType
 
 pytestmark = pytest.mark.one_loop
 
-PAGES = ("/", "/docs", "/docs/page.js", "/docs/page.css", "/client.js", "/openapi.json")
+PAGES = ("/", "/docs", "/docs/page.js", "/docs/parts.js", "/docs/page.css", "/client.js", "/openapi.json")
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'"
 
 
@@ -193,7 +193,7 @@ def test_no_page_has_a_script_or_a_style_of_its_own() -> None:
     page = folder.joinpath("index.html").read_text()
     assert re.findall(r"<script(?! type=\"module\" src=\"docs/page.js\"></script>)", page) == []
     assert not re.search(r"<style|style=|\son\w+=|javascript:|https?:", page)
-    scripts = "".join(folder.joinpath(name).read_text() for name in ("page.js", "client.js"))
+    scripts = "".join(folder.joinpath(name).read_text() for name in ("page.js", "parts.js", "client.js"))
     for word in (
         "innerHTML",
         "outerHTML",

@@ -2,6 +2,7 @@
 // Texts of the server reach the page as text only. The token stays in the field it is typed into.
 
 import { CallError, Client } from "../client.js";
+import { fill, make } from "./parts.js";
 
 const MOST_SHOWN = 1000; // Messages of a stream that stay on the page.
 const client = new Client();
@@ -261,15 +262,4 @@ function example(schema, depth = 0) {
 
 function text(value, indent) {
   return JSON.stringify(value, (_, one) => (typeof one === "bigint" ? JSON.rawJSON?.(one.toString()) ?? one.toString() : one), indent) ?? "null";
-}
-
-function make(tag, properties, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
-
-function fill(element, children) {
-  element.replaceChildren(...children);
-  return element;
 }

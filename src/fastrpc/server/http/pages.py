@@ -38,6 +38,7 @@ _MOST_KEPT: Final = 32
 _FILES: Final = {
     "/docs": ("index.html", "text/html; charset=utf-8"),
     "/docs/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/docs/parts.js": ("parts.js", "text/javascript; charset=utf-8"),
     "/docs/page.css": ("page.css", "text/css; charset=utf-8"),
     "/client.js": ("client.js", "text/javascript; charset=utf-8"),
 }

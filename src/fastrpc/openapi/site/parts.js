@@ -1,0 +1,14 @@
+// Elements of pages. Texts reach a page as text only.
+
+/** Return a new element with these properties and children; a child may be a text. */
+export function make(tag, properties, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+/** Put children in the place of those of an element, and return it. */
+export function fill(element, children) {
+  element.replaceChildren(...children);
+  return element;
+}
