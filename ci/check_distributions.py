@@ -9,9 +9,10 @@ import zipfile
 from pathlib import Path
 
 # 148 compiled modules have seven tenths of it. Messages came with 128 modules of Python, a thirtieth: five backends, a
-# service, subscribers, pages. Both limits have a few percent of room: a limit that the next mend passes says nothing.
-WHEEL_BYTES = 6_600_000
-INSTALLED_BYTES = 17_500_000
+# service, subscribers, pages; the console and its page with 120,000 bytes. Both limits have a few percent of room: a
+# limit that the next mend passes says nothing.
+WHEEL_BYTES = 6_900_000
+INSTALLED_BYTES = 18_300_000
 
 
 def check_wheel(path: Path) -> list[str]:
