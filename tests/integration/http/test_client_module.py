@@ -97,6 +97,19 @@ async def test_it_sends_bytes_large_integers_and_metadata(tmp_path: Path) -> Non
 
 
 @needs_node
+async def test_it_sends_each_integer_around_the_largest_exact_one(tmp_path: Path) -> None:
+    program = """
+        const client = new Client({ base }), edge = 2n ** 53n, found = [];
+        for (const number of [edge - 1n, edge, edge + 1n, -edge, -edge - 1n])
+            found.push((await client.call("arith.data", { data: "", number }))[1]);
+        return found;
+    """
+    async with described() as serving:
+        found = await run(serving, tmp_path, program)
+    assert [int(text) - 2**53 for text in found] == [-1, 0, 1, -(2**54), -(2**54) - 1]
+
+
+@needs_node
 async def test_errors_tell_what_happened(tmp_path: Path) -> None:
     program = """
         const client = new Client({ base });

@@ -145,8 +145,8 @@ async function joined(args, input) {
 
 function written(value) {
   return JSON.stringify(value, (_, one) => {
-    // As text only what Number does not hold: the server takes no other.
-    if (typeof one === "bigint") return Number.isSafeInteger(Number(one)) ? Number(one) : one.toString();
+    // As text only what is beyond 2⁵³: the server takes no other.
+    if (typeof one === "bigint") return one >= -(2n ** 53n) && one <= 2n ** 53n ? Number(one) : one.toString();
     if (one instanceof Uint8Array) return btoa(Array.from(one, (byte) => String.fromCharCode(byte)).join(""));
     return one;
   });
