@@ -4,87 +4,20 @@ With FASTRPC_SCREENSHOTS, a folder, pictures of the page are left there.
 """
 
 import asyncio
-import json
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 import fastrpc
 from fastrpc.auth import Identity, StaticTokens
-from tests.support.described import Described, described
+from tests.support.described import described
+from tests.support.docs_page import reading
 from tests.support.every_type import EveryType
-
-playwright_api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
 
 pytestmark = pytest.mark.one_loop
 
-#: What a page may not do, as its policy says, is told to the page itself.
-VIOLATIONS = """
-window.violations = [];
-document.addEventListener("securitypolicyviolation", event =>
-  window.violations.push(event.violatedDirective + " " + event.blockedURI));
-"""
-
-
-class Reading:
-    """The page as somebody uses it."""
-
-    def __init__(self, page: Any, origin: str) -> None:
-        self.page = page
-        self.origin = origin
-        self.asked: list[str] = []
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self.asked.append(request.url))
-        page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-
-    async def open(self, method: str) -> None:
-        await self.page.click(f'button[data-method="{method}"]')
-        await self.until("h2", method)
-
-    async def run(self, **arguments: Any) -> None:
-        await self.page.fill("#arguments", json.dumps(arguments))
-        await self.page.click("#call")
-
-    async def until(self, element: str, text: str) -> str:
-        """Return the text of an element once `text` is in it; the policy forbids playwright's own way."""
-        async with asyncio.timeout(20):
-            while text not in (found := await self.page.inner_text(element)):
-                await asyncio.sleep(0.05)
-        return str(found)
-
-    async def picture(self, name: str) -> None:
-        folder = os.environ.get("FASTRPC_SCREENSHOTS")
-        if folder:
-            await self.page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
-
-
-@asynccontextmanager
-async def reading(chromium: str, serving: Described) -> AsyncIterator[Reading]:
-    """Open the page in a browser, in which no other host can be reached."""
-    async with playwright_api.async_playwright() as playwright:
-        # The sandbox needs rights that containers and root lack; the page is our own.
-        browser = await playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        page = await browser.new_page(viewport={"width": 1200, "height": 800})
-        await page.add_init_script(VIOLATIONS)
-        found = Reading(page, serving.origin)
-        await page.goto(f"{serving.origin}/docs")
-        await found.until("#list", "mul")
-        yield found
-        # Pictures of the page are asked for by URLs that hold them.
-        assert [url for url in found.asked if not url.startswith((f"{serving.origin}/", "data:"))] == []
-        assert await page.evaluate("window.violations") == []
-        await browser.close()
-
 
 async def test_it_lists_calls_and_shows_errors(chromium: str) -> None:
-    async with described(EveryType()) as serving, reading(chromium, serving) as read:
+    async with described(EveryType()) as serving, reading(chromium, serving.origin) as read:
         assert "arith 2.1" in await read.page.inner_text("#list")
         assert "choices" in await read.page.inner_text("#list")
         await read.open("arith.mul")
@@ -124,7 +57,7 @@ class Routed:
 
 
 async def test_a_method_with_a_route_is_listed_once_and_called(chromium: str) -> None:
-    async with described(Routed()) as serving, reading(chromium, serving) as read:
+    async with described(Routed()) as serving, reading(chromium, serving.origin) as read:
         assert "/things" not in await read.page.inner_text("#list")
         for method, answer in (("routed.get", "7"), ("routed.create", "8")):
             assert await read.page.locator(f'button[data-method="{method}"]').count() == 1
@@ -136,7 +69,7 @@ async def test_a_method_with_a_route_is_listed_once_and_called(chromium: str) ->
 
 
 async def test_it_runs_streams_and_cancels_them(chromium: str) -> None:
-    async with described() as serving, reading(chromium, serving) as read:
+    async with described() as serving, reading(chromium, serving.origin) as read:
         await read.open("arith.count")
         await read.run(limit=5)
         await read.until("#state", "OK in")
@@ -157,13 +90,13 @@ async def test_it_runs_streams_and_cancels_them(chromium: str) -> None:
 
 async def test_a_token_is_used_and_kept_nowhere(chromium: str) -> None:
     tokens = StaticTokens({"s3cret": Identity("ada")})
-    async with described(authenticate=tokens) as serving, reading(chromium, serving) as read:
-        assert "product" not in await read.page.inner_text("#list")
+    async with described(authenticate=tokens) as serving, reading(chromium, serving.origin) as read:
+        assert await read.page.locator('button[data-method="arith.product"]').count() == 0
         await read.open("arith.mul")
         # Its list comes with the call, which goes on.
         await read.page.fill("#token", "s3cret")
         await read.run(a=6, b=7)
-        await read.until("#list", "product")
+        await read.page.wait_for_selector('button[data-method="arith.product"]')
         await read.until("#state", "OK in")
         await read.open("arith.product")
         await read.run(factors=[2, 3])

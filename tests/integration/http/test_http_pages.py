@@ -4,6 +4,7 @@ import json
 import re
 from importlib import resources
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -17,7 +18,9 @@ from tests.support.every_type import EveryType
 
 pytestmark = pytest.mark.one_loop
 
-PAGES = ("/", "/docs", "/docs/page.js", "/docs/parts.js", "/docs/page.css", "/client.js", "/openapi.json")
+MODULES = ("calls", "commands", "fields", "form", "method", "page", "parts", "schemas", "values")
+SCRIPTS = (*(f"/docs/{name}.js" for name in MODULES), "/client.js")
+PAGES = ("/", "/docs", *SCRIPTS, "/docs/page.css", "/openapi.json")
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'"
 
 
@@ -193,14 +196,29 @@ def test_no_page_has_a_script_or_a_style_of_its_own() -> None:
     page = folder.joinpath("index.html").read_text()
     assert re.findall(r"<script(?! type=\"module\" src=\"docs/page.js\"></script>)", page) == []
     assert not re.search(r"<style|style=|\son\w+=|javascript:|https?:", page)
-    scripts = "".join(folder.joinpath(name).read_text() for name in ("page.js", "parts.js", "client.js"))
+    scripts = "".join(folder.joinpath(path.split("/")[-1]).read_text() for path in SCRIPTS)
     for word in (
         "innerHTML",
         "outerHTML",
         "insertAdjacentHTML",
         "document.write",
         "eval(",
+        "Function(",
+        ".style",
+        'setAttribute("on',
         "Storage",
         "cookie",
     ):
         assert word not in scripts
+
+
+async def test_each_file_of_the_site_and_each_import_of_a_script_is_served() -> None:
+    files = {one.name for one in resources.files("fastrpc.openapi").joinpath("site").iterdir()}
+    assert files == {"index.html", "page.css", *(path.split("/")[-1] for path in SCRIPTS)}
+    async with described() as serving, session() as client:
+        for path in SCRIPTS:
+            async with client.get(serving.origin + path) as answer:
+                assert answer.content_type == "text/javascript"
+                text = await answer.text()
+            for found in re.findall(r'^import .* from "(.*)";$', text, re.MULTILINE):
+                assert urljoin(path, found) in SCRIPTS, (path, found)

@@ -34,13 +34,22 @@ _PAGE_FIELDS: Final = (
 #: The number of documents that are kept, each for callers with equal access.
 _MOST_KEPT: Final = 32
 
+_SCRIPT: Final = "text/javascript; charset=utf-8"
+
 #: The files by their paths, with their media types.
 _FILES: Final = {
     "/docs": ("index.html", "text/html; charset=utf-8"),
-    "/docs/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/docs/parts.js": ("parts.js", "text/javascript; charset=utf-8"),
+    "/docs/page.js": ("page.js", _SCRIPT),
+    "/docs/calls.js": ("calls.js", _SCRIPT),
+    "/docs/commands.js": ("commands.js", _SCRIPT),
+    "/docs/fields.js": ("fields.js", _SCRIPT),
+    "/docs/form.js": ("form.js", _SCRIPT),
+    "/docs/method.js": ("method.js", _SCRIPT),
+    "/docs/parts.js": ("parts.js", _SCRIPT),
+    "/docs/schemas.js": ("schemas.js", _SCRIPT),
+    "/docs/values.js": ("values.js", _SCRIPT),
     "/docs/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/client.js": ("client.js", "text/javascript; charset=utf-8"),
+    "/client.js": ("client.js", _SCRIPT),
 }
 
 
