@@ -11,6 +11,7 @@ import pytest
 import fastrpc
 from fastrpc import current_call
 from fastrpc.auth import Identity, StaticTokens
+from fastrpc.config import OpenAPI
 from fastrpc.openapi.document import openapi_document
 from fastrpc.rpc.service import service_definition
 from tests.support.copied_forms import FORMS, run_form
@@ -60,7 +61,8 @@ class Told:
     async def beside(self, text: str) -> list[Any]:
         """Return what came beside the arguments."""
         call = current_call()
-        return [call.metadata.get("tenant"), call.remaining is not None, call.identity and call.identity.name]
+        named = [call.metadata.get(key) for key in ("tenant", "empty")]
+        return [*named, call.remaining is not None, call.identity and call.identity.name]
 
 
 async def run(folder: Path, program: str, *arguments: Any) -> Any:
@@ -113,12 +115,17 @@ async def test_metadata_timeout_and_token_come_with_each_form_and_the_token_is_i
     tmp_path: Path,
 ) -> None:
     tokens = StaticTokens({"s3cret": Identity("ada")})
-    facts = {"method": "told.beside", "metadata": {"tenant": "it's 100% ü"}, "timeout": 7.5, "hasToken": True}
+    facts = {
+        "method": "told.beside",
+        "metadata": {"tenant": "it's 100% ü", "empty": ""},
+        "timeout": 7.5,
+        "hasToken": True,
+    }
     async with described(Told(), authenticate=tokens) as serving:
         (forms,) = await commands_of(tmp_path, f"{serving.origin}/", [{"text": "a"}], **facts)
         for form in FORMS:
             found = await run_form(form, forms[form], tmp_path, FASTRPC_TOKEN="s3cret")
-            assert found == ["it's 100% ü", True, "ada"], form
+            assert found == ["it's 100% ü", "", True, "ada"], form
 
 
 async def test_a_form_that_cannot_run_names_the_reason(tmp_path: Path) -> None:
@@ -136,8 +143,11 @@ async def test_a_form_that_cannot_run_names_the_reason(tmp_path: Path) -> None:
     assert "https://a.example/api/told/back" in below["curl"]
 
 
-async def test_arguments_of_a_typed_client_fit_their_schema_and_an_example_does(tmp_path: Path) -> None:
-    document = openapi_document([service_definition(EveryType())])
+@pytest.mark.parametrize("version", ["3.1", "3.2"])
+async def test_arguments_of_a_typed_client_fit_their_schema_and_an_example_does(
+    tmp_path: Path, version: Any
+) -> None:
+    document = openapi_document([service_definition(EveryType())], about=OpenAPI(specification=version))
     program = """
         const [document, calls] = given;
         const types = new schemas.Types(document.components.schemas);
