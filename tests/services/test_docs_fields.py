@@ -197,3 +197,21 @@ async def test_bytes_are_given_by_a_file_or_as_text(chromium: str, tmp_path: Pat
         await read.call()
         await read.until("main", "OK in")
         assert json.loads(await read.page.inner_text("#output")) == "AP8="
+
+
+async def test_items_are_added_and_removed_by_the_keyboard(chromium: str) -> None:
+    async with described() as serving, reading(chromium, serving.origin) as read:
+        await read.open("arith.product")
+        await read.field("factors").locator("button").focus()
+        for number in ("2", "3", "5"):
+            await read.page.keyboard.press("Enter")
+            # The new field has the focus, and all of its text is replaced.
+            await read.page.keyboard.press("Control+A")
+            await read.page.keyboard.type(number)
+            for _ in range(2):
+                await read.page.keyboard.press("Tab")
+        assert json.loads(await read.page.input_value("#arguments")) == {"factors": [2, 3, 5]}
+        await read.page.keyboard.press("Shift+Tab")
+        await read.page.keyboard.press("Enter")
+        assert json.loads(await read.page.input_value("#arguments")) == {"factors": [2, 3]}
+        assert await read.page.evaluate("document.activeElement.textContent") == "Add"

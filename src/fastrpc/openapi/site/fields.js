@@ -236,21 +236,27 @@ export class Fields {
   /** Return a field whose parts are added and removed. */
   #grown(found, { added, isFull, mayRemove, read, steps }) {
     const element = make("fieldset");
+    const more = make("button", { type: "button", textContent: "Add" });
     const redraw = () => {
       const rows = found.map((one, at) => {
         const button = make("button", { type: "button", textContent: "×", title: "Remove", hidden: !mayRemove(at) });
-        button.addEventListener("click", () => change(() => found.splice(at, 1)));
+        button.addEventListener("click", () => {
+          found.splice(at, 1);
+          redraw();
+          more.focus();
+          this.#touched();
+        });
         return make("div", { className: "item" }, one.element, button);
       });
-      const more = make("button", { type: "button", textContent: "Add", hidden: isFull() });
-      more.addEventListener("click", () => change(() => found.push(added())));
+      more.hidden = isFull();
       fill(element, [...rows, more]);
     };
-    const change = (act) => {
-      act();
+    more.addEventListener("click", () => {
+      found.push(added());
       redraw();
+      element.querySelector(":scope > .item:last-of-type :is(input, textarea, select, button)")?.focus();
       this.#touched();
-    };
+    });
     redraw();
     return this.#node(element, read, steps);
   }
