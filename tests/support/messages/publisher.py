@@ -6,13 +6,14 @@ It goes on with the numbers behind those in its file, and publishes one message 
 import asyncio
 import sys
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
 import fastrpc
-from fastrpc.brokers import open_broker
 from fastrpc.errors import BrokerError
 from tests.support.messages.ledger import EventLog, read_events
+from tests.support.messages.opening import opened
 
 __all__ = ["TOPIC"]
 
@@ -23,7 +24,8 @@ async def publish(url: str, folder: Path, name: str, rate: float, keys: int) -> 
     """Publish at `rate` messages a second in all."""
     sent = Counter(event.key for event in read_events(folder, name) if event.kind == "sent")
     log = EventLog(folder, name)
-    async with open_broker(url) as broker:
+    async with AsyncExitStack() as stack:
+        broker = await opened(stack, url)
 
         async def of_key(key: str) -> None:
             number = sent[key]

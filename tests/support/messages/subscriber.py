@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import fastrpc
-from fastrpc.brokers import Message, open_broker
+from fastrpc.brokers import Message
 from fastrpc.errors import BrokerError
 from tests.support.messages.ledger import EventLog
+from tests.support.messages.opening import opened
 from tests.support.messages.publisher import TOPIC
 
 __all__ = ["GROUP"]
@@ -33,7 +34,8 @@ async def handle(url: str, folder: Path, name: str, *, ordered: bool) -> None:
             # Whether it is kept is unknown: the broker may deliver it again.
             return
 
-    async with open_broker(url) as broker, AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
+        broker = await opened(stack, url)
         subscription = broker.subscribe(TOPIC, group=GROUP, start="oldest", ordered=ordered, in_flight=50)
         # The broker may be away for long on a busy machine.
         with fastrpc.timeout(60):
