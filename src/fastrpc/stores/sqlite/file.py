@@ -102,6 +102,8 @@ def make_file(made: Path, path: Path, kind: FileKind) -> None:
         connection.executescript(kind.script)
         connection.execute(f"PRAGMA application_id = {kind.application}")
         connection.execute(f"PRAGMA user_version = {kind.schema}")
+        # Here already: a switch at its own name leaves a rollback journal beside the log, whose removal is not synced.
+        connection.execute("PRAGMA journal_mode = WAL")
     finally:
         connection.close()
     sync_path(made)
@@ -117,8 +119,9 @@ def open_file(path: Path, tables: Tables) -> sqlite3.Connection:
     """
     if path.stat().st_size == 0:
         raise tables.kind.damaged(path, "it is empty")
-    if _has_log(path):
-        # The end of a connection that may write moves the commits of the log into the file.
+    if _has_log(path) and not Path(f"{path}-journal").exists():
+        # The end of a connection that may write moves the commits of the log into the file. A journal, which a power cut
+        # left behind the switch to a log, has to be rolled back first.
         with contextlib.closing(read_only(path)) as connection:
             _check(connection, path, tables)
         return sqlite3.connect(path, isolation_level=None)
