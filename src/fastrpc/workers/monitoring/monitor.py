@@ -25,9 +25,9 @@ from fastrpc.server.admin.figures import Figures, process_facts
 from fastrpc.server.admin.opening import Admin
 from fastrpc.server.admin.state import method_rows, shown_settings, with_records
 from fastrpc.time_limit import time_limit
-from fastrpc.workers.merging import merge_of
 from fastrpc.workers.monitoring.acted_workers import ActedWorkers
 from fastrpc.workers.monitoring.counted import CountedSum, counted_before
+from fastrpc.workers.monitoring.merging import merge_of
 from fastrpc.workers.monitoring.scoreboard import Kind, ProcessPlace, Role, Scoreboard, kind_of
 from fastrpc.workers.plan import ExitCode, Plan
 from fastrpc.workers.process import loop_factory, signals_handled
