@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 import fastrpc
 from fastrpc import CallError, Client, Server, Status
-from tests.support.admin_pages import fetch, page, server_with_pages
+from tests.support.admin_pages import act, fetch, operators_file, page, server_with_pages
 from tests.support.scrapes import samples_of
 from tests.support.worker_pages import worker_pages
 
@@ -59,9 +60,28 @@ async def test_figures_are_those_of_the_calls_made_on_both_sides() -> None:
             assert counts["sum_seconds"] > earlier["sum_seconds"]
         assert answer["server"] == first["server"]
         assert answer["services"] == [{"name": "counted", "version": None, "state": "SERVING"}]
+        assert answer["state"] == "SERVING"
+        assert set(answer["log_levels"]) == {"", "fastrpc"}
         [process] = answer["processes"]
         assert process["process_id"] == os.getpid()
         assert process["role"] == "server"
+
+
+async def test_figures_tell_the_values_that_acts_ask_for(tmp_path: Path) -> None:
+    async with server_with_pages(Counted(), admin_operators=operators_file(tmp_path)) as server:
+        for wanted in (False, True):
+            was = (await page(server, "/figures")).json
+            assert was["state"] == ("NOT_SERVING" if wanted else "SERVING")
+            answer = await act(server, "serving", service="", serving=wanted, was=not wanted)
+            assert answer.status == 200
+        logger, levels = logging.getLogger("fastrpc"), was["log_levels"]
+        before = logger.level
+        try:
+            answer = await act(server, "log_level", logger="fastrpc", level="error", was=levels["fastrpc"])
+            assert (answer.status, answer.json["before"]) == (200, levels["fastrpc"])
+            assert (await page(server, "/figures")).json["log_levels"] == levels | {"fastrpc": "error"}
+        finally:
+            logger.setLevel(before)
 
 
 async def test_figures_equal_the_metrics_of_the_same_instant() -> None:
@@ -131,6 +151,7 @@ async def test_figures_of_workers_survive_a_killed_one(tmp_path: Path) -> None:
         roles = sorted(one["role"] for one in changed["processes"])
         assert roles == ["monitor", "supervisor", *["worker"] * len(serving.workers())]
         assert all(one["processor_seconds"] is not None for one in changed["processes"])
+        assert (changed["state"], changed["log_levels"]) == ("SERVING", {"": "info", "fastrpc": "info"})
         for victim in serving.workers():
             serving.program.errors = ""
             os.kill(victim, signal.SIGKILL)

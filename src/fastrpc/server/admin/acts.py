@@ -42,6 +42,7 @@ __all__ = [
     "Where",
     "check_was",
     "keep_audit",
+    "level_of",
     "problem_of",
     "values_of",
 ]
@@ -269,8 +270,7 @@ class _LogLevel:
         # A logger that a name creates stays until the process ends.
         if subject and subject not in logging.Logger.manager.loggerDict:
             raise ActRefusedError(404, "there is no logger of this name")
-        level = logging.getLogger(subject).getEffectiveLevel()
-        return logging.getLevelName(level).lower()
+        return level_of(subject)
 
     def set(self, parts: Parts, subject: str, value: str) -> None:
         keep_audit()
@@ -411,6 +411,11 @@ def keep_audit() -> None:
     audit = logging.getLogger(AUDIT)
     if audit.level == logging.NOTSET:
         audit.setLevel(logging.INFO)
+
+
+def level_of(name: str) -> str:
+    """Return the level from which on a logger takes records, as the act `log_level` names it; "" is the root logger."""
+    return logging.getLevelName(logging.getLogger(name).getEffectiveLevel()).lower()
 
 
 async def problem_of(setting: Setting, parts: Parts) -> str:

@@ -17,6 +17,7 @@ from fastrpc.config import ServerConfig
 from fastrpc.gauges import clients, gauges
 from fastrpc.rpc.description import signature_text
 from fastrpc.server.admin.acted import ActedServer
+from fastrpc.server.admin.acts import level_of
 from fastrpc.server.admin.turns import in_turns
 
 if TYPE_CHECKING:
@@ -87,6 +88,9 @@ HARMLESS = frozenset(
     }
 )
 MASK = "…"
+
+#: The loggers whose levels the page of figures shows: all, and the package's.
+LEVELS_SHOWN = ("", "fastrpc")
 
 #: The values of records that the pages of services show.
 _OF_RECORDS = ("is_out", "weight", "configured_weight")
@@ -217,6 +221,8 @@ class ServerState:
             "started": self._began,
             "ready": self.is_ready,
             "draining": self._health.is_draining,
+            "state": self._health.of(""),
+            "log_levels": {name: level_of(name) for name in LEVELS_SHOWN},
             "services": with_records(services, records),
             "records": records or [],
             "loop_lag_seconds": loop_seconds()[0],

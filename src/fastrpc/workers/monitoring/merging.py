@@ -1,7 +1,7 @@
 """Answers of several workers to the question for one admin page, as the values of that page."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,13 @@ ORDERS = {"calls": "age_seconds", "ended": "ended", "logs": "time"}
 
 def merge_of(name: str) -> Callable[[dict[str, dict[str, Any]]], dict[str, Any]]:
     """Return the function that makes the values of a page from the answers of workers, by their process numbers."""
-    merges = {"services": _services, "store": _store, "messages": _messages, "stacks": _stacks}
+    merges = {
+        "services": _services,
+        "figures": _figures,
+        "store": _store,
+        "messages": _messages,
+        "stacks": _stacks,
+    }
     return merges.get(name) or partial(_rows, name)
 
 
@@ -38,8 +44,20 @@ def _services(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
             services.setdefault(one["name"], dict(one))
             states.setdefault(one["name"], set()).add(str(one["state"]))
     for name, one in services.items():
-        one["state"] = ", ".join(sorted(states[name]))
+        one["state"] = _together(states[name])
     return {"services": list(services.values())}
+
+
+def _figures(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the services, the state and the levels of loggers; of several values all the different ones."""
+    names = dict.fromkeys(name for answer in answers.values() for name in answer["log_levels"])
+    levels = {name: _together(answer["log_levels"][name] for answer in answers.values()) for name in names}
+    state = _together(answer["state"] for answer in answers.values())
+    return {"state": state, "log_levels": levels} | _services(answers)
+
+
+def _together(values: Iterable[str]) -> str:
+    return ", ".join(sorted(set(values)))
 
 
 def _store(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:

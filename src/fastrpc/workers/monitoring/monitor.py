@@ -148,7 +148,7 @@ class Workers:
         answers = await self.answers("services", list(asked.values()))
 
         def made() -> dict[str, Any]:
-            merged, _ = _with_records(answers)
+            merged, _ = _with_records("services", answers)
             return merged | _missing(asked, answers)
 
         return made
@@ -257,7 +257,7 @@ class Workers:
         }
 
     def _figures(self, asked: dict[int, str], answers: dict[str, dict[str, Any]]) -> Figures:
-        services, records = _with_records(answers)
+        of_workers, records = _with_records("figures", answers)
         processes = [
             process_facts(process)
             | {"role": role, "loop_lag_seconds": answers.get(str(process), {}).get("loop_lag_seconds")}
@@ -268,7 +268,7 @@ class Workers:
         facts = {
             "server": self._board.identity,
             **self._facts(),
-            **services,
+            **of_workers,
             "records": records or [],
             "processes": processes,
         }
@@ -276,11 +276,11 @@ class Workers:
 
 
 def _with_records(
-    answers: dict[str, dict[str, Any]],
+    name: str, answers: dict[str, dict[str, Any]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]] | None]:
-    """Return the services of the workers with the records of the announcer, and these records; None: there are none."""
+    """Return a page with services, these with the records of the announcer, and the records; None: there are none."""
     of_workers = {process: answer for process, answer in answers.items() if "services" in answer}
-    merged = merge_of("services")(of_workers)
+    merged = merge_of(name)(of_workers)
     of_others = [answer["records"] for answer in answers.values() if "services" not in answer]
     records = [row for rows in of_others for row in rows] if of_others else None
     return merged | {"services": with_records(merged["services"], records)}, records
