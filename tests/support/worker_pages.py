@@ -81,7 +81,7 @@ class WorkerPages:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.port = int(program.wait_errors(r"admin pages at tcp://127\.0\.0\.1:(\d+)")[1])
-        self.address = program.wait_errors(r"listening at (\S+) with")[1]
+        self.address = program.wait_errors(r"listening at (\S+)")[1]
 
     def workers(self) -> list[int]:
         """Return the process of each worker started so far, by the log."""

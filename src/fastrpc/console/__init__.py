@@ -8,7 +8,8 @@
     events    the last events of the fleet
     blocks    views as data, in seven kinds of blocks
     views/    the views by name, one file each
-    service   `fastrpc.console` and `fastrpc.console.detail`, which give views to callers
+    acts      asks servers for acts, with the token of the operator who calls
+    service   `fastrpc.console` and `fastrpc.console.detail`, which give views to callers; `fastrpc.console.act`
 
 It may import finished clients, servers and the gateway, and nothing that prints or loads typer: `cli` has the options
 of `fastrpc console`.

@@ -45,12 +45,14 @@ class AllowedServers:
     Args:
         patterns: host names in which `*` stands for any characters, addresses, and networks such as 10.0.0.0/8; each
             may end with `:PORT`, and an IPv6 address is then in brackets. Without any, no address is asked.
+        takes_acts: whether the tokens of operators may be shown there: to addresses that a person named.
 
     Raises:
         ConfigError: a pattern is neither.
     """
 
-    def __init__(self, patterns: Sequence[str] = LOOPBACK) -> None:
+    def __init__(self, patterns: Sequence[str] = LOOPBACK, *, takes_acts: bool = True) -> None:
+        self._takes_acts = takes_acts
         self._patterns = [_parsed(text) for text in patterns]
         self._policy = AddressPolicy(schemes=_SCHEMES.values())
         #: Ports of this machine that are never asked: the console's.
@@ -76,6 +78,18 @@ class AllowedServers:
         if not self._matches(address):
             raise AddressRefusedError(f"{address} matches no pattern of --servers")
         self.check_encrypted(address)
+
+    def check_act(self, address: Address, records: Iterable[Address]) -> None:
+        """Refuse an address that a registry names, where the token of an operator is shown.
+
+        Raises:
+            AddressRefusedError: it must not be asked; the text says why.
+        """
+        if not self._takes_acts:
+            raise AddressRefusedError(
+                f"the token of an operator is shown to {address} only if --servers or --target names it"
+            )
+        self.check(address, records)
 
     @staticmethod
     def check_encrypted(address: Address) -> None:

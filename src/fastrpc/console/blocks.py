@@ -1,10 +1,11 @@
 """Views as data: seven kinds of blocks, which a page, a terminal and `--json` render."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 __all__ = [
+    "Act",
     "Block",
     "Button",
     "Buttons",
@@ -119,13 +120,29 @@ class Text(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
     level: str = "note"
 
 
+class Act(msgspec.Struct, frozen=True):
+    """An act on servers, as `fastrpc.console.act` takes it; a person adds a token, and the values asked for."""
+
+    #: out, in, weight, serving, log_level, drain or roll.
+    name: str
+    #: Their keys.
+    servers: list[str]
+    #: The body: the value that the view shows as `was`.
+    values: dict[str, Any] = {}
+    #: The names of the values that the person gives.
+    asks: list[str] = []
+
+
 class Button(msgspec.Struct, frozen=True):
+    """A way to another view, or an act."""
+
     title: str
-    link: Link
+    link: Link | None = None
+    act: Act | None = None
 
 
 class Buttons(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
-    """Ways to other views."""
+    """Ways to other views, and acts."""
 
     buttons: list[Button]
 

@@ -54,9 +54,11 @@ MOST_FIGURED: Final = 10_000
 #: Seconds that `look` waits for the lists of a registry.
 LISTED_SECONDS: Final = 5.0
 
-#: Servers that are read at the same time: by polls, and for views; views that read one server, or wait for that.
+#: Servers that are asked at the same time: by polls, for views, and for acts; views that read one server, or wait for
+#: that.
 THREADS: Final = 16
 VIEW_THREADS: Final = 8
+ACT_THREADS: Final = 16
 MOST_VIEWS: Final = 4
 
 #: Seconds between two looks for servers that are due.
@@ -89,7 +91,9 @@ class Fleet:
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.clock, self._uniform = clock, uniform
-        self._allowed, self._tls, self._token = allowed, tls or TLS(), token
+        self._allowed, self._token = allowed, token
+        #: The certificates that are trusted.
+        self.tls = tls or TLS()
         self.history, self.events = FigureHistory(clock), FleetEvents()
         #: The endpoints of each service by their addresses, and all servers by their keys.
         self.services: dict[str, dict[str, Endpoint]] = {}
@@ -111,6 +115,7 @@ class Fleet:
         )
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fastrpc-console")
         self._view_threads = ThreadPoolExecutor(VIEW_THREADS, thread_name_prefix="fastrpc-console-view")
+        self._act_threads = ThreadPoolExecutor(ACT_THREADS, thread_name_prefix="fastrpc-console-act")
         self._tasks: set[asyncio.Task[None]] = set()
         self._reads: set[asyncio.Task[None]] = set()
 
@@ -129,7 +134,7 @@ class Fleet:
         for server in self.servers.values():
             _close(server)
         await asyncio.gather(*tasks, return_exceptions=True)
-        for threads in (self._threads, self._view_threads):
+        for threads in (self._threads, self._view_threads, self._act_threads):
             threads.shutdown(wait=False, cancel_futures=True)
         if self._registry is not None:
             await self._registry.aclose()
@@ -236,10 +241,29 @@ class Fleet:
                 raise PageError(f"it is not read: {error}") from None
         if server.reader is None:
             try:
-                server.reader = AdminReader(server.admin, self._tls, self._token)
+                server.reader = AdminReader(server.admin, self.tls, self._token)
             except ConfigError as error:
                 raise PageError(str(error)) from None
         return server.reader
+
+    def address_for_acts(self, server: FleetServer) -> Address:
+        """Return the address of a server that may be shown the token of an operator.
+
+        Raises:
+            PageError: it may not; the text says why.
+        """
+        if server.admin is None:
+            raise PageError(server.error or "it has no admin pages in its record")
+        if not server.is_target:
+            try:
+                self._allowed.check_act(server.admin, [one.address for one in server.records.values()])
+            except AddressRefusedError as error:
+                raise PageError(f"it gets no acts: {error}") from None
+        return server.admin
+
+    async def in_act_thread(self, work: Callable[[], T]) -> T:
+        """Return the result of work in one of the threads for acts."""
+        return await asyncio.get_running_loop().run_in_executor(self._act_threads, work)
 
     async def poll(self, *, is_forced: bool = False) -> None:
         """Read all servers that are due, or all of them, and return once no server is read any more."""

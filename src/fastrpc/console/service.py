@@ -1,10 +1,11 @@
-"""The services of the console: views for callers, with details and without."""
+"""The services of the console: views for callers, with details and without; acts on servers."""
 
 import hashlib
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from fastrpc.console.acts import ActAnswer, act_on
 from fastrpc.console.blocks import Block, View
 from fastrpc.console.fleet import Fleet
 from fastrpc.console.views import console, method, server, service, services, store
@@ -14,7 +15,7 @@ from fastrpc.rpc.marking import method as marked_method
 from fastrpc.rpc.service import service as marked_service
 from fastrpc.status import Status
 
-__all__ = ["VIEWS", "ConsoleDetailService", "ConsoleService", "made_view"]
+__all__ = ["VIEWS", "ConsoleActService", "ConsoleDetailService", "ConsoleService", "made_view"]
 
 #: The views by name.
 VIEWS: Final[dict[str, Show]] = {
@@ -76,3 +77,23 @@ class ConsoleDetailService:
     async def view(self, name: str, arguments: dict[str, str] | None = None, after: str = "") -> View:
         """Return a view with peers, identities, logs, settings and keys."""
         return await made_view(self._fleet, name, arguments or {}, after, is_detailed=True)
+
+
+@marked_service("fastrpc.console.act", version="1")
+class ConsoleActService:
+    """Changes of servers, by the rights of the operator who calls."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    @marked_method
+    async def act(self, name: str, servers: list[str], values: dict[str, Any], token: str) -> list[ActAnswer]:
+        """Ask servers for an act, and return the answer of each.
+
+        Args:
+            name: out, in, weight, serving, log_level, drain or roll.
+            servers: the addresses of their admin pages.
+            values: the body of `POST /act/NAME`.
+            token: of an operator of these servers. It is shown to them, and not kept.
+        """
+        return await act_on(self._fleet, name, servers, values, token)

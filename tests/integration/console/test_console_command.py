@@ -3,10 +3,8 @@
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,9 +15,9 @@ from fastrpc.escaping import printable
 from fastrpc.registries import open_registry
 from tests.support.admin_liar import admin_liar, answered
 from tests.support.admin_pages import server_with_pages
-from tests.support.http_talk import HttpClient
-from tests.support.program import Program, command_line, run_program
+from tests.support.program import run_program
 from tests.support.served import served
+from tests.support.viewed import Viewed, viewed
 from tests.support.worker_pages import WorkerPages, worker_pages
 
 pytestmark = pytest.mark.one_loop
@@ -48,58 +46,6 @@ class Work:
     @fastrpc.method
     async def where(self) -> int:
         return 1
-
-
-class Viewed:
-    """A console that runs, and a connection to it."""
-
-    def __init__(self, program: Program, http: HttpClient, token: str) -> None:
-        self.program, self.http = program, http
-        self._shown = {"authorization": f"Bearer {token}"} if token else {}
-
-    async def view(self, name: str, **arguments: str) -> dict[str, Any]:
-        asked = {"name": name, "arguments": arguments}
-        answer = await self.http.post("/fastrpc.console/view", asked, **self._shown)
-        assert answer.status == 200, answer.value
-        found: dict[str, Any] = answer.value
-        return found
-
-    async def rows(self, title: str, name: str, **arguments: str) -> list[dict[str, Any]]:
-        """Return the rows of a table by the names of its columns."""
-        blocks = (await self.view(name, **arguments))["blocks"]
-        [table] = [one for one in blocks if one.get("title") == title and one["kind"] == "Table"]
-        names = [column["name"] for column in table["columns"]]
-        return [dict(zip(names, row, strict=True)) for row in table["rows"]]
-
-    async def until(self, title: str, name: str, expected: dict[str, list[Any]], **arguments: str) -> None:
-        """Wait until the columns of a table have these values."""
-        async with asyncio.timeout(60):
-            while True:
-                rows = await self.rows(title, name, **arguments)
-                found = {column: [row[column] for row in rows] for column in expected}
-                if found == expected:
-                    return
-                await asyncio.sleep(0.1)
-
-    async def until_error(self, *, is_there: bool) -> None:
-        """Wait until the view of services tells of an error, or of none."""
-        async with asyncio.timeout(60):
-            while True:
-                blocks = (await self.view("services"))["blocks"]
-                if is_there == any("registry cannot be asked" in str(one.get("text")) for one in blocks):
-                    return
-                await asyncio.sleep(0.1)
-
-
-@asynccontextmanager
-async def viewed(folder: Path, *arguments: str) -> AsyncIterator[Viewed]:
-    command = ["console", "--address", "http://127.0.0.1:0", *arguments]
-    with command_line(command, folder) as program:
-        port = await asyncio.to_thread(
-            program.wait_output, r"console at http://127\.0\.0\.1:(\d+)(?:/#token=(\S+))?\n"
-        )
-        async with await HttpClient.to(f"tcp://127.0.0.1:{port[1]}") as http:
-            yield Viewed(program, http, port[2])
 
 
 def url_of(registry: str) -> str:

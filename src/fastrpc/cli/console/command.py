@@ -34,7 +34,13 @@ from fastrpc.config import TLS, ServerConfig
 from fastrpc.console.allowed import LOOPBACK, AllowedServers, admin_address
 from fastrpc.console.blocks import View
 from fastrpc.console.fleet import Fleet
-from fastrpc.console.service import VIEWS, ConsoleDetailService, ConsoleService, made_view
+from fastrpc.console.service import (
+    VIEWS,
+    ConsoleActService,
+    ConsoleDetailService,
+    ConsoleService,
+    made_view,
+)
 from fastrpc.endpoint import Address, is_local
 from fastrpc.errors import ConfigError
 from fastrpc.gateway.addresses import http_addresses, http_url
@@ -47,6 +53,9 @@ from fastrpc.workers.plan import ExitCode, Plan, Started
 __all__ = ["console"]
 
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:9190"
+
+#: The services of the console.
+SERVICES: Final = (ConsoleService, ConsoleDetailService, ConsoleActService)
 
 Registries = Annotated[
     list[str] | None,
@@ -70,8 +79,9 @@ ServerPatterns = Annotated[
     typer.Option(
         "--servers",
         metavar="PATTERN",
-        help="Hosts or networks whose admin pages are read where a registry names them: *.shop.example, 10.0.0.0/8, "
-        "127.0.0.1:9099; may be repeated. [default: this machine; with --admin-token-file: none]",
+        help="Hosts or networks whose admin pages are read, and get acts, where a registry names them: *.shop.example, "
+        "10.0.0.0/8, 127.0.0.1:9099; may be repeated. [default: this machine, without acts; with --admin-token-file: "
+        "none]",
     ),
 ]
 ReadingToken = Annotated[
@@ -137,8 +147,7 @@ def console(
     """
     with reported(ExitCode.USAGE):
         dial = dialing(ca, cert, key, server_name, token_file)
-        # With a token no default: any user of this machine may listen at a port that a registry names.
-        allowed = AllowedServers(servers or (() if admin_token_file else LOOPBACK))
+        allowed = _allowed(servers, has_token=admin_token_file is not None)
         fleet = _fleet(registry or (), target or (), allowed, dial, admin_token_file)
         arguments: dict[str, Any] = {
             "log_level": checked_level(log_level),
@@ -158,6 +167,12 @@ def console(
         return
     plan = replace(plan, on_started=_teller(allowed, tokens))
     raise typer.Exit(serve_front(plan, replace(settings, registry=())))
+
+
+def _allowed(servers: Sequence[str] | None, *, has_token: bool) -> AllowedServers:
+    """Return the addresses that may be asked; without `servers` none is shown a token."""
+    # Any user of this machine may listen at a port that a registry names.
+    return AllowedServers(servers or (() if has_token else LOOPBACK), takes_acts=bool(servers))
 
 
 def _fleet(
@@ -221,7 +236,7 @@ def _plan(
             _check_all_local(addresses, "authenticate", "write App([], authenticate=…, authorize=…)")
             tokens[:] = [secrets.token_urlsafe(24)]
             front = replace(front, authenticate=StaticTokens({tokens[0]: Identity("console")}))
-        return [replace(front, sources=[ConsoleService(fleet), ConsoleDetailService(fleet)])]
+        return [replace(front, sources=[service(fleet) for service in SERVICES])]
 
     if settings.workers != 1:
         raise ConfigError(f"workers is {settings.workers}, and a console is one process", hint="leave it out")

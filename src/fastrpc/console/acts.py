@@ -1,0 +1,158 @@
+"""Acts on servers: `POST /act/NAME` with the token of the operator who calls.
+
+::
+
+    names of servers ──► known, and named by --servers or --target ──► one request each ──► one answer each
+
+The console has no token for acts. The token of a call goes to the servers of that call, by TLS or on this machine, and
+nothing here keeps it: no connection outlives its request, and no error outlives its text.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, TypeAlias
+
+import msgspec
+
+from fastrpc.bounded_http import BoundedHttpClient, HttpError, decoded
+from fastrpc.config import TLS
+from fastrpc.console.fleet import Fleet
+from fastrpc.console.reading import PageError
+from fastrpc.endpoint import Address
+from fastrpc.errors import CallError, ConfigError
+from fastrpc.escaping import printable
+from fastrpc.rpc.token import checked_token
+from fastrpc.status import Status
+from fastrpc.tls.ends import HttpEnd
+
+__all__ = ["MOST_SERVERS_OF_ACT", "ActAnswer", "act_on"]
+
+#: Servers of one act.
+MOST_SERVERS_OF_ACT: Final = 256
+
+#: Bytes of an answer; characters of a text in it.
+ANSWER_BYTES: Final = 65_536
+ANSWER_TEXT: Final = 500
+
+#: Seconds that a server may take for an act; with the limit of an answer, 2 s, an act takes at most 3 s.
+HELD_SECONDS: Final = 1.0
+
+#: The statuses of an answer that tell about this console: not sent; sent, and no whole answer came.
+NOT_SENT: Final = 0
+UNANSWERED: Final = 504
+
+_NAME: Final = re.compile(r"[a-z_]{1,64}")
+
+#: Values in an answer: of a few plain kinds, since they go on to the caller.
+_Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
+_Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=2_000)]
+_Plain: TypeAlias = bool | _Whole | float | _Text | None
+_List: TypeAlias = Annotated[list[_Plain], msgspec.Meta(max_length=1_024)]
+_Object: TypeAlias = Annotated[dict[_Text, _Plain | _List], msgspec.Meta(max_length=1_024)]
+_Values: TypeAlias = Annotated[dict[_Text, _Plain | _List | _Object], msgspec.Meta(max_length=64)]
+
+
+class ActAnswer(msgspec.Struct, frozen=True):
+    """The answer of one server to an act."""
+
+    #: Its key.
+    server: str
+    #: The status of its answer by HTTP; 0: the act was not sent; 504: it was sent, and no whole answer came.
+    status: int
+    #: Why it was not carried out, or is without full effect yet; "" if it was carried out.
+    text: str
+    #: The values of the answer: before and after, or the value now where another one was expected.
+    values: dict[str, Any] = {}
+
+
+async def act_on(
+    fleet: Fleet, name: str, servers: Sequence[str], values: Mapping[str, Any], token: str
+) -> list[ActAnswer]:
+    """Ask servers for an act, and return their answers in the order of the servers.
+
+    Args:
+        servers: their keys.
+        values: the body.
+        token: of the operator.
+
+    Raises:
+        CallError: the name, the token or the values cannot be sent, or there are too many servers.
+    """
+    if not _NAME.fullmatch(name):
+        raise CallError(Status.INVALID_ARGUMENT, "an act has a name of small letters, such as log_level")
+    if len(servers) > MOST_SERVERS_OF_ACT:
+        text = f"the act is for {len(servers):,} servers, the most are {MOST_SERVERS_OF_ACT}"
+        raise CallError(Status.INVALID_ARGUMENT, text)
+    try:
+        checked_token(token)
+        body = msgspec.json.encode(values)
+    except (ConfigError, TypeError, ValueError, RecursionError):
+        # Without the error, which would keep the token.
+        body = None
+    if body is None:
+        text = "the token is not of visible ASCII characters, or the values are no JSON"
+        raise CallError(Status.INVALID_ARGUMENT, text)
+    asked = [_answer_of(fleet, key, name, body, token) for key in dict.fromkeys(servers)]
+    return list(await asyncio.gather(*asked))
+
+
+async def _answer_of(fleet: Fleet, key: str, name: str, body: bytes, token: str) -> ActAnswer:
+    server = fleet.servers.get(key)
+    if server is None:
+        return ActAnswer(key, NOT_SENT, "the console knows no such server")
+    try:
+        address = fleet.address_for_acts(server)
+    except PageError as error:
+        return ActAnswer(key, NOT_SENT, str(error))
+    answer = await fleet.in_act_thread(lambda: _asked(key, address, fleet.tls, name, body, token))
+    # A view shows the effect soon.
+    fleet.show(server)
+    return answer
+
+
+# In a thread
+
+
+def _asked(key: str, address: Address, tls: TLS, name: str, body: bytes, token: str) -> ActAnswer:
+    try:
+        encrypt = HttpEnd(tls, address.host).wrap if address.scheme == "tls" else None
+    except ConfigError as error:
+        return ActAnswer(key, NOT_SENT, str(error))
+    http = BoundedHttpClient(address.host, address.port, encrypt=encrypt, most_bytes=ANSWER_BYTES)
+    headers = {
+        "Accept": "application/json",
+        "Content-Type": "application/json",
+        "User-Agent": "fastrpc-console",
+        "Authorization": f"Bearer {token}",
+    }
+    try:
+        answer = http.request("POST", f"/act/{name}", headers=headers, body=body, held_seconds=HELD_SECONDS)
+    except HttpError as error:
+        if not error.was_sent:
+            return ActAnswer(key, NOT_SENT, str(error))
+        return ActAnswer(key, UNANSWERED, f"it may have been carried out: {error}")
+    finally:
+        http.close()
+    return _read(key, answer.status, answer.body)
+
+
+def _read(key: str, status: int, body: bytes) -> ActAnswer:
+    """Return an answer; of one that is no object of plain values the text alone."""
+    try:
+        values = decoded(body, _Values)
+    except HttpError as error:
+        if status == 200:
+            return ActAnswer(key, status, str(error))
+        return ActAnswer(key, status, _text_of(body.decode(errors="replace"), status))
+    told = values.get("problem" if status == 200 else "error", "")
+    return ActAnswer(key, status, _text_of(told if isinstance(told, str) else "", status), values)
+
+
+def _text_of(text: str, status: int) -> str:
+    shown = printable(" ".join(text[:ANSWER_TEXT].split()))
+    if not shown and status != 200:
+        return f"it answered {status}"
+    if status == 404 and shown.startswith("there is no such page"):
+        return "it takes no acts: it has no admin_operators"
+    return shown
