@@ -11,6 +11,7 @@ __all__ = [
     "FiguresPage",
     "MethodFigures",
     "ProcessFigures",
+    "RegistryRecord",
     "ServedService",
 ]
 
@@ -46,6 +47,14 @@ class ServedService(msgspec.Struct, frozen=True):
     state: Name = ""
 
 
+class RegistryRecord(msgspec.Struct, frozen=True):
+    """A record of a server in its registry, as the server wants it."""
+
+    weight: Count
+    configured_weight: Count
+    is_out: bool
+
+
 class ProcessFigures(msgspec.Struct, frozen=True):
     """A process of a server; None is a number that its system does not tell."""
 
@@ -69,7 +78,11 @@ class FiguresPage(msgspec.Struct, frozen=True):
     python: Name = ""
     ready: bool = False
     draining: bool = False
+    #: The health of the whole server, and the levels of some loggers by their names.
+    state: Name = ""
+    log_levels: Annotated[dict[Name, Name], msgspec.Meta(max_length=8)] = {}
     services: Annotated[list[ServedService], msgspec.Meta(max_length=1_000)] = []
+    records: Annotated[list[RegistryRecord], msgspec.Meta(max_length=1_000)] = []
     processes: Annotated[list[ProcessFigures], msgspec.Meta(max_length=1_024)] = []
     #: Processes that did not answer.
     without: Annotated[list[int], msgspec.Meta(max_length=1_000)] = []

@@ -1,4 +1,4 @@
-"""One server: facts, processes, methods, endpoints as a client; and, with the right to details, its admin pages."""
+"""One server: facts, acts, processes, methods, endpoints as a client; and, with the right to details, its pages."""
 
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ from fastrpc.console.history import percentiles_of
 from fastrpc.console.pages import ProcessFigures
 from fastrpc.console.reading import PageError
 from fastrpc.console.servers import FleetServer
+from fastrpc.console.views.acts import server_buttons
 from fastrpc.console.views.base import (
     EVENTS,
     FIGURES,
@@ -57,6 +58,7 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
                 + [Button("store", Link("store", {"server": server.key}))]
             )
         )
+    blocks += server_buttons(asked.fleet, server)
     if shown is not None:
         return cut(server.name), [*blocks, *await _page(asked, server, shown)]
     records = (Column("service", "service"), Column("address", "address"), *FIGURES)
@@ -84,6 +86,11 @@ def _facts(asked: Asked, server: FleetServer) -> Facts:
         facts |= {"fastrpc": page.fastrpc, "python": page.python, "started": page.started}
         versions = ", ".join(f"{one.name} {one.version or ''}".strip() for one in page.services)
         facts |= {"services": cut(versions), "calls in flight": server.in_flight}
+        levels = ", ".join(f"{name or 'all'} {level}" for name, level in page.log_levels.items())
+        facts |= {"health": page.state, "log levels": cut(levels)}
+        if page.records:
+            weights = ", ".join(map(str, sorted({one.weight for one in page.records})))
+            facts["records"] = "out" if page.records[0].is_out else cut(f"in, weight {weights}")
         if page.without:
             facts["processes that did not answer"] = cut(", ".join(map(str, page.without)))
     return Facts("server", {**facts, "calls per second": round(rates.calls, 3)})

@@ -16,6 +16,7 @@ from fastrpc.console.blocks import (
 )
 from fastrpc.console.fleet import server_key
 from fastrpc.console.servers import OTHER_CALLERS
+from fastrpc.console.views.acts import out_buttons
 from fastrpc.console.views.base import (
     CHART_POINTS,
     EVENTS,
@@ -71,6 +72,7 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     blocks.append(_facts(asked, service))
     blocks.append(_chart(asked, service))
     blocks.append(plain_table("endpoints", _ENDPOINTS, _endpoints(asked, service)))
+    blocks += out_buttons(fleet, servers)
     columns = (Column("method", "method"), *FIGURES)
     blocks.append(sorted_table(asked, "methods", columns, _methods(asked, service), order="method"))
     links = list(_links(asked, service))

@@ -1,0 +1,114 @@
+"""Buttons for acts on servers. Each act carries the values that the view shows as `was`."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from fastrpc.console.blocks import Act, Block, Button, Buttons
+from fastrpc.console.fleet import Fleet
+from fastrpc.console.pages import FiguresPage
+from fastrpc.console.reading import PageError
+from fastrpc.console.servers import FleetServer
+from fastrpc.console.views.base import cut
+from fastrpc.rpc.service import BUILTIN_PREFIX
+
+__all__ = ["out_buttons", "server_buttons"]
+
+#: Buttons of a view of many servers; services of a server with a button each.
+MOST_BUTTONS: Final = 60
+MOST_SERVICES: Final = 20
+
+#: The values that health may have been seen with; of workers that differ, an act in either direction repairs it.
+_HEALTH: Final = {"SERVING": (True,), "NOT_SERVING": (False,), "NOT_SERVING, SERVING": (False, True)}
+
+
+def out_buttons(fleet: Fleet, servers: Iterable[FleetServer]) -> list[Block]:
+    """Return a button for each of the first servers: to take it out, or to put it in; nothing if none takes acts."""
+    found: list[Button] = []
+    for server in servers:
+        if len(found) >= MOST_BUTTONS:
+            break
+        if _takes_acts(fleet, server):
+            found += _out_or_in(server, f" {server.key}")
+    return _block(found)
+
+
+def server_buttons(fleet: Fleet, server: FleetServer) -> list[Block]:
+    """Return the buttons for all acts that a server may take now; nothing if it takes none."""
+    page = server.page
+    if page is None or not _takes_acts(fleet, server):
+        return []
+    # A server that drains refuses all but the levels.
+    found = list(_levels(server, page))
+    if not page.draining:
+        found = [*_out_or_in(server), *_weight(server, page), *_serving(server, page), *found]
+        found += _orders(server, page)
+    return _block(found)
+
+
+def _block(buttons: list[Button]) -> list[Block]:
+    return [Buttons(buttons)] if buttons else []
+
+
+def _takes_acts(fleet: Fleet, server: FleetServer) -> bool:
+    """Return whether the console sends acts to a server that tells its state."""
+    if server.page is None or server.error is not None:
+        return False
+    try:
+        fleet.address_for_acts(server)
+    except PageError:
+        return False
+    return True
+
+
+def _button(title: str, name: str, server: FleetServer, *asks: str, **values: Any) -> Button:
+    return Button(title, act=Act(name, [server.key], values, list(asks)))
+
+
+def _out_or_in(server: FleetServer, of: str = "") -> Iterator[Button]:
+    page = server.page
+    if page is None or not page.records or page.draining:
+        return
+    if page.records[0].is_out:
+        yield _button(f"put in{of}", "in", server, was=True)
+    else:
+        yield _button(f"take out{of}", "out", server, was=False)
+
+
+def _weight(server: FleetServer, page: FiguresPage) -> Iterator[Button]:
+    if not page.records or page.records[0].is_out:
+        return
+    weights = sorted({one.weight for one in page.records})
+    shown = ", ".join(map(str, weights))
+    was = weights[0] if len(weights) == 1 else weights
+    yield _button(f"change the weight, {cut(shown)} now", "weight", server, "weight", was=was)
+    # After an act on the weight it restores the configured one.
+    if any(one.weight != one.configured_weight for one in page.records):
+        yield _button("restore the configured weight", "in", server, was=False)
+
+
+def _serving(server: FleetServer, page: FiguresPage) -> Iterator[Button]:
+    states = [("", page.state), *((one.name, one.state) for one in page.services)]
+    shown = [one for one in states if not one[0].startswith(BUILTIN_PREFIX)]
+    for service, state in shown[: 1 + MOST_SERVICES]:
+        # Of a server that is set not to serve no service serves, whatever is set for it.
+        if service and page.state != "SERVING":
+            continue
+        of = f"service {cut(service)}" if service else "server"
+        for was in _HEALTH.get(state, ()):
+            title = f"set the {of} {'not to serve' if was else 'to serve'}"
+            yield _button(title, "serving", server, service=service, serving=not was, was=was)
+
+
+def _levels(server: FleetServer, page: FiguresPage) -> Iterator[Button]:
+    for logger, level in page.log_levels.items():
+        # Workers may have different ones; the act takes one of them.
+        title = f"change the log level of {cut(logger) or 'all loggers'}, {cut(level)} now"
+        was = level.partition(", ")[0]
+        yield _button(title, "log_level", server, "level", logger=logger, was=was)
+
+
+def _orders(server: FleetServer, page: FiguresPage) -> Iterator[Button]:
+    was = {"server": page.server}
+    if any(one.role == "worker" for one in page.processes):
+        yield _button("replace the workers", "roll", server, was=was)
+    yield _button("drain", "drain", server, was=was)
