@@ -17,15 +17,16 @@ class Viewed:
 
     def __init__(self, program: Program, http: HttpClient, token: str) -> None:
         self.program, self.http = program, http
-        self._shown: dict[str, str] = {}
+        #: The fields of requests that show the token.
+        self.shown: dict[str, str] = {}
         self.show(token)
 
     def show(self, token: str | None) -> None:
         """Show another token from now on; None shows none."""
-        self._shown = {"Authorization": f"Bearer {token}"} if token else {}
+        self.shown = {"Authorization": f"Bearer {token}"} if token else {}
 
     async def post(self, path: str, values: Any, **fields: str) -> Response:
-        return await self.http.post(path, values, **self._shown, **fields)
+        return await self.http.post(path, values, **self.shown, **fields)
 
     async def view(self, name: str, **arguments: str) -> dict[str, Any]:
         asked = {"name": name, "arguments": arguments}

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -12,7 +13,7 @@ from fastrpc.config import TLS, ClientConfig, Pool, Timeouts
 from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.gateway.dialing import Dialing
 from fastrpc.gateway.forwarded_types import described_methods
-from fastrpc.gateway.forwarding import forwarded_methods, forwarding_service
+from fastrpc.gateway.forwarding import Forwarder, forwarded_methods, forwarding_service
 from fastrpc.gateway.grpc_methods import described_by_grpc
 from fastrpc.gateway.places import ASK_SECONDS, check_places, places_of
 from fastrpc.rpc.definition import ServiceDefinition
@@ -23,7 +24,7 @@ from fastrpc.server.server import Server
 from fastrpc.status import Status
 from fastrpc.time_limit import time_limit
 
-__all__ = ["Catalogue", "catalogues"]
+__all__ = ["Catalogue", "catalogues", "remove_builtin"]
 
 _REFUSALS: Final = (Status.UNAUTHENTICATED, Status.PERMISSION_DENIED)
 
@@ -44,6 +45,8 @@ class Catalogue:
         dial: the credentials that are shown to registries, and not to servers.
         config: of the clients of the servers behind.
         contracts: services whose types are known.
+        own: the services named `fastrpc.…` of this server that callers may use.
+        hides_token: whether the tokens of callers stay here.
     """
 
     def __init__(
@@ -54,9 +57,12 @@ class Catalogue:
         *,
         config: ClientConfig,
         contracts: Sequence[ServiceDefinition] = (),
+        own: Collection[str] = (),
+        hides_token: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
+        self._own, self._hides_token = own, hides_token
         self._server = server
         self._contracts = contracts
         self._places = places_of(urls, dial, config)
@@ -81,17 +87,14 @@ class Catalogue:
                 forwarding_service(
                     contract.name,
                     forwarded_methods(contract, is_grpc=is_grpc),
-                    self._places.client(contract.name),
+                    self._forwarder(contract.name, is_grpc=is_grpc),
                     version=contract.version,
                     documentation=contract.documentation,
                     names=contract.names,
-                    is_grpc=is_grpc,
                 ),
             )
-        gate = self._server._gate
-        assert gate is not None
-        # The servers behind have such services as well: those of this one are unknown to callers.
-        gate.routes.remove(*(route for route in gate.routes if route.method.startswith(BUILTIN_PREFIX)))
+        # The servers behind have such services as well: the ones of this server are unknown to callers.
+        gate = remove_builtin(self._server, keeps=self._own)
         gate.dispatcher.why_absent = self._why_absent
         await self._look()
         self._is_following = True
@@ -169,16 +172,20 @@ class Catalogue:
         client = self._places.client(name)
         view = client.with_options(timeout=ASK_SECONDS, idempotent=True)
         if await self._places.speaks_grpc(name):
-            return forwarding_service(name, await described_by_grpc(view, name), client, is_grpc=True)
+            methods = await described_by_grpc(view, name)
+            return forwarding_service(name, methods, self._forwarder(name, is_grpc=True))
         described = read_descriptions(await view.with_options(codec="msgpack").call(SERVICES_METHOD), name)
         [service] = [one for one in described if one.name == name]
         return forwarding_service(
             name,
             described_methods(service),
-            client,
+            self._forwarder(name),
             version=service.version,
             documentation=service.documentation,
         )
+
+    def _forwarder(self, name: str, *, is_grpc: bool = False) -> Forwarder:
+        return Forwarder(self._places.client(name), is_grpc=is_grpc, hides_token=self._hides_token)
 
     async def _speaks_grpc(self, name: str) -> bool:
         """Return whether the servers of a contract speak gRPC; no as long as none is known."""
@@ -214,10 +221,23 @@ class Catalogue:
             logger.warning("%s: %s", text, told)
 
 
+def remove_builtin(server: Server, *, keeps: Collection[str] = ()) -> Any:
+    """Make the services of a server named `fastrpc.…` unknown to callers, but some, and return its gate."""
+    gate = server._gate
+    assert gate is not None
+    names = [route for route in gate.routes if route.method.startswith(BUILTIN_PREFIX)]
+    gate.routes.remove(*(one for one in names if one.method.rpartition(".")[0] not in keeps))
+    return gate
+
+
 def catalogues(
-    urls: Sequence[str], dial: Dialing, contracts: Sequence[ServiceDefinition], *, allows_plain: bool
-) -> Callable[[Any], Catalogue]:
-    """Return the function that makes the catalogue of a server.
+    urls: Sequence[str],
+    dial: Dialing,
+    contracts: Sequence[ServiceDefinition] = (),
+    *,
+    allows_plain: bool = False,
+) -> Callable[..., Catalogue]:
+    """Return the function that makes the catalogue of a server, which may get further arguments of `Catalogue`.
 
     Args:
         urls, dial, contracts: as for `Catalogue`.
@@ -238,7 +258,7 @@ def catalogues(
     # could open them for all, by short deadlines or by its own rate limit.
     unbroken = Pool(breaker=None, outlier=None)
     config = ClientConfig(tls=shown, pool=unbroken, timeouts=Timeouts(call=None))
-    return lambda server: Catalogue(server, urls, dial, config=config, contracts=contracts)
+    return partial(Catalogue, urls=urls, dial=dial, config=config, contracts=contracts)
 
 
 def _is_away(error: Exception) -> bool:

@@ -4,8 +4,9 @@ Values go on in the codec in which they came, undecoded: a contract has the name
 server has the checks and conversions of its classes, such as pydantic models. Before servers of gRPC they are decoded,
 by a contract or by the descriptors of the server, as messages have another form.
 
-Metadata of a caller, its own `authorization` included, its deadline, request id and cancellation are passed on. The
-token and the certificate that the gateway shows to a registry never are.
+Metadata of a caller, its own `authorization` included, its deadline, request id and cancellation are passed on; a
+token that means something to the gateway alone stays there. The token and the certificate that the gateway shows to a
+registry are never passed on.
 """
 
 import inspect
@@ -33,7 +34,14 @@ from fastrpc.rpc.signature import NO_DEFAULT
 from fastrpc.status import Status
 from fastrpc.tls.failures import DEMANDS_CERTIFICATE
 
-__all__ = ["Behind", "ForwardedMethod", "ForwardedParameter", "forwarded_methods", "forwarding_service"]
+__all__ = [
+    "Behind",
+    "ForwardedMethod",
+    "ForwardedParameter",
+    "Forwarder",
+    "forwarded_methods",
+    "forwarding_service",
+]
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -157,23 +165,20 @@ def _described(kind: Any) -> Any:
 def forwarding_service(
     name: str,
     methods: Sequence[ForwardedMethod],
-    client: Client,
+    forwarder: "Forwarder",
     *,
     version: str | None = None,
     documentation: str = "",
     names: ServiceNames | None = None,
-    is_grpc: bool = False,
 ) -> Any:
-    """Return an instance of a service whose methods call those of the same names by a client.
+    """Return an instance of a service whose methods call those of the same names behind the gateway.
 
     Args:
         names: the other names of the service.
-        is_grpc: whether the client calls by gRPC.
 
     Raises:
         TypeError, ConfigError: a method cannot be one of a service.
     """
-    forwarder = _Forwarder(client, is_grpc=is_grpc)
     namespace: dict[str, Any] = {"__doc__": documentation or None}
     for number, one in enumerate(methods):
         namespace[f"method_{number}"] = method(one.name, **one.options)(_handler(one, forwarder))
@@ -183,21 +188,27 @@ def forwarding_service(
     for definition in service_definition(made).methods.values():
         # Names of fields in Go are those of the types, so values with such names have to be decoded.
         has_values = codec_for(definition, "json") not in _OF_ONE_VALUE
-        definition.passes_on = rpcx != "go" and has_values and not is_grpc
+        definition.passes_on = rpcx != "go" and has_values and not forwarder.is_grpc
     return made()
 
 
-class _Forwarder:
-    """Makes the calls behind the gateway."""
+class Forwarder:
+    """Makes the calls behind the gateway.
 
-    def __init__(self, client: Client, *, is_grpc: bool) -> None:
+    Args:
+        is_grpc: whether the client calls by gRPC.
+        hides_token: whether the token of a caller stays here.
+    """
+
+    def __init__(self, client: Client, *, is_grpc: bool = False, hides_token: bool = False) -> None:
         self._client = client
-        self._is_grpc = is_grpc
+        self.is_grpc = is_grpc
+        self._hides_token = hides_token
 
     def asking_view(self) -> Any:
         """Return the same as `view`, which for a caller by HTTP asks for status and fields of the answer, too."""
         view = self.view()
-        if not self._is_grpc and current_call().peer.protocol in _BY_HTTP:
+        if not self.is_grpc and current_call().peer.protocol in _BY_HTTP:
             add_entry(view, ASKS_FIELDS)
         return view
 
@@ -205,12 +216,14 @@ class _Forwarder:
         """Return the client with metadata and deadline of the present call."""
         call: Any = current_call()
         metadata = {key: value for key, value in call.metadata.items() if not key.startswith(_OF_ONE_HOP)}
-        if self._is_grpc:
+        if self._hides_token:
+            metadata.pop("authorization", None)
+        if self.is_grpc:
             return self._client.with_options(metadata=metadata)
         return self._client.with_options(metadata=metadata, codec=_CODEC_NAMES.get(call.codec_id, "json"))
 
 
-def _handler(described: ForwardedMethod, forwarder: _Forwarder) -> Any:
+def _handler(described: ForwardedMethod, forwarder: Forwarder) -> Any:
     """Return the function of a method; it names itself in the calls that it makes."""
     if described.kind in {"server_stream", "both_ways"}:
 

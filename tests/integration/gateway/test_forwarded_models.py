@@ -20,7 +20,7 @@ import fastrpc
 from fastrpc import Client, Server, ServerConfig
 from fastrpc.cli.contracts.text import written_contract
 from fastrpc.config import HTTP
-from fastrpc.gateway.forwarding import forwarded_methods, forwarding_service
+from fastrpc.gateway.forwarding import Forwarder, forwarded_methods, forwarding_service
 from fastrpc.rpc.service import service_definition
 from tests.support.http_talk import HttpClient
 from tests.support.program import Program
@@ -277,7 +277,7 @@ async def both() -> AsyncIterator[tuple[HttpClient, HttpClient]]:
         server = await stack.enter_async_context(Server(Models(), config=config))
         address = await server.listen("tcp://127.0.0.1:0")
         client = await stack.enter_async_context(Client(address))
-        service = forwarding_service("models", methods_of_the_contract(), client)
+        service = forwarding_service("models", methods_of_the_contract(), Forwarder(client))
         gateway = await stack.enter_async_context(Server(service, config=config))
         before = await gateway.listen("tcp://127.0.0.1:0")
         yield (

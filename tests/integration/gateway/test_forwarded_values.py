@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from fastrpc import Client, Server, ServerConfig
-from fastrpc.gateway.forwarding import forwarded_methods, forwarding_service
+from fastrpc.gateway.forwarding import Forwarder, forwarded_methods, forwarding_service
 from fastrpc.rpc.service import service_definition
 from tests.support.contract_kinds import EVERY
 from tests.support.http_talk import HttpClient
@@ -59,7 +59,7 @@ async def both(name: str) -> AsyncIterator[tuple[Any, HttpClient, HttpClient]]:
         address = await server.listen("tcp://127.0.0.1:0")
         client = await stack.enter_async_context(Client(address))
         methods = forwarded_methods(service_definition(contract.Round))
-        service = forwarding_service("round", methods, client)
+        service = forwarding_service("round", methods, Forwarder(client))
         gateway = await stack.enter_async_context(Server(service, config=config))
         before = await gateway.listen("tcp://127.0.0.1:0")
         yield (

@@ -11,7 +11,7 @@ from fastrpc.gateway import catalogue
 from fastrpc.gateway.catalogue import Catalogue
 from fastrpc.gateway.dialing import Dialing
 from fastrpc.gateway.forwarded_types import described_methods
-from fastrpc.gateway.forwarding import forwarding_service
+from fastrpc.gateway.forwarding import Forwarder, forwarding_service
 from fastrpc.registries.static import StaticRegistry
 from fastrpc.rpc.described_services import read_descriptions
 from tests.support.waiting import eventually
@@ -65,7 +65,7 @@ def test_a_stream_at_an_impossible_position_is_a_value_error(position: int) -> N
     service = {"name": "s", "version": None, "documentation": "", "methods": [method]}
     [described] = read_descriptions([service], "x")
     with pytest.raises(ValueError, match="the stream cannot be parameter"):
-        forwarding_service("s", described_methods(described), cast(Any, None))
+        forwarding_service("s", described_methods(described), Forwarder(cast(Any, None)))
 
 
 async def test_nothing_that_one_server_says_ends_the_others(

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, struct_pb2
 
 from fastrpc import CallError, Status
-from fastrpc.gateway.forwarding import ForwardedMethod, forwarding_service
+from fastrpc.gateway.forwarding import ForwardedMethod, Forwarder, forwarding_service
 from fastrpc.gateway.grpc_methods import described_method
 from fastrpc.rpc.service import service_definition
 
@@ -100,8 +100,7 @@ def test_a_service_of_all_kinds_can_be_made() -> None:
     made = forwarding_service(
         "shop.Desk",
         [described(name) for name in ("Get", "Put", "Send", "Ask")],
-        cast(Any, None),
-        is_grpc=True,
+        Forwarder(cast(Any, None), is_grpc=True),
     )
     methods = service_definition(made).methods
     assert {name: one.kind for name, one in methods.items()} == {

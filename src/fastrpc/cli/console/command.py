@@ -2,10 +2,11 @@
 
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 import typer
@@ -44,9 +45,12 @@ from fastrpc.console.service import (
 from fastrpc.endpoint import Address, is_local
 from fastrpc.errors import ConfigError
 from fastrpc.gateway.addresses import http_addresses, http_url
+from fastrpc.gateway.catalogue import Catalogue, catalogues, remove_builtin
 from fastrpc.gateway.dialing import Dialing
 from fastrpc.handlers.import_string import check_import_string
 from fastrpc.rpc.identity import Identity
+from fastrpc.rpc.service import service_definition
+from fastrpc.server.server import Server
 from fastrpc.workers.app import App
 from fastrpc.workers.plan import ExitCode, Plan, Started
 
@@ -112,6 +116,14 @@ ConsoleApp = Annotated[
 ConsoleCertificate = Annotated[
     Path | None, typer.Option("--tls-cert", metavar="FILE", help="The certificate for https:// (PEM).")
 ]
+Calls = Annotated[
+    bool,
+    typer.Option(
+        "--calls",
+        help="Call the services of the registry through the console too, as through fastrpc gateway: by HTTP, and at "
+        "/docs.",
+    ),
+]
 PrintedView = Annotated[
     str | None,
     typer.Option(
@@ -127,6 +139,7 @@ def console(
     target: Targets = None,
     servers: ServerPatterns = None,
     admin_token_file: ReadingToken = None,
+    calls: Calls = False,
     address: ConsoleAddresses = None,
     app: ConsoleApp = None,
     tls_cert: ConsoleCertificate = None,
@@ -149,11 +162,8 @@ def console(
         dial = dialing(ca, cert, key, server_name, token_file)
         allowed = _allowed(servers, has_token=admin_token_file is not None)
         fleet = _fleet(registry or (), target or (), allowed, dial, admin_token_file)
-        arguments: dict[str, Any] = {
-            "log_level": checked_level(log_level),
-            "log_format": checked_format(log_format),
-            **tls_settings(tls_cert, tls_key, None),
-        }
+        arguments: dict[str, Any] = tls_settings(tls_cert, tls_key, None)
+        arguments |= {"log_level": checked_level(log_level), "log_format": checked_format(log_format)}
         settings, tokens = read_settings(arguments, os.environ, config)[0], list[str]()
         addresses = http_addresses(address or [DEFAULT_ADDRESS])
         if view is None:
@@ -161,7 +171,8 @@ def console(
             check_encrypts(
                 {"--tls-cert": tls_cert, "--tls-key": tls_key, **given}, addresses, encrypted="https"
             )
-            plan = _plan(settings, addresses, fleet, app, tokens)
+            beside = _Beside(fleet, _catalogue(registry or (), dial) if calls else None, tokens)
+            plan = _plan(settings, addresses, app, tokens, beside)
     if view is not None:
         _print_view(fleet, view)
         return
@@ -173,6 +184,13 @@ def _allowed(servers: Sequence[str] | None, *, has_token: bool) -> AllowedServer
     """Return the addresses that may be asked; without `servers` none is shown a token."""
     # Any user of this machine may listen at a port that a registry names.
     return AllowedServers(servers or (() if has_token else LOOPBACK), takes_acts=bool(servers))
+
+
+def _catalogue(registries: Sequence[str], dial: Dialing) -> Callable[..., Catalogue]:
+    """Return the function that makes the catalogue of the services that callers may call."""
+    if not registries:
+        raise ConfigError("--calls needs the services of a registry", hint="give --registry URL")
+    return catalogues(registries, dial)
 
 
 def _fleet(
@@ -213,8 +231,30 @@ def _print_view(fleet: Fleet, text: str) -> None:
         print_json(run_async(shown()))
 
 
+class _Beside(NamedTuple):
+    """The parts that run beside the server of the console."""
+
+    fleet: Fleet
+    #: Makes the catalogue of the services that callers may call; None without --calls.
+    catalogue: Callable[..., Catalogue] | None
+    #: The token that the console printed, if there is one.
+    tokens: Sequence[str]
+
+    @asynccontextmanager
+    async def running(self, server: Server) -> AsyncIterator[None]:
+        names = [service_definition(one).name for one in SERVICES]
+        async with self.fleet:
+            if self.catalogue is None:
+                remove_builtin(server, keeps=names)
+                yield
+                return
+            # The printed token means nothing to other servers, and opens the console.
+            async with self.catalogue(server, own=names, hides_token=bool(self.tokens)):
+                yield
+
+
 def _plan(
-    settings: RunSettings, addresses: tuple[Address, ...], fleet: Fleet, app: str | None, tokens: list[str]
+    settings: RunSettings, addresses: tuple[Address, ...], app: str | None, tokens: list[str], beside: _Beside
 ) -> Plan:
     """Return the plan of the console.
 
@@ -236,7 +276,7 @@ def _plan(
             _check_all_local(addresses, "authenticate", "write App([], authenticate=…, authorize=…)")
             tokens[:] = [secrets.token_urlsafe(24)]
             front = replace(front, authenticate=StaticTokens({tokens[0]: Identity("console")}))
-        return [replace(front, sources=[service(fleet) for service in SERVICES])]
+        return [replace(front, sources=[service(beside.fleet) for service in SERVICES])]
 
     if settings.workers != 1:
         raise ConfigError(f"workers is {settings.workers}, and a console is one process", hint="leave it out")
@@ -254,7 +294,7 @@ def _plan(
         addresses=addresses,
         limits=settings.limits,
         config=config,
-        beside=lambda server: fleet,
+        beside=beside.running,
     )
 
 

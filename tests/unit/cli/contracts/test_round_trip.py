@@ -15,7 +15,7 @@ import pytest
 
 from fastrpc.cli.contracts.check import changes
 from fastrpc.cli.contracts.text import written_contract
-from fastrpc.gateway.forwarding import forwarded_methods, forwarding_service
+from fastrpc.gateway.forwarding import Forwarder, forwarded_methods, forwarding_service
 from fastrpc.rpc.described_services import ServiceDescription, read_descriptions
 from fastrpc.rpc.description import describe_services
 from fastrpc.rpc.service import service_definition
@@ -81,7 +81,9 @@ async def test_a_contract_is_what_its_service_is(name: str) -> None:
     exec(IMPORTS, vars(contract))
     async with connected(source.Round()) as client:
         # A gateway with the contract takes what the server takes.
-        gateway = forwarding_service("round", forwarded_methods(service_definition(contract.Round)), client)
+        gateway = forwarding_service(
+            "round", forwarded_methods(service_definition(contract.Round)), Forwarder(client)
+        )
         async with connected(gateway) as caller:
             for value in kind.values:
                 own, others = eval(value, vars(source)), eval(value, vars(contract))
@@ -108,7 +110,7 @@ async def test_a_gateway_takes_objects_without_their_defaults(name: str) -> None
     contract, _ = contract_module(name)
     async with connected(source.Round()) as client:
         methods = forwarded_methods(service_definition(contract.Round))
-        async with connected(forwarding_service("round", methods, client)) as caller:
+        async with connected(forwarding_service("round", methods, Forwarder(client))) as caller:
             given = await caller.call(source.Round.told, {"first": 1, "other": 2})
             assert given == await client.call(source.Round.told, {"first": 1, "other": 2})
 
