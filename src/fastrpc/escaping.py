@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 __all__ = [
     "LOGGERS",
     "KeepingHandler",
+    "OwnLastResort",
     "UnheardErrors",
     "escape_loggers",
     "escape_record",
@@ -133,6 +134,10 @@ def escape_loggers() -> None:
 
 class KeepingHandler(logging.Handler):
     """A handler that keeps records to show them later. A record that only such handlers get counts as unheard."""
+
+
+class OwnLastResort(logging.StreamHandler):  # type: ignore[type-arg]  # it is no generic class at run time
+    """Writes the records that no handler gets: the last resort of `logging` in programs of the command line."""
 
 
 #: The events of warnings about the program itself, such as a setting that has no effect: its author has to read them.

@@ -2,6 +2,7 @@
 
 import logging
 
+from fastrpc.escaping import OwnLastResort
 from fastrpc.workers.log_fallback import LOG_FORMAT, FallbackHandler
 
 __all__ = ["install_logging", "lower_root_level"]
@@ -21,7 +22,7 @@ def install_logging(level: str, *, is_demanded: bool, log_format: str = "text") 
         is_demanded: the level applies to our records even if the program configures logging.
         log_format: `text`, or `json` for an object a line with all fields.
     """
-    own, others = FallbackHandler(), logging.StreamHandler()
+    own, others = FallbackHandler(), OwnLastResort()
     own.left_out = _PRINTED
     formatter = logging.Formatter(LOG_FORMAT)
     if log_format == "json":

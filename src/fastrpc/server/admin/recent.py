@@ -3,6 +3,8 @@
 import logging
 import traceback
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fastrpc._core.calls.call_log import FIELDS_OF_ENDED, CallLog, EndedCalls
@@ -60,12 +62,18 @@ def _place_of(error: BaseException) -> str:
 
 
 class Recent:
-    """The recent events of this process, from `begin` to `end`."""
+    """The recent events of this process, from `begin` to `end`.
 
-    def __init__(self) -> None:
+    Args:
+        of_all_loggers: whether records of all loggers are kept, and not only of the package's.
+    """
+
+    def __init__(self, *, of_all_loggers: bool = False) -> None:
+        self._of_all_loggers = of_all_loggers
         self._calls = EndedCalls(MOST_CALLS)
         self._ring = LogRing()
-        self._logger: logging.Logger | None = None
+        # Ends what `begin` began.
+        self._ending: Callable[[], None] | None = None
 
     def log_beside(self, own: CallLog | None) -> CallLog:
         """Return the log of a server that gets the ends of calls for this page, and for its access log."""
@@ -75,15 +83,19 @@ class Recent:
         return log
 
     def begin(self) -> None:
-        """Keep the records of the package's loggers."""
-        self._logger = logging.getLogger("fastrpc")
-        self._logger.addHandler(self._ring)
+        """Keep records from now on."""
+        if self._of_all_loggers:
+            self._ending = _heard_everywhere(self._ring)
+        else:
+            ours = logging.getLogger("fastrpc")
+            ours.addHandler(self._ring)
+            self._ending = partial(ours.removeHandler, self._ring)
 
     def end(self) -> None:
         """Keep no more records. Ending twice is allowed."""
-        if self._logger is not None:
-            self._logger.removeHandler(self._ring)
-            self._logger = None
+        ending, self._ending = self._ending, None
+        if ending is not None:
+            ending()
 
     def calls(self) -> dict[str, Any]:
         """Return the calls that failed or took a second, the newest first."""
@@ -96,3 +108,28 @@ class Recent:
         rows = self._ring.records.copy()
         rows.reverse()
         return {"total": len(rows), "logs": list(rows)}
+
+
+def _heard_everywhere(ring: LogRing) -> Callable[[], None]:
+    """Give a ring the records that pass the filters of any logger, and return the function that ends this.
+
+    A handler of the root logger would be in the way of the program: `logging.basicConfig` would do nothing, and records
+    without another handler would not reach the last resort. Handlers of other loggers may not propagate records.
+    """
+    before = logging.Logger.callHandlers
+    is_ended = False
+
+    def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
+        if record.levelno >= ring.level and not is_ended:
+            ring.handle(record)
+        before(self, record)
+
+    def end() -> None:
+        nonlocal is_ended
+        is_ended = True
+        # Another library may have put its own function in this place.
+        if logging.Logger.callHandlers is call_handlers:
+            logging.Logger.callHandlers = before  # type: ignore[method-assign]
+
+    logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
+    return end

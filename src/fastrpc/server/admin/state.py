@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import logging
 import os
 import secrets
 import sys
@@ -14,6 +15,7 @@ from fastrpc._core.base.histogram import REFUSALS, default_registry
 from fastrpc._core.loop.loop_state import loop_seconds
 from fastrpc._version import __version__
 from fastrpc.config import ServerConfig
+from fastrpc.escaping import OwnLastResort
 from fastrpc.gauges import clients, gauges
 from fastrpc.rpc.description import signature_text
 from fastrpc.server.admin.acted import ActedServer
@@ -335,7 +337,8 @@ def _recent_of(gate: Any) -> "Recent":
     # Imported on first use: workers without pages have none of it.
     from fastrpc.server.admin.recent import Recent
 
-    recent = Recent()
+    # The command line says where records go; elsewhere logging is the program's.
+    recent = Recent(of_all_loggers=isinstance(logging.lastResort, OwnLastResort))
     recent.begin()
     gate.runner.call_log = recent.log_beside(gate.runner.call_log)
     return recent
