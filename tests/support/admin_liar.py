@@ -1,5 +1,6 @@
 """An address that answers requests for admin pages with any bytes, in threads, and keeps the requests."""
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ class AdminLiar:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.address = f"tcp://127.0.0.1:{self.port}"
-        #: The heads of all requests.
+        #: All requests.
         self.requests: list[str] = []
         self.connections = 0
         self._peers: list[socket.socket] = []
@@ -42,6 +43,10 @@ class AdminLiar:
                 if not piece:
                     return
                 head += piece
+            # A body that is left unread would reset the connection, and with it the answer.
+            length = re.search(rb"\r\nContent-Length: (\d+)\r\n", head)
+            while length is not None and len(head.partition(b"\r\n\r\n")[2]) < int(length[1]):
+                head += peer.recv(65_536)
             self.requests.append(head.decode())
             self._lie(peer)
 

@@ -11,14 +11,17 @@ __all__ = ["MOST_EVENTS", "FleetEvent", "FleetEvents"]
 
 MOST_EVENTS: Final = 10_000
 
+#: Characters of the text of an event: servers choose the names in it.
+EVENT_TEXT: Final = 300
+
 
 class FleetEvent(msgspec.Struct, frozen=True):
     """An endpoint, a server or a registry changed."""
 
     #: Seconds since 1970.
     time: float
-    #: "appeared", "changed", "gone", "restarted", "unreadable", "readable", "breaker opened", "registry lost" or
-    #: "registry back".
+    #: "appeared", "changed", "gone", "restarted", "unreadable", "readable", "cut" (its figures were dropped), "breaker
+    #: opened", "registry lost" or "registry back".
     kind: str
     service: str
     #: The address of an endpoint or of a server's admin pages; "" for a registry.
@@ -41,7 +44,7 @@ class FleetEvents:
         return self.total - len(self._kept)
 
     def add(self, kind: str, *, service: str = "", place: str = "", text: str = "") -> None:
-        self._kept.append(FleetEvent(self._clock(), kind, service, place, text))
+        self._kept.append(FleetEvent(self._clock(), kind, service, place, text[:EVENT_TEXT]))
         self.total += 1
 
     def last(self, count: int, *, service: str | None = None, place: str | None = None) -> list[FleetEvent]:

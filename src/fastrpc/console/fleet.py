@@ -12,6 +12,7 @@ from typing import Any, Final, Self, TypeVar
 
 from fastrpc.config import TLS
 from fastrpc.console.allowed import AllowedServers
+from fastrpc.console.budget import FleetBudget
 from fastrpc.console.events import FleetEvents
 from fastrpc.console.following import RegistryFollower
 from fastrpc.console.history import FigureHistory
@@ -47,6 +48,9 @@ ENDPOINTS_SECONDS: Final = 30.0
 #: Seconds after which a server without records is forgotten; most servers.
 GONE_SECONDS: Final = 600.0
 MOST_SERVERS: Final = 4_096
+
+#: Most breakers of a server that have opened between two readings and are events.
+MOST_OPENED: Final = 20
 
 #: Most names of services that are kept because a server told them.
 MOST_FIGURED: Final = 10_000
@@ -98,6 +102,7 @@ class Fleet:
         #: The endpoints of each service by their addresses, and all servers by their keys.
         self.services: dict[str, dict[str, Endpoint]] = {}
         self.servers: dict[str, FleetServer] = {}
+        self.budget = FleetBudget(self.servers, self._note_cut)
         # The services of all servers that told figures.
         self._figured: set[str] = set()
         #: Records whose servers are over the most, by service and address.
@@ -306,11 +311,10 @@ class Fleet:
     async def _read(self, server: FleetServer) -> None:
         self.polls += 1
         server.asked_at = self.clock()
-        path = "/figures" if server.page is None else f"/figures?after={server.page.revision}"
-        name = server.name
+        path, name = server.figures_path, server.name
 
         def count(reader: AdminReader) -> CountedPage:
-            return server.count(reader.page(path, FiguresPage), name, self.has_figures)
+            return reader.read(path, FiguresPage, lambda page: server.count(page, name, self.has_figures))
 
         try:
             self._take(server, await self._ask(server, self._threads, count))
@@ -334,7 +338,8 @@ class Fleet:
             listed = {service for service, _ in server.records}
             told = {one.name for one in counted.page.services}
             self._figured |= told if server.is_target else told & listed
-        server.take(counted, self.clock(), self.history)
+        with self.budget.changing(server):
+            server.take(counted, self.clock(), self.history)
         if counted.is_restarted:
             self.events.add("restarted", place=server.key, text=server.name)
         if server.error is not None:
@@ -343,10 +348,20 @@ class Fleet:
 
     def _take_endpoints(self, server: FleetServer, page: EndpointsPage) -> None:
         before = {(one.target, one.address): one.breaker for one in server.endpoints}
-        for one in page.endpoints:
-            if one.breaker == "open" and before.get((one.target, one.address), "closed") != "open":
-                self.events.add("breaker opened", place=server.key, text=f"to {one.address} of {one.target}")
-        server.endpoints = page.endpoints
+        opened = [
+            f"to {one.address} of {one.target}"
+            for one in page.endpoints
+            if one.breaker == "open" and before.get((one.target, one.address), "closed") != "open"
+        ]
+        for text in opened[:MOST_OPENED]:
+            self.events.add("breaker opened", place=server.key, text=text)
+        with self.budget.changing(server):
+            server.keep_endpoints(page.endpoints)
+
+    def _note_cut(self, server: FleetServer) -> None:
+        text = f"of all figures, which were over their budget, its were most; from now on {server.most_bytes:,} bytes"
+        logger.warning("the figures of %s were dropped: %s", server.key, text)
+        self.events.add("cut", place=server.key, text=text)
 
     def _fail(self, server: FleetServer, text: str) -> None:
         self.failed_polls += 1
@@ -358,6 +373,7 @@ class Fleet:
 
     def _forget(self, server: FleetServer) -> None:
         _close(server)
+        self.budget.forget(server)
         del self.servers[server.key]
         self.history.forget(("server", server.key))
 

@@ -7,7 +7,6 @@ since the clock's zero, modulo the size. Slots without a write are cleared when 
 import time
 from array import array
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
@@ -37,7 +36,8 @@ _BOUNDS: Final = [0.0005 * 2.0 ** (number - 9) for number in range(DOUBLINGS - 1
 #: Most series: 200 services with 20 methods on 1,000 servers are 5,200. One takes 18 KiB.
 MOST_SERIES: Final = 8_192
 
-#: Most of them that figures of one server begin.
+#: Most of them that figures of one server begin. Once there are too many, a server with less than its share still has
+#: room: the server with most loses a series.
 MOST_BEGUN: Final = MOST_SERIES // 4
 
 #: A series that was not written for so long has no calls any more, as far as its rate is concerned.
@@ -118,10 +118,14 @@ class FigureHistory:
         self._began: float | None = None
         self._series: dict[SeriesKey, _Series] = {}
         # Series by the servers that began them; the slot of the last search for series that are an hour old.
-        self._begun = Counter[str]()
+        self._begun: dict[str, dict[SeriesKey, None]] = {}
         self._searched = -1
+        # The slot in which no server was found to have more than its share: it is not looked for again in that.
+        self._balanced = -1
         #: Additions that were refused because there were too many series.
         self.dropped = 0
+        #: Series that were dropped for series of other servers.
+        self.displaced = 0
 
     def __len__(self) -> int:
         return len(self._series)
@@ -169,23 +173,40 @@ class FigureHistory:
 
     def _begin(self, key: SeriesKey, owner: str, slot: int) -> _Series | None:
         """Return a new series; None if there are too many. Others are dropped only once nothing is left of them."""
-        is_full = len(self._series) >= MOST_SERIES or self._begun[owner] >= MOST_BEGUN
-        if is_full and slot > self._searched:
+        if self._is_full(owner) and slot > self._searched:
             self._searched = slot
             for old in [one for one, series in self._series.items() if series.slot <= slot - TOTALS_SLOTS]:
                 self.forget(old)
-        if len(self._series) >= MOST_SERIES or self._begun[owner] >= MOST_BEGUN:
+        if self._is_full(owner) and not self._displaced(owner, slot):
             return None
-        self._begun[owner] += 1
+        self._begun.setdefault(owner, {})[key] = None
         series = self._series[key] = _Series(owner)
         return series
+
+    def _is_full(self, owner: str) -> bool:
+        return len(self._series) >= MOST_SERIES or len(self._begun.get(owner, ())) >= MOST_BEGUN
+
+    def _displaced(self, owner: str, slot: int) -> bool:
+        """Return whether the server with most series has lost one, for a server with less than its share."""
+        share = MOST_SERIES // (len(self._begun) + (owner not in self._begun))
+        if self._balanced == slot or len(self._begun.get(owner, ())) >= min(share, MOST_BEGUN):
+            return False
+        most = max(self._begun.values(), key=len)
+        if len(most) <= share:
+            self._balanced = slot
+            return False
+        # The last one: a server that tells of ever more methods has begun with the known ones.
+        self.forget(next(reversed(most)))
+        self.displaced += 1
+        return True
 
     def forget(self, key: SeriesKey) -> None:
         """Drop a series, if there is one."""
         series = self._series.pop(key, None)
         if series is not None:
-            self._begun[series.owner] -= 1
-            if not self._begun[series.owner]:
+            begun = self._begun[series.owner]
+            del begun[key]
+            if not begun:
                 del self._begun[series.owner]
 
     def keys(self, *start: str) -> list[SeriesKey]:

@@ -1,6 +1,8 @@
 """Ask one server for its admin pages. Blocking, for threads; every answer is bounded in bytes and time."""
 
+import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final, TypeVar
 
 from fastrpc.bounded_http import BoundedHttpClient, HttpError, decoded
@@ -11,9 +13,14 @@ from fastrpc.tls.ends import HttpEnd
 __all__ = ["PAGE_BYTES", "AdminReader", "PageError"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 #: Longest page: 4,096 methods on both sides, with ten used buckets each, have 3 MiB.
-PAGE_BYTES: Final = 8 * 1024 * 1024
+PAGE_BYTES: Final = 4 * 1024 * 1024
+
+#: Bytes from which on a page waits for others: decoded, it takes ten times its bytes.
+LARGE_BYTES: Final = 256 * 1024
+_LARGE_TURN: Final = threading.Lock()
 
 #: Seconds that a server may take to make a page; with the limit of an answer, 2 s, a page takes at most 3 s.
 HELD_SECONDS: Final = 1.0
@@ -52,16 +59,33 @@ class AdminReader:
         Raises:
             PageError: it cannot be read, or breaks a rule.
         """
+        return self.read(path, kind, lambda page: page)
+
+    def read(self, path: str, kind: type[T], take: Callable[[T], R]) -> R:
+        """Return what a function makes of a page. Of all large pages one is decoded and taken at a time.
+
+        Raises:
+            PageError: it cannot be read, or breaks a rule.
+        """
+        body = self._body(path)
+        with _LARGE_TURN if len(body) > LARGE_BYTES else nullcontext():
+            try:
+                page = decoded(body, kind)
+            except HttpError as error:
+                raise PageError(str(error)) from None
+            return take(page)
+
+    def _body(self, path: str) -> bytes:
         headers = {"Accept": "application/json", "User-Agent": "fastrpc-console"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token()}"
         try:
             answer = self._http.request("GET", path, headers=headers, held_seconds=HELD_SECONDS)
-            if answer.status != 200:
-                raise PageError(_REFUSALS.get(answer.status, f"it answered {answer.status}"))
-            return decoded(answer.body, kind)
         except HttpError as error:
             raise PageError(str(error)) from None
+        if answer.status != 200:
+            raise PageError(_REFUSALS.get(answer.status, f"it answered {answer.status}"))
+        return answer.body
 
     def close(self) -> None:
         """Close the connection, even while a page is read. Closing twice is fine."""

@@ -6,18 +6,24 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
-import msgspec
-
 from fastrpc.console.history import FigureHistory, SeriesKey, Totals, doubling_of
+from fastrpc.console.kept import SERVER_BYTES, fitting_endpoints, fitting_page, method_bytes
 from fastrpc.console.pages import MOST_METHODS, CallerEndpoint, FiguresPage, MethodFigures
 from fastrpc.console.reading import AdminReader
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.rpc.service import BUILTIN_PREFIX
+from fastrpc.status import Status
 
 __all__ = ["OTHER_CALLERS", "CountedPage", "FleetServer", "MethodCounts"]
 
 #: The name of callers that no server of the fleet counts.
 OTHER_CALLERS: Final = "other callers"
+
+#: The name of all statuses that this version does not know.
+OTHER_STATUS: Final = "other"
+
+# One text for all servers.
+_STATUSES: Final = {one.name: one.name for one in Status}
 
 #: Services by which a server is named as a caller; of more it has the rest as a number.
 _NAMED: Final = 3
@@ -47,6 +53,10 @@ class MethodCounts(NamedTuple):
     def errors(self) -> int:
         return self.total - self.calls.get("OK", 0)
 
+    def bytes_of(self, key: MethodKey) -> int:
+        """Return the memory of these counts under their key."""
+        return method_bytes(key, len(self.calls) + len(self.durations))
+
 
 _NOTHING: Final = MethodCounts({}, 0, 0.0, 0, {})
 
@@ -59,6 +69,11 @@ class CountedPage(NamedTuple):
     counts: dict[MethodKey, MethodCounts]
     changes: dict[SeriesKey, Difference]
     is_restarted: bool
+    #: The memory of the page and of the counts.
+    page_bytes: int
+    counts_bytes: int
+    #: Methods and rows that are not kept, by reason of their memory.
+    left_out: int
 
 
 class FleetServer:
@@ -80,6 +95,12 @@ class FleetServer:
         self.page: FiguresPage | None = None
         self.counts: dict[MethodKey, MethodCounts] = {}
         self.endpoints: list[CallerEndpoint] = []
+        #: The memory of these, the most that it may be, and what was left out of the last figures for that.
+        self.page_bytes = self.counts_bytes = self.endpoints_bytes = 0
+        self.most_bytes = SERVER_BYTES
+        self.left_out = 0
+        # Whether the next figures have to be all of them.
+        self._is_cut = False
         #: Instants of the fleet's clock: the last figures, the last and the next poll, the last endpoints; the end of
         #: being shown.
         self.read_at: float | None = None
@@ -120,6 +141,29 @@ class FleetServer:
         return "draining" if self.page.draining else "ready" if self.page.ready else "not ready"
 
     @property
+    def kept_bytes(self) -> int:
+        """The memory of its figures."""
+        return self.page_bytes + self.counts_bytes + self.endpoints_bytes
+
+    @property
+    def figures_path(self) -> str:
+        """The path of its figures that are not known yet."""
+        is_known = self.page is not None and not self._is_cut
+        return f"/figures?after={self.page.revision}" if is_known and self.page is not None else "/figures"
+
+    def cut(self, most_bytes: int) -> None:
+        """Keep no counts, and from the next figures on no more than this."""
+        self.most_bytes = min(self.most_bytes, most_bytes)
+        self.counts, self.counts_bytes, self._is_cut = {}, 0, True
+        self.keep_endpoints(self.endpoints)
+        if self.page is not None:
+            self.page, self.page_bytes, _ = fitting_page(self.page, self.most_bytes // 4)
+
+    def keep_endpoints(self, endpoints: list[CallerEndpoint]) -> None:
+        """Keep the endpoints that it calls, as far as they fit."""
+        self.endpoints, self.endpoints_bytes = fitting_endpoints(endpoints, self.most_bytes // 4)
+
+    @property
     def in_flight(self) -> int:
         return sum(one.in_flight for key, one in self.counts.items() if key[2] == "server")
 
@@ -138,21 +182,31 @@ class FleetServer:
         is_restarted = self.page is not None and self.page.server != page.server
         # A page of another server at this address has counts from before the last reading.
         is_baseline = self.read_time is None or (is_restarted and page.started <= self.read_time)
-        counts = {} if is_restarted else dict(self.counts)
+        is_new = is_restarted or self._is_cut
+        counts = {} if is_new else dict(self.counts)
+        kept, page_bytes, left_out = fitting_page(page, self.most_bytes // 4)
+        counts_bytes = 0 if is_new else self.counts_bytes
+        room = self.most_bytes - page_bytes - self.endpoints_bytes
         changes: dict[SeriesKey, Difference] = {}
         for row in page.methods:
             key = (row.service, row.method, row.side, row.protocol)
-            if key not in counts and len(counts) >= MOST_METHODS:
+            last, now = counts.get(key, _NOTHING), _counts_of(row)
+            more = now.bytes_of(key) - (last.bytes_of(key) if key in counts else 0)
+            if key not in counts and (len(counts) >= MOST_METHODS or counts_bytes + more > room):
+                left_out += 1
                 continue
-            last, counts[key] = counts.get(key, _NOTHING), _counts_of(row)
-            if not is_baseline:
-                _note(changes, self._series_of(key, name, has_figures), *_difference(last, counts[key]))
-        return CountedPage(msgspec.structs.replace(page, methods=[]), counts, changes, is_restarted)
+            counts[key] = now
+            counts_bytes += more
+            if not (is_baseline or self._is_cut):
+                _note(changes, self._series_of(key, name, has_figures), *_difference(last, now))
+        return CountedPage(kept, counts, changes, is_restarted, page_bytes, counts_bytes, left_out)
 
     def take(self, counted: CountedPage, now: float, history: FigureHistory) -> None:
         """Take figures; the changes since the last ones go to the history."""
         began = now if self.read_at is None else self.read_at
-        self.page, self.counts = counted.page, counted.counts
+        self.page, self.counts, self._is_cut = counted.page, counted.counts, False
+        self.page_bytes, self.counts_bytes = counted.page_bytes, counted.counts_bytes
+        self.left_out = counted.left_out
         self.read_at, self.read_time = now, time.time()
         for series, (totals, durations) in counted.changes.items():
             history.add(series, began, now, totals, durations, self.key)
@@ -194,9 +248,11 @@ def _counts_of(row: MethodFigures) -> MethodCounts:
     for bound, count in row.buckets:
         number = doubling_of(bound)
         durations[number] = durations.get(number, 0) + count
-    return MethodCounts(
-        row.calls, row.in_flight, row.sum_seconds, row.received_bytes + row.sent_bytes, durations
-    )
+    calls: dict[str, int] = {}
+    for status, count in row.calls.items():
+        known = _STATUSES.get(status, OTHER_STATUS)
+        calls[known] = calls.get(known, 0) + count
+    return MethodCounts(calls, row.in_flight, row.sum_seconds, row.received_bytes + row.sent_bytes, durations)
 
 
 def _difference(before: MethodCounts, after: MethodCounts) -> Difference:

@@ -14,6 +14,8 @@ _COLUMNS = (
     Column("state", "state"),
     Column("read", "last read", "time"),
     Column("failures", "failed polls"),
+    Column("kept", "figures", "bytes"),
+    Column("left_out", "left out"),
     Column("error", "error"),
 )
 
@@ -32,11 +34,16 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
         "series": len(history),
         "bytes of series": history.bytes,
         "events": events.total,
+        "bytes of figures": fleet.budget.kept_bytes,
     }
     blocks: list[Block] = [Facts("console", facts)]
+    left_out = sum(one.left_out for one in fleet.servers.values())
     dropped = {
         "additions to series of figures over the most": history.dropped,
+        "series of figures, from servers with most": history.displaced,
         "events, the oldest": events.dropped,
+        "times the figures of the server with most, which were over the budget": fleet.budget.cuts,
+        "methods and rows of the last figures that were over the memory of their servers": left_out,
         "records of servers over the most": len(fleet.left_out),
         "services over the most": 0 if follower is None else follower.left_out,
     }
@@ -49,5 +56,5 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
 
 
 def _row(server: FleetServer) -> Row:
-    cells = [server.key, server.name, server.state, server.read_time, server.failures, server.error]
-    return cells, server_link(server.key)
+    cells = [server.key, server.name, server.state, server.read_time, server.failures]
+    return [*cells, server.kept_bytes, server.left_out, server.error], server_link(server.key)

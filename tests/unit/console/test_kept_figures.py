@@ -1,0 +1,245 @@
+"""The memory that figures take: of one server, of all together, and of series by the servers that begin them."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, TypeAlias
+
+import pytest
+
+from fastrpc.console import budget, kept, reading
+from fastrpc.console import history as histories
+from fastrpc.console.allowed import AllowedServers
+from fastrpc.console.blocks import Table, Text
+from fastrpc.console.fleet import Fleet
+from fastrpc.console.history import FigureHistory, Totals
+from fastrpc.console.pages import CallerEndpoint, FiguresPage, MethodFigures, ProcessFigures, ServedService
+from fastrpc.console.servers import OTHER_STATUS, FleetServer
+from fastrpc.console.service import made_view
+from fastrpc.endpoint import Endpoint
+from tests.support.admin_liar import admin_liar, answered
+
+pytestmark = pytest.mark.one_loop
+
+LARGE = "\U0001f4a9" + "a" * 254
+
+
+def row(method: str, calls: int, **more: int) -> MethodFigures:
+    counts = {"OK": calls, **more}
+    return MethodFigures("shop", method, "server", "native", 0, counts, 0, 0, 0.0, [(0.001, calls)])
+
+
+def page_of(*rows: MethodFigures, revision: int = 1, **fields: Any) -> FiguresPage:
+    return FiguresPage("a", revision, 1.0, list(rows), **fields)
+
+
+def fleet_of(servers: int) -> tuple[Fleet, list[FleetServer]]:
+    fleet = Fleet(None, AllowedServers())
+    for number in range(1, servers + 1):
+        label = {"admin": f"tcp://127.0.0.1:{20_000 + number}"}
+        known = fleet.services.get("shop", {}).values()
+        fleet.set_endpoints("shop", [*known, Endpoint(f"tcp://127.0.0.1:{number}", labels=label)])
+    return fleet, list(fleet.servers.values())
+
+
+def tell(fleet: Fleet, server: FleetServer, page: FiguresPage) -> None:
+    fleet._take(server, server.count(page, server.name, fleet.has_figures))
+
+
+def rows_of(count: int, calls: int = 1) -> list[MethodFigures]:
+    return [row(f"m{number}", calls) for number in range(count)]
+
+
+def test_methods_over_the_memory_of_a_server_are_left_out() -> None:
+    fleet, [server] = fleet_of(1)
+    server.most_bytes = 20_000
+    tell(fleet, server, page_of(*rows_of(100)))
+    found = len(server.counts)
+    assert 5 < found < 20
+    assert server.left_out == 100 - found
+    assert fleet.budget.kept_bytes == server.kept_bytes <= 20_000
+    # The kept ones go on being counted, and the others do not come in their place.
+    tell(fleet, server, page_of(*rows_of(100, calls=5), revision=2))
+    assert len(server.counts) == found
+    assert fleet.history.totals(("service", "shop"), 60).calls == pytest.approx(4 * found)
+    assert fleet.budget.kept_bytes == server.kept_bytes <= 20_000
+
+
+def test_methods_that_come_with_every_page_are_bounded_together() -> None:
+    fleet, [server] = fleet_of(1)
+    server.most_bytes = 100_000
+    for revision in range(1, 30):
+        rows = [row(f"{revision} {number} {LARGE}"[:255], 1) for number in range(20)]
+        tell(fleet, server, page_of(*rows, revision=revision))
+    assert server.kept_bytes <= 100_000
+    assert server.left_out == 20
+
+
+def test_statuses_that_are_unknown_are_one() -> None:
+    fleet, [server] = fleet_of(1)
+    tell(fleet, server, page_of(row("get", 3, NOT_FOUND=2, **{LARGE: 4, "ODD": 1})))
+    [counts] = server.counts.values()
+    assert counts.calls == {"OK": 3, "NOT_FOUND": 2, OTHER_STATUS: 5}
+
+
+def test_rows_and_endpoints_over_the_memory_of_a_server_are_left_out() -> None:
+    fleet, [server] = fleet_of(1)
+    server.most_bytes = 40_000
+    services = [ServedService(LARGE, LARGE, LARGE)] * 1_000
+    processes = [ProcessFigures(number, LARGE) for number in range(1_024)]
+    tell(fleet, server, page_of(services=services, processes=processes, without=[1] * 1_000))
+    assert server.page is not None
+    assert len(server.page.services) in (0, 4)
+    assert server.left_out >= 3_000
+    server.keep_endpoints([CallerEndpoint(LARGE, LARGE)] * 1_000)
+    assert 0 < len(server.endpoints) < 10
+    assert server.kept_bytes <= 40_000
+
+
+def test_the_server_with_most_gives_room_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "FLEET_BYTES", 200_000)
+    monkeypatch.setattr(budget, "LEAST_BYTES", 8_000)
+    fleet, [large, *small] = fleet_of(4)
+    for one in small:
+        tell(fleet, one, page_of(*rows_of(10)))
+    tell(fleet, large, page_of(*rows_of(120)))
+    assert large.kept_bytes > 100_000
+    assert fleet.budget.cuts == 0
+    for one in small:
+        tell(fleet, one, page_of(*rows_of(40), revision=2))
+    assert (fleet.budget.cuts, [len(one.counts) for one in small]) == (1, [40, 40, 40])
+    assert (large.counts, large.most_bytes) == ({}, 200_000 // 8)
+    # Its next figures are all of them, and no calls since it started are counted as new.
+    assert large.figures_path == "/figures"
+    before = fleet.history.totals(("server", large.key), 60).calls
+    tell(fleet, large, page_of(*rows_of(120, calls=1_000), revision=3))
+    assert large.kept_bytes <= 25_000
+    assert fleet.history.totals(("server", large.key), 60).calls == before
+    assert large.figures_path == "/figures?after=3"
+    assert [one.kind for one in fleet.events.last(9, place=large.key)] == ["cut"]
+    assert fleet.budget.kept_bytes == sum(one.kept_bytes for one in fleet.servers.values()) <= 200_000
+
+
+def test_a_server_that_is_forgotten_is_counted_no_more() -> None:
+    fleet, [server] = fleet_of(1)
+    tell(fleet, server, page_of(*rows_of(10)))
+    assert fleet.budget.kept_bytes > 0
+    fleet._forget(server)
+    assert fleet.budget.kept_bytes == 0
+
+
+def test_servers_with_few_series_have_room_beside_servers_with_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(histories, "MOST_SERIES", 40)
+    monkeypatch.setattr(histories, "MOST_BEGUN", 10)
+    history = FigureHistory(lambda: 1_000.0)
+
+    def add(owner: str, count: int) -> int:
+        for number in range(count):
+            history.add(("method", owner, str(number)), 990, 1_000, Totals(1), owner=owner)
+        return len(history.keys("method", owner))
+
+    # Four servers fill the history; each of the others still gets its share.
+    assert [add(f"liar {number}", 100) for number in range(4)] == [10] * 4
+    assert [add(f"honest {number}", 5) for number in range(4)] == [5] * 4
+    assert [len(history.keys("method", f"liar {number}")) for number in range(4)] == [5] * 4
+    assert (len(history), history.displaced) == (40, 20)
+    # The kept ones of a server are the first.
+    assert history.keys("method", "liar 0")[-1] == ("method", "liar 0", "4")
+    assert add("another", 100) == 4
+
+
+def endless(peer: socket.socket) -> None:
+    peer.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        peer.sendall(b"10000\r\n" + bytes(65_536) + b"\r\n")
+
+
+def silent(peer: socket.socket) -> None:
+    peer.recv(1)
+
+
+def figures(number: int) -> bytes:
+    """Return figures whose names take four times their bytes."""
+    rows = [
+        {"service": LARGE, "method": f"{number} {one} {LARGE}"[:255], "side": LARGE, "protocol": LARGE}
+        | {"in_flight": 0, "calls": {}, "received_bytes": 0, "sent_bytes": 0, "sum_seconds": 0, "buckets": []}
+        for one in range(200)
+    ]
+    return json.dumps(
+        {"server": LARGE, "revision": 1, "started": 1.0, "methods": rows}, ensure_ascii=False
+    ).encode()
+
+
+Lie: TypeAlias = tuple[Callable[[int], Callable[[socket.socket], None]], str]
+
+SILENT: Lie = (lambda number: silent, "no answer in time")
+LIES: list[Lie] = [
+    (lambda number: endless, "more bytes than the limit"),
+    (lambda number: answered(b"", "200 OK", "Content-Length: 1073741824"), "Content-Length"),
+    (lambda number: answered(b"{]"), "does not fit"),
+    (
+        lambda number: answered(b"", "302 Found", "Location: http://127.0.0.1:1/"),
+        "redirects are not followed",
+    ),
+    (lambda number: answered(figures(number)), ""),
+]
+
+
+async def test_two_hundred_addresses_that_lie_are_bounded_and_each_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "PAGE_BYTES", 1_000_000)
+    monkeypatch.setattr(budget, "FLEET_BYTES", 2_000_000)
+    with ExitStack() as stack:
+        # The silent ones hold a thread for three seconds each.
+        lies = [SILENT if number % 13 == 0 else LIES[number % len(LIES)] for number in range(200)]
+        liars = [stack.enter_context(admin_liar(make(number))) for number, (make, _) in enumerate(lies)]
+        fleet = Fleet(None, AllowedServers())
+        records = [
+            Endpoint(f"tcp://127.0.0.1:{number}", labels={"admin": liar.address})
+            for number, liar in enumerate(liars, 1)
+        ]
+        fleet.set_endpoints("shop", records)
+        async with asyncio.timeout(120):
+            await fleet.poll(is_forced=True)
+        assert fleet.budget.kept_bytes <= 2_000_000
+        for liar, (_, reason) in zip(liars, lies, strict=True):
+            server = fleet.servers[liar.address]
+            assert reason in (server.error or ""), server.error
+            assert (server.error is None) == (not reason)
+            told = [one.kind for one in fleet.events.last(9, place=liar.address)]
+            assert ("unreadable" in told) == bool(reason)
+        assert fleet.budget.cuts > 20
+        assert len([one for one in fleet.events.last(999) if one.kind == "cut"]) == fleet.budget.cuts
+        view = await made_view(fleet, "console", {"sort": "-left_out"}, is_detailed=False)
+        texts = [one.text for one in view.blocks or () if isinstance(one, Text)]
+        assert any("which were over the budget" in text for text in texts)
+        [table] = [one for one in view.blocks or () if isinstance(one, Table) and one.title == "servers"]
+        assert table.total == 200
+        await fleet.__aexit__(None, None, None)
+
+
+@pytest.mark.measures
+def test_the_memory_of_figures_is_what_python_allocates() -> None:
+    import tracemalloc
+
+    for names, statuses in (("m", 1), (LARGE, 10)):
+        fleet, [server] = fleet_of(1)
+        rows = [
+            row(
+                f"{number} {names}"[:255],
+                5,
+                **dict.fromkeys(["NOT_FOUND", "INTERNAL", "CANCELLED"][:statuses], 1),
+            )
+            for number in range(3_000)
+        ]
+        page = page_of(*rows)
+        tracemalloc.start()
+        counted = server.count(page, "shop", fleet.has_figures)
+        allocated = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        # Without the names, which the page has allocated.
+        names_bytes = sum(kept.method_bytes(key, 0) - kept.method_bytes((), 0) for key in counted.counts)
+        assert 0.5 < (counted.counts_bytes - names_bytes) / allocated < 2.0
