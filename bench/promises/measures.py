@@ -20,6 +20,7 @@ from bench.promises.attacks import (
     silent_openings,
     stalls,
 )
+from bench.promises.console import console
 from bench.promises.crowd import crowd
 from bench.promises.encryption import handshakes, rotations
 from bench.promises.fairness import BESIDE
@@ -423,6 +424,7 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         greedy_caller,
         many_keys,
         page_readers,
+        console,
         invented_names,
         handshakes,
         rotations,

@@ -4,6 +4,7 @@ A series has two arrays and no object for a point. The arrays are rings: the pla
 since the clock's zero, modulo the size. Slots without a write are cleared when a later one is written.
 """
 
+import operator
 import time
 from array import array
 from bisect import bisect_left
@@ -222,8 +223,7 @@ class FigureHistory:
         sums = [0.0] * width
         for slot in self._slots(series, seconds):
             at = slot % TOTALS_SLOTS * width
-            for number in range(width):
-                sums[number] += series.totals[at + number]
+            sums = list(map(operator.add, sums, series.totals[at : at + width]))
         return Totals(*sums)
 
     def rates(self, key: SeriesKey, seconds: float) -> Totals:
@@ -267,8 +267,7 @@ class FigureHistory:
                 continue
             for minute in range(max(first, series.minute - DURATION_SLOTS + 1), series.minute + 1):
                 at = minute % DURATION_SLOTS * DOUBLINGS
-                for number in range(DOUBLINGS):
-                    merged[number] += series.durations[at + number]
+                merged = list(map(operator.add, merged, series.durations[at : at + DOUBLINGS]))
         return merged
 
 

@@ -12,7 +12,15 @@ import msgspec
 
 from fastrpc.console.pages import CallerEndpoint, FiguresPage
 
-__all__ = ["FLEET_BYTES", "LEAST_BYTES", "SERVER_BYTES", "fitting_endpoints", "fitting_page", "method_bytes"]
+__all__ = [
+    "FLEET_BYTES",
+    "LEAST_BYTES",
+    "NUMBER_BYTES",
+    "SERVER_BYTES",
+    "fitting_endpoints",
+    "fitting_page",
+    "method_bytes",
+]
 
 #: Bytes of all servers together; 1,000 servers with 20 methods take 20 MiB.
 FLEET_BYTES: Final = 64 * 1024 * 1024
@@ -28,14 +36,14 @@ _FEW_ROWS: Final = 4
 
 #: Bytes of the objects of a method without its names, and of one of its numbers; of a page, and of one of its rows.
 _METHOD_BYTES: Final = 600
-_NUMBER_BYTES: Final = 50
+NUMBER_BYTES: Final = 50
 _PAGE_BYTES: Final = 2_000
 _ROW_BYTES: Final = 250
 
 
 def method_bytes(names: Iterable[str], numbers: int) -> int:
     """Return the memory of the counts of a method with these names and as many calls by status and by duration."""
-    return _METHOD_BYTES + _of_texts(names) + _NUMBER_BYTES * numbers
+    return _METHOD_BYTES + _of_texts(names) + NUMBER_BYTES * numbers
 
 
 def fitting_page(page: FiguresPage, most: int) -> tuple[FiguresPage, int, int]:

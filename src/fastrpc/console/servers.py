@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 from fastrpc.console.history import FigureHistory, SeriesKey, Totals, doubling_of
-from fastrpc.console.kept import SERVER_BYTES, fitting_endpoints, fitting_page, method_bytes
+from fastrpc.console.kept import NUMBER_BYTES, SERVER_BYTES, fitting_endpoints, fitting_page, method_bytes
 from fastrpc.console.pages import MOST_METHODS, CallerEndpoint, FiguresPage, MethodFigures
 from fastrpc.console.reading import AdminReader
 from fastrpc.endpoint import Address, Endpoint
@@ -53,9 +53,10 @@ class MethodCounts(NamedTuple):
     def errors(self) -> int:
         return self.total - self.calls.get("OK", 0)
 
-    def bytes_of(self, key: MethodKey) -> int:
-        """Return the memory of these counts under their key."""
-        return method_bytes(key, len(self.calls) + len(self.durations))
+    @property
+    def numbers(self) -> int:
+        """How many numbers are kept in dicts."""
+        return len(self.calls) + len(self.durations)
 
 
 _NOTHING: Final = MethodCounts({}, 0, 0.0, 0, {})
@@ -191,10 +192,13 @@ class FleetServer:
         for row in page.methods:
             key = (row.service, row.method, row.side, row.protocol)
             last, now = counts.get(key, _NOTHING), _counts_of(row)
-            more = now.bytes_of(key) - (last.bytes_of(key) if key in counts else 0)
-            if key not in counts and (len(counts) >= MOST_METHODS or counts_bytes + more > room):
-                left_out += 1
-                continue
+            if key in counts:
+                more = (now.numbers - last.numbers) * NUMBER_BYTES
+            else:
+                more = method_bytes(key, now.numbers)
+                if len(counts) >= MOST_METHODS or counts_bytes + more > room:
+                    left_out += 1
+                    continue
             counts[key] = now
             counts_bytes += more
             if not (is_baseline or self._is_cut):
@@ -237,7 +241,10 @@ def _note(
     if not totals.calls:
         return
     for key in keys:
-        known, merged = changes.get(key, (Totals(), {}))
+        if key not in changes:
+            changes[key] = totals, dict(durations)
+            continue
+        known, merged = changes[key]
         for number, count in durations.items():
             merged[number] = merged.get(number, 0) + count
         changes[key] = Totals(*map(operator.add, known, totals)), merged
