@@ -97,12 +97,17 @@ class CallPath:
     interceptors: tuple[Any, ...] = ()
     #: The protocol that both sides speak.
     wire: Literal["native", "grpc"] = "native"
+    #: Whether the server has admin pages, and so keeps the last failed and slow calls. Only the server is counted then.
+    has_pages: bool = False
 
 
 RECORD = Record(123456789, "the quick brown fox", 0.6180339887, ["alpha", "bravo", "charlie", "delta"])
 
 CALL_PATHS: dict[str, CallPath] = {
     "raw echo": CallPath(operation=lambda client: client.call(Guard.echo, PAYLOAD), expected=PAYLOAD),
+    "raw echo, admin pages": CallPath(
+        operation=lambda client: client.call(Guard.echo, PAYLOAD), expected=PAYLOAD, has_pages=True
+    ),
     "raw echo, a view each": CallPath(
         operation=lambda client: client.with_options(hash_key=7).call(Guard.echo, PAYLOAD), expected=PAYLOAD
     ),
@@ -136,7 +141,11 @@ CALL_PATHS: dict[str, CallPath] = {
 @asynccontextmanager
 async def listening(path: CallPath, transport: RecordedTransport) -> AsyncIterator[None]:
     """Serve over `transport`."""
-    config = fastrpc.ServerConfig(keepalive=fastrpc.Keepalive(interval=None), protocols=(path.wire,))
+    config = fastrpc.ServerConfig(
+        keepalive=fastrpc.Keepalive(interval=None),
+        protocols=(path.wire,),
+        admin_address="tcp://127.0.0.1:0" if path.has_pages else None,
+    )
     add_transport(transport)
     try:
         async with fastrpc.Server(Guard(), config=config, interceptors=path.interceptors) as server:

@@ -7,7 +7,7 @@ import pytest
 from bench.guard import __main__ as guard
 from bench.guard.__main__ import RECORD
 from bench.guard.paths import CALL_PATHS, CORE_PATHS
-from bench.guard.record import Record, faults
+from bench.guard.record import BESIDE, Record, faults
 from bench.guard.tape import Tape
 
 
@@ -34,6 +34,14 @@ def test_paths_and_record_name_the_same() -> None:
     ]
 
 
+def test_a_path_that_costs_more_than_its_share_beside_another_is_a_fault() -> None:
+    [(name, (without, share))] = BESIDE.items()
+    assert share == 0.01
+    counts = {without: 1_000.0, name: 1_011.0}
+    assert faults(counts, counts) == [f"{name} takes 1.1% more than {without}, the most are 1%"]
+    assert faults(counts, counts | {name: 1_010.0}) == []
+
+
 def test_record_is_written_and_read(tmp_path: Path) -> None:
     record = Record({"python": "3"}, {"echo": 12.5})
     record.write(tmp_path / "counts.json")
@@ -41,7 +49,8 @@ def test_record_is_written_and_read(tmp_path: Path) -> None:
 
 
 def test_record_in_the_tree_names_every_path() -> None:
-    sides = {f"{side}: {name}" for side in ("client", "server") for name in CALL_PATHS}
+    sides = {f"server: {name}" for name in CALL_PATHS}
+    sides |= {f"client: {name}" for name, path in CALL_PATHS.items() if not path.has_pages}
     assert Record.read(RECORD).counts.keys() == sides | CORE_PATHS.keys()
 
 
