@@ -3,6 +3,7 @@
 import gc
 import re
 import sys
+import threading
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -13,12 +14,10 @@ SECRET = re.compile(r"planted-[0-9a-f]{16}")
 
 
 def holders_of(secret: re.Pattern[str] = SECRET) -> list[str]:
-    """Return the types of the objects that hold texts or bytes with a secret; call it without a collection before."""
+    """Return the types of the objects, of frames their functions, that hold texts or bytes with a secret."""
     in_bytes = re.compile(secret.pattern.encode())
     found: list[str] = []
-    # The threads first: a frame that was looked at before keeps the variables of that time until the next look.
-    waiting: list[Any] = _locals_of_threads()
-    waiting += gc.get_objects()
+    waiting: list[Any] = [*_frames_of_threads(), *gc.get_objects()]
     seen = {id(one) for one in waiting}
     seen |= {id(waiting), id(seen), id(found)}
     while waiting:
@@ -35,16 +34,20 @@ def holders_of(secret: re.Pattern[str] = SECRET) -> list[str]:
                 waiting.append(held)
                 continue
             if has_secret:
-                found.append(type(one).__qualname__)
+                place = f" of {one.f_code.co_qualname}" if isinstance(one, FrameType) else ""
+                found.append(type(one).__qualname__ + place)
     return found
 
 
-def _locals_of_threads() -> list[dict[str, Any]]:
-    """Return the local variables of all threads but this one."""
+def _frames_of_threads() -> list[FrameType]:
+    """Return the frames of all other threads. A look at their `f_locals` would keep a copy of all variables.
+
+    The frame of the search would keep itself, and the secret that it has found.
+    """
     found = []
-    for frame in sys._current_frames().values():
-        behind: FrameType | None = frame
-        while behind is not None and behind.f_code is not _locals_of_threads.__code__:
-            found.append(dict(behind.f_locals))
+    for thread, frame in sys._current_frames().items():
+        behind: FrameType | None = None if thread == threading.get_ident() else frame
+        while behind is not None:
+            found.append(behind)
             behind = behind.f_back
     return found
