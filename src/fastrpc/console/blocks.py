@@ -40,6 +40,8 @@ class Facts(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
 
     title: str
     facts: dict[str, Cell]
+    #: The units of facts that have one, as of a `Column`.
+    units: dict[str, str] = {}
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -47,12 +49,13 @@ class Column(msgspec.Struct, frozen=True):
 
     name: str
     title: str
-    #: "", "per second", "seconds", "bytes", "time" (seconds since 1970) or "line" (a small chart of numbers).
+    #: "", "per second", "seconds", "bytes", "share" (of 1), "time" (seconds since 1970) or "line" (a small chart of
+    #: numbers).
     unit: str = ""
 
 
 class Table(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
-    """The rows of one page, sorted and filtered by the arguments of the view."""
+    """The rows of one page."""
 
     title: str
     columns: list[Column]
@@ -62,6 +65,9 @@ class Table(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
     page: int = 1
     #: The view of each row; empty without any.
     links: list[Link | None] = []
+    #: The column that it is sorted by, "-" before it for the largest first. The arguments `search`, `sort` and `page`
+    #: of the view change it. Empty for a table in an order that stays.
+    order: str = ""
 
 
 class ChartLine(msgspec.Struct, frozen=True):
@@ -77,6 +83,8 @@ class Chart(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
     #: Seconds between two values; the last value is the newest.
     step_seconds: float
     lines: list[ChartLine]
+    #: Whether each line is drawn on top of the one before it: together they are a sum.
+    is_stack: bool = False
 
 
 class TreeNode(msgspec.Struct, frozen=True):
@@ -90,11 +98,16 @@ class Tree(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
 
     title: str
     nodes: list[TreeNode]
+    #: The units of facts that have one, as of a `Column`.
+    units: dict[str, str] = {}
 
 
 class GraphNode(msgspec.Struct, frozen=True):
     name: str
     link: Link | None = None
+    #: The centre of its box in pixels.
+    x: float = 0.0
+    y: float = 0.0
 
 
 class GraphEdge(msgspec.Struct, frozen=True):
@@ -111,6 +124,9 @@ class Graph(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
     title: str
     nodes: list[GraphNode]
     edges: list[GraphEdge]
+    #: The size of the drawing in pixels.
+    width: float = 0.0
+    height: float = 0.0
 
 
 class Text(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
@@ -158,3 +174,5 @@ class View(msgspec.Struct, frozen=True):
     blocks: list[Block] | None
     #: Stands for the title and the blocks.
     revision: str
+    #: The time of the answer by the console's clock, in seconds since 1970: readers tell ages by it.
+    time: float = 0.0

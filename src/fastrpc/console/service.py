@@ -1,6 +1,7 @@
 """The services of the console: views for callers, with details and without; acts on servers."""
 
 import hashlib
+import time
 from typing import Any, Final
 
 import msgspec
@@ -46,7 +47,7 @@ async def made_view(
         )
     title, blocks = await show(Asked(fleet, arguments, is_detailed))
     revision = _revision_of(title, blocks)
-    return View(title, None if revision == after else blocks, revision)
+    return View(title, None if revision == after else blocks, revision, time.time())
 
 
 def _revision_of(title: str, blocks: list[Block]) -> str:

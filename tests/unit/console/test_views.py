@@ -1,5 +1,7 @@
 """Views as data: their tables, their bounds, their links, and names of hostile servers."""
 
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -7,12 +9,13 @@ import pytest
 
 from fastrpc import CallError, Status
 from fastrpc.console.allowed import AllowedServers
-from fastrpc.console.blocks import Graph, Table, Text, Tree, View
+from fastrpc.console.blocks import Chart, Column, Graph, Table, Text, Tree, View
 from fastrpc.console.fleet import Fleet
-from fastrpc.console.pages import FiguresPage, MethodFigures, ProcessFigures, ServedService
+from fastrpc.console.pages import CallerEndpoint, FiguresPage, MethodFigures, ProcessFigures, ServedService
 from fastrpc.console.service import VIEWS, made_view
 from fastrpc.console.views.base import tree_of
 from fastrpc.endpoint import Endpoint
+from fastrpc.escaping import printable
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -168,6 +171,95 @@ async def test_hostile_names_are_bounded(hostile: str) -> None:
         view = await pages.view(name, **arguments)
         for table in tables(view).values():
             assert all(len(cell) <= 121 for one in table.rows for cell in one if isinstance(cell, str))
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    """Yield the texts that a view shows: all but names of columns and arguments of links, which are sent back."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            if name not in ("links", "link", "order") and not (isinstance(value, Column) and name == "name"):
+                yield from texts_of(getattr(value, name))
+    elif isinstance(value, dict):
+        yield from texts_of([*value, *value.values()])
+    elif isinstance(value, list):
+        for one in value:
+            yield from texts_of(one)
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+async def test_hidden_characters_are_shown_escaped(hostile: str) -> None:
+    pages = FleetOfPages()
+    pages.add("arith", 1)
+    name = hostile[:255]
+    pages.fleet.set_endpoints(name, [Endpoint("tcp://127.0.0.1:9", version=name[:60], zone=name[:60])])
+    for calls in (0, 5):
+        pages.clock.now += 10
+        rows = [row(name, name, "client", calls), row("arith", name, "server", calls)]
+        pages.tell(1, name, *rows)
+    server = pages.fleet.servers["tcp://127.0.0.1:20001"]
+    server.error = hostile
+    server.endpoints = [CallerEndpoint(name, name, state=name)]
+    page = pages.fleet.servers[server.key].page
+    assert page is not None
+    server.page = msgspec.structs.replace(page, fastrpc=name, python=name)
+    pages.fleet.events.add("unreadable", service=name, place=server.key, text=hostile)
+    for view, arguments in (
+        ("services", {}),
+        ("service", {"service": name}),
+        ("method", {"service": "arith", "method": name}),
+        ("server", {"server": server.key}),
+        ("store", {}),
+        ("console", {}),
+    ):
+        shown = await pages.view(view, is_detailed=view != "method", **arguments)
+        assert [text for text in texts_of(shown) if printable(text, multiline=True) != text] == []
+    nodes = tree_of({name: {name: hostile, "lines": "one\ntwo"}})
+    assert [text for text in texts_of(nodes) if printable(text, multiline=True) != text] == []
+    assert nodes[0].children[1].facts == {"value": "one\ntwo"}
+
+
+async def test_a_sorted_table_tells_its_order_and_a_view_its_time() -> None:
+    pages = FleetOfPages()
+    pages.add("arith", 1)
+    before = time.time()
+    view = await pages.view("services", sort="-rate")
+    assert tables(view)["services"].order == "-rate"
+    assert before <= view.time <= time.time()
+    found = tables(await pages.view("service", service="arith"))
+    assert (found["methods"].order, found["endpoints"].order) == ("method", "")
+    # A later time alone is no change.
+    assert (await pages.view("services", sort="-rate", after=view.revision)).blocks is None
+
+
+async def test_the_chart_of_a_service_stacks_failed_calls_on_successful_ones() -> None:
+    pages = FleetOfPages()
+    pages.add("arith", 1)
+    for calls in (0, 100, 200):
+        pages.clock.now += 10
+        pages.tell(1, "arith", row("arith", "mul", "server", calls, calls // 4))
+    [chart] = [
+        one for one in (await pages.view("service", service="arith")).blocks or () if isinstance(one, Chart)
+    ]
+    assert chart.is_stack
+    assert [(line.name, line.values[-1]) for line in chart.lines] == [("successful", 7.5), ("failed", 2.5)]
+
+
+async def test_neighbours_have_places_in_the_drawing() -> None:
+    pages = FleetOfPages()
+    for number, name in enumerate(("front", "orders", "stock"), 1):
+        pages.add(name, number)
+    for calls in (0, 50):
+        pages.clock.now += 10
+        pages.tell(1, "front", row("orders", "get", "client", calls), row("front", "get", "server", 0))
+        pages.tell(2, "orders", row("stock", "get", "client", calls), row("orders", "get", "server", calls))
+        pages.tell(3, "stock", row("stock", "get", "server", calls))
+    [graph] = [
+        one for one in (await pages.view("service", service="orders")).blocks or () if isinstance(one, Graph)
+    ]
+    assert [one.name for one in sorted(graph.nodes, key=lambda node: node.x)] == ["front", "orders", "stock"]
+    assert all(0 < one.x < graph.width and 0 < one.y < graph.height for one in graph.nodes)
 
 
 @pytest.mark.parametrize(

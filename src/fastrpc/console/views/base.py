@@ -11,6 +11,7 @@ from fastrpc.console.fleet import Fleet
 from fastrpc.console.history import SeriesKey, Totals, percentiles_of
 from fastrpc.console.servers import FleetServer
 from fastrpc.errors import CallError
+from fastrpc.escaping import printable
 from fastrpc.status import Status
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "server_link",
     "sorted_table",
     "tree_of",
+    "unit_of",
 ]
 
 #: Rows of a page; characters of a text; characters while a table has too many bytes, and these.
@@ -61,6 +63,9 @@ FIGURES: Final = (
     Column("p99", "p99", "seconds"),
     Column("line", "calls", "line"),
 )
+
+#: Columns of admin pages with seconds since 1970.
+_INSTANTS: Final = frozenset({"ended", "started", "time"})
 
 T = TypeVar("T")
 
@@ -108,8 +113,8 @@ Show: TypeAlias = Callable[[Asked], Awaitable[tuple[str, list[Block]]]]
 
 
 def cut(text: str) -> str:
-    """Return a text of another program, not longer than a view shows it."""
-    return text if len(text) <= TEXT else f"{text[:TEXT]}…"
+    """Return a text of another program: invisible characters are escaped, and it is not longer than a view shows it."""
+    return _shown(text, TEXT)
 
 
 def server_link(key: str) -> Link:
@@ -147,7 +152,8 @@ def sorted_table(
     text = asked.arguments.get("page", "1")
     page = int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 1
     begin = (max(1, page) - 1) * ROWS
-    return _bounded(title, columns, found[begin : begin + ROWS], len(found), max(1, page))
+    table = _bounded(title, columns, found[begin : begin + ROWS], len(found), max(1, page))
+    return msgspec.structs.replace(table, order=order)
 
 
 def plain_table(title: str, columns: Sequence[Column], rows: Iterable[Row]) -> Table:
@@ -160,7 +166,7 @@ def rows_table(title: str, rows: Any) -> Table:
     """Return the rows of an admin page, whose columns are the keys of the first one."""
     found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     names = [str(name) for name in found[0]][:20] if found else []
-    columns = [Column(cut(name), cut(name.replace("_", " "))) for name in names]
+    columns = [Column(cut(name), cut(name.replace("_", " ")), unit_of(name)) for name in names]
     return plain_table(title, columns, [([_cell(row.get(name)) for name in names], None) for row in found])
 
 
@@ -172,6 +178,12 @@ def events_table(events: Sequence[FleetEvent]) -> Table:
     return plain_table(
         "events", columns, [([one.time, one.kind, one.service, one.place, one.text], None) for one in events]
     )
+
+
+def unit_of(name: str) -> str:
+    """Return the unit of a column that admin pages have under this name."""
+    last = name.rpartition("_")[2]
+    return last if last in ("bytes", "seconds") else "time" if name in _INSTANTS else ""
 
 
 def tree_of(values: Any) -> list[TreeNode]:
@@ -190,7 +202,8 @@ def _nodes(values: Any, left: list[int], depth: int) -> list[TreeNode]:
         if isinstance(value, dict | list) and depth:
             nodes.append(TreeNode(cut(str(name)), children=_nodes(value, left, depth - 1)))
         else:
-            cell = _cut_to(VALUE_TEXT, _cell(value))
+            cell = _cell(value)
+            cell = _shown(cell, VALUE_TEXT, multiline=True) if isinstance(cell, str) else cell
             left[0] -= len(cell) // 100 if isinstance(cell, str) else 0
             nodes.append(TreeNode(cut(str(name)), {"value": cell}))
     return nodes
@@ -224,7 +237,13 @@ def _bounded(title: str, columns: Sequence[Column], rows: Sequence[Row], total: 
 
 
 def _cut_to(length: int, cell: T) -> T | str:
-    return f"{cell[:length]}…" if isinstance(cell, str) and len(cell) > length else cell
+    return _shown(cell, length) if isinstance(cell, str) else cell
+
+
+def _shown(text: str, length: int, *, multiline: bool = False) -> str:
+    """Return a text with its invisible characters escaped, cut to a number of characters."""
+    escaped = printable(text[: length + 1], multiline=multiline)
+    return escaped if len(escaped) <= length else f"{escaped[:length]}…"
 
 
 def _is_short(link: Link | None, length: int) -> bool:

@@ -1,10 +1,11 @@
 """The console itself: its memory, its polls, the age of its data, and what it dropped."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from fastrpc.console.blocks import Block, Cell, Column, Facts, Text
 from fastrpc.console.servers import FleetServer
-from fastrpc.console.views.base import EVENTS, Asked, Row, events_table, server_link, sorted_table
+from fastrpc.console.views.base import EVENTS, Asked, Row, cut, events_table, server_link, sorted_table
 
 __all__ = ["view"]
 
@@ -36,7 +37,7 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
         "events": events.total,
         "bytes of figures": fleet.budget.kept_bytes,
     }
-    blocks: list[Block] = [Facts("console", facts)]
+    blocks: list[Block] = [Facts("console", facts, _units(facts))]
     left_out = sum(one.left_out for one in fleet.servers.values())
     dropped = {
         "additions to series of figures over the most": history.dropped,
@@ -49,10 +50,14 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     }
     blocks += [Text(f"Dropped: {count:,} {name}.", "warning") for name, count in dropped.items() if count]
     if follower is not None and follower.error is not None:
-        blocks.append(Text(f"The registry cannot be asked: {follower.error}", "error"))
+        blocks.append(Text(f"The registry cannot be asked: {cut(follower.error)}", "error"))
     blocks.append(sorted_table(asked, "servers", _COLUMNS, map(_row, fleet.servers.values()), order="read"))
     blocks.append(events_table(events.last(EVENTS)))
     return "console", blocks
+
+
+def _units(facts: Mapping[str, Cell]) -> dict[str, str]:
+    return {name: "bytes" for name in facts if name.startswith("bytes of ")}
 
 
 def _row(server: FleetServer) -> Row:

@@ -27,6 +27,10 @@ __all__ = ["view"]
 #: Servers that are asked for their ended calls: the ones with most failed calls.
 _ASKED = 4
 
+_UNITS = {
+    **dict.fromkeys(("calls per second", "errors per second"), "per second"),
+    **dict.fromkeys(("p50", "p95", "p99"), "seconds"),
+}
 _BY_SERVER = (
     Column("server", "server"),
     Column("calls", "calls"),
@@ -56,7 +60,7 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
         statuses.update(counts.calls)
     status_columns = (Column("status", "status"), Column("calls", "calls"))
     blocks: list[Block] = [
-        Facts("last five minutes", {**facts, "p50": p50, "p95": p95, "p99": p99}),
+        Facts("last five minutes", {**facts, "p50": p50, "p95": p95, "p99": p99}, _UNITS),
         Chart("calls", "per second", 10.0, lines),
         plain_table(
             "calls by status, since the servers started",

@@ -22,6 +22,7 @@ from fastrpc.console.views.base import (
     rows_table,
     sorted_table,
     tree_of,
+    unit_of,
 )
 from fastrpc.errors import CallError
 from fastrpc.status import Status
@@ -70,7 +71,8 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     if server.page is not None:
         found = server.page.processes
         title = "processes" if len(found) <= ROWS else f"processes, {ROWS} of {len(found):,}"
-        blocks.append(Tree(title, [_process(one) for one in found[:ROWS]]))
+        units = {name: unit_of(name) for name in ProcessFigures.__struct_fields__}
+        blocks.append(Tree(title, [_process(one) for one in found[:ROWS]], units))
     blocks.append(_methods(asked, server))
     endpoints = [msgspec.structs.asdict(one) for one in server.endpoints]
     blocks.append(rows_table("endpoints that it calls", endpoints))
@@ -83,7 +85,7 @@ def _facts(asked: Asked, server: FleetServer) -> Facts:
     facts = {"admin pages": cut(server.key), "state": server.state, "last read": server.read_time}
     page = server.page
     if page is not None:
-        facts |= {"fastrpc": page.fastrpc, "python": page.python, "started": page.started}
+        facts |= {"fastrpc": cut(page.fastrpc), "python": cut(page.python), "started": page.started}
         versions = ", ".join(f"{one.name} {one.version or ''}".strip() for one in page.services)
         facts |= {"services": cut(versions), "calls in flight": server.in_flight}
         levels = ", ".join(f"{name or 'all'} {level}" for name, level in page.log_levels.items())
@@ -93,7 +95,8 @@ def _facts(asked: Asked, server: FleetServer) -> Facts:
             facts["records"] = "out" if page.records[0].is_out else cut(f"in, weight {weights}")
         if page.without:
             facts["processes that did not answer"] = cut(", ".join(map(str, page.without)))
-    return Facts("server", {**facts, "calls per second": round(rates.calls, 3)})
+    units = {"last read": "time", "started": "time", "calls per second": "per second"}
+    return Facts("server", {**facts, "calls per second": round(rates.calls, 3)}, units)
 
 
 def _process(process: ProcessFigures) -> TreeNode:

@@ -15,6 +15,7 @@ from fastrpc.console.blocks import (
     Text,
 )
 from fastrpc.console.fleet import server_key
+from fastrpc.console.graph_layout import graph_layout
 from fastrpc.console.servers import OTHER_CALLERS
 from fastrpc.console.views.acts import out_buttons
 from fastrpc.console.views.base import (
@@ -88,19 +89,22 @@ def _facts(asked: Asked, service: str) -> Facts:
     mean = rates.seconds / rates.calls if rates.calls else None
     return Facts(
         "last five minutes",
-        {"calls per second": round(rates.calls, 3), "share of errors": share, "mean seconds": mean},
+        {"calls per second": round(rates.calls, 3), "share of errors": share, "mean": mean},
+        {"calls per second": "per second", "share of errors": "share", "mean": "seconds"},
     )
 
 
 def _chart(asked: Asked, service: str) -> Chart:
+    """Return the calls as a stack: without an error, and with one."""
+    history, key = asked.fleet.history, ("service", service)
+    calls, errors = (history.points(key, field, CHART_POINTS) for field in ("calls", "errors"))
     lines = [
         ChartLine(
-            field,
-            [round(one, 2) for one in asked.fleet.history.points(("service", service), field, CHART_POINTS)],
-        )
-        for field in ("calls", "errors")
+            "successful", [round(max(0.0, one - bad), 2) for one, bad in zip(calls, errors, strict=True)]
+        ),
+        ChartLine("failed", [round(bad, 2) for bad in errors]),
     ]
-    return Chart("calls", "per second", 10.0, lines)
+    return Chart("calls", "per second", 10.0, lines, is_stack=True)
 
 
 def _endpoints(asked: Asked, service: str) -> Iterator[Row]:
@@ -140,10 +144,12 @@ def _links(asked: Asked, service: str) -> Iterator[tuple[str, str, float, float,
 
 def _graph(service: str, links: list[tuple[str, str, float, float, Link | None]]) -> Graph:
     most = sorted(links, key=lambda row: -row[2])[: _MOST_NODES - 1]
-    nodes = {cut(service): GraphNode(cut(service))}
+    found: dict[str, Link | None] = {cut(service): None}
     edges = []
     for way, other, rate, _, link in most:
-        nodes.setdefault(cut(other), GraphNode(cut(other), link))
+        found.setdefault(cut(other), link)
         begin, end = (other, service) if way == "calls it" else (service, other)
         edges.append(GraphEdge(cut(begin), cut(end), rate))
-    return Graph("neighbours", list(nodes.values()), edges)
+    placed = graph_layout(list(found), [(edge.begin, edge.end) for edge in edges])
+    nodes = [GraphNode(name, link, *placed.centres[name]) for name, link in found.items()]
+    return Graph("neighbours", nodes, edges, placed.width, placed.height)

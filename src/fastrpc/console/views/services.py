@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fastrpc.console.blocks import Block, Button, Buttons, Column, Link, Text
 from fastrpc.console.fleet import server_key
-from fastrpc.console.views.base import FIGURES, Asked, Row, figures_of, sorted_table
+from fastrpc.console.views.base import FIGURES, Asked, Row, cut, figures_of, sorted_table
 
 __all__ = ["view"]
 
@@ -22,7 +22,9 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     fleet, blocks = asked.fleet, list[Block]()
     error = None if fleet.follower is None else fleet.follower.error
     if error is not None:
-        blocks.append(Text(f"The registry cannot be asked, so its last lists are shown: {error}", "error"))
+        blocks.append(
+            Text(f"The registry cannot be asked, so its last lists are shown: {cut(error)}", "error")
+        )
     blocks.append(sorted_table(asked, "services", _COLUMNS, _rows(asked), order="service"))
     blocks.append(Buttons([Button("store", Link("store")), Button("console", Link("console"))]))
     return "services", blocks

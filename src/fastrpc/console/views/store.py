@@ -4,7 +4,7 @@ from typing import Any
 
 from fastrpc.console.blocks import Block, Column, Facts, Link, Text
 from fastrpc.console.reading import PageError
-from fastrpc.console.views.base import Asked, cut, plain_table, rows_table, tree_of
+from fastrpc.console.views.base import Asked, cut, plain_table, rows_table, tree_of, unit_of
 
 __all__ = ["view"]
 
@@ -31,7 +31,7 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     if not isinstance(figures, dict):
         return title, [Text("This server holds no store.")]
     facts = {node.name: node.facts.get("value") for node in tree_of(figures)}
-    blocks: list[Block] = [Facts("store", facts)]
+    blocks: list[Block] = [Facts("store", facts, {name: unit_of(name) for name in facts})]
     if asked.is_detailed:
         blocks += [rows_table(title, values.get(name)) for name, title in _DETAILS.items()]
     return title, blocks
