@@ -123,6 +123,8 @@ class _Mount:
         self._prefix = "" if prefix == "/" else prefix
         self._exact, self._below = self._prefix.encode(), f"{self._prefix}/".encode()
         self._lifespan = lifespan
+        # The console's page has these paths alone, so that all others stay the gateway's.
+        self._only: frozenset[bytes] | None = getattr(lifespan.application, "fastrpc_paths", None)
         #: Whether a request without an identity is refused, for the core.
         self.needs_identity = needs_identity
         # The requests whose application has not returned, and the event that is set at the end of the last one.
@@ -133,6 +135,8 @@ class _Mount:
 
     def has(self, path: bytes) -> bool:
         """Return whether a path is one of this application."""
+        if self._only is not None:
+            return path.removeprefix(self._exact) in self._only
         return path.startswith(self._below) or (path == self._exact and bool(path))
 
     def warn_of_taken(self, methods: Iterable[MethodRoute]) -> None:

@@ -13,7 +13,7 @@ from fastrpc.rpc.routes import HttpRoute, RoutePart, whole_body_of
 from fastrpc.rpc.schema.conversion import holds_arrays
 from fastrpc.rpc.schema.json_schema import JsonSchema, SchemaSet, arguments_schema, object_schema
 from fastrpc.rpc.schema.text_values import has_plain_texts, without_none
-from fastrpc.rpc.service import BUILTIN_PREFIX
+from fastrpc.rpc.service import BUILTIN_PREFIX, CONSOLE_PREFIX
 
 __all__ = ["openapi_document"]
 
@@ -64,7 +64,7 @@ def openapi_document(
         (one, [method for method in one.methods.values() if may_call is None or may_call(method)])
         for one in services
         # Bare functions have no path.
-        if one.name and not one.name.startswith(BUILTIN_PREFIX)
+        if one.name and not _is_built_in(one.name)
     ]
     shown = [one for one, methods in listed if methods or may_call is None]
     schemas = SchemaSet()
@@ -88,6 +88,11 @@ def openapi_document(
         "paths": paths,
         "components": components,
     }
+
+
+def _is_built_in(name: str) -> bool:
+    """Return whether every server has this service. The services of a console are what it serves."""
+    return name.startswith(BUILTIN_PREFIX) and not f"{name}.".startswith(CONSOLE_PREFIX)
 
 
 def _paths(writer: "_Writer", methods: Sequence[MethodDefinition]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature
 
 __all__ = [
     "BUILTIN_PREFIX",
+    "CONSOLE_PREFIX",
     "check_name_length",
     "check_fields",
     "checked_definition",
@@ -38,6 +39,9 @@ SERVICE_MARK = "__fastrpc_service__"
 
 #: Service names with this prefix are reserved for fastrpc.
 BUILTIN_PREFIX = "fastrpc."
+
+#: The services of a console, which are described to its callers.
+CONSOLE_PREFIX: Final = "fastrpc.console."
 
 #: Longest full name of a method, in bytes; every call carries it.
 LONGEST_NAME = 255

@@ -99,6 +99,14 @@ async def test_services_are_sorted_searched_and_paged() -> None:
         await pages.view("services", sort="colour")
 
 
+async def test_an_empty_fleet_is_told() -> None:
+    pages = FleetOfPages()
+    told = [one.text for one in (await pages.view("services")).blocks or () if isinstance(one, Text)]
+    assert [text.partition(":")[0] for text in told] == ["There is no service yet"]
+    pages.add("arith", 1)
+    assert not any(isinstance(one, Text) for one in (await pages.view("services")).blocks or ())
+
+
 async def test_a_view_that_the_reader_has_comes_without_blocks() -> None:
     pages = FleetOfPages()
     pages.add("arith", 1)

@@ -35,6 +35,7 @@ from fastrpc.config import TLS, ServerConfig
 from fastrpc.console.allowed import LOOPBACK, AllowedServers, admin_address
 from fastrpc.console.blocks import View
 from fastrpc.console.fleet import Fleet
+from fastrpc.console.page_files import with_page
 from fastrpc.console.service import (
     VIEWS,
     ConsoleActService,
@@ -265,7 +266,8 @@ def _plan(
     check_without_effect(settings, "a console")
 
     def configure(config: ServerConfig) -> ServerConfig:
-        return settings.over(replace(config, protocols=("http",)))
+        found = settings.over(replace(config, protocols=("http",)))
+        return replace(found, http=with_page(found.http))
 
     def load() -> list[Any]:
         try:

@@ -1,0 +1,29 @@
+// The address of the page holds the view and its arguments; a token in it moves to the tab's own memory.
+
+const KEPT = "fastrpc.console.token";
+
+/** Return the view in the address: its name and its arguments. */
+export function shownView() {
+  const { view = "services", ...given } = Object.fromEntries(new URLSearchParams(location.search));
+  return { name: view, given };
+}
+
+/** Return the address of a view. */
+export function addressOf(name, given = {}) {
+  return `?${new URLSearchParams({ view: name, ...given })}`;
+}
+
+/** Return the token of the tab. One in the address, `#token=…`, is taken from there and from the history. */
+export function takeToken() {
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (token) {
+    keepToken(token);
+    history.replaceState(null, "", location.pathname + location.search);
+  }
+  return sessionStorage.getItem(KEPT) ?? "";
+}
+
+/** Keep a token while the tab is open. */
+export function keepToken(token) {
+  sessionStorage.setItem(KEPT, token);
+}
