@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+from demo_console import show_console
 from demo_grpc import show_grpc
 from demo_http import show_http
 from demo_locks import show_locks
@@ -416,6 +417,7 @@ async def show_everything() -> None:
             await show_messages()
             await show_many_servers(running)
             await show_zones(running.registry)
+            await show_console(running.registry)
             ended = await asyncio.to_thread(running.stop)
             check(set(ended) == {0}, "servers and registry drain on SIGTERM and end with 0")
 
