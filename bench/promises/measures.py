@@ -35,6 +35,7 @@ from bench.promises.notified import tell_many
 from bench.promises.observing import access_log, every_protocol, open_telemetry
 from bench.promises.pages import page_readers
 from bench.promises.picks import pick_nanoseconds
+from bench.promises.polled import polled_figures
 from bench.promises.relayed import relayed
 from bench.promises.spread import SERVICES_CALL, SERVICES_VIEW
 
@@ -425,6 +426,7 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         many_keys,
         page_readers,
         console,
+        polled_figures,
         invented_names,
         handshakes,
         rotations,
