@@ -1,7 +1,7 @@
 """The counts of a process as plain values that another process can add up: `figures` and `Sum`."""
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, TypeAlias
 
 from fastrpc._core.base.histogram import (
@@ -11,6 +11,7 @@ from fastrpc._core.base.histogram import (
     REFUSALS,
     RETRIES,
     CounterRegistry,
+    MethodCounters,
     default_registry,
     waits_snapshot,
 )
@@ -18,7 +19,7 @@ from fastrpc._core.loop.loop_state import loop_seconds
 from fastrpc.gauges import COUNTS, Gauge
 from fastrpc.metrics.exact_sum import ExactSum
 
-__all__ = ["Figures", "Sum", "Values", "figures", "merged_gauges", "process_values"]
+__all__ = ["Figures", "Sum", "Values", "figures", "merged_gauges", "method_values", "process_values"]
 
 #: Values that JSON can carry: `methods` is a list of rows, `process` has the counts of the whole process.
 Figures: TypeAlias = dict[str, Any]
@@ -46,14 +47,14 @@ _MERGED_BY: dict[str, Callable[[Iterable[float]], float]] = {
 
 def figures(gauges: Iterable[Gauge]) -> Figures:
     """Return the counts of this process so far, with its gauges."""
-    return {
-        "methods": [_row(counters.snapshot()) for counters in default_registry],
-        "process": process_values(gauges),
-    }
+    return {"methods": list(method_values()), "process": process_values(gauges)}
 
 
-def _row(snapshot: dict[str, Any]) -> Values:
-    return snapshot | {"buckets": [count for _, count in snapshot["buckets"]]}
+def method_values(registry: Iterable[MethodCounters] = default_registry) -> Iterator[Values]:
+    """Yield the counts so far of each method of a registry, by default of this process."""
+    for counters in registry:
+        snapshot = counters.snapshot()
+        yield snapshot | {"buckets": [count for _, count in snapshot["buckets"]]}
 
 
 def process_values(gauges: Iterable[Gauge]) -> Values:

@@ -9,7 +9,7 @@ import pytest
 
 from fastrpc._core.base.histogram import CounterRegistry
 from fastrpc.metrics.exposition import FamilySum
-from fastrpc.metrics.figures import Sum, _row, figures
+from fastrpc.metrics.figures import Sum, figures, method_values
 from fastrpc.status import Status
 
 pytestmark = pytest.mark.one_loop
@@ -24,7 +24,7 @@ def counted(*calls: tuple[str, Status], in_flight: int = 0, gauges: Any = ()) ->
         counters.count_moved(10, 20)
     for _ in range(in_flight):
         registry.counters("a.b", "server").count_started()
-    values = figures(gauges) | {"methods": [_row(one.snapshot()) for one in registry]}
+    values = figures(gauges) | {"methods": list(method_values(registry))}
     # As another process gets them.
     return dict(json.loads(json.dumps(values)))
 

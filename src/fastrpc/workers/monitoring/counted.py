@@ -13,7 +13,7 @@ from typing import Any
 
 from fastrpc.gauges import Gauge
 from fastrpc.metrics.exposition import FamilySum, program_families
-from fastrpc.metrics.figures import Sum, figures
+from fastrpc.metrics.figures import Sum, figures, method_values, process_values
 from fastrpc.metrics.prometheus import family_names
 from fastrpc.server.admin.turns import in_turns
 
@@ -39,17 +39,25 @@ class Counted:
         if left:
             past.add(left, None)
         past.subtract(counted_before(self._failing))
-        self._past = json.dumps(past.values())
+        self._past = json.dumps(past.values()).encode()
 
     def record(self, told: Iterable[Gauge]) -> bytes:
         """Return the record now, with these gauges."""
-        counts = figures(told)
-        # Encoded one by one: thousands of methods at once would hold the loop up.
-        methods = ", ".join(json.dumps(row) for row in in_turns(counts.pop("methods")))
+        # Encoded one by one: thousands of methods at once would hold the loop up, and so would the collector, if all
+        # their objects lived at the same time.
+        methods = b", ".join(json.dumps(row).encode() for row in in_turns(method_values()))
         families = program_families(self._failing, without=family_names())
-        head, rest = json.dumps(self._head)[:-1], json.dumps(counts)[:-1]
-        own = f'{{"figures": {rest}, "methods": [{methods}]}}, "families": {json.dumps(families)}}}'
-        return f'{head}, "own": {own}, "past": {self._past}}}'.encode()
+        head, process = json.dumps(self._head)[:-1], json.dumps(process_values(told))
+        begin = f'{head}, "own": {{"figures": {{"process": {process}, "methods": ['.encode()
+        return b"".join(
+            [
+                begin,
+                methods,
+                f']}}, "families": {json.dumps(families)}}}, "past": '.encode(),
+                self._past,
+                b"}",
+            ]
+        )
 
 
 class CountedSum:

@@ -239,7 +239,9 @@ class Scoreboard:
         word = index * WORDS + VALID + kind
         half = 2 if self.words[word] == 1 else 1
         prefix = len(record).to_bytes(8, "little") + zlib.crc32(record).to_bytes(8, "little")
-        _write_all(self._file, prefix + record, self._record_at(index, kind, half))
+        at = self._record_at(index, kind, half)
+        _write_all(self._file, prefix, at)
+        _write_all(self._file, record, at + PREFIX_BYTES)
         self.words[word] = half
 
     def read(self, index: int, kind: Kind) -> bytes:
