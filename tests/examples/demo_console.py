@@ -21,6 +21,9 @@ __all__ = ["Shelf", "show_console"]
 #: The operator's, which a person types into the page; the console keeps it nowhere.
 OPERATOR = "the-token-of-an-operator-of-the-demonstration"
 
+#: The service of a console that makes its views.
+SERVICE = "fastrpc.console"
+
 
 @fastrpc.service("shelf")
 class Shelf:
@@ -51,7 +54,7 @@ class Console:
 
     def table(self, title: str, name: str, **arguments: str) -> list[dict[str, Any]]:
         """Return a table of a view: each row as a dictionary, with the view behind it as `link`."""
-        view = self.call("fastrpc.console.view", name=name, arguments=arguments)
+        view = self.call(f"{SERVICE}.view", name=name, arguments=arguments)
         table = next(block for block in view["blocks"] if block.get("title") == title)
         names = [column["name"] for column in table["columns"]]
         links = table["links"] or [None] * len(table["rows"])
@@ -68,11 +71,11 @@ class Console:
             ):
                 await asyncio.sleep(0.1)
         values = {key: acts[0][key] for key in ("name", "servers", "values")}
-        [answer] = await asyncio.to_thread(self.call, "fastrpc.console.act.act", **values, token=OPERATOR)
+        [answer] = await asyncio.to_thread(self.call, f"{SERVICE}.act.act", **values, token=OPERATOR)
         return bool(answer["status"] == 200)
 
     def _acts(self, server: str) -> list[dict[str, Any]]:
-        view = self.call("fastrpc.console.view", name="server", arguments={"server": server})
+        view = self.call(f"{SERVICE}.view", name="server", arguments={"server": server})
         buttons = [one for block in view["blocks"] for one in block.get("buttons", ())]
         return [one["act"] for one in buttons if one["act"]]
 

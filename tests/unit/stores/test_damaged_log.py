@@ -17,9 +17,7 @@ from fastrpc import CompactedError, Status, StoreError
 from fastrpc.stores.base import LeaseChange, Saved
 from fastrpc.stores.local import LocalStore
 from fastrpc.stores.sqlite import SqliteJournal
-from fastrpc.stores.sqlite.file import make_file
 from fastrpc.stores.sqlite.log import LogEnd, read_log
-from fastrpc.stores.sqlite.tables import STORE
 from tests.conftest import Scale
 
 #: A header of the log, and a frame: its own header and a page.
@@ -74,41 +72,6 @@ def frames_of(log: Path) -> int:
 
 def numbers(saved: Saved) -> Sequence[int]:
     return sorted(int(item.value) for item in saved.items)
-
-
-def journal_of_switch(path: Path, scratch: Path) -> bytes:
-    """Return the rollback journal of a file's switch to a log, as it is before SQLite removes it."""
-    shutil.copyfile(path, scratch)
-    connection = sqlite3.connect(scratch, isolation_level=None)
-    try:
-        (mode,) = connection.execute("PRAGMA journal_mode = DELETE").fetchone()
-        assert mode == "delete"
-        # The journal is whole at once.
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("BEGIN")
-        connection.execute("PRAGMA user_version = 77")
-        return Path(f"{scratch}-journal").read_bytes()
-    finally:
-        connection.close()
-
-
-async def test_a_journal_that_a_power_cut_left_beside_the_log_is_rolled_back(tmp_path: Path) -> None:
-    """The journal's removal is not synced by SQLite: it may be there again beside a log with commits."""
-    folder = tmp_path / "store"
-    await killed(folder)
-    left = journal_of_switch(folder / "store.db", tmp_path / "scratch.db")
-    (folder / "store.db-journal").write_bytes(left)
-    found = opened(folder)
-    assert isinstance(found, Saved)
-    assert numbers(found) == list(range(ITEMS))
-
-
-def test_a_new_file_has_a_log_from_the_start(tmp_path: Path) -> None:
-    """A switch to a log at its own name would leave a journal behind a power cut."""
-    path = tmp_path / "store.db"
-    make_file(tmp_path / "store.db.new", path, STORE)
-    assert path.read_bytes()[18:20] == b"\2\2"
-    assert [one.name for one in tmp_path.iterdir()] == ["store.db"]
 
 
 async def test_no_flipped_bit_of_the_log_loses_an_item_silently(tmp_path: Path, scale: Scale) -> None:

@@ -120,8 +120,8 @@ def open_file(path: Path, tables: Tables) -> sqlite3.Connection:
     if path.stat().st_size == 0:
         raise tables.kind.damaged(path, "it is empty")
     if _has_log(path) and not Path(f"{path}-journal").exists():
-        # The end of a connection that may write moves the commits of the log into the file. A journal, which a power cut
-        # left behind the switch to a log, has to be rolled back first.
+        # The end of a connection that may write moves the commits of the log into the file. A journal that a power cut
+        # left has to be rolled back first.
         with contextlib.closing(read_only(path)) as connection:
             _check(connection, path, tables)
         return sqlite3.connect(path, isolation_level=None)
