@@ -127,6 +127,7 @@ async def pressed(fleet: Fleet, key: str, title: str, **given: Any) -> None:
     assert (answer.status, answer.text) == (200, ""), (title, answer)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_real_server_takes_the_act_of_each_button(tmp_path: Path) -> None:
     logger = logging.getLogger("fastrpc")
     before = logger.level

@@ -423,6 +423,7 @@ async def test_records_with_one_label_are_one_server() -> None:
         assert fleet.servers == {}
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_fleet_without_a_registry_reads_its_targets() -> None:
     async with server_with_pages(Counted()) as server:
         address = server.admin.address
