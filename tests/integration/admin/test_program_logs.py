@@ -104,3 +104,28 @@ def test_a_server_that_has_ended_keeps_no_records(
     assert [row["text"] for row in other.records()["logs"]] == ["kept by one", "kept"]
     if ends_in_turn:
         assert logging.Logger.callHandlers is before
+
+
+def test_a_message_without_a_text_does_not_fail_the_program_that_logs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Other handlers tell of it on standard error, as the rule of logging is."""
+
+    class Broken:
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    monkeypatch.setattr(logging.Logger, "callHandlers", logging.Logger.callHandlers)
+    # The handlers of the tests would raise.
+    logger = logging.Logger("broken")
+    recent = Recent(of_all_loggers=True)
+    recent.begin()
+    try:
+        logger.addHandler(logging.NullHandler())
+        logger.warning(Broken())
+        logger.warning("%d", "seven")
+    finally:
+        recent.end()
+    found = [row["text"] for row in recent.records()["logs"]]
+    assert found[0] == "%d"
+    assert "Broken" in found[1]

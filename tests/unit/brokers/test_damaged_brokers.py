@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -19,6 +20,7 @@ from fastrpc.brokers.sqlite.copying import copy_broker
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
 from tests.support.broker_folder import GROUP, LOG, Times, damage, publish, stopped, taken
+from tests.support.left_journal import journal_of_switch
 
 
 async def test_a_damaged_message_is_not_delivered_and_its_neighbours_are(
@@ -98,6 +100,19 @@ async def test_a_copy_has_all_that_is_readable(folder: Path, times: Times, tmp_p
         assert [one.body for one in await broker.dead_letters("g")] == [bodies[1]]
         (kept,) = await broker.publish([OutgoingMessage("a", b"")])
         assert kept.sequence > 5
+
+
+async def test_a_copy_rolls_back_a_journal_that_a_power_cut_left(
+    folder: Path, times: Times, tmp_path: Path
+) -> None:
+    killed = tmp_path / "killed"
+    async with stopped(folder, times) as broker:
+        await broker.declare(LOG)
+        await publish(broker, *(b"%d" % number for number in range(30)))
+        shutil.copytree(folder, killed)
+    left = journal_of_switch(killed / "broker.db", tmp_path / "scratch.db")
+    (killed / "broker.db-journal").write_bytes(left)
+    assert copy_broker(killed, tmp_path / "new").messages == 30
 
 
 async def test_a_copy_goes_on_behind_a_damaged_page(folder: Path, times: Times, tmp_path: Path) -> None:

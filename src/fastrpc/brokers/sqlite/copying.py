@@ -4,7 +4,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,7 @@ from fastrpc.brokers.sqlite.tables import BROKER, LATEST_SEQUENCE
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
 from fastrpc.stores.sqlite.claim import FolderClaim
-from fastrpc.stores.sqlite.file import make_file, read_only, sync_path
+from fastrpc.stores.sqlite.file import make_file, read_only, roll_back_journal, sync_path
 from fastrpc.stores.sqlite.numbers import NumbersFile
 
 __all__ = ["CopyReport", "copy_broker"]
@@ -75,6 +75,8 @@ def copy_broker(folder: Path, new: Path) -> CopyReport:
     claim = FolderClaim(folder, BROKER)
     claim.take()
     try:
+        with suppress(sqlite3.DatabaseError):  # Told where it is read.
+            roll_back_journal(path)
         with closing(read_only(path)) as source:
             _check_version(source, path)
             return _made(source, new, _is_clean(folder))

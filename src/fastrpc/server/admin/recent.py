@@ -37,8 +37,12 @@ class LogRing(KeepingHandler):
         try:
             text = record.getMessage()
         except Exception:
-            # Formatting an argument may raise; other handlers report it.
-            text = str(record.msg)
+            # Formatting an argument may raise, or the text of a message that is no text; other handlers report it.
+            text = (
+                record.msg
+                if isinstance(record.msg, str)
+                else f"a record with {type(record.msg).__qualname__}"
+            )
         error = None if not record.exc_info else record.exc_info[1]
         self.records.append(
             {

@@ -13,10 +13,23 @@ from typing import Final, Protocol
 from fastrpc.errors import FastRPCError
 from fastrpc.status import Status
 
-__all__ = ["DAMAGE", "FileKind", "Tables", "log_path", "make_file", "open_file", "read_only", "sync_path"]
+__all__ = [
+    "DAMAGE",
+    "FileKind",
+    "Tables",
+    "log_path",
+    "make_file",
+    "open_file",
+    "read_only",
+    "roll_back_journal",
+    "sync_path",
+]
 
 #: Codes of a damaged file; SQLITE_ERROR: a table is missing.
 DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+
+#: The first bytes of a journal that has to be rolled back.
+_HOT: Final = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +104,13 @@ class Tables(Protocol):
         """
 
 
-def make_file(made: Path, path: Path, kind: FileKind) -> None:
-    """Make an empty file, under another name first: an empty one at its own name is damaged, not new."""
+def make_file(made: Path, path: Path, kind: FileKind, *, is_logged: bool = False) -> None:
+    """Make an empty file, under another name first: an empty one at its own name is damaged, not new.
+
+    Args:
+        is_logged: switch it to a write-ahead log, under the other name: the switch leaves a journal, whose removal is
+            not synced. A copy has no log: SQLite tells no error where it cannot move a log into its file at the end.
+    """
     for suffix in ("", "-wal", "-shm", "-journal"):
         Path(f"{made}{suffix}").unlink(missing_ok=True)
     # SQLite gives its other files the mode of this one.
@@ -102,8 +120,8 @@ def make_file(made: Path, path: Path, kind: FileKind) -> None:
         connection.executescript(kind.script)
         connection.execute(f"PRAGMA application_id = {kind.application}")
         connection.execute(f"PRAGMA user_version = {kind.schema}")
-        # Here already: a switch at its own name leaves a rollback journal beside the log, whose removal is not synced.
-        connection.execute("PRAGMA journal_mode = WAL")
+        if is_logged:
+            connection.execute("PRAGMA journal_mode = WAL")
     finally:
         connection.close()
     sync_path(made)
@@ -119,9 +137,8 @@ def open_file(path: Path, tables: Tables) -> sqlite3.Connection:
     """
     if path.stat().st_size == 0:
         raise tables.kind.damaged(path, "it is empty")
-    if _has_log(path) and not Path(f"{path}-journal").exists():
-        # The end of a connection that may write moves the commits of the log into the file. A journal that a power cut
-        # left has to be rolled back first.
+    if _has_log(path):
+        # The end of a connection that may write moves the commits of the log into the file.
         with contextlib.closing(read_only(path)) as connection:
             _check(connection, path, tables)
         return sqlite3.connect(path, isolation_level=None)
@@ -137,6 +154,26 @@ def open_file(path: Path, tables: Tables) -> sqlite3.Connection:
 def read_only(path: Path) -> sqlite3.Connection:
     """Return a connection that leaves a file and its log as they are."""
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+
+
+def roll_back_journal(path: Path) -> None:
+    """Roll back the journal of a switch to a log, which a power cut left beside the file; the log stays as it is.
+
+    A connection that only reads cannot do it, and refuses the file. No commit is lost: the journal has the file before
+    its first log, and SQLite syncs the folder with the first sync of a log, before it moves a commit into the file.
+
+    Raises:
+        sqlite3.Error: it cannot be rolled back.
+    """
+    with contextlib.suppress(FileNotFoundError), Path(f"{path}-journal").open("rb") as journal:
+        if journal.read(len(_HOT)) != _HOT:
+            return
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA schema_version").fetchone()
+            with contextlib.closing(read_only(path)) as reader:
+                # The last connection that ends would move the log into the file. A reader moves nothing.
+                reader.execute("PRAGMA schema_version").fetchone()
+                connection.close()
 
 
 def log_path(path: Path) -> Path:

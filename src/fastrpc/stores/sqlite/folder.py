@@ -25,7 +25,15 @@ from typing import Final, Literal, TypeAlias, TypeVar
 from fastrpc.errors import ConfigError
 from fastrpc.status import Status
 from fastrpc.stores.sqlite.claim import FolderClaim
-from fastrpc.stores.sqlite.file import DAMAGE, Tables, log_path, make_file, open_file, read_only
+from fastrpc.stores.sqlite.file import (
+    DAMAGE,
+    Tables,
+    log_path,
+    make_file,
+    open_file,
+    read_only,
+    roll_back_journal,
+)
 from fastrpc.stores.sqlite.log import SALTS_AT, LogEnd, read_log
 from fastrpc.stores.sqlite.numbers import NumbersFile
 
@@ -191,9 +199,10 @@ class SqliteFolder:
                 raise self._kind.damaged(self.path, "it is missing beside its -wal")
             if has_numbers:
                 raise self._kind.damaged(self.path, f"it is missing beside {self._numbers.path.name}")
-            make_file(self.place / f"{self._kind.file}.new", self.path, self._kind)
+            make_file(self.place / f"{self._kind.file}.new", self.path, self._kind, is_logged=True)
         end = read_log(self._log)
         self._check_log(end, has_numbers)
+        roll_back_journal(self.path)
         connection = self._connection = open_file(self.path, self._tables)
         self._salts, self._commits = end.salts, end.commits
         if end.is_torn or end.later:
@@ -231,6 +240,7 @@ class SqliteFolder:
             return not self._numbers.is_unsynced
         if self._sync != "full":
             return False
+        roll_back_journal(self.path)
         with contextlib.closing(read_only(self.path)) as connection:
             return not self._tables.was_unsynced(connection)
 
