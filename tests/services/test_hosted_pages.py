@@ -1,13 +1,10 @@
 """The page at `/docs` in a real browser, below the prefix of a mount of FastAPI."""
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 
 import fastrpc
-from tests.services.test_docs_in_browser import reading
 from tests.support.described import Arith
+from tests.support.docs_page import reading
 from tests.support.hosted import HOSTS, hosted
 
 
@@ -15,8 +12,7 @@ from tests.support.hosted import HOSTS, hosted
 async def test_the_page_lists_calls_and_streams_below_a_prefix(chromium: str, host: str) -> None:
     async with hosted(fastrpc.asgi(Arith()), host, is_mounted=True, prefix="/rpc") as address:
         # All that the page asks for has to be below this.
-        place: Any = SimpleNamespace(origin=f"http://127.0.0.1:{address.port}/rpc")
-        async with reading(chromium, place) as read:
+        async with reading(chromium, f"http://127.0.0.1:{address.port}/rpc") as read:
             await read.open("arith.mul")
             await read.run(a=6, b=7)
             await read.until("#state", "OK in")
