@@ -6,6 +6,7 @@ The views are data of the tests. With FASTRPC_SCREENSHOTS, a folder, pictures of
 import csv
 import io
 import itertools
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -127,8 +128,7 @@ async def test_a_saved_table_holds_no_formula(chromium: str) -> None:
         found = await saved_rows(browsed)
         assert len(found) == len(rows) + 1
         for text, cells in zip(["=name", *HOSTILE_TEXTS], found, strict=True):
-            mark = "'" if text.lstrip()[0] in "=+-@" else ""
-            assert cells[0] == mark + printable(text)
+            assert cells[0] == printable(re.sub(r"(^|;)(?=\s*[=+\-@])", r"\1'", text))
         # A number is a number.
         assert found[1][1:] == ["-1.5", ""]
         await browsed.check()

@@ -10,6 +10,7 @@ const PAGE_ROWS = 200;
 const LEVELS = new Map([["error", "Error"], ["warning", "Warning"]]);
 const LONGEST_TEXT = 400;
 const NUMBERS = ["number", "bigint"];
+const IDS = /(^|_)(id|pid|port|process)$/; // Columns whose numbers count nothing.
 
 /**
  * Return the elements of a view's blocks.
@@ -129,16 +130,18 @@ function isNumber(rows, at) {
   return rows.some((row) => NUMBERS.includes(typeof row[at]));
 }
 
-/** Return the number of the cell that opens the view of a row: the one with its last argument, or the first. */
-function linkedCell(row, link) {
-  const found = row.lastIndexOf(Object.values(link?.arguments ?? {}).at(-1));
-  return link ? Math.max(0, found) : -1;
+/** Return the number of the cell that opens the view of a row: its column or its text is the link's last argument. */
+function linkedCell(row, columns, link) {
+  if (!link) return -1;
+  const [name, value] = Object.entries(link.arguments ?? {}).at(-1) ?? [];
+  const named = columns.findIndex((column, at) => column.name === name && row[at] === value);
+  return named >= 0 ? named : Math.max(0, row.lastIndexOf(value));
 }
 
 function rowOf(row, columns, link, view) {
-  const linked = linkedCell(row, link);
+  const linked = linkedCell(row, columns, link);
   const cells = row.map((value, at) => {
-    const unit = columns[at]?.unit ?? "";
+    const unit = columns[at]?.unit || (IDS.test(columns[at]?.name) ? "id" : "");
     const cell = make("td", { className: unit === "time" ? "time" : NUMBERS.includes(typeof value) ? "number" : "" });
     if (unit === "line" && Array.isArray(value)) cell.append(sparkOf(value, columns[at]));
     else if (at === linked) cell.append(make("a", { href: addressOf(link.view, link.arguments), textContent: valueText(value, unit) }));
@@ -209,7 +212,10 @@ function textOf({ text, level = "note" }) {
 function buttonsOf({ buttons }, { mayAct }, number) {
   const found = buttons.map((button, at) => {
     if (button.act) {
+      const { name, servers, values: { was, ...values } = {} } = button.act;
       const element = make("button", { type: "button", textContent: short(button.title) });
+      // A button never becomes the one of another act, or of another server, under a person's finger.
+      element.dataset.key = JSON.stringify([name, servers, values]);
       element.dataset.act = `${number} ${at}`;
       return mayAct ? element : null;
     }

@@ -11,8 +11,8 @@ export function tableText({ columns, rows }) {
 function cellText(value) {
   if (value === null || value === undefined) return "";
   if (typeof value !== "string") return quoted(Array.isArray(value) ? value.join(" ") : String(value));
-  // Spreadsheets take these for formulas, after blanks as well.
-  return quoted(/^\s*[=+\-@]/.test(value) ? `'${plain(value)}` : plain(value));
+  // Spreadsheets take these for formulas, after blanks as well; in many countries a semicolon begins a cell.
+  return quoted(plain(value.replace(/(^|;)(?=\s*[=+\-@＝＋－＠])/g, "$1'")));
 }
 
 function quoted(text) {

@@ -1,6 +1,6 @@
 // Changes a tree of elements into another one and keeps what is equal: focus, selection, scrolling and open parts stay.
 
-/** Change the children of `old` into the children of `next`, which is used up. Children with `data-key` are found by it. */
+/** Change the children of `old` into the children of `next`, which is used up. Children with `data-key` are found by it, equal keys by their order. */
 export function morphChildren(old, next) {
   const focused = document.activeElement;
   change(old, next);
@@ -10,10 +10,12 @@ export function morphChildren(old, next) {
 
 function change(old, next) {
   const keyed = new Map();
-  for (const child of old.children) if (child.dataset?.key) keyed.set(child.dataset.key, child);
+  const before = new Map();
+  for (const child of old.children) keyed.set(keyOf(child, before), child);
+  const seen = new Map();
   let place = old.firstChild;
   for (const wanted of [...next.childNodes]) {
-    const found = fitting(wanted, place, keyed);
+    const found = fitting(wanted, keyOf(wanted, seen), place, keyed);
     if (found === null) {
       old.insertBefore(wanted, place);
       continue;
@@ -29,9 +31,17 @@ function change(old, next) {
   }
 }
 
+/** Return the key of a child with its number among equal keys; "" without a key. */
+function keyOf(child, seen) {
+  const key = child.dataset?.key;
+  if (!key) return "";
+  const number = (seen.get(key) ?? 0) + 1;
+  seen.set(key, number);
+  return `${number} ${key}`;
+}
+
 /** Return the old node that becomes `wanted`; null without one. */
-function fitting(wanted, place, keyed) {
-  const key = wanted.dataset?.key;
+function fitting(wanted, key, place, keyed) {
   const found = key ? keyed.get(key) ?? null : place;
   if (found === null || found.nodeName !== wanted.nodeName || (!key && found.dataset?.key)) return null;
   if (key) keyed.delete(key);

@@ -1,6 +1,7 @@
 // Values as texts for people. Whatever a text holds, it stays a text: what is hidden in it is shown escaped.
 
-const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+// Blank braille is no format character, and shows nothing.
+const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]/gu;
 const LONGEST = 120;
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -24,7 +25,7 @@ export function short(text, most = LONGEST) {
   return found.length <= most + 1 ? found.join("") : `${found.slice(0, most).join("")}…`;
 }
 
-/** Return a value as a text; `unit` as in a column of a view. */
+/** Return a value as a text; `unit` as in a column of a view, or "id": a number that counts nothing. */
 export function valueText(value, unit = "") {
   if (value === null || value === undefined) return "–";
   if (typeof value === "boolean") return value ? "yes" : "no";
@@ -36,6 +37,7 @@ export function valueText(value, unit = "") {
   if (unit === "share") return `${(value * 100).toFixed(value && value < 0.01 ? 2 : 1)} %`;
   if (unit === "per second") return numberText(value, value < 10 ? 2 : value < 1000 ? 1 : 0);
   if (unit === "time") return timeText(value);
+  if (unit === "id") return String(value);
   return numberText(value, 3);
 }
 
@@ -51,15 +53,16 @@ function numberText(value, digits) {
 
 function secondsText(value) {
   if (value === 0) return "0 s";
-  if (value < 0.001) return `${numberText(value * 1e6, value < 1e-5 ? 1 : 0)} µs`;
-  if (value < 1) return `${numberText(value * 1000, value < 0.1 ? 1 : 0)} ms`;
+  // The limits are where the text of the smaller unit would be rounded to 1,000.
+  if (value < 0.0009995) return `${numberText(value * 1e6, value < 1e-5 ? 1 : 0)} µs`;
+  if (value < 0.9995) return `${numberText(value * 1000, value < 0.1 ? 1 : 0)} ms`;
   return `${numberText(value, value < 100 ? 2 : 0)} s`;
 }
 
 function bytesText(value) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let unit = 0;
-  for (; value >= 1024 && unit < units.length - 1; unit += 1) value /= 1024;
+  for (; Math.round(value) >= 1024 && unit < units.length - 1; unit += 1) value /= 1024;
   return `${numberText(value, unit && value < 100 ? 1 : 0)} ${units[unit]}`;
 }
 
