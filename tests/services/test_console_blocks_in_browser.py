@@ -3,6 +3,7 @@
 The views are data of the tests. With FASTRPC_SCREENSHOTS, a folder, pictures of the pages are left there.
 """
 
+import asyncio
 import csv
 import io
 import itertools
@@ -363,6 +364,29 @@ async def test_an_act_is_explained_asked_for_and_answered(chromium: str) -> None
         kept = "JSON.stringify([Object.values(sessionStorage), Object.values(localStorage), document.cookie])"
         assert "operator-token" not in await page.evaluate(kept)
         assert not any("operator-token" in url for url in browsed.asked)
+        await browsed.check()
+
+
+async def test_the_dialog_of_an_act_stays_open_until_its_answer(chromium: str) -> None:
+    async with shown(chromium, acting("out", servers=["a"])) as (scene, browsed):
+        page, keyboard = browsed.page, browsed.page.keyboard
+        scene.answers = [{"server": "a", "status": 200, "text": "", "values": {}}]
+        held: asyncio.Queue[Any] = asyncio.Queue()
+        await page.route("**/fastrpc.console.act/act", held.put)
+        await page.click("button[data-act]")
+        await keyboard.type("operator-token")
+        await keyboard.press("Enter")
+        request = await held.get()
+        # The console may ask many servers, each of which may take its time.
+        assert int(request.request.headers["timeout-ms"]) == 60_000
+        for _ in range(3):
+            await keyboard.press("Escape")
+        assert await page.is_disabled("dialog button >> text=Close")
+        await browsed.until("dialog [role=status]", "Under way")
+        await request.continue_()
+        await browsed.until("dialog [role=status]", "a: done")
+        await keyboard.press("Escape")
+        await browsed.until_count("dialog[open]", 0)
         await browsed.check()
 
 

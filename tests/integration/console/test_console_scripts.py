@@ -40,13 +40,22 @@ class Element {
   }
   hasAttribute() { return false; }
   setAttribute() {}
-  all(tag) { return this.children.flatMap((one) => [...(one.nodeName === tag ? [one] : []), ...one.all(tag)]); }
+  addEventListener(name, listener) { this[`on${name}`] = listener; }
+  replaceChildren(...children) {
+    this.kids = [];
+    this.append(...children);
+  }
+  showModal() {}
+  all(tag) {
+    return this.children.flatMap((one) => [...(one.nodeName === tag ? [one] : []), ...one.all(tag)]);
+  }
 }
 class Text extends Element {
   constructor(text) { super("#text"); this.nodeType = 3; this.data = text; }
   get textContent() { return this.data; }
 }
 const created = (tag) => new Element(tag);
+globalThis.addEventListener = () => {};
 globalThis.Node = { TEXT_NODE: 3 };
 globalThis.document = { activeElement: null, createElement: created, createElementNS: (_, tag) => created(tag) };
 """
@@ -175,3 +184,69 @@ async def test_the_button_of_an_act_keeps_its_act(tmp_path: Path) -> None:
     """
     # A value that the view saw is no part of the act.
     assert await run(tmp_path, program, {"kind": "Buttons", "buttons": buttons}) == [0, 1, 2, 3, 4, 4]
+
+
+ANSWERS = """
+    const dialog = document.createElement("dialog");
+    const call = async () => {
+        if (given[0].error) throw Object.assign(new Error(given[0].error), given[0]);
+        return given;
+    };
+    acts.openAct(dialog, "a", { name: "out", servers: ["a"] }, call);
+    await dialog.firstChild.onsubmit({ preventDefault() {} });
+    const told = dialog.firstChild.lastChild.children;
+    console.log(JSON.stringify(told.map((one) => [one.className, one.textContent])));
+"""
+
+
+async def test_the_answer_of_an_act_tells_its_effect(tmp_path: Path) -> None:
+    def answer(status: int, text: str = "", **values: Any) -> dict[str, Any]:
+        return {"server": "a", "status": status, "text": text, "values": values}
+
+    answers = [
+        answer(200, before=False, after=True, processes=[1, 2], without=[]),
+        answer(200, before=1, after=2, processes=[1], without=[7001, 7002]),
+        answer(200, "the registry is away", before=1, after=2, without=[], problem="the registry is away"),
+        answer(200, without={"a": 1}),
+        answer(409, "the value is another one", now=3),
+        answer(504, "it may have been carried out: no answer"),
+        answer(0, "the console knows no such server"),
+    ]
+    assert await run(tmp_path, ANSWERS, *answers) == [
+        ["good", "a: done, before: no, after: yes"],
+        ["warn", "a: done, before: 1, after: 2, without an answer of process 7001, 7002"],
+        ["warn", "a: done, the registry is away, before: 1, after: 2"],
+        ["warn", 'a: done, without: {"a":1}'],
+        ["bad", "a: refused (409), the value is another one, now: 3"],
+        ["bad", "a: no whole answer, it may have been carried out: no answer"],
+        ["bad", "a: not sent, the console knows no such server"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            {"name": "TimeoutError", "code": 23},
+            "there was no answer in time, it may have been carried out",
+        ),
+        ({"code": "DEADLINE_EXCEEDED"}, "DEADLINE_EXCEEDED: a, it may have been carried out"),
+        ({"code": "PERMISSION_DENIED"}, "PERMISSION_DENIED: a"),
+    ],
+)
+async def test_an_act_without_answers_tells_the_reason(
+    error: dict[str, Any], text: str, tmp_path: Path
+) -> None:
+    assert await run(tmp_path, ANSWERS, {"error": "a", **error}) == [["bad", text]]
+
+
+async def test_the_choice_of_a_log_level_begins_at_the_present_one(tmp_path: Path) -> None:
+    program = """
+        const fields = given.map((was) => {
+            const dialog = document.createElement("dialog");
+            acts.openAct(dialog, "a", { name: "log_level", servers: ["a"], values: { was }, asks: ["level"] });
+            return dialog.all("SELECT")[0].value ?? "the first one";
+        });
+        console.log(JSON.stringify(fields));
+    """
+    assert await run(tmp_path, program, "warning", "unknown", 1) == ["warning", *["the first one"] * 2]

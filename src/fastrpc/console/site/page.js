@@ -15,7 +15,10 @@ const POLL = 2000; // Milliseconds between two answers.
 const TYPING = 200; // Milliseconds after a letter of a search.
 const VIEWS = { services: "Services", console: "Servers", store: "Stores" };
 
-const client = new Client({ timeout: 20 });
+const VIEW_SECONDS = 20; // Seconds that a view may take.
+const ACT_SECONDS = 60; // Seconds that an act may take: each of its servers has some.
+
+const client = new Client({ timeout: VIEW_SECONDS });
 const byId = (id) => document.getElementById(id);
 let token = takeToken();
 let callable = null; // The full names of the methods that the token's owner may call; null: not known yet.
@@ -190,7 +193,10 @@ function follow(event) {
   if (act !== undefined) {
     const [block, number] = act.split(" ");
     const { title, act: found } = shown.blocks[block].buttons[number];
-    openAct(byId("act"), title, found, (args) => client.call(ACT, args, { token: token || undefined }));
+    // The console's own word that the time is over comes first.
+    openAct(byId("act"), title, found, (args) => client.call(ACT, args, {
+      token: token || undefined, timeout: ACT_SECONDS, signal: AbortSignal.timeout(1000 * (ACT_SECONDS + 5)),
+    }));
   }
 }
 

@@ -41,6 +41,12 @@ export function valueText(value, unit = "") {
   return numberText(value, 3);
 }
 
+/** Return an error in words, with the name of its status. */
+export function errorText({ name, code, message }) {
+  if (name === "TimeoutError") return "there was no answer in time";
+  return plain(code ? `${code}: ${message}` : message);
+}
+
 /** Return a number of a chart with its unit in words. */
 export function withUnit(value, unit) {
   const text = valueText(value, unit);
