@@ -420,6 +420,8 @@ async def test_a_method_that_can_be_called_has_a_link_to_its_form(chromium: str)
             await browsed.page.goto(f"{scene.origin}/?{query}")
             await browsed.until("#blocks", "a method")
             assert await browsed.page.locator("text=Try it").count() == count
+            told = "asks for the token again" in await browsed.page.inner_text("#blocks")
+            assert told == bool(count)
         await browsed.page.go_back()
         await browsed.page.click("text=Try it")
         assert browsed.page.url == f"{scene.origin}/docs#fastrpc.console.detail.view"

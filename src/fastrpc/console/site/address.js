@@ -13,14 +13,20 @@ export function addressOf(name, given = {}) {
   return `?${new URLSearchParams({ view: name, ...given })}`;
 }
 
+/** Return whether a text can be a token: a header takes visible ASCII characters alone. */
+export function isToken(text) {
+  return /^[\x21-\x7e]+$/.test(text);
+}
+
 /** Return the token of the tab. One in the address, `#token=…`, is taken from there and from the history. */
 export function takeToken() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (token) {
-    keepToken(token);
+    if (isToken(token)) keepToken(token);
     history.replaceState(null, "", location.pathname + location.search);
   }
-  return sessionStorage.getItem(KEPT) ?? "";
+  const kept = sessionStorage.getItem(KEPT) ?? "";
+  return isToken(kept) ? kept : "";
 }
 
 /** Keep a token while the tab is open. */

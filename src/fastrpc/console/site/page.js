@@ -4,12 +4,12 @@
 import { Client } from "../client.js";
 import { fill, make } from "../docs/parts.js";
 import { ACT, openAct } from "./acts.js";
-import { addressOf, keepToken, shownView, takeToken } from "./address.js";
+import { addressOf, isToken, keepToken, shownView, takeToken } from "./address.js";
 import { blockElements, updateAges } from "./blocks.js";
 import { save, tableText } from "./csv.js";
 import { morphChildren } from "./morph.js";
 import { forgetPlots, listenToPlots, paintPlots } from "./plots.js";
-import { plain, short, timeText } from "./shown.js";
+import { errorText, short, timeText } from "./shown.js";
 
 const POLL = 2000; // Milliseconds between two answers.
 const TYPING = 200; // Milliseconds after a letter of a search.
@@ -21,11 +21,13 @@ const ACT_SECONDS = 60; // Seconds that an act may take: each of its servers has
 const client = new Client({ timeout: VIEW_SECONDS });
 const byId = (id) => document.getElementById(id);
 let token = takeToken();
+let hasShown = false; // Whether the page has shown a view.
 let callable = null; // The full names of the methods that the token's owner may call; null: not known yet.
 let shown = null; // The view on the page: name, given, title, blocks, revision, time.
 let asked = shownView();
 let running = null; // Cancels the request under way.
 let timer = null;
+let typing = null; // The timer of a search.
 let lookedUp = ""; // The arguments of the view for which openapi.json was read again.
 
 addEventListener("popstate", () => open(shownView(), { isNew: true }));
@@ -40,8 +42,13 @@ document.addEventListener("input", search);
 document.addEventListener("keydown", press);
 byId("access").addEventListener("submit", (event) => {
   event.preventDefault();
-  keepToken(byId("token").value);
-  token = byId("token").value;
+  const given = byId("token").value.trim();
+  if (!isToken(given)) {
+    tell("a token has visible ASCII characters alone");
+    return;
+  }
+  keepToken(given);
+  token = given;
   byId("token").value = "";
   callable = null;
   refresh();
@@ -53,6 +60,7 @@ refresh();
 
 /** Show another view, or this one with other arguments. */
 function open(view, { isNew }) {
+  clearTimeout(typing);
   const isOther = view.name !== asked.name || view.given.service !== asked.given.service || view.given.server !== asked.given.server;
   asked = view;
   if (isNew && isOther) {
@@ -70,7 +78,7 @@ function navigation() {
     if (asked.name === name && !asked.given.server) link.setAttribute("aria-current", "page");
     return link;
   });
-  fill(byId("views"), links);
+  morphChildren(byId("views"), make("div", {}, ...links));
 }
 
 function stop() {
@@ -84,29 +92,33 @@ async function refresh() {
   stop();
   const abort = new AbortController();
   running = abort;
+  let isRefused = false;
+  const signal = AbortSignal.any([abort.signal, AbortSignal.timeout(1000 * VIEW_SECONDS)]);
   const { name, given } = asked;
   try {
-    callable ??= await methodsOf(abort.signal);
+    if (callable === null) await lookUp(signal);
     const after = shown !== null && shown.name === name && shown.key === JSON.stringify(given) ? shown.revision : "";
     const args = { name, arguments: given, after };
-    const view = await client.call(`${serviceOf()}.view`, args, { token: token || undefined, signal: abort.signal });
-    if (running === abort) await take(view, name, given, abort.signal);
+    const view = await client.call(`${serviceOf()}.view`, args, { token: token || undefined, signal });
+    if (running === abort) await take(view, name, given, signal);
   } catch (error) {
-    if (!abort.signal.aborted) fail(error, name, given);
+    if (!abort.signal.aborted) isRefused = fail(error, name, given);
   }
   if (running !== abort) return;
   running = null;
-  if (!document.hidden && byId("access").hidden) timer = setTimeout(refresh, POLL);
+  if (!document.hidden && !isRefused) timer = setTimeout(refresh, POLL);
 }
 
-/** Return the names of the methods that the owner of the token may call, as openapi.json tells. */
-async function methodsOf(signal) {
+/** Look up the names of the methods that the owner of the token may call, as openapi.json tells. */
+async function lookUp(signal) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const response = await fetch(new URL("../openapi.json", import.meta.url), { headers, signal, credentials: "omit", cache: "no-store" });
   if (response.status === 401) throw Object.assign(new Error("the token is not valid"), { code: "UNAUTHENTICATED" });
   if (!response.ok) throw new Error(`openapi.json: ${response.status}`);
   const { paths } = await response.json();
-  return new Set(Object.values(paths).flatMap((item) => Object.values(item)).map((about) => about["x-fastrpc"]?.method).filter(Boolean));
+  // The token may have changed by now.
+  signal.throwIfAborted();
+  callable = new Set(Object.values(paths).flatMap((item) => Object.values(item)).map((about) => about["x-fastrpc"]?.method).filter(Boolean));
 }
 
 function serviceOf() {
@@ -118,54 +130,63 @@ function serviceOf() {
 async function take(view, name, given, signal) {
   const key = JSON.stringify(given);
   byId("access").hidden = true;
-  byId("problem").hidden = true;
-  if (view.blocks === null) Object.assign(shown, { time: view.time });
-  else shown = { name, given, key, title: view.title, blocks: view.blocks, revision: view.revision, time: view.time };
-  byId("age").textContent = `as of ${timeText(view.time)}`;
+  tell("");
   if (view.blocks === null) {
+    shown.time = view.time;
     updateAges(byId("blocks"), view.time);
-    return;
-  }
+  } else render({ name, given, key, title: view.title, blocks: view.blocks, revision: view.revision, time: view.time });
+  hasShown = true;
+  byId("age").textContent = `as of ${timeText(view.time)}`;
   // A catalogue may have learned of the method since the page was opened.
   if (name === "method" && !callable.has(methodName(given)) && lookedUp !== key) {
-    callable = await methodsOf(signal);
+    await lookUp(signal);
     lookedUp = key;
+    render();
   }
-  render();
 }
 
 function methodName({ service, method }) {
   return `${service}.${method}`;
 }
 
-/** Show the blocks of the view; what is equal stays. */
-function render() {
-  byId("title").textContent = short(shown.title);
-  document.title = `${short(shown.title)} · console`;
-  const view = { ...shown, mayAct: callable?.has(ACT) ?? false };
-  const blocks = blockElements(shown.blocks, view);
-  const name = methodName(shown.given);
-  if (shown.name === "method" && callable?.has(name)) {
+/** Show the blocks of a view, which is then the one on the page; what is equal stays. */
+function render(next = shown) {
+  const view = { ...next, mayAct: callable?.has(ACT) ?? false };
+  const blocks = blockElements(next.blocks, view);
+  const name = methodName(next.given);
+  if (next.name === "method" && callable?.has(name)) {
     const link = make("a", { className: "button", href: `docs#${encodeURIComponent(name)}`, textContent: "Try it" });
-    blocks.unshift(make("p", { className: "row" }, link));
+    const told = make("span", { className: "soft", textContent: "The page of methods asks for the token again." });
+    blocks.unshift(make("p", { className: "row" }, link, token ? told : ""));
   }
   morphChildren(byId("blocks"), make("div", {}, ...blocks));
+  byId("title").textContent = short(next.title);
+  document.title = `${short(next.title)} · console`;
+  shown = next;
   paintPlots();
 }
 
+/** Tell of a problem; a text that is read aloud is not set again. */
+function tell(text) {
+  byId("problem").hidden = !text;
+  if (byId("problem").textContent !== text) byId("problem").textContent = text;
+}
+
+/** Tell why a view did not come; return whether its reader is refused. */
 function fail(error, name, given) {
   const isRefused = error.code === "UNAUTHENTICATED" || error.code === "PERMISSION_DENIED";
   if (isRefused) callable = null;
-  byId("access").hidden = !isRefused;
+  // The form stays until there is a view: the token in it may be the reason.
+  if (isRefused || hasShown) byId("access").hidden = !isRefused;
   const isShown = shown !== null && shown.name === name && shown.key === JSON.stringify(given);
-  const text = `${error.code ? `${error.code}: ` : ""}${plain(error.message)}`;
-  byId("problem").hidden = isRefused && !token;
-  byId("problem").textContent = isShown ? `The view is not up to date, the last answer is of ${timeText(shown.time)}. ${text}` : text;
+  const text = isShown ? `The view is not up to date, the last answer is of ${timeText(shown.time)}. ${errorText(error)}` : errorText(error);
+  tell(isRefused && !token ? "" : text);
   if (!isShown) {
     shown = null;
     byId("title").textContent = document.title = isRefused ? "Console" : short(name);
     fill(byId("blocks"), []);
   }
+  return isRefused;
 }
 
 /** Change arguments of the view; its page begins anew. */
@@ -202,8 +223,8 @@ function follow(event) {
 
 function search({ target }) {
   if (target.dataset.search === undefined) return;
-  stop();
-  timer = setTimeout(() => change({ search: target.value }, { isTyped: true }), TYPING);
+  clearTimeout(typing);
+  typing = setTimeout(() => change({ search: target.value }, { isTyped: true }), TYPING);
 }
 
 function press(event) {
