@@ -18,7 +18,7 @@ from fastrpc.console.following import RegistryFollower
 from fastrpc.console.history import FigureHistory
 from fastrpc.console.pages import EndpointsPage, FiguresPage
 from fastrpc.console.reading import AdminReader, PageError
-from fastrpc.console.servers import CountedPage, FleetServer
+from fastrpc.console.servers import WHOLE_PATH, CountedPage, FleetServer
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.policy import AddressRefusedError
@@ -312,9 +312,13 @@ class Fleet:
         self.polls += 1
         server.asked_at = self.clock()
         path, name = server.figures_path, server.name
+        is_whole = path == WHOLE_PATH
+
+        def counted(page: FiguresPage) -> CountedPage:
+            return server.count(page, name, self.has_figures, is_whole=is_whole)
 
         def count(reader: AdminReader) -> CountedPage:
-            return reader.read(path, FiguresPage, lambda page: server.count(page, name, self.has_figures))
+            return reader.read(path, FiguresPage, counted)
 
         try:
             self._take(server, await self._ask(server, self._threads, count))
@@ -359,7 +363,10 @@ class Fleet:
             server.keep_endpoints(page.endpoints)
 
     def _note_cut(self, server: FleetServer) -> None:
-        text = f"of all figures, which were over their budget, its were most; from now on {server.most_bytes:,} bytes"
+        text = (
+            "all figures together were over their budget, and this server had most; it may keep "
+            f"{server.most_bytes:,} bytes now"
+        )
         logger.warning("the figures of %s were dropped: %s", server.key, text)
         self.events.add("cut", place=server.key, text=text)
 

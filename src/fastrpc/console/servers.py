@@ -14,7 +14,10 @@ from fastrpc.endpoint import Address, Endpoint
 from fastrpc.rpc.service import BUILTIN_PREFIX
 from fastrpc.status import Status
 
-__all__ = ["OTHER_CALLERS", "CountedPage", "FleetServer", "MethodCounts"]
+__all__ = ["OTHER_CALLERS", "WHOLE_PATH", "CountedPage", "FleetServer", "MethodCounts"]
+
+#: The path of figures with all methods.
+WHOLE_PATH: Final = "/figures"
 
 #: The name of callers that no server of the fleet counts.
 OTHER_CALLERS: Final = "other callers"
@@ -75,6 +78,9 @@ class CountedPage(NamedTuple):
     counts_bytes: int
     #: Methods and rows that are not kept, by reason of their memory.
     left_out: int
+    #: Whether the page had all methods, and whether some of the server's methods have no counts.
+    is_whole: bool
+    lacks_methods: bool
 
 
 class FleetServer:
@@ -100,8 +106,8 @@ class FleetServer:
         self.page_bytes = self.counts_bytes = self.endpoints_bytes = 0
         self.most_bytes = SERVER_BYTES
         self.left_out = 0
-        # Whether the next figures have to be all of them.
-        self._is_cut = False
+        # Whether the next figures have to be all of them; whether a method without counts may have calls of long ago.
+        self._is_cut = self._lacks_methods = False
         #: Instants of the fleet's clock: the last figures, the last and the next poll, the last endpoints; the end of
         #: being shown.
         self.read_at: float | None = None
@@ -150,12 +156,16 @@ class FleetServer:
     def figures_path(self) -> str:
         """The path of its figures that are not known yet."""
         is_known = self.page is not None and not self._is_cut
-        return f"/figures?after={self.page.revision}" if is_known and self.page is not None else "/figures"
+        return (
+            f"{WHOLE_PATH}?after={self.page.revision}" if is_known and self.page is not None else WHOLE_PATH
+        )
 
     def cut(self, most_bytes: int) -> None:
         """Keep no counts, and from the next figures on no more than this."""
         self.most_bytes = min(self.most_bytes, most_bytes)
-        self.counts, self.counts_bytes, self._is_cut = {}, 0, True
+        # In this order: a thread that counts meanwhile and finds no counts finds the cut as well.
+        self._is_cut = True
+        self.counts, self.counts_bytes = {}, 0
         self.keep_endpoints(self.endpoints)
         if self.page is not None:
             self.page, self.page_bytes, _ = fitting_page(self.page, self.most_bytes // 4)
@@ -173,44 +183,49 @@ class FleetServer:
         """Whether it is a client of services."""
         return any(key[2] == "client" for key in self.counts)
 
-    def count(self, page: FiguresPage, name: str, has_figures: Callable[[str], bool]) -> CountedPage:
+    def count(
+        self, page: FiguresPage, name: str, has_figures: Callable[[str], bool], *, is_whole: bool
+    ) -> CountedPage:
         """Count the changes since the last figures, and change nothing: this may run in a thread.
 
         Args:
             name: the server's name as a caller.
             has_figures: whether servers of a service tell its figures: others are taken from callers.
+            is_whole: whether the page has all methods; otherwise it has the changed ones.
         """
+        known, counts_bytes, is_cut = self.counts, self.counts_bytes, self._is_cut
         is_restarted = self.page is not None and self.page.server != page.server
         # A page of another server at this address has counts from before the last reading.
-        is_baseline = self.read_time is None or (is_restarted and page.started <= self.read_time)
-        is_new = is_restarted or self._is_cut
-        counts = {} if is_new else dict(self.counts)
+        is_baseline = is_cut or self.read_time is None or (is_restarted and page.started <= self.read_time)
+        if is_restarted or is_cut:
+            known, counts_bytes = {}, 0
         kept, page_bytes, left_out = fitting_page(page, self.most_bytes // 4)
-        counts_bytes = 0 if is_new else self.counts_bytes
-        room = self.most_bytes - page_bytes - self.endpoints_bytes
+        counting = _Counting(dict(known), counts_bytes, self.most_bytes - page_bytes - self.endpoints_bytes)
+        counting.lacks_methods = self._lacks_methods and not is_restarted and not (is_cut and is_whole)
         changes: dict[SeriesKey, Difference] = {}
-        for row in page.methods:
+        # After a cut the changed methods alone would be no base: of the others no later change could be told.
+        for row in () if is_cut and not is_whole else page.methods:
             key = (row.service, row.method, row.side, row.protocol)
-            last, now = counts.get(key, _NOTHING), _counts_of(row)
-            if key in counts:
-                more = (now.numbers - last.numbers) * NUMBER_BYTES
-            else:
-                more = method_bytes(key, now.numbers)
-                if len(counts) >= MOST_METHODS or counts_bytes + more > room:
-                    left_out += 1
-                    continue
-            counts[key] = now
-            counts_bytes += more
-            if not (is_baseline or self._is_cut):
-                _note(changes, self._series_of(key, name, has_figures), *_difference(last, now))
-        return CountedPage(kept, counts, changes, is_restarted, page_bytes, counts_bytes, left_out)
+            now = _counts_of(row)
+            before = counting.keep(key, now)
+            if before is not None and not is_baseline:
+                _note(changes, self._series_of(key, name, has_figures), *_difference(before, now))
+        left_out += counting.left_out
+        known, counts_bytes, lacks = counting.counts, counting.bytes, counting.lacks_methods
+        return CountedPage(
+            kept, known, changes, is_restarted, page_bytes, counts_bytes, left_out, is_whole, lacks
+        )
 
     def take(self, counted: CountedPage, now: float, history: FigureHistory) -> None:
         """Take figures; the changes since the last ones go to the history."""
         began = now if self.read_at is None else self.read_at
-        self.page, self.counts, self._is_cut = counted.page, counted.counts, False
-        self.page_bytes, self.counts_bytes = counted.page_bytes, counted.counts_bytes
-        self.left_out = counted.left_out
+        self.page, self.page_bytes, self.left_out = counted.page, counted.page_bytes, counted.left_out
+        if self._is_cut and not counted.is_whole:
+            # The cut came while the page was read: it stays in force until a page has all methods.
+            self.cut(self.most_bytes)
+        else:
+            self.counts, self.counts_bytes, self._is_cut = counted.counts, counted.counts_bytes, False
+            self._lacks_methods = counted.lacks_methods
         self.read_at, self.read_time = now, time.time()
         for series, (totals, durations) in counted.changes.items():
             history.add(series, began, now, totals, durations, self.key)
@@ -229,6 +244,45 @@ class FleetServer:
                 return
         yield ("service", service)
         yield ("method", service, method)
+
+
+class _Counting:
+    """The counts of a server while a page is added to them.
+
+    Args:
+        counts: the known ones, which this changes.
+        taken: their memory.
+        room: the most that it may become.
+    """
+
+    def __init__(self, counts: dict[MethodKey, MethodCounts], taken: int, room: int) -> None:
+        self.counts, self.bytes, self._room = counts, taken, room
+        #: Methods of the page that had no room.
+        self.left_out = 0
+        #: Whether a method without counts may have had no room, so that its calls are of all the time since the start.
+        self.lacks_methods = False
+
+    def keep(self, key: MethodKey, now: MethodCounts) -> MethodCounts | None:
+        """Keep the counts of a method if there is room; without room it has no counts from then on.
+
+        Returns:
+            Its counts before, zeros for a new method; None if they are not known.
+        """
+        last = self.counts.get(key)
+        whole = method_bytes(key, now.numbers)
+        more = whole if last is None else (now.numbers - last.numbers) * NUMBER_BYTES
+        is_over = self.bytes + more > self._room or (last is None and len(self.counts) >= MOST_METHODS)
+        # A method that does not grow keeps its place, however little room the other figures leave.
+        if more > 0 and is_over:
+            self.left_out += 1
+            self.lacks_methods = True
+            if last is not None:
+                del self.counts[key]
+                self.bytes -= whole - more
+            return last
+        self.counts[key] = now
+        self.bytes += more
+        return last if last is not None else None if self.lacks_methods else _NOTHING
 
 
 def _note(

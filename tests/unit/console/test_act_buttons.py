@@ -36,7 +36,7 @@ def fleet_of(*pages: FiguresPage, **options: Any) -> Fleet:
         known = fleet.services.get("acted", {}).values()
         fleet.set_endpoints("acted", [*known, Endpoint(f"tcp://127.0.0.1:{number}", labels={"admin": admin})])
         server = fleet.servers[admin]
-        fleet._take(server, server.count(page, "acted", fleet.has_figures))
+        fleet._take(server, server.count(page, "acted", fleet.has_figures, is_whole=True))
     return fleet
 
 

@@ -16,7 +16,7 @@ from fastrpc.console.blocks import Table, Text
 from fastrpc.console.fleet import Fleet
 from fastrpc.console.history import FigureHistory, Totals
 from fastrpc.console.pages import CallerEndpoint, FiguresPage, MethodFigures, ProcessFigures, ServedService
-from fastrpc.console.servers import OTHER_STATUS, FleetServer
+from fastrpc.console.servers import OTHER_STATUS, WHOLE_PATH, FleetServer
 from fastrpc.console.service import made_view
 from fastrpc.endpoint import Endpoint
 from tests.support.admin_liar import admin_liar, answered
@@ -44,8 +44,10 @@ def fleet_of(servers: int) -> tuple[Fleet, list[FleetServer]]:
     return fleet, list(fleet.servers.values())
 
 
-def tell(fleet: Fleet, server: FleetServer, page: FiguresPage) -> None:
-    fleet._take(server, server.count(page, server.name, fleet.has_figures))
+def tell(fleet: Fleet, server: FleetServer, page: FiguresPage, *, path: str | None = None) -> None:
+    """Tell figures as the answer to a path, which is the one that the server is asked for now unless given."""
+    is_whole = (path or server.figures_path) == WHOLE_PATH
+    fleet._take(server, server.count(page, server.name, fleet.has_figures, is_whole=is_whole))
 
 
 def rows_of(count: int, calls: int = 1) -> list[MethodFigures]:
@@ -118,8 +120,82 @@ def test_the_server_with_most_gives_room_to_the_others(monkeypatch: pytest.Monke
     assert large.kept_bytes <= 25_000
     assert fleet.history.totals(("server", large.key), 60).calls == before
     assert large.figures_path == "/figures?after=3"
-    assert [one.kind for one in fleet.events.last(9, place=large.key)] == ["cut"]
+    [event] = fleet.events.last(9, place=large.key)
+    assert event.kind == "cut"
+    assert event.text.endswith("this server had most; it may keep 25,000 bytes now")
     assert fleet.budget.kept_bytes == sum(one.kept_bytes for one in fleet.servers.values()) <= 200_000
+
+
+def test_changed_methods_that_were_read_during_a_cut_are_no_base() -> None:
+    fleet, [server] = fleet_of(1)
+    tell(fleet, server, page_of(row("idle", 1_000_000), row("busy", 5)))
+    asked = server.figures_path
+    server.cut(1_000_000)
+    # The page has the method alone that changed since the last one.
+    tell(fleet, server, page_of(row("busy", 6), revision=2), path=asked)
+    assert (server.counts, server.figures_path) == ({}, "/figures")
+    tell(fleet, server, page_of(row("idle", 1_000_000), row("busy", 7), revision=3))
+    assert (len(server.counts), server.figures_path) == (2, "/figures?after=3")
+    tell(fleet, server, page_of(row("idle", 1_000_001), row("busy", 9), revision=4))
+    assert fleet.history.totals(("method", "shop", "idle"), 60).calls == 1
+    assert fleet.history.totals(("method", "shop", "busy"), 60).calls == 2
+
+
+def test_a_page_that_was_counted_before_a_cut_undoes_no_cut() -> None:
+    fleet, [server] = fleet_of(1)
+    tell(fleet, server, page_of(row("get", 5)))
+    page = page_of(row("get", 8), revision=2)
+    counted = server.count(page, server.name, fleet.has_figures, is_whole=False)
+    server.cut(1_000_000)
+    fleet._take(server, counted)
+    assert (server.counts, server.figures_path) == ({}, "/figures")
+    # Its own changes are true ones.
+    assert fleet.history.totals(("method", "shop", "get"), 60).calls == 3
+
+
+def test_a_method_that_had_no_room_begins_without_its_old_calls() -> None:
+    fleet, [server] = fleet_of(1)
+    server.most_bytes = 16_384
+    server.keep_endpoints([CallerEndpoint(f"any://x{number}", "tcp://10.0.0.1:1") for number in range(20)])
+    tell(fleet, server, page_of(*rows_of(40, calls=1_000_000)))
+    assert 0 < (found := len(server.counts)) < 40
+    # A page without the methods that were left out changes nothing about them.
+    tell(fleet, server, page_of(*rows_of(1, calls=1_000_001), revision=2))
+    server.keep_endpoints([])
+    tell(fleet, server, page_of(*rows_of(40, calls=1_000_002), revision=3))
+    assert (more := len(server.counts)) > found
+    assert fleet.history.totals(("service", "shop"), 60).calls == 2 * found
+    tell(fleet, server, page_of(*rows_of(40, calls=1_000_003), revision=4))
+    assert fleet.history.totals(("service", "shop"), 60).calls == 2 * found + more
+
+
+def test_methods_are_new_again_once_a_whole_page_had_room() -> None:
+    fleet, [server] = fleet_of(1)
+    server.most_bytes = 16_384
+    tell(fleet, server, page_of(*rows_of(40)))
+    assert server.left_out > 0
+    server.cut(16_384)
+    tell(fleet, server, page_of(*rows_of(1), revision=2))
+    tell(fleet, server, page_of(row("new", 4), revision=3))
+    assert fleet.history.totals(("method", "shop", "new"), 60).calls == 4
+
+
+def test_a_known_method_that_outgrows_the_memory_of_its_server_is_left_out() -> None:
+    fleet, [server] = fleet_of(1)
+    server.most_bytes = 16_384
+    tell(fleet, server, page_of(*rows_of(40)))
+    found = len(server.counts)
+    durations: list[tuple[float | None, int]] = [(0.0005 * 2.0**number, 1) for number in range(-9, 15)]
+    grown = [
+        MethodFigures("shop", f"m{number}", "server", "native", 0, {"OK": 24}, 0, 0, 0.0, durations)
+        for number in range(found)
+    ]
+    tell(fleet, server, page_of(*grown, revision=2))
+    assert server.kept_bytes <= 16_384
+    assert 0 < len(server.counts) < found
+    assert server.left_out == found - len(server.counts)
+    # The calls that showed its growth are counted.
+    assert fleet.history.totals(("service", "shop"), 60).calls == 23 * found
 
 
 def test_a_server_that_is_forgotten_is_counted_no_more() -> None:
@@ -237,7 +313,7 @@ def test_the_memory_of_figures_is_what_python_allocates() -> None:
         ]
         page = page_of(*rows)
         tracemalloc.start()
-        counted = server.count(page, "shop", fleet.has_figures)
+        counted = server.count(page, "shop", fleet.has_figures, is_whole=True)
         allocated = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
         # Without the names, which the page has allocated.

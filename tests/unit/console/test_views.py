@@ -63,7 +63,7 @@ class FleetOfPages:
             "a", self._revision, 1.0, list(rows), ready=True, services=[ServedService(service)]
         )
         server = self.fleet.servers[f"tcp://127.0.0.1:{number + 20_000}"]
-        self.fleet._take(server, server.count(page, server.name, self.fleet.has_figures))
+        self.fleet._take(server, server.count(page, server.name, self.fleet.has_figures, is_whole=True))
 
     async def view(self, name: str, *, is_detailed: bool = False, after: str = "", **arguments: str) -> View:
         view = await made_view(self.fleet, name, arguments, after, is_detailed=is_detailed)
@@ -297,7 +297,7 @@ async def test_processes_and_values_of_trees_are_bounded() -> None:
     processes = [ProcessFigures(number, "worker", descriptors=3) for number in range(1_024)]
     server = pages.fleet.servers["tcp://127.0.0.1:20001"]
     page = FiguresPage("a", 1, 1.0, [], processes=processes)
-    pages.fleet._take(server, server.count(page, "", pages.fleet.has_figures))
+    pages.fleet._take(server, server.count(page, "", pages.fleet.has_figures, is_whole=True))
     [tree] = [
         one for one in (await pages.view("server", server=server.key)).blocks or () if isinstance(one, Tree)
     ]
