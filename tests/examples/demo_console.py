@@ -24,6 +24,9 @@ OPERATOR = "the-token-of-an-operator-of-the-demonstration"
 #: The service of a console that makes its views.
 SERVICE = "fastrpc.console"
 
+#: The title of a table in the view of a service.
+ENDPOINTS = "endpoints, with the figures of their servers"
+
 
 @fastrpc.service("shelf")
 class Shelf:
@@ -132,7 +135,7 @@ async def _show_service(console: Console) -> list[dict[str, Any]]:
     """Ask for the view of the service until it has the calls of both servers; return its rows."""
     async with asyncio.timeout(30):
         while True:
-            rows = await asyncio.to_thread(console.table, "endpoints", "service", service="shelf")
+            rows = await asyncio.to_thread(console.table, ENDPOINTS, "service", service="shelf")
             if len(rows) == 2 and all(row["rate"] for row in rows):
                 break
             await asyncio.sleep(0.1)

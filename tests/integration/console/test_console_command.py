@@ -10,6 +10,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Client, Endpoint, Server
+from fastrpc.console.views.service import ENDPOINTS_TITLE
 from fastrpc.coordination import RegistryService
 from fastrpc.escaping import printable
 from fastrpc.registries import open_registry
@@ -92,7 +93,7 @@ async def test_servers_that_die_and_come_back_are_followed(tmp_path: Path) -> No
         console = await stack.enter_async_context(viewed(tmp_path, "--registry", url))
         await console.until("services", "services", {"service": ["work"], "up": [2], "endpoints": [2]})
         states = {"state": ["ready"] * 2}
-        await console.until("endpoints", "service", states, service="work")
+        await console.until(ENDPOINTS_TITLE, "service", states, service="work")
         await check_workers(console, many)
         # Killed: its figures stay, with the error.
         one.program.signal(signal.SIGKILL, group=True)
@@ -112,7 +113,7 @@ async def test_servers_that_die_and_come_back_are_followed(tmp_path: Path) -> No
         # A console that starts anew knows all of them.
         async with viewed(tmp_path, "--registry", url) as fresh:
             await fresh.until("services", "services", {"up": [2], "endpoints": [2]})
-            await fresh.until("endpoints", "service", states, service="work")
+            await fresh.until(ENDPOINTS_TITLE, "service", states, service="work")
 
 
 async def test_lists_outlast_their_registry(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ import pytest
 
 from fastrpc.console.acts import act_on
 from fastrpc.console.allowed import LOOPBACK, AllowedServers
-from fastrpc.console.blocks import Act, Buttons, Facts
+from fastrpc.console.blocks import Act, Buttons, Facts, Text
 from fastrpc.console.fleet import Fleet
 from fastrpc.console.pages import FiguresPage, ProcessFigures, RegistryRecord, ServedService
 from fastrpc.console.service import made_view
 from fastrpc.console.views.acts import MOST_BUTTONS, out_buttons, server_buttons
 from fastrpc.coordination import RegistryServer
 from fastrpc.endpoint import Address, Endpoint
+from fastrpc.server.admin.acts import check_was
 from tests.support.acted_records import acted_server
 from tests.support.admin_pages import OPERATOR
 
@@ -113,6 +114,37 @@ async def test_a_service_has_a_button_for_each_of_its_first_servers() -> None:
         Act("in", ["tcp://127.0.0.1:20002"], {"was": True}),
     ]
     assert buttons.buttons[0].title == "take out tcp://127.0.0.1:20001"
+    texts = [one.text for one in view.blocks or () if isinstance(one, Text)]
+    assert texts == ["60 of 100 servers have buttons here; every server has them in its own view."]
+
+
+def test_a_view_with_all_buttons_says_nothing_of_others() -> None:
+    fleet = fleet_of(*[page_of()] * MOST_BUTTONS)
+    [buttons] = out_buttons(fleet, fleet.servers.values())
+    assert isinstance(buttons, Buttons)
+    assert len(buttons.buttons) == MOST_BUTTONS
+
+
+def test_a_server_with_more_services_than_buttons_says_so() -> None:
+    names = [f"s{number}" for number in range(30)] + ["fastrpc.console", "fastrpc.health"]
+    services = [ServedService(name, state="SERVING") for name in names]
+    fleet = fleet_of(page_of(services=services))
+    [_, text] = server_buttons(fleet, *fleet.servers.values())
+    assert text == Text("20 of 30 services have buttons here.")
+
+
+def test_workers_with_two_levels_get_one_of_these() -> None:
+    # Neither act is refused, whichever of the workers is asked for its level first.
+    for was, wanted in (("debug", "info"), ("info", "debug")):
+        check_was(was, wanted, {1: "debug", 2: "info"})
+    assert [one for one in acts_of(page_of(log_levels={"": "debug, info"})) if one[0] == "log_level"] == [
+        ("log_level", {"logger": "", "level": "info", "was": "debug"}, []),
+        ("log_level", {"logger": "", "level": "debug", "was": "info"}, []),
+    ]
+    # Three levels, and a level that no act gives, are refused in every direction.
+    assert "log_level" not in names_of(
+        page_of(log_levels={"": "debug, error, info", "fastrpc": "debug, level 7"})
+    )
 
 
 async def pressed(fleet: Fleet, key: str, title: str, **given: Any) -> None:

@@ -14,6 +14,7 @@ from fastrpc.console.fleet import Fleet
 from fastrpc.console.pages import CallerEndpoint, FiguresPage, MethodFigures, ProcessFigures, ServedService
 from fastrpc.console.service import VIEWS, made_view
 from fastrpc.console.views.base import tree_of
+from fastrpc.console.views.service import ENDPOINTS_TITLE
 from fastrpc.endpoint import Endpoint
 from fastrpc.escaping import printable
 
@@ -152,7 +153,7 @@ async def test_a_service_without_pages_has_the_figures_of_its_callers() -> None:
     assert any(isinstance(one, Text) and "figures of its callers" in one.text for one in view.blocks or ())
     [method] = tables(view)["methods"].rows
     assert method[:3] == ["get", pytest.approx(5.0), pytest.approx(1.0)]
-    assert tables(view)["endpoints"].rows[0][4] == "listed"
+    assert tables(view)[ENDPOINTS_TITLE].rows[0][4] == "listed"
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
@@ -236,7 +237,7 @@ async def test_a_sorted_table_tells_its_order_and_a_view_its_time() -> None:
     assert tables(view)["services"].order == "-rate"
     assert before <= view.time <= time.time()
     found = tables(await pages.view("service", service="arith"))
-    assert (found["methods"].order, found["endpoints"].order) == ("method", "")
+    assert (found["methods"].order, found[ENDPOINTS_TITLE].order) == ("method", "")
     # A later time alone is no change.
     assert (await pages.view("services", sort="-rate", after=view.revision)).blocks is None
 
@@ -307,6 +308,20 @@ async def test_processes_and_values_of_trees_are_bounded() -> None:
     nodes = tree_of({str(number): "a" * 1_000_000 for number in range(1_000)})
     assert len(nodes[0].facts["value"]) == 2_001  # type: ignore[arg-type]
     assert len(msgspec.json.encode(nodes)) < 110_000
+
+
+async def test_figures_of_a_server_are_shown_as_figures_of_no_single_service() -> None:
+    pages = FleetOfPages()
+    pages.add("arith", 1)
+    pages.fleet.set_endpoints(
+        "idle", [Endpoint("tcp://127.0.0.1:2", labels={"admin": "tcp://127.0.0.1:20001"})]
+    )
+    pages.tell(1, "arith", row("arith", "mul", "server", 3, 1))
+    found = tables(await pages.view("server", server="tcp://127.0.0.1:20001"))["records in the registry"]
+    assert [column.name for column in found.columns] == ["service", "address"]
+    assert found.rows == [["arith", "tcp://127.0.0.1:1"], ["idle", "tcp://127.0.0.1:2"]]
+    found = tables(await pages.view("service", service="idle"))
+    assert "endpoints, with the figures of their servers" in found
 
 
 async def test_views_without_details_ask_no_server_for_more() -> None:

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from fastrpc.console.blocks import Act, Block, Button, Buttons
+from fastrpc.console.blocks import Act, Block, Button, Buttons, Text
 from fastrpc.console.fleet import Fleet
 from fastrpc.console.pages import FiguresPage
 from fastrpc.console.reading import PageError
 from fastrpc.console.servers import FleetServer
 from fastrpc.console.views.base import cut
 from fastrpc.rpc.service import BUILTIN_PREFIX
+from fastrpc.server.admin.acts import LEVELS
 
 __all__ = ["out_buttons", "server_buttons"]
 
@@ -22,14 +23,21 @@ _HEALTH: Final = {"SERVING": (True,), "NOT_SERVING": (False,), "NOT_SERVING, SER
 
 
 def out_buttons(fleet: Fleet, servers: Iterable[FleetServer]) -> list[Block]:
-    """Return a button for each of the first servers: to take it out, or to put it in; nothing if none takes acts."""
-    found: list[Button] = []
-    for server in servers:
-        if len(found) >= MOST_BUTTONS:
-            break
-        if _takes_acts(fleet, server):
-            found += _out_or_in(server, f" {server.key}")
-    return _block(found)
+    """Return a button for each of the first servers, which takes it out or puts it in; nothing if none takes acts.
+
+    Where there are more servers, a text says so.
+    """
+    found = [
+        button
+        for server in servers
+        if _takes_acts(fleet, server)
+        for button in _out_or_in(server, f" {server.key}")
+    ]
+    blocks = _block(found[:MOST_BUTTONS])
+    if len(found) > MOST_BUTTONS:
+        text = f"{MOST_BUTTONS} of {len(found):,} servers have buttons here; every server has them in its own view."
+        blocks.append(Text(text))
+    return blocks
 
 
 def server_buttons(fleet: Fleet, server: FleetServer) -> list[Block]:
@@ -42,7 +50,11 @@ def server_buttons(fleet: Fleet, server: FleetServer) -> list[Block]:
     if not page.draining:
         found = [*_out_or_in(server), *_weight(server, page), *_serving(server, page), *found]
         found += _orders(server, page)
-    return _block(found)
+    blocks = _block(found)
+    services = sum(not one.name.startswith(BUILTIN_PREFIX) for one in page.services)
+    if services > MOST_SERVICES and page.state == "SERVING" and not page.draining:
+        blocks.append(Text(f"{MOST_SERVICES} of {services:,} services have buttons here."))
+    return blocks
 
 
 def _block(buttons: list[Button]) -> list[Block]:
@@ -101,10 +113,15 @@ def _serving(server: FleetServer, page: FiguresPage) -> Iterator[Button]:
 
 def _levels(server: FleetServer, page: FiguresPage) -> Iterator[Button]:
     for logger, level in page.log_levels.items():
-        # Workers may have different ones; the act takes one of them.
-        title = f"change the log level of {cut(logger) or 'all loggers'}, {cut(level)} now"
-        was = level.partition(", ")[0]
-        yield _button(title, "log_level", server, "level", logger=logger, was=was)
+        of, levels = cut(logger) or "all loggers", level.split(", ")
+        if len(levels) == 1:
+            title = f"change the log level of {of}, {cut(level)} now"
+            yield _button(title, "log_level", server, "level", logger=logger, was=level)
+        elif len(levels) == 2 and all(one in LEVELS for one in levels):
+            # Where workers have two levels, the act gives all of them one of the two. Of more levels it takes none.
+            for was, wanted in (levels, levels[::-1]):
+                title = f"set the log level of {of} to {wanted}, {cut(level)} now"
+                yield _button(title, "log_level", server, logger=logger, level=wanted, was=was)
 
 
 def _orders(server: FleetServer, page: FiguresPage) -> Iterator[Button]:

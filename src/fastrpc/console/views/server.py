@@ -12,12 +12,10 @@ from fastrpc.console.servers import FleetServer
 from fastrpc.console.views.acts import server_buttons
 from fastrpc.console.views.base import (
     EVENTS,
-    FIGURES,
     ROWS,
     Asked,
     cut,
     events_table,
-    figures_of,
     plain_table,
     rows_table,
     sorted_table,
@@ -62,11 +60,8 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     blocks += server_buttons(asked.fleet, server)
     if shown is not None:
         return cut(server.name), [*blocks, *await _page(asked, server, shown)]
-    records = (Column("service", "service"), Column("address", "address"), *FIGURES)
-    figures = figures_of(asked, ("server", server.key))
-    rows = [
-        ([*record, *figures], Link("service", {"service": record[0]})) for record in sorted(server.records)
-    ]
+    records = (Column("service", "service"), Column("address", "address"))
+    rows = [(record, Link("service", {"service": record[0]})) for record in sorted(server.records)]
     blocks.append(plain_table("records in the registry", records, rows))
     if server.page is not None:
         found = server.page.processes

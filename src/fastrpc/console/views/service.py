@@ -1,6 +1,7 @@
 """One service: its endpoints, methods, callers and callees, and events."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from fastrpc.console.blocks import (
     Block,
@@ -35,7 +36,10 @@ from fastrpc.console.views.base import (
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
-__all__ = ["view"]
+__all__ = ["ENDPOINTS_TITLE", "view"]
+
+#: The figures of a server are of all its services.
+ENDPOINTS_TITLE: Final = "endpoints, with the figures of their servers"
 
 #: Nodes of a graph: the service, and the neighbours that it has most calls with.
 _MOST_NODES = 60
@@ -72,7 +76,7 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
         )
     blocks.append(_facts(asked, service))
     blocks.append(_chart(asked, service))
-    blocks.append(plain_table("endpoints", _ENDPOINTS, _endpoints(asked, service)))
+    blocks.append(plain_table(ENDPOINTS_TITLE, _ENDPOINTS, _endpoints(asked, service)))
     blocks += out_buttons(fleet, servers)
     columns = (Column("method", "method"), *FIGURES)
     blocks.append(sorted_table(asked, "methods", columns, _methods(asked, service), order="method"))
