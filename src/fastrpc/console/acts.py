@@ -11,12 +11,11 @@ nothing here keeps it: no connection outlives its request, and no error outlives
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from fastrpc.bounded_http import BoundedHttpClient, HttpError, decoded
-from fastrpc.config import TLS
 from fastrpc.console.fleet import Fleet
 from fastrpc.console.reading import PageError
 from fastrpc.endpoint import Address
@@ -35,8 +34,13 @@ MOST_SERVERS_OF_ACT: Final = 256
 ANSWER_BYTES: Final = 65_536
 ANSWER_TEXT: Final = 500
 
-#: Seconds that a server may take for an act; with the limit of an answer, 2 s, an act takes at most 3 s.
-HELD_SECONDS: Final = 1.0
+#: Seconds that a server may take for an act; with the limit of an answer, 2 s, one server takes at most 9 s. It waits
+#: twice 3 s for a worker that does not answer, and 2 s for its registry.
+HELD_SECONDS: Final = 7.0
+
+#: Seconds after which servers that were not asked yet are not asked any more: a call takes at most 49 s, less than the
+#: page waits.
+TURN_SECONDS: Final = 40.0
 
 #: The statuses of an answer that tell about this console: not sent; sent, and no whole answer came.
 NOT_SENT: Final = 0
@@ -93,11 +97,20 @@ async def act_on(
     if body is None:
         text = "the token is not of visible ASCII characters, or the values are no JSON"
         raise CallError(Status.INVALID_ARGUMENT, text)
-    asked = [_answer_of(fleet, key, name, body, token) for key in dict.fromkeys(servers)]
-    return list(await asyncio.gather(*asked))
+    act = _Act(name, body, token, fleet.clock() + TURN_SECONDS)
+    return list(await asyncio.gather(*(_answer_of(fleet, key, act) for key in dict.fromkeys(servers))))
 
 
-async def _answer_of(fleet: Fleet, key: str, name: str, body: bytes, token: str) -> ActAnswer:
+class _Act(NamedTuple):
+    """An act that may be sent until an instant of the fleet's clock."""
+
+    name: str
+    body: bytes
+    token: str
+    ends: float
+
+
+async def _answer_of(fleet: Fleet, key: str, act: _Act) -> ActAnswer:
     server = fleet.servers.get(key)
     if server is None:
         return ActAnswer(key, NOT_SENT, "the console knows no such server")
@@ -105,7 +118,7 @@ async def _answer_of(fleet: Fleet, key: str, name: str, body: bytes, token: str)
         address = fleet.address_for_acts(server)
     except PageError as error:
         return ActAnswer(key, NOT_SENT, str(error))
-    answer = await fleet.in_act_thread(lambda: _asked(key, address, fleet.tls, name, body, token))
+    answer = await fleet.in_act_thread(lambda: _asked(fleet, key, address, act))
     # A view shows the effect soon.
     fleet.show(server)
     return answer
@@ -114,9 +127,11 @@ async def _answer_of(fleet: Fleet, key: str, name: str, body: bytes, token: str)
 # In a thread
 
 
-def _asked(key: str, address: Address, tls: TLS, name: str, body: bytes, token: str) -> ActAnswer:
+def _asked(fleet: Fleet, key: str, address: Address, act: _Act) -> ActAnswer:
+    if fleet.clock() >= act.ends:
+        return ActAnswer(key, NOT_SENT, f"the servers before it took {TURN_SECONDS:g} s: ask for it again")
     try:
-        encrypt = HttpEnd(tls, address.host).wrap if address.scheme == "tls" else None
+        encrypt = HttpEnd(fleet.tls, address.host).wrap if address.scheme == "tls" else None
     except ConfigError as error:
         return ActAnswer(key, NOT_SENT, str(error))
     http = BoundedHttpClient(address.host, address.port, encrypt=encrypt, most_bytes=ANSWER_BYTES)
@@ -124,10 +139,12 @@ def _asked(key: str, address: Address, tls: TLS, name: str, body: bytes, token: 
         "Accept": "application/json",
         "Content-Type": "application/json",
         "User-Agent": "fastrpc-console",
-        "Authorization": f"Bearer {token}",
+        "Authorization": f"Bearer {act.token}",
     }
     try:
-        answer = http.request("POST", f"/act/{name}", headers=headers, body=body, held_seconds=HELD_SECONDS)
+        answer = http.request(
+            "POST", f"/act/{act.name}", headers=headers, body=act.body, held_seconds=HELD_SECONDS
+        )
     except HttpError as error:
         if not error.was_sent:
             return ActAnswer(key, NOT_SENT, str(error))
@@ -138,7 +155,7 @@ def _asked(key: str, address: Address, tls: TLS, name: str, body: bytes, token: 
 
 
 def _read(key: str, status: int, body: bytes) -> ActAnswer:
-    """Return an answer; of one that is no object of plain values the text alone."""
+    """Return the answer; without values if they are no object of plain values."""
     try:
         values = decoded(body, _Values)
     except HttpError as error:

@@ -13,11 +13,14 @@ import pytest
 
 import fastrpc
 from fastrpc import CallError, Status
+from fastrpc.bounded_http import ANSWER_SECONDS
 from fastrpc.console import acts
 from fastrpc.console.acts import ActAnswer, act_on
 from fastrpc.console.allowed import LOOPBACK, AllowedServers
 from fastrpc.console.fleet import SHOWN_SECONDS, Fleet
 from fastrpc.endpoint import Address, Endpoint
+from fastrpc.server.admin import acts as server_acts
+from fastrpc.workers.monitoring import acted_workers
 from tests.support.admin_liar import admin_liar, answered
 from tests.support.admin_pages import OPERATOR, operators_file, server_with_pages
 from tests.support.waiting import eventually
@@ -245,6 +248,35 @@ async def test_at_most_sixteen_servers_are_asked_at_once() -> None:
             go.set()
             assert {one.status for one in await acting} == {200}
             assert held[1] == 16
+
+
+async def test_servers_whose_turn_comes_late_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    go, held = threading.Event(), list[socket.socket]()
+
+    def counted(peer: socket.socket) -> None:
+        held.append(peer)
+        go.wait(30)
+        DONE(peer)
+
+    with ExitStack() as stack:
+        liars = [stack.enter_context(admin_liar(counted)) for _ in range(24)]
+        async with fleet_of(*(one.address for one in liars)) as fleet:
+            began = fleet.clock()
+            monkeypatch.setattr(fleet, "clock", lambda: began)
+            keys = [one.address for one in liars]
+            acting = asyncio.ensure_future(act_on(fleet, "out", keys, {"was": False}, OPERATOR))
+            await eventually(lambda: len(held) == 16)
+            monkeypatch.setattr(fleet, "clock", lambda: began + acts.TURN_SECONDS)
+            go.set()
+            answers = await acting
+    late = [one.text for one in answers if one.status == 0]
+    assert late == ["the servers before it took 40 s: ask for it again"] * 8
+    assert len(held) == 16
+
+
+def test_a_server_with_a_worker_that_does_not_answer_has_time_to_say_so() -> None:
+    needed = 2 * acted_workers.ACT_SECONDS + server_acts.REGISTRY_SECONDS
+    assert needed < acts.HELD_SECONDS + ANSWER_SECONDS
 
 
 async def test_a_server_with_an_act_is_read_soon() -> None:
