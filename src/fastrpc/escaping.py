@@ -1,6 +1,7 @@
 """Texts for terminals and log lines: a peer's are escaped, URLs lose their secrets, and errors are always shown."""
 
 import logging
+import re
 import traceback
 from collections.abc import Iterable, Iterator
 
@@ -35,6 +36,13 @@ LOGGERS = (
 #: C1), format characters (bidi controls, zero-width and tag characters), surrogates, line and paragraph separators.
 _ESCAPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
+#: Letters, marks and symbols that show nothing: Default_Ignorable_Code_Point of Unicode beyond these categories
+#: (fillers of Hangul, variation selectors, …), and the blank of Braille. `str.isprintable` takes most for visible.
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U000e0000-\U000e0fff]"
+)
+
 
 def without_secrets(url: str) -> str:
     """Return a URL, or a text that was meant as one, without its user and its options: they may hold secrets."""
@@ -57,7 +65,7 @@ def printable(text: str, *, multiline: bool = False) -> str:
     Args:
         multiline: keep line feeds and tabs; otherwise the result is one line.
     """
-    if text.isprintable():
+    if _is_shown(text):
         return text
     kept = "\n\t" if multiline else ""
     return text.translate(
@@ -71,7 +79,7 @@ def printable(text: str, *, multiline: bool = False) -> str:
 
 def printable_json(text: str) -> str:
     r"""Return equivalent JSON, possibly on several lines, with every invisible character escaped: `\u202e`."""
-    if text.isprintable():
+    if _is_shown(text):
         return text
     # JSON strings escape the control characters below U+0020: the remaining ones separate tokens.
     return text.translate(
@@ -85,7 +93,7 @@ def printable_json(text: str) -> str:
 
 def escape_record(record: logging.LogRecord) -> bool:
     """A log filter that escapes message and traceback, the message to one line, and drops no record."""
-    if type(record.msg) is str and not record.args and not record.exc_info and record.msg.isprintable():
+    if type(record.msg) is str and not record.args and not record.exc_info and _is_shown(record.msg):
         # Most records end here, and all of the access log, which is the busiest.
         return True
     try:
@@ -177,11 +185,16 @@ class UnheardErrors(logging.Handler):
 
 def hidden_in(text: str) -> set[str]:
     """Return the invisible characters of a text."""
-    if text.isprintable():
+    if _is_shown(text):
         return set()
     from unicodedata import category  # imported here: most programs never need the table
 
-    return {character for character in set(text) if category(character) in _ESCAPED}
+    return {one for one in set(text) if category(one) in _ESCAPED or _BLANK.match(one)}
+
+
+def _is_shown(text: str) -> bool:
+    """Return whether every character of a text is visible; for some texts that are, False."""
+    return text.isprintable() and (text.isascii() or _BLANK.search(text) is None)
 
 
 def _json_escape(character: str) -> str:

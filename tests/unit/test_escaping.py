@@ -37,6 +37,19 @@ HIDDEN = {
     "\ufeff": r"\ufeff",
     "\ud800": r"\ud800",
     "\U000e0041": r"\U000e0041",
+    # Letters, marks and a symbol that show nothing.
+    "\u034f": r"\u034f",
+    "\u115f": r"\u115f",
+    "\u1160": r"\u1160",
+    "\u17b4": r"\u17b4",
+    "\u180b": r"\u180b",
+    "\u2065": r"\u2065",
+    "\u2800": r"\u2800",
+    "\u3164": r"\u3164",
+    "\ufe0f": r"\ufe0f",
+    "\uffa0": r"\uffa0",
+    "\ufff0": r"\ufff0",
+    "\U000e0100": r"\U000e0100",
 }
 
 
@@ -114,6 +127,11 @@ def test_a_log_record_stays_one_line_with_any_text_of_a_peer(name: str, lines: L
     text = r"tcp://a:1\u202e: NOT_FOUND: gone\nERROR root: forged \x1b[2J 100 %s after 0.2 s"
     assert lines.texts == [f"ERROR {name}: {text}"]
     assert "\x1b" in str(error)
+
+
+def test_a_record_without_arguments_is_escaped_too(lines: Lines) -> None:
+    logging.getLogger("fastrpc.server").error("Grüße\u3164 \u2800")
+    assert lines.texts == [r"ERROR fastrpc.server: Grüße\u3164 \u2800"]
 
 
 @pytest.mark.parametrize("arguments", [(Mute(),), ("one", "too many"), ()])
