@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from fastrpc.config import HTTP
 from fastrpc.errors import ConfigError
+from fastrpc.handlers.applications import FixedPaths
 
 __all__ = ["PAGE_POLICY", "PageFiles", "with_page"]
 
@@ -48,11 +49,10 @@ def with_page(http: HTTP) -> HTTP:
     return replace(http, docs=True, mounts={"/": PageFiles()}, mount_authenticated=False)
 
 
-class PageFiles:
+class PageFiles(FixedPaths):
     """Answers requests for the files, which the console's server calls as an application of ASGI."""
 
-    #: The paths that it has where it is mounted; methods and their errors stay the gateway's.
-    fastrpc_paths: Final = frozenset(path.encode() for path in _FILES)
+    paths = frozenset(path.encode() for path in _FILES)
 
     async def __call__(
         self,

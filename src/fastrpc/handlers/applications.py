@@ -6,11 +6,18 @@ from typing import Any, get_type_hints
 
 from fastrpc.rpc.service import is_service
 
-__all__ = ["arguments_of", "is_application", "makes_application"]
+__all__ = ["FixedPaths", "arguments_of", "is_application", "makes_application"]
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 #: The scope of a request, and the functions `receive` and `send`.
 _ARGUMENTS = 3
+
+
+class FixedPaths:
+    """A base class for applications of this package that answer some paths where they are mounted."""
+
+    #: The paths behind the one of the mount, as they are sent. All others stay the server's.
+    paths: frozenset[bytes]
 
 
 def arguments_of(application: Callable[..., Any]) -> int:

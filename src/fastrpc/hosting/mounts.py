@@ -19,7 +19,7 @@ from fastrpc._core.http.mounted_request import (
 from fastrpc._core.server.gate import Gate
 from fastrpc.config import ServerConfig
 from fastrpc.errors import ConfigError
-from fastrpc.handlers.applications import arguments_of
+from fastrpc.handlers.applications import FixedPaths, arguments_of
 from fastrpc.handlers.import_string import import_from_string
 from fastrpc.hosting.mounts_cors import taken_over
 from fastrpc.hosting.mounts_lifespan import Lifespan
@@ -124,7 +124,8 @@ class _Mount:
         self._exact, self._below = self._prefix.encode(), f"{self._prefix}/".encode()
         self._lifespan = lifespan
         # The console's page has these paths alone, so that all others stay the gateway's.
-        self._only: frozenset[bytes] | None = getattr(lifespan.application, "fastrpc_paths", None)
+        application = lifespan.application
+        self._only = application.paths if isinstance(application, FixedPaths) else None
         #: Whether a request without an identity is refused, for the core.
         self.needs_identity = needs_identity
         # The requests whose application has not returned, and the event that is set at the end of the last one.
