@@ -24,7 +24,7 @@ pytestmark = pytest.mark.one_loop
 
 TABLES = ("/calls", "/connections", "/services", "/config", "/store")
 
-#: What a page may not do, as its policy says, is told to the page itself.
+#: Actions that the policy of a page forbids are told to the page itself.
 VIOLATIONS = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", event =>

@@ -14,7 +14,7 @@ import pytest
 
 __all__ = ["Browsed", "browsing"]
 
-#: What a page may not do, as its policy says, is told to the page itself.
+#: Actions that the policy of a page forbids are told to the page itself.
 WATCH = """
 window.violations = [];
 window.acted = [];
@@ -23,7 +23,7 @@ document.addEventListener("securitypolicyviolation", event =>
 for (const name of ["alert", "confirm", "prompt"]) window[name] = () => window.acted.push(name);
 """
 
-#: What a text that became more than a text would have made.
+#: Elements and effects of a text that became more than a text.
 STRANGE = """() => [
   ...document.querySelectorAll(
     "script:not([src]), img, iframe, object, embed, base, meta[http-equiv], [onerror], [onload], [onclick]"),

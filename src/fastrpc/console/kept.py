@@ -1,7 +1,7 @@
 """The memory that figures of servers take: what one server may keep, and all servers together.
 
 A server is not trusted, so its methods are counted in bytes before they are kept. While all servers together are over
-the budget, the server with most is emptied and may keep its share from then on: small servers lose nothing.
+the budget, the server with most is emptied and may keep its share from then on: the figures of small servers stay.
 """
 
 from collections.abc import Iterable

@@ -171,7 +171,7 @@ def forwarding_service(
     documentation: str = "",
     names: ServiceNames | None = None,
 ) -> Any:
-    """Return an instance of a service whose methods call those of the same names behind the gateway.
+    """Return an instance of a service whose methods call the methods of the same names behind the gateway.
 
     Args:
         names: the other names of the service.

@@ -1,4 +1,4 @@
-"""The page of log records under `fastrpc run`: those of all loggers, and the program's logging stays its own."""
+"""The page of log records under `fastrpc run`: records of all loggers, and the program's logging stays its own."""
 
 import asyncio
 import json
@@ -77,7 +77,7 @@ async def test_under_run_the_page_has_the_records_of_all_loggers(workers: int, t
                 ("apart", "ERROR", "not propagated"),
                 ("shop", "WARNING", r"tea is out\n"),
             ]
-            # The program has no handler of its own so far: its records are on standard error as well.
+            # The program has added no handler so far: its records are on standard error as well.
             await asyncio.to_thread(program.wait_errors, "tea is out")
             assert await client.call("noting.configure") == 1
             await client.call("noting.note")

@@ -1,4 +1,4 @@
-"""Calls through `fastrpc console`: with --calls those of a gateway, without it the console's alone."""
+"""Calls through `fastrpc console`: with --calls to the services of the registry, without it to the console alone."""
 
 import asyncio
 from collections.abc import AsyncIterator
