@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import fastrpc
+from fastrpc import CallError, Status
 from tests.support.described import Described, described
 from tests.support.docs_page import Reading, reading
 from tests.support.every_type import EveryType
@@ -143,6 +144,26 @@ async def test_a_refusal_of_the_server_is_told_beside_its_field(chromium: str) -
         assert await read.page.locator(".problem").count() == 1
 
 
+@fastrpc.service("refusing")
+class Refusing:
+    @fastrpc.method(safe=True)
+    async def refuse(self, lines: list[int], details: Any) -> None:
+        raise CallError(Status.INVALID_ARGUMENT, "refused", details=details)
+
+
+async def test_a_refusal_with_any_details_is_told(chromium: str) -> None:
+    mistakes = [
+        {"path": path, "expected": "x", "got": "y"} for path in ("a]", "lines[0].", "lines[", 'no["a]b"]', 5)
+    ]
+    async with described(Refusing()) as serving, reading(chromium, serving.origin) as read:
+        await read.open("refusing.refuse")
+        await read.run(lines=[1], details=[None, *mistakes])
+        await read.until("#state", "INVALID_ARGUMENT")
+        told = await read.page.locator(".problem").all_inner_texts()
+        assert told == ["lines[0].: expected x, got y", "lines[: expected x, got y"]
+        assert [text for text in read.complaints if "Failed to load resource" not in text] == []
+
+
 async def test_no_value_is_lost_that_fields_do_not_hold(chromium: str) -> None:
     odd = {
         "node": {
@@ -197,6 +218,10 @@ async def test_bytes_are_given_by_a_file_or_as_text(chromium: str, tmp_path: Pat
         await read.call()
         await read.until("main", "OK in")
         assert json.loads(await read.page.inner_text("#output")) == "AP8="
+        # A chooser that is cancelled leaves the bytes as they are.
+        await read.field("data").locator("input[type=file]").set_input_files([])
+        assert json.loads(await read.page.input_value("#arguments")) == {"data": "AP8="}
+        assert read.complaints == []
 
 
 async def test_items_are_added_and_removed_by_the_keyboard(chromium: str) -> None:

@@ -4,6 +4,8 @@ With FASTRPC_SCREENSHOTS, a folder, pictures of the page are left there.
 """
 
 import asyncio
+import contextlib
+from typing import Any
 
 import pytest
 
@@ -86,6 +88,42 @@ async def test_it_runs_streams_and_cancels_them(chromium: str) -> None:
         await read.run(start=10)
         assert await read.until("#output", "16") == "16"
         assert [text for text in read.complaints if "Failed to load resource" not in text] == []
+
+
+async def test_the_list_is_of_the_last_token(chromium: str) -> None:
+    tokens = StaticTokens({"s3cret": Identity("ada")})
+    async with described(authenticate=tokens) as serving, reading(chromium, serving.origin) as read:
+        held = asyncio.Event()
+
+        async def hold(route: Any) -> None:
+            if "authorization" not in await route.request.all_headers():
+                await held.wait()
+            with contextlib.suppress(Exception):  # The page may have ended the request.
+                await route.fulfill(response=await route.fetch())
+            answered.set()
+
+        answered = asyncio.Event()
+        await read.page.route("**/openapi.json", hold)
+        async with read.page.expect_request("**/openapi.json"):
+            await read.page.locator("#token").dispatch_event("change")
+        await read.page.fill("#token", "s3cret")
+        await read.page.press("#token", "Tab")
+        await read.page.wait_for_selector('button[data-method="arith.product"]')
+        answered.clear()
+        held.set()
+        await answered.wait()
+        await read.page.fill("#find", "product")
+        assert await read.page.locator('button[data-method="arith.product"]').count() == 1
+        assert [text for text in read.complaints if text.startswith("error: ")] == []
+
+
+async def test_any_text_may_stand_in_the_address(chromium: str) -> None:
+    async with described() as serving, reading(chromium, serving.origin) as read:
+        await read.open("arith.mul")
+        await read.page.evaluate("location.hash = '#100%'")
+        await read.until("#shown", "Sums and <b>products</b>.")
+        await read.open("arith.mul")
+        assert read.complaints == []
 
 
 async def test_a_token_is_used_and_kept_nowhere(chromium: str) -> None:

@@ -70,7 +70,7 @@ async def run(folder: Path, program: str, *arguments: Any) -> Any:
     shutil.copytree(Path(str(resources.files("fastrpc.openapi"))) / "site", folder / "site")
     (folder / "package.json").write_text('{"type": "module"}')
     (folder / "given.json").write_text(json.dumps(arguments))
-    names = ("commands", "schemas", "values")
+    names = ("commands", "method", "schemas", "values")
     lines = [f'import * as {name} from "./site/{name}.js";' for name in names]
     lines += [
         'import { readFileSync } from "node:fs";',
@@ -178,4 +178,51 @@ async def test_json_keeps_every_digit_and_wrong_input_names_its_field(tmp_path: 
         '{"a":9223372036854775809,"b":-9007199254740993,"c":1.5,"d":1e+30}',
         ["12", "-7", "9007199254740993", "undefined", "undefined", "undefined"],
         ["WrongInput", "order.lines", "order.lines"],
+    ]
+
+
+async def test_the_places_of_any_path_end_and_lead_from_the_field_to_what_holds_it(tmp_path: Path) -> None:
+    paths = {
+        "order.lines[0].item": ["order.lines[0].item", "order.lines[0]", "order.lines", "order"],
+        'scores["a.b]"].x': ['scores["a.b]"].x', 'scores["a.b]"]', "scores"],
+        r'scores["\"]"]': [r'scores["\"]"]', "scores"],
+        "scores[...]": ["scores[...]", "scores"],
+        "größe": ["größe"],
+        "a]": ["a"],
+        "lines[0].": ["lines[0]", "lines"],
+        "lines[": ["lines"],
+        "]": [],
+        "": [],
+    }
+    long = ["a" * 2_000_000, "[" * 2_000_000, "a." * 1_000_000, '["' * 1_000_000, "a]" * 1_000_000]
+    program = """
+        const [paths, long] = given;
+        console.log(JSON.stringify([
+            paths.map((one) => values.placesOf(one)),
+            Math.max(...long.map((one) => values.placesOf(one).length)),
+        ]));
+    """
+    found, most = await run(tmp_path, program, list(paths), long)
+    assert dict(zip(paths, found, strict=True)) == paths
+    assert most <= 100
+
+
+async def test_of_the_details_of_an_error_only_texts_are_taken(tmp_path: Path) -> None:
+    wrong = [None, 5, "a", [], {"path": 1}, {"path": "a"}, {"path": "", "expected": "int", "got": "str"}]
+    right = {"path": "a", "expected": "`int`", "got": "`str`"}
+    details = [*wrong, right, {**right, "path": ["a"]}, {**right, "got": None}]
+    program = "console.log(JSON.stringify(given.map((one) => values.mistakesIn(one))));"
+    found = await run(tmp_path, program, details, None, "a", {"path": "a"}, [right] * 1_000)
+    assert found[:4] == [[["a", "expected `int`, got `str`"]], [], [], []]
+    assert len(found[4]) == 100
+
+
+async def test_an_address_that_is_no_encoded_text_names_no_method(tmp_path: Path) -> None:
+    program = "console.log(JSON.stringify(given.map((one) => method.methodAt(one))));"
+    assert await run(tmp_path, program, "#a.b", "#gr%C3%B6%C3%9Fe.b", "", "#100%", "#%ff") == [
+        "a.b",
+        "größe.b",
+        "",
+        "100%",
+        "%ff",
     ]

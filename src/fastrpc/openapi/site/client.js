@@ -42,7 +42,7 @@ export class Client {
    * Call a method that gives one answer, and return the answer.
    * @param {string} method the full name, "service.method".
    * @param {object} [args] the arguments by name.
-   * @param {object} [options] those of the constructor, and `signal`, which cancels, and `input`: the messages for a
+   * @param {object} [options] the options of the constructor, and `signal`, which cancels, and `input`: the messages for a
    *   method that takes a stream.
    */
   async call(method, args = {}, options = {}) {

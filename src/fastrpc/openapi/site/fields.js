@@ -1,9 +1,9 @@
 // Fields for a value, by its JSON Schema. A value that does not fit its schema has a field of JSON, so none is lost.
 
 import { fill, make } from "./parts.js";
-import { WrongInput, base64, bytesOf, readInteger, readJSON, writeJSON } from "./values.js";
+import { WrongInput, base64, bytesOf, placesOf, readInteger, readJSON, writeJSON } from "./values.js";
 
-const MOST_FIELDS = 300; // What is deeper or behind them is JSON.
+const MOST_FIELDS = 300; // Values that are deeper, or behind them, are JSON.
 const PROBLEM = "bad problem";
 const SHOWN_AS = {
   date: { type: "date" },
@@ -44,7 +44,7 @@ export class Fields {
 
   /** Show what is wrong beside the field of a path, such as `order.lines[0].item`, or of what holds it. */
   mark(path, words) {
-    for (let at = path; at; at = at.replace(/(\.?[^.[\]]+|\[[^\]]*\])$/, "")) {
+    for (const at of placesOf(path)) {
       const found = [...this.element.querySelectorAll("[data-path]")].filter((one) => one.dataset.path === at).pop();
       if (!found) continue;
       if (found.nextSibling?.className === PROBLEM) found.nextSibling.remove();
@@ -132,6 +132,8 @@ export class Fields {
     control.addEventListener("input", shown);
     text.addEventListener("input", () => { control.value = base64(new TextEncoder().encode(text.value)); });
     file.addEventListener("change", async () => {
+      // A chooser that is cancelled leaves no file.
+      if (!file.files.length) return;
       control.value = base64(new Uint8Array(await file.files[0].arrayBuffer()));
       shown();
       this.#touched();

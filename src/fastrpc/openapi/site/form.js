@@ -6,7 +6,7 @@ import { commands } from "./commands.js";
 import { Fields } from "./fields.js";
 import { fill, make } from "./parts.js";
 import { schemaOf } from "./schemas.js";
-import { WrongInput, readJSON, writeJSON } from "./values.js";
+import { WrongInput, mistakesIn, readJSON, writeJSON } from "./values.js";
 
 const MOST_SHOWN = 1000; // Messages of a stream that stay on the page.
 const SETTINGS = {
@@ -19,7 +19,7 @@ const SETTINGS = {
 const client = new Client();
 const agreed = new Set(); // The methods that may be called without a question, until the page is loaded again.
 let settings = {}; // They stay from one method to the next.
-let running = null; // What cancels the call under way.
+let running = null; // Cancels the call under way.
 
 /** Cancel the call under way. */
 export function cancel() {
@@ -213,8 +213,8 @@ export class Form {
     const facts = error instanceof CallError ? { status: error.status, processed: error.processed, retry_after: error.retryAfter, details: error.details } : {};
     const told = Object.entries(facts).filter(([, value]) => value !== null).map(([name, value]) => `${name}: ${writeJSON(value)}`);
     this.print([error.message, ...told].join("\n"));
-    if (error.code !== "INVALID_ARGUMENT" || !Array.isArray(error.details)) return;
-    for (const { path, expected, got } of error.details) if (path) this.fields.mark(path, `expected ${expected}, got ${got}`);
+    if (error.code !== "INVALID_ARGUMENT") return;
+    for (const [path, words] of mistakesIn(error.details)) this.fields.mark(path, words);
   }
 
   tell(kind, words) {

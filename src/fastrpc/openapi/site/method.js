@@ -1,4 +1,4 @@
-// What the page shows: a method with its form, and the first page with all methods.
+// The two pages: a method with its form, and the first page with all methods.
 
 import { make } from "./parts.js";
 import { schemaOf } from "./schemas.js";
@@ -8,6 +8,15 @@ const KINDS = { unary: "", server_stream: "streams its answers", client_stream: 
 /** Return the full name of the method of an operation. */
 export function nameOf(about) {
   return about["x-fastrpc"].method;
+}
+
+/** Return the method that the part of an address from `#` on names. */
+export function methodAt(hash) {
+  try {
+    return decodeURIComponent(hash.slice(1));
+  } catch {
+    return hash.slice(1); // People type any text.
+  }
 }
 
 /** Return the first line of what a method or service says about itself. */

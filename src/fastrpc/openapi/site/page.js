@@ -3,7 +3,7 @@
 
 import { showCalls } from "./calls.js";
 import { Form, cancel } from "./form.js";
-import { described, firstLine, nameOf, overview } from "./method.js";
+import { described, firstLine, methodAt, nameOf, overview } from "./method.js";
 import { fill, make } from "./parts.js";
 import { Types } from "./schemas.js";
 
@@ -11,6 +11,7 @@ const byId = (id) => document.getElementById(id);
 let api = { info: { title: "Services" }, tags: [], paths: {}, components: { schemas: {} } };
 let methods = [];
 let again = null; // The call that fills the form of the method that opens next.
+let loading = null; // Ends the load under way.
 
 byId("find").addEventListener("input", list);
 byId("token").addEventListener("change", load);
@@ -20,16 +21,22 @@ load();
 /** Fetch the description of what the owner of the token may call. */
 async function load() {
   const token = byId("token").value;
+  loading?.abort();
+  const { signal } = (loading = new AbortController());
+  let found;
   try {
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
-    const response = await fetch(new URL("../openapi.json", import.meta.url), { headers, credentials: "omit", cache: "no-store" });
+    const response = await fetch(new URL("../openapi.json", import.meta.url), { headers, signal, credentials: "omit", cache: "no-store" });
     if (!response.ok) throw new Error(`openapi.json: ${response.status}`);
-    api = await response.json();
+    found = await response.json();
   } catch (error) {
+    if (signal.aborted) return;
     // With a wrong token the page stays as it is: a call tells more.
     if (byId("notice")) fill(byId("notice"), [`The description of the services cannot be had: ${error.message}`]).className = "bad";
     return;
   }
+  if (signal.aborted) return;
+  api = found;
   byId("title").textContent = document.title = api.info.title;
   const operations = Object.entries(api.paths).flatMap(([path, item]) => Object.entries(item).map(([verb, about]) => ({ path, verb, about })));
   const own = operations.filter(({ path, verb, about }) => verb === "post" && path === pathOf(about));
@@ -54,7 +61,7 @@ function list() {
 
 /** Return the method that the address names. */
 function wanted() {
-  return decodeURIComponent(location.hash.slice(1));
+  return methodAt(location.hash);
 }
 
 /** Mark it in the list. */

@@ -7,7 +7,7 @@ export function make(tag, properties, ...children) {
   return element;
 }
 
-/** Put children in the place of those of an element, and return it. */
+/** Replace the children of an element, and return it. */
 export function fill(element, children) {
   element.replaceChildren(...children);
   return element;

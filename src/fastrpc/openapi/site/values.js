@@ -1,4 +1,9 @@
-// Values as JSON, with every digit of an integer that Number does not hold.
+// Values as JSON, with every digit of an integer that Number does not hold; places in them, and mistakes at these.
+
+const LONGEST_PATH = 1000;
+const MOST_MISTAKES = 100;
+// A name, the key of a map in quotes, or a place in a list.
+const STEP = /\.?[^.[\]]+|\["(?:[^"\\]|\\.)*"\]|\[[^\]"]*\]/y;
 
 /** A text on the page is no value of its type; the message begins with the name of its field. */
 export class WrongInput extends Error {
@@ -44,4 +49,20 @@ export function bytesOf(text) {
   } catch {
     return undefined;
   }
+}
+
+/** Return the path of a value, such as `order.lines[0].item`, and the paths of what holds it, from the inside to the outside. */
+export function placesOf(path) {
+  // A server may send any text.
+  const known = path.slice(0, LONGEST_PATH);
+  const found = [];
+  STEP.lastIndex = 0;
+  while (found.length < MOST_MISTAKES && STEP.test(known)) found.unshift(known.slice(0, STEP.lastIndex));
+  return found;
+}
+
+/** Return the path and the words of each mistake that the details of a refused call tell. */
+export function mistakesIn(details) {
+  const isMistake = (one) => [one?.path, one?.expected, one?.got].every((part) => typeof part === "string" && part);
+  return (Array.isArray(details) ? details : []).filter(isMistake).slice(0, MOST_MISTAKES).map(({ path, expected, got }) => [path, `expected ${expected}, got ${got}`]);
 }
