@@ -1,6 +1,7 @@
 """The pages of recent calls and log records, of endpoints and of stacks: true, bounded, without secrets."""
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -143,6 +144,25 @@ async def test_log_records_from_warning_on_are_kept_without_texts_of_exceptions(
         assert SECRET not in answer.text
     logging.getLogger("fastrpc.client").warning("behind the end")
     assert len(rows) == 2
+
+
+@pytest.mark.parametrize("letter", ["x", "\\", "\u202e", "\U000e0001", "\U0001f600", "\ud800"])
+async def test_log_records_are_bounded_in_bytes(letter: str) -> None:
+    long = logging.getLogger(f"fastrpc.{letter * 5_000}")
+    try:
+        async with server_with_pages(Recently()) as server:
+            for number in range(recent.MOST_RECORDS):
+                long.warning("%d %s", number, letter * 5_000)
+            content = (await page(server, "/logs")).content
+            assert recent.MOST_BYTES * 0.9 < len(content) < recent.MOST_BYTES * 1.1
+            rows = json.loads(content)["logs"]
+            # The newest are kept, and a short one behind them drops no more than it needs.
+            newest = recent.MOST_RECORDS - 1
+            assert [row["text"].split()[0] for row in rows] == [str(newest - at) for at in range(len(rows))]
+            logging.getLogger("fastrpc.client").warning("short")
+            assert len(rows) <= (await page(server, "/logs")).json["total"] <= len(rows) + 1
+    finally:
+        del logging.Logger.manager.loggerDict[long.name]
 
 
 async def test_pages_of_log_records_leave_no_handler_behind() -> None:

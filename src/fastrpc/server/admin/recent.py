@@ -1,5 +1,6 @@
 """Recent events of a process for its admin pages: calls that failed or were slow, and log records from WARNING on."""
 
+import json
 import logging
 import traceback
 from collections import deque
@@ -16,10 +17,13 @@ __all__ = ["LogRing", "Recent"]
 MOST_CALLS = 256
 MOST_RECORDS = 1_000
 
+#: Bytes of JSON of all log records that are kept; usual ones take a third of it. Readers of the page bound its length.
+MOST_BYTES = 512 * 1024
+
 #: Seconds from which on a call that succeeded is kept as well.
 SLOW_SECONDS = 1.0
 
-#: The longest text of a log record that is kept.
+#: Characters of the longest text of a log record, and of the longest name, that are kept.
 LONGEST_TEXT = 2_000
 
 
@@ -31,7 +35,10 @@ class LogRing(KeepingHandler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.records: deque[dict[str, Any]] = deque(maxlen=MOST_RECORDS)
+        self.records: deque[dict[str, Any]] = deque()
+        # The bytes of each record, and of all.
+        self._sizes: deque[int] = deque()
+        self._size = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -44,15 +51,30 @@ class LogRing(KeepingHandler):
                 else f"a record with {type(record.msg).__qualname__}"
             )
         error = None if not record.exc_info else record.exc_info[1]
-        self.records.append(
+        self._keep(
             {
                 "time": record.created,
-                "level": record.levelname,
-                "logger": record.name,
-                "text": printable(text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"),
+                "level": _shown(record.levelname),
+                "logger": _shown(record.name),
+                "text": _shown(text),
                 "exception": None if error is None else _place_of(error),
             }
         )
+
+    def _keep(self, row: dict[str, Any]) -> None:
+        """Keep a row, and drop the oldest ones for which there is no room beside it."""
+        size = len(json.dumps(row))
+        self._sizes.append(size)
+        self._size += size
+        self.records.append(row)
+        while len(self.records) > MOST_RECORDS or self._size > MOST_BYTES:
+            self.records.popleft()
+            self._size -= self._sizes.popleft()
+
+
+def _shown(text: str) -> str:
+    """Return a text with its invisible characters escaped, cut where it is too long."""
+    return printable(text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…")
 
 
 def _place_of(error: BaseException) -> str:
@@ -60,9 +82,9 @@ def _place_of(error: BaseException) -> str:
     name = type(error).__qualname__
     frames = traceback.extract_tb(error.__traceback__, limit=-1)
     if not frames:
-        return printable(name)
+        return _shown(name)
     last = frames[0]
-    return printable(f"{name} in {last.name} ({last.filename}:{last.lineno})")
+    return _shown(f"{name} in {last.name} ({last.filename}:{last.lineno})")
 
 
 class Recent:
