@@ -5,8 +5,9 @@ With FASTRPC_SCREENSHOTS, a folder, pictures of the page are left there.
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import pytest
 
 import fastrpc
@@ -78,6 +79,54 @@ async def test_the_last_calls_fill_the_form_again_and_hold_no_token(chromium: st
         await read.page.reload()
         await read.until("#list", "mul")
         assert await read.page.inner_text("#calls") == ""
+
+
+@fastrpc.service("sealed")
+class Sealed:
+    @fastrpc.method(safe=True)
+    async def length(
+        self,
+        name: str,
+        token: Annotated[str, msgspec.Meta(extra_json_schema={"format": "password"}, min_length=3)],
+        spare: Annotated[str | None, msgspec.Meta(extra_json_schema={"format": "password"})] = None,
+    ) -> list[Any]:
+        return [name, len(token), spare and len(spare)]
+
+
+async def test_a_secret_argument_is_masked_and_in_no_text_of_the_page(chromium: str) -> None:
+    async with described(Sealed()) as serving, reading(chromium, serving.origin) as read:
+        await read.open("sealed.length")
+        await read.field("name").fill("ada")
+        for name in ("token", "spare"):
+            field = read.page.locator(f"#shown input[data-path='{name}']")
+            if name == "spare":
+                await read.page.check("[aria-label='give spare']")
+                await read.page.locator("[data-path='spare'] > select").select_option("string password")
+            assert await field.get_attribute("type") == "password"
+            await field.fill("s3cret")
+        await read.picture("docs-secret")
+        await read.call()
+        await read.until("#state", "OK in")
+        assert json.loads(await read.page.inner_text("#output")) == ["ada", 6, 6]
+        assert json.loads(await read.page.input_value("#arguments")) == {"name": "ada"}
+        for form in FORMS:
+            text = await read.copy(form)
+            assert "s3cret" not in text
+            assert "token" not in text
+        # The next form is filled with the rest.
+        await read.page.click("#calls summary")
+        await read.page.locator("#calls li button").first.click()
+        assert "s3cret" not in await read.page.inner_html("body")
+        field = read.page.locator("#shown input[data-path='token']")
+        assert [await read.field("name").input_value(), await field.input_value()] == ["ada", ""]
+        await read.call()
+        await read.until("#state", "INVALID_ARGUMENT")
+        assert await read.page.inner_text("[data-path='token'] + .problem") != ""
+        # JSON with the secret is not called, so that no list keeps it.
+        await read.run(name="ada", token="s3cret")
+        assert "token: is secret" in await read.page.inner_text("#state")
+        assert "s3cret" not in await read.page.inner_html("body")
+        assert await read.page.locator("#calls li").count() == 2
 
 
 async def test_the_copied_forms_of_each_kind_of_method_run_and_give_the_same(

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -17,6 +17,9 @@ from fastrpc.rpc.service import service as marked_service
 from fastrpc.status import Status
 
 __all__ = ["VIEWS", "ConsoleActService", "ConsoleDetailService", "ConsoleService", "made_view"]
+
+#: Pages such as `/docs` neither show nor keep the value of such a parameter.
+_SECRET: Final = msgspec.Meta(extra_json_schema={"format": "password"})
 
 #: The views by name.
 VIEWS: Final[dict[str, Show]] = {
@@ -88,7 +91,9 @@ class ConsoleActService:
         self._fleet = fleet
 
     @marked_method
-    async def act(self, name: str, servers: list[str], values: dict[str, Any], token: str) -> list[ActAnswer]:
+    async def act(
+        self, name: str, servers: list[str], values: dict[str, Any], token: Annotated[str, _SECRET]
+    ) -> list[ActAnswer]:
         """Ask servers for an act, and return the answer of each.
 
         Args:

@@ -12,6 +12,7 @@ import fastrpc
 from fastrpc import current_call
 from fastrpc.auth import Identity, StaticTokens
 from fastrpc.config import OpenAPI
+from fastrpc.console.service import ConsoleActService
 from fastrpc.openapi.document import openapi_document
 from fastrpc.rpc.service import service_definition
 from tests.support.copied_forms import FORMS, run_form
@@ -163,6 +164,22 @@ async def test_arguments_of_a_typed_client_fit_their_schema_and_an_example_does(
         assert found == [True, True, path.endswith("/talk")], path
 
 
+async def test_the_token_of_an_operator_is_a_secret(tmp_path: Path) -> None:
+    of_fleet: Any = ConsoleActService
+    document = openapi_document([service_definition(of_fleet(None))], about=OpenAPI())
+    program = """
+        const [document, path] = given;
+        const types = new schemas.Types(document.components.schemas);
+        const body = document.paths[path].post.requestBody.content["application/json"].schema;
+        console.log(JSON.stringify(types.parted(body).map((one) => [Object.keys(one.properties), one.required])));
+    """
+    shown = ["name", "servers", "values"]
+    assert await run(tmp_path, program, document, "/fastrpc.console.act/act") == [
+        [shown, shown],
+        [["token"], ["token"]],
+    ]
+
+
 async def test_json_keeps_every_digit_and_wrong_input_names_its_field(tmp_path: Path) -> None:
     program = """
         const { readJSON, writeJSON, readInteger } = values;
@@ -208,7 +225,15 @@ async def test_the_places_of_any_path_end_and_lead_from_the_field_to_what_holds_
 
 
 async def test_of_the_details_of_an_error_only_texts_are_taken(tmp_path: Path) -> None:
-    wrong = [None, 5, "a", [], {"path": 1}, {"path": "a"}, {"path": "", "expected": "int", "got": "str"}]
+    wrong: list[Any] = [
+        None,
+        5,
+        "a",
+        [],
+        {"path": 1},
+        {"path": "a"},
+        {"path": "", "expected": "int", "got": "str"},
+    ]
     right = {"path": "a", "expected": "`int`", "got": "`str`"}
     details = [*wrong, right, {**right, "path": ["a"]}, {**right, "got": None}]
     program = "console.log(JSON.stringify(given.map((one) => values.mistakesIn(one))));"

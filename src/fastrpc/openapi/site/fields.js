@@ -11,6 +11,7 @@ const SHOWN_AS = {
   time: { placeholder: "12:00:00" },
   duration: { placeholder: "PT1H30M" },
   decimal: { inputMode: "decimal" },
+  password: { type: "password", autocomplete: "new-password" }, // Browsers fill in no password of this site there.
 };
 
 /** The fields of one object. */
@@ -83,7 +84,7 @@ export class Fields {
     const known = this.types.of(schema);
     const choices = known.anyOf ?? known.oneOf;
     if ((this.#left -= 1) < 0) return this.#json(value);
-    if (choices) return this.#union(choices, value);
+    if (choices) return this.#union(choices.map((one) => (known.format && this.types.isText(one) ? { format: known.format, ...one } : one)), value);
     if (!this.types.isOf(known, value)) return this.#json(value, `no ${this.types.text(schema)}`);
     if ("const" in known) return this.#node(make("output"), () => value);
     if (known.enum) return this.#choice(known, value);

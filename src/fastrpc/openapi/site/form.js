@@ -1,4 +1,5 @@
-// The form that calls one method: fields beside JSON, which stay in step, and what the call gives.
+// The form that calls one method: fields beside JSON, which stay in step, and what the call gives. Secret arguments have
+// masked fields apart: the JSON, the last calls and copied calls are without them.
 
 import { CallError, Client } from "../client.js";
 import { keep } from "./calls.js";
@@ -62,8 +63,10 @@ export class Form {
     this.isJSON = media !== "application/msgpack";
     this.message = lines.find((one) => "value" in one)?.value ?? {};
     this.schema = (this.takesStream ? lines.find((one) => "arguments" in one)?.arguments : schemaOf(body)) ?? { type: "object", properties: {} };
+    [this.open, this.secret] = types.parted(this.schema);
     this.build();
-    this.fill({ args: writeJSON(types.example(this.schema), 2), input: "", settings });
+    this.secrets.show(types.example(this.secret));
+    this.fill({ args: writeJSON(types.example(this.open), 2), input: "", settings });
   }
 
   build() {
@@ -74,7 +77,8 @@ export class Form {
     this.state = make("span", { id: "state", role: "status" });
     this.output = make("pre", { id: "output", hidden: true, tabIndex: 0 });
     this.copied = make("pre", { id: "copied", hidden: true, tabIndex: 0 });
-    this.fields = new Fields(this.types, this.schema, "arguments", () => this.told(() => this.write()));
+    this.fields = new Fields(this.types, this.open, "arguments", () => this.told(() => this.write()));
+    this.secrets = new Fields(this.types, this.secret, "secret arguments", () => this.told(() => marked(this.secrets, () => {})));
     this.settings = new Fields(this.types, SETTINGS, "settings", () => this.told(() => this.set()));
     this.args.addEventListener("input", () => this.told(() => this.show()));
     this.button.addEventListener("click", () => this.run());
@@ -87,13 +91,14 @@ export class Form {
       return [...types, make("p", { className: "soft", textContent: "Its values travel by msgpack alone, which this page does not speak." })];
     }
     const input = this.takesStream ? [make("h3", { textContent: "Messages" }), this.input] : [];
+    const secrets = this.secretNames().length ? [this.secrets.element, make("p", { className: "soft", textContent: "Secret: not in the JSON, the last calls and copied calls." })] : [];
     const copies = ["fastrpc call", "curl", "Python"].map((name) => {
       const button = make("button", { type: "button", textContent: name });
       button.addEventListener("click", () => this.told(() => this.copy(name)));
       return button;
     });
     return [
-      make("div", { className: "pair" }, this.fields.element, this.args), ...input,
+      make("div", { className: "pair" }, this.fields.element, this.args), ...secrets, ...input,
       make("details", { open: Object.keys(settings).length > 0 }, make("summary", { textContent: "Timeout and metadata" }), this.settings.element),
       make("div", { className: "row" }, this.button, this.stop, this.state), this.output,
       make("div", { className: "row" }, make("span", { className: "soft", textContent: "Copy as" }), ...copies), this.copied,
@@ -127,14 +132,20 @@ export class Form {
     settings = marked(this.settings, (found) => found);
   }
 
+  secretNames() {
+    return Object.keys(this.secret.properties);
+  }
+
   /** Return the arguments in the text. */
   given() {
     const found = readJSON("arguments", this.args.value.trim() || "{}");
     if (!this.types.isOf({ type: "object" }, found)) throw new WrongInput("arguments", "no object of JSON");
+    const secret = this.secretNames().find((name) => Object.hasOwn(found, name));
+    if (secret) throw new WrongInput(secret, "is secret: it has a field below, and is not in the JSON");
     return found;
   }
 
-  /** Return the call in the form; raises WrongInput, which names a field. */
+  /** Return the call in the form without its secret arguments; raises WrongInput, which names a field. */
   call() {
     const args = this.given();
     marked(this.fields, () => {});
@@ -144,20 +155,27 @@ export class Form {
     return { args, messages, timeout, metadata };
   }
 
+  /** Return the call in the form with its secret arguments. */
+  whole() {
+    const call = this.call();
+    return { ...call, args: { ...call.args, ...marked(this.secrets, (found) => found) } };
+  }
+
   copy(name) {
     const texts = new Set(Object.entries(this.schema.properties).filter(([, schema]) => this.types.isText(schema)).map(([one]) => one));
     const { base } = client;
     const facts = { base, method: this.method, givesStream: this.givesStream, hasToken: Boolean(this.page.token()), texts, messageIsText: this.types.isText(this.message) };
     this.copied.hidden = true;
     fill(this.copied, [commands({ ...this.call(), ...facts })[name]()]).hidden = false;
+    const missing = this.secretNames().length ? `, without ${this.secretNames().join(", ")}` : "";
     getSelection().selectAllChildren(this.copied);
     // Browsers have it for pages that come by TLS, or from this machine.
-    navigator.clipboard?.writeText(this.copied.textContent).then(() => this.tell("good", "copied"), () => {});
+    navigator.clipboard?.writeText(this.copied.textContent).then(() => this.tell("good", `copied${missing}`), () => {});
   }
 
   async run() {
     let call;
-    if (!this.told(() => { call = this.call(); }) || !(this.isSafe || (await agrees(this.method)))) return;
+    if (!this.told(() => { call = this.whole(); }) || !(this.isSafe || (await agrees(this.method)))) return;
     const began = performance.now();
     const abort = new AbortController();
     const typed = { method: this.method, args: this.args.value, input: this.input.value, settings };
@@ -214,7 +232,10 @@ export class Form {
     const told = Object.entries(facts).filter(([, value]) => value !== null).map(([name, value]) => `${name}: ${writeJSON(value)}`);
     this.print([error.message, ...told].join("\n"));
     if (error.code !== "INVALID_ARGUMENT") return;
-    for (const [path, words] of mistakesIn(error.details)) this.fields.mark(path, words);
+    for (const [path, words] of mistakesIn(error.details)) {
+      this.fields.mark(path, words);
+      this.secrets.mark(path, words);
+    }
   }
 
   tell(kind, words) {

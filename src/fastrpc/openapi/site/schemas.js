@@ -90,6 +90,21 @@ export class Types {
     return schema.anyOf ? schema.anyOf.every((one) => this.isText(one)) : schema.type === "string";
   }
 
+  /** Whether a value is a text that people must not see, by `"format": "password"`. */
+  isSecret(schema) {
+    const known = this.of(schema);
+    return known.format === "password" || (known.anyOf ?? known.oneOf ?? []).some((one) => this.isSecret(one));
+  }
+
+  /** Return the schema of an object without its secret members, and another with these alone. */
+  parted(schema) {
+    const part = (isWanted) => {
+      const properties = Object.fromEntries(Object.entries(schema.properties ?? {}).filter(([, one]) => isWanted(one)));
+      return { ...schema, properties, required: (schema.required ?? []).filter((name) => Object.hasOwn(properties, name)) };
+    };
+    return [part((one) => !this.isSecret(one)), part((one) => this.isSecret(one))];
+  }
+
   /** Whether a value has the type at the top of a schema; its parts may have others. */
   isOf(schema, value) {
     const known = this.of(schema);
