@@ -35,7 +35,7 @@ HOSTILE = (
     "a=b",
     "it's",
     "$(id) `id` $HOME \\ \\n %s !! ~",
-    "two\nlines\tand \u202e\u200bmarks",
+    "two\nlines\tand \u202e\u200bmarks \u3164\u034f\ufe0f\u2800\U000e0041'\u200b",
     "ü 漢 😀 </script>",
     "@/etc/passwd",
     "{'a': 1}",
@@ -110,6 +110,7 @@ async def test_each_copied_form_runs_and_gives_the_same(tmp_path: Path) -> None:
             for form in FORMS:
                 text = forms[form]
                 assert await run_form(form, text, tmp_path) == list(call.values()), (form, text)
+                assert not {*text} & {*"\u202e\u200b\u3164\u034f\ufe0f\u2800\U000e0041"}, (form, text)
 
 
 async def test_metadata_timeout_and_token_come_with_each_form_and_the_token_is_in_none(
@@ -127,6 +128,18 @@ async def test_metadata_timeout_and_token_come_with_each_form_and_the_token_is_i
         for form in FORMS:
             found = await run_form(form, forms[form], tmp_path, FASTRPC_TOKEN="s3cret")
             assert found == ["it's 100% ü", "", True, "ada"], form
+
+
+async def test_the_last_calls_are_bounded_in_characters(tmp_path: Path) -> None:
+    program = """
+        const calls = await import("./site/calls.js");
+        console.log(JSON.stringify(given.map((sizes) => {
+            const made = (size, number) => ({ method: `a.${number}`, args: "x".repeat(size), input: "", settings: {} });
+            return calls.bounded(sizes.map(made)).map(({ method }) => method);
+        })));
+    """
+    found = await run(tmp_path, program, [1] * 60, [9_999_999, 5, 900_000, 200_000, 7])
+    assert found == [[f"a.{number}" for number in range(50)], ["a.1", "a.2", "a.4"]]
 
 
 async def test_a_form_that_cannot_run_names_the_reason(tmp_path: Path) -> None:

@@ -4,11 +4,14 @@
 import { WrongInput, writeJSON } from "./values.js";
 
 // A terminal acts on control characters, and others hide what a text says.
-const HIDDEN = /[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+const HIDDEN = /[\u007f-\u009f\u2028\u2029\u2800\p{Cf}\p{Default_Ignorable_Code_Point}]/gu;
 const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/;
 
-const json = (value) => writeJSON(value).replace(HIDDEN, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`);
-const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+const units = (text) => Array.from({ length: text.length }, (_, at) => `\\u${text.charCodeAt(at).toString(16).padStart(4, "0")}`);
+const json = (value) => writeJSON(value).replace(HIDDEN, (one) => units(one).join(""));
+const octal = (text) => Array.from(new TextEncoder().encode(text), (byte) => `\\${byte.toString(8)}`).join("");
+// Every shell has printf, and few another way to write a character by its number.
+const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''").replace(HIDDEN, (one) => `'"$(printf '${octal(one)}')"'`)}'`);
 const fieldText = (text) => String(text).replace(/[^\x21-\x7e]|%/gu, encodeURIComponent);
 
 /**
