@@ -21,6 +21,7 @@ from typing import Any
 from bench.compare.processes import choose_cores, peak_bytes_of, running_server
 from bench.promises.finding import Finding
 from bench.promises.simulated_fleet import HANGING, SERVERS, SERVICES, service_name
+from fastrpc.console.views.service import ENDPOINTS_TITLE
 from fastrpc.endpoint import Endpoint
 from fastrpc.registries import open_registry
 
@@ -197,7 +198,7 @@ async def _change(asking: tuple[int, str], url: str, found: ConsoleFigures, over
     place = "tcp://127.0.0.1:9"
 
     def is_shown() -> bool:
-        return any(row[0] == place for row in views.rows("endpoints", "service", service=service))
+        return any(row[0] == place for row in views.rows(ENDPOINTS_TITLE, "service", service=service))
 
     def counted() -> list[Any]:
         return [row[4] for row in views.rows("methods since it started", "server", server=server)]
