@@ -124,7 +124,7 @@ class _Mount:
         self._exact, self._below = self._prefix.encode(), f"{self._prefix}/".encode()
         self._lifespan = lifespan
         # The console's page has these paths alone, so that all others stay the gateway's.
-        application = lifespan.application
+        application: object = lifespan.application
         self._only = application.paths if isinstance(application, FixedPaths) else None
         #: Whether a request without an identity is refused, for the core.
         self.needs_identity = needs_identity
