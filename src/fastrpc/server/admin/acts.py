@@ -27,6 +27,7 @@ from fastrpc.server.override import CONFIGURED, Override
 
 __all__ = [
     "ACTS",
+    "LEVELS",
     "MOST_BODY",
     "NO_REGISTRY",
     "Act",
