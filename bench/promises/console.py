@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from bench.compare.processes import choose_cores, peak_bytes_of, running_server
@@ -24,6 +23,7 @@ from bench.promises.simulated_fleet import HANGING, SERVERS, SERVICES, service_n
 from fastrpc.console.views.service import ENDPOINTS_TITLE
 from fastrpc.endpoint import Endpoint
 from fastrpc.registries import open_registry
+from fastrpc.server.admin.figures import process_facts
 
 __all__ = ["ConsoleFigures", "console", "findings_of", "watched"]
 
@@ -84,15 +84,17 @@ def watched(seconds: float) -> ConsoleFigures:
         process, asking = shown
         _wait_for_fleet(asking)
         over = threading.Event()
-        began, spent = time.monotonic(), _processor_seconds(process)
+        began, spent = time.monotonic(), _used(process, "processor_seconds")
         with ThreadPoolExecutor(READERS + 1) as threads:
             readers = [threads.submit(_read, asking, number, found, over) for number in range(READERS)]
             changing = threads.submit(asyncio.run, _change(asking, fleet.address, found, over))
             try:
                 for _ in range(6):
                     time.sleep(seconds / 6)
-                    found.resident.append(_resident_bytes(process))
-                found.processor_share = (_processor_seconds(process) - spent) / (time.monotonic() - began)
+                    found.resident.append(int(_used(process, "resident_bytes")))
+                found.processor_share = (_used(process, "processor_seconds") - spent) / (
+                    time.monotonic() - began
+                )
             finally:
                 over.set()
             for one in (*readers, changing):
@@ -227,12 +229,5 @@ async def _seconds_until(is_so: Callable[[], bool]) -> float:
     return time.monotonic() - began
 
 
-def _processor_seconds(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
-
-
-def _resident_bytes(process: int) -> int:
-    return int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf(
-        "SC_PAGE_SIZE"
-    )
+def _used(process: int, name: str) -> float:
+    return float(process_facts(process)[name])

@@ -1,6 +1,6 @@
 """What a console costs a server: the page of figures, of as many methods as are counted, and polled by several readers.
 
-`python -m bench.promises.polled WORKERS METHODS` serves until standard input closes; 0 workers: this process alone.
+`python -m bench.promises.polled WORKERS` serves until standard input closes; 0 workers: this process alone.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from bench.compare.peers.base import announce, wait_for_end_of_input
 from bench.compare.processes import choose_cores, running_server
 from bench.promises.finding import Finding
 from fastrpc._core.base.histogram import default_registry
+from fastrpc.server.admin.figures import process_facts
 
 __all__ = ["polled_figures"]
 
@@ -168,15 +169,9 @@ def _read(port: int, after: int | None = None) -> Any:
 
 def _seconds_of(process: int, seconds: float) -> float:
     """Return the processor seconds that a process uses in that many seconds."""
-    before = _used(process)
+    before = process_facts(process)["processor_seconds"]
     time.sleep(seconds)
-    return _used(process) - before
-
-
-def _used(process: int) -> float:
-    # Of all its threads, in nanoseconds; the sum of its clock ticks is too coarse.
-    folder = f"/proc/{process}/task"
-    return sum(int(open(f"{folder}/{one}/schedstat").read().split()[0]) for one in os.listdir(folder)) / 1e9
+    return float(process_facts(process)["processor_seconds"] - before)
 
 
 def main(workers: int) -> None:

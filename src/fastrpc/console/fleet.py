@@ -237,16 +237,10 @@ class Fleet:
         return await asyncio.shield(reading)
 
     def _reader(self, server: FleetServer) -> AdminReader:
-        if server.admin is None:
-            raise PageError(server.error or "it has no admin pages in its record")
-        if not server.is_target:
-            try:
-                self._allowed.check(server.admin, [one.address for one in server.records.values()])
-            except AddressRefusedError as error:
-                raise PageError(f"it is not read: {error}") from None
+        address = self._checked(server, self._allowed.check, "it is not read")
         if server.reader is None:
             try:
-                server.reader = AdminReader(server.admin, self.tls, self._token)
+                server.reader = AdminReader(address, self.tls, self._token)
             except ConfigError as error:
                 raise PageError(str(error)) from None
         return server.reader
@@ -257,13 +251,19 @@ class Fleet:
         Raises:
             PageError: it may not; the text says why.
         """
+        return self._checked(server, self._allowed.check_act, "it gets no acts")
+
+    def _checked(
+        self, server: FleetServer, check: Callable[[Address, Iterable[Address]], None], refusal: str
+    ) -> Address:
+        """Return the address of a server's pages; a target needs no check."""
         if server.admin is None:
             raise PageError(server.error or "it has no admin pages in its record")
         if not server.is_target:
             try:
-                self._allowed.check_act(server.admin, [one.address for one in server.records.values()])
+                check(server.admin, [one.address for one in server.records.values()])
             except AddressRefusedError as error:
-                raise PageError(f"it gets no acts: {error}") from None
+                raise PageError(f"{refusal}: {error}") from None
         return server.admin
 
     async def in_act_thread(self, work: Callable[[], T]) -> T:
