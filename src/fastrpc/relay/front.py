@@ -12,7 +12,9 @@ from fastrpc.relay.opening import Opening
 from fastrpc.relay.refusals import RefusalReason, Refusals, RelayRefusedError
 from fastrpc.relay.splicing import READ_BYTES, SplicedPair
 from fastrpc.relay.waiting import WaitingCaller
+from fastrpc.relay.wasted import WastedOpenings
 from fastrpc.relay.wire import signed_header
+from fastrpc.server.server import Server
 from fastrpc.transports.base import SessionFactory
 from fastrpc.value_class import named_value_class
 
@@ -35,6 +37,9 @@ class RelayLimits:
     #: silent for longest.
     openings: int = 256
     openings_of_caller: int = 100
+    #: Connections of one caller in a second that have not said where they go, or were refused. Beyond them the caller's
+    #: next ones are closed as they are accepted, until the second is over.
+    wasted_of_caller: int = 200
     #: Seconds without a byte after which a pair is closed.
     idle_seconds: float = 3_600.0
 
@@ -73,6 +78,7 @@ class Front:
         # The one that is silent for longest first, with its caller.
         self._openings: OrderedDict[Opening, bytes] = OrderedDict()
         self._opening_of: Counter[bytes] = Counter()
+        self._wasted = WastedOpenings(limits.wasted_of_caller)
         # Callers that wait for a data connection, with their names. They count as pairs.
         self._waiting: dict[Opening, tuple[str, bytes]] = {}
         self._pairs: dict[SplicedPair, _Joined] = {}
@@ -105,6 +111,17 @@ class Front:
         """Return once no pair is open."""
         await self._is_quiet.wait()
 
+    def begin_connections_of(self, server: Server) -> None:
+        """Begin the connections of a server as a relay's, before it listens."""
+        server.begin_with(self.wrap, self.wait_quiet, self.admits)
+
+    def admits(self, peer_name: Any) -> bool:
+        """Return whether an accepted connection is begun, by its peer as sockets name it."""
+        is_admitted = not isinstance(peer_name, tuple) or self._wasted.admits(peer_name[0])
+        if not is_admitted:
+            self.refusals.note(RefusalReason.WASTEFUL, peer_name)
+        return is_admitted
+
     def wrap(self, session_factory: SessionFactory) -> SessionFactory:
         """Return the factory of openings; the sessions belong to the relay's service."""
         # A program may have raised it just before it listens.
@@ -118,6 +135,7 @@ class Front:
         caller = opening.network
         self._openings[opening] = caller
         self._opening_of[caller] += 1
+        self._wasted.add(caller)
         if self._is_shut:
             opening.abort()
         elif self._left_beside(opening) < FEWEST:
@@ -141,6 +159,10 @@ class Front:
         claim = self.claims.by_name.get(name)
         if claim is not None:
             claim.remove_caller(opening)
+
+    def said(self, opening: Opening) -> None:
+        """It said where it goes, and has the right to."""
+        self._wasted.remove(opening.network)
 
     def call(self, opening: Opening, host: str) -> None:
         """Find the server that a caller asks for.
@@ -166,6 +188,7 @@ class Front:
         self._waiting[opening] = name, caller
         self._take(name, caller)
         claim.add_caller(opening)
+        self.said(opening)
 
     def refuse(self, reason: RefusalReason, transport: asyncio.Transport) -> None:
         """Note that a connection is refused."""

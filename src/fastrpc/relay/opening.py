@@ -43,6 +43,9 @@ class OpeningRegister(Protocol):
     def leave(self, opening: "Opening") -> None:
         """Its first bytes were read, or it is gone."""
 
+    def said(self, opening: "Opening") -> None:
+        """It said where it goes, and has the right to."""
+
     def call(self, opening: "Opening", host: str) -> None:
         """Find the server that a caller asks for. RelayRefusedError: there is no way to it."""
 
@@ -157,6 +160,7 @@ class Opening(asyncio.BufferedProtocol):
             raise RelayRefusedError(RefusalReason.EARLY)
         if len(self._shown) == size:
             claim, ticket = self._front.claims.redeem(self._shown[len(GREETING) :])
+            self._front.said(self)
             self._leave()
             claim.add_spare(self.transport, ticket)
 
@@ -165,6 +169,7 @@ class Opening(asyncio.BufferedProtocol):
         if name is None:
             return
         if name == self._front.name:
+            self._front.said(self)
             self._leave()
             pass_on(self.transport, self.transport, self._session_factory, self.first)
             return

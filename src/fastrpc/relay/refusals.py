@@ -25,6 +25,7 @@ class RefusalReason(Enum):
     TWO_NAMES = "two_names", "its ClientHello has several host names"
     LATE = "late", "its opening took too long"
     CROWDED = "crowded", "too many connections are in their opening"
+    WASTEFUL = "wasteful", "its address opened too many connections in this second that came to nothing"
     AWAY = "away", "no server has the name that it asks for"
     SLOW = "slow", "the server of the name opened no connection in time"
     NAME_FULL = "name_full", "the server of the name has too many connections"

@@ -47,7 +47,7 @@ class RelayServer(HostedServer):
         service = RelayService(name, rights=rights, limits=limits)
         super().__init__(service, address, relay_config(tls), authenticate=authenticate, rights=rights)
         self._name = service.front.name
-        self._server.begin_with(service.front.wrap, service.front.wait_quiet)
+        service.front.begin_connections_of(self._server)
         #: The connections to it.
         self.front = service.front
 

@@ -114,7 +114,7 @@ class RelayService:
 async def begun(service: RelayService, server: Server) -> AsyncIterator[None]:
     """Have the connections of a server begin as a relay's do, before it listens; the process is the relay's."""
     raise_descriptor_limit(service.limits.descriptors)
-    server.begin_with(service.front.wrap, service.front.wait_quiet)
+    service.front.begin_connections_of(server)
     yield
 
 

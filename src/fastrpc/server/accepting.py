@@ -64,6 +64,8 @@ class Accepting:
         self._begin: Callable[[SessionFactory], SessionFactory] | None = None
         # Waits for the connections that these objects keep; None: they keep none.
         self._kept: Callable[[], Awaitable[None]] | None = None
+        # Whether these objects begin a connection of a peer; None: they begin all.
+        self._begin_admits: Callable[[Any], bool] | None = None
         # Whether the process that accepts the connections of `take` judges them.
         self._are_judged = False
         # Judges the addresses of peers; None: all pass.
@@ -83,9 +85,10 @@ class Accepting:
         self,
         wrap: Callable[[SessionFactory], SessionFactory],
         kept: Callable[[], Awaitable[None]] | None = None,
+        admits: Callable[[Any], bool] | None = None,
     ) -> None:
         """Have an object begin each accepted connection; see `Server.begin_with`."""
-        self._begin, self._kept = wrap, kept
+        self._begin, self._kept, self._begin_admits = wrap, kept, admits
 
     async def wait_kept(self) -> None:
         """Wait for the ends of connections without a session, which the objects that begin them keep."""
@@ -183,7 +186,7 @@ class Accepting:
             tls=tls or self._config.tls,
             agreed=self._encryption.agreed,
             wrap=None if self._proxies is None and self._begin is None else partial(self._begun, address),
-            admits=None if self._edges is None else self._edges.admits_connection,
+            admits=self._judge(),
         )
         with ShownAtProgram():
             return await transport_for(address).listen(address, self.session_maker(address), options)
@@ -221,6 +224,15 @@ class Accepting:
         self._taking.add(taking)
         taking.add_done_callback(self._taking.discard)
         await taking
+
+    def _judge(self) -> Callable[[Any], bool] | None:
+        """Return the judge of accepted connections, by their peers as sockets name them; None: all pass."""
+        edge = None if self._edges is None else self._edges.admits_connection
+        # Behind a proxy all peers have the address of the proxy.
+        own = self._begin_admits if self._proxies is None else None
+        if edge is None or own is None:
+            return edge or own
+        return lambda peer_name: edge(peer_name) and own(peer_name)
 
     def _begun(self, address: Address, session_factory: SessionFactory) -> SessionFactory:
         """Return the factory of the objects that begin connections: a PROXY header comes before all else."""

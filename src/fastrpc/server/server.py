@@ -139,6 +139,7 @@ class Server:
         self,
         wrap: "Callable[[SessionFactory], SessionFactory]",
         kept: "Callable[[], Awaitable[None]] | None" = None,
+        admits: "Callable[[Any], bool] | None" = None,
     ) -> None:
         """Have an object begin each accepted connection, before a byte of it is read; call it before `listen`.
 
@@ -146,8 +147,10 @@ class Server:
             wrap: takes the factory of the server's sessions, and returns the factory of these objects, which pass a
                 connection on by `fastrpc.server.proxied.pass_on`.
             kept: waits for the ends of connections that these objects keep for themselves; a drain waits for them.
+            admits: whether an accepted connection is begun at all, by its peer as sockets name it; not asked where
+                headers of proxies name the peers.
         """
-        self._accepting.begin_with(wrap, kept)
+        self._accepting.begin_with(wrap, kept, admits)
 
     async def hold(self, context: AbstractAsyncContextManager[Any]) -> None:
         """Enter a context beside a started server; it is left once the connections are closed, before the sources."""

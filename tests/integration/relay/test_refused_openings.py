@@ -4,13 +4,13 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
 from fastrpc import Client
 from fastrpc.gauges import COUNTS
-from fastrpc.relay import opening
+from fastrpc.relay import opening, wasted
 from fastrpc.relay.refusals import RefusalReason
 from fastrpc.relay.wire import GREETING
 from tests.conftest import Scale
@@ -215,6 +215,42 @@ async def test_silent_openings_of_one_caller_make_room_for_its_calls(files: Rela
         await eventually(lambda: relay.front.refusals.counts[RefusalReason.CROWDED] == 6)
         async with Client(relay.target(), config=files.client) as client:
             assert await client.call(Arith.mul, 6, 7) == 42
+
+
+async def test_an_address_that_wastes_its_openings_is_refused_before_it_opens_more(
+    files: RelayFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a busy machine five dials take longer than a second.
+    monkeypatch.setattr(wasted, "_COUNTED_SECONDS", 60.0)
+    async with relaying(files, wasted_of_caller=5) as relay:
+        await relay.serve(Arith)
+        for number in range(5):
+            # Each way of an opening to come to nothing: bytes that are refused, and an early end.
+            async with dialled(relay, "127.0.1.1") as (reader, writer):
+                if number % 2:
+                    writer.write_eof()
+                else:
+                    write_to(writer, b"GET / HTTP/1.1\r\n\r\n")
+                assert await rest_of(reader) == b""
+        # Its reset may come before the dial has ended, or behind it.
+        with suppress(ConnectionResetError):
+            async with dialled(relay, "127.0.1.1") as (reader, _):
+                assert await rest_of(reader) == b""
+        assert relay.front.refusals.counts[RefusalReason.WASTEFUL] == 1
+        async with Client(relay.target(), config=files.client) as client:
+            assert await client.call(Arith.mul, 6, 7) == 42
+
+
+async def test_callers_that_say_where_they_go_waste_no_opening(
+    files: RelayFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wasted, "_COUNTED_SECONDS", 60.0)
+    async with relaying(files, wasted_of_caller=5) as relay:
+        await relay.serve(Arith)
+        for number in range(12):
+            async with Client(relay.target(), config=files.client) as client:
+                assert await client.call(Arith.mul, number, 7) == number * 7
+        assert not relay.front.refusals.counts
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""Addresses whose connections to a relay come to nothing.
+
+An opening costs a transport, a timer and a place among the openings; to close a connection as it is accepted costs
+none of these. A flood from one address is therefore closed as it is accepted, once it has wasted its openings of a second.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final
+
+from fastrpc.networks import network_name, packed_address
+
+__all__ = ["WastedOpenings"]
+
+#: Seconds for which openings are counted.
+_COUNTED_SECONDS: Final = 1.0
+#: Addresses whose network is kept: an address of a flood comes again and again.
+_MOST_KNOWN: Final = 1_024
+
+
+@lru_cache(_MOST_KNOWN)
+def _network(host: str) -> bytes:
+    return network_name(packed_address(host))
+
+
+class WastedOpenings:
+    """Counts the openings of each caller in the current second that have not said where they go.
+
+    Args:
+        most: the openings of one caller, an address or the /64 of an IPv6 one.
+    """
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._counts: Counter[bytes] = Counter()
+        self._ends_at = float("-inf")
+
+    def admits(self, host: str) -> bool:
+        """Return whether an address may open one more connection."""
+        return self._counts[_network(host)] < self._most or self._is_over()
+
+    def add(self, caller: bytes) -> None:
+        """Count an opening of a caller."""
+        self._is_over()
+        self._counts[caller] += 1
+
+    def remove(self, caller: bytes) -> None:
+        """Forget an opening that said where it goes."""
+        if self._counts[caller] > 0:
+            self._counts[caller] -= 1
+
+    def _is_over(self) -> bool:
+        """Return whether the last second is over, and begin the next one then."""
+        now = self._clock()
+        if now < self._ends_at:
+            return False
+        self._counts.clear()
+        self._ends_at = now + _COUNTED_SECONDS
+        return True
