@@ -87,6 +87,7 @@ def hostile_blocks(texts: tuple[str, ...]) -> list[Any]:
             texts[3],
             10.0,
             [ChartLine(text, [1.0, 2.0, float(row)]) for row, text in enumerate(texts)],
+            end=1e9,
         ),
         Tree(
             texts[0],
@@ -168,7 +169,10 @@ async def test_a_page_that_breaks_the_policy_is_caught(script: str, chromium: st
 def two_charts() -> list[Chart]:
     flat = [ChartLine("low", [3.0] * 100), ChartLine("high", [5.0] * 100)]
     steps = [ChartLine("first", [2.0] * 100), ChartLine("second", [1.0] * 50 + [6.0] * 50)]
-    return [Chart("lines", "per second", 10.0, flat), Chart("stack", "seconds", 10.0, steps, is_stack=True)]
+    return [
+        Chart("lines", "per second", 10.0, flat, 1e9),
+        Chart("stack", "seconds", 10.0, steps, 1e9, is_stack=True),
+    ]
 
 
 async def rows_painted(browsed: Browsed, chart: int, name: str, at: float) -> list[int]:
@@ -200,23 +204,32 @@ async def test_lines_are_drawn_at_their_values(scheme: str, chromium: str) -> No
             assert all(abs(row - expected) <= 3 for row in rows), (name, rows, expected)
 
 
+async def test_a_line_has_a_gap_where_values_are_missing(chromium: str) -> None:
+    line = ChartLine("some", [3.0] * 40 + [None] * 20 + [3.0] * 40)
+    async with shown(chromium, Chart("gaps", "seconds", 60.0, [line], 1e9)) as (_, browsed):
+        assert await rows_painted(browsed, 1, "some", 0.3)
+        assert await rows_painted(browsed, 1, "some", 0.9)
+        assert not await rows_painted(browsed, 1, "some", 0.51)
+
+
 async def test_words_and_table_of_a_chart_are_its_values(chromium: str) -> None:
-    chart = Chart(
-        "calls", "per second", 10.0, [ChartLine("low", [1.0, 2.0, 6.0]), ChartLine("high", [4.0, 8.0, 9.0])]
-    )
+    lines = [ChartLine("low", [1.0, None, 6.0]), ChartLine("high", [4.0, 8.0, 9.0])]
+    chart = Chart("calls", "per second", 10.0, lines, 1e9)
     async with shown(chromium, chart) as (_, browsed):
         told = await browsed.until("section.chart p", "on average")
         assert told == (
-            "high: on average 7 per second, at most 9, last 9; low: on average 3 per second, at most 6, last 6."
+            "high: on average 7 per second, at most 9, last 9; low: on average 3.5 per second, at most 6, last 6."
         )
         # The largest average comes first.
         assert [text.split() for text in await browsed.texts(".legend button")] == [
             ["high", "⌀", "7"],
-            ["low", "⌀", "3"],
+            ["low", "⌀", "3.5"],
         ]
         await browsed.page.click("section.chart summary")
         rows = [text.split("\t")[1:] for text in await browsed.texts("section.chart tbody tr")]
-        assert rows == [["9", "6"], ["8", "2"], ["4", "1"]]
+        assert rows == [["9", "6"], ["8", "–"], ["4", "1"]]
+        end = await browsed.page.evaluate("new Date(1e12).toTimeString().slice(0, 8)")
+        assert (await browsed.texts("section.chart tbody tr th"))[0] == end
         label = await browsed.page.get_attribute("canvas", "aria-label")
         assert label == f"calls. {told}"
 

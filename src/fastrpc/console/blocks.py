@@ -72,7 +72,8 @@ class Table(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
 
 class ChartLine(msgspec.Struct, frozen=True):
     name: str
-    values: list[float]
+    #: None: there is no value, and the line has a gap.
+    values: list[float | None]
 
 
 class Chart(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
@@ -83,6 +84,8 @@ class Chart(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
     #: Seconds between two values; the last value is the newest.
     step_seconds: float
     lines: list[ChartLine]
+    #: The instant of the newest value, in seconds since 1970, by the console's clock.
+    end: float
     #: Whether each line is drawn on top of the one before it: together they are a sum.
     is_stack: bool = False
 

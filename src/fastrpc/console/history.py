@@ -14,7 +14,9 @@ from typing import Final, NamedTuple, TypeAlias
 
 __all__ = [
     "DOUBLINGS",
+    "DURATION_SECONDS",
     "MOST_SERIES",
+    "TOTALS_SECONDS",
     "FigureHistory",
     "SeriesKey",
     "Totals",
@@ -249,6 +251,28 @@ class FigureHistory:
             if slot in kept
             else 0.0
             for slot in range(max(end - count, int(self._began // TOTALS_SECONDS)), end)
+        ]
+
+    def newest(self, step_seconds: float) -> float:
+        """Return the age in seconds of the end of the last slot that is over, of slots of `step_seconds`."""
+        return self._clock() % step_seconds
+
+    def minutes(self, key: SeriesKey) -> list[list[int]]:
+        """Return the calls by doubling of each minute that is over, the oldest first; fewer at first."""
+        series = self._series.get(key)
+        if self._began is None:
+            return []
+        end = int(self._clock() // DURATION_SECONDS)
+        first = max(end - DURATION_SLOTS + 1, int(self._began // DURATION_SECONDS))
+        if series is None or not series.durations:
+            return [[0] * DOUBLINGS for _ in range(first, end)]
+        kept = range(max(0, series.minute - DURATION_SLOTS + 1), series.minute + 1)
+        begins = [
+            minute % DURATION_SLOTS * DOUBLINGS if minute in kept else None for minute in range(first, end)
+        ]
+        return [
+            [0] * DOUBLINGS if begin is None else list(series.durations[begin : begin + DOUBLINGS])
+            for begin in begins
         ]
 
     def _slots(self, series: _Series, seconds: float) -> range:

@@ -100,6 +100,34 @@ async def test_services_are_sorted_searched_and_paged() -> None:
         await pages.view("services", sort="colour")
 
 
+async def test_a_method_has_the_percentiles_of_each_minute_and_gaps_without_calls() -> None:
+    pages = FleetOfPages()
+    pages.clock.now = 6_000.0
+    pages.add("arith", 1)
+    calls = 0
+    for minute in range(4):
+        # The third minute has no calls.
+        calls += 100 * (minute != 2)
+        pages.tell(1, "arith", row("arith", "get", "server", calls))
+        pages.clock.now += 60
+    pages.clock.now += 7
+    before = time.time()
+    view = await pages.view("method", service="arith", method="get")
+    charts = {one.title: one for one in view.blocks or () if isinstance(one, Chart)}
+    chart = charts["durations"]
+    assert (chart.unit, chart.step_seconds) == ("seconds", 60.0)
+    assert {one.name for one in chart.lines} == {"p50", "p95", "p99"}
+    for line in chart.lines:
+        [*_, second, third, fourth] = line.values
+        assert third is None
+        assert second == fourth
+        assert fourth is not None
+        assert 0.0005 < fourth <= 0.001
+    # The last slot of each chart that is over ended seven seconds ago.
+    for one in charts.values():
+        assert before - 8 <= one.end <= time.time() - 6
+
+
 async def test_an_empty_fleet_is_told() -> None:
     pages = FleetOfPages()
     told = [one.text for one in (await pages.view("services")).blocks or () if isinstance(one, Text)]

@@ -162,8 +162,8 @@ function sparkOf(values, { title }) {
     draw("title", {}, about), draw("polyline", { points: places.join(" "), fill: "none", stroke: "currentColor", "stroke-width": 1.5 }));
 }
 
-function chartOf(block, { time }, number) {
-  return section(block.title, "chart", ...plotOf(block, number, time));
+function chartOf(block, _, number) {
+  return section(block.title, "chart", ...plotOf(block, number));
 }
 
 function treeOf({ title, nodes, units = {} }, view) {

@@ -84,16 +84,20 @@ function paintGrid(pen, area, chart, soft) {
   }
 }
 
+/** Return the places of values; null where a value is missing. */
 function points(area, values) {
   const found = [];
-  for (let number = area.first; number <= area.last; number += 1) found.push([area.x(number), area.y(values[number] ?? 0)]);
+  for (let number = area.first; number <= area.last; number += 1) {
+    const value = values[number] ?? null;
+    found.push(value === null ? null : [area.x(number), area.y(value)]);
+  }
   return found;
 }
 
 /** Return the values of each line on top of the lines before it. */
 function sumsOf(lines) {
   const sums = [];
-  for (const { values } of lines) sums.push(values.map((value, at) => value + (sums.at(-1)?.[at] ?? 0)));
+  for (const { values } of lines) sums.push(values.map((value, at) => (value ?? 0) + (sums.at(-1)?.[at] ?? 0)));
   return sums;
 }
 
@@ -114,7 +118,13 @@ function stroke(pen, colour, width, dash, places) {
   pen.lineJoin = "round";
   pen.setLineDash(dash);
   pen.beginPath();
-  for (const [x, y] of places) pen.lineTo(x, y);
+  let last = null;
+  for (const place of places) {
+    // A value between two gaps is a dot.
+    if (place !== null && last === null) pen.moveTo(place[0] - 1, place[1]);
+    if (place !== null) pen.lineTo(...place);
+    last = place;
+  }
   pen.stroke();
   pen.setLineDash([]);
 }

@@ -21,9 +21,9 @@ export function forgetPlots() {
   chosen.off.clear();
 }
 
-/** Return the parts of a chart; `now` is the time of the view. */
-export function plotOf(block, number, now) {
-  const chart = chartOf(block, now);
+/** Return the parts of a chart. */
+export function plotOf(block, number) {
+  const chart = chartOf(block);
   charts[number] = chart;
   if (chart.count < 2) return [make("p", { className: "soft", textContent: "There are no values yet." })];
   const told = sentence(chart);
@@ -37,17 +37,17 @@ export function plotOf(block, number, now) {
 }
 
 /** Return what is drawn of a block: the largest average first, where lines are not on top of each other. */
-function chartOf({ title, unit, step_seconds: step, lines, is_stack: isStack = false }, now) {
+function chartOf({ title, unit, step_seconds: step, lines, end, is_stack: isStack = false }) {
   const count = Math.max(0, ...lines.map((line) => line.values.length));
-  const end = Math.floor(now / step) * step;
   const numberOf = (instant) => Math.max(0, Math.min(count - 1, Math.round(count - 1 + (instant - end) / step)));
   let [first, last] = chosen.from === null ? [0, count - 1] : [numberOf(chosen.from), numberOf(chosen.to)];
   if (last <= first) [first, last] = [0, count - 1];
   const all = lines.map(({ name, values }, at) => {
     const seen = values.slice(first, last + 1);
+    const known = seen.filter((one) => one !== null);
     return {
       name, at, values, dash: DASHES[at % DASHES.length], isOff: chosen.off.has(name), last: seen.at(-1),
-      average: seen.reduce((sum, one) => sum + one, 0) / Math.max(1, seen.length), most: Math.max(...seen),
+      average: averageOf(known), most: known.length ? Math.max(...known) : null,
     };
   }).sort((one, other) => other.average - one.average);
   const shown = all.filter((line) => !line.isOff);
@@ -57,6 +57,11 @@ function chartOf({ title, unit, step_seconds: step, lines, is_stack: isStack = f
   const top = roundTop(Math.max(0, ...(isStack ? sums : shown.map((line) => line.most))));
   const instantOf = (number) => end + (number - count + 1) * step;
   return { title, unit, step, count, first, last, top, isStack, all, lines: shown, instantOf, numberOf, timeOf: (number) => clockText(instantOf(number)) };
+}
+
+/** Return the average of numbers; null without any. */
+function averageOf(values) {
+  return values.length ? values.reduce((sum, one) => sum + one, 0) / values.length : null;
 }
 
 function sentence({ all, unit, isStack }) {
@@ -101,7 +106,7 @@ function table({ all, unit, step, first, last, timeOf }) {
   const rows = [];
   for (let end = last; end >= first; end -= size) {
     const begin = Math.max(first, end - size + 1);
-    const cells = all.map(({ values }) => values.slice(begin, end + 1).reduce((sum, one) => sum + one, 0) / (end - begin + 1));
+    const cells = all.map(({ values }) => averageOf(values.slice(begin, end + 1).filter((one) => one !== null)));
     rows.push(make("tr", {}, make("th", { scope: "row", textContent: timeOf(end) }), ...cells.map((one) => make("td", { className: "number", textContent: valueText(one, unit) }))));
   }
   const title = size === 1 ? `Values, one for ${step} s` : `Values, averages of ${step * size} s`;

@@ -1,11 +1,12 @@
 """A view for the console: `async def view(asked)` returns a title and blocks."""
 
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from fastrpc.console.blocks import Block, Cell, Column, Link, Table, TreeNode
+from fastrpc.console.blocks import Block, Cell, Chart, ChartLine, Column, Link, Table, TreeNode
 from fastrpc.console.events import FleetEvent
 from fastrpc.console.fleet import Fleet
 from fastrpc.console.history import SeriesKey, Totals, percentiles_of
@@ -23,6 +24,7 @@ __all__ = [
     "Asked",
     "Row",
     "Show",
+    "chart_of",
     "cut",
     "events_table",
     "figures_of",
@@ -106,6 +108,21 @@ class Asked(NamedTuple):
             raise CallError(Status.NOT_FOUND, f"there is no server {key!r}")
         self.fleet.show(server)
         return server
+
+
+def chart_of(
+    asked: Asked,
+    title: str,
+    unit: str,
+    step_seconds: float,
+    lines: list[ChartLine],
+    *,
+    is_stack: bool = False,
+) -> Chart:
+    """Return a chart whose newest values are of the last slot of the history that is over."""
+    # Whole seconds: the same instant gives the same view, so that a reader who has it is sent nothing.
+    end = round(time.time() - asked.fleet.history.newest(step_seconds))
+    return Chart(title, unit, step_seconds, lines, end, is_stack)
 
 
 #: A view: returns its title and its blocks.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastrpc.console.blocks import Block, Button, Buttons, Chart, ChartLine, Column, Facts, Link, Text
-from fastrpc.console.history import percentiles_of
+from fastrpc.console.history import DURATION_SECONDS, TOTALS_SECONDS, SeriesKey, percentiles_of
 from fastrpc.console.reading import PageError
 from fastrpc.console.servers import FleetServer, MethodCounts
 from fastrpc.console.views.base import (
@@ -14,6 +14,7 @@ from fastrpc.console.views.base import (
     PERCENTILE_SECONDS,
     Asked,
     Row,
+    chart_of,
     cut,
     plain_table,
     rows_table,
@@ -27,16 +28,18 @@ __all__ = ["view"]
 #: Servers that are asked for their ended calls: the ones with most failed calls.
 _ASKED = 4
 
+_PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
 _UNITS = {
     **dict.fromkeys(("calls per second", "errors per second"), "per second"),
-    **dict.fromkeys(("p50", "p95", "p99"), "seconds"),
+    **dict.fromkeys(_PERCENTILES, "seconds"),
 }
 _BY_SERVER = (
     Column("server", "server"),
     Column("calls", "calls"),
     Column("failed", "failed"),
     Column("in_flight", "in flight"),
-    *(Column(name, name, "seconds") for name in ("p50", "p95", "p99")),
+    *(Column(name, name, "seconds") for name in _PERCENTILES),
 )
 
 
@@ -48,7 +51,7 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     if not history.keys(*key) and not any(one[:2] == key[1:] for server in servers for one in server.counts):
         raise CallError(Status.NOT_FOUND, f"no call of {cut(service)}.{cut(method)} was counted")
     rates = history.rates(key, PERCENTILE_SECONDS)
-    p50, p95, p99 = percentiles_of(history.durations(PERCENTILE_SECONDS, key), 0.5, 0.95, 0.99)
+    percentiles = percentiles_of(history.durations(PERCENTILE_SECONDS, key), *_PERCENTILES.values())
     facts = {"calls per second": round(rates.calls, 3), "errors per second": round(rates.errors, 3)}
     lines = [
         ChartLine(name, [round(one, 2) for one in history.points(key, name, CHART_POINTS)])
@@ -60,8 +63,9 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
         statuses.update(counts.calls)
     status_columns = (Column("status", "status"), Column("calls", "calls"))
     blocks: list[Block] = [
-        Facts("last five minutes", {**facts, "p50": p50, "p95": p95, "p99": p99}, _UNITS),
-        Chart("calls", "per second", 10.0, lines),
+        Facts("last five minutes", {**facts, **dict(zip(_PERCENTILES, percentiles, strict=True))}, _UNITS),
+        chart_of(asked, "calls", "per second", TOTALS_SECONDS, lines),
+        _durations_chart(asked, key),
         plain_table(
             "calls by status, since the servers started",
             status_columns,
@@ -75,6 +79,16 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     if asked.is_detailed:
         blocks += await _ended(asked, f"{service}.{method}", counted)
     return cut(f"{service}.{method}"), blocks
+
+
+def _durations_chart(asked: Asked, key: SeriesKey) -> Chart:
+    """Return the percentiles of each minute; a minute without calls has none."""
+    found = [percentiles_of(one, *_PERCENTILES.values()) for one in asked.fleet.history.minutes(key)]
+    lines = [
+        ChartLine(name, [value if value is None else float(f"{value:.3g}") for value in values])
+        for name, values in zip(_PERCENTILES, zip(*found, strict=True), strict=False)
+    ]
+    return chart_of(asked, "durations", "seconds", DURATION_SECONDS, lines)
 
 
 def _counted(asked: Asked, service: str, method: str) -> Iterator[tuple[FleetServer, MethodCounts]]:
@@ -92,7 +106,7 @@ def _counted(asked: Asked, service: str, method: str) -> Iterator[tuple[FleetSer
 
 
 def _row_of(server: FleetServer, counts: MethodCounts) -> Row:
-    percentiles = percentiles_of(counts.durations, 0.5, 0.95, 0.99)
+    percentiles = percentiles_of(counts.durations, *_PERCENTILES.values())
     return [server.key, counts.total, counts.errors, counts.in_flight, *percentiles], server_link(server.key)
 
 

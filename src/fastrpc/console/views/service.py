@@ -17,6 +17,7 @@ from fastrpc.console.blocks import (
 )
 from fastrpc.console.fleet import server_key
 from fastrpc.console.graph_layout import graph_layout
+from fastrpc.console.history import TOTALS_SECONDS
 from fastrpc.console.servers import OTHER_CALLERS
 from fastrpc.console.views.acts import out_buttons
 from fastrpc.console.views.base import (
@@ -26,6 +27,7 @@ from fastrpc.console.views.base import (
     PERCENTILE_SECONDS,
     Asked,
     Row,
+    chart_of,
     cut,
     events_table,
     figures_of,
@@ -108,7 +110,7 @@ def _chart(asked: Asked, service: str) -> Chart:
         ),
         ChartLine("failed", [round(bad, 2) for bad in errors]),
     ]
-    return Chart("calls", "per second", 10.0, lines, is_stack=True)
+    return chart_of(asked, "calls", "per second", TOTALS_SECONDS, lines, is_stack=True)
 
 
 def _endpoints(asked: Asked, service: str) -> Iterator[Row]:
