@@ -25,7 +25,16 @@ from fastrpc.endpoint import Endpoint
 from fastrpc.registries import open_registry
 from fastrpc.server.admin.figures import process_facts
 
-__all__ = ["ConsoleFigures", "console", "findings_of", "watched"]
+__all__ = [
+    "SIMULATED_FLEET",
+    "ConsoleFigures",
+    "ConsoleViews",
+    "console",
+    "findings_of",
+    "running_console",
+    "wait_for_fleet",
+    "watched",
+]
 
 SECONDS = 180.0
 #: Seconds in which a console must know its fleet; it is measured from then on.
@@ -37,7 +46,8 @@ CHANGE_SECONDS, LOOK_SECONDS = 10.0, 1.0
 
 MIB = 1024 * 1024
 
-_COMMAND = [sys.executable, "-m", "bench.promises.simulated_fleet"]
+#: The command of the simulated servers.
+SIMULATED_FLEET = [sys.executable, "-m", "bench.promises.simulated_fleet"]
 _STARTED = re.compile(r"console at http://127\.0\.0\.1:(\d+)/#token=(\S+)")
 
 
@@ -80,9 +90,12 @@ def findings_of(found: ConsoleFigures, seconds: float) -> list[Finding]:
 def watched(seconds: float) -> ConsoleFigures:
     """Run a console over the simulated servers, and return what was measured in this time."""
     cores, found = choose_cores(), ConsoleFigures()
-    with running_server(_COMMAND, cores.client) as fleet, _console(fleet.address, cores.server) as shown:
+    with (
+        running_server(SIMULATED_FLEET, cores.client) as fleet,
+        running_console(fleet.address, cores.server) as shown,
+    ):
         process, asking = shown
-        _wait_for_fleet(asking)
+        wait_for_fleet(asking)
         over = threading.Event()
         began, spent = time.monotonic(), _used(process, "processor_seconds")
         with ThreadPoolExecutor(READERS + 1) as threads:
@@ -100,12 +113,12 @@ def watched(seconds: float) -> ConsoleFigures:
             for one in (*readers, changing):
                 one.result()
         found.peak_bytes = peak_bytes_of(process)
-        found.facts = _Views(asking).facts()
+        found.facts = ConsoleViews(asking).facts()
     return found
 
 
 @contextlib.contextmanager
-def _console(registry: str, core: int) -> Iterator[tuple[int, tuple[int, str]]]:
+def running_console(registry: str, core: int) -> Iterator[tuple[int, tuple[int, str]]]:
     """Run a console, and yield its process, its port and its token."""
     command = [sys.executable, "-m", "fastrpc", "console", "--registry", registry]
     command += ["--servers", "127.0.0.0/8", "--address", "http://127.0.0.1:0", "--log-level", "error"]
@@ -128,7 +141,7 @@ def _console(registry: str, core: int) -> Iterator[tuple[int, tuple[int, str]]]:
         running.stdout.close()
 
 
-class _Views:
+class ConsoleViews:
     """A reader of views."""
 
     def __init__(self, asking: tuple[int, str]) -> None:
@@ -160,9 +173,9 @@ class _Views:
         return rows
 
 
-def _wait_for_fleet(asking: tuple[int, str]) -> None:
+def wait_for_fleet(asking: tuple[int, str]) -> None:
     """Wait until every server that answers has been read, and all series have begun with a second reading."""
-    views, until = _Views(asking), time.monotonic() + KNOWN_SECONDS
+    views, until = ConsoleViews(asking), time.monotonic() + KNOWN_SECONDS
     while True:
         facts = views.facts()
         known = facts.get("servers ready", 0)
@@ -175,7 +188,7 @@ def _wait_for_fleet(asking: tuple[int, str]) -> None:
 
 def _read(asking: tuple[int, str], number: int, found: ConsoleFigures, over: threading.Event) -> None:
     """Read one view after the other as a person does who looks for a failing method."""
-    views, service = _Views(asking), service_name(number)
+    views, service = ConsoleViews(asking), service_name(number)
     server = views.rows("by server, since it started", "method", service=service, method="method_00")[0][0]
     asked: list[tuple[str, dict[str, str]]] = [
         ("services", {"sort": "-errors"}),
@@ -195,7 +208,7 @@ def _read(asking: tuple[int, str], number: int, found: ConsoleFigures, over: thr
 
 async def _change(asking: tuple[int, str], url: str, found: ConsoleFigures, over: threading.Event) -> None:
     """Add a record and take it away, and note how long each change is not shown, and newer counts of a server."""
-    views, service = _Views(asking), service_name(7)
+    views, service = ConsoleViews(asking), service_name(7)
     server = views.rows("by server, since it started", "method", service=service, method="method_00")[0][0]
     place = "tcp://127.0.0.1:9"
 

@@ -1,8 +1,8 @@
 """A thousand servers in one process, as `fastrpc console` reads them: each has a port with figures, and a record.
 
-`python -m bench.promises.simulated_fleet` runs until its input ends. Services have the same number of servers each, and
-call the next two services. Every method is called all the time. Some servers start again, and some take requests and
-never answer.
+`python -m bench.promises.simulated_fleet [REGISTRY]` runs until its input ends; without a registry it hosts one.
+Services have the same number of servers each, and call the next two services. Every method is called all the time. Some
+servers start again, and some take requests and never answer.
 """
 
 import asyncio
@@ -133,13 +133,14 @@ class SimulatedConnection(asyncio.Protocol):
         self._transport.write(head.encode() + body)
 
 
-async def simulate() -> None:
-    """Run the servers and their registry until the input ends."""
+async def simulate(url: str | None = None) -> None:
+    """Run the servers, and their registry if no other one has them, until the input ends."""
     loop = asyncio.get_running_loop()
     servers = [SimulatedServer(number, hangs=number < HANGING) for number in range(SERVERS)]
     async with contextlib.AsyncExitStack() as stack:
-        hosted = await stack.enter_async_context(RegistryServer("tcp://127.0.0.1:0"))
-        registry = await stack.enter_async_context(contextlib.aclosing(open_registry(hosted.url)))
+        if url is None:
+            url = (await stack.enter_async_context(RegistryServer("tcp://127.0.0.1:0"))).url
+        registry = await stack.enter_async_context(contextlib.aclosing(open_registry(url)))
         records = []
         for server in servers:
 
@@ -157,7 +158,7 @@ async def simulate() -> None:
         # Together: one after the other each waits for an answer.
         await asyncio.gather(*map(stack.enter_async_context, records))
         restarting = asyncio.create_task(_restart(servers))
-        print(json.dumps({"address": hosted.url, "processes": [os.getpid()]}), flush=True)
+        print(json.dumps({"address": url, "processes": [os.getpid()]}), flush=True)
         await asyncio.to_thread(read_all_input)
         restarting.cancel()
         await asyncio.gather(restarting, return_exceptions=True)
@@ -172,5 +173,4 @@ async def _restart(servers: list[SimulatedServer]) -> None:
 if __name__ == "__main__":
     import uvloop
 
-    del sys.argv[1:]
-    uvloop.run(simulate())
+    uvloop.run(simulate(*sys.argv[1:2]))
