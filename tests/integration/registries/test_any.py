@@ -14,6 +14,7 @@ import pytest
 import fastrpc
 from fastrpc import ConfigError, Endpoint, NoEndpointError, Server
 from fastrpc.coordination.registry.server import RegistryServer
+from fastrpc.discovery import finding
 from fastrpc.discovery.any_registry import AnyRegistry
 from fastrpc.discovery.process import process_table
 from fastrpc.discovery.scopes import provider_name
@@ -34,6 +35,8 @@ pytestmark = pytest.mark.one_loop
 def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.delenv("FASTRPC_PROVIDER", raising=False)
     monkeypatch.delenv("FASTRPC_REGISTRY", raising=False)
+    # A busy machine does not read the folder within 0.2 seconds.
+    monkeypatch.setattr(finding, "ROUND_SECONDS", 1.0)
     with host_folder() as path:
         yield path
 

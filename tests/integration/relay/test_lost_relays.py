@@ -199,8 +199,8 @@ async def test_a_relay_cuts_pairs_that_outlast_its_drain(files: RelayFiles) -> N
         async with Client(relay.target(), config=files.client) as client:
             running = asyncio.ensure_future(client.call(Gate.wait))
             await eventually(lambda: relay.front.pairs == 1)
-            # No call of the relay's own service was cut off.
-            assert await relay.relay._server.drain(0.05)
+            # No call of the relay's own service was cut off: a busy machine ends a claim within this time.
+            assert await relay.relay._server.drain(2.0)
             with pytest.raises(FastRPCError):
                 await running
             await eventually(lambda: relay.front.pairs == 0)

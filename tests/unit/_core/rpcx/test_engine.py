@@ -33,8 +33,11 @@ async def test_any_cut_of_the_bytes_gives_the_same_answers(size: int) -> None:
     product = call("Arith", "Mul", {"A": 6, "B": 7}, sequence=1)
     async with served_rpcx(Arith()) as talk:
         await talk.send(BEAT, product, echo(3, 2), BEAT, size=size)
-        beat, answer, echoed, last = await talk.hear(4)
-        assert beat == last == dataclasses.replace(BEAT, response=True)
+        frames = await talk.hear(4)
+        # A turn that takes long leaves calls to the next one: the second beat may be answered before them.
+        beats = [frame for frame in frames if frame.heartbeat]
+        assert beats == [dataclasses.replace(BEAT, response=True)] * 2
+        answer, echoed = (frame for frame in frames if not frame.heartbeat)
         assert (answer.sequence, answer.value()) == (1, {"C": 42})
         assert (echoed.sequence, echoed.payload) == (2, bytes(3))
 
