@@ -4,11 +4,10 @@ With FASTRPC_SCREENSHOTS, a folder, pictures of the pages are left there.
 """
 
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pytest
 
-from tests.support.console_browser import Browsed, browsing
+from tests.support.console_browser import Browsed, browsing, check_views, show
 from tests.support.console_scene import ConsoleScene, console_scene
 
 pytest.importorskip("playwright.async_api", reason="playwright is not installed")
@@ -20,24 +19,6 @@ SCREENS = [(1440, "light", True), (390, "dark", True), (1440, "dark", False), (3
 
 #: The sums of the calls of a method, as its view has them.
 STATUSES = "section[data-key^='Table calls by status'] tbody td"
-
-
-async def show(browsed: Browsed, view: str, **arguments: str) -> None:
-    """Open a view, and wait until its blocks are there."""
-    await browsed.page.goto(f"{browsed.origin}/?{urlencode({'view': view, **arguments})}")
-    await browsed.until("#age", "as of")
-
-
-async def check_views(
-    browsed: Browsed, views: dict[str, dict[str, str]], name: str, *, has_axe: bool
-) -> None:
-    for title, arguments in views.items():
-        await show(browsed, title.partition(" ")[0], **arguments)
-        await browsed.check_width()
-        await browsed.check()
-        await browsed.picture(f"console-{title.replace(' ', '-')}-{name}")
-        if has_axe:
-            await browsed.check_access()
 
 
 @pytest.mark.parametrize(("width", "scheme", "has_axe"), SCREENS)

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
-__all__ = ["Browsed", "browsing"]
+__all__ = ["Browsed", "browsing", "check_views", "show"]
 
 #: Actions that the policy of a page forbids are told to the page itself.
 WATCH = """
@@ -125,3 +126,22 @@ async def browsing(chromium: str, url: str, **options: Any) -> AsyncIterator[Bro
         await browsed.page.goto(url)
         yield browsed
         await browser.close()
+
+
+async def show(browsed: Browsed, view: str, **arguments: str) -> None:
+    """Open a view, and wait until its blocks are there."""
+    await browsed.page.goto(f"{browsed.origin}/?{urlencode({'view': view, **arguments})}")
+    await browsed.until("#age", "as of")
+
+
+async def check_views(
+    browsed: Browsed, views: dict[str, dict[str, str]], name: str, *, has_axe: bool
+) -> None:
+    """Open each view, and look for faults; text behind a blank in its name tells views of one name apart."""
+    for title, arguments in views.items():
+        await show(browsed, title.partition(" ")[0], **arguments)
+        await browsed.check_width()
+        await browsed.check()
+        await browsed.picture(f"console-{title.replace(' ', '-')}-{name}")
+        if has_axe:
+            await browsed.check_access()
