@@ -3,6 +3,9 @@
 With FASTRPC_SCREENSHOTS, a folder, pictures of the pages are left there.
 """
 
+import asyncio
+import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,11 @@ pytestmark = pytest.mark.one_loop
 
 #: Width, colours, and whether axe looks at the page.
 SCREENS = [(1440, "light", True), (390, "dark", True), (1440, "dark", False), (390, "light", False)]
+
+#: The size of the pictures of the guide.
+PICTURE = {"width": 1000, "height": 700}
+
+ROOT = Path(__file__).parents[2]
 
 #: The sums of the calls of a method, as its view has them.
 STATUSES = "section[data-key^='Table calls by status'] tbody td"
@@ -123,3 +131,37 @@ async def test_a_token_moves_to_the_tab_and_a_wrong_one_is_asked_for(chromium: s
             assert browsed.page.url == f"{scene.origin}/?view=console"
             refused = [text for text in browsed.complaints if "401" not in text]
             assert refused == []
+
+
+async def test_the_pictures_of_the_guide_show_the_page(chromium: str, tmp_path: Path) -> None:
+    """With FASTRPC_GUIDE_PICTURES, the folder `docs/guide`, the pictures are made anew."""
+    kept = os.environ.get("FASTRPC_GUIDE_PICTURES")
+    folder = Path(kept or tmp_path)
+    async with console_scene(tmp_path) as scene, browsing(chromium, scene.url, viewport=PICTURE) as browsed:
+
+        async def call() -> None:
+            while True:
+                await scene.call(8)
+                await scene.call(1, "salt")
+
+        calling = asyncio.ensure_future(call())
+        try:
+            await browsed.until("#blocks", "shop.stock")
+            await browsed.until("section[data-key^='Table services'] tbody tr:nth-child(3)", "shop.stock")
+            await show(browsed, "method", service="shop.stock", method="take")
+            # Percentiles have a value a minute; calls have one for ten seconds.
+            await browsed.until_count("canvas", 2 if kept else 1, seconds=200)
+            await browsed.page.screenshot(path=folder / "console-method.png")
+            await show(browsed, "services")
+            await browsed.until("section[data-key^='Table services'] tbody tr:nth-child(3)", "shop.stock")
+            await browsed.page.screenshot(path=folder / "console-services.png")
+        finally:
+            calling.cancel()
+            await asyncio.wait([calling])
+        await browsed.check()
+    page = (ROOT / "docs/guide/console.md").read_text()
+    for name in ("console-services.png", "console-method.png"):
+        assert f"]({name})" in page
+        # PNG (ISO/IEC 15948) has its size behind the first sixteen bytes.
+        for picture in (folder / name, ROOT / "docs/guide" / name):
+            assert struct.unpack(">II", picture.read_bytes()[16:24]) == tuple(PICTURE.values())

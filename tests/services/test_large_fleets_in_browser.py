@@ -1,4 +1,4 @@
-"""The console's page in a real browser, over a thousand simulated servers: its views, and the time of the first page."""
+"""The page of a console in a browser over a thousand simulated servers: its views, and the time of the first one."""
 
 import asyncio
 import statistics

@@ -63,9 +63,9 @@ class Browsed:
                     return str(words)
                 await asyncio.sleep(0.05)
 
-    async def until_count(self, element: str, count: int) -> None:
+    async def until_count(self, element: str, count: int, seconds: float = 30.0) -> None:
         """Wait until the page has this number of elements."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(seconds):
             while await self.page.locator(element).count() != count:
                 await asyncio.sleep(0.05)
 

@@ -43,6 +43,9 @@ MOST_SERIES: Final = 8_192
 #: room: the server with most loses a series.
 MOST_BEGUN: Final = MOST_SERIES // 4
 
+#: A slot is charted once it ended so long ago: each server was read since. Before, its sums are too low.
+SETTLED_SECONDS: Final = 12.0
+
 #: A series that was not written for so long has no calls any more, as far as its rate is concerned.
 LATE_SECONDS: Final = 15.0
 
@@ -240,11 +243,11 @@ class FigureHistory:
         return Totals(*(one / max(covered, 0.001) for one in self.totals(key, seconds)))
 
     def points(self, key: SeriesKey, field: str, count: int) -> list[float]:
-        """Return a field of the last slots that are over, a second's value each, the oldest first; fewer at first."""
+        """Return a field of the last settled slots, a second's value each, the oldest first; fewer at first."""
         number, series = _FIELDS.index(field), self._series.get(key)
         if series is None or self._began is None:
             return []
-        end = int(self._clock() // TOTALS_SECONDS)
+        end = int((self._clock() - SETTLED_SECONDS) // TOTALS_SECONDS)
         kept = range(max(0, series.slot - TOTALS_SLOTS + 1), series.slot + 1)
         return [
             series.totals[slot % TOTALS_SLOTS * len(_FIELDS) + number] / TOTALS_SECONDS
@@ -254,15 +257,15 @@ class FigureHistory:
         ]
 
     def newest(self, step_seconds: float) -> float:
-        """Return the age in seconds of the end of the last slot that is over, of slots of `step_seconds`."""
-        return self._clock() % step_seconds
+        """Return the age in seconds of the end of the last settled slot, of slots of `step_seconds`."""
+        return (self._clock() - SETTLED_SECONDS) % step_seconds + SETTLED_SECONDS
 
     def minutes(self, key: SeriesKey) -> list[list[int]]:
-        """Return the calls by doubling of each minute that is over, the oldest first; fewer at first."""
+        """Return the calls by doubling of each settled minute, the oldest first; fewer at first."""
         series = self._series.get(key)
         if self._began is None:
             return []
-        end = int(self._clock() // DURATION_SECONDS)
+        end = int((self._clock() - SETTLED_SECONDS) // DURATION_SECONDS)
         first = max(end - DURATION_SLOTS + 1, int(self._began // DURATION_SECONDS))
         if series is None or not series.durations:
             return [[0] * DOUBLINGS for _ in range(first, end)]

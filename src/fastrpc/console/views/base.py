@@ -42,8 +42,8 @@ TEXT: Final = 120
 SHORT_TEXT: Final = 24
 TABLE_BYTES: Final = 60_000
 
-#: Values of a chart of an hour: the slot of this instant is not over.
-CHART_POINTS: Final = 359
+#: Values of a chart of an hour: the slot of this instant is not over, and up to two before are not settled.
+CHART_POINTS: Final = 357
 
 #: Values of a small chart in a row, and its seconds.
 LINE_POINTS: Final = 20
@@ -119,7 +119,7 @@ def chart_of(
     *,
     is_stack: bool = False,
 ) -> Chart:
-    """Return a chart whose newest values are of the last slot of the history that is over."""
+    """Return a chart whose newest values are of the last settled slot of the history."""
     # Whole seconds: the same instant gives the same view, so that a reader who has it is sent nothing.
     end = round(time.time() - asked.fleet.history.newest(step_seconds))
     return Chart(title, unit, step_seconds, lines, end, is_stack)
