@@ -77,6 +77,8 @@ class FloodProgram:
                 stdout=subprocess.PIPE,
                 text=True,
             )
+        # A flood comes from other machines: where it shares the core of the honest client, it takes what that leaves.
+        os.setpriority(os.PRIO_PROCESS, process.pid, 10)
         with process:
             try:
                 yield process
