@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -33,6 +34,9 @@ logger = logging.getLogger("fastrpc.server")
 
 #: The label of a record with the address of its server's admin pages.
 ADMIN_LABEL: Final = "admin"
+
+#: Characters of an address with a host name (RFC 1035: 253), its scheme and its port.
+_LONGEST_LABEL: Final = 300
 
 #: Seconds between two polls of a server, while a view shows it, and at most after failures.
 POLL_SECONDS: Final = 10.0
@@ -392,9 +396,16 @@ def server_key(endpoint: Endpoint) -> str:
 
 def _admin_of(endpoint: Endpoint) -> Address | None:
     """Return the address in the label of a record; None without one."""
+    label = endpoint.labels.get(ADMIN_LABEL, "")
+    return _parsed(label) if len(label) <= _LONGEST_LABEL else None
+
+
+# Views of services need the addresses of all records each time.
+@lru_cache(MOST_SERVERS)
+def _parsed(label: str) -> Address | None:
     try:
-        return Address.parse(endpoint.labels[ADMIN_LABEL])
-    except (KeyError, ConfigError):
+        return Address.parse(label)
+    except ConfigError:
         return None
 
 

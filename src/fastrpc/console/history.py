@@ -8,7 +8,7 @@ import operator
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
@@ -72,6 +72,10 @@ class Totals(NamedTuple):
 _FIELDS: Final = ("calls", "errors", "seconds", "bytes")
 
 
+_NO_TOTALS: Final = array("d", bytes(8 * len(_FIELDS)))
+_NO_DURATIONS: Final = array("I", bytes(4 * DOUBLINGS))
+
+
 class _Series:
     """The rings of one series; `slot` and `minute` are the numbers of the last slots written, `ended` is an instant.
 
@@ -88,27 +92,39 @@ class _Series:
         self.slot = self.minute = -1
         self.ended = 0.0
 
-    def forward(self, slot: int) -> None:
+    def add_totals(self, slot: int, shares: Sequence[tuple[int, float]], added: Sequence[float]) -> None:
+        """Add sums to slots, of which `slot` is the last one; each has the place of its first field and its share."""
+        if slot > self.slot:
+            self._forward(slot)
+        totals = self.totals
+        calls, errors, seconds, size = added
+        for at, share in shares:
+            totals[at] += calls * share
+            totals[at + 1] += errors * share
+            totals[at + 2] += seconds * share
+            totals[at + 3] += size * share
+
+    def _forward(self, slot: int) -> None:
         """Clear the slots of totals after the last one, up to a slot."""
-        width = len(_FIELDS)
         # The arrays of a new series are clear.
-        last = slot if self.slot < 0 else self.slot
-        for passed in range(max(last + 1, slot - TOTALS_SLOTS + 1), slot + 1):
-            at = passed % TOTALS_SLOTS * width
-            self.totals[at : at + width] = array("d", bytes(8 * width))
-        self.slot = max(self.slot, slot)
+        first = slot if self.slot < 0 else max(self.slot, slot - TOTALS_SLOTS)
+        for passed in range(first + 1, slot + 1):
+            at = passed % TOTALS_SLOTS * len(_FIELDS)
+            self.totals[at : at + len(_FIELDS)] = _NO_TOTALS
+        self.slot = slot
 
     def add_durations(self, minute: int, counts: Mapping[int, int]) -> None:
         if not self.durations:
             self.durations = array("I", bytes(4 * DOUBLINGS * DURATION_SLOTS))
-        last = minute if self.minute < 0 else self.minute
-        for passed in range(max(last + 1, minute - DURATION_SLOTS + 1), minute + 1):
-            at = passed % DURATION_SLOTS * DOUBLINGS
-            self.durations[at : at + DOUBLINGS] = array("I", bytes(4 * DOUBLINGS))
-        self.minute = max(self.minute, minute)
-        at = minute % DURATION_SLOTS * DOUBLINGS
+        if minute > self.minute:
+            first = minute if self.minute < 0 else max(self.minute, minute - DURATION_SLOTS)
+            for passed in range(first + 1, minute + 1):
+                at = passed % DURATION_SLOTS * DOUBLINGS
+                self.durations[at : at + DOUBLINGS] = _NO_DURATIONS
+            self.minute = minute
+        durations, at = self.durations, minute % DURATION_SLOTS * DOUBLINGS
         for number, count in counts.items():
-            self.durations[at + number] = min(_MOST_COUNT, self.durations[at + number] + count)
+            durations[at + number] = min(_MOST_COUNT, durations[at + number] + count)
 
 
 class FigureHistory:
@@ -150,32 +166,36 @@ class FigureHistory:
         durations: Mapping[int, int] = MappingProxyType({}),
         owner: str = "",
     ) -> None:
+        """Add what was counted of one series between two instants; see `add_all`."""
+        self.add_all(began, ended, [(key, (totals, durations))], owner)
+
+    def add_all(
+        self,
+        began: float,
+        ended: float,
+        counted: Iterable[tuple[SeriesKey, tuple[Sequence[float], Mapping[int, int]]]],
+        owner: str = "",
+    ) -> None:
         """Add what was counted between two instants, evenly over the slots in between.
 
         Args:
-            durations: calls by the numbers of their doublings.
+            counted: for each series the sums, in the order of `Totals`, and the calls by doubling.
             owner: the server that counted, which may begin `MOST_BEGUN` series.
         """
-        series = self._series.get(key) or self._begin(key, owner, int(ended // TOTALS_SECONDS))
-        if series is None:
-            self.dropped += 1
-            return
-        self._began = began if self._began is None else min(self._began, began)
-        series.ended = max(series.ended, ended)
-        first, last = int(began // TOTALS_SECONDS), int(ended // TOTALS_SECONDS)
-        series.forward(last)
-        first = max(first, last - TOTALS_SLOTS + 1)
-        # A slot has the share of the time that lies in it.
-        begin = max(began, first * TOTALS_SECONDS)
-        whole = ended - begin
-        for slot in range(first, last + 1):
-            inside = min(ended, (slot + 1) * TOTALS_SECONDS) - max(begin, slot * TOTALS_SECONDS)
-            share = inside / whole if whole > 0 else float(slot == last)
-            at = slot % TOTALS_SLOTS * len(totals)
-            for number, value in enumerate(totals):
-                series.totals[at + number] += value * share
-        if durations:
-            series.add_durations(int(ended // DURATION_SECONDS), durations)
+        slot, minute = int(ended // TOTALS_SECONDS), int(ended // DURATION_SECONDS)
+        shares = _shares(began, ended)
+        for key, (totals, durations) in counted:
+            series = self._series.get(key) or self._begin(key, owner, slot)
+            if series is None:
+                self.dropped += 1
+                continue
+            if self._began is None or began < self._began:
+                self._began = began
+            if ended > series.ended:
+                series.ended = ended
+            series.add_totals(slot, shares, totals)
+            if durations:
+                series.add_durations(minute, durations)
 
     def _begin(self, key: SeriesKey, owner: str, slot: int) -> _Series | None:
         """Return a new series; None if there are too many. Others are dropped only once nothing is left of them."""
@@ -214,6 +234,10 @@ class FigureHistory:
             del begun[key]
             if not begun:
                 del self._begun[series.owner]
+
+    def has(self, key: SeriesKey) -> bool:
+        """Return whether there is a series."""
+        return key in self._series
 
     def keys(self, *start: str) -> list[SeriesKey]:
         """Return the keys that begin with these texts."""
@@ -296,6 +320,20 @@ class FigureHistory:
                 at = minute % DURATION_SLOTS * DOUBLINGS
                 merged = list(map(operator.add, merged, series.durations[at : at + DOUBLINGS]))
         return merged
+
+
+def _shares(began: float, ended: float) -> list[tuple[int, float]]:
+    """Return the slots between two instants by their places in a ring, with the share of the time in each."""
+    last = int(ended // TOTALS_SECONDS)
+    first = max(int(began // TOTALS_SECONDS), last - TOTALS_SLOTS + 1)
+    begin = max(began, first * TOTALS_SECONDS)
+    whole = ended - begin
+    shares = []
+    for slot in range(first, last + 1):
+        inside = min(ended, (slot + 1) * TOTALS_SECONDS) - max(begin, slot * TOTALS_SECONDS)
+        share = inside / whole if whole > 0 else float(slot == last)
+        shares.append((slot % TOTALS_SLOTS * len(_FIELDS), share))
+    return shares
 
 
 def doubling_of(bound: float | None) -> int:

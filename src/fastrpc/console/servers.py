@@ -1,12 +1,11 @@
 """One server of a fleet: its records in the registry, its last figures, and the changes between two of them."""
 
 import asyncio
-import operator
 import time
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
-from fastrpc.console.history import FigureHistory, SeriesKey, Totals, doubling_of
+from fastrpc.console.history import FigureHistory, SeriesKey, doubling_of
 from fastrpc.console.kept import NUMBER_BYTES, SERVER_BYTES, fitting_endpoints, fitting_page, method_bytes
 from fastrpc.console.pages import MOST_METHODS, CallerEndpoint, FiguresPage, MethodFigures
 from fastrpc.console.reading import AdminReader
@@ -32,7 +31,7 @@ _STATUSES: Final = {one.name: one.name for one in Status}
 _NAMED: Final = 3
 
 #: The calls between two counts, and their durations by doubling.
-Difference: TypeAlias = tuple[Totals, dict[int, int]]
+Difference: TypeAlias = tuple[list[float], dict[int, int]]
 
 #: Service, method, side and protocol.
 MethodKey: TypeAlias = tuple[str, str, str, str]
@@ -209,7 +208,9 @@ class FleetServer:
             now = _counts_of(row)
             before = counting.keep(key, now)
             if before is not None and not is_baseline:
-                _note(changes, self._series_of(key, name, has_figures), *_difference(before, now))
+                difference = _difference(before, now)
+                if difference is not None:
+                    _note(changes, self._series_of(key, name, has_figures), *difference)
         left_out += counting.left_out
         known, counts_bytes, lacks = counting.counts, counting.bytes, counting.lacks_methods
         return CountedPage(
@@ -227,8 +228,7 @@ class FleetServer:
             self.counts, self.counts_bytes, self._is_cut = counted.counts, counted.counts_bytes, False
             self._lacks_methods = counted.lacks_methods
         self.read_at, self.read_time = now, time.time()
-        for series, (totals, durations) in counted.changes.items():
-            history.add(series, began, now, totals, durations, self.key)
+        history.add_all(began, now, counted.changes.items(), self.key)
 
     def _series_of(
         self, key: MethodKey, name: str, has_figures: Callable[[str], bool]
@@ -269,6 +269,9 @@ class _Counting:
             Its counts before, zeros for a new method; None if they are not known.
         """
         last = self.counts.get(key)
+        if last is not None and now.numbers == last.numbers:
+            self.counts[key] = now
+            return last
         whole = method_bytes(key, now.numbers)
         more = whole if last is None else (now.numbers - last.numbers) * NUMBER_BYTES
         is_over = self.bytes + more > self._room or (last is None and len(self.counts) >= MOST_METHODS)
@@ -288,20 +291,20 @@ class _Counting:
 def _note(
     changes: dict[SeriesKey, Difference],
     keys: Iterator[SeriesKey],
-    totals: Totals,
+    totals: list[float],
     durations: dict[int, int],
 ) -> None:
     """Add a difference to the changes of each series."""
-    if not totals.calls:
-        return
     for key in keys:
-        if key not in changes:
-            changes[key] = totals, dict(durations)
+        found = changes.get(key)
+        if found is None:
+            changes[key] = totals.copy(), durations.copy()
             continue
-        known, merged = changes[key]
+        known, merged = found
+        for field, value in enumerate(totals):
+            known[field] += value
         for number, count in durations.items():
             merged[number] = merged.get(number, 0) + count
-        changes[key] = Totals(*map(operator.add, known, totals)), merged
 
 
 def _counts_of(row: MethodFigures) -> MethodCounts:
@@ -316,14 +319,20 @@ def _counts_of(row: MethodFigures) -> MethodCounts:
     return MethodCounts(calls, row.in_flight, row.sum_seconds, row.received_bytes + row.sent_bytes, durations)
 
 
-def _difference(before: MethodCounts, after: MethodCounts) -> Difference:
-    """Return the calls between two counts. A count that fell counts as 0: a worker's place may have been given up."""
-    totals = Totals(
-        max(0, after.total - before.total),
-        max(0, after.errors - before.errors),
+def _difference(before: MethodCounts, after: MethodCounts) -> Difference | None:
+    """Return the calls between two counts, None without any, with the fields of `Totals`.
+
+    A count that fell counts as 0: a worker's place may have been given up.
+    """
+    calls = after.total - before.total
+    if calls <= 0:
+        return None
+    totals = [
+        calls,
+        max(0, calls - after.calls.get("OK", 0) + before.calls.get("OK", 0)),
         max(0.0, after.seconds - before.seconds),
         max(0, after.bytes - before.bytes),
-    )
+    ]
     durations = {
         number: more
         for number, count in after.durations.items()

@@ -48,7 +48,7 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     service, method = asked.argument("service"), asked.argument("method")
     key = ("method", service, method)
     history, servers = asked.fleet.history, asked.fleet.servers.values()
-    if not history.keys(*key) and not any(one[:2] == key[1:] for server in servers for one in server.counts):
+    if not history.has(key) and not any(one[:2] == key[1:] for server in servers for one in server.counts):
         raise CallError(Status.NOT_FOUND, f"no call of {cut(service)}.{cut(method)} was counted")
     rates = history.rates(key, PERCENTILE_SECONDS)
     percentiles = percentiles_of(history.durations(PERCENTILE_SECONDS, key), *_PERCENTILES.values())
@@ -94,7 +94,12 @@ def _durations_chart(asked: Asked, key: SeriesKey) -> Chart:
 def _counted(asked: Asked, service: str, method: str) -> Iterator[tuple[FleetServer, MethodCounts]]:
     """Yield the servers that served the method, with the counts of all protocols together."""
     for server in asked.fleet.servers.values():
-        found = [one for key, one in server.counts.items() if key[:3] == (service, method, "server")]
+        # Of all servers, for each view: a tuple is not made for each method.
+        found = [
+            one
+            for key, one in server.counts.items()
+            if key[1] == method and key[0] == service and key[2] == "server"
+        ]
         if found:
             calls, durations = Counter[str](), Counter[int]()
             for one in found:
