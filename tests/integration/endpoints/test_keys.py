@@ -243,9 +243,13 @@ async def test_keys_of_an_open_breaker_go_to_their_next_endpoint(kind: str, sele
         bad = expected[0]
         servers.places[bad].is_failing = True
         async with fresh(kind, servers.targets, selector=selector, config=config) as client:
-            for _ in range(2):
-                with pytest.raises(fastrpc.CallError):
+            failures: list[str] = []
+            # On a busy machine a dial may fail as well, which tells nothing of the breaker.
+            while failures.count("INTERNAL: broken") < 2:
+                with pytest.raises(fastrpc.CallError) as failed:
                     await client.with_options(hash_key=0, fail_mode=FailFast()).call(Place.name_of)
+                failures.append(str(failed.value).partition(" (")[0])
+                assert len(failures) < 20, failures
             assert await placed(client, keys) == places(selector, servers.targets, keys, [bad])
 
 

@@ -248,7 +248,8 @@ class TestEndsInThreads:
         self, interceptors: list[Any]
     ) -> None:
         ending = Ending()
-        config = ServerConfig(admission=Admission(handler_threads=1, queue_age=0.05))
+        # A busy machine begins the first call within this time, and the test may wait it for the second one.
+        config = ServerConfig(admission=Admission(handler_threads=1, queue_age=2.0))
         async with (
             served(ending, scheme="tcp", config=config, interceptors=interceptors) as target,
             stream_peer(target) as peer,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fastrpc import TLS, ClientConfig, Server, ServerConfig
+from fastrpc import TLS, ClientConfig, Server, ServerConfig, Timeouts
 from tests.support.certificates import Authority, Certificate
 from tests.support.either_client import CLIENTS, taken
 from tests.support.feed import Feed
@@ -25,7 +25,8 @@ async def encrypted(
     """Yield a client of a kind; in the end neither side has anything under way."""
     async with Server(feed, config=ServerConfig(tls=certificate.tls())) as server:
         target = str(await server.listen("tls://127.0.0.1:0"))
-        config = ClientConfig(tls=TLS(ca_file=authority.cert_file))
+        # A busy machine does not make fifty handshakes within a second.
+        config = ClientConfig(tls=TLS(ca_file=authority.cert_file), timeouts=Timeouts(connect=20.0))
         async with calling(kind, target, config=config) as client:
             yield client
             # A blocking client sends and reads what is left while it calls.
