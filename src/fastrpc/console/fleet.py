@@ -181,7 +181,7 @@ class Fleet:
                 server.error = "its label admin is no address of admin pages"
         if server.admin is None and (admin := _admin_of(endpoint)) is not None:
             server.admin, server.error = admin, None
-        server.records[service, address] = endpoint
+        server.records[service, address], server.passed_with = endpoint, None
         # It is asked soon, but no more often than others, however often its records change.
         server.gone_at, server.due = None, min(server.due, server.asked_at + POLL_SECONDS)
 
@@ -190,6 +190,7 @@ class Fleet:
         server = self.servers.get(server_key(endpoint))
         if server is not None:
             server.records.pop((service, address), None)
+            server.passed_with = None
             if not server.records and not server.is_target:
                 server.gone_at = self.clock()
 
@@ -241,7 +242,9 @@ class Fleet:
         return await asyncio.shield(reading)
 
     def _reader(self, server: FleetServer) -> AdminReader:
-        address = self._checked(server, self._allowed.check, "it is not read")
+        if server.reader is None or server.passed_with is not self._allowed.own_ports:
+            address = self._checked(server, self._allowed.check, "it is not read")
+            server.passed_with = self._allowed.own_ports
         if server.reader is None:
             try:
                 server.reader = AdminReader(address, self.tls, self._token)

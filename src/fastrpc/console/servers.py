@@ -93,6 +93,8 @@ class FleetServer:
     def __init__(self, key: str, admin: Address | None, *, is_target: bool = False) -> None:
         self.key, self.admin, self.is_target = key, admin, is_target
         self.records: dict[tuple[str, str], Endpoint] = {}
+        #: The console's own ports when its address was allowed; None: not since its records changed.
+        self.passed_with: frozenset[int] | None = None
         self.reader: AdminReader | None = None
         #: Held while a page is read; the views that read one, or wait for that.
         self.reading = asyncio.Lock()

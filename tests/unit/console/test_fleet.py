@@ -298,6 +298,20 @@ async def test_a_silent_address_does_not_hold_up_others() -> None:
             assert fleet.servers[honest.address].page is not None
 
 
+async def test_an_address_that_was_read_is_judged_again_once_its_records_change() -> None:
+    with admin_liar(answered(page())) as honest:
+        async with fleet_of(endpoint(honest.address)) as (fleet, clock):
+            await fleet.poll()
+            server = only(fleet)
+            assert (server.error, fleet.polls) == (None, 1)
+            # Its server moves to another machine, with an address of this one in its label.
+            fleet.set_endpoints("counted", [endpoint(honest.address, "tcp://10.0.0.7:1")])
+            clock.now += 10
+            await fleet.poll()
+            assert fleet.servers[honest.address] is server
+            assert "its server is on another" in (server.error or "")
+
+
 @pytest.mark.parametrize(
     ("record", "servers", "reason"),
     [
