@@ -1,5 +1,6 @@
 """`fastrpc console`: all servers of a registry as views."""
 
+import gc
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -58,6 +59,10 @@ from fastrpc.workers.plan import ExitCode, Plan, Started
 __all__ = ["console"]
 
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:9190"
+
+#: New objects after which the garbage collector looks for cycles. Each poll replaces the counts of a server, hundreds of
+#: objects without cycles: at the interpreter's 700 the collector takes a tenth of the time with a thousand servers.
+_COLLECTED_AFTER: Final = 50_000
 
 #: The services of the console.
 SERVICES: Final = (ConsoleService, ConsoleDetailService, ConsoleActService)
@@ -178,6 +183,7 @@ def console(
         _print_view(fleet, view)
         return
     plan = replace(plan, on_started=_teller(allowed, tokens))
+    gc.set_threshold(_COLLECTED_AFTER, *gc.get_threshold()[1:])
     raise typer.Exit(serve_front(plan, replace(settings, registry=())))
 
 
