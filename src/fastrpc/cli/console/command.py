@@ -60,8 +60,8 @@ __all__ = ["console"]
 
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:9190"
 
-#: New objects after which the garbage collector looks for cycles. Each poll replaces the counts of a server, hundreds of
-#: objects without cycles: at the interpreter's 700 the collector takes a tenth of the time with a thousand servers.
+#: New objects after which the garbage collector looks for cycles. Each poll replaces the counts of a server, hundreds
+#: of objects without cycles: at the interpreter's 700 the collector takes a tenth of the time with 1,000 servers.
 _COLLECTED_AFTER: Final = 50_000
 
 #: The services of the console.
