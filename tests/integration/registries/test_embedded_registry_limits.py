@@ -11,7 +11,7 @@ import pytest
 
 from fastrpc import CallError, Client, ConfigError, Endpoint, Server, Status, StoreError, SyncClient
 from fastrpc.coordination import RegistryServer, RegistryService
-from fastrpc.coordination.registry.client import ServiceLookup
+from fastrpc.coordination.registry.lookup import ServiceLookup
 from fastrpc.coordination.registry.service_lists import ServiceList
 from fastrpc.coordination.registry.snapshot import encode_snapshot
 from fastrpc.registries import open_registry

@@ -24,7 +24,7 @@ from fastrpc import (
 )
 from fastrpc.coordination import RegistryServer, RegistryService, latest_result
 from fastrpc.coordination.registry import service_lists
-from fastrpc.coordination.registry.client import ServiceLookup
+from fastrpc.coordination.registry.lookup import ServiceLookup
 from fastrpc.coordination.registry.service_lists import ServiceList
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.record import encode_record

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastrpc.client.blocking.client import SyncClient
 from fastrpc.client.blocking.stream import SyncStream
-from fastrpc.coordination.registry.client import ServiceLookup, call_errors
+from fastrpc.coordination.registry.lookup import ServiceLookup, call_errors
 from fastrpc.coordination.registry.service import SHORTEST_WAIT_SECONDS, RegistryService
 from fastrpc.coordination.registry.service_lists import ServiceList
 from fastrpc.errors import StoreError, UnavailableError

@@ -1,0 +1,184 @@
+"""The list of one service of the embedded registry, and the errors of its calls."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from fastrpc.client.blocking.client import SyncClient
+from fastrpc.client.blocking.stream import SyncStream
+from fastrpc.coordination.registry.service import FOLLOWED_BYTES, RegistryService
+from fastrpc.coordination.registry.service_lists import ServiceList
+from fastrpc.errors import CallError, FastRPCError, StoreError, UnavailableError
+from fastrpc.escaping import printable
+from fastrpc.registries.base.backend import Entry, Listing
+from fastrpc.registries.base.decoded import DecodedRecords
+from fastrpc.registries.base.record import RecordError, decode_record
+from fastrpc.registries.base.rules import MOST_ENDPOINTS
+from fastrpc.status import Status
+
+__all__ = ["ANSWER_SECONDS", "ServiceLookup", "call_errors"]
+
+#: Seconds for an answer, in addition to the wait of a watch.
+ANSWER_SECONDS = 2.0
+
+#: Bytes of records per page, and seconds for all pages of a list.
+PAGE_BYTES = 1024 * 1024
+PAGES_SECONDS = 10.0
+
+#: Attempts of one `fetch` at a list that changes while its pages are read.
+BEGINNINGS = 5
+
+_NO_REGISTRY_HINT = "a server is dialled as tcp://host:port, and `fastrpc registry` starts a registry"
+
+#: Statuses of a permanent refusal, where a retry cannot help.
+_FINAL = {Status.INVALID_ARGUMENT, Status.PERMISSION_DENIED, Status.UNAUTHENTICATED, Status.UNIMPLEMENTED}
+
+
+class ServiceLookup:
+    """Fetches the list of a service; the server reports changes by a stream, or holds a query until one.
+
+    The first query, and each one after a failure, is a plain one. Then a stream continues from its cursor: no change in
+    between is lost. A server that has no such stream is queried again and again.
+    """
+
+    def __init__(self, service: str, client: SyncClient) -> None:
+        self._service = service
+        self.client = client
+        #: Identifies the last list; "" before the first.
+        self.cursor = ""
+        self._entries: list[Entry] = []
+        self._decoded = DecodedRecords(lambda _, record: _entry(record))
+        # The stream of changes, and the seconds after which the server reports that nothing changed.
+        self._stream: SyncStream[Any, ServiceList] | None = None
+        self._stream_wait = 0.0
+        self._has_streams = True
+
+    def fetch(self, wait_seconds: float) -> Listing:
+        with call_errors():
+            found = self._next(wait_seconds)
+            return Listing(self._entries) if found is None else self.take(found)
+
+    def take(self, first: ServiceList) -> Listing:
+        """Return the list with this first page, or a newer one."""
+        found, records = self._whole(first)
+        before, self.cursor = self.cursor, found.cursor
+        is_restart = bool(before) and before.partition(".")[0] != found.cursor.partition(".")[0]
+        self._entries = self._decoded.entries((record, record) for record in records)
+        return Listing(self._entries, is_restart=is_restart)
+
+    def _next(self, wait_seconds: float) -> ServiceList | None:
+        """Return the first page of the list, now or when it changes; None if the wait is over."""
+        if wait_seconds <= 0.0 or not self.cursor:
+            self._leave_stream()
+            # The server may be another one than before.
+            self._has_streams = True
+            return self._watched("", wait_seconds)
+        if self._has_streams:
+            try:
+                return self._followed(wait_seconds)
+            except CallError as error:
+                if error.status is not Status.UNIMPLEMENTED:
+                    raise
+                self._has_streams = False
+        return self._watched(self.cursor, wait_seconds)
+
+    def _followed(self, wait_seconds: float) -> ServiceList | None:
+        """Return the next message of the stream; None if nothing has changed."""
+        if self._stream is None or self._stream_wait != wait_seconds:
+            self._leave_stream()
+            arguments = (self._service, self.cursor, wait_seconds, FOLLOWED_BYTES)
+            # A lost connection is an error at once: the next query has a time limit.
+            client = self.client.with_options(fail_mode="failfast")
+            self._stream = client.stream(RegistryService.follow, *arguments)
+            self._stream_wait = wait_seconds
+        try:
+            found = self._stream.receive()
+        except BaseException as error:
+            self._leave_stream()
+            if isinstance(error, UnavailableError) and error.processed == "yes":
+                # The connection drains: the next stream continues from the same cursor, on another connection.
+                return None
+            raise
+        return None if found.cursor == self.cursor else found
+
+    def _leave_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def _whole(self, first: ServiceList) -> tuple[ServiceList, list[str]]:
+        """Return the list with this first page, or a newer one, and all its records."""
+        for _ in range(BEGINNINGS):
+            records = self._following(first)
+            if records is not None:
+                return first, records
+            # A message that is under way would be older than the answer.
+            self._leave_stream()
+            first = self._watched("", 0.0)
+        raise StoreError(f"the list of {self._service} changes too fast to be read page by page")
+
+    def _watched(self, after: str, wait_seconds: float) -> ServiceList:
+        """Return the first page of the list."""
+        client = self.client.with_options(timeout=wait_seconds + ANSWER_SECONDS)
+        return client.call(RegistryService.watch, self._service, after, float(wait_seconds), PAGE_BYTES)
+
+    def _following(self, first: ServiceList) -> list[str] | None:
+        """Return all records of the list with this first page; None if the server dropped the list meanwhile.
+
+        Raises:
+            StoreError: an answer is not a page of this list.
+        """
+        records = list(first.records)
+        following = first.following
+        until = time.monotonic() + PAGES_SECONDS
+        # Further records would be ignored.
+        while following and len(records) <= MOST_ENDPOINTS:
+            if time.monotonic() > until:
+                raise StoreError(f"the list of {self._service} did not come within {PAGES_SECONDS:g} s")
+            if following != len(records):
+                raise StoreError(
+                    f"the page behind {len(records)} records of {self._service} begins at {following}"
+                )
+            arguments = (self._service, first.cursor, following, PAGE_BYTES)
+            try:
+                page: ServiceList = self.client.call(RegistryService.page, *arguments)
+            except CallError as error:
+                if error.status is Status.ABORTED:
+                    return None
+                raise
+            if page.cursor != first.cursor or not page.records:
+                raise StoreError(f"the page of {self._service} at {following} is one of another list")
+            records += page.records
+            following = page.following
+        return records
+
+    def close(self) -> None:
+        self.client.close()
+
+
+@contextlib.contextmanager
+def call_errors() -> Iterator[None]:
+    """Turn the error of a call into StoreError."""
+    try:
+        yield
+    except FastRPCError as error:
+        if isinstance(error, CallError) and error.status is Status.UNIMPLEMENTED:
+            raise StoreError(
+                "the server there is no registry", status=error.status, hint=_NO_REGISTRY_HINT
+            ) from error
+        is_final = error.status in _FINAL or (
+            # From the registry itself: it is full. A server that refuses for load uses another status.
+            isinstance(error, CallError) and error.status is Status.RESOURCE_EXHAUSTED
+        )
+        status = error.status if is_final else Status.UNAVAILABLE
+        # Without its hint, which is for callers of a service.
+        raise StoreError(printable(error.message), status=status) from error
+
+
+def _entry(record: str) -> Entry:
+    try:
+        endpoint = decode_record(record)
+        return str(endpoint.address), endpoint
+    except RecordError as error:
+        return record[:80], error
