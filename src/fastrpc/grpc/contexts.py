@@ -11,7 +11,6 @@ answers have one block of metadata sends both together.
 
 import asyncio
 import logging
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -28,21 +27,11 @@ from fastrpc.grpc.names import compressor_of, status_of
 from fastrpc.status import Status
 from fastrpc.user_code import contained
 
-__all__ = ["Context", "LoopContext", "ThreadContext", "context_kinds"]
+__all__ = ["Context", "LoopContext", "ThreadContext"]
 
 logger = logging.getLogger("fastrpc.grpc")
 
 DoneCallback = Callable[[Any], object]
-
-
-def context_kinds() -> "tuple[type[LoopContext], type[ThreadContext]]":
-    """Return the classes of contexts on the loop and in threads: where grpcio is imported, they derive from its own."""
-    # A module that could not be imported may be there as None.
-    if sys.modules.get("grpc") is None:
-        return LoopContext, ThreadContext
-    from fastrpc.grpc.grpcio_contexts import AioContext, PooledContext
-
-    return AioContext, PooledContext
 
 
 class Context:

@@ -10,6 +10,7 @@ plain `def` runs in a thread (`thread_handlers`).
 """
 
 import inspect
+import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from functools import partial
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from fastrpc._core.calls.call import current_call
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc._core.server.served_stream import throw_at_yield
-from fastrpc.grpc.contexts import Context, LoopContext, ThreadContext, context_kinds
+from fastrpc.grpc.contexts import Context, LoopContext, ThreadContext
 from fastrpc.grpc.faults import GENERATED_FAULTS, GeneratedFaults, ServicerFaults
 from fastrpc.grpc.message_limits import NO_LIMITS, MessageLimits
 from fastrpc.rpc.schema.annotation import unwrapped
@@ -54,7 +55,7 @@ class Servicing(NamedTuple):
             compressor: the name of the compressor of answers.
             rules: `faults` and `limits`.
         """
-        on_loop, in_threads = context_kinds()
+        on_loop, in_threads = _context_kinds()
         if compressor is None:
             return cls(on_loop, in_threads, executor, **rules)
         return cls(
@@ -68,6 +69,16 @@ class Servicing(NamedTuple):
     def takes_none(self) -> bool:
         """Whether None goes to the function that encodes messages, as in grpcio."""
         return isinstance(self.faults, ServicerFaults)
+
+
+def _context_kinds() -> tuple[type[LoopContext], type[ThreadContext]]:
+    """Return the classes of contexts on the loop and in threads: where grpcio is imported, they derive from its own."""
+    # A module that could not be imported may be there as None.
+    if sys.modules.get("grpc") is None:
+        return LoopContext, ThreadContext
+    from fastrpc.grpc.grpcio_contexts import AioContext, PooledContext
+
+    return AioContext, PooledContext
 
 
 def _compressed(kind: type[C], compressor: str, call: ServerCall) -> C:

@@ -122,7 +122,9 @@ def test_a_module_of_grpcio_that_could_not_be_imported_counts_as_absent(
 ) -> None:
     import sys
 
-    from fastrpc.grpc.contexts import LoopContext, ThreadContext, context_kinds
+    from fastrpc.grpc.contexts import LoopContext, ThreadContext
+    from fastrpc.grpc.serving import Servicing
 
     monkeypatch.setitem(sys.modules, "grpc", None)  # type: ignore[arg-type]
-    assert context_kinds() == (LoopContext, ThreadContext)
+    now = Servicing.now()
+    assert (now.loop_context, now.thread_context) == (LoopContext, ThreadContext)
