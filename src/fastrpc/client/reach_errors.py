@@ -3,7 +3,7 @@
 import errno
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import (
@@ -15,14 +15,12 @@ from fastrpc.errors import (
     NoEndpointError,
 )
 
-if TYPE_CHECKING:
-    from fastrpc.client.endpoint_plan import EndpointPlan
-
 __all__ = [
     "ABSENT_HINT",
     "MOST_NAMED",
     "REACH_HINT",
     "SETTING_HINT",
+    "Tried",
     "not_known_in_time",
     "not_ready_in_time",
     "registry_failure",
@@ -47,7 +45,19 @@ REACH_HINT = "check that the address is right and a server runs there, or give i
 SETTING_HINT = "correct this setting of the client"
 
 
-def unreachable(endpoints: "Sequence[EndpointPlan]") -> FastRPCError:
+class Tried(Protocol):
+    """The part of an endpoint's plan that errors describe."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint."""
+
+    @property
+    def error(self) -> FastRPCError | None:
+        """The reason why there is no connection; None once its server has answered."""
+
+
+def unreachable(endpoints: Sequence[Tried]) -> FastRPCError:
     """Return the error of a call without a connection to any of these."""
     refusals = [each.error for each in endpoints if isinstance(each.error, CallError)]
     if refusals and len(refusals) == len(endpoints):
@@ -84,7 +94,7 @@ def registry_failure(method: str, target: object, error: object) -> NoEndpointEr
     )
 
 
-def troubles(endpoints: "Sequence[EndpointPlan]") -> str:
+def troubles(endpoints: Sequence[Tried]) -> str:
     """Return addresses with their errors, at most the first `MOST_NAMED`."""
     text = "; ".join(trouble_at(each.endpoint, each.error) for each in endpoints[:MOST_NAMED])
     return text if len(endpoints) <= MOST_NAMED else f"{text}; and {len(endpoints) - MOST_NAMED} more"
@@ -103,7 +113,7 @@ def _has_cause(error: FastRPCError) -> bool:
     return error.hint is not None and getattr(error, "errno", None) not in {errno.ECONNREFUSED, errno.ENOENT}
 
 
-def _reach_hint(endpoints: "Sequence[EndpointPlan]") -> str:
+def _reach_hint(endpoints: Sequence[Tried]) -> str:
     """Return the hint of a call without a connection: those of its errors, else to start the server."""
     failures = [each.error for each in endpoints if each.error is not None]
     if failures and all(map(_has_cause, failures)):
