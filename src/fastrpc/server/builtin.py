@@ -1,17 +1,16 @@
 """`fastrpc.reflection`: the services and methods of a server, for callers that may see them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastrpc._core.calls.call import current_call
-from fastrpc.config import ServerConfig
 from fastrpc.errors import CallError
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.marking import method
 from fastrpc.rpc.service import BUILTIN_PREFIX, service
 from fastrpc.status import Status
 
-__all__ = ["BUILTIN_PREFIX", "Reflection", "check_reveals", "reflection_for"]
+__all__ = ["BUILTIN_PREFIX", "Reflection", "check_reveals"]
 
 
 @service("fastrpc.reflection")
@@ -35,23 +34,6 @@ class Reflection:
         check_reveals("fastrpc.reflection.services")
         # Bare functions are only for callers from Go. The types of the other methods would reveal them.
         return describe_services([one for one in self._services() if one.name], self._may_call)
-
-
-def reflection_for(
-    config: ServerConfig, services: Sequence[ServiceDefinition], may_call: Callable[[MethodDefinition], bool]
-) -> object:
-    """Return the service of reflection, by the names of gRPC unless one of these services has one of them.
-
-    Args:
-        services: those of a server, which may grow.
-        may_call: returns whether the caller of the running handler may call a method.
-    """
-    if "grpc" not in config.protocols:
-        return Reflection(lambda: services, may_call)
-    from fastrpc.server.grpc_reflection import REFLECTIONS, GrpcReflection
-
-    is_taken = any(one.name in REFLECTIONS for one in services)
-    return (Reflection if is_taken else GrpcReflection)(lambda: services, may_call)
 
 
 def check_reveals(name: str) -> None:

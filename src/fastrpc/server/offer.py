@@ -17,7 +17,7 @@ from fastrpc.rpc.service import is_service
 from fastrpc.server.accepting import Accepting
 from fastrpc.server.access import ServerAccess
 from fastrpc.server.background.work import BackgroundWork, ServerResources
-from fastrpc.server.builtin import BUILTIN_PREFIX, reflection_for
+from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection
 from fastrpc.server.health import GRPC_HEALTH, GrpcHealth, Health, HealthSource, ServingState
 from fastrpc.server.removal import end_calls
 
@@ -103,7 +103,7 @@ class Offer:
         self._served.add(self._make_health())
         services = self._served.definitions
         if self._config.reflection is not False:
-            self._served.add(reflection_for(self._config, services, self._access.may_call))
+            self._served.add(self._make_reflection(services))
         self._access.check(services)
         self._accepting.check_services(services)
         self._served.gate.dispatcher.index_methods()
@@ -124,6 +124,20 @@ class Offer:
         is_taken = any(one.name == GRPC_HEALTH for one in self._served.definitions)
         kind = GrpcHealth if "grpc" in self._config.protocols and not is_taken else Health
         return kind(self.health)
+
+    def _make_reflection(self, services: Sequence[ServiceDefinition]) -> object:
+        """Make the service of reflection, by the names of gRPC unless a source has one of these.
+
+        Args:
+            services: the services of the server, which may grow.
+        """
+        if "grpc" not in self._config.protocols:
+            return Reflection(lambda: services, self._access.may_call)
+        # Imported on first use: most servers do not speak gRPC.
+        from fastrpc.server.grpc_reflection import REFLECTIONS, GrpcReflection
+
+        is_taken = any(one.name in REFLECTIONS for one in services)
+        return (Reflection if is_taken else GrpcReflection)(lambda: services, self._access.may_call)
 
     @property
     def services(self) -> tuple[ServiceDefinition, ...]:
