@@ -6,25 +6,40 @@ connections of the endpoint, until one of them has fewer or the time is over. A 
 
 import asyncio
 import contextvars
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from fastrpc.client.endpoint_plan import CROWD_CALLS, CROWD_SECONDS
 from fastrpc.protocols.base import ClientEngine
 
-if TYPE_CHECKING:
-    from fastrpc.client.subchannel import Subchannel
-
-__all__ = ["Crowd"]
+__all__ = ["Crowd", "Widening"]
 
 #: Checks within the time for which all connections have to be crowded.
 LOOKS = 5
 
 
+class Widening(Protocol):
+    """The part of an endpoint that may get one more connection."""
+
+    @property
+    def may_widen(self) -> bool:
+        """Whether one more connection is allowed once all are crowded."""
+
+    @property
+    def usable_connections(self) -> Sequence[ClientEngine]:
+        """The connections that take calls."""
+
+    def widen(self) -> None:
+        """Allow one more connection."""
+
+    def start(self) -> None:
+        """Dial in the background if a connection is missing."""
+
+
 class Crowd:
     """Watches the connections of one endpoint, while there may be one more."""
 
-    def __init__(self, subchannel: "Subchannel") -> None:
+    def __init__(self, subchannel: Widening) -> None:
         self._subchannel = subchannel
         self._timer: asyncio.Handle | None = None
         self._looks = 0

@@ -83,7 +83,7 @@ def begin_client(
     settings = client_settings(config, numbers)
     serving = _client_services(services, config, interceptors, numbers)
     pool = ConnectionPool(where, endpoint_set, config, settings, client._connections_changed, prober, serving)
-    pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=_STACK_LEVEL)
+    pool.connector.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=_STACK_LEVEL)
     policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
     routes = RouteMaker(config, pool.totals)
     runner = CallRunner(pool, interceptors, policy, mode, routes)

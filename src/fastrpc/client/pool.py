@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.balancing.selectors import EndpointState
 from fastrpc._core.base.histogram import CallTotals
-from fastrpc.client.credentials import ClientCredentials
+from fastrpc.client.connector import Connector
 from fastrpc.client.dial_queue import DialQueue
 from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan, Patience
 from fastrpc.client.reach_errors import registry_failure, unreachable
@@ -65,9 +65,6 @@ class Home(Protocol):
 class ConnectionPool:
     """All subchannels of a client. `on_change` runs whenever a connection is made or lost."""
 
-    #: Credentials that connections show to servers.
-    credentials: ClientCredentials | None = None
-
     #: The `Services` that has this pool; None for a client of its own.
     home: Home | None = None
 
@@ -92,10 +89,10 @@ class ConnectionPool:
         self.prober = prober
         #: None if the client only calls.
         self.serving = serving
-        #: The time for which the loop polls after the last activity; shorter than the setting if polling cannot help.
-        self.spin_microseconds = 0
         self.is_closed = self.is_used = False
         self.totals = CallTotals()
+        #: Makes the connections.
+        self.connector = Connector(target, config, settings, serving, self.totals)
         self.loop: asyncio.AbstractEventLoop
         #: Decides which subchannels may dial now.
         self.dials = DialQueue()
@@ -108,12 +105,17 @@ class ConnectionPool:
         self._has_told = self._has_more = False
         # Servers can call a client only on a connection.
         warm = config.pool.warm if serving is None else sys.maxsize
-        self._plan = ConnectionPlan(target, endpoint_set, warm, lambda endpoint: Subchannel(self, endpoint))
+        self._plan = ConnectionPlan(target, endpoint_set, warm, self._new_subchannel)
         self._removed: list[Subchannel] = []
         self._follower = self._follow(target)
         self._has_list = target.registry is None
         self._take_first(target)
         tells_gauges(self)
+
+    def _new_subchannel(self, endpoint: Endpoint) -> Subchannel:
+        # A client that serves calls keeps one connection: the server calls it there.
+        width = self.config.pool.connections_per_endpoint if self.serving is None else 1
+        return Subchannel(self, self.connector, endpoint, self.config.backoff, width=width)
 
     def _follow(self, target: Target) -> "Follower | None":
         """Return the follower of the target's list, imported on use; None for a target without a registry."""

@@ -21,8 +21,8 @@ import asyncio
 import contextvars
 import logging
 import random
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, cast
 
 from fastrpc._core.balancing.breaker import RetryBudget
 from fastrpc._core.balancing.endpoint_set import EndpointSet
@@ -32,14 +32,12 @@ from fastrpc._core.client.caller import Caller
 from fastrpc._core.client.caller_state import CallerState
 from fastrpc.client.wire import protocol_of
 from fastrpc.config import ClientConfig, Probes
+from fastrpc.endpoint import Endpoint
 from fastrpc.errors import DecodeError, FastRPCError, UnavailableError
 from fastrpc.protocols.base import ClientEngine, HealthCheck
 from fastrpc.status import Status
 
-if TYPE_CHECKING:
-    from fastrpc.client.subchannel import Subchannel
-
-__all__ = ["HEALTH_METHOD", "EndpointProbes", "Prober"]
+__all__ = ["HEALTH_METHOD", "EndpointProbes", "Probed", "Prober"]
 
 logger = logging.getLogger("fastrpc.client")
 
@@ -54,6 +52,19 @@ _UNTOLD = frozenset({Status.UNIMPLEMENTED, Status.UNAUTHENTICATED, Status.PERMIS
 
 # Every server accepts the first. A client configured for the second probes with it, others with the first.
 _PLAIN_CODECS = ("msgpack", "json")
+
+
+class Probed(Protocol):
+    """The part of an endpoint that probes use."""
+
+    #: The endpoint, as the list has it now.
+    endpoint: Endpoint
+    #: The state of the endpoint in the endpoint set.
+    endpoint_state: Any
+
+    @property
+    def all_connections(self) -> Iterable[ClientEngine]:
+        """All open connections, including those that take no new calls."""
 
 
 class Prober:
@@ -87,7 +98,7 @@ class Prober:
         call.close()
         return probe
 
-    def answered(self, subchannel: "Subchannel", answer: object) -> None:
+    def answered(self, subchannel: Probed, answer: object) -> None:
         """Judge the answer of a server."""
         verdict = self._check_of(subchannel.endpoint).verdict(answer)
         if verdict == "SERVING":
@@ -107,7 +118,7 @@ class Prober:
         """Return the call by which a server tells its health, in the protocol of its connections."""
         return protocol_of(endpoint, self._config).traits.health or self._check
 
-    def failed(self, subchannel: "Subchannel", error: FastRPCError) -> None:
+    def failed(self, subchannel: Probed, error: FastRPCError) -> None:
         """Judge a probe that failed."""
         status, fall = error.status, self.settings.fall
         if status in _UNTOLD:
@@ -128,11 +139,11 @@ class Prober:
             self._failed(subchannel, fall, f"its probes fail, the last one with {reason!r:.200}")
         # Otherwise the connection was lost: the probe of the next one decides.
 
-    def _passed(self, subchannel: "Subchannel") -> None:
+    def _passed(self, subchannel: Probed) -> None:
         if self._endpoint_set.probe_passed(subchannel.endpoint_state, self.settings.rise):
             logger.info("%s is up: it passed its probes", subchannel.endpoint)
 
-    def _failed(self, subchannel: "Subchannel", fall: int, reason: str) -> None:
+    def _failed(self, subchannel: Probed, fall: int, reason: str) -> None:
         if self._endpoint_set.probe_failed(subchannel.endpoint_state, fall):
             logger.warning("%s is down: %s", subchannel.endpoint, reason)
 
@@ -159,7 +170,7 @@ class _NoRunner:
 class EndpointProbes:
     """The probes of one endpoint: one for each new connection, then one for each interval while it is connected."""
 
-    def __init__(self, prober: Prober, subchannel: "Subchannel", loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, prober: Prober, subchannel: Probed, loop: asyncio.AbstractEventLoop) -> None:
         self._prober = prober
         self._subchannel = subchannel
         self._loop = loop

@@ -6,26 +6,24 @@
 import asyncio
 import contextvars
 import logging
-from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fastrpc._core.base.priority_queue import RANKS
+from fastrpc.client.connector import Connector
 from fastrpc.client.crowd import Crowd
+from fastrpc.client.dial_queue import DialQueue
 from fastrpc.client.endpoint_plan import EndpointPlan
 from fastrpc.client.renewal import Renewals
-from fastrpc.client.wire import protocol_of
+from fastrpc.config import Backoff
 from fastrpc.endpoint import Endpoint
-from fastrpc.errors import ConfigError, ConnectError, FastRPCError
-from fastrpc.protocols.base import ClientEngine, ClientParts, Protocol, client_engine, client_stream
-from fastrpc.time_limit import time_limit
-from fastrpc.transports.base import dial_options, transport_for
+from fastrpc.errors import FastRPCError
+from fastrpc.protocols.base import ClientEngine
 
 if TYPE_CHECKING:
-    from fastrpc.client.pool import ConnectionPool
-    from fastrpc.client.probing import EndpointProbes
+    from fastrpc.client.probing import EndpointProbes, Prober
+    from fastrpc.client.services.sharing import SharedConnections
 
-__all__ = ["Subchannel", "Waiters"]
+__all__ = ["Subchannel", "Subchannels", "Waiters"]
 
 logger = logging.getLogger("fastrpc.client")
 
@@ -65,20 +63,59 @@ class Waiters:
                 waiter.set_result(None)
 
 
+class Subchannels(Protocol):
+    """The part of a client's pool that each of its subchannels uses."""
+
+    #: The loop of the client, once it is used.
+    loop: asyncio.AbstractEventLoop
+    #: Decides which subchannels may dial now.
+    dials: DialQueue
+    #: Whether the client is closed.
+    is_closed: bool
+    #: Whether the client has no connections until the next call.
+    is_resting: bool
+    #: Sends health probes; None: there are none.
+    prober: "Prober | None"
+
+    @property
+    def shared(self) -> "SharedConnections | None":
+        """The connections that the client shares with others; None: it shares none."""
+
+    @property
+    def any_waits(self) -> bool:
+        """Whether a call waits for a change of any endpoint."""
+
+    def changed(self) -> None:
+        """Announce a change to the calls that wait for any endpoint."""
+
+    def wake(self) -> None:
+        """Connect the dormant subchannels."""
+
+    def note_idle(self) -> None:
+        """Note that a subchannel lost its connection without a redial."""
+
+
 class Subchannel(EndpointPlan):
     """One endpoint and its connections in every state."""
 
     logs_early_ends = False
 
-    def __init__(self, pool: "ConnectionPool", endpoint: Endpoint) -> None:
-        # A client that serves calls keeps one connection: the server calls it there.
-        width = pool.config.pool.connections_per_endpoint if pool.serving is None else 1
-        super().__init__(endpoint, pool.config.backoff, width=width)
+    def __init__(
+        self,
+        pool: Subchannels,
+        connector: Connector,
+        endpoint: Endpoint,
+        backoff: Backoff,
+        *,
+        width: int | Literal["auto"],
+    ) -> None:
+        super().__init__(endpoint, backoff, width=width)
         #: Connections that take calls, as far as is known; the list is replaced, never changed.
         self.live: list[ClientEngine] = []
         #: Whether a connection ended because no call needed it: the next call makes another.
         self.is_dormant = False
         self._pool = pool
+        self._connector = connector
         self._task: asyncio.Task[bool] | None = None
         #: Runs during the pause before the next dial.
         self._pause: asyncio.TimerHandle | None = None
@@ -149,7 +186,7 @@ class Subchannel(EndpointPlan):
         """Dial once, or take a connection that another client has; return whether there is one now."""
         shared = self._pool.shared
         try:
-            connection = await (self.make(self) if shared is None else shared.connection(self))
+            connection = await (self.make(self) if shared is None else shared.connection(self, self.make))
         except FastRPCError as error:
             due, is_told = (None, False) if shared is None else shared.places.next_dial(self)
             self.note_failure(error, self._pool.loop.time(), is_logged=not is_told)
@@ -199,62 +236,12 @@ class Subchannel(EndpointPlan):
         Raises:
             FastRPCError: the dial failed.
         """
-        address = self.endpoint.address
-        config = self._pool.config
-        protocol = protocol_of(self.endpoint, config)
-        if self._pool.serving is not None and not protocol.traits.serves:
-            raise ConfigError(
-                f"{address} is called by {protocol.name}, by which it cannot call this client",
-                hint="leave out services=, or call it by the native protocol",
-            )
-        credentials, has_token = self._pool.credentials, False
-        try:
-            async with time_limit(config.timeouts.connect):
-                token = None if credentials is None else await credentials.current(address)
-                has_token = True
-                _, stream = await transport_for(address).dial(
-                    address,
-                    partial(self._new_stream, owner, token, protocol),
-                    dial_options(
-                        config, protocol.agreed[0], self._pool.target.tls_for(self.endpoint, config.tls)
-                    ),
-                )
-        except TimeoutError:
-            if not has_token:
-                raise ConnectError(
-                    f"no credentials for {address} within {config.timeouts.connect:g} s",
-                    hint="keep the token in the function given as credentials, or raise Timeouts.connect",
-                ) from None
-            raise ConnectError(
-                f"no connection to {address} within {config.timeouts.connect:g} s",
-                hint="check the address, or raise Timeouts.connect if the network is slow",
-            ) from None
-        self._pool.totals.connections += 1
-        return cast(ClientEngine, stream.engine)
+        return await self._connector.connect(self, owner, self._made)
 
-    def _new_stream(self, owner: Any, credential: bytes | None, protocol: Protocol) -> Any:
-        config, loop = self._pool.config, self._pool.loop
-        parts = ClientParts(
-            protocol=protocol,
-            endpoint=self.endpoint,
-            config=config,
-            timeouts=replace(config.timeouts, idle=None) if self.is_warm else config.timeouts,
-            settings=self._pool.settings.copy(),
-            owner=owner,
-            loop=loop,
-            credential=credential,
-            renews=self._pool.credentials is not None and self._pool.credentials.can_renew,
-            serves=self._pool.serving is not None,
-            ping_factor=self.ping_factor,
-        )
-        connection = client_engine(parts)
-        if self._pool.serving is not None:
-            self._pool.serving.attend(connection)
-        owner.renewals.begin(connection, self._pool.credentials, credential, config.backoff, loop)
+    def _made(self, connection: ClientEngine) -> None:
         if self._pool.shared is not None:
             self._pool.shared.made(self, connection)
-        self._all[connection] = loop.time()
-        return client_stream(parts, connection, self._pool.spin_microseconds)
+        self._all[connection] = self._pool.loop.time()
 
     def _note_end(self, connection: ClientEngine, reason: object) -> None:
         """Record the end of a connection that was wanted, once."""

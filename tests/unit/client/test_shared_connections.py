@@ -62,7 +62,7 @@ def known(shared: SharedConnections) -> int:
 
 async def dialled(shared: Any, subchannel: Subchannel) -> Any:
     subchannel.may_end.set()
-    return await shared.connection(subchannel)
+    return await shared.connection(subchannel, subchannel.make)
 
 
 async def test_addresses_that_left_are_forgotten(scale: Any) -> None:
@@ -99,7 +99,7 @@ async def test_an_address_is_known_until_its_last_user_has_left_and_its_last_con
 async def test_a_dial_that_was_left_is_forgotten() -> None:
     shared: Any = sharing()
     subchannel = Subchannel("tcp://10.0.0.1:1")
-    dial = asyncio.create_task(shared.connection(subchannel))
+    dial = asyncio.create_task(shared.connection(subchannel, subchannel.make))
     await eventually(lambda: subchannel.is_waiting)
     dial.cancel()
     shared.places.leave(subchannel)
@@ -110,7 +110,7 @@ async def test_a_dial_that_was_left_is_forgotten() -> None:
 async def test_a_record_with_another_protocol_gets_no_connection_of_the_one_before() -> None:
     shared: Any = sharing()
     first, second = Subchannel("tcp://10.0.0.1:1"), Subchannel("tcp://10.0.0.1:1")
-    dials = [asyncio.create_task(shared.connection(each)) for each in (first, second)]
+    dials = [asyncio.create_task(shared.connection(each, each.make)) for each in (first, second)]
     await eventually(lambda: first.is_waiting)
     second.endpoint = Endpoint("tcp://10.0.0.1:1", protocols=("rpcx",))
     second.may_end.set()

@@ -4,16 +4,15 @@ A shared connection reports to `SharedConnections`, which passes each report on 
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
+from fastrpc.client.endpoint_plan import EndpointPlan
 from fastrpc.client.renewal import Renewals
 from fastrpc.client.services.places import SharedAddresses, failure_of
 from fastrpc.config import ClientConfig
 from fastrpc.errors import FastRPCError
 from fastrpc.protocols.base import ClientEngine
-
-if TYPE_CHECKING:
-    from fastrpc.client.subchannel import Subchannel
 
 __all__ = ["SharedConnections"]
 
@@ -48,8 +47,15 @@ class SharedConnections:
 
     # The interface for subchannels
 
-    async def connection(self, subchannel: "Subchannel") -> ClientEngine:
+    async def connection(
+        self,
+        subchannel: EndpointPlan,
+        make: Callable[["SharedConnections"], Awaitable[ClientEngine]],
+    ) -> ClientEngine:
         """Return a connection that a subchannel does not use yet, dialled if necessary.
+
+        Args:
+            make: dials a connection that reports to these shared ones.
 
         Raises:
             FastRPCError: the dial failed, or the last one did and the next is not due.
@@ -63,12 +69,12 @@ class SharedConnections:
                 if (found := place.take(subchannel, self.loop.time())) is not None:
                     return found
                 try:
-                    return await subchannel.make(self)
+                    return await make(self)
                 except FastRPCError as error:
                     place.failed(error, self.loop.time())
                     raise
 
-    def made(self, subchannel: "Subchannel", connection: ClientEngine) -> None:
+    def made(self, subchannel: EndpointPlan, connection: ClientEngine) -> None:
         """Add the connection that a subchannel makes."""
         self.places.at(connection.endpoint).add(connection, subchannel)
         self.made_at[connection] = self.loop.time()
