@@ -77,6 +77,7 @@ class Client(Caller, FanOut, StreamVerbs):
 
             where, config = placed(target, registry, config)
             pool = begin_client(self, where, config, selector, fail_mode, interceptors, services)
+            pool.on_change = self._connections_changed
             pool.connector.credentials = client_credentials(credentials, config, where)
         self._state.kind = Client
         self._state.token_hint = TOKEN_HINT if pool.connector.credentials is None else None

@@ -30,7 +30,6 @@ from fastrpc.rpc.wire_numbers import announced, numbers_of_all
 from fastrpc.selectors.base import Selector
 
 if TYPE_CHECKING:
-    from fastrpc.client.client import Client
     from fastrpc.client.probing import Prober
     from fastrpc.client.serving import ClientServices
     from fastrpc.registries.base.registry import RegistryOption
@@ -67,7 +66,7 @@ def placed(target: Any, registry: "RegistryOption | None", config: Any) -> tuple
 
 
 def begin_client(
-    client: "Client",
+    client: CallerView,
     where: Target,
     config: ClientConfig,
     selector: str | Selector | None,
@@ -82,7 +81,7 @@ def begin_client(
     prober = _prober_for(endpoint_set, config)
     settings = client_settings(config, numbers)
     serving = _client_services(services, config, interceptors, numbers)
-    pool = ConnectionPool(where, endpoint_set, config, settings, client._connections_changed, prober, serving)
+    pool = ConnectionPool(where, endpoint_set, config, settings, prober, serving)
     pool.connector.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=_STACK_LEVEL)
     policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
     routes = RouteMaker(config, pool.totals)

@@ -63,7 +63,10 @@ class Home(Protocol):
 
 
 class ConnectionPool:
-    """All subchannels of a client. `on_change` runs whenever a connection is made or lost."""
+    """All subchannels of a client."""
+
+    #: Called whenever a connection is made or lost; set before the first use.
+    on_change: Callable[[], None]
 
     #: The `Services` that has this pool; None for a client of its own.
     home: Home | None = None
@@ -77,7 +80,6 @@ class ConnectionPool:
         endpoint_set: EndpointSet | None,
         config: ClientConfig,
         settings: Any,
-        on_change: Callable[[], None],
         prober: "Prober | None" = None,
         serving: "ClientServices | None" = None,
     ) -> None:
@@ -96,7 +98,6 @@ class ConnectionPool:
         self.loop: asyncio.AbstractEventLoop
         #: Decides which subchannels may dial now.
         self.dials = DialQueue()
-        self._on_change = on_change
         self._waiters = Waiters()
         # The list of subchannels started last, and whether one of them lost a connection since.
         self._started: list[Subchannel] | None = None
@@ -321,7 +322,7 @@ class ConnectionPool:
             if announces_calls or self.home is None:
                 for connection in subchannel.live:
                     connection.announces_calls = announces_calls
-        self._on_change()
+        self.on_change()
         self._waiters.wake()
 
     def wake(self) -> None:
@@ -457,7 +458,7 @@ class ConnectionPool:
             subchannel.live = []
             if subchannel.endpoint_state is not None:
                 subchannel.endpoint_state.connections = []
-        self._on_change()
+        self.on_change()
 
     async def close(self) -> None:
         """Close every connection for good."""

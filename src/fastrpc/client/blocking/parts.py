@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from fastrpc._core.client.blocking_state import BlockingState
+from fastrpc._core.client.caller_view import CallerView
 from fastrpc._core.loop.polling import allowed_spin
 from fastrpc.client.blocking.call_runner import SyncCallRunner
 from fastrpc.client.blocking.pool import SyncHome, SyncPool
@@ -30,13 +31,10 @@ from fastrpc.peers.route_maker import RouteMaker
 from fastrpc.rpc.interceptor import Interceptor, client_interceptors
 from fastrpc.rpc.wire_numbers import numbers_of_all
 
-if TYPE_CHECKING:
-    from fastrpc.client.blocking.client import SyncClient
-
 __all__ = ["SyncParts", "begin_client", "parts_of"]
 
 
-def begin_client(client: "SyncClient", parts: "SyncParts") -> BlockingState:
+def begin_client(client: CallerView, parts: "SyncParts") -> BlockingState:
     """Give a new client its state, and return it."""
     config = parts.config
     width = config.pool.connections_per_endpoint
