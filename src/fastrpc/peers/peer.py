@@ -78,12 +78,12 @@ class Peer:
         """The client that calls this peer, over rpcx by `notify` only; None unless the peer serves."""
         if self._client is None and self._calling is not None:
             if not self._is_pushed:
-                self._client = PeerClient(self._calling, self.address, self._connection)
+                self._client = PeerClient(self._calling, self.address, self._connection, Peer)
             else:
                 # Imported on first use: most servers speak the native protocol alone.
                 from fastrpc.peers.push_client import PushClient
 
-                self._client = PushClient(self._calling, self.address, self._connection)
+                self._client = PushClient(self._calling, self.address, self._connection, Peer)
         return self._client
 
     def _serve(self, connection: Any, calling: PeerCalling, *, is_pushed: bool) -> None:

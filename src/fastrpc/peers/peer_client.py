@@ -69,8 +69,14 @@ class PeerClient(Caller, StreamVerbs):
     another Peer.
     """
 
-    def __init__(self, calling: PeerCalling, address: Address, connection: Any) -> None:
-        runner = self._runner_of(calling, address)
+    def __init__(
+        self,
+        calling: PeerCalling,
+        address: Address,
+        connection: Any,
+        peer_at: Callable[[Address], Any],
+    ) -> None:
+        runner = self._runner_of(calling, address, peer_at)
         state = CallerState(runner, runner.routes, calling.budget)
         config = calling.config
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
@@ -83,8 +89,8 @@ class PeerClient(Caller, StreamVerbs):
         runner.attend(connection, state)
 
     @staticmethod
-    def _runner_of(calling: PeerCalling, address: Address) -> "PeerRunner":
-        return PeerRunner(calling, address)
+    def _runner_of(calling: PeerCalling, address: Address, peer_at: Callable[[Address], Any]) -> "PeerRunner":
+        return PeerRunner(calling, address, peer_at)
 
     def with_options(self, **options: Unpack[CallOptions]) -> Self:
         """Return a light view with other options for its calls, as `Client.with_options` does.
@@ -122,13 +128,18 @@ def _check_effect(options: Mapping[str, Any]) -> None:
 
 
 class PeerRunner(Answers):
-    """The slow path of the calls of a PeerClient."""
+    """The slow path of the calls of a PeerClient.
+
+    Args:
+        peer_at: makes the `Peer` at an address.
+    """
 
     #: The retry policy: it never retries.
     policy = None
 
-    def __init__(self, calling: PeerCalling, address: Address) -> None:
+    def __init__(self, calling: PeerCalling, address: Address, peer_at: Callable[[Address], Any]) -> None:
         self.address = address
+        self._peer_at = peer_at
         self.routes = calling.routes
         self.is_closed = True
         self.streams = _Streams(self, calling)
@@ -269,9 +280,7 @@ class PeerRunner(Answers):
 
     def peer(self, call: AwaitedCall) -> Any:
         """Return the peer of a call of ours."""
-        from fastrpc.peers.peer import Peer
-
-        return Peer(self.address)
+        return self._peer_at(self.address)
 
 
 class _Streams(StreamMaker):

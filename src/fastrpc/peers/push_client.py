@@ -4,6 +4,7 @@ To such a peer they are messages of its server, and it answers none. No event sh
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from fastrpc._core.client.awaited_call import AwaitedCall
@@ -22,15 +23,15 @@ class PushClient(PeerClient):
     """The PeerClient of a peer that speaks rpcx: its `notify` pushes, its other verbs raise UNIMPLEMENTED."""
 
     @staticmethod
-    def _runner_of(calling: PeerCalling, address: Address) -> PeerRunner:
-        return _PushRunner(calling, address)
+    def _runner_of(calling: PeerCalling, address: Address, peer_at: Callable[[Address], Any]) -> PeerRunner:
+        return _PushRunner(calling, address, peer_at)
 
 
 class _PushRunner(PeerRunner):
     """Pushes on one connection."""
 
-    def __init__(self, calling: PeerCalling, address: Address) -> None:
-        super().__init__(calling, address)
+    def __init__(self, calling: PeerCalling, address: Address, peer_at: Callable[[Address], Any]) -> None:
+        super().__init__(calling, address, peer_at)
         self.routes = calling.value_routes
         self._engine: RpcxServer | None = None
 
