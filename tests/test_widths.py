@@ -73,7 +73,7 @@ SHARED_METHODS = 47
 FOREIGN = {".py": 417, ".pyx": 262}
 
 #: Groups of files that import each other, early or late; the aim is 0.
-CIRCLES = 2
+CIRCLES = 1
 
 #: Names that several compiled modules have; the aim is 0.
 REPEATED_NAMES = 5

@@ -9,7 +9,8 @@ from fastrpc.errors import ConfigError
 from fastrpc.openapi.problems import HTTP_STATUS, PROBLEM
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.marshals import codec_for
-from fastrpc.rpc.routes import HttpRoute, RoutePart, whole_body_of
+from fastrpc.rpc.route_types import whole_body_of
+from fastrpc.rpc.routes import HttpRoute, RoutePart
 from fastrpc.rpc.schema.conversion import holds_arrays
 from fastrpc.rpc.schema.json_schema import JsonSchema, SchemaSet, arguments_schema, object_schema
 from fastrpc.rpc.schema.text_values import has_plain_texts, without_none

@@ -24,9 +24,9 @@ from fastrpc.rpc.method_options import (
 )
 from fastrpc.rpc.refused_arguments import explain_arguments
 from fastrpc.rpc.routes import check_route, parsed_route
-from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature, warn_of_parameters
+from fastrpc.rpc.signature import HandlerSignature, check_raw, name_of, read_signature, warn_of_parameters
 
-__all__ = ["NOT_GIVEN", "mark_function", "method", "name_of", "set_options", "show_defaults"]
+__all__ = ["NOT_GIVEN", "mark_function", "method", "set_options", "show_defaults"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -181,9 +181,3 @@ def _check_options(label: str, options: MethodOptions, signature: HandlerSignatu
         check_tool(label, signature)
     if options.http is not None:
         check_route(label, options.http, signature, is_safe=bool(options.safe))
-
-
-def name_of(thing: Any) -> str:
-    """Return the name of a function in the program, for messages."""
-    inner = getattr(thing, "__func__", None) or getattr(thing, "fget", None) or thing
-    return getattr(inner, "__qualname__", None) or repr(thing)

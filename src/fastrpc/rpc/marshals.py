@@ -22,7 +22,7 @@ from fastrpc.rpc.coders import (
 from fastrpc.rpc.contract import check_implements
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.options import OPTION_NAMES
-from fastrpc.rpc.routes import check_route_types
+from fastrpc.rpc.route_types import check_route_types
 from fastrpc.rpc.schema.narrow_floats import narrowed
 from fastrpc.rpc.schema.scans import scan_for
 from fastrpc.rpc.signature import Parameter

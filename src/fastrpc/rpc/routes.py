@@ -7,24 +7,17 @@ place where they differ it has a fixed segment before a parameter, and `{id}` be
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_origin
+from typing import Final, NamedTuple
 
 from fastrpc.errors import ConfigError
-from fastrpc.rpc.schema.annotation import type_text
 from fastrpc.rpc.signature import HandlerSignature
-from fastrpc.types.base import find
-
-if TYPE_CHECKING:
-    from fastrpc.rpc.definition import MethodDefinition
 
 __all__ = [
     "HttpRoute",
     "RoutePart",
     "check_route",
-    "check_route_types",
     "parsed_route",
     "together",
-    "whole_body_of",
 ]
 
 #: The methods of HTTP, each with whether its arguments beside the path are in the body.
@@ -35,9 +28,6 @@ _HOW: Final = 'write a method of HTTP and a path: http="GET /orders/{id}"'
 #: Characters of a segment that need no percent sign (RFC 3986, section 3.3).
 _FIXED: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
 _NAMED: Final = re.compile(r"\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<rest>:path)?\}")
-
-#: The kinds of classes whose values are objects with fields.
-_RECORDS: Final = frozenset({"struct", "dataclass", "typed_dict"})
 
 
 class RoutePart(NamedTuple):
@@ -141,66 +131,6 @@ def check_route(label: str, route: HttpRoute, signature: HandlerSignature, *, is
             raise TypeError(f'{label}: http="{route}": {name!r} is no parameter: {there}')
         if not known[name].by_name:
             raise TypeError(f'{label}: http="{route}": {name!r} is given by position alone')
-
-
-def check_route_types(definition: "MethodDefinition", route: HttpRoute) -> None:
-    """Refuse parameters in a path whose values are not written as a text or a number.
-
-    Raises:
-        ConfigError: the type of a parameter has no such form; or, in a class that inherits the route, a GET is no
-            longer safe, or a stream no longer the file of a form.
-    """
-    # Imported on first use: few services have routes.
-    from fastrpc.rpc.schema.json_schema import SchemaSet
-    from fastrpc.rpc.schema.text_values import is_part_of_path
-
-    label = definition.label
-    if route.verb == "GET" and not definition.safe:
-        raise ConfigError(f'{label} is not safe, but has the route "{route}"')
-    if definition.signature.stream is not None and not definition.takes_upload:
-        raise ConfigError(f'{label} takes a stream that is no `Upload`, but has the route "{route}"')
-    known = [parameter.name for parameter in definition.parameters]
-    for name in route.names:
-        schemas = SchemaSet()
-        kind = definition.types().parameters[known.index(name)]
-        try:
-            is_part = is_part_of_path(schemas.schema_of(kind), schemas)
-        except TypeError:  # its values do not travel as JSON
-            is_part = False
-        if not is_part:
-            raise ConfigError(
-                f'{label}: http="{route}": {name!r} is {type_text(kind)}, which is no part of a path',
-                hint="a path takes str, int, float, bool, UUID, Decimal, dates, enums and literals",
-            )
-
-
-def whole_body_of(definition: "MethodDefinition", route: HttpRoute) -> str | None:
-    """Return the parameter that a body is by itself: the only one beside the path, if its type has fields.
-
-    A form has its fields by name.
-    """
-    # Imported on first use: few services have routes.
-    from fastrpc.rpc.schema.text_values import without_none
-
-    pairs = zip(definition.parameters, definition.types().parameters, strict=True)
-    others = [(parameter.name, kind) for parameter, kind in pairs if parameter.name not in route.names]
-    if not route.has_body or len(others) != 1 or definition.takes_upload:
-        return None
-    name, kind = others[0]
-    plain = without_none(kind)
-    owner = get_origin(plain) or plain
-    return name if isinstance(owner, type) and _is_record(owner) else None
-
-
-def _is_record(cls: type[Any]) -> bool:
-    """Whether values of a class are objects with fields."""
-    from fastrpc.rpc.schema.payload_classes import payload_class
-
-    known = find(cls)
-    # A model with another alias for decoding than for encoding takes keys, too.
-    if known is not None and known.keys is not None:
-        return known.keys(cls) is not None
-    return payload_class(cls).kind in _RECORDS
 
 
 def together(one: HttpRoute, other: HttpRoute) -> bool:

@@ -15,11 +15,11 @@ from fastrpc.rpc.aliases import ServiceNames, checked_aliases, checked_grpc, che
 from fastrpc.rpc.claiming import METHOD_MARK, MethodMark, claim_methods, marked_attributes, watch_subclasses
 from fastrpc.rpc.contract import check_implements, check_override
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
-from fastrpc.rpc.marking import NOT_GIVEN, name_of, show_defaults
+from fastrpc.rpc.marking import NOT_GIVEN, show_defaults
 from fastrpc.rpc.method_options import SERVICE_NAME, MethodOptions
 from fastrpc.rpc.refused_arguments import explain_arguments
 from fastrpc.rpc.schema.annotation import Scope, captured_names
-from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature
+from fastrpc.rpc.signature import HandlerSignature, check_raw, name_of, read_signature
 
 __all__ = [
     "BUILTIN_PREFIX",

@@ -34,6 +34,7 @@ __all__ = [
     "check_raw",
     "check_resolved",
     "form_of",
+    "name_of",
     "read_signature",
     "warn_of_parameters",
 ]
@@ -430,3 +431,9 @@ def _is_bytes_stream(annotation: Any, scope: Scope) -> bool:
         return item_type(evaluate(annotation, scope)) is bytes
     except Exception:
         return False
+
+
+def name_of(thing: Any) -> str:
+    """Return the name of a function in the program, for messages."""
+    inner = getattr(thing, "__func__", None) or getattr(thing, "fget", None) or thing
+    return getattr(inner, "__qualname__", None) or repr(thing)

@@ -14,7 +14,8 @@ import fastrpc
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.description import describe
 from fastrpc.rpc.marshals import check_service
-from fastrpc.rpc.routes import parsed_route, together, whole_body_of
+from fastrpc.rpc.route_types import whole_body_of
+from fastrpc.rpc.routes import parsed_route, together
 from fastrpc.rpc.service import method_definition, service_definition
 
 

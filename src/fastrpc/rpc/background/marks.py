@@ -4,8 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from fastrpc.rpc.marking import name_of
-from fastrpc.rpc.signature import form_of
+from fastrpc.rpc.signature import form_of, name_of
 
 __all__ = ["SCHEDULE_MARK", "SUBSCRIBER_MARK", "background_methods", "marks_of", "set_mark"]
 

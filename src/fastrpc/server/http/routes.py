@@ -9,7 +9,8 @@ import msgspec
 from fastrpc._core.calls.call import MethodRoute, RouteTable
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
-from fastrpc.rpc.routes import HttpRoute, together, whole_body_of
+from fastrpc.rpc.route_types import whole_body_of
+from fastrpc.rpc.routes import HttpRoute, together
 from fastrpc.server.http.query import QueryArguments
 from fastrpc.status import Status
 
