@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fastrpc.registries.base.registry import RegistryOption
     from fastrpc.rpc.definition import ServiceDefinition
     from fastrpc.rpc.interceptor import Interceptor
+    from fastrpc.server.admin.state import ServerState
     from fastrpc.server.listening import WantedAddress
     from fastrpc.server.registrar import Advertise
     from fastrpc.server.watching import Ended
@@ -131,6 +132,19 @@ class Server:
         elif self._draining is None:
             self._draining = asyncio.ensure_future(self.drain())
 
+    def admin_state(
+        self, config: "ServerConfig", *, takes_connections: bool = False, keeps_recent: bool = True
+    ) -> "ServerState":
+        """Return the state for admin pages; the arguments are those of `ServerState`."""
+        # Imported on first use: most servers have no such pages.
+        from fastrpc.server.admin.state import ServerState, StateParts
+
+        assert self._gate is not None
+        parts = StateParts(self._gate, self._offer, self._listening, self._served)
+        return ServerState(
+            config, parts, self, takes_connections=takes_connections, keeps_recent=keeps_recent
+        )
+
     def announce_workers(self, workers: int) -> None:
         """Announce to clients how many processes, this one among them, share the connections."""
         self._accepting.announce_workers(workers)
@@ -223,7 +237,7 @@ class Server:
         self._accepting.begin(self._served)
         await self._offer.enter(self._sources)
         await self._accepting.open_mounts(self._served)
-        await self.admin.open(self)
+        await self.admin.open(self.admin_state)
 
     def reload(self) -> None:
         """Read the files of certificates, tokens and policies again now; open connections stay."""

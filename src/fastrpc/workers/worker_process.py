@@ -130,7 +130,7 @@ class Worker:
         server._accepting.prepare(certificates, are_judged=True)
         for address, one in wanted.items():
             server._accepting.advertise(address, one.advertise)
-        self._state = ServerState(self._config, server, takes_connections=True, keeps_recent=self._has_pages)
+        self._state = server.admin_state(self._config, takes_connections=True, keeps_recent=self._has_pages)
         self._kept = KeptSettings(self._place, Parts(self._state.acted))
         # Before the first call.
         self._kept.catch_up()

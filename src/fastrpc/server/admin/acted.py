@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastrpc.server.admin.acts import (
     ActRefusedError,
@@ -20,9 +20,18 @@ from fastrpc.server.override import CONFIGURED
 
 if TYPE_CHECKING:
     from fastrpc.server.health import ServingState
-    from fastrpc.server.server import Server
 
-__all__ = ["ActedServer"]
+__all__ = ["ActedServer", "Changeable"]
+
+
+class Changeable(Protocol):
+    """The part of a server that acts use."""
+
+    def set_serving(self, serving: bool, *, service: str | None = None) -> None:
+        """Set the health of the server, or of one service."""
+
+    def begin_drain(self) -> None:
+        """Drain in the background."""
 
 
 class ActedServer:
@@ -35,7 +44,7 @@ class ActedServer:
 
     def __init__(
         self,
-        server: "Server",
+        server: Changeable,
         health: "ServingState",
         identity: str,
         records: Callable[[], Records | None],

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from fastrpc.server.admin.operators import Operators
     from fastrpc.server.admin.pages import Pages, Shown
     from fastrpc.server.admin.state import ServerState
-    from fastrpc.server.server import Server
 
 __all__ = ["Admin", "check_admin"]
 
@@ -107,8 +106,11 @@ class Admin:
             if file is not None:
                 file.reload()
 
-    async def open(self, server: "Server") -> None:
+    async def open(self, state: "Callable[[ServerConfig], ServerState]") -> None:
         """Listen, if the server has admin pages.
+
+        Args:
+            state: makes the state that they show.
 
         Raises:
             OSError: the address is not available.
@@ -116,12 +118,9 @@ class Admin:
         """
         if self._wanted is None:
             return
-        # Imported on first use: most servers have no such pages.
-        from fastrpc.server.admin.state import ServerState
-
         named = Address.parse(self._config.admin_address or "")
         bound = take_inherited(named) if is_inherited(named) else None
-        self._state = ServerState(self._config, server)
+        self._state = state(self._config)
         await self.show(self._state, [bound], self._state.acted)
 
     async def show(
@@ -136,7 +135,7 @@ class Admin:
             OSError: the address is not available.
             ConfigError: the file of the token, or of the operators, cannot be used.
         """
-        # Imported on first use, as above.
+        # Imported on first use: most servers have no such pages.
         from fastrpc.protocols.http.detection import http1_stream
         from fastrpc.server.admin.access import AdminAccess, Token
         from fastrpc.server.admin.connection import AdminConnection

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastrpc._core.base.histogram import REFUSALS, default_registry
 from fastrpc._core.loop.loop_state import loop_seconds
@@ -18,18 +18,21 @@ from fastrpc.config import ServerConfig
 from fastrpc.escaping import OwnLastResort
 from fastrpc.gauges import clients, gauges
 from fastrpc.rpc.description import signature_text
-from fastrpc.server.admin.acted import ActedServer
+from fastrpc.server.admin.acted import ActedServer, Changeable
 from fastrpc.server.admin.acts import level_of
 from fastrpc.server.admin.turns import in_turns
 
 if TYPE_CHECKING:
+    from fastrpc._core.server.gate import Gate
+    from fastrpc.handlers.services import ServiceTable
     from fastrpc.metrics.exposition import Exposition
     from fastrpc.server.admin.figures import Figures
     from fastrpc.server.admin.recent import Recent
+    from fastrpc.server.listening import Listening
+    from fastrpc.server.offer import Offer
     from fastrpc.server.registrar import Registrar
-    from fastrpc.server.server import Server
 
-__all__ = ["MOST_ROWS", "ServerState", "method_rows", "shown_settings", "with_records"]
+__all__ = ["MOST_ROWS", "ServerState", "StateParts", "method_rows", "shown_settings", "with_records"]
 
 #: Rows of a page, which also has their total.
 MOST_ROWS = 1_000
@@ -98,10 +101,20 @@ LEVELS_SHOWN = ("", "fastrpc")
 _OF_RECORDS = ("is_out", "weight", "configured_weight")
 
 
+class StateParts(NamedTuple):
+    """The parts of a started server that its pages show."""
+
+    gate: "Gate"
+    offer: "Offer"
+    listening: "Listening"
+    served: "ServiceTable"
+
+
 class ServerState:
     """The state of one server.
 
     Args:
+        server: the server itself, as acts change it.
         takes_connections: whether another process accepts its connections: it need not listen to be ready.
         keeps_recent: whether it keeps recent calls and log records for their pages, from now on until `close`.
     """
@@ -109,17 +122,16 @@ class ServerState:
     def __init__(
         self,
         config: ServerConfig,
-        server: "Server",
+        parts: StateParts,
+        server: Changeable,
         *,
         takes_connections: bool = False,
         keeps_recent: bool = True,
     ) -> None:
-        assert server._gate is not None
         self._takes_connections = takes_connections
         self._config = config
-        self._server = server
-        self._gate = server._gate
-        self._offer = offer = server._offer
+        self._gate, self._listening, self._served = parts.gate, parts.listening, parts.served
+        self._offer = offer = parts.offer
         self._health, self._background = offer.health, offer.background
         self._began = time.time()
         self._exposition: Exposition | None = None
@@ -137,8 +149,8 @@ class ServerState:
     def is_ready(self) -> bool:
         """Whether calls are to be sent here."""
         advertising = self._offer.advertising
-        has_doors = bool(self._server._listening.listeners) or self._takes_connections
-        if not (self._health.is_serving("") and has_doors) or self._server._listening.is_shut:
+        has_doors = bool(self._listening.listeners) or self._takes_connections
+        if not (self._health.is_serving("") and has_doors) or self._listening.is_shut:
             return False
         return advertising is None or not self._config.ready_needs_registry or advertising.is_registered
 
@@ -214,7 +226,7 @@ class ServerState:
         records = self._records()
         services = [
             {"name": one.name, "version": one.version, "state": self._health.of(one.name)}
-            for one in self._server.services
+            for one in self._offer.services
         ]
         return {
             "fastrpc": __version__,
@@ -300,7 +312,7 @@ class ServerState:
                 "state": self._health.of(one.name),
                 "methods": [signature_text(method) for method in one.methods.values()],
             }
-            for one in self._server.services
+            for one in self._offer.services
         ]
         return {"services": with_records(services, self._records())}
 
@@ -325,7 +337,7 @@ class ServerState:
         return source.shown(MOST_ROWS) or {"messages": []}
 
     def _hosted(self, service: str) -> Any:
-        return dict(self._server._served.instances()).get(service)
+        return dict(self._served.instances()).get(service)
 
     def config(self) -> dict[str, Any]:
         """Return the settings; those not known to be harmless are masked."""
