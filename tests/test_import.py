@@ -30,7 +30,7 @@ print(json.dumps({{
 """
 
 #: What the package imports of itself before a program asks for a name of it.
-FRONT_DOOR = {"fastrpc", "fastrpc._version", "fastrpc.escaping"}
+FRONT_DOOR = {"fastrpc", "fastrpc._version", "fastrpc.escaping", "fastrpc.first_use"}
 
 
 def report_of_an_import(statement: str = "import fastrpc", before: str = "") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.ranks import CORE_RANK, RANK
+from tests.support.ranks import CORE_RANK, RANK, part_of, upward_imports
 from tests.support.source_tree import (
     PACKAGE,
     ROOT,
@@ -94,12 +94,6 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def part_of(module: str) -> str:
-    """Return the folder or file directly below the package to which a module belongs."""
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else "__init__"
-
-
 def offenders(paths: Iterable[Path], wrong_in: Callable[[Path], Iterable[object]]) -> list[str]:
     """Return what a rule finds wrong, a line each, with the file it is in: one test judges all files."""
     return [f"{name_of(path)}: {wrong}" for path in paths for wrong in wrong_in(path)]
@@ -159,14 +153,7 @@ class TestLayers:
         assert parts - {"__pycache__"} == RANK.keys()
 
     def test_imports_point_down(self) -> None:
-        def wrong_in(path: Path) -> Iterator[str]:
-            own = part_of(module_name(path))
-            for item in imports(path):
-                part = part_of(item.module)
-                if item.module.partition(".")[0] == "fastrpc" and part != own and RANK[part] >= RANK[own]:
-                    yield f"line {item.line}: {own} (rank {RANK[own]}) imports {item.module} (rank {RANK[part]})"
-
-        assert offenders(PACKAGE_CODE, wrong_in) == []
+        assert offenders(PACKAGE_CODE, lambda path: upward_imports(path, module_name(path))) == []
 
     def test_every_room_of_the_core_has_a_rank(self) -> None:
         rooms = {path.name for path in CORE.iterdir() if path.is_dir()}

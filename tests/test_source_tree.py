@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.source_tree import PACKAGE, functions, imports, module_name
+from tests.support.ranks import upward_imports
+from tests.support.source_tree import PACKAGE, functions, imports, module_name, named_imports
 
 CYTHON = '''"""A module.
 
@@ -100,3 +101,48 @@ def test_imports_of_python_know_what_runs_later(tmp_path: Path) -> None:
 def test_package_is_named_by_its_folder() -> None:
     assert module_name(PACKAGE / "_core" / "__init__.py") == "fastrpc._core"
     assert module_name(PACKAGE / "errors.py") == "fastrpc.errors"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('X = "fastrpc.client.pool:ConnectionPool"', ["fastrpc.client.pool"]),
+        ('X = "fastrpc.client.pool"', ["fastrpc.client.pool"]),
+        ('X = "fastrpc.client:Client"', ["fastrpc.client"]),
+        ('X = "fastrpc.client"', []),
+        ('X = "fastrpc.none.pool"', []),
+        ('X = "fastrpc.client.pool: it is full"', []),
+        ('X = f"fastrpc.server.{a}"', ["fastrpc.server"]),
+        ('X = f"{__name__}.pool"', ["fastrpc.client.pool"]),
+        ('X = import_module("fastrpc.client")', ["fastrpc.client"]),
+        ('X = importlib.import_module(".pool", __package__)', ["fastrpc.client.pool"]),
+        ('X = import_module("..server.offer", __package__)', ["fastrpc.server.offer"]),
+        ('X = import_module(".offer", "fastrpc.server")', ["fastrpc.server.offer"]),
+        ("X = import_module(name)", []),
+    ],
+)
+def test_modules_named_in_texts_are_found(tmp_path: Path, text: str, found: list[str]) -> None:
+    path = tmp_path / "__init__.py"
+    path.write_text(text)
+    assert [item.module for item in named_imports(path, "fastrpc.client")] == found
+
+
+@pytest.mark.parametrize(
+    "breach",
+    [
+        "from fastrpc.hosting.mounts import Mounts",
+        "def late():\n    from fastrpc.hosting.mounts import Mounts",
+        "def late():\n    return importlib.import_module('fastrpc.hosting')",
+        "def late(name):\n    return import_module(f'fastrpc.hosting.{name}')",
+        "def late():\n    return import_module('..hosting.mounts', __package__)",
+        "def late():\n    return __import__('fastrpc.hosting.mounts')",
+        "PLACES = {'mounts': 'fastrpc.hosting.mounts:Mounts'}",
+        "PLACES = {'mounts': ('fastrpc.hosting.mounts', 'Mounts')}",
+    ],
+)
+def test_a_planted_import_that_points_up_is_found(tmp_path: Path, breach: str) -> None:
+    path = tmp_path / "accepting.py"
+    path.write_text("logger = logging.getLogger('fastrpc.hosting')\n" + breach)
+    found = list(upward_imports(path, "fastrpc.server.accepting"))
+    assert found
+    assert all("server (rank 7) imports fastrpc.hosting" in one for one in found)

@@ -11,13 +11,12 @@ import pytest
 
 from tests import test_written_once
 from tests.support import widths
-from tests.support.ranks import RANK
 from tests.support.source_tree import PACKAGE, module_name, sources
-from tests.test_project import part_of
 
 pytestmark = pytest.mark.usefixtures("forgotten_trees")
 
 PACKAGE_CODE = [path for path in sources(".py", ".pyx", ".pxd") if PACKAGE in path.parents]
+MODULES = [(module_name(path), path) for path in PACKAGE_CODE]
 
 #: The most methods of a compiled class, with its bases' and with functions that take it first.
 METHODS = 70
@@ -87,26 +86,15 @@ LIFE_RULES = [
 #: commands, which were not counted before: fields of two named tuples, lines of output.
 RUNS_OF_FIVE = 56
 
-#: Modules that texts name although they have a higher rank: tables of what is imported on first use.
-NAMED_UPWARDS = {
-    # The constructors of clients and servers import their parts.
-    ("first_use.py", "fastrpc.client.client"),
-    ("first_use.py", "fastrpc.client.parts"),
-    ("first_use.py", "fastrpc.client.blocking.client"),
-    ("first_use.py", "fastrpc.client.blocking.parts"),
-    ("first_use.py", "fastrpc.server.server"),
-    ("first_use.py", "fastrpc.server.parts"),
-    # Arrows up, which are to become registrations.
-    ("registries/base/urls.py", "fastrpc.coordination.registry.client"),
-    ("registries/base/urls.py", "fastrpc.discovery.any_registry"),
-    ("server/accepting.py", "fastrpc.hosting.mounts"),
-    # The table of transports: a server behind a relay claims its name by a client.
-    ("transports/base.py", "fastrpc.relay.transport"),
-    ("server/background/scheduling.py", "fastrpc.coordination.store"),
-    ("server/background/scheduling.py", "fastrpc.coordination.overview"),
-    ("server/background/scheduling.py", "fastrpc.coordination.schedules"),
-    ("server/background/subscribing.py", "fastrpc.brokers.broker"),
-    ("server/background/subscribing.py", "fastrpc.brokers.subscribers.subscribers"),
+#: The tables of implementations, each beside the interface that these import: their texts close no circle.
+TABLES = {
+    "fastrpc.codecs.base",
+    "fastrpc.compressors.base",
+    "fastrpc.failmodes.base",
+    "fastrpc.protocols.base",
+    "fastrpc.registries.base.urls",
+    "fastrpc.transports.base",
+    "fastrpc.types.base",
 }
 
 #: A limit is crowded when more than CROWD files have 97 % of it. Only these are, each with its count of files.
@@ -141,7 +129,11 @@ def test_private_names_of_other_objects_get_fewer(suffix: str) -> None:
 
 
 def test_no_files_import_each_other() -> None:
-    assert widths.circles(PACKAGE_CODE) == []
+    assert widths.circles(MODULES, TABLES) == []
+
+
+def test_each_listed_table_closes_a_circle() -> None:
+    assert [table for table in sorted(TABLES) if not widths.circles(MODULES, TABLES - {table})] == []
 
 
 def test_compiled_modules_share_no_more_names() -> None:
@@ -155,18 +147,6 @@ def test_rules_of_a_life_are_ordered_in_no_further_module() -> None:
 def test_shorter_runs_of_equal_lines_get_fewer() -> None:
     found = test_written_once.shared_runs(test_written_once.sources_of_rooms(), run=5)
     assert len(found) == RUNS_OF_FIVE, list(found.values())
-
-
-def test_texts_name_no_further_modules_of_a_higher_rank() -> None:
-    found = {
-        (str(path.relative_to(PACKAGE)), name)
-        for path in PACKAGE_CODE
-        if path.suffix == ".py" and part_of(module_name(path)) != "__init__"
-        for name in widths.named_modules(path)
-        if part_of(name) != part_of(module_name(path))
-        and RANK[part_of(name)] >= RANK[part_of(module_name(path))]
-    }
-    assert found == NAMED_UPWARDS
 
 
 def crowded_files() -> Counter[str]:
@@ -205,9 +185,25 @@ def test_circles_are_found() -> None:
     ]
 
 
-def test_modules_named_in_texts_are_found(tmp_path: Path) -> None:
-    path = tmp_path / "a.py"
-    path.write_text(
-        'X = "fastrpc.client.pool:Pool", "fastrpc.client", "fastrpc.none.pool", f"fastrpc.server.{a}"\n'
-    )
-    assert list(widths.named_modules(path)) == ["fastrpc.client.pool", "fastrpc.server"]
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from fastrpc.registries.dns import open_dns",
+        "def late():\n    from fastrpc.registries.dns import open_dns",
+        "TABLE = {'dns': 'fastrpc.registries.dns:open_dns'}",
+    ],
+)
+def test_a_planted_circle_is_found(tmp_path: Path, text: str) -> None:
+    here, there = tmp_path / "static.py", tmp_path / "dns.py"
+    here.write_text(text)
+    there.write_text("from fastrpc.registries.static import open_static")
+    files = [("fastrpc.registries.static", here), ("fastrpc.registries.dns", there)]
+    assert widths.circles(files) == [["fastrpc.registries.dns", "fastrpc.registries.static"]]
+
+
+def test_texts_of_a_listed_table_close_no_circle(tmp_path: Path) -> None:
+    here, there = tmp_path / "static.py", tmp_path / "dns.py"
+    here.write_text("TABLE = {'dns': 'fastrpc.registries.dns:open_dns'}")
+    there.write_text("from fastrpc.registries.static import open_static")
+    files = [("fastrpc.registries.static", here), ("fastrpc.registries.dns", there)]
+    assert widths.circles(files, {"fastrpc.registries.static"}) == []

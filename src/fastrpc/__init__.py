@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fastrpc._version import __version__
 from fastrpc.escaping import UnheardErrors as _UnheardErrors
 from fastrpc.escaping import escape_loggers as _escape_loggers
+from fastrpc.first_use import register as _register
 
 __all__ = [
     "HTTP",
@@ -208,6 +209,28 @@ _MODULES = frozenset(
         "testing",
         "types",
     }
+)
+
+# Objects for rooms below theirs, by the groups in which these rooms look them up.
+_register(
+    "registries",
+    {
+        "any": "fastrpc.discovery.any_registry:open_any",
+        "registry": "fastrpc.coordination.registry.client:open_embedded",
+    },
+)
+_register("transports", {"relay": "fastrpc.relay.transport:TRANSPORT"})
+_register(
+    "server",
+    {
+        "Broker": "fastrpc.brokers.broker:Broker",
+        "Mounts": "fastrpc.hosting.mounts:Mounts",
+        "Schedules": "fastrpc.coordination.schedules:Schedules",
+        "Subscribers": "fastrpc.brokers.subscribers.subscribers:Subscribers",
+        "open_broker": "fastrpc.brokers.broker:open_broker",
+        "open_store": "fastrpc.coordination.store:open_store",
+        "overview_of": "fastrpc.coordination.overview:overview_of",
+    },
 )
 
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

@@ -1,4 +1,8 @@
-"""Modules that are imported when a program first uses them: those of names, and those of an object's parts."""
+"""Modules that are imported when a program first uses them.
+
+A room that uses an object of a higher one names it by a group and a name, never by its module. The front door
+registers the modules (`fastrpc/__init__.py`), as a room registers its own ones.
+"""
 
 import os
 import sys
@@ -7,18 +11,30 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["PARTS", "import_parts", "names_on_first_use"]
+__all__ = [
+    "PARTS",
+    "has_parts",
+    "import_parts",
+    "load",
+    "names_on_first_use",
+    "places",
+    "register",
+    "registered",
+]
 
 #: Held by the constructors of `Client`, `SyncClient` and `Server`: the first ones import the modules of their parts. A
 #: fork waits for it: its child would find the locks of half-imported modules held by a thread that it does not have.
 PARTS = threading.RLock()
 os.register_at_fork(before=PARTS.acquire, after_in_parent=PARTS.release, after_in_child=PARTS.release)
 
-_PARTS_OF = {
-    "fastrpc.client.client": "fastrpc.client.parts",
-    "fastrpc.client.blocking.client": "fastrpc.client.blocking.parts",
-    "fastrpc.server.server": "fastrpc.server.parts",
-}
+_parts: list[str] = []
+
+_places: dict[str, dict[str, str]] = {}
+
+
+def has_parts(module: str) -> None:
+    """Note the module of the parts of a class, which the constructor of the class imports."""
+    _parts.append(module)
 
 
 def import_parts() -> None:
@@ -26,9 +42,37 @@ def import_parts() -> None:
 
     Its children share their memory, and none imports them later, when other code may be installed.
     """
-    for owner, parts in _PARTS_OF.items():
-        if owner in sys.modules:
-            import_module(parts)
+    for module in tuple(_parts):
+        import_module(module)
+
+
+def register(group: str, modules: Mapping[str, str]) -> None:
+    """Add objects to a group; their modules are imported when one is first used.
+
+    Args:
+        modules: for each name `module:attribute`.
+    """
+    _places.setdefault(group, {}).update(modules)
+
+
+def places(group: str) -> Mapping[str, str]:
+    """Return the objects of a group, each as `module:attribute`; later ones appear as well."""
+    return _places.setdefault(group, {})
+
+
+def registered(group: str, name: str) -> Any:
+    """Return an object of a group.
+
+    Raises:
+        KeyError: the group has no such name.
+    """
+    return load(_places[group][name])
+
+
+def load(place: str) -> Any:
+    """Return the object at `module:attribute`."""
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def names_on_first_use(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:

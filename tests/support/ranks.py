@@ -1,6 +1,11 @@
 """Which parts of the package may import which."""
 
-__all__ = ["CORE_RANK", "CORE_RANKS", "RANK", "RANKS"]
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.source_tree import imports, named_imports
+
+__all__ = ["CORE_RANK", "CORE_RANKS", "RANK", "RANKS", "part_of", "upward_imports"]
 
 # A module may import its own folder and any lower rank (ARCHITECTURE.md).
 RANKS = {
@@ -56,3 +61,23 @@ CORE_RANKS = {
     8: ("http",),
 }
 CORE_RANK = {room: rank for rank, rooms in CORE_RANKS.items() for room in rooms}
+
+
+def part_of(module: str) -> str:
+    """Return the folder or file directly below the package to which a module belongs."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def upward_imports(path: Path, module: str) -> Iterator[str]:
+    """Yield the imports of a file that do not point down, early, late, or by texts that name modules.
+
+    Args:
+        module: the dotted name of the file.
+    """
+    own = part_of(module)
+    named = named_imports(path, module) if path.suffix == ".py" else []
+    for item in [*imports(path), *named]:
+        part = part_of(item.module)
+        if item.module.partition(".")[0] == "fastrpc" and part != own and RANK[part] >= RANK[own]:
+            yield f"line {item.line}: {own} (rank {RANK[own]}) imports {item.module} (rank {RANK[part]})"

@@ -16,6 +16,7 @@ __all__ = [
     "functions",
     "imports",
     "module_name",
+    "named_imports",
     "returns_object",
     "sources",
     "tree",
@@ -30,6 +31,9 @@ _FOLDERS = ("src", "tests", "bench", "ci")
 # Strings and comments, which must not be taken for code. Docstrings keep a mark on each of their lines.
 _TEXT = re.compile(r'"""[\s\S]*?"""|\'\'\'[\s\S]*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*')
 _DOCSTRING_MARK = "\0"
+
+# A module, and perhaps an attribute of it.
+_NAMED = re.compile(r"(fastrpc(?:\.\w+)+)(:\w+)?")
 
 _HEADER = re.compile(
     r"^(?P<indent> *)(?:async def|def|cpdef|cdef)\s(?!class\b|extern\b)[^=(]*?(?P<name>\w+)\s*\("
@@ -86,6 +90,53 @@ def imports(path: Path) -> list[Import]:
     """Return what a file of the package imports, as modules of the package where they are some."""
     found = _python_imports(path) if path.suffix in {".py", ".pyi"} else _cython_imports(path)
     return sorted(found, key=lambda item: item.line)
+
+
+@cache
+def named_imports(path: Path, own: str) -> list[Import]:
+    """Return the modules of the package that a Python file names in texts, to import them later.
+
+    A text names a module by three parts or more, as `module:attribute`, as the begin of a formatted text, or as an
+    argument of `import_module`. Other names of two parts are loggers.
+
+    Args:
+        own: the dotted name of the file, for `__name__`, `__package__` and relative names.
+    """
+    package = own if path.name == "__init__.py" else own.rpartition(".")[0]
+    known = {"__name__": own, "__package__": package}
+    found = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call) and re.search(r"\b(import_module|__import__)$", ast.unparse(node.func)):
+            name, *anchor = (_known_text(argument, known) for argument in node.args)
+            text, parts = _absolute(name, anchor[0] if anchor else package), 2
+        elif isinstance(node, ast.Constant | ast.JoinedStr):
+            text, parts = _known_text(node, known), 2 if isinstance(node, ast.JoinedStr) else 3
+        else:
+            continue
+        named = _NAMED.fullmatch(text.rstrip("."))
+        if named and (named[2] or named[1].count(".") + 1 >= parts) and _is_module(named[1]):
+            found.add(Import(named[1], node.lineno, deferred=True))
+    return sorted(found, key=lambda item: (item.line, item.module))
+
+
+def _known_text(node: ast.expr, known: dict[str, str]) -> str:
+    """Return the text of a literal, up to the first part of a formatted one that is not known."""
+    text = ""
+    for part in node.values if isinstance(node, ast.JoinedStr) else [node]:
+        value = part.value if isinstance(part, ast.Constant | ast.FormattedValue) else part
+        if isinstance(value, ast.Name):
+            value = known.get(value.id)
+        if not isinstance(value, str):
+            break
+        text += value
+    return text
+
+
+def _absolute(name: str, package: str) -> str:
+    """Return the full name of a module that may be named relative to a package."""
+    rest = name.lstrip(".")
+    parts = package.split(".")
+    return name if rest == name else ".".join([*parts[: len(parts) + 1 - (len(name) - len(rest))], rest])
 
 
 def unused_imports(path: Path) -> list[str]:
@@ -238,10 +289,10 @@ def _cython_imports(path: Path) -> Iterator[Import]:
 
 def _imported_module(module: str, name: str) -> str:
     """Return the module that `from module import name` needs: `module.name` where that is one."""
-    if module.partition(".")[0] != "fastrpc":
-        return module
-    place = PACKAGE.parent.joinpath(*module.split("."), name)
-    is_module = place.is_dir() or any(
-        place.with_suffix(suffix).exists() for suffix in (".py", ".pyx", ".pxd")
-    )
+    is_module = module.partition(".")[0] == "fastrpc" and _is_module(f"{module}.{name}")
     return f"{module}.{name}" if is_module else module
+
+
+def _is_module(name: str) -> bool:
+    place = PACKAGE.parent.joinpath(*name.split("."))
+    return place.is_dir() or any(place.with_suffix(suffix).exists() for suffix in (".py", ".pyx", ".pxd"))

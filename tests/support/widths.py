@@ -3,11 +3,11 @@
 import ast
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from tests.support.source_tree import PACKAGE, imports, module_name, tree
+from tests.support.source_tree import PACKAGE, imports, named_imports, tree
 
 __all__ = [
     "bases_of",
@@ -17,7 +17,6 @@ __all__ = [
     "foreign_underscores",
     "life_rules",
     "methods_of",
-    "named_modules",
     "own_methods",
     "repeated_names",
     "shared_methods",
@@ -36,7 +35,6 @@ _FUNCTION = re.compile(
 _TEXT = re.compile(r'"""[\s\S]*?"""|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*')
 # `call._state` and `self.call._state`, but neither `self._state` nor `fastrpc._core`.
 _FOREIGN = re.compile(r"\b(?!self\b|cls\b|fastrpc\b)\w+\._(?!_)\w+")
-_NAMED = re.compile(r"fastrpc(?:\.\w+)+")
 
 
 @cache
@@ -137,31 +135,19 @@ def life_rules() -> list[str]:
     ]
 
 
-def named_modules(path: Path) -> Iterator[str]:
-    """Yield the modules of the package that a Python file names in texts, to import them later.
+def circles(files: Iterable[tuple[str, Path]], tables: Collection[str] = ()) -> list[list[str]]:
+    """Return the groups of files that import each other, early, late or by texts that name modules, each sorted.
 
-    Names of two parts are loggers, unless a formatted text goes on with the name of a module.
+    Args:
+        files: each with the name of its module.
+        tables: the modules whose texts do not count.
     """
-    for node in ast.walk(tree(path)):
-        text, parts = "", 3
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            text = node.value.partition(":")[0]
-        elif isinstance(node, ast.JoinedStr) and isinstance(first := node.values[0], ast.Constant):
-            text, parts = str(first.value).rstrip("."), 2
-        if _NAMED.fullmatch(text) and text.count(".") + 1 >= parts and _is_module(text):
-            yield text
-
-
-def _is_module(name: str) -> bool:
-    place = PACKAGE.parent.joinpath(*name.split("."))
-    return place.is_dir() or any(place.with_suffix(suffix).exists() for suffix in (".py", ".pyx"))
-
-
-def circles(paths: Iterable[Path]) -> list[list[str]]:
-    """Return the groups of files that import each other, early or late, each sorted."""
     graph: dict[str, set[str]] = defaultdict(set)
-    for path in paths:
-        graph[module_name(path)] |= {item.module for item in imports(path)} - {module_name(path)}
+    for own, path in files:
+        found = [item.module for item in imports(path)]
+        if path.suffix == ".py" and own not in tables:
+            found += [item.module for item in named_imports(path, own)]
+        graph[own] |= set(found) - {own}
     return sorted(sorted(group) for group in connected_groups(graph) if len(group) > 1)
 
 

@@ -9,7 +9,7 @@ from fastrpc._core.client.caller import Caller
 from fastrpc._core.client.caller_view import process_generation
 from fastrpc.client.fan_out import FanOut
 from fastrpc.client.refused_options import explain_options
-from fastrpc.first_use import PARTS
+from fastrpc.first_use import PARTS, has_parts
 from fastrpc.peers.outcomes import own_call
 from fastrpc.peers.stream_verbs import StreamVerbs
 from fastrpc.rpc.options import refuse_view
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 S = TypeVar("S")
+
+has_parts("fastrpc.client.parts")
 
 
 class Client(Caller, FanOut, StreamVerbs):

@@ -4,13 +4,12 @@ It has the first keys of each kind, and no values but the texts of lock holders.
 """
 
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fastrpc.coordination.locks import LEADERS, LOCKS
-from fastrpc.coordination.store import Store
 from fastrpc.errors import StoreError
 from fastrpc.escaping import printable
-from fastrpc.stores.base import Item
+from fastrpc.stores.base import Item, StoreBackend
 from fastrpc.stores.local import LocalStore
 
 __all__ = ["overview", "overview_of"]
@@ -22,7 +21,15 @@ _CONTENDERS: Final = 20
 _HOLDER_CHARACTERS: Final = 100
 
 
-def overview_of(store: Store, most_rows: int) -> dict[str, Any] | None:
+class _Opened(Protocol):
+    """The part of a store that its overview needs."""
+
+    @property
+    def backend(self) -> StoreBackend:
+        """The backend; StoreError for a store that is closed."""
+
+
+def overview_of(store: _Opened, most_rows: int) -> dict[str, Any] | None:
     """Return the overview of a store; None for one that is closed, or that another process has."""
     try:
         backend = store.backend

@@ -4,7 +4,6 @@ Options have the names and the meaning that they have for registries: `tls=true`
 """
 
 import asyncio
-import importlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -15,6 +14,7 @@ from fastrpc.client.credentials import CredentialSource
 from fastrpc.config import TLS
 from fastrpc.errors import ConfigError
 from fastrpc.escaping import without_secrets
+from fastrpc.first_use import load
 from fastrpc.registries.base.urls import RegistryURL
 
 __all__ = ["BackendURLs", "NamedBackends"]
@@ -79,8 +79,7 @@ class BackendURLs(Generic[B]):
     def _opener(self, url: RegistryURL) -> Callable[..., Any]:
         place = self._table.get(url.scheme)
         if place is not None:
-            module, _, attribute = place.partition(":")
-            return cast(Callable[..., Any], getattr(importlib.import_module(module), attribute))
+            return cast(Callable[..., Any], load(place))
         # Imported here: it loads parsers of package metadata.
         from importlib.metadata import entry_points
 

@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.server.gate import Gate
@@ -15,6 +14,7 @@ from fastrpc.config.delays import silence_seconds
 from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Address, Endpoint, is_local, relayed_host
 from fastrpc.errors import ConfigError
+from fastrpc.first_use import registered
 from fastrpc.handlers.method_limits import limits_connections
 from fastrpc.handlers.services import ServiceTable
 from fastrpc.protocols.base import ServerParts, protocol_named, server_stream
@@ -126,8 +126,8 @@ class Accepting:
     async def open_mounts(self, served: ServiceTable) -> None:
         """Start the applications that are mounted, before the server listens; they shut down before its sources."""
         if self._config.http.mounts and "http" in self._config.protocols:
-            # By its name: it is above this folder, and few servers mount anything.
-            mounts: Any = import_module("fastrpc.hosting.mounts").Mounts(self._config, self._gate)
+            # Few servers mount anything.
+            mounts: Any = registered("server", "Mounts")(self._config, self._gate)
             await served.hold(mounts)
             self._mounts = mounts
 

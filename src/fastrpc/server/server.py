@@ -12,7 +12,7 @@ from fastrpc.config.validation import check_timeout
 from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Address, names_scopes
 from fastrpc.errors import ConfigError
-from fastrpc.first_use import PARTS
+from fastrpc.first_use import PARTS, has_parts
 from fastrpc.rpc.refused_arguments import explain_arguments
 from fastrpc.transports.base import BACKLOG
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from fastrpc.transports.base import SessionFactory
 
 __all__ = ["Server"]
+
+has_parts("fastrpc.server.parts")
 
 
 class Server:

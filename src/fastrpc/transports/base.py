@@ -1,6 +1,6 @@
 """The interface of a transport, and the lookup of the transport for an address.
 
-To add one: write a file beside this one with an object that fits `Transport`, and name it in `_TRANSPORTS`.
+To add one: write a file beside this one with an object that fits `Transport`, and register it below.
 A separate package registers the object as an entry point of the group `fastrpc.transports`, named after the
 scheme. Socket transports share `sockets.py`.
 """
@@ -8,13 +8,13 @@ scheme. Socket transports share `sockets.py`.
 import asyncio
 import socket
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
 from fastrpc.config import TLS, ClientConfig
 from fastrpc.config.delays import silence_seconds
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.first_use import load, places, register
 from fastrpc.tls import ALPN
 from fastrpc.value_class import named_value_class
 
@@ -194,15 +194,19 @@ class BlockingTransport(Protocol):
         """
 
 
+#: The transports in rooms above this one are registered by the front door.
+register(
+    "transports",
+    {
+        "tcp": "fastrpc.transports.tcp:TRANSPORT",
+        "tls": "fastrpc.transports.tcp:ENCRYPTED",
+        "unix": "fastrpc.transports.unix:TRANSPORT",
+        "memory": "fastrpc.transports.memory:TRANSPORT",
+    },
+)
+
 #: scheme -> module and name of its transport, loaded on first use.
-_TRANSPORTS = {
-    "tcp": "fastrpc.transports.tcp:TRANSPORT",
-    "tls": "fastrpc.transports.tcp:ENCRYPTED",
-    "unix": "fastrpc.transports.unix:TRANSPORT",
-    "memory": "fastrpc.transports.memory:TRANSPORT",
-    # Servers behind a relay claim their names by a client, so its module ranks above both.
-    "relay": "fastrpc.relay.transport:TRANSPORT",
-}
+_TRANSPORTS = places("transports")
 
 #: Schemes of other addresses, and hints for an address to listen at.
 _ADVICE = {
@@ -256,8 +260,7 @@ def remove_transport(transport: Transport) -> None:
 def _load(address: Address) -> Transport:
     place = _TRANSPORTS.get(address.scheme)
     if place is not None:
-        module, _, attribute = place.partition(":")
-        return cast(Transport, getattr(import_module(module), attribute))
+        return cast(Transport, load(place))
     # Imported on first use: it loads the parsers of package metadata, too slow for every import of fastrpc.
     from importlib.metadata import entry_points
 

@@ -13,7 +13,7 @@ from fastrpc._core.client.blocking_caller import BlockingCaller
 from fastrpc.client.blocking.fan_out import BlockingFanOut
 from fastrpc.client.blocking.stream_verbs import BlockingStreamVerbs
 from fastrpc.client.refused_options import explain_options
-from fastrpc.first_use import PARTS
+from fastrpc.first_use import PARTS, has_parts
 from fastrpc.peers.outcomes import own_call
 from fastrpc.rpc.options import refuse_view
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["SyncClient"]
 
 S = TypeVar("S")
+
+has_parts("fastrpc.client.blocking.parts")
 
 
 class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):

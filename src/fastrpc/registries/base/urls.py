@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 from fastrpc.config import TLS
 from fastrpc.errors import ConfigError
 from fastrpc.escaping import without_secrets
+from fastrpc.first_use import load, places, register
 from fastrpc.registries.base.policy import AddressPolicy
 from fastrpc.registries.base.registry import Registry, RegistryOption, WatchedRegistry
 
@@ -43,24 +44,27 @@ UNDIALABLE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104
 
 ENTRY_POINT_GROUP = "fastrpc.registries"
 
-#: scheme -> the function that opens it; imported on first use. The first one is over others, and the last one needs a
-#: client, so their modules rank above; this table names them without importing them.
-_REGISTRIES = {
-    "any": "fastrpc.discovery.any_registry:open_any",
-    "static": "fastrpc.registries.static:open_static",
-    "dns": "fastrpc.registries.dns:open_dns",
-    "consul": "fastrpc.registries.consul:open_consul",
-    "deimos": "fastrpc.registries.deimos:open_deimos",
-    "etcd": "fastrpc.registries.etcd:open_etcd",
-    "host": "fastrpc.registries.host:open_host",
-    "kubernetes": "fastrpc.registries.kubernetes:open_kubernetes",
-    "lan": "fastrpc.registries.lan:open_lan",
-    "mdns": "fastrpc.registries.mdns:open_mdns",
-    **dict.fromkeys(("redis", "rediss", "valkey"), "fastrpc.registries.redis:open_redis"),
-    "nats": "fastrpc.registries.nats:open_nats",
-    "zookeeper": "fastrpc.registries.zookeeper:open_zookeeper",
-    "registry": "fastrpc.coordination.registry.client:open_embedded",
-}
+#: The registries in rooms above this one are registered by the front door.
+register(
+    "registries",
+    {
+        "static": "fastrpc.registries.static:open_static",
+        "dns": "fastrpc.registries.dns:open_dns",
+        "consul": "fastrpc.registries.consul:open_consul",
+        "deimos": "fastrpc.registries.deimos:open_deimos",
+        "etcd": "fastrpc.registries.etcd:open_etcd",
+        "host": "fastrpc.registries.host:open_host",
+        "kubernetes": "fastrpc.registries.kubernetes:open_kubernetes",
+        "lan": "fastrpc.registries.lan:open_lan",
+        "mdns": "fastrpc.registries.mdns:open_mdns",
+        **dict.fromkeys(("redis", "rediss", "valkey"), "fastrpc.registries.redis:open_redis"),
+        "nats": "fastrpc.registries.nats:open_nats",
+        "zookeeper": "fastrpc.registries.zookeeper:open_zookeeper",
+    },
+)
+
+#: scheme -> the function that opens it; imported on first use.
+_REGISTRIES = places("registries")
 
 #: The registry of a list of them.
 _MERGED = "fastrpc.registries.merged:Merged"
@@ -271,7 +275,7 @@ def open_registry(registry: str | Registry | Sequence[str | Registry], *, tls: T
             )
         return cast(Registry, registry)
     if not isinstance(registry, str):
-        return cast(Registry, _loaded(_MERGED)(registry, tls=tls))
+        return cast(Registry, load(_MERGED)(registry, tls=tls))
     return open_url(RegistryURL(registry, tls))
 
 
@@ -394,7 +398,7 @@ def _comma_separated(text: str) -> list[str]:
 def _opener(url: RegistryURL) -> Callable[[RegistryURL], Any]:
     place = _REGISTRIES.get(url.scheme)
     if place is not None:
-        return _loaded(place)
+        return cast(Callable[[RegistryURL], Any], load(place))
     # Imported here: it loads parsers of package metadata, too slow for every import of fastrpc.
     from importlib.metadata import entry_points
 
@@ -406,12 +410,6 @@ def _opener(url: RegistryURL) -> Callable[[RegistryURL], Any]:
     if url.scheme in {"tcp", "tls"}:
         hint = f"the address of a registry is written registry://host:port; {hint}"
     raise ConfigError(f"{url}: no registry has the scheme {url.scheme!r}", hint=hint)
-
-
-def _loaded(place: str) -> Callable[..., Any]:
-    """Return the function or class of a module."""
-    module, _, attribute = place.partition(":")
-    return cast(Callable[..., Any], getattr(importlib.import_module(module), attribute))
 
 
 def _foreign_names(scheme: str) -> set[str]:

@@ -1,8 +1,8 @@
 """The store of a server, and the runs of its scheduled methods."""
 
-from importlib import import_module
 from typing import Any
 
+from fastrpc.first_use import registered
 from fastrpc.handlers.services import ServiceTable
 from fastrpc.rpc.background.scheduling import schedules_of
 
@@ -28,7 +28,7 @@ class Scheduling:
     async def open(self) -> None:
         """Open the store; it is closed after the sources are left."""
         if self._url is not None:
-            self._store = import_module("fastrpc.coordination.store").open_store(self._url)
+            self._store = registered("server", "open_store")(self._url)
             await self._served.hold(self._store)
             self._served.gate.dispatcher.store = self._store
 
@@ -36,8 +36,7 @@ class Scheduling:
         """Return the state of the store for the admin page; None without one, or for one of another process."""
         if self._store is None:
             return None
-        overview = import_module("fastrpc.coordination.overview")
-        found: dict[str, Any] | None = overview.overview_of(self._store, most_rows)
+        found: dict[str, Any] | None = registered("server", "overview_of")(self._store, most_rows)
         return found
 
     def add(self, name: str, service: Any) -> None:
@@ -48,9 +47,8 @@ class Scheduling:
         """
         if schedules_of(type(service)):
             if self._schedules is None:
-                schedules = import_module("fastrpc.coordination.schedules")
                 broker = self._served.gate.dispatcher.broker
-                self._schedules = schedules.Schedules(self._store, broker=broker)
+                self._schedules = registered("server", "Schedules")(self._store, broker=broker)
             self._schedules.add(name, service)
 
     async def stop(self, seconds: float | None, name: str | None = None) -> bool:
@@ -64,4 +62,4 @@ class Scheduling:
 
 def check_store(url: str) -> None:
     """Raise ConfigError for the URL of no store: each process opens its own, where the error would come late."""
-    import_module("fastrpc.coordination.store").open_store(url)
+    registered("server", "open_store")(url)

@@ -1,10 +1,10 @@
 """The broker of a server, and its subscribers."""
 
-from importlib import import_module
 from typing import Any
 
 from fastrpc.config import ServerConfig
 from fastrpc.errors import BrokerError, ConfigError
+from fastrpc.first_use import registered
 from fastrpc.handlers.services import ServiceTable
 from fastrpc.rpc.aliases import ServiceNames
 from fastrpc.rpc.background.subscribing import subscriptions_of
@@ -36,7 +36,7 @@ class Subscribing:
         if self._broker is not None:
             opened = self._broker
             if isinstance(opened, str):
-                opened = import_module("fastrpc.brokers.broker").open_broker(opened)
+                opened = registered("server", "open_broker")(opened)
                 await self._served.hold(opened)
             self._served.gate.dispatcher.broker = opened
 
@@ -60,8 +60,9 @@ class Subscribing:
         if not subscriptions_of(type(service)):
             return []
         if self._subscribers is None:
-            subscribers, gate = import_module("fastrpc.brokers.subscribers.subscribers"), self._served.gate
-            self._subscribers = subscribers.Subscribers(gate.dispatcher.broker, gate, **self._bounds)
+            gate = self._served.gate
+            subscribers = registered("server", "Subscribers")
+            self._subscribers = subscribers(gate.dispatcher.broker, gate, **self._bounds)
         made: list[Any] = self._subscribers.add(names, service)
         return made
 
@@ -91,10 +92,9 @@ class Subscribing:
 
 def check_broker(broker: Any) -> None:
     """Raise ConfigError for anything but a broker or its URL: each process opens it, where the error comes late."""
-    module = import_module("fastrpc.brokers.broker")
     if isinstance(broker, str):
-        module.open_broker(broker)
-    elif not isinstance(broker, module.Broker):
+        registered("server", "open_broker")(broker)
+    elif not isinstance(broker, registered("server", "Broker")):
         raise ConfigError(
             f"broker is a {type(broker).__name__}, it must be a URL or a Broker",
             hint="write broker='broker://127.0.0.1:8971', or pass the value of `async with … as broker`",
