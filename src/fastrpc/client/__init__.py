@@ -7,8 +7,8 @@
     plan          decides, for both clients and without I/O, what to dial, retire and check next;  endpoint_plan: of one
     pool          makes the connections of the plan: `dial_queue` orders the dials, `crowd` finds when one more helps;
                   gauges: their metrics;  placing: where attempts go
-    subchannel    one endpoint, its connections and the calls that wait for one;  wire: their protocol;
-                  reach_errors: the reasons of failures
+    subchannel    one endpoint, its connections and the calls that wait for one;  connector: dials them;
+                  wire: their protocol;  reach_errors: the reasons of failures
     target        the meaning of an address;  following: brings the lists of a registry;  probing: checks of health
     credentials   the token to show;  renewal: shows another one in time
     serving       the services of a client, which its servers may call

@@ -137,7 +137,7 @@ class Server:
     def admin_state(
         self, config: "ServerConfig", *, takes_connections: bool = False, keeps_recent: bool = True
     ) -> "ServerState":
-        """Return the state for admin pages; the arguments are those of `ServerState`."""
+        """Return the state for admin pages; the arguments are as for `ServerState`."""
         # Imported on first use: most servers have no such pages.
         from fastrpc.server.admin.state import ServerState, StateParts
 
