@@ -8,7 +8,8 @@ import pytest
 
 from fastrpc import ConfigError, Endpoint, StoreError
 from fastrpc.registries.base.backed import BackedRegistry
-from fastrpc.registries.base.lease_keeper import LeaseKeeper, Registration
+from fastrpc.registries.base.kept_record import KeptRecord
+from fastrpc.registries.base.lease_keeper import LeaseKeeper
 from fastrpc.testing import FakeClock
 from tests.support.fake_registry import FakeBackend, FakeChangingLease, FakeLease, away, refused
 
@@ -22,8 +23,8 @@ class Kept:
         self.clock = FakeClock()
         self.keeper = LeaseKeeper(clock=self.clock, uniform=lambda low, high: high)
         self.lease = FakeChangingLease(LIGHT)
-        self.registration = Registration("arith", LIGHT, lambda _: self.lease, self.keeper)
-        self.keeper.add(self.registration)
+        self.record = KeptRecord("arith", LIGHT, self.lease)
+        self.keeper.add(self.record)
         self.step()
 
     def step(self, seconds: float = 0.0) -> None:
@@ -31,7 +32,7 @@ class Kept:
         self.keeper.step()
 
     def change(self, endpoint: Endpoint) -> Future[None]:
-        return self.keeper.change(self.registration, endpoint, FakeChangingLease(endpoint))
+        return self.keeper.change(self.record, endpoint, FakeChangingLease(endpoint))
 
 
 def test_a_change_is_written_over_the_held_record() -> None:
@@ -41,7 +42,7 @@ def test_a_change_is_written_over_the_held_record() -> None:
     kept.step()
     assert changed.result(0) is None
     assert (kept.lease.actions, kept.lease.written) == (["acquire", "rewrite"], [1, 5])
-    assert (kept.registration.endpoint, kept.registration.is_registered) == (HEAVY, True)
+    assert (kept.record.endpoint, kept.record.is_registered) == (HEAVY, True)
     kept.step(2.0)
     assert kept.lease.actions[-1] == "renew"
 
@@ -68,7 +69,7 @@ def test_a_record_that_the_registry_has_lost_is_registered_with_its_change() -> 
     kept.change(HEAVY)
     kept.step()
     assert (kept.lease.actions, kept.lease.written) == (["acquire", "rewrite", "acquire"], [1, 5])
-    assert kept.registration.is_registered
+    assert kept.record.is_registered
 
 
 def test_a_change_during_an_outage_is_told_at_once_and_written_once_the_registry_is_back() -> None:
@@ -80,11 +81,11 @@ def test_a_change_during_an_outage_is_told_at_once_and_written_once_the_registry
     # Without another attempt.
     assert kept.lease.actions == ["acquire", "renew"]
     assert changed.result(0) is None
-    assert (kept.registration.endpoint, kept.registration.is_registered) == (HEAVY, False)
+    assert (kept.record.endpoint, kept.record.is_registered) == (HEAVY, False)
     kept.lease.trouble = None
     kept.step(5.0)
     assert kept.lease.written == [1, 5]
-    assert kept.registration.is_registered
+    assert kept.record.is_registered
 
 
 def test_a_change_that_was_lost_on_the_way_is_written_again() -> None:
@@ -92,7 +93,7 @@ def test_a_change_that_was_lost_on_the_way_is_written_again() -> None:
     kept.lease.trouble = away()
     changed = kept.change(HEAVY)
     kept.step()
-    assert (changed.result(0), kept.registration.is_registered) == (None, False)
+    assert (changed.result(0), kept.record.is_registered) == (None, False)
     kept.lease.trouble = None
     kept.step(5.0)
     assert kept.lease.actions == ["acquire", "rewrite", "acquire"]
@@ -111,14 +112,14 @@ def test_a_change_that_is_refused_leaves_the_record_before_and_its_renewals(trou
     kept.step()
     with pytest.raises(type(trouble), match=str(trouble.args[0])):
         changed.result(0)
-    assert (kept.registration.endpoint, kept.lease.record) == (LIGHT, 1)
-    assert (kept.registration.is_registered, kept.lease.actions) == (True, ["acquire", "renew"])
+    assert (kept.record.endpoint, kept.lease.record) == (LIGHT, 1)
+    assert (kept.record.is_registered, kept.lease.actions) == (True, ["acquire", "renew"])
 
 
 def test_leaving_ends_a_change_that_is_not_made() -> None:
     kept = Kept()
     changed = kept.change(HEAVY)
-    kept.keeper.remove(kept.registration)
+    kept.keeper.remove(kept.record)
     late = kept.change(OUT)
     kept.step()
     assert (changed.result(0), late.result(0)) == (None, None)
@@ -133,7 +134,7 @@ def test_leaving_behind_an_unanswered_change_takes_the_record_out() -> None:
     kept.change(HEAVY)
     kept.step()
     kept.lease.trouble = None
-    kept.keeper.remove(kept.registration)
+    kept.keeper.remove(kept.record)
     kept.step(5.0)
     assert kept.lease.actions == ["acquire", "rewrite", "release"]
 
@@ -141,7 +142,7 @@ def test_leaving_behind_an_unanswered_change_takes_the_record_out() -> None:
 def test_the_mark_of_a_leaving_server_stays_over_a_change() -> None:
     kept = Kept()
     before = kept.change(HEAVY)
-    marked = kept.keeper.retire(kept.registration)
+    marked = kept.keeper.retire(kept.record)
     behind = kept.change(OUT)
     kept.step()
     kept.step()
@@ -153,13 +154,13 @@ def test_a_lease_without_changes_is_replaced_and_not_released() -> None:
     clock = FakeClock()
     keeper = LeaseKeeper(clock=clock, uniform=lambda low, high: high)
     first, second = FakeLease(), FakeLease()
-    registration = Registration("arith", LIGHT, lambda _: first, keeper)
-    keeper.add(registration)
+    record = KeptRecord("arith", LIGHT, first)
+    keeper.add(record)
     keeper.step()
-    changed = keeper.change(registration, HEAVY, second)
+    changed = keeper.change(record, HEAVY, second)
     keeper.step()
-    assert (changed.result(0), registration.is_registered) == (None, True)
-    keeper.remove(registration)
+    assert (changed.result(0), record.is_registered) == (None, True)
+    keeper.remove(record)
     keeper.step()
     assert (first.actions, second.actions) == (["acquire"], ["acquire", "release"])
 
@@ -168,14 +169,14 @@ def test_a_lease_without_changes_stays_if_its_successor_is_refused() -> None:
     keeper = LeaseKeeper(clock=FakeClock(), uniform=lambda low, high: high)
     first, second = FakeLease(), FakeLease()
     second.trouble = refused()
-    registration = Registration("arith", LIGHT, lambda _: first, keeper)
-    keeper.add(registration)
+    record = KeptRecord("arith", LIGHT, first)
+    keeper.add(record)
     keeper.step()
-    changed = keeper.change(registration, HEAVY, second)
+    changed = keeper.change(record, HEAVY, second)
     keeper.step()
     with pytest.raises(StoreError, match="no such permission"):
         changed.result(0)
-    assert (registration.endpoint, registration.is_registered) == (LIGHT, True)
+    assert (record.endpoint, record.is_registered) == (LIGHT, True)
 
 
 def test_a_change_is_logged(caplog: pytest.LogCaptureFixture) -> None:

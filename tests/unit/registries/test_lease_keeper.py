@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from fastrpc import Endpoint, StoreError
-from fastrpc.registries.base.lease_keeper import LeaseKeeper, Registration
+from fastrpc.registries.base.kept_record import KeptRecord
+from fastrpc.registries.base.lease_keeper import LeaseKeeper
 from fastrpc.testing import FakeClock
 from tests.support.fake_registry import FakeLease, FakeRetiringLease, away, refused
 
@@ -19,11 +20,11 @@ class Driven:
         self.clock = FakeClock()
         self.keeper = LeaseKeeper(clock=self.clock, uniform=lambda low, high: high)
 
-    def add(self, service: str = "arith", lease: FakeLease | None = None) -> tuple[Registration, FakeLease]:
+    def add(self, service: str = "arith", lease: FakeLease | None = None) -> tuple[KeptRecord, FakeLease]:
         lease = lease or FakeLease()
-        registration = Registration(service, ENDPOINT, lambda _: lease, self.keeper)
-        self.keeper.add(registration)
-        return registration, lease
+        record = KeptRecord(service, ENDPOINT, lease)
+        self.keeper.add(record)
+        return record, lease
 
     def step(self, seconds: float = 0.0) -> float | None:
         self.clock.advance(seconds)
@@ -39,9 +40,9 @@ class Driven:
 
 def test_endpoint_is_written_and_then_renewed_in_time() -> None:
     driven = Driven()
-    registration, lease = driven.add()
+    record, lease = driven.add()
     assert driven.step() == pytest.approx(2.0)
-    assert registration.is_registered
+    assert record.is_registered
     driven.step(1.0)
     assert lease.actions == ["acquire"]
     driven.step(1.0)
@@ -50,24 +51,24 @@ def test_endpoint_is_written_and_then_renewed_in_time() -> None:
 
 def test_lost_registration_is_written_again_at_once() -> None:
     driven = Driven()
-    registration, lease = driven.add()
+    record, lease = driven.add()
     driven.step()
     lease.is_lost = True
     driven.step(2.0)
     assert lease.actions == ["acquire", "renew", "acquire"]
-    assert registration.is_registered
+    assert record.is_registered
 
 
 def test_registration_follows_within_five_seconds_of_the_return_of_the_registry() -> None:
     driven = Driven()
-    registration, lease = driven.add()
+    record, lease = driven.add()
     driven.step()
     lease.trouble = away()
     driven.run(60.0)
-    assert (registration.is_registered, str(registration.error)) == (False, "connection refused")
+    assert (record.is_registered, str(record.error)) == (False, "connection refused")
     lease.trouble = None
     driven.run(5.0)
-    assert (registration.is_registered, registration.error) == (True, None)
+    assert (record.is_registered, record.error) == (True, None)
     assert "acquire" in lease.actions[-3:]
 
 
@@ -93,7 +94,7 @@ def test_all_are_registered_again_when_it_is_back() -> None:
         lease.trouble = None
         lease.is_lost = True
     driven.run(5.0)
-    assert all(registration.is_registered for registration, _ in pairs)
+    assert all(record.is_registered for record, _ in pairs)
     assert not any(lease.is_lost for _, lease in pairs)
 
 
@@ -114,11 +115,11 @@ def test_outage_and_return_are_logged_once(caplog: pytest.LogCaptureFixture) -> 
 
 def test_entering_does_not_wait_for_an_unreachable_registry() -> None:
     driven = Driven()
-    registration, lease = driven.add()
+    record, lease = driven.add()
     lease.trouble = away()
     driven.step()
-    assert registration._entered.result(0) is None
-    assert not registration.is_registered
+    assert record.entered.result(0) is None
+    assert not record.is_registered
 
 
 def test_entering_while_others_wait_for_the_registry_does_not_wait_either() -> None:
@@ -128,7 +129,7 @@ def test_entering_while_others_wait_for_the_registry_does_not_wait_either() -> N
     driven.step()
     late, late_lease = driven.add("late")
     driven.step()
-    assert late._entered.result(0) is None
+    assert late.entered.result(0) is None
     assert late_lease.actions == []
     lease.trouble = None
     driven.run(5.0)
@@ -137,11 +138,11 @@ def test_entering_while_others_wait_for_the_registry_does_not_wait_either() -> N
 
 def test_registration_that_is_refused_is_an_error_on_entering() -> None:
     driven = Driven()
-    registration, lease = driven.add()
+    record, lease = driven.add()
     lease.trouble = refused()
     driven.step()
     with pytest.raises(StoreError, match="no such permission"):
-        registration._entered.result(0)
+        record.entered.result(0)
 
 
 def test_refusal_of_one_does_not_hold_up_others() -> None:
@@ -155,26 +156,26 @@ def test_refusal_of_one_does_not_hold_up_others() -> None:
 
 def test_defect_of_a_backend_does_not_end_the_keeper(caplog: pytest.LogCaptureFixture) -> None:
     driven = Driven()
-    registration, lease = driven.add()
+    record, lease = driven.add()
     driven.step()
     lease.trouble = ZeroDivisionError("oops")
     driven.step(2.0)
     lease.trouble = None
     driven.run(5.0)
-    assert registration.is_registered
+    assert record.is_registered
     assert caplog.records[0].exc_info is not None
 
 
 def test_a_retired_registration_is_marked_kept_and_then_taken_out() -> None:
     driven = Driven()
-    registration, lease = driven.add(lease=FakeRetiringLease())
+    record, lease = driven.add(lease=FakeRetiringLease())
     driven.step()
-    outcome = driven.keeper.retire(registration)
+    outcome = driven.keeper.retire(record)
     assert driven.step() == pytest.approx(2.0)
     assert outcome.result(0)
-    assert driven.keeper.retire(registration) is outcome
+    assert driven.keeper.retire(record) is outcome
     driven.step(2.0)
-    driven.keeper.remove(registration)
+    driven.keeper.remove(record)
     driven.step()
     assert lease.actions == ["acquire", "retire", "renew", "release"]
 
@@ -184,17 +185,17 @@ def test_a_retired_registration_is_marked_kept_and_then_taken_out() -> None:
 )
 def test_a_registration_that_cannot_be_marked_is_told_so(trouble: Exception) -> None:
     driven = Driven()
-    registration, lease = driven.add(lease=FakeRetiringLease())
+    record, lease = driven.add(lease=FakeRetiringLease())
     driven.step()
     lease.trouble = trouble
-    outcome = driven.keeper.retire(registration)
+    outcome = driven.keeper.retire(record)
     driven.step()
     assert not outcome.result(0)
-    driven.keeper.remove(registration)
+    driven.keeper.remove(record)
     driven.step()
     # One attempt to leave is enough while the registry is away.
     assert lease.actions == ["acquire", "retire"]
-    assert registration._left.done()
+    assert record.left.done()
 
 
 def test_only_records_of_ours_in_a_registry_with_marks_are_marked() -> None:
@@ -218,10 +219,10 @@ def test_only_records_of_ours_in_a_registry_with_marks_are_marked() -> None:
 
 def test_leaving_ends_the_wait_for_a_mark() -> None:
     driven = Driven()
-    registration, lease = driven.add(lease=FakeRetiringLease())
+    record, lease = driven.add(lease=FakeRetiringLease())
     driven.step()
-    outcome = driven.keeper.retire(registration)
-    driven.keeper.remove(registration)
+    outcome = driven.keeper.retire(record)
+    driven.keeper.remove(record)
     driven.step()
     assert not outcome.result(0)
     assert lease.actions == ["acquire", "release"]
@@ -229,24 +230,24 @@ def test_leaving_ends_the_wait_for_a_mark() -> None:
 
 def test_leaving_takes_the_endpoint_out() -> None:
     driven = Driven()
-    registration, lease = driven.add()
+    record, lease = driven.add()
     driven.step()
-    driven.keeper.remove(registration)
+    driven.keeper.remove(record)
     assert driven.step() is None
     assert lease.actions[-1] == "release"
-    assert registration._left.done()
+    assert record.left.done()
 
 
 def test_leaving_does_not_wait_for_an_unreachable_registry() -> None:
     driven = Driven()
     pairs = [driven.add(f"service-{n}") for n in range(10)]
     driven.step()
-    for registration, lease in pairs:
+    for record, lease in pairs:
         lease.trouble = away()
         lease.actions.clear()
-        driven.keeper.remove(registration)
+        driven.keeper.remove(record)
     driven.step()
-    assert all(registration._left.done() for registration, _ in pairs)
+    assert all(record.left.done() for record, _ in pairs)
     assert sum(len(lease.actions) for _, lease in pairs) == 1
 
 
@@ -257,32 +258,32 @@ def test_withdrawal_reaches_a_recovered_registry_first() -> None:
     for _, lease in pairs:
         lease.trouble = away()
     driven.run(30.0)
-    for registration, lease in pairs:
+    for record, lease in pairs:
         lease.trouble = None
         lease.actions.clear()
-        driven.keeper.remove(registration)
+        driven.keeper.remove(record)
     driven.step()
     assert [lease.actions for _, lease in pairs] == [["release"]] * 3
 
 
 def test_attempt_that_was_lost_on_the_way_is_taken_back_as_well() -> None:
     driven = Driven()
-    registration, lease = driven.add()
+    record, lease = driven.add()
     lease.trouble = away()
     driven.step()
     lease.trouble = None
     driven.clock.advance(5.0)
-    driven.keeper.remove(registration)
+    driven.keeper.remove(record)
     driven.step()
     assert lease.actions == ["acquire", "release"]
 
 
 def test_attempt_that_was_refused_is_not_taken_back() -> None:
     driven = Driven()
-    registration, lease = driven.add()
+    record, lease = driven.add()
     lease.trouble = refused()
     driven.step()
-    driven.keeper.remove(registration)
+    driven.keeper.remove(record)
     driven.step()
     assert lease.actions == ["acquire"]
 
@@ -300,20 +301,20 @@ def test_closing_takes_everything_out_and_ends_the_thread() -> None:
 
 def test_registration_is_entered_once() -> None:
     driven = Driven()
-    registration, _ = driven.add()
+    record, _ = driven.add()
     with pytest.raises(RuntimeError, match="twice"):
-        driven.keeper.add(registration)
+        driven.keeper.add(record)
 
 
 def test_texts_of_a_registry_are_logged_on_one_line_without_control_characters(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     driven = Driven()
-    registration, lease = driven.add()
+    record, lease = driven.add()
     driven.step()
     lease.trouble = StoreError("\x1b[2J\x9b31m\r\n\u202e\u2066evil\u200b")
     driven.step(2.0)
-    driven.keeper.remove(registration)
+    driven.keeper.remove(record)
     driven.step(60.0)
     texts = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(texts) == 2

@@ -8,7 +8,7 @@
     poller      queries for one service again and again;  shared: follows many by one lookup
     turns       queries for many services in turn;  names: for the names of all;  announced: reads announcements
     accepting   filters lists and publishes them;  rules: when a list is accepted;  cache: the list of the last run
-    lease_keeper  keeps endpoints registered;  held: a record in a registry of any kind
+    lease_keeper  keeps endpoints registered;  kept_record: one of its records;  held: a record in any registry
     watch       delivers lists to loops and threads;  snapshot: one delivered list
     changes     the differences of one list and the next;  events: differences for all services, and outages
     closing     `with` for registries and watches
