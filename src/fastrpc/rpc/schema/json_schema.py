@@ -11,7 +11,7 @@ from enum import Enum
 from functools import partial, reduce
 from operator import or_
 from types import UnionType
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import inspect as schema
@@ -135,7 +135,7 @@ class SchemaSet:
         plain = _PLAIN.get(type(part))
         if plain is not None:
             return dict(plain)
-        return _WRITERS[type(part)](self, part)
+        return self._WRITERS[type(part)](self, part)
 
     def _number(self, part: Any) -> JsonSchema:
         name = "integer" if isinstance(part, schema.IntType) else "number"
@@ -290,33 +290,30 @@ class SchemaSet:
             free, number = f"{base}{number}", number + 1
         return free
 
-
-#: The function that writes the schema of each kind of type.
-_WRITERS: Final[dict[type[schema.Type], Callable[[SchemaSet, Any], JsonSchema]]] = {
-    **dict.fromkeys((schema.IntType, schema.FloatType), SchemaSet._number),
-    schema.StrType: SchemaSet._text,
-    **dict.fromkeys((schema.BytesType, schema.ByteArrayType, schema.MemoryViewType), SchemaSet._bytes),
-    **dict.fromkeys((schema.DateTimeType, schema.TimeType), SchemaSet._instant),
-    **dict.fromkeys(
-        (schema.ListType, schema.VarTupleType, schema.SetType, schema.FrozenSetType), SchemaSet._array
-    ),
-    schema.TupleType: SchemaSet._tuple,
-    # The second is one of Python 3.15.
-    **dict.fromkeys((schema.DictType, getattr(schema, "FrozenDictType", schema.DictType)), SchemaSet._object),
-    schema.UnionType: SchemaSet._union,
-    schema.LiteralType: SchemaSet._literal,
-    **dict.fromkeys(
-        (
-            schema.EnumType,
-            schema.StructType,
-            schema.DataclassType,
-            schema.TypedDictType,
-            schema.NamedTupleType,
+    #: The function that writes the schema of each kind of type.
+    _WRITERS: ClassVar[dict[type[schema.Type], Callable[["SchemaSet", Any], JsonSchema]]] = {
+        **dict.fromkeys((schema.IntType, schema.FloatType), _number),
+        schema.StrType: _text,
+        **dict.fromkeys((schema.BytesType, schema.ByteArrayType, schema.MemoryViewType), _bytes),
+        **dict.fromkeys((schema.DateTimeType, schema.TimeType), _instant),
+        **dict.fromkeys((schema.ListType, schema.VarTupleType, schema.SetType, schema.FrozenSetType), _array),
+        schema.TupleType: _tuple,
+        # The second is one of Python 3.15.
+        **dict.fromkeys((schema.DictType, getattr(schema, "FrozenDictType", schema.DictType)), _object),
+        schema.UnionType: _union,
+        schema.LiteralType: _literal,
+        **dict.fromkeys(
+            (
+                schema.EnumType,
+                schema.StructType,
+                schema.DataclassType,
+                schema.TypedDictType,
+                schema.NamedTupleType,
+            ),
+            _class,
         ),
-        SchemaSet._class,
-    ),
-    schema.CustomType: SchemaSet._custom,
-}
+        schema.CustomType: _custom,
+    }
 
 
 def arguments_schema(definition: MethodDefinition, schemas: SchemaSet) -> JsonSchema:

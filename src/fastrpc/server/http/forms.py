@@ -10,7 +10,7 @@ A file is handed on in pieces; the part of it that is kept is shorter than a del
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final, Literal
 
 from fastrpc.errors import CallError
 from fastrpc.status import Status
@@ -32,8 +32,8 @@ _FIELD: Final = re.compile(rf"{_NAME}:([^\x00-\x08\x0a-\x1f\x7f]*)")
 _ENCODED: Final = re.compile(r"%(22|0D|0A)", re.IGNORECASE)
 _PLAIN_ENCODINGS: Final = frozenset({"7bit", "8bit", "binary"})
 
-#: A step of a reader: a function, as a bound method would hold its own reader until the collector of cycles comes.
-_State = Callable[["FormReader", list[bytes]], bool]
+#: The part of a form that comes next.
+_State = Literal["preamble", "behind_delimiter", "head", "field", "first_of_file", "content", "epilogue"]
 
 
 def boundary_of(content_type: str) -> bytes:
@@ -66,7 +66,7 @@ class FormReader:
         self._kept = bytearray(b"\r\n")
         #: The offset in them before which the mark that is searched does not begin.
         self._searched = 0
-        self._state: _State = FormReader._preamble
+        self._state: _State = "preamble"
         self._part = ""
         self._is_complete = False
         #: Names and texts in UTF-8, which has one byte for a letter: a `str` has four once a sign is beyond U+FFFF.
@@ -85,7 +85,7 @@ class FormReader:
         """
         self._kept += data
         pieces: list[bytes] = []
-        while self._state(self, pieces):
+        while self._STEPS[self._state](self, pieces):
             pass
         return pieces
 
@@ -115,16 +115,16 @@ class FormReader:
         if self.filename is None:
             raise _refusal(f"the form has no file {self._file!r}")
 
-    # States: each returns whether the next one can go on with the bytes that are there.
+    # Each returns whether the next part can be read from the bytes that are there.
 
     def _preamble(self, pieces: list[bytes]) -> bool:
         at = self._find(self._delimiter, MOST_HEAD_BYTES, f"no boundary comes within {MOST_HEAD_BYTES} bytes")
-        return at >= 0 and self._follow(FormReader._behind_delimiter, at + len(self._delimiter))
+        return at >= 0 and self._follow("behind_delimiter", at + len(self._delimiter))
 
     def _behind_delimiter(self, pieces: list[bytes]) -> bool:
         if self._kept.startswith(b"--"):
             self._is_complete = True
-            return self._follow(FormReader._epilogue, 2)
+            return self._follow("epilogue", 2)
         end = self._find(b"\r\n", MOST_HEAD_BYTES, "a boundary is followed by too much space")
         # Until the line end has come, the last byte may begin it, or the `--` behind the last boundary.
         if bytes(self._kept[:end]).strip(b" \t") if end >= 0 else bytes(self._kept).strip(b" \t\r-"):
@@ -134,7 +134,7 @@ class FormReader:
                 "a part comes behind the file: send the fields first, and one file as the last part"
             )
         # The line end stays: with it a head without fields ends with two.
-        return end >= 0 and self._follow(FormReader._head, end)
+        return end >= 0 and self._follow("head", end)
 
     def _head(self, pieces: list[bytes]) -> bool:
         too_long = f"the head of a part has more than {MOST_HEAD_BYTES} bytes"
@@ -143,9 +143,7 @@ class FormReader:
             return False
         self._take_head(bytes(self._kept[2:end]))
         # The last line end stays: in an empty part it is that of the delimiter.
-        return self._follow(
-            FormReader._field if self.filename is None else FormReader._first_of_file, end + 2
-        )
+        return self._follow("field" if self.filename is None else "first_of_file", end + 2)
 
     def _take_head(self, head: bytes) -> None:
         """Note the name of a part, and of the file."""
@@ -184,14 +182,14 @@ class FormReader:
             raise _refusal(f"{self._part!r:.100} is no text in UTF-8") from None
         self._fields.append((name, text))
         self.field_bytes += len(name) + len(text) + _FIELD_COST
-        return self._follow(FormReader._behind_delimiter, at + len(self._delimiter))
+        return self._follow("behind_delimiter", at + len(self._delimiter))
 
     def _first_of_file(self, pieces: list[bytes]) -> bool:
         if self._delimiter.startswith(self._kept) and len(self._kept) < len(self._delimiter):
             # These bytes may begin the delimiter of an empty file.
             return False
         # The line end of the head goes, unless it is that of the delimiter.
-        return self._follow(FormReader._content, 0 if self._kept.startswith(self._delimiter) else 2)
+        return self._follow("content", 0 if self._kept.startswith(self._delimiter) else 2)
 
     def _content(self, pieces: list[bytes]) -> bool:
         at = self._kept.find(self._delimiter)
@@ -205,14 +203,14 @@ class FormReader:
         if size:
             pieces.append(bytes(self._kept[:size]))
             del self._kept[:size]
-        return at >= 0 and self._follow(FormReader._behind_delimiter, len(self._delimiter))
+        return at >= 0 and self._follow("behind_delimiter", len(self._delimiter))
 
     def _epilogue(self, pieces: list[bytes]) -> bool:
         self._kept.clear()
         return False
 
     def _follow(self, state: _State, size: int) -> bool:
-        """Drop so many bytes, and go on in a state."""
+        """Drop the first `size` bytes, and read another part next."""
         del self._kept[:size]
         self._searched = 0
         self._state = state
@@ -225,6 +223,17 @@ class FormReader:
         if at > most or (at < 0 and self._searched > most):
             raise _refusal(too_long)
         return at
+
+    #: The function that reads each part.
+    _STEPS: ClassVar[dict[_State, Callable[["FormReader", list[bytes]], bool]]] = {
+        "preamble": _preamble,
+        "behind_delimiter": _behind_delimiter,
+        "head": _head,
+        "field": _field,
+        "first_of_file": _first_of_file,
+        "content": _content,
+        "epilogue": _epilogue,
+    }
 
 
 def _parameters(text: str) -> dict[str, str]:
