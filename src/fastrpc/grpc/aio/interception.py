@@ -56,7 +56,7 @@ def intercepted(
     """Return the call that interceptors make."""
     made = _CALLS[kind]()
     requests = request
-    if kind in {"client_stream", "both_ways"} and request is None:
+    if isinstance(made, _Writing) and request is None:
         requests = made.written()
     made.begin(_chain(kind, interceptors, begin, details, requests))
     return made
@@ -141,14 +141,11 @@ aio.StreamStreamCall.register(_Iterated)
 class InterceptedCall(aio.Call):  # type: ignore[misc]
     """A call for its caller, while interceptors and behind them the call itself run."""
 
-    _iterator: AsyncIterator[Any] | None = None
-    _requests: "asyncio.Queue[Any] | None" = None
+    _task: asyncio.Task[Any]
 
     def begin(self, chain: Any) -> None:
         """Run the chain, which gives the call."""
-        self._task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(
-            without_exit(chain, "an interceptor")
-        )
+        self._task = asyncio.get_running_loop().create_task(without_exit(chain, "an interceptor"))
 
     def _known(self) -> Any:
         """Return the call, or None as long as interceptors run, or once they failed."""
@@ -211,26 +208,40 @@ class InterceptedCall(aio.Call):  # type: ignore[misc]
     async def wait_for_connection(self) -> None:
         await (await self._task).wait_for_connection()
 
-    # Its messages
 
-    def _answer(self) -> Generator[Any, None, Any]:
+class _Answering(InterceptedCall):
+    """A call with one answer."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
         call = yield from self._task.__await__()
         return (yield from call.__await__())
+
+
+class _Reading(InterceptedCall):
+    """A call with a stream of answers."""
+
+    _iterator: AsyncIterator[Any] | None = None
 
     async def _messages(self) -> AsyncIterator[Any]:
         async for message in await self._task:
             yield message
 
-    def _iterate(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> AsyncIterator[Any]:
         if self._iterator is None:
             self._iterator = self._messages()
         return self._iterator
 
-    async def _read(self) -> Any:
+    async def read(self) -> Any:
         try:
-            return await anext(self._iterate())
+            return await anext(aiter(self))
         except StopAsyncIteration:
             return aio.EOF
+
+
+class _Writing(InterceptedCall):
+    """A call with a stream of requests."""
+
+    _requests: "asyncio.Queue[Any] | None" = None
 
     def written(self) -> AsyncIterator[Any]:
         """Return the requests that are written by hand."""
@@ -243,7 +254,7 @@ class InterceptedCall(aio.Call):  # type: ignore[misc]
 
         return requests()
 
-    async def _write(self, request: Any) -> None:
+    async def write(self, request: Any) -> None:
         if self._requests is None:
             raise aio.UsageError(
                 "a call is either given an iterable of its requests, or they are written by hand"
@@ -257,35 +268,25 @@ class InterceptedCall(aio.Call):  # type: ignore[misc]
         putting.cancel()
         ending.cancel()
 
-    async def _done_writing(self) -> None:
+    async def done_writing(self) -> None:
         if not self.done():
-            await self._write(_END)
+            await self.write(_END)
 
 
-class InterceptedUnaryUnaryCall(InterceptedCall, aio.UnaryUnaryCall):  # type: ignore[misc]
+class InterceptedUnaryUnaryCall(_Answering, aio.UnaryUnaryCall):  # type: ignore[misc]
     """A call with one request and one answer."""
 
-    __await__ = InterceptedCall._answer
 
-
-class InterceptedUnaryStreamCall(InterceptedCall, aio.UnaryStreamCall):  # type: ignore[misc]
+class InterceptedUnaryStreamCall(_Reading, aio.UnaryStreamCall):  # type: ignore[misc]
     """A call with a stream of answers."""
 
-    __aiter__, read = InterceptedCall._iterate, InterceptedCall._read
 
-
-class InterceptedStreamUnaryCall(InterceptedCall, aio.StreamUnaryCall):  # type: ignore[misc]
+class InterceptedStreamUnaryCall(_Answering, _Writing, aio.StreamUnaryCall):  # type: ignore[misc]
     """A call with a stream of requests."""
 
-    __await__ = InterceptedCall._answer
-    write, done_writing = InterceptedCall._write, InterceptedCall._done_writing
 
-
-class InterceptedStreamStreamCall(InterceptedCall, aio.StreamStreamCall):  # type: ignore[misc]
+class InterceptedStreamStreamCall(_Reading, _Writing, aio.StreamStreamCall):  # type: ignore[misc]
     """A call with streams both ways."""
-
-    __aiter__, read = InterceptedCall._iterate, InterceptedCall._read
-    write, done_writing = InterceptedCall._write, InterceptedCall._done_writing
 
 
 _CALLS: dict[Kind, type[InterceptedCall]] = {
