@@ -33,6 +33,7 @@ from fastrpc.limits import Addresses, ConnectionRate, Limit
 from fastrpc.protocols.base import ServerParts
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.refused_arguments import explain_arguments
+from fastrpc.server.opened import opened_server
 from fastrpc.server.server import Server
 from fastrpc.server.settings import checked_config
 from fastrpc.workers.app import loaded
@@ -205,9 +206,9 @@ class _Serving:
     """The application while its sources are entered: bound to one loop."""
 
     def __init__(self, server: Server) -> None:
-        assert server._gate is not None
-        server._gate.dispatcher.listens(Address("tcp"))
-        self._accepting, self._offer = server._accepting, server._offer
+        opened = opened_server(server)
+        opened.gate.dispatcher.listens(Address("tcp"))
+        self._accepting, self._offer = opened.accepting, opened.offer
         self._loop = asyncio.get_running_loop()
         # Requests that wait are started by others that end, so all have the variables of the start.
         self._context = copy_context()

@@ -13,10 +13,12 @@ from dataclasses import asdict, replace
 from typing import Any, Final
 
 from fastrpc._core.base.histogram import default_registry
+from fastrpc._core.server.gate import Gate
 from fastrpc.endpoint import Address
 from fastrpc.server.admin.acts import Parts
 from fastrpc.server.admin.state import ServerState
 from fastrpc.server.connections import move_connection
+from fastrpc.server.opened import opened_server
 from fastrpc.server.server import Server
 from fastrpc.workers.monitoring.kept_settings import KeptSettings
 from fastrpc.workers.monitoring.reporter import Reporter
@@ -69,6 +71,9 @@ def run_worker(
 
 class Worker:
     """Connect a channel with a serving process."""
+
+    #: The gate of the server, once that has started.
+    _gate: Gate | None = None
 
     def __init__(
         self, plan: Plan, channel: WorkerEnd, addresses: list[Address], place: tuple[str, ProcessPlace]
@@ -123,22 +128,22 @@ class Worker:
             self._process.drain()
 
     async def _open_listener(self, server: Server) -> list[str]:
-        self._server = server
+        opened = opened_server(server)
+        self._server, self._gate = server, opened.gate
         # Not with the first connection: a worker that cannot serve must not take another one's place.
         wanted = dict(zip(self._addresses, self._wanted, strict=True))
         certificates = {address: one.tls for address, one in wanted.items()}
-        server._accepting.prepare(certificates, are_judged=True)
+        opened.accepting.prepare(certificates, are_judged=True)
         for address, one in wanted.items():
-            server._accepting.advertise(address, one.advertise)
-        self._state = server.admin_state(self._config, takes_connections=True, keeps_recent=self._has_pages)
+            opened.accepting.advertise(address, one.advertise)
+        self._state = ServerState(self._config, server, takes_connections=True, keeps_recent=self._has_pages)
         self._kept = KeptSettings(self._place, Parts(self._state.acted))
         # Before the first call.
         self._kept.catch_up()
-        assert server._gate is not None
         self._reporter.count_connections(self._connections)
         for address in self._addresses:
-            server._gate.dispatcher.listens(address)
-        server._gate.dispatcher.on_lost = self._reporter.connections_changed
+            opened.gate.dispatcher.listens(address)
+        opened.gate.dispatcher.on_lost = self._reporter.connections_changed
         self._reporter.start()
         # The supervisor logs it once for all workers.
         server.log_drain(logging.DEBUG)
@@ -211,9 +216,8 @@ class Worker:
 
     def _connections(self) -> tuple[int, int]:
         """Return the connections taken so far, and those open now."""
-        gate = None if self._server is None else self._server._gate
         # Connections that leave do not count: they are about to end.
-        engines = set() if gate is None else gate.engines
+        engines = set() if self._gate is None else self._gate.engines
         self._moved &= engines
         return self._taken, len(self._taking) + len(engines) - len(self._moved)
 
@@ -228,8 +232,8 @@ class Worker:
             self._channel.report(wants_successor=True)
 
     def _move(self) -> None:
-        if self._server is not None and self._server._gate is not None:
-            move_connection(self._server._gate, self._moved)
+        if self._gate is not None:
+            move_connection(self._gate, self._moved)
             self._reporter.connections_changed()
 
     async def _take(self, connection: socket.socket, address: Address) -> None:

@@ -1,0 +1,37 @@
+"""The parts of a started server that workers, hosts, gateways and admin pages work with; programs see none of them."""
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from fastrpc._core.server.gate import Gate
+    from fastrpc.handlers.services import ServiceTable
+    from fastrpc.server.accepting import Accepting
+    from fastrpc.server.listening import Listening
+    from fastrpc.server.offer import Offer
+
+__all__ = ["OpenedServer", "opened_server"]
+
+
+class OpenedServer(NamedTuple):
+    """The gate of a server, its services and records, and the two parts that take connections."""
+
+    gate: "Gate"
+    served: "ServiceTable"
+    offer: "Offer"
+    accepting: "Accepting"
+    listening: "Listening"
+
+
+class _Server(Protocol):
+    _gate: "Gate | None"
+    _served: "ServiceTable"
+    _offer: "Offer"
+    _accepting: "Accepting"
+    _listening: "Listening"
+
+
+def opened_server(server: _Server) -> OpenedServer:
+    """Return the parts of a server that has started."""
+    gate = server._gate
+    assert gate is not None
+    return OpenedServer(gate, server._served, server._offer, server._accepting, server._listening)
