@@ -28,6 +28,7 @@ from fastrpc._core.server.served_call import ServerCall
 from fastrpc._core.server.served_connection import Failure
 from fastrpc.codecs.base import codec_numbers
 from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError, UnavailableError
+from fastrpc.peers.outcomes import is_of_own_call
 from fastrpc.rpc.faults import OWN_FAULTS, Faults
 from fastrpc.status import Status
 
@@ -147,7 +148,7 @@ def _unwrapped(error: BaseException) -> BaseException:
         part = waiting.pop()
         if isinstance(part, BaseExceptionGroup):
             waiting += reversed(part.exceptions)
-        elif isinstance(part, CallError) or (isinstance(part, FastRPCError) and part._of_own_call):
+        elif isinstance(part, CallError) or is_of_own_call(part):
             first = part if first is None else first
         else:
             return error
@@ -156,7 +157,7 @@ def _unwrapped(error: BaseException) -> BaseException:
 
 def _classified(call: ServerCall, error: BaseException) -> tuple[_Kind, Status]:
     """Return the meaning of an error for the caller, and the status of the answer."""
-    if isinstance(error, FastRPCError) and error._of_own_call:
+    if is_of_own_call(error):
         status = _status_behind(call, error)
         return (_Kind.HIDDEN_BEHIND, _crash_status(call, error)) if status is None else (_Kind.BEHIND, status)
     if isinstance(error, CallError):

@@ -10,7 +10,7 @@ from typing import Any
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc.errors import FastRPCError
-from fastrpc.peers.outcomes import batch_result, reply_of, status_of
+from fastrpc.peers.outcomes import batch_result, mark_own_call, reply_of, status_of
 from fastrpc.rpc.reply import Reply
 
 __all__ = ["Answers"]
@@ -27,7 +27,7 @@ class Answers:
             await unpack(call, call._options.shared.message_limit)
             return call._finish_unpacked()
         except FastRPCError as error:
-            error._of_own_call = True
+            mark_own_call(error)
             raise
 
     def run_packed(self, call: AwaitedCall) -> Coroutine[Any, Any, Any]:

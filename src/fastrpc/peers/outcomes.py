@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc.endpoint import Endpoint
@@ -11,7 +11,16 @@ from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 
-__all__ = ["batch_result", "give_turn", "note_failure", "own_call", "reply_of", "status_of"]
+__all__ = [
+    "batch_result",
+    "give_turn",
+    "is_of_own_call",
+    "mark_own_call",
+    "note_failure",
+    "own_call",
+    "reply_of",
+    "status_of",
+]
 
 
 def reply_of(call: ClientCall, value: Any) -> Reply[Any]:
@@ -53,14 +62,24 @@ async def give_turn() -> None:
 def batch_result(batch: ClientCall, values: list[Any]) -> list[Any]:
     """Return the outcomes of a batch, or raise its first error unless errors are to be returned."""
     for value in values:
-        if isinstance(value, FastRPCError):
-            value._of_own_call = True
+        mark_own_call(value)
     for value in values:
         if isinstance(value, BaseException) and not (
             batch._batch.returns_errors and isinstance(value, FastRPCError)
         ):
             raise value
     return values
+
+
+def mark_own_call(error: BaseException) -> None:
+    """Mark an error as raised by a call of this process, if it is an error of fastrpc."""
+    if isinstance(error, FastRPCError):
+        error._of_own_call = True
+
+
+def is_of_own_call(error: BaseException) -> TypeGuard[FastRPCError]:
+    """Return whether a call of this process raised an error."""
+    return isinstance(error, FastRPCError) and error._of_own_call
 
 
 @contextlib.contextmanager
@@ -72,5 +91,5 @@ def own_call() -> Iterator[None]:
     try:
         yield
     except FastRPCError as error:
-        error._of_own_call = True
+        mark_own_call(error)
         raise

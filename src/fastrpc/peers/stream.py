@@ -28,6 +28,7 @@ from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.compressors.base import Compressor, Steps
 from fastrpc.errors import FastRPCError, StreamEndedError
+from fastrpc.peers.outcomes import mark_own_call
 from fastrpc.peers.packing import Packing
 from fastrpc.peers.stream_outcome import NO_VALUE, StreamOutcome
 from fastrpc.peers.unpacking import message_steps
@@ -222,8 +223,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         try:
             await self._starter.open(self)
         except BaseException as error:
-            if isinstance(error, FastRPCError):
-                error._of_own_call = True
+            mark_own_call(error)
             self._stop_tasks()
             self.conclude(self._kept(error) if isinstance(error, Exception) else self._cancelled())
             raise

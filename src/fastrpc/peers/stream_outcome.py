@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, cast
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, FastRPCError, StreamEndedError
+from fastrpc.peers.outcomes import mark_own_call
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 
@@ -38,7 +39,7 @@ class StreamOutcome(ClientStream):
             try:
                 self._value = self._attempt._answer()
             except FastRPCError as error:
-                error._of_own_call = True
+                mark_own_call(error)
                 self._failure = self._kept(error)
                 raise
         return None if self._value is NO_VALUE else self._value
@@ -80,5 +81,5 @@ class StreamOutcome(ClientStream):
         error = CallError(
             Status.CANCELLED, f"{self.origin.method}: the stream was cancelled here", processed="unknown"
         )
-        error._of_own_call = True
+        mark_own_call(error)
         return error

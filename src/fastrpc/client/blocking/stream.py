@@ -21,6 +21,7 @@ from fastrpc._core.client.blocking_called_stream import BlockingCalledStream
 from fastrpc._core.client.caller_view import ViewOptions
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.errors import FastRPCError, StreamEndedError
+from fastrpc.peers.outcomes import mark_own_call
 from fastrpc.peers.stream_outcome import NO_VALUE, StreamOutcome
 from fastrpc.rpc.reply import Reply
 
@@ -180,8 +181,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
                     self._set_source(self._messages)
                 starter.open(self)
             except BaseException as error:
-                if isinstance(error, FastRPCError):
-                    error._of_own_call = True
+                mark_own_call(error)
                 self.conclude(self._kept(error) if isinstance(error, Exception) else self._cancelled())
                 raise
             finally:
