@@ -13,9 +13,7 @@ from typing import Any, cast
 from fastrpc._core.balancing.endpoint_set import Pick
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.client.awaited_call import AwaitedCall
-from fastrpc._core.client.caller_state import CallerState
 from fastrpc._core.client.client_call import ClientCall
-from fastrpc._core.loop.loop_state import loop_state
 from fastrpc.client.attempting import Attempting, may_retry, mode_of
 from fastrpc.client.pool import ConnectionPool
 from fastrpc.endpoint import Endpoint
@@ -95,11 +93,10 @@ class BaseStreamRunner:
 
     def _goes_on(self, stream: Any, error: FastRPCError) -> bool:
         """Return whether another attempt follows the one that failed; the call has taken over its results by then."""
-        call, attempt = stream.origin, stream._attempt
-        if attempt is None or stream.takes_stream or not may_retry(call, error, mode_of(call, self._mode)):
+        call = stream.origin
+        if stream.takes_stream or not may_retry(call, error, mode_of(call, self._mode)):
             return False
-        call._adopt(attempt)
-        return True
+        return bool(stream.adopt_attempt())
 
 
 class StreamRunner(BaseStreamRunner, StreamMaker):
@@ -113,9 +110,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
     # Attempts
 
     async def open(self, stream: Stream[Any, Any]) -> None:
-        cast(CallerState, stream.origin._options.shared).use()
-        stream._set_loop(loop_state(asyncio.get_running_loop()), self._idle_seconds)
-        stream.origin._start_clock()
+        stream.enter_loop(self._idle_seconds)
         if self.proceed is None:
             await self._begin(stream.origin)
         else:
@@ -258,7 +253,7 @@ def unbegun(call: ClientCall) -> Any:
 def _goes_on_without(call: ClientCall) -> bool:
     """Return whether a stream needs no successful attempt: it has one already, has ended, or was dropped."""
     stream = _stream_of(call)
-    return stream is None or stream._is_over or stream._failure is not None or stream.is_chosen
+    return stream is None or stream.needs_no_attempt
 
 
 def _wanted(call: AwaitedCall) -> Stream[Any, Any]:
@@ -267,7 +262,7 @@ def _wanted(call: AwaitedCall) -> Stream[Any, Any]:
     if stream is None:
         raise RuntimeError(f"{call.method}: the stream was dropped")
     # It may have been cancelled while this waited for a connection: then nothing is sent.
-    stream._check_failure()
+    stream.check_wanted()
     return stream
 
 
@@ -278,9 +273,7 @@ def _start(
     pick: Pick | None = None,
 ) -> None:
     """Send an attempt."""
-    stream = _wanted(call)
-    attempt._begin(stream, sign, pick)
-    stream.wake()
+    _wanted(call).start_attempt(attempt, sign, pick)
 
 
 def _until_told(call: AwaitedCall) -> asyncio.Future[None] | None:
@@ -296,23 +289,20 @@ def _failure_of(call: AwaitedCall) -> BaseException | None:
 def answer_of(call: ClientCall) -> Any:
     """Return the result for the innermost interceptor: the one answer of a method that streams its input only."""
     stream = _stream_of(call)
-    if stream is None or stream.gives_stream or stream._attempt is None:
-        return None
-    return stream._attempt._answer()
+    return None if stream is None else stream.answer_of_attempt()
 
 
 def _adopt(call: AwaitedCall) -> None:
     stream = _stream_of(call)
-    if stream is not None and stream._attempt is not None:
-        call._adopt(stream._attempt)
+    if stream is not None:
+        stream.adopt_attempt()
 
 
 def _give_up(call: AwaitedCall) -> None:
     """End the attempt of a stream that is not continued."""
     stream = _stream_of(call)
-    attempt = None if stream is None else stream._attempt
-    if attempt is not None and not attempt._is_over:
-        attempt._give_up()
+    if stream is not None:
+        stream.give_up_attempt()
 
 
 def _finish(call: AwaitedCall, error: BaseException) -> None:

@@ -14,7 +14,7 @@ from fastrpc._core.client.caller import Caller
 from fastrpc._core.client.caller_state import CallerState
 from fastrpc._core.client.caller_view import process_generation
 from fastrpc._core.client.own_calls import watch_calls
-from fastrpc._core.loop.loop_state import loop_state, wrong_loop
+from fastrpc._core.loop.loop_state import wrong_loop
 from fastrpc._core.native.connection import Connection
 from fastrpc._core.wire.settings import WireNumbers
 from fastrpc.config import ClientConfig, ServerConfig
@@ -292,17 +292,14 @@ class _Streams(StreamMaker):
 
     async def open(self, stream: Stream[Any, Any]) -> None:
         call = stream.origin
-        cast(CallerState, call._options.shared).use()
-        stream._set_loop(loop_state(asyncio.get_running_loop()), self._idle_seconds)
-        call._start_clock()
+        stream.enter_loop(self._idle_seconds)
         connection = self._runner.connection
         if connection is None:
             await self._runner.fail(call)
         attempt = call._attempt_on(connection, 0)
         call._may_have_run = True
         await pack_arguments(attempt)
-        attempt._begin(stream)
-        stream.wake()
+        stream.start_attempt(attempt)
 
     def retry(self, stream: Stream[Any, Any], error: FastRPCError) -> bool:
         return False

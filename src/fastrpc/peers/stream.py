@@ -21,7 +21,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
 from fastrpc._core.calls.call import MethodRoute
+from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.called_stream import CalledStream, feed
+from fastrpc._core.client.caller_state import CallerState
 from fastrpc._core.client.caller_view import ViewOptions
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc._core.loop.loop_state import loop_state
@@ -270,6 +272,26 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
 
     # For its runner
 
+    def enter_loop(self, idle_seconds: float) -> None:
+        """Belong to the running loop, where waits for a message take `idle_seconds` at most; 0: any time.
+
+        Raises:
+            DeadlineExceededError: no time is left for the call.
+        """
+        cast(CallerState, self.origin._options.shared).use()
+        self._set_loop(loop_state(asyncio.get_running_loop()), idle_seconds)
+        self.origin._start_clock()
+
+    def start_attempt(self, attempt: AwaitedCall, sign: Any = None, pick: Any = None) -> None:
+        """Send an attempt; `sign`, a future, is done at the first sign of the server."""
+        attempt._begin(self, sign, pick)
+        self.wake()
+
+    def give_up_attempt(self) -> None:
+        """End the attempt, if it is not over."""
+        if self._attempt is not None and not self._attempt._is_over:
+            self._attempt._give_up()
+
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a part of the stream's work as a task, which ends with the stream and holds no reference to it."""
         task = asyncio.get_running_loop().create_task(work)
@@ -391,7 +413,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
             self.origin._note_outcome(self.origin.status, self._kept(self.origin.error))
         if self._attempt is not None:
             self._attempt._count_end(error)
-            self.origin._adopt(self._attempt)
+            self.adopt_attempt()
         self._stop_work()
         _stop(self._interception)
         self._end(error)

@@ -55,6 +55,30 @@ class StreamOutcome(ClientStream):
         if self._failure is not None:
             raise self._again(self._failure)
 
+    # For its runner
+
+    @property
+    def needs_no_attempt(self) -> bool:
+        """Whether it has its attempt already, or has ended."""
+        return self._is_over or self._failure is not None or self.is_chosen
+
+    def check_wanted(self) -> None:
+        """Raise the error of a stream that failed or was cancelled."""
+        self._check_failure()
+
+    def adopt_attempt(self) -> bool:
+        """Give the call the results of the last attempt; return whether one was made."""
+        attempt = self._attempt
+        if attempt is not None:
+            self.origin._adopt(attempt)
+        return attempt is not None
+
+    def answer_of_attempt(self) -> Any:
+        """Return the answer of a method that streams its input only, as interceptors get it; None for other methods."""
+        if self.gives_stream or self._attempt is None:
+            return None
+        return self._attempt._answer()
+
     def _known_metadata(self, waiting: str) -> Metadata:
         """Return the first metadata; `waiting` is the expression that waits for it."""
         if self._metadata is None:

@@ -230,6 +230,15 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         """Put interceptors around the stream."""
         self._interception = interception
 
+    def start_clock(self, idle_seconds: float) -> None:
+        """Give the call its deadline; waits for a message take `idle_seconds` at most, 0: any time.
+
+        Raises:
+            DeadlineExceededError: no time is left for the call.
+        """
+        self._set_idle(idle_seconds)
+        self.origin._start_clock()
+
     def settle_attempt(self) -> None:
         with self._turn:
             attempt = self._attempt
@@ -254,7 +263,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         if attempt is not None:
             attempt._end_pick(asyncio.CancelledError() if was_left else error)
             attempt._count_end(error)
-            self.origin._adopt(attempt)
+            self.adopt_attempt()
         value = NO_VALUE
         if interception is not None:
             try:

@@ -60,8 +60,7 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
 
     def open(self, stream: SyncStream[Any, Any]) -> None:
         """Return once an attempt is under way, or raise the error that prevents one."""
-        stream._set_idle(self._idle_seconds)
-        stream.origin._start_clock()
+        stream.start_clock(self._idle_seconds)
         if self.proceed is None:
             self._attempt(stream, None)
             return
