@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import grpc
 
+from fastrpc.client.inside import pool_of
 from fastrpc.config import TLS
 from fastrpc.grpc.aio.channels import AioChannel
 from fastrpc.grpc.callback_thread import CallbackThread
@@ -59,7 +60,7 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
         self._thread = LoopThread(
             "fastrpc grpc channel",
             close=partial(_close_dropped, inner, self._states, self._watches),
-            owner=f"<BlockingChannel of {inner.client._pool.target}>",
+            owner=f"<BlockingChannel of {pool_of(inner.client).target}>",
         )
 
     def __enter__(self) -> Self:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from fastrpc.client.fan_out import Method, Outcomes, P, T, checked_outcomes
+from fastrpc.client.inside import pool_of
 from fastrpc.client.plan import FORK_LOOK_SECONDS
 from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Endpoint
@@ -120,7 +121,7 @@ def _begun(
         view = client.with_options(endpoint=each, prefer=None)
         view._set_options({"running": running})
         calls.append(functools.partial(getattr(view, verb), method, *args, **kwargs))
-    pool = client._pool
+    pool = pool_of(client)
     with pool.reentry:
         # A signal handler may raise anywhere in here, even while calls begin.
         try:

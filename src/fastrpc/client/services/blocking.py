@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fastrpc._core.client.caller_view import process_generation
 from fastrpc.client.blocking.client import SyncClient
 from fastrpc.client.blocking.parts import parts_of
+from fastrpc.client.inside import pool_of
 from fastrpc.client.services.arguments import Arguments
 from fastrpc.client.services.blocking_sharing import SharedSessions
 from fastrpc.client.services.many import ManyServices, verbs_of
@@ -60,7 +61,7 @@ class SyncServices(ManyServices[SyncClient], _Verbs):
         self._home.check_open()
         client = SyncClient.__new__(SyncClient)
         client._begin(parts_of(self._home, registry=None, **self._arguments.of_client(service)))
-        client._pool.owner = client
+        pool_of(client).owner = client
         return client
 
     def __enter__(self) -> Self:

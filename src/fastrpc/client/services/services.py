@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fastrpc._core.client.caller_view import process_generation
 from fastrpc._core.loop.loop_state import wrong_loop
 from fastrpc.client.client import Client
+from fastrpc.client.inside import pool_of
 from fastrpc.client.services.arguments import Arguments
 from fastrpc.client.services.many import ManyServices, verbs_of
 from fastrpc.client.services.sharing import SharedConnections
@@ -67,8 +68,9 @@ class Services(ManyServices[Client], _Verbs):
         self._home.check_process()
         self._home.check_open()
         client = Client(registry=self._registry, **self._arguments.of_client(service))
-        client._pool.home = self._home
-        client._state.record_of = client._pool.record_of
+        pool = pool_of(client)
+        pool.home = self._home
+        client._state.record_of = pool.record_of
         return client
 
     async def __aenter__(self) -> Self:

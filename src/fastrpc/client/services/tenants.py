@@ -7,6 +7,7 @@ from functools import reduce
 from typing import Any, Generic, TypeVar
 
 from fastrpc._core.base.histogram import CallTotals
+from fastrpc.client.inside import pool_of
 from fastrpc.client.parts import client_stats
 from fastrpc.config_errors import ShownAtProgram
 from fastrpc.errors import UnavailableError
@@ -30,14 +31,14 @@ class _Tenant(Generic[C]):
         self.kept: C | None = client
         #: Returns the client; None once it is collected.
         self.find = weakref.ref(client)
-        self._totals: CallTotals = client._pool.totals
+        self._totals: CallTotals = pool_of(client).totals
         self._begun, self._used_at = -1, 0.0
 
     @property
     def totals(self) -> CallTotals:
         """The totals of the pool of this process."""
         if (client := self.find()) is not None:
-            self._totals = client._pool.totals
+            self._totals = pool_of(client).totals
         return self._totals
 
     def idle_seconds(self, now: float) -> float:
@@ -106,8 +107,8 @@ class Tenants(Generic[C]):
             elif self._idle_seconds is not None:
                 seconds = tenant.idle_seconds(now)
                 if seconds >= self._idle_seconds:
-                    yield client._pool
-                is_kept = seconds < DROPPED_AFTER * self._idle_seconds or client._pool.is_watching
+                    yield pool_of(client)
+                is_kept = seconds < DROPPED_AFTER * self._idle_seconds or pool_of(client).is_watching
                 if tenant.kept is not None and not is_kept:
                     self.calls.clear()
                     # Not read through: meanwhile other threads and signal handlers make views.
@@ -121,7 +122,7 @@ class Tenants(Generic[C]):
 
     def stats(self, connections_of: Callable[[Any], Iterable[Any]]) -> dict[str, Any]:
         """Return the sums over all services; connections that services share count once."""
-        pools = [client._pool for client in self.clients]
+        pools = [pool_of(client) for client in self.clients]
         connections = {id(each): each for pool in pools for each in connections_of(pool)}
         stats = client_stats(list(connections.values()), self)
         stats["live"]["services"] = sum(pool.is_watching for pool in pools)

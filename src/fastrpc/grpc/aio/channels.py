@@ -10,6 +10,7 @@ import grpc
 from grpc import aio
 
 from fastrpc.client.client import Client
+from fastrpc.client.inside import pool_of
 from fastrpc.config import TLS
 from fastrpc.grpc.aio import calls, interception, stream_calls
 from fastrpc.grpc.definitions import GeneratedMethod, callable_method
@@ -183,7 +184,7 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """Return the state of the connections."""
-        pool = self.client._pool
+        pool = pool_of(self.client)
         if pool.is_closed:
             return grpc.ChannelConnectivity.SHUTDOWN
         if any(connection.is_ready for connection in pool.connections):
@@ -200,7 +201,7 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
         """Return once the state is another one."""
         self.client._state.use()
         while self.get_state() is last_observed_state:
-            await self.client._pool.wait_changed()
+            await pool_of(self.client).wait_changed()
 
     async def channel_ready(self) -> None:
         """Return once there is a connection."""

@@ -1,0 +1,17 @@
+"""The connections of a client of either kind, for the parts of the package around it; programs see none of them."""
+
+from typing import Protocol, TypeVar
+
+__all__ = ["pool_of"]
+
+P_co = TypeVar("P_co", covariant=True)
+
+
+class _Client(Protocol[P_co]):
+    @property
+    def _pool(self) -> P_co: ...
+
+
+def pool_of(client: _Client[P_co]) -> P_co:
+    """Return the connections of a client."""
+    return client._pool
