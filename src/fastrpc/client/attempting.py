@@ -27,7 +27,7 @@ from fastrpc.peers.outcomes import give_turn, status_of
 from fastrpc.protocols.base import ClientEngine
 from fastrpc.time_limit import time_limit
 
-__all__ = ["Attempting", "BaseAttempting", "may_retry", "mode_of", "name_call"]
+__all__ = ["Attempting", "BaseAttempting", "begins_plainly", "may_retry", "mode_of", "name_call"]
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class BaseAttempting(Placing):
     @property
     def waits_for_list(self) -> bool:
         """Whether the registry has not sent a list yet."""
-        return not self._pool.has_list or (not self._pool.subchannels and self._call._options.wait_for_ready)
+        return not self._pool.has_list or (not self._pool.subchannels and self._options.wait_for_ready)
 
     def patience(self) -> Patience | None:
         """Return the patience of the next attempt; None for the first attempt, which does not wait."""
@@ -207,7 +207,7 @@ class Attempting(BaseAttempting):
     async def prepare(self) -> None:
         call = self._call
         if self.waits_for_list:
-            await self._in_time(self._pool.wait_list(call.method, wait=call._options.wait_for_ready))
+            await self._in_time(self._pool.wait_list(call.method, wait=self._options.wait_for_ready))
 
     async def _fail(self, error: BaseException) -> None:
         if isinstance(error, UnavailableError):
@@ -248,10 +248,10 @@ class Attempting(BaseAttempting):
             if connection is None:
                 connection = await self._in_time(
                     pool.acquire(
-                        wait=call._options.wait_for_ready,
+                        wait=self._options.wait_for_ready,
                         ready=call._needs_ready,
                         patience=self.patience(),
-                        priority=call._options.priority,
+                        priority=self._options.priority,
                         asks=self._asks(),
                     )
                 )
@@ -286,7 +286,7 @@ class Attempting(BaseAttempting):
         A user-defined selector picks again only after its pick proved unreachable; so does a call with a key, which
         waits for its endpoint as `KeyWait` says.
         """
-        pool, call = self._pool, self._call
+        pool = self._pool
         patience = self.patience()
         self._connecting.append(pick)
         try:
@@ -308,9 +308,9 @@ class Attempting(BaseAttempting):
                 if not is_kept:
                     pick.undone()
                 subchannels = [subchannel] if pinned else self.candidates(pool.subchannels)
-                if not call._options.wait_for_ready and pool.are_unreachable(subchannels, patience):
+                if not self._options.wait_for_ready and pool.are_unreachable(subchannels, patience):
                     raise unreachable(subchannels)
-                priority = call._options.priority
+                priority = self._options.priority
                 await (pool if pinned is None else subchannel).wait_changed(priority)
                 if not is_kept or not subchannel.may_come:
                     pick = await self._picked_again(pick, pinned)
@@ -337,7 +337,7 @@ class Attempting(BaseAttempting):
         seconds = None if math.isinf(ends) else ends - time.monotonic()
         with contextlib.suppress(TimeoutError):
             async with time_limit(seconds):
-                await subchannel.wait_changed(self._call._options.priority)
+                await subchannel.wait_changed(self._options.priority)
         return pick
 
     async def _picked_again(self, pick: Pick, pinned: Address | None) -> Pick:
@@ -345,7 +345,7 @@ class Attempting(BaseAttempting):
         pick.undone()
         self.forget_key_pick(pick)
         self._connecting.remove(pick)
-        if self._call._options.wait_for_ready:
+        if self._options.wait_for_ready:
             # The registry may name no endpoint by now.
             await self._pool.wait_list(self._call.method, wait=True)
         again = self.place(pinned)
@@ -369,6 +369,12 @@ def name_call(method: str, error: UnavailableError) -> None:
 def mode_of(call: ClientCall, mode: FailMode) -> FailMode:
     """Return the fail mode of a call: that of its view, or that of the client."""
     return cast(FailMode, call._options.fail_mode or mode)
+
+
+def begins_plainly(call: ClientCall) -> bool:
+    """Return whether a call leaves its first attempt to the fail mode and the endpoint list of its client."""
+    options = call._options
+    return options.fail_mode is None and options.endpoint is None and options.prefer is None
 
 
 def may_retry(call: AttemptedCall, error: FastRPCError, mode: FailMode) -> bool:

@@ -16,7 +16,7 @@ from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.invocation import Chain
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.client_call import ClientCall
-from fastrpc.client.attempting import Attempting, BaseAttempting, may_retry, mode_of
+from fastrpc.client.attempting import Attempting, BaseAttempting, begins_plainly, may_retry, mode_of
 from fastrpc.client.pool import ConnectionPool
 from fastrpc.client.wire import wire_of
 from fastrpc.config import ClientConfig
@@ -164,13 +164,7 @@ class CallRunner(Answers, BaseCallRunner):
     async def _first_attempts(self, call: AwaitedCall) -> Any:
         """Make the attempts of a new call; with one connected address the first one is sent at once."""
         connection = None
-        options = call._options
-        if (
-            self._begins_plainly
-            and options.fail_mode is None
-            and options.endpoint is None
-            and options.prefer is None
-        ):
+        if self._begins_plainly and begins_plainly(call):
             connection = self._pool.at_once(ready=call._needs_ready)
         if connection is None:
             return await self._attempts(call, None)

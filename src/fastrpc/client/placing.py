@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet, Pick
 from fastrpc._core.balancing.selectors import EndpointState
+from fastrpc._core.client.caller_view import ViewOptions
 from fastrpc.client.endpoint_plan import EndpointPlan
 from fastrpc.client.wire import carries_streams
 from fastrpc.endpoint import Address, Endpoint
@@ -29,6 +30,7 @@ class Placing:
     def __init__(self, pool: Any, call: Any) -> None:
         self._pool = pool
         self._call = call
+        self._options: ViewOptions = call._options
         self._tried: list[Endpoint] = []
         self._picks: list[Pick] = []
         self._running: list[tuple[Any, Pick | None]] = []
@@ -59,7 +61,7 @@ class Placing:
 
     def pick(self) -> Endpoint:
         """Return the endpoint of the next attempt."""
-        pinned: Address | None = self._call._options.endpoint
+        pinned: Address | None = self._options.endpoint
         if self._pool.endpoint_set is None or pinned is not None:
             return cast(Endpoint, self._subchannel_at(pinned).endpoint)
         pick = self.place(None)
@@ -107,7 +109,7 @@ class Placing:
 
     def _preferred(self, tried: Sequence[Endpoint]) -> Pick | None:
         """Place an attempt at the endpoint that the call prefers, if that can take it."""
-        name: str | None = self._call._options.prefer
+        name: str | None = self._options.prefer
         if name is None:
             return None
         endpoint_set: EndpointSet = self._pool.endpoint_set

@@ -24,7 +24,7 @@ class Answers:
         from fastrpc.peers.unpacking import unpack
 
         try:
-            await unpack(call, call._options.shared.message_limit)
+            await unpack(call, _limit_of(call))
             return call._finish_unpacked()
         except FastRPCError as error:
             mark_own_call(error)
@@ -57,9 +57,10 @@ class Answers:
         """Decompress the answers of a batch, and finish it."""
         from fastrpc.peers.unpacking import unpack
 
+        most = _limit_of(batch)
         for member in batch._batch.packed():
             try:
-                await unpack(member, batch._options.shared.message_limit)
+                await unpack(member, most)
             except FastRPCError as error:
                 member._take_failure(error)
         values = batch._batch.collect(batch)
@@ -72,3 +73,8 @@ class Answers:
     def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
         """Wrap the answer of `request`."""
         return reply_of(call, value)
+
+
+def _limit_of(call: ClientCall) -> int:
+    """Return the most bytes of an answer."""
+    return call._options.shared.message_limit

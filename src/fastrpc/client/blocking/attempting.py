@@ -29,7 +29,7 @@ class SyncAttempting(BaseAttempting):
         if self.waits_for_list:
             call = self._call
             with self._connecting_for_call():
-                self._pool.wait_list(call.method, call.deadline, wait=call._options.wait_for_ready)
+                self._pool.wait_list(call.method, call.deadline, wait=self._options.wait_for_ready)
 
     def pick(self) -> Endpoint:
         """Return the endpoint of the next attempt."""
@@ -48,7 +48,7 @@ class SyncAttempting(BaseAttempting):
 
     async def _start(self, endpoint: Endpoint) -> tuple[BlockingCall, BlockingSession, Pick | None]:
         call, attempt = self._call, None
-        running = call._options.running
+        running = self._options.running
         while attempt is None:
             # A connection may end just before the send: then take the next one.
             connection, pick = self._connection(endpoint)
@@ -100,7 +100,7 @@ class SyncAttempting(BaseAttempting):
 
     def _open_connection(self, choice: "_Choice | None" = None) -> BlockingSession:
         call, pool, patience = self._call, self._pool, self.patience()
-        wait = call._options.wait_for_ready
+        wait = self._options.wait_for_ready
         with self._connecting_for_call():
             while True:
                 try:
