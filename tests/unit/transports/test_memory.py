@@ -228,7 +228,7 @@ async def test_peer_that_read_before_it_saw_the_pause_does_not_leave_the_writer_
             far = pair.far.transport
             assert isinstance(far, MemoryEnd)
             far._inbox.clear()
-            far._taken += 100_000
+            far.taken += 100_000
 
     async with Pair(near=ReadInAnotherThread()) as pair:
         pair.near.transport.write(b"x" * 100_000)

@@ -62,10 +62,10 @@ class MemoryEnd(asyncio.Transport):
         self._is_due = False
         self._is_reset = False
         self._offset = 0  # bytes of the first item that are delivered
-        self._taken = 0  # bytes delivered in all
+        self.taken = 0  # bytes delivered in all
         self._is_paused = False
 
-        # Sending. Size of the write buffer = _written - peer's _taken.
+        # Sending. Size of the write buffer = _written - peer's taken.
         self._written = 0
         self._is_writing_paused = False
         self._has_ended = False
@@ -74,17 +74,22 @@ class MemoryEnd(asyncio.Transport):
 
         # Open -> closing (connection_lost is scheduled) -> lost.
         self._is_closing = False
-        self._is_lost = False
+        self.is_lost = False
 
     @classmethod
     def pair(cls, near: "tuple[Any, ...]", far: "tuple[Any, ...]") -> "tuple[MemoryEnd, MemoryEnd]":
         """Make both ends of a connection; each argument holds the arguments of one `MemoryEnd`."""
         ends = cls(*near), cls(*far)
-        ends[0]._peer, ends[1]._peer = ends[1], ends[0]
+        ends[0].join(ends[1])
+        ends[1].join(ends[0])
         return ends
 
+    def join(self, peer: "MemoryEnd") -> None:
+        """Write to another end from now on."""
+        self._peer = peer
+
     def __repr__(self) -> str:
-        state = "closed" if self._is_lost else "closing" if self._is_closing else "open"
+        state = "closed" if self.is_lost else "closing" if self._is_closing else "open"
         return f"<MemoryEnd {self._extra['sockname']} -> {self._extra['peername']} {state}>"  # type: ignore[attr-defined]
 
     def __del__(self) -> None:
@@ -168,7 +173,7 @@ class MemoryEnd(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         peer = self._peer
-        return 0 if peer is None or self._is_lost else self._written - peer._taken
+        return 0 if peer is None or self.is_lost else self._written - peer.taken
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         return self._low, self._high
@@ -189,22 +194,22 @@ class MemoryEnd(asyncio.Transport):
         if self._has_ended:
             raise RuntimeError("Cannot call write() after write_eof()")
         peer = self._peer
-        if peer is None or peer._is_lost:
+        if peer is None or peer.is_lost:
             # As with TCP, but a reading session first gets the bytes that the peer wrote.
             self._is_refused = True
             if peer is None or self._is_paused:
                 self._break(_reset_error())
             return
         self._written += size
-        peer._receive(self, chunks)
-        if self._written - peer._taken > self._high:
+        self._pass_on(peer, chunks)
+        if self._written - peer.taken > self._high:
             self._pause_writer()
 
     def _end(self) -> None:
         if not self._has_ended:
             self._has_ended = True
             if self._peer is not None:
-                self._peer._receive(self, (_Mark.END,))
+                self._pass_on(self._peer, (_Mark.END,))
 
     def _pause_writer(self) -> None:
         if self._is_writing_paused or self._session is None or self.get_write_buffer_size() <= self._high:
@@ -216,19 +221,35 @@ class MemoryEnd(asyncio.Transport):
             self._call_soon(self._resume_writer)
 
     def _resume_writer(self) -> None:
-        if self._is_writing_paused and not self._is_lost and self.get_write_buffer_size() <= self._low:
+        if self._is_writing_paused and not self.is_lost and self.get_write_buffer_size() <= self._low:
             self._is_writing_paused = False
             if self._session is not None:
                 self._tell(self._session.resume_writing, "resume_writing")
 
+    def note_read(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Go on writing, if the peer has read enough; called in the thread of the peer's loop.
+
+        Returns:
+            Whether the loop of this end is open, as far as it was needed.
+        """
+        if not self._is_writing_paused or self.get_write_buffer_size() > self._low:
+            return True
+        return self._call_from(loop, self._resume_writer)
+
     # --- delivery -----------------------------------------------------------------------------
 
-    def _receive(self, sender: "MemoryEnd", items: Iterable[_Item]) -> None:
-        """Take items from the peer, in the peer's thread."""
+    def receive(self, items: Iterable[_Item], loop: asyncio.AbstractEventLoop) -> bool:
+        """Take items from the peer, in the thread of its loop; return whether they may still be read."""
         self._inbox.extend(items)
-        if not self._is_due:
-            self._is_due = True
-            sender._call_on(self, self._deliver)
+        if self._is_due:
+            return True
+        self._is_due = True
+        return self._call_from(loop, self._deliver)
+
+    def reset(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Drop unread bytes, as the peer has closed at once; called in the thread of its loop."""
+        self._is_reset = True
+        self.receive((), loop)
 
     def _schedule(self) -> None:
         if not self._is_due:
@@ -244,20 +265,19 @@ class MemoryEnd(asyncio.Transport):
             self._is_closing = True
             self._lose(_reset_error())
             return
-        bound = self._taken + _TURN_BYTES
+        bound = self.taken + _TURN_BYTES
         while self._inbox and not self._is_paused and not self._is_closing:
             item = self._inbox[0]
             if isinstance(item, _Mark):
                 self._inbox.popleft()
                 self._obey(item)
-            elif self._taken < bound:
+            elif self.taken < bound:
                 self._fill()
             else:
                 self._schedule()
                 break
-        peer = self._peer
-        if peer is not None and peer._is_writing_paused and peer.get_write_buffer_size() <= peer._low:
-            self._call_on(peer, peer._resume_writer)
+        if self._peer is not None and not self._peer.note_read(self._loop):
+            self._note_closed_loop()
 
     def _fill(self) -> None:
         """Fill the session's buffer once, from as many chunks as it holds."""
@@ -294,7 +314,7 @@ class MemoryEnd(asyncio.Transport):
                 offset += size
             filled += size
         self._offset = offset
-        self._taken += filled
+        self.taken += filled
         return filled
 
     def _obey(self, mark: _Mark) -> None:
@@ -326,19 +346,18 @@ class MemoryEnd(asyncio.Transport):
         self._has_ended = True
         peer = self._peer
         if peer is not None:
-            peer._is_reset = True
-            peer._receive(self, ())
+            peer.reset(self._loop)
         self._call_soon(self._lose, error)
 
     def _lose(self, error: Exception | None) -> None:
-        if self._is_lost:
+        if self.is_lost:
             return
-        self._is_lost = True
+        self.is_lost = True
         self._inbox.clear()
         peer, self._peer = self._peer, None
         session, self._session = self._session, None
-        if peer is not None and not peer._is_lost:
-            peer._receive(self, (_Mark.GONE,))
+        if peer is not None and not peer.is_lost:
+            self._pass_on(peer, (_Mark.GONE,))
         if session is not None:
             session.connection_lost(error)
 
@@ -362,18 +381,27 @@ class MemoryEnd(asyncio.Transport):
     def _call_soon(self, callback: Callable[..., None], *arguments: object) -> None:
         self._loop.call_soon(callback, *arguments, context=self._context)
 
-    def _call_on(self, other: "MemoryEnd", callback: Callable[[], None]) -> None:
-        """Schedule a callback of the other end from the thread of this one."""
-        if other._loop is self._loop:
-            other._call_soon(callback)
-            return
+    def _call_from(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> bool:
+        """Schedule a callback of this end from the thread of another loop; return False if its own loop is closed."""
+        if self._loop is loop:
+            self._call_soon(callback)
+            return True
         try:
-            other._loop.call_soon_threadsafe(callback, context=other._context)
+            self._loop.call_soon_threadsafe(callback, context=self._context)
         except RuntimeError:
-            # Its loop is closed: that end never reads again.
-            other._is_lost = True
-            if not self._is_closing:
-                self._break(_reset_error())
+            # This end never reads again.
+            self.is_lost = True
+            return False
+        return True
+
+    def _pass_on(self, peer: "MemoryEnd", items: Iterable[_Item]) -> None:
+        if not peer.receive(items, self._loop):
+            self._note_closed_loop()
+
+    def _note_closed_loop(self) -> None:
+        """Close at once: the loop of the peer is closed."""
+        if not self._is_closing:
+            self._break(_reset_error())
 
 
 def _immutable(data: bytes | bytearray | memoryview) -> bytes | memoryview:
