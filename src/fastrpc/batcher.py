@@ -80,7 +80,7 @@ class Batcher(Generic[T, R]):
         key = None if self.key is None else self.key(item)
         line = self._lines.get(key)
         if line is None:
-            line = self._lines[key] = _Line(self, key, here[0])
+            line = self._lines[key] = _Line(self, self._lines, key, here[0], is_async=self._is_async)
         place = line.join(item)
         try:
             outcome: Any = await place.outcome
@@ -99,26 +99,6 @@ class Batcher(Generic[T, R]):
                 del outcome, place  # The traceback of the error holds this frame.
         return cast(R, outcome)
 
-    async def _work(self, items: list[T]) -> list[Any]:
-        run: Any = self.run
-        if self._is_async:
-            with contained("run"):
-                results = await run(items)
-        else:
-            # In a copy of its context: the end of the loop may step this task while the thread is inside.
-            inside = copy_context().run
-            results = await asyncio.get_running_loop().run_in_executor(None, inside, _called, run, items)
-            if inspect.isawaitable(results):  # Such as of a lambda around an `async def`.
-                with contained("run"):
-                    results = await results
-        if not isinstance(results, Sequence) or isinstance(results, str | bytes):
-            text = f"a {type(results).__name__}, not a sequence of results"
-        elif len(found := list(results)) != len(items):
-            text = f"{len(found)} results"
-        else:
-            return found
-        raise CallError(Status.INTERNAL, f"the run of a batch of {len(items)} items returned {text}")
-
 
 @dataclass(slots=True, eq=False)
 class _Place:
@@ -132,8 +112,17 @@ class _Place:
 class _Line:
     """The callers of one key: those that wait, and those of the batch that runs. Without any it is gone."""
 
-    def __init__(self, batcher: Batcher[Any, Any], key: Hashable, loop: asyncio.AbstractEventLoop) -> None:
-        self._batcher, self._key, self._loop = batcher, key, loop
+    def __init__(
+        self,
+        batcher: Batcher[Any, Any],
+        lines: "dict[Hashable, _Line]",
+        key: Hashable,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        is_async: bool,
+    ) -> None:
+        self._batcher, self._lines, self._key, self._loop = batcher, lines, key, loop
+        self._is_async = is_async
         self._waiting: dict[_Place, None] = {}  # The oldest first; a dict, as any of them may leave.
         self._timer: asyncio.Handle | None = None
         # Not empty while a batch runs; `_staying` are those of its callers that have not left.
@@ -155,13 +144,13 @@ class _Line:
         """Let go of a caller that was cancelled."""
         if place in self._staying:
             self._staying.remove(place)
-            if not self._staying and self._task is not None and self._batcher._is_async:
+            if not self._staying and self._task is not None and self._is_async:
                 self._task.cancel()
         elif place in self._waiting:
             del self._waiting[place]
             if self._timer is not None and not self._waiting:
                 self._timer.cancel()
-                del self._batcher._lines[self._key]
+                del self._lines[self._key]
 
     def _begin(self) -> None:
         if self._timer is not None:
@@ -175,7 +164,8 @@ class _Line:
         deadlines = [place.deadline for place in batch if place.deadline is not None]
         if len(deadlines) == len(batch):
             context.run(enter_scope, max(deadlines) - monotonic())
-        work = self._batcher._work([place.item for place in batch])
+        items = [place.item for place in batch]
+        work = _results(self._batcher.run, items, is_async=self._is_async)
         self._task = context.run(self._loop.create_task, work)
         self._task.add_done_callback(self._end, context=Context())
 
@@ -189,7 +179,28 @@ class _Line:
         if self._waiting:
             self._begin()
         else:
-            del self._batcher._lines[self._key]
+            del self._lines[self._key]
+
+
+async def _results(run: Any, items: list[Any], *, is_async: bool) -> list[Any]:
+    """Run a batch; return a result or an exception for each item."""
+    if is_async:
+        with contained("run"):
+            results = await run(items)
+    else:
+        # In a copy of its context: the end of the loop may step this task while the thread is inside.
+        inside = copy_context().run
+        results = await asyncio.get_running_loop().run_in_executor(None, inside, _called, run, items)
+        if inspect.isawaitable(results):  # Such as of a lambda around an `async def`.
+            with contained("run"):
+                results = await results
+    if not isinstance(results, Sequence) or isinstance(results, str | bytes):
+        text = f"a {type(results).__name__}, not a sequence of results"
+    elif len(found := list(results)) != len(items):
+        text = f"{len(found)} results"
+    else:
+        return found
+    raise CallError(Status.INTERNAL, f"the run of a batch of {len(items)} items returned {text}")
 
 
 def _called(run: Callable[[list[Any]], Any], items: list[Any]) -> Any:
