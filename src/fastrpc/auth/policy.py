@@ -187,9 +187,11 @@ class Policy(Rules):
             ConfigError: the file cannot be used.
         """
         made = cls.__new__(cls)
-        made._file = WatchedFile(path, "the policy", _read, logger=logger)
-        made._rules = made._file.value
+        made._follow(WatchedFile(path, "the policy", _read, logger=logger))
         return made
+
+    def _follow(self, file: WatchedFile[tuple[Rule, ...]]) -> None:
+        self._file, self._rules = file, file.value
 
     @property
     def rules(self) -> tuple[Rule, ...]:

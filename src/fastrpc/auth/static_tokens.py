@@ -86,9 +86,11 @@ class StaticTokens:
             ConfigError: the file cannot be used.
         """
         made = cls.__new__(cls)
-        made._file = WatchedFile(path, "the file of tokens", _read, logger=logger)
-        made._tokens = made._file.value
+        made._follow(WatchedFile(path, "the file of tokens", _read, logger=logger))
         return made
+
+    def _follow(self, file: WatchedFile[_Table]) -> None:
+        self._file, self._tokens = file, file.value
 
     @property
     def version(self) -> int:
