@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from fastrpc._core.calls.call import current_call
+from fastrpc._core.calls.call import Draining, current_call
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 from fastrpc.time_limit import time_limit
@@ -44,6 +44,14 @@ class Wakeup:
         self._woken.clear()
         return True
 
+    def begin(self, draining: Draining) -> None:
+        """Wake the handler once the connection drains."""
+        draining.notify(self._drain)
+
+    def end(self, draining: Draining) -> None:
+        """Wake it no more."""
+        draining.forget(self._drain)
+
     def _drain(self) -> None:
         self.is_draining = True
         self._woken.set()
@@ -74,13 +82,13 @@ class Watchers:
         """Yield the wake-up of the present handler, which is woken at every change until the block ends."""
         wakeup = Wakeup()
         draining = current_call().draining
-        draining.notify(wakeup._drain)
+        wakeup.begin(draining)
         self._waiting.add(wakeup)
         try:
             yield wakeup
         finally:
             self.discard(wakeup)
-            draining.forget(wakeup._drain)
+            wakeup.end(draining)
 
     def wake(self) -> None:
         """Wake every handler: some now, the others in the next turns of the loop, so that other calls go on."""
