@@ -167,6 +167,21 @@ class Context:
         error._details_as_sent = found[0] if found else None
         return error
 
+    def _compress_by(self, compressor: str | None) -> None:
+        self.call._compress_by(compressor)
+
+    @property
+    def has_aborted(self) -> bool:
+        """Whether the call fails, whatever the servicer does further."""
+        return self._aborted is not None
+
+    def takes_over(self, error: CallError) -> bool:
+        """Return whether the caller gets an error of its input in any case; else the servicer gets it."""
+        if not self._faults.ends_quietly:
+            return False
+        self._aborted = error
+        return True
+
     @property
     def _faults(self) -> Any:
         """The rules for faults, which the caller is told."""
@@ -318,15 +333,15 @@ class LoopContext(Context):
 
     def done(self) -> bool:
         """Return whether the servicer has ended, or aborted."""
-        return self._is_done or self._aborted is not None
+        return self._is_done or self.has_aborted
 
     def set_compression(self, compression: Any) -> None:
         """Compress the messages of the answer by this algorithm, if the caller takes it."""
-        self.call._compress_by(compressor_of(compression))
+        self._compress_by(compressor_of(compression))
 
     def disable_next_message_compression(self) -> None:
         """Send the next message as it is."""
-        self.call._compress_by(None)
+        self._compress_by(None)
 
 
 async def _room_in(stream: ServedStream) -> None:
@@ -403,11 +418,11 @@ class ThreadContext(Context):
 
     def set_compression(self, compression: Any) -> None:
         """Compress the messages of the answer by this algorithm, if the caller takes it."""
-        self.on_loop(self.call._compress_by, compressor_of(compression))
+        self.on_loop(self._compress_by, compressor_of(compression))
 
     def disable_next_message_compression(self) -> None:
         """Send the next message as it is."""
-        self.on_loop(self.call._compress_by, None)
+        self.on_loop(self._compress_by, None)
 
 
 class _State:
@@ -447,4 +462,4 @@ class _State:
     @property
     def aborted(self) -> bool:
         """Whether `abort` was called."""
-        return self._context._aborted is not None
+        return self._context.has_aborted

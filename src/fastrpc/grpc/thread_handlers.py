@@ -138,10 +138,8 @@ class BlockingRequests:
             except asyncio.CancelledError:
                 raise RuntimeError(f"{self._context.call.method}: its caller has left") from None
             except CallError as error:
-                if not self._context._faults.ends_quietly:
+                if not self._context.takes_over(error):
                     raise
-                # The caller gets it, whatever the servicer does further.
-                self._context._aborted = error
                 raise StopIteration from None
         return self._taken.popleft()
 

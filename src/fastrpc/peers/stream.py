@@ -347,6 +347,11 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
             if not waiter.done():
                 waiter.set_result(None)
 
+    async def wait_over(self) -> None:
+        """Return once the stream is over."""
+        while not self._is_over:
+            await self._wait()
+
     async def wait_open(self, task: asyncio.Task[Any]) -> None:
         """Return once an attempt is under way or its task has ended; raise the reason if no attempt follows."""
         try:

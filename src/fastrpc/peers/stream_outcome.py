@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, cast
 
-from fastrpc._core.payload.metadata import Metadata
+from fastrpc._core.payload.metadata import Metadata, split_answer
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, FastRPCError, StreamEndedError
 from fastrpc.peers.outcomes import mark_own_call
@@ -55,7 +55,18 @@ class StreamOutcome(ClientStream):
         if self._failure is not None:
             raise self._again(self._failure)
 
-    # For its runner
+    # For its runner, and for calls of gRPC
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it ended: all messages were taken, or are no longer wanted."""
+        return self._is_over
+
+    def metadata_blocks(self) -> tuple[bytes, bytes]:
+        """Return the encoded metadata of the begin and of the end."""
+        attempt = self._attempt
+        head, trailing = split_answer(None if attempt is None else attempt._received_block)
+        return self._first_block or head, trailing
 
     @property
     def needs_no_attempt(self) -> bool:

@@ -8,7 +8,6 @@ from typing import Any
 
 from grpc import aio
 
-from fastrpc._core.payload.metadata import split_answer
 from fastrpc.errors import EncodeError, FastRPCError, StreamEndedError
 from fastrpc.grpc.aio.calls import ChannelCall, metadata_in, rpc_error
 from fastrpc.grpc.callback_thread import call_logged
@@ -56,7 +55,7 @@ class _StreamCall(ChannelCall):
             self._stop()
 
     def done(self) -> bool:
-        return self._stream._is_over
+        return self._stream.is_over
 
     def cancelled(self) -> bool:
         self._note_end()
@@ -85,20 +84,17 @@ class _StreamCall(ChannelCall):
             self._watch.add_done_callback(self._tell)
 
     async def _ended(self) -> None:
-        while not self._stream._is_over:
-            await self._stream._wait()
+        await self._stream.wait_over()
         self._note_end()
 
     def _note_end(self) -> None:
         """Take over the error of a stream that is over, which may be another one than its sender got."""
-        failure = self._stream.failure if self._stream._is_over else None
+        failure = self._stream.failure if self.done() else None
         if isinstance(failure, FastRPCError) and not (self._is_cancelled_here or self._is_refused_here):
             self._error = failure
 
     def _blocks(self) -> tuple[bytes, bytes]:
-        attempt = self._stream._attempt
-        head, trailing = split_answer(None if attempt is None else attempt._received_block)
-        return self._stream._first_block or head, trailing
+        return self._stream.metadata_blocks()
 
     async def initial_metadata(self) -> aio.Metadata:
         with suppress(FastRPCError):
