@@ -83,6 +83,10 @@ class Selector(Protocol):
         ...
 
 
+#: The numbers of clients without a name.
+_NUMBERS = itertools.count()
+
+
 class ClientName:
     """The name of a client, by which it chooses endpoints in an order of its own: rendezvous hashing.
 
@@ -95,11 +99,9 @@ class ClientName:
 
     __slots__ = ("_given", "_number")
 
-    _numbers = itertools.count()
-
     def __init__(self, name: str | bytes | int | None) -> None:
         self._given = None if name is None else key_hash(name)
-        self._number = next(ClientName._numbers)
+        self._number = next(_NUMBERS)
 
     @property
     def hash(self) -> int:

@@ -140,8 +140,11 @@ class ManyServices(_CallVerbs, Generic[C]):
             self._check(cast(dict[str, Any], options))
         view = type(self).__new__(type(self))
         vars(view).update(vars(self))
-        view._origin, view._own_options, view._calls = self, options, {}
+        view._become_view(self, options)
         return view
+
+    def _become_view(self, origin: Self, options: CallOptions) -> None:
+        self._origin, self._own_options, self._calls = origin, options, {}
 
     def bind(self, contract: Callable[..., S], /) -> S:
         """Return a proxy with the methods of a service class, as a client does."""
