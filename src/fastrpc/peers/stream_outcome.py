@@ -81,7 +81,7 @@ class StreamOutcome(ClientStream):
         """Give the call the results of the last attempt; return whether one was made."""
         attempt = self._attempt
         if attempt is not None:
-            self.origin._adopt(attempt)
+            self.origin.adopt(attempt)
         return attempt is not None
 
     def answer_of_attempt(self) -> Any:
