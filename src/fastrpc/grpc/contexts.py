@@ -281,6 +281,10 @@ class LoopContext(Context):
     _messages: Any = None
     _encode: Callable[[Any], bytes] | None = None
 
+    def intercept(self, encode: Callable[[Any], bytes], messages: Any) -> None:
+        """Have messages encoded by a function, and the requests of a stream read from `messages`, None without any."""
+        self._encode, self._messages = encode, messages
+
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
         """Send the initial metadata now.
 

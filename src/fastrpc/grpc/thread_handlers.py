@@ -25,7 +25,7 @@ from fastrpc._core.server.served_call import ServerCall
 from fastrpc.errors import CallError, StreamEndedError
 from fastrpc.grpc.contexts import ThreadContext
 from fastrpc.grpc.faults import ITERATING, note_stage
-from fastrpc.handlers.thread_job import report_dropped
+from fastrpc.handlers.thread_job import CallJob, report_dropped
 from fastrpc.rpc.signature import Kind
 from fastrpc.user_code import contained
 
@@ -76,21 +76,23 @@ def _job(
     return job
 
 
-class _SubmittedJob:
-    """A function in an executor, as its call sees it."""
+class _SubmittedJob(CallJob):
+    """A function in an executor, which is taken back if it has not begun by its deadline."""
 
-    def __init__(self, future: "Future[Any]") -> None:
+    __slots__ = ("_future",)
+
+    def __init__(self, call: ServerCall, future: "Future[Any]") -> None:
+        super().__init__(call)
         self._future = future
 
     def leave(self) -> bool:
-        """Take the function back, as the deadline has passed; return whether it may have begun."""
         return not self._future.cancel()
 
 
 async def _submitted(call: ServerCall, executor: Executor, function: Callable[[], Any]) -> Any:
     """Run a function in an executor; one that has not begun is taken back by a cancellation."""
     future = executor.submit(function)
-    call._thread_job = _SubmittedJob(future)
+    job = _SubmittedJob(call, future)
     waiting = asyncio.wrap_future(future)
     try:
         return await asyncio.shield(waiting)
@@ -100,7 +102,7 @@ async def _submitted(call: ServerCall, executor: Executor, function: Callable[[]
             report_dropped(call, waiting.exception())
         raise
     finally:
-        call._thread_job = None
+        job.end()
 
 
 def _contained(method: str, function: Callable[[], Any]) -> Any:

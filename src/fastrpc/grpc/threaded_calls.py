@@ -147,17 +147,21 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
     def _ask(self, name: str) -> Any:
         return self._thread.ask(getattr(self._call, name))
 
+    @property
+    def _coder_text(self) -> str | None:
+        return _text_of_coder(self._call._error)
+
     def code(self) -> grpc.StatusCode:
         code = self._ask("code")
         if self._is_faulty:
             return grpc.StatusCode.UNKNOWN
-        return code if _text_of_coder(self._call._error) is None else grpc.StatusCode.INTERNAL
+        return code if self._coder_text is None else grpc.StatusCode.INTERNAL
 
     def details(self) -> str:
         details = str(self._ask("details"))
         if self._is_faulty:
             return FAULTY_REQUESTS
-        text = _text_of_coder(self._call._error)
+        text = self._coder_text
         if text is not None:
             return text
         return CLOSED_UNDER_WAY if details == CANCELLED_HERE and not self._is_cancelled else details

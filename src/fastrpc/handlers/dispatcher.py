@@ -33,7 +33,7 @@ from fastrpc.handlers.thread_job import AwaitedJob, ThreadJob
 from fastrpc.handlers.thread_pool import ThreadPool
 from fastrpc.handlers.unpacking import Unpacking, unknown_compressor
 from fastrpc.peers.packing import Packing, PackingDone
-from fastrpc.peers.peer import Peer
+from fastrpc.peers.peer import Peer, limit_name_of
 from fastrpc.peers.peer_client import PeerCalling
 from fastrpc.protocols.base import LastRequest, PeerConnection
 from fastrpc.rpc.interceptor import Interceptor, admits_none
@@ -307,8 +307,7 @@ class Dispatcher:
 
     def peer_name(self, connection: ServedConnection) -> bytes:
         """Return the name under which limits count the calls of a connection's peer."""
-        peer = connection.describe_peer()
-        return b"" if peer is None else peer._limit_name()
+        return limit_name_of(connection.describe_peer())
 
     def changed(self) -> None:
         """Wake `wait_idle` and `wait_closed` for another check."""

@@ -206,10 +206,10 @@ def _is_late(call: ServerCall, error: BaseException) -> bool:
 
 def _refusal(call: ServerCall, error: CallError, status: Status) -> Failure:
     details = b""
-    has_details = error.details is not None or error._details_as_sent is not None
-    if has_details and call.connection.gate.runner.room.has_room:
+    sent = error._details_as_sent
+    if (sent is not None or error.details is not None) and call.connection.gate.runner.room.has_room:
         try:
-            details = _encoded_details(call, status, error)
+            details = _encoded_details(call, status, error, sent)
         except KeyboardInterrupt:
             raise
         except (
@@ -221,12 +221,12 @@ def _refusal(call: ServerCall, error: CallError, status: Status) -> Failure:
     )
 
 
-def _encoded_details(call: ServerCall, status: Status, error: CallError) -> bytes:
-    """Return the details of an error in the form of the call's protocol."""
+def _encoded_details(call: ServerCall, status: Status, error: CallError, sent: bytes | None) -> bytes:
+    """Return the details of an error in the form of the call's protocol; `sent` is that form, if it is known."""
     own = call.connection.encode_details(call, status, error.message, error.details)
     if own is not None:
         # Also without details: a status that is there is sent as it is.
-        return error._details_as_sent or own
+        return sent or own
     if error.details is None:
         return b""
     if codec_numbers().get(call.codec_id) == "json":

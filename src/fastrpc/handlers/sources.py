@@ -38,7 +38,11 @@ class SourceScope:
         scope = SourceScope(self)
         self._in_use += 1
         await self._stack.enter_async_context(scope)
-        return scope, await scope._stack.enter_async_context(source)
+        return scope, await scope.enter(source)
+
+    async def enter(self, source: AbstractAsyncContextManager[Any]) -> Any:
+        """Enter a context manager, which is left with this scope; return the value that it gives."""
+        return await self._stack.enter_async_context(source)
 
     def hold(self) -> None:
         """Count a service that needs the context managers."""

@@ -17,16 +17,36 @@ from fastrpc.errors import CallError
 from fastrpc.handlers.thread_pool import ThreadPool
 from fastrpc.status import Status
 
-__all__ = ["AwaitedJob", "ThreadJob", "renamed", "report_dropped"]
+__all__ = ["AwaitedJob", "CallJob", "ThreadJob", "renamed", "report_dropped"]
 
 logger = logging.getLogger("fastrpc.server")
 
 
-class ThreadJob:
+class CallJob:
+    """A function that runs in a thread for a call; it is told when the deadline of the call passes."""
+
+    __slots__ = ("_call", "is_cancelled")
+
+    def __init__(self, call: ServerCall) -> None:
+        #: Whether its caller no longer waits.
+        self.is_cancelled = False
+        self._call = call
+        call._thread_job = self
+
+    def leave(self) -> bool:
+        """Note that the caller is answered, as its deadline has passed; return whether the function may have begun."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Leave the call without a job, unless it has another one by now."""
+        if self._call._thread_job is self:
+            self._call._thread_job = None
+
+
+class ThreadJob(CallJob):
     """One call of a `def` handler, for the thread pool."""
 
     __slots__ = (
-        "_call",
         "_context",
         "_deliver",
         "_error",
@@ -35,15 +55,12 @@ class ThreadJob:
         "_has_begun",
         "_is_left",
         "_value",
-        "is_cancelled",
     )
 
     def __init__(self, call: ServerCall, handler: Callable[..., Any], deliver: Callable[..., object]) -> None:
-        self.is_cancelled = False
         self._has_begun = False
         self._is_left = False
-        self._call = call
-        call._thread_job = self
+        super().__init__(call)
         self._handler = handler
         # The call drops its arguments when it ends, which may be before its thread does.
         self._given = call.given
@@ -93,7 +110,6 @@ class ThreadJob:
             self._error = CallError(Status.RESOURCE_EXHAUSTED, text, processed="no")
 
     def leave(self) -> bool:
-        """Note that the caller is answered, as its deadline has passed; return whether the handler may have begun."""
         self.is_cancelled = True
         # Read once: the thread may begin meanwhile, and both have to say the same.
         has_begun = self._is_left = self._has_begun
@@ -101,8 +117,7 @@ class ThreadJob:
 
     def done(self) -> None:
         """Answer; on the loop."""
-        if self._call._thread_job is self:
-            self._call._thread_job = None
+        self.end()
         if self._is_left:
             report_dropped(self._call, self._error)
             self._value, self._error = None, asyncio.CancelledError()

@@ -7,7 +7,7 @@ from fastrpc.endpoint import Address
 from fastrpc.networks import network_name, packed_address
 from fastrpc.peers.peer_client import PeerCalling, PeerClient
 
-__all__ = ["Peer"]
+__all__ = ["Peer", "limit_name_of"]
 
 
 class Peer:
@@ -110,6 +110,11 @@ class Peer:
         # Credentials must not get into a log.
         shown = "" if self.credentials is None else ", credentials=…"
         return f"Peer({str(self.address)!r}, scheme={self.scheme!r}{shown})"
+
+
+def limit_name_of(peer: Peer | None) -> bytes:
+    """Return the name under which limits count the calls of a peer; empty without one."""
+    return b"" if peer is None else peer._limit_name()
 
 
 def _limit_name(host: str) -> bytes:

@@ -398,27 +398,25 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         self._tell_drained()
 
     def drained(self) -> None:
-        if self._attempt is not None:
-            self._attempt._count_end(self._failure)
+        self._count_end(self._failure)
         if not self.is_intercepted:
             self.conclude(self._failure)
         elif not self._is_over:
             self._is_told = True
             self.wake()
 
+    def _count_end(self, error: BaseException | None) -> None:
+        if self._attempt is not None:
+            self._attempt._count_end(error)
+
     def conclude(self, error: BaseException | None, value: Any = NO_VALUE) -> None:
         """End the stream: received messages come first, then the error; None is a clean end."""
         if self._is_over:
             return
-        self._is_finished = self._is_over = True
-        self._failure = self._kept(error)
-        self._value = value
-        if self.origin.error is not None:
-            # The program gets this error now: the stream keeps a copy, as its traceback may hold the stream.
-            self.origin._note_outcome(self.origin.status, self._kept(self.origin.error))
-        if self._attempt is not None:
-            self._attempt._count_end(error)
-            self.adopt_attempt()
+        self._is_finished = True
+        self._keep_outcome(error, value)
+        self._count_end(error)
+        self.adopt_attempt()
         self._stop_work()
         _stop(self._interception)
         self._end(error)

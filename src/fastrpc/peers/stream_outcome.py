@@ -32,6 +32,15 @@ class StreamOutcome(ClientStream):
     _value: Any = NO_VALUE
     _is_taken = False
 
+    def _keep_outcome(self, error: BaseException | None, value: Any) -> None:
+        """Note the end of the stream, with its error and the value of its interceptors."""
+        self._is_over = True
+        self._failure = self._kept(error)
+        self._value = value
+        if self.origin.error is not None:
+            # The program gets this error now: the stream keeps a copy, as its traceback may hold the stream.
+            self.origin._note_outcome(self.origin.status, self._kept(self.origin.error))
+
     def _answer(self) -> Any:
         """Return the one answer to a stream, or None; raise the error of one that failed."""
         self._check_failure()

@@ -287,11 +287,6 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         """End the stream: received messages come first, then the error; None is a clean end."""
         if self._is_over:
             return
-        self._is_over = True
-        self._failure = self._kept(error)
-        self._value = value
-        if self.origin.error is not None:
-            # It is raised now, and no object that the stream holds may hold it.
-            self.origin._note_outcome(self.origin.status, self._kept(self.origin.error))
+        self._keep_outcome(error, value)
         self._end(error)
         self._drop_source()

@@ -273,8 +273,7 @@ class _MultiCallable:
         takes_stream = self._kind != "server_stream"
         block = calls.block_for(metadata) if metadata else None
         stream: Any = view.open(function) if takes_stream else view.stream(function, request)
-        if block is not None:
-            stream.origin._send_block(block)
+        _send_block(stream.origin, block)
         loop = asyncio.get_running_loop()
         made = _CALLS[self._kind](stream, request if takes_stream else None, loop)
         self._channel.others.add(made)
@@ -303,6 +302,12 @@ class _MultiCallable:
         return made
 
 
+def _send_block(call: Any, block: bytes | None) -> None:
+    """Send encoded metadata with a call, if there is some."""
+    if block is not None:
+        call._send_block(block)
+
+
 class UnaryUnaryMultiCallable(_MultiCallable, aio.UnaryUnaryMultiCallable):  # type: ignore[misc]
     """Calls a method with one request and one answer."""
 
@@ -313,8 +318,7 @@ class UnaryUnaryMultiCallable(_MultiCallable, aio.UnaryUnaryMultiCallable):  # t
         # Before the call, which has to be awaited once it is made.
         block = calls.block_for(metadata) if metadata else None
         call: Any = view.call(function, request)
-        if block is not None:
-            call._send_block(block)
+        _send_block(call, block)
         return calls.UnaryUnaryCall(call, channel.under_way)
 
 

@@ -129,8 +129,7 @@ class _Chosen:
 
         def new_context(call: ServerCall) -> LoopContext:
             context = servicing.loop_context(call)
-            context._encode = self.encode
-            context._messages = self.request if takes_stream else None
+            context.intercept(self.encode, self.request if takes_stream else None)
             return context
 
         self.handle = handler_for(kind, function, servicing._replace(loop_context=new_context))

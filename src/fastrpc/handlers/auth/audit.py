@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from fastrpc.peers.peer import Peer
+from fastrpc.peers.peer import Peer, limit_name_of
 from fastrpc.rpc.identity import Identity
 
 __all__ = ["Audit", "place_of"]
@@ -130,4 +130,4 @@ def _log(
 
 def place_of(peer: Peer | None) -> bytes:
     """Return the key that separates peers, as limits do: an IP address, the /64 of an IPv6 one, a local user."""
-    return b"" if peer is None else peer._limit_name()
+    return limit_name_of(peer)
