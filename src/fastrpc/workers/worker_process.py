@@ -102,7 +102,7 @@ class Worker:
         self._calls_before = _served_calls()
         self._told_age_at = float("-inf")
         self._taken = 0
-        # Those that the system had no descriptor for.
+        # Connections for which the system had no descriptor.
         self._lost = 0
         self._told_loss_at = float("-inf")
         self._moved: set[Any] = set()
@@ -136,7 +136,7 @@ class Worker:
         opened.accepting.prepare(certificates, are_judged=True)
         for address, one in wanted.items():
             opened.accepting.advertise(address, one.advertise)
-        self._state = ServerState(self._config, server, takes_connections=True, keeps_recent=self._has_pages)
+        self._state = server.admin_state(self._config, takes_connections=True, keeps_recent=self._has_pages)
         self._kept = KeptSettings(self._place, Parts(self._state.acted))
         # Before the first call.
         self._kept.catch_up()
@@ -222,7 +222,7 @@ class Worker:
         return self._taken, len(self._taking) + len(engines) - len(self._moved)
 
     def _look_at_age(self) -> None:
-        """Ask for a successor once so many calls were served; again where it could not start."""
+        """Ask for a successor once `_most_calls` calls were served; again where it could not start."""
         if self._most_calls is None or time.monotonic() < self._told_age_at + AGE_SECONDS:
             return
         served = _served_calls() - self._calls_before
@@ -245,5 +245,5 @@ class Worker:
 
 
 def _served_calls() -> int:
-    """Return the calls that this process has served, with those that its parent had counted."""
+    """Return the calls that this process has served, including the calls that its parent counted."""
     return sum(one.ended_calls for one in default_registry if one.side == "server")

@@ -21,7 +21,6 @@ from fastrpc.rpc.description import signature_text
 from fastrpc.server.admin.acted import ActedServer, Changeable
 from fastrpc.server.admin.acts import level_of
 from fastrpc.server.admin.turns import in_turns
-from fastrpc.server.opened import opened_server
 
 if TYPE_CHECKING:
     from fastrpc._core.server.gate import Gate
@@ -129,12 +128,10 @@ class ServerState:
         takes_connections: bool = False,
         keeps_recent: bool = True,
     ) -> None:
-        opened = opened_server(server)
         self._takes_connections = takes_connections
         self._config = config
-        self._server = server
-        self._gate, self._served, self._listening = opened.gate, opened.served, opened.listening
-        self._offer = offer = opened.offer
+        self._gate, self._listening, self._served = parts.gate, parts.listening, parts.served
+        self._offer = offer = parts.offer
         self._health, self._background = offer.health, offer.background
         self._began = time.time()
         self._exposition: Exposition | None = None
