@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ci.site.pages import parts_of
 from fastrpc import Status, config
 from fastrpc._core.http.responses import http_status
 from tests.support.pages import Block, blocks_of, file_name
@@ -117,9 +118,27 @@ def test_files_named_in_architecture_exist() -> None:
     assert sorted(name for name in named if not any((base / name).exists() for base in (PACKAGE, ROOT))) == []
 
 
-def test_index_links_to_every_chapter() -> None:
-    linked = {(GUIDE / link).resolve() for link in _LINK.findall(text_of(GUIDE / "README.md"))}
-    assert [chapter.name for chapter in CHAPTERS if chapter not in linked] == []
+def test_index_has_every_chapter_in_one_part() -> None:
+    listed = [name for names in parts_of(text_of(GUIDE / "README.md")).values() for name in names]
+    assert sorted(listed) == sorted(chapter.stem for chapter in CHAPTERS)
+
+
+def test_index_has_an_order_to_read_in_for_each_part() -> None:
+    text = text_of(GUIDE / "README.md")
+    parts = parts_of(text)
+    assert list(parts) == [
+        "Start",
+        "Calls",
+        "Servers",
+        "Fleets",
+        "HTTP",
+        "gRPC and rpcx",
+        "Stores and locks",
+        "Messages",
+        "Operating",
+    ]
+    ordered = re.findall(r"^## (.+)\n\n[A-Z“][^#|]+[.]\n\n[|] Page", text, re.MULTILINE)
+    assert ordered == list(parts)
 
 
 def test_settings_named_in_documents_exist() -> None:

@@ -38,7 +38,7 @@ PHRASES = {
     "ones that": (20, 1),
     "one that": (291, 141),
     "so many": (135, 104),  # a number, a count, the name of the argument
-    "of its own": (113, 157),  # separate, its, dedicated
+    "of its own": (112, 157),  # separate, its, dedicated
     "of their own": (36, 74),
     "not there": (36, 41),  # missing
     "that is there": (31, 8),  # existing

@@ -4,11 +4,12 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ci.site.reference import write_reference
 
-__all__ = ["ROOT", "lay_out"]
+__all__ = ["ROOT", "lay_out", "parts_of"]
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "guide"
@@ -16,26 +17,9 @@ GUIDE = ROOT / "docs" / "guide"
 #: Documents beside the guide. A link of a page to another file of the repository fails the build.
 DOCUMENTS = ("PROTOCOL.md", "SECURITY.md", "CHANGELOG.md")
 
-#: The chapters of the guide by the parts of the menu; others come under the last one.
-PARTS = {
-    "Start": "first-service functions ten-settings settings testing troubleshooting stability",
-    "Calls": """
-        streams lasting-streams calling-clients batching files values contracts errors deadlines limits
-        metadata-and-interceptors
-        """,
-    "HTTP": "http routes mounts fastapi asgi websocket openapi-and-tools gateway connect",
-    "Many servers": """
-        many-servers registries moving-registries everywhere local-network behind-a-nat kubernetes zones sessions
-        """,
-    "Messages": "messages subscribers delivery outbox brokers",
-    "Operation": "deployment new-versions containers observing logs-and-traces tuning",
-    "Access": "access jwt security",
-    "Other stacks": "grpc grpcio grpc-classes grpc-messages rpcx phobos other-tools recipes notebooks-and-django",
-    "More": "",
-}
-
 _LINK = re.compile(r"(\]\()([^)\s#:]+\.(?:md|svg))")
 _ROW = re.compile(r"^\| \[[^\]]+\]\((\S+)\.md\) \| (.+) \|$", re.MULTILINE)
+_PART = re.compile(r"^## (.+)$", re.MULTILINE)
 
 INDEX = """\
 # fastrpc
@@ -102,17 +86,22 @@ def _index(folder: Path) -> str:
     (folder / "static" / "questions.js").write_text(
         f"const QUESTIONS = {json.dumps(questions)};\n", encoding="utf-8"
     )
-    return INDEX.format(text=body.strip(), chapters=_menu(list(questions)))
+    return INDEX.format(text=body.strip(), chapters=_menu(parts_of(text)))
 
 
-def _menu(chapters: list[str]) -> str:
-    """Return the chapters in the parts of the menu, each in the order of the guide."""
-    part_of = {f"guide/{name}": part for part, names in PARTS.items() for name in names.split()}
-    found: dict[str, list[str]] = {part: [] for part in PARTS}
-    for chapter in chapters:
-        found[part_of.get(chapter, "More")].append(chapter)
+def parts_of(index: str) -> dict[str, list[str]]:
+    """Return the chapters of the guide by its parts, as the index of the guide lists them."""
+    _, *sections = _PART.split(index)
+    listed = {
+        part: [chapter for chapter, _ in _ROW.findall(section)]
+        for part, section in zip(sections[::2], sections[1::2], strict=True)
+    }
+    return {part: chapters for part, chapters in listed.items() if chapters}
+
+
+def _menu(parts: Mapping[str, Sequence[str]]) -> str:
+    """Return the menu: the parts of the guide, each with its chapters."""
     return "\n\n".join(
-        "\n".join(["```{toctree}", ":hidden:", f":caption: {part}", "", *names, "```"])
-        for part, names in found.items()
-        if names
+        "\n".join(["```{toctree}", ":hidden:", f":caption: {part}", "", *chapters, "```"])
+        for part, chapters in parts.items()
     )
