@@ -1,7 +1,7 @@
 """Addresses whose connections to a relay come to nothing.
 
 An opening costs a transport, a timer and a place among the openings; to close a connection as it is accepted costs
-none of these. A flood from one address is therefore closed as it is accepted, once it has wasted its openings of a second.
+none of these. So a flood from one address is closed as it is accepted, once it has wasted its openings of a second.
 """
 
 import time
