@@ -14,6 +14,7 @@ from tests.support.pages import Block, blocks_of, file_name
 from tests.support.source_tree import PACKAGE, ROOT
 
 GUIDE = ROOT / "docs" / "guide"
+TESTS = ROOT / "tests"
 CHAPTERS = sorted(path for path in GUIDE.glob("*.md") if path.name != "README.md")
 PAGES = [ROOT / "README.md", GUIDE / "README.md", *CHAPTERS]
 DOCUMENTS = [
@@ -47,6 +48,7 @@ _IMPORT = re.compile(r"^ *(?:from|import) (\w+)|python -m (\w+)", re.MULTILINE)
 _INSTALL = re.compile(r"pip install ([^`]+)`")
 _SETTING = re.compile(rf"\b({'|'.join(name for name in config.__all__ if name[0].isupper())})\.([a-z]\w*)")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_TEST_NAME = re.compile(r"`((?:tests/)?(?:\w+/)*test_\w+\.py)(?:::(\w+))?`")
 
 
 def text_of(path: Path) -> str:
@@ -149,15 +151,45 @@ def test_settings_named_in_documents_exist() -> None:
     assert sorted(name for name in named if not hasattr(getattr(config, name[1]), name[2])) == []
 
 
-def test_tests_named_in_security_exist() -> None:
-    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text_of(ROOT / "SECURITY.md"))
-    assert named != []
-    missing = [
+def security_rows(text: str) -> Iterator[tuple[str, str]]:
+    """Yield each row of the tables with tests, and the cell of its tests."""
+    is_listed = False
+    for line in text.splitlines():
+        is_listed = line.startswith("|") and (is_listed or "| Test, below `tests/` |" in line)
+        if is_listed and "| Test, below `tests/` |" not in line and not line.startswith("|-"):
+            yield line, line.strip("| ").rpartition(" | ")[2]
+
+
+def rows_without_a_test(text: str) -> list[str]:
+    """Return the rows that name no test: neither one by its file, nor one of the two names for several."""
+    return [
+        row
+        for row, tests in security_rows(text)
+        if not (_TEST_NAME.search(tests) or re.search("rate|others", tests) or "not tried" in row.lower())
+    ]
+
+
+def missing_tests(text: str) -> list[str]:
+    named = [(path.removeprefix("tests/"), name) for path, name in _TEST_NAME.findall(text)]
+    return [
         f"{path}::{name}"
         for path, name in named
-        if not (ROOT / path).exists() or f"def {name}(" not in text_of(ROOT / path)
+        if not (TESTS / path).exists() or (name and f"def {name}(" not in text_of(TESTS / path))
     ]
-    assert missing == []
+
+
+def test_every_row_of_security_names_tests_that_exist() -> None:
+    text = text_of(ROOT / "SECURITY.md")
+    assert len(list(security_rows(text))) > 100
+    assert rows_without_a_test(text) == []
+    assert missing_tests(text) == []
+
+
+def test_a_row_without_a_test_and_a_missing_test_are_found() -> None:
+    head = "| Threat | Defence | Test, below `tests/` |\n|---|---|---|\n"
+    rows = "| a | b | – |\n| c | d | `unit/test_c.py::test_d` |\n| e | Not tried. | – |\n| f | g | rate |\n"
+    assert rows_without_a_test(head + rows + "\n| h | i |\n") == ["| a | b | – |"]
+    assert missing_tests(head + rows) == ["unit/test_c.py::test_d"]
 
 
 def test_links_lead_somewhere() -> None:

@@ -28,11 +28,11 @@ _RIDDLES = re.compile(
 TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__))
 
 #: Phrases that have to be read twice: subjects that point back, and negations where the field has a word. Each has its
-#: count in sources and documents, and its count in tests, where names of functions count too. A change that lowers a
-#: count records the lower one here. Name the thing again, or take the word behind the row.
+#: count in the prose of sources and documents, and its count in tests, where names of functions count too. A change
+#: that lowers a count records the lower one here. Name the thing again, or take the word behind the row.
 PHRASES = {
     "those of": (307, 157),
-    "that of": (231, 105),
+    "that of": (230, 105),
     "the same of": (5, 7),
     "those that": (209, 86),
     "ones that": (20, 1),
@@ -42,11 +42,11 @@ PHRASES = {
     "of their own": (36, 74),
     "not there": (36, 41),  # missing
     "that is there": (31, 8),  # existing
-    "not known": (75, 29),  # unknown
+    "not known": (69, 29),  # unknown
     "not open": (23, 16),  # closed
-    "not encrypted": (14, 9),  # plain text
+    "not encrypted": (13, 9),  # plain text
     "not valid": (7, 7),  # invalid
-    "not allowed": (12, 9),  # forbidden
+    "not allowed": (8, 9),  # forbidden
     "no more than": (10, 27),  # at most
     "not less than": (1, 1),  # at least
     "nothing but": (18, 19),  # only
@@ -61,6 +61,7 @@ _APART = rf"(?:{_GAP}|_)"
 _PHRASES = re.compile(
     rf"(?<![a-z])(?:{'|'.join(phrase.replace(' ', _APART) for phrase in PHRASES)})(?![a-z])", re.IGNORECASE
 )
+_NAME = re.compile(r"\w*_\w*")
 _INDIRECT_NAME = re.compile(r"\bdef test_(?:what|who|whose|whoever)_")
 
 
@@ -89,8 +90,9 @@ def phrases_in(text: str) -> Counter[str]:
     return Counter(" ".join(re.findall("[a-z]+", found.lower())) for found in _PHRASES.findall(text))
 
 
-def phrases_of(paths: Iterable[Path]) -> Counter[str]:
-    return sum((phrases_in(path.read_text(encoding="utf-8")) for path in paths), Counter())
+def phrases_of(paths: Iterable[Path], *, with_names: bool) -> Counter[str]:
+    texts = (path.read_text(encoding="utf-8") for path in paths)
+    return sum((phrases_in(text if with_names else _NAME.sub("_", text)) for text in texts), Counter())
 
 
 def test_prose_is_plain() -> None:
@@ -98,7 +100,7 @@ def test_prose_is_plain() -> None:
 
 
 def test_phrases_that_are_read_twice_get_fewer() -> None:
-    told, tested = phrases_of(FILES), phrases_of(TESTS)
+    told, tested = phrases_of(FILES, with_names=False), phrases_of(TESTS, with_names=True)
     assert {phrase: (told[phrase], tested[phrase]) for phrase in PHRASES} == PHRASES
 
 
