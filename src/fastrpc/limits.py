@@ -141,12 +141,12 @@ class ConcurrencyLimit:
 
 @value_class
 class Addresses:
-    """The addresses whose connections are served; for several lists, those that pass all of them.
+    """The addresses whose connections are served; with several lists an address has to pass all of them.
 
-    The longest network that has an address decides; one that both lists name is denied. An IPv6 address that stands for
-    an IPv4 one counts as that. Unix sockets pass. A refused connection is closed before TLS, and before it counts among
-    `Limits.connections`. Behind `ServerConfig.proxy_protocol` the told address counts; a request by one of
-    `HTTP.trusted_proxies` is answered with 403, by gRPC PERMISSION_DENIED, if its client is denied.
+    The longest network that has an address decides; an address that both lists name is denied. An IPv6 address
+    that stands for an IPv4 one counts as that. Unix sockets pass. A refused connection is closed before TLS, and before
+    it counts among `Limits.connections`. Behind `ServerConfig.proxy_protocol` the told address counts; a request by one
+    of `HTTP.trusted_proxies` is answered with 403, by gRPC PERMISSION_DENIED, if its client is denied.
 
     Args:
         allow: networks such as "10.0.0.0/8"; once there are any, all other addresses are denied.
@@ -176,7 +176,7 @@ class Addresses:
 class ConnectionRate:
     """At most `rate` new connections a second, after `burst` at once, from each address.
 
-    As for `RateLimit`, 10,000 addresses have a bucket of their own, and the workers of a server share all. A refused
+    As for `RateLimit`, 10,000 addresses have separate buckets, and the workers of a server share all. A refused
     connection is closed, as by `Addresses`. Each request by one of `HTTP.trusted_proxies` counts for its client as a
     connection, and is answered with 429 above the rate, by gRPC RESOURCE_EXHAUSTED.
 

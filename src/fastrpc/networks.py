@@ -62,5 +62,5 @@ class ProxyNetworks:
         self._networks = Networks(texts)
 
     def contains(self, peer_name: Any) -> bool:
-        """Return whether a peer is in one of them, as sockets name it; those of Unix sockets are not."""
+        """Return whether a peer is in one of them, as sockets name it; peers at Unix sockets are not."""
         return isinstance(peer_name, tuple) and self._networks.longest(packed_address(peer_name[0])) >= 0

@@ -159,7 +159,7 @@ class KeyPattern(WordPattern):
             raise ConfigError(f"{text!a} is no pattern of keys", hint=_KEY_FORMS)
 
     def covers(self, prefix: str) -> bool:
-        """Return whether every key of a prefix, "" or one that ends in `/`, fits."""
+        """Return whether every key of a prefix, which is "" or ends in `/`, fits."""
         words = prefix.split("/")[:-1]
         return self.has_rest and len(words) >= len(self.words) and self.fits(words)
 

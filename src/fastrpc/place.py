@@ -25,7 +25,7 @@ class Place:
     """Where a program runs: its zone and region, its coordinates, and further labels.
 
     A server with a registry registers them with its addresses: region and coordinates as labels of these names. The
-    environment has those that are not given: `FASTRPC_ZONE`, `FASTRPC_REGION`, `FASTRPC_LATITUDE`, `FASTRPC_LONGITUDE`.
+    environment has the other fields: `FASTRPC_ZONE`, `FASTRPC_REGION`, `FASTRPC_LATITUDE`, `FASTRPC_LONGITUDE`.
 
     Args:
         zone: such as an availability zone; "" is unknown.
@@ -106,7 +106,7 @@ class Place:
 
 
 def checked_place(place: Place | None) -> Place:
-    """Return a place, that of the environment for None.
+    """Return a place; None stands for the place of the environment.
 
     Raises:
         ConfigError: it is something else, or a variable cannot be used.

@@ -17,7 +17,7 @@ __all__ = ["frozen_class", "named_value_class", "value_class"]
 
 _Kind = TypeVar("_Kind")
 
-#: The methods that every class is given, and those of classes that are compared by their fields.
+#: The methods that every class is given, and the methods of classes that are compared by their fields.
 _GIVEN = frozenset({"__init__", "__setattr__", "__delattr__", "__getstate__", "__setstate__"})
 _COMPARING = frozenset({"__eq__", "__hash__"})
 
@@ -53,7 +53,7 @@ def frozen_class(cls: type[_Kind], *, kw_only: bool) -> type[_Kind]:
 
 
 def _check_class(cls: type[Any], given: frozenset[str]) -> None:
-    """Refuse a class with inherited fields, or with a method of its own in the place of a given one."""
+    """Refuse a class with inherited fields, or with its own method in the place of a given one."""
     for base in cls.__mro__[1:]:
         if "__dataclass_fields__" in vars(base):
             raise _refusal(cls.__qualname__, f"extends the dataclass {base.__qualname__}")

@@ -99,7 +99,7 @@ class AnyOf:
         return following if isinstance(following, Verdict | Refusal) else await following
 
     def _own(self, member: Authenticator, verdict: Verdict) -> Answer:
-        """Refuse the verdict of a listed token if its name is one that an issuer could give."""
+        """Refuse the verdict of a listed token if an issuer could give its name."""
         if isinstance(member, StaticTokens):
             for other in self.members:
                 clash = _clash_of_name(verdict.identity.name, other)

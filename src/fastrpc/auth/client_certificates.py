@@ -37,7 +37,7 @@ class ClientCertificates:
         ClientCertificates(by="uri", allow=["spiffe://corp/billing", "spiffe://corp/web/*"])
 
     Args:
-        by: the field with the name: "uri" and "dns" are those of `subjectAltName`, "subject" is the whole subject as
+        by: the field with the name: "uri" and "dns" are fields of `subjectAltName`, "subject" is the whole subject as
             RFC 4514 writes it, such as `CN=billing,O=Corp`.
         allow: the names that are accepted, or their beginnings: `*` stands alone, or last behind `/`, `:` or `.`.
 
@@ -69,7 +69,7 @@ class ClientCertificates:
         """Do nothing: the files of authorities belong to the server's TLS."""
 
     def handles(self, peer: Presented) -> bool:
-        """Return whether the peer has a certificate of its own and presents no token."""
+        """Return whether the peer has a certificate, other than a pass, and presents no token."""
         return peer.credentials is None and peer.certificate is not None and not is_of_pass(peer.certificate)
 
     def verify(self, peer: Presented) -> Answer:

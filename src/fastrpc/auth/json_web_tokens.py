@@ -63,7 +63,7 @@ class JWT:
         leeway: seconds by which clocks may differ.
         name_claim: the claim with the name of the identity.
         roles_claim: the claim with its roles: a list, or a text with spaces between them. A token need not have it.
-        name_prefix: put before each name, so that it differs from those of other sources.
+        name_prefix: put before each name, so that it differs from names of other sources.
         tls: the trust at the URL of a key set, such as `TLS(ca_file=…)`; None trusts the system's authorities.
 
     Raises:

@@ -85,7 +85,7 @@ class KeySet:
         self._is_encrypted = parts.scheme == "https"
         if tls is not None and not self._is_encrypted:
             raise ConfigError("tls is given, but keys is no URL of https", hint="leave tls out")
-        # That of the system's authorities is made when it is needed: reading them takes long.
+        # The context with the system's authorities is made when it is needed: reading them takes long.
         self._end = None if tls is None else HttpEnd(tls, self._host)
         self._parse = parse
         self._clock = clock
@@ -216,7 +216,7 @@ def parsed_keys(content: Any, make: Callable[[Mapping[str, Any]], Any]) -> list[
     """Return the keys of a key set (RFC 7517) that can verify signatures; others are left out.
 
     Args:
-        make: makes a key, or returns None for one that is of no use here.
+        make: makes a key, or returns None for a key that is of no use here.
 
     Raises:
         ConfigError: it is no key set, or has no such key.
@@ -244,7 +244,7 @@ def _is_loopback(host: str) -> bool:
 
 
 async def _in_thread(function: Callable[[], str]) -> str:
-    """Run a function in a thread of its own, which the end of the program does not wait for."""
+    """Run a function in a separate thread, which the end of the program does not wait for."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[str] = loop.create_future()
 

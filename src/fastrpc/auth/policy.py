@@ -100,7 +100,7 @@ class Rule:
     #: Services that the callers may register at an embedded registry, and read there.
     register: tuple[MethodPattern, ...] = ()
     read: tuple[MethodPattern, ...] = ()
-    #: Keys of a store that the callers may read, and those that they may write and read.
+    #: Keys of a store that the callers may read, and keys that they may write and read.
     read_keys: tuple[KeyPattern, ...] = ()
     write_keys: tuple[KeyPattern, ...] = ()
     #: Topics of a broker to which the callers may publish, and to which they may subscribe.
@@ -158,7 +158,7 @@ class Policy(Rules):
 
     The key `who` has names and roles. `*` alone matches every identified caller; it may also stand last, after `/`, `:`
     or `.`. `anonymous` matches the other callers. `allow` and `deny` have methods: `shop.pay`, `shop.*` (the methods of
-    the service `shop`), `shop.**` (those of the services below it, too), `**` (all but `fastrpc.*`).
+    the service `shop`), `shop.**` (the methods of services below it, too), `**` (all but `fastrpc.*`).
 
     Args:
         rules: tables with the keys of the file.

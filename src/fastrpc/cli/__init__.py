@@ -10,7 +10,7 @@
     brokers/    `fastrpc broker`, and the commands for topics, messages and dead letters
     registering, listing, registry_listing, checking, copying, policies, certificates, locking    the other commands
     hosted      what `fastrpc registry`, `fastrpc store` and `fastrpc broker` share
-    dial_options, listening   the options of commands that dial, and of those that listen
+    dial_options, listening   the options of commands that dial or listen
     settings, setting_places  the settings of `fastrpc run`, and the key or variable to correct
     printing, output          results and messages;  log_output, json_lines, telemetry: logs and spans
     main                      the entry point

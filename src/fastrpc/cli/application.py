@@ -100,7 +100,7 @@ class _Commands(TyperGroup):
         return [name for name, command in _COMMANDS.items() if not command.is_deprecated]
 
     def get_command(self, context: Any, name: str) -> Any:
-        # For an unknown name typer suggests one of those that are loaded.
+        # For an unknown name typer suggests a loaded command.
         for known in [name] if name in _COMMANDS else _COMMANDS:
             if known not in self.commands:
                 self.add_command(_load(known), known)

@@ -28,7 +28,7 @@ class CommandGroup:
     """A command, run once.
 
     Attributes:
-        signals: those that are to be sent on to it, from before its start.
+        signals: the signals to send on to it, from before its start.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class CommandGroup:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
             if number != signal.SIGTSTP:
-                # One that is stopped takes it once it goes on.
+                # A stopped process takes it once it goes on.
                 os.killpg(self._process.pid, signal.SIGCONT)
 
     async def run(self, command: Sequence[str], environment: Mapping[str, str], held: Lock) -> int:
@@ -140,7 +140,7 @@ def _lead_group(*, has_foreground: bool) -> None:
 
 
 def _owns_foreground() -> bool:
-    """Return whether the group of this process gets what is typed; False if the terminal is that of no session."""
+    """Return whether the group of this process gets what is typed; False if no session has the terminal."""
     try:
         return os.tcgetpgrp(0) == os.getpgrp()
     except OSError:

@@ -34,7 +34,7 @@ NoResume = Annotated[
     bool, typer.Option("--no-resume", help="Begin anew, whatever an earlier attempt left behind.")
 ]
 
-#: Shows the bytes that are there, and those of the whole file.
+#: Shows the bytes copied so far, and the size of the whole file.
 Show = Callable[[int, int], None]
 
 

@@ -71,7 +71,7 @@ class HostedParts:
     #: Returns the URL for clients of an address; None: the one with the scheme of the service.
     url_of: Callable[[Address], str] | None = None
 
-    #: Returns the URLs beside that of the service, by their kind.
+    #: Returns the URLs beside the service's URL, by their kind.
     further_urls: Callable[[], Mapping[str, str]] = dict
 
 

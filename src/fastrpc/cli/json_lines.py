@@ -12,7 +12,7 @@ from fastrpc.escaping import printable_json
 
 __all__ = ["JSONLines"]
 
-#: The fields of every record, beside those that its `extra` adds.
+#: The fields of every record, beside the fields of its `extra`.
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 #: Values nested deeper than this are written as text.

@@ -181,7 +181,7 @@ def _print(services: list[ServiceDescription]) -> None:
 
 
 def _note_registry(address: str, names: list[str]) -> None:
-    """Print a note if the address is that of a registry, which serves only itself."""
+    """Print a note if the address belongs to a registry, which serves only itself."""
     if REGISTRY_SERVICE in names and all(name.startswith(BUILTIN_PREFIX) for name in names):
         place = address.partition("://")[2]
         print_note(f"this is a registry; fastrpc list registry://{place} shows services and endpoints")
@@ -194,7 +194,7 @@ def _also(names: Iterable[str]) -> str:
 
 
 def _own_aliases(service: ServiceDescription, method: MethodDescription) -> list[str]:
-    """Return the other names of a method after the service's; those of the service are in its own line."""
+    """Return the other names of a method after the service's; aliases of the service are in its own line."""
     prefix = f"{service.name}."
     return [name.removeprefix(prefix) for name in method.aliases if name.startswith(prefix)]
 

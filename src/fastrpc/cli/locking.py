@@ -52,7 +52,7 @@ def lock(
     command: Command,
     ttl: Seconds = 15.0,
     wait: Annotated[
-        float | None, typer.Option("--wait", help="Wait at most so many seconds. [default: for ever]", min=0)
+        float | None, typer.Option("--wait", help="Seconds to wait at most. [default: for ever]", min=0)
     ] = None,
     ca: Authorities = None,
     cert: Certificate = None,

@@ -12,11 +12,11 @@ _PRINTED = frozenset({"listening"})
 
 
 class _OurLevel(int):
-    """A log level set here, distinguishable from an equal one that the program sets."""
+    """A log level set here, distinguishable from an equal level of the program."""
 
 
 def install_logging(level: str, *, is_demanded: bool, log_format: str = "text") -> None:
-    """Write our records to standard error from `level` on, and those of a program that configures no logging.
+    """Write our records to standard error from `level` on, and also records of a program that configures no logging.
 
     Args:
         is_demanded: the level applies to our records even if the program configures logging.

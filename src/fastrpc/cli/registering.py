@@ -1,4 +1,4 @@
-"""`fastrpc registry`: the embedded registry as a program of its own."""
+"""`fastrpc registry`: the embedded registry as a program."""
 
 from functools import partial
 from pathlib import Path

@@ -39,7 +39,7 @@ LogFormat = Literal["text", "json"]
 
 _ALL_KEYS = "a key is an option of `fastrpc run --help`, or a field: help(fastrpc.ServerConfig)"
 
-#: Keys beside those of ServerConfig, with their types.
+#: Keys beside the fields of ServerConfig, with their types.
 _OWN_KEYS: dict[str, Any] = {
     "app": str,
     "address": str | list[str],
@@ -75,7 +75,7 @@ _LIMITS: dict[str, type[Addresses | ConnectionRate]] = {
     "connection_rate": ConnectionRate,
 }
 
-#: Those of them that are fields of a `Place`.
+#: The keys that are fields of a `Place`.
 _PLACE_KEYS = ("zone", "region", "latitude", "longitude", "weight")
 
 

@@ -86,7 +86,7 @@ class Memory(Settings):
         send_hard: unsent bytes above which a peer of the native protocol that reads nothing for one second is
             dropped. Over gRPC, messages that have begun, or lack the window of their stream, count towards it instead
             of `send_soft`: above it no further handler starts. At least `send_soft`. Peers of HTTP have
-            `HTTPLimits.body_idle_seconds`, those of rpcx the sum of `Keepalive.interval` and `timeout`. Too low drops
+            `HTTPLimits.body_idle_seconds`, peers of rpcx the sum of `Keepalive.interval` and `timeout`. Too low drops
             peers with a slow line, too high lets a silent one hold this much.
         open_messages: cut messages that may be unfinished at once, in each direction. Too low makes large messages
             wait for each other, too high multiplies their memory.
@@ -123,7 +123,7 @@ class Admission(Settings):
         handshakes: connections that may be opening at once; above it the one silent for longest is closed, if for
             0.2 s or more. Too low closes slow clients in a rush of new ones, too high lets strangers hold memory before
             they authenticate.
-        queue_length: calls that may wait for a handler; more are refused at once, those of priority 1 first. Too low
+        queue_length: calls that may wait for a handler; more are refused at once, priority 1 first. Too low
             refuses short bursts, too high only fills with calls that expire while they wait.
         queue_age: seconds a call may wait for a handler, unread in its socket too, before it is refused. Too low
             refuses short bursts, too high answers callers that have long given up.

@@ -23,9 +23,9 @@ class TLS(Settings):
         cert_file: our certificate chain; a server needs one. Without it a client cannot prove who it is.
         key_file: the key of `cert_file`; None when the same file holds both.
         key_password: the password of an encrypted key; never shown.
-        ca_file: the trusted certificate authorities; None takes those of the system. Too many let strangers vouch for a
+        ca_file: the trusted certificate authorities; None takes the system's. Too many let strangers vouch for a
             peer, without its authority a peer is refused. A server with it asks clients for a certificate, and refuses
-            one that it cannot verify.
+            a certificate that it cannot verify.
         crl_file: certificates that their authorities revoked; a peer whose authority has no list in it is refused.
         require_client_cert: Server: refuse clients without a certificate signed by `ca_file`.
         server_name: Client: the name expected in the server's certificate; None takes the host of the address.

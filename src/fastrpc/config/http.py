@@ -24,7 +24,7 @@ __all__ = ["HTTP", "HTTPLimits", "OpenAPI"]
 # An origin as browsers send it: no path, no slash at its end.
 _ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
-# The start of a path: whole segments as they are sent, without one that has a meaning of its own.
+# The start of a path: whole segments as they are sent, none with a special meaning.
 _PREFIX = re.compile(r"/|(?:/(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+")
 
 # The start of a path that a proxy strips, as texts of ASGI have it: without percent signs.
@@ -41,7 +41,7 @@ _HOST = re.compile(r"(?:\*\.)?(?!\.)[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]|\*")
 
 @settings_class
 class HTTPLimits(Settings):
-    """The limits of HTTP requests; those of `Limits` hold as well.
+    """The limits of HTTP requests, beside `Limits`.
 
     Attributes:
         header_seconds: time for the head of a request, from its first byte on. Too low refuses slow clients, too high
@@ -77,7 +77,7 @@ class OpenAPI(Settings):
 
     Attributes:
         title: its title; None: the names of the services.
-        version: its version; None: that of the services, if they have one in common.
+        version: its version; None: the version of the services, if they have one in common.
         description: text about it, in Markdown.
         servers: URLs by which callers reach the server, such as "https://api.example/v1"; none: where the document is.
         specification: the version of OpenAPI, "3.1" or "3.2". The second one describes each line and each event of a

@@ -125,11 +125,11 @@ class Outlier(Settings):
         interval: seconds between comparisons. Too low compares too few calls, too high finds a bad endpoint late.
         minimum_calls: attempts within an interval below which an endpoint is not compared. Too low compares noise,
             too high never looks at clients with few calls.
-        success_gap: how far the share of good answers may lie below that of all endpoints; None does not look at
+        success_gap: how far the share of good answers may lie below the share of all endpoints; None does not look at
             it. Too low ejects on noise, too high keeps an endpoint that fails many calls.
         slow_factor: how many times as long as the median of all endpoints one may take on the average, method by
-            method; None does not look at it. Too low ejects endpoints that are merely far away, too high keeps one that
-            delays all callers.
+            method; None does not look at it. Too low ejects endpoints that are merely far away, too high keeps a slow
+            endpoint.
         slow_above: average times below this are never slow. Too low ejects over microseconds, too high keeps an
             endpoint that is slow for fast calls.
         ejection: seconds an endpoint is out the first time; as much longer each further time, up to
@@ -166,22 +166,22 @@ class Probes(Settings):
     Each endpoint with a connection is probed by `fastrpc.health.check` on it: once it is open, then every
     `interval`, give or take 10 %. An endpoint that answers anything but SERVING is down at once, a silent one after
     `fall` probes; its calls in flight continue, new ones go elsewhere. If more than half of the endpoints would be
-    down or ejected, all are used. A server without the health service, or one that refuses the probe, is up as long
-    as it answers.
+    down or ejected, all are used. A server without the health service, or a server that refuses the probe, is up as
+    long as it answers.
 
     Every client probes every endpoint: the traffic grows with both. Health probes do not count as activity.
 
     Attributes:
         interval: seconds between the probes of an endpoint. Too low burdens servers that many clients ask, too high
             sends calls to a sick endpoint for so much longer.
-        timeout: seconds a probe may take. Too low takes a busy endpoint for a sick one, too high notices one that
-            hangs late.
+        timeout: seconds a probe may take. Too low takes a busy endpoint for a sick one, too high notices a hung
+            endpoint late.
         service: the service to check; "" for the server as a whole, which every server supports. With a name,
             endpoints without that service count as not serving.
         fall: probes in a row without an answer after which an endpoint is down. Too low loses an endpoint to a
-            single pause, too high sends calls to one that hangs for many intervals.
-        rise: probes in a row that have to pass before an endpoint is up again. Too low trusts one that comes and
-            goes, too high leaves a healthy one without calls.
+            single pause, too high sends calls to a hung endpoint for many intervals.
+        rise: probes in a row that have to pass before an endpoint is up again. Too low trusts an endpoint that
+            comes and goes, too high leaves a healthy endpoint without calls.
     """
 
     interval: float = 5.0

@@ -46,8 +46,8 @@ class ServerConfig(Settings):
             only.
         expose_errors: whether the text of a handler's unexpected exception is sent to the caller. Helps while
             developing; elsewhere it reveals internals to strangers.
-        check_results: whether a result is checked against its annotation before it is sent; one that does not fit
-            is INTERNAL, logged. Helps while developing; each call pays for decoding its result.
+        check_results: whether a result is checked against its annotation before it is sent; a mismatch is INTERNAL,
+            logged. Helps while developing; each call pays for decoding its result.
         proxy_protocol: networks of proxies, such as "10.0.0.0/8", whose connections must begin with a PROXY header
             (version 1 or 2): the address in it is the peer's. From elsewhere a header is refused. Too wide a network
             lets its machines pretend to be any peer.

@@ -104,7 +104,7 @@ def settings_class(cls: type[_Kind]) -> type[_Kind]:
     return made
 
 
-# The settings of each class, to detect one that belongs to another class.
+# The settings of each class, to detect a setting of another class.
 _NAMES: dict[str, tuple[str, ...]] = {}
 
 

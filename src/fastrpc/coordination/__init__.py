@@ -6,7 +6,7 @@ A store is a backend of `stores`, to which `store.py` gives types, deadlines and
 parts that every hosted service shares are in `hosted`.
 
 `registry/` is a service called by a client, so it ranks above both; `registries/base/urls.py` only names it, as text.
-A watch returns the list when it differs from that of the given cursor: by a stream (`follow`), or by a call that waits
+A watch returns the list when it differs from the cursor's list: by a stream (`follow`), or by a call that waits
 (`watch`), so that every language with plain calls can use it. The registry keeps no state for a watcher between two
 streams or calls. Cursors are compared for equality only and change with the process, which reveals a restart.
 """

@@ -42,7 +42,7 @@ class ItemChanges:
     def __init__(self, backend: StoreBackend, watched: str, after: int) -> None:
         self._backend = backend
         self._watched = watched
-        # All changes up to here were returned, and of the next revision those of some keys.
+        # All changes up to here were returned, and of the next revision the changes of some keys.
         self._reached = after
         self._latest = after
         self._seen: set[str] = set()

@@ -8,7 +8,7 @@ from fastrpc.gauges import Gauge, tells_gauges
 
 __all__ = ["Contender", "Contenders", "contenders"]
 
-#: Names of elections with a gauge of their own; further ones count as `_other`.
+#: Names of elections with separate gauges; further names count as `_other`.
 _MOST_NAMES: Final = 200
 
 
@@ -47,7 +47,7 @@ class Contenders:
             yield "fastrpc_leader", (name,), terms
 
 
-# By process: those of a parent do not describe its child.
+# By process: contenders of a parent do not describe its child.
 _of_process: dict[int, Contenders] = {}
 
 

@@ -34,7 +34,7 @@ _BOOT_CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def boot_time() -> float:
-    """Return the seconds since the machine booted, those of a suspension included where the system counts them."""
+    """Return the seconds since the machine booted, including suspensions where the system counts them."""
     return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
 
 
@@ -144,7 +144,7 @@ class StoreLease:
         is_alive, self._is_over = self.is_valid, True
         if is_alive:
             try:
-                # A deadline that has passed must not hold up those that wait.
+                # A deadline that has passed must not hold up waiting contenders.
                 await self.revocations.revoke(self._backend, self.id, self.ttl, self._context)
             except (StoreError, TimeoutError) as error:
                 self._failure = error

@@ -1,6 +1,6 @@
 """Locks, semaphores and elections of any store, by one recipe.
 
-A contender has a lease of its own and an item `<folder><lease id>` that was created with it. The item with the lowest
+Each contender has a lease and an item `<folder><lease id>` that was created with it. The item with the lowest
 creation revision holds; each other one watches the item before its own, so they are served first come, first served.
 After the wait all items are read again: a contender whose own item has ended meanwhile does not hold.
 The token of a hold is the creation revision: it rises with each hold. Nested names are items of other locks.
@@ -279,7 +279,7 @@ async def watch_holder(backend: StoreBackend, folder: str, name: str) -> AsyncGe
 async def run_as_leader(make_lock: Callable[[], Lock], function: Callable[[Lock], Awaitable[T]]) -> T:
     """Run a function at each election, cancel it at each loss, until it returns; return its result.
 
-    While the store is away the candidacy is repeated, up to the caller's deadline; other errors of the store and those
+    While the store is away the candidacy is repeated, up to the caller's deadline; other errors of the store and errors
     of the function come out.
     """
     while True:
@@ -299,7 +299,7 @@ def stands_again(lock: Lock, error: StoreError, *, is_elected: bool) -> bool:
     """Return whether a candidacy is repeated after an error, which is logged then.
 
     Args:
-        is_elected: whether it came out of the function, which may hold locks of its own and use the store.
+        is_elected: whether it came out of the function, which may hold other locks and use the store.
     """
     loss = lock.lease.loss
     if is_elected:

@@ -32,7 +32,7 @@ class Mirror(Mapping[str, T]):
     While the store is away it keeps what it has. Of a value that does not fit, the last good one stays.
 
     Attributes:
-        revision: that of the latest change here.
+        revision: of the latest change here.
         error: why it may be outdated: the store is away; None while it is current.
     """
 

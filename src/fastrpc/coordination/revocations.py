@@ -48,7 +48,7 @@ class Revocations:
     async def close(self) -> None:
         """Wait for each lease that has not ended yet, at most 5 s or its ttl; then give it up, and refuse others.
 
-        One that is revoked meanwhile is waited for as well, within the same 5 s.
+        A lease that is revoked meanwhile is waited for as well, within the same 5 s.
         """
         loop = asyncio.get_running_loop()
         timers: dict[asyncio.Task[None] | None, asyncio.TimerHandle] = {

@@ -78,7 +78,7 @@ class Schedules:
             self._jobs.setdefault(service_name, []).append(job)
 
     async def stop(self, service_name: str | None = None, seconds: float | None = 0) -> bool:
-        """Start no run any more, of one service or of all; return whether each one that runs ended in time."""
+        """Start no run any more, of one service or of all; return whether all running jobs ended in time."""
         names = list(self._jobs) if service_name is None else [service_name]
         jobs = [job for name in names for job in self._jobs.pop(name, ())]
         return all(await asyncio.gather(*(job.stop(seconds) for job in jobs)))

@@ -34,8 +34,8 @@ class Following(Generic[T]):
     """The last good value of a key, an asynchronous context manager.
 
     A value is decoded strictly, fields that its type does not have are refused, then `check` may refuse it by any
-    exception. A refused or a deleted value changes nothing but `error`. Without a value entering takes that of the
-    cache file, if the store is away or has a bad one, else the default, else it raises StoreError.
+    exception. A refused or a deleted value changes nothing but `error`. Without a value entering takes the value of
+    the cache file, if the store is away or has a bad one, else the default, else it raises StoreError.
 
     Args:
         default: Ellipsis requires a value.
@@ -46,7 +46,7 @@ class Following(Generic[T]):
 
     Attributes:
         value: the last good one.
-        revision: its revision; 0 for that of the cache file, or the default.
+        revision: its revision; 0 for the value of the cache file, or the default.
         error: the reason why `value` may not be the newest; None if it is.
     """
 

@@ -161,7 +161,7 @@ class Store:
 
         Raises:
             StoreError: it is not open.
-            RuntimeError: this process was forked from the one that opened it.
+            RuntimeError: this process was forked from the process that opened it.
         """
         return self._opened.backend
 
@@ -291,7 +291,7 @@ class Store:
         return lease
 
     def lock(self, name: str, *, ttl: float = 15, wait: float | None = None, value: str = "") -> Lock:
-        """Return a lock for `async with`; those that wait hold it first come, first served.
+        """Return a lock for `async with`; waiting callers get it first come, first served.
 
         A paused holder acts on after its end: give `lock.token`, which rises with each hold, to all that it writes.
         When the lock is lost the block is cancelled, and LockLostError comes out.
@@ -314,7 +314,7 @@ class Store:
         return await read_holder(self.backend, LOCKS, name)
 
     def lead(self, name: str, value: str, *, ttl: float = 15) -> Lock:
-        """Return a candidacy for `async with`, entered when elected; it ends as that of a lock.
+        """Return a candidacy for `async with`, entered when elected; it ends as a lock does.
 
         Args:
             value: tells others the leader, such as its address.

@@ -35,12 +35,12 @@ T = TypeVar("T")
 def open_store(
     url: str, *, tls: TLS | None = None, credentials: CredentialSource | None = None
 ) -> "SyncStore":
-    """Return the store at a URL, for one `with`; the arguments are those of `fastrpc.coordination.open_store`."""
+    """Return the store at a URL, for one `with`; the arguments are as for `fastrpc.coordination.open_store`."""
     return SyncStore(asynchronous.open_store(url, tls=tls, credentials=credentials))
 
 
 class SyncStore:
-    """Keys with values, revisions, watches and leases, for threads; its verbs are those of `Store`."""
+    """Keys with values, revisions, watches and leases, for threads, with the verbs of `Store`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -117,7 +117,7 @@ class SyncStore:
         return SyncLease(self._life.thread, self._store.lease(ttl))
 
     def lock(self, name: str, *, ttl: float = 15, wait: float | None = None, value: str = "") -> SyncLock:
-        """Return a lock for `with`; the arguments are those of `Store.lock`."""
+        """Return a lock for `with`; the arguments are as for `Store.lock`."""
         return SyncLock(self._life.thread, self._store.lock(name, ttl=ttl, wait=wait, value=value))
 
     def semaphore(

@@ -80,7 +80,7 @@ def _may_be(plain: Any, part: schema.Type) -> bool:
     if isinstance(plain, list):
         return isinstance(part, _List | _Row)
     if isinstance(part, schema.StructType) and part.tag is not None and isinstance(plain, dict):
-        # Another tag is that of another member of a union.
+        # Another tag belongs to another member of a union.
         return plain.get(part.tag_field or "") == part.tag
     return isinstance(plain, dict) and isinstance(part, _Object | schema.DictType)
 
@@ -123,7 +123,7 @@ def _items_of(row: schema.TupleType | schema.NamedTupleType) -> tuple[schema.Typ
 
 
 def _choices(kind: schema.Type) -> Iterator[schema.Type]:
-    """Yield the members of a union; of those that are no tagged objects or models, at most one fits a value."""
+    """Yield the members of a union; of the members that are no tagged objects or models, at most one fits a value."""
     if isinstance(kind, schema.Metadata):
         yield from _choices(kind.type)
     elif isinstance(kind, schema.UnionType):

@@ -28,11 +28,11 @@ __all__ = ["PartialFile"]
 #: Times that a partial file may be replaced between opening and locking it, as its last writer ends.
 CLAIM_ATTEMPTS = 10
 
-#: Permissions of a new file, before the umask; those of a file that is replaced are kept.
+#: Permissions of a new file, before the umask; a replaced file keeps its permissions.
 NEW_MODE = 0o666
 _PERMISSIONS = 0o777
 
-#: So many pieces are written one by one; more, which are short ones, are joined.
+#: Up to this number pieces are written one by one; more, which are short, are joined.
 _FEW_PIECES = 64
 
 # Folders that cannot be synced: not readable, or on a file system that does not know it.

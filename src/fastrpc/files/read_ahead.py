@@ -41,10 +41,10 @@ class Pieces(Protocol):
     """Counts the pieces of a handler: `HeldPieces` of the core."""
 
     def hold(self, size: int) -> None:
-        """Count so many bytes from now on."""
+        """Count `size` bytes from now on."""
 
     def may_hold(self, size: int) -> bool:
-        """Return whether the process has room for so many bytes."""
+        """Return whether the process has room for `size` bytes."""
 
     @property
     def may_read_ahead(self) -> bool:
@@ -56,7 +56,7 @@ class ReadAhead:
 
     Args:
         read: returns the next piece, none at the end.
-        start: starts a job, behind those of others that wait for a thread.
+        start: starts a job, behind jobs of others that wait for a thread.
         pieces: the counter of pieces, which has counted the first one already; None: they are not counted.
     """
 

@@ -40,7 +40,7 @@ class RootPlace:
     def __init__(self, folder: int, name: str, status: os.stat_result | None) -> None:
         self.folder = folder
         self.name = name
-        #: The status of the entry, never that of a link; None if there was no entry.
+        #: The status of the entry, never of a link; None without an entry.
         self.status = status
 
     def __enter__(self) -> Self:

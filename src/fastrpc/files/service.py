@@ -89,7 +89,7 @@ class FileService:
 
     @method(idempotent=True)
     async def list(self, path: str = "") -> AsyncIterator[FileInfo]:
-        """Describe the entries of a folder, in the order of their names, without those of the folders inside."""
+        """Describe the entries of a folder, in the order of their names, without the entries of folders inside."""
         lane = self._lane()
         names = await lane.run(self._root.names_in, path)
         if path:
@@ -184,7 +184,7 @@ class FileService:
         return FileReader(functools.partial(self._root.open_file, path), path, self._digests)
 
     def _lane(self) -> Lane:
-        """Return a lane for one call. The threads are those of this process."""
+        """Return a lane for one call, with threads of this process."""
         if self._pool is None or self._process != os.getpid():
             self._pool, self._process = new_pool(), os.getpid()
         return Lane(self._pool)
@@ -201,7 +201,7 @@ class FilePieces(Protocol):
 
 
 def service_named(name: str) -> type[FileService]:
-    """Return the class whose methods are those of a file service of this name.
+    """Return the class of a file service of this name.
 
     Raises:
         ConfigError: this is no name of a service.
@@ -247,7 +247,7 @@ async def write_all(data: AsyncIterator[bytes], written: WriteBehind, left: int)
 
 
 def pieces_of_call() -> HeldPieces:
-    """Return the counter of pieces of the running handler; those of a plain function are not counted."""
+    """Return the counter of pieces of the running handler; pieces of a plain function are not counted."""
     try:
         call = current_call()
     except LookupError:

@@ -173,7 +173,7 @@ class SentFile(_Transfer):
             held: FileDigest = await self._runtime.ask(self._files.digest, name + PART_SUFFIX)
         except CallError as error:
             if error.status in {Status.NOT_FOUND, Status.INVALID_ARGUMENT}:
-                # `write` refuses the name itself, not that of its part.
+                # `write` refuses the name itself, not the name of its part.
                 return 0
             raise
         if held.size > reader.size:

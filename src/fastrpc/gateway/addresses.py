@@ -1,4 +1,4 @@
-"""The addresses of a gateway: http:// and https:// for those that a server calls tcp:// and tls://."""
+"""The addresses of a gateway: http:// and https:// for what a server calls tcp:// and tls://."""
 
 from collections.abc import Sequence
 from typing import Final

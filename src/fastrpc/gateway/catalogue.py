@@ -1,4 +1,4 @@
-"""The services before which a gateway stands: those of its contracts, and those that its registry or server lists."""
+"""The services before which a gateway stands: from its contracts, and from the list of its registry or server."""
 
 import asyncio
 import logging

@@ -45,7 +45,7 @@ def collector(
     makes it finer, with that many times the series.
 
     Each worker process counts its own calls. A collector in their parent process shows none, and `serve` warns about
-    it. The page `/metrics` of `ServerConfig.admin_address` has those of all workers.
+    it. The page `/metrics` of `ServerConfig.admin_address` has the metrics of all workers.
     """
     from fastrpc._core.base.histogram import default_registry
     from fastrpc.metrics.prometheus import CallCollector

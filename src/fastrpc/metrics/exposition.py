@@ -1,6 +1,6 @@
-"""Metrics as Prometheus reads them: those of the program, ours, and those of several processes together.
+"""Metrics as Prometheus reads them: the program's, ours, and of several processes together.
 
-A program's collectors are foreign code: one that fails is logged once, and the rest is shown.
+A program's collectors are foreign code: a failing collector is logged once, and the rest is shown.
 """
 
 import logging
@@ -162,7 +162,7 @@ def _plain(value: float | ExactSum) -> Plain:
 
 
 def _marked(labels: dict[str, str], worker: str) -> tuple[tuple[str, str], ...]:
-    """Return labels with that of the process; an own label of this name is renamed as Prometheus does."""
+    """Return labels with the label of the process; an own label of this name is renamed as Prometheus does."""
     if WORKER in labels:
         labels = labels | {f"exported_{WORKER}": labels[WORKER]}
     return tuple(sorted((labels | {WORKER: worker}).items()))

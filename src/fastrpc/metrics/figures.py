@@ -30,7 +30,7 @@ Values: TypeAlias = dict[str, Any]
 LABELS = ("service", "method", "side", "protocol")
 NUMBERS = ("in_flight", "received_bytes", "sent_bytes")
 
-#: Of a whole process: counts by reason, and how long calls waited, on the side of servers and on that of clients.
+#: Of a whole process: counts by reason, and how long calls waited, on the side of servers and of clients.
 REASONS = ("refused", "client_refused", "retries", "dropped_metadata", *COUNTS)
 WAITS: dict[str, Literal["client", "server"]] = {"waits": "server", "client_waits": "client"}
 
@@ -76,7 +76,7 @@ def process_values(gauges: Iterable[Gauge]) -> Values:
 
 
 class Sum:
-    """The figures of several processes together. Counters add up; gauges are those of processes that live."""
+    """The figures of several processes together. Counters add up; gauges come from living processes."""
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, ...], Values] = {}
@@ -147,7 +147,7 @@ class Sum:
         return {"methods": rows, "process": process}
 
     def process(self) -> Values:
-        """Return the counts of whole processes; the lag is that of the slowest loop."""
+        """Return the counts of whole processes; the lag is the slowest loop's."""
         waits = {
             name: {
                 "buckets": list(zip(self._bounds, self._waits[name], strict=True)),

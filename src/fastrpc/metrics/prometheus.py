@@ -61,7 +61,7 @@ class CallCollector(Collector):
 def metrics_of(
     registry: CounterRegistry, process: Values | None = None, step: int = PARTS
 ) -> Iterator[Metric]:
-    """Yield the metrics of these counters, and those of the whole process."""
+    """Yield the metrics of these counters and of the whole process."""
     families, of_store = _families(), _StoreFamilies()
     for counters in registry:
         snapshot = counters.snapshot()

@@ -71,7 +71,7 @@ class Selector(Protocol):
         """Return one of the endpoints, of which there is at least one.
 
         It may be called again if that one was already tried for this call. `call` is what interceptors get; its
-        `hash_key` is that of `with_options(hash_key=)`, or None.
+        `hash_key` comes from `with_options(hash_key=)`, or is None.
         """
         ...
 
@@ -88,7 +88,7 @@ _NUMBERS = itertools.count()
 
 
 class ClientName:
-    """The name of a client, by which it chooses endpoints in an order of its own: rendezvous hashing.
+    """The name of a client, by which each client chooses endpoints in a different order: rendezvous hashing.
 
     Args:
         name: None makes one of the host, the process and a number; after a fork it is another one.
@@ -149,7 +149,7 @@ def check_entries(by: str | None, when: Mapping[str, str] | None) -> None:
     """Refuse metadata that no call shows to a selector.
 
     Raises:
-        ConfigError: a key or its value cannot be that of a call.
+        ConfigError: a call cannot have the key or its value.
     """
     entries = [] if by is None else [("by", by, "")]
     if isinstance(when, Mapping):

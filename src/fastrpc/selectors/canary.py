@@ -1,4 +1,4 @@
-"""A part of the calls to other endpoints, such as those of a new version."""
+"""A part of the calls to other endpoints, such as endpoints of a new version."""
 
 from collections.abc import Mapping
 

@@ -12,7 +12,7 @@ __all__ = ["ConsistentHash"]
 class ConsistentHash(ConsistentHashSelector):
     """Pick by `with_options(hash_key=…)`: the same endpoint in every process, and few keys move when one comes or goes.
 
-    Calls beyond an endpoint's bound go to the next on the ring, and so do those of an endpoint that cannot take them
+    Calls beyond an endpoint's bound go to the next on the ring, and so do calls of an endpoint that cannot take them
     now. Calls without a key go anywhere.
 
     Args:

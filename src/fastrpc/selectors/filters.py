@@ -92,7 +92,7 @@ def subset(size: int, *, client: str | bytes | int | None = None) -> Filter:
     """Keep `size` endpoints of a large endpoint set, so that not every client connects to every server.
 
     The choice depends on the client's name and the endpoints alone (rendezvous hashing, Thaler and Ravishankar, 1998):
-    one endpoint that comes or goes changes at most one of them. Each client of many must have a name of its own; the
+    one endpoint that comes or goes changes at most one of them. Each client of many must have a different name; the
     servers then get about equal shares.
 
     Args:

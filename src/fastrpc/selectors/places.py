@@ -9,7 +9,7 @@
 
 The share of the calls that stays in the zone is Envoy's (`zone aware routing`, and priorities with an overprovisioning
 factor of 140): min(1, headroom × S / N). Selectors pick evenly, so the share follows from the number of endpoints that
-join, N / headroom − S. Each client takes those that come first in its own order. The last one joins at some of the
+join, N / headroom − S. Each client takes the first endpoints in its own order. The last one joins at some of the
 clients only, so that their mean is the share.
 """
 
@@ -46,8 +46,8 @@ def zones(
     """Keep the endpoints of the own zone, and as many of the next zones as it needs help.
 
     While the sound endpoints of the zone, times `headroom`, are fewer than those listed, sound ones of the next zones
-    join: those of `order`, then those of the own region, then by distance, then the rest. A zone without an endpoint
-    gives way to the next. With less than half of all endpoints sound, all are kept.
+    join: the zones of `order`, then the region's other zones, then by distance, then the rest. A zone without an
+    endpoint gives way to the next. With less than half of all endpoints sound, all are kept.
 
     Endpoints that a registry allots to zones, as Kubernetes does by its hints, belong to these, if all have them and
     one is allotted to the own zone.
@@ -57,7 +57,7 @@ def zones(
         place: where this program is; None: as the environment says. Without a zone all endpoints are kept, and the log
             has a warning.
         headroom: the load that endpoints can take, as a factor of their usual one. Too low leaves the zone for a single
-            failure, too high overloads those that are left.
+            failure, too high overloads the remaining endpoints.
         client: a name for all that choose alike, as selectors by key need it; None lets each client choose by itself.
 
     Raises:
@@ -88,7 +88,7 @@ class _Zones:
                     "zones() keeps all endpoints: this program has no zone (FASTRPC_ZONE, or place=Place(zone=…))"
                 )
             return endpoints
-        # Those of weight 0 get no calls, unless all have weight 0.
+        # Endpoints of weight 0 get no calls, unless all have weight 0.
         weighted = [each for each in endpoints if each.weight] or list(endpoints)
         sound = [each for each in weighted if is_sound(each)]
         if len(sound) < PANIC_SHARE * len(weighted) or not weighted:
@@ -98,7 +98,7 @@ class _Zones:
         return [each for each in endpoints if id(each) in kept]
 
     def _kept(self, groups: Sequence[Sequence[Endpoint]], sound: set[int]) -> Iterable[Endpoint]:
-        """Return the endpoints to pick from; the first group is that of the own zone, or of the zone in its place."""
+        """Return the endpoints to pick from; the first group is the own zone, or the zone in its place."""
         first, *others = groups
         staying = [each for each in first if id(each) in sound]
         wanted = _weight(first) / self._headroom

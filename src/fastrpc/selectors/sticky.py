@@ -13,14 +13,14 @@ class Sticky(StickySelector):
     """Keep the endpoint of each `hash_key` while it is listed; calls without a key have one endpoint together.
 
     An endpoint that is ejected, drains, has no connection or an open breaker loses the call, not the binding: that
-    stays for ten seconds, then moves. Bindings are those of this client; `with_options(prefer=)` continues a session in
+    stays for ten seconds, then moves. Bindings belong to this client; `with_options(prefer=)` continues a session in
     another process.
 
     Args:
         inner: picks the endpoint of a new key, by name or as an object of `fastrpc.selectors` with its filters. Of
             equally loaded endpoints `LeastLoaded` gets a new key to the one with the fewest keys, per weight.
         keep: seconds since its last call after which a key is forgotten.
-        most: the largest number of keys; the one that was not used for the longest time makes room.
+        most: the largest number of keys; the least recently used key makes room.
         clock: returns seconds, for tests; None takes the monotonic clock.
     """
 

@@ -230,7 +230,7 @@ class StoreBackend(Protocol):
     ) -> None: ...
 
     async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None:
-        """Return the item of a key; `stale` allows one that another member of the store still has."""
+        """Return the item of a key; `stale` allows an item that another member of the store still has."""
 
     async def list(
         self, prefix: str = "", *, limit: int = 1000, after: str = "", stale: bool = False
@@ -389,7 +389,7 @@ def check_outcome(outcome: Transacted, key: str, expect: int | None) -> Transact
 
 
 def revision_of_now() -> int:
-    """Return the revision at which a store begins that knows none of those that were given before it.
+    """Return the revision at which a store begins that has no record of earlier revisions.
 
     A thousand for each millisecond since 2020, more than a store gives: it is above all that were given so far, unless
     the wall clock was put back.

@@ -1,6 +1,6 @@
 """A store in etcd 3.4 or later, by the JSON gateway of its API v3.
 
-Its leases are those of etcd, named by their ids in hexadecimal, as etcd's own recipes name keys.
+Its leases are etcd's leases, named by their ids in hexadecimal, as etcd's own recipes name keys.
 """
 
 import contextlib

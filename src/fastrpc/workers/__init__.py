@@ -4,7 +4,7 @@
     app, plan       the arguments of `serve`: `App` bundles services with their settings
     log_fallback    logs where the program does not;  systemd: tells the service manager
     supervisor      starts, feeds, restarts and ends processes: `crew` forks them, `listeners` has their sockets
-    restarts        starts processes again;  roll: replaces workers that serve;  watchdog: kills those that hang
+    restarts        starts processes again;  roll: replaces workers that serve;  watchdog: kills hung workers
     acceptor        accepts connections for the workers;  spread: chooses the worker of a connection
     worker_record   the supervisor's record of a process;  worker_channel: their messages
     worker_process  one worker;  announcer: registers all of them;  reloader: `fastrpc dev`

@@ -57,8 +57,8 @@ class Acceptor:
         self._config = config
         self._wanted = list(wanted)
         self._contexts: list[ContextSource] = []
-        # The functions that remove the files of unix sockets, by the index of their address; for those of the program
-        # before this one None until this one owns them.
+        # The functions that remove the files of unix sockets, by the index of their address; None for files of the
+        # program before this one, until this one owns them.
         self._removals: dict[int, Callable[[], None] | None] = {}
         try:
             for index, one in enumerate(wanted):
@@ -114,7 +114,7 @@ class Acceptor:
         """Check the certificate files of workers that are about to start in the place of others.
 
         Raises:
-            ConfigError: they cannot take the place of those that serve.
+            ConfigError: they cannot replace the files that serve.
         """
         for contexts in self._contexts:
             contexts.check()

@@ -104,7 +104,7 @@ class _Orders:
         return self._quit.is_set()
 
     async def quits_within(self, seconds: float) -> None:
-        """Return after so many seconds, or once QUIT comes."""
+        """Return after `seconds`, or once QUIT comes."""
         with contextlib.suppress(TimeoutError):
             async with time_limit(seconds):
                 await self._quit.wait()

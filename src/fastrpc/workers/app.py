@@ -163,7 +163,7 @@ def loaded(plan: Plan) -> Plan:
 
 
 def _mounted(plan: Plan, source: Any) -> Plan:
-    """Return the plan of a command that serves an application of ASGI, or the one that a function makes, at "/"."""
+    """Return the plan of a command that serves an application of ASGI, or a function's application, at "/"."""
     application = _made_application(source) if makes_application(source) else source
     config = plan.config
     if "/" in config.http.mounts:
@@ -201,7 +201,7 @@ def _with_http(protocols: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _place(plan: Plan, own: Place | None) -> Place | None:
-    """Return the place of a plan, else that of its App, with the fields of the command line."""
+    """Return the place of a plan, else of its App, with the fields of the command line."""
     place = own if plan.place is None else plan.place
     if not plan.placed:
         return place
@@ -230,7 +230,7 @@ def _check_given_once(plan: Plan, app: App) -> None:
 
 
 def app_of(source: Any) -> App | None:
-    """Return an App, or the one that a function returns, which is called; None for another source."""
+    """Return an App, or call a function that returns one; None for another source."""
     if isinstance(source, App):
         return source
     return _made(source) if _makes_app(source) else None

@@ -47,13 +47,13 @@ class Crew:
         on_end: Callable[[WorkerRecord], None],
         let_go: Callable[[WorkerRecord], None],
     ) -> None:
-        #: Those that serve, or are to serve; a roll replaces them.
+        #: Workers that serve, or are to serve; a roll replaces them.
         self.workers = workers
-        #: All of them: also those that a roll starts, and those that drain after one.
+        #: All processes: also workers that a roll starts, and workers that drain after one.
         self.processes = [*workers, *others]
         self.clock = clock
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
-        # During a roll there are twice as many workers, beside them the announcer, or one that drains.
+        # During a roll there are twice as many workers, beside them the announcer, or a draining announcer.
         self.board = Scoreboard(2 * len(workers) + 1)
         self._on_report = on_report
         self._on_end = on_end
@@ -171,7 +171,7 @@ class Crew:
             self._reap(worker, 0)
 
     def kill_all(self) -> None:
-        """Kill the remaining ones: those that ignored the order to end."""
+        """Kill the remaining processes, which ignored the order to end."""
         for worker in list(self.processes):
             self.kill(worker)
 

@@ -18,7 +18,7 @@ __all__ = ["Listeners"]
 
 
 class Listeners:
-    """The sockets of the services, those of the admin pages, and the control socket.
+    """The sockets of the services, of the admin pages, and the control socket.
 
     Args:
         environment: returns the variables of the service manager, for the program that takes this one's place.
@@ -76,7 +76,7 @@ class Listeners:
         self._ends.close()
 
     def abandon(self, *, keeps_admin: bool) -> None:
-        """Close, in a new process, its copies of the sockets; the monitor keeps those of the admin pages."""
+        """Close, in a new process, its copies of the sockets; the monitor keeps the sockets of the admin pages."""
         self.services.abandon()
         if self.admin is not None and not keeps_admin:
             self.admin.abandon()
@@ -98,7 +98,7 @@ class Listeners:
         return {} if self._takeover is None else self._takeover.environment
 
     def conclude_takeover(self) -> None:
-        """Tell the program before this one that this one serves; return once it drains, or is gone.
+        """Tell the previous program that this program serves; return once the previous one drains, or is gone.
 
         Raises:
             ConfigError: it stops for another reason, and takes its addresses along.

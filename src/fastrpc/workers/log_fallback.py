@@ -36,7 +36,7 @@ def fallback_logging() -> Iterator[None]:
     handler.setLevel(logging.WARNING)
     ours = logging.getLogger("fastrpc")
     if any(isinstance(known, FallbackHandler) for known in ours.handlers):
-        # The command line has one, with a level of its own.
+        # The command line has a handler, with another level.
         yield
         return
     ours.addHandler(handler)

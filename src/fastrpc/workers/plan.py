@@ -93,7 +93,7 @@ class Plan:
     interceptors: tuple[Interceptor, ...] = ()
     authenticate: Any = None
     authorize: Any = None
-    #: Of the command line: interceptors around those of the program, and sources that are entered before its own.
+    #: Of the command line: interceptors around the program's, and sources that are entered before its own.
     outermost: tuple[Interceptor, ...] = ()
     foremost: tuple[Any, ...] = ()
     #: Of the command line: makes a context that is entered once the server of a process has started, and left once its

@@ -8,7 +8,7 @@
 
 A worker that has served `--max-calls` is replaced in the same way, alone. After a SIGHUP all are replaced at once, as
 nginx does it: the connections of the old ones spread evenly over the new ones. One by one, the first new worker would
-get those of all old ones.
+get the connections of all old ones.
 """
 
 import logging
@@ -75,7 +75,7 @@ class Rolling:
         """Start a roll that was asked for, and end one whose workers serve."""
         if self._roll is None:
             workers, processes = self._crew.workers, self._crew.processes
-            # Workers replaced by the last roll end first: a third set has no place; one that restarts needs its own.
+            # Workers replaced by the last roll end first: a third set has no place; a restarting worker needs its own.
             is_free = sum(one.role is not None for one in processes) <= len(workers) + 1
             asked = self._asked
             is_reload = asked != self._taken_up
@@ -115,7 +115,7 @@ class Rolling:
         for worker in roll.old:
             worker.wants_successor = False
         for worker in roll.fresh:
-            # One that lives leaves the list when it is reaped.
+            # A living worker leaves the list when it is reaped.
             if worker.is_alive:
                 self._crew.kill(worker)
             else:

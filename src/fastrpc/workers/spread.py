@@ -51,9 +51,9 @@ class Spread:
     """Accepts connections, and hands each to the worker that has the fewest; of several to the next in turn.
 
     By the number of connections, not in turn alone: a worker that started later than the others would stay behind them
-    for as long as connections live, and those of RPC clients live long. For the same reason a worker that replaces one
-    that died gets connections of the others: these tell some clients to connect anew, as at a connection's maximum age,
-    which fails no call.
+    for as long as connections live, and connections of RPC clients live long. For the same reason a worker that
+    replaces a dead one gets connections of the others: these tell some clients to connect anew, as at a connection's
+    maximum age, which fails no call.
 
     Args:
         admits: whether a connection is served, by its peer as sockets name it; None: all are.

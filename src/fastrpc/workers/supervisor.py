@@ -1,10 +1,10 @@
 """The supervisor of several processes that serve at one address: it starts, feeds, restarts and ends them.
 
-It has no event loop and no thread, so it can fork at any time. It accepts connections, closes those that `Addresses`
-and `ConnectionRate` refuse, and hands the others to the workers (see `acceptor`, `spread`). The workers do everything
-else. A signal to the whole process group is harmless: workers obey only the supervisor. With a registry there is one
-more process, see `announcer`; with admin pages another, see `monitor`. `crew` begins and ends processes, `restarts`
-starts them again, `roll` replaces workers by new ones. `listeners` has all sockets; another program may take them over.
+It has no event loop and no thread, so it can fork at any time. It accepts connections, closes each that `Addresses` or
+`ConnectionRate` refuses, and hands the others to the workers (see `acceptor`, `spread`). Workers do everything else.
+A signal to the whole process group is harmless: workers obey only the supervisor. With a registry there is one more
+process, see `announcer`; with admin pages another, see `monitor`. `crew` begins and ends processes, `restarts` starts
+them again, `roll` replaces workers by new ones. `listeners` has all sockets; another program may take them over.
 """
 
 import contextlib
@@ -132,7 +132,7 @@ class Supervisor:
         return edges.admits_connection
 
     def _kill_all(self) -> None:
-        # Those that end now are not started again.
+        # Workers that end now are not started again.
         self._stops = max(1, self._stops)
         self._crew.kill_all()
 

@@ -1,4 +1,4 @@
-"""The watchdog over workers: one that hangs is killed, and systemd learns whether the server lives."""
+"""The watchdog over workers: a hung worker is killed, and systemd learns whether the server lives."""
 
 import logging
 import math
@@ -25,7 +25,7 @@ class Watchdog:
     """Looks at the workers' signs of life.
 
     Args:
-        workers: those that serve; while none of them answers, the server counts as hung.
+        workers: the serving workers; while none of them answers, the server counts as hung.
         processes: all processes: workers that drain after a roll may hang, too.
         timeout: seconds without a sign of life after which a worker is killed; None: never.
     """

@@ -34,7 +34,7 @@ class WorkerRecord:
         self.is_leaving = False
         #: Whether it asks for another in its stead, and serves until that serves.
         self.wants_successor = False
-        #: Whether its records in the registry are those of a server that leaves; it removes them by itself.
+        #: Whether its records in the registry say that it leaves; it removes them by itself.
         self.has_retired = False
         self.code = 0
         self.began_at = 0.0

@@ -25,7 +25,7 @@ class StreamBenchmark(BenchmarkRun):
     """One run of streams: each caller begins the next one when its stream ends.
 
     Args:
-        messages: those of the stream parameter, which callers send again and again until the time is over.
+        messages: for the stream parameter; callers send them again and again until the time is over.
     """
 
     def __init__(

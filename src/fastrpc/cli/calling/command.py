@@ -282,7 +282,7 @@ def _facts(reply: Reply[Any]) -> dict[str, Any]:
 
 
 def time_limit(known: KnownMethod | KnownGrpcMethod, timeout: float | None) -> float | None:
-    """Return the seconds for one call: only a method that streams nothing has a limit of its own."""
+    """Return the seconds for one call: only a method that streams nothing has a limit."""
     return timeout if timeout is not None or known.kind != "unary" else CALL_SECONDS
 
 

@@ -47,7 +47,7 @@ class KnownGrpcMethod(GrpcMethod):
         return Prepared([self.request.encoded(self._values(texts))], {}, False)
 
     def _values(self, texts: Sequence[str]) -> Any:
-        """Return the values of the message that arguments make, or of the one that is the whole message."""
+        """Return the values of the message that arguments make, or of the argument that is the whole message."""
         value = read_message(texts[0]) if len(texts) == 1 else None
         if len(texts) == 1 and self.request.is_whole(value):
             return value

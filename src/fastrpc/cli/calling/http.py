@@ -55,7 +55,7 @@ def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
         ConfigError: the address, or an argument, cannot be used.
     """
     given = wanted.metadata.get("authorization")
-    # A credential of the call replaces that of the command, as by the native protocol.
+    # A credential of the call replaces the command's, as by the native protocol.
     place = HttpPlace(address, dial, None if given is None else _field_value(given))
     asked = time.monotonic()
     described = _Described.of(place, wanted)

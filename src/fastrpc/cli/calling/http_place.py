@@ -46,7 +46,7 @@ class HttpPlace:
     """A server by its URL, and the credentials for it.
 
     Args:
-        authorization: a credential in place of that of `dial`, as the value of a field; None without one.
+        authorization: a credential in place of the credential of `dial`, as the value of a field; None without one.
     """
 
     def __init__(self, address: str, dial: Dialing, authorization: str | None = None) -> None:

@@ -24,7 +24,7 @@ _ENUMS: Final = {"IntEnum": int, "StrEnum": str, "IntFlag": int, "Flag": int}
 
 
 def written_classes(services: Sequence[ServiceDescription]) -> tuple[dict[str, ClassDescription], list[str]]:
-    """Return the classes of services by name, and the warnings of those that are left out."""
+    """Return the classes of services by name, and a warning for each class that is left out."""
     found: dict[str, ClassDescription] = {}
     left_out = []
     for service in services:
@@ -73,7 +73,7 @@ class ClassWriter:
         return list(ordered.values())
 
     def _class(self, described: ClassDescription) -> list[str]:
-        """Return the source of a class, and that of its new type variables before it."""
+        """Return the source of a class, behind the source of its new type variables."""
         self._names.at(described.name)
         body = _Class(described, self._names, self._written)
         variables = body.variables()
@@ -237,7 +237,7 @@ class _Class:
     def _mixed_struct(
         self, options: Sequence[str], written: Sequence[tuple[FieldDescription, str, WrittenDefault | None]]
     ) -> list[str]:
-        """Write a Struct with fields by name behind others: those are in a class of their own, which it extends."""
+        """Write a Struct with fields by name behind others: those are in a base class."""
         name = self._described.name
         base = self._names.free(f"{name}ByPosition")
         of_values = [one for one in options if not one.startswith("tag")]
@@ -251,7 +251,7 @@ class _Class:
         return [heads[0], *first, "", "", heads[1], *second]
 
     def _typed(self, one: FieldDescription) -> tuple[str, WrittenDefault | None]:
-        """Return the type of a field, and its default; one that is not known is left to the server."""
+        """Return the type of a field, and its default; an unknown default is left to the server."""
         kind = self._type(one)
         if one.required:
             return kind, None

@@ -47,7 +47,7 @@ _MAKERS: Final[dict[str, Callable[..., Any]]] = {
 }
 _BUILTIN: Final = frozenset({"list", "dict", "bytearray", "float", "frozenset", "set"})
 
-#: Values that a class cannot have as a default of their own: each object needs another one.
+#: Values that a class cannot share as a default: each object needs a new one.
 _CHANGEABLE: Final = (list, dict, set, bytearray, collections.deque)
 
 
@@ -55,12 +55,12 @@ class WrittenDefault(NamedTuple):
     """A default as source."""
 
     text: str
-    #: The factory of the default, where each object needs a value of its own.
+    #: The factory of the default, where each object needs a new value.
     factory: str | None = None
 
 
 def written_default(text: str | None, names: Names, hidden: Collection[str] = ()) -> WrittenDefault | None:
-    """Return a default as source; None if it has none, or one that cannot be written.
+    """Return a default as source; None without a default, or if it cannot be written.
 
     Args:
         hidden: names that mean something else in the class around.
@@ -176,7 +176,7 @@ class _Reader:
 
 
 def _is_value(described: ClassDescription, value: Any) -> bool:
-    """Whether an enum has a value; that of a flag may be several of its members."""
+    """Whether an enum has a value; the value of a flag may be several of its members."""
     if "Flag" not in str(described.options.get("enum", "")):
         return type(value) in {int, str} and value in described.values.values()
     every = 0

@@ -30,7 +30,7 @@ class ImportedNames:
         return name
 
     def use(self, name: str, module: str, hidden: Collection[str] = ()) -> str:
-        """Import a name; return the one that it has here.
+        """Import a name; return its name here.
 
         Args:
             hidden: names that mean something else where it is used.

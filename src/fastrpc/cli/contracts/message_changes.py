@@ -66,7 +66,7 @@ def _methods_of(services: Sequence[ServiceDescription]) -> dict[str, ProtoMethod
 
 
 def _packages(services: Sequence[ServiceDescription]) -> list[ProtoPackage]:
-    """Return the schema of described services: that of the contract which they give."""
+    """Return the schema of described services: the schema of their contract."""
     module = ModuleType(_MODULE)
     # Annotations are looked up there.
     sys.modules[_MODULE] = module

@@ -65,7 +65,7 @@ class Names:
     """The names of one module.
 
     Args:
-        classes: those that the module defines, by name.
+        classes: the classes that the module defines, by name.
     """
 
     def __init__(self, classes: Mapping[str, ClassDescription]) -> None:
@@ -86,7 +86,7 @@ class Names:
         return self._imported.free(name, suffix)
 
     def use(self, name: str, module: str, hidden: Collection[str] = ()) -> str:
-        """Import a name; return the one that it has here.
+        """Import a name; return its name here.
 
         Args:
             hidden: names that mean something else where it is used.

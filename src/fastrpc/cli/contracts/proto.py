@@ -1,4 +1,4 @@
-"""`fastrpc proto`: write the .proto file of services, or compare it with one that is there."""
+"""`fastrpc proto`: write the .proto file of services, or compare it with an existing file."""
 
 import difflib
 import sys
@@ -56,7 +56,7 @@ def proto(
 
 
 def _definitions(services: Iterable[str]) -> list[ServiceDefinition]:
-    """Return the services of these names, each once, without fastrpc's own and those of generated code."""
+    """Return the services of these names, each once, without fastrpc's services and services of generated code."""
     found = dict.fromkeys(one for text in services for one in definitions_in(text))
     own = [
         one

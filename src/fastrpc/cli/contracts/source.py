@@ -62,7 +62,7 @@ def read_contracts(
 
 
 def definitions_in(text: str) -> list[ServiceDefinition]:
-    """Return the services that `fastrpc run` would serve by an import string, with those that every server adds.
+    """Return the services that `fastrpc run` would serve by an import string, with the services that every server adds.
 
     Functions and context managers are run, as only a run shows their services.
 
@@ -129,7 +129,7 @@ def _executed_text(text: str) -> ModuleType:
 
 
 def _services_of(value: Any) -> list[Any]:
-    """Return the services of a module's attribute; of functions, only one that returns an App is run."""
+    """Return the services of a module's attribute; a function is run only if it returns an App."""
     if inspect.ismodule(value):
         return services_in(value)
     app = app_of(value)

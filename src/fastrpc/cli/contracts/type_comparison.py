@@ -38,7 +38,7 @@ class _Comparison:
         self._seen: set[tuple[TypeTree, TypeTree]] = set()
         #: The differences that keep every caller working.
         self.notes: dict[str, None] = {}
-        #: The classes around the one that is compared.
+        #: The classes around the compared class.
         self._inside: list[str] = []
 
     def trees(self, given: TypeTree, expected: TypeTree) -> Iterator[str]:
@@ -61,7 +61,7 @@ class _Comparison:
             yield from self._single(given, expected)
 
     def _is_opaque(self, expected: TypeTree) -> bool:
-        """Whether a type is written as Any in a contract: its values travel in a way of their own."""
+        """Whether a type is written as Any in a contract: its values travel in a special form."""
         described = self._expected.get(expected.name)
         return described is not None and described.kind in {"protobuf", "opaque"}
 
@@ -265,7 +265,7 @@ def _taken_apart(tree: TypeTree) -> tuple[TypeTree, dict[str, Any]]:
 
 
 def _follows(name: str, limit: Any, has: Mapping[str, Any]) -> bool:
-    """Whether a constraint follows from those that values meet."""
+    """Whether a constraint follows from the constraints that values meet."""
     value = has.get(name)
     if name in {"ge", "gt", "le", "lt"}:
         # The other bound of the same side may be as strict.

@@ -95,7 +95,7 @@ def _read_generic(name: str, parts: list[ast.expr]) -> TypeTree:
     if name == "Annotated" and parts:
         found = tuple(meta for one in parts[1:] if (meta := _read_constraints(one)) is not None)
         return TypeTree(name, (_read(parts[0]), *found)) if found else _read(parts[0])
-    # That of the empty tuple has no argument.
+    # The tree of the empty tuple has no argument.
     trees = tuple(map(_read, parts)) or (TypeTree("()"),)
     if name in {"Optional", "Union"}:
         return _union(*trees, *([TypeTree("None")] if name == "Optional" else []))

@@ -76,7 +76,7 @@ MaxCalls = Annotated[
         "--max-calls",
         min=1,
         metavar="N",
-        help="Replace a worker once it has served so many calls, 10 % more or fewer. [default: never]",
+        help="Replace a worker once it has served N calls, 10 % more or fewer. [default: never]",
     ),
 ]
 ControlSocket = Annotated[

@@ -81,7 +81,7 @@ def _addresses(settings: RunSettings) -> tuple[Address, ...]:
 
 
 def _registry(settings: RunSettings) -> str | tuple[str, ...] | None:
-    """Return the URL of the registry, or those of several, checked: each process opens its own."""
+    """Return the URL of the registry, or the URLs of several, checked: each process opens its own."""
     if not settings.registry:
         return None
     found = settings.registry if len(settings.registry) > 1 else settings.registry[0]

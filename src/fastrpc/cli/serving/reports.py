@@ -23,7 +23,7 @@ def run_reported(
     """Serve, and report an abnormal end.
 
     Args:
-        served: returns the effective plan: an App has settings of its own.
+        served: returns the effective plan: an App brings settings.
     """
     try:
         code = serve()

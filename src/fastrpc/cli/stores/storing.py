@@ -1,4 +1,4 @@
-"""`fastrpc store`: a store of keys as a program of its own, and copies of it."""
+"""`fastrpc store`: a store of keys as a program, and copies of it."""
 
 from collections.abc import Callable
 from functools import partial

@@ -43,9 +43,9 @@ class DialectError(Exception):
     """A refused request.
 
     Args:
-        code: that of Deimos.
+        code: a code of Deimos.
         cause: the key or the values that it is about.
-        index: that of the store; 0 for a request that cannot be read.
+        index: of the store; 0 for a request that cannot be read.
     """
 
     def __init__(self, code: int, cause: str, index: int = 0) -> None:

@@ -66,7 +66,7 @@ def read_request(verb: str, path: str, query: bytes, form: bytes) -> KeyRequest:
 
     Args:
         path: the part behind `/keys`, escaped.
-        form: parameters in the body, which count before those of the query.
+        form: parameters in the body, which count before parameters of the query.
 
     Raises:
         DialectError: it cannot be read.

@@ -125,7 +125,7 @@ class KeyTree:
     # The interface for the store
 
     def ending(self, lease: str, keys: Sequence[str]) -> Sequence[str]:
-        """Return the keys that go with those of a lease: all in a directory whose time is over."""
+        """Return the keys that end with the keys of a lease: all in a directory whose time is over."""
         gone = set(keys)
         for key in keys:
             directory = key.removeprefix(_DIRECTORIES)
@@ -181,7 +181,7 @@ class KeyTree:
                 if change not in of_directories:
                     self.log.add(self._event_of(known.get(change.key), change, is_end=False))
             if len(of_directories) == len(changes):
-                # Directories above one that is made, and below one that goes, have no event.
+                # Directories above a made directory, and below a deleted one, have no event.
                 shown = (max if changes[0].item else min)(changes, key=lambda change: len(change.key))
                 key, item = shown.key.removeprefix(_DIRECTORIES), shown.item or known.get(shown.key)
                 created = revision if item is None else item.created
@@ -231,7 +231,7 @@ class KeyTree:
 
         def steps(lease: str | None) -> Iterator[Write | Deletion]:
             if is_directory:
-                # Its indexes are those of its creation.
+                # Its indexes are the indexes at its creation.
                 yield Write(_DIRECTORIES + key, b"", lease)
             else:
                 yield Write(key, request.value, lease)
@@ -335,7 +335,7 @@ class KeyTree:
         yield from self._items.below(f"{_DIRECTORIES}{key}/")
 
     def _content(self, directory: str) -> tuple[list[str], list[str]]:
-        """Return the keys of all items that go with a directory, and those of all nodes in it."""
+        """Return the keys of all items that go with a directory, and the keys of all nodes in it."""
         names = [item.key for item in self._below(directory)]
         nodes = set()
         for name in names:
@@ -374,7 +374,7 @@ class KeyTree:
         return sorted(found)
 
     def _node(self, key: str, item: Item[bytes], *, is_directory: bool = False) -> KeyNode:
-        """Return the node of an item; that of a directory may be that of its first key."""
+        """Return the node of an item; the item of a directory may be the item of its first key."""
         expires = self._expires(item) if not is_directory or item.key.startswith(_DIRECTORIES) else None
         if is_directory:
             return KeyNode(key, item.created, item.created, None, True, expires, self._left(expires))

@@ -22,7 +22,7 @@ class RegistryTasks:
         self._tasks.append(asyncio.create_task(work))
 
     async def stop(self) -> None:
-        """Cancel all tasks; log the error of one that ended before."""
+        """Cancel all tasks; log the error of a task that ended before."""
         for task in self._tasks:
             task.cancel()
         outcomes = await asyncio.gather(*self._tasks, return_exceptions=True)

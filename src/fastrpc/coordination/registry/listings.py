@@ -48,7 +48,7 @@ class Listings:
         self._kept: dict[tuple[str, int], tuple[Folder, float]] = {}
 
     def keep(self, service: str, folder: Folder) -> None:
-        """Keep a list, and drop those that were not requested lately."""
+        """Keep a list, and drop lists that were not requested lately."""
         place = (service, folder.revision)
         self._drop(place)
         now = self._clock()

@@ -75,7 +75,7 @@ class SavedRecords:
             pause = max(SNAPSHOT_SECONDS, SNAPSHOT_REST * (time.monotonic() - begun))
 
     async def _restore(self) -> None:
-        """Restore the saved records; log those that cannot be restored."""
+        """Restore the saved records; log the records that cannot be restored."""
         if self._store.revision:
             return  # Entered before, so it still holds its records.
         try:

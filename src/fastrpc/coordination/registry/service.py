@@ -113,8 +113,8 @@ class RegistryService:
     @method(idempotent=True)
     async def renew(self, lease: str) -> bool:
         """Renew a registration; False if it is gone and must be registered again."""
-        # Another server at the address may have taken the record over, and then removed it. One that still holds it
-        # must not be replaced, or the two would replace each other for ever.
+        # Another server at the address may have taken the record over, and then removed it. A server that still holds
+        # it must not be replaced, or the two would replace each other for ever.
         self._check(REGISTER, *self._store.written_under(lease))
         return await self._store.renew(lease) and self._store.is_whole(lease)
 
@@ -122,7 +122,7 @@ class RegistryService:
     async def change(self, lease: str, record: str) -> bool:
         """Replace the record of a lease by another one of the same address, and renew the lease.
 
-        False if the record is gone and must be registered again. One that another server has taken over stays.
+        False if the record is gone and must be registered again. A record that another server has taken over stays.
         """
         folders = self._store.written_under(lease)
         self._check(REGISTER, *folders)

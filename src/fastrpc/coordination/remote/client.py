@@ -42,7 +42,7 @@ __all__ = ["STORE_ERRORS", "RemoteStore", "open_remote"]
 
 
 def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -> "RemoteStore":
-    """Return the store at `store://host:port`; options as those of `registry://`.
+    """Return the store at `store://host:port`; options as for `registry://`.
 
     Raises:
         ConfigError: an option is wrong, or a token would travel in the clear.

@@ -85,10 +85,10 @@ class ChangeBatch(SharedResult):
 class BackupPart:
     """A part of all items of one moment."""
 
-    #: That of the store at the moment.
+    #: The revision of the store at the moment.
     revision: int
 
-    #: Those of the items of this part and of later ones.
+    #: The leases of items of this part and of later parts.
     leases: Sequence[LeaseChange]
 
     items: Sequence[Item[bytes]]

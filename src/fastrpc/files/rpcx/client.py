@@ -38,7 +38,7 @@ async def upload(
     """Copy the file at `path` to rpcx's file service as `name`; return its size and SHA-256.
 
     It returns once the server has closed the connection: ours has stored the file by then, a server of Go has read it.
-    One that got everything may be silent for ten minutes, as its disk may be busy; then the upload fails.
+    A server that got everything may be silent for ten minutes, as its disk may be busy; then the upload fails.
 
     Args:
         allow_plain: copy it although calls to the server are encrypted, and this transfer is not.

@@ -101,7 +101,7 @@ class TransferConnection(ServedEngine):
 
     def __init__(self, gate: Gate, accepted: Accepted) -> None:
         super().__init__(_Parts(gate), PROTOCOL, has_rules=False)
-        # The last byte of a file is not that of the transfer: it is stored then.
+        # The last byte of a file does not end the transfer: the file is stored then.
         self.outlasts_input = True
         self._accepted = accepted
         #: The transfer to make, once its token came.

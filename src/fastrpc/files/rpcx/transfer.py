@@ -1,4 +1,4 @@
-"""Getting and sending one file by rpcx, over a connection of its own: written once, blocking, for both clients."""
+"""Getting and sending one file by rpcx, over a separate connection: written once, blocking, for both clients."""
 
 import contextlib
 import errno
@@ -269,7 +269,7 @@ def _patiently(connected: socket.socket, step: Callable[[], int], seconds: float
             return step()
         except TimeoutError as error:
             left = _unsent(connected)
-            # With a number it is the end of the connection, which the next step would take for that of a stream.
+            # With a number it is the end of the connection, which the next step would take for the end of a stream.
             if error.errno is not None or (left >= before and (left or time.monotonic() >= ends)):
                 raise
 

@@ -1,4 +1,4 @@
-"""The changes that a watch of Consul has seen, for one that goes on from there."""
+"""The changes that a watch of Consul has seen, for a watch that continues from there."""
 
 from collections import deque
 from typing import Final

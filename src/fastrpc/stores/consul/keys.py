@@ -89,7 +89,7 @@ class ConsulKeys:
 
         The names are read first, as values may be long.
         """
-        # The index of a prefix is that of its last change, the one of an absent key that of the whole store.
+        # The index of a prefix is the index of its last change; an absent key has the index of the whole store.
         whole = Index()
         if self._base.outer(prefix):
             self._get(prefix, whole, stale)
@@ -110,7 +110,7 @@ class ConsulKeys:
     def _read_keys(
         self, keys: Sequence[str], absent: Collection[str] = (), *, stale: bool = False
     ) -> dict[str, Item[bytes]]:
-        """Return the items of keys: those of one answer at one moment, if the token may write the absent ones.
+        """Return the items of keys: each answer has its items of one moment, if the token may write the absent ones.
 
         Args:
             absent: the keys that are not expected to be there.
@@ -171,7 +171,7 @@ class ConsulKeys:
             revisions = [0 if item is None else item.revision for item in items]
             latest, is_met = max([index.latest, *revisions]), revisions == [step.revision for step in when]
             if when and not latest and not (is_met and do):
-                # Absent keys tell no revision: that of the store is read, then they are again.
+                # Absent keys have no revision: the revision of the store is read, then the keys are read again.
                 self.read(when[0].key, index)
                 continue
             if not is_met:
@@ -266,7 +266,7 @@ class ConsulKeys:
         return [key | unlock, lock] if lease not in (None, step.lease) else [lock]
 
     def _revision(self, outcome: _Outcome, latest: int, do: Sequence[Write | Deletion]) -> int:
-        """Return the revision of a transaction: that of its writes; deletions alone tell none."""
+        """Return the revision of a transaction: the revision of its writes; deletions alone have none."""
         if do and not any(isinstance(step, Write) for step in do):
             index = Index()
             self.read(do[0].key, index)
@@ -301,7 +301,7 @@ def _is_denial(failure: str) -> bool:
 def _conditions(
     when: Sequence[Unchanged], do: Sequence[Write | Deletion], present: dict[str, Item[bytes] | None]
 ) -> list[Unchanged]:
-    """Add those of deletions, which Consul takes for done whether the key is gone by then, or has come."""
+    """Add conditions of deletions: Consul reports a deletion as done even if the key is gone, or has come, then."""
     found = {step.key: present[step.key] for step in do if isinstance(step, Deletion)}
     added = (Unchanged(key, item.revision if item else 0) for key, item in found.items())
     return [*when, *(one for one in added if bool(one.revision) is (len(when) + len(do) == 1))]

@@ -98,7 +98,7 @@ class ConsulStore:
     async def list(
         self, prefix: str = "", *, limit: int = 1000, after: str = "", stale: bool = False
     ) -> ItemPage:
-        """Return the first items; those of a page that is cut may be later than its revision."""
+        """Return the first items; items of a page that is cut may be later than its revision."""
         check_page(prefix, limit)
         followed = Followed()
         page, known = await self._ask(
@@ -175,7 +175,7 @@ class ConsulStore:
         return followed
 
     def _keep(self, watched: str, followed: Followed) -> None:
-        """Keep a state for a later watch, unless there is one that reaches back further."""
+        """Keep a state for a later watch, unless a kept state reaches back further."""
         kept = self._followed.pop(watched, followed)
         self._followed[watched] = min(kept, followed, key=lambda one: one.base)
         if len(self._followed) > _KEPT_WATCHES:

@@ -285,7 +285,7 @@ class DeimosStore:
         """Read the item of a lease that has changed, or whose write may have arrived; return whether the lease goes on.
 
         Another item at its key, or none after one, is the end of the lease; the same one without a time has left it.
-        So has an item that may be that of a first write without an answer, or another program's, unless its key names
+        So has an item that may stem from a first write without an answer, or from another program, unless its key names
         the lease.
         """
         created = lease.created
@@ -379,7 +379,7 @@ class DeimosStore:
         return {path: item for path, item in found if item is not None}, answer.index
 
     def _watched(self, client: DeimosClient, watched: str) -> _Items:
-        """Return the items of a prefix, or that of a key."""
+        """Return the items of a prefix, or the item of a key."""
         if _is_prefix(watched):
             return self._below(client, watched)
         node, index = self._node(client, watched)
@@ -387,7 +387,7 @@ class DeimosStore:
         return ({} if node is None or item is None else {node.key: item}), index
 
     def _item(self, node: DeimosNode, watched: str) -> Item[bytes] | None:
-        """Return a node as an item; None for one that is not watched, or a key that does not fit."""
+        """Return a node as an item; None for an unwatched node, or a key that does not fit."""
         path = node.key.strip("/")
         key = self._base.inner(path) if path.startswith(self._base.prefix) else None
         is_watched = key == watched or (key is not None and _is_prefix(watched) and key.startswith(watched))

@@ -105,7 +105,7 @@ class KeyWatcher:
             return []
         changes = [self._deletion(path, index) for path in sorted(self._known) if path not in items]
         for path, item in items.items():
-            # Revisions of changes never fall: one that was missed has that of the read.
+            # Revisions of changes never fall: a missed change has the revision of the read.
             revision = item.revision if item.revision > self.reached else index
             changes += self._note(path, item, revision)
         self.reached = index

@@ -75,13 +75,13 @@ class _Commit:
         return ended
 
     def end(self, is_kept: bool) -> None:
-        """Wake those that wait; only the first end counts."""
+        """Wake the waiting callers; only the first end counts."""
         if self._is_kept is None:
             self._is_kept = is_kept
             self._wake()
 
     def _wake(self) -> None:
-        """Wake some of those that wait, and later the others: callers go on while others are still answered."""
+        """Wake some waiting callers, and later the others: callers go on while others are still answered."""
         for ended in self._waiting[:_WOKEN_AT_ONCE]:
             if not ended.done():
                 ended.set_result(bool(self._is_kept))
@@ -158,7 +158,7 @@ class Commits(Generic[Change, Kept]):
         return await self._thread.result(look)
 
     def is_full(self, size: int) -> bool:
-        """Return whether there is no room for so many bytes beside those that wait for their commit.
+        """Return whether `size` bytes do not fit beside the bytes that wait for their commit.
 
         The journal is asked once for each commit, not for each write. While it is full each write asks again.
         """

@@ -22,7 +22,7 @@ class Content:
     """The state of this moment, changes included that no commit has kept yet.
 
     Attributes:
-        revision: that of the latest change.
+        revision: of the latest change.
         note: takes the changes of each step, in their order.
     """
 

@@ -15,7 +15,7 @@ __all__ = ["History", "HistoryObserver", "change_size", "is_watched"]
 _CHANGES: Final = 10_000
 _BYTES: Final = 64 * 1024 * 1024
 
-#: Watchers that wait for so many seconds or longer share the timers of their loop: they may give up a second earlier.
+#: Seconds from which on watchers share the timers of their loop: they may give up a second earlier.
 _LONG_SECONDS: Final = 10.0
 
 #: Gets a revision, and whether a change follows it.
@@ -45,7 +45,7 @@ class History:
         self.observer: HistoryObserver | None = None
         # Futures of watchers, by their key or prefix.
         self._waiting: dict[str, set[_Waiter]] = {}
-        # Those that give up in a certain second of the loop's time.
+        # Waiters that give up in a certain second of the loop's time.
         self._giving_up: dict[int, tuple[set[_Waiter], asyncio.TimerHandle]] = {}
         # The last waiter of each future that ends the waits of one watcher.
         self._ends: dict[asyncio.Future[None], _Waiter] = {}
@@ -64,7 +64,7 @@ class History:
         """Begin with the history of a journal.
 
         Args:
-            revision: that of the store. A journal that may have lost commits raises it.
+            revision: the store's. A journal that may have lost commits raises it.
         """
         self._changes, self.compacted, self._opened_at = list(changes), compacted, revision
         self._bytes = sum(map(change_size, changes))
@@ -90,7 +90,7 @@ class History:
         """Return the changes after a revision.
 
         Args:
-            revision: that of the store.
+            revision: the store's.
 
         Raises:
             CompactedError: the history does not reach back, or not yet up, to it, or it was lost.
@@ -105,7 +105,7 @@ class History:
         return self._changes[end:]
 
     def _is_lost(self, reached: int, end: int) -> bool:
-        """Return whether a revision is one of those that a store skipped when it was opened, and that were told before.
+        """Return whether a store skipped a revision when it was opened, although it had told it before.
 
         A store has each revision but these: behind the last commit that it kept it goes on with the one it was opened
         with.
@@ -125,12 +125,12 @@ class History:
         Args:
             end: ends the waits of one watcher once it is done; it has to be done in the end.
 
-        Returns a revision before it, and True. False: so many seconds passed, or `end` is done, without one up to that
+        Returns a revision before it, and True. False: `seconds` passed, or `end` is done, without one up to that
         revision. Later ones may have come since.
         """
         loop = asyncio.get_running_loop()
         changed: _Waiter = loop.create_future()
-        # A change wakes thousands: each waits for one future, without a task, and for long without a timer of its own.
+        # A change wakes thousands: each waits for one future, without a task, and in long waits without a timer.
         timer, second = None, 0
         if seconds is not None and seconds < _LONG_SECONDS:
             timer = loop.call_later(seconds, self._give_up, (changed,))

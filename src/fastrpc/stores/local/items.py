@@ -69,7 +69,7 @@ class Items:
         return before
 
     def check_room(self, writes: Sequence[Write]) -> None:
-        """Raise StoreError with RESOURCE_EXHAUSTED if writes go beyond a bound; those that make it smaller do not."""
+        """Raise StoreError with RESOURCE_EXHAUSTED if writes go beyond a bound; writes that shrink the store do not."""
         before = [self._items[step.key] for step in writes if step.key in self._items]
         if len(self._items) + len(writes) - len(before) > self._most_items:
             raise full(f"the store has {len(self._items)} items, the limit is {self._most_items}")

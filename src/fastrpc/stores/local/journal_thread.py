@@ -58,7 +58,7 @@ class JournalThread:
         return ended
 
     def end(self) -> None:
-        """Take no further calls; the thread ends behind the ones that it has."""
+        """Take no further calls; the thread ends behind its queued calls."""
         self._calls.put(None)
 
     def _run(self) -> None:

@@ -18,7 +18,7 @@ class StoreObserver(HistoryObserver, Protocol):
     """Learns of each change of a store, of its commit, and of the end of the store."""
 
     def ending(self, lease: str, keys: Sequence[str]) -> Sequence[str]:
-        """Return the keys of the items that end with a lease: those of its items, and others."""
+        """Return the keys that end with a lease: the keys of its items, and others."""
 
     def made(self, changes: Sequence[Uncommitted], *, is_end: bool) -> None:
         """Take the changes of items of one revision, while they are made.

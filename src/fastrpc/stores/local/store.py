@@ -54,7 +54,7 @@ class LocalStore:
         clock: returns an instant in seconds that never decreases.
         most_items: and as many leases; more are refused.
         most_bytes: of keys and values together; more are refused.
-        first_revision: that of the empty store without a journal; its history begins there.
+        first_revision: of the empty store without a journal; its history begins there.
         on_failed: called with the error of the commit that ended the store.
     """
 
@@ -248,7 +248,7 @@ class LocalStore:
         return await self._read(self.content.saved)
 
     def figures(self) -> dict[str, int]:
-        """Return how much the store holds; bytes are those of keys and values."""
+        """Return how much the store holds; bytes are counted over keys and values."""
         return {
             "revision": self.content.revision,
             "items": len(self.content.items),

@@ -64,7 +64,7 @@ class StoreCopy:
     def add(
         self, items: Iterable[Item[bytes]], leases: Iterable[LeaseChange] = (), revision: int | None = None
     ) -> None:
-        """Add items and leases; a revision becomes that of the store, whose history begins there."""
+        """Add items and leases; a revision becomes the store's, whose history begins there."""
         connection = self._connection
         if connection is None:
             raise RuntimeError("a copy is entered by `with` first")

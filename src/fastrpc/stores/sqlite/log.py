@@ -53,7 +53,7 @@ class LogEnd:
         has_bad_header: SQLite drops all frames.
         later: how many frames of the same log follow the first bad one.
         later_commits: how many of them end a commit, and are good.
-        is_before_commit: whether one of these commits is later than the one that has the bad frame.
+        is_before_commit: whether one of these commits is later than the commit with the bad frame.
         commits: how many commits are good, from the first one on.
         is_torn: whether it ends with a bad frame of the same log, or without the end of a commit.
         salts: of the log; zeros without one.
@@ -105,7 +105,7 @@ def _end_of(frames: Iterator[memoryview], salts: bytes, sums: tuple[int, int], *
     for frame in frames:
         page, pages, own_salts, *told = _FRAME.unpack_from(frame)
         is_own = _are_of_one_log(own_salts, salts)
-        # A commit begins here: an other one than that of the bad frame, if it is behind it.
+        # A commit begins here: another than the commit of the bad frame, if it is behind it.
         is_other |= is_ended and is_own and page <= last_page
         if own_salts != salts:
             if not is_ended and not is_own and last_page == _LAST_PAGE:
@@ -128,7 +128,7 @@ def _end_of(frames: Iterator[memoryview], salts: bytes, sums: tuple[int, int], *
                 is_ended = True
         if is_own:
             is_torn = is_ended or pages == 0
-            # Any number is that of a next commit, behind the end of one.
+            # Behind the end of a commit any page may belong to the next one.
             last_page = _LAST_PAGE if pages != 0 else page
     return LogEnd(good, False, later, later_commits, is_before_commit, commits, is_torn, bytes(salts))
 

@@ -29,7 +29,7 @@ class Counted:
     """The records of one process.
 
     Args:
-        left: the record of the one that had its place before.
+        left: the record of the process that had its place before.
     """
 
     def __init__(self, name: str, process: int, left: bytes) -> None:

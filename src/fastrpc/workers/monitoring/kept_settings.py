@@ -6,7 +6,7 @@
 
 The record lasts as long as the server. So a process that starts later, hangs meanwhile or takes the place of a killed
 one has them too, and a monitor that is killed in the middle of an act leaves no process behind. An announcer that is
-killed between two records of the registry is followed by one that writes them all.
+killed between two records of the registry is followed by an announcer that writes them all.
 """
 
 import json

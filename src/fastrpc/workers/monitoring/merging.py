@@ -66,7 +66,7 @@ def _store(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _messages(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the broker with the counts of all workers; the groups are those that one worker sees."""
+    """Return the broker with the counts of all workers; one worker names the groups."""
     shown = [answer for answer in answers.values() if answer["messages"]]
     if not shown:
         return {"messages": []}

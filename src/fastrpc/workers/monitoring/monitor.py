@@ -1,6 +1,6 @@
 """The monitor: the process with the admin pages of several workers.
 
-It is a process of its own, as the announcer is: the supervisor has no loop, and a worker may be blocked or gone just
+It is a separate process, as the announcer is: the supervisor has no loop, and a worker may be blocked or gone just
 when the pages are needed. It reads the records that workers write to the scoreboard, and asks them for momentary state.
 """
 
@@ -102,7 +102,7 @@ class Workers:
         self._exposition = Exposition()
         # The last record of each place that was read whole.
         self._records: dict[int, bytes] = {}
-        # Not those of a monitor before this one, whose answers may still be there.
+        # Not the numbers of a previous monitor, whose answers may still be there.
         self._numbers = itertools.count(time.monotonic_ns())
         # Processes keep the last answer of each kind alone: of each one question at a time is asked.
         self._asking = {kind: asyncio.Lock() for kind in Kind}

@@ -112,7 +112,7 @@ class Reporter:
             self._place.set_connections(*self._connections())
 
     def _tick(self) -> None:
-        # First: a process whose beats end with an exception of one would be killed as one that hangs.
+        # First: a process whose beats end with an exception of one would be killed as a hung process.
         self._timer = self._loop.call_later(REPORT_SECONDS, self._tick)
         self.beat()
         self._count()

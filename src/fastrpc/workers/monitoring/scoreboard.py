@@ -47,7 +47,7 @@ VERSION = 0
 HALF_WORD = 1 << 32
 
 #: The space of one record, of some 100,000 methods. The file has holes: only written bytes take memory. Its full size
-#: counts where the system limits that of files (`ulimit -f`).
+#: counts where the system limits the size of files (`ulimit -f`).
 RECORD_BYTES = 64 << 20
 
 #: Before the bytes of a record: their number, and their checksum.
@@ -153,7 +153,7 @@ class ProcessPlace:
         return (time.monotonic_ns() - self._board.words[self._row + BEAT]) / 1e9
 
     def connections(self, handed: int) -> int:
-        """Return the open connections, with those that are on their way, of which `handed` were sent in all."""
+        """Return the open connections, including connections on their way; `handed` were sent in all."""
         taken, is_open = divmod(self._board.words[self._row + CONNECTIONS], HALF_WORD)
         return is_open + (handed - taken) % HALF_WORD
 

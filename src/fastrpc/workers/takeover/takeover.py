@@ -1,4 +1,4 @@
-"""A new program takes the place of one that serves: it gets the listening sockets, and the old one drains.
+"""A new program takes the place of a serving program: it gets the listening sockets, and the old one drains.
 
 ::
 

@@ -66,7 +66,7 @@ class TypeWriter:
     # Messages
 
     def message(self, descriptor: Any, indent: int = 0, hidden: Collection[str] = ()) -> list[str]:
-        """Return the lines of a message, with those that are nested in it.
+        """Return the lines of a message and of its nested types.
 
         Args:
             hidden: names that mean something else in the class around.

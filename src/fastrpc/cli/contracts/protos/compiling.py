@@ -20,7 +20,7 @@ _LONGEST: Final = 60
 
 
 def compiled(source: Path, folders: Sequence[Path]) -> list[Any]:
-    """Return the descriptors of a .proto file and of those that it imports, itself last.
+    """Return the descriptors of a .proto file and of its imports, itself last.
 
     Args:
         source: the file.

@@ -32,7 +32,7 @@ class FilePart(NamedTuple):
 
 
 class ProtoFiles:
-    """Files, each behind those that it imports.
+    """Files, each behind its imports.
 
     Args:
         files: google.protobuf.FileDescriptorProto.
@@ -60,7 +60,7 @@ class ProtoFiles:
                 self._parts[name] = part
 
     def descriptors(self) -> list[Any]:
-        """Return the files, each behind those that it imports."""
+        """Return the files, each behind its imports."""
         return [self.pool.FindFileByName(name) for name in self.protos]
 
     def part(self, name: str) -> FilePart:

@@ -37,7 +37,7 @@ def behind(text: str, part: Group | str) -> Group | str:
 
 
 def statement(indent: int, before: str, group: Group | str, after: str = "") -> list[str]:
-    """Return a statement on one line; if that is too long, with the parts of the group on lines of their own."""
+    """Return a statement on one line; if that is too long, with each part of the group on a line."""
     space = " " * indent
     line = f"{space}{before}{flat(group)}{after}"
     if len(line) <= WIDTH:

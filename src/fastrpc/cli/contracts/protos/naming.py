@@ -78,7 +78,7 @@ class Naming:
             if not (hasattr(one, "fields") and one.GetOptions().map_entry):
                 self._add(one, f"{path}.", inner)
         names = self.fields[descriptor.full_name] = {}
-        # Those that stay come first.
+        # Unchanged names come first.
         for field in sorted(descriptor.fields, key=lambda one: _attribute(one.name) != one.name):
             names[field.name] = _free(_attribute(field.name), inner)
 

@@ -46,7 +46,7 @@ class FieldTypes:
         self.hidden = hidden
 
     def use(self, name: str, module: str) -> str:
-        """Import a name; return the one that it has here."""
+        """Import a name; return its name here."""
         return self._naming.imported.use(name, module, self.hidden)
 
     def annotation(self, field: Any, options: list[str]) -> Type:
