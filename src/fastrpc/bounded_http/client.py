@@ -92,7 +92,7 @@ class BoundedHttpClient:
             held_seconds: how long the server may hold the request before it responds.
 
         Raises:
-            HttpError: there is no response, or one that breaks a rule.
+            HttpError: the response is missing, or breaks a rule.
             RuntimeError: a stream has the connection.
         """
         self._check_free()
@@ -121,7 +121,7 @@ class BoundedHttpClient:
             bytes_per_second: the rate that is allowed, after as many bytes at once as a response may have.
 
         Raises:
-            HttpError: there is no response, or one that breaks a rule.
+            HttpError: the response is missing, or breaks a rule.
             RuntimeError: another stream has the connection.
         """
         self._check_free()

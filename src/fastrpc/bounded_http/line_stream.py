@@ -19,7 +19,7 @@ STREAM_BYTES_PER_SECOND = 1024 * 1024
 #: core before their bytes reached the rate.
 PIECE_COST_BYTES = 64
 
-#: Shortest wait for bytes of a stream: `receive(0)` looks for those that are there.
+#: Shortest wait for bytes of a stream: `receive(0)` looks for bytes that have come.
 _LEAST_SECONDS = 0.001
 
 
@@ -61,7 +61,7 @@ class LineStream:
         self._begun = bytearray()
         self._begun_at = 0.0
         self._heard_at = time.monotonic()
-        # Bytes that may come now, those that had come when this was reckoned.
+        # Bytes that may come now, as computed at the last check.
         self._allowed = float(most_bytes)
         self._counted = source.received
         self._is_over = False
@@ -118,7 +118,7 @@ class LineStream:
         return True
 
     def _check_rate(self, seconds: float) -> None:
-        """Refuse more bytes than may come, after so many seconds since this was last called."""
+        """Refuse more bytes than may come; `seconds` have passed since the last call."""
         most = min(float(self._most_bytes), self._allowed + seconds * self._bytes_per_second)
         self._allowed = most - (self._source.received - self._counted) - PIECE_COST_BYTES
         self._counted = self._source.received

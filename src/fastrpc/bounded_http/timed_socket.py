@@ -76,7 +76,7 @@ class TimedSocket:
         self.is_ended = False
 
     def allow(self, most_bytes: int, due: float) -> None:
-        """Allow so many further bytes until an instant."""
+        """Allow `most_bytes` further bytes until an instant."""
         self._most_bytes = self.received + most_bytes
         self._due = due
 

@@ -108,7 +108,7 @@ class Broker:
 
         Raises:
             BrokerError: it is not open.
-            RuntimeError: this process was forked from the one that opened it.
+            RuntimeError: this process was forked from the process that opened it.
         """
         return self._opened.backend
 
@@ -424,7 +424,7 @@ async def _published(backend: BrokerBackend, messages: Sequence[OutgoingMessage]
         f"publication to {messages[0].topic!r}",
         partial(backend.publish, messages),
         writes=True,
-        # The backend keeps a message of an id once, so an attempt may follow one that may have been kept.
+        # The backend keeps a message of an id once, so an attempt may follow an attempt that may have been kept.
         idempotent=limits.finds_repeats or all(message.id is not None for message in messages),
         repeat=partial(_repeated, backend, messages),
     )

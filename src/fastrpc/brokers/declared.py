@@ -38,7 +38,7 @@ class DeclaredTopics:
         self._under_way: dict[str, _Declaration] = {}
 
     def has(self, topic: Topic[Any] | str) -> bool:
-        """Return whether a topic, or one that covers a text, is declared."""
+        """Return whether a topic, or a topic that covers a text, is declared."""
         if isinstance(topic, str):
             return topic in self._covered
         found = self._topics.get(topic.name)

@@ -19,8 +19,8 @@ class MemoryBroker(EmbeddedBroker):
     """Keeps messages in this process alone, for one event loop.
 
     Args:
-        clock: returns an instant in seconds that never decreases. One that does not follow the loop's time needs
-            `catch_up` after each move.
+        clock: returns an instant in seconds that never decreases. A clock that does not follow the loop's time
+            needs `catch_up` after each move.
         wall: returns the time of day, in UTC.
     """
 

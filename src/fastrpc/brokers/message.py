@@ -30,7 +30,7 @@ class MessageHolder(Protocol):
         """Settle a message by a verb of the membership; return whether it was still held."""
 
     def forget(self, message: "Message[Any]") -> None:
-        """Make room for another message in place of one that is lost."""
+        """Make room for another message in place of a lost message."""
 
 
 class Message(Generic[T_co]):

@@ -54,7 +54,7 @@ class Subscription(Generic[T]):
         self._join = join
         self._decode = decode
         self._in_flight = in_flight
-        # Of the broker, which ends those that are left open.
+        # Of the broker, which ends subscriptions that are left open.
         self._is_open = is_open
         self._member: _Member | None = None
         self._task: asyncio.Task[None] | None = None
@@ -160,16 +160,16 @@ class Subscription(Generic[T]):
             self._wake(1)
 
     async def acknowledge(self, messages: Sequence[Message[T]]) -> None:
-        """Acknowledge messages that came out; nothing is done for those that are lost.
+        """Acknowledge messages that came out; nothing is done for lost messages.
 
         Raises:
-            BrokerError: the broker is away; those that are not lost can be acknowledged again.
+            BrokerError: the broker is away; messages that are not lost can be acknowledged again.
         """
         if self._member is not None:
             await self._member.acknowledge(messages)
 
     async def stop_taking(self, refused: Sequence[Message[T]] = ()) -> None:
-        """Take no more messages, and hand back those that did not come out; the others are settled as before.
+        """Take no more messages, and hand back messages that did not come out; the others are settled as before.
 
         Args:
             refused: messages that came out, and are handed back too.
@@ -186,7 +186,7 @@ class Subscription(Generic[T]):
     async def keep(self, messages: Collection[Message[T]]) -> None:
         """Take no more messages, and hand back all but some, which stay taken until they are settled.
 
-        Those that are not settled when it is closed are counted.
+        Messages that are not settled when it is closed are counted.
         """
         self._kept = messages
         await self.stop_taking()
@@ -231,7 +231,7 @@ class Subscription(Generic[T]):
             raise
 
     def _wake(self, count: int) -> None:
-        """Wake iterators that wait; one that is cancelled already does not count."""
+        """Wake iterators that wait; a cancelled iterator does not count."""
         while count and self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():

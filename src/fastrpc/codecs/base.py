@@ -87,7 +87,7 @@ class HookedCodec(Protocol):
         dec_hook: Callable[[Any, Any], Any],
         ext_hook: Callable[[int, memoryview], Any] | None,
     ) -> Callable[[Payload], Any]:
-        """Return a decoder for values of `type`; the hooks are those of msgspec."""
+        """Return a decoder for values of `type`, with hooks as in msgspec."""
 
 
 class BaseCodec(ABC):
@@ -124,7 +124,7 @@ def check_codec(name: str) -> None:
 
 @cache
 def codec_named(name: str) -> Codec:
-    """Return the codec called `name`, built in or installed; ConfigError lists those that exist."""
+    """Return the codec called `name`, built in or installed; ConfigError lists the codecs that exist."""
     if name in _BUILT_IN:
         _, module, attribute = _BUILT_IN[name]
         return cast(Codec, getattr(importlib.import_module(module), attribute)())

@@ -16,7 +16,7 @@ _encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=partial(encode_v
 
 
 class JsonCodec(BaseCodec):
-    """Carries all values that msgspec supports, and those of `fastrpc.types` save arrays.
+    """Carries all values that msgspec supports, and the types of `fastrpc.types` except arrays.
 
     Bytes travel as base64. Methods refuse NaN and infinity, for which this encoder writes null.
     """

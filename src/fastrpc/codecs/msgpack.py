@@ -19,7 +19,7 @@ TIMESTAMP_AS_DATETIME = 3
 
 
 class MsgpackCodec(BaseCodec):
-    """Carries all values that msgspec supports and those of `fastrpc.types`, and plain values without annotation."""
+    """Carries all values that msgspec supports, the types of `fastrpc.types`, and plain values without annotation."""
 
     name = "msgpack"
     wire_id = CODECS["msgpack"]

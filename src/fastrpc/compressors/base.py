@@ -208,7 +208,7 @@ def stated_size(compressor: Compressor, payload: bytes, max_size: int) -> int:
 def decompress_steps(compressor: Compressor, payload: Payload, max_size: int) -> Steps:
     """Return a generator of short steps whose return value is `compressor.decompress(payload, max_size)`.
 
-    A compressor without steps of its own does all the work in one.
+    A compressor without steps does all the work in one.
 
     Raises:
         DecodeError: for every error of the compressor, from the first step on; an installed one may raise anything.
@@ -316,7 +316,7 @@ class BoundedOutput:
         self.size += len(piece)
 
     def capacity_for(self, more: int) -> int:
-        """Return the memory of the output with so many more bytes; DecodeError names a limit that is passed."""
+        """Return the memory of the output with `more` bytes added; DecodeError names a limit that is passed."""
         needed = self.size + more
         if needed > self._max_size:
             raise DecodeError(

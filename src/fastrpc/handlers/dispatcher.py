@@ -95,7 +95,7 @@ class Dispatcher:
         self._schemes: set[str] = set()
         tells_gauges(self)
         # The index for suggestions on unknown names, the state of the routes it covers, the names that are listed, and
-        # those of services.
+        # the names of services.
         self._names = NameIndex(())
         self._indexed = 0
         self._first_names = ""
@@ -162,7 +162,7 @@ class Dispatcher:
         return f"{route.method} {_SHAPES[route.kind]}"
 
     def unknown_codec(self, call: ServerCall) -> str:
-        """Return the error text for a codec that is not accepted, with those that are, or the protocol's own."""
+        """Return the error text for a refused codec, with the accepted codecs, or the protocol's own."""
         text = call.connection.unknown_codec(call)
         if text is not None:
             return text
@@ -170,7 +170,7 @@ class Dispatcher:
         return f"{call.method}: codec {codec_label(call.codec_id)} is not accepted here, only {taken}"
 
     def unknown_compressor(self, call: ServerCall, wire_id: int) -> str:
-        """Return the error text for an unknown compressor, with those that are accepted, or the protocol's own."""
+        """Return the error text for an unknown compressor, with the accepted compressors, or the protocol's own."""
         return unknown_compressor(call, wire_id, self.gate.compressors)
 
     def marshal_of(self, route: MethodRoute, codec: int) -> Marshal:

@@ -22,7 +22,7 @@ logger = logging.getLogger("fastrpc.server")
 #: Seconds between two records about strangers.
 STRANGER_SECONDS = 60.0
 
-#: Connections refused by TLS that are logged one by one in so many seconds.
+#: Connections refused by TLS that are logged one by one in `STRANGER_SECONDS`.
 TLS_REFUSALS = 60
 
 

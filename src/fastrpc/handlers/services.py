@@ -129,7 +129,7 @@ class ServiceTable:
     async def enter(self, sources: Sequence[Any]) -> None:
         """Make and enter the sources, and serve their services."""
         async with AsyncExitStack() as opening:
-            # The sources that are open see the error of one that does not open.
+            # The open sources see the error of a source that fails to open.
             found = await open_sources(sources, await opening.enter_async_context(SourceScope()))
             self._stack.push_async_exit(opening.pop_all())
         for service, scope in found:

@@ -16,7 +16,7 @@ class SourceScope:
     """The context managers around some services, left with the last of these, or with all sources.
 
     Args:
-        around: the scope in which this one was entered; None for that of all sources, which is never left early.
+        around: the scope in which this one was entered; None for the scope of all sources, which is never left early.
     """
 
     __slots__ = ("_around", "_in_use", "_stack")
@@ -34,7 +34,7 @@ class SourceScope:
         return await self._stack.__aexit__(*error)
 
     async def inner(self, source: AbstractAsyncContextManager[Any]) -> "tuple[SourceScope, Any]":
-        """Enter a context manager in a scope of its own; return the scope, and the value that it gives."""
+        """Enter a context manager in a new scope; return the scope, and the value that it gives."""
         scope = SourceScope(self)
         self._in_use += 1
         await self._stack.enter_async_context(scope)

@@ -84,7 +84,7 @@ class ThreadJob(CallJob):
         try:
             self._value = self._context.run(run_handler, self._call, self._handler, self._given)
         except StopIteration as error:
-            # A future does not accept it; Python does the same to one that leaves a coroutine.
+            # A future does not accept it; Python does the same to a StopIteration that leaves a coroutine.
             self._error = renamed(self._call, error)
         except KeyboardInterrupt as error:
             # Ctrl-C reaches the main thread only: code in this thread raised it, which is to end no process.

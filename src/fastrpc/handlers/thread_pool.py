@@ -9,7 +9,7 @@ another: a thread that takes a job and sees more jobs wakes or starts the next t
 short jobs alone, and blocking jobs soon have a thread each.
 
 Jobs wait by the priority of their calls, as calls in the admission queue do, and within each in the order of arrival.
-If the queue is full, the last sheddable job makes room for one that is not.
+If the queue is full, the last sheddable job makes room for a job that is not sheddable.
 
 There is no lock. Deques and lists of CPython change atomically, and each side first changes its own state, then
 checks the other's: the submitter adds a job, then looks for an idle thread; a thread marks itself idle, then looks
@@ -136,7 +136,7 @@ class ThreadPool:
             return
         if self._bell is None:
             self._bell = Bell()
-            # In its own context, not in that of the first call.
+            # In a new context, not in the first call's.
             contextvars.Context().run(self._loop.add_reader, self._bell.descriptor, self._answer)
         self._in_flight += 1
         if stream and self._streams >= self._most_streams:
@@ -241,7 +241,7 @@ class ThreadPool:
                     self._wake()
 
     def _make_room(self, rank: int) -> bool:
-        """Drop jobs whose callers gave up from a full queue, or a sheddable job for one that is not.
+        """Drop jobs whose callers gave up from a full queue, or a sheddable job for another job.
 
         Search seldom: a search visits each job.
         """

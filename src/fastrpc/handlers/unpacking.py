@@ -51,7 +51,7 @@ LOOK_SECONDS: Final = 0.02
 #: The steps that a payload has in its turn: half a megabyte of output.
 TURN_STEPS: Final = 64
 
-#: One in so many turns is for the next payload of the line whose slice it is, the others for the smallest of all lines.
+#: One turn of this number is for the next payload of the line whose slice it is, the others for the smallest of all.
 TURNS: Final = 4
 
 #: Takes the result of a decompression: the payload, an error, or the text of a refusal.
@@ -114,7 +114,7 @@ class _Line:
 
 
 class _Queue:
-    """Payloads being decompressed, and those that wait for room: the smallest one that fits is next."""
+    """Payloads being decompressed, and payloads that wait for room: the smallest that fits is next."""
 
     def __init__(self, patience_seconds: float) -> None:
         self._patience_seconds = patience_seconds
@@ -419,7 +419,7 @@ class Unpacking:
 
 
 def unknown_compressor(call: ServerCall, wire_id: int, compressors: dict[int, Compressor]) -> str:
-    """Return the error text for an unknown compressor, with those that are accepted, or the protocol's own."""
+    """Return the error text for an unknown compressor, with the accepted compressors, or the protocol's own."""
     text = call.connection.unknown_compressor(call)
     if text is not None:
         return text

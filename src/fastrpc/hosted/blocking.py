@@ -46,7 +46,7 @@ class BlockingThread:
             unwanted: is called in the loop with a result that the coroutine had in spite of an interrupt.
 
         Raises:
-            RuntimeError: this process was forked from the one that began the thread.
+            RuntimeError: this process was forked from the process that began the thread.
             FastRPCError: of the class of failures. Another thread has closed the object, also meanwhile.
         """
         begun = self.begin(work)
@@ -174,7 +174,7 @@ class BlockingLife:
     Args:
         original: is entered and left.
         name: names it in errors and in the function that opens it: "store" for `open_store`.
-        failure: the class of errors for one that is not open.
+        failure: the class of errors for a closed object.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ class OpenedBackend(Generic[B]):
 
         Raises:
             FastRPCError: of the class of failures. It is not open.
-            RuntimeError: this process was forked from the one that entered it.
+            RuntimeError: this process was forked from the process that entered it.
         """
         if self._backend is None:
             raise self._failure(

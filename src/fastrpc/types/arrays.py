@@ -44,7 +44,7 @@ _DTYPE: Final = re.compile(
     r"|<[mM]8(\[[0-9]{0,9}(Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?"
 )
 
-#: `long` and `long long` are two classes for one type of values; the one that arrives.
+#: `long` and `long long` are two classes for one type of values; this is the class that arrives.
 _INTEGERS: Final = {numpy.dtype(code).type: numpy.dtype(numpy.dtype(code).str).type for code in "bhilqBHILQ"}
 
 #: Stands for an array while the rest is encoded. No payload has it by chance, and no sender knows it.
@@ -153,7 +153,7 @@ def _head(array: _Array) -> bytes:
 
 
 def _values(array: _Array) -> Any:
-    """Return the bytes of a contiguous array, as a buffer. Some types of values have no buffer of their own."""
+    """Return the bytes of a contiguous array, as a buffer. Some types of values have no buffer."""
     return array.reshape(-1).view(numpy.uint8)
 
 

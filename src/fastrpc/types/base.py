@@ -1,7 +1,7 @@
 """The interface of payload types, and the table that finds one by its class.
 
-msgspec calls a hook for each value of a class that it does not know. The hook finds the `PayloadType` here: that of a
-library by the module of the class, so that no library is imported for it, or one that the program registered.
+msgspec calls a hook for each value of a class that it does not know. The hook finds the `PayloadType` here: as
+the program registered it, or for a library by the module of the class, so that no library is imported for it.
 """
 
 import importlib
@@ -48,7 +48,7 @@ _LIBRARIES: Final = {
     "pydantic_core": "fastrpc.types.models",
 }
 
-#: Classes whose subclasses msgspec encodes like themselves, without asking the hook; as are those of `uuid.UUID`.
+#: Classes whose subclasses msgspec encodes like themselves, without asking the hook; so are subclasses of `uuid.UUID`.
 _ENCODED_AS_BASE: Final = (list, tuple, set, frozenset, dict, Enum)
 
 _registered: set[type[Any]] = set()
@@ -115,7 +115,7 @@ class PayloadType(NamedTuple):
     plain_type: Callable[[Any], Any] | None = None
     #: Returns the fields of a class that validates them by itself.
     fields: Callable[[Any], list[ModelField]] | None = None
-    #: Returns the keys that such a class takes; None if its payload is that of its one field.
+    #: Returns the keys that such a class takes; None if its payload is the payload of its one field.
     keys: Callable[[Any], ModelKeys | None] | None = None
     #: Whether values are arrays, and whether they may have arrays inside.
     is_array: bool = False
@@ -124,7 +124,7 @@ class PayloadType(NamedTuple):
     is_seeded: bool = False
     #: Returns the JSON Schema of a class; None if any value may stand in JSON, or `plain_type` has it.
     schema: Callable[[Any], dict[str, Any]] | None = None
-    #: The same of values as they are sent; None if they are sent in the form in which they are taken.
+    #: Returns the JSON Schema of values as they are sent; None if they are sent in the form in which they are taken.
     sent_schema: Callable[[Any], dict[str, Any]] | None = None
 
 

@@ -22,9 +22,9 @@ _FORM: Final = 0xCA
 _pack: Final[Callable[[int, Any], bytes]] = struct.Struct(">Bf").pack
 _as_float: Final = struct.Struct("=f")
 
-#: So many digits distinguish all numbers of 32 bits.
+#: Digits that distinguish all numbers of 32 bits.
 _MOST_DIGITS: Final = 9
-#: Decimal numbers with so many digits survive 32 bits unchanged.
+#: Digits of a decimal number that survive 32 bits unchanged.
 _FEWEST_DIGITS: Final = 6
 
 #: The annotation of a number that goes out in 32 bits. Its range is checked where it is sent; either width is read.
@@ -52,7 +52,7 @@ def packed(value: Any) -> Any:
 
 
 def packed_key(value: Any) -> Any:
-    """Return the same of a key of a map."""
+    """Return the packed form of a key of a map."""
     return _Key(_nearest(value)) if _is_number(value) else value
 
 

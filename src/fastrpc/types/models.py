@@ -26,7 +26,7 @@ MOST_ERRORS = 4
 #: Errors of one model that are read; pydantic makes as many as a peer sends mistakes, and takes microseconds for each.
 MOST_READ = 1_000
 
-#: Errors whose texts are those of pydantic. A text of a validator may hold the value.
+#: Errors with texts of pydantic. A text of a validator may hold the value.
 _FORMS: Final = frozenset(get_args(core_schema.ErrorType)) - {"value_error", "assertion_error"}
 #: The facts in texts of pydantic that are taken from the value.
 _FROM_VALUE: Final = frozenset({"error", "encoding_error", "tz_actual"})
@@ -58,7 +58,7 @@ def _encode(model: pydantic.BaseModel, codec: str) -> Any:
     plain = model.model_dump(by_alias=True)
     if codec != "json" or not _has_bytes(plain):
         return plain
-    # Not the whole of this dump: msgspec writes the other values, and refuses those that JSON cannot carry.
+    # Not the whole of this dump: msgspec writes the other values, and refuses values that JSON cannot carry.
     return _with_texts(plain, to_jsonable_python(model, by_alias=True, serialize_unknown=True))
 
 
@@ -103,7 +103,7 @@ def _fields(cls: Any) -> list[ModelField]:
     return [
         ModelField(
             name,
-            # The payload of a root model is that of its one field.
+            # The payload of a root model is the payload of its one field.
             None if issubclass(cls, pydantic.RootModel) else _wire_name(name, field),
             _annotation(field),
             field.is_required(),

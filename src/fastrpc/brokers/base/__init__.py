@@ -242,7 +242,7 @@ class Membership(Protocol):
         """Settle messages by one step where that is cheaper; return for each whether it was under way here.
 
         Raises:
-            BrokerError: some of them may be settled. Those that are not lost can be settled again.
+            BrokerError: some of them may be settled. Messages that are not lost can be settled again.
         """
 
     async def nack(self, token: Any, delay: float) -> bool:

@@ -67,8 +67,8 @@ class EmbeddedBroker:
 
     Args:
         journal: None keeps nothing across restarts.
-        clock: returns an instant in seconds that never decreases. One that does not follow the loop's time needs
-            `catch_up` after each move.
+        clock: returns an instant in seconds that never decreases. A clock that does not follow the loop's time
+            needs `catch_up` after each move.
         wall: returns the time of day, in UTC.
         on_failed: called with the error of the commit that ended the broker.
         cache_bytes: messages of a journal that stay in memory.
@@ -305,7 +305,7 @@ class EmbeddedBroker:
         """Hand changes to the next commit; call a function as soon as `kept` would return, or with its error.
 
         Args:
-            may_wait: whether they wait for a commit with others, or for the one that counts started deliveries.
+            may_wait: whether they wait for a commit with others, or for the commit that counts started deliveries.
         """
         if not self._noted:
             tell(None)

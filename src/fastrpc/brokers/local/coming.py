@@ -11,7 +11,7 @@ class Coming:
 
     def __init__(self) -> None:
         self._numbers: list[int] = []
-        #: The latest one that came, 0 for none: a replay before it has to come at once.
+        #: The latest number that came, 0 for none: a replay before it has to come at once.
         self.latest = 0
 
     def __iter__(self) -> Iterator[int]:

@@ -396,7 +396,7 @@ class BrokerCore:
             self._remove(group, now)
 
     def roused(self) -> list[MessageGroup]:
-        """Return the groups that may have messages since the last look, and those that were removed."""
+        """Return the groups that may have messages since the last look, and the removed groups."""
         if not self._effects.roused:
             return []
         groups = list(self._effects.roused)
@@ -437,7 +437,7 @@ class BrokerCore:
         """Return the dead letters of a group, the oldest death first. BrokerError: NOT_FOUND.
 
         Args:
-            bodies: those that a journal has, by the numbers of the dead letters.
+            bodies: the bodies that a journal has, by the numbers of the dead letters.
         """
         return [death.letter() for death in self.group(name).dead.all(bodies)]
 

@@ -32,8 +32,8 @@ class Log:
     def __init__(self, *, counts_names: bool = False, cache: RecordCache | None = None) -> None:
         self._cache = cache
         self._records: dict[int, Record] = {}
-        # A row for each message, by number; from `_head` on those of all kept ones, and some of removed ones. A removed
-        # one has no size.
+        # A row for each message, by number; from `_head` on for all kept messages, and some removed ones. A removed
+        # message has no size.
         self._numbers = array("q")
         self._sizes = array("I")
         self._instants = array("d")
@@ -80,7 +80,7 @@ class Log:
         self.size += size
 
     def reveal(self, sequence: int) -> None:
-        """Note that a message is committed, the first one that was not."""
+        """Note that a message is committed, the first uncommitted one."""
         record = self._records.get(sequence)
         at = self._place(sequence) if record is None or self._by_name is not None else -1
         size = self._sizes[at] if record is None else record.size

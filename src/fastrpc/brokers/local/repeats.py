@@ -58,7 +58,7 @@ class KnownIds(msgspec.Struct):
     last: int
     used_at: float
 
-    #: Messages that have to be read, with those that are known then: from one number to another.
+    #: Messages that have to be read, with the messages that are known then: from one number to another.
     unread: tuple[Sequence[int], int, int] | None = None
     numbers: dict[str, int] = msgspec.field(default_factory=dict)
 
@@ -157,7 +157,7 @@ class Repeats:
         return known.numbers
 
     def _make_room(self, topic: str, missing: int) -> None:
-        """Forget the ids of other topics where there are too many, but for those that are being read."""
+        """Forget the ids of other topics where there are too many, except topics that are being read."""
         others = {name: known for name, known in self._known.items() if name != topic}
         if sum(len(known.numbers) for known in others.values()) + missing > _MOST_MESSAGES:
             for name, known in others.items():

@@ -68,7 +68,7 @@ class Groups:
 
     def __init__(self, link: JetStreamLink) -> None:
         self._link = link
-        # SubjectNames that this process has joined: one that is gone has lost its place.
+        # SubjectNames that this process has joined: a missing group has lost its place.
         self._joined: set[str] = set()
         # By group.
         self._missed: dict[str, MissedMessages] = defaultdict(MissedMessages)
@@ -86,7 +86,7 @@ class Groups:
         return group
 
     async def info(self, group: ConsumerGroup) -> dict[str, Any] | None:
-        """Return the answer of JetStream about a group; None for one that has ended."""
+        """Return the answer of JetStream about a group; None for an ended group."""
         return await self._link.find(f"CONSUMER.INFO.{group.place}")
 
     async def declare(self, name: str, topic: TopicSettings) -> None:
@@ -190,7 +190,7 @@ class Groups:
             info = await self.info(group)
             if info is None or group.name is None:
                 return None
-            # The server knows those that wait.
+            # The server knows the waiting members.
             known = max(members(group.name), int(info["num_waiting"]))
             lag = info["num_pending"] + info["num_ack_pending"]
             return GroupState(
@@ -337,7 +337,7 @@ def _start(place: Place) -> dict[str, Any]:
 
 
 def _check_broadcast(topic: TopicSettings) -> None:
-    # A stream with interest keeps a message until each consumer has had it, also one that waits for a slow member.
+    # A stream with interest keeps a message until each consumer has had it, also while it waits for a slow member.
     if topic.keep_seconds is None:
         raise ConfigError(
             f"a broadcast of the queue {topic.name} is refused: nats:// would keep each message until the broadcast "

@@ -44,7 +44,7 @@ _FULL: Final = frozenset({10002, 10023, 10028, 10047, 10077, 10161})
 
 _UNAVAILABLE: Final = 503
 
-#: Bytes in the client of NATS up to which it takes a request without a wait: half of its own limit.
+#: Bytes in the client of NATS up to which it takes a request without a wait: half of the client's limit.
 _PENDING_BYTES: Final = 1024 * 1024
 
 

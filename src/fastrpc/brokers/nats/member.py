@@ -94,7 +94,7 @@ class NatsMembership:
             self._missed.restart(info)
         self._terms = Terms.of(info["config"])
         self._held: dict[Held, None] = {}
-        # Those that no take has returned.
+        # Messages that no take has returned.
         self._ready: deque[Held] = deque()
         self._takes = 0
         self._woken = asyncio.Event()
@@ -167,7 +167,7 @@ class NatsMembership:
                 await self._explain(one, failure)
         outcomes: list[bool] = []
         for token in tokens:
-            # One that stands twice is settled once.
+            # A token that stands twice is settled once.
             outcomes.append(token in acked)
             acked.discard(token)
         return outcomes
@@ -441,7 +441,7 @@ class NatsMembership:
         """
         end = self._now() + _MOVE_SECONDS
         while (info := await self._groups.info(self.group)) is None:
-            # One that is sought is gone for a moment.
+            # A group that is sought is gone for a moment.
             if self._error is None and self._now() > end:
                 self.fail(await self._gone())
             if self._error is not None:

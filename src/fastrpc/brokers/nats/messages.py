@@ -67,7 +67,7 @@ def headers_of(message: OutgoingMessage, *, id: str | None = None) -> dict[str, 
     """
     found = dict(message.headers)
     if (given := message.id) is not None:
-        # One that has to be quoted is never equal to another one.
+        # A quoted id is never equal to another id.
         found[MESSAGE_ID] = given if _is_plain(given) and given[0] != "%" else f"%{quote(given, safe='')}"
         if found[MESSAGE_ID] != given:
             id = given

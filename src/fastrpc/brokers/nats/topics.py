@@ -78,7 +78,7 @@ class StreamTopics:
         wanted = TopicPattern(pattern)
         found = await self._link.listed(self._link.names.subject(pattern))
         if len(found) != 1:
-            # Topics do not overlap, so one that covers the pattern is the only one that touches it.
+            # Topics do not overlap, so a topic that covers the pattern is the only topic that touches it.
             return None
         settings, made_at = settings_in(found[0]["config"]), datetime.fromisoformat(found[0]["created"])
         run = f"{int(made_at.timestamp() * 1e6):x}"
@@ -111,7 +111,7 @@ class StreamTopics:
     def _config(self, topic: TopicSettings) -> dict[str, Any]:
         """Return the configuration of a topic's stream."""
         keep, limits, options = topic.keep_seconds, self._link.limits, self._link.options
-        # JetStream takes no messages for later where it refuses those that find no room.
+        # JetStream takes no messages for later where it refuses messages that find no room.
         has_later = limits.has_delay and keep is not None
         window = topic.dedupe_seconds if keep is None else min(topic.dedupe_seconds, keep)
         flags = {"allow_msg_schedules": has_later, "allow_atomic": limits.has_delay}
@@ -130,7 +130,7 @@ class StreamTopics:
         }
 
     def _check_kept(self, topic: TopicSettings, config: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-        """Check that a stream keeps the promises of a topic, also one that others made."""
+        """Check that a stream keeps the promises of a topic, also of a stream that others made."""
         for name in ("storage", "retention", "discard", "max_age", "max_bytes"):
             if config.get(name, 0) != wanted[name]:
                 raise ConfigError(

@@ -8,7 +8,7 @@
     groups, backend          groups as operators see them, the broker
 
 Options: `sync` ("normal", or "full": each message survives a power cut), `appendfsync` (the setting of a host that
-shows none), `lease` (30 seconds), `manage` ("false": no topic and no group is made), `base` (`fastrpc`), and those of
+shows none), `lease` (30 seconds), `manage` ("false": no topic and no group is made), `base` (`fastrpc`), and options of
 the connection, which the registry `redis://` has as well.
 """
 

@@ -41,7 +41,7 @@ def fields_of(words: Sequence[bytes]) -> Fields:
 
 
 def letter_fields_of(words: Sequence[bytes]) -> Fields:
-    """Return the fields of a dead letter: those of its death, which come first, hide fields of the message."""
+    """Return the fields of a dead letter: the fields of its death come first, and hide fields of the message."""
     return fields_of(words[_DEATH_WORDS:]) | fields_of(words[:_DEATH_WORDS])
 
 

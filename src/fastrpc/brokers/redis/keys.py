@@ -63,7 +63,7 @@ def topic_key(base: str, topic: str) -> str:
 
 
 def sequence_of(entry: bytes) -> int:
-    """Return the sequence of an entry id; another program may have written one that 63 bits cannot hold."""
+    """Return the sequence of an entry id; another program may have written a sequence beyond 63 bits."""
     instant, number = _parts_of(entry)
     return min((instant << NUMBER_BITS) + number, _LAST_SEQUENCE)
 

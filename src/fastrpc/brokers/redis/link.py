@@ -1,4 +1,4 @@
-"""Commands of one event loop, which a thread sends: those that come meanwhile leave in one write.
+"""Commands of one event loop, which a thread sends: commands that come meanwhile leave in one write.
 
 ::
 

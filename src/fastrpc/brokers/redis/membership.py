@@ -145,7 +145,7 @@ class RedisMembership:
                 return found
 
     async def _claim(self, most: int) -> tuple[float | None, list[Delivery]]:
-        """Return the seconds until the group may have more messages, None for at once, and those that it has now."""
+        """Return the seconds until the group may have more messages, None for at once, and its present messages."""
         until = time.monotonic() + self._owner.lease
         lease, channel = milliseconds(self._owner.lease), self._owner.channel
         answer = self._run(list, TAKE, self.name, most, lease, channel, ANSWER_ROOM)
@@ -328,7 +328,7 @@ class RedisMembership:
     # Leases
 
     async def renew(self) -> None:
-        """Renew the leases of all messages that are held; those that others may have are lost from then on."""
+        """Renew the leases of all messages that are held; messages that others may have are lost from then on."""
         now = time.monotonic()
         held = [one for one in self._held.values() if not self.is_lost(one)]
         logged, replays = [[one for one in held if one.stream == name] for name in ("log", "replays")]
@@ -376,7 +376,7 @@ class RedisMembership:
 
 
 class _Shared:
-    """Gives the answers of one command to those that wait for them."""
+    """Gives the answers of one command to the callers that wait for them."""
 
     def __init__(self, outcomes: Sequence["asyncio.Future[int]"]) -> None:
         self._outcomes = outcomes
@@ -398,7 +398,7 @@ def _share(outcomes: Sequence["asyncio.Future[int]"], error: Exception) -> None:
 
 
 def stop_waiting(link: RedisLink, key: str, group: str, member: str) -> None:
-    """Have a member count as one that does not wait; another one is woken where it was woken before."""
+    """Have a member count as not waiting; another member is woken where it was woken before."""
     # Where the server is away takes look by themselves.
     with contextlib.suppress(BrokerError):
         link.run(int, STOP_WAITING, (key,), (group, member)).add_done_callback(_leave_to_lease)

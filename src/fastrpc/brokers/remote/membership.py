@@ -202,7 +202,7 @@ class RemoteMembership:
         if not self._is_leaving:
             self._is_leaving = True
             if self._take is not None:
-                # Also one that is cancelled, and has not noticed.
+                # Also a take that is cancelled, and has not noticed.
                 self._withdraw()
                 if not self._take.answer.done():
                     self._take.answer.set_exception(_left())

@@ -164,7 +164,7 @@ class Publications:
 
     async def _together(self, batch: _Batch) -> None:
         self._due.discard(asyncio.current_task())
-        # Nothing is published for those that were cancelled until now.
+        # Nothing is published for callers that were cancelled until now.
         pairs = zip(batch.messages, batch.waits, strict=True)
         messages = [sent(message) for message, wait in pairs if not wait.done()]
         waits = [wait for wait in batch.waits if not wait.done()]
@@ -178,7 +178,7 @@ class Publications:
             self._wake()
 
     def _wake(self) -> None:
-        """Wake the publishers of one call, and those of the next one when the messages that follow have left.
+        """Wake the publishers of one call, and the publishers of the next call when its messages have left.
 
         Otherwise client and broker would work in turn: each would wait for all messages that are under way.
         """

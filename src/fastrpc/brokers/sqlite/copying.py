@@ -85,7 +85,7 @@ def copy_broker(folder: Path, new: Path) -> CopyReport:
 
 
 def _made(source: sqlite3.Connection, new: Path, is_clean: bool) -> CopyReport:
-    """Make the copy beside its place, and move it there; of one that fails nothing stays."""
+    """Make the copy beside its place, and move it there; a failed copy leaves nothing."""
     new.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{new.name}-", dir=new.parent))
     try:

@@ -63,7 +63,7 @@ class _KnownTopic:
     number: int
     dedupe_seconds: float
 
-    #: The number of its latest message, and the one that its row tells.
+    #: The number of its latest message, and the number in its row.
     last: int = 0
     told: int = 0
     ids: int = 0

@@ -26,7 +26,7 @@ __all__ = ["Subscriber"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: The reason of a dead letter after its last delivery, and of one that is over a limit of the server.
+#: The reason of a dead letter after its last delivery, and of a message over a limit of the server.
 EXHAUSTED: Final = "deliveries"
 TOO_LARGE: Final = "the message is over a limit of the server"
 
@@ -265,7 +265,7 @@ class Subscriber:
     def refused(
         self, message: Message[Any], status: int, text: str, pushback_ms: int, is_faulty: bool
     ) -> None:
-        """Hand back a message that could not start now; make one that never can a dead letter."""
+        """Hand back a message that could not start now; make a message that never can a dead letter."""
         if is_faulty:
             self._bury(message, TOO_LARGE if status == Status.RESOURCE_EXHAUSTED else UNREADABLE, text)
         else:

@@ -28,7 +28,7 @@ MOST_PEERS = 10_000
 
 
 class Audit:
-    """Logs refusals, at most ten a second for each peer, and then the number of those that were left out."""
+    """Logs refusals, at most ten a second for each peer, and then the number of omitted refusals."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""The credentials that calls have of their own, in their metadata.
+"""The credentials of single calls, in their metadata.
 
 A call whose verdict takes time waits beside the others of its connection: they go on meanwhile.
 """
