@@ -54,7 +54,7 @@ PHRASES = {
     "without an end": (6, 16),  # endless
 }
 #: Tests whose names begin with what, who or whose.
-INDIRECT_NAMES = 165
+INDIRECT_NAMES = 100
 
 # Words of a name have `_` between them.
 _APART = rf"(?:{_GAP}|_)"

@@ -438,7 +438,7 @@ class TestRpcxLayout:
         assert later["Session"] != earlier["Session"]
         assert (found["Session"], found["CreateIndex"]) == (later["Session"], later["CreateIndex"])
 
-    async def test_what_others_write_into_a_key_stays(self, consul: ConsulAgent, service: str) -> None:
+    async def test_changes_of_a_key_by_others_stay(self, consul: ConsulAgent, service: str) -> None:
         async with opened(f"{consul.url}?layout=rpcx") as registry:
             async with registry.register(service, endpoint(1001)):
                 path = f"/v1/kv/rpcx/{service}/tcp@127.0.0.1:1001"

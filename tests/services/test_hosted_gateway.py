@@ -69,7 +69,7 @@ OF_SERVERS = frozenset(
 #: What the servers around decide themselves: the test, and those of them that do it in another way.
 DIFFERENCES: dict[str, tuple[str, ...]] = {
     # They ask for a body before the application does.
-    "test_who_shows_a_wrong_token_sends_no_long_body": ("hypercorn",),
+    "test_a_caller_with_a_wrong_token_sends_no_long_body": ("hypercorn",),
     "test_a_client_that_asks_first_is_told_to_go_on_or_refused": ("hypercorn",),
     "test_a_body_is_asked_for_once_its_sender_is_known": ("hypercorn",),
     "test_a_request_without_a_body_whose_sender_is_found_out_slowly_is_answered": ("hypercorn",),

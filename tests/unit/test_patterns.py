@@ -80,7 +80,7 @@ def test_patterns_are_one_text_or_several() -> None:
 
 
 @pytest.mark.parametrize("given", [(), [], None, 7, [7], {"shop.*"}])
-def test_what_is_no_list_of_patterns_is_refused(given: object) -> None:
+def test_a_value_that_is_no_list_of_patterns_is_refused(given: object) -> None:
     with pytest.raises(ConfigError, match="methods is"):
         method_patterns(given)
 

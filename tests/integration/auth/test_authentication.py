@@ -445,7 +445,7 @@ async def test_credentials_that_cannot_be_sent_are_refused(credentials: Any) -> 
         fastrpc.SyncClient("tcp://127.0.0.1:9", credentials=credentials)
 
 
-def test_what_cannot_authenticate_is_refused() -> None:
+def test_wrong_authenticators_are_refused() -> None:
     def plain(peer: Peer) -> None:
         pass
 

@@ -266,7 +266,7 @@ async def test_rules_without_authentication_are_refused_when_the_server_starts()
             pass
 
 
-async def test_what_a_running_server_refuses_is_not_served() -> None:
+async def test_a_service_that_a_running_server_refuses_is_not_served() -> None:
     async with Server() as server, Client(str(await server.listen("memory://refused-later"))) as client:
         with pytest.raises(ConfigError, match="needs a role"):
             server.add(Shop())
@@ -285,7 +285,7 @@ async def test_a_policy_with_an_unknown_method_is_refused(caplog: pytest.LogCapt
     assert "'bank.*' names no service here" in caplog.text
 
 
-async def test_what_cannot_authorize_is_refused() -> None:
+async def test_wrong_authorizers_are_refused() -> None:
     async def later(identity: Identity | None, route: Route) -> bool:
         return True
 

@@ -286,7 +286,7 @@ async def test_an_answer_that_comes_too_late_is_dropped() -> None:
         await eventually(lambda: client.stats()["live"]["calls"] == 0)
 
 
-async def test_what_expired_in_the_queue_of_threads_never_starts() -> None:
+async def test_calls_that_expired_in_the_queue_of_threads_never_start() -> None:
     release, ran = threading.Event(), list[int]()
 
     @fastrpc.service("queue")

@@ -97,7 +97,7 @@ async def test_structs_and_plain_values_are_copies_too(scheme: str) -> None:
 
 
 @each_scheme
-async def test_what_is_changed_after_the_call_was_sent_is_not_seen(scheme: str) -> None:
+async def test_changes_after_the_call_was_sent_are_not_seen(scheme: str) -> None:
     shop = Shop()
     async with served(shop, scheme=scheme) as target, Client(target) as client:
         sent = Basket("ada", ["tea"])

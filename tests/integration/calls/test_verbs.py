@@ -75,7 +75,7 @@ async def test_a_method_may_be_given_as_a_bound_method() -> None:
         assert await client.call(Arith().mul, 6, 7) == 42  # type: ignore[call-overload]
 
 
-async def test_what_is_no_method_is_refused_with_what_to_give() -> None:
+async def test_a_value_that_is_no_method_is_refused_with_a_hint() -> None:
     async with connected(Arith) as client:
         with pytest.raises(TypeError, match="method"):
             await client.call(len, [])  # type: ignore[call-overload]

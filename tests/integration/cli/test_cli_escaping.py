@@ -211,7 +211,7 @@ async def test_an_argument_that_is_not_utf8_is_a_matter_of_usage(tmp_path: Path)
     assert_readable(ended)
 
 
-async def test_what_the_encoding_of_the_terminal_lacks_is_escaped(tmp_path: Path) -> None:
+async def test_characters_that_the_terminal_lacks_are_escaped(tmp_path: Path) -> None:
     async with served(Evil(), scheme="tcp") as address:
         for arguments in (["evil.nested"], ["evil.nested", "--json"]):
             ended = await command(tmp_path, "call", address, *arguments, PYTHONIOENCODING="ascii")

@@ -230,7 +230,7 @@ async def test_calls_that_their_caller_made_fail_hold_nobody_else_back(origin: s
     assert (await ask(origin, "POST", "/shop.v1/pause", {"seconds": 0})).status == 200
 
 
-async def test_who_calls_is_who_shows_a_token_and_never_the_gateway(origin: str) -> None:
+async def test_the_caller_is_the_owner_of_the_token_and_never_the_gateway(origin: str) -> None:
     for token, status, who in (("of-ada", 200, "ada"), ("of-bob", 200, "bob"), ("wrong", 401, None)):
         answer = await ask(origin, "POST", "/books/who", {}, Authorization=f"Bearer {token}")
         assert (answer.status, answer.value if who else None) == (status, who)
@@ -359,7 +359,7 @@ async def test_what_is_not_known_yet_is_unavailable(folder: Path) -> None:
         (["--app", "books"], "module:attribute"),
     ],
 )
-def test_what_contradicts_itself_is_a_usage_error(folder: Path, options: list[str], told: str) -> None:
+def test_contradictory_options_are_a_usage_error(folder: Path, options: list[str], told: str) -> None:
     with Program(["-m", "fastrpc", "gateway", "-r", "registry://127.0.0.1:1", *options], folder) as program:
         done = program.wait()
     assert done.code == 2, done

@@ -215,7 +215,7 @@ async def test_long_payloads_that_become_whole_together_share_the_turn(scheme: s
 
 @pytest.mark.one_loop  # On asyncio reads come before slices, so that no slice uses up their turn.
 @streams
-async def test_what_waits_is_counted_until_it_is_handled(scheme: str) -> None:
+async def test_waiting_bytes_are_counted_until_they_are_handled(scheme: str) -> None:
     work, connections = Work(), 30
     async with served(work, scheme=scheme, config=PATIENT) as target:
         with opened(target, connections) as sockets:

@@ -94,7 +94,7 @@ async def test_closing_twice_and_at_once_is_fine(scheme: str) -> None:
         assert await target.server.drain() is True
 
 
-async def test_what_was_never_used_can_be_closed() -> None:
+async def test_unused_objects_can_be_closed() -> None:
     client, server = Client("memory://never-used"), Server(Patient)
     await client.close()
     await client.close()
@@ -190,7 +190,7 @@ async def leave_both(target: str) -> None:
 
 @pytest.mark.parametrize("leaving", [leave_client, leave_call, leave_server, leave_both])
 @pytest.mark.parametrize("loops", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_what_is_left_open_when_the_loop_ends_warns_and_is_freed(loops: Any, leaving: Leaving) -> None:
+def test_objects_left_open_when_the_loop_ends_warn_and_are_freed(loops: Any, leaving: Leaving) -> None:
     with serving(Patient) as target, warnings.catch_warnings():
         # The record of its warning holds it, and the sockets of a loop that was closed warn behind it.
         warnings.simplefilter("ignore", ResourceWarning)
@@ -209,7 +209,7 @@ def test_what_is_left_open_when_the_loop_ends_warns_and_is_freed(loops: Any, lea
         assert other_threads_leave(before)
 
 
-def test_what_was_closed_does_not_warn() -> None:
+def test_closed_objects_do_not_warn() -> None:
     async def main(target: str) -> None:
         async with Client(target) as client, Server(Patient) as server:
             await client.call(Patient.echo, 1)

@@ -106,7 +106,7 @@ async def test_all_other_paths_are_the_gateways_and_files_are_read_only() -> Non
             assert answer.headers["Allow"] == "GET, HEAD"
 
 
-async def test_what_the_page_loads_is_served_beside_it() -> None:
+async def test_files_that_the_page_loads_are_served_beside_it() -> None:
     named = {path for _, text in scripts() for path in re.findall(r'from "([^"]+)"', text)}
     page = FOLDER.joinpath("index.html").read_text()
     named |= set(re.findall(r'(?:src|href)="([^"]+)"', page))

@@ -102,7 +102,7 @@ async def test_loser_is_told_within_50_ms(tmp_path: Path, scale: Scale) -> None:
     assert len(in_time) >= 0.99 * len(losers)
 
 
-async def test_what_may_not_run_twice_is_not_hedged(tmp_path: Path, scale: Scale) -> None:
+async def test_methods_that_may_not_run_twice_are_not_hedged(tmp_path: Path, scale: Scale) -> None:
     async with servers(tmp_path) as addresses:
         seconds, attempts = await measured(addresses, "failbackup", Slow.once, scale(CALLS))
     assert seconds > 0.9 * SLOW_SECONDS

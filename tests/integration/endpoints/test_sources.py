@@ -194,7 +194,7 @@ async def test_nobody_is_served_before_every_source_is_entered() -> None:
         (lambda: 7, "7"),
     ],
 )
-async def test_what_is_no_source_is_refused_with_what_to_give(source: Any, message: str) -> None:
+async def test_a_value_that_is_no_source_is_refused_with_a_hint(source: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         async with Server(source):
             pass

@@ -116,7 +116,7 @@ async def test_cancelled_handlers_are_told_within_100_ms(scale: Any) -> None:
 
 
 @pytest.mark.parametrize("blocker", ["block", "block_later", "block_inline"])
-async def test_what_expired_while_the_loop_was_blocked_never_starts(blocker: str) -> None:
+async def test_calls_that_expired_while_the_loop_was_blocked_never_start(blocker: str) -> None:
     stalling, count = Stalling(), READ_AT_ONCE
     config = ServerConfig(limits=Limits(concurrent_calls=count + 2))
     with ThreadedServer(stalling, config=config, make_loop=own_loop()) as server:

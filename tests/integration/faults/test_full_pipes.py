@@ -257,7 +257,7 @@ async def output_to_wait(server: Server) -> None:
     await eventually(lambda: session.stream.is_write_paused and session.connection.holding & HOLD_OUTPUT)
 
 
-async def test_what_waits_too_long_behind_send_soft_is_refused() -> None:
+async def test_calls_that_wait_too_long_behind_send_soft_are_refused() -> None:
     bulk = Bulk()
     config = ServerConfig(memory=Memory(send_soft=64 * KIB), admission=Admission(queue_age=0.2))
     async with served(bulk, scheme="tcp", config=config) as target:

@@ -202,7 +202,7 @@ async def test_above_the_memory_of_the_process_what_grows_is_dropped_and_its_cal
 
 
 @each_way
-async def test_what_others_hold_within_the_memory_of_the_process_drops_nothing(name: str) -> None:
+async def test_memory_of_others_within_the_limit_of_the_process_drops_nothing(name: str) -> None:
     async with connected(name) as (sender, memory):
         sender.send(0, 120_000)
         await eventually(lambda: bytes_held() > 120_000 - STEP - BESIDES)

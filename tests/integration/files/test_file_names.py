@@ -232,7 +232,7 @@ async def refusals_of_files(client: Client, name: str) -> list[CallError]:
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, "socket"])
-async def test_what_is_no_regular_file_is_refused(
+async def test_special_files_are_refused(
     make: Callable[[Path], None] | str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pipe is not waited for, and never opened."""

@@ -380,7 +380,7 @@ class TestRefusals:
             assert await transfers.download(target, "a", desk.here / "b") == DIGEST
             assert desk.files.read_bytes == len(DATA) - HALF
 
-    async def test_what_is_damaged_on_the_disk_is_found(self, transfers: Transfers, desk: Desk) -> None:
+    async def test_damage_on_the_disk_is_found(self, transfers: Transfers, desk: Desk) -> None:
         """A digest of the service that is not that of the content ends in DATA_LOSS, and nothing takes the name."""
 
         class Damaged(FileService):

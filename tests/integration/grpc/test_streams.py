@@ -93,7 +93,7 @@ class TestEnds:
             await eventually(lambda: answer.reset is not None)
             assert (answer.messages, answer.status, answer.reset) == ([b"a"], 0, 0)
 
-    async def test_what_comes_behind_an_early_end_does_no_harm(self) -> None:
+    async def test_messages_behind_an_early_end_do_no_harm(self) -> None:
         async with peering() as peer:
             stream = peer.open(FIRST)
             peer.send(stream, message(b"a"))

@@ -191,7 +191,7 @@ async def test_arguments_and_state_belong_to_one_call() -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("name", ["variables", "variables_at_once", "variables_in_thread"])
-async def test_what_a_handler_sets_does_not_leak_to_others(scheme: str, name: str) -> None:
+async def test_variables_of_a_handler_do_not_leak_to_others(scheme: str, name: str) -> None:
     async with served(Context, scheme=scheme) as target, Client(target) as client:
         for value in ("a", "b"):
             assert await client.call(f"context.{name}", value) == f"unset {value}"
@@ -210,7 +210,7 @@ async def test_the_callers_variables_do_not_reach_the_handler(scheme: str) -> No
 
 
 @pytest.mark.parametrize("name", ["variables", "variables_in_thread", "variables_inline"])
-async def test_what_an_interceptor_sets_is_seen_by_the_handler_alone(name: str) -> None:
+async def test_variables_of_an_interceptor_are_seen_by_the_handler_alone(name: str) -> None:
     async def setting(call: fastrpc.Call, proceed: fastrpc.Proceed) -> Any:
         assert variable.get() == "unset"
         variable.set("the interceptor's")

@@ -88,7 +88,7 @@ def reports(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
         ("inline", True),
     ],
 )
-async def test_whoever_holds_the_loop_is_named(
+async def test_a_handler_that_holds_the_loop_is_named(
     name: str, with_interceptor: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def passing(call: fastrpc.Call, proceed: fastrpc.Proceed) -> Any:
@@ -111,7 +111,7 @@ async def test_whoever_holds_the_loop_is_named(
 
 
 @pytest.mark.parametrize("name", ["in_a_thread", "waiting"])
-async def test_who_lets_others_have_their_turn_is_not_named(
+async def test_a_handler_that_yields_to_others_is_not_named(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with served(Held) as target, Client(target) as client:

@@ -98,7 +98,7 @@ async def test_a_decision_that_fails_is_told_the_same_whatever_the_size(verify: 
         assert "shop.v1.echo: it could not be decided whether the call may start" in response.body.decode()
 
 
-async def test_who_shows_a_wrong_token_sends_no_long_body() -> None:
+async def test_a_caller_with_a_wrong_token_sends_no_long_body() -> None:
     async with serving(authenticate=slow_verdict) as client:
         head = request("POST", "/jsonrpc", b"", Expect="100-continue", Authorization="Bearer wrong")
         client.send(head.replace(b"Content-Length: 0", b"Content-Length: 10000000"))

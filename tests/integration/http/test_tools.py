@@ -96,9 +96,7 @@ async def test_a_body_with_a_key_twice_is_refused() -> None:
         ("POST", {"Content-Type": "application/json", "Sec-Fetch-Site": "cross-site"}, 403),
     ],
 )
-async def test_what_pages_of_others_can_send_is_refused(
-    verb: str, fields: dict[str, str], status: int
-) -> None:
+async def test_requests_of_foreign_pages_are_refused(verb: str, fields: dict[str, str], status: int) -> None:
     async with described() as serving, session() as client:
         async with client.request(verb, f"{serving.origin}/mcp", data=b"{}", headers=fields) as answer:
             assert answer.status == status

@@ -193,7 +193,7 @@ async def test_an_interceptor_may_call_the_log_itself(records: list[logging.LogR
     assert (record.method, record.status, record.side) == ("shop.same", "OK", "server")
 
 
-async def test_who_called_and_the_trace_are_fields(records: list[logging.LogRecord]) -> None:
+async def test_caller_and_trace_are_fields(records: list[logging.LogRecord]) -> None:
     async def identify(call: Call, proceed: Proceed) -> Any:
         call.identity = fastrpc.Identity("alice")
         return await proceed(call)

@@ -198,7 +198,7 @@ async def test_raising_on_the_client_comes_out_as_it_is(around_calls: Around) ->
 
 
 @pytest.mark.parametrize("error", [CallError(Status.ABORTED, "no"), DeadlineExceededError("no")])
-async def test_what_the_client_refuses_before_sending_did_not_run(
+async def test_calls_that_the_client_refuses_before_sending_did_not_run(
     around_calls: Around, error: fastrpc.FastRPCError
 ) -> None:
     seen: list[str] = []

@@ -101,7 +101,7 @@ def gate_of(target: Served) -> Any:
 
 @pytest.mark.parametrize("name", COMPRESSORS)
 @pytest.mark.parametrize("data", [TEXT, NOISE], ids=["text", "noise"])
-async def test_what_is_compressed_in_slices_arrives(name: str, data: bytes) -> None:
+async def test_a_payload_compressed_in_slices_arrives(name: str, data: bytes) -> None:
     texts = Texts()
     async with served(texts, scheme="tcp") as target, FaultProxy(target) as proxy:
         async with Client(proxy.address) as client:

@@ -162,7 +162,7 @@ class TestWhoServes:
         with pytest.raises(ConfigError, match="it must be a list of services"):
             Client("memory://nobody", services=services)
 
-    async def test_what_is_no_service_is_refused_on_entering(self) -> None:
+    async def test_a_value_that_is_no_service_is_refused_on_entering(self) -> None:
         with pytest.raises(ConfigError, match="is not a source of services"):
             await Client("memory://nobody", services=[3]).__aenter__()
 

@@ -230,7 +230,7 @@ async def test_a_closed_server_is_not_registered_again() -> None:
 
 
 @pytest.mark.parametrize("address", ["consul://h:8500", "tcp://h:1/path"])
-async def test_what_nobody_can_dial_is_not_registered(address: str) -> None:
+async def test_an_address_that_no_client_can_dial_is_not_registered(address: str) -> None:
     async with Server(Arith, registry="registry://127.0.0.1:1") as server:
         with pytest.raises(ConfigError, match="is not the address of a server"):
             await server.listen("tcp://127.0.0.1:0", advertise=address)
@@ -253,7 +253,7 @@ async def test_a_registry_that_refuses_is_told_and_nothing_listens() -> None:
             await other.listen("memory://refused")
 
 
-async def test_what_was_registered_is_taken_back_when_another_record_is_refused() -> None:
+async def test_registered_records_are_withdrawn_when_another_record_is_refused() -> None:
     class OnlyArith(StaticRegistry):
         def register(self, service: str, endpoint: Endpoint) -> Any:
             if service != "arith":
@@ -335,7 +335,7 @@ async def test_leaving_does_not_depend_on_the_registry(caplog: pytest.LogCapture
 
 
 @pytest.mark.parametrize("registry", ["consul", "nothing://here:1", 5, object()])
-def test_what_is_no_registry_is_refused_when_the_server_is_made(registry: Any) -> None:
+def test_a_wrong_registry_is_refused_when_the_server_is_made(registry: Any) -> None:
     with pytest.raises(ConfigError):
         Server(Arith, registry=registry)
 

@@ -201,7 +201,7 @@ async def test_a_server_that_leaves_fails_its_calls() -> None:
         assert caught.value.status is Status.UNAVAILABLE
 
 
-async def test_what_rpcx_cannot_is_refused() -> None:
+async def test_features_that_rpcx_lacks_are_refused() -> None:
     async with calling() as client:
         with pytest.raises(ConfigError, match="streams"):
             async with client.stream(Shop.count, 3):

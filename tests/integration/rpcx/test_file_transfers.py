@@ -214,7 +214,7 @@ async def test_names_stay_below_the_root(args: dict[str, Any], status: Status, p
         ({}, {"FileName": "a.fastrpc-part", "FileSize": 1}, Status.INVALID_ARGUMENT),
     ],
 )
-async def test_what_may_not_be_written_gets_no_token(
+async def test_a_forbidden_upload_gets_no_token(
     options: dict[str, Any], args: dict[str, Any], status: Status, place: Place
 ) -> None:
     async with calling(place.files(**options)) as client:

@@ -186,7 +186,7 @@ def test_flags_win_over_it(folder: Path) -> None:
         ("beside", "an App is served alone"),
     ],
 )
-def test_what_is_wrong_with_it_is_told_at_the_start(app: str, text: str, folder: Path) -> None:
+def test_a_wrong_part_is_told_at_the_start(app: str, text: str, folder: Path) -> None:
     address = f"unix://{folder / 'socket'}"
     with command_line(["run", f"program:{app}", "--address", address], folder) as program:
         done = program.wait()

@@ -127,7 +127,7 @@ async def test_health_passes_the_interceptors_like_any_call() -> None:
             await check(client)
 
 
-async def test_what_is_not_serving_leaves_the_registry_and_comes_back() -> None:
+async def test_a_service_that_is_not_serving_leaves_the_registry_and_comes_back() -> None:
     registry = StaticRegistry()
     async with Server(Arith, Users, registry=registry) as server:
         await server.listen("tcp://127.0.0.1:0")

@@ -97,7 +97,7 @@ async def test_connections_and_refused_calls_are_told_at_debug(caplog: pytest.Lo
     assert any(re.match(r"the connection of tcp://127\.0\.0\.1:\d+ ended", text) for text in texts)
 
 
-async def test_what_a_peer_writes_is_escaped(caplog: pytest.LogCaptureFixture) -> None:
+async def test_text_of_a_peer_is_escaped(caplog: pytest.LogCaptureFixture) -> None:
     async with served(Texts, scheme="tcp") as address:
         await strange(address, b"\x1b[31m\x9b hello")
         async with Client(address) as client:

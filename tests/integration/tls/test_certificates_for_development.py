@@ -71,7 +71,7 @@ def test_names_that_are_given_come_beside_those_of_this_machine(tmp_path: Path) 
     assert certificate["subject"] == ((("commonName", "orders.example"),),)
 
 
-def test_what_is_there_is_replaced_only_by_force(folder: Path, tmp_path: Path) -> None:
+def test_existing_files_are_replaced_only_by_force(folder: Path, tmp_path: Path) -> None:
     assert command("certs", "dev", "here", folder=tmp_path).code == 0
     before = (tmp_path / "here" / "server.pem").read_bytes()
     refused = command("certs", "dev", "here", folder=tmp_path)

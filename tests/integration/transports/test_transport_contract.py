@@ -108,7 +108,9 @@ async def test_much_data_arrives_whole_through_a_small_buffer(transport: Transpo
     assert max(far.reads) <= 1_000
 
 
-async def test_what_the_server_writes_at_once_is_not_lost(transport: Transport, address: Address) -> None:
+async def test_bytes_that_the_server_writes_at_once_are_not_lost(
+    transport: Transport, address: Address
+) -> None:
     class Greeting(RecordingSession):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
@@ -121,9 +123,7 @@ async def test_what_the_server_writes_at_once_is_not_lost(transport: Transport, 
             assert bytes(near.received) == b"hello"
 
 
-async def test_what_a_server_writes_before_it_closes_at_once_arrives(
-    transport: Transport, address: Address
-) -> None:
+async def test_bytes_written_before_an_immediate_close_arrive(transport: Transport, address: Address) -> None:
     class Refusing(RecordingSession):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
@@ -141,9 +141,7 @@ async def test_what_a_server_writes_before_it_closes_at_once_arrives(
         assert near.loss is None
 
 
-async def test_what_a_server_writes_before_it_ends_at_once_arrives(
-    transport: Transport, address: Address
-) -> None:
+async def test_bytes_written_before_an_immediate_end_arrive(transport: Transport, address: Address) -> None:
     class Listening(RecordingSession):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)

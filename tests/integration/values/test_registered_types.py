@@ -151,7 +151,7 @@ def test_a_blocking_client_carries_them() -> None:
             client.call(Shop.echo, Order(Money(1), [Money(1, "EU")], {}))
 
 
-async def test_what_a_registered_class_holds_is_encoded_as_well() -> None:
+async def test_values_inside_a_registered_class_are_encoded() -> None:
     async with connected(Shop, config=ServerConfig()) as client:
         answer = await client.call(Shop.scan, Scan(Money(5), np.arange(3.0)))
     assert answer.price == Money(5)

@@ -43,7 +43,7 @@ def allows(identity: Identity | None, method: str, **rule: Any) -> bool:
         ("corp.*", Identity("corpweb"), False),
     ],
 )
-def test_who_a_rule_is_for(who: str, identity: Identity | None, is_meant: bool) -> None:
+def test_callers_that_a_rule_matches(who: str, identity: Identity | None, is_meant: bool) -> None:
     assert allows(identity, "shop.pay", who=[who], allow=["shop.pay"]) is is_meant
 
 
@@ -92,7 +92,7 @@ def test_a_deny_of_any_rule_comes_before_every_allow() -> None:
         assert not policy(both, Route.named("bank.close_all"))
 
 
-def test_what_no_rule_allows_is_denied() -> None:
+def test_methods_that_no_rule_allows_are_denied() -> None:
     policy = Policy([{"who": ["alice"], "deny": ["shop.pay"]}])
     assert not policy(ALICE, Route.named("shop.list"))
     assert not policy(None, Route.named("shop.list"))

@@ -161,7 +161,7 @@ async def test_a_server_without_pages_gets_no_acts() -> None:
         ("out", OPERATOR, 257, "the most are 256"),
     ],
 )
-async def test_what_cannot_be_sent_is_refused(name: str, token: str, count: int, text: str) -> None:
+async def test_acts_that_cannot_be_sent_are_refused(name: str, token: str, count: int, text: str) -> None:
     with admin_liar(DONE) as liar:
         async with fleet_of(liar.address) as fleet:
             with pytest.raises(CallError, match=text) as refused:

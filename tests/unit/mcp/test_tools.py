@@ -96,7 +96,7 @@ def test_only_results_that_are_objects_are_told_to_earlier_revisions() -> None:
     assert told == {"shop_v1_find": True, "shop_v1_put": True, "shop_v1_add": False}
 
 
-def test_what_a_method_promises_are_annotations() -> None:
+def test_promises_of_a_method_are_annotations() -> None:
     hints = {name: tool.about["annotations"] for name, tool in tools(Shop).items()}
     assert hints["shop_v1_find"] == {"title": "shop.v1.find", "readOnlyHint": True, "idempotentHint": True}
     assert hints["shop_v1_put"] == {"title": "shop.v1.put", "idempotentHint": True}

@@ -41,7 +41,7 @@ def test_json_carries_it(values: list[float]) -> None:
 
 
 @given(st.lists(FINITE), st.lists(FINITE))
-def test_what_is_subtracted_is_gone(kept: list[float], taken: list[float]) -> None:
+def test_subtracted_values_are_gone(kept: list[float], taken: list[float]) -> None:
     total = summed(*kept, *taken)
     total.add(summed(*taken).plain(), -1)
     assert float(total) == math.fsum(kept)

@@ -86,7 +86,7 @@ def test_failure_shows_the_lines_of_the_program_alone(is_anew: bool, tmp_path: P
     assert ended.errors.endswith("ValueError: x\n")
 
 
-def test_what_stands_in_atexit_is_run(is_anew: bool, tmp_path: Path) -> None:
+def test_functions_of_atexit_are_run(is_anew: bool, tmp_path: Path) -> None:
     program = "import atexit; atexit.register(print, 'late'); print('early')"
     assert ran(program, tmp_path, is_anew=is_anew).output == "early\nlate\n"
 

@@ -34,7 +34,7 @@ def test_chunks_are_joined_however_they_are_cut(size: int) -> None:
     assert (body.is_whole, body.value(), kept) == (True, b"hello", b"")
 
 
-def test_what_follows_the_last_chunk_is_left() -> None:
+def test_bytes_behind_the_last_chunk_are_left() -> None:
     assert reader(-1).take_data(CHUNKS + b"GET / HTTP/1.1") == len(CHUNKS)
 
 

@@ -200,7 +200,7 @@ async def test_a_broken_record_is_a_lost_connection(
     assert layer.failure is above.loss
 
 
-async def test_what_a_server_writes_early_waits_for_the_handshake(
+async def test_early_output_of_a_server_waits_for_the_handshake(
     line: tuple[Any, Wire], authority: Authority, certificate: Certificate
 ) -> None:
     transport, wire = line

@@ -335,7 +335,7 @@ def test_dropped_messages_leave_the_ring_and_their_places() -> None:
     assert {id for id, _ in payload_sizes(sent(owner))} == {3}
 
 
-def test_what_waits_for_credit_goes_by_priority() -> None:
+def test_messages_that_wait_for_credit_go_by_priority() -> None:
     owner = sender(credit=1)
     for id in range(1, 9, 2):
         owner.respond(owner.call(id), bytes(16_000))

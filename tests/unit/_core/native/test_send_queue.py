@@ -148,7 +148,7 @@ def test_an_answer_that_becomes_small_leaves_its_place_to_the_next() -> None:
     assert owner.events[-1] == ("on_answered", 5)
 
 
-def test_what_ends_a_stream_does_not_wait_for_its_turn() -> None:
+def test_the_end_of_a_stream_does_not_wait_for_its_turn() -> None:
     owner = sender_of_server(open_messages=4)
     owner.raise_credit(None, 2**24)
     streams = [owner.call(id, window=2**24) for id in (1, 3)]

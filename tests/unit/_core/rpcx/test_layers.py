@@ -99,7 +99,7 @@ async def test_bytes_that_are_no_rpcx_abort_after_the_answers_before_them(
     assert "a frame begins with 0x48, the magic is 0x08" in record.getMessage()
 
 
-async def test_what_comes_after_the_end_of_the_stream_is_dropped() -> None:
+async def test_bytes_after_the_end_of_the_stream_are_dropped() -> None:
     link = Link()
     [sequence] = await link.begin(1)
     link.layer.connection_lost(None)

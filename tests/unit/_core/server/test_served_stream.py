@@ -60,7 +60,7 @@ class TestInlineGenerators:
         await messages.athrow(asyncio.CancelledError())
         await messages.aclose()
 
-    def test_what_cannot_be_iterated_is_refused(self) -> None:
+    def test_a_result_that_cannot_be_iterated_is_refused(self) -> None:
         with pytest.raises(TypeError):
             OnLoop(5)
 

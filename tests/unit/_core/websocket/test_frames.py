@@ -314,7 +314,7 @@ def test_the_cases_of_autobahn_pass(group: str) -> None:
     # The masks are random, and each process of a run needs the same names.
     ids=["unmasked", "wide", "wider", "negative", "longest", "too long", "too long in two"],
 )
-def test_what_no_client_may_send_is_refused(data: bytes, code: int) -> None:
+def test_frames_that_no_client_may_send_are_refused(data: bytes, code: int) -> None:
     assert events_of([data], most=100) == [("violation", code)]
     assert events_of(chopped([data]), most=100) == [("violation", code)]
 
@@ -327,7 +327,7 @@ def test_a_message_of_a_kind_that_is_not_taken_is_refused() -> None:
     assert caught.value.code == 1003
 
 
-def test_what_is_kept_is_what_came_not_what_was_announced() -> None:
+def test_received_bytes_are_kept_not_announced_ones() -> None:
     reader = WebSocketReader(1 << 40)
     head = client_frame(BINARY, width=8, length=1 << 40)
     assert reader.take_data(head + b"12345") == (len(head) + 5, "")

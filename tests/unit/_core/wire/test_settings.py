@@ -39,7 +39,7 @@ def test_a_new_one_holds_the_floor(of_server: bool) -> None:
 
 
 @sides
-def test_what_is_announced_by_default_is_read_back(of_server: bool) -> None:
+def test_default_settings_are_read_back(of_server: bool) -> None:
     settings = usual_settings(of_server)
     # One worker is not told.
     found = {Setting.WORKERS: 1} | dict(decode_settings(settings.encode()))

@@ -123,7 +123,7 @@ def test_types_without_such_integers_keep_their_decoder(kind: Any) -> None:
     assert wide_integer_decoder(decode, kind) is decode
 
 
-def test_what_fits_is_decoded_once() -> None:
+def test_fitting_values_are_decoded_once() -> None:
     seen = []
 
     def decode(payload: Any) -> int:
