@@ -41,7 +41,7 @@ class Batcher(Generic[T, R]):
 
     Args:
         run: takes a list of items and returns a sequence of results in the same order. An exception among them is
-            raised for its caller, one that `run` raises for all. `async def`, or `def`, which runs in a thread.
+            raised for its caller, an exception of `run` for all. `async def`, or `def`, which runs in a thread.
         size: the most items of one run. Too low costs runs, too high lets all callers wait for a long one.
         wait: seconds for which the first item waits for others; 0: one turn of the loop. Too high slows single calls.
         key: returns the key of an item. Items with different keys go in different batches, which run at the same time.
@@ -110,7 +110,7 @@ class _Place:
 
 
 class _Line:
-    """The callers of one key: those that wait, and those of the batch that runs. Without any it is gone."""
+    """The callers of one key: waiting callers, and callers of the running batch. Without callers it is removed."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class _Line:
         self._is_async = is_async
         self._waiting: dict[_Place, None] = {}  # The oldest first; a dict, as any of them may leave.
         self._timer: asyncio.Handle | None = None
-        # Not empty while a batch runs; `_staying` are those of its callers that have not left.
+        # Not empty while a batch runs; `_staying` are its callers that have not left.
         self._batch: list[_Place] = []
         self._staying: set[_Place] = set()
         self._task: asyncio.Task[Any] | None = None

@@ -17,14 +17,14 @@ E = TypeVar("E", bound=Exception)
 #: Folders whose frames say nothing of the mistake: this package, the loops that run it.
 _INNER: Final = (*OWN, os.path.join(os.path.dirname(os.__file__), "asyncio"), "uvloop")
 
-#: Of other errors than ConfigErrors: the attribute of those that are shown at the program.
+#: The attribute of other errors than ConfigErrors that are shown at the program.
 _MARK: Final = "_is_shown_at_program"
 
 
 class ShownAtProgram:
     """Leave out our own frames from the traceback of such an error that leaves the block.
 
-    Frames of the program below ours stay, such as those of a function that makes a service.
+    Frames of the program below ours stay, such as frames of a function that makes a service.
 
     Args:
         hides_block: leave out the frame that holds the block as well.

@@ -31,7 +31,7 @@ GREATEST_WEIGHT = 65_535
 _WITHOUT_HOST = {"unix": "path", "memory": "name", "fd": "name or number", "any": "options"}
 #: `any://` is complete: it stands for an address in each scope.
 _COMPLETE = frozenset({"any"})
-#: The schemes of targets that speak gRPC, and those of the transports below.
+#: The schemes of targets that speak gRPC, and the schemes of the transports below.
 _BELOW_GRPC = {"grpc": "tcp", "grpcs": "tls"}
 #: The schemes whose connections begin with TLS.
 _ENCRYPTED = frozenset({"tls", "relay"})

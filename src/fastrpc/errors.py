@@ -455,7 +455,7 @@ def copied_error(error: Exception) -> Exception:
     """
     kind = type(error)
     try:
-        # A constructor of its own may take other arguments than those that it gave to its base.
+        # The constructor of a subclass may take other arguments than it gave to its base.
         is_own = isinstance(kind.__init__, FunctionType)
         own = _rebuild(kind, error.args, error.__dict__) if is_own else copy(error)
     except Exception:

@@ -109,7 +109,7 @@ def escape_record(record: logging.LogRecord) -> bool:
         text = "".join(chunks).rstrip("\n")
         escaped = printable("".join(_indented(chunks)).rstrip("\n"), multiline=True)
         if escaped != text:
-            # A formatter uses this text instead of its own.
+            # A formatter uses this text in place of the one it would make.
             record.exc_text = escaped
     return True
 

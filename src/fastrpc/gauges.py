@@ -46,7 +46,7 @@ _MOST_NAMES: Final = 200
 
 
 class BoundedNames:
-    """The names that have series, the first ones that came. They keep their places when they are gone."""
+    """The names that have series: the first to come. They keep their places when they are gone."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()

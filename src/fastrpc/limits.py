@@ -182,7 +182,7 @@ class ConnectionRate:
 
     Args:
         rate: connections a second; 0.1 is one in ten seconds.
-        burst: connections at once after a quiet time; None: those of one second. Too low refuses clients that dial
+        burst: connections at once after a quiet time; None: `rate`, rounded up. Too low refuses clients that dial
             several at once, and the computers behind one address.
         per: the owner of a bucket: "address", an IPv4 address or the /64 of an IPv6 address, or "server".
 

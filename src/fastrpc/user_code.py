@@ -43,7 +43,7 @@ def as_error(error: BaseException, name: str) -> Exception:
 
 
 def plain_error(error: BaseException, name: str) -> Exception:
-    """Return the error to report for what a function of this name raised; one that does not await.
+    """Return the error to report for an exception of a function of this name; the function does not await.
 
     Raises:
         KeyboardInterrupt: it is Ctrl-C in the main thread without a loop, which belongs to the program.
@@ -130,8 +130,8 @@ class contained:  # noqa: N801 (used as a function)
 
     The block may await. These leave it as they are: a cancellation of the task that runs it, the GeneratorExit of a
     coroutine or generator that is closed outside this task, and Ctrl-C in the main thread without a loop, which belongs
-    to the program. The GeneratorExit of one that its own task closes cannot be told from a GeneratorExit that user code
-    raises: it becomes an error.
+    to the program. The GeneratorExit of a coroutine that its own task closes cannot be told from a GeneratorExit that
+    user code raises: it becomes an error.
     """
 
     __slots__ = ("_name", "_task")

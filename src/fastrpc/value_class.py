@@ -3,9 +3,9 @@
 `dataclass` writes and compiles the methods of each class, which took a third of the import of a client. Here all
 classes share them. `fields`, `replace`, `asdict`, `inspect.signature`, copies and subclasses work as with a dataclass.
 
-Their methods know fields that are given, shown and compared. A class that needs more is refused with a TypeError: one
-that extends a dataclass, has an `InitVar` or a `field` with `init`, `repr`, `compare` or `hash`, or defines a method
-that it is given here. `dataclass(frozen=True, slots=True)` takes all of these, and may extend a class of values.
+Their methods know fields that are given, shown and compared. A class that needs more is refused with a TypeError: a
+class that extends a dataclass, has an `InitVar` or a `field` with `init`, `repr`, `compare` or `hash`, or defines a
+method that it is given here. `dataclass(frozen=True, slots=True)` takes all of these, and may extend a class of values.
 """
 
 import inspect

@@ -153,7 +153,7 @@ class AnyRegistry(Closing):
         return found
 
     def _lan_place(self, lan_pass: LanPass) -> ScopedPlace:
-        """Return the address on the network, and the one that other machines dial now."""
+        """Return the address on the network, and the address that other machines dial now."""
         hosts = own_hosts()
         if not hosts:
             logger.warning("this machine has no network: the server is in the scope lan once there is one")

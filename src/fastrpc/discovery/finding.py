@@ -73,7 +73,7 @@ class _Search:
         self.registry = registry
         self._pattern, self._matches = pattern, provider_pattern(provider).fullmatch
         self._watches: dict[str, Watch] = {}
-        # One that is slow holds no other back.
+        # A slow member holds no other back.
         self._members = getattr(registry, "members", [registry])
         self._asking: list[asyncio.Future[list[str]] | None] = [None for _ in self._members]
         self._errors: list[Exception] = []

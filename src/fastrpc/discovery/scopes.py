@@ -33,7 +33,7 @@ SCOPE: Final = "scope"
 PROVIDER: Final = "provider"
 SERVER: Final = "server"
 
-#: The label of a server on the network that has certificates of its own in place of the pass: "own".
+#: The label of a server on the network that has other certificates in place of the pass: "own".
 CERTIFICATE: Final = "certificate"
 
 #: The files with the number of a machine (machine-id(5), D-Bus).

@@ -68,7 +68,7 @@ class Catalogue:
         self._contracts = contracts
         self._places = places_of(urls, dial, config)
         self._known: set[str] = set()
-        #: Whether the registry has listed its services, or never will; listed ones that no server described yet.
+        #: Whether the registry has listed its services, or never will; listed services that no server described yet.
         self._is_listed = False
         self._awaited: set[str] = set()
         #: Whether services found now come after the start, whose report names those before.

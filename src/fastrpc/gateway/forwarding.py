@@ -60,7 +60,7 @@ _OF_ONE_HOP: Final = "frpc-"
 #: The protocols of callers whose answers have a status and fields of HTTP.
 _BY_HTTP: Final = frozenset({"connect", "http"})
 
-#: Codecs of methods whose payload is one value in a form of its own.
+#: Codecs of methods whose payload is one value in a special form.
 _OF_ONE_VALUE: Final = frozenset({"raw", "protobuf"})
 
 _CODEC_NAMES: Final[Mapping[int, str]] = {number: name for name, number in CODECS.items()} | dict(
@@ -76,7 +76,7 @@ class Behind(Protocol):
         """The method as clients take it."""
 
     def arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any]:
-        """Return its arguments; CallError if those that came do not fit."""
+        """Return its arguments; CallError if they do not fit."""
 
     def details(self, details: Any) -> Any:
         """Return the details of an error as values."""
@@ -186,7 +186,7 @@ def forwarding_service(
     alias, rpcx, grpc = ((), None, None) if names is None else names[1:]
     made = service(name, version=version, alias=alias, rpcx=rpcx, grpc=grpc)(made)
     for definition in service_definition(made).methods.values():
-        # Names of fields in Go are those of the types, so values with such names have to be decoded.
+        # Names of fields in Go belong to the types, so values with such names have to be decoded.
         has_values = codec_for(definition, "json") not in _OF_ONE_VALUE
         definition.passes_on = rpcx != "go" and has_values and not forwarder.is_grpc
     return made()

@@ -1,7 +1,7 @@
 """Methods behind a gateway as the descriptors of a server of gRPC tell them.
 
 The arguments are the fields of the request, by the names that protobuf's JSON takes: `itemName` and `item_name`. Values
-are those of that JSON; the descriptors check them here, as the server takes messages alone.
+have the form of that JSON; the descriptors check them here, as the server takes messages alone.
 """
 
 import re
@@ -23,7 +23,7 @@ __all__ = ["described_by_grpc", "described_method"]
 _SAFE: Final = 1
 _IDEMPOTENT: Final = 2
 
-#: The parameter of a request that is a value of JSON as a whole, and that of a stream.
+#: The parameter of a request that is a value of JSON as a whole, and the parameter of a stream.
 _WHOLE: Final = "value"
 _STREAM: Final = "messages"
 
@@ -44,7 +44,7 @@ async def described_by_grpc(view: Any, name: str) -> list[ForwardedMethod]:
 
     Args:
         view: a client of the service.
-        name: that of a registry, where ours are `shop.v1.order_items` for `shop.v1.OrderItems`.
+        name: as in a registry, where ours are `shop.v1.order_items` for `shop.v1.OrderItems`.
 
     Raises:
         CallError: the server has no such service, or no reflection.

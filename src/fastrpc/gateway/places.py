@@ -50,7 +50,7 @@ class Places(Protocol):
 
 
 def places_of(urls: Sequence[str], dial: Dialing, config: ClientConfig) -> Places:
-    """Return the places of the URL of a server of gRPC, or of those of registries.
+    """Return the places of the URL of a server of gRPC, or of the URLs of registries.
 
     Args:
         dial: the credentials that are shown to a registry, and to no server.
@@ -92,7 +92,7 @@ class _Registries:
         self._urls = urls
         self._config = config
         self._registry = dial.registry(*urls)
-        # Opened here: one that services open by themselves is shown the certificate of servers.
+        # Opened here: a registry that services open by themselves is shown the certificate of servers.
         self._followed = dial.registry(*(self._named(url, "services")[0] for url in urls))
         self._services = Services(self._followed, config=config)
         self._called: set[str] = set()

@@ -1,4 +1,4 @@
-"""`fastrpc.grpc.server`: a server for programs in threads, with a loop in a thread of its own."""
+"""`fastrpc.grpc.server`: a server for programs in threads, with a loop in a separate thread."""
 
 import threading
 from collections.abc import Mapping, Sequence

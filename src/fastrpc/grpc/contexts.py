@@ -188,7 +188,7 @@ class Context:
         return self.call.route.definition.faults
 
     def _travels(self, pair: Pair) -> bool:
-        """Return whether an entry of an error's metadata can be sent, and log one that cannot."""
+        """Return whether an entry of an error's metadata can be sent, and log an entry that cannot."""
         try:
             encode_pairs([pair])
         except (TypeError, ValueError) as problem:

@@ -25,7 +25,7 @@ class GeneratedMethod(NamedTuple):
     #: The classes of its messages, Any where they are unknown.
     request: Any = Any
     response: Any = Any
-    #: The functions that encode and decode its messages on this side; None for those of the classes.
+    #: The functions that encode and decode its messages on this side; None for the functions of the classes.
     coders: GivenCoders | None = None
     #: Whether running it changes nothing: pages may ask it by GET.
     is_safe: bool = False
@@ -46,7 +46,7 @@ def service_instance(name: str, methods: Mapping[str, GeneratedMethod], servicer
     """Return an instance of a class under `@service` with the methods of a generated service.
 
     Args:
-        servicer: the object behind the methods; one that is an asynchronous context manager is entered and left.
+        servicer: the object behind the methods; an asynchronous context manager is entered and left.
 
     Raises:
         ConfigError: service or method have names that fastrpc cannot send.

@@ -26,7 +26,7 @@ def checked_credentials(credentials: Any, *, of_call: bool = False) -> Any:
     """Return the credentials of a channel: a token, or a function that returns one.
 
     Raises:
-        TypeError: they are an object of grpcio, or those of one call.
+        TypeError: they are an object of grpcio, or credentials of one call.
     """
     if credentials is None:
         return None

@@ -52,7 +52,7 @@ def warn_of_wrapped(name: str, interceptors: Any = ()) -> None:
     """Log once that something wraps a function of grpcio, which fastrpc does not call.
 
     Args:
-        interceptors: the ones that the new server or channel has; nothing is logged if OpenTelemetry's are among them.
+        interceptors: of the new server or channel; nothing is logged if OpenTelemetry's are among them.
     """
     if name in _told:
         return

@@ -1,4 +1,4 @@
-"""A loop in a thread of its own, for servers and channels of programs without one."""
+"""A loop in a separate thread, for servers and channels of programs without one."""
 
 import asyncio
 import threading
@@ -140,7 +140,7 @@ class LoopThread:
         except ThreadEndedError:
             found = Future()
         else:
-            # A loop holds its tasks weakly: one that waits for what is in a cycle with it is collected.
+            # A loop holds its tasks weakly: a task in a cycle with the object that it waits for is collected.
             self._begun.add(found)
             found.add_done_callback(self._begun.discard)
             return found

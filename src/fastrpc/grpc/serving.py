@@ -38,7 +38,7 @@ class Servicing(NamedTuple):
 
     loop_context: Callable[[ServerCall], LoopContext]
     thread_context: Callable[[ServerCall], ThreadContext]
-    #: The threads of functions with plain `def`; None: those of the server.
+    #: The threads of functions with plain `def`; None: the threads of the server.
     executor: Executor | None = None
     #: The rules for faults, which callers are told.
     faults: GeneratedFaults = GENERATED_FAULTS

@@ -90,7 +90,7 @@ class _SubmittedJob(CallJob):
 
 
 async def _submitted(call: ServerCall, executor: Executor, function: Callable[[], Any]) -> Any:
-    """Run a function in an executor; one that has not begun is taken back by a cancellation."""
+    """Run a function in an executor; a cancellation withdraws it before it begins."""
     future = executor.submit(function)
     job = _SubmittedJob(call, future)
     waiting = asyncio.wrap_future(future)

@@ -117,7 +117,7 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
         return None
 
     def feed(self, requests: Iterator[Any]) -> None:
-        """Send the messages of an iterable, taken by a thread of their own."""
+        """Send the messages of an iterable, taken by a separate thread."""
         threading.Thread(
             target=self._feed, args=[requests], name="fastrpc grpc requests", daemon=True
         ).start()

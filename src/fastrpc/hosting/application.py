@@ -5,9 +5,9 @@
     scope, receive ──► request head, body ──► ExchangeTransport ──► the engine of the gateway ──► gate, handler
     send ◄── EngineAnswer, or frames ◄── ExchangeTransport ◄─────────────────────┘
 
-Each request is given to an engine of its own as HTTP/1.1, which that parses in C: some 30 µs of a call, 8 of them in
-the engine and its handler. So parsing, gate, codecs, limits, error texts and the rules for browsers are those
-of the gateway, each written once; an engine fed with the fields themselves would need its own copy of them.
+Each request is given to a new engine as HTTP/1.1, which the engine parses in C: some 30 µs of a call, 8 of them in
+the engine and its handler. So parsing, gate, codecs, limits, error texts and the rules for browsers are the
+gateway's, each written once; an engine fed with the fields themselves would need its own copy of them.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ def asgi(
 
     Args:
         sources: as for `Server`, or one `App`.
-        config: the settings; those of connections, such as `tls` and `keepalive`, belong to the ASGI server.
+        config: the settings; settings of connections, such as `tls` and `keepalive`, belong to the ASGI server.
         interceptors, authenticate, authorize: as for `Server`.
         call_limits: as `limits` of `Server`; each process counts for itself.
 

@@ -12,7 +12,7 @@ from fastrpc.hosting.application_transport import ExchangeTransport, Surrounding
 
 __all__ = ["FIELDS_OF_BODY", "answer_request", "opened_transport", "request_head"]
 
-#: Fields about the connection of the server around, and those that its own events replace.
+#: Fields about the connection of the server around, and fields that its own events replace.
 _OF_CONNECTION: Final = frozenset(b"connection keep-alive te trailer transfer-encoding upgrade".split())
 _OF_CHUNKS: Final = _OF_CONNECTION | {b"content-length"}
 FIELDS_OF_BODY: Final = _OF_CHUNKS | {b"expect"}
@@ -113,8 +113,8 @@ async def answer_request(
         while not answer.is_whole:
             data = await transport.read()
             if not data and answer.has_begun and (body.is_cut or not answer.ends_with_connection):
-                # The server around closes the connection of an answer that stops. One that has not begun is told as
-                # 503 even to a client that is gone: the middleware around takes no answer for a defect.
+                # The server around closes the connection of an answer that stops. An answer that has not begun is
+                # told as 503 even to a client that is gone: the middleware around takes no answer for a defect.
                 return
             for event in answer.take(data):
                 await send(event)
@@ -176,7 +176,7 @@ class _Body:
         return await self._pass_on_known(int(length) if length.isdigit() and len(length) <= _DIGITS else 0)
 
     async def _pass_on_known(self, left: int) -> bool:
-        """Pass on a body of so many bytes; further ones would be the next request."""
+        """Pass on a body of `left` bytes; further bytes would be the next request."""
         has_more = True
         while has_more:
             part, has_more = await self._part()

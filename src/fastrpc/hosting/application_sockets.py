@@ -25,7 +25,7 @@ _LENGTHS: Final = {126: 2, 127: 8}
 #: A mask that changes no byte: the frames never reach a wire.
 _MASK: Final = bytes(4)
 
-#: The code of a close frame without one, and that of a refusal: a policy was violated (RFC 6455, section 7.4.1).
+#: The code of a close frame without a code, and the code of a refusal: a policy was violated (RFC 6455, section 7.4.1).
 _NO_CODE: Final = 1005
 _POLICY_VIOLATION: Final = 1008
 

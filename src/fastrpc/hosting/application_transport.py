@@ -23,7 +23,7 @@ __all__ = ["ExchangeTransport", "Surroundings"]
 #: The size hint for `get_buffer`, the same as uvloop's.
 _SIZE_HINT: Final = 65_536
 
-#: Seconds between two looks whether calls without an answer are under way behind one that is sent.
+#: Seconds between two looks whether calls without an answer are under way behind a sent answer.
 _LOOK_SECONDS: Final = 1.0
 
 
@@ -139,7 +139,7 @@ class ExchangeTransport(asyncio.Transport):
         self._size = 0
         self.close()
 
-    # Callbacks of the loop, outside of any task: the first steps of handlers are tasks of their own
+    # Callbacks of the loop, outside of any task: the first steps of handlers are separate tasks
 
     def _call_soon(self, callback: Callable[[], None]) -> None:
         self._loop.call_soon(callback, context=self._context)

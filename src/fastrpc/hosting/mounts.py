@@ -199,7 +199,7 @@ class _Mount:
 
 
 def _is_of_client(error: BaseException | None) -> bool:
-    """Return whether an error is, or comes from, the one that tells an application that its client is gone."""
+    """Return whether an error is, or comes from, the error that tells an application that its client is gone."""
     found, waiting = set[int](), [error]
     while waiting:
         error = waiting.pop()

@@ -37,12 +37,12 @@ class Lifespan:
         self.state: dict[str, Any] = {}
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
-        # The event that was sent last; the last one that the application has received, and its answer.
+        # The event that was sent last; the last event that the application has received, and its answer.
         self._asked = self._received = ""
         self._answer: asyncio.Future[dict[str, Any]] | None = None
 
     async def start(self) -> None:
-        """Let the application start; one that raises at once, or answers as to a request, has no lifespan.
+        """Let the application start; an application that raises at once, or answers as to a request, has no lifespan.
 
         Raises:
             LifespanError: its startup failed.

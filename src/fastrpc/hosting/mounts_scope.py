@@ -10,7 +10,7 @@ from fastrpc.endpoint import Address
 
 __all__ = ["ASGI", "scope_of"]
 
-#: The version of ASGI, and that of its specification of HTTP and WebSocket.
+#: The version of ASGI, and the version of its specification of HTTP and WebSocket.
 ASGI: Final = {"version": "3.0", "spec_version": "2.5"}
 
 _ENCRYPTED: Final = frozenset({"tls"})

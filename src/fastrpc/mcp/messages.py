@@ -229,7 +229,7 @@ def _error(status: int, code: int, text: str, number: Any = None, data: Any = No
     error = {"code": code, "message": text}
     if data is not None:
         error["data"] = data
-    # Without an id if that of the request is unknown.
+    # Without an id if the request's id is unknown.
     known = {} if number is None else {"id": number}
     return Answer(status, {"jsonrpc": "2.0", **known, "error": error})
 

@@ -51,7 +51,7 @@ class Packing:
         return False
 
     def _grew(self, size: int) -> bool:
-        """Return whether to continue after so many bytes of output."""
+        """Return whether to continue after `size` bytes of output."""
         return True
 
     def _end(self) -> None:

@@ -34,7 +34,7 @@ class Peer:
     #: Its address, in its transport's scheme, such as `tcp://10.0.0.7:51814`.
     address: Address
     #: Its authentication scheme: "bearer" for a token, "certificate" for TLS alone; "" if its connection sent no
-    #: credentials: those of one call, as each by HTTP and gRPC has, are in the metadata of that call.
+    #: credentials: credentials of a single call, as by HTTP and gRPC, are in the metadata of that call.
     scheme: str
     #: Its credentials, such as a token, in the clear and for as long as the connection lasts: they are verified again
     #: when a file of tokens changes, and a handler may pass them on. None if it sent none.

@@ -185,7 +185,7 @@ class PeerRunner(Answers):
             self._waiters.discard(waiter)
 
     def first_use(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Refuse another loop than that of the connection, and another process."""
+        """Refuse another loop than the connection's, and another process."""
         self.check_loop(loop)
 
     def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -50,7 +50,7 @@ class StreamStarter(Protocol):
         """Return once an attempt is under way, or raise the error that prevents one."""
 
     def retry(self, stream: "Stream[Any, Any]", error: FastRPCError) -> bool:
-        """Return whether another attempt follows the one that failed with `error`, and has begun."""
+        """Return whether another attempt follows the attempt that failed with `error`, and has begun."""
 
 
 class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
@@ -137,7 +137,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         def receive_many(self, limit: int = 4096) -> Coroutine[Any, Any, list[T_co]]: ...
 
     else:
-        # `await`, `with` and `for` are refused with a message of their own.
+        # `await`, `with` and `for` are each refused with a message.
         def __iter__(self):
             raise TypeError(
                 f"{self.origin.method}: a stream is entered by `async with` and read by `async for`; "

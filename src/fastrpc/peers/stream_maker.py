@@ -65,5 +65,5 @@ class StreamMaker(BaseStreamMaker[Stream[Any, Any]]):
         raise NotImplementedError
 
     def retry(self, stream: Stream[Any, Any], error: FastRPCError) -> bool:
-        """Return whether another attempt follows the one that failed with `error`, and has begun."""
+        """Return whether another attempt follows the attempt that failed with `error`, and has begun."""
         raise NotImplementedError

@@ -42,7 +42,7 @@ class StreamOutcome(ClientStream):
             self.origin._note_outcome(self.origin.status, self._kept(self.origin.error))
 
     def _answer(self) -> Any:
-        """Return the one answer to a stream, or None; raise the error of one that failed."""
+        """Return the one answer to a stream, or None; raise the error of a failed stream."""
         self._check_failure()
         if self._value is NO_VALUE and self._attempt is not None and not self.gives_stream:
             try:

@@ -73,7 +73,7 @@ class Claim:
     Args:
         owner: the name of the server's identity.
         instance: tells the programs of one identity apart.
-        started: orders them: the start of the program, or of a later one that it took the name over from.
+        started: orders them: the start of the program, or of a later program from which it took the name over.
     """
 
     def __init__(self, claims: "Claims", name: str, owner: str, instance: str, started: int) -> None:
@@ -89,7 +89,7 @@ class Claim:
         #: The data connections that are ready, the oldest first, and the callers that wait for one.
         self.spares: deque[Spare] = deque()
         self.callers = WaitingCallers()
-        # The instants at which tickets under way are old, the first first; and those that were not sent.
+        # The instants at which tickets under way are old, the first first; and the unsent tickets.
         self._due: OrderedDict[bytes, float] = OrderedDict()
         self._unsent: dict[bytes, ClaimTicket] = {}
 
@@ -203,7 +203,7 @@ class Claims:
         """Claim a name.
 
         Args:
-            takes_over: whether another program of the same owner loses it, even one that started later by its clock.
+            takes_over: whether another program of the same owner loses it, even if that started later by its clock.
             started: the start of the program by its clock, in nanoseconds; an earlier one of the same owner loses it.
 
         Raises:

@@ -33,8 +33,8 @@ class RelayLimits:
     #: Of one name, and of one caller: an address, the /64 of an IPv6 one.
     pairs_of_name: int = 1_000
     pairs_of_caller: int = 100
-    #: Connections in their opening, and how many of one caller. Beyond them the caller with most loses the one that is
-    #: silent for longest.
+    #: Connections in their opening, and how many of one caller. Beyond them the caller with most loses one, the
+    #: longest silent.
     openings: int = 256
     openings_of_caller: int = 100
     #: Connections of one caller in a second that have not said where they go, or were refused. Beyond them the caller's
@@ -75,7 +75,7 @@ class Front:
         self._limits = limits
         self._suffix = f".{name}"
         self._place = memoryview(bytearray(READ_BYTES))
-        # The one that is silent for longest first, with its caller.
+        # The longest silent opening first, with its caller.
         self._openings: OrderedDict[Opening, bytes] = OrderedDict()
         self._opening_of: Counter[bytes] = Counter()
         self._wasted = WastedOpenings(limits.wasted_of_caller)

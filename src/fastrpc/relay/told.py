@@ -8,7 +8,7 @@ __all__ = ["ToldReasons"]
 
 #: Seconds between two log lines of one reason.
 _TOLD_SECONDS: Final = 60.0
-#: Reasons that are known; the one that was logged longest ago is forgotten first.
+#: Reasons that are kept; the least recently logged one is forgotten first.
 _MOST_REASONS: Final = 1_000
 
 

@@ -21,7 +21,7 @@ __all__ = ["KeptMessage", "SteeredBroker", "broker"]
 #: Turns of the loop from a message that can be delivered to the start of its handler, with some to spare.
 _TURNS: Final = 10
 
-#: Turns after which handlers are taken for ones that run in threads, which need time.
+#: Turns after which handlers count as running in threads, which need time.
 _BUSY_TURNS: Final = 200
 _PAUSE_SECONDS: Final = 0.001
 
@@ -34,7 +34,7 @@ class KeptMessage:
 
     topic: str
 
-    #: As subscribers get it; the bytes of one that does not decode.
+    #: As subscribers get it; bytes if it does not decode.
     value: Any
     key: str | None
     id: str

@@ -73,7 +73,7 @@ class FaultyTransport:
         self.cut_after = cut_after
         self.refuse = refuse
         self.drop_after = drop_after
-        #: Connections that were made, those of them that were cut, and those that fell silent.
+        #: Connections that were made, connections that were cut, and connections that fell silent.
         self.connections = 0
         self.cuts = 0
         self.drops = 0

@@ -9,7 +9,7 @@ a `Watch`, the names of services, and threads without a loop.
     def test_registry(check: registry_contract.RegistryCheck) -> None:
         check.run(lambda: open_registry("redis-of-ours://127.0.0.1:7000"))
 
-Each check uses a service of its own, so that a server which runs already will do. A check fails with AssertionError.
+Each check uses a different service, so that a running server will do. A check fails with AssertionError.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["CHECKS", "RegistryCheck", "RegistryOpener"]
 
-#: Returns a registry object, each time another one that sees the same records; a check closes it.
+#: Returns a registry object, each time a new one over the same records; a check closes it.
 RegistryOpener: TypeAlias = Callable[[], Any]
 
 _Check: TypeAlias = Callable[["_Registries"], Awaitable[None]]
 
-#: Seconds for a change to arrive, and for one that must not.
+#: Seconds for a change to arrive, and for a change that must not arrive.
 ARRIVE_SECONDS, ABSENT_SECONDS = 20.0, 1.5
 
 #: Seconds between two questions to a registry that is asked all the time.
@@ -63,7 +63,7 @@ class RegistryCheck:
         self._check = check
 
     def run(self, opener: RegistryOpener) -> None:
-        """Check a registry, on an event loop of its own."""
+        """Check a registry, on a new event loop."""
         asyncio.run(self(opener))
 
     async def __call__(self, opener: RegistryOpener) -> None:
@@ -411,7 +411,7 @@ async def _always_named(registry: Any, service: str) -> AsyncIterator[None]:
 
 
 def _threads_left(before: set[threading.Thread]) -> list[str]:
-    """Return the names of new threads that do not end, but for those of the loop, which serve any use."""
+    """Return the names of new threads that do not end, except threads of the loop, which serve any use."""
     until = time.monotonic() + ARRIVE_SECONDS
     new = [one for one in set(threading.enumerate()) - before if not one.name.startswith("asyncio_")]
     for one in new:

@@ -26,7 +26,7 @@ def serving(
     broker: str | None = None,
     address: str = "tcp://127.0.0.1:0",
 ) -> Iterator[str]:
-    """Serve `sources` on a thread of its own and yield the address; drains and ends on leaving.
+    """Serve `sources` on a new thread and yield the address; drains and ends on leaving.
 
     Args:
         interceptors: functions around every call, the first outermost.

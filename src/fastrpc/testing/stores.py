@@ -62,7 +62,7 @@ class SteeredStore(Store):
 
 @asynccontextmanager
 async def store(clock: FakeClock | None = None) -> AsyncIterator[SteeredStore]:
-    """Yield a store in memory of its own, with `advance` and `lose`.
+    """Yield a new store in memory, with `advance` and `lose`.
 
     ::
 

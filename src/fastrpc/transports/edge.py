@@ -140,7 +140,7 @@ class JudgedServer:
             except BlockingIOError:
                 return
             except OSError as error:
-                # Those that wait would fail again at once.
+                # Waiting connections would fail again at once.
                 self._pause(PAUSE_SECONDS)
                 text = "a connection could not be accepted"
                 context = {"message": text, "exception": error, "socket": self._bound}

@@ -146,7 +146,7 @@ async def encrypted_session(
 
 
 class _Listener:
-    """Listener over the servers of an event loop, or over those that refuse some peers."""
+    """Listener over the servers of an event loop, or over servers that refuse some peers."""
 
     def __init__(
         self,

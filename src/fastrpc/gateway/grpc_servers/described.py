@@ -31,7 +31,7 @@ _NAMES: Final = {
 async def describe_services(
     found: ServerDescriptors, names: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Return the services of a server, or those of these names.
+    """Return the services of a server, or only services of these names.
 
     Raises:
         CallError: the server has no reflection, or not one of these services.

@@ -79,7 +79,7 @@ class GrpcMethod:
 
     Args:
         descriptor: of the method.
-        pool: that of its server.
+        pool: the pool of its server.
         decodes: whether answers are values; else they are bytes.
     """
 

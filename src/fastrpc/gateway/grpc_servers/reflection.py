@@ -119,7 +119,7 @@ class ServerDescriptors:
         raise _absent(f"{owner} has no method {own!r}", own, [one.name for one in found.methods])
 
     async def files(self, names: Sequence[str]) -> list[Any]:
-        """Return the files of services and those that these import, each behind its imports.
+        """Return the files of services and their imports, each file behind its imports.
 
         Raises:
             CallError: the server has not one of these services, or no reflection.
@@ -146,7 +146,7 @@ class ServerDescriptors:
                 answer = await self._asked(ServerReflectionRequest(file_by_filename=name))
                 told = answer.file_descriptor_response
                 self._read([] if told is None else told.file_descriptor_proto)
-                # A file that the server does not tell is one that all programs know, or one of options alone.
+                # A file that the server does not tell is known to all programs, or has options alone.
                 self._files.setdefault(name, None)
             missing = self._missing()
         self._add([name for name in self._files if name not in known])
@@ -169,7 +169,7 @@ class ServerDescriptors:
             raise DecodeError(f"{self._address} tells more than {MOST_FILES} files of descriptors")
 
     def _add(self, names: Sequence[str]) -> None:
-        """Add files to the pool, each behind those that it imports."""
+        """Add files to the pool, each behind its imports."""
         new = set(names)
         for name in names:
             if self._files[name] is None:
@@ -242,7 +242,7 @@ def check_protobuf(subject: str) -> None:
 
 
 def _collect(file: Any, found: dict[str, Any]) -> None:
-    """Add a file behind those that it imports."""
+    """Add a file behind its imports."""
     from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
     if file.name in found:

@@ -51,7 +51,7 @@ else:
     _ours = names_on_first_use(__name__, {"channels": "insecure_channel secure_channel", "servers": "server"})
 
     def __getattr__(name: str) -> Any:
-        """Return a name of ours, else that of grpc.aio."""
+        """Return a name of ours, else of grpc.aio."""
         if name in __all__ or name.startswith("_"):
             return _ours(name)
         from grpc import aio

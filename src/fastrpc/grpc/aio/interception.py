@@ -119,7 +119,7 @@ class _Answered(aio.UnaryUnaryCall):  # type: ignore[misc]
 
 
 class _Iterated:
-    """A call whose messages an interceptor replaced by those of an iterator."""
+    """A call whose messages an interceptor replaced by an iterator."""
 
     def __init__(self, messages: Any, call: Any) -> None:
         self._messages = messages

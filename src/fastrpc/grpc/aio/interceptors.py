@@ -68,7 +68,7 @@ class Intercepting(Handlers):
         path = f"/{service}/{method}"
         choose = partial(_chosen, self._interceptors, path, handler, self._executor)
         request = class_of(handler.request_deserializer)
-        # Encoded messages go through: the chosen handler has functions of its own for them.
+        # Encoded messages go through: the chosen handler decodes and encodes them.
         coders = GivenCoders(bytes, bytes, None, request)
         run = _answer if kind in {"unary", "client_stream"} else _messages
         return GeneratedMethod(
@@ -83,7 +83,7 @@ class Intercepting(Handlers):
 async def _chosen(
     interceptors: Sequence[Any], path: str, registered: Any, executor: Executor | None, call: ServerCall
 ) -> Any:
-    """Return the handler that interceptors choose for a call; those of servers in threads run in a thread.
+    """Return the handler that interceptors choose for a call; interceptors of servers in threads run in a thread.
 
     Raises:
         CallError: they choose none.

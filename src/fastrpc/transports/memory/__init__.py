@@ -159,7 +159,7 @@ class MemoryTransport:
     async def dial(
         self, address: Address, session_factory: Callable[[], S], options: DialOptions
     ) -> tuple[asyncio.Transport, S]:
-        """Connect to the listener of a name; it accepts in a later turn of its own loop."""
+        """Connect to the listener of a name; it accepts in a later turn of the listener's loop."""
         try:
             listener = _find(address)
             near, far = listener.new_pair()
