@@ -62,7 +62,7 @@ def test_parts_of_a_connection_have_no_subclasses() -> None:
         assert re.search(r"^@cython\.final\ncdef class \w+(\(Output\))?:$", text, re.MULTILINE), part
 
 
-def test_each_part_of_a_connection_has_a_test_of_its_own() -> None:
+def test_each_part_of_a_connection_has_a_separate_test() -> None:
     folder = ROOT / "tests" / "unit" / "_core" / "native"
     assert [part for part in PARTS if not (folder / f"test_{part}.py").exists()] == []
 

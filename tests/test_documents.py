@@ -215,7 +215,7 @@ class TestPages:
             if language == "text" and languages[index - 1 : index] != ["sh"]
         ] == []
 
-    def test_files_have_names_of_their_own(self, path: Path) -> None:
+    def test_files_have_unique_names(self, path: Path) -> None:
         names = [name for block in blocks_of(text_of(path)) if (name := file_name(block))]
         assert len(names) == len(set(names))
 

@@ -15,7 +15,7 @@ def test_integration_tests_lie_in_a_folder_for_each_feature() -> None:
     assert [path.name for path in INTEGRATION.glob("test_*.py")] == []
 
 
-def test_each_integration_test_file_has_a_name_of_its_own() -> None:
+def test_each_integration_test_file_has_a_unique_name() -> None:
     names: dict[str, Path] = {}
     twice = []
     for path in sorted(INTEGRATION.rglob("test_*.py")):

@@ -52,7 +52,7 @@ def measure(value: dict[str, Any]) -> tuple[int, int, int]:
 
 
 @given(people)
-def test_counts_are_those_of_the_message(value: dict[str, Any]) -> None:
+def test_counts_belong_to_the_message(value: dict[str, Any]) -> None:
     payload = Person(**value).SerializeToString()
     depth, items, containers = measure(value)
     scan = LAYOUT_OF_PERSON.prescan_payload

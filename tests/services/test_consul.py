@@ -269,7 +269,7 @@ class TestRpcxLayout:
 
     FLAGS = 0x2DDCCBC058A50C18
 
-    async def test_keys_are_those_of_rpcx(self, consul: ConsulAgent, service: str) -> None:
+    async def test_keys_are_as_in_rpcx(self, consul: ConsulAgent, service: str) -> None:
         async with opened(f"{consul.url}?layout=rpcx&base=/base") as registry:
             record = endpoint(1001, weight=3, labels={"group": "blue"})
             async with registry.register(service, record):

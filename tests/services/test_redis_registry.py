@@ -192,7 +192,7 @@ async def test_missing_and_wrong_login_are_refused(guarded: RedisServer, user: s
         assert "password=" not in str(caught.value)
 
 
-async def test_password_without_a_user_is_that_of_the_default_user(redis_path: str, tmp_path: Path) -> None:
+async def test_password_without_a_user_belongs_to_the_default_user(redis_path: str, tmp_path: Path) -> None:
     with RedisServer(redis_path, tmp_path, options=["--requirepass", PASSWORD]).running() as server:
         async with opened(f"{server.url}?password={PASSWORD}") as registry:
             async with registry.register("arith", ONE) as registration:

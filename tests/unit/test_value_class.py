@@ -82,7 +82,7 @@ def test_signature_is_that_of_a_dataclass() -> None:
     assert get_type_hints(Ours) == get_type_hints(Theirs)
 
 
-def test_fields_and_parameters_are_those_of_a_dataclass() -> None:
+def test_fields_and_parameters_are_as_in_a_dataclass() -> None:
     assert [(one.name, one.type, one.kw_only) for one in dataclasses.fields(Ours)] == [
         (one.name, one.type, one.kw_only) for one in dataclasses.fields(Theirs)
     ]

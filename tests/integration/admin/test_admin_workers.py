@@ -118,7 +118,7 @@ def _gone(serving: WorkerPages, process: int) -> set[tuple[str, frozenset[tuple[
     return {key for key, value in serving.scrape().items() if key[0] == "shelf_depth" and value == process}
 
 
-async def test_gauges_are_those_of_the_living(tmp_path: Path) -> None:
+async def test_gauges_come_from_living_processes(tmp_path: Path) -> None:
     def total(name: str) -> float:
         return sum(value for (found, _), value in serving.scrape().items() if found == name)
 

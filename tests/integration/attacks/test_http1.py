@@ -178,7 +178,7 @@ LAST = b"\r\n--XyZ--\r\n"
     ],
     ids=["line ends", "dashes", "fields of a head", "spaces", "parts", "quotes"],
 )
-async def test_a_form_of_nothing_but_its_marks_is_refused_early(form: bytes) -> None:
+async def test_a_form_of_marks_alone_is_refused_early(form: bytes) -> None:
     async with serving(Shop()) as address, await HttpClient.to(address) as client:
         client.send(request("POST", "/shop/store", form, Content_Type=FORM))
         answer = await client.response()

@@ -404,7 +404,7 @@ async def hops(count: int, scheme: str = "tcp") -> AsyncIterator[tuple[Client, l
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_each_of_three_hops_sees_no_more_than_what_is_left(scheme: str) -> None:
+async def test_each_of_three_hops_sees_at_most_what_is_left(scheme: str) -> None:
     async with hops(3, scheme) as (client, _):
         await client.call(Hop.chain)
         for seconds in (20.0, 100.0):

@@ -358,7 +358,7 @@ class TestHealth:
         ended = command(folder, "health", address, "arith", "--json")
         assert json.loads(ended.output) == {"service": "arith", "status": "SERVING"}
 
-    def test_server_that_is_not_there_fails_the_check(self, folder: Path) -> None:
+    def test_missing_server_fails_the_check(self, folder: Path) -> None:
         ended = command(folder, "health", "tcp://127.0.0.1:1")
         assert (ended.code, "Traceback" in ended.errors) == (1, False)
 

@@ -172,7 +172,7 @@ def test_a_refusal_of_our_server_has_no_words_of_its_own_methods(tmp_path: Path)
     assert "--token-file" in unknown.errors
 
 
-def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_server_is_named(tmp_path: Path) -> None:
     ended = contract(tmp_path, "grpc://127.0.0.1:1", "--timeout", "2")
     assert (ended.code, ended.output) == (1, "")
     assert "127.0.0.1:1" in ended.errors

@@ -261,7 +261,7 @@ def test_a_server_that_speaks_tls_is_told(tmp_path: Path, protocols: tuple[str, 
             assert "protocols=" not in said
 
 
-def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_server_is_told(tmp_path: Path) -> None:
     done = command(tmp_path, "http://127.0.0.1:1", "feed.mul", "a=3")
     assert (done.code, "check the address" in done.errors) == (1, True)
 

@@ -336,7 +336,7 @@ async def test_errors_say_who_failed_and_whether_it_may_have_run() -> None:
         )
 
 
-def test_errors_are_also_those_of_the_language() -> None:
+def test_errors_are_also_errors_of_the_language() -> None:
     assert issubclass(fastrpc.DeadlineExceededError, TimeoutError)
     assert issubclass(fastrpc.ConnectError, ConnectionError)
     assert issubclass(fastrpc.ConnectionLostError, ConnectionError)

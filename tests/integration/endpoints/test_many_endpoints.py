@@ -40,7 +40,7 @@ def under_way(client: Client) -> int:
     return client._pool.dials.under_way  # type: ignore[attr-defined]
 
 
-async def test_at_most_so_many_are_dialled_at_the_same_time(nobody: list[str]) -> None:
+async def test_dials_at_the_same_time_have_a_limit(nobody: list[str]) -> None:
     most = 0
     async with served(Who("one"), scheme="tcp") as target:
         async with Client([*nobody, target]) as client:

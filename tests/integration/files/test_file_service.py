@@ -314,7 +314,7 @@ class TestWriting:
             found = await client.call(FileService.write, rest, "a", 2_000_000, *unpacked(digest_of(data)))
             assert found == digest_of(data)
 
-    async def test_a_fork_of_a_used_service_has_threads_of_its_own(self, root: Path) -> None:
+    async def test_a_fork_of_a_used_service_has_separate_threads(self, root: Path) -> None:
         (root / "a").write_bytes(b"abc")
         files = FileService(root)
         assert (await files.stat("a")).size == 3

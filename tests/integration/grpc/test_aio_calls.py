@@ -39,7 +39,7 @@ class TestKinds:
             assert await stub.Total(iter([item(count=3), item(count=4)])) == order("total", 7)
             assert [one.total async for one in stub.Talk(items(1, 2))] == [1, 2]
 
-    async def test_calls_are_those_of_grpc_aio(self) -> None:
+    async def test_calls_are_as_in_grpc_aio(self) -> None:
         async with aio_calling(AsyncOrders()) as (stub, channel):
             assert isinstance(channel, grpc.aio.Channel)
             for multi, kind in ((stub.Get, "UnaryUnary"), (stub.Follow, "UnaryStream")):

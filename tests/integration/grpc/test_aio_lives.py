@@ -29,7 +29,7 @@ def stub_of(channel: Any) -> Any:
 
 
 class TestNames:
-    def test_every_other_name_is_that_of_grpc_aio(self) -> None:
+    def test_every_other_name_comes_from_grpc_aio(self) -> None:
         ours = {"server", "insecure_channel", "secure_channel"}
         assert set(grpc.aio.__all__) <= set(dir(aio))
         for name in set(grpc.aio.__all__) - ours:
@@ -117,7 +117,7 @@ class TestServer:
             go_on.set()
             await first
 
-    async def test_gate_and_limits_are_those_of_a_server(self) -> None:
+    async def test_gate_and_limits_are_as_for_a_server(self) -> None:
         async def known(peer: Any) -> Identity | None:
             return Identity("ada") if peer.credentials == "token" else None
 

@@ -101,7 +101,7 @@ def test_a_context_says_the_same_and_the_call_ends_alike(style: str, name: str, 
     assert found["ours"] == found["grpcio"]
 
 
-def test_before_anything_is_set_the_values_are_those_of_grpcio() -> None:
+def test_before_anything_is_set_values_are_as_in_grpcio() -> None:
     loop = ask_both("loop", "unary", acting("loop", "unary", ACTIONS["nothing"]))["ours"][1][0]
     assert (loop["code"], loop["details"], loop["trailing_metadata"]) == (None, "", ())
     thread = ask_both("thread", "unary", acting("thread", "unary", ACTIONS["nothing"]))["ours"][1][0]

@@ -160,7 +160,7 @@ class TestOurClient:
             orders = iter([Order(1, Color.RED), Order(2, Color.DARK_GREEN)])
             assert [text async for text in client.stream(Market.talk, orders)] == ["1 red", "2 green"]
 
-    async def test_failures_are_those_of_every_wire(self, codec: str) -> None:
+    async def test_failures_are_the_same_by_every_wire(self, codec: str) -> None:
         async with serving() as address, our_client(address, codec) as client:
             with pytest.raises(CallError) as failed:
                 await client.call(Market.find, -1)

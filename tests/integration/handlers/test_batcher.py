@@ -58,7 +58,7 @@ async def test_items_that_come_during_a_run_are_the_next_batches() -> None:
     assert doubling.batches == [[0], [1, 2, 3], [4]]
 
 
-async def test_keys_have_batches_of_their_own_that_run_at_the_same_time() -> None:
+async def test_keys_have_separate_batches_that_run_at_the_same_time() -> None:
     doubling = Doubling(is_open=False)
     batcher = fastrpc.Batcher(doubling.run, key=lambda item: item % 2)
     calls = asyncio.create_task(all_of(batcher, range(6)))

@@ -54,7 +54,7 @@ def by_get(message: str, **query: str) -> str:
 
 
 class TestUnary:
-    async def test_json_is_that_of_protobuf(self, serving: Serving) -> None:
+    async def test_json_has_the_form_of_protobuf(self, serving: Serving) -> None:
         async with serving() as client:
             for message in ({"id": "7"}, {"id": 7}):
                 answer = await client.post(ITEM, message, **CONNECT)
@@ -107,7 +107,7 @@ class TestUnary:
             assert (answer.status, answer.value["code"]) == (501, "unimplemented")
             assert answer["accept-encoding"] == "identity,gzip"
 
-    async def test_fields_are_metadata_but_those_of_http(self, serving: Serving) -> None:
+    async def test_fields_are_metadata_except_fields_of_http(self, serving: Serving) -> None:
         async with serving() as client:
             fields = {"User_Agent": "me", "X_Key": "a", "Raw_Bin": "AAE", "Accept": "*/*", "Cookie": "no=1"}
             answer = await ask(client, "Show", Connect_Timeout_Ms="30000", X_Forwarded_For="a", **fields)
@@ -349,7 +349,7 @@ class TestStreams:
 
 
 class TestCallers:
-    async def test_identity_is_that_of_each_request(self, serving: Serving) -> None:
+    async def test_identity_belongs_to_each_request(self, serving: Serving) -> None:
         tokens = StaticTokens({"ada": Identity("ada")})
         async with serving(authenticate=tokens) as client:
             for token, status in ((None, 401), ("Bearer ada", 200), ("Bearer bob", 401), (None, 401)):

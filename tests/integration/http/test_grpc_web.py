@@ -194,7 +194,7 @@ async def test_unknown_types_and_methods_are_told_apart(serving: Serving) -> Non
         assert (answer.status, trailers_of(answer.body)["grpc-status"]) == (200, "12")
 
 
-async def test_identity_is_that_of_each_request(serving: Serving) -> None:
+async def test_identity_belongs_to_each_request(serving: Serving) -> None:
     async with serving(authenticate=StaticTokens({"ada": Identity("ada")})) as client:
         for token, status in ((None, "16"), ("Bearer ada", "0"), ("Bearer bob", "16"), (None, "16")):
             answer = await ask(client, "GetItem", enveloped(varint(7)), Authorization=token)

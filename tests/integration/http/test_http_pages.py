@@ -25,7 +25,7 @@ POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src '
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_each_page_may_load_nothing_but_its_own_server(path: str) -> None:
+async def test_each_page_loads_from_its_own_server_alone(path: str) -> None:
     async with described() as serving, session() as client, client.get(serving.origin + path) as answer:
         assert answer.status == 200
         assert answer.headers.getall("Content-Security-Policy") == [POLICY]

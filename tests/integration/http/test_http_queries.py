@@ -367,7 +367,7 @@ async def test_a_text_that_is_no_value_is_refused(kind: Any, text: str) -> None:
         assert (answer.status, answer.value["code"], taken) == (400, "INVALID_ARGUMENT", [])
 
 
-async def test_places_of_a_tuple_have_types_of_their_own() -> None:
+async def test_places_of_a_tuple_have_separate_types() -> None:
     async with taking(tuple[int, str, uuid.UUID]) as (client, taken):
         answer = await client.get(f"/texts/take?value=1&value=2&value={ID}")
         assert (answer.status, taken) == (200, [(1, "2", ID)])

@@ -166,7 +166,7 @@ async def test_failed_logins_of_one_client_do_not_delay_another(monkeypatch: pyt
             assert (await asked(client, "1.2.3.5", Authorization=authorization)).status == status
 
 
-async def test_an_identity_is_that_of_the_request() -> None:
+async def test_an_identity_belongs_to_its_request() -> None:
     async with serving("127.0.0.0/8", authenticate=StaticTokens({"good": Identity("ada")})) as client:
         answer = await asked(client, "1.2.3.5", Authorization="Bearer good")
         assert answer.value == ["tcp://1.2.3.5:0", "http", "ada"]

@@ -134,7 +134,7 @@ async def test_a_tier_without_a_log_passes_the_id_on(records: list[logging.LogRe
     assert len({one.request_id for one in found}) == 1
 
 
-async def test_detached_calls_have_an_id_of_their_own(records: list[logging.LogRecord]) -> None:
+async def test_detached_calls_have_a_separate_id(records: list[logging.LogRecord]) -> None:
     @fastrpc.service("front")
     class Front:
         @fastrpc.method

@@ -14,7 +14,7 @@ RARE = 0.001
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_a_rate_is_that_of_the_caller_over_all_its_connections(kind: str) -> None:
+async def test_a_rate_counts_all_connections_of_a_caller(kind: str) -> None:
     limits = [RateLimit(RARE, 2, per="identity", methods="shop.*")]
     async with guarded(Shop, limits=limits) as target:
         for token, name in ((ADA, "ada"), (BOB, "bob")):

@@ -27,7 +27,7 @@ class Who:
 @pytest.mark.parametrize("protocols", [("native",), ("native", "toy")])
 @pytest.mark.parametrize("host", ["10.1.2.3", "2001:db8::7"])
 @pytest.mark.parametrize("cut", [None, 5])
-async def test_peer_is_the_one_that_the_proxy_names(host: str, cut: int | None, protocols: Any) -> None:
+async def test_peer_is_named_by_the_proxy(host: str, cut: int | None, protocols: Any) -> None:
     if "toy" in protocols:
         pytest.importorskip("tests.support.toy_protocol")
     config = ServerConfig(proxy_protocol=TRUSTED.proxy_protocol, protocols=protocols)

@@ -53,7 +53,7 @@ async def test_limits_count_by_their_kind() -> None:
     assert counted() == {"rate": 2, "concurrency": 1}
 
 
-async def test_arguments_queue_and_drain_have_reasons_of_their_own() -> None:
+async def test_arguments_queue_and_drain_have_separate_reasons() -> None:
     config = fastrpc.ServerConfig(admission=fastrpc.Admission(queue_length=1))
     async with gate_for(Shop, config=config) as gate:
         connection = KeptConnection(gate)

@@ -176,7 +176,7 @@ async def test_a_silent_websocket_is_never_asked_without_an_interval() -> None:
 
 
 @pytest.mark.parametrize("host", ["10.1.2.3", "2001:db8::7"])
-async def test_client_is_the_one_that_the_proxy_protocol_names(host: str) -> None:
+async def test_client_is_named_by_the_proxy_protocol(host: str) -> None:
     app = Scopes()
     async with mounted(app, config=PROXIES) as client:
         client.send(header(host) + request("GET", "/first", X_Forwarded_For="203.0.113.9"))

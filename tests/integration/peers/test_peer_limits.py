@@ -87,7 +87,7 @@ class TestBounds:
             ]
 
     @pytest.mark.parametrize("scheme", SCHEMES)
-    async def test_a_handler_that_reads_nothing_holds_no_more_than_its_window(self, scheme: str) -> None:
+    async def test_a_handler_that_reads_nothing_holds_at_most_its_window(self, scheme: str) -> None:
         async with watched(scheme) as (target, _, peer, watcher):
             sent = 0
 

@@ -48,7 +48,7 @@ class TestVerbs:
             assert await peer.call_many(Watcher.changed, [("b",), ("c",)]) == [2, 3]
             assert watcher.seen == ["a", "b", "c"]
 
-    async def test_bind_and_options_work_as_those_of_a_client(self, scheme: str) -> None:
+    async def test_bind_and_options_work_as_on_a_client(self, scheme: str) -> None:
         async with watched(scheme) as (_, _, peer, _):
             assert await peer.bind(Watcher).changed("tea") == 1
             view = peer.with_options(timeout=2.0, metadata={"tenant": "x"}, compressor="gzip")

@@ -288,7 +288,7 @@ def test_zombies_that_a_supervisor_cannot_tell_from_its_workers_are_left(
 
 
 @takes_away("waitid", place="cli/command_group.py")
-def test_command_under_a_lock_at_a_terminal_has_a_session_of_its_own(tmp_path: Path) -> None:
+def test_command_under_a_lock_at_a_terminal_has_a_separate_session(tmp_path: Path) -> None:
     screen, terminal = os.openpty()
     (tmp_path / "command.py").write_text("import os\ndel os.waitid\n" + COMMAND)
     told = "import os, sys; print(os.getsid(0) == os.getpid(), input(), sys.stdin.isatty())"

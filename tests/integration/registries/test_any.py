@@ -73,7 +73,7 @@ async def test_calls_go_to_the_nearest_scope_further_out_and_back(kind: str) -> 
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_a_near_server_that_is_not_there_holds_no_call_back(kind: str) -> None:
+async def test_a_missing_near_server_holds_no_call_back(kind: str) -> None:
     async with process_table().register("who", Endpoint("memory://not-yet-there")):
         async with serving("far", "any://?scopes=host"), connected(kind, "any://who") as client:
             for _ in range(3):

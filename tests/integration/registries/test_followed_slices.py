@@ -79,7 +79,7 @@ def test_version_that_is_gone_is_listed_again(apiserver: Apiserver, opened: Any,
         ("RENAMED", {"kind": "EndpointSlice"}),
     ],
 )
-def test_event_that_is_not_known_is_answered_by_a_list(
+def test_unknown_event_is_answered_by_a_list(
     apiserver: Apiserver, opened: Any, kind: str, content: dict[str, Any]
 ) -> None:
     apiserver.put(slice_of("a", "arith", pod("10.0.0.1")))

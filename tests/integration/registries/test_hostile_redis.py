@@ -104,7 +104,7 @@ def test_answers_to_one_request_have_bounds_alone_and_together(
     client.close()
 
 
-def test_each_answer_to_one_request_has_time_of_its_own(
+def test_each_answer_to_one_request_has_separate_time(
     opened: Callable[[Pieces, float], RedisClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "ANSWER_SECONDS", 2.0)

@@ -163,9 +163,7 @@ def test_key_file_may_be_in_the_environment(key_file: Path, monkeypatch: pytest.
         assert registry.services() == []
 
 
-async def test_interface_that_is_not_there_is_an_outage(
-    key_file: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_missing_interface_is_an_outage(key_file: Path, caplog: pytest.LogCaptureFixture) -> None:
     registry = open_registry(f"lan://?key_file={key_file}&interface=none0")
     async with registry.register("arith", ONE) as registration:
         await eventually(lambda: "announcements cannot be sent" in str(registration.error or caplog.text))

@@ -147,7 +147,7 @@ def test_url_with_a_place_is_refused() -> None:
         open_registry("mdns://host")
 
 
-async def test_interface_that_is_not_there_is_an_outage(caplog: pytest.LogCaptureFixture) -> None:
+async def test_missing_interface_is_an_outage(caplog: pytest.LogCaptureFixture) -> None:
     registry = open_registry("mdns://?interface=none0")
     async with registry.register("arith", ONE):
         assert "there is no interface 'none0'" in caplog.text

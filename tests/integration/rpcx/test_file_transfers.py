@@ -462,7 +462,7 @@ async def test_a_server_whose_name_cannot_be_looked_up_is_unavailable(host: str,
             await download(client, "a", place.here / "a")
 
 
-async def test_a_server_that_is_not_there_is_unavailable(place: Place) -> None:
+async def test_a_missing_server_is_unavailable(place: Place) -> None:
     (place.there / "a").write_bytes(b"abc")
     async with calling(place.files(advertise="127.0.0.1:1")) as client:
         with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1 of tcp://127.+refused"):

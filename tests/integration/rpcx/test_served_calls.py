@@ -411,7 +411,7 @@ async def test_a_drain_serves_on_until_a_second_without_calls() -> None:
             await stopping
 
 
-async def test_calls_of_rpcx_have_counters_of_their_own() -> None:
+async def test_calls_of_rpcx_have_separate_counters() -> None:
     async with talking() as talk:
         counters = default_registry.counters("shop.hello", "server", "rpcx")
         before = counters.snapshot()["calls"].get("OK", 0)

@@ -94,7 +94,7 @@ async def test_streams_of_small_and_of_large_messages_get_the_same() -> None:
     assert min(found.values()) > 0.5 * max(found.values()), found
 
 
-async def test_one_stream_of_large_messages_takes_no_more_than_its_share_of_many() -> None:
+async def test_one_stream_of_large_messages_takes_at_most_its_share_of_many() -> None:
     async with served(Line(), scheme="tcp") as target, stream_peer(target) as peer:
         sizes = {f"small {number}": 1_000 for number in range(20)}
         peer.peer.send(Credit(0, CREDIT).encode())

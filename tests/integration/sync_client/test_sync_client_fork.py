@@ -96,7 +96,7 @@ def test_counters_begin_anew_in_the_child(address: str) -> None:
         assert client.stats()["totals"]["calls"] == 5
 
 
-def test_grandchildren_have_connections_of_their_own(address: str) -> None:
+def test_grandchildren_have_separate_connections(address: str) -> None:
     with SyncClient(address) as client:
         client.call(Desk.mul, 6, 7)
 

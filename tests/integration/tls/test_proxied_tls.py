@@ -18,7 +18,7 @@ class Who:
 
 
 @pytest.mark.parametrize("cut", [None, 7])
-async def test_peer_of_an_encrypted_connection_is_the_one_that_the_proxy_names(
+async def test_peer_of_an_encrypted_connection_is_named_by_the_proxy(
     authority: Authority, server_certificate: Certificate, cut: int | None
 ) -> None:
     config = ServerConfig(tls=server_certificate.tls(), proxy_protocol=("127.0.0.0/8",))

@@ -148,7 +148,7 @@ async def test_rate_is_limited(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("cut", "ended"), [(Cut.CLOSE, "end"), (Cut.RESET, "reset")])
-async def test_connection_is_cut_after_so_many_bytes(cut: Cut, ended: str, tmp_path: Path) -> None:
+async def test_connection_is_cut_after_a_number_of_bytes(cut: Cut, ended: str, tmp_path: Path) -> None:
     async with proxied("tcp", tmp_path) as (echo, proxy):
         proxy.upstream.cut_after = 1_000
         proxy.upstream.cut = cut

@@ -38,7 +38,7 @@ def test_frames_are_written_as_they_were_read() -> None:
         assert protocol.encode(protocol.decode(raw)) == raw, name
 
 
-def test_fields_are_those_of_the_reference() -> None:
+def test_fields_are_as_in_the_reference() -> None:
     for name in FRAMES:
         check_fields(name)
 

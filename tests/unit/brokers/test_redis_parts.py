@@ -82,7 +82,7 @@ def test_keys_of_a_topic_have_one_hash_tag(name: str) -> None:
     assert f"{key}:log"[: len(key)] == f"fastrpc:{{{tag}}}"
 
 
-def test_names_of_topics_have_keys_of_their_own() -> None:
+def test_names_of_topics_have_separate_keys() -> None:
     names = ["a}", "a%7D", "a%257D", "a"]
     assert len({topic_key("fastrpc", name) for name in names}) == len(names)
 

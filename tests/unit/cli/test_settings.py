@@ -16,7 +16,7 @@ def write(folder: Path, text: str) -> Path:
     return file
 
 
-def test_defaults_are_those_of_the_configuration() -> None:
+def test_defaults_come_from_the_configuration() -> None:
     settings, warnings = read_settings({}, {}, None)
     assert settings.app is None
     assert settings.addresses == ("tcp://127.0.0.1:8972",)

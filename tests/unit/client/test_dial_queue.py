@@ -31,7 +31,7 @@ async def some_turns() -> None:
         await asyncio.sleep(0)
 
 
-async def test_only_so_many_are_dialled_at_the_same_time() -> None:
+async def test_dials_at_the_same_time_are_limited() -> None:
     notes: list[Noted] = []
     queue = queue_here()
     subchannels = [Noted(str(number), notes) for number in range(1_000)]

@@ -175,7 +175,7 @@ def test_payload_states_its_size(compressor: Compressor, payload: bytes) -> None
 
 
 @pytest.mark.parametrize("junk", [b"", b"\0", b"junk", NOISE[:100]])
-def test_junk_states_no_more_than_the_limit(compressor: Compressor, junk: bytes) -> None:
+def test_junk_states_at_most_the_limit(compressor: Compressor, junk: bytes) -> None:
     assert 0 <= stated_size(compressor, junk, LIMIT) <= LIMIT
 
 

@@ -311,9 +311,7 @@ async def test_neighbours_have_places_in_the_drawing() -> None:
         ("server", {"server": "tcp://127.0.0.1:20001", "show": "logs"}, Status.PERMISSION_DENIED),
     ],
 )
-async def test_a_view_that_is_not_there_is_refused(
-    name: str, arguments: dict[str, str], status: Status
-) -> None:
+async def test_a_missing_view_is_refused(name: str, arguments: dict[str, str], status: Status) -> None:
     pages = FleetOfPages()
     pages.add("arith", 1)
     with pytest.raises(CallError) as refused:

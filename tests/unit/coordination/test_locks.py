@@ -390,7 +390,7 @@ async def test_locks_leave_nothing_behind(store: CutStore, scale: Any) -> None:
     assert len(timers) == 1  # The next end of a lease in the store.
 
 
-async def test_elections_have_a_folder_of_their_own(store: CutStore) -> None:
+async def test_elections_have_a_separate_folder(store: CutStore) -> None:
     assert await read_holder(store, LEADERS, "shop") is None
     async with (
         lock_of(store, "shop", value="a lock"),

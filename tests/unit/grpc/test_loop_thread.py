@@ -172,7 +172,7 @@ class TestCallbacks:
         callbacks.call(lambda: told.append(threading.current_thread()))
         assert told == [threading.current_thread()]
 
-    def test_one_that_fails_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_failing_one_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         callbacks = CallbackThread("callbacks")
         callbacks.call(lambda: 1 / 0)
         told: SimpleQueue[int] = SimpleQueue()

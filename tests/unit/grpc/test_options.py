@@ -58,7 +58,7 @@ def test_an_option_of_a_server_is_a_setting(
 
 
 @pytest.mark.parametrize("options_of", [channel_options, server_options])
-def test_each_direction_has_a_limit_of_its_own(options_of: Any) -> None:
+def test_each_direction_has_a_separate_limit(options_of: Any) -> None:
     found = options_of(
         [("grpc.max_send_message_length", 50), ("grpc.max_receive_message_length", 100)], None, None
     )
@@ -87,7 +87,7 @@ def test_the_settings_of_a_server_may_be_given() -> None:
     assert (config.reflection, config.expose_errors, config.limits.streams) == (False, True, 7)
 
 
-def test_other_options_have_a_place_of_their_own() -> None:
+def test_other_options_have_a_separate_place() -> None:
     found = channel_options(
         [
             ("grpc.service_config", "{}"),

@@ -137,7 +137,7 @@ class TestLaterRevision:
         assert isinstance(found, ToolCall)
 
     @pytest.mark.parametrize("told", ["1900-01-01", LEGACY])
-    def test_another_revision_is_refused_with_those_that_there_are(self, told: str) -> None:
+    def test_another_revision_is_refused_with_the_known_ones(self, told: str) -> None:
         meta = {**META, "io.modelcontextprotocol/protocolVersion": told}
         found = modern("tools/list", {"MCP-Protocol-Version": told}, _meta=meta)
         error = failed(found, 400, -32022)

@@ -109,7 +109,7 @@ def test_bounds_are_half_a_millisecond_and_its_doublings(
     ]
 
 
-def test_labels_are_those_of_the_dashboards(counters: CounterRegistry, exposed: CollectorRegistry) -> None:
+def test_labels_are_as_in_the_dashboards(counters: CounterRegistry, exposed: CollectorRegistry) -> None:
     for name in ("acme.v1.Arith.mul", OTHER_METHODS):
         counters.counters(name, "server").count_ended(Status.OK, 1)
     lines = generate_latest(exposed).decode().splitlines()

@@ -85,7 +85,7 @@ def test_a_query_has_texts_and_numbers_as_they_are_and_all_else_as_json() -> Non
     assert every["ids"]["schema"]["items"]["format"] == "uuid"
 
 
-def test_operations_have_names_of_their_own() -> None:
+def test_operations_have_unique_names() -> None:
     paths = document(Shop, EveryType, Plain)["paths"]
     names = [operation["operationId"] for item in paths.values() for operation in item.values()]
     assert len(set(names)) == len(names)

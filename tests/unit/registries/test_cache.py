@@ -119,7 +119,7 @@ def test_missing_folder_is_logged_once(tmp_path: Path, caplog: pytest.LogCapture
     assert len(caplog.records) == 1
 
 
-def test_nothing_but_the_file_is_left_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+def test_the_file_alone_is_left_and_only_its_owner_reads_it(tmp_path: Path) -> None:
     CacheFile(tmp_path / "lists").keep("arith", [ONE])
     assert [path.name for path in tmp_path.iterdir()] == ["lists"]
     assert stat.S_IMODE((tmp_path / "lists").stat().st_mode) == 0o600

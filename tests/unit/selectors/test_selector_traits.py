@@ -29,7 +29,7 @@ class Foreign:
 
 
 @pytest.mark.parametrize("name", selector_names())
-def test_built_in_selectors_need_no_more_than_the_key(name: str) -> None:
+def test_built_in_selectors_need_only_the_key(name: str) -> None:
     selector = selector_for(name)
     assert selector.is_keyed is (name in KEYED)
     assert not selector.needs_whole_call

@@ -117,7 +117,7 @@ def test_faults_in_a_row_end_with_a_success() -> None:
 # Probes
 
 
-def test_endpoint_is_down_after_so_many_failed_probes_in_a_row() -> None:
+def test_endpoint_is_down_after_fall_failed_probes_in_a_row() -> None:
     health = EndpointHealth()
     states = [(health.probe_failed(3), health.is_down) for _ in range(4)]
     # That it is down is news only once.
@@ -133,7 +133,7 @@ def test_a_passed_probe_ends_the_row_of_failed_ones() -> None:
     assert health.failed_probes == 0
 
 
-def test_endpoint_is_up_after_so_many_passed_probes_in_a_row() -> None:
+def test_endpoint_is_up_after_rise_passed_probes_in_a_row() -> None:
     health = EndpointHealth()
     health.probe_failed(1)
     assert not health.probe_passed(3)

@@ -8,7 +8,7 @@ from fastrpc.status import Status
 CORE = Path(__file__).parents[4] / "src/fastrpc/_core"
 
 
-def test_numbers_are_those_of_the_enumeration() -> None:
+def test_numbers_are_as_in_the_enumeration() -> None:
     text = (CORE / "base/status.pxd").read_text(encoding="utf-8")
     numbers = {
         name: int(number) for name, number in re.findall(r"^    ([A-Z_]+) = (\d+)", text, re.MULTILINE)

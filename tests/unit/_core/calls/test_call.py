@@ -175,7 +175,7 @@ class TestRouteTable:
         assert [each.method for each in table] == ["arith.mul"]
         assert table.get("arith.first") is None
 
-    def test_nothing_but_routes_is_taken(self) -> None:
+    def test_only_routes_are_taken(self) -> None:
         for wrong in (None, "arith.mul"):
             with pytest.raises(TypeError):
                 RouteTable().add(wrong)  # type: ignore[arg-type]

@@ -306,7 +306,7 @@ def test_blanks_at_the_ends_of_a_value_are_not_sent(value: str, sent: bytes) -> 
     assert [field[1:] for field in metadata_fields(metadata)] == [(b"x-name", sent)]
 
 
-def test_answers_may_have_details_of_their_own() -> None:
+def test_answers_may_have_separate_details() -> None:
     metadata = encode_metadata({"grpc-status-details-bin": b"\x08\x05"})
     assert metadata_size(metadata, True) == len("grpc-status-details-bin") + len("CAU") + 32
     with pytest.raises(ValueError, match="reserved"):

@@ -157,7 +157,7 @@ class TestSenders:
             ("application/connect+proto", TOTAL, message(bytes(1_000)) * 100),
         ],
     )
-    async def test_strangers_hold_no_more_than_a_first_window_until_they_are_known(
+    async def test_strangers_hold_at_most_a_first_window_until_they_are_known(
         self, kind: str, path: str, body: bytes
     ) -> None:
         later, raw = Later(), Raw()

@@ -39,7 +39,7 @@ async def test_any_other_path_leads_nowhere(target: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["PUT", "DELETE", "PATCH", "OPTIONS", "post"])
-async def test_a_verb_that_is_not_taken_is_refused_with_those_that_are(verb: str) -> None:
+async def test_a_refused_verb_names_the_accepted_ones(verb: str) -> None:
     async with connected() as talk:
         answer = await talk.ask(verb, ECHO)
         assert (answer.status, answer["allow"]) == (405, "GET, HEAD, POST")

@@ -148,7 +148,7 @@ class TestLimitsOfThePeer:
         assert encode_block(encoder, [(b":method", b"GET")]).hex() == start + "82"
         assert encode_block(encoder, [(b":method", b"GET")]).hex() == "82"
 
-    def test_no_more_than_4096_bytes_are_used(self) -> None:
+    def test_at_most_4096_bytes_are_used(self) -> None:
         encoder = HpackEncoder()
         limit_encoder(encoder, 1 << 30)
         assert encoder.table.capacity == 4096

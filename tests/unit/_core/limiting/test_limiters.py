@@ -28,7 +28,7 @@ def filled(table: KeyTable, count: int = MOST) -> dict[bytes, int | None]:
     return places
 
 
-def test_ten_thousand_keys_have_words_of_their_own() -> None:
+def test_ten_thousand_keys_have_separate_words() -> None:
     table = KeyTable()
     places = filled(table)
     assert None not in places.values()
@@ -236,7 +236,7 @@ def test_refused_caller_finds_a_token_when_it_was_told() -> None:
     assert limiter.try_take(b"a", START + wait) == 0
 
 
-def test_keys_have_buckets_of_their_own() -> None:
+def test_keys_have_separate_buckets() -> None:
     limiter = RateLimiter(1, 1, now=START)
     assert [limiter.try_take(name, START) for name in (b"a", b"b", b"c")] == [0, 0, 0]
     assert limiter.try_take(b"b", START) == SECOND

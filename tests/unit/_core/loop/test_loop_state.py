@@ -69,7 +69,7 @@ def test_a_state_goes_with_its_last_user() -> None:
     loop.close()
 
 
-def test_a_loop_at_the_place_of_another_one_has_a_state_of_its_own() -> None:
+def test_a_loop_at_the_place_of_another_one_has_a_separate_state() -> None:
     loop, other = asyncio.new_event_loop(), asyncio.new_event_loop()
     state = loop_state(other)
     states[id(loop)] = state

@@ -70,7 +70,7 @@ async def test_long_work_continues_in_later_turns() -> None:
     assert len(notes) == 200
 
 
-async def test_many_short_ones_together_take_no_more_than_a_turn() -> None:
+async def test_many_short_ones_together_take_at_most_a_turn() -> None:
     notes: list[str] = []
     turns = Turns(asyncio.get_running_loop())
     for number in range(100):

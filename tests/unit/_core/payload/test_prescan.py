@@ -362,7 +362,7 @@ def test_no_text_takes_more_than_it_is_charged(text: str, ascii: bool) -> None:
 
 
 @pytest.mark.parametrize("value", [b"\xf0\x9f\x98\x80" * 100, [1.5] * 200, {"a": None}])
-def test_nothing_but_texts_grows(value: Any) -> None:
+def test_only_texts_grow(value: Any) -> None:
     payload = msgpack.packb(value)
     assert charged(MSGPACK, payload) == len(payload) + 72 * (not isinstance(value, bytes))
 

@@ -37,7 +37,7 @@ def test_a_frame_over_the_limit_is_refused_from_its_header_alone() -> None:
 
 
 @pytest.mark.parametrize("frame", [request(), Ping().encode(), SettingsFrame(ack=True).encode()])
-def test_nothing_but_settings_may_come_first(frame: bytes) -> None:
+def test_only_settings_may_come_first(frame: bytes) -> None:
     first = protocol(needs_settings=True)
     with pytest.raises(RemoteProtocolError, match="first frame is not SETTINGS"):
         first.decode(frame)

@@ -159,7 +159,7 @@ def test_tools_have_the_versions_of_this_build() -> None:
     assert len(str(made_with["headers"])) > 2 * 64
 
 
-def test_declarations_are_those_that_cython_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_declarations_are_found_as_by_cython(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     tree = create_dependency_tree(Context.from_options(CompilationOptions(include_path=["src"])), quiet=True)
     sources = [Path(each.sources[0]) for each in extensions_of("release", with_harness=True)]

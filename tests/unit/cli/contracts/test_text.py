@@ -426,5 +426,5 @@ def test_a_contract_keeps_aliases() -> None:
     assert list(changes(described, told(imported(text).OldArith))) == []
 
 
-def test_a_naming_that_is_not_known_is_not_written() -> None:
+def test_an_unknown_naming_is_not_written() -> None:
     assert "rpcx" not in contract_text(service(rpcx="later"))

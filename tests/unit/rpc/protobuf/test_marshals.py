@@ -111,7 +111,7 @@ def test_an_object_with_a_default_is_a_field() -> None:
     assert marshal.decode_arguments(payload) == (Change(2),)
 
 
-def test_messages_of_a_stream_are_those_of_its_items() -> None:
+def test_messages_of_a_stream_carry_its_items() -> None:
     marshal = of(Orders.count)
     assert marshal.encode_arguments((), None) == b""
     assert marshal.decode_arguments(b"") == ()
