@@ -183,7 +183,6 @@ def console(
         _print_view(fleet, view)
         return
     plan = replace(plan, on_started=_teller(allowed, tokens))
-    gc.set_threshold(_COLLECTED_AFTER, *gc.get_threshold()[1:])
     raise typer.Exit(serve_front(plan, replace(settings, registry=())))
 
 
@@ -250,6 +249,7 @@ class _Beside(NamedTuple):
     @asynccontextmanager
     async def running(self, server: Server) -> AsyncIterator[None]:
         names = [service_definition(one).name for one in SERVICES]
+        gc.set_threshold(_COLLECTED_AFTER, *gc.get_threshold()[1:])
         async with self.fleet:
             if self.catalogue is None:
                 remove_builtin(server, keeps=names)
