@@ -148,6 +148,34 @@ async def test_a_view_that_the_reader_has_comes_without_blocks() -> None:
     assert (await pages.view("services", after=view.revision)).blocks is not None
 
 
+async def test_failed_calls_of_other_callers_are_told() -> None:
+    pages = FleetOfPages()
+    pages.add("arith", 1)
+    for calls in (0, 100):
+        pages.clock.now += 10
+        pages.tell(1, "arith", row("arith", "mul", "server", calls, calls // 5))
+    [link] = tables(await pages.view("service", service="arith"))["callers and callees"].rows
+    assert link == ["calls it", "other callers", pytest.approx(10.0), pytest.approx(2.0)]
+
+
+async def test_methods_without_a_call_since_the_first_reading_are_shown() -> None:
+    pages = FleetOfPages()
+    pages.add("arith", 1)
+    pages.tell(1, "arith", row("arith", "mul", "server", 7), row("arith", "add", "server", 0))
+    methods = tables(await pages.view("service", service="arith"))["methods"].rows
+    assert [one[:2] for one in methods] == [["add", 0.0], ["mul", 0.0]]
+
+
+async def test_the_endpoint_of_a_server_that_is_out_says_so() -> None:
+    pages = FleetOfPages()
+    pages.fleet.set_endpoints(
+        "arith", [Endpoint("tcp://127.0.0.1:1", weight=0, labels={"admin": "tcp://127.0.0.1:20001"})]
+    )
+    pages.tell(1, "arith", row("arith", "mul", "server", 0))
+    [endpoint] = tables(await pages.view("service", service="arith"))[ENDPOINTS_TITLE].rows
+    assert endpoint[3:5] == [0, "out"]
+
+
 async def test_links_of_twelve_services_are_exact() -> None:
     pages = FleetOfPages()
     names = [f"s{number}" for number in range(12)]

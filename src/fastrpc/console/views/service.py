@@ -18,7 +18,7 @@ from fastrpc.console.blocks import (
 from fastrpc.console.fleet import server_key
 from fastrpc.console.graph_layout import graph_layout
 from fastrpc.console.history import TOTALS_SECONDS
-from fastrpc.console.servers import OTHER_CALLERS
+from fastrpc.console.servers import OTHER_CALLERS, FleetServer
 from fastrpc.console.views.acts import out_buttons
 from fastrpc.console.views.base import (
     CHART_POINTS,
@@ -81,7 +81,7 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     blocks.append(plain_table(ENDPOINTS_TITLE, _ENDPOINTS, _endpoints(asked, service)))
     blocks += out_buttons(fleet, servers)
     columns = (Column("method", "method"), *FIGURES)
-    blocks.append(sorted_table(asked, "methods", columns, _methods(asked, service), order="method"))
+    blocks.append(sorted_table(asked, "methods", columns, _methods(asked, service, servers), order="method"))
     links = list(_links(asked, service))
     blocks.append(plain_table("callers and callees", _LINKS, [(row[:4], row[4]) for row in links]))
     blocks.append(_graph(service, links))
@@ -121,31 +121,39 @@ def _endpoints(asked: Asked, service: str) -> Iterator[Row]:
             continue
         record = (address, endpoint.version, endpoint.zone, endpoint.weight)
         figures = figures_of(asked, ("server", server.key))
-        yield [*record, server.state, server.read_time, *figures], server_link(server.key)
+        # A server that is ready gets no calls at an address that is out.
+        state = "out" if endpoint.weight == 0 and server.state == "ready" else server.state
+        yield [*record, state, server.read_time, *figures], server_link(server.key)
 
 
-def _methods(asked: Asked, service: str) -> Iterator[Row]:
-    for key in asked.fleet.history.keys("method", service):
-        link = Link("method", {"service": service, "method": key[2]})
-        yield [key[2], *figures_of(asked, key)], link
+def _methods(asked: Asked, service: str, servers: list[FleetServer]) -> Iterator[Row]:
+    """Yield the methods that were called in the last hour, and the methods that its servers counted before."""
+    names = {key[2] for key in asked.fleet.history.keys("method", service)}
+    for server in servers:
+        names |= {key[1] for key in server.counts if key[0] == service and key[2] == "server"}
+    for name in names:
+        link = Link("method", {"service": service, "method": name})
+        yield [name, *figures_of(asked, ("method", service, name))], link
 
 
 def _links(asked: Asked, service: str) -> Iterator[tuple[str, str, float, float, Link | None]]:
     """Yield callers and callees; calls that no caller in the fleet counted are of other callers."""
     history = asked.fleet.history
     total = history.rates(("service", service), PERCENTILE_SECONDS)
-    counted = 0.0
+    counted = failed = 0.0
     for key in sorted(history.keys("link")):
         if service not in key[1:]:
             continue
         rates = history.rates(key, PERCENTILE_SECONDS)
         way, other = ("calls it", key[1]) if key[2] == service else ("is called", key[2])
-        counted += rates.calls if key[2] == service else 0.0
+        if key[2] == service:
+            counted, failed = counted + rates.calls, failed + rates.errors
         link = Link("service", {"service": other}) if other in asked.fleet.services else None
         yield way, other, round(rates.calls, 3), round(rates.errors, 3), link
     # The polls of two servers are not of one instant.
     if asked.fleet.has_figures(service) and total.calls - counted > 0.05 * total.calls:
-        yield "calls it", OTHER_CALLERS, round(total.calls - counted, 3), 0.0, None
+        errors = round(max(0.0, total.errors - failed), 3)
+        yield "calls it", OTHER_CALLERS, round(total.calls - counted, 3), errors, None
 
 
 def _graph(service: str, links: list[tuple[str, str, float, float, Link | None]]) -> Graph:
