@@ -32,7 +32,7 @@ FOLDERS = {path.name for path in PACKAGE.rglob("*") if path.is_dir() and path.na
 FORMER = {"calling", "framing", "serving"}
 #: A module that builds make, units, media types and the like, methods of MCP, keys of registries.
 NO_PATHS = re.compile(
-    r"_core/_shared|calls/s|http/(1|protobuf)|server/discover|rpcx/[Aa]rith/.*"
+    r"_core/_shared|calls/s|http/(1|protobuf)|server/discover|link/deep|rpcx/[Aa]rith/.*"
     r"|auth/(authenticate|enable|(user|role)/.*)"
 )
 #: A module that builds make, one that a test makes up, and a method of a service.

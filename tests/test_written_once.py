@@ -24,6 +24,7 @@ ROOMS = (
         for room in (
             "client",
             "calls",
+            "link",
             "streams",
             "server",
             "http",

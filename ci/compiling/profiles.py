@@ -60,6 +60,8 @@ SELDOM = {
     "io/engine",
     "io/layer",
     "io/tls_blocking_io",
+    "link/contract",
+    "link/failure",
     "loop/polling",
     "loop/turns",
     "native/control_frames",

@@ -1,7 +1,8 @@
 """The life of a served connection alone: facts and times go in, orders come out."""
 
 from fastrpc._core.io.engine cimport bind
-from fastrpc._core.server.connection_life cimport Facts, new_life
+from fastrpc._core.link.contract cimport Facts
+from fastrpc._core.server.connection_life cimport new_life
 
 
 cdef class LivedStream(ByteStream):

@@ -8,9 +8,10 @@ from typing import Any, cast
 import msgspec
 
 from fastrpc import Server, Status
+from fastrpc._core.link.failure import Failure
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.served_call import ServerCall
-from fastrpc._core.server.served_connection import Failure, ServedConnection
+from fastrpc._core.server.served_connection import ServedConnection
 from fastrpc.protocols.base import ServerEngine
 
 __all__ = ["KeptConnection", "KeptSession", "LostSession", "gate_for", "joined"]

@@ -20,7 +20,7 @@ import msgspec
 from fastrpc import HTTP, Address, HTTPLimits, Server, ServerConfig
 from fastrpc.auth import Identity
 from fastrpc_harness.checking import check
-from tests.support import grpc_bytes, toy_protocol
+from tests.support import grpc_bytes, line_protocol, toy_protocol
 from tests.support.frame_factory import cut, opening
 from tests.support.http_talk import request
 from tests.support.rpcx_wire import call
@@ -43,6 +43,7 @@ PATIENCE_SECONDS = 20.0
 HANDSHAKE_SECONDS = 5.0
 
 assert toy_protocol.ToyEngine is not None
+assert line_protocol.line_link is not None
 _PACK = msgspec.msgpack.encode(["apple"])
 _APPLE = grpc_bytes.text_field("apple")
 
@@ -108,6 +109,7 @@ COLUMNS = {
         grpc_bytes.OPENING + grpc_bytes.request("/feed/ticks", b"", ("authorization", "Bearer secret")),
     ),
     "toy": Way("toy", b"", b'shop.price "apple"\n', b'shop.pack "apple"\n', b"shop.pa"),
+    "lines": Way("lines", b"", b'shop.price "apple"\n', b'shop.pack "apple"\n', b"shop.pa"),
 }
 
 

@@ -54,7 +54,7 @@ CORE_RANKS = {
     1: ("payload", "wire", "loop", "balancing", "limiting"),
     2: ("calls", "io", "protobuf"),
     3: ("native", "websocket"),
-    4: ("streams",),
+    4: ("link", "streams"),
     5: ("server", "client"),
     6: ("http1", "http2", "rpcx"),
     7: ("grpc",),

@@ -8,9 +8,10 @@ from typing import Any
 from fastrpc import ClientConfig, Limits, ServerConfig
 from fastrpc._core.io.session import Session
 from fastrpc._core.rpcx.frames import RPCX, Profile
-from fastrpc._core.rpcx.server import RpcxServer
+from fastrpc._core.rpcx.server_wire import RpcxWire
 from fastrpc._core.rpcx.translation import RpcxTranslation
 from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.link import Link
 from fastrpc._core.server.openings import Openings
 from fastrpc.protocols.rpcx_client import rpcx_translation
 from tests.support.kept_connection import gate_for
@@ -31,13 +32,13 @@ class ServedRpcx:
     def __init__(self, gate: Gate, profile: Profile = RPCX, *, config: ServerConfig | None = None) -> None:
         config = config or ServerConfig()
         self.openings = Openings(gate, config.admission.handshakes)
-        self.engine = RpcxServer(
-            profile,
+        self.wire = RpcxWire(profile, config.limits)
+        self.engine = Link(
+            self.wire,
             gate=gate,
             openings=self.openings,
             timeouts=config.timeouts,
             keepalive=config.keepalive,
-            limits=config.limits,
         )
         self.transport = StillTransport()
         self.session = Session(self.engine, loop=asyncio.get_running_loop())
@@ -47,7 +48,7 @@ class ServedRpcx:
 
     async def send(self, *frames: Frame | bytes, size: int = READ_BYTES) -> None:
         """Receive frames, or any bytes, in reads of this size; what comes after the end is not looked at."""
-        magic = self.engine.profile.magic
+        magic = self.wire.profile.magic
         data = b"".join(one if isinstance(one, bytes) else one.encode(magic) for one in frames)
         loop = asyncio.get_running_loop()
         while data and not self.is_over:

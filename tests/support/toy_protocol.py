@@ -11,8 +11,8 @@ of their call, and come as handlers end.
 """
 
 from fastrpc import Status
+from fastrpc._core.link.failure import Failure
 from fastrpc._core.server.served_call import ServerCall
-from fastrpc._core.server.served_connection import Failure
 from fastrpc._core.server.served_engine import ServedEngine
 from fastrpc.protocols.base import Match, ServerParts, register
 

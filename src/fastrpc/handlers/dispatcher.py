@@ -11,11 +11,12 @@ from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.base.nearest_name import NameIndex
 from fastrpc._core.calls.call import MethodRoute
 from fastrpc._core.calls.invocation import Chain, invoke
+from fastrpc._core.link.failure import Failure
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.memory_budget import Room
 from fastrpc._core.server.served_call import ServerCall
-from fastrpc._core.server.served_connection import Failure, ServedConnection
+from fastrpc._core.server.served_connection import ServedConnection
 from fastrpc._core.server.served_stream import ServedStream, drive
 from fastrpc.assigned_numbers import VALUE_CODECS
 from fastrpc.codecs.base import codec_label, codec_with_id

@@ -24,8 +24,8 @@ from typing import Any, TypeGuard, cast
 
 import msgspec
 
+from fastrpc._core.link.failure import Failure
 from fastrpc._core.server.served_call import ServerCall
-from fastrpc._core.server.served_connection import Failure
 from fastrpc.codecs.base import codec_numbers
 from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError, UnavailableError
 from fastrpc.peers.outcomes import is_of_own_call

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.caller_state import CallerState
-from fastrpc._core.rpcx.server import RpcxServer
+from fastrpc._core.server.link import Link
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError
 from fastrpc.peers.peer_client import PeerCalling, PeerClient, PeerRunner
@@ -33,7 +33,7 @@ class _PushRunner(PeerRunner):
     def __init__(self, calling: PeerCalling, address: Address, peer_at: Callable[[Address], Any]) -> None:
         super().__init__(calling, address, peer_at)
         self.routes = calling.value_routes
-        self._engine: RpcxServer | None = None
+        self._engine: Link | None = None
 
     def attend(self, connection: Any, state: CallerState) -> None:
         """Push on this connection for as long as it lasts."""

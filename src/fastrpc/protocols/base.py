@@ -100,7 +100,8 @@ class ServerEngine(PeerConnection, typing.Protocol):
     """The interface of a server's `Engine`, beside bytes.
 
     `connected` calls `ConnectionLife.count_in`, and `lost` calls `count_out`. `ServedEngine` does this for engines in
-    Python. An engine whose peers serve calls, too, says so by `peer_takes`, and has their settings as `peer`.
+    Python, and `Link` for a `Wire`. An engine whose peers serve calls, too, says so by `peer_takes`, and has their
+    settings as `peer`.
     """
 
     @property

@@ -3,7 +3,8 @@
 from functools import partial
 
 from fastrpc._core.rpcx.frames import PHOBOS, RPCX, Profile
-from fastrpc._core.rpcx.server import RpcxServer
+from fastrpc._core.rpcx.server_wire import RpcxWire
+from fastrpc._core.server.link import Link
 from fastrpc.protocols.base import Match, ServerParts, register
 
 __all__ = ["detect", "server_engine"]
@@ -21,17 +22,15 @@ def detect(profile: Profile, data: bytes) -> Match:
     return Match.OTHERWISE if profile.is_loose and data[0] == RPCX.magic else Match.NO
 
 
-def server_engine(profile: Profile, parts: ServerParts) -> RpcxServer:
+def server_engine(profile: Profile, parts: ServerParts) -> Link:
     """Make the engine of a connection."""
     is_shared = profile is RPCX and PHOBOS.name in parts.config.protocols
-    engine = RpcxServer(
-        profile,
+    engine = Link(
+        RpcxWire(profile, parts.config.limits, derived=PHOBOS if is_shared else None),
         gate=parts.gate,
         openings=parts.openings,
         timeouts=parts.config.timeouts,
         keepalive=parts.config.keepalive,
-        limits=parts.config.limits,
-        derived=PHOBOS if is_shared else None,
     )
     engine.connection.reveals_services = parts.reveals_services
     return engine

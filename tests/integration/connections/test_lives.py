@@ -35,7 +35,7 @@ ALL = pytest.mark.parametrize("column", COLUMNS)
 FOREIGN = pytest.mark.parametrize("column", [column for column in COLUMNS if column != "native"])
 STREAMING = pytest.mark.parametrize("column", [column for column, way in COLUMNS.items() if way.stream])
 #: The toy protocol closes without a linger, and a WebSocket does as HTTP.
-LINGERING = pytest.mark.parametrize("column", ["native", "http", "rpcx", "grpc"])
+LINGERING = pytest.mark.parametrize("column", ["native", "http", "rpcx", "grpc", "lines"])
 #: A WebSocket at a method is one call; it begins as HTTP.
 BETWEEN = pytest.mark.parametrize("column", [column for column in COLUMNS if column != "websocket"])
 
@@ -136,7 +136,7 @@ async def test_calls_that_outlast_the_age_are_ended(column: str) -> None:
         await eventually(lambda: connection.is_over)
 
 
-@pytest.mark.parametrize("column", ["http", "rpcx", "toy"])
+@pytest.mark.parametrize("column", ["http", "rpcx", "toy", "lines"])
 async def test_a_connection_that_drains_closes_without_a_call(column: str) -> None:
     """The native protocol and HTTP/2 have GOAWAY, and a WebSocket at a method closes behind its call."""
     async with lived(column, keepalive=PATIENT, timeouts=ENDLESS) as connection:

@@ -4,9 +4,9 @@ from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.grpc.grpc_call cimport GrpcCall
 from fastrpc._core.grpc.requests cimport GrpcRequests
 from fastrpc._core.http2.hpack cimport HeaderTemplate
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
-from fastrpc._core.server.served_connection cimport Failure
 
 
 # Return the fields that tell a failure, beside fields of metadata: token, name, value.

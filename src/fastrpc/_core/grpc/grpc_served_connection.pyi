@@ -1,7 +1,7 @@
 from typing import Any, final
 
+from fastrpc._core.link.failure import Failure
 from fastrpc._core.server.engine_served_connection import EngineServedConnection
-from fastrpc._core.server.served_connection import Failure
 from fastrpc.peers.peer import Peer
 
 def failure_fields(failure: Failure, sent: list[tuple[int, bytes, bytes]]) -> list[tuple[int, bytes, bytes]]:

@@ -6,9 +6,8 @@
                         └──► one message: DATA ──► message, and the end ──► Gate.pass_known
     RST_STREAM ──► Gate.cancel
 
-A request that does not come whole with its first DATA is listed until it is: its sender is judged before more of it is
-kept, its bytes count, and they have to come at a lowest rate. A message that is longer than its window is let come at once
-where memory allows that.
+A request that does not come whole with its first DATA is listed until it is: its sender is judged before more is kept, its
+bytes count, and they come at a lowest rate. A message longer than its window comes at once where memory allows it.
 """
 
 import logging
@@ -32,9 +31,10 @@ from fastrpc._core.http2.frames cimport CODE_REFUSED_STREAM, Violation
 from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.stream_table cimport FlowControl
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.metadata cimport note_dropped
 from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, SENDER_REFUSED, SenderCheck
-from fastrpc._core.server.served_connection cimport Failure, process_held
+from fastrpc._core.server.served_connection cimport process_held
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.server.stopped_handlers cimport cancel_in_read
 from fastrpc._core.streams.stream_channel cimport StreamChannel

@@ -25,7 +25,8 @@ from fastrpc._core.http2.frames cimport CODE_CALM_DOWN, CODE_INTERNAL, CODE_NONE
 from fastrpc._core.http2.header_block cimport HeaderBlock, HeaderField
 from fastrpc._core.http2.incoming cimport DRAIN_FINAL, OWN_FRAME_LIMIT
 from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.server.connection_life cimport Facts, new_life
+from fastrpc._core.link.contract cimport Facts
+from fastrpc._core.server.connection_life cimport new_life
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport take_client
 from fastrpc._core.wire.frame cimport REASON_HANDSHAKE, REASON_INTERNAL, REASON_MEMORY

@@ -35,9 +35,9 @@ from fastrpc._core.http.responses cimport web_lines
 from fastrpc._core.http.socket_talk cimport SocketTalk
 from fastrpc._core.http1.response_head cimport field_lines
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.loop.turns cimport outlasts_turn
 from fastrpc._core.server.connection_life cimport REST_NS
-from fastrpc._core.server.served_connection cimport Failure
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.websocket.frames cimport CLOSE_RESTART

@@ -8,8 +8,9 @@ from fastrpc._core.http.own_hosts cimport OwnHosts
 from fastrpc._core.http.rpcx_headers cimport RpcxHeaders
 from fastrpc._core.http.service cimport HttpMethod, HttpService
 from fastrpc._core.http1.head cimport RequestHead
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport ServedConnection, Failure
+from fastrpc._core.server.served_connection cimport ServedConnection
 
 
 cdef enum:

@@ -1,6 +1,6 @@
 from typing import Any, final
 
-from fastrpc._core.server.served_connection import Failure
+from fastrpc._core.link.failure import Failure
 
 @final
 class HttpTerms:

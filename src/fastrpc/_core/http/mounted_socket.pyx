@@ -24,9 +24,9 @@ from fastrpc._core.http.http_served_connection cimport HttpServedConnection
 from fastrpc._core.http.messages cimport MESSAGE_COST
 from fastrpc._core.http.mounted_request cimport checked_fields
 from fastrpc._core.http.request_fields cimport offered_protocols
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport Failure
 from fastrpc._core.websocket.frames cimport (
     CLOSE_INTERNAL_ERROR,
     CLOSE_NORMAL,

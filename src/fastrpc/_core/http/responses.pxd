@@ -4,9 +4,9 @@ from libc.stdint cimport uint32_t
 
 from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http1.head cimport RequestHead
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport Failure
 
 # Return the HTTP status for a status of ours.
 cdef int http_status_of(int status) noexcept

@@ -1,6 +1,6 @@
 from typing import Any
 
-from fastrpc._core.server.served_connection import Failure
+from fastrpc._core.link.failure import Failure
 
 def http_status(status: int) -> int:
     """Return the HTTP status for the number of a status."""

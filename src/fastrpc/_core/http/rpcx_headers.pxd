@@ -4,9 +4,9 @@ cimport cython
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.http1.head cimport RequestHead
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport Failure
 
 
 @cython.final

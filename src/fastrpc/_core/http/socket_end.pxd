@@ -5,8 +5,8 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.http1.connection cimport HttpConnection
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport Failure
 from fastrpc._core.websocket.frames cimport WebSocketReader
 
 

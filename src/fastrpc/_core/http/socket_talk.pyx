@@ -33,10 +33,11 @@ from fastrpc._core.http.messages cimport MESSAGE_COST, before_value, behind_valu
 from fastrpc._core.http.messages cimport metadata_envelope, opened_envelope, value_envelope
 from fastrpc._core.http.request_fields cimport SMALL_BODY, metadata_texts
 from fastrpc._core.http.service cimport HttpService
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.loop.turns cimport outlasts_turn
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport Failure, ServedConnection
+from fastrpc._core.server.served_connection cimport ServedConnection
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.websocket.frames cimport (
     CLOSE_NORMAL,

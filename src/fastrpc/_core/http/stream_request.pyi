@@ -3,7 +3,7 @@ from typing import final
 from fastrpc._core.grpc.grpc_call import GrpcCall, GrpcHead
 from fastrpc._core.http.service import HttpService
 from fastrpc._core.http2.header_block import HeaderBlock
-from fastrpc._core.server.served_connection import Failure
+from fastrpc._core.link.failure import Failure
 from fastrpc.server.web.form import WebCall
 
 @final

@@ -31,7 +31,7 @@ from fastrpc._core.http.responses cimport (
 from fastrpc._core.http1.head cimport RequestLimits, parse_head
 from fastrpc._core.http2.header_block cimport TOKEN_AUTHORITY, TOKEN_HOST, TOKEN_METHOD, TOKEN_PATH, TOKEN_STATUS
 from fastrpc._core.http2.header_block cimport HeaderField, token_of
-from fastrpc._core.server.served_connection cimport Failure
+from fastrpc._core.link.failure cimport Failure
 
 from fastrpc._core.http1.head import RequestRefusedError
 from fastrpc.status import Status

@@ -11,6 +11,8 @@
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from fastrpc._core.base.buffer cimport WriteBuffer
+
 cdef enum:
     HEADER_BYTES = 16
     LENGTH_BYTES = 4
@@ -64,6 +66,11 @@ cdef bint parse_head(const char* data, Py_ssize_t size, Py_ssize_t whole, RpcxFr
 
 # Write a text with its length, and return where it ends.
 cdef char* put_text(char* at, const char* text, Py_ssize_t size) noexcept
+
+# Write a frame up to its payload: `head` holds its header, path and method, `entries` its metadata.
+cdef int put_head(
+    WriteBuffer out, bytes head, uint8_t flags, bytes entries, Py_ssize_t payload_size
+) except -1
 
 
 @cython.final

@@ -11,7 +11,10 @@ error may lack its text, and the flag of gzip stands over plain answers.
 """
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcpy
+
+from fastrpc._core.base.buffer cimport WriteBuffer
 
 from fastrpc.errors import RemoteProtocolError
 
@@ -121,6 +124,22 @@ cdef char* put_text(char* at, const char* text, Py_ssize_t size) noexcept:
     if size:
         memcpy(at + LENGTH_BYTES, text, size)
     return at + LENGTH_BYTES + size
+
+
+cdef int put_head(
+    WriteBuffer out, bytes head, uint8_t flags, bytes entries, Py_ssize_t payload_size
+) except -1:
+    cdef Py_ssize_t head_size = PyBytes_GET_SIZE(head), entries_size = PyBytes_GET_SIZE(entries)
+    cdef char* begin = out.reserve(head_size + entries_size + 2 * LENGTH_BYTES)
+    cdef char* at = begin + head_size
+    memcpy(begin, PyBytes_AS_STRING(head), head_size)
+    begin[FLAGS_AT] = <char>flags
+    store32_big(
+        begin + REST_AT, <uint32_t>(head_size - HEADER_BYTES + entries_size + 2 * LENGTH_BYTES + payload_size)
+    )
+    at = put_text(at, PyBytes_AS_STRING(entries), entries_size)
+    store32_big(at, <uint32_t>payload_size)
+    return 0
 
 
 @cython.final

@@ -1,30 +1,20 @@
-"""From the frames of requests to calls, and from the outcomes of those to frames."""
+"""From the frames of requests to calls, and the words of servers in Go."""
 
 cimport cython
 
-from fastrpc._core.rpcx.engine cimport RpcxEngine
-from fastrpc._core.rpcx.frames cimport RpcxFrame
+from fastrpc._core.link.contract cimport Dialect
+from fastrpc._core.rpcx.frames cimport Profile, RpcxFrame
+from fastrpc._core.rpcx.framing cimport RpcxFraming
 from fastrpc._core.rpcx.native_forms cimport Reserved
-from fastrpc._core.server.connection_life cimport ConnectionLife
-from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
-from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport Failure
 
 cdef enum:
     # A longer name is that of no method.
     LONGEST_NAME = 512
 
 
-cdef class RpcxRequests(RpcxEngine):
+cdef class RpcxRequests(RpcxFraming):
     cdef:
-        # Shared by all connections of the server; the state of this one for the gate.
-        readonly Gate gate
-        readonly EngineServedConnection connection
-
-        # Its life. The last use of the connection is the last call, or its end.
-        ConnectionLife life
-
         # The full name of the method of the frame that is handled.
         char[LONGEST_NAME] name
 
@@ -34,18 +24,14 @@ cdef class RpcxRequests(RpcxEngine):
     cdef int take_timeout(self, ServerCall call, Reserved* found) except -1
     cdef int refuse(self, ServerCall call, Py_ssize_t name_size, int status, str text) except -1
 
-    # RpcxServer implements these, for the served connection.
-    cdef int send_answer(self, ServerCall call, bytes payload) except -1
-    cdef int send_failure(self, ServerCall call, Failure failure) except -1
-    cdef int refused_token(self) except -1
-    cdef int after_call(self, bint was_let_in) except -1
-    cdef int sender_known(self, int verdict) except -1
-
 
 @cython.final
-cdef class RpcxServedConnection(EngineServedConnection):
-    pass
+cdef class RpcxDialect(Dialect):
+    cdef:
+        Profile profile
 
+
+cdef RpcxDialect new_dialect(Profile profile)
 
 # Error texts as servers in Go write them: programs compare them.
 cdef str unknown_method_in_go(str protocol, str method, object services)

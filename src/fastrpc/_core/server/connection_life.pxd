@@ -5,25 +5,13 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.link.contract cimport Facts
 from fastrpc._core.server.served_connection cimport ServedConnection
 
 
 cdef enum:
     # A draining connection closes after so many nanoseconds without a call.
     REST_NS = 1_000_000_000
-
-
-cdef struct Facts:
-    # Whether a call is under way; whether an incomplete message is waited for.
-    bint is_busy
-    bint is_receiving
-    # Of that message: its begin, the instant of its last byte, and the bytes received.
-    uint64_t began_ns
-    uint64_t heard_ns
-    int64_t received
-    # Bytes of output that the peer has not taken; of them those of streams whose readers may take their time.
-    int64_t unsent
-    int64_t parked
 
 
 @cython.final

@@ -22,9 +22,9 @@ from libc.string cimport memcmp
 from fastrpc._core.base.instants cimport LOWEST_RATE, earlier, nanoseconds
 from fastrpc._core.base.status cimport UNAUTHENTICATED
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall, has_lapsed, keep_identities
-from fastrpc._core.server.served_connection cimport Failure
 from fastrpc._core.wire.frame cimport REASON_DRAIN, REASON_HANDSHAKE, REASON_MAX_AGE
 
 cdef enum:

@@ -2,10 +2,10 @@
 
 cimport cython
 
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.admission cimport CallAdmission
 from fastrpc._core.server.output_room cimport OutputRoom
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport Failure
 
 
 @cython.final

@@ -24,6 +24,7 @@ from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENT
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, ROUTE_WITHDRAWN, MethodRoute
 from fastrpc._core.calls.call_log cimport report_long_step
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.loop.handler_task cimport LONG_STEP_NS
 from fastrpc._core.loop.loop_state cimport STALL_NS
 from fastrpc._core.payload.arguments cimport refusal_text, told_count
@@ -31,7 +32,7 @@ from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, encode_metadata
 from fastrpc._core.server.handler_runner cimport HandlerRunner, ServerTask
 from fastrpc._core.server.served_call cimport has_lapsed
-from fastrpc._core.server.served_connection cimport HOLD_LATE, Failure, process_held
+from fastrpc._core.server.served_connection cimport HOLD_LATE, process_held
 from fastrpc._core.server.served_stream cimport ServedStream, new_served_stream
 from fastrpc._core.wire.frame cimport ONE_WAY, STREAM_IN, STREAM_OUT, TIMEOUT_NONE
 from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER

@@ -5,6 +5,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.call_log cimport CallLog
 from fastrpc._core.calls.invocation cimport Chain
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.loop.handler_task cimport HandlerTask
 from fastrpc._core.loop.loop_state cimport LoopState, TaskPool
 from fastrpc._core.server.admission cimport CallAdmission
@@ -12,7 +13,6 @@ from fastrpc._core.server.failures cimport HandlerFailures
 from fastrpc._core.server.handler_context cimport HandlerContexts
 from fastrpc._core.server.output_room cimport OutputRoom
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport Failure
 
 
 @cython.final

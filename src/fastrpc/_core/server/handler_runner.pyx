@@ -30,13 +30,14 @@ from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_GONE, STYLE_ASYNC, STYL
 from fastrpc._core.calls.call_log cimport report_long_step
 from fastrpc._core.calls.invocation cimport call_handler, start_handler
 from fastrpc._core.limiting.limiters cimport END_FAILED, END_GOOD, END_LATE, leave_all
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine
 from fastrpc._core.loop.turns cimport SLICED_ABOVE
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.failures cimport HandlerFailures
 from fastrpc._core.server.output_room cimport LARGE_OUTPUT, OutputRoom, needs_room
 from fastrpc._core.server.served_call cimport keep_identity
-from fastrpc._core.server.served_connection cimport ServedConnection, Failure
+from fastrpc._core.server.served_connection cimport ServedConnection
 from fastrpc._core.server.served_connection cimport pass_interrupt as raise_later
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER, STREAM_IN, STREAM_OUT

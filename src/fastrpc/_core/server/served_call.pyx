@@ -17,10 +17,11 @@ from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_CANCELLED, STATE_GONE, STATE_NEW, Draining
 from fastrpc._core.calls.call_log cimport find_request_entry
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.arguments cimport BoundArguments
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, encode_metadata
 from fastrpc._core.server.http_answer cimport checked_answer, told_entry
-from fastrpc._core.server.served_connection cimport HOLD_QUEUE, HOLD_STALL, Failure
+from fastrpc._core.server.served_connection cimport HOLD_QUEUE, HOLD_STALL
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport ONE_WAY
 

@@ -1,9 +1,9 @@
 """The served connection: the interface that an engine implements for the served calls of one connection."""
 
-cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
 
 cdef enum Hold:
@@ -35,23 +35,6 @@ cdef int report(str text, object error) except -1
 
 # Raise an interrupt again, which has failed a call, from a callback of its own; other errors have no effect.
 cdef int pass_interrupt(object gate, object error) except -1
-
-
-@cython.final
-cdef class Failure:
-    cdef:
-        # The status and its text, which each protocol can write; encoded details, which may be empty.
-        readonly int status
-        readonly str text
-        readonly bytes details
-
-        # Milliseconds after which to retry; 0: not stated, all ones: do not retry.
-        readonly uint32_t pushback_ms
-
-        # Whether the handler, or an interceptor in its place, may have run; whether it runs on behind the answer, so that
-        # its outcome is unknown.
-        readonly bint has_run
-        readonly bint goes_on
 
 
 cdef class ServedConnection:

@@ -13,15 +13,13 @@ the reference from here to itself.
 
 import logging
 
-cimport cython
-
 from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
 
-from fastrpc._core.base.sound_text cimport sound_text
 from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_GONE, MethodRoute
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.wire.frame cimport ONE_WAY
 
 from fastrpc._core.loop.drain_event import DrainEvent
@@ -57,21 +55,6 @@ cdef int pass_interrupt(object gate, object error) except -1:
     if isinstance(error, KeyboardInterrupt):
         raise_interrupt(gate.loop_state.loop)
     return 0
-
-
-@cython.final
-cdef class Failure:
-    """The answer to a call that failed."""
-
-    def __init__(
-        self, int status, text not None, bytes details not None=b"", *, pushback_ms=0, has_run=True, goes_on=False
-    ):
-        self.status = status
-        self.text = sound_text(text)
-        self.details = details
-        self.pushback_ms = pushback_ms
-        self.has_run = has_run
-        self.goes_on = goes_on
 
 
 cdef class ServedConnection:

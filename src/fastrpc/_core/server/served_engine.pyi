@@ -1,11 +1,11 @@
 from typing import Any, Protocol, final
 
 from fastrpc._core.io.engine import PythonEngine
+from fastrpc._core.link.failure import Failure
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.server.engine_served_connection import EngineServedConnection
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.served_call import ServerCall
-from fastrpc._core.server.served_connection import Failure
 from fastrpc.peers.peer import Peer
 from fastrpc.rpc.identity import Identity
 

@@ -16,10 +16,12 @@ from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.link.contract cimport Facts
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.server.connection_life cimport Facts, new_life
+from fastrpc._core.server.connection_life cimport new_life
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport ServedConnection, Failure
+from fastrpc._core.server.served_connection cimport ServedConnection
 from fastrpc._core.wire.frame cimport REASON_DRAIN
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fastrpc._core.calls.call import current_call
+from fastrpc._core.link.failure import Failure
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.served_call import ServerCall
-from fastrpc._core.server.served_connection import Failure
 from fastrpc._core.server.served_engine import ServedEngine
 from fastrpc.brokers.base import Delivery
 from fastrpc.brokers.message import Message

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
+from fastrpc._core.link.failure import Failure
 from fastrpc._core.server.gate import Gate
-from fastrpc._core.server.served_connection import Failure
 from fastrpc.brokers.base import BrokerLimits, Delivery
 from fastrpc.brokers.broker import Broker
 from fastrpc.brokers.message import Message

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from typing import cast
 
 from fastrpc._core.calls.call import current_call
+from fastrpc._core.link.failure import Failure
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.served_call import ServerCall
-from fastrpc._core.server.served_connection import Failure
 from fastrpc._core.server.served_engine import ServedEngine
 from fastrpc.errors import CallError
 from fastrpc.files.rpcx.tickets import TOKEN_BYTES, Ticket, Tickets

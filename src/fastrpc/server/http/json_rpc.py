@@ -16,9 +16,9 @@ from typing import Any, Final
 import msgspec
 
 from fastrpc._core.http.responses import problem
+from fastrpc._core.link.failure import Failure
 from fastrpc._core.payload.coders import PayloadScan
 from fastrpc._core.payload.double_keys import find_double_key
-from fastrpc._core.server.served_connection import Failure
 from fastrpc.assigned_numbers import CODECS
 from fastrpc.server.http.paths import HttpAnswer, HttpRequest, Outcome, Path
 from fastrpc.status import Status

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from fastrpc._core.http.responses import problem
+from fastrpc._core.link.failure import Failure
 from fastrpc._core.payload.coders import PayloadScan
 from fastrpc._core.payload.double_keys import find_double_key
-from fastrpc._core.server.served_connection import Failure
 from fastrpc.assigned_numbers import CODECS
 from fastrpc.mcp.messages import Answer, Conversation, ToolCall, refused_body, tool_failure, tool_result
 from fastrpc.mcp.tools import Tool, tools_of

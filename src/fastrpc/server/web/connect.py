@@ -22,7 +22,7 @@ import msgspec
 from fastrpc._core.grpc.details import messages_in
 from fastrpc._core.grpc.fields import binary_field
 from fastrpc._core.http.responses import http_status
-from fastrpc._core.server.served_connection import Failure
+from fastrpc._core.link.failure import Failure
 from fastrpc.server.web.fields import Pairs, sent_fields
 from fastrpc.server.web.form import EnvelopedCall, WebAnswer, WebCall, WebRequest
 from fastrpc.status import Status

@@ -6,7 +6,7 @@ from typing import ClassVar, Final, NamedTuple
 from fastrpc._core.grpc.details import encode_details
 from fastrpc._core.grpc.fields import MessageReader
 from fastrpc._core.grpc.grpc_call import message_fault
-from fastrpc._core.server.served_connection import Failure
+from fastrpc._core.link.failure import Failure
 from fastrpc.assigned_numbers import COMPRESSORS
 from fastrpc.errors import CallError
 from fastrpc.server.web.fields import Pairs, accepts, check_sent, metadata_of, sent_fields

@@ -14,7 +14,7 @@ from typing import Final
 
 from fastrpc._core.grpc.fields import timeout_ns
 from fastrpc._core.grpc.grpc_served_connection import failure_fields
-from fastrpc._core.server.served_connection import Failure
+from fastrpc._core.link.failure import Failure
 from fastrpc.server.web.fields import sent_fields
 from fastrpc.server.web.form import EnvelopedCall, WebRequest
 from fastrpc.status import Status

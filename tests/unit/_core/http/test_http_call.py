@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from fastrpc._core.http.http_call import Outcome
-from fastrpc._core.server.served_connection import Failure
+from fastrpc._core.link.failure import Failure
 from tests.support.gateway_talk import connected
 
 ECHO = "/shop.v1/echo"

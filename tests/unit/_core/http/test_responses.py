@@ -7,7 +7,7 @@ import pytest
 
 from fastrpc import Status
 from fastrpc._core.http.responses import http_status, problem
-from fastrpc._core.server.served_connection import Failure
+from fastrpc._core.link.failure import Failure
 from tests.support.gateway_talk import connected
 
 MSGPACK, JSON = 1, 2

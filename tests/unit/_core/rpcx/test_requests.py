@@ -5,7 +5,8 @@ import gc
 import pytest
 
 from fastrpc import Limits, ServerConfig
-from fastrpc._core.rpcx.requests import RpcxRequests, RpcxServedConnection
+from fastrpc._core.rpcx.requests import RpcxRequests
+from fastrpc._core.server.link import LinkedConnection
 from tests.support.rpcx_arith import Arith
 from tests.support.rpcx_link import served_rpcx
 from tests.support.rpcx_wire import call
@@ -13,7 +14,7 @@ from tests.support.rpcx_wire import call
 
 async def test_a_call_has_what_its_frame_says() -> None:
     async with served_rpcx(Arith()) as talk:
-        assert isinstance(talk.engine, RpcxRequests)
+        assert isinstance(talk.wire, RpcxRequests)
         answer = await talk.ask(call("Arith", "Mul", {"A": 6, "B": 7}, sequence=2**63, version=9))
         assert (answer.sequence, answer.version, answer.path, answer.method) == (2**63, 9, "Arith", "Mul")
         assert answer.value() == {"C": 42}
@@ -39,7 +40,7 @@ async def test_what_its_metadata_says_is_checked_before_the_gate(
 
 async def test_answers_tell_clients_of_ours_that_the_connection_drains() -> None:
     async with served_rpcx(Arith(), config=ServerConfig()) as talk:
-        assert isinstance(talk.engine.connection, RpcxServedConnection)
+        assert isinstance(talk.engine.connection, LinkedConnection)
         assert "frpc-goaway" not in (await talk.ask(call("Arith", "Echo", "a"))).metadata
         talk.engine.begin_drain(0)
         assert talk.engine.connection.is_draining

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from fastrpc import Status
+from fastrpc._core.link.failure import Failure
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.served_call import ServerCall
-from fastrpc._core.server.served_connection import Failure, ServedConnection
+from fastrpc._core.server.served_connection import ServedConnection
 from tests.support.kept_connection import KeptConnection, gate_for
 from tests.support.shop import Shop
 from tests.support.waiting import eventually

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from fastrpc import Client, Keepalive, ServerConfig, Timeouts, current_call
+from fastrpc._core.link.failure import Failure
 from fastrpc._core.server.served_call import ServerCall
-from fastrpc._core.server.served_connection import Failure
 from fastrpc._core.server.served_engine import ServedEngine
 from fastrpc.protocols.base import Match, register
 from fastrpc_harness.checking import check

@@ -10,6 +10,7 @@ import pytest
 import fastrpc
 from fastrpc import Keepalive, Limits, Memory, ServerConfig, Timeouts
 from fastrpc._core.rpcx.frames import PHOBOS, RPCX, Profile
+from fastrpc._core.server.link import Link
 from fastrpc.auth import Identity, StaticTokens
 from fastrpc_harness.checking import check
 from tests.support.rpcx_arith import Arith
@@ -313,15 +314,13 @@ async def test_the_end_of_the_stream_stops_every_call_and_frees_the_engine() -> 
         talk.lose = lambda: None  # type: ignore[method-assign]
 
 
-async def test_an_engine_is_initialised_once() -> None:
+async def test_a_wire_is_held_by_one_link() -> None:
     async with served_rpcx(Arith()) as talk:
-        config = ServerConfig()
-        with pytest.raises(RuntimeError, match="an engine is initialised once"):
-            talk.engine.__init__(  # type: ignore[misc]
-                RPCX,
+        with pytest.raises(RuntimeError, match="a wire is held by one link"):
+            Link(
+                talk.wire,
                 gate=talk.engine.gate,
                 openings=talk.openings,
-                timeouts=config.timeouts,
-                keepalive=config.keepalive,
-                limits=config.limits,
+                timeouts=Timeouts(),
+                keepalive=Keepalive(),
             )

@@ -1,4 +1,4 @@
-"""What cuts frames from the bytes and orders the output, seen through a served connection."""
+"""Frames cut from the bytes of a served connection, and the order of its output."""
 
 import dataclasses
 import time
@@ -7,7 +7,6 @@ import msgspec
 import pytest
 
 from fastrpc import Limits, Memory, ServerConfig
-from fastrpc._core.rpcx.engine import RpcxEngine
 from fastrpc_harness.checking import check
 from tests.support.rpcx_arith import Arith
 from tests.support.rpcx_link import served_rpcx
@@ -87,7 +86,7 @@ async def test_a_frame_that_comes_below_the_lowest_rate_ends_the_connection(size
     async with served_rpcx(Arith(), config=config) as talk:
         await talk.send(BEAT, echo(size), size=9_600)
         await talk.hear(2)
-        assert talk.engine.frame_began_ns == 0
+        assert talk.wire.frame_began_ns == 0
         data = echo(size).encode()
         # 9,600 bytes have 40 seconds beside the 20 of silence.
         for part, seconds in ((data[:9_600], 50), (data[9_600:14_400], 70)):
@@ -127,9 +126,3 @@ async def test_values_of_arguments_are_not_looked_at_before_the_frame_is_whole()
         await talk.send(data[-1:])
         [answer] = await talk.hear()
         assert answer.payload == msgspec.msgpack.encode("x" * 100)
-
-
-def test_an_engine_without_a_stream_closes_nothing() -> None:
-    engine = RpcxEngine()
-    engine.close()
-    assert not engine.is_closed

@@ -1,0 +1,69 @@
+"""The contract of a protocol that a connection holds: the drawing is in the `.pyx`."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.link.failure cimport Failure
+
+
+cdef struct Facts:
+    # Whether a call is under way; whether an incomplete message is waited for.
+    bint is_busy
+    bint is_receiving
+    # Of that message: its begin, the instant of its last byte, and the bytes received.
+    uint64_t began_ns
+    uint64_t heard_ns
+    int64_t received
+    # Bytes of output that the peer has not taken; among them the bytes of streams whose readers may take their time.
+    int64_t unsent
+    int64_t parked
+
+
+cdef class Placing:
+    # Long payloads: a socket writes them into their final memory.
+    cdef char* place(self, Py_ssize_t* room) except? NULL
+    cdef int placed(self, Py_ssize_t size) except -1
+    cdef object owner(self)
+    cdef bint completes(self, Py_ssize_t size) except -1
+
+
+cdef class Dialect:
+    # The words of a protocol for a call: error texts, and the compressor of its answer.
+    cdef str unknown_method(self, str method, object services)
+    cdef str unknown_codec(self, Call call)
+    cdef int compressor(self, int number) except -1
+
+
+cdef class Pushing:
+    # One-way calls of ours to the peer.
+    cdef int push(self, Engine link, Call call) except -1
+
+
+cdef class Wire:
+    cdef:
+        # Set before a link holds it. The name of the protocol; whether payloads are values, not arrays of arguments;
+        # whether a call that is refused as unauthenticated ends the connection.
+        readonly str protocol
+        readonly bint takes_values
+        readonly bint closes_on_refusal
+
+        # Interfaces that a protocol has or lacks as a whole; None: it lacks it.
+        readonly Placing placing
+        readonly Dialect dialect
+        readonly Pushing pushing
+
+    # The connection.
+    cdef int join(self, Engine link) except -1
+    cdef int lost(self) except -1
+
+    # Bytes in.
+    cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1
+
+    # Outcomes of calls.
+    cdef int answer(self, Call call, bytes payload) except -1
+    cdef int fail(self, Call call, Failure failure) except -1
+
+    # State and time.
+    cdef int tell(self, Facts* facts) except -1
+    cdef uint64_t check(self, uint64_t now) except? 0

@@ -1,0 +1,30 @@
+class Placing:
+    """Long payloads, received into their final memory."""
+
+class Dialect:
+    """The words of a protocol for a call."""
+
+class Pushing:
+    """One-way calls of ours, which the peer takes as messages of its server."""
+
+class Wire:
+    """A protocol on one connection: requests from bytes, bytes from outcomes."""
+
+    @property
+    def protocol(self) -> str:
+        """The name of the protocol."""
+
+    @property
+    def takes_values(self) -> bool:
+        """Whether payloads are values, not arrays of arguments."""
+
+    @property
+    def closes_on_refusal(self) -> bool:
+        """Whether a call that is refused as unauthenticated ends the connection."""
+
+    @property
+    def placing(self) -> Placing | None: ...
+    @property
+    def dialect(self) -> Dialect | None: ...
+    @property
+    def pushing(self) -> Pushing | None: ...

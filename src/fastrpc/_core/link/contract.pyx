@@ -1,0 +1,113 @@
+"""The contract of a protocol that a connection holds.
+
+::
+
+    ByteStream ──► Link ───── take, check ──────────────► Wire ──► calls for the gate
+                    │  ◄───── stamp, is_crowded, request ───┤
+                    │  ◄───── charge, has_room, judge_sender┤      (memory, the sender of a long request)
+                    │  ─────── answer, fail ──────────────►   ──► Link.output
+                    │  ─────── tell: Facts ───────────────►        (for rest, drain, lateness)
+                    │
+                    ├── place, placed, owner, completes ──► Placing    long payloads
+                    ├── unknown names, compressor ────────► Dialect    the words of the protocol
+                    └── push ─────────────────────────────► Pushing    one-way calls to the peer
+
+`Link` (`server/link`) is final. It is the `Engine` of a byte stream, and has everything that connections of all protocols
+share: counting, opening, verdicts, memory, drain, rest, the order of the rules. A protocol derives from `Wire`, which cuts
+bytes into requests and writes answers; it knows neither streams nor timers. `Link` calls it, and it calls `Link`: nothing
+else does. It writes to `Link.output`, and reports that by `written`.
+
+`Placing`, `Dialect` and `Pushing` are objects beside the wire, each implemented as a whole, or None. They are no methods
+of `Wire` with a default: an author who forgets one of a group learns it from the class, and not from a connection that
+hangs. A call of a method that a class leaves out raises.
+
+The interface has only the methods that a wire of this tree implements. Queues of output (`pump`, `rest`) and streams come
+with the first protocol that has them, as further objects of this kind: a protocol without streams does not see them. A
+wire has no farewell yet: a connection that drains closes when it had no call for a while.
+"""
+
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.io.engine cimport Engine
+
+
+cdef class Placing:
+    """Long payloads, received into their final memory."""
+
+    cdef char* place(self, Py_ssize_t* room) except? NULL:
+        """Return the place of the next bytes of a long payload, and its room, or NULL: none is being received."""
+        raise lacking(self, "place")
+
+    cdef int placed(self, Py_ssize_t size) except -1:
+        """Bytes came at the last place: `size` of them."""
+        raise lacking(self, "placed")
+
+    cdef object owner(self):
+        """Return the owner of the last place: it has to live while a system call writes there."""
+        raise lacking(self, "owner")
+
+    cdef bint completes(self, Py_ssize_t size) except -1:
+        """Return whether this number of further bytes completes the payload, so that they make work."""
+        raise lacking(self, "completes")
+
+
+cdef class Dialect:
+    """The words of a protocol for a call."""
+
+    cdef str unknown_method(self, str method, object services):
+        """Return the error text for a method that is not served; the peer may learn these services, None: not any."""
+        raise lacking(self, "unknown_method")
+
+    cdef str unknown_codec(self, Call call):
+        """Return the error text for a codec that is not taken; None: the text of the dispatcher."""
+        raise lacking(self, "unknown_codec")
+
+    cdef int compressor(self, int number) except -1:
+        """Return the peer's number of our compressor `number`, 0 if callers accept no answer in it."""
+        raise lacking(self, "compressor")
+
+
+cdef class Pushing:
+    """One-way calls of ours, which the peer takes as messages of its server."""
+
+    cdef int push(self, Engine link, Call call) except -1:
+        """Write a one-way call of ours."""
+        raise lacking(self, "push")
+
+
+cdef class Wire:
+    """A protocol on one connection: requests from bytes, bytes from outcomes."""
+
+    cdef int join(self, Engine link) except -1:
+        """Note the link that holds this wire from now on: once, before any other call."""
+        raise lacking(self, "join")
+
+    cdef int lost(self) except -1:
+        """The stream is gone: return the memory of incomplete input."""
+        raise lacking(self, "lost")
+
+    cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1:
+        """Handle received bytes; return the number of consumed ones. The rest is presented again, with more behind it.
+
+        A RemoteProtocolError ends the connection once the calls under way have ended; the link logs it.
+        """
+        raise lacking(self, "take")
+
+    cdef int answer(self, Call call, bytes payload) except -1:
+        """Write the result of a call, and set its state to STATE_ANSWERING before a step that may fail."""
+        raise lacking(self, "answer")
+
+    cdef int fail(self, Call call, Failure failure) except -1:
+        """Write the failure of a call, or that it was not started, and then set its state to STATE_ANSWERING."""
+        raise lacking(self, "fail")
+
+    cdef int tell(self, Facts* facts) except -1:
+        """Tell of an incomplete message: `is_receiving`, and if so, `began_ns` and `received`; and `parked`."""
+        raise lacking(self, "tell")
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        """Compare the instants of the protocol with now; return the next one, 0 = never."""
+        raise lacking(self, "check")
+
+
+cdef object lacking(object part, str method):
+    return NotImplementedError(f"{type(part).__name__} does not implement {method}()")

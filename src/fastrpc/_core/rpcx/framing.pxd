@@ -1,0 +1,73 @@
+"""Frames cut from the bytes of one connection."""
+
+cimport cython
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.link.contract cimport Placing, Wire
+from fastrpc._core.rpcx.frames cimport Profile, RpcxFrame
+from fastrpc._core.server.link cimport Link, LinkedConnection
+
+
+cdef enum:
+    # A frame up to here is presented again until it is whole; a longer one gets memory for itself.
+    SHORT_FRAME = 65_536
+
+cdef enum LongFrame:
+    # More is needed to decide: present its beginning again.
+    LONG_WAITS = 0
+    LONG_TAKEN = 1
+    LONG_DROPPED = 2
+
+
+@cython.final
+cdef class RpcxBody(Placing):
+    cdef:
+        # The wire, borrowed: it holds this object, and only it and its link use it.
+        PyObject* wire
+
+        # The long frame that is being received, or None; the size of the largest frame that came whole.
+        Assembly frame
+        Py_ssize_t trusted
+
+    cdef int begin(self, Py_ssize_t whole) except -1
+    cdef Py_ssize_t feed(self, const char* data, Py_ssize_t size) except -1
+    cdef const char* beginning(self) noexcept
+    cdef int skip(self) except -1
+    cdef int drop(self) except -1
+    cdef int _came(self) except -1
+    cdef int _finish(self) except -1
+
+
+cdef class RpcxFraming(Wire):
+    cdef:
+        readonly Profile profile
+
+        # Its link's connection, which knows the link: None before `join`.
+        LinkedConnection connection
+
+        # The most bytes of a frame that is taken.
+        Py_ssize_t most_frame
+
+        # The long frame that is being received; bytes still to come of a refused one.
+        RpcxBody body
+        Py_ssize_t skip_left
+
+        # Whether a frame has begun and is not whole, its begin (0: none has), and the bytes of it that came.
+        bint is_partial
+        readonly uint64_t frame_began_ns
+        Py_ssize_t frame_bytes
+
+    # Its link, which lives: nothing else calls a wire.
+    cdef inline Link link(self):
+        return <Link>self.connection._engine
+
+    cdef void note_part(self, Py_ssize_t size) noexcept
+    cdef Py_ssize_t _begin_frame(self, const char* data, Py_ssize_t size) except -1
+
+    # A side implements these.
+    cdef int on_frame(self, RpcxFrame* frame) except -1
+    cdef int on_cut(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1
+    cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1
+    cdef bint refuses_rest(self) except -1

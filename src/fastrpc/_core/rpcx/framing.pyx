@@ -1,0 +1,217 @@
+"""Frames cut from the bytes of one connection.
+
+::
+
+    take ──► announced_size ──► parse_frame ──► on_frame
+      │            └─► longer than SHORT_FRAME: RpcxBody, straight into an Assembly, parsed when it is whole
+      └─► RemoteProtocolError: the peer broke the protocol
+
+A frame counts when it is whole, so any cut of the bytes gives the same events.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+
+from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.link.contract cimport Facts
+from fastrpc._core.rpcx.frames cimport Profile, announced_size, parse_frame
+from fastrpc._core.server.link cimport Link
+
+from fastrpc.errors import RemoteProtocolError
+
+cdef enum:
+    # A rest shorter than this is copied: not worth a read for itself.
+    LEAST_DIRECT = 4_096
+
+
+cdef class RpcxFraming(Wire):
+    """The frames of one connection."""
+
+    def __init__(self, Profile profile not None, Py_ssize_t most_frame):
+        self.profile = profile
+        self.most_frame = most_frame
+        self.protocol = profile.name
+        self.takes_values = True
+        self.closes_on_refusal = profile.closes_on_refusal
+        self.body = RpcxBody.__new__(RpcxBody)
+        self.body.wire = <PyObject*>self
+        self.placing = self.body
+
+    # A side implements these
+
+    cdef int on_frame(self, RpcxFrame* frame) except -1:
+        """Handle a whole frame; its bytes are valid only during this call."""
+        return 0
+
+    cdef int on_cut(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
+        """A part of a frame is here, from its header on, and the rest of it is to come."""
+        return 0
+
+    cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
+        """Return whether a long frame is received, by its header and what else is here of it; LONG_WAITS: not known yet."""
+        return LONG_TAKEN
+
+    cdef bint refuses_rest(self) except -1:
+        """Return whether a long frame that is being received is refused, so that nothing of it is kept any longer."""
+        return False
+
+    # The wire
+
+    cdef int join(self, Engine link) except -1:
+        if self.connection is not None:
+            raise RuntimeError("a wire is held by one link")
+        self.connection = (<Link?>link).connection
+        return 0
+
+    cdef int lost(self) except -1:
+        return self.body.drop()
+
+    cdef int tell(self, Facts* facts) except -1:
+        facts.is_receiving = self.is_partial
+        facts.began_ns = self.frame_began_ns
+        facts.received = self.frame_bytes
+        facts.parked = 0
+        return 0
+
+    cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1:
+        cdef Link link = self.link()
+        cdef RpcxFrame frame
+        cdef Py_ssize_t at = 0, whole, part
+        self.is_partial = False
+        while at < size and not (link.is_closed or link.ignores_input):
+            if self.skip_left:
+                part = min(self.skip_left, size - at)
+                self.skip_left -= part
+                at += part
+                self.frame_bytes += part
+                if self.skip_left == 0:
+                    self.frame_began_ns = 0
+                continue
+            if self.body.frame is not None:
+                at += self.body.feed(data + at, size - at)
+            else:
+                whole = announced_size(data + at, size - at, self.profile.checked_magic)
+                if whole == 0 or (whole > size - at and whole <= SHORT_FRAME and whole <= self.most_frame):
+                    self.note_part(size - at)
+                    if whole:
+                        self.on_cut(data + at, size - at, whole)
+                    return at
+                if whole > size - at or whole > self.most_frame:
+                    part = self._begin_frame(data + at, size - at)
+                    if part == 0:
+                        self.note_part(size - at)
+                        return at
+                    at += part
+                    continue
+                self.frame_began_ns = 0
+                parse_frame(data + at, whole, &frame)
+                self.on_frame(&frame)
+                at += whole
+            link.messages_left -= 1
+            if link.messages_left < 0 and at < size and link.has_to_wait():
+                return at
+        self.is_partial = self.body.frame is not None or self.skip_left > 0
+        return at
+
+    cdef Py_ssize_t _begin_frame(self, const char* data, Py_ssize_t size) except -1:
+        """Take the beginning of a long frame; return the bytes taken of it, 0: it is to be presented again."""
+        cdef Py_ssize_t whole = announced_size(data, size, self.profile.checked_magic)
+        cdef int taken = self.takes_long_frame(data, size, whole)
+        if taken == LONG_WAITS:
+            return 0
+        if taken == LONG_DROPPED:
+            self.skip_left = whole - min(size, whole)
+            self.note_part(min(size, whole))
+            return min(size, whole)
+        self.body.begin(whole)
+        return self.body.feed(data, size)
+
+    cdef void note_part(self, Py_ssize_t size) noexcept:
+        """Note the size of the part that is here of a frame."""
+        self.is_partial = True
+        self.frame_bytes = size
+        if self.frame_began_ns == 0:
+            self.frame_began_ns = self.link().now
+
+
+@cython.final
+cdef class RpcxBody(Placing):
+    """The long frame that is being received: a socket writes into its memory."""
+
+    cdef int begin(self, Py_ssize_t whole) except -1:
+        """Receive a frame of `whole` bytes."""
+        self.frame = Assembly(whole)
+        return 0
+
+    cdef Py_ssize_t feed(self, const char* data, Py_ssize_t size) except -1:
+        """Append bytes that came with others; return the number that belongs to the frame."""
+        cdef Py_ssize_t part = min(size, self.frame.total - self.frame.filled)
+        self.frame.append(data, part, self.trusted)
+        (<RpcxFraming>self.wire).link().charge(part)
+        self._came()
+        return part
+
+    cdef char* place(self, Py_ssize_t* room) except? NULL:
+        cdef Py_ssize_t left
+        if self.frame is None:
+            return NULL
+        left = self.frame.total - self.frame.filled
+        return NULL if left < LEAST_DIRECT else self.frame.place(left, room, self.trusted)
+
+    cdef int placed(self, Py_ssize_t size) except -1:
+        self.frame.filled += size
+        (<RpcxFraming>self.wire).link().charge(size)
+        return self._came()
+
+    cdef object owner(self):
+        return self.frame
+
+    cdef bint completes(self, Py_ssize_t size) except -1:
+        return self.frame is None or size >= self.frame.total - self.frame.filled
+
+    cdef int _came(self) except -1:
+        """Handle the frame if it is whole, else its beginning."""
+        cdef RpcxFraming wire = <RpcxFraming>self.wire
+        if self.frame.filled >= self.frame.total:
+            return self._finish()
+        wire.note_part(self.frame.filled)
+        try:
+            wire.on_cut(self.beginning(), self.frame.filled, self.frame.total)
+        except RemoteProtocolError:
+            self.skip()
+            raise
+        return self.skip() if wire.refuses_rest() else 0
+
+    cdef int _finish(self) except -1:
+        cdef RpcxFraming wire = <RpcxFraming>self.wire
+        cdef Link link = wire.link()
+        cdef RpcxFrame frame
+        cdef bytes whole = self.frame.finish()
+        self.frame = None
+        wire.is_partial = False
+        wire.frame_began_ns = 0
+        self.trusted = max(self.trusted, PyBytes_GET_SIZE(whole))
+        link.messages_left -= 1
+        try:
+            parse_frame(PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole), &frame)
+            wire.on_frame(&frame)
+        finally:
+            link.charge(-PyBytes_GET_SIZE(whole))
+        return 0
+
+    cdef const char* beginning(self) noexcept:
+        """Return the bytes that came of the frame: they lie in its memory, and are valid until more of them come."""
+        return PyBytes_AS_STRING(<bytes>self.frame._block)
+
+    cdef int skip(self) except -1:
+        """Keep nothing of the frame; the rest of it is skipped."""
+        (<RpcxFraming>self.wire).skip_left = self.frame.total - self.frame.filled
+        return self.drop()
+
+    cdef int drop(self) except -1:
+        """Return the memory of the frame, if one is being received."""
+        if self.frame is not None:
+            (<RpcxFraming>self.wire).link().charge(-self.frame.filled)
+            self.frame = None
+        return 0

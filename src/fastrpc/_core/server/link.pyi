@@ -1,0 +1,113 @@
+from collections.abc import Collection
+from typing import Any, Literal, final
+
+from fastrpc._core.calls.call import Call
+from fastrpc._core.io.engine import Engine
+from fastrpc._core.link.contract import Wire
+from fastrpc._core.server.engine_served_connection import EngineServedConnection
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.openings import Openings
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc.config import Keepalive, Timeouts
+from fastrpc.peers.peer import Peer
+from fastrpc.rpc.identity import Identity
+
+@final
+class LinkedConnection(EngineServedConnection):
+    """The served calls of one connection that holds its protocol."""
+
+    def unknown_method(self, call: ServerCall, method: str, services: Collection[str] | None) -> str | None:
+        """Return the error text of the protocol; None: the text of the dispatcher."""
+
+    def unknown_codec(self, call: ServerCall) -> str | None:
+        """Return the error text of the protocol; None: the text of the dispatcher."""
+
+    def note_drain(self) -> None:
+        """Tell handlers that the connection drains. It takes further calls: no farewell says which are too late."""
+
+@final
+class Link(Engine):
+    """A connection of a server, with the protocol that it holds.
+
+    Args:
+        wire: the protocol, which no other link may hold.
+        openings: the connections of the server that are in their opening.
+        timeouts: the times of the server.
+        keepalive: its rules for silence, and the age of connections.
+
+    Raises:
+        RuntimeError: another link holds the wire.
+    """
+
+    def __init__(
+        self, wire: Wire, *, gate: Gate, openings: Openings, timeouts: Timeouts, keepalive: Keepalive
+    ) -> None: ...
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def connection(self) -> LinkedConnection: ...
+    @property
+    def wire(self) -> Wire:
+        """The protocol."""
+
+    @property
+    def ignores_input(self) -> bool:
+        """Whether nothing more is taken: it closes once the calls under way have ended."""
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether no call was let in yet, whole or begun."""
+
+    @property
+    def peer_takes(self) -> Literal["pushes"] | None:
+        """Return "pushes" where the protocol has them: nothing tells whether the peer listens."""
+
+    @property
+    def takes_pushes(self) -> bool:
+        """Whether the peer took enough of the output that a push may be added."""
+    pusher: Any
+    """Receiver of `on_room()`, if there is room for pushes, and `on_end()`, once there never will be; or None."""
+
+    def push(self, call: Call) -> None:
+        """Send a one-way call of ours: to the peer it is a message of its server.
+
+        Raises:
+            EncodeError: the protocol has no such codec.
+            NotImplementedError: the protocol has no pushes.
+        """
+
+    def describe_peer(self) -> Peer:
+        """Return the other side of the connection."""
+
+    def identify(
+        self,
+        identity: Identity,
+        valid_seconds: float | None = None,
+        *,
+        by_certificate: bool = False,
+        generation: int = 0,
+    ) -> bool:
+        """Note the identity that the peer's certificate proved, and its expiry; a call's own token comes before it."""
+
+    def go_on(self) -> None:
+        """Take the input that waited for a verdict."""
+
+    def begin_drain(self, reason: int, text: str = "") -> None:
+        """Close when the peer has made no call for a while; calls until then are served."""
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it carries nothing; it waits for a last request."""
+
+    @property
+    def has_drained(self) -> bool:
+        """Whether no call is under way, none came for a while, and all output is sent."""
+
+    def end_calls(self, text: str) -> None:
+        """Answer every call that is still under way, and stop its handler."""
+
+    def close(self, reason: int = 0, text: str = "") -> None:
+        """Close once all output is sent, without a farewell."""
+
+    def stats(self) -> dict[str, Any]:
+        """Return the calls under way on this connection, as plain data."""

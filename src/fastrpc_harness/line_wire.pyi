@@ -1,0 +1,16 @@
+from typing import final
+
+from fastrpc._core.link.contract import Dialect, Placing, Pushing, Wire
+from fastrpc._core.server.served_call import ServerCall
+
+@final
+class LineWire(Wire):
+    """Lines in, lines out."""
+
+    def __init__(self) -> None: ...
+    @property
+    def calls(self) -> dict[int, ServerCall]:
+        """Calls without their answer, by their numbers."""
+
+def attempt(part: Placing | Dialect | Pushing | Wire, method: str) -> None:
+    """Call a method of an interface, as a link does it."""

@@ -1,0 +1,37 @@
+"""The interfaces of a protocol: a method that an author leaves out raises, and does not answer 0."""
+
+import pytest
+
+from fastrpc._core.link.contract import Dialect, Placing, Pushing, Wire
+from fastrpc_harness.line_wire import LineWire, attempt
+from tests.support import widths
+
+METHODS = {
+    Wire: ("join", "lost", "take", "answer", "fail", "tell", "check"),
+    Placing: ("place", "placed", "owner", "completes"),
+    Dialect: ("unknown_method", "unknown_codec", "compressor"),
+    Pushing: ("push",),
+}
+
+#: The most methods of one interface.
+METHODS_OF_A_WIRE = 16
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"), [(kind, method) for kind, methods in METHODS.items() for method in methods]
+)
+def test_a_method_that_is_left_out_raises(kind: type, method: str) -> None:
+    with pytest.raises(NotImplementedError, match=rf"^{kind.__name__} does not implement {method}\(\)$"):
+        attempt(kind(), method)
+
+
+def test_an_author_meets_few_methods() -> None:
+    for kind, methods in METHODS.items():
+        assert widths.own_methods()[kind.__name__] == set(methods)
+        assert len(methods) <= METHODS_OF_A_WIRE
+
+
+def test_a_protocol_without_long_payloads_words_or_pushes_has_none_of_these_parts() -> None:
+    wire = LineWire()
+    assert (wire.protocol, wire.takes_values, wire.closes_on_refusal) == ("lines", False, False)
+    assert (wire.placing, wire.dialect, wire.pushing) == (None, None, None)
