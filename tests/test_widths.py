@@ -71,9 +71,6 @@ SHARED_METHODS = 43
 #: reads entries there that users do not see. The rules for faults and limits of grpcio are set by its layer alone.
 FOREIGN = {".py": 176, ".pyx": 258}
 
-#: Groups of files that import each other, early or late; the aim is 0.
-CIRCLES = 10
-
 #: Names that several compiled modules have; the aim is 0.
 REPEATED_NAMES = 3
 
