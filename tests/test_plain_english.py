@@ -34,7 +34,7 @@ PHRASES = {
     "those of": (208, 140),
     "that of": (165, 98),
     "the same of": (3, 7),
-    "those that": (121, 83),
+    "those that": (122, 83),
     "ones that": (15, 1),
     "one that": (166, 138),
     "so many": (115, 99),  # a number, a count, the name of the argument

@@ -25,11 +25,11 @@ from fastrpc.console.blocks import (
     Graph,
     GraphEdge,
     GraphNode,
-    Link,
     Table,
     Text,
     Tree,
     TreeNode,
+    ViewLink,
 )
 from fastrpc.console.graph_layout import graph_layout
 from fastrpc.escaping import printable
@@ -74,7 +74,7 @@ async def saved_rows(browsed: Browsed, number: int = 0) -> list[list[str]]:
 
 def hostile_blocks(texts: tuple[str, ...]) -> list[Any]:
     """Return blocks of every kind with hostile texts in every place that holds one."""
-    link = Link(texts[0], {texts[1]: texts[2], "service": texts[3]})
+    link = ViewLink(texts[0], {texts[1]: texts[2], "service": texts[3]})
     nodes = [GraphNode(text, link, 90.0, 20.0 + 40 * row) for row, text in enumerate(texts)]
     edges = [GraphEdge(begin, end, 1.0) for begin, end in itertools.pairwise(texts)]
     columns = [Column(text, text, text if row % 2 else "") for row, text in enumerate(texts[:4])]
@@ -276,7 +276,9 @@ def many_rows() -> Table:
         Column("line", "calls", "line"),
     ]
     rows: list[Any] = [[f"service-{number}", number / 4, [1.0, 2.0]] for number in range(200)]
-    links: list[Link | None] = [Link("service", {"service": f"service-{number}"}) for number in range(200)]
+    links: list[ViewLink | None] = [
+        ViewLink("service", {"service": f"service-{number}"}) for number in range(200)
+    ]
     return Table("services", columns, rows, 450, 1, links, "service")
 
 
@@ -447,7 +449,7 @@ async def test_a_graph_of_sixty_nodes_is_drawn_as_it_is_given(chromium: str) -> 
     names = ["it", *(f"caller-{one}" for one in range(30)), *(f"callee-{one}" for one in range(29))]
     ends = [(name, "it") if name.startswith("caller") else ("it", name) for name in names[1:]]
     layout = graph_layout(names, ends)
-    nodes = [GraphNode(name, Link("service", {"service": name}), *layout.centres[name]) for name in names]
+    nodes = [GraphNode(name, ViewLink("service", {"service": name}), *layout.centres[name]) for name in names]
     edges = [GraphEdge(begin, end, float(row)) for row, (begin, end) in enumerate(ends)]
     async with shown(chromium, Graph("neighbours", nodes, edges, layout.width, layout.height)) as (
         _,

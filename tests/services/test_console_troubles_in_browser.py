@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fastrpc.console.blocks import Column, Link, Table, Text
+from fastrpc.console.blocks import Column, Table, Text, ViewLink
 from tests.support.console_browser import browsing
 from tests.support.console_stand_in import OWNER, stand_in
 
@@ -55,7 +55,7 @@ async def test_the_form_stays_until_there_is_a_view(chromium: str) -> None:
 
 async def test_a_view_that_came_is_shown_where_the_next_request_fails(chromium: str) -> None:
     given = {"service": "shop", "method": "take"}
-    table = Table("methods", [Column("method", "method")], [["take"]], 1, links=[Link("method", given)])
+    table = Table("methods", [Column("method", "method")], [["take"]], 1, links=[ViewLink("method", given)])
     async with stand_in() as scene:
         scene.blocks |= {"services": [table], "method": [Text("the method")]}
         async with browsing(chromium, scene.url) as browsed:

@@ -11,7 +11,7 @@ from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.batch_call import sent_failure
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc.client.attempted import Attempted
-from fastrpc.client.placing import Placing
+from fastrpc.client.placing import AttemptPlacing
 from fastrpc.client.plan import Patience
 from fastrpc.client.pool import ConnectionPool
 from fastrpc.client.reach_errors import REACH_HINT, unreachable
@@ -33,7 +33,7 @@ __all__ = ["Attempting", "BaseAttempting", "begins_plainly", "may_retry", "mode_
 T = TypeVar("T")
 
 
-class BaseAttempting(Placing):
+class BaseAttempting(AttemptPlacing):
     """The part of a call's attempts that both clients share.
 
     Args:

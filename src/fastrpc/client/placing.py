@@ -16,12 +16,12 @@ from fastrpc.errors import NoEndpointError
 if TYPE_CHECKING:
     from fastrpc.client.key_wait import KeyWait
 
-__all__ = ["Placing"]
+__all__ = ["AttemptPlacing"]
 
 T = TypeVar("T")
 
 
-class Placing:
+class AttemptPlacing:
     """Places the attempts of one call, for either client."""
 
     #: Whether attempts go only to endpoints with streams, if there is such an endpoint.

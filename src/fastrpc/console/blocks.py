@@ -17,7 +17,7 @@ __all__ = [
     "Graph",
     "GraphEdge",
     "GraphNode",
-    "Link",
+    "ViewLink",
     "Table",
     "Text",
     "Tree",
@@ -28,7 +28,7 @@ __all__ = [
 Cell: TypeAlias = str | int | float | bool | None
 
 
-class Link(msgspec.Struct, frozen=True):
+class ViewLink(msgspec.Struct, frozen=True):
     """Another view, with its arguments."""
 
     view: str
@@ -64,7 +64,7 @@ class Table(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
     total: int
     page: int = 1
     #: The view of each row; empty without any.
-    links: list[Link | None] = []
+    links: list[ViewLink | None] = []
     #: The column that it is sorted by, "-" before it for the largest first. The arguments `search`, `sort` and `page`
     #: of the view change it. Empty for a table in an order that stays.
     order: str = ""
@@ -107,7 +107,7 @@ class Tree(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
 
 class GraphNode(msgspec.Struct, frozen=True):
     name: str
-    link: Link | None = None
+    link: ViewLink | None = None
     #: The centre of its box in pixels.
     x: float = 0.0
     y: float = 0.0
@@ -156,7 +156,7 @@ class Button(msgspec.Struct, frozen=True):
     """A way to another view, or an act."""
 
     title: str
-    link: Link | None = None
+    link: ViewLink | None = None
     act: Act | None = None
 
 

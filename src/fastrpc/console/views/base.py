@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from fastrpc.console.blocks import Block, Cell, Chart, ChartLine, Column, Link, Table, TreeNode
+from fastrpc.console.blocks import Block, Cell, Chart, ChartLine, Column, Table, TreeNode, ViewLink
 from fastrpc.console.events import FleetEvent
 from fastrpc.console.fleet import Fleet
 from fastrpc.console.history import SeriesKey, Totals, percentiles_of
@@ -72,7 +72,7 @@ _INSTANTS: Final = frozenset({"ended", "started", "time"})
 T = TypeVar("T")
 
 #: The cells of a row, and the view that it opens.
-Row: TypeAlias = tuple[Sequence[Cell | list[float]], Link | None]
+Row: TypeAlias = tuple[Sequence[Cell | list[float]], ViewLink | None]
 
 
 class Asked(NamedTuple):
@@ -134,8 +134,8 @@ def cut(text: str) -> str:
     return _shown(text, TEXT)
 
 
-def server_link(key: str) -> Link:
-    return Link("server", {"server": key})
+def server_link(key: str) -> ViewLink:
+    return ViewLink("server", {"server": key})
 
 
 def figures_of(asked: Asked, key: SeriesKey) -> list[Cell | list[float]]:
@@ -263,6 +263,6 @@ def _shown(text: str, length: int, *, multiline: bool = False) -> str:
     return escaped if len(escaped) <= length else f"{escaped[:length]}…"
 
 
-def _is_short(link: Link | None, length: int) -> bool:
+def _is_short(link: ViewLink | None, length: int) -> bool:
     """Return whether a link of names that are longer than others still has its place."""
     return link is not None and all(len(one) <= 4 * length for one in link.arguments.values())

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from fastrpc.console.blocks import Block, Button, Buttons, Chart, ChartLine, Column, Facts, Link, Text
+from fastrpc.console.blocks import Block, Button, Buttons, Chart, ChartLine, Column, Facts, Text, ViewLink
 from fastrpc.console.history import DURATION_SECONDS, TOTALS_SECONDS, SeriesKey, percentiles_of
 from fastrpc.console.reading import PageError
 from fastrpc.console.servers import FleetServer, MethodCounts
@@ -74,7 +74,7 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
         plain_table(
             "by server, since it started", _BY_SERVER, [_row_of(one, counts) for one, counts in counted]
         ),
-        Buttons([Button("service", Link("service", {"service": service}))]),
+        Buttons([Button("service", ViewLink("service", {"service": service}))]),
     ]
     if asked.is_detailed:
         blocks += await _ended(asked, f"{service}.{method}", counted)

@@ -4,7 +4,18 @@ from typing import Any, Final
 
 import msgspec
 
-from fastrpc.console.blocks import Block, Button, Buttons, Column, Facts, Link, Table, Text, Tree, TreeNode
+from fastrpc.console.blocks import (
+    Block,
+    Button,
+    Buttons,
+    Column,
+    Facts,
+    Table,
+    Text,
+    Tree,
+    TreeNode,
+    ViewLink,
+)
 from fastrpc.console.history import percentiles_of
 from fastrpc.console.pages import ProcessFigures
 from fastrpc.console.reading import PageError
@@ -53,15 +64,15 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     if asked.is_detailed:
         blocks.append(
             Buttons(
-                [Button(name, Link("server", {"server": server.key, "show": name})) for name in _PAGES]
-                + [Button("store", Link("store", {"server": server.key}))]
+                [Button(name, ViewLink("server", {"server": server.key, "show": name})) for name in _PAGES]
+                + [Button("store", ViewLink("store", {"server": server.key}))]
             )
         )
     blocks += server_buttons(asked.fleet, server)
     if shown is not None:
         return cut(server.name), [*blocks, *await _page(asked, server, shown)]
     records = (Column("service", "service"), Column("address", "address"))
-    rows = [(record, Link("service", {"service": record[0]})) for record in sorted(server.records)]
+    rows = [(record, ViewLink("service", {"service": record[0]})) for record in sorted(server.records)]
     blocks.append(plain_table("records in the registry", records, rows))
     if server.page is not None:
         found = server.page.processes
@@ -105,7 +116,7 @@ def _methods(asked: Asked, server: FleetServer) -> Table:
         if counts.total or counts.in_flight:
             percentiles = percentiles_of(counts.durations, 0.5, 0.95, 0.99)
             cells = [*key, counts.total, counts.errors, counts.in_flight, *percentiles]
-            rows.append((cells, Link("method", {"service": key[0], "method": key[1]})))
+            rows.append((cells, ViewLink("method", {"service": key[0], "method": key[1]})))
     return sorted_table(asked, "methods since it started", _METHODS, rows, order="service")
 
 

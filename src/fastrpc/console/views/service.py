@@ -12,8 +12,8 @@ from fastrpc.console.blocks import (
     Graph,
     GraphEdge,
     GraphNode,
-    Link,
     Text,
+    ViewLink,
 )
 from fastrpc.console.fleet import server_key
 from fastrpc.console.graph_layout import graph_layout
@@ -132,11 +132,11 @@ def _methods(asked: Asked, service: str, servers: list[FleetServer]) -> Iterator
     for server in servers:
         names |= {key[1] for key in server.counts if key[0] == service and key[2] == "server"}
     for name in names:
-        link = Link("method", {"service": service, "method": name})
+        link = ViewLink("method", {"service": service, "method": name})
         yield [name, *figures_of(asked, ("method", service, name))], link
 
 
-def _links(asked: Asked, service: str) -> Iterator[tuple[str, str, float, float, Link | None]]:
+def _links(asked: Asked, service: str) -> Iterator[tuple[str, str, float, float, ViewLink | None]]:
     """Yield callers and callees; calls that no caller in the fleet counted are of other callers."""
     history = asked.fleet.history
     total = history.rates(("service", service), PERCENTILE_SECONDS)
@@ -148,7 +148,7 @@ def _links(asked: Asked, service: str) -> Iterator[tuple[str, str, float, float,
         way, other = ("calls it", key[1]) if key[2] == service else ("is called", key[2])
         if key[2] == service:
             counted, failed = counted + rates.calls, failed + rates.errors
-        link = Link("service", {"service": other}) if other in asked.fleet.services else None
+        link = ViewLink("service", {"service": other}) if other in asked.fleet.services else None
         yield way, other, round(rates.calls, 3), round(rates.errors, 3), link
     # The polls of two servers are not of one instant.
     if asked.fleet.has_figures(service) and total.calls - counted > 0.05 * total.calls:
@@ -156,9 +156,9 @@ def _links(asked: Asked, service: str) -> Iterator[tuple[str, str, float, float,
         yield "calls it", OTHER_CALLERS, round(total.calls - counted, 3), errors, None
 
 
-def _graph(service: str, links: list[tuple[str, str, float, float, Link | None]]) -> Graph:
+def _graph(service: str, links: list[tuple[str, str, float, float, ViewLink | None]]) -> Graph:
     most = sorted(links, key=lambda row: -row[2])[: _MOST_NODES - 1]
-    found: dict[str, Link | None] = {cut(service): None}
+    found: dict[str, ViewLink | None] = {cut(service): None}
     edges = []
     for way, other, rate, _, link in most:
         found.setdefault(cut(other), link)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fastrpc.console.blocks import Block, Button, Buttons, Column, Link, Text
+from fastrpc.console.blocks import Block, Button, Buttons, Column, Text, ViewLink
 from fastrpc.console.fleet import server_key
 from fastrpc.console.views.base import FIGURES, Asked, Row, cut, figures_of, sorted_table
 
@@ -28,7 +28,7 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     elif not _names(asked):
         blocks.append(Text("There is no service yet: the registry lists none, and no target tells of one."))
     blocks.append(sorted_table(asked, "services", _COLUMNS, _rows(asked), order="service"))
-    blocks.append(Buttons([Button("store", Link("store")), Button("console", Link("console"))]))
+    blocks.append(Buttons([Button("store", ViewLink("store")), Button("console", ViewLink("console"))]))
     return "services", blocks
 
 
@@ -41,7 +41,7 @@ def _rows(asked: Asked) -> Iterator[Row]:
         up = sum(one.weight > 0 and server_key(one) not in down for one in endpoints.values())
         versions = ", ".join(sorted({one.version for one in endpoints.values() if one.version}))
         cells = [service, versions, up, len(endpoints), *figures_of(asked, ("service", service))]
-        yield cells, Link("service", {"service": service})
+        yield cells, ViewLink("service", {"service": service})
 
 
 def _names(asked: Asked) -> list[str]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastrpc.console.blocks import Block, Column, Facts, Link, Text
+from fastrpc.console.blocks import Block, Column, Facts, Text, ViewLink
 from fastrpc.console.reading import PageError
 from fastrpc.console.views.base import Asked, cut, plain_table, rows_table, tree_of, unit_of
 
@@ -16,7 +16,7 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     if "server" not in asked.arguments:
         columns = (Column("server", "server"), Column("services", "services"), Column("state", "state"))
         rows = [
-            ([one.key, one.name, one.state], Link("store", {"server": one.key}))
+            ([one.key, one.name, one.state], ViewLink("store", {"server": one.key}))
             for one in asked.fleet.servers.values()
             if one.page is not None
         ]
