@@ -36,10 +36,11 @@ MODULES = (
 #: Members for other parts of the package, by the modules of their classes: programs do not need them.
 INTERNAL = {
     "fastrpc": """
-        admin_state announce_workers attempt attempt_ended begin change conclude drained fail failure finish forget
-        gives_stream has_sign input_ended intercept is_chosen is_fed is_intercepted is_open log_drain on_sign origin
-        output_ended pack_message place_of_source settle_attempt share_limits spawn take takes_stream tries_again
-        unpack_message until_told wait_open waiting wake
+        admin_state adopt_attempt announce_workers answer_of_attempt attempt attempt_ended begin change check_wanted
+        conclude drained enter_loop fail failure finish forget gives_stream give_up_attempt has_sign input_ended
+        intercept is_chosen is_fed is_intercepted is_open is_over log_drain metadata_blocks needs_no_attempt on_sign
+        origin output_ended pack_message place_of_source settle_attempt share_limits spawn start_attempt start_clock
+        take takes_stream tries_again unpack_message until_told wait_open wait_over waiting wake
         """,
     "fastrpc.brokers": """
         acknowledge begin failed forget keep note_ack put_back shown stop_taking subscription tell_health

@@ -43,8 +43,9 @@ MOST_SERIES: Final = 8_192
 #: room: the server with most loses a series.
 MOST_BEGUN: Final = MOST_SERIES // 4
 
-#: A slot is charted once it ended so long ago: each server was read since. Before, its sums are too low.
-SETTLED_SECONDS: Final = 12.0
+#: A slot is charted once it ended so long ago. Before, its sums are too low: a server is read up to 11.2 s after its
+#: last reading, and a read takes up to 3 s. The share of a server whose polls fail comes later.
+SETTLED_SECONDS: Final = 14.0
 
 #: A series that was not written for so long has no calls any more, as far as its rate is concerned.
 LATE_SECONDS: Final = 15.0
@@ -290,7 +291,8 @@ class FigureHistory:
         if self._began is None:
             return []
         end = int((self._clock() - SETTLED_SECONDS) // DURATION_SECONDS)
-        first = max(end - DURATION_SLOTS + 1, int(self._began // DURATION_SECONDS))
+        # The minute of this instant and the one before, which is not settled, have taken the places of two others.
+        first = max(end - DURATION_SLOTS + 2, int(self._began // DURATION_SECONDS))
         if series is None or not series.durations:
             return [[0] * DOUBLINGS for _ in range(first, end)]
         kept = range(max(0, series.minute - DURATION_SLOTS + 1), series.minute + 1)

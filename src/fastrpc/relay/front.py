@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastrpc.gauges import BoundedNames, Gauge, count, tells_gauges
 from fastrpc.relay.claims import MOST_CLAIMS, SPARES, Claims
@@ -14,9 +14,11 @@ from fastrpc.relay.splicing import READ_BYTES, SplicedPair
 from fastrpc.relay.waiting import WaitingCaller
 from fastrpc.relay.wasted import WastedOpenings
 from fastrpc.relay.wire import signed_header
-from fastrpc.server.server import Server
 from fastrpc.transports.base import SessionFactory
 from fastrpc.value_class import named_value_class
+
+if TYPE_CHECKING:
+    from fastrpc.server.server import Server
 
 __all__ = ["Front", "RelayLimits"]
 
@@ -38,7 +40,8 @@ class RelayLimits:
     openings: int = 256
     openings_of_caller: int = 100
     #: Connections of one caller in a second that have not said where they go, or were refused. Beyond them the caller's
-    #: next ones are closed as they are accepted, until the second is over.
+    #: next ones are closed as they are accepted, until the second is over: of all programs at that address, such as
+    #: behind one NAT.
     wasted_of_caller: int = 200
     #: Seconds without a byte after which a pair is closed.
     idle_seconds: float = 3_600.0
@@ -111,7 +114,7 @@ class Front:
         """Return once no pair is open."""
         await self._is_quiet.wait()
 
-    def begin_connections_of(self, server: Server) -> None:
+    def begin_connections_of(self, server: "Server") -> None:
         """Begin the connections of a server as a relay's, before it listens."""
         server.begin_with(self.wrap, self.wait_quiet, self.admits)
 
@@ -135,7 +138,7 @@ class Front:
         caller = opening.network
         self._openings[opening] = caller
         self._opening_of[caller] += 1
-        self._wasted.add(caller)
+        opening.counted_in = self._wasted.add(caller)
         if self._is_shut:
             opening.abort()
         elif self._left_beside(opening) < FEWEST:
@@ -161,8 +164,8 @@ class Front:
             claim.remove_caller(opening)
 
     def said(self, opening: Opening) -> None:
-        """It said where it goes, and has the right to."""
-        self._wasted.remove(opening.network)
+        """It said where it goes."""
+        self._wasted.remove(opening.network, opening.counted_in)
 
     def call(self, opening: Opening, host: str) -> None:
         """Find the server that a caller asks for.
@@ -174,6 +177,8 @@ class Front:
         claim = None if name == host else self.claims.by_name.get(name)
         if claim is None:
             raise RelayRefusedError(RefusalReason.AWAY)
+        # A full relay or server is no fault of the caller.
+        self.said(opening)
         caller = self._openings[opening]
         if self._left_beside(opening) < FEW:
             raise RelayRefusedError(RefusalReason.FULL)
@@ -188,7 +193,6 @@ class Front:
         self._waiting[opening] = name, caller
         self._take(name, caller)
         claim.add_caller(opening)
-        self.said(opening)
 
     def refuse(self, reason: RefusalReason, transport: asyncio.Transport) -> None:
         """Note that a connection is refused."""

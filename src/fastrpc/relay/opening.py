@@ -44,7 +44,7 @@ class OpeningRegister(Protocol):
         """Its first bytes were read, or it is gone."""
 
     def said(self, opening: "Opening") -> None:
-        """It said where it goes, and has the right to."""
+        """It said where it goes."""
 
     def call(self, opening: "Opening", host: str) -> None:
         """Find the server that a caller asks for. RelayRefusedError: there is no way to it."""
@@ -78,6 +78,8 @@ class Opening(asyncio.BufferedProtocol):
         self.network: bytes
         #: The number of its socket.
         self.descriptor: int
+        #: The end of the second in which it was counted.
+        self.counted_in = 0.0
 
     @property
     def first(self) -> bytes:

@@ -42,14 +42,15 @@ class WastedOpenings:
         """Return whether an address may open one more connection."""
         return self._counts[_network(host)] < self._most or self._is_over()
 
-    def add(self, caller: bytes) -> None:
-        """Count an opening of a caller."""
+    def add(self, caller: bytes) -> float:
+        """Count an opening of a caller; return the end of the second in which it counts."""
         self._is_over()
         self._counts[caller] += 1
+        return self._ends_at
 
-    def remove(self, caller: bytes) -> None:
-        """Forget an opening that said where it goes."""
-        if self._counts[caller] > 0:
+    def remove(self, caller: bytes, counted_in: float) -> None:
+        """Forget an opening that said where it goes, in the second that ends at `counted_in`."""
+        if counted_in == self._ends_at:
             self._counts[caller] -= 1
 
     def _is_over(self) -> bool:

@@ -36,9 +36,23 @@ def test_calls_are_spread_over_the_time_in_which_they_were_counted() -> None:
     # The last two slots may get more: servers are read every ten seconds.
     clock.now += 10
     assert history.points(KEY, "calls", 4) == pytest.approx([0.5])
-    clock.now += 12
+    clock.now += 14
     assert history.points(KEY, "calls", 4) == pytest.approx([0.5, 1.0, 0.5])
     assert history.points(KEY, "errors", 2) == pytest.approx([0.5, 0.25])
+
+
+def test_minutes_have_no_gap_where_calls_were_counted() -> None:
+    clock = Clock()
+    history = FigureHistory(clock)
+    for _ in range(70):
+        history.add(KEY, clock.now, clock.now + 60, Totals(1), {5: 1})
+        clock.now += 60
+    for _ in range(60):
+        clock.now += 1
+        history.add(KEY, clock.now - 1, clock.now, Totals(1), {5: 1})
+        minutes = history.minutes(KEY)
+        assert len(minutes) in (58, 59)
+        assert all(one[5] for one in minutes)
 
 
 def test_an_hour_is_kept() -> None:

@@ -307,7 +307,7 @@ async def test_the_chart_of_a_service_stacks_failed_calls_on_successful_ones() -
     for calls in (0, 100, 200):
         pages.clock.now += 10
         pages.tell(1, "arith", row("arith", "mul", "server", calls, calls // 4))
-    pages.clock.now += 12
+    pages.clock.now += 14
     [chart] = [
         one for one in (await pages.view("service", service="arith")).blocks or () if isinstance(one, Chart)
     ]

@@ -41,19 +41,17 @@ def test_other_addresses_are_admitted_beside_a_wasteful_one(wasted: WastedOpenin
 def test_an_opening_that_says_where_it_goes_is_not_wasted(wasted: WastedOpenings) -> None:
     for _ in range(1_000):
         assert wasted.admits(ADDRESS)
-        wasted.add(CALLER)
-        wasted.remove(CALLER)
+        wasted.remove(CALLER, wasted.add(CALLER))
 
 
 def test_an_opening_of_an_earlier_second_makes_no_room_in_this_one(
     wasted: WastedOpenings, clock: FakeClock
 ) -> None:
-    wasted.add(CALLER)
+    earlier = wasted.add(CALLER)
     clock.advance(2.0)
-    assert wasted.admits(ADDRESS)
-    wasted.remove(CALLER)
     for _ in range(3):
         wasted.add(CALLER)
+    wasted.remove(CALLER, earlier)
     assert not wasted.admits(ADDRESS)
 
 

@@ -313,7 +313,8 @@ cdef class Link(Engine):
         # Before the stream is told, which may bring its end at once.
         self.gate.leave(self.connection)
         self.is_closed = True
-        (<ByteStream>self._stream).finish(lingers and self.life.linger_ns != 0)
+        if self._stream is not NULL:
+            (<ByteStream>self._stream).finish(lingers and self.life.linger_ns != 0)
         self._tell_pusher()
         if self._stream is not NULL:
             (<ByteStream>self._stream).schedule_check(self.life.linger_until_ns or now)
@@ -396,9 +397,13 @@ cdef class Link(Engine):
 
     cdef int lost(self, object error) except -1:
         self.life.leave_opening()
-        self.wire.lost()
-        self._tell_pusher()
-        return self.life.count_out(error)
+        try:
+            self.wire.lost()
+        finally:
+            # A connection that failed is counted no longer either: a drain would wait for it.
+            self._tell_pusher()
+            self.life.count_out(error)
+        return 0
 
     # Time
 
@@ -422,6 +427,7 @@ cdef class Link(Engine):
     cdef uint64_t _check_life(self, uint64_t now) except? 0:
         """Give the life of the connection its facts; return the instant of the next check."""
         cdef Facts facts
+        facts.is_receiving = False
         facts.parked = 0
         facts.began_ns = facts.received = 0
         self.wire.tell(&facts)

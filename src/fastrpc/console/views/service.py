@@ -18,6 +18,7 @@ from fastrpc.console.blocks import (
 from fastrpc.console.fleet import server_key
 from fastrpc.console.graph_layout import graph_layout
 from fastrpc.console.history import TOTALS_SECONDS
+from fastrpc.console.pages import MOST_METHODS
 from fastrpc.console.servers import OTHER_CALLERS, FleetServer
 from fastrpc.console.views.acts import out_buttons
 from fastrpc.console.views.base import (
@@ -130,8 +131,10 @@ def _methods(asked: Asked, service: str, servers: list[FleetServer]) -> Iterator
     """Yield the methods that were called in the last hour, and the methods that its servers counted before."""
     names = {key[2] for key in asked.fleet.history.keys("method", service)}
     for server in servers:
-        names |= {key[1] for key in server.counts if key[0] == service and key[2] == "server"}
-    for name in names:
+        # Pages are not trusted: a view of too many methods would hold the loop.
+        if len(names) < MOST_METHODS:
+            names |= {key[1] for key in server.counts if key[0] == service and key[2] == "server"}
+    for name in sorted(names)[:MOST_METHODS]:
         link = ViewLink("method", {"service": service, "method": name})
         yield [name, *figures_of(asked, ("method", service, name))], link
 
