@@ -17,7 +17,7 @@ GUIDE = ROOT / "docs" / "guide"
 #: Documents beside the guide. A link of a page to another file of the repository fails the build.
 DOCUMENTS = ("PROTOCOL.md", "SECURITY.md", "CHANGELOG.md")
 
-_LINK = re.compile(r"(\]\()([^)\s#:]+\.(?:md|svg))")
+_LINK = re.compile(r"(\]\()([^)\s#:]+\.(?:md|svg|png))")
 _ROW = re.compile(r"^\| \[[^\]]+\]\((\S+)\.md\) \| (.+) \|$", re.MULTILINE)
 _PART = re.compile(r"^## (.+)$", re.MULTILINE)
 
@@ -48,7 +48,7 @@ def lay_out(folder: Path) -> None:
     """Write all pages into a folder, which is made anew."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "guide").mkdir(parents=True)
-    for picture in GUIDE.glob("*.svg"):
+    for picture in (*GUIDE.glob("*.svg"), *GUIDE.glob("*.png")):
         shutil.copy(picture, folder / "guide")
     for page in GUIDE.glob("*.md"):
         if page.name != "README.md":
