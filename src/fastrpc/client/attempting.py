@@ -10,7 +10,6 @@ from fastrpc._core.balancing.endpoint_set import Pick
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.batch_call import sent_failure
 from fastrpc._core.client.client_call import ClientCall
-from fastrpc.client.attempted import Attempted
 from fastrpc.client.placing import AttemptPlacing
 from fastrpc.client.plan import Patience
 from fastrpc.client.pool import ConnectionPool
@@ -24,7 +23,7 @@ from fastrpc.errors import (
     UnavailableError,
 )
 from fastrpc.failmodes.base import AttemptedCall, FailMode, is_sequential, was_load
-from fastrpc.peers.outcomes import give_turn, note_run, status_of
+from fastrpc.peers.outcomes import give_turn, status_of
 from fastrpc.protocols.base import ClientEngine
 from fastrpc.time_limit import time_limit
 
@@ -40,9 +39,7 @@ class BaseAttempting(AttemptPlacing):
         made: the error of an attempt made before the fail mode ran; None without one.
     """
 
-    _call: Attempted
-
-    def __init__(self, pool: Any, call: Attempted, made: FastRPCError | None) -> None:
+    def __init__(self, pool: Any, call: Any, made: FastRPCError | None) -> None:
         super().__init__(pool, call)
         self._made = made
         #: Whether any attempt was sent.
@@ -98,7 +95,7 @@ class BaseAttempting(AttemptPlacing):
             return await mode.run(self._call, self.pick, self.attempt)
         except BaseException as error:
             if not self.was_sent:
-                self._call.count_unsent(status_of(error))
+                self._call._count_unsent(status_of(error))
                 await self._fail(error)
             raise
 
@@ -128,7 +125,7 @@ class BaseAttempting(AttemptPlacing):
             raise
         self._end(attempt, connection, pick, None)
         for other, _ in self._running:
-            other.lose()
+            other._lose()
         return value
 
     async def _attempt_batch(self, batch: Any) -> list[Any]:
@@ -167,7 +164,7 @@ class BaseAttempting(AttemptPlacing):
             yield
         except TimeoutError as timeout:
             raise DeadlineExceededError(
-                f"{call.method}: no connection within {call.elapsed:.3g} s; {self._pool.tried()}",
+                f"{call.method}: no connection within {call._elapsed:.3g} s; {self._pool.tried()}",
                 processed="no",
                 hint=REACH_HINT,
             ) from timeout
@@ -177,8 +174,7 @@ class BaseAttempting(AttemptPlacing):
 
     def _note_sent(self) -> None:
         self._number += 1
-        self.was_sent = True
-        note_run(self._call, may_have_run=True)
+        self.was_sent = self._call._may_have_run = True
 
     def _conclude(self, attempt: Any, pick: Pick | None, error: BaseException | None) -> None:
         """Report the outcome of an attempt to the endpoint set."""
@@ -191,12 +187,12 @@ class BaseAttempting(AttemptPlacing):
         self._running.remove((attempt, pick))
         self._conclude(attempt, pick, error)
         if error is None:
-            call.adopt(attempt)
+            call._adopt(attempt)
         elif isinstance(error, FastRPCError):
             self._may_have_run = self._may_have_run or error.processed != "no"
             self._was_attempted = self._was_attempted or connection.is_ready or error.processed != "no"
-            note_run(call, may_have_run=self._may_have_run or bool(self._running))
-            call.adopt(attempt)
+            call._may_have_run = self._may_have_run or bool(self._running)
+            call._adopt(attempt)
             self._tried.append(attempt.endpoint)
 
 
@@ -229,13 +225,13 @@ class Attempting(BaseAttempting):
 
     async def _attempt_on(self, connection: ClientEngine, pick: Pick | None) -> AwaitedCall:
         """Return an attempt on a connection."""
-        attempt = self._call.attempt_on(connection, self._number)
+        attempt = self._call._attempt_on(connection, self._number)
         self._note_sent()
         return attempt
 
     async def _start_batch(self, batch: AwaitedCall) -> tuple[AwaitedCall, Pick | None]:
         connection, pick = await self._connection(self.pick())
-        return batch.members.attempt_on(batch, connection), pick
+        return batch._batch.attempt_on(batch, connection), pick
 
     async def _outcome(self, attempt: AwaitedCall) -> Any:
         return await attempt
@@ -248,12 +244,12 @@ class Attempting(BaseAttempting):
         """Return a connection for the next attempt, and the pick that reports its outcome."""
         pool, call = self._pool, self._call
         if pool.endpoint_set is None:
-            connection = pool.at_once(ready=call.needs_ready)
+            connection = pool.at_once(ready=call._needs_ready)
             if connection is None:
                 connection = await self._in_time(
                     pool.acquire(
                         wait=self._options.wait_for_ready,
-                        ready=call.needs_ready,
+                        ready=call._needs_ready,
                         patience=self.patience(),
                         priority=self._options.priority,
                         asks=self._asks(),
@@ -282,7 +278,7 @@ class Attempting(BaseAttempting):
         subchannel: Subchannel = pick.endpoint_state.subchannel
         # The remaining time may end between two checks, and the server may be silent.
         waits = pinned is None and pick in self._key_picks
-        return subchannel.usable(ready=waits or self._call.needs_ready)
+        return subchannel.usable(ready=waits or self._call._needs_ready)
 
     async def _wait_connection(self, pick: Pick, pinned: Address | None) -> tuple[ClientEngine, Pick]:
         """Pick again after each change, until the picked endpoint has a connection.

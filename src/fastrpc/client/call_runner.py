@@ -16,7 +16,6 @@ from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.invocation import Chain
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.client_call import ClientCall
-from fastrpc.client.attempted import Attempted
 from fastrpc.client.attempting import Attempting, BaseAttempting, begins_plainly, may_retry, mode_of
 from fastrpc.client.pool import ConnectionPool
 from fastrpc.client.wire import wire_of
@@ -26,7 +25,7 @@ from fastrpc.endpoint import Address
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, is_sequential
 from fastrpc.peers.answers import Answers
-from fastrpc.peers.outcomes import batch_result, note_failure, note_run, reply_of
+from fastrpc.peers.outcomes import batch_result, note_failure, reply_of
 from fastrpc.peers.route_maker import RouteMaker
 from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
 from fastrpc.rpc.reply import Reply
@@ -80,7 +79,7 @@ class BaseCallRunner:
 
     async def _made(self, call: ClientCall) -> Any:
         """Make a call from its first attempt; the interceptors run around all attempts, the first outermost."""
-        call.start_clock()
+        call._start_clock()
         if not self._interceptors:
             return self._result(call, await self._first_attempts(call))
         token = enter_call(call)
@@ -97,24 +96,24 @@ class BaseCallRunner:
         """Make the attempts of a new call."""
         return await self._attempts(call, None)
 
-    async def _attempts(self, call: Any, error: FastRPCError | None) -> Any:
+    async def _attempts(self, call: ClientCall, error: FastRPCError | None) -> Any:
         """Run the fail mode. `error` comes from an attempt already made."""
         return await self._attempting(self._pool, call, error).run(mode_of(call, self._mode))
 
-    async def _attempted(self, batch: Attempted) -> list[Any]:
+    async def _attempted(self, batch: ClientCall) -> list[Any]:
         """Make the first attempt of a batch. A failed call's error stands in place of its value."""
         return await self._attempting(self._pool, batch, None).run_batch(batch)
 
     def _result(self, call: ClientCall, value: Any) -> Any:
         if call._is_one_way:  # An interceptor may have returned a value; a one-way call has none.
             return None
-        return self.reply(call, value) if call.wants_reply else value
+        return self.reply(call, value) if call._wants_reply else value
 
     def _unsent(self, batch: ClientCall, error: FastRPCError) -> list[Any]:
         """Return the outcome of a batch that was not sent."""
-        size = batch.members.size
+        size = batch._batch.size
         for _ in range(size):
-            batch.count_unsent(error.status)
+            batch._count_unsent(error.status)
         return batch_result(batch, [error] * size)
 
     def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
@@ -166,20 +165,20 @@ class CallRunner(Answers, BaseCallRunner):
         """Make the attempts of a new call; with one connected address the first one is sent at once."""
         connection = None
         if self._begins_plainly and begins_plainly(call):
-            connection = self._pool.at_once(ready=call.needs_ready)
+            connection = self._pool.at_once(ready=call._needs_ready)
         if connection is None:
             return await self._attempts(call, None)
-        attempt = call.attempt_on(connection, 0)
-        note_run(call, may_have_run=True)
+        attempt = call._attempt_on(connection, 0)
+        call._may_have_run = True
         try:
             value = await attempt
         except FastRPCError as error:
-            note_run(call, may_have_run=error.processed != "no")
-            call.adopt(attempt)
+            call._may_have_run = error.processed != "no"
+            call._adopt(attempt)
             if not may_retry(call, error, self._mode):
                 raise
             return await self._attempts(call, error)
-        call.adopt(attempt)
+        call._adopt(attempt)
         return value
 
     async def run_batch(self, batch: AwaitedCall) -> list[Any]:
@@ -188,10 +187,10 @@ class CallRunner(Answers, BaseCallRunner):
             raise TypeError(
                 f"{batch.method} takes a stream: a batch cannot send one; write client.call(…) for each"
             )
-        if self._interceptors or batch.members.is_long(batch):
+        if self._interceptors or batch._batch.is_long(batch):
             return await self.run_singles(batch)
         try:
-            batch.start_clock()
+            batch._start_clock()
             values = await self._attempted(batch)
         except FastRPCError as error:
             return self._unsent(batch, error)
@@ -202,7 +201,7 @@ class CallRunner(Answers, BaseCallRunner):
         again: dict[int, Coroutine[Any, Any, Any]] = {}
         for index, value in enumerate(values):
             if isinstance(value, FastRPCError):
-                attempts = self.retry(batch.members.attempted(batch, index), value)
+                attempts = self.retry(batch._batch.attempted(batch, index), value)
                 if attempts is not None:
                     again[index] = attempts
         # Concurrently: the `retry_after` of one call must not delay the others.

@@ -94,7 +94,7 @@ class Prober:
         check = self._check_of(connection.endpoint)
         caller = self._caller_of(check.codec)
         call = cast(AwaitedCall, caller.call(check.method, check.question(self.settings.service)))
-        probe = call.attempt_on(connection, 0)
+        probe = call._attempt_on(connection, 0)
         call.close()
         return probe
 

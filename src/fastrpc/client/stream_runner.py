@@ -19,7 +19,6 @@ from fastrpc.client.pool import ConnectionPool
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import Attempt, AttemptedCall, FailMode, is_sequential
-from fastrpc.peers.outcomes import note_run
 from fastrpc.peers.packing import pack_arguments
 from fastrpc.peers.route_maker import RouteMaker
 from fastrpc.peers.stream import Stream
@@ -157,10 +156,10 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
 
     async def _begin(self, call: AwaitedCall) -> None:
         is_plain = self._begins_plainly and begins_plainly(call)
-        connection = self._pool.at_once(ready=call.needs_ready) if is_plain else None
+        connection = self._pool.at_once(ready=call._needs_ready) if is_plain else None
         if connection is not None:
-            attempt = call.attempt_on(connection, 0)
-            note_run(call, may_have_run=True)
+            attempt = call._attempt_on(connection, 0)
+            call._may_have_run = True
             await pack_arguments(attempt)
             _start(attempt, call)
         elif takes_stream(call.route):
@@ -201,7 +200,7 @@ class _StreamAttempting(Attempting):
         call = self._call
         # Before it counts as sent: it may no longer be wanted.
         _wanted(call)
-        attempt = call.attempt_on(connection, self._number)
+        attempt = call._attempt_on(connection, self._number)
         await pack_arguments(attempt)
         self._note_sent()
         sign = self._signs[attempt] = asyncio.get_running_loop().create_future()

@@ -41,16 +41,16 @@ class Answers:
         try:
             sending = call._with_packed(*await pack_in_time(call, *call._to_pack))
         except BaseException as error:
-            call.count_unsent(status_of(error))
+            call._count_unsent(status_of(error))
             raise
         try:
             return await sending
         finally:
-            call.adopt(sending)
+            call._adopt(sending)
 
     async def run_singles(self, batch: AwaitedCall) -> list[Any]:
         """Make each call of a batch by itself."""
-        singles = [batch.members.single(batch, index) for index in range(batch.members.size)]
+        singles = [batch._batch.single(batch, index) for index in range(batch._batch.size)]
         return batch_result(batch, await asyncio.gather(*singles, return_exceptions=True))
 
     async def unpack_batch(self, batch: AwaitedCall) -> list[Any]:
@@ -58,12 +58,12 @@ class Answers:
         from fastrpc.peers.unpacking import unpack
 
         most = _limit_of(batch)
-        for member in batch.members.packed():
+        for member in batch._batch.packed():
             try:
                 await unpack(member, most)
             except FastRPCError as error:
                 member._take_failure(error)
-        values = batch.members.collect(batch)
+        values = batch._batch.collect(batch)
         return values if batch._is_attempt else await self.finish_batch(batch, values)
 
     async def finish_batch(self, batch: AwaitedCall, values: list[Any]) -> list[Any]:

@@ -17,7 +17,6 @@ __all__ = [
     "is_of_own_call",
     "mark_own_call",
     "note_failure",
-    "note_run",
     "own_call",
     "reply_of",
     "status_of",
@@ -34,11 +33,6 @@ def reply_of(call: ClientCall, value: Any) -> Reply[Any]:
         seconds=call._seconds,
         received=call._received_block,
     )
-
-
-def note_run(call: Any, *, may_have_run: bool) -> None:
-    """Note whether an attempt of a call may have reached a handler."""
-    call._may_have_run = may_have_run
 
 
 def note_failure(call: ClientCall, error: BaseException) -> None:
@@ -71,7 +65,7 @@ def batch_result(batch: ClientCall, values: list[Any]) -> list[Any]:
         mark_own_call(value)
     for value in values:
         if isinstance(value, BaseException) and not (
-            batch.members.returns_errors and isinstance(value, FastRPCError)
+            batch._batch.returns_errors and isinstance(value, FastRPCError)
         ):
             raise value
     return values

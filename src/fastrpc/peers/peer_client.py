@@ -22,7 +22,7 @@ from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, ConnectionLostError, DeadlineExceededError, FastRPCError
 from fastrpc.peers.answers import Answers
 from fastrpc.peers.options import checked_options
-from fastrpc.peers.outcomes import batch_result, give_turn, note_run
+from fastrpc.peers.outcomes import batch_result, give_turn
 from fastrpc.peers.packing import pack_arguments
 from fastrpc.peers.proxy import Proxy
 from fastrpc.peers.route_maker import RouteMaker
@@ -207,19 +207,19 @@ class PeerRunner(Answers):
 
     async def run(self, call: AwaitedCall) -> Any:
         """Fail a call that found no connection."""
-        call.start_clock()
+        call._start_clock()
         await self.fail(call)
 
     async def fail(self, call: AwaitedCall) -> NoReturn:
         """End a call without a connection."""
         error = self.lost(call.method)
-        call.count_unsent(error.status)
+        call._count_unsent(error.status)
         await give_turn()
         raise error
 
     async def run_later(self, call: AwaitedCall) -> Any:
         """Make a call as soon as earlier ones have left, so that a client that reads slowly holds no more memory."""
-        call.start_clock()
+        call._start_clock()
         loop = asyncio.get_running_loop()
         try:
             async with time_limit(call.remaining()):
@@ -233,24 +233,24 @@ class PeerRunner(Answers):
                 f"{call.method}: {self.address} does not take what was sent before; the call was not sent",
                 processed="no",
             )
-            call.count_unsent(error.status)
+            call._count_unsent(error.status)
             raise error from None
         return await self._attempted(call)
 
     async def run_packed(self, call: AwaitedCall) -> Any:
-        call.start_clock()
+        call._start_clock()
         return await self._attempted(call)
 
     async def _attempted(self, call: AwaitedCall) -> Any:
         """Make the one attempt of a call."""
         if self.connection is None:
             await self.fail(call)
-        attempt = call.attempt_on(self.connection, 0)
+        attempt = call._attempt_on(self.connection, 0)
         try:
             value = await attempt
         finally:
-            call.adopt(attempt)
-        return self.reply(call, value) if call.wants_reply else value
+            call._adopt(attempt)
+        return self.reply(call, value) if call._wants_reply else value
 
     def run_streamed(self, call: AwaitedCall) -> Any:
         """Return the coroutine that makes a call with a stream of messages among its arguments."""
@@ -267,13 +267,13 @@ class PeerRunner(Answers):
             )
         error = self.lost(batch.method)
         try:
-            batch.start_clock()
+            batch._start_clock()
         except DeadlineExceededError as late:
             error = late
-        for _ in range(batch.members.size):
-            batch.count_unsent(error.status)
+        for _ in range(batch._batch.size):
+            batch._count_unsent(error.status)
         await give_turn()
-        return batch_result(batch, [error] * batch.members.size)
+        return batch_result(batch, [error] * batch._batch.size)
 
     async def finish_batch(self, batch: AwaitedCall, values: list[Any]) -> list[Any]:
         return batch_result(batch, values)
@@ -296,8 +296,8 @@ class _Streams(StreamMaker):
         connection = self._runner.connection
         if connection is None:
             await self._runner.fail(call)
-        attempt = call.attempt_on(connection, 0)
-        note_run(call, may_have_run=True)
+        attempt = call._attempt_on(connection, 0)
+        call._may_have_run = True
         await pack_arguments(attempt)
         stream.start_attempt(attempt)
 

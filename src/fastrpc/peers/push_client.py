@@ -69,7 +69,7 @@ class _PushRunner(PeerRunner):
         """Push a notification as soon as earlier ones have left; other calls to such a peer fail."""
         if not call._is_one_way or self.is_closed:
             return await super().run(call)
-        call.start_clock()
+        call._start_clock()
         try:
             async with time_limit(call.remaining()):
                 while self._engine is not None and not self._engine.takes_pushes:
@@ -79,11 +79,11 @@ class _PushRunner(PeerRunner):
                 f"{call.method}: {self.address} does not take what was sent before; the call was not sent",
                 processed="no",
             )
-            call.count_unsent(error.status)
+            call._count_unsent(error.status)
             raise error from None
         if self._engine is None:
             lost = self.lost(call.method)
-            call.count_unsent(lost.status)
+            call._count_unsent(lost.status)
             raise lost
         self._engine.push(call)
         return None

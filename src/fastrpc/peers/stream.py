@@ -280,7 +280,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         """
         cast(CallerState, self.origin._options.shared).use()
         self._set_loop(loop_state(asyncio.get_running_loop()), idle_seconds)
-        self.origin.start_clock()
+        self.origin._start_clock()
 
     def start_attempt(self, attempt: AwaitedCall, sign: Any = None, pick: Any = None) -> None:
         """Send an attempt; `sign`, a future, is done at the first sign of the server."""

@@ -58,7 +58,7 @@ class StreamMaker(BaseStreamMaker[Stream[Any, Any]]):
         method = call.route.definition.function if takes_stream(call.route) else call.method
         async with self.make("call", call, method, args, kwargs or {}) as stream:
             value = await stream.receive()
-            return stream.reply if call.wants_reply else value
+            return stream.reply if call._wants_reply else value
 
     async def open(self, stream: Stream[Any, Any]) -> None:
         """Return once an attempt is under way, or raise the error that prevents one."""

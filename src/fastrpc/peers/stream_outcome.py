@@ -90,7 +90,7 @@ class StreamOutcome(ClientStream):
         """Give the call the results of the last attempt; return whether one was made."""
         attempt = self._attempt
         if attempt is not None:
-            self.origin.adopt(attempt)
+            self.origin._adopt(attempt)
         return attempt is not None
 
     def answer_of_attempt(self) -> Any:

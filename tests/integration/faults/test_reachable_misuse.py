@@ -225,15 +225,15 @@ def refused(action, kinds=Exception):
 client = fastrpc.Client("tcp://127.0.0.1:9")
 batch = client.call_many("a.b", [(1,)])
 for index in (-2**62, -2, -1, 1, 99, 2**62):
-    refused(lambda: batch.members.single(batch, index), IndexError)
-    refused(lambda: batch.members.attempted(batch, index), IndexError)
-refused(lambda: batch.members.single(batch, 2**70), OverflowError)
+    refused(lambda: batch._batch.single(batch, index), IndexError)
+    refused(lambda: batch._batch.attempted(batch, index), IndexError)
+refused(lambda: batch._batch.single(batch, 2**70), OverflowError)
 other = client.call("a.b", 1)
 for action in (
-    lambda: batch.members.single(other, 0),
-    lambda: batch.members.attempted(other, 0),
-    lambda: batch.members.is_long(other),
-    lambda: batch.members.collect(other),
+    lambda: batch._batch.single(other, 0),
+    lambda: batch._batch.attempted(other, 0),
+    lambda: batch._batch.is_long(other),
+    lambda: batch._batch.collect(other),
 ):
     refused(action, ValueError)
 other.close()

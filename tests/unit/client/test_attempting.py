@@ -67,7 +67,7 @@ def attempts_of(pool: Connecting) -> Attempting:
     call = SimpleNamespace(
         method="arith.mul",
         hash_key="key",
-        needs_ready=False,
+        _needs_ready=False,
         remaining=lambda: None,
         _options=SimpleNamespace(endpoint=None, prefer=None, wait_for_ready=False, priority=0),
     )

@@ -75,7 +75,7 @@ class AwaitedCall(ClientCall):
     def _await_output(self, session: Any, future: Future[None]) -> bool:
         """Have a future done once the output of a connection has left; return whether there is anything to wait for."""
 
-    def attempt_on(self, session: Any, number: int) -> AwaitedCall:
+    def _attempt_on(self, session: Any, number: int) -> AwaitedCall:
         """Return attempt `number` on a connection: a coroutine; of a stream, an attempt for `_begin`."""
 
     def _overdue(self) -> DeadlineExceededError:

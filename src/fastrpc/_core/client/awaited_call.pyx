@@ -195,7 +195,7 @@ cdef class AwaitedCall(ClientCall):
             return state.runner.run_streamed(self)
         if session is None and not options.needs_runner and not state.takes_slow_path():
             session = state.pick() if state.endpoint_set is None else self.place(now)
-        if session is None or (not (<CallingPart>session.calling).is_settled and not self.is_attempt and self.needs_ready):
+        if session is None or (not (<CallingPart>session.calling).is_settled and not self.is_attempt and self._needs_ready):
             self.undo()
             return state.runner.run(self)
         if state.bounds_output and not self.is_attempt and (<CallingPart>session.calling).output_waits():
@@ -406,7 +406,7 @@ cdef class AwaitedCall(ClientCall):
             raise RuntimeError(f"the answer of {self.route.method} is not there, or not decompressed")
         return self.finish()
 
-    def attempt_on(self, Engine session not None, int number):
+    def _attempt_on(self, Engine session not None, int number):
         """Return attempt `number` of this call on a connection: a coroutine; of a stream, an attempt for `_begin`."""
         cdef AwaitedCall attempt = AwaitedCall.__new__(AwaitedCall)
         attempt.become_attempt(self, session, number)
@@ -450,7 +450,7 @@ cdef class AwaitedCall(ClientCall):
         """Return the attempt that sends the compressed arguments; raise if its connection takes no more calls."""
         cdef AwaitedCall sending
         self._check_connection()
-        sending = self.attempt_on(self.session, self.attempt_number)
+        sending = self._attempt_on(self.session, self.attempt_number)
         sending.began_ns = self.began_ns or self.started_ns
         sending.prepared = new_encoded(self.route, self.names, payload, True, is_smaller)
         sending.has_lost = self.has_lost

@@ -12,7 +12,7 @@ class BlockingCall(ClientCall):
 
     # For the runner
 
-    def attempt_on(self, session: BlockingSession, number: int, pick: Any = None) -> BlockingCall | None:
+    def _attempt_on(self, session: BlockingSession, number: int, pick: Any = None) -> BlockingCall | None:
         """Start attempt `number` of this call on a connection; None if it takes no more calls.
 
         It has the call's deadline. `_finish` has to follow except for a stream, which keeps `pick` until its end.

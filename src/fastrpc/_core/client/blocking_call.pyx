@@ -157,7 +157,7 @@ cdef class BlockingCall(ClientCall):
 
     # For the runner
 
-    def attempt_on(self, BlockingSession session not None, int number, pick=None):
+    def _attempt_on(self, BlockingSession session not None, int number, pick=None):
         """Start attempt `number` of this call on a connection; None if it takes no more calls.
 
         It has the call's deadline. `_finish` has to follow except for a stream, which keeps `pick` until its end.

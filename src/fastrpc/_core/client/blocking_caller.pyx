@@ -161,7 +161,7 @@ cdef class BlockingCaller(CallerView):
         now = now_ns()
         session = self.place(call, now)
         try:
-            if session is not None and (session._is_ready() or not call.needs_ready):
+            if session is not None and (session._is_ready() or not call._needs_ready):
                 is_started = call.start_on(session, now)
         finally:
             if not is_started:
@@ -247,7 +247,7 @@ cdef class BlockingCaller(CallerView):
         try:
             head.apply_options(head.route, now_ns(), len(arguments))
             session = self.place(head, head.started_ns)
-            if session is not None and (session._is_ready() or not head.needs_ready):
+            if session is not None and (session._is_ready() or not head._needs_ready):
                 is_started = batch.start_on(head, session, len(arguments))
         except DeadlineExceededError as error:
             values = batch.too_late(error)

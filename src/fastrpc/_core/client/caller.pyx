@@ -61,7 +61,7 @@ cdef class AwaitedBatch(BatchCall):
             return RETURNED
         if session is None and not options.needs_runner and not head.route.takes_stream and not state.takes_slow_path():
             session = state.pick() if state.endpoint_set is None else head.place(now_ns())
-        if session is None or (not (<CallingPart>session.calling).is_settled and not head.is_attempt and head.needs_ready):
+        if session is None or (not (<CallingPart>session.calling).is_settled and not head.is_attempt and head._needs_ready):
             head.undo()
             return head.delegate(state.runner.run_batch(head), result)
         if options.compressor is not None and not head.is_attempt and self.is_long(head):

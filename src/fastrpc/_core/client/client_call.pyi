@@ -35,7 +35,7 @@ class ClientCall(Call):
         """The key that places it, or None."""
 
     @property
-    def members(self) -> Any:
+    def _batch(self) -> Any:
         """The calls of the batch that it stands for (BatchCall), or None."""
 
     @property
@@ -47,7 +47,7 @@ class ClientCall(Call):
         """Whether `notify` made it, which has no answer."""
 
     @property
-    def wants_reply(self) -> bool:
+    def _wants_reply(self) -> bool:
         """Whether `request` made it, which returns more than the value."""
 
     @property
@@ -67,7 +67,7 @@ class ClientCall(Call):
         """Done once the server drains: on this side never, a call ends by itself."""
 
     @property
-    def needs_ready(self) -> bool:
+    def _needs_ready(self) -> bool:
         """Whether it waits for the peer's settings."""
 
     @property
@@ -75,7 +75,7 @@ class ClientCall(Call):
         """The seconds that the call took, or has taken so far."""
 
     @property
-    def elapsed(self) -> float:
+    def _elapsed(self) -> float:
         """The seconds since the call began, for all of its attempts."""
 
     @property
@@ -114,14 +114,14 @@ class ClientCall(Call):
 
     # For the runner
 
-    def start_clock(self) -> None:
+    def _start_clock(self) -> None:
         """Give the call its options and deadline before any attempt.
 
         Raises:
             DeadlineExceededError: no time is left.
         """
 
-    def adopt(self, attempt: ClientCall) -> None:
+    def _adopt(self, attempt: ClientCall) -> None:
         """Take over the results of an attempt: the answer's metadata, its endpoint, the instant of its end."""
 
     def _answer(self) -> Any:
@@ -131,7 +131,7 @@ class ClientCall(Call):
     def _stream(self) -> Any:
         """The stream that it is the call of, or None."""
 
-    def lose(self) -> None:
+    def _lose(self) -> None:
         """Note that another attempt was faster: the reason for the server when this one is given up."""
 
     @property
@@ -160,7 +160,7 @@ class ClientCall(Call):
     def _count_undecoded(self, error: DecodeError) -> None:
         """Count a call as failed whose answer came with status OK but cannot be decoded."""
 
-    def count_unsent(self, status: Status) -> None:
+    def _count_unsent(self, status: Status) -> None:
         """Count a call that failed before an attempt could be made."""
 
     def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:

@@ -337,7 +337,7 @@ cdef class ClientCall(Call):
 
     # Its attempts
 
-    def start_clock(self):
+    def _start_clock(self):
         """Give the call its options and deadline before any attempt; raises when no time is left."""
         if self.batch is None:
             self.apply_options(self.route, now_ns())
@@ -367,7 +367,7 @@ cdef class ClientCall(Call):
             call._on_attempt(number, self.endpoint_on(session))
         return 0
 
-    def adopt(self, ClientCall attempt not None):
+    def _adopt(self, ClientCall attempt not None):
         """Take over the results of an attempt: the answer's metadata, its endpoint, the instant of its end."""
         self.received_metadata = attempt.received_metadata
         self._reply_metadata = None
@@ -378,7 +378,7 @@ cdef class ClientCall(Call):
         self.moved_bytes += attempt.moved_bytes
         attempt.moved_bytes = 0
 
-    def lose(self):
+    def _lose(self):
         """Note that another attempt was faster: the reason for the server when this one is given up."""
         self.has_lost = True
         if isinstance(self.prepared, ClientCall):
@@ -389,7 +389,7 @@ cdef class ClientCall(Call):
         """The error of an attempt that is over, or None."""
         return self.failure
 
-    def count_unsent(self, status):
+    def _count_unsent(self, status):
         """Count a call that failed before an attempt could be made."""
         count_unstarted(status)
         self.route.counters.started()
@@ -535,7 +535,7 @@ cdef class ClientCall(Call):
         return self.options.metadata if self._metadata is None else self._metadata
 
     @property
-    def members(self):
+    def _batch(self):
         """The calls of the batch that it stands for, or None."""
         return self.batch
 
@@ -549,12 +549,12 @@ cdef class ClientCall(Call):
         return self.verb == VERB_NOTIFY
 
     @property
-    def wants_reply(self):
+    def _wants_reply(self):
         """Whether `request` made it, which returns more than the value."""
         return self.verb == VERB_REQUEST
 
     @property
-    def needs_ready(self):
+    def _needs_ready(self):
         """Whether it waits for the peer's settings.
 
         The caller of a notification would not learn of a refusal.
@@ -568,7 +568,7 @@ cdef class ClientCall(Call):
         return seconds_between(self.started_ns, self.ended_ns if self.ended_ns > self.started_ns else now_ns())
 
     @property
-    def elapsed(self):
+    def _elapsed(self):
         """The seconds since the call began, for all of its attempts."""
         return seconds_between(self.started_ns, now_ns())
 

@@ -12,7 +12,6 @@ from fastrpc.client.blocking.pool import SyncPool
 from fastrpc.client.blocking.subchannel import SyncSubchannel
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import CallError, ConnectionLostError
-from fastrpc.peers.outcomes import note_run
 from fastrpc.status import Status
 
 __all__ = ["SyncAttempting"]
@@ -45,7 +44,7 @@ class SyncAttempting(BaseAttempting):
         self._pool.check_process()
 
     def _note_fork(self) -> None:
-        note_run(self._call, may_have_run=True)
+        self._call._may_have_run = True
 
     async def _start(self, endpoint: Endpoint) -> tuple[BlockingCall, BlockingSession, Pick | None]:
         call, attempt = self._call, None
@@ -59,7 +58,7 @@ class SyncAttempting(BaseAttempting):
                 raise CallError(Status.CANCELLED, f"{call.method} was cancelled", processed="no")
             try:
                 # The attempt of a stream keeps the pick until its end.
-                attempt = call.attempt_on(connection, self._number, pick)
+                attempt = call._attempt_on(connection, self._number, pick)
             finally:
                 # Here, not in a destructor: an error that is kept alive keeps this frame and its pick.
                 if attempt is None and pick is not None:
@@ -74,7 +73,7 @@ class SyncAttempting(BaseAttempting):
         while not is_begun:
             connection, pick = self._connection(self.pick())
             try:
-                is_begun = batch.members.attempt_on(batch, connection)
+                is_begun = batch._batch.attempt_on(batch, connection)
             finally:
                 if not is_begun and pick is not None:
                     pick.dropped()
@@ -84,7 +83,7 @@ class SyncAttempting(BaseAttempting):
         return attempt._finish()
 
     async def _outcomes(self, batch: BlockingCall) -> list[Any]:
-        values: list[Any] = batch.members.finish(batch)
+        values: list[Any] = batch._batch.finish(batch)
         return values
 
     def _connection(self, endpoint: Endpoint) -> tuple[BlockingSession, Pick | None]:
@@ -118,7 +117,7 @@ class SyncAttempting(BaseAttempting):
                 if choice is not None and choice.waits_for_key and not connection.is_ready:
                     # The wait is over, and the server may be silent: the next endpoint is picked.
                     continue
-                if not call.needs_ready or connection.wait_ready(call.deadline):
+                if not call._needs_ready or connection.wait_ready(call.deadline):
                     return connection
 
 

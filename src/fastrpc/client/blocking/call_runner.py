@@ -40,7 +40,7 @@ class SyncCallRunner(BaseCallRunner):
 
     def run_batch(self, batch: BlockingCall) -> list[Any]:
         """Make a batch that found no connection, or whose calls have interceptors."""
-        calls = batch.members
+        calls = batch._batch
         if self._interceptors:
             singles = (calls.single(batch, index) for index in range(calls.size))
             return batch_result(batch, [self._outcome(self.run, single) for single in singles])
@@ -54,7 +54,7 @@ class SyncCallRunner(BaseCallRunner):
         """Retry the calls that may be retried, then raise the first error or return errors in their places."""
         for index, value in enumerate(values):
             if isinstance(value, FastRPCError):
-                values[index] = self._outcome(self.retry, batch.members.attempted(batch, index), value)
+                values[index] = self._outcome(self.retry, batch._batch.attempted(batch, index), value)
         return batch_result(batch, values)
 
     def _outcome(self, make: Callable[..., Any], *args: Any) -> Any:

@@ -237,7 +237,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
             DeadlineExceededError: no time is left for the call.
         """
         self._set_idle(idle_seconds)
-        self.origin.start_clock()
+        self.origin._start_clock()
 
     def settle_attempt(self) -> None:
         with self._turn:

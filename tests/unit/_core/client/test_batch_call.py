@@ -62,5 +62,5 @@ async def test_an_argument_that_cannot_be_encoded_sends_no_call(kind: str) -> No
 async def test_a_batch_knows_its_calls() -> None:
     async with nowhere("async") as client:
         head = client.call_many(Desk.half, [(4,), (6,)])
-        assert (head.members.size, head.members.returns_errors) == (2, False)
+        assert (head._batch.size, head._batch.returns_errors) == (2, False)
         head.close()

@@ -51,7 +51,7 @@ def test_an_attempt_that_is_not_sent_leaves_its_stream_as_it_was(client: SyncCli
     last = stream._attempt
     assert (stream.attempt_ended, last is None) == (True, False)
     session.retire()
-    assert stream.origin.attempt_on(session, 1) is None  # type: ignore[attr-defined]
+    assert stream.origin._attempt_on(session, 1) is None  # type: ignore[attr-defined]
     assert stream.attempt_ended
     assert stream._attempt is last
 

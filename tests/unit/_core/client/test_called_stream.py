@@ -30,8 +30,8 @@ async def begin(client: Any, holder: LastHolder, method: Any) -> None:
     """Send the attempt of a stream that only the holder holds."""
     stream = client.stream(method)
     stream._set_loop(loop_state(asyncio.get_running_loop()), 0.0)
-    stream.origin.start_clock()
-    attempt = stream.origin.attempt_on(client._pool.connections[0], 0)
+    stream.origin._start_clock()
+    attempt = stream.origin._attempt_on(client._pool.connections[0], 0)
     holder.held.append(stream)
     attempt._begin(stream, holder)
 

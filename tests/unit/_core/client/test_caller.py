@@ -23,7 +23,7 @@ async def test_the_head_stands_for_its_calls() -> None:
         assert isinstance(head, AwaitedCall)
         assert head.arguments == (3, 4)
         assert head.hash_key == "red"
-        batch = head.members
+        batch = head._batch
         assert isinstance(batch, AwaitedBatch)
         assert (batch.size, batch.returns_errors, batch.packed()) == (2, True, [])
         single = batch.single(head, 1)

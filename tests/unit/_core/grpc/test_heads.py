@@ -231,7 +231,7 @@ async def test_metadata_of_a_call_replaces_the_credential_alone() -> None:
 async def test_further_attempts_are_counted() -> None:
     link = GrpcLink()
     made = link.caller.call("shop.Desk.Get", b"")
-    attempt = asyncio.ensure_future(made.attempt_on(link.engine, 2))
+    attempt = asyncio.ensure_future(made._attempt_on(link.engine, 2))
     await asyncio.sleep(0)
     assert (await sent_head(link))["grpc-previous-rpc-attempts"] == "2"
     made.close()

@@ -42,7 +42,7 @@ async def test_a_probe_is_no_use_of_a_connection() -> None:
     link = Linked(RESTING)
     link.engine.announces_calls = True
     made = link.caller.call("desk.mul", 1)
-    probe = made.attempt_on(link.engine, 0)
+    probe = made._attempt_on(link.engine, 0)
     made.close()
     link.engine.begin_probe(probe)
     probe.send(None)
