@@ -88,10 +88,10 @@ cdef class Wire:
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1:
         """Handle received bytes; return the number of consumed ones. The rest is presented again, with more behind it.
 
-        Each request spends one of `link.messages_left`, and the wire stops while the link `has_to_wait`: otherwise one
-        client holds the loop. A message that makes no call, such as a heartbeat, ends the opening by
-        `link.life.leave_opening`. A RemoteProtocolError ends the connection once the calls under way have ended; the
-        link logs it.
+        Each request spends one of the `messages_left` of the link, and the wire stops while the link `has_to_wait`:
+        otherwise one client holds the loop. A message that makes no call, such as a heartbeat, ends the opening by
+        `leave_opening` of the connection's life. A RemoteProtocolError ends the connection once the calls under way
+        have ended; the link logs it.
         """
         raise lacking(self, "take")
 
