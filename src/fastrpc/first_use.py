@@ -1,7 +1,7 @@
 """Modules that are imported when a program first uses them.
 
 A room that uses an object of a higher one names it by a group and a name, never by its module. The front door
-registers the modules (`fastrpc/__init__.py`), as a room registers its own ones.
+registers the modules (`fastrpc/__init__.py`), as a room registers its own modules.
 """
 
 import os

@@ -9,7 +9,6 @@ import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
 __all__ = [
@@ -159,18 +158,6 @@ class FigureHistory:
         return sum(8 * len(one.totals) + 4 * len(one.durations) for one in self._series.values())
 
     def add(
-        self,
-        key: SeriesKey,
-        began: float,
-        ended: float,
-        totals: Totals,
-        durations: Mapping[int, int] = MappingProxyType({}),
-        owner: str = "",
-    ) -> None:
-        """Add what was counted of one series between two instants; see `add_all`."""
-        self.add_all(began, ended, [(key, (totals, durations))], owner)
-
-    def add_all(
         self,
         began: float,
         ended: float,

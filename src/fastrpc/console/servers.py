@@ -230,7 +230,7 @@ class FleetServer:
             self.counts, self.counts_bytes, self._is_cut = counted.counts, counted.counts_bytes, False
             self._lacks_methods = counted.lacks_methods
         self.read_at, self.read_time = now, time.time()
-        history.add_all(began, now, counted.changes.items(), self.key)
+        history.add(began, now, counted.changes.items(), self.key)
 
     def _series_of(
         self, key: MethodKey, name: str, has_figures: Callable[[str], bool]

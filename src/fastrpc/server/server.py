@@ -139,10 +139,10 @@ class Server:
     ) -> "ServerState":
         """Return the state for admin pages; the arguments are as for `ServerState`."""
         # Imported on first use: most servers have no such pages.
-        from fastrpc.server.admin.state import ServerState, StateParts
+        from fastrpc.server.admin.state import ServerState
+        from fastrpc.server.opened import opened_server
 
-        assert self._gate is not None
-        parts = StateParts(self._gate, self._offer, self._listening, self._served)
+        parts = opened_server(self)
         return ServerState(
             config, parts, self, takes_connections=takes_connections, keeps_recent=keeps_recent
         )

@@ -14,6 +14,7 @@ from fastrpc.console.history import (
     percentiles_of,
 )
 from tests.conftest import Scale
+from tests.support.figure_series import add_series
 
 KEY = ("method", "arith", "mul")
 
@@ -29,7 +30,7 @@ class Clock:
 def test_calls_are_spread_over_the_time_in_which_they_were_counted() -> None:
     clock = Clock()
     history = FigureHistory(clock)
-    history.add(KEY, clock.now - 15, clock.now + 5, Totals(20, 10, 2.0, 40))
+    add_series(history, KEY, clock.now - 15, clock.now + 5, Totals(20, 10, 2.0, 40))
     assert history.totals(KEY, 60) == pytest.approx(Totals(20, 10, 2.0, 40))
     # Twenty seconds in all.
     assert history.rates(KEY, 60) == pytest.approx(Totals(1.0, 0.5, 0.1, 2.0))
@@ -45,11 +46,11 @@ def test_minutes_have_no_gap_where_calls_were_counted() -> None:
     clock = Clock()
     history = FigureHistory(clock)
     for _ in range(70):
-        history.add(KEY, clock.now, clock.now + 60, Totals(1), {5: 1})
+        add_series(history, KEY, clock.now, clock.now + 60, Totals(1), {5: 1})
         clock.now += 60
     for _ in range(60):
         clock.now += 1
-        history.add(KEY, clock.now - 1, clock.now, Totals(1), {5: 1})
+        add_series(history, KEY, clock.now - 1, clock.now, Totals(1), {5: 1})
         minutes = history.minutes(KEY)
         assert len(minutes) in (58, 59)
         assert all(one[5] for one in minutes)
@@ -60,7 +61,7 @@ def test_an_hour_is_kept() -> None:
     history = FigureHistory(clock)
     counts = {5: 1}
     for _ in range(500):
-        history.add(KEY, clock.now, clock.now + 10, Totals(10), counts)
+        add_series(history, KEY, clock.now, clock.now + 10, Totals(10), counts)
         clock.now += 10
     assert history.totals(KEY, 3_600).calls == pytest.approx(3_590)
     assert history.points(KEY, "calls", 357) == [1.0] * 357
@@ -70,7 +71,7 @@ def test_an_hour_is_kept() -> None:
     assert history.totals(KEY, 3_600) == Totals()
     assert history.points(KEY, "calls", 3) == [0.0] * 3
     assert sum(history.durations(3_600, KEY)) == 0
-    history.add(KEY, clock.now - 7_200, clock.now, Totals(720), counts)
+    add_series(history, KEY, clock.now - 7_200, clock.now, Totals(720), counts)
     assert history.totals(KEY, 3_600).calls == pytest.approx(720)
     assert history.durations(3_600, KEY)[5] == 1
 
@@ -78,7 +79,7 @@ def test_an_hour_is_kept() -> None:
 def test_the_rate_of_a_series_without_news_falls() -> None:
     clock = Clock()
     history = FigureHistory(clock)
-    history.add(KEY, clock.now - 60, clock.now, Totals(60))
+    add_series(history, KEY, clock.now - 60, clock.now, Totals(60))
     assert history.rates(KEY, 60).calls == pytest.approx(1.0)
     clock.now += 40
     assert history.rates(KEY, 60).calls < 0.6
@@ -94,7 +95,7 @@ def test_over_the_bound_only_series_without_figures_go(monkeypatch: pytest.Monke
 
     def add(*numbers: int) -> list[str]:
         for number in numbers:
-            history.add(("service", str(number)), clock.now, clock.now + 10, Totals(1))
+            add_series(history, ("service", str(number)), clock.now, clock.now + 10, Totals(1))
         clock.now += 10
         return [key[1] for key in history.keys("service")]
 
@@ -116,13 +117,13 @@ def test_a_server_begins_a_part_of_all_series(monkeypatch: pytest.MonkeyPatch) -
     history = FigureHistory(clock)
     for owner in ("a", "b"):
         for number in range(4):
-            history.add((owner, str(number)), clock.now, clock.now, Totals(1), owner=owner)
+            add_series(history, (owner, str(number)), clock.now, clock.now, Totals(1), owner=owner)
     assert [(len(history.keys(owner)), history.dropped) for owner in ("a", "b")] == [(3, 2)] * 2
     # A series that another server began takes the figures of all.
-    history.add(("a", "0"), clock.now, clock.now, Totals(1), owner="b")
+    add_series(history, ("a", "0"), clock.now, clock.now, Totals(1), owner="b")
     assert history.totals(("a", "0"), 60).calls == 2
     history.forget(("a", "1"))
-    history.add(("a", "3"), clock.now, clock.now, Totals(1), owner="a")
+    add_series(history, ("a", "3"), clock.now, clock.now, Totals(1), owner="a")
     assert len(history.keys("a")) == 3
 
 
@@ -130,7 +131,7 @@ def test_counts_stop_at_their_largest() -> None:
     clock = Clock()
     history = FigureHistory(clock)
     for _ in range(2):
-        history.add(KEY, clock.now, clock.now, Totals(1), dict.fromkeys(range(DOUBLINGS), 1 << 53))
+        add_series(history, KEY, clock.now, clock.now, Totals(1), dict.fromkeys(range(DOUBLINGS), 1 << 53))
     assert history.durations(60, KEY) == [0xFFFF_FFFF] * DOUBLINGS
 
 
@@ -144,7 +145,7 @@ def test_percentiles_are_those_of_raw_durations_within_one_doubling(scale: Scale
         # As three servers, and in two minutes.
         for key, minute in ((KEY, 0), (KEY, 60), (("method", "arith", "add"), 0)):
             counts = Counter(doubling_of(next(one for one in bounds if duration <= one)) for duration in raw)
-            history.add(key, clock.now - minute, clock.now - minute, Totals(len(raw)), counts)
+            add_series(history, key, clock.now - minute, clock.now - minute, Totals(len(raw)), counts)
         found = percentiles_of(history.durations(120, KEY, ("method", "arith", "add")), 0.5, 0.95, 0.99)
         for share, percentile in zip((0.5, 0.95, 0.99), found, strict=True):
             exact = sorted(raw)[max(0, -int(-share * len(raw) // 1) - 1)]

@@ -20,6 +20,7 @@ from fastrpc.console.servers import OTHER_STATUS, WHOLE_PATH, FleetServer
 from fastrpc.console.service import made_view
 from fastrpc.endpoint import Endpoint
 from tests.support.admin_liar import admin_liar, answered
+from tests.support.figure_series import add_series
 
 pytestmark = pytest.mark.one_loop
 
@@ -213,7 +214,7 @@ def test_servers_with_few_series_have_room_beside_servers_with_many(monkeypatch:
 
     def add(owner: str, count: int) -> int:
         for number in range(count):
-            history.add(("method", owner, str(number)), 990, 1_000, Totals(1), owner=owner)
+            add_series(history, ("method", owner, str(number)), 990, 1_000, Totals(1), owner=owner)
         return len(history.keys("method", owner))
 
     # Four servers fill the history; each of the others still gets its share.

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.base.histogram import REFUSALS, default_registry
 from fastrpc._core.loop.loop_state import loop_seconds
@@ -23,16 +23,13 @@ from fastrpc.server.admin.acts import level_of
 from fastrpc.server.admin.turns import in_turns
 
 if TYPE_CHECKING:
-    from fastrpc._core.server.gate import Gate
-    from fastrpc.handlers.services import ServiceTable
     from fastrpc.metrics.exposition import Exposition
     from fastrpc.server.admin.figures import Figures
     from fastrpc.server.admin.recent import Recent
-    from fastrpc.server.listening import Listening
-    from fastrpc.server.offer import Offer
+    from fastrpc.server.opened import OpenedServer
     from fastrpc.server.registrar import Registrar
 
-__all__ = ["MOST_ROWS", "ServerState", "StateParts", "method_rows", "shown_settings", "with_records"]
+__all__ = ["MOST_ROWS", "ServerState", "method_rows", "shown_settings", "with_records"]
 
 #: Rows of a page, which also has their total.
 MOST_ROWS = 1_000
@@ -101,15 +98,6 @@ LEVELS_SHOWN = ("", "fastrpc")
 _OF_RECORDS = ("is_out", "weight", "configured_weight")
 
 
-class StateParts(NamedTuple):
-    """The parts of a started server that its pages show."""
-
-    gate: "Gate"
-    offer: "Offer"
-    listening: "Listening"
-    served: "ServiceTable"
-
-
 class ServerState:
     """The state of one server.
 
@@ -122,7 +110,7 @@ class ServerState:
     def __init__(
         self,
         config: ServerConfig,
-        parts: StateParts,
+        parts: "OpenedServer",
         server: Changeable,
         *,
         takes_connections: bool = False,
