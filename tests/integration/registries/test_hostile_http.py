@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from fastrpc.bounded_http import ANSWER_SECONDS, REST_SECONDS, BoundedHttpClient, HttpError
+from fastrpc.bounded_http import ANSWER_SECONDS, REST_SECONDS, BoundedHttpClient, HttpError, timed_socket
+from fastrpc.bounded_http import client as http_client
 from tests.support.hostile_http import ENDLESS, HostileHttpServer, Reply, answer, dripping
 
 MOST_BYTES = 1_000_000
@@ -43,10 +44,7 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 REFUSED = {
     "endless body": (endless(OK + b"\r\n", b"x" * 65_536), "more bytes than the limit of 1,000,000"),
     "endless chunks": (endless(CHUNKED, b"4000\r\n" + b"x" * 0x4000 + b"\r\n"), "more bytes than the limit"),
-    "endless small chunks": (
-        endless(CHUNKED, b"1\r\nx\r\n" * 1_000),
-        "more bytes than the limit|no answer in time",
-    ),
+    "endless small chunks": (endless(CHUNKED, b"1\r\nx\r\n" * 1_000), "more bytes than the limit"),
     "endless chunk extension": (endless(CHUNKED + b"1;", b"x" * 65_536), "chunk size|IncompleteRead"),
     "endless trailers": (
         endless(CHUNKED + b"0\r\n", b"a: b\r\n" * 1_000),
@@ -93,6 +91,14 @@ REFUSED = {
         "Transfer-Encoding 'gzip, chunked'",
     ),
 }
+
+
+@pytest.fixture(autouse=True)
+def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have limits of bytes found on a busy machine as well: only tests that measure keep the limits of time."""
+    if request.node.get_closest_marker("measures") is None:
+        monkeypatch.setattr(http_client, "ANSWER_SECONDS", 60.0)
+        monkeypatch.setattr(timed_socket, "REST_SECONDS", 60.0)
 
 
 def refused(client: BoundedHttpClient, **options: Any) -> str:
