@@ -50,7 +50,8 @@ class Lifespan:
         try:
             answer = await self._ask("lifespan.startup")
         except BaseException:
-            await self._end()
+            # A drain can cancel this wait behind the answer: an application that has started is shut down.
+            await (self.stop() if self._has_started() else self._end())
             raise
         if answer is None:
             self._task = None
@@ -95,6 +96,10 @@ class Lifespan:
         if error is not None and self._received:
             raise self._failure(f"{type(error).__name__}: {error}") from error
         return None
+
+    def _has_started(self) -> bool:
+        answer = self._answer
+        return answer is not None and answer.done() and answer.result()["type"] == "lifespan.startup.complete"
 
     def _failure(self, reason: str) -> LifespanError:
         step = "start" if self._asked == "lifespan.startup" else "shut down"

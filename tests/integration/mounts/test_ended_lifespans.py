@@ -1,4 +1,4 @@
-"""Lifespans of mounted applications that end while the server runs."""
+"""Lifespans of mounted applications that end while the server starts and runs."""
 
 import asyncio
 import logging
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fastrpc.hosting.mounts_lifespan import Lifespan
 from tests.support.mounted import answering, mounted
 from tests.support.waiting import eventually
 
@@ -49,3 +50,20 @@ async def test_a_lifespan_may_return_while_the_server_runs(caplog: pytest.LogCap
     async with mounted(app) as client:
         assert (await client.get("/")).body == b"ok"
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_an_application_is_shut_down_when_the_start_is_cancelled_behind_its_answer() -> None:
+    received = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        received.append((await receive())["type"])
+        await send({"type": "lifespan.startup.complete"})
+        # Before the task that waits for this answer runs: a drain arrived.
+        starting.cancel()
+        received.append((await receive())["type"])
+        await send({"type": "lifespan.shutdown.complete"})
+
+    starting = asyncio.ensure_future(Lifespan(app, "/").start())
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert received == ["lifespan.startup", "lifespan.shutdown"]
