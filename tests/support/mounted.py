@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 import fastrpc
-from fastrpc import HTTP, Server, ServerConfig, Timeouts
+from fastrpc import HTTP, Admission, Server, ServerConfig, Timeouts
 from tests.support.http_talk import HttpClient
 
 __all__ = ["Application", "Event", "Sending", "answering", "mounted", "part", "start", "whole_body"]
@@ -45,7 +45,13 @@ async def mounted(
         connection: the arguments of `HttpClient.to` beside the address.
     """
     prefixes = mounts if isinstance(mounts, dict) else {"/": mounts}
-    settings = {"timeouts": Timeouts(drain=5.0), "protocols": ("native", "http"), **(config or {})}
+    settings = {
+        "timeouts": Timeouts(drain=5.0),
+        # Frameworks take long for their first requests on a busy machine.
+        "admission": Admission(queue_age=60),
+        "protocols": ("native", "http"),
+        **(config or {}),
+    }
     full = ServerConfig(http=HTTP(mounts=prefixes, **(http or {})), **settings)
     async with Server(Stock(), config=full, **options) as server:
         found = await server.listen(address)
