@@ -16,7 +16,7 @@ and silence. It knows no hooks: it answers what it can, and returns the broken r
     ──────────── ──────────────────────────────────────────────────────────────────────────────────────────
     settings     SETTINGS without ACK
     skipped      unknown kinds, PRIORITY, GOAWAY, empty DATA, interim heads, answers to no PING
-    credits      WINDOW_UPDATE: so many in all, and for each frame of DATA or HEADERS that was sent to that peer
+    credits      WINDOW_UPDATE: a number for the connection, for each request, and for each frame of DATA or HEADERS sent
     late         frames for streams that are over: DATA by its bytes, others by their number
     idle work    streams that the client opened to reset, or that were refused or reset for its fault
     short        DATA that the peer's windows force to be short
@@ -160,7 +160,8 @@ cdef class Http2Control:
         cdef Py_ssize_t cost = self.sender.short_cost
         self.sender.short_cost = 0
         self.credits += 1
-        if self.credits > FREE_CREDITS + CREDITS_PER_FRAME * self.sender.frames_sent:
+        # gRPC's core raises the window of each stream as it opens it: hundreds arrive before the first answer is sent.
+        if self.credits > FREE_CREDITS + CREDITS_PER_FRAME * (self.sender.frames_sent + self.streams.opened):
             return violated(violation, RULE_CREDIT_FLOOD, <int64_t>self.credits)
         if cost and not spend(&self.short, cost, now):
             return violated(violation, RULE_SHORT_WINDOWS)

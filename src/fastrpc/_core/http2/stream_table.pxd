@@ -1,5 +1,5 @@
 cimport cython
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.http2.frames cimport Violation
 from fastrpc._core.native.call_table cimport CallTable
@@ -162,6 +162,8 @@ cdef class StreamTable:
 
         # The highest id so far: higher ones are idle. Whether GOAWAY of the peer came, and the highest id that it takes.
         readonly uint32_t highest
+        # The streams that the peer has opened so far: ids may be skipped.
+        uint64_t opened
         readonly bint is_left
         readonly uint32_t last_taken
 

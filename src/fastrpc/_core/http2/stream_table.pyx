@@ -271,6 +271,7 @@ cdef class StreamTable:
             self._remember(id, ENDING_BY_US)
             violated(violation, RULE_STREAM_LIMIT, self._streams.size, self.limit)
             return None
+        self.opened += 1
         return self._add(id)
 
     @cython.nonecheck(False)
