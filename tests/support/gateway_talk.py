@@ -13,6 +13,7 @@ from fastrpc._core.http.own_hosts import OwnHosts
 from fastrpc._core.http.service import HttpMethod, HttpService
 from fastrpc._core.io.session import Session
 from fastrpc._core.payload.marshal import Marshal
+from fastrpc._core.server.gate import Gate
 from fastrpc.protocols.base import ServerParts
 from fastrpc.rpc.marshals import marshal_for
 from tests.support.http_shop import Shop
@@ -43,8 +44,9 @@ class FedTransport(StillTransport):
 class GatewayTalk(HttpClient):
     """One connection, to which a test gives bytes."""
 
-    def __init__(self, engine: GatewayConnection) -> None:
+    def __init__(self, engine: GatewayConnection, gate: Gate) -> None:
         self.engine = engine
+        self._gate = gate
         self.is_lost = False
         self.reader = asyncio.StreamReader()
         self.transport = FedTransport(self.reader)
@@ -59,7 +61,7 @@ class GatewayTalk(HttpClient):
         """Receive these bytes; return once they are handled, which a stall puts off."""
         self.send(data)
         await asyncio.sleep(0)
-        await eventually(lambda: not self.session.is_put_off)
+        await eventually(lambda: not self.session.is_put_off and not self._gate.waiting)
 
     def _receive(self, data: bytes) -> None:
         with memoryview(self.session.get_buffer(len(data))) as place:
@@ -99,6 +101,6 @@ async def connected(
     async with gate_for(shop or Shop(), **options) as gate:
         service = HttpService(gate, http or HTTP(), limits or Limits(), make_method, paths or {}, hosts)
         parts = SimpleNamespace(reveals_services=True, config=options.get("config") or ServerConfig())
-        talk = GatewayTalk(GatewayConnection(service, cast(ServerParts, parts)))
+        talk = GatewayTalk(GatewayConnection(service, cast(ServerParts, parts)), gate)
         yield talk
         talk.lose()

@@ -158,6 +158,12 @@ async def test_objects_that_cannot_tell_their_gauges_take_nothing_from_the_other
         assert 'fastrpc_server_connections{protocol="native",transport="tcp"}' in answer.text
 
 
+async def calls_of(server: Server) -> list[dict[str, Any]]:
+    """Return the calls that the page shows."""
+    calls: list[dict[str, Any]] = (await page(server, "/calls", **JSON)).json["calls"]
+    return calls
+
+
 async def test_the_page_of_calls_shows_those_that_live() -> None:
     service = Paged()
 
@@ -171,9 +177,10 @@ async def test_the_page_of_calls_shows_those_that_live() -> None:
         async with Client(target_of(server)) as client:
             waiting = asyncio.ensure_future(client.with_options(timeout=30).call(Paged.wait))
             async with asyncio.timeout(20):
-                while not (found := (await page(server, "/calls", **JSON)).json)["total"]:
+                # Before it runs it waits for its interceptors.
+                while not (found := await calls_of(server)) or found[0]["state"] != "running":
                     await asyncio.sleep(0)
-            (call,) = found["calls"]
+            (call,) = found
             assert (call["method"], call["state"], call["identity"]) == ("paged.wait", "running", "ada")
             assert call["age_seconds"] >= 0
             assert 0 < call["remaining_seconds"] <= 30

@@ -104,12 +104,13 @@ class TestCallsThatWaited:
                 for each in (*others, connection):
                     gate.weigh_output(each, 0)
                 gate._look_at_waiting()
-                # A machine that took away the processor in between has made this a stall: once more then.
-                if time.perf_counter() < began + 0.02:
+                # A machine that took away the processor in between has made this a stall, or has used up the turn
+                # before the first of them: once more then.
+                if time.perf_counter() < began + 0.02 and any(each.answers for each in others):
                     break
                 await eventually(lambda: not gate.waiting)
             # A few of them at once have used up the turn.
-            assert 0 < sum(len(each.answers) for each in others) < len(others)
+            assert sum(len(each.answers) for each in others) < len(others)
             [(status, text, _)] = connection.refusals
             assert status is Status.RESOURCE_EXHAUSTED
             assert "(Admission.queue_age)" in text
