@@ -20,11 +20,17 @@ PAGES = [ROOT / "README.md", GUIDE / "README.md", *CHAPTERS]
 DOCUMENTS = [
     *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "bench").glob("*.md")),
+    *sorted((ROOT / "ci").glob("*.md")),
     GUIDE / "README.md",
     *CHAPTERS,
 ]
 
-ARCHITECTURE_WIDTH = 300
+#: The tour of the source and its map.
+TOUR = ROOT / "ARCHITECTURE.md"
+MAP = ROOT / "MAP.md"
+#: Words of the tour, which is read in ten minutes.
+TOUR_WORDS = 2_000
+TOUR_WIDTH = 300
 
 #: Languages that run nothing: what is printed, what needs a network or root, and files of other programs.
 NOT_RUN = {"text", "console", "dockerfile", "ini", "js"}
@@ -102,22 +108,51 @@ def unnamed_packages(text: str) -> Iterator[str]:
             yield module
 
 
-def test_architecture_has_short_lines() -> None:
-    lines = text_of(ROOT / "ARCHITECTURE.md").splitlines()
-    assert [line for line in lines if len(line) > ARCHITECTURE_WIDTH] == []
+def place_of(name: str) -> Path | None:
+    """Return the file or folder that a page names from the package or from the project; None: it is missing."""
+    return next((base / name for base in (PACKAGE, ROOT) if (base / name).exists()), None)
+
+
+def missing_places(text: str) -> list[str]:
+    """Return the files and folders that a page names and that do not exist."""
+    named = re.findall(r"`((?:\w+/)+(?:\w+\.(?:pyx|pxd|py|h|js|md))?)`", text)
+    return sorted({name for name in named if place_of(name) is None})
+
+
+def misplaced_names(text: str) -> list[str]:
+    """Return the names that a page says are in a file which does not hold them."""
+    return [
+        f"{name} in {place}"
+        for name, place in re.findall(r"`([\w.]+)` in `((?:\w+/)*\w+\.(?:pyx|pxd|py|js))`", text)
+        if not re.search(rf"\b{name.rpartition('.')[2]}\b", text_of(place_of(place) or Path(place)))
+    ]
+
+
+def test_the_tour_is_short() -> None:
+    text = text_of(TOUR)
+    assert len(text.split()) <= TOUR_WORDS
+    assert [line for line in text.splitlines() if len(line) > TOUR_WIDTH] == []
 
 
 def test_a_frame_kind_is_added_in_few_files() -> None:
-    (row,) = (
-        line for line in text_of(ROOT / "ARCHITECTURE.md").splitlines() if line.startswith("| frame kind |")
-    )
+    (row,) = (line for line in text_of(MAP).splitlines() if line.startswith("| frame kind |"))
     assert 4 <= len(re.findall(r"\w+\.(?:pyx|pxd|py|md)\b", row)) <= 8
 
 
-def test_files_named_in_architecture_exist() -> None:
-    named = set(re.findall(r"`((?:\w+/)+\w+\.(?:pyx|pxd|py|h))`", text_of(ROOT / "ARCHITECTURE.md")))
-    assert len(named) > 50
-    assert sorted(name for name in named if not any((base / name).exists() for base in (PACKAGE, ROOT))) == []
+@pytest.mark.parametrize("path", [TOUR, MAP], ids=lambda path: path.name)
+def test_files_named_in_the_tour_and_its_map_exist(path: Path) -> None:
+    assert missing_places(text_of(path)) == []
+
+
+def test_names_stand_in_the_files_that_the_map_gives() -> None:
+    assert len(re.findall("` in `", text_of(MAP))) > 20
+    assert misplaced_names(text_of(MAP)) == []
+
+
+def test_missing_files_and_misplaced_names_are_found() -> None:
+    page = "`status.py`, `no/absent.py`, `absent/`, `tests/unit/`: `Status` in `status.py`, `Gate` in `status.py`"
+    assert missing_places(page) == ["absent/", "no/absent.py"]
+    assert misplaced_names(page) == ["Gate in status.py"]
 
 
 def test_index_has_every_chapter_in_one_part() -> None:

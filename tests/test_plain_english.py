@@ -13,7 +13,15 @@ from tests.support.source_tree import ROOT
 pytestmark = pytest.mark.usefixtures("forgotten_trees")
 
 SOURCES = [path for path in (ROOT / "src").rglob("*") if path.suffix in {".py", ".pyi", ".pyx", ".pxd", ".h"}]
-FILES = sorted([*ROOT.glob("*.md"), *(ROOT / "bench").glob("*.md"), *(ROOT / "docs").rglob("*.md"), *SOURCES])
+FILES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "bench").glob("*.md"),
+        *(ROOT / "ci").glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *SOURCES,
+    ]
+)
 
 _INDIRECT = re.compile(r"[\"'“(\[*_`]*(?:what|who|whose|whoever)\b", re.IGNORECASE)
 # The key of a rule in a policy that lists its callers.

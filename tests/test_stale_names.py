@@ -22,6 +22,7 @@ PROSE = [
         *sources(".py", ".pyi", ".pyx", ".pxd", ".h"),
         *ROOT.glob("*.md"),
         *ROOT.glob("bench/*.md"),
+        *ROOT.glob("ci/*.md"),
         *ROOT.glob("docs/**/*.md"),
     ]
     if path not in OWN

@@ -1,4 +1,4 @@
-"""Names that Linux alone has, of the systems that fastrpc is compiled for: in sources, CONTRIBUTING.md and tests."""
+"""Names that Linux alone has, of the systems that fastrpc is compiled for: in sources, MAP.md and tests."""
 
 import ast
 import ctypes
@@ -37,7 +37,7 @@ _COMMENTS: Final = re.compile(
     r"#(?! *(?:define|elif|else|endif|if|ifdef|ifndef|include)\b)[^\n]*|/\*[\s\S]*?\*/"
 )
 
-_HEADING: Final = "### Names that Linux alone has\n"
+_HEADING: Final = "## Names that Linux alone has\n"
 
 _taken: set[tuple[str, str]] = set()
 
@@ -54,8 +54,8 @@ def taken_away() -> set[tuple[str, str]]:
 
 
 def listed_names() -> set[tuple[str, str]]:
-    """Return the names in the table of CONTRIBUTING.md, with the files there."""
-    _, _, section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition(_HEADING)
+    """Return the names in the table of MAP.md, with the files there."""
+    _, _, section = (ROOT / "MAP.md").read_text(encoding="utf-8").partition(_HEADING)
     found: set[tuple[str, str]] = set()
     for row in re.findall(r"^\| (.*) \| (`.*`) \| .* \|$", section.partition("\n## ")[0], re.MULTILINE):
         names = re.findall(r"`([^`]+)`", row[0]) or [row[0].split()[0]]

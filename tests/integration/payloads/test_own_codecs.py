@@ -424,7 +424,7 @@ def test_a_name_that_cannot_be_announced_is_refused(
         forget_tables()
 
 
-# The recipe of CONTRIBUTING.md
+# The recipe of MAP.md
 
 
 async def test_a_compressor_added_by_the_recipe_is_announced_and_used(

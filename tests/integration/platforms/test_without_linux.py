@@ -1,4 +1,4 @@
-"""Servers and clients without what Linux alone has: each name of the table in CONTRIBUTING.md is taken away here."""
+"""Servers and clients without what Linux alone has: each name of the table in MAP.md is taken away here."""
 
 import asyncio
 import contextlib

@@ -1,6 +1,6 @@
 """The frames of the native protocol, their encoding, and SETTINGS.
 
-ARCHITECTURE.md names the files of every new kind of frame. Some kinds need more of `_core/native`:
+MAP.md names the files of every new kind of frame. Some kinds need more of `_core/native`:
 
 - one of a call: rows in the tables of `callee_states` and `caller_states`; one that may be cut: `message_assembler`;
 - one that takes from the connection window: `_count` in `frame_reader`; one without credit: `output`;
