@@ -43,13 +43,13 @@ def read_messages(MessageReader reader not None, bytes data not None, Py_ssize_t
 
 
 def place_message(MessageReader reader not None, bytes data not None, Py_ssize_t most):
-    """Give a reader the rest of a message as a socket places it, at most so many bytes at a time; return the message."""
+    """Give a reader the rest of a message as a socket places it, at most `most` bytes at a time; return the message."""
     cdef Py_ssize_t room = 0, done = 0
     cdef char* place
     message = None
     while message is None and done < PyBytes_GET_SIZE(data):
         place = reader.place(min(most, PyBytes_GET_SIZE(data) - done), &room, 0)
-        # The reader's assembly has room for so many bytes.
+        # The reader's assembly has `room` bytes left.
         memcpy(place, PyBytes_AS_STRING(data) + done, <size_t>room)
         done += room
         message = reader.placed(room)

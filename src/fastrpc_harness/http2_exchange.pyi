@@ -20,4 +20,4 @@ class ExchangingServer(Http2Connection):
 def exchange(
     client: ExchangingClient, server: ExchangingServer, calls: int, in_flight: int, deadlines: bool
 ) -> None:
-    """Make calls, so many at once, with all frames of a turn in one piece."""
+    """Make calls, a number at once, with all frames of a turn in one piece."""

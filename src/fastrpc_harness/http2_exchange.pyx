@@ -48,7 +48,7 @@ def exchange(
     ExchangingClient client not None, ExchangingServer server not None, Py_ssize_t calls, Py_ssize_t in_flight,
     bint deadlines,
 ):
-    """Make calls, so many at once, with all frames of a turn in one piece."""
+    """Make calls, a number at once, with all frames of a turn in one piece."""
     cdef Py_ssize_t _index, begun = 0
     cdef Http2Stream stream
     client.is_reading = server.is_reading = True

@@ -64,7 +64,7 @@ def widen(connection: FlowControl, size: int) -> int:
     """Raise the window of the connection; return the credit to send."""
 
 def lend(connection: FlowControl, size: int, largest_message: int) -> None:
-    """Let the streams of a connection borrow so many bytes beyond their windows."""
+    """Let the streams of a connection borrow `size` bytes beyond their windows."""
 
 def pool_of(connection: FlowControl) -> tuple[int, int]:
     """Return the bytes that they may still borrow, and those that windows may take of them."""

@@ -1,7 +1,7 @@
-"""Crowded connections: those of one endpoint with so many calls that one more connection helps.
+"""Crowds: when all connections of an endpoint have more calls than they serve well, one more connection helps.
 
-A connection reports that it has so many calls in flight, at no cost for earlier calls. From then on a timer checks all
-connections of the endpoint, until one of them has fewer or the time is over. A client without a crowd has no timer.
+A connection reports a crowd of calls in flight, at no cost for earlier calls. From then on a timer checks all
+connections of the endpoint, until one has fewer calls or the time is over. A client without a crowd has no timer.
 """
 
 import asyncio

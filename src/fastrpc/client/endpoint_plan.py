@@ -21,14 +21,14 @@ __all__ = ["CROWD_CALLS", "CROWD_SECONDS", "MOST_AUTOMATIC", "EndpointPlan", "re
 
 logger = logging.getLogger("fastrpc.client")
 
-#: With `connections_per_endpoint="auto"`: more calls in flight than this crowd a connection; once every connection was
-#: crowded for so many seconds there is one more, up to so many. A worker serves 16 calls in less than a millisecond
+#: With `connections_per_endpoint="auto"`: CROWD_CALLS in flight crowd a connection. When all have been crowded for
+#: CROWD_SECONDS, the client adds one, up to MOST_AUTOMATIC. A worker serves 16 calls in less than a millisecond
 #: if their handlers do not wait, so a lasting crowd is a sign that it cannot keep up.
 CROWD_CALLS = 16
 CROWD_SECONDS = 0.1
 MOST_AUTOMATIC = 8
 
-#: Pings become so many times rarer at most, than `Keepalive.interval` says.
+#: The largest factor by which pings become rarer than `Keepalive.interval` says.
 RAREST_PINGS = 1_024
 
 #: Pauses for which calls wait while the workers of a server replace each other.

@@ -56,7 +56,7 @@ class Renewal:
         self._task: asyncio.Task[None] | None = None
 
     def accepted(self, seconds: float) -> None:
-        """Renew a token that the server accepts for so many seconds."""
+        """Renew a token that the server accepts for this number of seconds."""
         self.end()
         # The context variables of the first caller must not live as long as the connection.
         self._task = self._loop.create_task(self._renew(seconds), context=contextvars.Context())
@@ -137,7 +137,7 @@ class Renewals:
             self._running[connection] = Renewal(connection, credentials, shown, backoff, loop)
 
     def accepted(self, connection: ClientEngine, seconds: float) -> None:
-        """Renew a credential that the server accepts for so many seconds, while the connection is used."""
+        """Renew a credential while the connection is used; the server accepts it for `seconds`."""
         renewal = self._running.get(connection)
         if renewal is not None:
             renewal.accepted(seconds)

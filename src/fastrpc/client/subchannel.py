@@ -290,7 +290,7 @@ class Subchannel(EndpointPlan):
             self._probes.begin()
 
     def connection_accepted(self, connection: ClientEngine, seconds: float) -> None:
-        """Renew a credential that the server accepts for so many seconds, while the connection is used."""
+        """Renew a credential while the connection is used; the server accepts it for `seconds`."""
         self.renewals.accepted(connection, seconds)
 
     def connection_refused(self, connection: ClientEngine) -> None:

@@ -201,7 +201,7 @@ class ClientEngine(PeerConnection, typing.Protocol):
         """The calls of ours that are under way."""
 
     def await_crowd(self, calls: int) -> None:
-        """Tell the owner, once, when a call is sent beside so many others; 0: never."""
+        """Tell the owner once when a call is sent while `calls` others are in flight; 0: never."""
 
     def begin_probe(self, call: Any) -> None:
         """Note that a call only asks for health; an engine may answer it by a ping of its protocol."""

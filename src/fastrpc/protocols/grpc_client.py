@@ -26,7 +26,7 @@ _MOST_METADATA = 65_535
 #: Servers of gRPC drop clients that send more pings than one in five minutes, unless they are set up otherwise.
 _RARE_PINGS = 300.0
 
-#: A server says nothing about its workers: calls that wait for a stream open further connections, up to so many.
+#: A server says nothing about its workers: calls that wait for a stream open further connections, up to this number.
 _MOST_CONNECTIONS = 8
 
 

@@ -147,5 +147,5 @@ def together(one: HttpRoute, other: HttpRoute) -> bool:
 
 
 def _extended(parts: tuple[RoutePart, ...], size: int) -> tuple[RoutePart, ...]:
-    """Return a template with a part for each of so many segments, if it takes as many."""
+    """Return a template with one part for each of `size` segments, if it takes as many."""
     return parts + parts[-1:] * (size - len(parts)) if parts[-1].takes_rest else parts

@@ -59,7 +59,7 @@ class ServerAccess:
         return () if self._authenticate is None else (BEARER,)
 
     def guard(self, gate: Gate, seconds: float | None) -> None:
-        """Answer for a gate; an opening may take so many seconds, a verdict less."""
+        """Answer for a gate; `seconds` bounds an opening, and a verdict has less."""
         self._gate = gate
         if self._authenticate is not None:
             # Frames after a credential are not read, so that the opening may end only after the verdict.

@@ -39,8 +39,8 @@ cdef uint64_t TICK_NS = 62_500_000
 # The time that a binding stays at an endpoint that takes no calls, in ticks.
 cdef uint32_t AWAY_TICKS = 160
 
-# An endpoint whose attempts take up to this many times as long, and so many seconds more, is as little loaded as another
-# one: the first attempts at equal servers differ by as much. Beyond that it is in trouble, and gets no key for having few.
+# Endpoints whose attempts take at most SLOWER times as long, plus SLOWER_SECONDS, count as equally loaded: the first
+# attempts at equal servers differ by as much. A slower endpoint is in trouble, and gets no key for having few.
 cdef double SLOWER = 4.0
 cdef double SLOWER_SECONDS = 0.1
 

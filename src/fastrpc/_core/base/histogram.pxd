@@ -25,7 +25,7 @@ cdef extern from *:
 cdef enum:
     STATUSES = HIGHEST_STATUS + 1
     # Durations are counted in ticks of 0.5 ms / 2**19, so that Prometheus gets the bounds 0.5 ms, 1 ms, 2 ms, ...
-    TICKS = 16_384                       # in so many nanoseconds:
+    TICKS = 16_384                       # in TICKS_NS nanoseconds
     TICKS_NS = 15_625
     LOWEST_BITS = 10                     # first bucket: up to 2**10 ticks, about 1 us
     HIGHEST_BITS = 36                    # last bucket: more than 2**36 ticks, about 65.5 s

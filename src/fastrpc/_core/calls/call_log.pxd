@@ -8,9 +8,9 @@ cdef class CallLog:
         # The function that writes the record of a chosen call: `write(call, status, nanoseconds)`.
         readonly object write
 
-        # The share of the calls that is written. Calls that last so long are always written; of others with an id those
-        # whose id hashes below `chosen`, all of them if it has all bits set; of others without one the first after so
-        # many that are left out.
+        # The share of the calls that is written. Calls that last `slow_ns` are always written. Of other calls with an id
+        # the log takes those whose id hashes below `chosen` (all bits set: every call); of other calls without an id it
+        # takes the first one after `left_out` calls.
         double sample
         uint64_t slow_ns
         uint64_t chosen

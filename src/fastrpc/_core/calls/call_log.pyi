@@ -42,7 +42,7 @@ class AccessRecords:
 
     def __init__(self, logger: logging.Logger, level: int, source: str) -> None: ...
     def write(self, call: Call, status: int, nanoseconds: int) -> None:
-        """Write the record of a call that ended with a status after so many nanoseconds."""
+        """Write the record of a call that ended with this status after this number of nanoseconds."""
 
 FIELDS_OF_ENDED: tuple[str, ...]
 

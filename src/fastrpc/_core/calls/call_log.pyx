@@ -71,7 +71,7 @@ cdef enum:
 FIELDS_OF_ENDED = ("ended", "method", "status", "seconds", "peer", "identity", "request_id", "trace_id")
 cdef Py_ssize_t LONGEST_SHOWN = 256
 
-# A renamed thread or level is seen after at most so many seconds.
+# Seconds after which a renamed thread or level is seen at the latest.
 cdef double TEMPLATE_SECONDS = 1
 
 # The fields of a call, in the order of a line of JSON.
@@ -276,7 +276,7 @@ cdef class AccessRecords:
         self.names = {}
 
     def write(self, Call call not None, status, unsigned long long nanoseconds):
-        """Write the record of a call that ended with a status after so many nanoseconds."""
+        """Write the record of a call that ended with this status after this number of nanoseconds."""
         if self.logger.isEnabledFor(self.level):
             self._write(call, status, nanoseconds)
 

@@ -69,7 +69,7 @@ cdef class CallingPart:
         return 0
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
-        """The program has a message that took so many bytes of the stream's window: return the credit."""
+        """The program has a message that took `cost` bytes of the stream's window: return the credit."""
         return 0
 
     cdef int reader_waits(self, Call call) except -1:

@@ -49,7 +49,7 @@ class BlockingCalledStream(ClientStream):
 
     def _receive_answer(self) -> Any: ...
     def _set_idle(self, seconds: float) -> None:
-        """Limit one wait to so many seconds, 0: no limit."""
+        """Limit one wait to this number of seconds; 0 is no limit."""
 
     def _set_source(self, messages: Iterable[Any]) -> None:
         """Set an iterable whose messages the receiving thread sends; several at once if they are there already."""

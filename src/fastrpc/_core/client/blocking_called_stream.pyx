@@ -108,7 +108,7 @@ cdef class BlockingCalledStream(ClientStream):
         raise NotImplementedError
 
     def _set_idle(self, double seconds):
-        """Limit one wait to so many seconds, 0: no limit."""
+        """Limit one wait to this number of seconds; 0 is no limit."""
         self.idle_ns = <uint64_t>(seconds * 1e9)
         if self.takes_stream and not self.is_fed and not self.gives_stream:
             # Another thread may wait for the answer, which is not due before all is sent.

@@ -80,7 +80,7 @@ class CalledStream(ClientStream):
         """Drop the messages that are there, and let the rest go on."""
 
     def _set_loop(self, state: LoopState, idle_seconds: float) -> None:
-        """Belong to a loop; a wait for a message may take so many seconds, 0: any."""
+        """Set the loop, and the seconds that a wait for a message may take; 0 is no limit."""
 
     @property
     def _attempt(self) -> AwaitedCall | None:

@@ -144,7 +144,7 @@ cdef class CalledStream(ClientStream):
             self.on_drained()
 
     def _set_loop(self, LoopState state not None, double idle_seconds):
-        """Belong to a loop; a wait for a message may take so many seconds, 0: any."""
+        """Set the loop, and the seconds that a wait for a message may take; 0 is no limit."""
         self.loop_state = state
         self.idle_ns = <uint64_t>(idle_seconds * 1e9)
         if self.takes_stream and (self.is_fed or not self.gives_stream):

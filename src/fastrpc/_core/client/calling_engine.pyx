@@ -251,7 +251,7 @@ cdef class CallingEngine(PythonEngine):
         return len(self._calls)
 
     def await_crowd(self, Py_ssize_t calls):
-        """Notify the owner, once, when a call is sent beside so many others; 0: never."""
+        """Notify the owner once when a call is sent while `calls` others are in flight; 0: never."""
         self.life.crowd = calls
 
     def tell_crowd(self):

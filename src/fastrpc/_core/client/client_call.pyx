@@ -266,7 +266,7 @@ cdef class ClientCall(Call):
     cdef int apply_options(self, MethodRoute route, uint64_t now, Py_ssize_t unsent=1) except -1:
         """Take the options and the deadline; raise if the deadline has passed.
 
-        On failure so many calls are counted as unsent: 0 if the maker of the attempt counts them.
+        A failure counts `unsent` calls as unsent: 0 if the maker of the attempt counts them.
         """
         cdef ViewOptions options = self.options
         cdef Call scope

@@ -57,7 +57,7 @@ class ClientConnection(Connection):
         """The calls that were opened here and are not over."""
 
     def await_crowd(self, calls: int) -> None:
-        """Notify the owner, once, when a call is opened beside so many others; 0: never."""
+        """Notify the owner once when a call is opened while `calls` others are in flight; 0: never."""
 
     def begin_probe(self, call: ClientCall) -> None:
         """Do not count a call that is about to go out here as use of any connection."""

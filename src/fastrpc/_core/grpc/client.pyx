@@ -45,7 +45,7 @@ logger = logging.getLogger("fastrpc.client")
 take_details(DETAILS_CODEC, decode_details)
 
 cdef enum:
-    # Threads make further connections while calls wait for a stream, up to so many.
+    # The most connections that threads make while calls wait for a stream.
     MOST_CONNECTIONS = 8
 
 PINGS_TEXT = "the server allows fewer pings (raise Keepalive.interval); the next connection sends half as many"

@@ -60,7 +60,7 @@ cdef class MessageReader:
 
 
 cdef inline char* put_prefix(char* place, Py_ssize_t size, bint is_compressed) noexcept nogil:
-    """Write the prefix of a message of so many bytes, which follows; return its end. The bytes are the caller's."""
+    """Write the prefix of a message of `size` bytes, which follows; return its end. The caller owns the place."""
     place[0] = IS_COMPRESSED if is_compressed else 0
     store32_big(place + 1, <uint32_t>size)
     return place + PREFIX_BYTES
@@ -84,7 +84,7 @@ cpdef str message_text(bytes value)
 cpdef bytes binary_field(bytes value)
 cpdef bytes binary_value(bytes field)
 
-# Return a number of at most so many digits; -1: it is another text.
+# Return the number in a text of at most `digits` digits; -1: the text is no number.
 cdef int number_of(bytes value, Py_ssize_t digits) noexcept
 
 # Return the Status of grpc-status, UNKNOWN for another text.

@@ -334,7 +334,7 @@ cpdef int status_of(bytes value) noexcept:
 
 
 cdef int number_of(bytes value, Py_ssize_t digits) noexcept:
-    """Return a number of at most so many digits; -1: it is another text."""
+    """Return the number in a text of at most `digits` digits; -1: the text is no number."""
     cdef const char* text = PyBytes_AS_STRING(value)
     cdef Py_ssize_t at, size = PyBytes_GET_SIZE(value)
     cdef int number = 0

@@ -58,8 +58,8 @@ from fastrpc.status import Status
 cdef enum:
     # Bytes copied of a message that is sent.
     SMALL_MESSAGE = 65_536
-    # The metadata of an envelope is not decoded if it has so many times the bytes that metadata may have: escapes of JSON
-    # have six bytes for one.
+    # The metadata of an envelope is decoded up to this multiple of the allowed bytes: an escape of JSON has six bytes for
+    # one byte.
     PART_FACTOR = 8
 
 # By codec, for parts that are decoded before the guards: with types, which a value of another one ends at once.

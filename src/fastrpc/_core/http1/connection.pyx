@@ -104,7 +104,7 @@ cdef class HttpConnection(Engine):
         return 0
 
     cdef int body_grew(self, Py_ssize_t size) except -1:
-        """So many bytes of a body are here, and more are to come."""
+        """`size` bytes of a body are here, and more are to come."""
         return 0
 
     cdef bytes refusal_of(self, object error):

@@ -138,8 +138,8 @@ cdef class Http2Connection(Engine):
     # order, or until the stream is over.
     cdef int release(self, Http2Stream stream) except -1
 
-    # The program took so many bytes of a stream (with their prefixes): its window gets them back; of messages, but for those
-    # that were granted beyond it. Bytes may be back in the pool: let the messages come that wait for some, in their order.
+    # The program took `size` bytes of a stream, prefixes included: its window gets them back. `take_messages` leaves out
+    # bytes that were granted beyond the window. Bytes may be back in the pool: let waiting messages come, in their order.
     # The program waits for a message: the window may grow. Let a message of `size` more bytes come at once, beyond the
     # window.
     cdef int take(self, Http2Stream stream, Py_ssize_t size) except -1

@@ -35,7 +35,7 @@ from fastrpc._core.wire.silence cimport PEER_IS_GONE
 cdef enum:
     # The streams that a client opens before it knows the server's limit, as grpc-go does.
     FIRST_STREAMS = 100
-    # To decode and check so many bytes of fields takes as long as a message.
+    # Bytes of fields whose decoding and checks take as long as a message.
     HEAD_SHARE = 1_024
 
 

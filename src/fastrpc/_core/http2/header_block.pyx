@@ -242,7 +242,7 @@ cdef class DynamicTable:
         return self._evict(capacity)
 
     cdef int _evict(self, Py_ssize_t room) except -1:
-        """Let the oldest fields leave until the rest has at most so many bytes."""
+        """Evict the oldest fields until the rest has at most `room` bytes."""
         cdef Py_ssize_t place
         while self.count and self.size > room:
             place = (self._inserted - self.count) & (len(self._fields) - 1)

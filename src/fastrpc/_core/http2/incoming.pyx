@@ -16,7 +16,7 @@ and silence. It knows no hooks: it answers what it can, and returns the broken r
     ──────────── ──────────────────────────────────────────────────────────────────────────────────────────
     settings     SETTINGS without ACK
     skipped      unknown kinds, PRIORITY, GOAWAY, empty DATA, interim heads, answers to no PING
-    credits      WINDOW_UPDATE: a number for the connection, for each request, and for each frame of DATA or HEADERS sent
+    credits      WINDOW_UPDATE: a total, plus allowances for each stream opened and each frame of DATA or HEADERS sent
     late         frames for streams that are over: DATA by its bytes, others by their number
     idle work    streams that the client opened to reset, or that were refused or reset for its fault
     short        DATA that the peer's windows force to be short
@@ -322,7 +322,7 @@ cdef class Http2Incoming:
         return taken
 
     cdef int note_rest(self, Py_ssize_t rest, uint64_t now) noexcept:
-        """So many bytes are here of a frame that is not consumed."""
+        """`rest` bytes of an incomplete frame are here, not consumed yet."""
         self.came = self.consumed + rest
         if self.came == 0:
             self.began_ns = 0

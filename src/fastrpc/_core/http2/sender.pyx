@@ -193,7 +193,7 @@ cdef class Http2Sender(OutputBuffer):
         return self._ended(stream) if ends_stream else 0
 
     cdef int _write_piece(self, Http2Stream stream, Http2Message message, Py_ssize_t size) except -1:
-        """Write so many bytes of a message in a frame; a long part goes beside the buffer, uncopied."""
+        """Write `size` bytes of a message in a frame; a long part is referred to beside the buffer, uncopied."""
         cdef int prefix_size = <int>min(<Py_ssize_t>(PREFIX_BYTES - message.prefix_at), size)
         cdef Py_ssize_t part = size - prefix_size, offset = message.offset
         cdef const char* prefix = message.prefix + message.prefix_at

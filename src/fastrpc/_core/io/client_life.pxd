@@ -47,7 +47,7 @@ cdef class ClientLife:
     cdef int call_begins(self, Engine engine, bint is_one_way) except -1
     cdef int call_ended(self, Engine engine) except -1
 
-    # Return whether the owner is to be notified of a crowd of so many calls in flight, once.
+    # Return once whether the owner is to be notified of a crowd: `in_flight` calls are enough.
     cdef bint is_crowd(self, Py_ssize_t in_flight) noexcept
 
     # The credential is valid for so long; the server takes it no more. Another one is asked for.
@@ -57,7 +57,7 @@ cdef class ClientLife:
     # Return whether a new call of a thread may go out, by the age and the rest of the connection.
     cdef bint takes_thread(self, Engine engine, uint64_t now, uint64_t rested_ns) except -1
 
-    # Let the connection take no new calls; let it close, too, once none of so many calls is in flight.
+    # Let the connection take no new calls; let it close, too, once `in_flight` is 0.
     cdef int refuse_calls(self, Engine engine) except -1
     cdef int retire(self, Engine engine, Py_ssize_t in_flight) except -1
     cdef int close_when_idle(self, Engine engine, Py_ssize_t in_flight) except -1

@@ -7,9 +7,9 @@ from fastrpc._core.base.timer_wheel cimport Timed
 cdef enum:
     # Bytes of ours that may lie in the stream while an engine still chooses what comes next.
     STREAM_SHARE = 262_144
-    # So many messages are handled without a look at the clock.
+    # Messages that are handled between two looks at the clock.
     MESSAGES_AT_ONCE = 32
-    # Work that is handled so many nanoseconds after its date is late.
+    # Nanoseconds after its date from which on work is late.
     LATE_NS = 1_000_000
 
 cdef enum:

@@ -199,7 +199,7 @@ cdef class Engine:
         return NULL
 
     cdef int body_received(self, Py_ssize_t size) except -1:
-        """So many bytes were received at the last place."""
+        """`size` bytes were received at the last place."""
         return 0
 
     cdef object body_owner(self):
@@ -207,7 +207,7 @@ cdef class Engine:
         return None
 
     cdef bint completes_body(self, Py_ssize_t size) noexcept:
-        """Return whether so many bytes complete the payload, so that they make work."""
+        """Return whether `size` further bytes complete the payload, so that they make work."""
         return True
 
     cdef bint has_to_wait(self) except -1:
@@ -285,7 +285,7 @@ cdef class Engine:
         return 0
 
     cdef int tail_changed(self, Py_ssize_t change) except -1:
-        """So many more received bytes wait for their turn."""
+        """`change` more received bytes wait for their turn."""
         return 0
 
     cdef int left_behind(self) except -1:

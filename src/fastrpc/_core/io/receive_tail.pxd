@@ -37,7 +37,7 @@ cdef class ReceiveTail:
         # Microseconds that the last slice of a light caller had left when all that was put off was handled.
         uint32_t left_us
 
-        # So many bytes are counted for the connection.
+        # Bytes that are counted for the connection.
         Py_ssize_t counted
 
     cdef int keep(self, const char* data, Py_ssize_t size) except -1

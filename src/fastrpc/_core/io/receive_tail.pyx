@@ -21,11 +21,11 @@ from fastrpc._core.io.tls_layer cimport TLSLayer
 from fastrpc._core.loop.polling cimport PollClock
 
 cdef enum:
-    # With so many bytes deferred, a read of one more connection takes SHORT_READ at most: a thousand hold 48 MiB, not 500.
+    # From this number of deferred bytes on a further connection reads at most SHORT_READ: a thousand hold 48 MiB, not 500.
     MANY_DEFERRED = 16_777_216
     SHORT_READ = 32_768
-    # A light caller sends at most so much at once, some two hundred calls, and so much a second. Its deferred reads go
-    # before those of others: behind a round of a thousand busy connections it would have sent more each time.
+    # The bytes that a light caller sends at once, some two hundred calls, and in a second. Its deferred reads come before
+    # the reads of others: behind a round of a thousand busy connections it would have sent more each time.
     LIGHT_BYTES = 16_384
     LIGHT_BYTES_A_SECOND = 49_152
     # A caller that sends much is a busy one for ten seconds after.

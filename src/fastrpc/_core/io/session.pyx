@@ -35,11 +35,11 @@ cdef enum:
     # The rest of that share after a megabyte: the loop gets its turn then where callbacks wait for it, such as those
     # of answered calls. To pause and resume reading costs two system calls.
     READ_SHARE_WOKEN = READ_SHARE - 1_048_576
-    # Of a long payload a connection reads so much in a turn of the loop that has handled enough: it makes no work, but a
-    # thousand of them at once would take seconds. So many of its bytes take as long as a frame.
+    # Bytes of a long payload that a connection reads in a turn of the loop that has handled enough: they make no work, but a
+    # thousand payloads at once would take seconds. FRAME_SHARE: bytes of a long payload that take as long as a frame.
     LATE_SHARE = 262_144
     FRAME_SHARE = 16_384
-    # Of the time for short reads in such a turn, one read has so much. Its end is looked at after so many frames.
+    # The time of one short read in such a turn, and the frames between two looks at the clock.
     SHORT_READ_NS = 500_000
     SHORT_FRAMES = 8
 
@@ -204,7 +204,7 @@ cdef class Session(SessionOutput):
         return 0
 
     cdef int _handle(self, Py_ssize_t size) except -1:
-        """Handle so many bytes at the last place, and answer."""
+        """Handle `size` bytes at the last place, and answer."""
         cdef Engine engine = self.engine
         self._heard()
         if self.spinner is not None:
@@ -223,7 +223,7 @@ cdef class Session(SessionOutput):
         return self.flush()
 
     cdef int _hand_over(self, Py_ssize_t size) except -1:
-        """Give the engine what lies at the last place, of which so many bytes are new, and keep what it leaves."""
+        """Give the engine the bytes at the last place, of which `size` are new, and keep the bytes that it leaves."""
         cdef ReadBuffer buffer = self.loop_state.buffer
         cdef Py_ssize_t consumed
         if self.in_body:

@@ -29,8 +29,8 @@ cdef enum:
     JOINED_BYTES = 16_384
 
 cdef enum:
-    # Encrypted bytes bring no data if, beyond a record that is not whole, less than such a part of them is data. Then so
-    # many are read at a time.
+    # Encrypted bytes are barren if less than one part in LEAST_PART of them is data, an incomplete record aside. From
+    # then on BARREN_BYTES are read at a time.
     LEAST_PART = 16
     LONGEST_RECORD = 20_000
     BARREN_BYTES = 2_048

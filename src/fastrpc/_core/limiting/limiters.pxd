@@ -11,8 +11,8 @@ cdef extern from "limiting/shared_word.h" nogil:
     uint64_t keyed_hash "frpc_keyed_hash"(const uint64_t* secret, const char* data, size_t size) noexcept
 
 cdef enum:
-    # Keys that a table holds at most (company.md gives them to users as 10,000), and the places they lie in: with so many
-    # more places, a key finds one within its window (the chance of a full window is below 1e-13).
+    # The most keys of a table, and its places: three times as many, so that a key finds one within its window (the chance
+    # of a full window is below 1e-13).
     MOST_KEYS = 10_000
     PLACES = 32_768
     WINDOW = 64

@@ -205,7 +205,7 @@ cdef class AdaptiveLimit:
         return max(self._floor, <int64_t>(self._limit / 2 if self._probes_left else self._limit))
 
     cdef int note(self, uint64_t now, uint64_t held_ns, bint is_late, int64_t calls) noexcept:
-        """Note the end of a call among so many in progress, itself included; 0 ns: its time says nothing."""
+        """Note the end of a call; `calls` are in progress, itself included. 0 ns: its time says nothing."""
         if self._began_ns == 0:
             self._began_ns = now
         self._peak = max(self._peak, calls)
@@ -267,7 +267,7 @@ cdef class AdaptiveLimit:
     cdef int _move(self, double shortest, double median) noexcept:
         cdef double gradient = min(1.0, max(0.5, TOLERANCE * shortest / median))
         cdef double wanted = gradient * self._limit + sqrt(self._limit)
-        # Without so many calls it is unknown whether more would go well.
+        # With fewer calls than this it is unknown whether more would do well.
         if wanted <= self._limit or 2 * self._peak >= <int64_t>self._limit:
             self._limit = (1 - SMOOTHING) * self._limit + SMOOTHING * wanted
         return 0

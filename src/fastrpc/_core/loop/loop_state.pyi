@@ -11,7 +11,7 @@ from fastrpc._core.loop.turns import Turns
 states: WeakValueDictionary[int, LoopState]
 
 async def slept(seconds: float) -> None:
-    """Sleep for at least so many seconds."""
+    """Sleep for at least this number of seconds."""
 
 @final
 class HeldSockets:

@@ -278,7 +278,7 @@ def wrong_loop(kind, own, other):
 
 
 async def slept(seconds):
-    """Sleep for at least so many seconds."""
+    """Sleep for at least this number of seconds."""
     cdef uint64_t until, now
     if not 0 < seconds < LONGEST_SLEEP:
         await asyncio.sleep(seconds)

@@ -16,7 +16,7 @@ cdef class PollClock:
         bint polls_first
 
         # Whether a callback marks the beginning of the next turn. Until it runs, everything that is read was reported by
-        # one poll, which did not sleep. So many more turns are marked, although they are short.
+        # one poll, which did not sleep. `_turns_left` further turns are marked, although they are short.
         readonly bint is_armed
         int _turns_left
 

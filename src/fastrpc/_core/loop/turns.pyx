@@ -42,7 +42,7 @@ cdef extern from "Python.h":
     int PyContext_Exit(object context) except -1
 
 cdef enum:
-    # Refusals of unknown methods are the slowest frames: so many take 6 ms at most.
+    # Frames between two looks at the clock. Refusals of unknown methods are the slowest ones: this number takes 6 ms.
     NOTED_FRAMES = 64
 
 # The time of all slices in one turn of the loop, and the shortest slice of a few owners. A round of a thousand would take a

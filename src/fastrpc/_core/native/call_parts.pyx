@@ -67,7 +67,7 @@ cdef class ServingPart:
         return 0
 
     cdef str on_part(self, Frame* frame, Py_ssize_t size):
-        """A frame has so many bytes of its payload; return the reason to take no more, or None."""
+        """`size` bytes of a frame's payload are here; return the reason to take no more, or None."""
         return None
 
     cdef int on_part_ended(self, bint is_over) except -1:

@@ -32,7 +32,7 @@ cdef class CallSlots:
         int early_calls
         uint64_t early_until
 
-        # Short REQUESTs leave before the turn ends once so many bytes wait, 0: never. With `is_paced` they do so only
+        # Short REQUESTs leave before the turn ends once `early_bytes` wait, 0: never. With `is_paced` they do so only
         # over a stream that sends at once, not before `early_due_ns` and not while many calls are in flight; a REQUEST
         # that is alone in its turn leaves at once.
         Py_ssize_t early_bytes
@@ -46,7 +46,7 @@ cdef class CallSlots:
         # slot, by priority: those of streams apart, because they need two; both None until one waits. The number that
         # have waited: between the two the older one goes first. Dropped ones stay there until they are too many.
         Py_ssize_t slots_taken
-        # Up to so many calls another is opened without a further check: all that the peer announced, or fewer if the
+        # Below `usual_slots` calls another is opened without a further check: all slots of the peer, or fewer if the
         # owner waits for the load of `crowd` calls. 0 before its SETTINGS.
         Py_ssize_t usual_slots
         Py_ssize_t crowd
@@ -58,8 +58,8 @@ cdef class CallSlots:
         bint is_releasing
 
         # The rest, as far as we know, of the peer's budget for calls without a result, which each announced slot
-        # widens; below 0 so many slots stay empty. Calls that were given up without room in it for their CANCEL, each
-        # with the reason, or None. Whether a CANCEL or a call waits for it.
+        # widens; below 0 as many slots stay empty. `untold`: calls given up without room in the budget for their
+        # CANCEL, each with its reason, or None. `withholds`: whether a CANCEL or a call waits for room.
         Budget their_idle_work
         int64_t known_places
         dict untold

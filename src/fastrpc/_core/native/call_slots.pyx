@@ -46,8 +46,8 @@ cdef uint64_t FIRST_EARLY_NS = 15_000
 cdef uint64_t NEXT_EARLY_NS = 200_000
 
 cdef enum:
-    # They do not leave early while more calls are in flight, streams aside, nor for the time below afterwards: so many
-    # calls keep both sides busy, and more writes only add work (`make compare`, W2x512).
+    # Requests do not leave early while more calls are in flight, streams aside, nor for MANY_CALLS_NS afterwards: this
+    # number of calls keeps both sides busy, and more writes only add work (`make compare`, W2x512).
     MANY_CALLS = 128
 cdef uint64_t MANY_CALLS_NS = 10_000_000
 
@@ -450,7 +450,7 @@ cdef class CallSlots:
     cdef int know_slots(self, int64_t slots) noexcept:
         """The peer announced MAX_CALLS.
 
-        Half of its base is left for events that only the peer counts, and one token per slot: so many CANCELs may lie
+        Half of its base is left for events that only the peer counts, and one token per slot: one CANCEL per slot may lie
         unread while time refills our count.
         """
         self.usual_slots = min(slots, self.crowd) if self.crowd else slots
@@ -459,7 +459,7 @@ cdef class CallSlots:
         return 0
 
     cdef int await_crowd(self, Py_ssize_t crowd) noexcept:
-        """Notify the owner, once, when a call is opened beside so many others; 0: never."""
+        """Notify the owner once when a call is opened while `crowd` others are in flight; 0: never."""
         self.crowd = crowd
         if (<PartsOwner>self.owner).settled:
             self.usual_slots = <Py_ssize_t>(<PartsOwner>self.owner).peer.max_calls

@@ -39,7 +39,7 @@ cdef class CalleeStates:
         readonly int open_requests
         uint64_t refused_cut
 
-        # Whether MAX_CALLS was ever above 0, and its highest value: so many refusals may wait for credit.
+        # Whether MAX_CALLS was ever above 0, and its highest value, which is also the most refusals that wait for credit.
         bint serves_calls
         Py_ssize_t most_calls
         Py_ssize_t refusals_waiting

@@ -290,7 +290,7 @@ cdef class CalleeStates:
         return self.sender.send_failure(call, failure)
 
     cdef int refuse_faulty(self, Call call, int status, str text) except -1:
-        """Refuse a call for a fault of its caller, which may make only so many of them."""
+        """Refuse a call for a fault of its caller; a budget bounds such faults."""
         self.refuse(call, status, text)
         return self.spend_idle_work(call)
 

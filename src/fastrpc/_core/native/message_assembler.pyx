@@ -262,7 +262,7 @@ cdef class MessageAssembler:
     # The stream pool
 
     cdef int open_pool(self, int64_t size) noexcept:
-        """Let streams borrow so many bytes."""
+        """Let streams borrow `size` bytes."""
         open_window_pool(&self.pool, size, <int64_t>(<PartsOwner>self.owner).ours.max_message)
         return 0
 

@@ -83,8 +83,8 @@ cdef class DeficitRing:
         Queue items
         Round round
 
-        # Cut messages of ours that are not wholly sent, those of streams aside; the peer takes so many of each kind. The
-        # messages that it takes in pieces only after another has ended, None until the first.
+        # Cut requests and responses that are not wholly sent, messages of streams aside; the peer bounds each number.
+        # `unopened`: messages that may be cut only after another one has ended, None until the first.
         int cut_requests
         int cut_responses
         PriorityQueue unopened

@@ -228,7 +228,7 @@ cdef class DeficitRing:
         return None
 
     cdef int begin_turn(self, Py_ssize_t room) noexcept:
-        """Begin a turn of the connection with room for so many bytes."""
+        """Begin a turn of the connection with `room` bytes."""
         next_turn(&self.round, room, len(self.items))
         return 0
 

@@ -99,7 +99,7 @@ cdef class PartsOwner(Engine):
 
     @cython.final
     cdef str on_part(self, Frame* frame, Py_ssize_t size):
-        """A frame has so many bytes of its payload; return the reason to take no more, or None."""
+        """`size` bytes of a frame's payload are here; return the reason to take no more, or None."""
         return None if self.serving is None else self.serving.on_part(frame, size)
 
     @cython.final

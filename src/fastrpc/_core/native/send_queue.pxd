@@ -14,7 +14,7 @@ cdef enum:
     SMALL_MESSAGE = 16_384
     # Bytes of small messages that go before larger ones that wait, in a row.
     SMALL_IN_A_ROW = 262_144
-    # Calls and answers of so many bytes leave in one flush if nothing else waits: with a STREAM_SHARE before, a
+    # Bytes of calls and answers that leave in one flush if nothing else waits: with a STREAM_SHARE before, a
     # megabyte.
     BURST = 786_432
 

@@ -20,7 +20,7 @@ cdef enum:
     JSON = 2
     # The deepest level that the scan before this lets through (prescan).
     DEEPEST = 1024
-    # So many keys are compared each with each.
+    # Up to this number keys are compared each with each.
     FEW_KEYS = 12
     FIRST_KEYS = 64
 

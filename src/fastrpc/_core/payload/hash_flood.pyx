@@ -59,7 +59,8 @@ cdef enum:
 
     # Keys decoded at a time: few enough to leave little behind, many enough that the call does not count.
     KEYS_AT_ONCE = 1024
-    # So many fail together only if one of them is at fault: in a longer key msgspec makes lists of inner arrays.
+    # Keys of at most this number fail together only if one of them is at fault: in a longer key msgspec makes lists of
+    # inner arrays.
     SURE_AT_ONCE = 16
 
     # Found by `_find` instead of a slot.
@@ -68,7 +69,7 @@ cdef enum:
 
     # Results of `_weigh`, beside those of `look_at`: a key is not of the type, those after it do not count.
     KEYS_STOP = 3
-    # So many together were not decoded.
+    # The keys could not be decoded together.
     KEYS_FAIL = 4
 
     # Larger entries are decoded one by one, so that none of them is decoded twice; much larger ones if their head fits.
@@ -77,7 +78,7 @@ cdef enum:
     # Times the payload's size that may be decoded beyond once for each type.
     SPARE_SIZES = 3
 
-# Maps that allow at most so many comparisons of entries pass: less than a millisecond.
+# Maps pass with at most this number of comparisons of entries: less than a millisecond.
 cdef double UNSEEN_COMPARISONS = 1 << 15
 
 

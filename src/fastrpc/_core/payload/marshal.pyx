@@ -52,7 +52,7 @@ cdef enum:
     # https://github.com/msgpack/msgpack/blob/master/spec.md
     FIXARRAY = 0x90
     FIXARRAY_LAST = 0x9F
-    # A map of at most so many entries is opened for every method: keys made to collide cost nothing in it.
+    # The entries of a map that is opened for every method: so few keys made to collide cost nothing.
     SHORT_MAP = 64
 
 cdef dict FORMS = {"whole": FORM_WHOLE, "named": FORM_NAMED, "either": FORM_EITHER}

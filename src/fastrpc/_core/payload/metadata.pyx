@@ -25,7 +25,7 @@ from fastrpc._core.base.histogram import count_dropped
 cdef enum:
     ENTRY_HEAD = 4
     ENTRY_COST = 32
-    # Up to so many bytes the keys are simply compared; above, those only whose bit in a filter is set already.
+    # Up to this number of bytes all keys are compared; above it only keys whose bit in a filter is already set.
     FEW_BYTES = 256
     NOTED_BITS = 14
     LONGEST_KEY = 255

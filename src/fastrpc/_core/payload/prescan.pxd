@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t
 
 cdef enum:
-    # A container of at most so many entries is not noted: a dict then compares an entry with at most 63 others.
+    # The entries of the longest container that is not noted: a dict then compares an entry with at most 63 others.
     UNNOTED_ENTRIES = 64
 
 

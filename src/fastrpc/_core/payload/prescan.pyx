@@ -243,7 +243,7 @@ cdef struct Level:
 
 
 cdef inline bint notes(const KeyLog* log, bint is_container_map, Py_ssize_t count) noexcept nogil:
-    """Return whether the entries of a container of so many values are noted."""
+    """Return whether the entries of a container of `count` values are noted."""
     if log == NULL:
         return False
     return log.notes_maps and count > 2 * UNNOTED_ENTRIES if is_container_map else (

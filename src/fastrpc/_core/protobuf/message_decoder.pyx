@@ -253,7 +253,7 @@ cdef class MessageDecoder:
     # The plain value
 
     cdef int _open(self, Py_ssize_t values) except -1:
-        """Begin an array or a map of so many values that are not counted yet."""
+        """Begin an array or a map of `values` values that are not counted yet."""
         self._depth += 1
         if self._depth > self._deepest:
             raise DecodeError(

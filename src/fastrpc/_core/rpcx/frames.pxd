@@ -61,7 +61,7 @@ cdef Py_ssize_t announced_size(const char* data, Py_ssize_t size, int magic) exc
 # Find the parts of a whole frame.
 cdef int parse_frame(const char* data, Py_ssize_t size, RpcxFrame* frame) except -1
 
-# Find path, method and metadata of a frame of so many bytes whose beginning is here; False: not all of them are.
+# Find path, method and metadata of a frame of `whole` bytes whose first `size` bytes are here; False: they are incomplete.
 cdef bint parse_head(const char* data, Py_ssize_t size, Py_ssize_t whole, RpcxFrame* frame) except -1
 
 # Write a text with its length, and return where it ends.

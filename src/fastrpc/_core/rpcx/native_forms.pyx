@@ -232,7 +232,7 @@ cdef tuple without_token(bytes block, bytes token):
 
 
 cdef void put_header(char* at, uint8_t kind, uint8_t flags, int codec, int compressor, uint64_t id, uint32_t size) noexcept:
-    """Write the header of a native frame with so many bytes behind it."""
+    """Write the header of a native frame with `size` bytes behind it."""
     store32(at, size)
     at[4] = <char>kind
     at[5] = <char>flags
@@ -347,7 +347,7 @@ cdef class UpwardFrames:
 
 
 cdef UpwardFrames new_upward(Py_ssize_t frame_bytes):
-    """Make the frames for a connection that takes frames of so many bytes, without their headers."""
+    """Make the frames for a connection that takes frames of `frame_bytes`, without their headers."""
     cdef UpwardFrames frames = UpwardFrames.__new__(UpwardFrames)
     frames.out = WriteBuffer.__new__(WriteBuffer)
     frames.held = deque()

@@ -83,7 +83,7 @@ cdef class OutputRoom(Timed):
     # Outputs that were written
 
     cdef int weigh(self, ServedConnection connection, Py_ssize_t size) except -1:
-        """Count the output of a connection anew: it grew by an output of so many bytes."""
+        """Count the output of a connection anew: it grew by `size` bytes."""
         if size > SMALL_OUTPUT:
             connection.weigh_answer()
             if size > LARGE_OUTPUT and not connection.is_reading:

@@ -31,11 +31,11 @@ from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
-    # After so many turns of the loop, or so many bytes of requests, or so many waiting one-way calls, calls start
-    # although there is still more to read. One turn alone may bring megabytes.
+    # Calls start although there is more to read after MOST_LOOKS turns of the loop, MOST_CAUGHT_UP bytes of requests, or
+    # with MOST_WAITING one-way calls. One turn alone may bring megabytes.
     MOST_LOOKS = 6
     PATIENT_LOOKS = 24
-    # Nor is a turn waited for longer than so many holds more: the turns of a thousand busy connections are long.
+    # Holds for which a turn is waited for at most: the turns of a thousand busy connections are long.
     PATIENT_HOLDS = 2
     MOST_CAUGHT_UP = 1_048_576
     MOST_WAITING = 1_000

@@ -313,7 +313,7 @@ cdef class ServedCalls(ServingPart):
         return self._free_one_way(call)
 
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1:
-        """Answer that a call was not started; faulty: through its caller, which may make only so many of them."""
+        """Answer that a call was not started. `is_faulty`: by a fault of its caller, which a budget bounds."""
         cdef Connection engine = self.engine()
         cdef uint32_t pushback_ms = (<ServerCall>call).pushback_ms
         cdef Outgoing answer

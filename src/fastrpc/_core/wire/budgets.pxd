@@ -15,7 +15,7 @@ cdef enum:
     LATE_FRAMES_PER_CALL = 4
     LATE_FRAMES_PER_SECOND = 330
     LEAST_LATE_BYTES = 64
-    # Credit: so many frames of it in all, and for each frame that needs credit.
+    # CREDIT frames: a total, plus an allowance for each frame that needs credit.
     FREE_CREDITS = 100
     CREDITS_PER_FRAME = 10
     # The cost of a piece of a message, in bytes.

@@ -19,9 +19,9 @@ cdef enum:
     WINDOW_SHARE = 4
     GROWTH_SHARE = 2
     STEP_SHARE = 2
-    # A window that the sender did not wait for while so many windows were taken is larger than needed.
+    # Windows taken without the sender waiting, after which the window is larger than needed.
     CALM_WINDOWS = 16
-    # A reader that is held up grows its window if it was held up before and took at most so many windows since.
+    # A reader that is held up again within this number of windows grows its window.
     HELD_UP_AGAIN = 2
 
 
@@ -46,7 +46,7 @@ cdef struct Growth:
 
 
 cdef inline void open_window_pool(WindowPool* pool, int64_t size, int64_t largest_message) noexcept nogil:
-    """Let streams borrow so many bytes. The largest message has room beside windows that have grown."""
+    """Let streams borrow `size` bytes. The largest message has room beside windows that have grown."""
     pool.growth_left = size // GROWTH_SHARE
     pool.left = max(size, pool.growth_left + largest_message)
     pool.most_window = size // WINDOW_SHARE

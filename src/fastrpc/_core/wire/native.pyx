@@ -102,7 +102,7 @@ cdef uint64_t HIGHEST_ID = 0x7FFFFFFFFFFFFFFF
 
 
 cdef bint begins_with_magic(const char* data, Py_ssize_t size) noexcept:
-    """Return whether so many first bytes are those of a preface."""
+    """Return whether the first `size` bytes begin a preface."""
     cdef Py_ssize_t i
     for i in range(min(size, <Py_ssize_t>MAGIC_SIZE)):
         if data[i] != PyBytes_AS_STRING(MAGIC)[i]:

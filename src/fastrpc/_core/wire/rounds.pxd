@@ -22,7 +22,8 @@ cdef struct Round:
     # The sum of the quanta of all that wait for their turn, and the number that belong to streams.
     int64_t quanta
     int64_t streams
-    # The number of the turn of the connection. In it each gets so many quanta at once; whether more than one took part.
+    # The number of the turn of the connection. `quanta_at_once`: the quanta that each gets at once in this
+    # turn. `is_shared`: whether more than one took part.
     uint32_t turn
     int64_t quanta_at_once
     bint is_shared
@@ -37,7 +38,7 @@ cdef inline void open_round(Round* round) noexcept nogil:
 
 
 cdef inline void next_turn(Round* round, Py_ssize_t room, Py_ssize_t waiting) noexcept nogil:
-    """Begin a turn of the connection with room for so many bytes, in which so many wait."""
+    """Begin a turn of the connection with `room` bytes, in which `waiting` ids wait."""
     cdef int64_t most = min(<int64_t>room, <int64_t>MOST_IN_ONE_TURN), all_once = max(round.quanta, <int64_t>1)
     round.turn += 1
     round.is_shared = waiting > 1

@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.base.wire cimport MINUTE
 
 cdef enum:
-    # PROTOCOL.md, "Budgets", idle work: calls that may fail before a handler, plus so many for each of MAX_CALLS.
+    # PROTOCOL.md, "Budgets", idle work: calls that may fail before a handler: a base, plus a number for each of MAX_CALLS.
     IDLE_CALLS = 1000
     IDLE_CALLS_PER_SLOT = 4
     IDLE_CALLS_PER_SECOND = 10_000
@@ -85,7 +85,7 @@ cdef inline void give(Budget* budget, int64_t tokens, int64_t highest) noexcept 
 
 
 cdef inline void widen(Budget* budget, int64_t tokens) noexcept nogil:
-    """Raise the size of a budget to so many tokens; it never shrinks."""
+    """Raise the size of a budget to `tokens`; it never shrinks."""
     cdef int64_t growth = tokens * budget.period - budget.capacity
     if growth > 0:
         budget.capacity += growth

@@ -71,7 +71,7 @@ class SyncFollower:
         return getattr(self._watch, "error", None)
 
     def wait(self, timeout: float) -> None:
-        """Wait for a new list, at most so many seconds; not at all after `rest`."""
+        """Wait for a new list, at most `timeout` seconds; after `rest` return at once."""
         watch = self._watch
         if watch is not None:
             watch.wait(timeout)

@@ -66,7 +66,7 @@ EXPIRE_SECONDS = 0.25
 #: Datagrams that are read in a tenth of a second; the system drops the rest.
 TURN_DATAGRAMS, TURN_SECONDS = 2_000, 0.1
 
-#: After so many of them in that time those that come next are read together, this much later: to wake up for each takes
+#: After BUSY_DATAGRAMS in TURN_SECONDS the next ones are read together, PAUSE_SECONDS later: to wake up for each takes
 #: longer than to refuse it.
 BUSY_DATAGRAMS, PAUSE_SECONDS = 100, 0.003
 

@@ -67,7 +67,7 @@ def scheduled(
 
     Args:
         cron: the instants as of cron, in the wall-clock time of a timezone.
-        every: in place of `cron`, the multiples of so many seconds since 1970.
+        every: in place of `cron`, a number of seconds: runs start at its multiples since 1970.
         timezone: its name, such as "Europe/Berlin".
         on: "leader": each instant starts at most once in all servers of one store; a run that is cut off is not
             repeated. "each": in every server, without a store.

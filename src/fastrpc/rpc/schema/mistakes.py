@@ -29,8 +29,8 @@ __all__ = ["mistakes_in"]
 #: The most mistakes that are told.
 _MOST_FOUND: Final = 50
 
-#: The most values that are opened; the most bytes, as so many passes over a payload and some more. Each level down to a
-#: mistake takes one and a half: to open a value, and to decode its parts, half as much each.
+#: The most values that are opened; the most bytes: a number of passes over a payload, and some bytes more. Each level
+#: down to a mistake takes one and a half passes, to open a value and to decode its parts.
 _MOST_VALUES: Final = 10_000
 _MOST_PASSES: Final = 6
 _MORE_BYTES: Final = 1 << 16

@@ -213,7 +213,7 @@ class _Answering:
 
 @cache
 def _decoder_of(count: int) -> Callable[[bytes], Any]:
-    """Return a decoder that reads so many values of an array and skips the others."""
+    """Return a decoder that reads the first `count` values of an array and skips the others."""
     fields = [(f"at_{at}", msgspec.Raw, _ABSENT) for at in range(count)]
     return msgspec.json.Decoder(msgspec.defstruct("Positions", fields, array_like=True)).decode
 
