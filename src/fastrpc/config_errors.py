@@ -1,6 +1,6 @@
 """Show an error where the program made the mistake: our own frames below it would bury its line.
 
-These errors are every ConfigError, and those of an address that is not available.
+These errors are every ConfigError, and the errors of an unavailable address.
 """
 
 import os

@@ -4,7 +4,7 @@ from fastrpc._core.http2.stream_table import FlowControl
 
 @final
 class FlowedStream:
-    """One stream of HTTP/2 with its windows; those of its connection are changed through any of its streams."""
+    """One stream of HTTP/2 with its windows; each stream of a connection changes the connection's windows."""
 
     def __init__(self, connection: FlowControl) -> None: ...
     @property

@@ -5,7 +5,7 @@ from fastrpc._core.io.blocking_io import BlockingIO
 
 @final
 class MaskedIO(BlockingIO):
-    """A socket whose bytes are those of the connection by exclusive or with 0x5A, and are read ahead.
+    """A socket whose bytes are the connection's bytes by exclusive or with 0x5A, and are read ahead.
 
     Args:
         socket: connected, blocking and without a timeout; owned from then on.

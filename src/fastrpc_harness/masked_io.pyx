@@ -1,4 +1,4 @@
-"""A socket whose bytes are not those of the connection, as where they are encrypted: what lies between is here alone."""
+"""A socket whose bytes differ from the connection's bytes, as with encryption: this module alone knows the layer between."""
 
 cimport cython
 from libc.errno cimport EAGAIN

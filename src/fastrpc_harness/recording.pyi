@@ -100,7 +100,7 @@ class RecordingConnection(Connection):
         attempt: int = 0,
         timeout_us: int | None = None,
     ) -> RecordedCall:
-        """Open a call; `flags` are those of REQUEST. Its `id` is 0 until its first frame is written."""
+        """Open a call; `flags` are the flags of REQUEST. Its `id` is 0 until its first frame is written."""
 
     def cancel(self, call: Call | int, reason: int = 0) -> None:
         """Give a call up; its place at the peer is free after the RESPONSE."""

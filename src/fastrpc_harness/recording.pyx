@@ -278,7 +278,7 @@ cdef class RecordingConnection(Connection):
         uint8_t attempt=0,
         timeout_us=None,
     ):
-        """Open a call; `flags` are those of REQUEST. Its `id` is 0 until its first frame is written."""
+        """Open a call; `flags` are the flags of REQUEST. Its `id` is 0 until its first frame is written."""
         cdef RecordedCall call = RecordedCall.__new__(RecordedCall)
         call.is_local = True
         call.route = self._route_to(method)

@@ -104,7 +104,7 @@ class RecordingHttp2(Http2Connection):
     def open_streams(self) -> int: ...
     @property
     def passed(self) -> int:
-        """Those of `queued` that messages of other streams pass."""
+        """The bytes of `queued` that messages of other streams pass."""
 
     @property
     def queued(self) -> int:

@@ -250,7 +250,7 @@ cdef class RecordingHttp2(Http2Connection):
 
     @property
     def passed(self):
-        """Those of them that messages of other streams pass."""
+        """The bytes of `queued` that messages of other streams pass."""
         return self.sender.cut_bytes
 
     @property

@@ -1,6 +1,6 @@
 """Settings of `fastrpc run`: arguments, then environment, then a TOML file, then defaults.
 
-The keys of the file are those of `ServerConfig`, and `app`, `address`, `workers`, `control`, `registry`, `store`,
+The keys of the file are the fields of `ServerConfig`, and `app`, `address`, `workers`, `control`, `registry`, `store`,
 `broker`, `advertise`, `zone`, `region`, `latitude`, `longitude`, `label`, `weight`, `tokens`, `policy`, `log_level`,
 `log_format`, `otel`; each is also a variable of the environment: `[timeouts] drain` is FASTRPC_TIMEOUTS_DRAIN.
 `[addresses]` and `[connection_rate]` are two of the limits of `fastrpc.limits`.

@@ -60,7 +60,7 @@ class BaseAttempting(AttemptPlacing):
             return None
         return Patience(self._pool.config.backoff.first)
 
-    # Each is a coroutine: those of a `SyncClient` never suspend, and `drive` runs them.
+    # Each is a coroutine: coroutines of a `SyncClient` never suspend, and `drive` runs them.
 
     async def prepare(self) -> None:
         """Wait until the list of endpoints is known."""
@@ -323,9 +323,9 @@ class Attempting(BaseAttempting):
                 self._connecting.remove(pick)
 
     async def _waited_for_key(self, pick: Pick) -> Pick:
-        """Wait for a change at the endpoint of the call's key, whose dial goes before those of all others.
+        """Wait for a change at the endpoint of the call's key, which is dialled before all others.
 
-        Returns the pick, or that of the key's next endpoint if the wait is over.
+        Returns the pick, or a pick of the key's next endpoint if the wait is over.
         """
         subchannel: Subchannel = pick.endpoint_state.subchannel
         ends = self.key_wait_ends(subchannel)
@@ -367,7 +367,7 @@ def name_call(method: str, error: UnavailableError) -> None:
 
 
 def mode_of(call: ClientCall, mode: FailMode) -> FailMode:
-    """Return the fail mode of a call: that of its view, or that of the client."""
+    """Return the fail mode of a call: its view's, or the client's."""
     return cast(FailMode, call._options.fail_mode or mode)
 
 

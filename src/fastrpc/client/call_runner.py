@@ -43,7 +43,7 @@ __all__ = [
 
 
 class BaseCallRunner:
-    """The part that both clients share, as coroutines: those of a `SyncClient` never suspend, and `drive` runs them."""
+    """The part that both clients share, as coroutines: in a `SyncClient` they never suspend, and `drive` runs them."""
 
     #: Makes the attempts of a call: pool, call, and the error of an attempt that was made before or None.
     _attempting: type[BaseAttempting]

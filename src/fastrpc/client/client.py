@@ -171,7 +171,7 @@ class Client(Caller, FanOut, StreamVerbs):
         """Return a proxy with the methods of a service class.
 
         Every method is awaited, even one that the class defines with plain `def`. Static types are right only for
-        `async def`; those of `call` are right for every class.
+        `async def`; the types of `call` are right for every class.
         """
         from fastrpc.peers.proxy import Proxy
 
@@ -218,7 +218,7 @@ class _Unclosed:
 
     def __del__(self) -> None:
         pool = self._pool
-        # One that rests has nothing open.
+        # A pool that rests has no open connection.
         is_open = pool.is_used and not (pool.is_closed or pool.is_resting)
         if is_open and self._process == process_generation():
             warnings.warn(f"unclosed <Client of {pool.target}>", ResourceWarning, source=self, stacklevel=2)

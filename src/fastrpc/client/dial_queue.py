@@ -1,7 +1,7 @@
 """The queue of dials: few at a time, the likeliest to answer first.
 
 At most 64 dials are in progress, and at most four begin in one turn of the loop. Endpoints that answered before come
-first, then unknown ones. An endpoint that a call needs counts as one that answered; the endpoint of a call's key
+first, then unknown ones. An endpoint that a call needs counts as if it had answered; the endpoint of a call's key
 precedes all others.
 """
 

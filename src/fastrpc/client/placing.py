@@ -132,7 +132,7 @@ class AttemptPlacing:
     def _place_key(self, tried: Sequence[Endpoint]) -> Pick:
         """Place an attempt by its key: at the first endpoint that is connected, or that the call may wait for.
 
-        An endpoint that was tried is better than one that is not connected.
+        A tried endpoint is better than an unconnected one.
         """
         absent, expected = self._unready()
         there = [one.endpoint for one in absent]

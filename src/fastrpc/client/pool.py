@@ -277,7 +277,7 @@ class ConnectionPool:
         """Dial for a call that found no connection, which may end pauses, as `DialPauses` says.
 
         Args:
-            subchannel: that of the call's endpoint; None dials all of them.
+            subchannel: the subchannel of the call's endpoint; None dials all.
         """
         for each in self.wanted if subchannel is None else (subchannel,):
             if not each.live:
@@ -354,7 +354,7 @@ class ConnectionPool:
             wait: keep waiting while no server is reachable, instead of failing once every address was tried.
             ready: accept only a connection whose SETTINGS arrived.
             patience: the waiting time of a further attempt; None for a first one.
-            priority: that of the call; of waiting calls the higher ones go on first.
+            priority: the call's priority; waiting calls of higher priority go on first.
             asks: whether this is the first time that the call asks for a connection.
 
         Raises:

@@ -7,7 +7,7 @@ ends without closing leaves no pending task.
   that calls use, because that connection has to work. An endpoint without a connection gets none: a dial is its probe.
 - A single NOT_SERVING marks an endpoint as down. Unanswered probes do so only after `fall` of them, as silence may be a
   pause; Envoy does the same. As in gRPC (proposal A17), a server without the health service counts as up, and so does
-  one that refuses to answer. Unlike gRPC, a new connection takes calls before its first probe is answered, which saves
+  a refusing one. Unlike gRPC, a new connection takes calls before its first probe is answered, which saves
   a round trip.
 - An answer on a connection that takes no more calls is ignored: its server may have told its clients to leave, and
   another one may listen at its address. The probe of the next connection decides.

@@ -114,7 +114,7 @@ def _has_cause(error: FastRPCError) -> bool:
 
 
 def _reach_hint(endpoints: Sequence[Tried]) -> str:
-    """Return the hint of a call without a connection: those of its errors, else to start the server."""
+    """Return the hint of a call without a connection: the hints of its errors, else to start the server."""
     failures = [each.error for each in endpoints if each.error is not None]
     if failures and all(map(_has_cause, failures)):
         return failures[0].hint or SETTING_HINT

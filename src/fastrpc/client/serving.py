@@ -39,7 +39,7 @@ class ClientServices:
     """The services of one client, behind one gate for all of its connections.
 
     Args:
-        interceptors: those of the client; around calls of its servers `side` is "server".
+        interceptors: the client's interceptors; around calls of its servers `side` is "server".
         numbers: the codecs and compressors that it accepts.
     """
 

@@ -92,7 +92,7 @@ class BaseStreamRunner:
         return _ONCE if takes_stream(call.route) else _Answering(mode_of(call, self._mode), call)
 
     def _goes_on(self, stream: Any, error: FastRPCError) -> bool:
-        """Return whether another attempt follows the one that failed; the call has taken over its results by then."""
+        """Return whether another attempt follows the failed one; the call has taken over its results by then."""
         call = stream.origin
         if stream.takes_stream or not may_retry(call, error, mode_of(call, self._mode)):
             return False
@@ -175,7 +175,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
         return True
 
     async def _attempts(self, call: AwaitedCall, error: FastRPCError | None) -> None:
-        """Run the fail mode; its failure ends the stream. `error` is that of an attempt already made."""
+        """Run the fail mode; its failure ends the stream. `error` comes from an attempt already made."""
         try:
             await self._run_mode(call, error)
         except Exception as failure:

@@ -1,4 +1,4 @@
-"""The wire protocol of a connection: that of the client's settings, else one that the endpoint's record lists."""
+"""The wire protocol of a connection: from the client's settings, else from the endpoint's record."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -47,7 +47,7 @@ __all__ = [
     "was_load",
 ]
 
-#: Returns the endpoint of the next attempt: one that failed in this call only when there is no other.
+#: Returns the endpoint of the next attempt; an endpoint that failed in this call only when there is no other.
 Pick: TypeAlias = Callable[[], Endpoint]
 
 #: Makes one attempt.

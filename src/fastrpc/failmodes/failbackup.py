@@ -37,7 +37,7 @@ _TIMER_SECONDS = 0.001
 class SlowLimit:
     """Follows the time that all but `slow_share` of the attempts of a method keep.
 
-    The rule only asks whether an attempt passed the limit, so an attempt cancelled after it counts like one that ended.
+    The rule only asks whether an attempt passed the limit, so an attempt cancelled after it counts as ended.
     Each attempt that passes raises the limit, each other one lowers it, so that in the long run the wanted share passes
     (Ma, Muthukrishnan, Sandler, "Frugal streaming for estimating quantiles", arXiv 1407.1121, with steps in proportion
     to the limit).
@@ -68,7 +68,7 @@ class FailBackup:
     """Make a second attempt elsewhere when the first one takes long; the first answer wins, the other is cancelled.
 
     Only for idempotent methods, and within the retry budget of the client; other calls are tried as `FailOver` does.
-    Of a method that gives a stream the first message counts as the answer; one that takes a stream is tried once. A
+    If a method gives a stream, its first message counts as the answer; a method that takes a stream is tried once. A
     SyncClient, whose threads make one attempt at a time, refuses it.
 
     Args:

@@ -14,7 +14,7 @@ class FailFast:
     a moment later.
     """
 
-    #: Attempts after the first one that failed.
+    #: Attempts after the first failed one.
     retries = 0
 
     @sequential

@@ -10,7 +10,7 @@ __all__ = ["FailTry"]
 class FailTry:
     """Try the same endpoint up to `retries` times more, for services where each endpoint holds its own part.
 
-    The first attempt that cost the server no work does not count, except one that did not connect.
+    The first attempt that cost the server no work does not count, unless it did not connect.
     """
 
     def __init__(self, retries: int = 3) -> None:

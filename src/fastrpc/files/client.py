@@ -40,7 +40,7 @@ async def download(
 ) -> FileDigest:
     """Copy the file `name` of a `FileService` to `path`, and return its size and SHA-256.
 
-    Until it is complete and its digest is that of the service, it is `<path>.fastrpc-part`; a download that failed or
+    Until it is complete and has the service's digest, it is `<path>.fastrpc-part`; a download that failed or
     was killed resumes there, unless `resume` is False. A file that changes meanwhile is begun anew.
 
     Args:

@@ -20,8 +20,8 @@ BLOCK_BYTES = 256 * 1024
 #: Files whose digest is remembered.
 MOST_DIGESTS = 256
 
-#: Seconds for which a file may change again without another time, by the clock of its file system: that of Linux ticks
-#: every 10 ms at most, others count whole seconds, or two.
+#: Seconds for which a file may change again without another time, by the clock of its file system: Linux ticks
+#: every 10 ms at most, other systems count whole seconds, or two.
 FINE_TICK_SECONDS = 0.1
 COARSE_TICK_SECONDS = 2.0
 

@@ -79,7 +79,7 @@ class _Metadata(Getter[MutableMapping[str, str]], Setter[MutableMapping[str, str
         return list(carrier)
 
     def set(self, carrier: MutableMapping[str, str], key: str, value: str) -> None:
-        """Add a text, in place of one that the program set itself."""
+        """Add a text, in place of the program's text."""
         carrier[key.lower()] = value
 
 
@@ -119,7 +119,7 @@ class _Recording:
     def is_on(self) -> bool:
         """Return whether a call that begins now is recorded."""
         # As long as nothing is set, the functions of the API look into the environment each time, which takes longer
-        # than a call of ours. With a version that lacks these names every call is taken for one that is recorded.
+        # than a call of ours. With a version that lacks these names every call counts as recorded.
         providers = (
             _TRACE_NAMES.get("_TRACER_PROVIDER", _UNKNOWN),
             _METER_NAMES.get("_METER_PROVIDER", _UNKNOWN),
@@ -169,7 +169,7 @@ class CallSpans:
         self._servers: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
     def concern(self, call: Call | None) -> bool:
-        """Return whether a call has anything to record or to carry on; None is one that a client is about to make."""
+        """Return whether a call has anything to record or to carry on; None: a call that a client is about to make."""
         if self._recording.is_on():
             return call is None or self.traces(call.method)
         if call is None:

@@ -36,7 +36,7 @@ class ExactSum:
             if not math.isfinite(high):
                 self._parts = [high]
                 return
-            # The part of the smaller one that `high` cannot hold.
+            # The part of the smaller number that `high` cannot hold.
             low = part - (high - value) if abs(value) >= abs(part) else value - (high - part)
             if low:
                 parts.append(low)

@@ -210,7 +210,7 @@ class ClientEngine(PeerConnection, typing.Protocol):
         """Note that such a call ended, or was not sent."""
 
     def present(self, token: bytes) -> None:
-        """Show the server another token, once it has accepted one that expires."""
+        """Show the server another token, after it accepted an expiring one."""
 
     def retire(self) -> None:
         """Take no new calls, and close once those under way ended."""
@@ -232,7 +232,7 @@ class ClientParts:
     protocol: "Protocol"
     endpoint: "Endpoint"
     config: "ClientConfig"
-    #: Those of the configuration, without `idle` where the connection stays open.
+    #: The timeouts of the configuration, without `idle` where the connection stays open.
     timeouts: "Timeouts"
     #: The settings that the native protocol announces.
     settings: WireSettings
@@ -279,7 +279,7 @@ class ClientTraits:
     serves: bool = False
     #: The names of the compressors that it has; None: those that both sides have.
     compressors: tuple[str, ...] | None = None
-    #: None: that of the native protocol.
+    #: None: the health check of the native protocol.
     health: HealthCheck | None = None
     #: Make the layer between an engine's stream and its transport, where another protocol is translated; None: none.
     stream_layer: Callable[[ClientParts, StreamSession], Any] | None = None
@@ -337,7 +337,7 @@ def register(
         server_engine: makes the engine of a server's connection; it fits `ServerEngine`.
         client_engine: makes the engine of a client's connection, of a loop or of threads; it fits `ClientEngine`.
         agreed: the names that TLS may agree to by ALPN, the one that clients offer first, and None in it for no name;
-            left out, those of the other half, else none.
+            left out, the names of the other half, else none.
         traits: the properties of the client half.
 
     Raises:

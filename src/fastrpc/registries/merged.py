@@ -27,7 +27,7 @@ __all__ = ["MemberView", "Merged", "MergedRegistration", "MergedUnion"]
 
 T = TypeVar("T")
 
-#: Turns the list of a member, by its number, into the one that is merged.
+#: Turns the list of a member, by its number, into the list that is merged.
 MemberView: TypeAlias = Callable[[int, Sequence[Endpoint]], Sequence[Endpoint]]
 
 logger = logging.getLogger("fastrpc.registry")
@@ -45,7 +45,7 @@ class Merged(Closing):
     Args:
         registries: URLs, opened and closed here, or objects, which their owners close.
         tls: the certificates for URLs with `tls=true` that name none.
-        view: makes, for each watch, the function that turns the list of a member, by its number, into the one that is
+        view: makes, for each watch, the function that turns the list of a member, by its number, into the list that is
             merged; None merges the lists as they are.
 
     Raises:
@@ -136,7 +136,7 @@ class Merged(Closing):
                 member.check_service(service)
 
     def services(self) -> list[str]:
-        """Return the names of the services in all members; of one that is away, its last ones. Blocks meanwhile.
+        """Return the names of the services in all members; a member that is away has its last names. Blocks meanwhile.
 
         Raises:
             ConfigError: no member can list its services.
@@ -182,7 +182,7 @@ class Merged(Closing):
         return any(self._ask_each(lambda _, member: bool(member.remove(service, address)), needs_all=True))
 
     def _ask_each(self, ask: Callable[[int, Any], T], *, needs_all: bool) -> list[T]:
-        """Return the answers of all members but those of a kind that cannot give one."""
+        """Return the answers of all members, except kinds that cannot give one."""
         answers: list[T] = []
         refusals: list[ConfigError] = []
         failures: list[StoreError] = []
@@ -234,7 +234,7 @@ class MergedRegistration:
     ) -> None:
         self.service, self.endpoint = service, endpoint
         self._parts = parts
-        # Those of the same registries, this one included while its block lasts.
+        # Registrations at the same registries, this one included while its block lasts.
         self._entered = entered
         self._held: dict[int, HeldRecord] = {}
 
@@ -272,7 +272,7 @@ class MergedRegistration:
         self.endpoint = endpoint
 
     async def retire(self) -> bool:
-        """Mark the records as those of a server that leaves, and withdraw those whose registries have no such mark.
+        """Mark the records as leaving; withdraw a record if its registry has no such mark.
 
         Returns:
             Whether one has the mark.
@@ -298,7 +298,7 @@ class MergedUnion:
 
     Args:
         clock: gives an instant in seconds that never goes back.
-        view: turns the list of a member, by its number, into the one that is merged.
+        view: turns the list of a member, by its number, into the list that is merged.
     """
 
     def __init__(
@@ -312,8 +312,8 @@ class MergedUnion:
         self._view = view
         self._watches = watches
         self._clock = clock
-        # By member: its last snapshot, with its endpoints by address, and those of its last settled one; since when it
-        # is not settled.
+        # By member: its last snapshot, with its endpoints by address; the endpoints of its last settled snapshot; since
+        # when it is unsettled.
         self._found: list[Snapshot | None] = [None] * len(watches)
         self._lists: list[dict[str, Endpoint]] = [{} for _ in watches]
         self._settled: list[dict[str, Endpoint]] = [{} for _ in watches]

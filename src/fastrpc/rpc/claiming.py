@@ -104,7 +104,7 @@ def _definer(cls: type[Any], attribute: str) -> type[Any]:
 
 
 def marked_attributes(cls: type[Any]) -> Iterator[str]:
-    """Yield the attributes of a class that are marked functions, those of its bases first."""
+    """Yield the attributes of a class that are marked functions; its bases come first."""
     for member in reversed(cls.__mro__):
         for attribute, value in list(vars(member).items()):
             inner = getattr(value, "__func__", None) or getattr(value, "fget", None) or value

@@ -129,7 +129,7 @@ def coders_for(
 
 
 def decoded_types(definition: MethodDefinition) -> MethodTypes:
-    """Return the types to which payloads are decoded: those of the method, or encoded values that go on as they are."""
+    """Return the types to which payloads are decoded: the types of the method, or encoded values that are passed on."""
     known = definition.types()
     if not definition.passes_on:
         return known
@@ -165,7 +165,7 @@ def _scan(codec: Codec, kinds: Sequence[Any]) -> PayloadScan | None:
 def _argument_decoders(
     codec: Codec, shape: ArgumentShape, kinds: tuple[Any, ...]
 ) -> tuple[Callable[[Any], Any], tuple[Callable[[Any], Any] | None, ...] | None]:
-    """Return a function that splits arguments into items, and one that decodes exactly n of them at once."""
+    """Return a function that splits arguments into items, and a function that decodes exactly n of them at once."""
     if codec.name not in _TYPED:
         return plain_decoder(codec), None
     import msgspec
@@ -228,8 +228,8 @@ def encoder_for(codec: Codec, kinds: Sequence[Any]) -> Callable[[Any], bytes]:
     """Return an encoder for any value; its result is checked, as the core reads it as bytes.
 
     Args:
-        kinds: the types of the values, which say whether arrays are to be aligned, and whether a number may be one that
-            JSON has not.
+        kinds: the types of the values, which say whether arrays are to be aligned, and whether JSON lacks one of the
+            numbers.
     """
     if codec.name == "msgpack" and may_hold_arrays(kinds) and "numpy" in sys.modules:
         from fastrpc.types.arrays import aligned_encoder
@@ -243,7 +243,7 @@ def encoder_for(codec: Codec, kinds: Sequence[Any]) -> Callable[[Any], bytes]:
     if codec.name in _ONE_VALUE or codec.name in _TYPED:
         return encode
 
-    # An installed codec may know the values of msgspec, but not those of `fastrpc.types`.
+    # An installed codec may know the values of msgspec, but not the values of `fastrpc.types`.
     plain = plain_form(codec.name) if written_types(kinds) else None
 
     def checked(value: Any) -> bytes:

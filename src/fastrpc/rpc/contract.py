@@ -35,7 +35,7 @@ def check_implements(definition: ServiceDefinition, contract: ServiceDefinition)
 def check_override(
     cls: type[Any], attribute: str, signature: HandlerSignature, inherited: MethodDefinition
 ) -> None:
-    """Refuse an override whose kind of call differs from that of the overridden method."""
+    """Refuse an override whose kind of call differs from the overridden method's."""
     if signature.kind != inherited.kind:
         raise TypeError(
             f"{cls.__qualname__}.{attribute} gives {_KIND_TEXT[signature.kind]},"

@@ -92,7 +92,7 @@ class MethodDefinition:
         signature: HandlerSignature,
         promised: Sequence["MethodDefinition"] = (),
     ) -> None:
-        #: The class that was given to `@service`, or the one that inherits it.
+        #: The class that was given to `@service`, or the class that inherits it.
         self.owner = owner
         self.service = service.name
         #: The name on the wire after the service's; `attribute` is the one in the class.
@@ -194,7 +194,7 @@ class MethodDefinition:
         return inspect.getdoc(self.function) or ""
 
     def accepted_names(self) -> ParameterNames:
-        """Return the parameter names that calls may send: present, old, and those of the contracts."""
+        """Return the parameter names that calls may send: present names, old names, and names in contracts."""
         own = self._spelling()
         return ParameterNames(
             tuple(parameter.name for parameter in self.parameters),

@@ -1,8 +1,8 @@
 """The options of `@method`, checked.
 
-An option is an argument in `rpc/marking.py` and `rpc/functions.py`, and an attribute in `rpc/definition.py`. One that
-callers must know is also in `rpc/description.py`, and in `cli` where descriptions are read, contracts written and
-compared, and calls forwarded. One about access is enforced in `_core/server/access.pyx`, others in
+An option is an argument in `rpc/marking.py` and `rpc/functions.py`, and an attribute in `rpc/definition.py`. An
+option that callers must know is also in `rpc/description.py`, and in `cli` where descriptions are read, contracts
+written and compared, and calls forwarded. An option about access is enforced in `_core/server/access.pyx`, others in
 `_core/server/gate.pyx`.
 """
 

@@ -74,10 +74,10 @@ def _refusal(owner: str, name: str, known: tuple[str, ...]) -> TypeError:
 
 
 def explain_arguments(owner: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Make a function suggest an argument in place of one that it does not have.
+    """Make a function suggest an argument in place of an unknown one.
 
     Args:
-        owner: its name for users; for a constructor that of the class.
+        owner: its name for users; for a constructor the name of the class.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:

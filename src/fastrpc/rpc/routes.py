@@ -114,7 +114,7 @@ def check_route(label: str, route: HttpRoute, signature: HandlerSignature, *, is
     """Refuse a route that does not fit its method.
 
     Raises:
-        TypeError: it is a GET of a method that is not safe, has parameters that the method has not, or is that of a
+        TypeError: it is a GET of a method that is not safe, has parameters that the method lacks, or belongs to a
             stream other than the file of a form.
     """
     if route.verb == "GET" and not is_safe:

@@ -1,7 +1,7 @@
 """`@service`, and the definitions of classes and of the methods in them.
 
 It returns its argument. `@method` (`marking.py`) sets a mark on a function; `@service` claims each marked function for
-its class (`claiming.py`) and reads its definition; that of a subclass is read when it is first needed.
+its class (`claiming.py`) and reads its definition; a subclass's definition is read when it is first needed.
 """
 
 import inspect
@@ -71,7 +71,7 @@ def service(
         alias: other names by which callers may call it. Policies, limits, metrics and logs have the canonical one.
         rpcx: "go" makes names in CamelCase aliases of the service and its methods, as callers in Go write them:
             `shop.get_user_id` is `Shop.GetUserID`, too. By rpcx, parameters and fields of dataclasses and Structs may
-            come by such names; answers have those of fields, and calls of our clients both.
+            come by such names; answers have the fields' names, and calls of our clients have both.
         grpc: "pascal" makes names in CamelCase aliases, as schemas of gRPC have them, and calls by gRPC use them:
             `shop.v1.orders.get_item` is `shop.v1.Orders.GetItem`, too.
         part: whether a server may offer further classes under this name, each with `part=True` and other methods.

@@ -1,4 +1,4 @@
-"""Read a handler's signature, and refuse one that a remote method cannot have."""
+"""Read a handler's signature, and refuse a signature that a remote method cannot have."""
 
 import inspect
 import sys
@@ -202,7 +202,7 @@ def warn_of_parameters(signature: HandlerSignature, handler: Any) -> None:
     """Warn, at the line of the handler, of parameters that do something else than they say.
 
     These are defaults that one call can change for all others, and limits of other libraries, which are not checked.
-    Values without a hash count as mutable, as those of fields do in `dataclasses`.
+    Values without a hash count as mutable, as defaults of fields do in `dataclasses`.
     """
     for parameter in signature.parameters:
         if not parameter.is_required and type(parameter.default).__hash__ is None:
@@ -370,7 +370,7 @@ def _stream_parameter(label: str, parameters: Sequence[Parameter]) -> tuple[Para
 
 
 def form_of(handler: Callable[..., Any]) -> Form:
-    """Return the style of the handler; a plain wrapper has that of the wrapped function."""
+    """Return the style of the handler; a plain wrapper has the style of the wrapped function."""
     for function in unwrapped(handler):
         if inspect.isasyncgenfunction(function):
             return "async_generator"

@@ -103,7 +103,7 @@ class Advertising:
             self._registrar.follow()
 
     async def retire(self) -> None:
-        """Mark every record as that of a leaving server; withdraw those whose registry has no such mark."""
+        """Mark every record as leaving; withdraw a record if its registry has no such mark."""
         await self._registrar.retire()
 
     async def withdraw(self) -> None:

@@ -117,7 +117,7 @@ async def close_connections(gate: Gate, linger: float | None) -> None:
 
 
 def abort_connections(gate: Gate) -> None:
-    """Abort every connection that is still open. One that fails does not keep the others open."""
+    """Abort every open connection. A failure does not keep the others open."""
     for engine in list(gate.engines):
         try:
             engine.abort()

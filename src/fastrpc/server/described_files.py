@@ -107,7 +107,7 @@ class Describing:
         return found
 
     def _sort(self, services: Iterable[ServiceDefinition]) -> None:
-        """Tell services of generated code from those whose schema is that of their classes."""
+        """Sort services into generated code and classes, which are their own schema."""
         own: list[ServiceDefinition] = []
         self._generated.clear()
         for one in services:

@@ -7,7 +7,7 @@
                     └─► of trusted_proxies: passes; each of its requests is judged by the address of its client
 
 Of several workers the supervisor, which accepts, has an edge for connections: what it refuses never reaches a worker.
-Those of the workers judge addresses that headers name, and requests.
+The edges of the workers judge addresses that headers name, and requests.
 """
 
 import time
@@ -25,7 +25,7 @@ from fastrpc.peers.peer import Peer
 
 __all__ = ["Edges", "edges_of"]
 
-#: Addresses whose place in the lists is kept: those of a flood come again and again.
+#: Addresses whose place in the lists is kept: addresses of a flood come again and again.
 MOST_KNOWN: Final = 1_024
 
 
@@ -36,7 +36,7 @@ def edges_of(
     note_refused: Callable[[str, str], None],
     count: Callable[[EdgeReason], None] = count_refusal,
 ) -> "Edges":
-    """Return the edge of a server; the arguments are those of `Edges`."""
+    """Return the edge of a server; the arguments are as for `Edges`."""
     trusts = None
     # Their clients are judged by each request by HTTP; without that, they are peers like others.
     if config.http.trusted_proxies and {"http", "grpc"}.intersection(config.protocols):
@@ -53,7 +53,7 @@ class Edges:
     Args:
         shared: counters of each rate over all processes of the server; None counts in this one.
         note_refused: takes an address and why it is refused, for the log.
-        trusts: whether an address is that of a proxy whose requests name their clients; None: there are none.
+        trusts: whether an address belongs to a proxy whose requests name their clients; None: no proxy is trusted.
         proxies: the networks whose connections begin with a header that names the peer.
         count: counts a refusal by its reason.
     """

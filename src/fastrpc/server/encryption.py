@@ -13,7 +13,7 @@ from fastrpc.transports.sockets import encrypted
 
 __all__ = ["Encryption", "check_listening"]
 
-#: The order in which names are offered, those of others behind: browsers name both kinds of HTTP, and are to reach the
+#: The order in which names are offered, other protocols last: browsers name both kinds of HTTP, and are to reach the
 #: gateway, which speaks HTTP/1.1; clients of gRPC name HTTP/2 alone.
 _PREFERENCE = (ALPN, HTTP_ALPN, H2_ALPN)
 

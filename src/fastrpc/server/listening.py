@@ -22,7 +22,7 @@ __all__ = ["Listening", "WantedAddress"]
 class WantedAddress(NamedTuple):
     """An address to listen at, checked."""
 
-    #: As it was given, and the one that stands for: the place of an inherited socket.
+    #: The address as it was given, and the address that it stands for: the place of an inherited socket.
     named: Address
     real: Address
     advertise: "Advertise"

@@ -89,7 +89,7 @@ class Offer:
         return self.health.is_draining or self.is_closed
 
     async def enter(self, sources: Sequence[Any]) -> None:
-        """Make and enter the sources, and serve their services, with those of every server.
+        """Make and enter the sources, and serve their services beside the services of every server.
 
         Raises:
             ConfigError: a source has an unknown kind, or a service cannot be offered.
@@ -98,7 +98,7 @@ class Offer:
         await self._served.enter(sources)
         entered = self._served.instances()
         for name, source in entered:
-            # The health of the only service is that of the whole server.
+            # The health of an only service is the health of the whole server.
             self._follow(source, name, *([""] if len(entered) == 1 else []))
         self._served.add(self._make_health())
         services = self._served.definitions

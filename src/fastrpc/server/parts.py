@@ -35,7 +35,7 @@ _STACK_LEVEL = 4
 
 
 class ServerAssembly:
-    """The parts of one server; the arguments are those of `Server`."""
+    """The parts of one server; the arguments are as for `Server`."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Ownership:
     """Detects a server that is used in another process or on another loop than the one it was started on."""
 
     def __init__(self) -> None:
-        # That of the last start; 0 before the first one.
+        # The process of the last start; 0 before the first one.
         self._process_id = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -101,7 +101,7 @@ class Ownership:
             raise RuntimeError("this Server was used before the fork; create it in the child")
 
     def check_use(self, *, is_started: bool) -> None:
-        """Raise RuntimeError without a running loop, after a fork, and on another loop than that of the start."""
+        """Raise RuntimeError without a running loop, after a fork, and on another loop than at the start."""
         self.check_process()
         if asyncio._get_running_loop() is None:
             raise no_loop("Server")

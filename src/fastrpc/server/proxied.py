@@ -6,7 +6,7 @@
                         └─► yes: header ──► the address in it is the peer's ──► session
                                   └─► none, or malformed: closed
 
-The format is that of haproxy's doc/proxy-protocol.txt. A header from elsewhere is refused as the first bytes of no
+haproxy's doc/proxy-protocol.txt has the format. A header from elsewhere is refused as the first bytes of no
 protocol.
 """
 

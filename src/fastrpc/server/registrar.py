@@ -264,7 +264,7 @@ class Registrar:
             logger.exception("%s at %s could not be taken out of the registry", *record)
 
     async def retire(self) -> None:
-        """Mark every record as that of a leaving server; withdraw those whose registry has no such mark."""
+        """Mark every record as leaving; withdraw a record if its registry has no such mark."""
         self._is_leaving = True
         await self._stop_following()
         async with self._settling:

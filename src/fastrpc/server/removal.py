@@ -44,7 +44,7 @@ async def end_calls(
 
 
 class _RunningCalls:
-    """The calls of withdrawn methods that run or wait for their start, without that of this handler.
+    """The calls of withdrawn methods that run or wait for their start, without this handler's call.
 
     No further ones start. So only connections with such a call are looked at again: every end of a call asks for it.
     """

@@ -440,7 +440,7 @@ class Server:
         return self._health.is_draining
 
     def peers(self) -> "list[Peer]":
-        """Return the peers that are connected now, to this process alone; `Peer.client` calls one that serves.
+        """Return the peers that are connected now, to this process alone; `Peer.client` calls a peer that serves.
 
         ::
 

@@ -41,7 +41,7 @@ def checked_config(config: Any) -> ServerConfig:
 
 
 def _by_grpc(config: ServerConfig) -> HTTP:
-    """Return the settings of HTTP as far as they concern a server without HTTP/1.1: those of gRPC and its web forms."""
+    """Return the settings of HTTP that concern a server without HTTP/1.1: the settings of gRPC and its web forms."""
     http = config.http
     trusted = http.trusted_proxies if "grpc" in config.protocols else ()
     if not (http.grpc_web or http.connect):

@@ -111,7 +111,7 @@ class ContextSource:
             logger.info("certificate files were read again: %s", ", ".join(_files(self._tls)))
 
     def _checked_period(self) -> Period | None:
-        """Return the life of the certificate in the files; a valid one is not replaced by one that is not."""
+        """Return the life of the certificate in the files; an invalid certificate never replaces a valid one."""
         now = self._wall_clock()
         period = _period(self._tls)
         if (
@@ -122,7 +122,7 @@ class ContextSource:
         ):
             assert self._tls.cert_file is not None
             reason = "it has expired" if period.end < now else "it is not valid yet"
-            _refuse("cert_file", self._tls.cert_file, reason, "replace it by one that is valid")
+            _refuse("cert_file", self._tls.cert_file, reason, "replace it by a valid one")
         return period
 
 
@@ -208,7 +208,7 @@ def client_context(tls: TLS, protocol: str | None = ALPN) -> ssl.SSLContext:
 def _strict(context: ssl.SSLContext, tls: TLS, *protocols: str) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    # CPython 3.11.2 sets it: a cut stream would look like one that its peer has ended.
+    # CPython 3.11.2 sets it: a cut stream would look as if its peer had ended it.
     context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     context.set_ciphers(_CIPHERS)
     if protocols:

@@ -100,8 +100,8 @@ class ListenOptions:
     #: The names that both sides may agree to by ALPN, before a byte is parsed; None stands for no protocol (tls).
     agreed: tuple[str | None, ...] = (ALPN,)
 
-    #: Wraps the factory of sessions in that of the object that begins an accepted connection, before a byte of it is
-    #: read (tcp, tls).
+    #: Wraps the factory of sessions in a factory of objects that begin an accepted connection before a byte of it
+    #: is read (tcp, tls).
     wrap: Callable[[SessionFactory], SessionFactory] | None = None
 
     #: Whether an accepted connection is served, by its peer as sockets name it; None: all are. Others are closed

@@ -27,7 +27,7 @@ cdef class Pick:
 cdef class EndpointSet:
     cdef:
         readonly BaseSelector selector
-        # Functions that narrow the endpoints: those of the selector, then those of the registry.
+        # Functions that narrow the endpoints: first the selector's, then the registry's.
         readonly tuple filters
         # The same one if it places calls by key, else None.
         KeySelector _key_selector

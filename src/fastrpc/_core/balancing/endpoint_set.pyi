@@ -41,7 +41,7 @@ class EndpointSet:
         outlier: settings of outlier ejection; None ejects none.
         clock: returns seconds; None takes the monotonic clock.
         source: the registry, for the message of an error.
-        filters: those of the registry, applied behind the selector's.
+        filters: the registry's filters, applied after the selector's.
     """
 
     def __init__(

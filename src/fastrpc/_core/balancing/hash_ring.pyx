@@ -298,7 +298,7 @@ cdef class HashRing:
         return <int>number
 
     cdef int _rebuild(self, uint8_t* is_fresh) except -1:
-        """Make the points again: those of fresh nodes are computed, those of other nodes are taken over."""
+        """Make the points again: compute the points of fresh nodes, keep the points of other nodes."""
         cdef Py_ssize_t number, index, place = 0
         cdef uint64_t fresh = 0
         cdef uint64_t kept = 0
@@ -332,7 +332,7 @@ cdef class HashRing:
         return 0
 
     cdef int _merge(self, Point* fresh, Py_ssize_t fresh_size, Py_ssize_t kept, uint8_t* is_fresh) except -1:
-        """Replace the points by the fresh ones and, in between, those of nodes that are not fresh."""
+        """Replace the points by the fresh points, merged with the kept points of all other nodes."""
         cdef Py_ssize_t size = fresh_size + kept
         cdef uint64_t* positions = <uint64_t*>PyMem_Malloc((size + 1) * sizeof(uint64_t))
         cdef uint32_t* owners = <uint32_t*>PyMem_Malloc((size + 1) * sizeof(uint32_t))

@@ -54,7 +54,7 @@ cdef class KeySelector(BaseSelector):
         return 0
 
     cdef bint _is_same(self, list endpoint_states, list usual) except -1:
-        """Return whether these endpoints, with their records, are those of the last update."""
+        """Return whether endpoints and records equal the last update."""
         cdef Py_ssize_t index
         if self._given is None or endpoint_states != self._given or usual != self._usual:
             return False
@@ -276,7 +276,7 @@ cdef class DoubleJumpSelector(JumpHashSelector):
 
 
 cdef list weighted(list endpoint_states):
-    """Return the endpoints to pick from: those of weight 0 only if all have weight 0."""
+    """Return the endpoints to pick from: endpoints of weight 0 only if all have weight 0."""
     return [each for each in endpoint_states if (<EndpointState>each).weight] or endpoint_states
 
 

@@ -54,7 +54,7 @@ cdef int mark_gone(object endpoint_states, object names) except -1
 
 cdef class BaseSelector:
     cdef:
-        # In the order of `update`, without those of weight 0.
+        # In the order of `update`, without endpoints of weight 0.
         list endpoint_states
         uint32_t size
 

@@ -7,7 +7,7 @@
     EndpointSet ─► Canary ─► inner selector of the canary     endpoints that `to` keeps
                      └─────► inner selector of the others
 
-The endpoints, their states and the counts of calls under way are those of the inner selectors. A wrapper has the same list,
+Endpoints, their states and the counts of calls under way belong to the inner selectors. A wrapper has the same list,
 so that errors and breakers see all of it.
 
 Bindings lie in a table of C structs, with chains by the seeded hash of the key and a list in the order of use: 80 bytes for

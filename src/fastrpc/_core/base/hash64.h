@@ -56,7 +56,7 @@ static inline uint64_t frpc_hash_bytes(const char *data, size_t size, uint64_t s
 }
 
 /* FNV-1a, and the jump hash of Lamping and Veach (arXiv 1406.2294): what Go rpcx places its calls with. The hash of a text
- * goes on from that of its beginning; that of nothing is FRPC_FNV_EMPTY. */
+ * continues the hash of its beginning; an empty text has FRPC_FNV_EMPTY. */
 #define FRPC_FNV_EMPTY 0xcbf29ce484222325ull
 
 static inline uint64_t frpc_fnv1a(uint64_t hash, const char *data, size_t size) {

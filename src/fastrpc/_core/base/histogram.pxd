@@ -34,8 +34,8 @@ cdef enum:
 
 
 cdef inline int bucket_of(uint64_t elapsed_ns) noexcept nogil:
-    # Upper bounds belong to their bucket, as Prometheus requires: hence the subtraction. The log-linear buckets
-    # are those of HdrHistogram (hdrhistogram.org) with 2 bits of precision.
+    # Upper bounds belong to their bucket, as Prometheus requires: hence the subtraction. The buckets are
+    # log-linear, as in HdrHistogram (hdrhistogram.org), with 2 bits of precision.
     cdef uint64_t below
     cdef int highest
     # Far below the largest product.

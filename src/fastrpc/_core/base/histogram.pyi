@@ -38,7 +38,7 @@ def count_wait(elapsed_ns: int) -> None:
 def waits_snapshot(side: Literal["client", "server"] = "server") -> dict[str, Any]:
     """Return the times that calls of this process waited for their start, as `Durations.snapshot` does.
 
-    Those of clients waited for a place within the limits of their server.
+    Calls of clients waited for a place within the limits of their server.
     """
 
 @final

@@ -6,7 +6,7 @@
            ── payloads ► put ──────────┴─► chunks, then out ┴──► take           bytes, or a list of parts
                             └─► long: kept as a chunk, behind what lay in `out`
 
-An engine has one, which its byte stream empties (`io/engine`). That of a native connection is its send queue.
+An engine has one, which its byte stream empties (`io/engine`). A native connection has its send queue instead.
 """
 
 cimport cython

@@ -60,7 +60,7 @@ cdef class Timed:
 
 @cython.nonecheck(False)
 cdef inline void link(TimerWheel wheel, Timer* timer, int position) noexcept:
-    """Append a timer to a list: those of one tick expire in the order they were added."""
+    """Append a timer to a list: timers of one tick expire in the order in which they were added."""
     cdef Timer* head = &wheel._heads[position]
     timer.next = head
     timer.previous = head.previous

@@ -8,7 +8,7 @@
 
 #include <Python.h>
 
-/* Returns the name of an object that is not awaited yet, None of one that is; NULL: it raised. */
+/* Returns the name of an object that is not awaited yet, None if it is awaited; NULL: it raised. */
 typedef PyObject *(*fastrpc_name_function)(PyObject *);
 static fastrpc_name_function fastrpc_name;
 static PyTypeObject *fastrpc_awaitable;

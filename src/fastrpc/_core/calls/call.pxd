@@ -28,7 +28,7 @@ cdef enum HandlerStyle:
     STYLE_THREAD = 2
 
 cdef enum:
-    # Among the flags of a route, which are those of its REQUEST: its service was removed. No frame has this bit.
+    # A flag of a route beside the flags of its REQUEST: its service was removed. No frame has this bit.
     ROUTE_WITHDRAWN = 256
 
 cdef uint64_t NO_DEADLINE
@@ -71,8 +71,8 @@ cdef class MethodRoute:
         # Nanoseconds: the client's default, the server's cap; 0 = not set.
         uint64_t timeout_ns
 
-        # Client only. The name of the protocol of its connections, whose calls its counters have; the same method for
-        # those of others, by name, and the function that makes such a route. None, None: all have that protocol.
+        # Client only. The name of the protocol of its connections, whose calls its counters have; the routes of the same
+        # method for other protocols, by name, and the function that makes them. None, None: all have that protocol.
         readonly str protocol
         dict _forms
         object _make_form
@@ -175,7 +175,7 @@ cdef class Call(Timed):
         # Own calls: cancelled without a CANCEL frame, as the peer's budget had no room for it yet.
         uint8_t is_untold
 
-        # A stream whose reservation waits for the pool (`reserved`), and one that waits for `unsent` to go.
+        # Whether a stream's reservation waits for the pool (`reserved`); whether the stream waits for `unsent` to be sent.
         uint8_t waits_for_pool
         uint8_t waits_to_send
 

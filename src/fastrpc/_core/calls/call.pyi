@@ -218,7 +218,7 @@ class Call(Timed):
         """The encoded metadata that came, with keys several times where the protocol allows that; b"" without any."""
 
     def _send_block(self, block: bytes | None) -> None:
-        """Send encoded metadata with the request, in place of that of the options."""
+        """Send encoded metadata with the request, in place of the options' metadata."""
 
     @property
     def peer(self) -> Peer:

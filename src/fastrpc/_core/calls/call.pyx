@@ -471,7 +471,7 @@ cdef class Call(Timed):
         return self.received_metadata or b""
 
     def _send_block(self, bytes block):
-        """Send encoded metadata with the request, in place of that of the options."""
+        """Send encoded metadata with the request, in place of the options' metadata."""
         self.sent_metadata = block
 
     @property
@@ -554,7 +554,7 @@ cdef class Call(Timed):
 
 
 cdef object unmistakable(object error, Call call):
-    """Return the error to raise for an error of a message: RuntimeError for one that would end the iteration."""
+    """Return the error to raise for an error of a message: RuntimeError if it would end the iteration."""
     if not isinstance(error, (StopIteration, StopAsyncIteration)):
         return error
     failure = RuntimeError(f"{call.route.method}: a message raised {type(error).__name__}")

@@ -44,7 +44,7 @@ cdef class CallLog:
     cdef int _draw(self) noexcept
 
 
-# Set the id of a call's request: that of its caller, or, with `make`, a new one.
+# Set the id of a call's request: the caller's id, or, with `make`, a new one.
 cdef int find_request_entry(Call call, bint make) except -1
 
 cdef str request_id_of_call(Call call)
@@ -57,7 +57,7 @@ cdef class AccessRecords:
         object level
         str source
 
-        # The fields that an ordinary record has, without those of a call: None before the first record. Its thread and
+        # The fields of an ordinary record, without the fields of a call: None before the first record. Its thread and
         # number of forks; the times when it was made and when `logging` was imported, in seconds of `time.time()`.
         dict template
         unsigned long thread

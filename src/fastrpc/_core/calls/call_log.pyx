@@ -405,7 +405,7 @@ cdef object shown_peer(object peer):
 
 
 cdef object trace_id_of(Call call):
-    """Return the id of the trace that the call belongs to: that of its span, else that in its metadata."""
+    """Return the id of the call's trace: from its span, else from its metadata."""
     own = None if call._state is None else call._state.get("trace_id")
     if isinstance(own, str):
         return own

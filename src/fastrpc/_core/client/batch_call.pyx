@@ -192,7 +192,7 @@ cdef class BatchCall:
         return <tuple>self.argument_tuples[index]
 
     cdef int check_head(self, ClientCall head) except -1:
-        """Raise if another call stands for this batch, as that of a client of the other kind."""
+        """Raise if another call stands for this batch, such as a call of a client of the other kind."""
         if head.batch is not self:
             raise ValueError(f"{head!r} does not stand for this batch")
         return 0

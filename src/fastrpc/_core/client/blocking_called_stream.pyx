@@ -405,7 +405,7 @@ cdef class BlockingCalledStream(ClientStream):
             self.is_sending = False
 
     cdef int _send_gathering(self, object messages) except -1:
-        """Send messages that are there, as many in one write as fit; those before one that cannot be encoded go out."""
+        """Send the messages at hand, as many in one write as fit, up to a message that cannot be encoded."""
         cdef Gathered gathered
         cdef bint is_last = not len(messages)
         source = iter(messages)

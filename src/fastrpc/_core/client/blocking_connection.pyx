@@ -1,6 +1,6 @@
 """The client's side of a native connection that threads share: how it opens, ages, rests and ends.
 
-Its calls are those of `OwnCalls`, its stream is a `BlockingSession`: without a loop, only a thread with a call checks it.
+`OwnCalls` makes its calls. Its stream is a `BlockingSession`: without a loop, only a thread with a call checks it.
 """
 
 import random

@@ -11,7 +11,7 @@
 
 A thread that leaves wakes a sleeper if it leaves a turn behind that no other thread would take.
 
-A thread that waits until the socket takes more cannot be woken by the one that read for it and left. So it checks
+A thread that waits until the socket takes more cannot be woken by the thread that read for it and left. So it checks
 every 10 ms whether another thread is reading: a server that reads nothing before its own output is taken would wait
 for both.
 

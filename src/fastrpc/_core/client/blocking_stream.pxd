@@ -40,7 +40,7 @@ cdef class BlockingStream(ByteStream):
         dict sleepers
 
         # Received and not consumed: the first `tail` bytes of the block, which is only ours meanwhile. Whether the
-        # last place given out was that of a long payload.
+        # last place given out belongs to a long payload.
         ReadBuffer block
         Py_ssize_t tail
         bint in_body

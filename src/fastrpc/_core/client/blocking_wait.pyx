@@ -33,7 +33,7 @@ cdef class Wait:
 
     def __dealloc__(self):
         if self.gate is not NULL:
-            # As CPython does with its own locks: freeing one that is held is undefined.
+            # As CPython does with its locks: freeing a held lock is undefined.
             PyThread_release_lock(self.gate)
             PyThread_free_lock(self.gate)
 

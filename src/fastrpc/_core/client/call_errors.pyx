@@ -159,7 +159,7 @@ cdef object error_of_answer(Call call, bint peer_leaves, Frame* frame, bytes pay
 cdef int hint_at_token(object error, object options, bytes metadata) except -1:
     """Say in the error of a call that the server refused as unauthenticated that the client shows no token.
 
-    `options` are those of its view, or None; with a token in its metadata the call shows one itself.
+    `options` belong to its view, or are None. A call with a token in its metadata shows its own credential.
     """
     if error is None or error.status is not Status.UNAUTHENTICATED or error.processed == "yes" or options is None:
         return 0
@@ -222,7 +222,7 @@ cdef object unreadable_error(object endpoint, Call call, str why):
 
 
 cdef object violation_error(object endpoint, Call call, bint handed, str why, int reason):
-    """Return the error of a call whose connection ended as the server broke the protocol; `reason` is that of GOAWAY."""
+    """Return the error of a call whose connection ended as the server broke the protocol; `reason` is a reason of GOAWAY."""
     processed, retryable, doubt = outcome_of_loss(call, handed)
     return RemoteProtocolError(
         f"{call.route.method}: the connection to {endpoint} was given up, as the server broke the protocol ({why}){doubt}",

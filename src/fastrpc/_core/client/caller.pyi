@@ -22,7 +22,7 @@ class AwaitedBatch(BatchCall):
         """Return whether arguments of its calls are compressed in slices: each call is then made by itself."""
 
     def packed(self) -> list[BatchMember]:
-        """Return those of its calls whose answers are not decompressed yet."""
+        """Return its calls whose answers are still compressed."""
 
     def collect(self, head: AwaitedCall) -> list[object]:
         """Return the results of its calls, errors in place of values; once."""

@@ -94,7 +94,7 @@ cdef class AwaitedBatch(BatchCall):
         cdef Py_ssize_t i
         head.route = route_on(route, session)
         if head.route is not route:
-            # `is_long` may have encoded them for another protocol than that of this connection.
+            # `is_long` may have encoded them for another protocol than this connection's.
             self.payloads = None
         if self.payloads is None:
             # Encoded before the deadline is set and the calls are counted: an encoding error leaves no trace.
@@ -178,7 +178,7 @@ cdef class AwaitedBatch(BatchCall):
         return any([isinstance(one, bytes) and PyBytes_GET_SIZE(<bytes>one) > SLICED_ABOVE for one in self.payloads])
 
     def packed(self):
-        """Return those of its calls whose answers are not decompressed yet."""
+        """Return its calls whose answers are still compressed."""
         cdef BatchMember member
         cdef list found = []
         for member in self.members or ():

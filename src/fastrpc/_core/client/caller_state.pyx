@@ -59,7 +59,7 @@ cdef class CallerState(ViewState):
         ):
             return 0
         if self.fork_generation not in (0, fork_generation()):
-            # Before the loop: one that ran at the fork does not run in the child.
+            # Checked before the loop: a loop that ran at the fork does not run in the child.
             raise RuntimeError("this Client was used before the fork; create it in the child")
         loop = get_running_loop()
         if loop is None:

@@ -151,7 +151,7 @@ def add_entry(view: CallerView, entry: bytes) -> None:
     """Send an encoded entry of fastrpc itself behind the metadata of a view."""
 
 class ServiceCalls:
-    """The verb `call` of a client of many services: each method has that of the client of its service.
+    """The verb `call` of a client of many services: each method is called by the client of its service.
 
     A class derived from it has `_call_of(method)`, which returns that verb for a method that `_calls` does not have.
     """

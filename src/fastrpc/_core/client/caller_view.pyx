@@ -166,7 +166,7 @@ cdef class ViewOptions:
         )
 
     cdef bint needs_settings(self, MethodRoute route, bytes metadata) except -1:
-        """Return whether a call waits for the peer's SETTINGS; `metadata` is its own, None: that of the options.
+        """Return whether a call waits for the peer's SETTINGS; `metadata` is the call's, None: the options' metadata.
 
         Unknown before are how to compress, the number of an installed codec, and whether the peer takes so much metadata.
         """
@@ -412,7 +412,7 @@ PyType_Modified(<PyTypeObject*>CallerView)
 
 
 cdef class ServiceCalls:
-    """The verb `call` of a client of many services: each method has that of the client of its service.
+    """The verb `call` of a client of many services: each method is called by the client of its service.
 
     A derived class has `_call_of(method)`, which returns that verb for a method that `_calls` does not have.
     """

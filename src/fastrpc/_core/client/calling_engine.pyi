@@ -20,7 +20,7 @@ class CallingEngine(PythonEngine):
     class as `client_engine`.
 
     Args:
-        parts: those of the connection.
+        parts: the parts of the connection.
     """
 
     def __init__(self, parts: ClientParts) -> None: ...

@@ -53,8 +53,8 @@ cdef class ClientCall(Call):
         # Truth values of a byte each, as in Call.
         uint8_t is_settled
 
-        # Whether it was counted as started and not yet as ended. An answer is counted once it is decoded; one that is
-        # never read counts as OK.
+        # Whether it was counted as started and not yet as ended. An answer is counted once it is decoded; an answer that
+        # is never read counts as OK.
         uint8_t is_counted
         uint8_t is_inside_retry
 

@@ -564,7 +564,7 @@ cdef class ClientCall(Call):
     @property
     def _seconds(self):
         """The seconds that the call took, or has taken so far."""
-        # An end before the beginning is that of an attempt: the call goes on.
+        # An end before the beginning is the end of an attempt: the call goes on.
         return seconds_between(self.started_ns, self.ended_ns if self.ended_ns > self.started_ns else now_ns())
 
     @property
@@ -574,5 +574,5 @@ cdef class ClientCall(Call):
 
 
 cdef bytes metadata_of(ClientCall call):
-    """Return the encoded metadata of a call; None: that of its options."""
+    """Return the encoded metadata of a call: its own, or its options' metadata."""
     return call.sent_metadata if call._metadata is None else encode_metadata(call._metadata)

@@ -17,9 +17,9 @@ class ClientConnection(Connection):
         credential: the token to show before the first call.
         loop: watches the deadlines of its calls.
         timeouts, keepalive: the rules of its life.
-        protocol: that of a translation below it; None: the native one. It names the calls in counts, and says whether
-            their payloads are one value each.
-        options: those of `Connection`.
+        protocol: the protocol of a translation below it; None: native. It names the calls in counts, and says whether
+            each payload is one value.
+        options: as for `Connection`.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ class ClientStream(StreamChannel):
     """The messages of a call of ours, of either client, and its attempts.
 
     Args:
-        options: those of the client or view.
+        options: the options of the client or view.
         hash_key: the key that places the call, or None.
         route: the method.
         args, kwargs: its arguments, without the stream.
@@ -64,7 +64,7 @@ class ClientStream(StreamChannel):
         """Return an error like this one: a stream keeps no raised error, which would hold the stream."""
 
     def _again(self, error: _E) -> _E:
-        """Return an error like the one that is kept, to be raised."""
+        """Return an error equal to the kept one, to be raised."""
 
     @property
     def _attempt(self) -> Any:

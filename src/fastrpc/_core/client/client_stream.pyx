@@ -116,7 +116,7 @@ cdef class ClientStream(StreamChannel):
         return twin_of(error)
 
     def _again(self, error):
-        """Return an error like the one that is kept, to be raised."""
+        """Return an error equal to the kept one, to be raised."""
         self.fresh_error = None
         return twin_of(error).with_traceback(None)
 
@@ -182,7 +182,7 @@ cdef class ClientStream(StreamChannel):
 
     @cython.final
     cdef object wrapped(self, object message):
-        """Return the result of the interceptors' functions for a message; one that raises ends the stream."""
+        """Return the result of the interceptors' functions for a message; a function that raises ends the stream."""
         try:
             return self.wrapped_for_sending(message)
         except Exception as error:

@@ -53,7 +53,7 @@ cdef class GrpcAnswer:
         # The call that it is the answer to; None: it is over, or its answer is dropped.
         ClientCall call
 
-        # The head once it came, and the text of one that is not of gRPC.
+        # The head once it came, and the text of a head that is not gRPC's.
         AnswerHead head
         bytes text
 

@@ -17,7 +17,7 @@ class GrpcClient(AnsweredConnection):
     """The client's side of one connection that speaks gRPC, for clients of loops and of threads.
 
     Args:
-        parts: those of the connection.
+        parts: the parts of the connection.
         scheme: "http", or "https" where the connection is encrypted.
         authority: the name of the server for requests.
         peer: the limits and numbers of every server.

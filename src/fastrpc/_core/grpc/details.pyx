@@ -171,7 +171,7 @@ cdef object read_value(bytes data, int depth):
 
 
 cdef object number_of(object content):
-    """Return a double; one that is a whole number is an int, as it was before it was sent."""
+    """Return a double; a whole number becomes an int, as before it was sent."""
     if type(content) is not float:
         raise ValueError("a number has another wire type")
     return int(content) if -EXACT <= content <= EXACT and content == int(content) else content

@@ -122,7 +122,7 @@ cdef class RequestHeads:
         dict _usual
         dict _bare
 
-    # Return the fields of a request that are the same in each call of a method. `metadata`: that of the call, or None.
+    # Return the fields of a request that are the same in each call of a method. `metadata`: the call's metadata, or None.
     cdef HeaderTemplate head_of(self, MethodRoute route, bytes metadata)
 
     # Show another token from now on.

@@ -24,7 +24,7 @@ class MessageReader:
 
     @property
     def total(self) -> int:
-        """Its length, or that of the message returned last."""
+        """Its length, or the length of the message returned last."""
 
     @property
     def is_compressed(self) -> bool: ...

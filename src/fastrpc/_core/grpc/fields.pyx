@@ -9,7 +9,7 @@
 
     u8 flags (0, or 1: compressed) · u32 length, highest byte first · the message
 
-Names that begin with `grpc-` or `frpc-` are of the protocol: those of peers are no metadata, but for the id of a request.
+Names that begin with `grpc-` or `frpc-` are the protocol's: from peers they are no metadata, except the id of a request.
 An entry whose name has no native form, or whose value is no text, is left out, as in other protocols of strangers.
 
 DATA is cut anywhere, inside a prefix too, and one DATA may have many messages. A message that lies in one part is copied

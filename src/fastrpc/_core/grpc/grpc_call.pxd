@@ -8,7 +8,7 @@ from fastrpc._core.server.engine_served_connection cimport SenderCheck
 from fastrpc._core.server.served_call cimport ServerCall
 
 cdef enum:
-    # Compressors by their names in grpc-encoding, with the numbers that the gate has for them; one that is not known here.
+    # Compressors by their names in grpc-encoding, with the gate's numbers; an unknown compressor.
     ENCODING_IDENTITY = 0
     ENCODING_GZIP = 1
     ENCODING_DEFLATE = 4
@@ -62,7 +62,7 @@ cdef class GrpcHead:
 # Return the head that a block stands for; equal blocks give one object.
 cdef GrpcHead head_of(HeaderBlock block, uint32_t metadata_bytes)
 
-# Make the head of a call by gRPC-Web or Connect; that of a request which HTTP refuses by a status.
+# Make the head of a call by gRPC-Web or Connect; make the head of a request that HTTP refuses by a status.
 cdef GrpcHead new_head(bytes name, bint is_json, int compressor)
 cdef GrpcHead refused_head(int http_status)
 
@@ -82,7 +82,7 @@ cdef enum RequestFault:
     # A compressed message came, and the head names no compressor.
     FAULT_ENCODING
     FAULT_TOO_LARGE
-    # The body is not base64, as gRPC-Web may have it; the form of the request is not that of its method.
+    # The body is not base64, as gRPC-Web may have it; the form of the request differs from its method's form.
     FAULT_TEXT
     FAULT_FORM
 
@@ -127,5 +127,5 @@ cdef class GrpcCall(ServerCall):
 cdef int fault_status(int fault) noexcept
 cdef str fault_text(GrpcCall call, uint64_t message_bytes)
 
-# Return status and text of a fault; `size` is that of a message over the limit.
+# Return status and text of a fault; `size` is the size of a message over the limit.
 cpdef tuple message_fault(int fault, str method, Py_ssize_t size, uint64_t limit)

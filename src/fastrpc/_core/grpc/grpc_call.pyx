@@ -6,8 +6,8 @@
     grpc-timeout 1S    grpc-encoding gzip    grpc-accept-encoding gzip, deflate    authorization Bearer …    key value
 
 The meaning of a header block is found out once for all blocks that are equal. Another verb, or another content type, is
-answered by a status of HTTP and a short text, before any method is looked up. Other faults are statuses of gRPC. Names are
-those of the gRPC document, "Requests".
+answered by a status of HTTP and a short text, before any method is looked up. Other faults are statuses of gRPC. Names
+follow the gRPC document, "Requests".
 """
 
 cimport cython
@@ -155,7 +155,7 @@ cdef GrpcHead refused_head(int http_status):
 
 
 cdef bytes name_of(HeaderField path):
-    """Return the name of the method that a path stands for; one that stands for none is returned itself."""
+    """Return the name of the method that a path stands for; a path without a method is returned unchanged."""
     cdef bytes value = path.value, name
     cdef const char* data = PyBytes_AS_STRING(value)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(value), at
@@ -166,7 +166,7 @@ cdef bytes name_of(HeaderField path):
     if 3 < size <= LONGEST_NAME + 1 and data[0] == b"/":
         slash = <const char*>memchr(data + 1, b"/", <size_t>(size - 1))
         at = 0 if slash is NULL else slash - data
-        # The last dot of a name ends that of its service.
+        # The last dot of a name ends the name of its service.
         if 1 < at < size - 1 and memchr(slash + 1, b"/", <size_t>(size - at - 1)) is NULL and (
             memchr(slash + 1, b".", <size_t>(size - at - 1)) is NULL
         ):

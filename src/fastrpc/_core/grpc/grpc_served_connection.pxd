@@ -16,7 +16,7 @@ cpdef list failure_fields(Failure failure, list sent)
 @cython.final
 cdef class GrpcServedConnection(EngineServedConnection):
     cdef:
-        # The fields of every head, and those of the trailers of every success, as the connection's table has them.
+        # The fields of every head, and of the trailers of every success, as the connection's table has them.
         HeaderTemplate head_fields
         HeaderTemplate success_fields
 

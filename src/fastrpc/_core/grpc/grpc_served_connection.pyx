@@ -151,7 +151,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
         return self._begin(engine, served, self._compressor_of(served), metadata)
 
     def _compressor_of(self, GrpcCall call not None):
-        """Return the compressor of later messages: that of the request, if it may be answered in it."""
+        """Return the compressor of later messages: the request's, if the answer may have it."""
         cdef int number = call.compressor or (<GrpcHead>call.head).compressor
         compressor = self.gate.compressors.get(number)
         return 0 if compressor is None else self.taken_compressor(call, number, compressor)

@@ -251,7 +251,7 @@ cdef class GatewayConnection(HttpConnection):
         return 0
 
     cdef int body_grew(self, Py_ssize_t size) except -1:
-        """Count what is there of a body; one that is over a budget is refused before the rest of it came."""
+        """Count the received part of a body; a body over a budget is refused before its rest."""
         cdef ServerCall call = self.connection.call
         if call is None or terms_of(call).fault_status:
             return 0
@@ -573,7 +573,7 @@ cdef class GatewayConnection(HttpConnection):
         if call is not None and terms_of(call).exchange is not None:
             mounted_request_of(call).wake_sender()
         elif self.has_begun and call is not None and call.stream is not None and not self.connection.output_is_full(call):
-            # One that waits for memory is woken by that.
+            # A stream that waits for memory is woken when there is memory.
             if not (<ServedStream>call.stream).awaits_memory:
                 (<StreamChannel>call.stream).wake_sender()
         return self.gate.runner.tell_watcher()

@@ -85,7 +85,7 @@ cdef class HttpTerms:
         # Whether the body is a form without a file, written as a query.
         bint has_pairs
 
-        # How the messages of the answer are written; whether those of the caller come in parts of the body.
+        # How the messages of the answer are written; whether the caller's messages come in parts of the body.
         int form
         bint takes_lines
 

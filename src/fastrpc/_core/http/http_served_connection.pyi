@@ -9,7 +9,7 @@ class HttpServedConnection(EngineServedConnection):
     """The served calls of one HTTP connection."""
 
     def unknown_method(self, call: ServerCall, method: str, services: Collection[str] | None) -> str | None:
-        """Return the error text for a path that leads to no method, or that of servers in Go."""
+        """Return the error text for a path without a method; for rpcx the text of servers in Go."""
 
     def unknown_codec(self, call: ServerCall) -> str | None:
         """Return the error text of servers in Go, for calls by the header gateway."""
@@ -29,7 +29,7 @@ class HttpServedConnection(EngineServedConnection):
         """Keep what the handler says of its answer, unless its protocol has other answers."""
 
     def peer_of(self, call: ServerCall) -> Any:
-        """Return the other side of a call: that of the connection, or the client of a trusted proxy."""
+        """Return the other side of a call: the connection's peer, or the client of a trusted proxy."""
 
     def note_mistakes(self, call: ServerCall, payload: bytes, first: str) -> None:
         """Keep all mistakes in arguments by name."""

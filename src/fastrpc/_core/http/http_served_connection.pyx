@@ -79,12 +79,12 @@ cdef class HttpServedConnection(EngineServedConnection):
         return 0
 
     cdef int become(self, SocketEnd talk) except -1:
-        """Count the calls as those of a WebSocket from now on."""
+        """Count further calls as calls of a WebSocket."""
         self.talk = talk
         return self.speak("websocket")
 
     cdef int speak(self, str protocol) except -1:
-        """Count the calls as those of a protocol from now on."""
+        """Count further calls as calls of this protocol."""
         if protocol == self.protocol:
             return 0
         self.protocol = protocol
@@ -417,7 +417,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         if self.sign_due_ns == 0 or now < self.sign_due_ns or connection is None:
             return self.sign_due_ns
         self.sign_due_ns = 0
-        # A call that was answered needs none, nor does one that waits for its start and may still be refused.
+        # A call that was answered needs no sign, nor does a call that waits for its start and may still be refused.
         if call is None or call.was_ended or not (connection.has_begun or call.is_held and call.given is not None):
             return 0
         terms = terms_of(call)
@@ -476,7 +476,7 @@ cdef class HttpServedConnection(EngineServedConnection):
     # Of the connection
 
     def unknown_method(self, ServerCall call not None, str method not None, services):
-        """Return the error text for a path that leads to no method, or that of servers in Go."""
+        """Return the error text for a path without a method; for rpcx the text of servers in Go."""
         cdef RpcxHeaders headers = terms_of(call).rpcx
         if headers is not None:
             return unknown_method_in_go("phobos" if headers.is_phobos else "rpcx", method, services)

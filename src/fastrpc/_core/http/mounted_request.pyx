@@ -173,7 +173,7 @@ cdef class MountedRequest:
                 await self._change()
 
     cdef bint _comes_in_pieces(self, Py_ssize_t size, bint is_last) except -1:
-        """Return whether a long body is sent at all; the length of one that is whole is known."""
+        """Return whether the body is sent at all; note the length of a complete body."""
         cdef HttpConnection engine = self._engine()
         if engine is None or self._status in (0, 204, 304) or engine.head.verb == VERB_HEAD:
             return False

@@ -11,7 +11,7 @@ class MountedSocket(SocketEnd):
     def __init__(self, request: MountedRequest, connection: HttpServedConnection) -> None: ...
     @property
     def subprotocols(self) -> list[str]:
-        """The subprotocols that the client offers, without one that is a credential."""
+        """The subprotocols that the client offers, without a credential among them."""
 
     async def receive(self) -> dict[str, Any]:
         """Return the next event: the handshake, a message, or the end."""

@@ -6,7 +6,7 @@
                                  └──► websocket.close: 403
                                  └──► websocket.http.response.start, .body: that response
 
-Its request answers the handshake (MountedRequest); frames, pings and times are those of every WebSocket (SocketEnd).
+Its request answers the handshake (MountedRequest); frames, pings and times are as for every WebSocket (SocketEnd).
 Messages that the application has not taken stay within `MOST_AHEAD` bytes, then nothing more is read. They outlast the
 connection: the application takes them before the disconnect.
 """

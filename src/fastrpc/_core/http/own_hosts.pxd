@@ -10,7 +10,7 @@ cdef class OwnHosts:
         frozenset _names
         tuple _ends
 
-        # Whether requests to any host are taken. Pages still need one that is listed.
+        # Whether requests to any host are taken. Pages still need a listed host.
         readonly bint takes_any
 
     cdef bint has(self, const char* host, Py_ssize_t size) except -1

@@ -89,7 +89,7 @@ cdef bytes mounted_metadata(RequestHead head, bint takes_credential):
 
 
 cdef bytes _field_entry(RequestHead head, int field, bytes key, bint is_needed):
-    """Return a field as an entry; one that cannot be an entry is refused, or left out where it is not needed."""
+    """Return a field as an entry; a field that cannot be an entry is refused if it is needed, else left out."""
     cdef Py_ssize_t size = 0
     cdef const char* data = head.field_data(field, &size)
     if data is NULL:

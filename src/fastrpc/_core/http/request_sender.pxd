@@ -23,7 +23,7 @@ cdef class RequestSender:
     # Identify the sender of a request to a fixed path or an application; the verdict may come later.
     cdef int identify(self, HttpConnection engine, HttpServedConnection connection, ServerCall call) except -1
 
-    # Return the most bytes of the body; one that is refused anyhow is not waited for where it is long.
+    # Return the most bytes of the body; the long body of a request that is refused anyhow is not awaited.
     cdef int64_t admit(
         self, HttpConnection engine, HttpServedConnection connection, ServerCall call, HttpTerms terms, RequestHead head
     ) except? -2

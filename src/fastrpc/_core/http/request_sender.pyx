@@ -21,7 +21,7 @@ from fastrpc._core.server.engine_served_connection cimport SenderCheck
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.wire.frame cimport TIMEOUT_NONE
 
-# Bodies taken in parts, and those of applications, have no limit; those of at most SMALL_BODY come whole.
+# Bodies that are taken in parts and bodies for applications have no limit. A body of at most SMALL_BODY comes whole.
 cdef int64_t ENDLESS = <int64_t>1 << 62
 
 

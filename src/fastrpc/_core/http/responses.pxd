@@ -17,7 +17,7 @@ cdef int status_of_refusal(int http_status) except -1
 # Return the status of ours that a response of an application counts as.
 cdef int status_of_response(int http_status) except -1
 
-# Return a document. `status` is that of HTTP; pushback in milliseconds as in `Failure`.
+# Return a document. `http_status` is a status of HTTP; pushback in milliseconds as in `Failure`.
 cdef bytes problem_document(int http_status, Failure failure, int codec)
 
 # Return the field Retry-After where the status has one, else nothing.

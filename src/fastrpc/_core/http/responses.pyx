@@ -184,7 +184,7 @@ cdef int status_of_load(Gate gate, uint32_t pushback_ms) except -1:
 
 
 cdef tuple told_verbs(ServerCall call, tuple verbs):
-    """Return the text and the field for a path that has other verbs: those of methods that the caller may call."""
+    """Return the text and the field for a path with other verbs: the verbs of methods that the caller may call."""
     cdef Gate gate = <Gate>call.connection.gate
     allowed = {verb for verb, route in verbs if gate.may_call(call.identity, route)}
     told = ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))

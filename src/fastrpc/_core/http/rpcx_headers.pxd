@@ -1,4 +1,4 @@
-"""Requests of rpcx's header gateway: what their X-RPCX fields say, and those of their answers."""
+"""Requests of rpcx's header gateway: the X-RPCX fields of requests and of answers."""
 
 cimport cython
 from libc.stdint cimport uint8_t
@@ -34,12 +34,12 @@ cdef class RpcxHeaders:
     # Return the method's full name, empty where no method has such a name.
     cdef bytes full_name(self)
 
-    # Return the fields of an answer, and those of one that tells a failure.
+    # Return the fields of an answer, and of an answer with a failure.
     cdef bytes answer_lines(self, bytes metadata)
     cdef bytes failure_lines(self, str text, bytes metadata)
 
 
-# Return the fields of a request of rpcx, or of Phobos; None for others. `path` is that of its URL.
+# Return the fields of a request of rpcx, or of Phobos; None for others. `path` is the path of its URL.
 cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path, bint is_phobos)
 
 # Take metadata up to a limit, token and timeout into a call; return why they cannot be, or None.

@@ -1,4 +1,4 @@
-"""Requests of rpcx's header gateway: what their X-RPCX fields say, and those of their answers.
+"""Requests of rpcx's header gateway: the X-RPCX fields of requests and of answers.
 
 ::
 
@@ -86,7 +86,7 @@ cdef class RpcxHeaders:
 
     cdef bytes full_name(self):
         cdef bytes name = b"%b.%b" % (self.path, self.method)
-        # The last dot of a name ends that of its service.
+        # The last dot of a name ends the name of its service.
         return b"" if b"." in self.method or PyBytes_GET_SIZE(name) > NAME_BYTES else name
 
     cdef bytes answer_lines(self, bytes metadata):
@@ -146,7 +146,7 @@ cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path, bint is_phobos):
 
 
 cdef dict _fields_of(RequestHead head, str prefix):
-    """Return the fields of rpcx by the ends of their names; None for one that comes more than once."""
+    """Return the fields of rpcx by the ends of their names; None for a field that occurs more than once."""
     cdef dict found = {}
     for name, value in head.fields:
         end = name[len(prefix):].encode("ascii")
@@ -175,7 +175,7 @@ cdef str _problem_in(RpcxHeaders headers, dict found):
         name = f"phobos: PHOBOS-Gateway-{twice[0]}" if headers.is_phobos else f"rpcx: X-RPCX-{twice[0]}"
         return f"{name} is missing, malformed, or comes more than once"
     if headers.is_phobos:
-        # A missing name there is one that no service and no method has.
+        # There a missing name counts as a name that no service and no method has.
         return None
     if not headers.path:
         return "rpcx: X-RPCX-ServicePath is missing"

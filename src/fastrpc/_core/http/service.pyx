@@ -20,7 +20,7 @@ cdef dict OPTIONS_BY_PATH = {
     "/mcp": "mcp",
 }
 
-# The methods of HTTP that pages may use, and those of routes.
+# The verbs that pages may use, and the verbs of routes.
 cdef bytes VERBS = b"GET, HEAD, POST"
 cdef bytes ROUTE_VERBS = b"DELETE, GET, HEAD, PATCH, POST, PUT"
 

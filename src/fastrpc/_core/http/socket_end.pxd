@@ -44,7 +44,7 @@ cdef class SocketEnd:
         uint64_t expires_ns
 
     # Hooks: a whole message came; the peer closes; whether a call is under way; close a connection whose credential or
-    # server ends, and one that makes no use of itself.
+    # server ends, and an unused connection.
     cdef int message_came(self, HttpConnection connection, int kind, bytes message) except -1
     cdef int peer_closes(self, HttpConnection connection) except -1
     cdef bint has_calls(self) except -1

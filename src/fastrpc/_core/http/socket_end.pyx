@@ -4,9 +4,9 @@
 
     frames ──► WebSocketReader ──► message_came     ping: pong     close: peer_closes
 
-The times are those of requests (HTTPLimits): each message has `body_idle_seconds`, as a body has. While a call is under way,
-a peer that was silent for `idle_seconds` is sent a ping, and is gone if nothing comes of it. At a mounted application both
-times are those of `Keepalive`. A peer that is held, as its messages are not taken, is sent a ping each second.
+The times are as for requests (HTTPLimits): each message has `body_idle_seconds`, as a body has. While a call is under way,
+a peer that was silent for `idle_seconds` is sent a ping, and is gone if nothing comes of it. At a mounted application
+`Keepalive` has both times. A peer whose messages wait here is sent a ping each second.
 """
 
 from libc.stdint cimport uint64_t

@@ -30,8 +30,8 @@ cdef class StreamRequest:
         readonly GrpcHead grpc_head
         readonly tuple refusal
 
-        # The call (`server.web.form.WebCall`), None with a refusal; the name of its protocol. Whether its form is not that
-        # of its method, which the gate refuses.
+        # The call (`server.web.form.WebCall`), None with a refusal; the name of its protocol. Whether its form differs
+        # from its method's form, which the gate refuses.
         readonly object form
         readonly str protocol
         readonly bint is_unfit

@@ -12,7 +12,7 @@ class StreamRequests:
 
     def __init__(self, service: HttpService) -> None: ...
     def find(self, call: GrpcCall, block: HeaderBlock) -> StreamRequest | None:
-        """Return a request by one of the protocols, or one that HTTP refuses; None: it is neither."""
+        """Return a request by one of the protocols, or a request that HTTP refuses; None: it is neither."""
 
 @final
 class StreamRequest:

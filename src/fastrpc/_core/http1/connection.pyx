@@ -86,7 +86,7 @@ cdef class HttpConnection(Engine):
         """Return the most bytes of a body that this request may have.
 
         Before that it may set `is_deciding`: the body waits for `admit_body`; and `takes_parts`: the request is handed
-        over now, and its body by `part_came`. The limit is then that of the content that waits.
+        over now, and its body by `part_came`. The limit then holds for the content that waits.
         """
         return self.on_head(head)
 
@@ -230,7 +230,7 @@ cdef class HttpConnection(Engine):
         return self.unsent_output()
 
     cdef uint64_t date(self) noexcept:
-        """Return the arrival of the request that is read now; one that waited for an answer is dated at that answer."""
+        """Return the arrival of the request that is read now; a request that waited for an answer has that answer's date."""
         return max(self.came_ns or self.now, self.rested_ns)
 
     cdef int admit_body(self) except -1:
@@ -453,7 +453,7 @@ cdef class HttpConnection(Engine):
             self._wait(self.life.handshake_ns)
 
     def _await_body(self, RequestHead head, int64_t most):
-        """Wait for the body of a request; one that is taken in parts is handed over now."""
+        """Wait for the body of a request; a request whose body is taken in parts is handed over now."""
         self.body = BodyReader(head.content_length, most, self.limits)
         self.body_awaited()
         if self.is_deciding:

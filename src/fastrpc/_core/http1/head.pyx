@@ -7,7 +7,7 @@ unknown.
 
 A head is kept as it came. Fields that engines read are noted as places in it, so that an unread field costs no object.
 
-The checks of the field values are those of RFC 9110, section 5.5; names and methods are tokens of section 5.6.2.
+Field values are checked by RFC 9110, section 5.5; names and methods are tokens of section 5.6.2.
 """
 
 cimport cython

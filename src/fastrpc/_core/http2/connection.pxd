@@ -65,7 +65,7 @@ cdef class Http2Connection(Engine):
     cdef int on_head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1
 
     # A part of DATA, empty only at the end of the stream: a frame may come in several parts. A part is placed when the hook
-    # returns: the credit of the connection goes back by itself, that of the stream by `take`.
+    # returns: the credit of the connection goes back by itself, the credit of the stream by `take`.
     cdef int on_data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1
 
     # Where the message that a long DATA frame brings goes, or None (`on_data` gets all of it): the next bytes of the frame
@@ -103,10 +103,10 @@ cdef class Http2Connection(Engine):
     cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1
 
     # This side ends the connection, by `close_with` or `end`: what is written leaves, then the byte stream ends. Once. A
-    # side's own `lost` calls that of this class, too.
+    # side's own `lost` also calls `lost` of this class.
     cdef int on_closed(self) except -1
 
-    # Orders of streams: of one that is over they do nothing. None: no stream can be opened now: as many as the peer takes
+    # Orders of streams: for an ended stream they do nothing. None: no stream can be opened now: as many as the peer takes
     # are open (a later `on_settings` or `on_over` has room again), it leaves, or the ids are used up. The head of an opened
     # stream is sent before another one is opened.
     cdef Http2Stream open_stream(self)
@@ -131,7 +131,7 @@ cdef class Http2Connection(Engine):
     cdef int send_trailers(self, Http2Stream stream, HeaderTemplate template, list fields) except -1
     cdef int end_stream(self, Http2Stream stream) except -1
 
-    # Reset a stream, dropping what waits; one that is over is left alone.
+    # Reset a stream and drop its waiting messages; an ended stream is left alone.
     cdef int reset(self, Http2Stream stream, uint32_t code) except -1
 
     # With `keeps_credit`, set in `on_head`, received bytes of the stream keep their credit of the connection until this

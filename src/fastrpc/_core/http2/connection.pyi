@@ -17,4 +17,4 @@ class Http2Connection(Engine):
 
     @property
     def growth_left(self) -> int:
-        """Those of them that windows may take."""
+        """The bytes of the pool that windows may take."""

@@ -49,7 +49,7 @@ cdef class Http2Connection(Engine):
 
     @property
     def growth_left(self):
-        """Those of them that windows may take."""
+        """The bytes of the pool that windows may take."""
         return self.incoming.flow.pool.growth_left
 
     # Hooks: a side implements these
@@ -372,7 +372,7 @@ cdef class Http2Connection(Engine):
         return self.close_with(code, text)
 
     cdef int _violate_stream(self, uint32_t id, const Violation* violation) except -1:
-        """Reset a stream for a broken rule, or answer a frame of one that is over; end the connection for other rules."""
+        """Reset a stream for a broken rule, or answer a frame of an ended stream; end the connection for other rules."""
         cdef Http2Stream stream
         if ends_connection(violation.rule):
             return self._violate(violation)
@@ -501,7 +501,7 @@ cdef class Http2Connection(Engine):
         return 0 if flow.waiting is None or flow.pool.left == left else self.grant_waiting()
 
     cdef int grant_waiting(self) except -1:
-        # One that still has to wait takes its place again: those behind it wait, too.
+        # A stream that still has to wait takes its place again: all behind it wait, too.
         for stream in self.incoming.flow.take_waiting():
             self.grant_rest(<Http2Stream>stream, False)
         return 0

@@ -1,7 +1,7 @@
 from typing import final
 
 class Http2Settings:
-    """The settings of one side of a connection, at first those of RFC 9113."""
+    """The settings of one side of a connection; they begin with the defaults of RFC 9113."""
 
     @property
     def header_table_bytes(self) -> int: ...

@@ -8,10 +8,10 @@
                           ├── another kind of the RFC ──► whole, at most 16 KiB
                           └── an unknown kind ──► its head alone; the rest is skipped
 
-Rules that need the state of a stream or a window are those of `stream_table`. One table has all rules that a peer can
+`stream_table` has the rules that need the state of a stream or a window. One table has all rules that a peer can
 break: whether the connection ends or the stream, the error code, the text. Parsers return the number of a rule and go on:
 nothing is raised on the way of a frame, and the owner of a connection looks up here what it has to answer. Codes are
-those of RFC 9113; CALM_DOWN marks the bounds of ours against floods. Texts never quote names or values of fields, which
+from RFC 9113; CALM_DOWN marks our bounds against floods. Texts never quote names or values of fields, which
 may be secrets.
 
 The peer's settings (section 6.5) count as soon as they are read; ours count for what it sends once it has acknowledged
@@ -55,7 +55,7 @@ cdef dict TABLE = {
     RULE_STREAM_WINDOW_OVERFLOW: (STREAM, CODE_FLOW_CONTROL, "its window is raised to {found}, the most is {allowed}"),
     RULE_WINDOW: (CONNECTION, CODE_FLOW_CONTROL, "DATA of {found} bytes exceeds the connection's window of {allowed}"),
     RULE_STREAM_WINDOW: (STREAM, CODE_FLOW_CONTROL, "DATA of {found} bytes exceeds the stream's window of {allowed}"),
-    RULE_ID_PARITY: (CONNECTION, CODE_PROTOCOL, "stream {found} is not one that this side may open"),
+    RULE_ID_PARITY: (CONNECTION, CODE_PROTOCOL, "stream {found} has an id of the other side"),
     RULE_ID_ORDER: (CONNECTION, CODE_PROTOCOL, "stream {found} is opened behind stream {allowed}"),
     RULE_IDLE_STREAM: (CONNECTION, CODE_PROTOCOL, "a frame names stream {found}, which is idle"),
     RULE_CLOSED_STREAM: (CONNECTION, CODE_STREAM_CLOSED, "a frame names stream {found}, which has ended"),

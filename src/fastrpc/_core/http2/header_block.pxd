@@ -17,7 +17,7 @@ cdef Py_ssize_t huffman_decode(const char* data, Py_ssize_t size, char* out) noe
 
 
 cdef inline Py_ssize_t most_decoded(Py_ssize_t size) noexcept nogil:
-    """Return the most bytes that a code of `size` bytes is decoded into, 5 bits each, and one that is written ahead."""
+    """Return the most bytes that a code of `size` bytes is decoded into, 5 bits each, plus one byte written ahead."""
     return size * 8 // 5 + 2
 
 cdef enum Token:
@@ -140,7 +140,7 @@ cdef int token_of(const char* name, Py_ssize_t size) noexcept
 # Return the rule that a name breaks (Rule).
 cdef int name_rule(const char* name, Py_ssize_t size) noexcept
 
-# Make a field from parts that a table or a block has; `rule` is that of its name.
+# Make a field from parts that a table or a block has; `rule` is the rule of its name.
 cdef HeaderField new_field(bytes name, bytes value, int token, int rule)
 
 # Make a field from a name that is not known yet.

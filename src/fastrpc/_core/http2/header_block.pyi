@@ -18,7 +18,7 @@ class HeaderField:
 
     @property
     def size(self) -> int:
-        """Its bytes in a table: those of name and value, and 32."""
+        """Its bytes in a table: name, value, and 32."""
 
     @property
     def is_sensitive(self) -> bool:
@@ -47,7 +47,7 @@ class DynamicTable:
     def capacity(self) -> int: ...
     @property
     def generation(self) -> int:
-        """A number that changes with each change of the table, and is that of no other table."""
+        """A number that changes with each change of the table, and that no other table has."""
 
 @final
 class HeaderBlock:

@@ -87,7 +87,7 @@ STATIC = (
     (b"transfer-encoding", b""), (b"user-agent", b""), (b"vary", b""), (b"via", b""), (b"www-authenticate", b""),
 )
 
-# Names that get tokens behind those of the static table.
+# Names whose tokens follow the tokens of the static table.
 MORE_NAMES = (
     b":protocol", b"connection", b"keep-alive", b"proxy-connection", b"upgrade", b"te", b"origin", b"grpc-timeout",
     b"grpc-encoding", b"grpc-accept-encoding", b"grpc-status", b"grpc-message", b"grpc-status-details-bin",
@@ -99,7 +99,7 @@ cdef uint8_t[256] kinds
 
 cdef uint64_t last_generation = 0
 
-# The tokens in the order of the sizes of their names; where those of each size begin.
+# The tokens by the size of their names; the first token of each size.
 cdef uint8_t[TOKEN_COUNT] tokens_by_size
 cdef uint8_t[LONGEST_NAME + 2] first_of_size
 
@@ -223,7 +223,7 @@ cdef class DynamicTable:
         self.generation = next_generation()
 
     cdef int insert(self, HeaderField field) except -1:
-        """Insert a field, behind which older ones leave; one that is larger than the table empties it."""
+        """Insert a field and evict older ones; a field larger than the table empties it."""
         self.generation = next_generation()
         self._evict(self.capacity - field.size)
         if field.size > self.capacity:
@@ -556,7 +556,7 @@ cdef bint takes_blanks(int token) noexcept:
 
 
 cdef bint is_type_of_grpc(HeaderField content_type) noexcept:
-    """Return whether a content-type begins with that of gRPC, in letters of either size."""
+    """Return whether a content-type begins with gRPC's content-type, in letters of either case."""
     if content_type is None or PyBytes_GET_SIZE(content_type.value) < GRPC_TYPE_BYTES:
         return False
     return strncasecmp(PyBytes_AS_STRING(content_type.value), GRPC_TYPE, GRPC_TYPE_BYTES) == 0
@@ -567,7 +567,7 @@ cdef bint is_path(bytes path, bytes method) noexcept:
     cdef Py_ssize_t size = PyBytes_GET_SIZE(path)
     if text[0] != b"/":
         return size == 1 and text[0] == b"*" and method == b"OPTIONS"
-    # No client sends a fragment: one that does means something else by the path than we do.
+    # No client sends a fragment: a client that does would mean another path than we do.
     return memchr(text, b"#", <size_t>size) is NULL
 
 

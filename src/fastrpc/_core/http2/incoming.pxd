@@ -74,8 +74,8 @@ cdef class Http2Control:
     # Return the streams that the peer did not take; None: a violation.
     cdef list take_goaway(self, Http2Frame* frame, Violation* violation)
 
-    # A frame without effect; one for a stream that is over, of DATA with its size, else -1; a stream that the client wasted;
-    # one that it did not; a stream that is over.
+    # A frame without effect; a frame for an ended stream, of DATA with its size, else -1; a stream that the client wasted;
+    # a stream that it used; a stream that ended.
     cdef int skip(self, int kind, uint64_t now, Violation* violation) noexcept
     cdef int drop_late(self, uint32_t id, Py_ssize_t size, uint64_t now, Violation* violation) noexcept
     cdef int spend_idle_work(self, uint64_t now, Violation* violation) noexcept

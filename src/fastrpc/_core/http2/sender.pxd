@@ -17,7 +17,7 @@ cdef enum:
 @cython.final
 cdef class Http2Message:
     cdef:
-        # A message of a stream that could not be written at once, or its trailers. Those of a stream are a chain in order:
+        # A message of a stream that could not be written at once, or its trailers. The messages of a stream are a chain:
         # `Http2Stream.unsent` is the first, `next` the following one, `last` (of the first) the end.
         Http2Message next
         Http2Message last
@@ -60,8 +60,8 @@ cdef class Http2Sender(OutputBuffer):
         Round round
         Py_ssize_t dropped
 
-        # The bytes of all messages that wait; those of them that others pass: the rests of messages that have begun, and
-        # messages that only the windows of their streams hold up.
+        # The bytes of all waiting messages; the bytes of messages that others pass: the rests of messages that have begun,
+        # and messages that only the windows of their streams hold up.
         readonly Py_ssize_t queued_bytes
         Py_ssize_t cut_bytes
 

@@ -8,7 +8,7 @@
               small, ring: each stream in turn, pieces ┤
     trailers ──► behind the messages of its stream ────┘
 
-The order is that of `native/send_queue`: short messages first, then deficit round robin in bytes. Here streams wait, each
+The order is as in `native/send_queue`: short messages first, then deficit round robin in bytes. Here streams wait, each
 with a chain of messages, and one without room in its own window waits outside every queue. A header block counts for the
 peer's table in the order of the output, so it is encoded when it is written, and nothing overtakes what is written.
 Several short messages of a stream share a DATA frame.
@@ -232,7 +232,7 @@ cdef class Http2Sender(OutputBuffer):
         return self._write_piece(stream, message, left)
 
     cdef int _add(self, Http2Stream stream, Http2Message message) except -1:
-        """Let a message wait behind those of its stream."""
+        """Let a message wait behind the earlier messages of its stream."""
         cdef Http2Message first = <Http2Message>stream.unsent
         self.queued_bytes += PyBytes_GET_SIZE(message.payload)
         if first is not None:
@@ -409,7 +409,7 @@ cdef class Http2Sender(OutputBuffer):
         return WRITTEN
 
     cdef int _write_small(self, Http2Stream stream) except -1:
-        """Write the messages of a stream up to a long one, or one that its windows hold back."""
+        """Write the messages of a stream up to a long message, or a message that its windows hold back."""
         cdef Http2Message message = <Http2Message>stream.unsent
         cdef Py_ssize_t left
         cdef int lack

@@ -30,15 +30,15 @@ cdef class FlowControl:
         readonly int64_t sending
         Window receiving
 
-        # The bytes that streams may borrow of the connection beyond their first windows; those of them that streams were
-        # granted for long messages; the streams whose messages wait for more, in their order, or None; those of them
-        # whose messages are answers, which are taken in any case.
+        # The bytes that streams may borrow from the connection beyond their first windows; the part of these that streams
+        # were granted for long messages; the streams whose messages wait for more, in their order, or None; and the
+        # streams among them whose messages are answers, which are taken in any case.
         WindowPool pool
         readonly int64_t granted
         dict waiting
         dict waiting_answers
 
-        # The first windows of streams: by the peer's settings, and by those of ours that count.
+        # The first windows of streams: by the peer's settings, and by our settings that are in force.
         readonly int64_t first_sending
         readonly int64_t first_receiving
 
@@ -63,7 +63,7 @@ cdef class FlowControl:
     # Apply our own one, once it is acknowledged.
     cdef int change_first_receiving(self, int64_t first) noexcept
 
-    # Count received DATA of a stream, NULL: one that is over. -1: it exceeds a window, of the connection or the stream.
+    # Count received DATA of a stream, NULL: an ended stream. -1: it exceeds a window, of the connection or the stream.
     cdef int receive(self, StreamWindows* stream, Py_ssize_t size, Violation* violation) noexcept
 
     # Count bytes as placed; return the credit to send now, 0: none yet. `may_lend`: memory is left for windows to grow.

@@ -2,7 +2,7 @@ from typing import final
 
 @final
 class FlowControl:
-    """The windows of a connection, and the rules of those of its streams, in both directions."""
+    """The windows of a connection, and the rules of its streams' windows, in both directions."""
 
     @property
     def sending(self) -> int:

@@ -153,7 +153,7 @@ cdef class FlowControl:
     cdef int await_room(self, Http2Stream stream, bint is_answer) except -1:
         if self.waiting is None:
             self.waiting = {}
-        # One that waits already keeps its place.
+        # A stream that already waits keeps its place.
         self.waiting.setdefault(stream)
         if is_answer:
             self.waiting_answers.setdefault(stream)

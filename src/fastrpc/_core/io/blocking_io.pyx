@@ -8,7 +8,7 @@
         TLSBlockingIO     TLS (`tls_blocking_io`)
         RpcxBlockingIO    another protocol (`rpcx/layers`)
 
-Only here it is known what lies between the bytes of a connection and those of its socket.
+Only this module knows the layers between the bytes of a connection and the bytes of its socket.
 
 A layer works with the GIL and one lock, as what it works with is not for two threads at once. The lock is never held
 while a thread waits for the socket: so one thread sends while another one waits.

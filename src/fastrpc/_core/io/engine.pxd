@@ -60,8 +60,8 @@ cdef class Engine:
         # The bytes that it has to send, never None. The stream takes them behind each `pump`.
         OutputBuffer output
 
-        # Set by the stream before each use: the instant, that of the last bytes, and that at which the peer may have sent
-        # what is handled now: nothing of it was there before (0: not told, it came now).
+        # Set by the stream before each use: the instant now, the instant of the last bytes, and the earliest instant at
+        # which the peer may have sent the bytes that are handled now (0: unknown, they came now).
         public uint64_t now
         public uint64_t received_ns
         uint64_t came_ns

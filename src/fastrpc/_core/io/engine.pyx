@@ -15,7 +15,7 @@ A read costs ten crossings, however many calls it carries: body_place, receive, 
 plain, skip; rest, flushed. A small rest of large messages costs some more, and `on_output` crosses only where
 no read is handled. That is a read of `Session`; `BlockingStream` never tells read_done, blocked and unblocked.
 
-`Session` is the stream of an event loop, `BlockingStream` that of the blocking client. `Connection` is the engine of the
+`Session` is the stream of an event loop, `BlockingStream` of the blocking client. `Connection` is the engine of the
 native protocol.
 
 `PythonEngine` is the base of protocols that are written in Python::
@@ -24,7 +24,7 @@ native protocol.
     Engine.check ────► check_at(instant)          schedule_check(instant)
     Engine.connected, eof, lost ──► connection_made, eof_received, connection_lost
 
-The names are those of asyncio and h2. It costs a few calls of Python a read; a protocol on a hot path is compiled.
+asyncio and h2 have the same names. A read costs a few calls of Python; a protocol on a hot path is compiled.
 """
 
 import logging

@@ -24,8 +24,8 @@ try:
 except ImportError:  # Not a system that could be asked.
     fcntl = termios = None
 
-# Transports whose bytes are those of their socket, by their classes' module and name: none of these is public. One that
-# wraps another, to encrypt or to disturb it, must not be passed by.
+# Transports that pass bytes to their socket unchanged, by module and name of their classes, none of which is public. A
+# transport that wraps another one, to encrypt or to disturb it, must not be passed by.
 PLAIN_TRANSPORTS = frozenset((
     ("uvloop.loop", "TCPTransport"),
     ("uvloop.loop", "UnixTransport"),

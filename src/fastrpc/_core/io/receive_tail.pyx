@@ -176,7 +176,7 @@ cdef class ReceiveTail:
     # The date of what is read
 
     cdef uint64_t dated(self, LoopState loop_state, uint64_t now, object transport, Py_ssize_t most) except 0:
-        """Return the date of what is read now: that of `most` bytes, as many as fitted, or 0: fewer, so none are left."""
+        """Return the date of the bytes that are read now: `most` bytes, as many as fitted, or 0: fewer, so none are left."""
         cdef uint64_t date = now
         cdef bint is_busy = loop_state.turns.polls.is_armed or self.is_behind
         if is_busy or now > loop_state.calm_until_ns:
@@ -198,7 +198,7 @@ cdef class ReceiveTail:
             # Something else held the loop: since its last tick nothing was read.
             since = loop_state.seen_ns
         if self.is_behind or self.watched_ns >= since:
-            # No poll has looked at it since then, or the one that did reported it.
+            # No poll has looked at it since then, or the poll that did reported it.
             since = 0
         return min(now, max(since, self.emptied_ns))
 

@@ -12,7 +12,7 @@ cdef class Session(SessionOutput):
         bint is_encrypted
 
         # Input that is not handled yet. It lies in the loop's buffer only while that is handled. Whether the
-        # last place given out was that of a long payload.
+        # last place given out belongs to a long payload.
         ReceiveTail tail
         bint in_body
 

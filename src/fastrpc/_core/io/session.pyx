@@ -32,8 +32,8 @@ from fastrpc._core.loop.turns cimport Turns
 cdef enum:
     # Bytes received before the loop gets its turn. uvloop reads a socket 32 times in a row, up to 12 MiB.
     READ_SHARE = 4_194_304
-    # The rest of that share after a megabyte: the loop gets its turn then where callbacks wait for it, such as those
-    # of answered calls. To pause and resume reading costs two system calls.
+    # The rest of that share after a megabyte: then the loop runs waiting callbacks, such as the callbacks of
+    # answered calls. To pause and resume reading costs two system calls.
     READ_SHARE_WOKEN = READ_SHARE - 1_048_576
     # Bytes of a long payload that a connection reads in a turn of the loop that has handled enough: they make no work, but a
     # thousand payloads at once would take seconds. FRAME_SHARE: bytes of a long payload that take as long as a frame.
@@ -182,7 +182,7 @@ cdef class Session(SessionOutput):
         return True
 
     cdef int _yield_loop(self) except -1:
-        """Read no further before other callbacks had their turn, those of calls answered meanwhile among them."""
+        """Read no further before other callbacks had their turn, such as callbacks of calls answered meanwhile."""
         self.read_share = READ_SHARE
         if self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()

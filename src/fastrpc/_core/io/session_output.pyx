@@ -211,7 +211,7 @@ cdef class SessionOutput(ByteStream):
     cdef int leave_closed_loop(self) except -1:
         """Where no callback of the loop led to: a loop that was closed has closed its sockets too, without a callback.
 
-        The number of the descriptor may be that of another connection by now.
+        By now another connection may have the number of the descriptor.
         """
         if self.loop_state.loop.is_closed():
             self.descriptor = -1

@@ -3,7 +3,7 @@ from fastrpc._core.io.blocking_io cimport LayeredIO
 
 cdef class TLSBlockingIO(LayeredIO):
     cdef:
-        # That of the SocketIO below.
+        # The socket of the SocketIO below.
         readonly object socket
 
         # Makes the SSL object, checks the open connection, finds words for failures.

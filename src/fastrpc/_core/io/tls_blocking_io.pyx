@@ -36,7 +36,7 @@ cdef class TLSBlockingIO(LayeredIO):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.ssl_object = end.wrap(self._incoming, self._outgoing)
-        # Those of the compiled object: they run no Python code, in which a signal handler could run.
+        # Methods of the compiled object: they run no Python code, in which a signal handler could run.
         inner = getattr(self.ssl_object, "_sslobj", self.ssl_object)
         self._read = inner.read
         self._write = inner.write

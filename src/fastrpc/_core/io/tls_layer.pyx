@@ -64,7 +64,7 @@ cdef class TLSLayer(Layer):
 
     cdef int _encrypt_by(self, object ssl_object) except -1:
         self.ssl_object = ssl_object
-        # Those of the compiled object save a Python function each.
+        # Each method of the compiled object saves a Python function.
         inner = getattr(ssl_object, "_sslobj", ssl_object)
         self._read = inner.read
         self._encrypt = inner.write
@@ -332,7 +332,7 @@ cdef class TLSLayer(Layer):
     # Calls of the protocol above, as of an `asyncio.Transport`
 
     def set_protocol(self, protocol):
-        """Take another protocol above; `connection_made` of the first one follows with that of the transport below."""
+        """Take another protocol above; the first one gets `connection_made` when the transport below is connected."""
         Layer.set_protocol(self, protocol)
         self._is_buffered = hasattr(protocol, "get_buffer")
         self._heard_below = getattr(protocol, "heard_below", None)

@@ -73,7 +73,7 @@ class HandlerTask:
         """Name this call's task; the next call in the same object has its own name again."""
 
     def get_stack(self, *, limit: int | None = None) -> list[FrameType]:
-        """Return the frames where the coroutine waits, or those of the error that ended it."""
+        """Return the frames where the coroutine waits, or the frames of the error that ended it."""
 
     def print_stack(self, *, limit: int | None = None, file: TextIO | None = None) -> None:
         """Print what get_stack() returns, to stderr unless `file` is given."""

@@ -5,7 +5,7 @@
 later. `HandlerTask.begin` runs the first step now; the object already is the loop's current task, so
 `asyncio.timeout`, `TaskGroup`, anyio and aiohttp work before the first suspension too, on every Python from
 3.11. From there on the loop steps the same object as it steps an `asyncio.Task`: the rules and messages below
-are those of `task_step_impl` in CPython's Modules/_asynciomodule.c.
+follow `task_step_impl` in CPython's Modules/_asynciomodule.c.
 
     HandlerTask       begin(), the hooks, and the parts of asyncio.Task in common use
       ServerTask      runs the handler of a served call (serving.handler_runner)
@@ -180,8 +180,8 @@ cdef class HandlerTask:
         return ended
 
     cdef int finished(self) except -1:
-        # Called once when a task ended after a suspension, with no task current. The current context still is
-        # that of the call that ended: copied for another call, it would carry this one's variables over.
+        # Called once when a task ended after a suspension, with no task current. The current context still
+        # belongs to the ended call: copied for another call, it would carry variables over.
         return 0
 
     cdef int held_loop(self, uint64_t nanoseconds) except -1:

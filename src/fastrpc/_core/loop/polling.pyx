@@ -167,7 +167,7 @@ cdef class Spinner:
 def allowed_spin(int microseconds, int stacklevel=2):
     """Return the microseconds that a side may spin: `microseconds`, or 0 with a warning on a single core.
 
-    The cores of the machine count, not those of this process: the peer runs elsewhere, and a process bound to one core
+    The cores of the machine count, not the cores of this process: the peer runs elsewhere, and a process bound to one core
     may occupy it. On a single core, spinning keeps the peer from running.
     """
     if microseconds and (os.cpu_count() or 1) == 1:

@@ -43,9 +43,9 @@ cdef class Turns:
         uint64_t _began_ns
         Py_ssize_t _due
 
-        # Owners that wait for a slice, the next one first, with their contexts: those with something left of their last
-        # one, those without a slice so far, those that had one, those of this turn that stay among the second. Whether this
-        # slice is for one of the first two, and by how much time those that had one are ahead.
+        # Owners that wait for a slice, the next one first, with their contexts: owners with a rest of their last slice,
+        # owners without a slice so far, owners that had one, owners of this turn that stay in the second group. Whether
+        # this slice is for the first two groups, and the time by which the third one is ahead.
         object _going_on
         object _fresh
         object _begun

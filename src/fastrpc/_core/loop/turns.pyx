@@ -8,7 +8,7 @@
 
 One queue holds all deferred work of a loop: received bytes that are not handled yet, and payloads being compressed or
 decompressed. asyncio polls before its callbacks, uvloop behind them. So on asyncio slices run behind the reads of their
-turn: before them, a request that comes while they run would wait for those of the next turn as well.
+turn: before the reads, a request that comes during slices would also wait for the slices of the next turn.
 However much is queued, other callbacks wait for at most one turn of it: TURN_NS, or as long as the callbacks before it took,
 up to LONGEST_TURN_NS. Both together stay below a stall of the loop, unless the others are nearly one by themselves.
 

@@ -42,9 +42,9 @@ cdef class CallSlots:
         # The number of frames sent before the first REQUEST of this turn.
         uint64_t turn_began_at
 
-        # Our calls that hold one of the peer's slots, those among them that stream, and the REQUESTs that wait for a
-        # slot, by priority: those of streams apart, because they need two; both None until one waits. The number that
-        # have waited: between the two the older one goes first. Dropped ones stay there until they are too many.
+        # The calls of ours that hold one of the peer's slots, the streams among them, and the REQUESTs that wait for a
+        # slot, by priority. REQUESTs of streams wait apart, because they need two slots; both queues are None until one
+        # waits. `arrivals` counts waits: of two first ones the older goes first. Dropped ones stay until they are many.
         Py_ssize_t slots_taken
         # Below `usual_slots` calls another is opened without a further check: all slots of the peer, or fewer if the
         # owner waits for the load of `crowd` calls. 0 before its SETTINGS.

@@ -10,7 +10,7 @@ as the golden ratio (the same section) spreads neighbours: ids of one window do 
 
 The peer chooses the ids, so each table has a secret fraction of its own: with a known one a peer could choose
 ids that all meet. A fraction spreads neighbours well when the partial quotients of its continued fraction are
-small (Knuth, section 6.4, exercise 9). Those of the golden ratio are all 1; here each is 1 or 2 at random.
+small (Knuth, section 6.4, exercise 9). The quotients of the golden ratio are all 1; here each is 1 or 2 at random.
 """
 
 import os

@@ -35,7 +35,7 @@ cdef class CalleeStates:
         readonly Py_ssize_t streams
         readonly uint64_t dropped_one_way
 
-        # Unfinished cut REQUESTs. The last one that was refused before its first frame was whole.
+        # Unfinished cut REQUESTs. The last REQUEST that was refused before its first frame was complete.
         readonly int open_requests
         uint64_t refused_cut
 

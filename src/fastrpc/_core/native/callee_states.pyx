@@ -314,7 +314,7 @@ cdef class CalleeStates:
         return self.ended(call)
 
     cdef int answer_waits(self, Call call) except -1:
-        """Keep a call in the table while its RESPONSE waits; count one that has left the table."""
+        """Keep a call in the table while its RESPONSE waits; count a call that has left the table."""
         if call.state != STATE_GONE:
             return self.hold(call)
         call.refusal_waits = True

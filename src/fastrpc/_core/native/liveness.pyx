@@ -6,7 +6,7 @@
          │              the instant of the next check; 0 = never
          └──► hooks of the PartsOwner: close_with, cut_off, on_stuck, on_aged, on_idle
 
-Opening, age and rest here are those of a connection that a client made: served ones have `server/connection_life`.
+Opening, age and rest are here for connections that clients made; served connections have `server/connection_life`.
 
 A timer of the loop calls it for the session. A blocking client has no timer: the thread that reads calls it between two
 reads, and only while a call is under way. So two things differ there. Age and idleness are checked before the next call

@@ -10,7 +10,7 @@ class MessageAssembler:
 
     @property
     def growth_left(self) -> int:
-        """Those of them that windows may take."""
+        """The bytes of the pool that windows may take."""
 
     most_window: int
     """The size up to which the window of one stream may grow."""

@@ -63,7 +63,7 @@ cdef class MessageAssembler:
 
     @property
     def growth_left(self):
-        """Those of them that windows may take."""
+        """The bytes of the pool that windows may take."""
         return self.pool.growth_left
 
     @property

@@ -16,7 +16,7 @@ cdef enum:
 
 cdef class Outgoing:
     cdef:
-        # A message that waits for a slot, for credit, or for its turn. Those of one call are a chain in order:
+        # A message that waits for a slot, for credit, or for its turn. The messages of one call are a chain in order:
         # `Call.unsent` is the first, `next` the following one, `last` (of the first) the end.
         Call call
         Outgoing next
@@ -41,7 +41,7 @@ cdef class Outgoing:
         bint is_saving
         bint had_no_place
 
-        # The encoding of a stream message; a REQUEST or RESPONSE has that of its call.
+        # The encoding of a stream message; a REQUEST or RESPONSE has its call's encoding.
         uint8_t codec
         uint8_t compressor
 

@@ -261,7 +261,7 @@ cdef class DeficitRing:
         return has_place(self, item, most)
 
     cdef int await_place(self, Outgoing item) except -1:
-        """Let a message wait until the peer takes one more in pieces; one that waited before is the next again."""
+        """Let a message wait until the peer takes one more in pieces; a message that waited before is the next again."""
         cdef Queue waiting
         if self.unopened is None:
             self.unopened = PriorityQueue()

@@ -84,7 +84,7 @@ cdef class PartsOwner(Engine):
         readonly bint peer_drains
         readonly bint peer_replaces
 
-    # Events of calls, for those of `serving` and `calling` that implement them. `callee_states` asks `serving` itself.
+    # Events of calls, for `serving` and `calling`, where they implement them. `callee_states` asks `serving` itself.
     cdef str on_part(self, Frame* frame, Py_ssize_t size)
     cdef int on_part_ended(self, bint is_over) except -1
     cdef int on_cut_request(self) except -1

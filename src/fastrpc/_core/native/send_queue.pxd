@@ -35,7 +35,7 @@ cdef class SendQueue(Output):
         # Whether the first small message waits for credit, as the last `pump` found.
         bint lacks_credit
 
-        # Bytes of messages of ours that are under way in pieces and not written yet; those of streams aside.
+        # Unwritten bytes of our messages that are sent in pieces, messages of streams aside.
         Py_ssize_t cut_bytes
 
         # Credit of the connection, and data frames sent: the peer's CREDIT budget depends on them.
@@ -89,7 +89,7 @@ cdef class SendQueue(Output):
         return self.ring is not None and self.ring.has_items() and self.out.size + self.chunk_bytes >= SMALL_IN_A_ROW
 
     cdef inline Py_ssize_t unsent_bytes(self) noexcept:
-        """Return the bytes of ours that were not taken yet, those of messages that wait included."""
+        """Return the bytes of ours that were not taken yet, including waiting messages."""
         return self.output_bytes() + self.queued_bytes
 
     cdef tuple queues(self)

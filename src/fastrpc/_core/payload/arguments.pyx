@@ -235,7 +235,7 @@ def described_error(error, str root not None, tuple names not None, *, bint quot
     """Turn "Expected `int`, got `str` - at `$[1].x`" into "b.x: expected `int`, got `str`".
 
     `root` is what `$` stands for; if it is empty, `$[n]` is the parameter names[n]. A value that the decoder quotes is
-    left out unless `quotes`: that of a caller may be secret. A text of the program stays as it is.
+    left out unless `quotes`: a caller's value may be secret. A text of the program stays as it is.
     """
     cdef str text, place
     if isinstance(error, RecursionError):

@@ -46,7 +46,7 @@ cdef struct Key:
 
 
 cdef struct Keys:
-    # Those of the open maps, of the innermost one last.
+    # The keys of the open maps; the keys of the innermost map come last.
     Key* keys
     Py_ssize_t count
     Py_ssize_t capacity

@@ -1,6 +1,6 @@
 """Refuses map keys and set values with chosen hash collisions.
 
-Python seeds the hash of text and bytes, but not that of numbers, nor of values made of numbers: a sender can choose half
+Python seeds the hash of text and bytes, but no hash of numbers or of values made of numbers: a sender can choose half
 a million keys so that each insertion into a dict probes all earlier ones, for minutes. The types of a method determine
 which keys with such hashes its payloads may have (`rpc/schema/scans.py`). If the pre-scan finds a long map, its keys are
 decoded separately, once for each such type, and hashed by Python itself. Then they are inserted into a model of a dict or
@@ -8,7 +8,7 @@ a set.
 
 The bounds:
 
-- bytes decoded separately: those of the payload once for each type and three times more. An entry lies within others where
+- bytes decoded separately: the payload once for each type, and three times more. An entry lies within others where
   keys are containers, or arrays lie in arrays, and is decoded with each; a payload that needs more is refused. An entry
   of more than 64 bytes is decoded once for each container that it is an entry of; a smaller one again if up to 1024
   that are decoded together fail: then up to 16 are, and the entry of another type is found by halving.
@@ -22,7 +22,7 @@ The bounds:
 Not checked: maps that together allow fewer than 32,768 comparisons, and maps of up to 64 entries. The cost of `==` and
 `hash` of a program's own types is unknown here.
 
-The walks are those of CPython's Objects/dictobject.c and Objects/setobject.c. In a dict: slot = hash, then
+The walks follow CPython's Objects/dictobject.c and Objects/setobject.c. In a dict: slot = hash, then
 5 * slot + 1 + the rest of the hash, which loses five bits each time; a table that is two thirds full is replaced by one
 for three times as many. A set looks at nine neighbours first and grows by four, above 50,000 by two, when it is three
 fifths full. Equal hashes collide in any table; if another version walks otherwise, the count of the others is off, and
@@ -67,7 +67,7 @@ cdef enum:
     IS_THERE = -1
     IS_FLOOD = -2
 
-    # Results of `_weigh`, beside those of `look_at`: a key is not of the type, those after it do not count.
+    # Results of `_weigh`, beside the results of `look_at`: a key has another type, and the keys after it do not count.
     KEYS_STOP = 3
     # The keys could not be decoded together.
     KEYS_FAIL = 4

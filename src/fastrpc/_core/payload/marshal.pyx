@@ -56,7 +56,7 @@ cdef enum:
     SHORT_MAP = 64
 
 cdef dict FORMS = {"whole": FORM_WHOLE, "named": FORM_NAMED, "either": FORM_EITHER}
-# By codec: the payload without a value, and that of an empty map.
+# By codec: the payload without a value, and the payload of an empty map.
 cdef dict NOTHING = {PRESCAN_MSGPACK: b"\xc0", PRESCAN_JSON: b"null"}
 cdef dict EMPTY_MAP = {PRESCAN_MSGPACK: b"\x80", PRESCAN_JSON: b"{}"}
 

@@ -1,4 +1,4 @@
-"""Coders around those of msgspec: for payloads that are one `bytes` value, and for the defaults of plain dataclasses."""
+"""Coders around msgspec's: for payloads that are one `bytes` value, and for the defaults of plain dataclasses."""
 
 cimport cython
 

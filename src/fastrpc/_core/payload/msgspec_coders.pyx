@@ -1,4 +1,4 @@
-"""Coders around those of msgspec: for payloads that are one `bytes` value, and for the defaults of plain dataclasses.
+"""Coders around msgspec's: for payloads that are one `bytes` value, and for the defaults of plain dataclasses.
 
 A large `bytes` value, or its payload, goes into pooled memory: fresh memory costs a page fault for each 4 KiB, which takes
 longer than the copy. `make promises ARGS=files` shows the gain.

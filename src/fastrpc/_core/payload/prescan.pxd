@@ -27,7 +27,7 @@ cdef struct KeyLog:
     # Keys of msgpack that are text or bytes are left out: their hashes are unpredictable.
     bint skips_texts
 
-    # Of the containers being read, those of the innermost one last; the first `size` of `capacity`.
+    # Spans of the containers being read, the innermost one last; the first `size` of `capacity`.
     Span* open
     Py_ssize_t size
     Py_ssize_t capacity

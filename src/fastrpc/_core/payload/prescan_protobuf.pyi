@@ -5,7 +5,7 @@ from typing import Literal, final
 class MessageLayout:
     """The layout of a protobuf payload: the fields of each message that hold messages or packed numbers.
 
-    `messages` has one mapping for each message, that of the payload first: from a field's tag
+    `messages` has one mapping for each message, the payload's first: from a field's tag
     (number times eight, plus 2 for a message or packed numbers, or 3 for a group) to the place of its content in
     `messages`, or to -2, -3, -4 for packed numbers that are varints or take four or eight bytes each.
     `fastrpc.codecs.protobuf.message_layout` makes it from a message class.

@@ -12,7 +12,7 @@ cdef struct Run:
     const uint8_t* end
     # In the first run: the values of all runs.
     Py_ssize_t count
-    # The place of the field's next run; in the first run also that of the last; 0: nothing follows.
+    # The place of the field's next run, and in the first run also the place of the last; 0: nothing follows.
     int32_t next
     int32_t last
     # The wire type of the first value.

@@ -10,7 +10,7 @@ class MessageDecoder:
         root: the message.
         depth: deepest nesting of containers in a plain value.
         items: most values in all containers of a plain value.
-        in_row: the plain value is an array that holds that of the message.
+        in_row: the plain value is an array that holds the message's value.
     """
 
     root: MessageSchema

@@ -10,7 +10,7 @@ class MessageEncoder:
     Args:
         root: the message.
         encode: returns the plain value of a value, in msgpack.
-        in_row: the plain value is an array that holds that of the message.
+        in_row: the plain value is an array that holds the message's value.
     """
 
     root: MessageSchema

@@ -29,7 +29,7 @@ cdef inline int put_led(WriteBuffer out, uint8_t lead, uint64_t value, int width
 
 
 cdef inline int put_sized(WriteBuffer out, uint8_t lead8, uint64_t size) except -1:
-    """Write a lead byte, that of the shortest of three forms, and a size of 8, 16 or 32 bits."""
+    """Write the lead byte of the shortest of three forms, and a size of 8, 16 or 32 bits."""
     if size <= 0xFF:
         return put_led(out, lead8, size, 1)
     if size <= 0xFFFF:

@@ -53,7 +53,7 @@ class RpcxBlockingIO(LayeredIO):
 
     Args:
         below: carries rpcx; owned from then on.
-        translation: that of this connection.
+        translation: the translation of this connection.
     """
 
     def __init__(self, below: BlockingIO, translation: RpcxTranslation) -> None: ...

@@ -9,7 +9,7 @@ from fastrpc._core.rpcx.native_forms cimport Reserved
 from fastrpc._core.server.served_call cimport ServerCall
 
 cdef enum:
-    # A longer name is that of no method.
+    # No method has a longer name.
     LONGEST_NAME = 512
 
 

@@ -48,7 +48,7 @@ cdef class RpcxRequests(RpcxFraming):
         """Join path and method; return the size of the name, 0: no method has it."""
         cdef Py_ssize_t size = frame.path_size + 1 + frame.method_size
         if size > LONGEST_NAME or memchr(frame.method, c".", frame.method_size) is not NULL:
-            # The last dot of a name ends that of its service.
+            # The last dot of a name ends the name of its service.
             return 0
         memcpy(self.name, frame.path, frame.path_size)
         self.name[frame.path_size] = c"."

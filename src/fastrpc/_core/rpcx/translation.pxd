@@ -1,4 +1,4 @@
-"""The client's side: the frames of a native connection as those of rpcx, and back."""
+"""The client's side: translates the frames of a native connection to rpcx, and back."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint64_t

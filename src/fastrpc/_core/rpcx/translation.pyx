@@ -1,4 +1,4 @@
-"""The client's side: the frames of a native connection as those of rpcx, and back.
+"""The client's side: translates the frames of a native connection to rpcx, and back.
 
 ::
 
@@ -6,9 +6,9 @@
     ClientConnection ◄── SETTINGS, CREDIT, RESPONSE, PING with ACK ◄── up ◄── receive ◄──── answers
     ClientConnection ◄── one-way REQUEST ◄──────────────────────────── up ◄── receive ◄──── pushes
 
-A client that speaks rpcx is a native client above this translation: its calls, deadlines, retries, batches, pings and limits
-are those of every client. To the connection above this is the other side: it opens it at once, returns its credit, holds
-answers for which it has none, and ends a cancelled call, of which rpcx knows nothing: a late answer is dropped.
+A client that speaks rpcx is a native client above this translation: calls, deadlines, retries, batches, pings and limits
+are as in every client. The connection above sees this translation as its peer: it opens at once, returns credit, holds
+answers without credit, and ends a cancelled call. rpcx has no cancellation: a late answer is dropped.
 
 It is sans-IO: bytes in, bytes out. The token of the connection goes with each call, as rpcx wants it.
 """
@@ -227,7 +227,7 @@ cdef class RpcxTranslation:
         return 0
 
     cdef int _take_piece(self, const char* data, Py_ssize_t size) except -1:
-        """Take a further piece of a REQUEST; pieces of one that was given up are dropped."""
+        """Take a further piece of a REQUEST; pieces of an abandoned REQUEST are dropped."""
         cdef uint64_t id = load64(data + 8)
         cdef OpenRequest request = self.requests.get(id)
         cdef bytes payload
@@ -517,7 +517,7 @@ cdef class RpcxTranslation:
         return 0
 
     cdef int _take_error(self, uint64_t id, bytes metadata, dict told) except -1:
-        """Fail a call with what the entries of its answer tell; those of Go have the text alone."""
+        """Fail a call with the error in the entries of its answer; an answer by Go has the text alone."""
         cdef bytes head, details = told.get(b"frpc-details-bin", b"")
         cdef bytes text = told.get(self.profile.error_key, b"")
         cdef tuple names = self.profile.unknown_names
@@ -533,5 +533,5 @@ cdef class RpcxTranslation:
 
 
 cdef inline bint is_gzip(const char* data, Py_ssize_t size) noexcept:
-    """Return whether bytes begin as those of gzip do (RFC 1952)."""
+    """Return whether bytes begin with the header of gzip (RFC 1952)."""
     return size > 2 and <uint8_t>data[0] == 0x1F and <uint8_t>data[1] == 0x8B

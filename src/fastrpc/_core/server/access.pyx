@@ -152,7 +152,7 @@ cdef class Access:
         return self.decide(call, call.own_identity if call.keeps_identity else connection.identity)
 
     def _judge_own(self, ServerCall call, credential):
-        """Judge by the credential of the call itself, which replaces that of the connection."""
+        """Judge by the credential of the call itself, which replaces the connection's credential."""
         # Until the verdict, and after a refusal, the call is unauthenticated.
         call.keeps_identity = call.has_own_credential = True
         found = self.own_credentials.of_call(call, credential)

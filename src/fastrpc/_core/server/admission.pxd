@@ -59,7 +59,7 @@ cdef class CallAdmission:
         Py_ssize_t concurrent_calls
         uint32_t metadata_bytes
 
-        # The bytes that connections hold. Bounds in bytes, of a message that comes, of one that is sent, and of the
+        # The bytes that connections hold. Bounds in bytes: of a received message, of a sent message, and of the
         # output of one connection.
         readonly MemoryBudget memory
         uint64_t message_bytes

@@ -48,7 +48,7 @@ class CallAdmission:
 
     @property
     def prioritised(self) -> WaitingCalls:
-        """Those of them whose priority is not 0."""
+        """The waiting calls whose priority is not 0."""
 
     @property
     def refused(self) -> int:

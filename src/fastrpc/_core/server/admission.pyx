@@ -64,8 +64,8 @@ cdef uint64_t STARTS_EACH_NS = 200_000
 cdef uint64_t LONGEST_HOLD_NS = 100_000_000
 cdef uint64_t HOLD_SHARE = 4
 
-# A call that expired after so long waited for its start; a shorter wait is that of any turn of the loop. For a second,
-# others that waited longer than that may be refused.
+# A call that expires after a wait of this length waited for its start; a shorter wait is an ordinary turn of the loop.
+# For a second, other calls that waited longer may be refused.
 cdef uint64_t WAITED_NS = 10_000_000
 cdef uint64_t SHEDS_NS = 1_000_000_000
 # A call that waited until so small a part of its time is left counts as expired: its answer would leave at the end of the

@@ -94,7 +94,7 @@ class Gate(Guards):
     def end_calls(
         self, connection: ServedConnection, text: str, calls: Container[ServerCall] | None = None
     ) -> None:
-        """Answer every call in flight, or those of `calls`, with UNAVAILABLE and this reason, and stop its handler."""
+        """Answer every call in flight, or only `calls`, with UNAVAILABLE and this reason, and stop their handlers."""
 
     def weigh_output(self, connection: ServedConnection, size: int) -> None:
         """Report the bytes of output that the peer has not taken; above `Memory.send_soft` no call starts."""

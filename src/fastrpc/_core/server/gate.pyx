@@ -254,7 +254,7 @@ cdef class Gate(Guards):
         self.cancel(call, is_late)
 
     def end_calls(self, ServedConnection connection not None, str text not None, calls=None):
-        """Answer every call in flight, or those of them that are given, and stop its handler."""
+        """Answer every call in flight, or only `calls`, and stop their handlers."""
         cdef ServerCall call
         connection.now = now_ns()
         for call in [*(connection.queue or ()), *(connection.held or ())]:

@@ -201,7 +201,7 @@ cdef class Guards(CallAdmission):
         return self._access is None or self._access.authentication.opened(engine)
 
     cdef bint may_call(self, object identity, object route) except -1:
-        """Return whether a caller may call a method; None: one that does not exist, which is a forbidden one."""
+        """Return whether a caller may call a method; None: a missing method, which counts as forbidden."""
         return self._access is None or route is not None and self._access.allows(identity, route)
 
     # Refusals

@@ -71,7 +71,7 @@ cdef enum:
 cdef Py_ssize_t place_of_variables() except -1:
     """Return the offset of a context's pointer to its variables, in pointers; 0 if it was not found.
 
-    The collector's traversal shows the object; the offset is that of the pointer with its address.
+    The collector's traversal shows the object; the offset is where the pointer with its address lies.
     """
     cdef Py_ssize_t place
     context = contextvars.copy_context()

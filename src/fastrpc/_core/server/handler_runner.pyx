@@ -184,7 +184,7 @@ cdef class HandlerRunner:
 
     @cython.nonecheck(False)
     cdef int _run_inline(self, ServerCall call) except -1:
-        """Call the handler now, in a context of its own, as that of the connection is every later call's."""
+        """Call the handler now, in a separate context: later calls share the connection's context."""
         cdef object context = self.contexts.take(call), value = None, error = None
         PyContext_Enter(context)
         try:

@@ -203,7 +203,7 @@ cdef class MemoryBudget(Timed):
         self.count(change)
 
     cdef int _return_credit(self) except -1:
-        """Let all connections return the credit that they kept back. One that fails does not harm the others."""
+        """Let all connections return the credit that they kept back. A connection that fails does not harm the others."""
         self.is_full = False
         for engine in list(self.engines):
             try:

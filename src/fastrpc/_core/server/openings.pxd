@@ -16,8 +16,8 @@ cdef class Openings(Timed):
         # The most connections that may open at once; the number above which silent ones are closed.
         readonly Py_ssize_t limit
 
-        # Connections that are read from, those of unknown protocol too, the longest silent first, with the instant of
-        # their last byte.
+        # Connections that are read from, also before their protocol is known, the longest silent one first, with the
+        # instant of their last byte.
         object heard_ns
 
         # Of those, the ones that sent a part of their opening: less than the preface, and the preface but not all after

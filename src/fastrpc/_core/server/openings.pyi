@@ -10,7 +10,7 @@ class Openings(Timed):
     """The connections of one server whose opening is not complete.
 
     Args:
-        admission: that of the server.
+        admission: the server's admission.
         limit: the most openings at once before silent ones are closed (`Admission.handshakes`).
     """
 

@@ -8,7 +8,7 @@ from fastrpc._core.server.served_connection cimport ServedConnection
 
 
 cdef enum Line:
-    # The lines in which a call may wait: that of its connection, and that of all calls whose priority is not 0.
+    # The lines in which a call may wait: its connection's line, and the line of all calls whose priority is not 0.
     AT_CONNECTION
     AMONG_ALL
     LINES
@@ -29,8 +29,8 @@ cdef class ServerCall(Call):
         # Whether the caller was notified of its end: later ends are dropped.
         uint8_t was_ended
 
-        # Whether the call keeps an identity when that of its connection changes; whether that is proved by a credential
-        # of the call's own. Whether the log is notified of its end.
+        # Whether the call keeps its identity when the connection's identity changes; whether a credential of the call
+        # itself proves it. Whether the log is notified of its end.
         uint8_t keeps_identity
         uint8_t has_own_credential
         uint8_t is_logged
@@ -69,7 +69,7 @@ cdef class ServerCall(Call):
         # Its places under limits of concurrency, until its end.
         Permit permit
 
-        # Bytes of its decoded arguments, once known; bytes counted for it now, at the connection, and those of its
+        # Bytes of its decoded arguments, once known; bytes that the connection counts for it now, and the bytes of its
         # record.
         Py_ssize_t weight
         Py_ssize_t charge
@@ -118,7 +118,7 @@ cdef inline tuple take_client(ServerCall call, tuple found, str protocol):
         return None
     call.client = found[0]
     call.client.protocol = protocol
-    # The certificate of the connection is that of the proxy.
+    # The certificate of the connection belongs to the proxy.
     call.keeps_identity = True
     return found[1]
 
@@ -132,7 +132,7 @@ cdef int keep_identities(ServedConnection connection) except -1
 
 cdef class CallLine:
     cdef:
-        # The calls, and None in the place of one that left; how many of them there are; the first one's place.
+        # The calls, and None in the place of a call that left; the number of calls; the first one's place.
         list _places
         readonly Py_ssize_t count
         Py_ssize_t _head

@@ -1,6 +1,6 @@
 """A call being served: its scope, its arguments and its stage; and the calls that wait for their start.
 
-The calls of a connection, or of all, start by priority 2, 0, 1, then by arrival. After a stall of the loop, those of a
+The calls of a connection, or of all, start by priority 2, 0, 1, then by arrival. After a stall of the loop, the calls of a
 connection are held until its socket was seen empty.
 """
 

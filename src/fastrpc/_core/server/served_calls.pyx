@@ -418,7 +418,7 @@ cdef class ServedCalls(ServingPart):
         return 0
 
     cdef int on_piece(self, Call call) except -1:
-        """Count the received part of a request; one that is over a budget is refused before its rest comes."""
+        """Count the received part of a request; a request over a budget is refused before its rest comes."""
         cdef ServerCall served = <ServerCall>call
         cdef Py_ssize_t size
         cdef str problem

@@ -40,7 +40,7 @@ cdef int pass_interrupt(object gate, object error) except -1
 cdef class ServedConnection:
     cdef:
         # The gate of its calls (`gate.Gate`); the name of the protocol, and the protocol's counters by method, or None
-        # for those of the routes.
+        # for the counters of the routes.
         readonly object gate
         readonly str protocol
         dict counters

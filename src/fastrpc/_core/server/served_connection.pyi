@@ -93,14 +93,14 @@ class ServedConnection:
         """Close the connection: one of the methods above raised, and a call may stay without its answer."""
 
     def unknown_method(self, call: ServerCall, method: str, services: Collection[str] | None) -> str | None:
-        """Return the error text for a method that is not served, None for that of the dispatcher.
+        """Return the error text for a method that is not served; None: the dispatcher's text.
 
         Args:
             services: the services that the peer may learn, or None.
         """
 
     def unknown_compressor(self, call: ServerCall) -> str | None:
-        """Return the error text for a compressor that is not known; None for that of the dispatcher."""
+        """Return the error text for an unknown compressor; None: the dispatcher's text."""
 
     def corrupt_status(self, call: ServerCall) -> int:
         """Return the status of a request, or a message of one, that does not decompress."""
@@ -114,13 +114,13 @@ class ServedConnection:
         """Keep the status, 0 for none, and the fields of an answer by HTTP, and whether it is compressed."""
 
     def peer_of(self, call: ServerCall) -> Any:
-        """Return the other side of a call: that of the connection, or the client of a trusted proxy."""
+        """Return the other side of a call: the connection's peer, or the client of a trusted proxy."""
 
     def note_mistakes(self, call: ServerCall, payload: bytes, first: str) -> None:
         """Keep all mistakes in arguments that are refused, for the details of the error; `first` is its text."""
 
     def unknown_codec(self, call: ServerCall) -> str | None:
-        """Return the error text for a codec that is not taken, None for that of the dispatcher."""
+        """Return the error text for a codec that is not taken; None: the dispatcher's text."""
 
     def return_credit(self) -> int:
         """Return the credit that was kept back."""

@@ -125,7 +125,7 @@ cdef class ServedConnection:
     def note_probe(self):
         """Note that a call was a health probe."""
 
-    # The protocol's words for missing methods and codecs, and its form of details; None: those of the dispatcher
+    # The protocol's words for missing methods and codecs, and its form of details; None: the dispatcher's
 
     def unknown_method(self, call, str method not None, services):
         """Return the error text for a method that is not served; the peer may learn these services, None: not any."""
@@ -151,7 +151,7 @@ cdef class ServedConnection:
         """Keep the status, 0 for none, and the fields of an answer by HTTP, and whether it is compressed."""
 
     def peer_of(self, call):
-        """Return the other side of a call: that of the connection, or the client of a trusted proxy."""
+        """Return the other side of a call: the connection's peer, or the client of a trusted proxy."""
         return self.describe_peer()
 
     def note_mistakes(self, call, bytes payload, str first):

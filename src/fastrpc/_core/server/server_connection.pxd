@@ -18,7 +18,7 @@ cdef class ServerConnection(Connection):
         bint is_surplus
         int pending_drain
 
-        # Whether the peer's identity is that of its certificate, and the instant at which the connection is to be
+        # Whether the peer's identity comes from its certificate, and the instant at which the connection is to be
         # replaced.
         bint is_by_certificate
         uint64_t replace_at_ns

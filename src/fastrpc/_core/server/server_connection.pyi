@@ -15,7 +15,7 @@ class ServerConnection(Connection):
 
     Args:
         timeouts, keepalive: the rules of its life.
-        options: those of `Connection`.
+        options: as for `Connection`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ServerConnection(Connection):
         """
 
     def answer_auth(self, status: int, text: str = "", valid_seconds: int = 0) -> None:
-        """Send the verdict about the peer's credential; one that is not OK ends the connection."""
+        """Send the verdict about the peer's credential; a verdict other than OK ends the connection."""
 
     def go_on(self) -> None:
         """Take the frames that waited for a verdict."""

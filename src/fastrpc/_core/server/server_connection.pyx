@@ -1,6 +1,6 @@
 """The server's side of a native connection on an event loop: its opening, drain and end.
 
-Its calls are those of `ServedCalls`; if the client serves too, those of `OwnCalls` as well.
+`ServedCalls` has its calls; if the client serves too, `OwnCalls` has the calls of this side.
 """
 
 import logging
@@ -105,7 +105,7 @@ cdef class ServerConnection(Connection):
             self.release_input()
 
     def answer_auth(self, int status, str text not None="", uint32_t valid_seconds=0):
-        """Send the verdict; one that is not OK ends the connection."""
+        """Send the verdict; a verdict other than OK ends the connection."""
         if self.is_closed:
             return
         self.now = now_ns()

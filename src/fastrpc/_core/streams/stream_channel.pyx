@@ -14,7 +14,7 @@ them without a suspension; a reader that has to wait waits for one future of its
 `Receiving` is a compiled coroutine object that answers `PyIter_Send` through its type slot, and costs no allocation.
 
 The error of a stream is raised at each use: first the error itself, then twins of it. The channel keeps
-one that was never raised, since a raised one holds the frames of the program, which hold the stream.
+a twin that was never raised, since a raised error holds the frames of the program, which hold the stream.
 
 The side that a channel is on (`server/served_stream`, `client/client_stream`) overrides how messages are decoded and
 where payloads go. Call and channel hold each other until `close`.
@@ -117,7 +117,7 @@ cdef class StreamChannel(Timed):
         return <bytes>payload
 
     cdef object take(self):
-        """Return the oldest message and give its credit back; one that cannot be decoded ends the input."""
+        """Return the oldest message and give its credit back; a message that cannot be decoded ends the input."""
         cdef Message message
         cdef bytes payload = self._pop(&message)
         self.taken(message.cost)
@@ -448,7 +448,7 @@ cdef class StreamChannel(Timed):
             return 0
         if now >= since + self.idle_ns:
             return self.on_idle()
-        # One that does not count yet is looked at again.
+        # A wait that does not count yet is checked again.
         self.loop_state.start_timer(self, min(since, now) + self.idle_ns)
         return 0
 

@@ -109,7 +109,7 @@ cdef class WebSocketReader:
         if first & RESERVED_BITS:
             raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "a reserved bit is set, and no extension was agreed to")
         if not second & MASK_BIT:
-            raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "the frame is not masked, as those of clients are")
+            raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "the frame is not masked, and a client masks every frame")
         if opcode >= OPCODE_CLOSE:
             return self._take_control(opcode, data, size, taken)
         self._check_order(opcode)

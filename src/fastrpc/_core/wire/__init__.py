@@ -2,10 +2,12 @@
 
 MAP.md names the files of every new kind of frame. Some kinds need more of `_core/native`:
 
-- one of a call: rows in the tables of `callee_states` and `caller_states`; one that may be cut: `message_assembler`;
-- one that takes from the connection window: `_count` in `frame_reader`; one without credit: `output`;
-- a long one: `count` of `DeficitRing` in `outgoing`; one with an effect on one side: a hook of `parts_owner`, for calls
-  a method of `call_parts`, and of the harness.
+- a frame of a call: rows in the tables of `callee_states` and `caller_states`;
+- a frame that may be cut: `message_assembler`;
+- a frame that takes from the connection window: `_count` in `frame_reader`;
+- a frame without credit: `output`;
+- a long frame: `count` of `DeficitRing` in `outgoing`;
+- a frame with an effect on one side: a hook of `parts_owner`, for calls a method of `call_parts`, and of the harness.
 
-The reference in `tests/support/wire_*.py` has the kind as well, and so have `violations` and `lockstep` beside it.
+The reference in `tests/support/wire_*.py` has the kind as well; so do `violations` and `lockstep` beside it.
 """

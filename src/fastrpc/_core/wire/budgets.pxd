@@ -46,7 +46,7 @@ cdef inline void open_idle_work(Budget* budget) noexcept nogil:
 
 
 cdef inline void pay_idle_work(Budget* budget) noexcept nogil:
-    """A call was answered: it pays for one that was not."""
+    """A call was answered: it pays for a call that was not."""
     if budget.left < budget.capacity:
         give(budget, 1, budget.capacity // budget.period)
 

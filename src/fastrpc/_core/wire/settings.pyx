@@ -240,7 +240,7 @@ cdef dict shared_table(tuple pairs):
     if table is None:
         table = {number: text.decode() for number, text in pairs}
         if len(SHARED_TABLES) >= MOST_SHARED:
-            # Peers announce any tables. The one that has not been announced for the longest goes, so the usual ones stay.
+            # Peers announce any tables. The table whose last announcement is the oldest is dropped, so the usual ones stay.
             del SHARED_TABLES[next(iter(SHARED_TABLES))]
     SHARED_TABLES[pairs] = table
     return table

@@ -88,7 +88,7 @@ for _, name in ipairs(redis.call('SMEMBERS', topic .. ':names')) do
         release(gone[index])
     end
     if redis.call('ZCARD', key('members')) > 0 then
-        -- One that was thought dead may have come back.
+        -- A member that was thought dead may have come back.
         redis.call('HDEL', key('group'), 'empty')
     elseif #gone > 0 then
         redis.call('HSET', key('group'), 'empty', gone[#gone])

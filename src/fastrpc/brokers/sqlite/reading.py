@@ -154,7 +154,7 @@ class BrokerReader:
     def _read_ids(self, topic: int, seconds: float) -> list[tuple[str, int, float]]:
         """Return the ids of a topic that are not forgotten, by age.
 
-        An instant after a later one, or one that is yet to come, is of a clock that was wrong. Such an id counts as
+        An instant after a later row's, or in the future, comes from a wrong clock. Such an id counts as
         older: a duplicate is kept twice at worst, while a fresh id would lose the message that has it again.
         """
         ids = self._connection.execute("SELECT * FROM ids WHERE topic = ? ORDER BY sequence DESC", (topic,))

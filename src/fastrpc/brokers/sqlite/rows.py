@@ -145,7 +145,7 @@ class KeptPlaces:
     def mend(self, now: float) -> None:
         """Let the instants rise up to now, as the numbers do; the clock that told them may have been wrong.
 
-        One that is yet to come becomes the next one that is not; one before an earlier one becomes that.
+        An instant in the future becomes the next row's instant; an instant before an earlier row's becomes that row's.
         """
         instants, following = self._instants, now
         for place in range(len(instants) - 1, -1, -1):

@@ -289,7 +289,7 @@ class BrokerWriter:
             step.settled[group].append(change.sequence)
 
     def _write_group(self, step: _Step, group: int) -> bool:
-        """Write the rows of a group; return whether its place differs from the one that was written before."""
+        """Write the rows of a group; return whether its place differs from the place written before."""
         connection = step.connection
         settled, counted = step.settled.get(group, []), step.counted.get(group, {})
         place = step.places.get(group)

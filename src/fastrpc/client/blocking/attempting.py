@@ -146,24 +146,24 @@ class _Choice:
 
     @property
     def key_wait_ends(self) -> float | None:
-        """The instant until which the call waits for the picked endpoint alone, as that of its key; None if not."""
+        """The instant until which the call waits for the endpoint of its key alone; None: it does not wait."""
         if self.pick is None or self.is_pinned:
             return None
         return self._attempting.key_wait_ends(self.pick.endpoint_state.subchannel)
 
     @property
     def waits_for_key(self) -> bool:
-        """Whether the call waits for the endpoint of the pick, which is not the last one that is left."""
+        """Whether the call waits for the endpoint of the pick while others are left."""
         return self.pick is not None and not self.is_pinned and self._attempting.waits_for_key(self.pick)
 
     def begin_key_wait(self) -> float | None:
-        """Wait for the picked endpoint from now on, if it is that of the call's key; return the end of the wait."""
+        """Wait for the picked endpoint from now on, if the call's key leads to it; return the end of the wait."""
         ends = self.key_wait_ends
         if ends is not None and self.pick is not None:
             self._attempting.note_key_pick(self.pick)
             subchannel: SyncSubchannel = self.pick.endpoint_state.subchannel
             self._attempting.begin_key_wait(subchannel)
-            # A remaining pause is that of a dial that was cut, or of one beside a connection that has ended.
+            # A remaining pause comes from a dial that was cut, or from a dial beside a connection that has ended.
             subchannel.due = 0.0
         return ends
 

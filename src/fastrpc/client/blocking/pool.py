@@ -205,7 +205,7 @@ class SyncPool(SyncEndpoints):
                 self._announce(claimed, made)
 
     def _choose(self, choice: Any) -> tuple[BlockingSession | None, list[SyncSubchannel]]:
-        """Return a connection to the picked endpoint, else of the next one that has one; and the endpoints to dial."""
+        """Return a connection to the picked endpoint, else to the next connected one; and the endpoints to dial."""
         self._check_open()
         if choice is not None:
             return self._choose_placed(choice)

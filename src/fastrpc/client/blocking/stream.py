@@ -38,7 +38,7 @@ class SyncStreamStarter(Protocol):
         """Return once an attempt is under way, or raise the error that prevents one."""
 
     def retry(self, stream: "SyncStream[Any, Any]", error: FastRPCError) -> bool:
-        """Return whether another attempt follows the one that failed with `error`, and has shown a sign."""
+        """Return whether another attempt follows the attempt that failed with `error`, and has shown a sign."""
 
 
 class Interception(Protocol):

@@ -78,14 +78,14 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
         return answer_of(call)
 
     def retry(self, stream: SyncStream[Any, Any], error: FastRPCError) -> bool:
-        """Return whether another attempt followed the one that failed with `error`, and showed a sign."""
+        """Return whether another attempt followed the attempt that failed with `error`, and showed a sign."""
         if not self._goes_on(stream, error):
             return False
         self._attempt(stream, error)
         return True
 
     def _attempt(self, stream: SyncStream[Any, Any], error: FastRPCError | None) -> None:
-        """Make the attempts of the fail mode. `error` is that of an attempt already made."""
+        """Make the attempts of the fail mode. `error` comes from an attempt already made."""
         drive(_StreamAttempting(self._pool, stream, error).run(self._mode_of(stream.origin)))
 
 

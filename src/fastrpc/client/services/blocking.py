@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastrpc.client.blocking.stream_verbs import BlockingStreamVerbs
 
     class _Verbs(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
-        """The verbs as type checkers see them: those of a `SyncClient`."""
+        """The verbs of a `SyncClient`, for type checkers."""
 
 else:
     _Verbs = verbs_of(SyncClient)

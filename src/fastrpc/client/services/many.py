@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastrpc.registries.base.registry import RegistryOption
 
     class _CallVerbs:
-        """The verb `call` is that of the client, whose types are known."""
+        """The verb `call` is the client's, whose types are known."""
 
         # The verb `call` of the client of each method; always empty in a view.
         _calls: dict[Any, Callable[..., Any]]
@@ -126,7 +126,7 @@ class ManyServices(_CallVerbs, Generic[C]):
     def _call_of(self, method: Any) -> Callable[..., Any]:
         client = self._client_of(method)
         call: Callable[..., Any] = client.call
-        # Neither that of a view nor for the method of an instance, which it would keep alive.
+        # Not the `call` of a view, and not for the method of an instance, which it would keep alive.
         if self._origin is None and not hasattr(method, "__self__"):
             self._calls[method] = call
             if self._client_of(method) is not client:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fastrpc.peers.stream_verbs import StreamVerbs
 
     class _Verbs(Caller, FanOut, StreamVerbs):
-        """The verbs as type checkers see them: those of a `Client`."""
+        """The verbs of a `Client`, for type checkers."""
 
 else:
     _Verbs = verbs_of(Client)
@@ -42,7 +42,7 @@ class Services(ManyServices[Client], _Verbs):
             await services.call("shop.orders.get", "17")
             orders = services["shop.orders"]
 
-    The service of a call is that of the method's class, or all before the last dot of its name. It has the verbs of a
+    The service of a call belongs to the method's class, or is its name before the last dot. It has the verbs of a
     `Client`; `services[name]` is the client of one service, which is closed with all the others. Each service has its
     own breakers and its own budget of retries.
 

@@ -67,7 +67,7 @@ class Tenants(Generic[C]):
         self._past: dict[str, Any] = CallTotals().snapshot()
         #: The verb `call` of the client of a method, for the methods called before.
         self.calls: dict[Any, Callable[..., Any]] = {}
-        #: The clients of each view by service, each with the one that it was made of.
+        #: The clients of each view by service, each with the client that it was made of.
         self.views: weakref.WeakKeyDictionary[Any, dict[str, tuple[C, C]]] = weakref.WeakKeyDictionary()
 
     def client(self, service: str) -> C:
@@ -129,7 +129,7 @@ class Tenants(Generic[C]):
         return stats
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the totals of all services, as those of one client."""
+        """Return the totals of all services, as if they were one client's."""
         return reduce(_added, (one.totals.snapshot() for one in list(self._tenants.values())), self._past)
 
 

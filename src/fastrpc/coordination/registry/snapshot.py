@@ -116,7 +116,7 @@ def _read_line(line: bytes, number: int) -> SavedItem | Fault:
         if found.record is not None:
             address = check_registration(found.service, found.record)
             if address != found.address:
-                raise ValueError(f"its record is that of {address}")
+                raise ValueError(f"its record belongs to {address}")
     except (ValueError, RecursionError) as error:
         # The errors of msgspec and of UTF-8 decoding are ValueErrors.
         return Fault(name, str(error))

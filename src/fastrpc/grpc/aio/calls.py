@@ -83,7 +83,7 @@ class ChannelCall(aio.Call):  # type: ignore[misc]
     _error: FastRPCError | None = None
     #: Whether this side cancelled it.
     _is_cancelled_here = False
-    #: Our call: of a stream, the one that stands for all of its attempts.
+    #: Our call; for a stream, the call that stands for all of its attempts.
     _call: AwaitedCall
 
     # Done by each kind

@@ -12,7 +12,7 @@
     watch       delivers lists to loops and threads;  snapshot: one delivered list
     changes     the differences of one list and the next;  events: differences for all services, and outages
     closing     `with` for registries and watches
-    record      the stored form of an endpoint;  rpcx_record: that of Go's rpcx;  decoded: each is decoded once
+    record      the stored form of an endpoint;  rpcx_record: the form of Go's rpcx;  decoded: decodes each once
     layouts     records as keys of a store;  policy: which addresses may be dialled
     secrets     tokens and passwords for registries
 

@@ -148,7 +148,7 @@ class Outage:
     """Logs the beginning and the end of each time without answers, once each.
 
     Args:
-        name: that of the service or the registry, in messages.
+        name: the name of the service or the registry, in messages.
         clock: gives an instant in seconds that never goes back.
     """
 

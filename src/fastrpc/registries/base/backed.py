@@ -76,8 +76,9 @@ class _Followed:
 class BackedRegistry(Closing):
     """A registry that calls its backend in its own threads, so that no event loop blocks.
 
-    All watches of one service share one thread, where the registry can tell of many services those of all, and all
-    registrations one more. They start on first use. A registry object used before a fork raises when it is used in the
+    All watches of one service share a thread; if the registry can report many services at once, all watches share one.
+    All registrations share
+    one more. They start on first use. A registry object used before a fork raises when it is used in the
     child.
 
     Args:

@@ -136,7 +136,7 @@ class ChangingLease(Lease, Protocol):
     def rewrite(self) -> bool:
         """Write the present content over the held record, and renew it; False if the registry has lost the record.
 
-        Readers never miss the record meanwhile. One that another server has taken over stays.
+        Readers never miss the record meanwhile. A record that another server has taken over stays.
 
         Raises:
             StoreError: as from `acquire`.

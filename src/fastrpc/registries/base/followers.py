@@ -34,7 +34,7 @@ class Followers:
     have a thread each, and further ones are asked in turn by a few more. A finalizer may end a service on any line.
 
     Args:
-        name: that of the registry, in messages.
+        name: the name of the registry, in messages.
         refused: called in a thread if the registry refuses to tell of many services: `follow` them again.
     """
 

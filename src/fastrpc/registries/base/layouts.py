@@ -1,4 +1,4 @@
-"""Endpoints as keys of a store, in our layout or in that of Go's rpcx."""
+"""Endpoints as keys of a store, in our layout or in the layout of Go's rpcx."""
 
 from typing import Protocol
 

@@ -123,7 +123,7 @@ class Registration:
         await asyncio.shield(asyncio.wrap_future(changed))
 
     async def retire(self) -> bool:
-        """Mark the record as that of a server that leaves, which it stays until this block ends.
+        """Mark the record as leaving, until this block ends.
 
         Returns:
             Whether the registry has the mark; False also if it knows none.

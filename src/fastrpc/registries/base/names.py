@@ -88,7 +88,7 @@ class NamesThread:
 
     Args:
         ask: returns the names; it blocks.
-        name: that of the registry, in messages.
+        name: the name of the registry, in messages.
     """
 
     def __init__(self, ask: Callable[[], Iterable[str]], name: str) -> None:

@@ -60,7 +60,7 @@ class WakeFlag:
     def clear(self) -> None:
         """Unset it; for the thread that waits."""
         self._is_set = False
-        # One that is set meanwhile stays set, whether its word is dropped or not.
+        # A flag that is set meanwhile stays set, whether its word is dropped or not.
         with contextlib.suppress(queue.Empty):
             while True:
                 self._woken.get_nowait()

@@ -31,7 +31,7 @@ __all__ = [
     "to_texts",
 ]
 
-#: The format that is written, and the only one that is read.
+#: The format that is written, and the only format that is read.
 RECORD_FORMAT = 1
 
 #: Longest record in bytes. The largest one within the limits below is slightly above the limit of Consul.

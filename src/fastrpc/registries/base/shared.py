@@ -39,7 +39,7 @@ class SharedPoller:
     """The poller of many services, driven step by step by one thread; any thread adds services and drops them.
 
     Args:
-        name: that of the registry, in messages.
+        name: the name of the registry, in messages.
         refused: called in the polling thread, which ends then, if services have to be asked one by one.
         clock: gives an instant in seconds that never goes back.
         work_clock: gives the processor time of this thread in seconds.
@@ -179,7 +179,7 @@ class SharedPoller:
 
 
 class SingleLookup:
-    """The lookup of one service by one that could follow more."""
+    """The lookup of one service, by a lookup that could follow more."""
 
     def __init__(self, shared: SharedLookup, service: str) -> None:
         self._shared, self._services = shared, frozenset([service])

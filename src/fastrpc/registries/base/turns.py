@@ -32,7 +32,7 @@ class TurnPoller:
         # Written by any thread, even in a finalizer: services that begin with their pollers, those that end without.
         self._orders: queue.SimpleQueue[tuple[ListAcceptor, Poller | None]] = queue.SimpleQueue()
         self._woken, self._stop = WakeFlag(), WakeFlag()
-        # The lookup whose connection the others use, if they can, and the one that is asked.
+        # The lookup whose connection the others use, if they can; the lookup that is asked now.
         self._first: Lookup | None = None
         self._asked: Lookup | None = None
         # Used by the polling thread alone; instants of queries, with numbers that make them differ.

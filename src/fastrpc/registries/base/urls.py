@@ -1,6 +1,6 @@
 """Open a registry by its URL, such as `consul://10.0.0.1:8500?dc=west&tag=blue`.
 
-Every URL takes these options, and those of registries on a network also `tls` (`true`) with `ca_file`, `cert_file`,
+Every URL takes these options, and URLs of registries on a network also `tls` (`true`) with `ca_file`, `cert_file`,
 `key_file`, `server_name`:
 
 `cache_file`
@@ -166,11 +166,11 @@ class RegistryURL:
     def take_tls(self, scheme: str | None = None, *, ca_file: str | None = None) -> TLS | None:
         """Return the certificates for an encrypted connection to the registry; None where the URL asks for none.
 
-        They are those of the options, and without any those of the client or server that opens the registry.
+        They come from the options, and without options from the client or server that opens the registry.
 
         Args:
-            scheme: that of the registry's own address, "http" or "https"; None: the option `tls` decides.
-            ca_file: replaces the option where that is not given.
+            scheme: the scheme of the registry's address, "http" or "https"; None: the option `tls` decides.
+            ca_file: used if the option is missing.
 
         Raises:
             ConfigError: an option is wrong, or has no effect without TLS.

@@ -34,7 +34,7 @@ class Latest(Generic[T]):
         self.error: Exception | None = None
         #: The error that ended all watches.
         self.failure: Exception | None = None
-        #: Whether the list is that of the registry: no rule keeps what an outage or a doubt concerns.
+        #: Whether the list is the registry's: no rule keeps endpoints because of an outage or a doubt.
         self.is_settled = True
         self.is_closed = False
         # Whether listeners wait for the end of `told_at_once`, and whether there is something to tell then.
@@ -158,7 +158,7 @@ class Watching(Closing, Generic[T]):
 
     @property
     def is_settled(self) -> bool:
-        """Whether the list is that of the registry; False during an outage, and while a loss is in doubt."""
+        """Whether the list is the registry's; False during an outage, and while a loss is in doubt."""
         return self._channel.is_settled
 
     def listen(self, listener: Callable[[], None]) -> None:

@@ -6,7 +6,7 @@
 
 Options: `token`, or `token_file`, which is read again when it changes; `dc`, `tag` (may repeat), `check` (`ttl` or
 `tcp`), `ttl` (seconds), `layout` (`catalogue` or `rpcx`), `base` (of the rpcx layout), and
-those of TLS (`registries/base/urls.py`).
+the options of TLS (`registries/base/urls.py`).
 """
 
 from fastrpc.registries.base.backed import BackedRegistry

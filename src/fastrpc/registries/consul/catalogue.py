@@ -292,7 +292,7 @@ def _id_of(instance: Any) -> str:
 
 
 def _key_of(instance: Any) -> str:
-    """Return the name of an instance among those of all nodes: nodes may have instances of one ID."""
+    """Return the name of an instance that is unique among all nodes: nodes may have instances of one ID."""
     with contextlib.suppress(KeyError, TypeError, IndexError):
         return f"{instance['Node']['Node']}/{_id_of(instance)}"
     return _id_of(instance)

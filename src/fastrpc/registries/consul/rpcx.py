@@ -1,6 +1,6 @@
 """The layout of Go's rpcx in Consul's key-value store, so that both share a cluster.
 
-Keys and values are those of `registries/base/rpcx_record.py`. A session locks the key of an endpoint. It has a TTL and
+`registries/base/rpcx_record.py` has keys and values. A session locks the key of an endpoint. It has a TTL and
 the behaviour `delete`: the key is deleted with its session.
 """
 

@@ -4,7 +4,7 @@
     keys  endpoints as keys in the layout of Phobos
 
 Options: `ttl` (seconds), `base` (`phobos`), `token` or `token_file`, which is read again when it changes,
-`allow_insecure`, and those of TLS (`registries/base/urls.py`).
+`allow_insecure`, and the options of TLS (`registries/base/urls.py`).
 """
 
 from fastrpc.registries.base.backed import BackedRegistry

@@ -70,7 +70,7 @@ class DeimosAnswer(msgspec.Struct, rename="camel"):
     node: DeimosNode
     prev_node: DeimosNode | None = None
 
-    #: That of the store after a request.
+    #: The index of the store after a request.
     index: int = 0
 
 
@@ -85,8 +85,8 @@ class DeimosRefusedError(StoreError):
     """A request that Deimos refuses.
 
     Attributes:
-        code: that of Deimos.
-        index: that of its store.
+        code: the error code of Deimos.
+        index: the index of its store.
     """
 
     def __init__(self, text: str, failure: _Failure, status: Status) -> None:

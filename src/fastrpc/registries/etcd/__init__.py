@@ -5,8 +5,8 @@
     lookup   the lists of services: first a read, then a watch
 
 Options: `ttl` (seconds), `layout` (`fastrpc` or `rpcx`), `base` (`fastrpc`; `rpcx` in that layout), `user` with
-`password` or `password_file`, which is read again when it changes, `allow_insecure`, and those of TLS
-(`registries/base/urls.py`). etcd takes no user from a certificate here; one that asks for certificates needs
+`password` or `password_file`, which is read again when it changes, `allow_insecure`, and the options of TLS
+(`registries/base/urls.py`). etcd takes no user from a certificate here; an etcd that asks for certificates needs
 `cert_file` besides.
 """
 

@@ -156,7 +156,7 @@ class Gateway:
         raise AssertionError("a cluster has a place")
 
     def pages(self, prefix: str, *, keys_only: bool = False) -> Iterator[Range]:
-        """Yield all keys with a prefix as they are at one revision, that of the first page."""
+        """Yield all keys with a prefix as they are at the revision of the first page."""
         until = time.monotonic() + PAGES_SECONDS
         limit = PAGE_NAMES if keys_only else PAGE_KEYS
         request = prefix_range(prefix) | {"limit": limit, "keys_only": keys_only}
@@ -321,7 +321,7 @@ class KeyWatch:
             code = Status.PERMISSION_DENIED if is_refused else Status.UNAVAILABLE
             raise self._gateway.refusal(_Failure(code, message=text))
         if not (result.events or result.created):
-            # Not that of a line with changes: etcd may have more of its revisions.
+            # Not the revision of a line with changes: etcd may have more changes at it.
             self.complete = max(self.complete, result.header.revision)
         return result.events
 

@@ -38,7 +38,7 @@ class _Keys:
 class EtcdLookup:
     """Reads the keys of services, then watches them from the revision at which they were read.
 
-    The watch is that of the one service, or of all keys that begin with `prefix`.
+    The watch follows one service, or all keys that begin with `prefix`.
     """
 
     def __init__(
@@ -124,13 +124,13 @@ class EtcdLookup:
         except StoreError as error:
             if error.status not in (Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED):
                 raise
-            # That of this list alone, unless the cluster does not even count its keys.
+            # The failure concerns this list alone, unless the cluster does not even count its keys.
             first = self._gateway.ask("kv/range", prefix_range(prefix) | {"count_only": True}, Range)
             keys.records, keys.error = {}, error
         if self._revision and self._went_back(first.header):
             # The cluster has lost changes, as after a restored backup.
             if self._has_restarted:
-                # The next list begins anew, and is that of a restart still.
+                # The next list begins anew, and still belongs to a restart.
                 self._revision = 0
                 raise StoreError("etcd: its revision goes back again and again")
             self._has_restarted = True
@@ -211,7 +211,7 @@ class EtcdLookup:
         self._changed.add(service)
 
     def _proves(self, watch: KeyWatch) -> bool:
-        """Return whether the keys are those of a member with a quorum, by their number at a revision."""
+        """Return whether the keys come from a member with a quorum, by their number at a revision."""
         found = self._gateway.ask("kv/range", prefix_range(self._watched) | {"count_only": True}, Range)
         if self._went_back(found.header):
             return False

@@ -4,8 +4,8 @@
     slices  the endpoints of slices that may be called, and their addresses
     lookup  the endpoints of services: a list, page by page, then a watch
 
-In a pod the environment names the apiserver; token and CA are those of the service account. Options: `server` (another
-apiserver), `token` or `token_file`, which is read again when it changes, `allow_insecure`, and those of TLS
+In a pod the environment names the apiserver; the service account has token and CA. Options: `server` (another
+apiserver), `token` or `token_file`, which is read again when it changes, `allow_insecure`, and the options of TLS
 (`registries/base/urls.py`); `port` (name or number), `scheme` (`tcp` or `tls`), `family` (`ipv4` or `ipv6`, for pods
 with an address of each).
 """
@@ -32,7 +32,7 @@ _PORTS = {"https": 443, "http": 80}
 
 
 def open_kubernetes(url: RegistryURL) -> BackedRegistry:
-    """Open `kubernetes://NAMESPACE`; without a namespace it is that of the pod.
+    """Open `kubernetes://NAMESPACE`; the default is the pod's namespace.
 
     Raises:
         ConfigError: an option is wrong, or there is neither a service account nor `server`.

@@ -176,7 +176,7 @@ class Api:
     def receive(self, wait_seconds: float) -> bytes | None:
         """Return the next line of the watch; None if none begins within `wait_seconds`.
 
-        b"" is its end, that of its connection too: another watch goes on from its version.
+        b"" is its end, also when its connection ends: another watch continues from its version.
 
         Raises:
             StoreError: the watch broke a rule.

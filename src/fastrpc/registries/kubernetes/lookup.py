@@ -172,7 +172,7 @@ class _Slices:
 
 
 class SliceLookup:
-    """Follows the slices of services: those of the only one by a selector, those of several by that of the namespace.
+    """Follows the slices of services: of a single service by its selector, of several by the namespace.
 
     Args:
         clock: gives an instant in seconds that never goes back.
@@ -350,7 +350,7 @@ class SliceLookup:
 
 
 def _is_before(version: str, other: str) -> bool:
-    """Return whether a version is below another one; one that is no number is not."""
+    """Return whether a version is below another one; False if one of them is no number."""
     are_numbers = version.isdecimal() and other.isdecimal()
     # Numbers of any length.
     return are_numbers and (len(version), version) < (len(other), other)

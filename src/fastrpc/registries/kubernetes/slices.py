@@ -111,7 +111,7 @@ class Slice(NamedTuple):
     #: The names by which its endpoints are found.
     services: frozenset[str]
 
-    #: Those of them that are services of ours for sure: other Services have a port, too.
+    #: The names among them that are services of ours for sure: other Services have a port, too.
     own_services: frozenset[str]
 
     members: list[Member]

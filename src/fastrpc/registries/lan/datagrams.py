@@ -59,7 +59,7 @@ _FIELDS = struct.Struct("!Q16sQ16s")
 _SIGNATURE_BYTES: Final = 32
 _LEAST_BYTES: Final = _ID_AT + 1 + _FIELDS.size + _SIGNATURE_BYTES
 
-#: Bytes of the records in a datagram with the longest id, less those of MessagePack around them.
+#: Bytes of the records in a datagram with the longest id, without the bytes of MessagePack around them.
 _BODY_BYTES: Final = DATAGRAM_BYTES - _LEAST_BYTES - 31 - 3
 
 #: Bytes of MessagePack around a service and a record: of an array of two, a text and bytes.

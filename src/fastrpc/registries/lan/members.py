@@ -68,7 +68,7 @@ class LanMembers:
     def records(self, service: str) -> list[tuple[str, bytes]]:
         """Return the records of a service, each with a name for messages.
 
-        Those of the instance that has started last come first, as the first of an address counts.
+        The records of the instance that started last come first, as the first record of an address counts.
         """
         latest = reversed(self._services.get(service, {}))
         found = sorted(latest, key=lambda each: each[0][:TIME_BYTES], reverse=True)

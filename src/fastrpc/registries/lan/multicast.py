@@ -15,7 +15,7 @@ GROUP_4, GROUP_6, PORT = "239.255.73.31", "ff02::7331", 8973
 _BEYOND = "192.0.2.1"
 
 #: Of Linux, for which Python has no names; elsewhere these numbers have other meanings. Receive from groups that this
-#: socket has joined, not from those of others.
+#: socket has joined, not from groups that other sockets joined.
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
 
 #: Of Linux: nine numbers about the memory of a socket, the last of which are the datagrams dropped.

@@ -73,7 +73,7 @@ BUSY_DATAGRAMS, PAUSE_SECONDS = 100, 0.003
 #: Datagrams that are read without looking at the clock.
 BATCH_DATAGRAMS = 256
 
-#: An instant that does not come, and one that is past.
+#: An instant that never comes, and an instant in the past.
 NEVER, LONG_AGO = float("inf"), float("-inf")
 
 

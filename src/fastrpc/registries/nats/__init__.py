@@ -6,7 +6,7 @@
 
 Options: `ttl` (15, seconds after which a key of a new bucket ends), `base` (`fastrpc`, the bucket), `manage` (`true`: a
 missing bucket is made), `user` with `password` or `password_file`, `token` or `token_file`, `creds_file`,
-`allow_insecure`, and those of TLS (`registries/base/urls.py`).
+`allow_insecure`, and the options of TLS (`registries/base/urls.py`).
 """
 
 import re

@@ -67,7 +67,7 @@ class NatsKeys:
 
         async def delete(bucket: KeyValue) -> bool:
             try:
-                # That of an ended record is empty.
+                # The value of an ended record is empty.
                 is_there = bool((await bucket.get(key)).value)
             except KeyNotFoundError:
                 return False
@@ -248,7 +248,7 @@ class BucketLease:
             except KeyWrongLastSequenceError:
                 self._revision = 0
             try:
-                # A record that another server has taken over is there as well; that of an ended one is empty.
+                # A record that another server has taken over is there as well; an ended record is empty.
                 return bool((await bucket.get(self._key)).value)
             except KeyNotFoundError:
                 return False

@@ -5,7 +5,7 @@
 
 `rediss://` is `redis://` with TLS. Options: `ttl` (seconds), `base` (`fastrpc`), `db` (0), `master` (its name among the
 sentinels, which the URL lists then), `user`, `password` or `password_file`, which is read again when it changes,
-`allow_insecure`, and those of TLS (`registries/base/urls.py`).
+`allow_insecure`, and the options of TLS (`registries/base/urls.py`).
 """
 
 from typing import TYPE_CHECKING

@@ -253,7 +253,7 @@ class RedisLookup:
         return has_jumped or (bool(run and self._run) and run != self._run)
 
     def _records(self, services: Sequence[str], now: int) -> dict[str, list[tuple[str, bytes]] | StoreError]:
-        """Return addresses and records whose leases have not ended, or why those of a service cannot be read."""
+        """Return addresses and records whose leases have not ended, or the error of an unreadable service."""
         found: dict[str, list[tuple[str, bytes]] | StoreError] = {}
         pairs: list[tuple[str, bytes]] = []
         asked: list[Sequence[str | bytes | float]]

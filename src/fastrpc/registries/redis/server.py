@@ -32,7 +32,7 @@ Word: TypeAlias = str | bytes | float
 #: Seconds for a connection, and for an answer.
 CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 3.0
 
-#: Most bytes of all answers to one request: those of a part of long lists fit.
+#: Most bytes of all answers to one request: the answers for a part of a long list fit.
 REQUEST_BYTES = 4 * ANSWER_BYTES
 
 #: Seconds in which a message that has come already is read.
@@ -123,7 +123,7 @@ class _Bounded(Connection):
 
     Args:
         place: returns the server for each new connection.
-        role: the one that it has to have; "" for any.
+        role: the role that it must have; "" for any.
     """
 
     def __init__(

@@ -4,7 +4,7 @@
     nodes    endpoints as ephemeral nodes: lookups, registrations
 
 Options: `ttl` (the silence in seconds after which the session ends), `base` (`rpcx`), `user` with `password` or
-`password_file`, `allow_insecure`, and those of TLS (`registries/base/urls.py`).
+`password_file`, `allow_insecure`, and the options of TLS (`registries/base/urls.py`).
 """
 
 from fastrpc.registries.base.backed import BackedRegistry

@@ -133,7 +133,7 @@ class NodeLookup:
             for nodes in self._nodes.values():
                 self._forget(nodes)
             raise
-        # Only now: a listing beside one that raises is not returned.
+        # Only now: a listing is not returned if another one raises.
         for service, listing in changed.items():
             if isinstance(listing, Listing):
                 self._nodes[service].is_restart = False

@@ -77,7 +77,7 @@ def subscriber(
     Args:
         topic: a `Topic`, or the name or pattern of one.
         group: its members share the messages; None: the full name of the method.
-        broadcast: every process gets each message from its start on, and nothing is kept for one that is away.
+        broadcast: every process gets each message from its start on, and nothing is kept for a process that is away.
         start: the beginning of a group that does not exist: "oldest", "new", a datetime or a sequence.
         ordered: one message of a key at a time is under way in the group, and a retry holds its key.
         concurrency: the most messages under way in each process. No message is taken that cannot start.

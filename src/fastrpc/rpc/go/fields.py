@@ -6,8 +6,8 @@
     Order(user_id=7, items=[…])                ──►  a twin of it with fields UserID, Items       ──► encoded as usual
 
 A payload received may have either name. Fields of dataclasses and Structs have names of Go, also within lists, tuples,
-maps and optional values; in values of `Any` that are sent, those of their classes. Values of sets keep our own: the
-guard against collisions reads them by these. Methods without such fields have the plain coders. This module decodes,
+maps and optional values; a sent value of `Any` has the names of its class. Values of sets keep our names: the
+guard against collisions reads them. Methods without such fields have the plain coders. This module decodes,
 `twins` encodes.
 
 A payload is opened level by level, along the fields whose types have names. So each level is read once more; the size
@@ -42,8 +42,8 @@ def coders_in_go(
     """Return coders that take fields in the names of Go as well, and write them.
 
     Args:
-        coders: those of a codec whose payloads are values, with our names.
-        types: those of the method.
+        coders: the coders of a codec whose payloads are values, with our names.
+        types: the types of the method.
         written: Go's names of the parameters, where arguments are a map of them; None for a single argument.
     """
     if coders.codec not in _NAMED:

@@ -88,7 +88,7 @@ def _class_of(part: Any) -> Any:
 def _names_in_go(cls: Any) -> dict[str, str]:
     """Return Go's names of the fields of a class, by their names in our payloads.
 
-    A field that its Struct renames keeps that name, and so does one for which Go has no name, or that of another field.
+    A field keeps its name if its Struct renames it, or if Go has no name for it or has another field's.
     """
     if not issubclass(cls, msgspec.Struct):
         return go_names([field.name for field in dataclasses.fields(cls)])

@@ -1,7 +1,8 @@
 """Types of Python -> messages of protobuf.
 
-A class is a message, and its fields are fields: their number is their position or that of `Field`. Absence is the zero
-of a type. A field with another default is `optional`, so that absence is that default, and so is one that may be None.
+A class is a message, and its fields are fields: a field's number is its position or `Field`'s number. A
+missing field has its type's zero. Fields with another default, and fields that may be None, are `optional`: missing
+means that default.
 A class in the body of a message's class is nested in that message.
 """
 
@@ -412,7 +413,7 @@ def _set_oneof(made: ProtoField, part: Part, oneof: str, field: PayloadField) ->
 
 
 def _default_of(field: PayloadField, made: ProtoField) -> Any:
-    """Return the default of a field; one that is made where a class may not yet have its enum."""
+    """Return the default of a field; an enum's default is made now, as the class may have lacked the enum before."""
     is_made = made.enum is not None and field.factory is not NOTHING
     return field.factory() if is_made else field.default
 
@@ -447,7 +448,7 @@ def _entry(key: Part, value: Part) -> ProtoMessage:
 
 
 def _number_kind(owner: Any, kind: str | None) -> str:
-    """Return the kind of a scalar, that of `Field` if it is a number."""
+    """Return the kind of a scalar: for a number the kind in `Field`."""
     if kind == NARROW_FLOAT:
         kind = "float" if owner is float else None
     if kind is None:

@@ -47,10 +47,10 @@ class JsonDecoder:
 
     Args:
         message: the message.
-        names: those of the values of enums.
+        names: the names of the values of enums.
         depth: deepest nesting of containers.
         items: most values in all containers.
-        in_row: the plain value is an array that holds that of the message.
+        in_row: the plain value is an array that holds the message's value.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ def _message_in(message: ProtoMessage, value: Any, names: EnumNames) -> Any:
 
 
 def _assembled(message: ProtoMessage, found: dict[ProtoField, Any]) -> Any:
-    """Return the plain value of a message from those of its fields."""
+    """Return the plain value of a message from the values of its fields."""
     if message.form == "union":
         if len(found) > 1:
             names = " and ".join(field.name for field in found)

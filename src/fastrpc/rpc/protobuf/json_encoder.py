@@ -45,9 +45,9 @@ class JsonEncoder:
 
     Args:
         message: the message.
-        names: those of the values of enums.
+        names: the names of the values of enums.
         encode: returns the plain value of a value, in msgpack.
-        in_row: the plain value is an array that holds that of the message.
+        in_row: the plain value is an array that holds the message's value.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
-"""Files known everywhere, as descriptors: those of google.protobuf that schemas here import, details of errors, and
-gRPC's own services.
+"""Descriptors of files known everywhere: the files of google.protobuf that schemas here import, details of errors,
+and gRPC's own services.
 
 https://protobuf.dev/reference/protobuf/google.protobuf/, https://github.com/grpc/grpc-proto,
 https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto

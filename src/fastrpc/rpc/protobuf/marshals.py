@@ -108,7 +108,7 @@ def _own_json_marshal(definition: MethodDefinition, depth: int, items: int) -> M
 
 
 def _json_marshal(definition: MethodDefinition, depth: int, items: int) -> Marshal:
-    # The names of enums are those of the whole service.
+    # The whole service shares the names of enums.
     service = service_definition(definition.owner)
     package = ProtoPackage(service.names.grpc_service.rpartition(".")[0], [service])
     names = EnumNames(package)

@@ -109,13 +109,13 @@ class ProtoType:
 
     @property
     def known_as(self) -> str | None:
-        """The full name of one that is defined elsewhere."""
+        """The full name of a message that is defined elsewhere."""
         place = None if self.outer is None else self.outer.known_as
         return self._elsewhere[0] if place is None else f"{place}.{self.name}"
 
     @property
     def file(self) -> str | None:
-        """The file of one that is defined elsewhere."""
+        """The file of a message that is defined elsewhere."""
         return self._elsewhere[1] if self.outer is None else self.outer.file
 
     def set_elsewhere(self, known_as: str, file: str) -> None:
@@ -221,7 +221,7 @@ class ProtoField:
 
     @property
     def has_presence(self) -> bool:
-        """Whether a scalar that is zero differs from one that is absent."""
+        """Whether a zero scalar differs from a missing one."""
         return self.is_optional or self.oneof is not None
 
     @property

@@ -1,4 +1,4 @@
-"""The messages of a method: that of its arguments, of its result, of the items of its streams."""
+"""The messages of a method: for its arguments, its result, and the items of its streams."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ class MethodMessages(NamedTuple):
     result: ProtoMessage
     #: One message of the stream that the caller sends.
     message: ProtoMessage | None
-    #: Whether the message of the arguments is that of the only parameter.
+    #: Whether the only parameter's message is the message of the arguments.
     is_sole: bool
 
     @property
@@ -62,7 +62,7 @@ def check_field_options(methods: Iterable[MethodDefinition]) -> None:
     Types that are not known yet, and those without a form in protobuf, are left to the first use.
 
     Raises:
-        FieldError: a number is there twice, or a kind is that of another type.
+        FieldError: a number occurs twice, or a kind belongs to another type.
     """
     derivation = Derivation()
     for method in methods:
@@ -143,7 +143,7 @@ def _known_message(kind: Any) -> ProtoMessage | None:
 def _whole(
     definition: MethodDefinition, derivation: Derivation, kind: Any, place: str
 ) -> ProtoMessage | None:
-    """Return the message that a type is as a whole; None for one that is a field of a message."""
+    """Return the message that a type is as a whole; None if the type is a field of a message."""
     marks = marks_of(kind)
     try:
         if is_message_class(kind):

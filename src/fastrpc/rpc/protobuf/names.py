@@ -57,7 +57,7 @@ def file_of(package: str) -> str:
 
 
 def snake(name: str) -> str:
-    """Return the name of a class as that of a field: HTTPOrder is http_order."""
+    """Return the name of a class as a name of a field: HTTPOrder is http_order."""
     return _WORDS.sub("_", name).lower()
 
 

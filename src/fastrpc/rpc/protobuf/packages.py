@@ -82,7 +82,7 @@ class ProtoPackage:
         return method_messages(definition, Derivation())
 
     def imports(self) -> list[str]:
-        """Return the .proto files to import: those of the messages that are defined elsewhere."""
+        """Return the .proto files to import: the files of messages that are defined elsewhere."""
         used = {found.file for found in self.known()}
         return sorted(file for file in used if file is not None)
 

@@ -1,6 +1,6 @@
 """The messages of gRPC's reflection, in which servers tell their descriptors.
 
-https://github.com/grpc/grpc-proto/blob/master/grpc/reflection/v1/reflection.proto; those of v1alpha are the same.
+https://github.com/grpc/grpc-proto/blob/master/grpc/reflection/v1/reflection.proto; v1alpha has the same messages.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ class ServerReflectionRequest:
 
 @dataclasses.dataclass
 class FileDescriptorResponse:
-    """Files, each an encoded google.protobuf.FileDescriptorProto: that of the question, and those that it imports."""
+    """Files, each an encoded google.protobuf.FileDescriptorProto: the file of the question, and its imports."""
 
     file_descriptor_proto: list[bytes] = dataclasses.field(default_factory=list)
 

@@ -114,7 +114,7 @@ def _class_of(part: Any) -> type[Any]:
 def _defaults(part: schema.DataclassType) -> dict[str, tuple[Any, Callable[[], Any] | None, bool]] | None:
     """Return the fields that may be missing in a decoded object's dict: default, factory, whether there is neither.
 
-    These are the fields of which the class has an attribute, as a default is one, or that of a base class.
+    A field may be missing if the class, or a base class, has an attribute of its name.
     """
     owner = _class_of(part)
     if not dataclasses.is_dataclass(owner) or not owner.__dictoffset__:

@@ -99,7 +99,7 @@ def field_refusal(name: str, known: Any) -> str | None:
 def field_constraints(known: Any, scope: Scope) -> Iterator[tuple[str, str]]:
     """Yield each field in a type with an object that checks values elsewhere, and the name of that object.
 
-    Those of a class are told once.
+    The markers of a class are reported once.
     """
     classes: set[type[Any]] = set()
     for owner, field in _fields_within(known):
@@ -144,7 +144,7 @@ def _marker_refusal(name: str, marker: Any, kind: Any = None) -> str | None:
         return None
     reason = next((text for base, text in _PLACES.items() if _is_a(marker, base)), None)
     if reason is None and _is_a(marker, "Form") and isinstance(kind, type) and payload_class(kind).fields:
-        reason = "write its fields as parameters: those of a form are arguments by name"
+        reason = "write its fields as parameters: fields of a form are arguments by name"
     if reason is not None:
         return f"{name!r} is {_written(marker)}, which is not read here: {reason.format(name=name)}"
     alias = getattr(marker, "validation_alias", None) or getattr(marker, "alias", None)

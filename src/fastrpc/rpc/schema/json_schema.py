@@ -66,7 +66,7 @@ _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class SchemaSet:
-    """The schemas of a document. Those of classes stand in one place, `components`, and are referred to by name.
+    """The schemas of a document. Schemas of classes stand in one place, `components`, and are referred to by name.
 
     Args:
         prefix: the text before a component's name in a reference.
@@ -255,7 +255,7 @@ class SchemaSet:
         return _SENT if self._is_sent else _TAKEN
 
     def _add_model(self, cls: Any, known: PayloadType, direction: str) -> str:
-        """Add the schema of a class that describes itself, with those of the classes in it; return its name."""
+        """Add the schema of a class that describes itself, and the schemas of the classes in it; return its name."""
         described, other = _forms(cls, known)
         if direction == _SENT:
             described, other = other, described
@@ -343,7 +343,7 @@ def object_schema(fields: Iterable[tuple[str, JsonSchema, bool]], *, is_closed: 
 
 
 def plain_default(default: Any, factory: Any = None, nothing: Any = None) -> JsonSchema:
-    """Return the keyword of a default; nothing for one that JSON does not carry.
+    """Return the keyword of a default; empty if JSON cannot carry it.
 
     Args:
         factory: the function that makes the default; `nothing` or None without one.

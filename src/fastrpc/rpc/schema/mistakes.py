@@ -44,7 +44,7 @@ _LONGEST: Final = 200
 _CODECS: Final[Mapping[str, Any]] = {"json": msgspec.json, "msgpack": msgspec.msgpack}
 _FAILURES: Final = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
 
-#: The texts of msgspec, and no others: those of a program may hold the value.
+#: The texts of msgspec, and no others: texts of a program may hold the value.
 _EXPECTED: Final = re.compile(
     r"expected (?P<expected>`[^`]+`(?: with (?:a|no) timezone component|"
     r" of (?:at (?:least|most) )?length (?:[<>]= )?\d+(?: to \d+)?| [<>]=? [-+.\de]+|"
@@ -219,7 +219,7 @@ class _Search:
         self.note(path, expected, got or "another value")
 
     def _note_told(self, path: str, mistakes: Sequence[Mistake]) -> None:
-        """Note the mistakes that a class has found in its value; one place may have those of each member of a union."""
+        """Note the mistakes that a class has found in its value; a union may have several at one place."""
         expected: dict[tuple[str, str], list[str]] = {}
         for one in mistakes:
             expected.setdefault((one.place, one.got), []).append(one.expected)

@@ -34,8 +34,8 @@ def narrowed(
     """Return coders that write numbers of 32 bits where types say so; the same coders if no type does.
 
     Args:
-        types: those of the method.
-        names: those of its parameters.
+        types: the types of the method.
+        names: the names of its parameters.
         by_value: how arguments lie in one value, as for `Marshal`; None if they are an array or a map.
     """
     if coders.codec in _FORMLESS or not _holds_floats(

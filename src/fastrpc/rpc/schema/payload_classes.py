@@ -162,7 +162,7 @@ def _kind_of(cls: type[Any]) -> str:
 
 
 def _model_fields(fields: Any) -> tuple[PayloadField, ...] | None:
-    """Return the fields of a model as those of the Struct that has its payload; None if no Struct has."""
+    """Return the fields of a model as fields of a Struct with the same payload; None if no Struct has it."""
     if any(field.wire_name is None for field in fields):
         return None
     return tuple(
@@ -179,7 +179,7 @@ def _model_fields(fields: Any) -> tuple[PayloadField, ...] | None:
 
 
 def _hints(cls: Any) -> dict[str, Any] | None:
-    """Return the types of a class's fields, those of its generic bases with their arguments; None if one is unknown."""
+    """Return the types of a class's fields, with the arguments of its generic bases; None if one is unknown."""
     try:
         hints = typing.get_type_hints(cls, include_extras=True)
         variables = _typed_dict_variables(cls) if typing.is_typeddict(cls) else type_variables(cls)
@@ -223,7 +223,7 @@ def _fields(cls: Any, kind: str, hints: dict[str, Any]) -> Iterator[PayloadField
             yield from _attrs_fields(cls, hints)
         case "named_tuple":
             for name in cls._fields:
-                # Those of `collections.namedtuple` have no type.
+                # Fields of `collections.namedtuple` have no type.
                 yield _field(name, hints.get(name, Any), cls._field_defaults.get(name, NOTHING), NOTHING)
         case _:
             for name, hint in hints.items():

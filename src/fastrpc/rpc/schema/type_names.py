@@ -74,7 +74,7 @@ class TypeNames:
         """Return a type as source, without modules.
 
         Args:
-            with_constraints: keep those of `msgspec.Meta`, and what `Field` says.
+            with_constraints: keep the constraints of `msgspec.Meta` and of `Field`.
         """
         return _Text(self, with_constraints).of(annotation, 0)
 

@@ -141,7 +141,7 @@ def _searched(given: bytes, rewritten: _Rewriter) -> bytes:
 
 
 def _is_wide(part: schema.Type) -> bool:
-    """Return whether a type is that of integers of which some are beyond 2⁵³."""
+    """Return whether a type has integers beyond 2⁵³."""
     if not isinstance(part, schema.IntType):
         return False
     least = part.ge if part.ge is not None else part.gt

@@ -13,7 +13,7 @@ class Scheduling:
     """Opens the store, and runs the scheduled methods of services while they are served.
 
     Raises:
-        ConfigError: the URL is not that of a store.
+        ConfigError: the URL names no store.
     """
 
     def __init__(self, served: ServiceTable, url: str | None) -> None:
@@ -52,7 +52,7 @@ class Scheduling:
             self._schedules.add(name, service)
 
     async def stop(self, seconds: float | None, name: str | None = None) -> bool:
-        """Start no run any more, of one service or of all; return whether each one that runs ended in time."""
+        """Start no further run, of one service or of all; return whether all current runs ended in time."""
         return self._schedules is None or bool(await self._schedules.stop(name, seconds))
 
     def forget(self) -> None:

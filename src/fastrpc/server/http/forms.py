@@ -40,7 +40,7 @@ def boundary_of(content_type: str) -> bytes:
     """Return the boundary in the Content-Type of a form.
 
     Raises:
-        CallError: it has none, or one that is malformed.
+        CallError: it has no boundary, or a malformed one.
     """
     text = _parameters(content_type).get("boundary", "")
     if not _BOUNDARY.fullmatch(text):
@@ -142,7 +142,7 @@ class FormReader:
         if end < 0:
             return False
         self._take_head(bytes(self._kept[2:end]))
-        # The last line end stays: in an empty part it is that of the delimiter.
+        # The last line end stays: in an empty part it belongs to the delimiter.
         return self._follow("field" if self.filename is None else "first_of_file", end + 2)
 
     def _take_head(self, head: bytes) -> None:
@@ -188,7 +188,7 @@ class FormReader:
         if self._delimiter.startswith(self._kept) and len(self._kept) < len(self._delimiter):
             # These bytes may begin the delimiter of an empty file.
             return False
-        # The line end of the head goes, unless it is that of the delimiter.
+        # The line end of the head is dropped, unless it belongs to the delimiter.
         return self._follow("content", 0 if self._kept.startswith(self._delimiter) else 2)
 
     def _content(self, pieces: list[bytes]) -> bool:

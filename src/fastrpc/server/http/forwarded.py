@@ -3,7 +3,7 @@
 A proxy appends the address of its own peer to `X-Forwarded-For`. The entries are read from the right, past addresses
 that are trusted as well, and the first other one is the client; entries further left came from the client, and may be
 anything. `Forwarded`, `X-Forwarded-Host` and `X-Forwarded-Port` are never read: a proxy that does not set them passes
-those of a stranger.
+the fields of a stranger.
 """
 
 import ipaddress
@@ -23,7 +23,7 @@ _MOST_ENTRIES: Final = 10
 #: The longest text of an address, with brackets and a port.
 _LONGEST: Final = 64
 
-#: The schemes that `X-Forwarded-Proto` names; any other value, like none, leaves that of the connection.
+#: The schemes that `X-Forwarded-Proto` names; with any other value, or without one, the connection's scheme counts.
 _SCHEMES: Final = {"https": "tls", "http": "tcp"}
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -63,7 +63,7 @@ class TrustedProxies:
 
         Args:
             forwarded_for: the values of all fields `X-Forwarded-For`.
-            forwarded_proto: those of `X-Forwarded-Proto`.
+            forwarded_proto: the values of all fields `X-Forwarded-Proto`.
         """
         if not self._trusts_peer(peer.address):
             return None
@@ -72,7 +72,7 @@ class TrustedProxies:
     def _client(self, forwarded_for: Sequence[str]) -> tuple[tuple[_Address, int] | None, bool]:
         """Return the address of the client, or of the last trusted proxy, None without any; and whether it is named.
 
-        Without entries, or with those of trusted proxies alone, it is the request of a proxy itself.
+        Without entries, or with entries of trusted proxies alone, the request comes from a proxy itself.
         """
         found: tuple[_Address, int] | None = None
         entries = _entries(forwarded_for) if any(forwarded_for) else []
@@ -93,7 +93,7 @@ class TrustedProxies:
         return self.trusts(address.host)
 
     def trusts(self, host: str) -> bool:
-        """Return whether an IP address is that of a trusted proxy."""
+        """Return whether an IP address belongs to a trusted proxy."""
         return self._networks.longest(packed_address(host)) >= 0
 
 

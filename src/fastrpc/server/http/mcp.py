@@ -89,11 +89,11 @@ class _Caller:
         return self._request.identity is None and self._has_refused and not self._has_granted
 
     def field(self, name: str) -> str | None:
-        """Return the value of a field of the head; one that comes twice has both."""
+        """Return the value of a field of the head; a field that occurs twice has both values."""
         return ", ".join(self._request.head.values(name)) or None
 
     def may_call(self, tool: Tool | None) -> bool:
-        """Return whether the caller may call a tool; one that does not exist is noted as a forbidden one."""
+        """Return whether the caller may call a tool; a missing tool is noted as a forbidden one."""
         route = None if tool is None else self._request.routes.get(tool.method.full_name)
         may = self._request.may_call(route)
         self._has_granted |= may

@@ -1,7 +1,7 @@
 """Descriptions of services by the HTTP gateway: `/openapi.json`, the page `/docs` that calls them, and `/client.js`.
 
 They need no identity and hold no data. If callers are authenticated, the document has the methods open to its
-reader: the public ones, and with a token those of its owner. The page's policy lets it load from its own server alone.
+reader: public ones, and with a token its owner's. The page's policy lets it load from its own server alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -59,7 +59,7 @@ def pages(
     """Return the handlers of the paths of the pages.
 
     Args:
-        services: those of the server, which may grow.
+        services: the server's services, which may grow.
         options: the settings of the gateway.
         schemes: the schemes of credentials that it accepts.
     """

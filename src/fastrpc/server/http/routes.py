@@ -76,7 +76,7 @@ class Routed:
         """Return the arguments as a map by name.
 
         Args:
-            codec: that of the body, "json" or "msgpack".
+            codec: the codec of the body, "json" or "msgpack".
 
         Raises:
             CallError: a part of the request does not fit.
@@ -136,7 +136,7 @@ class Routes:
     """The routes of a server.
 
     Args:
-        table: its methods, which may change; those of removed services have their routes still, behind all others.
+        table: its methods, which may change; methods of removed services keep their routes, behind all others.
     """
 
     def __init__(self, table: RouteTable) -> None:
@@ -284,7 +284,7 @@ def _checked(body: bytes, codec: str) -> bytes:
 
 
 def _spliced(members: dict[str, bytes], body: bytes, codec: str) -> bytes:
-    """Return a map with members, by name and in its codec, put before those of a body, which is a map, too."""
+    """Return a map: the given members, by name and in its codec, then the members of a body that is a map."""
     if codec == "json":
         own = b",".join(msgspec.json.encode(name) + b":" + value for name, value in members.items())
         if not body.strip():

@@ -106,7 +106,7 @@ class ConnectUnary(WebCall):
     def unfit(
         self, method: str, takes_stream: bool, gives_stream: bool, *, is_safe: bool, is_http1: bool = True
     ) -> tuple[int, str] | None:
-        """Return the status of HTTP and the text for a request whose form is not that of its method."""
+        """Return the status of HTTP and the text for a request whose form differs from its method's."""
         if self.payload is not None and not is_safe:
             return 405, f"{method} is called by POST"
         if takes_stream or gives_stream:
@@ -126,7 +126,7 @@ class ConnectUnary(WebCall):
         trailers: bytes | None,
         status: int = 0,
     ) -> WebAnswer:
-        """Return the answer. `status` is that of HTTP, 0: as the failure says."""
+        """Return the answer. `status` is for HTTP, 0: as the failure says."""
         sent = sent_fields(self._head) + [
             (b"trailer-" + name, value) for name, value in sent_fields(trailers)
         ]
@@ -159,7 +159,7 @@ class ConnectStream(EnvelopedCall):
     def unfit(
         self, method: str, takes_stream: bool, gives_stream: bool, *, is_safe: bool, is_http1: bool = True
     ) -> tuple[int, str] | None:
-        """Return the status of HTTP and the text for a request whose form is not that of its method."""
+        """Return the status of HTTP and the text for a request whose form differs from its method's."""
         if not (takes_stream or gives_stream):
             return 415, f"{method} does not stream: send application/proto or application/json"
         return super().unfit(method, takes_stream, gives_stream, is_safe=is_safe, is_http1=is_http1)

@@ -1,6 +1,6 @@
-"""The fields of requests by gRPC-Web and Connect: those of HTTP itself, and metadata.
+"""The fields of requests by gRPC-Web and Connect: fields of HTTP itself, and metadata.
 
-Every field is metadata, but those of HTTP, of browsers, of proxies and of the two protocols.
+Every field is metadata, except fields of HTTP, of browsers, of proxies and of the two protocols.
 """
 
 from collections.abc import Iterable

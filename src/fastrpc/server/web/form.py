@@ -105,7 +105,7 @@ class WebCall:
     def unfit(
         self, method: str, takes_stream: bool, gives_stream: bool, *, is_safe: bool, is_http1: bool = True
     ) -> tuple[int, str] | None:
-        """Return the status of HTTP and the text for a request whose form is not that of its method."""
+        """Return the status of HTTP and the text for a request whose form differs from its method's."""
         raise NotImplementedError
 
     # Compressors
@@ -163,7 +163,7 @@ class EnvelopedCall(WebCall):
     def unfit(
         self, method: str, takes_stream: bool, gives_stream: bool, *, is_safe: bool, is_http1: bool = True
     ) -> tuple[int, str] | None:
-        """Return the status of HTTP and the text for a request whose form is not that of its method."""
+        """Return the status of HTTP and the text for a request whose form differs from its method's."""
         self._method = method
         self._takes_stream = takes_stream
         if takes_stream and gives_stream and is_http1:
@@ -249,7 +249,7 @@ class EnvelopedCall(WebCall):
         trailers: bytes | None,
         status: int = 0,
     ) -> WebAnswer:
-        """Return a whole answer; the head and the end are in it. `status` is that of HTTP, 0: as the failure says."""
+        """Return a whole answer; the head and the end are in it. `status` is for HTTP, 0: as the failure says."""
         content = b"" if payload is None else self.message(payload, compressor)
         fields = self._head_fields(compressor, None)
         if failure is not None:
