@@ -67,4 +67,4 @@ def lend(connection: FlowControl, size: int, largest_message: int) -> None:
     """Let the streams of a connection borrow `size` bytes beyond their windows."""
 
 def pool_of(connection: FlowControl) -> tuple[int, int]:
-    """Return the bytes that they may still borrow, and those that windows may take of them."""
+    """Return the bytes that streams may still borrow, and the part of them that windows may take."""

@@ -12,7 +12,7 @@ cdef class LineWire(Wire):
     cdef:
         LinkedConnection connection
 
-        # The calls so far, which number them; those that are not answered, by their numbers.
+        # The number of calls so far; the unanswered calls, by their numbers.
         uint64_t count
         readonly dict calls
 

@@ -416,7 +416,7 @@ cdef class RecordingConnection(Connection):
 
     @property
     def waiting(self):
-        """Messages in all queues, dropped ones that still lie there included."""
+        """Messages in all queues, including dropped ones that still lie there."""
         return sum(map(len, self.slots.queues()))
 
     @property

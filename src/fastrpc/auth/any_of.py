@@ -139,7 +139,7 @@ def _check_names(members: tuple[Authenticator, ...]) -> None:
             if clash is not None:
                 raise ConfigError(
                     f"two members of AnyOf could give the same name: {clash}",
-                    hint="let the names of each begin otherwise: a JWT takes a name_prefix of its own",
+                    hint="give each another prefix of names: a JWT takes name_prefix",
                 )
 
 

@@ -75,7 +75,7 @@ class ClientCertificates:
     def verify(self, peer: Presented) -> Answer:
         """Return the identity in the peer's certificate, or a refusal."""
         if not self.handles(peer):
-            return Refusal("it presents no certificate of its own, or a token beside it")
+            return Refusal("it presents no certificate, or a token beside it")
         assert peer.certificate is not None
         allowed = {
             name

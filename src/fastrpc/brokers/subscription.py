@@ -354,7 +354,7 @@ async def _logged_absence() -> AsyncIterator[None]:
 
 
 class _Member:
-    """A membership with the messages that are not settled, which it settles for their subscriber."""
+    """A membership, and its unsettled messages, which it settles for their subscriber."""
 
     def __init__(self, membership: Membership, on_room: Callable[[], None]) -> None:
         self.membership = membership

@@ -50,7 +50,7 @@ class CommandGroup:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
             if number != signal.SIGTSTP:
-                # A stopped process takes it once it goes on.
+                # A stopped process gets the signal after it continues.
                 os.killpg(self._process.pid, signal.SIGCONT)
 
     async def run(self, command: Sequence[str], environment: Mapping[str, str], held: Lock) -> int:

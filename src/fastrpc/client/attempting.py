@@ -82,7 +82,7 @@ class BaseAttempting(AttemptPlacing):
         raise NotImplementedError
 
     async def _outcomes(self, batch: Any) -> list[Any]:
-        """Return the answers to the attempt of a batch, errors in place of those that failed."""
+        """Return the answers to the attempt of a batch; failed calls have their error."""
         raise NotImplementedError
 
     def _check(self) -> None:

@@ -31,7 +31,7 @@ class Dialled(Protocol):
 
 
 class DialQueue:
-    """The dials of one client: those in progress, and those that wait, by rank and then by age."""
+    """The dials of one client: dials in progress, and waiting dials by rank and then by age."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop

@@ -220,7 +220,7 @@ class ConnectionPool:
 
     @property
     def open_connections(self) -> list[ClientEngine]:
-        """All connections, including those that take no new calls."""
+        """All connections, including connections that take no new calls."""
         return [
             connection
             for subchannel in (*self.subchannels, *self._removed)

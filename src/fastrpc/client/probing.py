@@ -64,7 +64,7 @@ class Probed(Protocol):
 
     @property
     def all_connections(self) -> Iterable[ClientEngine]:
-        """All open connections, including those that take no new calls."""
+        """All open connections, including connections that take no new calls."""
 
 
 class Prober:

@@ -127,7 +127,7 @@ class ClientServices:
             await self._services.leave()
 
     def stats(self) -> dict[str, int]:
-        """Return the number of running calls of servers, and of those that wait for their start."""
+        """Return the numbers of running and of waiting calls by servers."""
         if not self.is_entered:
             return {"serving": 0, "serving_waiting": 0}
         return {"serving": self._services.gate.running, "serving_waiting": self._services.gate.waiting}

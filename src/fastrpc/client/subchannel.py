@@ -126,7 +126,7 @@ class Subchannel(EndpointPlan):
         self.renewals = Renewals()
         # Calls that wait for a connection to this endpoint alone.
         self._waiters = Waiters()
-        # The instant each connection was made, including those that take no new calls; None once its end is noted.
+        # The instant each connection was made, draining connections included; None once its end is noted.
         self._all: dict[ClientEngine, float | None] = {}
 
     @property
@@ -439,5 +439,5 @@ class Subchannel(EndpointPlan):
 
     @property
     def all_connections(self) -> frozenset[ClientEngine]:
-        """All open connections of this subchannel, including those that take no new calls."""
+        """All open connections of this subchannel, including connections that take no new calls."""
         return frozenset(self._all)

@@ -161,7 +161,7 @@ def _check_place(address: Address) -> None:
 
 
 def endpoint_set_for(target: Target, selector: Any, settings: Pool) -> EndpointSet | None:
-    """Return the endpoint set of a target; None for one address without a breaker of its own.
+    """Return the endpoint set of a target; None for one address without a breaker.
 
     Raises:
         ConfigError: the selector is invalid.

@@ -50,7 +50,7 @@ class SnapshotFile:
             os.close(descriptor)
             raise StoreError(
                 f"another registry keeps its snapshot in {self._path.parent}",
-                hint="end it, or give each of them a folder of its own",
+                hint="end it, or give each registry a separate folder",
             ) from None
         except OSError as error:
             # Some network file systems have no locks.

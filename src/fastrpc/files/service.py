@@ -204,7 +204,7 @@ def service_named(name: str) -> type[FileService]:
     """Return the class of a file service of this name.
 
     Raises:
-        ConfigError: this is no name of a service.
+        ConfigError: the name is no valid name of a service.
     """
     return _renamed(FileService, name)
 
@@ -213,7 +213,7 @@ def pieces_named(name: str) -> type[FilePieces]:
     """Return the contract of the pieces of a file service of this name.
 
     Raises:
-        ConfigError: this is no name of a service.
+        ConfigError: the name is no valid name of a service.
     """
     # A contract is never made: that it is abstract does not matter.
     return _renamed(FilePieces, name)  # type: ignore[type-abstract]

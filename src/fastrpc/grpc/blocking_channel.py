@@ -1,4 +1,4 @@
-"""`fastrpc.grpc.insecure_channel` and `secure_channel`: channels for threads, with a loop in a thread of their own."""
+"""`fastrpc.grpc.insecure_channel` and `secure_channel`: channels for threads, with a loop in a separate thread."""
 
 import threading
 from collections.abc import Callable, Coroutine, Sequence

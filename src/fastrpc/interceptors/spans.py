@@ -42,7 +42,7 @@ __all__ = ["CallSpans"]
 
 _SCOPE = "fastrpc"
 
-#: Methods that have a name of their own: a client may call any.
+#: Methods that have their own name in spans: a client may call any number.
 _METHODS = 1_000
 
 #: Built-in services that run in the background, or are polled.

@@ -283,7 +283,7 @@ class _ProcessFamilies:
                 (
                     "client_waits",
                     "fastrpc_client_queue_seconds",
-                    "How long calls waited for a place within the limits of their server, those that got none too.",
+                    "How long calls waited for a place within the limits of their server, also calls that got none.",
                 ),
             )
         }

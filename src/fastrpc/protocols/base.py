@@ -277,7 +277,7 @@ class ClientTraits:
     has_streams: bool = False
     #: Whether a client can serve calls of its servers.
     serves: bool = False
-    #: The names of the compressors that it has; None: those that both sides have.
+    #: The names of the compressors that it has; None: the compressors that both sides have.
     compressors: tuple[str, ...] | None = None
     #: None: the health check of the native protocol.
     health: HealthCheck | None = None

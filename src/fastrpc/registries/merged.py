@@ -353,7 +353,7 @@ class MergedUnion:
             listed = set().union(*self._lists)
             self._removed = {address: at for address, at in self._removed.items() if address in listed}
         union: dict[str, Endpoint] = {}
-        # Stable, so of those that are away and of those that are not, the first counts.
+        # Stable: the first counts among members that are away, and among members that are not.
         for index in sorted(
             range(len(self._lists)), key=lambda index: self._away_since[index] != float("inf")
         ):

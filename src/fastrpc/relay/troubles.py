@@ -18,7 +18,7 @@ __all__ = ["ClaimLog", "ClaimTrouble", "start_error", "trouble_of"]
 
 logger = logging.getLogger("fastrpc.relay")
 
-#: Refusals, and the system's number for each.
+#: The system's error number for each refusal.
 _NUMBERS: Final = {
     Status.UNAUTHENTICATED: errno.EPERM,
     Status.PERMISSION_DENIED: errno.EPERM,

@@ -52,7 +52,7 @@ class MethodMark:
 
 
 def claim_methods(cls: type[Any], *, contract: ServiceDefinition | None, is_whole: bool) -> None:
-    """Claim each remote function for `cls`; with `is_whole` also those that a base has claimed."""
+    """Claim each remote function for `cls`; with `is_whole` also functions that a base has claimed."""
     promised = () if contract is None else tuple(member.attribute for member in contract.methods.values())
     for attribute in dict.fromkeys((*marked_attributes(cls), *promised)):
         function = inspect.getattr_static(cls, attribute, None)

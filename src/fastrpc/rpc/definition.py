@@ -436,6 +436,6 @@ def _is_unimplemented(definition: MethodDefinition) -> bool:
 
 
 def _kept_names(options: MethodOptions, signature: HandlerSignature) -> dict[str, str]:
-    """Return the old names of parameters, without inherited ones that do not fit these parameters."""
+    """Return the old names of parameters, without inherited names that do not fit these parameters."""
     names = {parameter.name for parameter in signature.parameters}
     return {old: new for old, new in (options.renamed or {}).items() if new in names and old not in names}

@@ -1,6 +1,6 @@
 """`@function`: remote methods that are plain functions.
 
-The functions of one prefix are one service. Its class is made here, has no instances of its own, and grows with each
+The functions of one prefix are one service. Its class is made here, has no instances, and grows with each
 function: a server adds them one by one, and all of them are methods of the same class.
 """
 

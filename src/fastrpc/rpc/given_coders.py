@@ -28,7 +28,7 @@ class GivenCoders(NamedTuple):
 
 
 def coders_of(given: GivenCoders, codec: Codec, label: str) -> PayloadCoders:
-    """Return the coders of a method with functions of its own.
+    """Return the coders of a method that brings functions for it.
 
     Raises:
         ConfigError: the codec is another one than theirs.

@@ -110,7 +110,7 @@ def set_options(
     alias: Sequence[str] | None,
     http: str | None,
 ) -> MethodOptions:
-    """Return options with those that are checked or read first."""
+    """Return options with the options that are checked or read first."""
     return options._replace(
         timeout=checked_timeout(timeout),
         roles=checked_roles(roles),

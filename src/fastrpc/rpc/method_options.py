@@ -126,7 +126,7 @@ def checked_renamed(renamed: Mapping[str, str] | None) -> Mapping[str, str] | No
     if len(renamed) > MOST_RENAMED:
         raise ConfigError(
             f"renamed has {len(renamed)} old names, a method keeps at most {MOST_RENAMED}",
-            hint="leave out those that no caller uses now, or give the method another name",
+            hint="leave out names that no caller uses now, or give the method another name",
         )
     if wrong := [old for old in renamed if not old.isidentifier()]:
         raise ConfigError(f"renamed: {wrong[0]!r} was no parameter's name", hint=how)

@@ -45,10 +45,10 @@ class DescribedFiles:
         return None if file is None else self.file(file, sent)
 
     def file(self, name: str, sent: set[str]) -> list[bytes] | None:
-        """Return a file and those that it imports, but for imported ones that were sent before; None if it is unknown.
+        """Return a file and its imports, without imports that were sent before; None if the file is unknown.
 
         Args:
-            sent: the names of files that this caller has, to which those that are returned are added.
+            sent: the names of files that this caller has; returned ones are added.
         """
         if name not in self._files:
             return None

@@ -1,4 +1,4 @@
-"""The edge of a server: addresses that may not connect, and those that connect too often.
+"""The edge of a server: addresses that may not connect, and addresses that connect too often.
 
 ::
 

@@ -23,7 +23,7 @@ class ServingState:
     """The health of a server and of its services.
 
     Args:
-        services: returns those that the server has at any time.
+        services: returns the services that the server has now.
     """
 
     def __init__(self, services: Callable[[], Sequence[ServiceDefinition]]) -> None:

@@ -39,7 +39,7 @@ class Listening:
         self._config = config
         self._accepting = accepting
         self._offer = offer
-        #: Those that are open, also after the server stopped accepting.
+        #: The open listeners, also after the server stopped accepting.
         self.listeners: list[Listener] = []
         # The addresses before the server had a registry, which the first `any://` gives it.
         self._unlisted: list[tuple[Address, Advertise]] = []

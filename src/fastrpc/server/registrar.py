@@ -42,7 +42,7 @@ class _Held(NamedTuple):
 
 
 class Registrar:
-    """Keep the records in a registry equal to those a server wants.
+    """Keep the records in a registry equal to the records that a server wants.
 
     An unreachable registry raises nothing: the registry object delivers the records once it is back. If a registry
     refuses a record, `settle` raises, and `follow` tries again later.
@@ -52,13 +52,13 @@ class Registrar:
         tls: the server's certificates, which an encrypted registry gets as well.
 
     Raises:
-        ConfigError: it has another form.
+        ConfigError: the registry has another form.
     """
 
     def __init__(self, registry: RegistryOption, tls: TLS | None = None) -> None:
         self._tls = tls
         self._registry: Registry = open_registry(registry, tls=tls)
-        # Those that were opened here.
+        # The registries that were opened here.
         self._owned: list[Registry] = [self._registry] if is_opened(registry) else []
         # The address whose scopes the registry has, and that registry.
         self._scopes: tuple[Address, ScopedRegistry] | None = None

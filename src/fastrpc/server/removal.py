@@ -21,7 +21,7 @@ _CLEANUP_SECONDS = 1.0
 async def end_calls(
     gate: Gate, routes: Set[MethodRoute], seconds: float | None, is_stopped: Callable[[], bool]
 ) -> bool:
-    """Wait for the calls of withdrawn methods; cut off those that run after `seconds`, or when this is cancelled.
+    """Wait for the calls of withdrawn methods; end calls that still run after `seconds`, or when this is cancelled.
 
     A handler that removes its own service does not wait for itself.
 
@@ -59,7 +59,7 @@ class _RunningCalls:
         self._engines = list(gate.engines)
 
     def calls(self) -> set[ServerCall]:
-        """Return those that have not ended."""
+        """Return the calls that have not ended."""
         found = {engine: self._of(engine) for engine in self._engines}
         self._engines = [engine for engine, calls in found.items() if calls]
         return set().union(*found.values())

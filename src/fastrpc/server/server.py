@@ -157,14 +157,14 @@ class Server:
         kept: "Callable[[], Awaitable[None]] | None" = None,
         admits: "Callable[[Any], bool] | None" = None,
     ) -> None:
-        """Have an object begin each accepted connection, before a byte of it is read; call it before `listen`.
+        """Let an object begin each accepted connection before a byte of it is read. Call this before `listen`.
 
         Args:
-            wrap: takes the factory of the server's sessions, and returns the factory of these objects, which pass a
+            wrap: takes the server's factory of sessions, and returns the factory of these objects. An object passes its
                 connection on by `fastrpc.server.proxied.pass_on`.
-            kept: waits for the ends of connections that these objects keep for themselves; a drain waits for them.
-            admits: whether an accepted connection is begun at all, by its peer as sockets name it; not asked where
-                headers of proxies name the peers.
+            kept: waits for the ends of connections that the objects keep; a drain waits for it.
+            admits: takes the peer as sockets name it, and returns whether its connection is begun at all; not called
+                where headers of proxies name the peers.
         """
         self._accepting.begin_with(wrap, kept, admits)
 

@@ -146,7 +146,7 @@ cdef class OutlierDetector:
         return has_changed
 
     cdef bint _take_back(self, list endpoints, uint64_t now) except -1:
-        """Readmit endpoints whose ejection is over, and reset the count of those that have been in for long."""
+        """Readmit endpoints whose ejection is over, and reset the count of endpoints that have been in for long."""
         cdef EndpointHealth health
         cdef bint has_changed = False
         for health in endpoints:

@@ -94,7 +94,7 @@ class EndpointSet:
 
     def __len__(self) -> int: ...
     def update(self, endpoints: Iterable[Endpoint]) -> None:
-        """Replace the endpoints; those that stay keep their state and their `subchannel`."""
+        """Replace the endpoints; an endpoint that stays keeps its state and its `subchannel`."""
 
     def is_sound(self, endpoint: Endpoint) -> bool:
         """Return whether an endpoint of the list is neither out nor known to be unreachable, as filters are told."""

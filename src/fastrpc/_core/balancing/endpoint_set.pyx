@@ -270,7 +270,7 @@ cdef class EndpointSet:
         cdef list endpoint_states = self._filtered(known, self.is_sound)
         self.left = self._usual = endpoint_states
         if isinstance(self.selector, DoubleJumpSelector) and self.filters:
-            # Its keys depend on all earlier lists, but not on those that only health changed.
+            # Its keys depend on all earlier lists, except lists that only health changed.
             self._usual = self._filtered(known, always_sound)
         endpoint_states = [each for each in endpoint_states if not each.is_leaving] or endpoint_states
         sound = [endpoint_state for endpoint_state in endpoint_states if not endpoint_state.health.is_out()]

@@ -6,7 +6,7 @@ from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState
 
 cdef class KeySelector(BaseSelector):
     cdef:
-        # The endpoints of the last update and their records, and those that are left while all are sound.
+        # The endpoints of the last update and their records, and the endpoints that filters leave while all are sound.
         list _given
         list _records
         list _usual

@@ -54,7 +54,7 @@ class BaseSelector:
     def claimed(self) -> Self:
         """Return this selector for its first client, and a copy for each other client.
 
-        One of a class with attributes of its own is always returned itself: it belongs to one client.
+        A selector of a class with additional attributes is always returned itself: it belongs to one client.
         """
 
     @property
@@ -72,7 +72,7 @@ class BaseSelector:
 
     def __len__(self) -> int: ...
     def update(self, endpoints: Iterable[Endpoint]) -> None:
-        """Replace the endpoints; those that stay keep their state.
+        """Replace the endpoints; an endpoint that stays keeps its state.
 
         An endpoint of weight 0 is not picked, unless all have weight 0. An address that comes twice counts once.
         """

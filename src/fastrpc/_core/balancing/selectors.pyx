@@ -136,7 +136,7 @@ cdef class BaseSelector:
     # Updates by the registry and the caller
 
     def update(self, endpoints):
-        """Replace the endpoints; those that stay keep their state.
+        """Replace the endpoints; an endpoint that stays keeps its state.
 
         An endpoint of weight 0 is not picked, unless all have weight 0. An address that comes twice counts once.
         """

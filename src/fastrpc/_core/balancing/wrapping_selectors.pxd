@@ -22,7 +22,7 @@ cdef struct Binding:
 
 cdef class BindingTable:
     cdef:
-        # The bindings; those from _count on were never used. _free chains, by `after`, those that were given back.
+        # The bindings; bindings from _count on were never used. _free chains the returned bindings by `after`.
         Binding* _bindings
         uint32_t _capacity
         uint32_t _count

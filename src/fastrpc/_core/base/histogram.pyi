@@ -84,7 +84,7 @@ class MethodCounters:
     def snapshot(self) -> dict[str, Any]:
         """Return the numbers of one moment as plain data.
 
-        Keys: `service`, `method`, `side`, `protocol`, `in_flight`, `calls` (by status name; only those that
+        Keys: `service`, `method`, `side`, `protocol`, `in_flight`, `calls` (by status name; only statuses that
         occurred), `received_bytes`, `sent_bytes`, `sum_seconds` and `buckets`, a list of (upper bound in seconds,
         calls in this bucket alone). An upper bound belongs to its bucket; the last one is infinite.
         """
@@ -121,8 +121,8 @@ class CallTotals:
         """Return the numbers as plain data.
 
         Keys: `calls` begun, `retries` of them, attempts that `succeeded` and that `failed` (by status name; only
-        those that occurred), `sent_bytes` and `received_bytes` of payloads, `connections` made. Of calls and retries
-        those that neither succeeded nor failed are in flight.
+        statuses that occurred), `sent_bytes` and `received_bytes` of payloads, `connections` made. Calls and retries
+        that neither succeeded nor failed are in flight.
         """
 
 @final

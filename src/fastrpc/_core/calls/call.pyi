@@ -291,7 +291,7 @@ class Call(Timed):
 
         Args:
             status: 200 to 299, 301 to 303, 307 or 308. With 204 or 205 the result is None.
-            headers: fields of the response by their names, beside those that the gateway sets itself. Safe methods may
+            headers: fields of the response by their names, beside the fields that the gateway sets. Safe methods may
                 set `Cache-Control`, which is `no-store` by default, and `Vary`. With `ETag` or `Last-Modified` a GET
                 whose client has this answer is answered by 304. A GET by Connect has these fields, too.
             compress: whether the answer is compressed if the client takes that; None: as `HTTP.compress` says. Answers

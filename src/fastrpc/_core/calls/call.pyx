@@ -267,7 +267,7 @@ cdef class RouteTable:
         cdef bytes known
         if self._slots is NULL:
             return None
-        # The name found last comes first: an alias of its route is another name.
+        # Try the name that was found last; an alias of its route is another name.
         known = <bytes>self._names[self._last]
         if PyBytes_GET_SIZE(known) == size and memcmp(PyBytes_AS_STRING(known), name, size) == 0:
             return <MethodRoute>self._routes[self._last]
@@ -355,7 +355,7 @@ cdef class Incoming:
 
 @cython.final
 cdef class StreamWindow:
-    """The window for the messages of one stream; an object of its own, as most calls have none."""
+    """The window for the messages of one stream; a separate object, as most calls have none."""
 
 
 cdef StreamWindow new_stream_window(int64_t size):
@@ -491,7 +491,7 @@ cdef class Call(Timed):
 
         Args:
             status: 200 to 299, 301 to 303, 307 or 308. With 204 or 205 the result is None.
-            headers: fields of the response by their names, beside those that the gateway sets itself. Safe methods may
+            headers: fields of the response by their names, beside the fields that the gateway sets. Safe methods may
                 set `Cache-Control`, which is `no-store` by default, and `Vary`. With `ETag` or `Last-Modified` a GET
                 whose client has this answer is answered by 304. A GET by Connect has these fields, too.
             compress: whether the answer is compressed if the client takes that; None: as `HTTP.compress` says. Answers

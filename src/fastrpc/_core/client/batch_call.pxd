@@ -23,7 +23,7 @@ cdef class BatchCall:
         list members
         Py_ssize_t missing
 
-        # The encoded arguments, if they were encoded before they are sent; errors of those that cannot be.
+        # The encoded arguments, if they were encoded before sending; an error in place of arguments that cannot be encoded.
         list payloads
 
     # Of both clients.

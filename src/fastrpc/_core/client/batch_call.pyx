@@ -110,7 +110,7 @@ cdef class BatchCall:
         return 0
 
     cdef list encoded(self, MethodRoute route):
-        """Encode the arguments of all calls; where errors are results, those that cannot be are errors."""
+        """Encode the arguments of all calls. Where errors are results, arguments that cannot be encoded become errors."""
         cdef Marshal marshal = route.marshal
         try:
             return [marshal.encode_arguments(given, None) for given in self.argument_tuples]

@@ -385,7 +385,7 @@ cdef class BlockingCalledStream(ClientStream):
             self.is_sending = False
 
     def send_many(self, messages, /):
-        """Send messages, those that are there already in few writes; waits for room as `send` does."""
+        """Send messages; messages at hand leave in few writes. Waits for room as `send` does."""
         self._check_iterable(messages)
         if not self.is_open:
             self.begin()

@@ -18,7 +18,7 @@ class BlockingBatch(BatchCall):
         """Start the batch on a connection, or return False; `finish` has to follow."""
 
     def finish(self, head: BlockingCall) -> list[object]:
-        """Return the answers to a batch that was started, errors in place of those that failed."""
+        """Return the answers to a batch that was started; failed calls have their error."""
 
 _P = ParamSpec("_P")
 _S = TypeVar("_S")

@@ -84,7 +84,7 @@ cdef class BlockingBatch(BatchCall):
         return head.options.shared.runner.finish_batch(head, values)
 
     cdef list outcomes(self, BlockingCall head):
-        """Wait for all answers to a started batch and return them, errors in place of those that failed."""
+        """Wait for all answers to a started batch and return them; failed calls have their error."""
         cdef BlockingSession session = head.byte_stream
         cdef bint failed = False
         try:
@@ -103,7 +103,7 @@ cdef class BlockingBatch(BatchCall):
         return self.start_on(head, session, 0)
 
     def finish(self, BlockingCall head not None):
-        """Return the answers to a batch that was started, errors in place of those that failed."""
+        """Return the answers to a batch that was started; failed calls have their error."""
         self.check_head(head)
         return self.outcomes(head)
 

@@ -40,7 +40,7 @@ class CalledStream(ClientStream):
         """Send a message, as soon as the server's window has room for it."""
 
     async def send_many(self, messages: Iterable[Any], /) -> None:
-        """Send messages, those that are there already in few writes; waits for room as `send` does."""
+        """Send messages; messages at hand leave in few writes. Waits for room as `send` does."""
 
     async def end(self) -> None:
         """Announce that nothing more will be sent; the server may go on answering."""

@@ -285,7 +285,7 @@ cdef class CalledStream(ClientStream):
         self.send_out(message)
 
     async def send_many(self, messages, /):
-        """Send messages, those that are there already in few writes; waits for room as `send` does."""
+        """Send messages; messages at hand leave in few writes. Waits for room as `send` does."""
         self._check_iterable(messages)
         if not self.is_open:
             await self.begin()

@@ -32,7 +32,7 @@ cdef class ViewState:
         # endpoint -> the record that the client's service has of it; None if no other client uses its connections.
         public object record_of
 
-        # Whether calls always need the runner (a selector), or those that concern an interceptor; None without any.
+        # Whether all calls need the runner (a selector), or only calls that concern an interceptor; None: no call needs it.
         public bint needs_runner
         public Chain chain
 

@@ -269,7 +269,7 @@ cdef class GrpcClient(AnsweredConnection):
         return self.control.is_settled or self.life.takes_early(call.flags & IDEMPOTENT)
 
     cdef bint _open_call(self, ClientCall call, bytes payload) except -1:
-        """Send a request on a stream of its own; False: no stream can be opened now."""
+        """Send a request on a new stream; False: no stream can be opened now."""
         cdef GrpcAnswer answer
         cdef Http2Stream stream
         cdef uint64_t left_ns = 0
@@ -327,7 +327,7 @@ cdef class GrpcClient(AnsweredConnection):
         self.waiting.of(call.priority).append(item)
         if not self.control.is_settled:
             return 0
-        # Whatever their number: the server takes no more of them at once.
+        # One waiting call is a crowd already: the server takes no further stream.
         if self.life.owner is None:
             (<GrpcCalls>self.calling).peer.workers = MOST_CONNECTIONS
         elif self.life.is_crowd(self.life.crowd):
@@ -529,7 +529,7 @@ cdef class GrpcClient(AnsweredConnection):
 
     @property
     def calls_in_flight(self):
-        """The number of calls under way, those that wait among them."""
+        """The number of calls under way, waiting calls included."""
         return self.streams.count_open() + len(self.waiting) - self.dropped
 
     def await_crowd(self, Py_ssize_t calls):

@@ -501,8 +501,8 @@ cdef class GrpcRequests(Http2Connection):
         """Let the rest of a message come that is longer than what its window has left.
 
         A message of a stream that its window could hold waits until the ones before it are taken, a longer one for the
-        pool of long messages. Messages that no handler takes may hold all of the pool: of those that handlers wait for,
-        one comes at a time beyond it.
+        pool of long messages. Messages that no handler takes may hold all of the pool: beyond it, one message that a handler
+        waits for comes at a time.
         """
         cdef GrpcCall call = None if stream is None else <GrpcCall>stream.user
         cdef FlowControl flow = self.incoming.flow

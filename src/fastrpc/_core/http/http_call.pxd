@@ -58,7 +58,7 @@ cdef class HttpTerms:
         str fault_text
         bytes fault_lines
         bint is_fault_hidden
-        # Of a path that has other verbs: pairs of a verb and a route, of which the caller is told those that it may call.
+        # For a path with other verbs: pairs of a verb and a route. The caller is told the verbs of routes that it may call.
         tuple other_verbs
 
         # The mistakes in its arguments, encoded in the codec of the call; None without any.

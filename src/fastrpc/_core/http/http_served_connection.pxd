@@ -24,7 +24,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         ServerCall call
         bint leaves_body
 
-        # The peer of the connection itself, where requests have peers of their own; None: they have not.
+        # The peer of the connection itself, where requests have other peers; None: they have this one.
         object own_peer
 
         # The settings by which the clients of WebSockets at mounted applications are pinged.

@@ -165,7 +165,7 @@ cdef int open_line(bytes line, list content) except -1:
 
 
 cdef dict parts_of(opened):
-    """Return the parts that were given; bytes of their own, as a Raw of msgspec keeps all that it is a part of."""
+    """Return copies of the given parts: a Raw of msgspec would keep the whole message alive."""
     return {name: bytes(part) for name in opened.__struct_fields__ if (part := getattr(opened, name)) is not ABSENT}
 
 

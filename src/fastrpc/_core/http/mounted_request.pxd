@@ -18,8 +18,8 @@ cdef class MountedRequest:
         EngineServedConnection _connection
         readonly RequestHead head
 
-        # The parts of the body that the application has not taken, and their bytes; whether the rest of it came, and
-        # whether the application has its end.
+        # The parts of the body that the application has not taken, and their bytes; whether the whole body came, and
+        # whether the application knows its end.
         object _parts
         Py_ssize_t _held
         bint _has_all

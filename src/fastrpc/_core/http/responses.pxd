@@ -11,7 +11,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 # Return the HTTP status for a status of ours.
 cdef int http_status_of(int status) noexcept
 
-# Return the status of ours for a request that HTTP refuses with one of its own.
+# Return our status for a request that HTTP refuses with a status of HTTP.
 cdef int status_of_refusal(int http_status) except -1
 
 # Return the status of ours that a response of an application counts as.

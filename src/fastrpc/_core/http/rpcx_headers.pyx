@@ -115,7 +115,7 @@ cdef class RpcxHeaders:
 
 
 cdef bytes _bare_lines(bytes metadata):
-    """Return metadata as fields of their own names."""
+    """Return metadata as fields with unchanged names."""
     cdef list lines = []
     for key, value in ({} if metadata is None else decode_metadata(metadata)).items():
         name = key.encode()

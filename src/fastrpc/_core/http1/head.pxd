@@ -71,7 +71,7 @@ cdef class RequestHead:
         int _target_size
         bytes _relative
 
-        # The noted fields, and the number of those that begin with `meta-`.
+        # The noted fields, and the number of fields that begin with `meta-`.
         FieldSpan[16] _noted
         int meta_count
 

@@ -497,7 +497,7 @@ cdef class Http2Connection(Engine):
         cdef FlowControl flow = self.incoming.flow
         cdef int64_t left = flow.pool.left
         self.take(stream, size - <Py_ssize_t>flow.repay(&stream.windows, size))
-        # Most messages were granted nothing, so that the pool has no more for those that wait.
+        # Most messages were granted nothing: then the pool has no more for waiting ones.
         return 0 if flow.waiting is None or flow.pool.left == left else self.grant_waiting()
 
     cdef int grant_waiting(self) except -1:

@@ -25,7 +25,7 @@ cdef class HpackDecoder:
 
         # Blocks that changed no table, by a hash of their bytes: HeaderBlock or None; the bytes of their fields.
         list _known
-        # The hashes of the last ones that were not kept, at the same places; whether there are ones with values.
+        # The hashes of the last blocks that were not kept, at the same places; whether some have values.
         uint64_t[KNOWN_BLOCKS] _seen
         bint _knows_values
 
@@ -52,7 +52,7 @@ cdef class HpackDecoder:
     cdef bint _comes_again(self, const char* data, Py_ssize_t size) noexcept
     cdef int _know(self, HeaderBlock block, const char* data, Py_ssize_t size) except -1
 
-    # The parts of decoding; those that return a number return -1, those that return an object None for a violation.
+    # The parts of decoding. For a violation, functions of a number return -1, functions of an object None.
     cdef int _decode_updates(self, Violation* violation) except? -1
     cdef int _decode_fields(self, HeaderBlock block, Violation* violation) except? -1
     cdef HeaderField _decode_field(self, Violation* violation)
@@ -82,7 +82,7 @@ cdef class HeaderTemplate:
         readonly tuple pairs
         list _ways
 
-        # Its place among those that an encoder knows.
+        # Its place among the templates that an encoder knows.
         int _place
 
 

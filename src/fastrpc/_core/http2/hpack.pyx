@@ -119,7 +119,7 @@ cdef enum:
 
 cdef uint8_t[TOKEN_COUNT] indexing_by_token
 
-# Consecutive templates have different places: those that are used by turns do not displace each other.
+# Consecutive templates have different places: templates used by turns do not displace each other.
 cdef int last_place = 0
 
 

@@ -85,7 +85,7 @@ cdef bytes PING_OF_LIFE = b"fastrpc\0"
 cdef bytes PING_OF_DRAIN = b"fastrpc\1"
 
 cdef enum:
-    # A rest shorter than this is copied: not worth a read of its own.
+    # A shorter rest is copied: a separate read is not worth its cost.
     LEAST_DIRECT = 4_096
 
 

@@ -53,8 +53,8 @@ cdef class Http2Sender(OutputBuffer):
         # The peer's SETTINGS_MAX_FRAME_SIZE.
         Py_ssize_t frame_limit
 
-        # Streams that wait: with small messages for a window of the connection, with large ones and those without room for
-        # their turn. Those that need nothing any more stay until they are too many.
+        # Streams that wait: with small messages for a window of the connection; with large ones, and streams without room,
+        # for their turn. Streams that need nothing any more stay until they are too many.
         Queue small
         Queue ring
         Round round
@@ -74,7 +74,7 @@ cdef class Http2Sender(OutputBuffer):
         Py_ssize_t _open_end
         uint32_t _open_stream
 
-        # Streams that have room now, and those that a frame of this `pump` closed: the connection tells the side above.
+        # Streams that have room now, and streams that a frame of this `pump` closed: the connection tells the side above.
         bint is_pumping
         list woken
         list over

@@ -45,7 +45,7 @@ cdef class FlowControl:
         # At least the highest `StreamWindows.sending` of all streams that are open.
         int64_t _highest
 
-    # Return the bytes that a stream may send now, and those that it may receive.
+    # Return the bytes that a stream may send now, and the bytes that it may receive.
     cdef int64_t sendable(self, const StreamWindows* stream) noexcept
     cdef inline int64_t receivable(self, const StreamWindows* stream) noexcept:
         return self.first_receiving + stream.receiving

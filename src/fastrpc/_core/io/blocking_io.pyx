@@ -78,7 +78,7 @@ cdef class BlockingIO:
         return -EBADF
 
     cdef int wait(self, short events, uint64_t due_ns) noexcept nogil:
-        """Wait for events of poll(2), and return those that came."""
+        """Wait for events of poll(2), and return the events that came."""
         return -EBADF
 
     cdef Py_ssize_t unsent(self) noexcept:

@@ -8,7 +8,7 @@ class ClientLife:
 
     Args:
         owner: the object that is notified; None for threads.
-        early_calls: those that may leave before the server has answered the opening, as in `ClientConfig`.
+        early_calls: the calls that may leave before the server has answered the opening, as in `ClientConfig`.
     """
 
     announces_calls: bool

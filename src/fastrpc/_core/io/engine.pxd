@@ -72,8 +72,8 @@ cdef class Engine:
         uint64_t turn_ends_ns
         int messages_left
 
-        # Whether this read brought work that has no answer, or a refusal of which there may be any number: such work has a
-        # share of the turn of its own (`loop/turns`).
+        # Whether this read brought work without an answer, or a refusal in unbounded number: such work has a separate
+        # share of the turn (`loop/turns`).
         bint is_unanswered
 
         # Whether something small that was read waits for the next turn of the loop: an answer, a request whose handler

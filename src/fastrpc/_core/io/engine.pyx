@@ -87,7 +87,7 @@ cdef class ByteStream(Timed):
         return 0
 
     cdef int release_input(self) except -1:
-        """Go on with what was received meanwhile, in a turn of its own."""
+        """Handle the bytes that were received meanwhile, in a separate turn."""
         return 0
 
     cdef bint waits_for_turn(self) noexcept:

@@ -126,7 +126,7 @@ cdef class Layer:
     # For layers
 
     cdef int hand_over_soon(self) except -1:
-        """Hand over in a turn of its own: the protocol above is in the middle of its work."""
+        """Hand over in a separate turn: the protocol above is in the middle of its work."""
         if not self._is_scheduled:
             self._is_scheduled = True
             self.loop_state.call_soon(self._go_on)

@@ -21,7 +21,7 @@ cdef class ReceiveTail:
         uint64_t put_off_ns
 
         # The last instant at which a read left nothing in the socket, and since when the loop watches it. Whether the last
-        # read left something, and how many bytes of it are left of those that were there at `full_ns`.
+        # read left bytes, and how many are left of the bytes that lay there at `full_ns`.
         uint64_t emptied_ns
         uint64_t watched_ns
         bint is_behind

@@ -51,7 +51,7 @@ cdef class ReceiveTail:
         PyMem_Free(self._block)
 
     cdef int keep(self, const char* data, Py_ssize_t size) except -1:
-        """Keep a copy of these bytes instead of those that were kept."""
+        """Keep a copy of these bytes in place of the kept ones."""
         PyMem_Free(self._block)
         self._block = self.data = NULL
         self.size = size
@@ -205,7 +205,7 @@ cdef class ReceiveTail:
     cdef int _leave_rest(self, uint64_t now, object transport, Py_ssize_t size) except -1:
         """A read took as much as fits: what it left has the same date, and what comes behind that a later one."""
         if isinstance(transport, TLSLayer):
-            # The bytes in the socket are encrypted, and longer than those that came of it.
+            # The encrypted bytes in the socket are longer than their data.
             size = (<TLSLayer>transport).take_received()
         if self.is_behind:
             self.behind_bytes -= size

@@ -420,7 +420,7 @@ cdef class Session(SessionOutput):
             came = receive_soon(descriptor, place, room, LOOKS)
         if came > 0:
             if self.transport.is_closing():
-                # Given up from inside: a transport of its own would not have read this any more.
+                # Given up from inside: a transport would not have read this any more.
                 return False
             self._took_in(came)
             return True

@@ -19,7 +19,7 @@ cdef enum:
     AHEAD_BYTES = 65_536
     # Bytes that are encrypted before the first of them leave.
     PART_BYTES = 131_072
-    # Pieces that are shorter are copied together, as each piece by itself would make a record of its own.
+    # Shorter pieces are copied together: each piece alone would make a record.
     JOINED_BYTES = 16_384
 
 cdef object WantRead = ssl.SSLWantReadError

@@ -25,7 +25,7 @@ cdef enum:
     # all 64 KiB of a payload at a time W5 has 0.7 to 0.8 of the rate (`make compare ARGS="--workloads W5 --peers
     # fastrpc_tls,c_echo_tls"`), with 16 KiB 0.9.
     PART_BYTES = 32_768
-    # Pieces that are shorter are copied together, as each piece by itself would make a record of its own.
+    # Shorter pieces are copied together: each piece alone would make a record.
     JOINED_BYTES = 16_384
 
 cdef enum:

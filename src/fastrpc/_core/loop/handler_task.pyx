@@ -17,7 +17,7 @@ Where a HandlerTask differs from asyncio.Task, on purpose:
 - When the wake-up cannot be arranged (closed loop, an awaitable that raises) the coroutine is closed and the
   task ends with that error; an asyncio.Task would stay pending for ever.
 - SystemExit ends the task like any other exception and does not leave the loop: a handler cannot end its server.
-  KeyboardInterrupt has the effect of Ctrl-C, from a callback of its own.
+  KeyboardInterrupt has the effect of Ctrl-C, from a separate callback.
 - It is registered once, when it is made, and counts as done while it idles in its pool: `all_tasks()` stays right at no
   cost.
 """

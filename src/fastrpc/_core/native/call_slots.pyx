@@ -1,4 +1,4 @@
-"""Our calls: the order in which they are opened, their ids, and those that are given up.
+"""Our calls: the order in which they are opened, their ids, and abandoned ones.
 
 ::
 
@@ -55,7 +55,7 @@ EARLY_CALLS = {"none": EARLY_NONE, "idempotent": EARLY_IDEMPOTENT, "all": EARLY_
 
 
 cdef class CallSlots:
-    """Our calls: those that hold a slot at the peer, those that wait for one."""
+    """Our calls: the ones with a slot at the peer, and the ones that wait for a slot."""
 
     def __cinit__(self):
         self.opened = CallTable()

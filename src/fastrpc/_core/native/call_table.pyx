@@ -8,7 +8,7 @@ Ids rise by two. Taken as they are they would fill neighbouring slots, and a blo
 (streams) would be one long cluster for every later id that comes around to it. Multiplying by a fraction such
 as the golden ratio (the same section) spreads neighbours: ids of one window do not meet.
 
-The peer chooses the ids, so each table has a secret fraction of its own: with a known one a peer could choose
+The peer chooses the ids, so each table has its own secret fraction: with a known one a peer could choose
 ids that all meet. A fraction spreads neighbours well when the partial quotients of its continued fraction are
 small (Knuth, section 6.4, exercise 9). The quotients of the golden ratio are all 1; here each is 1 or 2 at random.
 """

@@ -35,7 +35,7 @@ cdef class FrameReader:
         bint is_counted
 
         # The frame with an incomplete payload, or None; the instant of its begin, the place of the payload (None: it is
-        # skipped), whether that is a message of its own, and the missing bytes.
+        # skipped), whether the payload is a whole message, and the missing bytes.
         HeldFrame held
         uint64_t held_at
         readonly Assembly sink

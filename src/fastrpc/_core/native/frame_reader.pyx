@@ -30,7 +30,7 @@ from fastrpc._core.wire.frame cimport (
 from fastrpc._core.wire.window cimport FIRST_CONNECTION_WINDOW, open_window
 
 cdef enum:
-    # A rest shorter than this is copied: not worth a read of its own.
+    # A shorter rest is copied: a separate read is not worth its cost.
     LEAST_DIRECT = 4096
     # The bytes of a payload are counted in such steps: most frames end before the first one.
     COUNTED_STEP = 16_384

@@ -11,7 +11,7 @@ Opening, age and rest are here for connections that clients made; served connect
 A timer of the loop calls it for the session. A blocking client has no timer: the thread that reads calls it between two
 reads, and only while a call is under way. So two things differ there. Age and idleness are checked before the next call
 (`age`, `is_rested`), as the connection is not needed earlier. And silence counts from the moment a thread reads again
-(`forget_silence`), as an answer to a ping would have stayed unread. It also lingers by itself: a loop of its own reads
+(`forget_silence`), as an answer to a ping would have stayed unread. It also lingers by itself: a separate loop reads
 on until its last words are read.
 """
 

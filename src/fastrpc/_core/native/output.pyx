@@ -1,4 +1,4 @@
-"""The output of a native connection: frames in order, and those that never wait for credit, which may overtake."""
+"""The output of a native connection: frames in order; frames that never wait for credit may overtake."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint16_t
@@ -19,7 +19,7 @@ cdef class Output(OutputBuffer):
     cdef int put_body(
         self, WriteBuffer buffer, int kind, int flags, uint64_t id, const char* body, Py_ssize_t size
     ) except -1:
-        """Write a short frame of a kind without fields of its own."""
+        """Write a short frame of a kind without further fields."""
         cdef Frame frame
         memset(&frame, 0, sizeof(Frame))
         frame.kind = kind

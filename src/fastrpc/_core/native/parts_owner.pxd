@@ -36,8 +36,8 @@ cdef class PartsOwner(Engine):
         readonly int phase
         readonly int drain_step
 
-        # The settings of the peer and whether they came; those that we announced last; the window that streams get from
-        # us.
+        # The settings of the peer and whether they came; the settings that we announced last; the window that we give to
+        # streams.
         readonly WireSettings peer
         bint settled
         readonly WireSettings ours

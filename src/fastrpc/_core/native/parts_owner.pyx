@@ -90,7 +90,7 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef int on_frame(self, Frame* frame, bytes payload) except -1:
-        """A frame is complete. `payload` is set if it was received into memory of its own."""
+        """A frame is complete. `payload` is set if it was received into separate memory."""
         return 0
 
     cdef Assembly sink_for(self, Frame* frame):

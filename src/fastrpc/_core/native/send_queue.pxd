@@ -12,7 +12,7 @@ from fastrpc._core.wire.frame cimport Frame
 cdef enum:
     # Messages up to this size are copied into the write buffer and go before every piece of a larger message.
     SMALL_MESSAGE = 16_384
-    # Bytes of small messages that go before larger ones that wait, in a row.
+    # Bytes of small messages that may overtake waiting larger ones in a row.
     SMALL_IN_A_ROW = 262_144
     # Bytes of calls and answers that leave in one flush if nothing else waits: with a STREAM_SHARE before, a
     # megabyte.

@@ -234,7 +234,7 @@ cdef class Marshal:
             raise refusal(described_error(error, "message", ())) from None
 
     cdef object _encode_slowly(self, tuple args, dict kwargs, uint64_t* names):
-        """Encode arguments given by name, or one argument that is the whole payload; refuse those that do not fit."""
+        """Encode arguments given by name, or one argument that is the whole payload; refuse arguments that do not fit."""
         cdef object values
         if self.shape is None:
             return self._encode_untyped(args, kwargs)
@@ -253,7 +253,7 @@ cdef class Marshal:
     cdef object _encode_by_name(self, tuple args, dict kwargs, uint64_t* names):
         """Encode an array if the given values fill the first positions, otherwise a map; defaults are left out."""
         cdef list values = self.shape.fit(args, kwargs)
-        # The number of given values; of those that fill the first positions; of positions up to the last one given.
+        # The number of given values; of values that fill the first positions; of positions up to the last given one.
         cdef Py_ssize_t at, given = 0, leading = 0, reached = 0
         cdef dict named
         if values is None:
@@ -505,7 +505,7 @@ cdef bytes _as_bytes(object value):
     return bytes(value)
 
 
-# Prepared functions, called; what each failure raises is in a function of its own, away from the path of success.
+# Prepared functions, called; a separate function raises the error of each failure, away from the path of success.
 
 cdef object _raise_argument_failure(Marshal marshal, tuple args, dict kwargs):
     try:

@@ -116,7 +116,7 @@ cdef int prescan(
 # The memory of texts
 
 cdef inline Py_ssize_t survey_word(uint64_t word, uint64_t* latin, uint64_t* plane) noexcept nogil:
-    """Return how many of eight bytes of UTF-8 follow the first one of their sign; note those that begin a wide sign."""
+    """Return the number of continuation bytes among eight bytes of UTF-8; note first bytes of wide signs."""
     cdef uint64_t highest = <uint64_t> 0x8080808080808080, lowest = <uint64_t> 0x0101010101010101
     cdef uint64_t leads = word & (word << 1) & highest
     # Bits of each byte, moved to its highest: the first bytes of signs beyond U+00FF, and of those beyond U+FFFF.
@@ -189,7 +189,7 @@ cdef inline bint is_container(uint8_t lead) noexcept nogil:
 
 
 cdef inline bint is_map(uint8_t lead) noexcept nogil:
-    return lead < 0x90 or lead >= 0xDE                      # of those that are containers
+    return lead < 0x90 or lead >= 0xDE                      # among containers
 
 
 cdef inline Py_ssize_t take_count(const uint8_t** place, const uint8_t* end, uint8_t lead) noexcept nogil:

@@ -1,6 +1,6 @@
 """Plain values, read as msgpack: https://github.com/msgpack/msgpack/blob/master/spec.md.
 
-A program can give msgspec bytes of its own, as a `Raw`: so each function looks whether all bytes are there.
+A program can give msgspec any bytes as a `Raw`, so each function checks for missing bytes.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t

@@ -6,8 +6,8 @@ allocated for what a length announces: a frame of 2 GiB is refused by its header
 
 Phobos has the layout, the flags and the numbers of rpcx. It has its own magic, error key and texts, states no deadline,
 keeps a connection whose token it refused, and asks heartbeats for the token, too. Its server neither inflates requests nor
-compresses. Its processes set some bits without care: those that served frames of rpcx send their own with that magic, an
-error may lack its text, and the flag of gzip stands over plain answers.
+compresses. Its processes set some bits without care: a process that served frames of rpcx sends Phobos frames with rpcx's
+magic, an error may lack its text, and plain answers may have the flag of gzip.
 """
 
 cimport cython

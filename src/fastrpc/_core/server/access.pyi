@@ -75,7 +75,7 @@ class Access:
     def may_learn(self, identity: Identity | None, method: str) -> bool:
         """Return whether a caller may learn that a method is not known yet.
 
-        True for identified callers without `authorize`, and for those that rules allow it; False with a function, which
+        True for identified callers without `authorize`, and for callers that rules allow; False with a function, which
         decides by the properties of a method.
         """
 

@@ -284,7 +284,7 @@ cdef class Access:
             return 0
         if connection.identity is not None:
             self.authentication.again(connection)
-        # Calls under way that have credentials of their own.
+        # Calls under way with separate credentials.
         for call in [*(connection.held or ()), *(connection.queue or ())]:
             if call.own_identity is not None and call.has_own_credential:
                 self._verify_soon(connection, call)

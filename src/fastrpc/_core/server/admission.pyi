@@ -62,4 +62,4 @@ class CallAdmission:
         """Return the counters of calls that come by a protocol; None for the native one: their routes have them."""
 
     def look_at(self, connection: ServedConnection) -> None:
-        """Refuse calls that waited too long on a connection whose engine has no such check of its own."""
+        """Refuse calls that waited too long on a connection whose engine does not check this."""

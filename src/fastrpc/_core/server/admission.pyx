@@ -444,7 +444,7 @@ cdef class CallAdmission:
         return (<WaitingCalls>connection.queue).oldest().queued_ns + self.queue_age_ns
 
     def look_at(self, ServedConnection connection not None):
-        """Refuse calls that waited too long on a connection whose engine has no such check of its own."""
+        """Refuse calls that waited too long on a connection whose engine does not check this."""
         cdef uint64_t due
         connection.look_due_ns = 0
         due = self.check_waiting(connection, now_ns())
@@ -470,7 +470,7 @@ cdef class CallAdmission:
         cdef list ready = []
         cdef uint64_t began = now_ns(), now = began
         cdef bint is_late = began > self.scheduled_ns + STALL_NS
-        # Refusals make room: in a long turn they have a share of it. The next turn refuses those that are left.
+        # Refusals make room: in a long turn they have a share of it. The next turn refuses the remaining calls.
         cdef uint64_t refuses_until = began + max(STARTS_NS, min((began - self.scheduled_ns) // 4, LONGEST_REFUSALS_NS))
         cdef bint had_time = True
         self.is_scheduled = False
@@ -530,7 +530,7 @@ cdef class CallAdmission:
             if now < began + STARTS_NS:
                 continue
             ready[:] = ready[position + 1:] + ready[:position + 1]
-            # If its call blocked the loop, it is in turn already, before those that got no time.
+            # If its call blocked the loop, it is already in turn, before connections that got no time.
             is_again = connection.is_in_turn
             if is_again:
                 self.turn.remove(connection)

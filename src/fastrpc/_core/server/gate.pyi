@@ -17,7 +17,7 @@ class Gate(Guards):
     Args:
         dispatcher: the server's Python part, for everything off the hot path.
         numbers: the codecs and compressors that requests may use.
-        call_timeout: seconds for calls that name no timeout of their own.
+        call_timeout: seconds for calls that name no timeout.
         bounds: the bounds of `Admission`.
     """
 

@@ -18,8 +18,8 @@ If any reference count is higher than expected, everything is made anew. The poi
 located at import, with the help of the garbage collector; if that fails, no context is reused. Together with reused
 tasks and calls this cut a small call of a server from some 520 to 320 ns.
 
-Calls that wait for their start share a copy of the context in which they were read, and each that starts gets one of its
-own. Under overload thousands wait and are refused: a copy of each is one more object for the garbage collector to follow.
+Waiting calls share a copy of the context in which they were read, and each gets a separate copy when it
+starts. Under overload thousands wait and are refused: a copy of each is one more object for the garbage collector to follow.
 
 Code that runs between two handlers of one read, such as the `__post_init__` of a payload type, belongs to no call:
 `current_call()` raises LookupError there. `asyncio.current_task()` may return the previous handler's task, which

@@ -6,7 +6,7 @@ from fastrpc._core.calls.call cimport MethodRoute
 cdef bytes TOLD_KEY
 
 # Return the fields of an answer by their names in lower case, each with its line; ValueError or TypeError if one cannot be.
-# Those that a gateway forwards were completed before.
+# Fields that a gateway forwards were completed before.
 cdef dict checked_answer(MethodRoute route, object status, object headers, bint is_forwarded)
 
 # Return all that a gateway is to be told, with what was told before, None: nothing; the entry of metadata that tells it.

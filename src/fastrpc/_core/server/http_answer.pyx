@@ -26,7 +26,7 @@ cdef object FIELD_VALUE = re.compile("[\\t -~\x80-\xff]*")
 # Fields that safe methods alone may set.
 cdef frozenset SAFE_FIELDS = frozenset({"cache-control", "vary"})
 
-# A directive of Cache-Control with its value; those that say who may store an answer (RFC 9111, section 5.2.2).
+# A directive of Cache-Control with its value; the directives about who may store an answer (RFC 9111, 5.2.2).
 cdef object DIRECTIVE = re.compile(r"""([A-Za-z0-9!#$%&'*+.^_`|~-]+)(?:=(?:"(?:[^"\\]|\\.)*"|[^,]*))?""")
 cdef frozenset SHARING = frozenset({"no-store", "private", "public", "s-maxage"})
 

@@ -82,8 +82,8 @@ cdef class Room:
         # after its end.
         int64_t size
 
-        # The bytes counted for the connection: those that the decompression takes so far; then, of a stream message, the
-        # output that its handler holds.
+        # The bytes counted for the connection: first the bytes that the decompression has taken so far; then, for a stream
+        # message, the output that its handler holds.
         int64_t held
 
         # Of a stream message, the most bytes of its output, and once it is complete its size, until the handler asks for

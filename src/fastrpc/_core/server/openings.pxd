@@ -20,8 +20,8 @@ cdef class Openings(Timed):
         # instant of their last byte.
         object heard_ns
 
-        # Of those, the ones that sent a part of their opening: less than the preface, and the preface but not all after
-        # it. At most `limit` of each are read from; the others wait for a slot, in order.
+        # Among these connections, two groups that sent a part of their opening: less than the preface; the preface but not
+        # the rest. At most `limit` of each group are read from; the others wait for a slot, in order.
         set begun
         set prefaced
         dict waiting

@@ -1,4 +1,4 @@
-"""Connections of a server in their opening: those that are read from, those that wait, those that are closed.
+"""Connections of a server in their opening: some are read from, some wait, some are closed.
 
 ::
 

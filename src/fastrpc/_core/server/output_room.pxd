@@ -28,9 +28,9 @@ cdef class OutputRoom(Timed):
         object _senders
         bint _is_looking
 
-        # Tasks that were woken and wait for a later turn, each with the error that it is resumed with: those that go on in
-        # any case, those that do once there is room, with their calls, and the number of both; whether this
-        # object is in the queue of slices.
+        # Woken tasks that wait for a later turn, each with the error that it is resumed with: tasks that continue in any
+        # case; tasks that continue once there is room, with their calls; the number of both. Whether this object is in
+        # the queue of slices.
         object _woken
         object _giving
         Py_ssize_t deferred

@@ -160,7 +160,7 @@ cdef class OutputRoom(Timed):
     # Handlers that were woken
 
     cdef int defer(self, HandlerTask task, object error, ServerCall giver) except -1:
-        """Resume a task in a later turn, behind those that wait for one.
+        """Resume a task in a later turn, behind the tasks that wait already.
 
         Args:
             giver: its call, if it goes on once there is room for a message, or once the call is stopped.
@@ -195,7 +195,7 @@ cdef class OutputRoom(Timed):
             if self._go_on(ends_ns):
                 return True
         except Exception:
-            # The queue of slices drops it, and an interrupt does not: those that wait go on.
+            # The queue of slices drops such an error, but no interrupt: waiting tasks continue.
             self._is_queued = False
             self._queue()
             raise

@@ -84,7 +84,7 @@ cdef class ServerCall(Call):
         self.note_http(status, headers, compress, False)
 
     cdef int note_http(self, object status, object headers, object compress, bint is_forwarded) except -1:
-        """Set them; those that a gateway forwards were completed before."""
+        """Set them; fields that a gateway forwards were completed before."""
         cdef dict fields = checked_answer(self.route, status, headers, is_forwarded)
         if compress is not None and type(compress) is not bool:
             raise TypeError(f"compress is {compress!r}, it must be True, False or None")

@@ -33,7 +33,7 @@ cdef int64_t hold_bytes(int64_t change) noexcept
 # Log an error of the server, though the log itself may raise.
 cdef int report(str text, object error) except -1
 
-# Raise an interrupt again, which has failed a call, from a callback of its own; other errors have no effect.
+# Raise an interrupt that failed a call again, from a separate callback; other errors have no effect.
 cdef int pass_interrupt(object gate, object error) except -1
 
 
@@ -68,7 +68,7 @@ cdef class ServedConnection:
         # The key of the peer under limits (`limiting.limiters.key_of`), 0 until the first use.
         uint64_t peer_key
 
-        # Whether the peer may list the services. Whether the engine has marshals of its own (`marshal_of`).
+        # Whether the peer may list the services. Whether the engine overrides `marshal_of`.
         public bint reveals_services
         bint has_marshals
 
@@ -159,9 +159,9 @@ cdef class ServedConnection:
     cdef inline Py_ssize_t calls_under_way(self) except -1:
         return (0 if self.held is None else len(self.held)) + (0 if self.queue is None else len(self.queue))
 
-    # The interface of an engine. One in Python overrides `answer`, `fail`, `refuse`, `hold`, `release`, a compiled one
-    # these steps with the prefix `do_`. Errors of the former go to `crash`: the caller is in the middle of its own
-    # work.
+    # The interface of an engine. An engine in Python overrides `answer`, `fail`, `refuse`, `hold`, `release`; a compiled
+    # engine overrides these steps with the prefix `do_`. Errors of the first kind go to `crash`: the caller is in the
+    # middle of its work.
     cdef int do_answer(self, Call call, bytes payload) except -1
     cdef int do_fail(self, Call call, Failure failure) except -1
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1

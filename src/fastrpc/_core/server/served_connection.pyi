@@ -111,7 +111,7 @@ class ServedConnection:
     def note_answer(
         self, call: ServerCall, status: int, fields: dict[str, bytes], compress: bool | None
     ) -> None:
-        """Keep the status, 0 for none, and the fields of an answer by HTTP, and whether it is compressed."""
+        """Keep the parts of an answer by HTTP: its status (0: none), its fields, and whether it is compressed."""
 
     def peer_of(self, call: ServerCall) -> Any:
         """Return the other side of a call: the connection's peer, or the client of a trusted proxy."""

@@ -148,7 +148,7 @@ cdef class ServedConnection:
         return None
 
     def note_answer(self, call, int status, dict fields, compress):
-        """Keep the status, 0 for none, and the fields of an answer by HTTP, and whether it is compressed."""
+        """Keep the parts of an answer by HTTP: its status (0: none), its fields, and whether it is compressed."""
 
     def peer_of(self, call):
         """Return the other side of a call: the connection's peer, or the client of a trusted proxy."""

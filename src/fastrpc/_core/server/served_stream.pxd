@@ -40,8 +40,8 @@ cdef class ServedStream(StreamChannel):
         # The error of the compression of its last message, or None.
         object unsent_error
 
-        # Bytes of messages as they came, counted for the connection; of those, the ones that were taken last, which
-        # count as they are decoded until the next message is requested.
+        # Bytes of messages as they came, counted for the connection; among these the bytes of the message taken last, which
+        # counts as decoded until the next message is requested.
         int64_t held
         int64_t taken_held
 

@@ -16,7 +16,7 @@ cdef enum:
 
 
 cdef struct Message:
-    # The encoded payload (bytes, a reference of its own), what it has taken from the window, how it is encoded.
+    # The encoded payload (an owned reference to bytes), its share of the window, its encoding.
     PyObject* payload
     Py_ssize_t cost
     uint8_t codec

@@ -26,7 +26,7 @@ cdef enum:
     OPCODE_BITS = 0x0F
     MASK_BIT = 0x80
     LENGTH_BITS = 0x7F
-    # Lengths in the second byte that stand for one in the next two or eight bytes.
+    # Values of the second byte by which the length lies in the next two or eight bytes.
     LENGTH_IN_16 = 126
     LENGTH_IN_64 = 127
     MOST_IN_16 = 0xFFFF

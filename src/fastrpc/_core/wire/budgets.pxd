@@ -10,7 +10,7 @@ cdef enum:
     # Frames of unknown kinds.
     SKIPPED_FRAMES = 1000
     SKIPPED_FRAMES_PER_SECOND = 330
-    # Frames for calls that are over, or the bytes of those that are long.
+    # Frames for ended calls, or the bytes of long frames.
     LATE_FRAMES = 1000
     LATE_FRAMES_PER_CALL = 4
     LATE_FRAMES_PER_SECOND = 330

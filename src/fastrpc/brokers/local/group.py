@@ -76,7 +76,7 @@ class MessageGroup:
         self._replays: dict[int, Entry] = {}
         self._coming = Coming()
         self._resumed = Resumed()
-        # Numbers of open messages that can start, some of which no longer count, and delayed ones.
+        # The numbers of open messages that can start, stale ones included; then the delayed messages.
         self._ready: list[int] = []
         self._later = DelayedMessages(self.open, self._replays)
         self._lines = KeyLines()

@@ -88,10 +88,10 @@ class KeptTopic:
         """Check that there is room for messages of these sizes, and for their ids.
 
         Args:
-            adds_ids: whether one has an id from its publisher.
+            adds_ids: whether a message has an id from its publisher.
 
         Raises:
-            BrokerError: RESOURCE_EXHAUSTED: there will be; INVALID_ARGUMENT: never.
+            BrokerError: RESOURCE_EXHAUSTED: the topic is full for now; INVALID_ARGUMENT: the messages never fit.
         """
         most = self.settings.max_bytes
         if (total if self.is_queue else largest) > most:

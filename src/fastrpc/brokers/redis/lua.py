@@ -139,7 +139,7 @@ local function lose(of, count)
     end
 end
 
--- Drops the messages of a log that are too old, and counts for each group the ones that it has not started. By age
+-- Drops the messages of a log that are too old, and counts for each group the messages that it has not started. By age
 -- alone: a bound of the length would drop messages that are young.
 local function trim()
     local keep = redis.call('HGET', topic, 'keep')

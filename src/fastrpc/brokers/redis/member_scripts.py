@@ -176,8 +176,8 @@ return {'', -1, {}, found}
 """,
 )
 
-#: ARGV of those that settle: group, member, epoch, stream, and the entry. They return 1; 0 if the message is settled,
-#: as by an earlier attempt; -1 if it is another member's, or comes again, or the group is another one.
+#: ARGV of scripts that settle: group, member, epoch, stream, and the entry. They return 1; 0 if the message is settled,
+#: as by an earlier attempt; -1 if another member has it, or it is delivered again, or the group was replaced.
 _SETTLING: Final = """
 local consumer, source = ARGV[2], key(ARGV[4])
 if ARGV[4] == 'log' then

@@ -78,7 +78,7 @@ def _package_of(services: Iterable[ServiceDefinition]) -> ProtoPackage:
         names = ", ".join(repr(package.name) for package in found)
         raise ConfigError(
             f"these services are in {len(found)} packages, and a .proto file has one: {names}",
-            hint="name the services of each package in a command of their own",
+            hint="give one command for the services of each package",
         )
     return found[0]
 

@@ -32,7 +32,7 @@ MOST_THREADS = 64
 
 
 class BlockingFanOut:
-    """The fan-out verbs of a `SyncClient`, the only ones that start threads."""
+    """The fan-out verbs of a `SyncClient`. No other verbs start threads."""
 
     @overload
     def broadcast(

@@ -176,7 +176,7 @@ class SyncPool(SyncEndpoints):
                     self._announce(claimed, made)
 
     def warm_up(self, until: float | None) -> None:
-        """Connect the warm endpoints, one after the other. Later calls dial those that cannot be reached now."""
+        """Connect the warm endpoints, one after the other. Later calls dial the unreachable ones."""
         for subchannel in [subchannel for subchannel in self.wanted if subchannel.is_warm]:
             for _ in range(subchannel.width):
                 with self.reentry:

@@ -113,7 +113,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         def receive_many(self, limit: int = 4096) -> list[T_co]: ...  # type: ignore[override]
 
     else:
-        # `await`, `async for` and `async with` are refused with a message of their own.
+        # `await`, `async for` and `async with` are refused with a specific message.
         def __aiter__(self):
             raise TypeError("a stream of a SyncClient is read by `for`, and entered by `with`")
 

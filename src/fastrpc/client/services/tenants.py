@@ -100,7 +100,7 @@ class Tenants(Generic[C]):
         self.calls.clear()
 
     def idle(self, now: float) -> Iterator[Any]:
-        """Yield the pools of the services without a call for `idle_seconds`, and drop those that rest for long."""
+        """Yield the pools of services without a call for `idle_seconds`, and drop services that rest for long."""
         for name, tenant in list(self._tenants.items()):
             if (client := tenant.find()) is None:
                 self._end(name, tenant)

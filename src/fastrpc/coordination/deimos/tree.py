@@ -1,7 +1,7 @@
 """The keys of a store as the tree of Deimos: directories, times, conditions.
 
-An item is a file. A directory is above a key, or has an item of its own below `_deimos/`, which no request reaches: it
-keeps empty directories, their times and their indexes.
+An item is a file. A directory is above a key, or has an item below `_deimos/`, which no request reaches: such items
+keep empty directories, their times and their indexes.
 """
 
 import itertools

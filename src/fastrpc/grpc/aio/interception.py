@@ -256,9 +256,7 @@ class _Writing(InterceptedCall):
 
     async def write(self, request: Any) -> None:
         if self._requests is None:
-            raise aio.UsageError(
-                "a call is either given an iterable of its requests, or they are written by hand"
-            )
+            raise aio.UsageError("a call takes its requests from an iterable or by write(), not both")
         call = await self._task
         if call.done():
             raise asyncio.InvalidStateError("the call is over")

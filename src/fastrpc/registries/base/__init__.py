@@ -17,7 +17,7 @@
     secrets     tokens and passwords for registries
 
 To add a registry: write a `Backend` in a file beside this folder, a function that opens it from a `RegistryURL`, and
-name that in `urls`. A package of its own registers the function as an entry point of the group `fastrpc.registries`,
+name that in `urls`. A separate package registers the function as an entry point of the group `fastrpc.registries`,
 named after the scheme. `fastrpc.testing.registry_contract` has the checks that it has to pass.
 
 A registry is queried in its own threads: the client libraries of registries block, and a client without a loop needs

@@ -85,7 +85,7 @@ class BackedRegistry(Closing):
         name: its name in messages, without secrets.
         policy: which of its addresses may be dialled.
         cache_file: the file with the last good lists, for a start while the registry is unreachable.
-        tls: the certificates of clients for its servers, where they have none of their own.
+        tls: certificates for clients of its servers that have none.
     """
 
     def __init__(

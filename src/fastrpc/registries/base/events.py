@@ -82,7 +82,7 @@ class _Following:
         self._loop = asyncio.get_running_loop()
         # The task of each watch.
         self._tasks: set[asyncio.Task[None]] = set()
-        # The services that are followed, and those that the registry names.
+        # The services that are followed, and the services that the registry names.
         self._followed: set[str] = set()
         self._named: frozenset[str] | None = None
         self._watches: set[Watching[Any]] = set()

@@ -227,13 +227,13 @@ class Rereads:
         return min(self._due.values(), default=float("inf"))
 
     def take(self) -> list[str]:
-        """Return the services whose lists have to be read now; of those that are only old, a part."""
+        """Return the services whose lists have to be read now, and a part of the services whose lists are only old."""
         now = self._clock()
         parts = max(1, math.ceil(len(self._due) / PART_LISTS))
         size = math.ceil(len(self._due) / parts)
         urgent = [name for name, due in self._due.items() if due == _AT_ONCE]
         for place, name in enumerate(urgent):
-            # Those that are read together are read again part by part.
+            # Lists that are read together are read again part by part.
             self._due[name] = now + self._longest_seconds * (1 - place // size / parts)
         if self.next() > now:
             return urgent

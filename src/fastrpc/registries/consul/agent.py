@@ -108,7 +108,7 @@ class Agent:
 
 
 class _Transport:
-    """The HTTP client for py-consul, with the methods of its own one.
+    """The HTTP client for py-consul, with the methods of py-consul's client.
 
     Args:
         token: returns the token for a request.

@@ -120,7 +120,7 @@ class ConsulCatalogue:
             _, found = agent.client.catalog.service(service)
             listed = [one for one in typed(found, list[_Listed]) if one.is_at(address)]
             for one in listed:
-                # An agent lists its instances anew, so this one has to forget those that it registered.
+                # An agent lists its instances anew, so this one has to forget the instances that it registered.
                 own = typed(agent.client.agent.service_definition(one.id), _Definition | None)
                 if own is not None and (own.address, own.port) == (one.address, one.port):
                     agent.client.agent.service.deregister(one.id)

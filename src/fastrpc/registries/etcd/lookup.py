@@ -185,7 +185,7 @@ class EtcdLookup:
         return self._gateway.watch(self._watched, self._revision + 1)
 
     def _apply(self, changes: list[KeyChange] | None) -> None:
-        """Apply changes, and those that have come meanwhile, as many as a list may have: then it is told."""
+        """Apply changes, and changes that have come meanwhile, as many as a list may have; then publish the list."""
         left = MOST_ENDPOINTS
         while changes and self._watch is not None:
             left -= len(changes)

@@ -330,7 +330,7 @@ class SliceLookup:
         return True
 
     def _receive(self, wait_seconds: float) -> None:
-        """Wait for an event, and apply it with those that have come meanwhile."""
+        """Wait for an event, and apply it with the events that have come meanwhile."""
         line = self._api.receive(wait_seconds)
         for left in reversed(range(EVENTS_AT_ONCE)):
             if not line:

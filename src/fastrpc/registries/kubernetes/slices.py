@@ -159,7 +159,7 @@ def read_slice(text: msgspec.Raw, reading: Reading) -> Slice:
 
 
 def chosen(slices: Iterable[Slice]) -> Iterator[Member]:
-    """Yield the endpoints to call: one for each pod, and those that terminate only where no other is left."""
+    """Yield the endpoints to call: one for each pod; terminating ones only if no other is left."""
     best: dict[tuple[str, int], Member] = {}
     for each in slices:
         for member in each.members:

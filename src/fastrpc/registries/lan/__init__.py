@@ -8,7 +8,7 @@
     backend    lookups and leases over it
 
 Options: `pass` or `key_file` (else the variable `FASTRPC_LAN_KEY_FILE`), `interface`. With a pass every address is
-`tls://`, and clients without certificates of their own present the pass.
+`tls://`, and clients without certificates present the pass.
 """
 
 import os

@@ -279,7 +279,7 @@ class LanNode:
         return count
 
     def _tell(self) -> None:
-        """Wake those that wait, if a list has changed."""
+        """Wake the waiters if a list has changed."""
         if self.members.version != self._told:
             self._told = self.members.version
             self.changed.notify_all()

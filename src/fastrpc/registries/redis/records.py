@@ -222,7 +222,7 @@ class RedisLookup:
                 return
 
     def _changed(self) -> dict[str, Listing | StoreError]:
-        """Read the lists that may have changed; return those that have, and errors of services."""
+        """Read the lists that may have changed; return the changed lists, and errors of services."""
         due = self._rereads.take()
         if not due:
             return {}

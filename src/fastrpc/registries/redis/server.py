@@ -376,13 +376,13 @@ class RedisClient:
         return found
 
     def receive(self, wait_seconds: float) -> set[bytes]:
-        """Wait for messages of the subscribed channels; return the channels of the first ones that have come."""
+        """Wait for messages of the subscribed channels; return the channels of the first messages."""
         return {channel for channel, _ in self.messages(wait_seconds)}
 
     def messages(
         self, wait_seconds: float, *, more_seconds: float = LEAST_SECONDS
     ) -> set[tuple[bytes, bytes]]:
-        """Wait for messages of the subscribed channels; return channel and content of the first ones that have come.
+        """Wait for messages of the subscribed channels; return channel and content of the first messages.
 
         Args:
             more_seconds: the time after each message in which another one may come; 0 returns what is there at once.

@@ -138,7 +138,7 @@ class _Twins:
         try:
             values = self._values(value)
         except AttributeError:
-            # Those that are not set are left out, as by msgspec.
+            # Unset attributes are left out, as by msgspec.
             values = [getattr(value, name, msgspec.UNSET) for name in self.attributes]
         if self._children:
             values = list(values)

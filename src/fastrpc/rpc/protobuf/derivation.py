@@ -74,7 +74,7 @@ _KEYS: Final = frozenset({"string", "bool", "int64", *INTEGER_KINDS})
 _INTEGERS: Final = dict.fromkeys(("int64", *INTEGER_KINDS), "int64")
 _INT32: Final = range(-(1 << 31), 1 << 31)
 
-_OWN_MESSAGE: Final = "make it a dataclass of its own, with that as a field"
+_OWN_MESSAGE: Final = "make it a separate dataclass, with that as its field"
 
 
 class Part(NamedTuple):

@@ -1,7 +1,7 @@
 """The files of generated code, cut down to some methods and the types that they use; needs the protobuf package.
 
-A message inside another one brings the name of that one along, without its fields. Options are left out but for those
-that change meanings: texts of a program may be in the others. Extensions, reserved names and comments are left out.
+A message inside another one brings the outer name along, without the outer fields. Only options that change meanings
+are included: other options may hold texts of a program. Extensions, reserved names and comments are left out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,10 +58,10 @@ class CutFiles:
 
     def __init__(self, services: Iterable[tuple[Any, Sequence[str]]], messages: Iterable[Any] = ()) -> None:
         self._services = {found.full_name: (found, frozenset(methods)) for found, methods in services}
-        #: The messages and enums with all of them, and those that are only the place of others.
+        #: The complete messages and enums, and the messages that are only the place of others.
         self._whole: set[str] = set()
         self._places: set[str] = set()
-        #: The descriptors of files by name, and for each the names of those that it imports.
+        #: The descriptors of files by name, and for each file the names of its imports.
         self._files: dict[str, Any] = {}
         self._imports: dict[str, set[str]] = {}
         for found, methods in self._services.values():

@@ -30,7 +30,7 @@ def message_marshal(
     """Return the marshal of a method whose payloads are protobuf messages, prepared once.
 
     A method with codec raw or with generated protobuf messages has the marshal of the other wires, where its payload is
-    the encoded message already. With `as_json` each method has a marshal of its own.
+    the encoded message already. With `as_json` each method has a separate marshal.
 
     Args:
         depth: deepest nesting of containers in a payload.
@@ -101,7 +101,7 @@ def _message_marshal(definition: MethodDefinition, depth: int, items: int) -> Ma
 def _own_json_marshal(definition: MethodDefinition, depth: int, items: int) -> Marshal:
     coders = own_json_coders(definition, depth)
     if coders is None:
-        raise ConfigError(f"{definition.full_name} has messages of its own, which have no JSON here")
+        raise ConfigError(f"{definition.full_name} has generated messages, which have no JSON here")
     return Marshal(
         definition.full_name, shape_of(definition), coders, depth=depth, items=items, by_value="whole"
     )

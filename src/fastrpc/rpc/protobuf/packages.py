@@ -92,7 +92,7 @@ class ProtoPackage:
         return list(dict.fromkeys(_known(whole, _roots(self.services))))
 
     def nested(self, outer: ProtoMessage | None) -> tuple[list[ProtoMessage], list[ProtoEnum]]:
-        """Return the messages and enums that are nested in a message; of None those that are in none."""
+        """Return the messages and enums that are nested in a message; for None the ones at the top."""
         messages = [message for message in self.messages if message.outer is outer]
         return messages, [enum for enum in self.enums if enum.outer is outer]
 

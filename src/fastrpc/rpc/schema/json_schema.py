@@ -88,7 +88,7 @@ class SchemaSet:
         return self._schema(schema.type_info(_plain_annotation(annotation)))
 
     def result_schema_of(self, annotation: Any) -> JsonSchema:
-        """Return the same of a result: models may be sent in another form than they are taken."""
+        """Return the schema of a result: models may be sent in another form than they are received."""
         self._is_sent = True
         try:
             return self.schema_of(annotation)

@@ -35,7 +35,7 @@ STRUCT_OPTIONS: Final = (
     "frozen",
     "order",
 )
-#: The same of a dataclass.
+#: The options of a dataclass.
 DATACLASS_OPTIONS: Final = ("frozen", "order", "unsafe_hash")
 
 #: The base classes of enums that a contract has to keep, the most special first.
@@ -67,7 +67,7 @@ class PayloadClass(NamedTuple):
     """A class of values in payloads."""
 
     cls: type[Any]
-    #: dataclass, struct, typed_dict, named_tuple, enum, protobuf; opaque for one with an encoding of its own.
+    #: dataclass, struct, typed_dict, named_tuple, enum, protobuf; opaque for a class with its own encoding.
     kind: str
     fields: tuple[PayloadField, ...] = ()
     options: Mapping[str, Any] = types.MappingProxyType({})

@@ -74,7 +74,7 @@ class TypeWriters:
 
 
 def place_writer(writers: Sequence[Writer | None]) -> Writer | None:
-    """Return a writer of arrays whose items each have one of their own; None where none of them has."""
+    """Return a writer of arrays in which each item has a writer; None where no item has one."""
     if not any(writers):
         return None
 

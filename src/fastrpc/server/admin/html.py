@@ -145,7 +145,7 @@ def _page(title: str, body: str) -> str:
     links = "".join(f'<a href="{path}">{path}</a>' for path in _LINKS)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        # Browsers ask for an icon of their own accord: this one is empty.
+        # Browsers ask for an icon unasked: this one is empty.
         f'<link rel="icon" href="data:,"><style>{_STYLE}</style></head>\n'
         f"<body><nav>{links}</nav>\n<h1>{escape(title)}</h1>\n{body}\n</body></html>\n"
     )

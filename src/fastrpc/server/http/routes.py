@@ -106,7 +106,7 @@ class _Handled(NamedTuple):
 
 
 class _Node:
-    """The templates that begin alike: those that end here, and the next segments.
+    """Templates with the same beginning: the ones that end here, and the next segments.
 
     A verb has several routes only if all but one are of removed services.
     """
@@ -276,7 +276,7 @@ def _refusal(message: str) -> CallError:
 
 
 def _checked(body: bytes, codec: str) -> bytes:
-    """Return a body that is one value: more would become arguments of their own."""
+    """Return a body that is one value: further values would become further arguments."""
     try:
         return bytes((_check_json if codec == "json" else _check_msgpack)(body))
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -36,7 +36,7 @@ _HOT: Final = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 class FileKind:
     """The names, numbers and texts of a file and its folder."""
 
-    #: Such as "store": names the file, `store.db`, and its logger, `fastrpc.store`; errors write "a store".
+    #: A word such as "store": it names the file, `store.db`, and the logger, `fastrpc.store`; errors write "a store".
     name: str
 
     #: Such as "revision": the number of a commit, in warnings and in the name of the second file, `store.revisions`.

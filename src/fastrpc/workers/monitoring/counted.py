@@ -2,7 +2,7 @@
 
 ::
 
-    {"name": …, "process": …, "own": {"figures": …, "families": …}, "past": the same of those before it in the place}
+    {"name": …, "process": …, "own": {"figures": …, "families": …}, "past": the same for earlier ones in this place}
 
 The counts of the parent before the fork are in every child: each subtracts them from its own figures.
 """
