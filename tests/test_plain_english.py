@@ -46,11 +46,11 @@ PHRASES = {
     "ones that": (9, 1),
     "one that": (36, 138),
     "so many": (1, 99),  # a number, a count, the name of the argument
-    "of its own": (34, 150),  # separate, its, dedicated
+    "of its own": (34, 149),  # separate, its, dedicated
     "of their own": (11, 60),
     "not there": (34, 33),  # missing
     "that is there": (25, 8),  # existing
-    "not known": (64, 28),  # unknown
+    "not known": (62, 28),  # unknown
     "not open": (21, 16),  # closed
     "not encrypted": (11, 9),  # plain text
     "not valid": (7, 7),  # invalid

@@ -35,12 +35,12 @@ _COMPLETE = frozenset({"any"})
 _BELOW_GRPC = {"grpc": "tcp", "grpcs": "tls"}
 #: The schemes whose connections begin with TLS.
 _ENCRYPTED = frozenset({"tls", "relay"})
-#: Of a name at a relay.
+#: Characters of a name at a relay.
 _LONGEST_LABEL = 63
 _LABEL_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 #: Hosts of machines may have an underscore, for which no authority signs a certificate of the name itself.
 _HOST_CHARACTERS = _LABEL_CHARACTERS | {"_"}
-#: Of the host name of a relay: with a label before it the name has at most 253 characters.
+#: Characters of the host name of a relay: with a label before it the name has at most 253.
 _LONGEST_HOST = 253 - 1 - _LONGEST_LABEL
 _RELAY_FORM = "write relay://host:port/NAME"
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})

@@ -40,7 +40,7 @@ def encode_message(
 
     Raises:
         EncodeError: the value cannot be JSON; or one of value and type is bytes or of protobuf, and the other is not
-            the same. Of other types nothing is checked.
+            the same. Values of other types are not checked.
         ConfigError: body or headers are too long, or a header is not for publishers.
     """
     form, encode = _JSON, _encoder_of(kind) if type(value) is kind else None

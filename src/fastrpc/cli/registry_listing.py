@@ -40,7 +40,7 @@ WATCHED_AT_ONCE = 32
 #: Servers checked at the same time, each over its own connection.
 ASKED_AT_ONCE = 256
 
-#: Of several scopes each has answered by then: a network takes 0.3 s, where there may be no answer.
+#: Seconds by which each of several scopes has answered: a network takes 0.3 s, and may not answer.
 SCOPES_SECONDS = 0.5
 
 #: Closing does not wait long: a silent server sends nothing more.

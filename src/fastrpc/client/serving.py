@@ -151,7 +151,7 @@ def client_services(
     wire = config.wire_protocol
     if wire is not None and not client_protocol(wire).traits.serves:
         raise ConfigError(
-            f"services are given, and by {wire} no server calls its clients",
+            f"services are given, but servers of {wire} do not call their clients",
             hint="leave services= out, or call the servers by the native protocol",
         )
     return ClientServices(services, config, interceptors, numbers)

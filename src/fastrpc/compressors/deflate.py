@@ -1,4 +1,4 @@
-"""deflate, as HTTP and gRPC name the format of zlib: for their peers; gzip states its size, and is no larger."""
+"""zlib's format, which HTTP and gRPC call deflate. Prefer gzip: it is no larger and states its size."""
 
 import zlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from fastrpc.compressors.base import Payload, Steps, bounded_steps, pieces_of, r
 
 __all__ = ["DeflateCompressor"]
 
-#: Of zlib's 1 to 9, as for gzip.
+#: A level of zlib, 1 to 9, as for gzip.
 LEVEL = 1
 
 

@@ -8,7 +8,7 @@ from fastrpc.compressors.base import Payload, Steps, bounded_steps, pieces_of, r
 
 __all__ = ["GzipCompressor"]
 
-#: Of zlib's levels 1 to 9. On JSON records level 6 takes three times as long, and its output is a fifth smaller.
+#: A level of zlib, 1 to 9. On JSON records level 6 takes three times as long, and its output is a fifth smaller.
 LEVEL = 1
 
 #: The largest window, in a gzip member instead of a bare zlib stream (zlib.h, inflateInit2).

@@ -22,7 +22,7 @@ from fastrpc.compressors.base import (
 
 __all__ = ["ZstdCompressor"]
 
-#: Of zstd's 1 to 22. Three takes twice as long and comes out no smaller on JSON records.
+#: A level of zstd, 1 to 22. On JSON records level 3 takes twice as long, and its output is no smaller.
 LEVEL = 1
 
 _OPTIONS: dict[int, int] = {

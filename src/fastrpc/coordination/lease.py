@@ -68,7 +68,7 @@ class StoreLease:
         self._clock = clock
         self._valid_until = self._renewal_due = 0.0
         self._is_over = False
-        # Of the task that entered: its cancellations before, and whether one of the lease was added.
+        # The task that entered: its cancellations before, and whether the lease added one.
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._has_cancelled = False

@@ -29,7 +29,7 @@ _PAGE_ITEMS: Final = 1000
 class Mirror(Mapping[str, T]):
     """The values of a prefix by key: an asynchronous context manager, and a mapping inside.
 
-    While the store is away it keeps what it has. Of a value that does not fit, the last good one stays.
+    While the store is away, all values stay. In place of a bad value the last good one stays.
 
     Attributes:
         revision: of the latest change here.

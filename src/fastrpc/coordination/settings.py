@@ -65,7 +65,7 @@ class Following(Generic[T]):
         cache_file: str | os.PathLike[str] | None = None,
     ) -> None:
         check_key(key)
-        # Of an object with `__call__` that counts.
+        # For an object, its `__call__` counts.
         if any(map(inspect.iscoroutinefunction, (check, type(check).__call__))):
             raise TypeError(
                 "check is an async def function, which refuses nothing; write a plain one: def check(value)"

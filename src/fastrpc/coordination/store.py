@@ -126,7 +126,7 @@ class Store:
 
     def __init__(self, opening: Opening, *, clock: Callable[[], float] = boot_time) -> None:
         self._opened = OpenedBackend(opening, "store", StoreError)
-        # Of leases.
+        # The clock of leases.
         self._clock = clock
         # Settings that follow a key until the store closes.
         self._followings = AsyncExitStack()

@@ -75,7 +75,7 @@ def _unknown(plain: Any, kind: schema.Type, path: str) -> list[str]:
 
 def _may_be(plain: Any, part: schema.Type) -> bool:
     if isinstance(part, schema.CustomType):
-        # Of the custom types only models are walked.
+        # Among custom types only models are walked.
         return isinstance(plain, dict)
     if isinstance(plain, list):
         return isinstance(part, _List | _Row)

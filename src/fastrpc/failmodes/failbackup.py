@@ -67,7 +67,7 @@ class SlowLimit:
 class FailBackup:
     """Make a second attempt elsewhere when the first one takes long; the first answer wins, the other is cancelled.
 
-    Only for idempotent methods, and within the retry budget of the client; other calls are tried as `FailOver` does.
+    Second attempts need an idempotent method and the client's retry budget; other calls are tried as `FailOver` does.
     If a method gives a stream, its first message counts as the answer; a method that takes a stream is tried once. A
     SyncClient, whose threads make one attempt at a time, refuses it.
 

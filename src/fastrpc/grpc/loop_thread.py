@@ -61,7 +61,7 @@ class LoopThread:
         return self._life.loop
 
     def __del__(self) -> None:
-        # Of a parent process it is not alive.
+        # In a forked child the parent's thread is not alive.
         is_running = self._thread is not None and self._thread.is_alive()
         if self._close is not None and is_running and not self._is_stopped:
             self._life.last_work = self._close

@@ -81,7 +81,7 @@ class ServiceTable:
         self._threads: ThreadPool | None = None
         #: The services, in the order in which they were added.
         self.definitions: list[ServiceDefinition] = []
-        # The sources of each of them, in their order.
+        # The sources of each service, in their order.
         self._parts: dict[str, list[ServedPart]] = {}
         # The routes of removed services, which refuse calls.
         self._withdrawn: list[MethodRoute] = []

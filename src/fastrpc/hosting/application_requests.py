@@ -20,7 +20,7 @@ FIELDS_OF_BODY: Final = _OF_CHUNKS | {b"expect"}
 #: The end of the head of a request whose body comes in chunks.
 _CHUNKED: Final = b"transfer-encoding: chunked\r\n\r\n"
 
-#: Of a length that the engine takes.
+#: The most digits of a length that the engine takes.
 _DIGITS: Final = 18
 
 #: Line ends inside of a part would begin another one: the engine refuses the byte in their place.

@@ -61,7 +61,7 @@ class _Begun(NamedTuple):
 
     span: trace.Span
     attributes: dict[str, Any]
-    #: Restores the context around the call; None if the call runs in that.
+    #: Restores the context around the call; None if the call runs in this context.
     token: Token[Context] | None
     began: float
 

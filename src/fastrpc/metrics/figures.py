@@ -30,7 +30,7 @@ Values: TypeAlias = dict[str, Any]
 LABELS = ("service", "method", "side", "protocol")
 NUMBERS = ("in_flight", "received_bytes", "sent_bytes")
 
-#: Of a whole process: counts by reason, and how long calls waited, on the side of servers and of clients.
+#: Figures of a whole process: counts by reason, and the waiting times of calls, for servers and for clients.
 REASONS = ("refused", "client_refused", "retries", "dropped_metadata", *COUNTS)
 WAITS: dict[str, Literal["client", "server"]] = {"waits": "server", "client_waits": "client"}
 

@@ -70,7 +70,7 @@ class Peer:
         self._client: PeerClient | None = None
         #: Its address as logs show it, once one showed it.
         self._shown: str | None = None
-        #: Of a unix socket: the number of the user whose process connected.
+        #: For a unix socket: the number of the user whose process connected.
         self._user: int | None = None
 
     @property

@@ -193,7 +193,7 @@ class Merged(Closing):
                 refusals.append(error)
             except StoreError as error:
                 failures.append(error)
-        # Of nothing at all, the failed member may be the reason.
+        # An empty result may be due to the failed member.
         if failures and (needs_all or not any(answers)):
             raise failures[0]
         if not answers:
@@ -367,7 +367,7 @@ class MergedUnion:
         is_told = found and all(one or error for one, error in zip(self._found, errors, strict=True))
         error = errors[0] if all(errors) else None
         if is_told and not union and self.channel.latest is None:
-            # Of nothing at all, a member that failed may be the reason.
+            # An empty list may be due to a failed member.
             error = next(filter(_is_failure, errors), None)
             is_told = error is None
         with self.channel.told_at_once():

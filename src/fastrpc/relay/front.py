@@ -32,7 +32,7 @@ class RelayLimits:
 
     #: Pairs of connections; each takes two descriptors.
     pairs: int = 4_000
-    #: Of one name, and of one caller: an address, the /64 of an IPv6 one.
+    #: Limits of one name, and of one caller: an IPv4 address, or the /64 of an IPv6 address.
     pairs_of_name: int = 1_000
     pairs_of_caller: int = 100
     #: Connections in their opening, and how many of one caller. Beyond them the caller with most loses one, the

@@ -14,7 +14,7 @@ from fastrpc.relay.refusals import RefusalReason, RelayRefusedError
 
 __all__ = ["MOST_HELLO_BYTES", "HelloReader"]
 
-#: Of a ClientHello with its records. A browser's has 2 KiB, with keys of post-quantum exchanges included.
+#: Bytes of a ClientHello with its records. A browser's has 2 KiB, keys of post-quantum exchanges included.
 MOST_HELLO_BYTES: Final = 16_384
 
 # RFC 8446 5.1 and 4: the type of the records of a handshake, their header, the type of a ClientHello, its header.

@@ -15,7 +15,7 @@ from fastrpc.transports.tcp import set_options
 
 __all__ = ["READ_BYTES", "SplicedEnd", "SplicedPair"]
 
-#: Of one read. All ends share one place for it, as their bytes leave it at once: an idle pair holds none.
+#: Bytes of one read. All ends share one buffer, as their bytes leave it at once: an idle pair holds none.
 READ_BYTES: Final = 262_144
 
 #: Seconds after which the system drops a connection that acknowledges nothing, or has no room for more. Caller and

@@ -33,7 +33,7 @@ _NAMED: Final = re.compile(r"\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<rest>:path)?\
 class RoutePart(NamedTuple):
     """One segment of a template, or the last parameter, which takes several."""
 
-    #: Of a fixed segment the text, otherwise the name of the parameter.
+    #: The text of a fixed segment, or the name of a parameter.
     text: str
     is_fixed: bool = False
     takes_rest: bool = False

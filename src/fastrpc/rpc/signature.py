@@ -365,7 +365,9 @@ def _stream_parameter(label: str, parameters: Sequence[Parameter]) -> tuple[Para
     if not found:
         return None, -1
     if not found[0][0].is_required:
-        raise TypeError(f"{label}: the stream {found[0][0].name!r} has a default: every call has its stream")
+        raise TypeError(
+            f"{label}: the stream {found[0][0].name!r} has a default, but every call sends a stream"
+        )
     return found[0]
 
 

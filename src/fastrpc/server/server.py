@@ -185,7 +185,7 @@ class Server:
         try:
             await self.drain()
         finally:
-            # Of effect if the drain was cancelled, or failed.
+            # Needed if the drain was cancelled or failed.
             await self.close()
 
     if not TYPE_CHECKING:

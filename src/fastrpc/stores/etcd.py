@@ -334,7 +334,7 @@ class _Watch:
         except CompactedError:
             raise
         except StoreError as error:
-            # A refusal counts at the beginning alone: a login ends, too.
+            # A refusal counts at the beginning alone: later it may mean that a login has ended.
             raise StoreError(error.message) from error
         for change in changes:
             self._reached = change.kv.mod_revision

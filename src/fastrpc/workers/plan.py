@@ -93,10 +93,10 @@ class Plan:
     interceptors: tuple[Interceptor, ...] = ()
     authenticate: Any = None
     authorize: Any = None
-    #: Of the command line: interceptors around the program's, and sources that are entered before its own.
+    #: From the command line: interceptors around the program's, and sources that are entered before the program's.
     outermost: tuple[Interceptor, ...] = ()
     foremost: tuple[Any, ...] = ()
-    #: Of the command line: makes a context that is entered once the server of a process has started, and left once its
+    #: From the command line: makes a context, entered once the server of a process has started, and left once its
     #: connections are closed, before the sources.
     beside: "Callable[[Server], AbstractAsyncContextManager[Any]] | None" = None
     #: Called after each reload of the server, on its loop.
@@ -131,7 +131,7 @@ class Plan:
     #: The control socket, at which another program may take this one's place; and whether this one takes one there.
     control: Address | None = None
     takeover: bool = False
-    #: Of the command line: sentences about settings that were not given and follow from others.
+    #: From the command line: sentences about settings that were not given and follow from others.
     inferred: tuple[str, ...] = ()
     #: Called once every process serves.
     on_started: Callable[[Started], None] | None = None

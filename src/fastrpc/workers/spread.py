@@ -175,7 +175,7 @@ class Spread:
             self._failures, self._told_at = 0, self._clock()
 
     def _pause(self, seconds: float) -> None:
-        # Of two reasons in one round the longer pause counts.
+        # If one round has two reasons, the longer pause counts.
         resume_at = max(self.resume_at or 0.0, self._clock() + seconds)
         self.stop()
         self.resume_at = resume_at

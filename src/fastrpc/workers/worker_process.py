@@ -96,7 +96,7 @@ class Worker:
         self._addresses = addresses
         self._wanted = plan.wanted
         self._server: Server | None = None
-        # Of several workers, all with as many calls, one is replaced after the other.
+        # Spread, so that workers with equal numbers of calls are replaced one after another.
         spread = random.uniform(1 - MAX_CALLS_SPREAD, 1 + MAX_CALLS_SPREAD)
         self._most_calls = None if plan.max_calls is None else plan.max_calls * spread
         self._calls_before = _served_calls()

@@ -287,5 +287,5 @@ class TestSettings:
     async def test_a_client_of_grpc_serves_nothing(self, kind: str) -> None:
         if kind == "sync":
             return
-        with pytest.raises(ConfigError, match="by grpc no server calls its clients"):
+        with pytest.raises(ConfigError, match="servers of grpc do not call their clients"):
             Client("grpc://h:1", services=[object()])

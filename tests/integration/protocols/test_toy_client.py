@@ -212,7 +212,7 @@ async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def test_a_client_that_serves_needs_a_protocol_for_it() -> None:
-    with pytest.raises(ConfigError, match="by toy no server calls its clients"):
+    with pytest.raises(ConfigError, match="servers of toy do not call their clients"):
         Client("tcp://h:1", services=[Shop()], config=TOY)
     async with served(Shop(), scheme="tcp", config=BOTH) as target:
         async with Client(Endpoint(target, protocols=("toy",)), services=[Shop()]) as client:

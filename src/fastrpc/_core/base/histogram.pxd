@@ -122,7 +122,7 @@ cdef class CallTotals:
         uint64_t _retries
         uint64_t[STATUSES] _ended
 
-        # Of payloads.
+        # Bytes of payloads.
         uint64_t _sent_bytes
         uint64_t _received_bytes
 

@@ -215,7 +215,7 @@ cdef class Call(Timed):
 
         readonly MethodRoute route
 
-        # Of a `timeout` block the call around it, if any; None in a call, to which it would be a cycle.
+        # For a `timeout` block: the call around it, or None. None in a call, where a reference would be a cycle.
         Call owner
 
         # The id of the request as an entry of metadata, which calls made inside carry on; None: none is known (call_log).

@@ -35,7 +35,7 @@ from fastrpc._core.payload.metadata cimport has_any_key
 from fastrpc.escaping import printable
 from fastrpc.status import Status
 
-# Of the server, not of its calls.
+# The logger of the server, not of its calls.
 server_logger = logging.getLogger("fastrpc.server")
 
 cdef enum:

@@ -135,7 +135,7 @@ cdef class BlockingSession(BlockingStream):
         except FastRPCError as error:
             call.failed(error)
         except BaseException:
-            # Of an engine in Python: the call no longer counts as under way.
+            # For an engine in Python: the call no longer counts as under way.
             call.forget(UNKNOWN)
             raise
         return 0
@@ -518,7 +518,7 @@ cdef class BlockingSession(BlockingStream):
             self._go()
 
     def detach(self):
-        """Close the stream without a word to the server: for a child process, whose parent goes on using it."""
+        """Close the stream without telling the server: in a child process, whose parent still uses it."""
         self.leave_behind()
 
     def retire(self):

@@ -19,8 +19,8 @@ cdef class Streaming:
         bint is_chosen
         bint has_enough
 
-        # Of an attempt: done at its first sign (a message, HEAD or the end), None without a waiter; the pick to report
-        # to the endpoint set at its end, or None; the initial metadata.
+        # For an attempt: a future that is done at its first sign (a message, HEAD or the end), None without a waiter; the
+        # pick to report to the endpoint set at its end, or None; the initial metadata.
         object sign
         object pick
         bytes first_metadata
@@ -79,7 +79,7 @@ cdef class ClientCall(Call):
         object outcome_status
         object outcome_error
 
-        # Of an attempt, the instant at which its call began; 0 where the call is its own attempt.
+        # For an attempt: the instant at which its call began; 0 if the call is its own attempt.
         uint64_t began_ns
         uint64_t ended_ns
 

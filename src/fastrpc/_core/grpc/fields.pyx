@@ -58,7 +58,7 @@ cdef enum:
     MOST_OF_DIGITS = 99_999_999
     ENTRY_HEAD = 4
     LONGEST_VALUE = 65_535
-    # Of a credential that cannot be read.
+    # Bytes of an unreadable credential that are kept.
     UNREAD_BYTES = 256
     NO_DIGIT = 255
     STATUS_DIGITS = 2

@@ -112,7 +112,7 @@ cdef class GrpcCall(ServerCall):
         uint8_t announced
         uint8_t fault
 
-        # Of an incomplete request, or message of a stream: its begin, its last byte, the bytes counted of it.
+        # For an incomplete request or stream message: its begin, its last byte, its counted bytes.
         uint64_t began_ns
         uint64_t heard_ns
         Py_ssize_t counted

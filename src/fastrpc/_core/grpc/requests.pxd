@@ -82,7 +82,7 @@ cdef class GrpcRequests(Http2Connection):
     cdef int _refuse_faulty(self, GrpcCall call, int fault) except -1
     cdef int _end_locally(self, GrpcCall call, int status, str text) except -1
 
-    # Of an incomplete request or message: its sender, its memory, its window.
+    # Check an incomplete request or message: its sender, its memory, its window.
     cdef int _note_part(self, GrpcCall call) except -1
     cdef int _sender_of(self, GrpcCall call) except -1
     cdef bint _has_room(self, GrpcCall call) except -1

@@ -228,7 +228,7 @@ cdef class GrpcRequests(Http2Connection):
                 # All of its request is here.
                 return self._pass_in(call, copied(data + PREFIX_BYTES, size - PREFIX_BYTES))
         if call.route is None:
-            # Of no method: it waits for the verdict about its caller, and its messages are dropped.
+            # A call of no method waits for the verdict about its caller; its messages are dropped.
             return 0
         if call.web is not None and not call.web.is_plain:
             return self._translate(call, data, size, ends_stream)

@@ -62,7 +62,7 @@ cdef enum:
     # The longest name of a method (PROTOCOL.md).
     NAME_BYTES = 255
 
-# Of a call by WebSocket, and of a fixed path.
+# The subprotocols of a call by WebSocket, and of a fixed path.
 cdef tuple SUBPROTOCOLS = ("fastrpc.json", "fastrpc.msgpack")
 cdef tuple JSON_SUBPROTOCOL = ("fastrpc.json",)
 

@@ -59,7 +59,7 @@ cdef class RequestSender:
 
     def _note_identity(self, ServerCall call, identity, int status, seconds):
         call.identity = identity
-        # Of a method, the gate decides that.
+        # For a method the gate decides this.
         if identity is not None and terms_of(call).mount is not None:
             call.has_own_credential = True
         if seconds is not None:

@@ -12,7 +12,7 @@ cdef enum:
 
 cdef enum BodyState:
     BODY_BYTES = 0
-    # Of chunks: the line before one, its bytes, the CRLF after it, the lines after the last one.
+    # For chunks: the line before a chunk, its bytes, the CRLF after it, the lines after the last chunk.
     BODY_SIZE = 1
     BODY_CHUNK = 2
     BODY_CHUNK_END = 3

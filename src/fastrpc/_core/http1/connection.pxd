@@ -30,7 +30,7 @@ cdef class HttpConnection(Engine):
         readonly bint is_answering
         bint has_begun
 
-        # Of a response that has begun in parts: whether its length was stated, so that they are no chunks.
+        # For a response that has begun in parts: whether its length was stated, so that the parts are no chunks.
         bint is_sized
 
         # Whether the peer reads no output: nothing more is read then.

@@ -20,7 +20,7 @@ cdef enum:
     IN_VALUE = 2
     IN_TARGET = 4
     IN_HOST = 8
-    # Of an address of version 6, in brackets.
+    # The bit of bytes in an IPv6 address in brackets.
     IN_ADDRESS = 16
     # The longest name of a method.
     METHOD_BYTES = 32

@@ -18,7 +18,7 @@ cdef enum:
 
 cdef class Http2Connection(Engine):
     cdef:
-        # Its parts. Of use to a side: `count_open()` and `limit` of the streams tell whether a client may open one more; the
+        # Its parts. Sides use these: `count_open()` and `limit` of the streams tell whether a client may open one more; the
         # control has the settings of the peer (`peer`), whether they came (`is_settled`), and the stage of our drain
         # (`drain_step`); `began_ns` and `came` of what comes in are facts of an incomplete frame for a connection's life.
         StreamTable streams

@@ -67,7 +67,7 @@ cdef enum Token:
 
 cdef enum:
     STATIC_ENTRIES = 61
-    # Of a field in the table and in MAX_HEADER_LIST_SIZE: its name, its value, and so much.
+    # The bytes that a field costs in the table and in MAX_HEADER_LIST_SIZE beside its name and value.
     FIELD_OVERHEAD = 32
 
 

@@ -110,7 +110,7 @@ cdef enum:
     LEAST_RUN = 3
     # Strings up to this size are decoded on the stack.
     ROOM_BYTES = 1024
-    # Of an integer that is encoded, up to 2 ** 35.
+    # The most bytes of an encoded integer, up to 2 ** 35.
     ENCODED_BYTES = 6
     # A shorter string gains at most two bytes by its code, which costs both sides more than those.
     SHORT_STRING = 10

@@ -28,7 +28,7 @@ cdef class Http2Message:
         bytes payload
         Py_ssize_t offset
 
-        # Of trailers: their template (or None) and further fields (a list of token, name, value, or None).
+        # For trailers: their template (or None) and further fields (a list of token, name, value, or None).
         bint is_trailers
         HeaderTemplate template
         list fields

@@ -364,7 +364,7 @@ cdef class Http2Sender(OutputBuffer):
         return 0
 
     cdef int _lacks(self, Http2Stream stream) noexcept:
-        """Return the window that holds a stream back: BLOCKED: of the connection, PARKED: its own, WRITTEN: none."""
+        """Return the window that holds a stream back. BLOCKED: the connection's; PARKED: the stream's; WRITTEN: none."""
         if self.flow.first_sending + stream.windows.sending <= 0:
             return PARKED
         return BLOCKED if self.flow.sending <= 0 else WRITTEN

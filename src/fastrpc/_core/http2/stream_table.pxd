@@ -70,7 +70,7 @@ cdef class FlowControl:
     cdef int64_t place(self, Py_ssize_t size) noexcept
     cdef int64_t place_of_stream(self, StreamWindows* stream, Py_ssize_t size, bint may_lend) noexcept
 
-    # Of a message longer than the window of its stream: whether the pool has so much for it, first come, first served, but
+    # For a message longer than its stream's window: whether the pool has room for it, first come, first served, but
     # answers come before messages that may never be read; take that, whatever the pool has; have the message wait; return
     # all that wait, answers first, each to be asked for again. Return how many of the bytes that the program took were
     # granted: they are in the pool.

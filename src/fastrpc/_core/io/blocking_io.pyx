@@ -130,7 +130,7 @@ cdef class SocketIO(BlockingIO):
         return 0
 
     cpdef object close(self):
-        # Of the socket module: close(2) and nothing else.
+        # `close` of the socket module: close(2) alone.
         self.descriptor = -1
         self.socket.close()
 

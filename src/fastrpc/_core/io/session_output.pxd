@@ -22,7 +22,7 @@ cdef class SessionOutput(ByteStream):
         Spinner spinner
         uint64_t spin_ns
 
-        # The socket, to write past the transport and, while it is spun on, to read; -1 where that cannot be. Whether
+        # The socket, to write past the transport and to read while spinning; -1 if neither is possible. Whether
         # bytes given to the transport may still be there.
         readonly int descriptor
         bint transport_holds

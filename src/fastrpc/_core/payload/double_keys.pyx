@@ -263,7 +263,7 @@ cdef int walk_msgpack(const uint8_t* place, const uint8_t* end, Keys* keys) noex
                 return FOUND_NOTHING
             depth -= 1
             level = outer[depth]
-        # Of a map, keys and values take turns.
+        # In a map, keys and values alternate.
         is_key = level.base >= 0 and level.pending & 1 == 0
         level.pending -= 1
         if place >= end:

@@ -43,7 +43,7 @@ from fastrpc._core.payload.prescan cimport Group
 cdef enum:
     MSGPACK = 1
 
-    # Of a new dict or set, bits that the hash loses a step, and neighbours that a set looks at.
+    # The slots of a new dict or set; the bits that a hash loses at each step; the neighbours that a set looks at.
     FIRST_SLOTS = 8
     PERTURB_SHIFT = 5
     NEIGHBOURS = 9

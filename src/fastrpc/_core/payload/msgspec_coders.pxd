@@ -25,14 +25,14 @@ cdef class DefaultFiller:
         int _kind
         readonly object cls
 
-        # Of an object or a typed dict: the places of its parts, and the walker of each.
+        # For an object or a typed dict: the places of its parts, and the walker of each.
         tuple _names
         tuple _parts
 
-        # Of an object: the defaults that may be missing in its dict, {name: (value, factory)}.
+        # For an object: the defaults that may be missing in its dict, {name: (value, factory)}.
         dict _defaults
 
-        # Of a union: {class of a value: its walker}. Of a collection or a map: the walker of its values, and of its keys.
+        # For a union: {class of a value: its walker}. For a collection or a map: the walkers of its values and keys.
         dict _by_class
         DefaultFiller _each
         DefaultFiller _keys

@@ -32,7 +32,7 @@ cdef struct KeyLog:
     Py_ssize_t size
     Py_ssize_t capacity
 
-    # Of the long containers that ended.
+    # Spans of the long containers that ended.
     Span* kept
     Py_ssize_t kept_size
     Py_ssize_t kept_capacity

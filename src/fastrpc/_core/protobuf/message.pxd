@@ -70,7 +70,7 @@ cdef struct FieldTable:
     # The wire type of one value; the tag, behind which the encoder puts a value, or all of them if they are packed.
     uint8_t wire_type
     bint is_packed
-    # Of an integer: its bounds; whether it has 32 bits; whether its lowest bit on the wire is the sign.
+    # For an integer: its bounds; whether it has 32 bits; whether its lowest bit on the wire is the sign.
     uint64_t most
     int64_t least
     bint is_narrow
@@ -98,9 +98,9 @@ cdef struct FieldTable:
     # The number of its oneof in the message, from 1; 0: it is in none.
     int oneof
 
-    # Of a message, or of the entries of a map; borrowed from the MessageSchema, which the table's owner keeps.
+    # The table of a message, or of a map's entries; borrowed from the MessageSchema, which the table's owner keeps.
     MessageTable* message
-    # Of an enum whose plain values are not its numbers: `value_count` of them.
+    # The `value_count` values of an enum whose plain values are not its numbers.
     EnumValue* values
     int value_count
 

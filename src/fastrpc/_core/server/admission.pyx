@@ -8,7 +8,7 @@
                              ▼
                            queue ──► CallAdmission, once a turn ──► aged? refused ──► start
 
-Calls of priority 1 are sheddable. Of waiting calls they start last, and their memory budgets are lower. When the queue
+Calls of priority 1 are sheddable: they start last, and their memory budgets are lower. When the queue
 is full, the sheddable call that arrived last is refused to make room for one that is not sheddable; when a budget is
 used up, as many as it takes, and none if all of them are not enough.
 

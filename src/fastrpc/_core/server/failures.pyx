@@ -24,7 +24,7 @@ from fastrpc._core.base.histogram import count_refusal
 from fastrpc.user_code import plain_error
 
 cdef enum:
-    # Of details that lie in trailers, whatever else a field counts there.
+    # The bytes that details in trailers cost beside their content.
     DETAILS_KEY = 64
 
 logger = logging.getLogger("fastrpc.server")

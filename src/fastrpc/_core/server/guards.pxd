@@ -42,7 +42,7 @@ cdef class CallLimits:
         # bind(method) returns the limits of a method as a tuple of BoundLimit.
         object _bind
 
-        # Of the last refusal: milliseconds after which to retry.
+        # Milliseconds after which to retry after the last refusal.
         uint32_t pause_ms
 
         # That limit, while its call is refused.

@@ -86,8 +86,8 @@ cdef class Room:
         # message, the output that its handler holds.
         int64_t held
 
-        # Of a stream message, the most bytes of its output, and once it is complete its size, until the handler asks for
-        # the next one; of a request 0.
+        # For a stream message: the most bytes of its output, and once it is complete its size, until the handler asks for
+        # the next one. For a request: 0.
         int64_t kept
 
     cdef int _lack(self, int64_t size) except -1

@@ -441,7 +441,7 @@ cdef class Room:
         if self.is_message:
             others = connection.rooms_kept - self.kept
             return LACK_CONNECTION if others and others + size - STATE_BYTES > budget.request_bytes else LACK_NONE
-        # Waiting, packed requests do not count, or none of many might begin.
+        # Packed requests that wait do not count: otherwise none of many might begin.
         others = connection.request_held - connection.rooms_packed + connection.rooms_left - connection.rooms * STATE_BYTES
         if self.size == 0:
             more -= STATE_BYTES

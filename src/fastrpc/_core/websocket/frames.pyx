@@ -44,7 +44,7 @@ cdef enum:
     ONE_MORE = 1
     TWO_MORE = 2
     THREE_MORE = 3
-    # Of the next byte only a part of these: behind E0, ED, F0, F4.
+    # States behind E0, ED, F0 and F4: only a part of these values may follow.
     BEHIND_E0 = 4
     BEHIND_ED = 5
     BEHIND_F0 = 6

@@ -69,7 +69,7 @@ cdef enum:
     MESSAGE_LIMIT = 4096  # bytes of a RESPONSE's text
     CONTROL_LIMIT = 16384  # bytes of AUTH, TEST and unknown kinds
     METHOD_LIMIT = 255
-    # Of a stream message: the grant beyond its window has to fit into the window's bound.
+    # The longest stream message: the grant beyond its window has to fit into the window's bound.
     STREAM_MESSAGE_LIMIT = 1_073_741_824
     # A payload above this is received straight into its final memory; below it the whole frame is awaited.
     PARTIAL_ABOVE = 16384

@@ -59,7 +59,7 @@ class WireSettings:
     compressors: dict[int, str]
     auth_schemes: tuple[str, ...]
     agent: str
-    #: Of a client that serves calls, the same on all of its connections; else empty.
+    #: The id of a client that serves calls, the same on all of its connections; else empty.
     client_id: bytes
 
     def __init__(self, of_server: bool) -> None: ...

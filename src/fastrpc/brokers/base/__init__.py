@@ -86,7 +86,7 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
     #: else has it. None: the backend makes one.
     made_id: str | None = None
 
-    #: Of a repeat under `made_id`: seconds since the first attempt, which may have been kept. 0: there was none.
+    #: For a repeat under `made_id`: seconds since the first attempt, which the broker may have kept; 0: no repeat.
     age: float = 0.0
 
 

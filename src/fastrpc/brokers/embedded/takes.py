@@ -75,7 +75,7 @@ class Takes:
     def __init__(self, core: BrokerCore, clock: Callable[[], float]) -> None:
         self._core = core
         self._clock = clock
-        # Of each group the longest wait first.
+        # By group, the longest wait first.
         self._waiting: dict[MessageGroup, OrderedDict[Take, None]] = {}
 
     def add(self, group: MessageGroup, take: Take) -> None:

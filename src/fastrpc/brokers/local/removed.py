@@ -21,7 +21,7 @@ class RemovedIds:
     def __init__(self) -> None:
         self._new: dict[str, int] = {}
         self._old: dict[str, int] = {}
-        # Of each half the topics, with the instant of the latest end of a message.
+        # The topics of each half, with the instant of the latest end of a message.
         self._new_ends: dict[_Topic, float] = {}
         self._old_ends: dict[_Topic, float] = {}
 

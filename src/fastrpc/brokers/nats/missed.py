@@ -51,7 +51,7 @@ class MissedMessages:
 
     def explain(self, name: str | None, first: int) -> int:
         """Count the messages in gaps that the stream dropped, which begins at `first`; return their number."""
-        # Of the other messages, the messages that a group gets again belong to another group.
+        # The other messages that a group gets again belong to another group.
         lost = sum(max(min(end, first) - start, 0) for start, end in self._gaps)
         self._gaps.clear()
         self.count += lost

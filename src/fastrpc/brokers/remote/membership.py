@@ -34,7 +34,7 @@ class _Held:
     def __init__(self, number: int) -> None:
         self.number = number
         self.is_lost = False
-        #: Of the settlement; None before it.
+        #: The answer to the settlement; None before it.
         self.answer: asyncio.Future[bool] | _Answers | None = None
 
 

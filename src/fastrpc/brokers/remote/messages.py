@@ -35,7 +35,7 @@ __all__ = [
 #: Most bytes of a message between client and server: sixteen of the longest values, in base64.
 MESSAGE_BYTES: Final = 24 * 1024 * 1024
 
-#: Bytes of a message beside its texts, about: of its numbers and the names of its fields.
+#: About the bytes of a message beside its texts: its numbers and the names of its fields.
 _FRAME_BYTES: Final = 256
 
 #: The end of a delivery.
@@ -94,10 +94,10 @@ class Settlement(msgspec.Struct, frozen=True):
     number: int
     verb: Verb
 
-    #: Of nack: seconds until the next delivery.
+    #: For nack: seconds until the next delivery.
     delay: float = 0.0
 
-    #: Of reject: both are kept with the dead letter.
+    #: For reject: both are kept with the dead letter.
     reason: str = ""
     error: str = ""
 
@@ -108,14 +108,14 @@ class PulledSettlement(msgspec.Struct, frozen=True):
     token: str
     verb: Literal["ack", "nack", "reject", "hand_back", "renew"] = "ack"
 
-    #: Of nack: seconds until the next delivery.
+    #: For nack: seconds until the next delivery.
     delay: float = 0.0
 
-    #: Of reject: both are kept with the dead letter.
+    #: For reject: both are kept with the dead letter.
     reason: str = ""
     error: str = ""
 
-    #: Of renew: seconds from now on.
+    #: For renew: seconds from now on.
     lease_seconds: float = 30.0
 
 

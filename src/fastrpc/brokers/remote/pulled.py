@@ -59,7 +59,7 @@ class _Places:
 
     def __init__(self) -> None:
         self._used = 0
-        # Of each owner with a place.
+        # By owner with a place.
         self._used_of: Counter[str] = Counter()
 
     def reserve(self, owner: str | None, most: int) -> int:

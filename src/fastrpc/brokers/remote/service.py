@@ -99,7 +99,7 @@ class BrokerService(HealthSource):
         self.failure: BrokerError | None = None
         self._failed = asyncio.Event()
         self._pulled = PulledMessages()
-        # Of each group.
+        # By group.
         self._consumers: defaultdict[str, set[Consumer]] = defaultdict(set)
 
     async def __aenter__(self) -> Self:

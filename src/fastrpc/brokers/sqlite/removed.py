@@ -17,7 +17,7 @@ __all__ = ["RemovedRows", "SavedRemovals"]
 _TABLE: Final = """CREATE TABLE IF NOT EXISTS removed
     (number INTEGER PRIMARY KEY, kept REAL NOT NULL, content BLOB NOT NULL)"""
 
-#: Of each topic ids and numbers; an id that is not known is empty.
+#: Ids and numbers of each topic; an unknown id is empty.
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(dict[int, list[tuple[str, int]]]).decode
 

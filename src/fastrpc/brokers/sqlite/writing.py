@@ -81,12 +81,12 @@ class _Step:
     published_at: datetime | None = None
     kept: float = 0.0
     ids: list[tuple[Any, ...]] = field(default_factory=list)
-    # Of each topic.
+    # By topic.
     last: dict[str, int] = field(default_factory=dict)
     dropped: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    # Of each topic by its number.
+    # By the number of a topic.
     removed: defaultdict[int, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
-    # Of each group.
+    # By group.
     places: dict[int, tuple[int, int]] = field(default_factory=dict)
     settled: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     counted: defaultdict[int, dict[int, tuple[int, float]]] = field(default_factory=lambda: defaultdict(dict))

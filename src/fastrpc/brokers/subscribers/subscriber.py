@@ -68,7 +68,7 @@ class Subscriber:
         self._rules = method.subscription
         self._engine = DeliveryEngine(gate, method, handler, self, **limits)
         self._subscription = self._subscribe()
-        # Of messages that are handed back, until one is handled.
+        # The pauses after messages that are handed back, until one is handled.
         self._pause: Callable[[], float] | None = None
         # Messages whose handlers have returned, until a task acknowledges them.
         self._handled: list[Message[Any]] = []

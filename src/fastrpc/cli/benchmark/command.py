@@ -120,7 +120,7 @@ async def _measure(
     seconds_asked = timeout or CALL_SECONDS
     known: KnownMethod | KnownGrpcMethod
     if has_descriptors(address, codec):
-        # Of answers nothing is measured but that they come.
+        # Only the arrival of answers is measured.
         known = await described_method(views[0], address, method, kind, seconds_asked, decodes=False)
     else:
         known = await known_method(views[0], method, kind, seconds_asked)

@@ -187,7 +187,7 @@ def console(
 
 
 def _allowed(servers: Sequence[str] | None, *, has_token: bool) -> AllowedServers:
-    """Return the addresses that may be asked; without `servers` none is shown a token."""
+    """Return the addresses that may be asked; without `servers` no address gets a token."""
     # Any user of this machine may listen at a port that a registry names.
     return AllowedServers(servers or (() if has_token else LOOPBACK), takes_acts=bool(servers))
 

@@ -82,7 +82,7 @@ class KeyNode:
     expires: int | None = None
     seconds_left: int = 0
 
-    #: Of a directory that is listed, and the bytes that they take.
+    #: The nodes of a listed directory, and the bytes that they take.
     nodes: Sequence["KeyNode"] = ()
     nodes_size: int = 0
 

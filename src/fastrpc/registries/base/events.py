@@ -35,7 +35,7 @@ class RegistryEvent:
     endpoint: Endpoint | None = None
     #: The record before the change; None for other kinds.
     before: Endpoint | None = None
-    #: Of a lost registry, the error of the last question.
+    #: The error of the last question to a lost registry.
     reason: str = ""
 
 

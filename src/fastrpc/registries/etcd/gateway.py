@@ -28,7 +28,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: Keys of a page: with the longest records it has some 11 MiB, below the limit of a response. Names alone are short.
+#: Keys of a page. A page with the longest records has some 11 MiB, below the limit of a response; names are short.
 PAGE_KEYS, PAGE_NAMES = 128, 5_000
 
 #: Seconds for all pages of a prefix.

@@ -21,7 +21,7 @@ _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
 #: Of Linux: nine numbers about the memory of a socket, the last of which are the datagrams dropped.
 _SO_MEMINFO = 55
 
-#: Of datagrams that wait to be read, for each socket.
+#: Bytes of datagrams that wait to be read, for each socket.
 _WAITING_BYTES = 1024 * 1024
 
 

@@ -161,7 +161,7 @@ class _ObjectWriter:
 
     def __init__(self, cls: type[Any]) -> None:
         self.cls = cls
-        #: Of each field: its name, its default, the writer of its values.
+        #: For each field: its name, its default, the writer of its values.
         self.fields: list[tuple[str, Any, Writer]] = []
 
     def __call__(self, value: Any) -> Any:

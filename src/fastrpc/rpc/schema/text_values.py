@@ -98,7 +98,7 @@ class TextValue:
         raw = self.json(text)
         value = msgspec.json.decode(raw)
         if self._is_other_in_msgpack:
-            # Of other types the decoder may be the program's: it runs behind the guards alone.
+            # The decoder of other types may be the program's: it runs only after the guards.
             with contextlib.suppress(*_UNFIT):
                 value = self._decoder()(raw)
         try:

@@ -73,7 +73,7 @@ class _Parts:
         origin, arguments = get_origin(kind) or kind, get_args(kind)
         if origin in {Union, types.UnionType}:
             fitting = [one for one in arguments if self._has_form_of(one)]
-            # Of several the value does not tell which one was meant.
+            # With several, the value does not tell which one was meant.
             yield from self.of(fitting[0]) if len(fitting) == 1 else ()
         elif origin in MAPS and self._type == "object" and arguments:
             for item in self._opener.map(self._raw).values():

@@ -41,7 +41,7 @@ def _frames_of(frame: FrameType) -> list[str]:
 def _frames_of_task(task: "asyncio.Task[Any]") -> list[str]:
     waiting: Any = task.get_coro()
     found: list[str] = []
-    # Of a task that waits, `get_stack` gives the outermost frame alone.
+    # For a waiting task `get_stack` gives the outermost frame alone.
     while waiting is not None and len(found) < MOST_FRAMES:
         for kind in ("cr", "gi", "ag"):
             frame = getattr(waiting, f"{kind}_frame", None)

@@ -110,7 +110,7 @@ class _Answering:
     def __init__(self, request: HttpRequest, body: bytes, answer_bytes: int) -> None:
         self._request = request
         self._left = answer_bytes
-        # Of a batch, bytes of answers that wait for the others.
+        # Bytes of a batch's answers that wait for the others.
         self._held = 0
         self._is_batch = body.lstrip()[:1] == b"["
         try:

@@ -37,7 +37,7 @@ class GrpcWebCall(EnvelopedCall):
     def __init__(self, request: WebRequest, content_type: bytes, codec: int, *, is_text: bool) -> None:
         super().__init__(request, content_type, codec, request.value(b"grpc-encoding"))
         self.is_text = is_text
-        #: Of base64, the digits of an incomplete group.
+        #: The base64 digits of an incomplete group.
         self._digits = b""
         if request.values(b"grpc-timeout"):
             value = request.value(b"grpc-timeout")

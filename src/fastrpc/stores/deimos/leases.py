@@ -24,7 +24,7 @@ class ItemLease:
     key: str | None = None
     value: str = ""
 
-    #: Of the item; 0 while the answer to its first write is not known, the revision also without that to its latest.
+    #: Indexes of the item; 0 until its first write is answered, the revision also until its latest write is answered.
     created: int = 0
     revision: int = 0
 

@@ -100,7 +100,7 @@ def _end_of(frames: Iterator[memoryview], salts: bytes, sums: tuple[int, int], *
     """Return where a log with these salts ends, whose header has these sums."""
     good = later = commits = later_commits = 0
     is_ended = is_torn = is_other = is_before_commit = False
-    # Of the frame before it, if both are of one commit: the next page number is greater.
+    # The page of the frame before, if both belong to one commit: page numbers grow within a commit.
     last_page = 0
     for frame in frames:
         page, pages, own_salts, *told = _FRAME.unpack_from(frame)

@@ -24,7 +24,7 @@ logger = logging.getLogger("fastrpc.server")
 #: Seconds between two reports: a process that is killed takes no more of its figures along.
 REPORT_SECONDS = 1.0
 
-#: Of the time, the most that reports of very many methods take.
+#: The largest share of the time for reports of very many methods.
 REPORT_SHARE = 0.05
 
 #: Bytes of a question, which may have an argument behind its name: the longest subject of an act, and its frame.

@@ -40,7 +40,7 @@ PROCESS, ROLE, BEAT, READY, CONNECTIONS, VALID = range(6)
 #: The values of READY: the process starts, runs, takes calls.
 STARTS, RUNS, TAKES_CALLS = range(3)
 
-#: Of the row of the whole server: how often its record was replaced. It is of the first kind.
+#: In the row of the whole server: how often its record was replaced. It has the first kind.
 VERSION = 0
 
 #: The connections taken are in the upper half of their word, those open in the lower.
