@@ -49,7 +49,7 @@ PHRASES = {
     "of its own": (34, 149),  # separate, its, dedicated
     "of their own": (11, 60),
     "not there": (34, 33),  # missing
-    "that is there": (25, 8),  # existing
+    "that is there": (24, 8),  # existing
     "not known": (62, 28),  # unknown
     "not open": (21, 16),  # closed
     "not encrypted": (11, 9),  # plain text
@@ -57,7 +57,7 @@ PHRASES = {
     "not allowed": (8, 9),  # forbidden
     "no more than": (7, 17),  # at most
     "not less than": (1, 1),  # at least
-    "nothing but": (15, 13),  # only
+    "nothing but": (14, 13),  # only
     "has no room": (20, 9),  # is full
     "without an end": (6, 16),  # endless
 }

@@ -9,7 +9,7 @@ CODECS: Final = {"raw": 0, "msgpack": 1, "json": 2, "protobuf": 3}
 #: 0 stands for no compressor.
 COMPRESSORS: Final = {"gzip": 1, "lz4": 2, "zstd": 3, "deflate": 4}
 
-#: Each side assigns the numbers from this one on itself (`_core/wire/settings.pxd` for C).
+#: Each side assigns the numbers from here on itself (`_core/wire/settings.pxd` for C).
 FIRST_OWN_NUMBER: Final = 64
 LAST_NUMBER: Final = 255
 

@@ -125,7 +125,7 @@ class _Line:
         self._is_async = is_async
         self._waiting: dict[_Place, None] = {}  # The oldest first; a dict, as any of them may leave.
         self._timer: asyncio.Handle | None = None
-        # Not empty while a batch runs; `_staying` are its callers that have not left.
+        # The batch that runs, else empty; `_staying`: its callers that have not left.
         self._batch: list[_Place] = []
         self._staying: set[_Place] = set()
         self._task: asyncio.Task[Any] | None = None

@@ -25,7 +25,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: It is called in place of the signal; None: no server of this process drains by itself.
+#: Called in place of the signal; None: no server of this process drains by itself.
 _on_interrupt: Callable[[], None] | None = None
 
 

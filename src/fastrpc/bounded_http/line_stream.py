@@ -98,7 +98,7 @@ class LineStream:
         )
         self._source.allow(self._most_bytes, max(due, time.monotonic() + _LEAST_SECONDS))
         try:
-            # It receives nothing while bytes are in the buffer, and a timeout loses none.
+            # `peek` receives nothing while the buffer holds bytes, and a timeout loses none.
             self._response.fp.peek(1)
         except TimeoutError:
             if self._begun:

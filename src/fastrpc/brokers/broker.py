@@ -351,7 +351,7 @@ class Broker:
                     raise
             # The broker has lost the topic, as one in memory does by a restart.
             self._topics.forget(topic)
-        # One time for both steps.
+        # Both steps share one time.
         with timeout(PATIENCE_SECONDS if scope_deadline() is None else None):
             declare = partial(self._topics.declare, backend, topic)
             await _finish(f"publication to {messages[0].topic!r}", declare)
@@ -389,7 +389,7 @@ class Broker:
         return OutgoingMessage(name, body, key, id, float(delay), kept, made_id=made_id)
 
     async def _join(self, pattern: Topic[Any] | str, group: GroupSettings) -> Membership:
-        # Each time, as the broker may be closed by now, or have lost the topic while it was away.
+        # Read again each time: the broker may be closed by now, or have lost the topic during an outage.
         backend = self.backend
         await self._topics.declare(backend, pattern)
         membership = await backend.join(group)

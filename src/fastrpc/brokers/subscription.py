@@ -111,7 +111,7 @@ class Subscription(Generic[T]):
             return
         self._member = None if membership is None else _Member(membership, self._room.set)
         self._is_open.add(self)
-        # It outlasts a deadline of the caller.
+        # The task outlasts a deadline of the caller.
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._keep_taking(), context=contextvars.Context())
         self._task.add_done_callback(self._on_end)

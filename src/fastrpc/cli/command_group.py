@@ -20,7 +20,7 @@ __all__ = ["CommandGroup"]
 #: Seconds between two looks whether the command is stopped: a loop tells its end alone.
 _LOOK_SECONDS: Final = 0.1
 
-#: They stop a group without the foreground that uses the terminal.
+#: Signals that stop a background group when it uses the terminal.
 _ASKING: Final = (signal.SIGTTIN, signal.SIGTTOU)
 
 

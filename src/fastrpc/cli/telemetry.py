@@ -42,7 +42,7 @@ async def telemetry() -> AsyncIterator[list[Any]]:
         yield []
     finally:
         for provider in providers:
-            # It sends the remaining records over the network.
+            # `shutdown` sends the remaining records over the network.
             await asyncio.to_thread(provider.shutdown)
 
 

@@ -73,7 +73,7 @@ class ZstdCompressor:
         frame = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: WINDOW_LOG_MAX})
 
         def feed(data: memoryview, room: int) -> tuple[bytes, int, bool]:
-            # It keeps input that it has not used yet; more would pile up beside it.
+            # The frame keeps unused input; further input would pile up.
             if not frame.needs_input:
                 data = data[:0]
             piece = frame.decompress(data, room)

@@ -241,7 +241,7 @@ def check_choice(settings: Any, name: str, choices: tuple[str | None, ...]) -> N
 def check_path(settings: Any, name: str) -> None:
     value = getattr(settings, name)
     if isinstance(value, bytes | bytearray):
-        # They may be a private key: they are not shown.
+        # The bytes may be a private key: they are not shown.
         raise ConfigError(
             f"{type(settings).__name__}.{name} is {type(value).__name__}, it must be a path as text, or None",
             hint="os.fsdecode makes a text of a path; contents go to a file that only this user can read",

@@ -29,7 +29,7 @@ _ATTEMPTS: Final = 15
 _LOOKS: Final = 30
 
 
-#: It goes on while the machine is suspended; not every system has it.
+#: This clock goes on while the machine is suspended; some systems lack it.
 _BOOT_CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
 
@@ -87,7 +87,7 @@ class StoreLease:
         in_time = self._backend.limits.ends_in_time
         self.id = await finish(f"lease of {self._owner}", self._make, writes=True, ends_in_time=in_time)
         if not self.is_valid:
-            # It took too long to make. The task runs: before Python 3.13 it could not take back its own cancellation.
+            # Making it took too long. The task runs: before Python 3.13 it could not take back its own cancellation.
             self._lost = self._reason()
             raise self._told_loss()
         self._task, self._cancelling = task, task.cancelling()

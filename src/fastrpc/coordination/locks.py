@@ -158,7 +158,7 @@ class Lock:
             await asyncio.gather(making, listing, return_exceptions=True)
             raise
         if revision < self.token:
-            # It was read before the item was made.
+            # The list was read before the item was made.
             return await self._look()
         return self._ahead_of(items, revision)
 

@@ -66,7 +66,7 @@ class Mirror(Mapping[str, T]):
 
     async def __aenter__(self) -> Self:
         await self._take_all()
-        # It outlasts a deadline of the caller.
+        # The task outlasts a deadline of the caller.
         self._task = asyncio.get_running_loop().create_task(self._keep(), context=contextvars.Context())
         return self
 

@@ -110,7 +110,7 @@ class _Job:
         """Let a run end, then cancel it; return whether it ended by itself."""
         self._is_leaving = True
         if not self._is_running:
-            # It may give its lead up yet, with a request to the store: a second cancellation would cut that off.
+            # The task may still give up its lead by a request to the store: a second cancellation would cut it off.
             self._task.cancel()
             await asyncio.wait([self._task])
             return True
@@ -133,7 +133,7 @@ class _Job:
                 else:
                     await self._store.run_while_leading(f"{SCHEDULES}{self._name}", self._run_as_leader)
             except Exception as error:
-                # Such as a store that is away, or a value that another program wrote to the key.
+                # For example, the store is away, or another program wrote a value to the key.
                 known = isinstance(error, FastRPCError)
                 text = "the schedule %s is interrupted: %s"
                 logger.warning(text, self._name, error, exc_info=None if known else error)

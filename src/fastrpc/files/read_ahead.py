@@ -117,7 +117,7 @@ class ReadAhead:
 
     def _start_reading(self) -> Future[None]:
         reading = self._start(self._fill)
-        # It may have failed.
+        # The reading may have failed.
         reading.add_done_callback(self._wake)
         return reading
 
@@ -129,7 +129,7 @@ class ReadAhead:
                 self._reading = self._start_reading()
         self._waiting = self._loop.create_future()
         try:
-            # One may have come just before.
+            # A piece may have come just before.
             if not self._pieces and not self._reading.done():
                 await self._waiting
         finally:

@@ -77,7 +77,7 @@ class Context:
         host = address.host.removeprefix("::ffff:")
         if ":" not in host:
             return f"ipv4:{host}:{address.port}"
-        # It is a URI, in which the brackets are escaped.
+        # A peer is a URI, in which brackets are escaped.
         return f"ipv6:{quote(f'[{address.host}]', safe=':')}:{address.port}"
 
     def auth_context(self) -> Mapping[str, Sequence[bytes]]:
@@ -319,7 +319,7 @@ class LoopContext(Context):
         if message is None:
             raise TypeError(f"{self.call.method} wrote None, it must write its messages")
         await _room_in(stream)
-        # It is encoded once there is room. Others may take that meanwhile: then it waits again.
+        # The message is encoded once there is room. If others take the room meanwhile, it waits again.
         payloads = deque([stream.encode(message if self._encode is None else self._encode(message))])
         while payloads:
             stream.send_payloads(payloads)

@@ -51,7 +51,7 @@ class LoopThread:
             raise ThreadEndedError(f"the thread {self._name!r} has ended")
         if self._life.loop is None:
             started = threading.Event()
-            # It does not know this object, which is dropped once nothing else uses the thread.
+            # The thread does not refer to this object, which is dropped once nothing else uses the thread.
             self._thread = threading.Thread(
                 target=self._life.run, args=[started, self.callbacks], name=self._name, daemon=True
             )

@@ -125,7 +125,7 @@ def _answering(
             raise
         context.end(None)
         if answer is None and not takes_none:
-            # It would be sent as a message without fields.
+            # None would be sent as a message without fields.
             raise TypeError(f"{call.method} returned None, it must return its message")
         return answer
 

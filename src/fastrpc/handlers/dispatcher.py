@@ -428,7 +428,7 @@ class Dispatcher:
             job.is_cancelled = True
         elif packing is not None:
             packing.stop()
-            # It ends like a cancelled handler: in the next turn of the loop.
+            # The call ends like a cancelled handler: in the next turn of the loop.
             self.gate.loop_state.loop.call_soon(self._packed, call, b"", False, asyncio.CancelledError())
 
     # Errors
@@ -451,6 +451,6 @@ def accepted_address(connection: PeerConnection) -> Address:
     if opened is None:
         return Address("memory", path=str(name or ""))
     if opened.family != getattr(socket, "AF_UNIX", None):
-        # It was reset before its address was asked for: the connection is closing.
+        # The connection was reset before its address was asked for, and is closing.
         return Address("tcp", host="", port=0)
     return Address("unix", path=str(name or ""))

@@ -181,7 +181,7 @@ class AwaitedJob(ThreadJob):
 
     def _ended(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
         self._is_over = True
-        # They hold this object as well.
+        # The handler and the delivery hold this object as well.
         del self._handler, self._deliver
         self._wake()
 

@@ -51,7 +51,7 @@ LOOK_SECONDS: Final = 0.02
 #: The steps that a payload has in its turn: half a megabyte of output.
 TURN_STEPS: Final = 64
 
-#: One turn of this number is for the next payload of the line whose slice it is, the others for the smallest of all.
+#: In one turn of this number the next payload of the current line is unpacked, in the others the smallest of all.
 TURNS: Final = 4
 
 #: Takes the result of a decompression: the payload, an error, or the text of a refusal.

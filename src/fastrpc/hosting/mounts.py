@@ -167,7 +167,7 @@ class _Mount:
         except Exception as error:
             if not _is_of_client(error):
                 raise
-            # It may have a mistake of the application on top.
+            # The error may hide a mistake of the application.
             logger.debug("the client of a request to %s is gone", self.route.method, exc_info=True)
         finally:
             if socket is not None:

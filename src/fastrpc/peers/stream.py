@@ -219,7 +219,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
                 await asyncio.shield(self._begun)
             return
         if self._is_over:
-            # It was cancelled before it began.
+            # The call was cancelled before it began.
             return
         self._begun = asyncio.get_running_loop().create_future()
         try:
@@ -244,7 +244,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
                 return
         error = None
         if not self._is_over or (self.waiting and self._failure is None):
-            # It goes on, or its clean end stands behind messages that are not read any more.
+            # The call goes on, or its clean end lies behind messages that nothing reads any more.
             error = self._cancelled()
         self._stop_tasks()
         self._drop(error)

@@ -50,7 +50,7 @@ class Match(Enum):
 
     YES = auto()
     NO = auto()
-    #: They match, unless another protocol matches as well.
+    #: The bytes match, unless another protocol matches as well.
     OTHERWISE = auto()
     #: More bytes are needed.
     MORE = auto()

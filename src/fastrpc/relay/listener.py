@@ -71,8 +71,8 @@ class RelayListener:
         self._session_factory = encrypted(session_factory, self._end)
         self._options = options
         self._instance = secrets.token_hex(16)
-        # The first claim takes the name over from an earlier program, whatever their clocks say. A later one, and the
-        # first one at a relay that was away, are judged by the starts of both.
+        # The first claim takes the name over from an earlier program, whatever their clocks say. A later claim, and
+        # the first claim at a relay that was away, compare the starts of both programs.
         self._takes_over = True
         self._started = time.time_ns()
         self._connections: set[DataConnection] = set()

@@ -90,7 +90,7 @@ class Opening(asyncio.BufferedProtocol):
         self.transport = cast(asyncio.Transport, transport)
         self.peer_name = transport.get_extra_info("peername")
         if not isinstance(self.peer_name, tuple):
-            # It is lost already: the system does not tell its address any more.
+            # The connection is already lost: the system no longer tells its address.
             self.transport.abort()
             return
         self.descriptor = transport.get_extra_info("socket").fileno()

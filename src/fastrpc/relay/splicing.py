@@ -120,7 +120,7 @@ class SplicedEnd(asyncio.BufferedProtocol):
             with suppress(OSError):
                 sent = os.write(self._descriptor, data)
         if sent < len(data):
-            # It also reports an error of the socket.
+            # `write` also reports an error of the socket.
             transport.write(bytes(data[sent:]))
 
     def eof_received(self) -> bool:

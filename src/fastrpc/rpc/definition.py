@@ -27,7 +27,7 @@ __all__ = ["MethodDefinition", "MethodTypes", "ServiceDefinition"]
 class MethodTypes(NamedTuple):
     """The types of a method's payloads."""
 
-    #: One for each of `MethodDefinition.parameters`.
+    #: A type for each of `MethodDefinition.parameters`.
     parameters: tuple[Any, ...]
     #: The result, or one message of the stream that the server sends.
     result: Any
@@ -409,7 +409,7 @@ def _is_stub(function: Any) -> bool:
     Python keeps only the code of a body, so it is compared with the code of functions without a body.
     """
     code: Any = getattr(function, "__code__", None)
-    # Most bodies name something, which stubs do not, and need no closer look.
+    # Most bodies name something. Stubs do not: only bodies without names need a closer look.
     return isinstance(code, types.CodeType) and not code.co_names and _steps(code) in _stub_steps()
 
 

@@ -45,7 +45,7 @@ class StreamDescription(msgspec.Struct):
     type: str
     position: int
     full_type: str = ""
-    #: It may be the file of a form.
+    #: Whether the parameter may be the file of a form.
     upload: bool = False
 
     @property

@@ -40,7 +40,7 @@ class RoutePart(NamedTuple):
 
     @property
     def rank(self) -> int:
-        """How general it is."""
+        """How general the segment is: 0 for a fixed text, 1 for a parameter, 2 for a rest of a path."""
         return 0 if self.is_fixed else 1 + self.takes_rest
 
     def __str__(self) -> str:

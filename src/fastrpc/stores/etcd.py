@@ -188,7 +188,7 @@ class EtcdStore:
 
     async def lease(self, seconds: float) -> str:
         check_lease_seconds(seconds, self.limits)
-        # One whose answer is lost ends by itself.
+        # A lease whose answer is lost ends by itself.
         return f"{(await self._ask('lease/grant', {'TTL': int(seconds)}, _Granted)).ID:x}"
 
     async def renew(self, lease: str) -> bool:

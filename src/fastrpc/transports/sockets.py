@@ -141,7 +141,7 @@ async def encrypted_session(
         if layer.failure is None:
             layer.abort()
         raise
-    # It has all methods of a transport.
+    # The layer has all methods of a transport.
     return cast(asyncio.Transport, layer), session
 
 

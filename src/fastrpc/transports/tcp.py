@@ -218,7 +218,7 @@ def set_options(opened: _HasOptions, silence_seconds: float) -> None:
     seconds = max(2, round(silence_seconds))
     # Half of the time passes without traffic, then three probes share the other half.
     watch_peer(opened, max(1, seconds // 2), max(1, seconds // 6))
-    # It bounds unacknowledged data as well, which keepalive ignores.
+    # This option also bounds unacknowledged data, which keepalive ignores.
     _set_if_known(opened, ("TCP_USER_TIMEOUT",), max(1, round(silence_seconds * 1000)))
 
 
@@ -249,7 +249,7 @@ async def _resolve(address: Address, *, passive: bool = False) -> list[_Place]:
             host, address.port, type=socket.SOCK_STREAM, flags=flags | socket.AI_NUMERICHOST
         )
     except (socket.gaierror, UnicodeError):
-        # It is a name: its lookup may wait for the network.
+        # The host is a name, whose lookup may wait for the network.
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=flags)
     return list(dict.fromkeys(_numeric(place) for *_, place in found))

@@ -13,7 +13,7 @@ class AnyMessage(NamedTuple):
     `fastrpc.grpc.AnyMessage` is this class. By gRPC the details of an error are a list of them.
     """
 
-    #: It ends in `/` and the full name of the type, such as `type.googleapis.com/google.rpc.RetryInfo`.
+    #: A URL that ends in `/` and the full name of the type, such as `type.googleapis.com/google.rpc.RetryInfo`.
     type_url: str
     value: bytes
 

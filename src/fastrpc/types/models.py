@@ -240,7 +240,7 @@ _MODEL = PayloadType(
     keys=_keys,
     may_hold_arrays=True,
     schema=partial(_schema, mode="validation"),
-    # It has computed fields, and no excluded ones.
+    # The sent form has computed fields, and no excluded fields.
     sent_schema=partial(_schema, mode="serialization"),
 )
 _URL = PayloadType(_encode_url, _url_decoder)

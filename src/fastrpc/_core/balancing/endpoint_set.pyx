@@ -456,8 +456,8 @@ cdef class EndpointSet:
         elif error is None:
             self._note(endpoint_state, method, ticket, False, seconds, ended)
         elif type(error) in NEVER_STARTED and error.processed != "unknown":
-            # Not a fault: a leaving server, which also ends streams, or a connection that closed before the request was
-            # sent.
+            # No fault of the endpoint: a leaving server, which also ends streams, or a connection that closed before the
+            # request was sent.
             return self.drop(endpoint_state, method, ticket)
         elif is_endpoint_fault(error):
             self._note(endpoint_state, method, ticket, True, seconds, ended)

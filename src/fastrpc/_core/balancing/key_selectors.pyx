@@ -115,7 +115,7 @@ cdef class ConsistentHashSelector(KeySelector):
         for endpoint_state in self.endpoint_states:
             endpoint_state.node = self.ring.number_of(endpoint_state.name)
             self._owners[endpoint_state.node] = endpoint_state
-            # It may have been away while calls went on there.
+            # The endpoint may have been missing from the list while calls went on there.
             self.ring.set_load(endpoint_state.node, endpoint_state.in_flight)
             self.ring.set_shut(endpoint_state.node, False)
         return 0

@@ -55,7 +55,7 @@ cdef int count = 0
 cdef Py_ssize_t kept_bytes = 0
 
 cdef enum:
-    # One small answer.
+    # The first block has room for a small answer.
     FIRST_BLOCK = 128
     # A block above this is freed once it is empty: one burst must not pin memory for ever.
     KEPT_BLOCK = 65536

@@ -34,7 +34,7 @@ cdef class CallLog:
             and call.request_entry is None
             and call.received_metadata is None
         ):
-            # Not `-=`, which takes a reference first.
+            # No `-=`: it would take a reference first.
             self.left_out = self.left_out - 1
             return 0
         return self.write_if_chosen(call, status, nanoseconds)

@@ -202,7 +202,7 @@ cdef class Proceeding:
         if self.is_over:
             raise RuntimeError("cannot reuse already awaited coroutine")
         if self.inner is None or not hasattr(self.inner, "throw"):
-            # Not begun, or at an iterator that takes no exceptions: it is raised here, as `await` does.
+            # The awaitable has not begun, or its iterator takes no exceptions: the error is raised here, as `await` does.
             self.is_over = True
             self.inner = None
             error = kind if isinstance(kind, BaseException) else value if isinstance(value, BaseException) else kind()

@@ -310,7 +310,7 @@ cdef class AwaitedCall(ClientCall):
             rest, self.inner = self.inner, None
             if self.failure is not None or self.answer_compressor:
                 self.phase = PHASE_WAITING
-                # Not here, where a pointer into the receive buffer may be held.
+                # Called later: here a pointer into the receive buffer may be held.
                 (<CallerState>self.options.shared).loop.call_soon(rest)
                 return 0
         if self.future is not None:
@@ -504,7 +504,7 @@ cdef class AwaitedCall(ClientCall):
     cdef int _settle_stream(self) except -1:
         cdef ClientStream stream = None
         if self.streaming.stream is not NULL:
-            # It may lose its last other reference on the way.
+            # The stream may lose its last other reference meanwhile.
             stream = <ClientStream>self.streaming.stream
         # Unread messages may turn out to be unreadable (`_count_end`).
         if self.failure is None and self.flags & STREAM_OUT and (stream is None or not stream.waiting):

@@ -128,7 +128,7 @@ cdef class BlockingCall(ClientCall):
         self.streaming.stream = <PyObject*>stream
         before = stream.call
         stream.attach(self)
-        # It is a user of the connection until it is settled.
+        # The call counts as a user of the connection until it is settled.
         self.is_used = True
         try:
             is_taken = session.start(self, payload, None)

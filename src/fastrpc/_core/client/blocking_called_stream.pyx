@@ -122,7 +122,7 @@ cdef class BlockingCalledStream(ClientStream):
     def _drop_source(self):
         """Send no more of the iterator. A generator that gave messages is closed, another iterator stays as it is."""
         if self._is_receiving:
-            # It may be running: the receiving thread drops it.
+            # The source may be running: the receiving thread drops it.
             return
         source, self._source = self._source, None
         self._gathered = None

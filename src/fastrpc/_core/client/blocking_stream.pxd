@@ -29,7 +29,7 @@ cdef class BlockingStream(ByteStream):
         PyThread_type_lock guard
         unsigned long holder
 
-        # The process it belongs to, as a count of forks; whether this is the child of one, and the stream the parent's.
+        # The process of the stream, as a count of forks; whether this process is a forked child and the stream its parent's.
         uint64_t generation
         readonly bint is_left_behind
 

@@ -47,7 +47,7 @@ cdef enum:
     SENT_INSIDE = 32_768
     # Rounds of sending or reading before a thread does something else.
     ROUNDS = 16
-    # Such rounds to read all earlier input once writing fails: some 256 MiB.
+    # Rounds to read all earlier input once writing fails: some 256 MiB.
     READ_AT_THE_END = 64
 
 # If so much is unread after a rest, a time so long without a byte, more is on its way, perhaps with the end of the
@@ -125,7 +125,7 @@ cdef class BlockingStream(ByteStream):
 
         Threads of the parent are not here. Objects that they hold and wait for are not touched.
         """
-        # One of them may hold the guard for ever.
+        # A thread of the parent may hold the guard for ever.
         cdef PyThread_type_lock guard = PyThread_allocate_lock()
         if guard is NULL:
             raise MemoryError
@@ -364,7 +364,7 @@ cdef class BlockingStream(ByteStream):
         self.has_news = False
         self.engine.eof()
         if self.receiver is not None:
-            # That thread reads the rest, then it finds the end.
+            # The receiving thread reads the rest, then finds the end.
             self.shut(socket.SHUT_RDWR)
             return 0
         # Up to the most that a peer can have sent before.

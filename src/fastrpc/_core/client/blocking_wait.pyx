@@ -70,7 +70,7 @@ cdef class Wait:
             if is_let_through:
                 return 0
         elif not is_let_through:
-            # It was released after the sleep ended.
+            # The gate was released after the sleep ended.
             PyThread_acquire_lock(self.gate, WAIT_LOCK)
         return 0
 

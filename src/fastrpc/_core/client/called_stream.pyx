@@ -48,7 +48,7 @@ cdef class CalledStream(ClientStream):
             for attempt in attempts:
                 attempt.abandon(CANCEL_USER, None)
         finally:
-            # Each has a borrowed pointer to this stream.
+            # Each attempt has a borrowed pointer to this stream.
             for attempt in attempts:
                 attempt.streaming.detach(attempt)
 

@@ -139,7 +139,7 @@ cdef class ClientCall(Call):
         self.is_settled = True
         self._count(error.status, now_ns())
         if error.processed == "no" and not isinstance(error, EncodeError):
-            # It ended here before it was sent; a message that cannot be encoded is its caller's own fault.
+            # The call ended here before it was sent; a message that cannot be encoded is its caller's fault.
             count_unstarted(error.status)
         self.failure = error
         mark_own(error)

@@ -231,7 +231,7 @@ cdef class AnsweredConnection(Http2Connection):
             answer.reader is None and answer.message is None and size >= PREFIX_BYTES and data[0] == 0
             and <Py_ssize_t>load32_big(data + 1) == size - PREFIX_BYTES <= self.message_bytes
         ):
-            # One whole message, as most often.
+            # The usual case: one whole message.
             self._take_message(stream, answer, copied(data + PREFIX_BYTES, size - PREFIX_BYTES), False)
         else:
             self._take_parts(stream, answer, data, size)

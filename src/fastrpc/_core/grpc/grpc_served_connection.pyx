@@ -351,7 +351,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
             engine.send_data(served.http2_stream, served.web.message(payload, compressor), False)
         else:
             engine.send_message(served.http2_stream, payload, MESSAGE_COMPRESSED if compressor else 0, False)
-        # It waits for a window: nothing may be flushed, so it is weighed here.
+        # The message waits for a window: nothing may be flushed, so the output is weighed here.
         return self.weigh_answer() if served.http2_stream.unsent is not None else 0
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:

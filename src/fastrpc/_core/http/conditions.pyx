@@ -63,7 +63,7 @@ cdef bint is_unchanged(RequestHead head, dict fields) except -1:
 cdef dict kept_fields(dict fields):
     found = {name: line for name, line in fields.items() if name in KEPT}
     if "etag" not in found and "last-modified" in fields:
-        # It alone tells the client which of its answers this is.
+        # This field alone tells the client which of its stored answers is meant.
         found["last-modified"] = fields["last-modified"]
     return found
 

@@ -134,7 +134,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         return connection.answer(200, lines, payload, False)
 
     cdef int _answer_as(self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes payload) except -1:
-        """Answer with the status and the fields that the handler has set, or that the client has this answer."""
+        """Answer with the handler's status and fields, or with 304 if the client has this answer already."""
         cdef int status = terms.answer_status or 200
         cdef bytes lines
         if status == 200 and is_unchanged(connection.head, terms.answer_fields):
@@ -203,7 +203,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         self, HttpConnection connection, ServerCall call, RpcxHeaders headers, bytes payload
     ) except -1:
         cdef bytes lines = headers.answer_lines(call.sent_metadata) + NOSNIFF
-        # It is in a field of rpcx.
+        # The metadata is in a field of rpcx.
         call.sent_metadata = None
         lines += call_lines(call, terms_of(call), connection.head)
         self.call = None

@@ -53,7 +53,7 @@ cdef class SocketEnd:
         if self.gone_after_ns == 0:
             self.ping_after_ns, self.gone_after_ns = engine.life.idle_ns, engine.life.patience_ns
         engine.has_begun = engine.is_upgraded = True
-        # It may have calls under way at every instant: at its age it is closed.
+        # A WebSocket may always have calls under way: at its age it is closed.
         engine.life.closes_by_answers = False
         engine.write(switching_lines(engine.head, protocol, lines))
         watch_status(engine.watch, 101)

@@ -258,7 +258,7 @@ cdef class SocketTalk(SocketEnd):
         """Answer a message at a fixed path."""
         self._send(engine, content)
         if (engine.is_draining or self.expires_ns) and not engine.is_stuck:
-            # It may have been the last one. A peer that takes no output keeps its time; then it is looked at anyhow.
+            # This may have been the last answer. A peer that takes no output keeps its time: the output is checked anyhow.
             engine._wait_until(now_ns())
         return 0
 

@@ -174,7 +174,7 @@ cdef RequestHead head_of_block(HeaderBlock block, RequestLimits limits):
         raise RequestRefusedError(431, "the fields have more bytes than are taken here")
     lines.append(b"%b %b HTTP/1.1" % (method.value, path.value))
     if authority is not None:
-        # It is the same as `host`, where that is there.
+        # `:authority` equals `host`, where both are given.
         lines.append(b"host:" + authority.value)
     for field in block.fields:
         if not field.is_pseudo and not (field.token == TOKEN_HOST and authority is not None):

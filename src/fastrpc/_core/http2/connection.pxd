@@ -60,8 +60,8 @@ cdef class Http2Connection(Engine):
     # over, or lost, has no further hooks about streams.
     #
     # The first head of a message: of a request to a server, of an answer to a client, where interim ones (1xx) are dropped.
-    # It keeps all rules of RFC 9113. With `block.is_too_large` fields behind the limit are left out: it has to be answered
-    # so. Equal blocks are one object: `block.note` keeps what the side found out about it.
+    # A head that keeps all rules of RFC 9113 came. With `block.is_too_large` fields behind the limit are left out, and the
+    # answer has to say so. Equal blocks are one object: `block.note` keeps what the side found out about it.
     cdef int on_head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1
 
     # A part of DATA, empty only at the end of the stream: a frame may come in several parts. A part is placed when the hook
@@ -84,7 +84,7 @@ cdef class Http2Connection(Engine):
     # A server refused a stream, as too many are open.
     cdef int on_refused(self, uint32_t id, HeaderBlock block) except -1
 
-    # It is the turn of a stream that called `await_turn`, and all that it gave before is written.
+    # A stream that called `await_turn` has its turn, and all its earlier messages are written.
     cdef int on_sendable(self, Http2Stream stream) except -1
 
     # The settings of the peer came, at first or anew (`peer`): a client may have room for further streams.

@@ -201,7 +201,7 @@ cdef class Http2Connection(Engine):
             if frame.kind == KIND_NOTHING:
                 continue
             self._take_frame(&frame)
-            # Not `-=`, which takes a reference first.
+            # No `-=`: it would take a reference first.
             self.messages_left = self.messages_left - 1
             if self.messages_left < 0 and at < size and self.has_to_wait():
                 self.incoming.note_rest(0, self.now)

@@ -172,7 +172,7 @@ cdef class HpackDecoder:
             field = self._decode_field(violation)
             if field is None:
                 return -1
-            # Not `+=`, which takes a reference first.
+            # No `+=`: it would take a reference first.
             block.size = block.size + field.size
             if block.size <= self.list_limit:
                 block.add(field)

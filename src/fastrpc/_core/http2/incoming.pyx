@@ -174,7 +174,7 @@ cdef class Http2Control:
             return self.drop_late(frame.stream, -1, now, violation)
         if stream is None:
             return violated(violation, RULE_ZERO_STREAM_INCREMENT)
-        # One of 0 bytes is a violation as well.
+        # A WINDOW_UPDATE of 0 bytes is a violation as well.
         if self.flow.raise_window(&stream.windows, frame.number, violation) < 0:
             return -1
         return self.sender.unpark(stream)

@@ -354,7 +354,7 @@ cdef class PythonEngine(Engine):
     def connection_lost(self, error):
         """The stream is gone."""
 
-    # It calls these
+    # The protocol calls these
 
     def send(self, bytes data not None):
         """Send bytes: at the end of the read that is handled now, else in the next turn of the loop."""

@@ -75,7 +75,7 @@ cdef class Session(SessionOutput):
         self.is_encrypted = isinstance(transport, TLSLayer)
         self.peer_name = transport.get_extra_info("peername")
         if self.peer_name is None and is_nameless(transport):
-            # It may not pass for a process of this machine: nothing that it sent is read.
+            # A nameless peer must not pass for a process of this machine: nothing that it sent is read.
             transport.abort()
         self.engine.now = self.engine.received_ns = self.tail.emptied_ns = self.tail.weighed_ns = now_ns()
         if self.spin_ns:

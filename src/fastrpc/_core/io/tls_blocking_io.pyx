@@ -187,7 +187,7 @@ cdef class TLSBlockingIO(LayeredIO):
         if self._has_said_end or self.failure is not None or self.flush() < 0:
             return 0
         self._has_said_end = True
-        # It is discarded from now on; `unwrap` would take it for an attack.
+        # Input is discarded from now on; `unwrap` would take it for an attack.
         self._incoming.read()
         self.has_more = False
         try:

@@ -91,7 +91,7 @@ def loop_seconds():
 
 @cython.final
 cdef class LoopState(Timed):
-    # Not in __init__, which could be called again: linked timers point into the wheel.
+    # Set in __cinit__: __init__ could be called again, and linked timers point into the wheel.
     def __cinit__(self, loop):
         self.loop = loop
         self.call_soon = loop.call_soon

@@ -61,7 +61,7 @@ cdef extern from "<unistd.h>" nogil:
 @cython.final
 cdef class PollClock:
 
-    # Not in __init__, which could be left out.
+    # Set in __cinit__: a subclass could skip __init__.
     def __cinit__(self, loop not None):
         self._loop = loop
         self._mark = self.mark

@@ -261,7 +261,7 @@ cdef class SlicedWork(Timed):
         step: does a part of the work, if possible in less than a millisecond; returns whether more remains.
     """
 
-    # Not in __init__, which could be left out.
+    # Set in __cinit__: a subclass could skip __init__.
     def __cinit__(self, Turns turns not None, step):
         self._turns = turns
         self._step = step

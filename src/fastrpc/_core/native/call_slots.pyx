@@ -74,7 +74,7 @@ cdef class CallSlots:
         if owner.is_closed or owner.peer_drains or self.next_id >> 63:
             return False
         if call.flags & ONE_WAY:
-            # The peer counts it apart and reports no free slot.
+            # The peer counts one-way calls separately, and reports no free slot.
             return owner.peer.max_calls > 0
         if call.flags & (STREAM_IN | STREAM_OUT) and self.streams_taken >= <Py_ssize_t>owner.peer.max_streams:
             return False

@@ -387,7 +387,7 @@ cdef class Connection(PartsOwner):
         if self.is_closed:
             return True
         if not self.is_client and self.slots.opened.size:
-            # Nor does a server leave before its own calls are over.
+            # A server does not leave before its own calls are over.
             return False
         if self.sender.holds_messages(self.callee.calls.entries()):
             return False

@@ -87,7 +87,7 @@ cdef class FrameReader:
                 self.is_counted = False
                 owner.on_frame(&frame, None)
             at += consumed
-            # Not `-=`, which takes a reference first.
+            # No `-=`: it would take a reference first.
             owner.messages_left = owner.messages_left - 1
             if owner.messages_left < 0 and at < size and owner.has_to_wait():
                 return at

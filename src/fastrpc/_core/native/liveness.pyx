@@ -127,7 +127,7 @@ cdef class Liveness:
         if self.answers_prove and self.blocked_ns and taken > self.blocked_taken:
             self._hear(now)
         if self.blocked_ns == 0 or taken > self.blocked_taken:
-            # It was not watched before, or the peer took some bytes: a slow reader is still a reader.
+            # The output was not watched before, or the peer took some bytes: a slow reader is still a reader.
             self.blocked_taken = taken
             self.blocked_ns = now
         self.is_pausing = not owner.is_closed and owner.may_pause(self.is_pausing)

@@ -94,7 +94,7 @@ cdef class MessageAssembler:
             incoming.metadata = PyBytes_FromStringAndSize(frame.metadata, frame.metadata_size)
             incoming.head.metadata = PyBytes_AS_STRING(incoming.metadata)
             if frame.kind == REQUEST:
-                # It counts with the record of the call, from its first piece on.
+                # Metadata counts with the record of the call, from its first piece on.
                 call.received_metadata = incoming.metadata
         if assembly is None:
             assembly = Assembly(frame.total)

@@ -235,7 +235,7 @@ cdef class DeficitRing:
     cdef int64_t grant(self, Outgoing item) noexcept:
         """Give an id its quanta; return its share, which is 0 or less while the id owes more."""
         cdef Call call = item.call
-        # A saving one keeps all until it is enough, also if no other id wants to send.
+        # A saving id keeps its share until that is enough for its message, even if no other id wants to send.
         call.share = granted(&self.round, call.share, item.quantum, item.is_saving)
         call.share_turn = self.round.turn
         return call.share

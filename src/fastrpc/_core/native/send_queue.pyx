@@ -44,7 +44,7 @@ cdef enum:
     WRITTEN = 1
     PARKED = 2
     BEGUN = 3
-    # It may begin only as a whole, and saves its quanta for that; it waits for a place among the cut messages.
+    # SAVING: a message that may only begin as a whole saves its quanta. UNOPENED: it waits for a place among cut messages.
     SAVING = 4
     UNOPENED = 5
 
@@ -81,7 +81,7 @@ cdef class SendQueue(Output):
                 self.wire.write_answer(
                     self.out, call.id, call.codec, call.compressor, elapsed_us, call.sent_metadata, payload
                 )
-                # Not `-=` and `+=`, which take a reference first.
+                # No `-=` and `+=`: they would take a reference first.
                 self.send_left = self.send_left - whole
                 self.data_frames_sent = self.data_frames_sent + 1
                 (<PartsOwner>self.owner).on_answered(call)
@@ -104,7 +104,7 @@ cdef class SendQueue(Output):
         if not call.answer_begun:
             failure.metadata = None if call.state == STATE_CANCELLED else call.sent_metadata
         elif PyBytes_GET_SIZE(failure.payload) > SMALLEST_PIECE:
-            # It replaces a RESPONSE whose pieces are under way, and must not be cut itself.
+            # The failure replaces a RESPONSE whose pieces are under way, and must not be cut itself.
             failure.payload = b""
         return self.send(failure)
 

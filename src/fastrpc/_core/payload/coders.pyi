@@ -78,4 +78,4 @@ class PayloadCoders:
         result: Callable[[Any], bytes],
         message: Callable[[Any], bytes],
     ) -> PayloadCoders:
-        """Read payloads in another form: each function makes one of msgpack, as all parts take; return this object."""
+        """Read payloads in another form: each function turns one into msgpack for all parts. Return this object."""

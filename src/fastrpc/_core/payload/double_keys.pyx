@@ -112,7 +112,7 @@ cdef enum JsonByte:
     JSON_WRONG
     # A part of a number, of a name, or of the space between values.
     JSON_OTHER
-    # It begins or ends a string, an object or a list, or separates values; or it is a blank, which comes in runs.
+    # A byte that begins or ends a string, an object or a list, or separates values; or a blank, which comes in runs.
     JSON_MARK
 
 

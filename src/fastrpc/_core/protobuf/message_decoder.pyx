@@ -200,7 +200,7 @@ cdef class MessageDecoder:
                     run.start, run.end = behind_tag, place
                     continue
             elif run.end == start and not field.is_packed and not run.last:
-                # One more value of a list, behind the others.
+                # A further value of a list.
                 run.end = place
                 run.count += 1
                 self._count(1)

@@ -97,7 +97,7 @@ cdef bint parse_head(const char* data, Py_ssize_t size, Py_ssize_t whole, RpcxFr
             return False
         sizes[part] = load32_big(data + at)
         at += LENGTH_BYTES
-        # Each of the parts behind it has a length.
+        # Each later part has a length.
         if sizes[part] > whole - at - (3 - part) * LENGTH_BYTES:
             raise RemoteProtocolError(
                 f"the {PARTS[part]} of a frame announces {sizes[part]} bytes, {whole - at} are left of the frame"

@@ -327,7 +327,7 @@ cdef class RpcxTranslation:
         at[3] = (SERIALIZE_RAW if proves else SERIALIZE_MSGPACK) << 4
         store64_big(at + 4, sequence)
         store32_big(at + REST_AT, <uint32_t>rest)
-        # Neither path nor method.
+        # The path and the method are empty.
         memset(at + HEADER_BYTES, 0, 2 * LENGTH_BYTES)
         at = put_text(at + HEADER_BYTES + 2 * LENGTH_BYTES, PyBytes_AS_STRING(entries), PyBytes_GET_SIZE(entries))
         put_text(at, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
@@ -406,7 +406,7 @@ cdef class RpcxTranslation:
         cdef object waits
         cdef uint64_t id
         cdef int serialize = frame.kinds >> 4, compressor = (frame.flags & COMPRESSION_BITS) >> 2
-        # One of rpcx without any metadata counts as a success.
+        # An answer of rpcx without any metadata counts as a success.
         cdef bint is_error = frame.flags & STATUS_BITS == STATUS_ERROR and (frame.metadata_size or self.profile.is_loose)
         if not frame.flags & IS_RESPONSE and frame.flags & IS_ONE_WAY:
             return self._take_push(frame) if self.takes_pushes else 0

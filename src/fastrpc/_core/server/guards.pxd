@@ -21,7 +21,7 @@ cdef enum KeyKind:
 @cython.final
 cdef class BoundLimit:
     cdef:
-        # One of the two; the other one is None.
+        # One of the two limiters; the other one is None.
         RateLimiter rate
         ConcurrencyLimiter concurrency
 
@@ -45,7 +45,7 @@ cdef class CallLimits:
         # Milliseconds after which to retry after the last refusal.
         uint32_t pause_ms
 
-        # That limit, while its call is refused.
+        # The limit whose call is being refused.
         BoundLimit refusing
 
         # Calls refused by limits of the rate, and of calls in progress.

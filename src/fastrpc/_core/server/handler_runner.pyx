@@ -244,7 +244,7 @@ cdef class HandlerRunner:
             call.task = task
             has_ended = task.step_as_current(coroutine, context) if stays else task.begin(coroutine, context)
         except BaseException as failure:
-            # Not a coroutine, or not runnable here, or an interrupt, which leaves the loop: the caller is answered first.
+            # The result is no coroutine, or cannot run here, or an interrupt will leave the loop: first answer the caller.
             return self._fail_start(call, task, context, failure)
         return self._end_first_step(call, task, context) if has_ended else self._go_on(call, context)
 
@@ -376,7 +376,7 @@ cdef class HandlerRunner:
         answer(self, call, payload)
         if not connection.is_reading:
             if size > LARGE_OUTPUT:
-                # One after the other: the copy made by a transport lasts no longer than its transmission.
+                # Answers go one after another: a transport's copy lasts no longer than its transmission.
                 connection.end_turn()
             self.room.spend(connection.now, size > LARGE_OUTPUT)
         # The answer counts before the next one is made, even if it is flushed later.

@@ -383,7 +383,7 @@ cdef class CallLine:
     # lookups for each, in memory that is no longer cached: a twentieth of the time of a worker. A linked list would be
     # deallocated by as many nested calls as it has entries.
 
-    # Not in __init__, which could be left out.
+    # Set in __cinit__: a subclass could skip __init__.
     def __cinit__(self, int line):
         self._line = line
         self._places = []
@@ -446,7 +446,7 @@ cdef class CallLine:
 @cython.final
 cdef class WaitingCalls:
 
-    # Not in __init__, which could be left out.
+    # Set in __cinit__: a subclass could skip __init__.
     def __cinit__(self, int line):
         self.high = CallLine(line)
         self.normal = CallLine(line)

@@ -83,7 +83,7 @@ cdef class NativeServedConnection(EngineServedConnection):
         cdef bytes asked = call.received_metadata
         if asked is not None and not call.route.gives_stream and has_any_key(asked, ASKING_KEY):
             call.head = told_with(<list>call.head, status, fields, compress)
-            # They leave with the metadata of the answer.
+            # The fields leave with the metadata of the answer.
             call.reply_metadata
 
     def note_probe(self):

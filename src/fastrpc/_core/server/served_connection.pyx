@@ -210,7 +210,7 @@ cdef class ServedConnection:
         if call.flags & ONE_WAY or self.is_closed or call.state == STATE_GONE:
             # No caller waits for it.
             return pass_interrupt(self.gate, error)
-        # They may be the part that cannot be written.
+        # The metadata may be the part that cannot be written.
         call.sent_metadata = None
         try:
             if is_unanswered:

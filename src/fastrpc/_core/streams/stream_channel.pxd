@@ -51,7 +51,7 @@ cdef class StreamChannel(Timed):
         readonly bint output_ended
         object output_error
 
-        # Whether the server decompresses the oldest message, and wakes the receiver then; whether messages that were
+        # Whether the server decompresses the oldest message, and wakes the receiver afterwards; whether messages that were
         # taken count until the next one is asked for.
         bint is_unpacking
         bint holds_taken

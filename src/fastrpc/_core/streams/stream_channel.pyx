@@ -432,7 +432,7 @@ cdef class StreamChannel(Timed):
 
     cdef int _watch_wait(self, uint64_t now) except -1:
         if self.idle_ns and self.timer.next is NULL:
-            # It is left running when the wait ends: the next one begins soon.
+            # The timer is left running when the wait ends: the next wait begins soon.
             self.loop_state.start_timer(self, now + self.idle_ns)
         return 0
 

@@ -184,7 +184,7 @@ class BrokerCore:
             if id is None:
                 id = message.made_id or f"{self._run}-{next(self._ids):x}"
             elif number is None:
-                # One beside it may have the same id.
+                # A publication beside this one may have the same id.
                 number = topic.ids.find(id, now)
             if number is not None:
                 published.append(Published(id, number, True))

@@ -117,7 +117,7 @@ class Groups:
                     f"the group {name} has the pattern {found.pattern}, not {pattern}",
                     hint="give the new pattern a group with another name, or remove the group that is there",
                 )
-            # It has ended, and its name is free.
+            # The group has ended, and its name is free.
             await self._link.find(f"STREAM.DELETE.{self._link.names.dead_stream(name)}")
             found = None
         if topic.keep_seconds is None and name not in topic.groups:

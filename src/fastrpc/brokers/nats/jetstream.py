@@ -128,7 +128,7 @@ class JetStream:
         place, inbox = f"{stream}.{made['name']}", self.client.new_inbox()
         subscription = await self.subscribe(inbox, receive)
         try:
-            # One more than there are: the server says that there are no more.
+            # Ask for one more than exist: then the server says that no more follow.
             request = json.dumps({"batch": made["num_pending"] + 1, "no_wait": True}).encode()
             await self.client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{place}", request, inbox)
             await status

@@ -166,7 +166,7 @@ class JetStreamLink:
     async def server_time(self, stream: str) -> datetime:
         """Return the time of day of the server, or a slightly later one. BrokerError as of `api`."""
         began = datetime.now(UTC)
-        # Each answer about a stream has it.
+        # Each answer about a stream has the server's time.
         found = await self.api(f"STREAM.INFO.{stream}")
         return datetime.fromisoformat(found["ts"]) + (datetime.now(UTC) - began)
 

@@ -30,7 +30,7 @@ _BATCH: Final = 1_000
 #: Code of the refusal of a batch with a message that is there.
 _DUPLICATE: Final = 10201
 
-#: Bytes for the headers of a dead letter, and of its replay: nothing may be kept that could not die.
+#: Bytes for the headers of a dead letter and its replay: each kept message must have room to become a dead letter.
 _RESERVED_BYTES: Final = 10 * 1024
 
 #: Seconds for which the difference of two clocks is believed.

@@ -86,7 +86,7 @@ class Bells:
         pause = _FIRST_PAUSE_SECONDS
         while not self._is_over.is_set():
             try:
-                # Each time: a connection that was cut without a word fails then.
+                # Subscribe again each time: a silently cut connection fails then.
                 self._client.subscribe("SUBSCRIBE", [self._channel])
                 pause = _FIRST_PAUSE_SECONDS
                 self._tell(None)

@@ -237,7 +237,7 @@ return outcomes
 )
 
 #: ARGV: as above; milliseconds of the pause, and what is added to the number of deliveries: -1 hands a message back.
-#: It returns 0 as well if the message waits for its next delivery, as after an earlier attempt.
+#: The script also returns 0 if the message waits for its next delivery, as after an earlier attempt.
 #: A pause may be longer than a lease, and an idle time cannot lie ahead: `leases` has its end.
 NACK: Final = Script(
     ON_TOPIC,

@@ -121,7 +121,7 @@ class RedisMembership:
             return await self._take(most)
         except asyncio.CancelledError:
             if self._takes == 1 and not self._has_left:
-                # It may have been woken for a message that it leaves to others.
+                # The member may have been woken for a message that it leaves to others.
                 stop_waiting(self._owner.link, self.key, self._group_name, self.name)
             raise
         finally:

@@ -113,7 +113,7 @@ class Consumer:
         self._reading.add_done_callback(self._on_read)
 
     async def next(self) -> ConsumeResult | None:
-        """Wait for news; return None once the caller has sent its last request and all is settled.
+        """Wait for news; return None once the caller has sent its last request and every delivery is settled.
 
         Raises:
             CallError: the broker or a request is at fault, or the connection drains.
@@ -214,7 +214,7 @@ class Consumer:
         numbered = [(next(self._numbers), one) for one in found]
         self._under_way.update((number, one.token) for number, one in numbered)
         try:
-            # Each time: a right may end before the stream does.
+            # Checked each time: a right may end before the stream does.
             self._check()
         except Exception as refusal:
             # Also a defect of a program's rights: this runs in a step of other callers, who have no part in it.

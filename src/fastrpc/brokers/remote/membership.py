@@ -100,7 +100,7 @@ class RemoteMembership:
         self._client = client
         self._settings = settings
         self._held: dict[int, _Held] = {}
-        # One take at a time is told to the server; further ones wait for their turn.
+        # The server is told of one take at a time; further takes wait for their turn.
         self._take_turn = asyncio.Lock()
         self._take: _Take | None = None
         # A take was given up, and its batch may be on its way.

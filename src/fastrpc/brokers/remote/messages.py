@@ -191,7 +191,9 @@ def outgoing(message: PublishedMessage, publisher: str | None) -> OutgoingMessag
         _check_short("id", id)
     if age is not None:
         if id is None or (age and not is_seconds(age)):
-            raise ConfigError(f"the age of a message is {shown(age)}, it must be seconds beside an id")
+            raise ConfigError(
+                f"the age of a message is {shown(age)}, it must be a number of seconds, given with an id"
+            )
         if len(id) > _LONGEST_MADE_ID:
             raise ConfigError(
                 f"the id of a message beside an age has {len(id)} characters, it must have 1 to {_LONGEST_MADE_ID}"

@@ -52,7 +52,7 @@ class _Batch:
 
     def __init__(self) -> None:
         self.messages: list[OutgoingMessage] = []
-        #: One for each message.
+        #: One wait for each message.
         self.waits: list[_Wait] = []
         #: Bytes of the values.
         self.size = 0

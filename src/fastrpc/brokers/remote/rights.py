@@ -78,7 +78,7 @@ class BrokerRights:
             return
         if not rights.granted(MANAGE, [topic.name]):
             rights.check(PUBLISH, [topic.name])
-            # They begin with the queue, and keep what it holds.
+            # Groups of a queue begin with it, and keep its messages.
             rights.check(GROUPS, topic.groups)
 
     def check_covering(self, pattern: str) -> None:

@@ -369,7 +369,7 @@ class BrokerService(HealthSource):
         """Tell the members of a group of messages that others may have by now."""
         for consumer in self._consumers.get(group, ()):
             consumer.note_losses()
-        # They tell it before this call is answered, to members on the same connection at least.
+        # Members on the same connection hear of it before this call is answered.
         await asyncio.sleep(0)
 
 

@@ -106,7 +106,7 @@ class Subscriber:
             BrokerError: the broker refuses it.
         """
         try:
-            # It may have been removed before its start, and while it joins.
+            # The service may have been removed before its start, and while it joins.
             if not self._is_leaving:
                 await self._subscription.begin()
         except BaseException:
@@ -334,7 +334,7 @@ class Subscriber:
             except BrokerError as error:
                 logger.warning("the ends of %s are not kept yet: %s", _shown(messages), error)
             except Exception:
-                # One of them may be at fault: each is on its own from here on.
+                # One message may be at fault: each is settled alone from here on.
                 for message in messages:
                     self._settle(message, message.ack)
                 return

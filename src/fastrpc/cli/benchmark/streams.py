@@ -90,7 +90,7 @@ class StreamBenchmark(BenchmarkRun):
                     latencies, last = self.gaps, now
                     self.received += len(messages)
         except (StreamEndedError, TimeoutError):
-            # It ended, or it is silent at the end of the time.
+            # The stream ended, or is silent at the end of the time.
             return
 
     def _with_input(self, messages: AsyncIterator[Any]) -> list[Any]:

@@ -75,7 +75,7 @@ def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
             facts = _print_answer(connection.answer("POST"), as_json=wanted.as_json)
         except (OSError, http.client.HTTPException, FastRPCError):
             if connection.input_error is not None:
-                # It is the reason why the answer ended.
+                # The failed input is the reason why the answer ended.
                 raise connection.input_error from None
             raise
     facts = {"status": "OK", "seconds": time.monotonic() - begun, "endpoint": place.url, **facts}

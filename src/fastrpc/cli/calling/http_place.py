@@ -168,7 +168,7 @@ class PlaceConnection(io.RawIOBase):
         """End the connection under a request that has no end; another thread may be reading the answer."""
         self.input_error = error
         with contextlib.suppress(OSError):
-            # Not as TLS ends: that is not for two threads. This wakes the reader.
+            # TLS is not ended properly, as two threads may not do that. This wakes the reader.
             socket.socket.shutdown(self._connected, socket.SHUT_RDWR)
 
     def answer(self, verb: str) -> http.client.HTTPResponse:
@@ -177,7 +177,7 @@ class PlaceConnection(io.RawIOBase):
         Raises:
             ConnectionLostError: the connection ended before it.
         """
-        # It asks its socket for nothing but a file.
+        # HTTPResponse asks its socket for a file alone.
         found = http.client.HTTPResponse(cast(socket.socket, self), method=verb)
         try:
             found.begin()

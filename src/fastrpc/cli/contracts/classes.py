@@ -181,7 +181,7 @@ class _Class:
 
     def _dataclass(self) -> list[str]:
         described = self._described
-        # One of earlier versions has no options.
+        # A description by an earlier version has no options.
         options = [f"{name}=True" for name in _DATACLASS_OPTIONS if described.options.get(name) is True]
         all_named = bool(described.fields) and all(one.kw_only for one in described.fields)
         options += ["kw_only=True"] if all_named else []

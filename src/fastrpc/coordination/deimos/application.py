@@ -266,7 +266,7 @@ class _Exchange:
                 over.add_done_callback(lambda _: found.close())
             try:
                 while (event := await found.next()) is not None:
-                    # Each time: a right may end before the watch does.
+                    # Checked each time: a right may end before the watch does.
                     self._check(request)
                     await self._part(body_of(event), has_more=True)
                     if not request.is_stream:

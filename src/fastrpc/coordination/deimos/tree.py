@@ -125,7 +125,7 @@ class KeyTree:
     # The interface for the store
 
     def ending(self, lease: str, keys: Sequence[str]) -> Sequence[str]:
-        """Return the keys that end with the keys of a lease: all in a directory whose time is over."""
+        """Return the keys that end when these keys of a lease do: also all keys in a directory whose time is over."""
         gone = set(keys)
         for key in keys:
             directory = key.removeprefix(_DIRECTORIES)

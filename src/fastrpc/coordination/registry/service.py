@@ -175,7 +175,7 @@ class RegistryService:
         size = min(max(page_bytes, 1), FOLLOWED_BYTES)
         with self._watchers.watching(service) as wakeup:
             while True:
-                # Each time: a right may end before the stream does.
+                # Checked each time: a right may end before the stream does.
                 self._check(READ, service)
                 found = await self._store.list(service)
                 cursor = self._lists.cursor(found)
@@ -205,7 +205,7 @@ class RegistryService:
         after = dict(services)
         with self._watchers.watching_many(after) as (wakeup, changed):
             while True:
-                # Each time: a right may end before the stream does.
+                # Checked each time: a right may end before the stream does.
                 self._check(READ, *after)
                 message = await self._next_lists(after, changed)
                 if message:

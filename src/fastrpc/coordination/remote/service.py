@@ -262,7 +262,7 @@ class StoreService(HealthSource):
             while not drain.done():
                 changes = await self._store.next_changes(watched, reached, ALIVE_SECONDS, drain)
                 found = self._batch(watched, reached, changes)
-                # Each time: a right may end before the stream does.
+                # Checked each time: a right may end before the stream does.
                 self._check(READ_KEYS, watched)
                 reached = found.revision
                 yield found

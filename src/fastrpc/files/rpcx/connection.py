@@ -274,7 +274,7 @@ class TransferConnection(ServedEngine):
         if self.transport is not None:
             connected = self.transport.get_extra_info("socket")
             if connected is not None:
-                # It may be closed already.
+                # The socket may be closed already.
                 with contextlib.suppress(OSError):
                     connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         super().abort()

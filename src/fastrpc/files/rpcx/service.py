@@ -102,7 +102,7 @@ class RpcxFiles:
         self._listener: Listener | None = None
         self._gate: Gate | None = None
         self._pool: ThreadPoolExecutor | None = None
-        # One for each transfer, done when it has closed its file.
+        # A future for each transfer, done when the transfer has closed its file.
         self._under_way: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -119,7 +119,7 @@ class RpcxFiles:
             await listener.wait_closed()
         self._accepted.close()
         if self._under_way:
-            # They were cut off, and tidy up in threads of the pool.
+            # Cut-off transfers tidy up in threads of the pool.
             await asyncio.wait(self._under_way, timeout=_END_SECONDS)
         self._gate = None
         if self._pool is not None:

@@ -114,7 +114,7 @@ class _Connected:
         self._is_cancelled = True
         connected = self._socket
         if connected is not None:
-            # It may have ended by itself.
+            # The connection may have ended by itself.
             with contextlib.suppress(OSError):
                 connected.shutdown(socket.SHUT_RDWR)
 

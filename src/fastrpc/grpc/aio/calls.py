@@ -260,7 +260,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
         elif not self._task.done():
             self._task.cancel()
         else:
-            # It was perhaps cancelled before its first step: then the call was not made.
+            # The task may have been cancelled before its first step: then the call was not made.
             self._call.close()
         self._future.cancel()
 

@@ -133,7 +133,7 @@ class _Iterated:
         return getattr(self._call, name)
 
 
-# It has the methods of the call behind it.
+# `_Iterated` has the methods of the call behind it.
 aio.UnaryStreamCall.register(_Iterated)
 aio.StreamStreamCall.register(_Iterated)
 

@@ -135,7 +135,7 @@ class Authentication:
         if isinstance(answer, Verdict | Refusal):
             self._conclude_again(connection, peer, known, answer)
         else:
-            # It keeps its identity until the verdict.
+            # The connection keeps its identity until the verdict.
             self.wait(answer, lambda found: self._conclude_again(connection, peer, known, found))
 
     def _conclude_again(
@@ -199,7 +199,7 @@ class Authentication:
                 answer.identity, seconds_left(answer), by_certificate=True, generation=generation
             )
         else:
-            # It may still present a token.
+            # The peer may still present a token.
             self.audit.refused("authentication", "", None, peer, answer.reason)
         connection.go_on()
 

@@ -134,7 +134,7 @@ class _Following:
                     break
         self._followed.discard(service)
         if self._named is not None and service in self._named:
-            # It came back in the meantime.
+            # The service came back in the meantime.
             self._followed.add(service)
             self.begin(self.follow(service))
 

@@ -261,7 +261,7 @@ class LeaseKeeper:
             elif self._clock() >= max(record.due, self._away_until):
                 self._attempt(record)
             elif record.is_hurried:
-                # It has to wait for the next attempt, and its caller must not.
+                # The record has to wait for the next attempt; its caller must not wait.
                 error = StoreError("the registry is unreachable")
                 self._note_failure(record, error, self._exchanged(record))
         with self._changed:
@@ -300,7 +300,7 @@ class LeaseKeeper:
         """Keep the record before a change that the registry refuses."""
         record.exchange(change)
         change.done.set_exception(error)
-        # That record may be gone, and its renewal was due.
+        # The record may be gone from the registry, and its renewal was due.
         self._attempt(record)
 
     def _note_success(self, record: KeptRecord, change: RecordChange | None) -> None:

@@ -144,7 +144,7 @@ class Poller:
         if listing.pause_seconds:
             return listing.pause_seconds
         if not accepted.has_changed and now - asked < LEAST_PAUSE_SECONDS:
-            # It answered at once without a relevant change.
+            # The registry answered at once without a relevant change.
             return self._idle_delays.take()
         self._idle_delays.reset()
         return self._uniform(LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS)

@@ -155,7 +155,7 @@ class SharedPoller:
         if held:
             pause = held
         elif not has_changed and now - asked < LEAST_PAUSE_SECONDS:
-            # It answered at once without a relevant change.
+            # The registry answered at once without a relevant change.
             pause = self._idle_delays.take()
         else:
             self._idle_delays.reset()

@@ -186,7 +186,7 @@ class Watching(Closing, Generic[T]):
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
-            # It must not reference the watch: a dropped watch closes itself.
+            # The callback must not refer to the watch: a dropped watch closes itself.
             woken = self._woken
             self.listen(lambda: _wake(loop, woken))
         elif self._loop is not loop:

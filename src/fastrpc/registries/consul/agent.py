@@ -60,7 +60,7 @@ class AgentAccess:
     def connect(self) -> "Agent":
         """Return a client for one thread; connects when it is used."""
         client = self._consul.Consul(host=self.host, port=self.port, dc=self.dc)
-        # It prefers CONSUL_HTTP_TOKEN to its argument, and some of its calls take no token: each request gets ours.
+        # py-consul prefers CONSUL_HTTP_TOKEN to its argument, and some calls take no token: each request gets ours.
         client.token = ""
         http = BoundedHttpClient(self.host, self.port, encrypt=self._encrypt)
         # Replaces py-consul's own client, which follows redirects with the token and has no bounds.

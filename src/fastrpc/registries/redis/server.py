@@ -436,6 +436,6 @@ class RedisClient:
                     raise self._failure(ConnectionError("the connection is closed")) from error
                 raise self._failure(error) from error
             finally:
-                # It may have been closed while it connected.
+                # The connection may have been closed while it connected.
                 if self._is_closed:
                     self.drop()

@@ -241,7 +241,7 @@ class NodeLease:
                 # A record that another server has taken over stays.
                 return True
             if found.ephemeralOwner != self._session.id:
-                # It ends with a session before.
+                # The node ends with an earlier session.
                 return False
             self._write(is_there=True)
             return True

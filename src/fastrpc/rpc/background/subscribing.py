@@ -15,7 +15,7 @@ __all__ = ["MethodSubscription", "TypedTopic", "subscriber", "subscriptions_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: One second after the first delivery, and 8½ minutes over nine retries.
+#: The pauses: one second after the first delivery, 8½ minutes in total over nine retries.
 _BACKOFF: Final = Backoff(first=1.0, factor=2.0, longest=300.0, jitter=0.0)
 
 

@@ -272,7 +272,7 @@ class SchemaSet:
             self.components[names[name]] = self._with_references(one, names)
         root = {key: one for key, one in described.items() if key != "$defs"}
         if "$ref" in root:
-            # It refers to itself, so pydantic has put it among the others.
+            # The class refers to itself, so pydantic has put its schema among the others.
             return names[root["$ref"].removeprefix(_MODEL_REFERENCE)]
         found, own = self._with_references(root, names), cls.__name__ + direction
         name = own if self.components.get(own) == found else self._free_name(own)

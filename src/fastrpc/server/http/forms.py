@@ -115,7 +115,7 @@ class FormReader:
         if self.filename is None:
             raise _refusal(f"the form has no file {self._file!r}")
 
-    # Each returns whether the next part can be read from the bytes that are there.
+    # Each step returns whether the next part can be read from the received bytes.
 
     def _preamble(self, pieces: list[bytes]) -> bool:
         at = self._find(self._delimiter, MOST_HEAD_BYTES, f"no boundary comes within {MOST_HEAD_BYTES} bytes")

@@ -214,7 +214,7 @@ class DeimosStore:
                 if found.key is not None and not await self._is_refound(lease, found, found.key):
                     return False
                 if not found.created:
-                    # It has no item, or one whose write has not arrived so far.
+                    # The lease has no item, or an item whose write has not arrived yet.
                     self._leases.extend(lease)
                     return True
         raise StoreError(f"others change {found.key!r} all the time", processed="no")
@@ -259,7 +259,7 @@ class DeimosStore:
             self._leases.unbind(key)
             return node
         async with self._lease_for(lease, key).lock:
-            # It may have ended, or got another item, in the meantime.
+            # Meanwhile the lease may have ended, or got another item.
             form["ttl"] = self._lease_for(lease, key).seconds
             with self._leases.writing(lease, key, text, creates=not revision):
                 node = await self._written(key, form)

@@ -91,7 +91,7 @@ def _read(file: BufferedReader) -> LogEnd:
     is_big = magic == _MAGIC + 1
     sums = log_sum(header[:24], 0, 0, is_big=is_big)
     if magic & ~1 != _MAGIC or page_bytes not in _PAGES or list(sums) != told:
-        # It is synced before the first frame.
+        # A header is synced before the first frame.
         return LogEnd(has_bad_header=bool(file.read(1)))
     return _end_of(_frames(file, _FRAME.size + page_bytes), salts, sums, is_big=is_big)
 
@@ -105,7 +105,7 @@ def _end_of(frames: Iterator[memoryview], salts: bytes, sums: tuple[int, int], *
     for frame in frames:
         page, pages, own_salts, *told = _FRAME.unpack_from(frame)
         is_own = _are_of_one_log(own_salts, salts)
-        # A commit begins here: another than the commit of the bad frame, if it is behind it.
+        # A commit begins here; behind the bad frame it is another commit than the bad frame's.
         is_other |= is_ended and is_own and page <= last_page
         if own_salts != salts:
             if not is_ended and not is_own and last_page == _LAST_PAGE:
