@@ -144,7 +144,7 @@ class Addresses:
     """The addresses whose connections are served; with several lists an address has to pass all of them.
 
     The longest network that has an address decides; an address that both lists name is denied. An IPv6 address
-    that stands for an IPv4 one counts as that. Unix sockets pass. A refused connection is closed before TLS, and before
+    that stands for an IPv4 one counts as IPv4. Unix sockets pass. A refused connection is closed before TLS, and before
     it counts among `Limits.connections`. Behind `ServerConfig.proxy_protocol` the told address counts; a request by one
     of `HTTP.trusted_proxies` is answered with 403, by gRPC PERMISSION_DENIED, if its client is denied.
 

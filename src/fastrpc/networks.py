@@ -1,4 +1,4 @@
-"""Networks of IP addresses, and the addresses in them; an IPv6 address that stands for an IPv4 one counts as that."""
+"""Networks of IP addresses, and the addresses in them; an IPv6 address that stands for an IPv4 one counts as IPv4."""
 
 import socket
 from collections.abc import Iterable

@@ -95,7 +95,7 @@ class RecordingHttp2(Http2Connection):
         """Compare the instants with now."""
 
     def be_late(self, late: int) -> None:
-        """Tell that nothing was read for so long."""
+        """Note that nothing was read for `late` nanoseconds."""
 
     def lose(self) -> None:
         """Tell that the byte stream is gone."""

@@ -230,7 +230,7 @@ cdef class RecordingHttp2(Http2Connection):
         return self.check_http2(now)
 
     def be_late(self, uint64_t late):
-        """Tell that nothing was read for so long."""
+        """Note that nothing was read for `late` nanoseconds."""
         self.was_late(late)
 
     def lose(self):

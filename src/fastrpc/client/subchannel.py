@@ -342,7 +342,7 @@ class Subchannel(EndpointPlan):
             self._note_end(connection, connection.closed_text or "the server closed it")
         if connection.is_dispensable and not self.is_warm:
             self.narrow()
-            # The remaining ones report the next crowd.
+            # The remaining connections report the next crowd.
             self._crowd.await_at(self.usable_connections)
             self.is_dormant = self.lacks(self.width)
             self._pool.note_idle()

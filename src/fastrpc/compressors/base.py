@@ -78,7 +78,7 @@ class Compressor(Protocol):
 
     A compressor may also have `decompress_steps(payload, max_size)`, a generator that yields every few
     microseconds of work and returns the result, so that an event loop can run in between. It yields the
-    bytes that its output is about to take where that is more than before, else None. For the same reason it may
+    size that its output is about to have if it grows, else None. For the same reason it may
     have `compress_pieces(payload)`, which returns an iterator of the pieces of the frame: each of them is less than a
     millisecond of work. Payloads above 256 KiB are compressed so. And it may have `stated_size(payload)`, which returns
     the decompressed size that a payload states, or None.

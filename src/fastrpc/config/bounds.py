@@ -23,7 +23,7 @@ class Limits(Settings):
         concurrent_calls: calls, streams included, that may be unanswered on one connection. A client lets more wait
             their turn, a server refuses them. Too low leaves the network idle, too high lets one slow peer hold
             much memory.
-        streams: streams open at once on one connection; more than `concurrent_calls` counts as that. Too low
+        streams: streams open at once on one connection, at most `concurrent_calls`. Too low
             refuses subscribers, too high lets one peer hold a window of memory for each.
         stream_window_bytes: bytes a stream may send ahead of its reader, before the stream pool lets it grow; a
             message over HTTP counts 64 more. Too low makes streams wait for the network's delay, too high costs this

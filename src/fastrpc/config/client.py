@@ -89,7 +89,7 @@ class ClientConfig(Settings):
             trip, "all" saves it for every call, but a lost one may or may not have run, "none" always waits.
         spin_microseconds: time the loop, or a waiting thread, polls after the last byte came or left; 0 sleeps at
             once. It saves the wake-up, some 40 microseconds, for data that arrives within this time. Too low saves
-            nothing, too high burns a whole core for so long after each burst. Ignored, with a warning, on one core.
+            nothing, too high burns a whole core for this time after each burst. Ignored, with a warning, on one core.
         memory: the memory budgets: of streams, and of calls that the client serves (`Client(services=…)`).
         admission: the admission of calls that the client serves.
         allow_insecure_credentials: whether credentials may go over plain TCP beyond loopback, where anyone on the path

@@ -173,7 +173,7 @@ class Probes(Settings):
 
     Attributes:
         interval: seconds between the probes of an endpoint. Too low burdens servers that many clients ask, too high
-            sends calls to a sick endpoint for so much longer.
+            sends calls to a sick endpoint for longer.
         timeout: seconds a probe may take. Too low takes a busy endpoint for a sick one, too high notices a hung
             endpoint late.
         service: the service to check; "" for the server as a whole, which every server supports. With a name,

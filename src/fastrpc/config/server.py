@@ -65,7 +65,7 @@ class ServerConfig(Settings):
             True an outage of the registry takes ready servers out of service.
         spin_microseconds: time the loop polls after the last byte came or left, before it sleeps; 0 sleeps at once.
             It saves the wake-up, some 40 microseconds, for data that arrives within this time. Too low saves nothing,
-            too high burns a whole core for so long after each burst. Ignored, with a warning, on one core.
+            too high burns a whole core for this time after each burst. Ignored, with a warning, on one core.
     """
 
     timeouts: Timeouts = field(default_factory=Timeouts)

@@ -109,7 +109,7 @@ class Fleet:
         self.budget = FleetBudget(self.servers, self._note_cut)
         # The services of all servers that told figures.
         self._figured: set[str] = set()
-        #: Records whose servers are over the most, by service and address.
+        #: Records beyond the largest number of servers, by service and address.
         self.left_out: dict[tuple[str, str], Endpoint] = {}
         self.polls = self.failed_polls = 0
         for address in targets:

@@ -212,7 +212,7 @@ class _Race:
         """Learn the time of the first attempt, or its lower bound, if that is informative."""
         seconds = self._clock() - self._started
         if self._first.done():
-            # An attempt that succeeds ends the call at once, so it is over only now.
+            # A successful attempt ends the call at once, so this one has just ended.
             if not self._first.cancelled() and self._first.exception() is None:
                 self._limit.observe(seconds)
         elif self._limit.seconds is not None and seconds > self._limit.seconds:

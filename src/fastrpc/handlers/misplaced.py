@@ -11,7 +11,7 @@ __all__ = ["MisplacedClients"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds between two warnings about one peer, and the most peers that are remembered for so long.
+#: Seconds between two warnings about one peer, and the most peers that are remembered meanwhile.
 _SECONDS: Final = 60.0
 _MOST_PEERS: Final = 1_000
 

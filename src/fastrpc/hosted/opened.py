@@ -62,7 +62,7 @@ class OpenedBackend(Generic[B]):
         """
         if self._backend is not None:
             raise RuntimeError(f"the {self._name} is open already")
-        # A backend may open only once, even where that failed.
+        # A backend may open only once, even if that failed.
         if self._was_entered:
             raise RuntimeError(f"a {self._name} is entered once; open another one with open_{self._name}(…)")
         self._was_entered = True

@@ -1,4 +1,4 @@
-"""The end of each verb of a backend: within the caller's deadline, repeated until then where that is safe."""
+"""The end of each verb of a backend: within the caller's deadline, repeated until then if that is safe."""
 
 import asyncio
 import random

@@ -182,7 +182,7 @@ class ClientEngine(PeerConnection, typing.Protocol):
 
     @property
     def closed_text(self) -> str | None:
-        """Why it ended, as far as that was said."""
+        """Why it ended, as far as the peer said."""
 
     @property
     def auth_status(self) -> int:

@@ -45,7 +45,7 @@ def encode_json(value: Any, name: str) -> bytes:
 
 
 def json_encoder(kind: type[Any]) -> Callable[[Any], bytes]:
-    """Return the encoder of a class, whose exceptions are for `unencoded`.
+    """Return the encoder of a class; `unencoded` explains its exceptions.
 
     Values of a class without floats are not searched for NaN and infinity.
     """

@@ -264,7 +264,7 @@ class StoreBackend(Protocol):
         """
 
     async def lease(self, seconds: float) -> str:
-        """Make a lease; without `renew` for so long it ends, together with its items."""
+        """Make a lease; after `seconds` without `renew` it ends, together with its items."""
 
     async def renew(self, lease: str) -> bool:
         """Renew a lease; False if it has ended."""
@@ -348,7 +348,7 @@ def check_watched(watched: str) -> None:
 
 
 def check_lease_seconds(seconds: float, limits: StoreLimits = StoreLimits()) -> None:
-    """Raise ConfigError unless a store keeps a lease so long; NaN and infinity are refused as well."""
+    """Raise ConfigError unless a store keeps a lease for `seconds`; NaN and infinity are refused as well."""
     if not limits.least_lease <= seconds <= limits.most_lease or seconds == float("inf"):
         upper = "" if limits.most_lease == float("inf") else f" to {limits.most_lease:g} s"
         raise ConfigError(f"the lease has {seconds:g} s, it must be from {limits.least_lease:g} s{upper}")

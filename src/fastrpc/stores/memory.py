@@ -15,7 +15,7 @@ from fastrpc.stores.expiring import EXPIRED_AT_ONCE
 
 __all__ = ["MOST_BYTES", "MOST_ITEMS", "MemoryStore", "SavedItem"]
 
-#: Items of a store, and leases.
+#: The most items of a store, and the most leases.
 MOST_ITEMS = 100_000
 
 #: Default of the most bytes of all items of a store: folders, keys and values. Too low refuses servers of a registry,

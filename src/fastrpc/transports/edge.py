@@ -151,6 +151,6 @@ class JudgedServer:
             self._serve(connection)
 
     def _pause(self, seconds: float) -> None:
-        """Accept nothing for so long."""
+        """Accept nothing for `seconds`."""
         self._loop.remove_reader(self._bound.fileno())
         self._resumes = self._loop.call_later(seconds, self._resume)

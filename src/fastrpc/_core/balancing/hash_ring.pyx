@@ -9,7 +9,7 @@ one point; should one hold many, it is searched by halving. Points are sorted th
 put in order within them.
 
 A ring is a function of names and weights alone, so incremental changes and a fresh start give the same one. Beyond
-2**20 points every node has half as many; only where that limit is crossed more keys move.
+2**20 points every node has half as many points; more keys move only when that limit is crossed.
 """
 
 cimport cython

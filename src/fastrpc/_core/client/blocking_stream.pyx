@@ -50,8 +50,8 @@ cdef enum:
     # Rounds to read all earlier input once writing fails: some 256 MiB.
     READ_AT_THE_END = 64
 
-# If so much is unread after a rest, a time so long without a byte, more is on its way, perhaps with the end of the
-# stream after it. The wait for each piece of it takes so long at most. Messages of a stream that come all the time are
+# If this number of bytes is unread after a rest, a time without a byte, more is on its way, perhaps with the end of the
+# stream after it. Each piece is awaited for a bounded time. Messages of a stream that come all the time are
 # no rest.
 cdef uint64_t REST_NS = 20_000_000
 cdef Py_ssize_t MUCH_UNREAD = 65_536

@@ -143,7 +143,7 @@ cdef object error_of_answer(Call call, bint peer_leaves, Frame* frame, bytes pay
     elif unstarted and status == RESOURCE_EXHAUSTED and may_return:
         error = OverloadedError(text, retry_after=retry_after)
     elif status == UNAVAILABLE and frame.outcome == OUTCOME_UNKNOWN and may_return:
-        # A relay, a proxy or a server that tells no more than that; as after a lost connection.
+        # A relay, a proxy or a server gave no details; as after a lost connection.
         error = UnavailableError(
             text, processed="unknown", retryable=bool(call.flags & IDEMPOTENT), retry_after=retry_after
         )
@@ -253,7 +253,7 @@ cdef tuple outcome_of_loss(Call call, bint handed):
 cdef object overdue_error(Call call, object endpoint, bint handed, uint64_t began_ns):
     """Return the error of a deadline that passed here: "unknown" once the request was given to the transport.
 
-    `began_ns` is the begin of the call that it is an attempt of, or 0.
+    `began_ns` is the begin of the call if this is an attempt, else 0.
     """
     text = f"{call.route.method}: no answer from {endpoint} within"
     seconds = seconds_between(call.started_ns, call.deadline_ns)

@@ -168,7 +168,7 @@ cdef class ViewOptions:
     cdef bint needs_settings(self, MethodRoute route, bytes metadata) except -1:
         """Return whether a call waits for the peer's SETTINGS; `metadata` is the call's, None: the options' metadata.
 
-        Unknown before are how to compress, the number of an installed codec, and whether the peer takes so much metadata.
+        Before SETTINGS the compressor, the number of an installed codec and the peer's limit of metadata are unknown.
         """
         if metadata is None:
             metadata = self.sent_metadata

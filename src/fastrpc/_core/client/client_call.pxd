@@ -89,7 +89,7 @@ cdef class ClientCall(Call):
         Engine session
 
         # The arguments, without the stream of the caller. If they are compressed in slices: the encoded ones
-        # (EncodedRequest); of a unary attempt, once that is done, the attempt that sends it (AwaitedCall).
+        # (EncodedRequest), and after that, in a unary attempt, the attempt that sends them (AwaitedCall).
         tuple args
         dict kwargs
         object prepared

@@ -60,7 +60,7 @@ cdef dict NUMBERS = {name: number for number, name in ENCODINGS.items()}
 logger = logging.getLogger("fastrpc.client")
 
 cdef enum:
-    # A server that ends a call for its deadline may be so much ahead of ours, as the time that it was told was rounded down.
+    # The time by which a server may end a call before our deadline, as the timeout that it got was rounded down.
     EARLY_NS = 2_000_000
     # The most bytes of a text that are kept of an answer of HTTP alone.
     LONGEST_TEXT = 1_024

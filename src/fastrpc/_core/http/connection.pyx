@@ -494,7 +494,7 @@ cdef class GatewayConnection(HttpConnection):
             if self.connection.talk.has_calls() or self.unsent_output():
                 return False
             return now_ns() >= self.life.kept_until_ns
-        # Otherwise it closes by itself: behind its last answer, or once it has rested.
+        # Otherwise the connection closes by itself: after its last answer, or once it has rested.
         return self.is_closed and not (self.connection.held or self.connection.queue or self.unsent_output())
 
     cdef bint _is_between(self) except -1:

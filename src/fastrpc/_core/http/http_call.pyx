@@ -178,7 +178,7 @@ cdef class HttpTerms:
         self.name = (<MethodRoute?>mount.route).name
         call.route = mount.route
         call.codec = CODEC_RAW
-        # Its time is its own: only `Limits.longest_call` ends it.
+        # A mounted application sets its own time: only `Limits.longest_call` ends the call.
         call.stated_timeout_us = TIMEOUT_NONE
         call.received_metadata = mounted_metadata(head, self.needs_identity)
         self.is_socket = asks_socket(head)

@@ -50,7 +50,7 @@ cdef class HttpMethod:
         self.open_form = open_form
 
     cdef Marshal marshal(self, int codec):
-        """Return what encodes and decodes calls in JSON or msgpack; CallError where that cannot carry the types."""
+        """Return the marshal for calls in JSON or msgpack; CallError if the codec cannot carry the types."""
         if codec == CODEC_MSGPACK:
             if self._msgpack is None:
                 self._msgpack = <Marshal?>self._marshal_of("msgpack")
@@ -142,7 +142,7 @@ cdef class HttpService:
 
 
 cdef bint lists_host(OwnHosts hosts, RequestHead head) except -1:
-    """Return whether a request asks one of these hosts, as far as that can be known."""
+    """Return whether a request names one of these hosts, as far as its fields tell."""
     cdef Py_ssize_t size = 0
     cdef const char* data = head.field_data(FIELD_HOST, &size)
     # Browsers always send one.

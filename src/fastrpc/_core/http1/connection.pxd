@@ -7,7 +7,7 @@ from fastrpc._core.http1.head cimport RequestHead, RequestLimits
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.server.connection_life cimport ConnectionLife
 
-# A peer of another protocol is asked whether it is there once it was held for so long.
+# The time for which a peer is held before it is pinged.
 cdef uint64_t HELD_NS
 
 

@@ -574,7 +574,7 @@ cdef int put_integer(WriteBuffer out, int first, int prefix, Py_ssize_t value) e
 
 
 cdef int put_string(WriteBuffer out, const char* text, Py_ssize_t size, bint is_plain_if_short) except -1:
-    """Write a string, by the Huffman code where that is shorter."""
+    """Write a string, by the Huffman code if that is shorter."""
     cdef Py_ssize_t coded = size
     if size > SHORT_STRING or not is_plain_if_short:
         coded = huffman_size(text, size)

@@ -275,7 +275,7 @@ cdef class Http2Control:
         return verdict
 
     cdef int forgive(self, uint64_t late) noexcept:
-        """The peer was not heard for so long through our fault."""
+        """The peer was not heard for `late` nanoseconds by our fault."""
         forgive_silence(&self.silence, late)
         return 0
 

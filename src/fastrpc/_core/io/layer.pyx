@@ -101,7 +101,7 @@ cdef int note_long(SentOutput* sent, Py_ssize_t size, int64_t untaken) noexcept:
 
 
 cdef int64_t kept_of(const SentOutput* sent, int64_t untaken) noexcept:
-    """Return how many bytes of memory the output takes of which so much is not taken."""
+    """Return the bytes of memory of an output of which `untaken` bytes were not taken."""
     cdef int64_t gone = sent.bytes - untaken
     if untaken == 0 or gone < sent.earlier_begins or gone >= sent.long_ends:
         return untaken
@@ -120,7 +120,7 @@ cdef class Layer:
     # A layer implements these
 
     cdef int hand_over(self) except -1:
-        """Hand over what waits for the protocol above, as long as that wants any."""
+        """Hand over waiting input as long as the protocol above takes it."""
         return 0
 
     # For layers

@@ -31,7 +31,7 @@ cdef enum:
     # A caller that sends much is a busy one for ten seconds after.
     MOST_LEVEL = LIGHT_BYTES + 10 * LIGHT_BYTES_A_SECOND
 
-    # A wait counts for so long.
+    # The most that one wait counts for.
     LONGEST_WAIT_NS = 2_000_000_000
     # The longest read of a light caller that is handled in a turn of the loop that has handled enough.
     SHORT_BYTES = LIGHT_BYTES
@@ -40,7 +40,7 @@ cdef enum:
 
 
 cdef inline int64_t light_bytes(uint64_t nanoseconds) noexcept:
-    """Return how much a light caller sends in so long."""
+    """Return the bytes that a light caller sends in this time."""
     # By microseconds the product has room for years.
     return <int64_t>(nanoseconds // 1_000 * LIGHT_BYTES_A_SECOND // 1_000_000)
 

@@ -86,7 +86,7 @@ cdef class Session(SessionOutput):
             self.loop_state.call_soon(self._hold_once_more)
 
     def _hold_once_more(self):
-        """Pause again: asyncio of CPython 3.11.2 begins to read behind `connection_made`, also where that paused it."""
+        """Pause again: asyncio of CPython 3.11.2 begins to read after `connection_made`, even if that paused it."""
         if self.is_held_back and self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
             self.transport.pause_reading()

@@ -136,7 +136,7 @@ cdef class SessionOutput(ByteStream):
         while True:
             engine.pump()
             if not engine.output.size():
-                # Something may wait that the peer gives no credit for.
+                # Output may wait for credit of the peer.
                 return self._note_blocked()
             self._write_output()
             rest = engine.rest()

@@ -399,7 +399,7 @@ cdef class TLSLayer(Layer):
         return 0
 
     cdef int _send(self) except -1:
-        """Give what is encrypted to the socket, or to the transport where that holds bytes already."""
+        """Give encrypted bytes to the socket, or to the transport if it already holds bytes."""
         cdef Py_ssize_t sent, size
         if not self._outgoing.pending:
             return 0

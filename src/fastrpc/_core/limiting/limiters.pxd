@@ -33,7 +33,7 @@ cdef class KeyTable:
         int64_t* words
         int64_t* _taken
 
-        # In the unit of the words: a sweep finds nothing idle before this, and the next one is at least so much later.
+        # In the unit of the words: before `sweep_at` a sweep finds nothing idle; the next is at least `sweep_pause` later.
         int64_t sweep_at
         int64_t sweep_pause
 

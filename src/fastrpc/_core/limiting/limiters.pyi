@@ -109,7 +109,7 @@ class ConcurrencyLimiter:
         """
 
     def note_left(self, place: int, held_ns: int) -> None:
-        """Count the end of a call that held a place for so long.
+        """Count the end of a call that held a place for `held_ns`.
 
         Raises:
             ValueError: no call holds it.

@@ -50,7 +50,7 @@ cdef enum:
     QUIET_NS = 1_000_000_000
     # A tick that is so late shows that the loop is busy.
     LATE_TICK_NS = 1_000_000
-    # A timer is armed so much later than it is due, see `_arm`.
+    # The time by which a timer is armed later than it is due, see `_arm`.
     ARMED_NS = 1_000_000
 
 # A longer pause is not watched: seconds.

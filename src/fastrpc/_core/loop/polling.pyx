@@ -46,7 +46,7 @@ from cpython.pythread cimport (
 
 from fastrpc._core.base.wire cimport now_ns
 
-# Turns that take so long are marked.
+# The length from which on a turn is marked.
 cdef uint64_t LONG_NS = 1_000_000
 
 cdef extern from "pythread.h" nogil:

@@ -13,7 +13,7 @@ def slices_ns(others_ns: int, spent_ns: int) -> int:
     """
 
 def unanswered_share(length_ns: int) -> int:
-    """Return the time of work without an answer in slices that take so long together."""
+    """Return the time of work without an answer in slices that take `length_ns` together."""
 
 class Turns:
     """The scheduler of slices on one loop."""

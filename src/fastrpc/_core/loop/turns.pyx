@@ -53,12 +53,12 @@ cdef uint64_t ROUND_NS = 200_000_000
 cdef uint64_t LEAST_NS = 100_000
 # The time of short reads in a turn that has handled enough.
 cdef uint64_t SHORT_READS_NS = 1_000_000
-# The slices of a turn take as long as the reads and callbacks before them, so that deferred work goes on where thousands of
-# sockets are read in each turn, but at most so long.
+# The longest slices of a turn. They take as long as the reads and callbacks before them, so that deferred work goes on
+# where thousands of sockets are read in each turn.
 cdef uint64_t LONGEST_TURN_NS = 20_000_000
-# Work that had a slice may be so far ahead of that without one, or behind it.
+# The most that work with a slice may be ahead of work without one, or behind it.
 cdef int64_t MOST_LEAD_NS = 20_000_000
-# A turn that takes so long is a stall for calls that wait; reads that follow the last tick by so much come after one
+# A turn of this length is a stall for calls that wait; reads that follow the last tick by this time come after a stall
 # (`loop_state`: STALL_NS, and TICK_NS with it).
 cdef uint64_t STALL_TURN_NS = 20_000_000
 cdef uint64_t STALLED_NS = 30_000_000

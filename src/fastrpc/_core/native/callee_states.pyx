@@ -410,7 +410,7 @@ cdef CalleeStates new_callee(PartsOwner owner, FrameReader reader, MessageAssemb
 cdef int refuse_for_good(CalleeStates states, Call call, int status, str text) except -1:
     """Refuse a call for a fault of its caller as never acceptable, so that it is not sent again.
 
-    Early calls are within all limits of an unproved peer: none can mistake this for a limit that it did not know.
+    An early call is within all limits of an unproved peer, so its caller cannot take the refusal for an unknown limit.
     """
     cdef Outgoing failure = new_failure(status, OUTCOME_NOT_STARTED, text)
     if call.flags & ONE_WAY:

@@ -58,7 +58,7 @@ cdef class FrameReader:
         Assembly arrived
         bint was_skipped
 
-        # Size of the largest payload received whole: so much may be allocated at once (buffer.Assembly).
+        # Size of the largest payload received whole: this size may be allocated at once (buffer.Assembly).
         Py_ssize_t trusted
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1

@@ -231,7 +231,7 @@ cdef class Liveness:
     # Silence
 
     cdef int forgive(self, uint64_t late) noexcept:
-        """The peer was not checked for so long: silence proves nothing yet, the peer gets that time back."""
+        """The peer was not checked for `late` nanoseconds: silence proves nothing yet, and the peer gets the time back."""
         forgive_silence(&self.silence, late)
         (<PartsOwner>self.owner).received_ns += late
         (<PartsOwner>self.owner).answered_ns += late

@@ -35,8 +35,8 @@ cdef class Outgoing:
         uint64_t arrival
         uint64_t queued_ns
 
-        # In the ring: the bytes that its id gets with each turn; whether it goes as a whole once it may send so much at
-        # once; whether it has waited for a place among the cut messages.
+        # In the ring: the bytes that its id gets with each turn; whether it leaves as a whole once its id has saved
+        # enough; whether it has waited for a place among the cut messages.
         int quantum
         bint is_saving
         bint had_no_place

@@ -260,7 +260,7 @@ cdef class PartsOwner(Engine):
     # Of the liveness
 
     cdef bint has_unsent(self) except -1:
-        """Return whether output of ours waits that the stream or the peer does not take."""
+        """Return whether output waits here because the stream or the peer does not take it."""
         return self._stream is not NULL and (<ByteStream>self._stream).untaken_bytes() != 0
 
     cdef uint64_t untaken_bytes(self) except? 0:

@@ -34,8 +34,8 @@ from fastrpc._core.wire.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
 from fastrpc.errors import EncodeError
 
 cdef enum:
-    # Messages of streams up to this size are written at once if nothing holds them back: the ring charges an id for so
-    # much beyond its share. For each longer one its sender waits for a turn of the loop.
+    # Messages of streams up to this size are written at once if nothing holds them back: the ring charges an id for
+    # this debt beyond its share. The sender of a longer one waits for a turn of the loop.
     WRITTEN_AT_ONCE = QUANTUM + MOST_OWED
     # A piece shorter than this waits for more credit, unless it is the last one.
     SMALLEST_PIECE = 4_096

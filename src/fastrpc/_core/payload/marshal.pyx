@@ -366,7 +366,7 @@ cdef class Marshal:
             return self._bind([self.coders.items[0](payload)])
         except DECODE_FAILURES as error:
             if payload == NOTHING[self.codec_id]:
-                # To Go that is the zero value of a struct.
+                # Go reads this as the zero value of a struct.
                 try:
                     return self._bind([self.coders.items[0](EMPTY_MAP[self.codec_id])])
                 except DECODE_FAILURES:

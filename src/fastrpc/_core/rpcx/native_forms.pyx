@@ -52,7 +52,7 @@ cdef enum:
     # The credit that the connection above has before its first CREDIT, and all that it gets.
     FIRST_CREDIT = 65_536
     WHOLE_CREDIT = 1_073_741_824
-    # A piece of an answer, where the connection above takes so long frames.
+    # The bytes of a piece of an answer, where the connection above takes frames of this length.
     PIECE = 49_152
     LONGEST_METADATA = 65_535
     # The most of a first piece beside metadata: text, or name, and some payload.
@@ -296,7 +296,7 @@ cdef class UpwardFrames:
         return 0
 
     cdef bint takes_whole(self, Py_ssize_t size) noexcept:
-        """Return whether an answer that is so long a payload may be written at once, in one piece."""
+        """Return whether an answer of `size` bytes may be written at once, in one piece."""
         return size <= self.piece and not self.held and HEADER_SIZE + RESPONSE_HEAD + size <= self.credit
 
     cdef int put_answer(self, uint64_t id, const char* payload, Py_ssize_t size, int codec, int compressor) except -1:

@@ -55,12 +55,12 @@ from fastrpc.status import Status
 
 # In one turn of the loop, calls that waited start for as long as slices run (`turns`).
 cdef uint64_t STARTS_NS = 4_000_000
-# Refusals of calls that waited too long take so much of a turn at most, however long the turn is.
+# The most time of a turn for refusals of calls that waited too long, however long the turn is.
 cdef uint64_t LONGEST_REFUSALS_NS = 50_000_000
 # The time of one connection among many in such a turn: a thousand have theirs within fifty turns.
 cdef uint64_t STARTS_EACH_NS = 200_000
 
-# Calls start after so long as well, or after this share of the time for which they may wait: long turns would use it up.
+# Calls also start after this time, or after this share of the time for which they may wait: long turns would use it up.
 cdef uint64_t LONGEST_HOLD_NS = 100_000_000
 cdef uint64_t HOLD_SHARE = 4
 

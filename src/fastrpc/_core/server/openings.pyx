@@ -19,7 +19,7 @@ from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.loop.loop_state cimport STALL_NS
 from fastrpc._core.native.parts_owner cimport PHASE_PREFACE
 
-# PROTOCOL.md, "Opening": after so long without a byte an opening gives way to others.
+# PROTOCOL.md, "Opening": the time without a byte after which an opening gives way to others.
 cdef uint64_t SILENCE_NS = 200_000_000
 # A late check says nothing about silence: input that was sent is read until then.
 cdef uint64_t PUT_OFF_NS = 50_000_000

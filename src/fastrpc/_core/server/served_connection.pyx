@@ -250,7 +250,7 @@ cdef class ServedConnection:
         raise NotImplementedError(f"protocol {self.protocol} has no streams")
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
-        """The handler took a message that has cost so much of its window."""
+        """The handler took a message that cost `cost` bytes of its window."""
         raise NotImplementedError(f"protocol {self.protocol} has no streams")
 
     cdef int reader_waits(self, Call call) except -1:

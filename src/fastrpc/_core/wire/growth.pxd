@@ -116,7 +116,7 @@ cdef inline int64_t wanted_growth(
 
 
 cdef inline bint has_growth(const WindowPool* pool, int64_t growth) noexcept nogil:
-    """Return whether the pool has so much for one window: messages come first, and others may grow as well."""
+    """Return whether the pool has `growth` bytes for one window: messages come first, and others may grow as well."""
     return 0 < growth <= pool.left and growth * STEP_SHARE <= pool.growth_left
 
 

@@ -37,7 +37,7 @@ cdef inline uint64_t asked(Silence* silence, uint64_t now) noexcept nogil:
 
 
 cdef inline void forgive_silence(Silence* silence, uint64_t late) noexcept nogil:
-    """The peer was not heard for so long through our fault."""
+    """The peer was not heard for `late` nanoseconds by our fault."""
     if silence.asked_ns:
         silence.asked_ns += late
 

@@ -239,7 +239,7 @@ class Membership(Protocol):
         """Settle a message; return once that is kept."""
 
     async def ack_many(self, tokens: Sequence[Any]) -> Sequence[bool]:
-        """Settle messages by one step where that is cheaper; return for each whether it was under way here.
+        """Settle messages, by one step if that is cheaper; return for each whether it was under way here.
 
         Raises:
             BrokerError: some of them may be settled. Messages that are not lost can be settled again.

@@ -307,7 +307,7 @@ class NatsMembership:
             self._ready.append(held)
 
     async def _bury(self, held: Held, error: str) -> None:
-        """Make a message that no take can return a dead letter; where that fails, it comes again after its lease."""
+        """Make a dead letter of a message that no take can return; on failure it is delivered again after its lease."""
         assert held.delivery is not None
         name = f"{held.delivery.id!r} of {held.delivery.topic}"
         logger.warning("%s is a dead letter of %s: %s", name, self._told_name, error)

@@ -16,7 +16,7 @@ __all__ = ["RecentGroups"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: Seconds between two looks, and in the time of a look: looks at very many groups take no more of the server than that.
+#: The pause between two looks, at least: seconds, and multiples of the time of a look, which bounds its share.
 _PAUSE_SECONDS: Final = 10.0
 _PAUSE_IN_LOOKS: Final = 20.0
 

@@ -135,7 +135,7 @@ class HttpPlace:
 class PlaceConnection(io.RawIOBase):
     """A connection to a server, on which one thread may send while another reads.
 
-    An instant ends it all: a limit of each wait would hold for none that drips.
+    An instant ends all waits: a limit for each wait would not stop a server that sends a byte now and then.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ WorkerTimeout = Annotated[
     typer.Option(
         "--worker-timeout",
         metavar="SECONDS",
-        help="Kill and replace a worker whose event loop does not run for so long. [default: 60]",
+        help="Kill and replace a worker whose event loop does not run for this time. [default: 60]",
     ),
 ]
 MaxCalls = Annotated[

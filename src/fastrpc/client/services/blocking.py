@@ -39,7 +39,7 @@ class SyncServices(ManyServices[SyncClient], _Verbs):
         with fastrpc.SyncServices("consul://127.0.0.1:8500") as services:
             services.call(Arith.mul, 6, 7)
 
-    It has the verbs of a `SyncClient`, and may be used in the child of a fork as that may. It has no thread: its `call`
+    It has the verbs of a `SyncClient`, and like it may be used in the child of a fork. It has no thread: its `call`
     checks for services without calls.
 
     Args:

@@ -49,8 +49,8 @@ class Services(ManyServices[Client], _Verbs):
     Args:
         registry: as for `Client`: a URL without a service, an object of `fastrpc.registries`, or a list of them.
         names: the names of services that the registry knows by another one.
-        idle_seconds: a service without a call for so long is not followed until the next one, and its client is dropped
-            after six times as long unless the program holds it; None keeps and follows it for good.
+        idle_seconds: after this time without a call a service is not followed until its next call. After six times as
+            long its client is dropped unless the program holds it. None keeps and follows all services for good.
         selector: the name of a selector, or a function that makes one for each service.
         fail_mode, interceptors, credentials, config: as for `Client`.
 

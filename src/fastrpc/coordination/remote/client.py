@@ -134,7 +134,7 @@ class RemoteStore:
                     yield part
 
     async def lease(self, seconds: float) -> str:
-        """Make a lease; without `renew` for so long it ends, together with its items."""
+        """Make a lease; after `seconds` without `renew` it ends, together with its items."""
         check_lease_seconds(seconds)
         with STORE_ERRORS:
             return await self._client.call(StoreService.lease, seconds)

@@ -270,7 +270,7 @@ class StoreService(HealthSource):
 
     @method
     async def lease(self, seconds: float) -> str:
-        """Make a lease; without `renew` for so long it ends, together with its items."""
+        """Make a lease; after `seconds` without `renew` it ends, together with its items."""
         self._check_any()
         with _TOLD:
             return await self._store.lease(seconds)

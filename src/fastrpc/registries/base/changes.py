@@ -18,7 +18,7 @@ class EndpointChange:
 
     kind: EndpointChangeKind
 
-    #: The present endpoint; of a removed one, the last.
+    #: The present endpoint; after a removal the last one.
     endpoint: Endpoint
 
 

@@ -29,13 +29,13 @@ WAIT_SECONDS = 15.0
 #: Pause after an answer, so that a constantly changing service is not polled in a tight loop.
 LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.02, 0.1
 
-#: Pause after a list in multiples of the processor time that it took: some 5 % of a core at most, but for lists so long
+#: Pause after a list, in multiples of its processor time: at most some 5 % of a core, except for lists so long
 #: that the longest pause ends it.
 REST_FACTOR, LONGEST_REST_SECONDS = 20.0, 1.5
 
 
 def rest_after(worked_seconds: float) -> float:
-    """Return the shortest pause after lists that took so much processor time."""
+    """Return the shortest pause after lists that took `worked_seconds` of processor time."""
     return min(REST_FACTOR * worked_seconds, LONGEST_REST_SECONDS)
 
 

@@ -171,14 +171,14 @@ class KeyLease:
         with self._agent.errors():
             if not self._renew_session():
                 return False
-            # A key that another server has taken over stays as that one wrote it.
+            # A key that another server has taken over stays as the other server wrote it.
             self._write()
             return True
 
     def retire(self) -> bool:
         self._is_leaving = True
         with self._agent.errors():
-            # A key that another server has taken over stays as that one wrote it.
+            # A key that another server has taken over stays as the other server wrote it.
             return self._session is not None and self._write()
 
     def _value(self) -> bytes:

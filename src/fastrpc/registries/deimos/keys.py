@@ -102,7 +102,7 @@ class DeimosLookup:
         self._client.close()
 
     def _wait(self, wait_seconds: float) -> None:
-        """Wait for an event, or for so long."""
+        """Wait for an event, at most `wait_seconds`."""
         until = self._clock() + wait_seconds
         while (left := until - self._clock()) > 0:
             try:

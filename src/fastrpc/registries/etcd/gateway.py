@@ -92,7 +92,7 @@ class _Failure(msgspec.Struct):
     code: int = 0
     grpc_code: int = 0
     message: str = ""
-    #: The whole failure where the answer is a stream, as that to a renewal; else its text again in old versions.
+    #: The whole failure if the answer is a stream, as for a renewal; else, in old versions, its text again.
     error: "_Failure | str" = ""
 
 

@@ -227,7 +227,7 @@ class RpcxEtcdLease(EtcdLease):
 
     def retire(self) -> bool:
         self._is_leaving = True
-        # A key that another server has taken over stays as that one wrote it.
+        # A key that another server has taken over stays as the other server wrote it.
         found = self._write("MOD", self._revision or -1, [self._put(self._lease)], [])
         if found.succeeded:
             self._revision = found.header.revision

@@ -151,7 +151,7 @@ def _bound(one: socket.socket, host: str) -> socket.socket:
 
 
 def _has_joined(one: socket.socket, index: int) -> bool:
-    """Join the group on an interface; False as long as that has no address of the family."""
+    """Join the group on an interface; False as long as the interface has no address of the family."""
     try:
         if one.family == socket.AF_INET:
             one.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, _mreqn(index))

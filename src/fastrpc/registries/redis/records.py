@@ -37,7 +37,7 @@ WAKE_SECONDS = 0.1
 JUMP_SECONDS = 1.0
 
 #: Drops records whose leases have ended, then does ARGV[1]: "write", "renew", "remove" or "delete"; returns whether the
-#: record was there before. A record that another registration has taken over stays as that one wrote it, but for
+#: record was there before. A record that another registration has taken over stays unchanged, except for
 #: "delete".
 SCRIPT = """
 local records, owners, leases, services = KEYS[1], KEYS[2], KEYS[3], KEYS[4]

@@ -81,7 +81,7 @@ class _BoundedSocket:
         self._last_byte = 0
 
     def allow(self, seconds: float) -> None:
-        """Allow so much time for the first answer to the next request."""
+        """Allow `seconds` for the first answer to the next request."""
         self._last_byte = self._timed.received + REQUEST_BYTES
         self._timed.allow(ANSWER_BYTES, time.monotonic() + seconds)
 
@@ -141,7 +141,7 @@ class _Bounded(Connection):
         return self.bounded
 
     def allow(self, seconds: float) -> None:
-        """Connect if need be, and allow so much time for what comes next."""
+        """Connect if needed, and allow `seconds` for the next answer."""
         is_new = not self.is_connected
         self.connect()  # type: ignore[no-untyped-call]
         if is_new:

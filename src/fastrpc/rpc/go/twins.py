@@ -23,7 +23,7 @@ from fastrpc.rpc.schema.type_writers import ROW_CLASSES, TypeWriters, Writer
 
 __all__ = ["ROWS", "has_names", "is_class", "key_type", "names_of", "writer_for"]
 
-#: Arrays of items of one type. Values of sets keep our own names: the guard against collisions reads them by these.
+#: Arrays of items of one type. Values of sets keep our names: the guard against collisions reads them by our names.
 ROWS: Final = TypeWriters.rows
 
 #: Types of keys that maps are opened with.

@@ -218,7 +218,7 @@ class LocalStore:
                 return found, reached
 
     async def lease(self, seconds: float) -> str:
-        """Make a lease; without `renew` for so long it ends, together with its items."""
+        """Make a lease; after `seconds` without `renew` it ends, together with its items."""
         check_lease_seconds(seconds)
         name = self.add_lease(seconds)
         if not await self.settled():
