@@ -557,7 +557,7 @@ cdef class UserSelector(BaseSelector):
         else:
             self._mark_tried(tried, True)
             try:
-                # A selector that goes round gets past all of them.
+                # A selector that goes round passes all tried endpoints.
                 for _ in range(min(<Py_ssize_t>len(tried) + REPEATED_PICKS, <Py_ssize_t>MOST_ASKED)):
                     endpoint_state = self._ask(call)
                     if not endpoint_state.is_tried:

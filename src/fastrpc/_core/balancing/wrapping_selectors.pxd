@@ -10,7 +10,7 @@ cdef struct Binding:
     uint64_t hash
     uint32_t place
 
-    # Ticks (`TICK_NS`) of its last use, and of the first call that went elsewhere; 0: none did.
+    # Ticks (`TICK_NS`) of its last use, and of the first call that went elsewhere; 0: no call did.
     uint32_t used
     uint32_t away
 

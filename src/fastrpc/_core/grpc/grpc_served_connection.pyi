@@ -18,7 +18,7 @@ class GrpcServedConnection(EngineServedConnection):
         """Return the error text for a compressor that is not known."""
 
     def corrupt_status(self, call: Any) -> int:
-        """Return the status of a request, or a message of one, that does not decompress."""
+        """Return the status for a request, or a message of its stream, that cannot be decompressed."""
 
     def note_answer(self, call: Any, status: int, fields: dict[str, bytes], compress: bool | None) -> None:
         """Keep the fields of an answer by Connect that caches may store."""

@@ -416,7 +416,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
         return f"grpc-encoding is {(<GrpcHead>call.head).encoding or 'identity'}, only {known} are taken here"
 
     def corrupt_status(self, GrpcCall call not None):
-        """Return the status of a request, or a message of one, that does not decompress."""
+        """Return the status for a request, or a message of its stream, that cannot be decompressed."""
         return INTERNAL if call.web is None else call.web.form.corrupt_status
 
     def note_answer(self, GrpcCall call not None, int status, dict fields, compress):

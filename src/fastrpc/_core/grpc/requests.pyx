@@ -317,7 +317,7 @@ cdef class GrpcRequests(Http2Connection):
         cdef Py_ssize_t cost = PREFIX_BYTES + PyBytes_GET_SIZE(message)
         cdef Frame frame
         if call.stream is None:
-            # The handler reads no more, and its answer has not left yet.
+            # The handler reads no further messages, and its answer has not left yet.
             return self.take(call.http2_stream, cost)
         memset(&frame, 0, sizeof(Frame))
         frame.codec = call.codec

@@ -18,7 +18,7 @@ class HttpServedConnection(EngineServedConnection):
         """Return the error text for a compressor that is not known."""
 
     def corrupt_status(self, call: ServerCall) -> int:
-        """Return the status of a request, or a message of one, that does not decompress."""
+        """Return the status for a request, or a message of its stream, that cannot be decompressed."""
 
     def encode_details(self, call: ServerCall, status: int, text: str, details: Any) -> bytes | None:
         """Return the details of an error in the form of gRPC, for the protocols that descend from it."""

@@ -250,7 +250,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         return None if web is None else web.unknown_compressor()
 
     def corrupt_status(self, ServerCall call not None):
-        """Return the status of a request, or a message of one, that does not decompress."""
+        """Return the status for a request, or a message of its stream, that cannot be decompressed."""
         web = terms_of(call).web
         return INVALID_ARGUMENT if web is None else web.corrupt_status
 

@@ -248,7 +248,7 @@ cdef class Http2Connection(Engine):
         return self._is_over(stream)
 
     cdef int _refuse(self, uint32_t id, HeaderBlock block, Violation* violation) except -1:
-        """Answer HEADERS that come at the wrong time, or for one stream too many."""
+        """Answer HEADERS that come at the wrong time, or for a stream beyond the limit."""
         if violation.rule == RULE_NONE:
             return self._drop_late(id, -1)
         if violation.rule != RULE_STREAM_LIMIT:

@@ -52,7 +52,7 @@ class Access:
         """Check for changed files: the next call of each connection is judged by them."""
 
     def renew(self, engines: Collection[Any]) -> None:
-        """End the decisions made by files that have changed, for all connections, those without a call included."""
+        """Drop decisions that came from changed files, for all connections, idle ones included."""
 
     def forget(self, routes: Iterable[MethodRoute], connections: Iterable[ServedConnection]) -> None:
         """Drop the decisions about routes that are gone."""

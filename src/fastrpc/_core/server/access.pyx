@@ -234,7 +234,7 @@ cdef class Access:
         self._look(now_ns())
 
     def renew(self, engines not None):
-        """End the decisions made by files that have changed, for all connections, those without a call included."""
+        """Drop decisions that came from changed files, for all connections, idle ones included."""
         cdef ServedConnection connection
         for engine in list(engines):
             connection = engine.connection

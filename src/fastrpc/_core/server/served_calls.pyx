@@ -274,7 +274,7 @@ cdef class ServedCalls(ServingPart):
 
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         if call.stream is None:
-            # The handler reads no more, and its answer has not left yet.
+            # The handler reads no further messages, and its answer has not left yet.
             return self.engine().assembler.message_taken(call, cost)
         if PyBytes_GET_SIZE(payload) <= SMALL_MESSAGE:
             (<Connection>self.owner).woke = True

@@ -103,7 +103,7 @@ class ServedConnection:
         """Return the error text for an unknown compressor; None: the dispatcher's text."""
 
     def corrupt_status(self, call: ServerCall) -> int:
-        """Return the status of a request, or a message of one, that does not decompress."""
+        """Return the status for a request, or a message of its stream, that cannot be decompressed."""
 
     def encode_details(self, call: ServerCall, status: int, text: str, details: Any) -> bytes | None:
         """Return the details of an error in a form of the protocol's own; None: a value in the codec of the call."""

@@ -140,7 +140,7 @@ cdef class ServedConnection:
         return None
 
     def corrupt_status(self, call):
-        """Return the status of a request, or a message of one, that does not decompress."""
+        """Return the status for a request, or a message of its stream, that cannot be decompressed."""
         return INVALID_ARGUMENT
 
     def encode_details(self, call, int status, str text, details):

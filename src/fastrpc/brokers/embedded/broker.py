@@ -443,7 +443,7 @@ class EmbeddedBroker:
     async def _read_ids(self, topic: str, first: int, last: int) -> Mapping[str, int]:
         assert self._commits is not None
         assert self._journal is not None
-        # Behind the end of the thread nothing would be read.
+        # Later, after the thread has ended, nothing would be read.
         self.now()
         return await self._commits.read(partial(self._journal.read_ids, topic, first, last))
 

@@ -91,7 +91,7 @@ class Repeats:
 
         Raises:
             UnreadError: first some ids have to be read.
-            BrokerError: FAILED_PRECONDITION: that cannot be told.
+            BrokerError: FAILED_PRECONDITION: the broker cannot know it.
         """
         number = self._effects.removed.find(id)
         if number is None:

@@ -152,7 +152,7 @@ class _Interception:
         with suppress(asyncio.CancelledError):
             self.end(asyncio.CancelledError())
         if self._call.error is not None:
-            # The frames that it passed lead to the stream.
+            # The traceback's frames refer to the stream.
             self._call.error.with_traceback(None)
 
     def _step(self, step: Callable[[], Any]) -> None:

@@ -275,7 +275,7 @@ class LocalStore:
         return name
 
     def alter(self, do: Sequence[Write | Deletion], *, over: Collection[str] = ()) -> None:
-        """Do any number of operations on different keys, then end leases, whose items go.
+        """Do any number of operations on different keys, then end leases and delete their items.
 
         Raises:
             StoreError: as in `put`; nothing was done.
