@@ -123,7 +123,7 @@ def _items_of(row: schema.TupleType | schema.NamedTupleType) -> tuple[schema.Typ
 
 
 def _choices(kind: schema.Type) -> Iterator[schema.Type]:
-    """Yield the members of a union; of the members that are no tagged objects or models, at most one fits a value."""
+    """Yield the members of a union. At most one of them fits a value, tagged objects and models aside."""
     if isinstance(kind, schema.Metadata):
         yield from _choices(kind.type)
     elif isinstance(kind, schema.UnionType):

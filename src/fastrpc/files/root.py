@@ -19,7 +19,7 @@ from fastrpc.status import Status
 
 __all__ = ["RootPlace", "Root", "check_regular"]
 
-#: Most parts that the walk of one name opens, those behind links included.
+#: Most parts that the walk of one name opens, parts behind links included.
 MOST_STEPS = 8_192
 
 #: Most links on the way of one name, as in Linux.

@@ -83,7 +83,7 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
         self._thread.stop()
 
     def subscribe(self, callback: Callable[[Any], object], try_to_connect: bool | None = False) -> None:
-        """Have a function called with the state of the connections, now and at each change.
+        """Call a function with the state of the connections, now and at each change.
 
         A function that holds the channel keeps it until `unsubscribe` or `close`.
         """

@@ -25,7 +25,7 @@ class CallbackThread:
         self._is_ended = False
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Have a function called: after those before it, or in the caller's thread once this one has ended."""
+        """Queue a function. After the thread has ended it runs in the caller's thread."""
         with self._lock:
             if not self._is_ended:
                 self._functions.put(partial(function, *arguments))

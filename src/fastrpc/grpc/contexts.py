@@ -240,7 +240,7 @@ class Context:
         self._text = self._text or f"{self.call.method} failed"
 
     def _add(self, callback: Callable[[], object]) -> bool:
-        """Have a function called at the end; False: the end was before."""
+        """Call a function at the end; False: the call has ended already."""
         if self._is_done:
             return False
         self._callbacks = (*self._callbacks, callback)
@@ -327,7 +327,7 @@ class LoopContext(Context):
                 await _room_in(stream)
 
     def add_done_callback(self, callback: DoneCallback) -> None:
-        """Have a function called with this context at the end of the call."""
+        """Call a function with this context at the end of the call."""
         if not self._add(lambda: callback(self)):
             callback(self)
 
@@ -408,7 +408,7 @@ class ThreadContext(Context):
         self._abort(status.code, status.details, ())
 
     def add_callback(self, callback: Callable[[], object]) -> bool:
-        """Have a function called at the end of the call, its cancellation included; False: the end was before."""
+        """Call a function at the end of the call, also if it is cancelled; False: the call has ended already."""
         return self._add(callback)
 
     def cancel(self) -> bool:

@@ -74,7 +74,7 @@ class LoopThread:
         return threading.current_thread() is self._thread
 
     def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
-        """Have a function called on the loop.
+        """Call a function on the loop, from any thread.
 
         Raises:
             ThreadEndedError: the thread has ended.
@@ -172,7 +172,7 @@ class LoopThread:
         """End the thread; coroutines that still run are cancelled."""
         with self._lock:
             if self._life.loop is not None and not self._is_stopped:
-                # Behind all that was submitted so far.
+                # The loop runs this after all earlier submissions.
                 self._life.loop.call_soon_threadsafe(self._life.ending.set)
             self._is_stopped = True
 

@@ -100,7 +100,7 @@ def _result_schema(kind: Any) -> JsonSchema | None:
     found = schemas.result_schema_of(kind)
     reference = found.get("$ref")
     if reference is not None:
-        # Readers look for the type at the root.
+        # Readers of a tool's schema look for the type at its root.
         found = {**schemas.components[reference.removeprefix(_REFERENCES)]}
     return _whole(found, schemas)
 

@@ -393,7 +393,7 @@ cdef class SmoothWeightedSelector(BaseSelector):
         cdef uint32_t index
         cdef uint32_t size = <uint32_t>len(self._order)
         if self._period and self._turn != self._known:
-            # The rest of the cycle is known, but was not picked.
+            # The rest of the cycle was computed, but not picked.
             for index in range(size):
                 self._current[index] = self._start[index] + self._turn * self._weights[index]
             for index in range(self._turn):

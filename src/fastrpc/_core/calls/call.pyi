@@ -130,7 +130,7 @@ class Draining(Coroutine[Any, Any, Literal[True]]):
 
     def __init__(self, event: asyncio.Event) -> None: ...
     def notify(self, function: Callable[[], None]) -> None:
-        """Have a function called, without arguments, once it is done; now if it is done already.
+        """Call a function, without arguments, once it is done; at once if it is done already.
 
         It needs no task: `fastrpc.store.watch` waits thousands of times for changes and the drain.
         """

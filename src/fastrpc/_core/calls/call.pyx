@@ -314,7 +314,7 @@ cdef class Draining:
         self._event = event
 
     def notify(self, function):
-        """Have a function called, without arguments, once it is done; now if it is done already."""
+        """Call a function, without arguments, once it is done; at once if it is done already."""
         self._event.notify(function)
 
     def forget(self, function):

@@ -147,10 +147,10 @@ cdef class BlockingStream(ByteStream):
 
     @cython.nonecheck(False)
     cdef bint look_before(self, uint64_t now, uint64_t due_ns) except -1:
-        """Before writing at this recent instant: read until nothing is left, unless input came right before.
+        """Before a write: read until nothing is left, unless input came just before `now`.
 
-        The end of the stream may follow any amount of bytes. A peer that never stops is read until `due_ns`: then it
-        returns False.
+        The end of the stream may follow any amount of bytes. If the peer does not stop, reading ends at `due_ns`, and
+        the result is False.
         """
         cdef Engine engine = self.engine
         engine.now = max(engine.now, now)

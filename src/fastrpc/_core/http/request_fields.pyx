@@ -164,7 +164,7 @@ cdef object _value_of(str key, str value):
         raise ValueError("the value is not visible ASCII with other bytes as %XX")
     for part in value.split("%")[1:]:
         if len(part) < 2 or not _are_hex(part[:2]):
-            raise ValueError("the value has a percent sign that no byte in two hexadecimal digits follows")
+            raise ValueError('"%" must be followed by two hexadecimal digits')
     return unquote_to_bytes(value).decode("utf-8")
 
 

@@ -92,7 +92,7 @@ cdef class StreamRequest:
         return 0
 
     cdef int _refuse_head(self, object error) except -1:
-        """Have a request refused whose head is faulty."""
+        """Refuse a request whose head is faulty."""
         self.protocol = "grpc"
         failure = Failure(status_of_refusal(error.status), error.text, has_run=False)
         lines = PROBLEM_LINES + retry_line(error.status, failure)

@@ -6,7 +6,7 @@ class DrainEvent(asyncio.Event):
 
     def __init__(self) -> None: ...
     def notify(self, function: Callable[[], None]) -> None:
-        """Have a function called, without arguments, when the event is set; now if it is set already."""
+        """Call a function, without arguments, when the event is set; at once if it is set already."""
 
     def forget(self, function: Callable[[], None]) -> None:
         """Do not call a function any more."""

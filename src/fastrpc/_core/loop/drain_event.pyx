@@ -16,7 +16,7 @@ class DrainEvent(asyncio.Event):
         self._functions = {}
 
     def notify(self, function):
-        """Have a function called, without arguments, when the event is set; now if it is set already."""
+        """Call a function, without arguments, when the event is set; at once if it is set already."""
         if self.is_set():
             function()
         else:

@@ -511,7 +511,7 @@ cdef class SendQueue(Output):
         return self._pump_ring(room) if with_large and self.has_pieces() else 0
 
     cdef int _pump_ring(self, Py_ssize_t room) except -1:
-        """Let each id of the ring send its share, until `room` bytes lie in the output; one may send in any case."""
+        """Let each id of the ring send its share, until `room` bytes lie in the output; the first may always send."""
         cdef Outgoing item
         cdef Call call
         cdef DeficitRing ring = self.ring

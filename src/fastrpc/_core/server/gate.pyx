@@ -187,7 +187,7 @@ cdef class Gate(Guards):
 
     cdef ServerCall _new_call(self, ServedConnection connection, object metadata):
         """Return a call of an engine in Python, that begins now."""
-        # Never a reused one: fields that a REQUEST of the native protocol sets would stay.
+        # A reused call would keep fields that a REQUEST of the native protocol sets.
         cdef ServerCall call = ServerCall.__new__(ServerCall)
         call.connection = connection
         if metadata:

@@ -41,7 +41,7 @@ cdef class ServerCall(Call):
         # Whether the caller asks only for the head of a stream: no handler starts.
         readonly uint8_t wants_head
 
-        # Its deadline has passed. No handler saw it: an interceptor, or a full queue, refused it.
+        # Whether its deadline has passed; whether no handler saw it, as an interceptor or a full queue refused it.
         readonly bint is_expired
         public bint never_started
 

@@ -64,7 +64,7 @@ class SqliteBrokerJournal:
         except sqlite3.OperationalError as error:
             if hasattr(error, "sqlite_errorcode"):
                 raise
-            # Of Python itself: a text is no UTF-8.
+            # Python's sqlite3 raised this: a text is not UTF-8.
             raise BROKER.damaged(self.folder.path, str(error)) from error
 
     def commit(self, batch: Sequence[KeptChanges]) -> None:

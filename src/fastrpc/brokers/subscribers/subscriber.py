@@ -232,7 +232,7 @@ class Subscriber:
         self._look = loop.call_later(_LOOK_SECONDS, self._cancel_lost, context=contextvars.Context())
 
     def _cancel_lost(self) -> None:
-        """Cancel handlers whose messages others may have, from time to time while any are under way."""
+        """Cancel handlers whose messages other members may have; check again while handlers run."""
         self._look = None
         self._engine.cancel_lost()
         if self._engine.under_way:
@@ -248,7 +248,7 @@ class Subscriber:
             self._spawn(self._acknowledged())
 
     def failed(self, message: Message[Any], failure: Failure) -> None:
-        """Have a message delivered again, or make it a dead letter."""
+        """Let the broker deliver a message again, or make it a dead letter."""
         rules, pushback_ms = self._rules, failure.pushback_ms
         has_pushback = 0 < pushback_ms < _NO_PUSHBACK
         if not failure.has_run and failure.status in _OF_LOAD:
@@ -280,7 +280,7 @@ class Subscriber:
         self._wake()
 
     async def _end_outlasting(self, message: Message[Any]) -> None:
-        """Have a message delivered again, counted: its handler went on after the end, and may have done its work."""
+        """Let a message be delivered again, counted: its handler went on after the end, and may have done its work."""
         await self._settled(message, lambda: message.nack(0.0))
         self._outlasting.discard(message)
         if not self._outlasting:

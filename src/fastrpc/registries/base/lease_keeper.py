@@ -397,7 +397,7 @@ class LeaseKeeper:
 
 
 def _is_held(lease: Lease, change: RecordChange | None) -> bool:
-    """Write the record of a change over the one before, or renew it; return whether the registry has not lost it."""
+    """Write a changed record over the earlier one, or renew it; return whether the registry still has it."""
     if change is None:
         return lease.renew()
     return isinstance(lease, ChangingLease) and lease.rewrite()

@@ -134,7 +134,7 @@ class DeimosLease:
     def renew(self) -> bool:
         try:
             if not self._is_rewritten(self._index):
-                # Another server took the key over, which stays; or an own write was done without an answer.
+                # Another server took the key over, and its value stays; or the answer to a write of ours was lost.
                 node = self._client.get(self._key).node
                 if node.value == self._form()["value"]:
                     self._is_rewritten(node.modified_index)

@@ -27,7 +27,7 @@ from fastrpc.registries.redis.server import RedisAccess, RedisClient
 
 __all__ = ["RedisLease", "RedisLookup", "RedisRecords"]
 
-#: Records of one answer: with the longest ones it has some 8 MiB.
+#: Records of one answer: an answer of the longest records has some 8 MiB.
 PAGE_RECORDS = 128
 
 #: Seconds of a wait until it is seen that services were added.
