@@ -48,18 +48,18 @@ PHRASES = {
     "so many": (1, 99),  # a number, a count, the name of the argument
     "of its own": (34, 149),  # separate, its, dedicated
     "of their own": (11, 60),
-    "not there": (34, 33),  # missing
-    "that is there": (24, 8),  # existing
-    "not known": (62, 28),  # unknown
+    "not there": (14, 33),  # missing
+    "that is there": (13, 8),  # existing
+    "not known": (43, 28),  # unknown
     "not open": (21, 16),  # closed
     "not encrypted": (11, 9),  # plain text
     "not valid": (7, 7),  # invalid
     "not allowed": (8, 9),  # forbidden
     "no more than": (6, 17),  # at most
     "not less than": (1, 1),  # at least
-    "nothing but": (14, 13),  # only
-    "has no room": (20, 9),  # is full
-    "without an end": (6, 16),  # endless
+    "nothing but": (7, 13),  # only
+    "has no room": (17, 9),  # is full
+    "without an end": (2, 16),  # endless
 }
 #: Tests whose names begin with what, who or whose.
 INDIRECT_NAMES = 100

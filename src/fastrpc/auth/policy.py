@@ -276,7 +276,7 @@ class Policy(Rules):
         pattern that allows `anonymous` a method that is not public: the method refuses callers without identity.
 
         Args:
-            public: the methods that are `public`; None: they are not known.
+            public: the methods that are `public`; None: unknown.
         """
         known = list(methods)
         services = {method.rpartition(".")[0] for method in known}

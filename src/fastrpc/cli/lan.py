@@ -36,7 +36,7 @@ def make_pass(
     only: Annotated[bool, typer.Option("--only", help="Make no pass: remove all but the first.")] = False,
     as_json: IdAsJson = False,
 ) -> None:
-    """Add a pass at the end of a file, which is made if it is not there.
+    """Add a pass at the end of a file, which is made if it is missing.
 
     A pass is a key of announcements, a certificate with its key, and the authority that signed it. Each machine of the
     network has a copy of the file.
@@ -66,7 +66,7 @@ def key(
     ] = False,
     as_json: IdAsJson = False,
 ) -> None:
-    """Add a key at the end of a file, which is made if it is not there.
+    """Add a key at the end of a file, which is made if it is missing.
 
     The first key signs, all are accepted. To change keys without a gap: add one, copy the file to every machine, and
     only then let it sign everywhere with `--sign`.

@@ -48,7 +48,7 @@ def open_any(url: RegistryURL) -> "AnyRegistry":
     """Open `any://?scopes=…&provider=…`.
 
     Raises:
-        ConfigError: the URL has a place, or names a scope that is not there.
+        ConfigError: the URL has a place, or names an unknown scope.
     """
     if url.place:
         raise ConfigError(

@@ -53,7 +53,7 @@ authorityKeyIdentifier = keyid
 
 
 def add_pass(path: Path) -> Pass:
-    """Add a new pass at the end of a file, which is made if it is not there.
+    """Add a new pass at the end of a file, which is made if it is missing.
 
     Raises:
         ConfigError: the file cannot be used, or `openssl` refuses.

@@ -27,7 +27,7 @@ _STEP = 0.1
 # Attempts whose longest is the first limit; until then nothing is hedged.
 _FIRST_ATTEMPTS = 10
 
-# Kinds of calls that send nothing but their arguments.
+# Kinds of calls that send only their arguments.
 _HEDGED = {"unary", "server_stream"}
 
 # The resolution of a loop's timers. uvloop rounds less than half of it to 0.

@@ -75,7 +75,7 @@ class Digests:
         self._lock = threading.Lock()
 
     def find(self, status: os.stat_result) -> "Hash | None":
-        """Return the SHA-256 of a file, to be continued or read; None if it is not known."""
+        """Return the SHA-256 of a file, to be continued or read; None if it is unknown."""
         with self._lock:
             known = self._known.get(_key(status))
             if known is None:

@@ -98,7 +98,7 @@ class ReadAhead:
         return bool(self._pieces[0])
 
     def pop(self) -> bytes:
-        """Take the piece that is there, and let the next one be read ahead."""
+        """Take the piece at hand, and let the next one be read ahead."""
         piece = self._pieces.popleft()
         self._taken += 1
         if self._counted is None:

@@ -1,6 +1,6 @@
 """Getting and putting one file, written once for both clients.
 
-These coroutines await nothing but a `Runtime`, which has an event loop or none.
+These coroutines await only a `Runtime`, which has an event loop or none.
 """
 
 import errno

@@ -116,7 +116,7 @@ class Catalogue:
             await self._look()
 
     async def _look(self) -> None:
-        """Add the services that are listed and not there."""
+        """Add the listed services that are missing."""
         try:
             names = await self._places.names()
             if names is None:

@@ -19,7 +19,7 @@ def services_of_file(path: Path) -> list[ServiceDefinition]:
     """Return the services that a file of Python defines.
 
     Raises:
-        ConfigError: it is not there, cannot be run, or has none.
+        ConfigError: it is missing, cannot be run, or has none.
         OSError: it cannot be read.
     """
     try:

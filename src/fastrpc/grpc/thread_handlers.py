@@ -106,7 +106,7 @@ async def _submitted(call: ServerCall, executor: Executor, function: Callable[[]
 
 
 def _contained(method: str, function: Callable[[], Any]) -> Any:
-    """Call a servicer's function; the task that waits for it gets nothing but errors."""
+    """Call a servicer's function; the task that waits for it gets only errors."""
     with contained(method):
         return function()
 

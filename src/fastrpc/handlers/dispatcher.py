@@ -279,7 +279,7 @@ class Dispatcher:
 
             # Now: the system shows it only while the connection is open.
             peer._user = user_of(connection.transport)
-        # A connection whose protocol is not known yet has no such property.
+        # A connection whose protocol is unknown so far has no such property.
         takes = getattr(connection, "peer_takes", None)
         if takes is not None:
             peer._serve(connection, self._calling, is_pushed=takes == "pushes")

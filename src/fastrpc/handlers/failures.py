@@ -225,7 +225,7 @@ def _encoded_details(call: ServerCall, status: Status, error: CallError, sent: b
     """Return the details of an error in the form of the call's protocol; `sent` is that form, if it is known."""
     own = call.connection.encode_details(call, status, error.message, error.details)
     if own is not None:
-        # Also without details: a status that is there is sent as it is.
+        # Also without details: an existing status is sent unchanged.
         return sent or own
     if error.details is None:
         return b""

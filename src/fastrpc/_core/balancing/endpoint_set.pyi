@@ -10,7 +10,7 @@ from fastrpc.errors import NoEndpointError
 class Pick:
     """One attempt and its endpoint. It ends once; later ends change nothing.
 
-    A pick that is deallocated without an end counts as dropped.
+    A pick that is deallocated before it ends counts as dropped.
     """
 
     @property

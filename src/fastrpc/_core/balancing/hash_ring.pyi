@@ -64,7 +64,7 @@ class HashRing:
         """Add one node, or give it another weight."""
 
     def remove(self, name: str) -> None:
-        """Remove one node; KeyError when it is not there."""
+        """Remove one node; KeyError if it is missing."""
 
     def find(self, key: str | bytes | int) -> str:
         """Return the node of a key, whatever the load. Raises LookupError without nodes."""

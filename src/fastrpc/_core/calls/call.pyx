@@ -378,7 +378,7 @@ cdef class Call(Timed):
 
     @cython.nonecheck(False)
     cdef bint is_plain(self) noexcept:
-        """Return whether this is an answered unary call that has kept nothing but the metadata that came.
+        """Return whether this is an answered unary call that has kept only the received metadata.
 
         Only such an object may serve another call.
         """

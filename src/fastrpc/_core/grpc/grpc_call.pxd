@@ -38,7 +38,7 @@ cdef class GrpcHead:
         readonly uint64_t timeout_us
         readonly bint is_late
 
-        # The compressor of the messages, and its name where it is not known; a bit for each compressor that answers may
+        # The compressor of the messages, and the name of an unknown one; a bit for each compressor that answers may
         # have.
         readonly uint8_t compressor
         readonly uint8_t accepted

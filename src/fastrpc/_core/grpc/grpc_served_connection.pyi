@@ -15,7 +15,7 @@ class GrpcServedConnection(EngineServedConnection):
         """Return the names of the compressors that requests may have."""
 
     def unknown_compressor(self, call: Any) -> str:
-        """Return the error text for a compressor that is not known."""
+        """Return the error text for an unknown compressor."""
 
     def corrupt_status(self, call: Any) -> int:
         """Return the status for a request, or a message of its stream, that cannot be decompressed."""

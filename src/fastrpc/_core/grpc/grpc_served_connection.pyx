@@ -409,7 +409,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
         return b",".join([b"identity", *[name for name in names if name is not None]])
 
     def unknown_compressor(self, GrpcCall call not None):
-        """Return the error text for a compressor that is not known."""
+        """Return the error text for an unknown compressor."""
         if call.web is not None:
             return call.web.form.unknown_compressor()
         known = self.encodings().decode()

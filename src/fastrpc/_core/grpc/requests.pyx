@@ -544,7 +544,7 @@ cdef class GrpcRequests(Http2Connection):
         return process_held < self.gate.memory.lend_below and Http2Connection.may_lend(self)
 
     cdef int reader_waits(self, GrpcCall call) except -1:
-        """The handler took all messages: nothing but the window can hold up the next one, or the rest of it."""
+        """The handler took all messages: only the window can hold up the next one, or the rest of it."""
         let_in(self, call)
         self.let_grow(call.http2_stream)
         return self.grant_rest(call.http2_stream, True) if call.is_incomplete else 0

@@ -15,7 +15,7 @@ class HttpServedConnection(EngineServedConnection):
         """Return the error text of servers in Go, for calls by the header gateway."""
 
     def unknown_compressor(self, call: ServerCall) -> str | None:
-        """Return the error text for a compressor that is not known."""
+        """Return the error text for an unknown compressor."""
 
     def corrupt_status(self, call: ServerCall) -> int:
         """Return the status for a request, or a message of its stream, that cannot be decompressed."""

@@ -245,7 +245,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         return number if number == COMPRESSOR_GZIP and terms_of(call).takes_gzip else 0
 
     def unknown_compressor(self, ServerCall call not None):
-        """Return the error text for a compressor that is not known."""
+        """Return the error text for an unknown compressor."""
         web = terms_of(call).web
         return None if web is None else web.unknown_compressor()
 

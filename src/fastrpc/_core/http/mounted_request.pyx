@@ -123,7 +123,7 @@ cdef class MountedRequest:
         return 0 if engine is None else engine.ask_body()
 
     cdef dict _taken(self):
-        """Return the event for all that is there of the body."""
+        """Return the event for the received part of the body."""
         cdef HttpConnection engine
         if self.is_gone or self.is_complete:
             return DISCONNECT.copy()

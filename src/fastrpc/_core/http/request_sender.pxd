@@ -17,7 +17,7 @@ cdef class RequestSender:
         # Judges the senders of long requests that call a method, None: of none yet.
         SenderCheck _check
 
-        # When the time of a request to a fixed path or an application is over whose sender is not known yet; 0: it has none.
+        # The end of the time of a request to a fixed path or an application whose sender is unknown so far; 0: no end.
         uint64_t _due_ns
 
     # Identify the sender of a request to a fixed path or an application; the verdict may come later.

@@ -143,7 +143,7 @@ cdef int name_rule(const char* name, Py_ssize_t size) noexcept
 # Make a field from parts that a table or a block has; `rule` is the rule of its name.
 cdef HeaderField new_field(bytes name, bytes value, int token, int rule)
 
-# Make a field from a name that is not known yet.
+# Make a field from a new name.
 cdef HeaderField made_field(bytes name, bytes value)
 
 # Keep something with a field, unless it is one of the static table.

@@ -343,7 +343,7 @@ cdef HeaderField new_field(bytes name, bytes value, int token, int rule):
 
 
 cdef HeaderField made_field(bytes name, bytes value):
-    """Make a field from a name that is not known yet; known names are one object each."""
+    """Make a field from a new name; known names are one object each."""
     cdef const char* text = PyBytes_AS_STRING(name)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(name)
     cdef int token = token_of(text, size)

@@ -98,8 +98,8 @@ cdef enum:
     LITERAL_BITS = 4
     STRING_BITS = 7
     HUFFMAN = 0x80
-    # Bytes of an integer behind its prefix: 28 bits, more than any block has. RFC 7541, section 5.1, lets zeros follow
-    # without an end.
+    # Bytes of an integer behind its prefix: 28 bits, more than any block has. RFC 7541, section 5.1, lets endless
+    # zeros follow.
     INTEGER_BYTES = 4
     # RFC 7541, section 4.2: the lowest size in between, and the final one.
     MOST_UPDATES = 2

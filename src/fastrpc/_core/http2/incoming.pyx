@@ -377,7 +377,7 @@ cdef class Http2Incoming:
             return self.control.drop_late(frame.stream, size, now, violation)
         if padding > 0:
             self.take(stream, padding, True)
-        # A frame without content and without an end.
+        # A frame without content that does not end the stream.
         return self.control.skip(KIND_DATA, now, violation) if size == padding and not frame.ends_stream else 0
 
     cdef char* place_in(self, Assembly sink, Py_ssize_t* room, Py_ssize_t trusted) except? NULL:

@@ -147,7 +147,7 @@ cdef class Engine:
     # For streams and served connections: log an internal error, and `crash`.
     cdef int report_crash(self, object error) except -1
 
-    # For streams: end a connection whose peer sends a message without an end.
+    # For streams: end a connection whose peer sends an endless message.
     cdef int end_endless(self, Py_ssize_t size) except -1
 
 

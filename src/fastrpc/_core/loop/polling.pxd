@@ -21,7 +21,7 @@ cdef class PollClock:
         int _turns_left
 
         # A socket that this turn's poll reported, and that was watched before, was known to be empty at `before_ns`; the
-        # poll returned at `polled_ns`, 0: that is not known yet.
+        # poll returned at `polled_ns`, 0: unknown so far.
         readonly uint64_t before_ns
         uint64_t polled_ns
 

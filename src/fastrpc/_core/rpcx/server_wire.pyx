@@ -235,7 +235,7 @@ cdef class RpcxWire(RpcxRequests):
         if call.compressor:
             flags |= IS_GZIP
         put_head(link.output.out, head, flags, entries, PyBytes_GET_SIZE(payload))
-        # Nothing but its payload can follow.
+        # Only its payload can follow.
         call.state = STATE_ANSWERING
         link.output.put(payload, 0, PyBytes_GET_SIZE(payload))
         return link.written()

@@ -73,7 +73,7 @@ class Access:
         """End the own credential of a call now; a stream ends, a unary call that runs goes on."""
 
     def may_learn(self, identity: Identity | None, method: str) -> bool:
-        """Return whether a caller may learn that a method is not known yet.
+        """Return whether a caller may learn that a method is unknown so far.
 
         True for identified callers without `authorize`, and for callers that rules allow; False with a function, which
         decides by the properties of a method.

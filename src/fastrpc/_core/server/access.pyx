@@ -223,7 +223,7 @@ cdef class Access:
         return self._answer(identity, route) != DENIED
 
     def may_learn(self, identity, str method not None):
-        """Return whether a caller may learn that a method is not known yet."""
+        """Return whether a caller may learn that a method is unknown so far."""
         if identity is None or self._authorize is None:
             return identity is not None
         # A function decides by the properties of a method, which are still unknown.

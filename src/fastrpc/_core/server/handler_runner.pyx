@@ -104,7 +104,7 @@ cdef inline int answer(HandlerRunner runner, ServerCall call, bytes payload) exc
 
 
 cdef object judged(ServerCall call, object error):
-    """Return the error of a handler, another one for a CancelledError that nothing but user code raised."""
+    """Return the error of a handler, another one for a CancelledError that only user code raised."""
     if isinstance(error, CancelledError) and not call._is_stopped():
         return as_error(error, call.route.method)
     return error

@@ -264,7 +264,7 @@ cdef class MemoryBudget(Timed):
         return self.count(change + record)
 
     cdef str lack_text(self, int lack):
-        """Return why a decompression has no room."""
+        """Return the reason why a decompression is refused room."""
         if lack == LACK_CONNECTION:
             return f"input of its connection may hold up to {self.request_bytes} bytes (Memory.request_bytes)"
         return (

@@ -136,7 +136,7 @@ cdef class ServedConnection:
         return None
 
     def unknown_compressor(self, call):
-        """Return the error text for a compressor that is not known."""
+        """Return the error text for an unknown compressor."""
         return None
 
     def corrupt_status(self, call):

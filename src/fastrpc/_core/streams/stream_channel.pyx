@@ -365,7 +365,7 @@ cdef class StreamChannel(Timed):
         return 0
 
     cdef int on_drained(self) except -1:
-        """The last message that is there was taken, and `tells_drained` is set."""
+        """The last message in the channel was taken, and `tells_drained` is set."""
         return 0
 
     cdef int on_unreadable(self, object error) except -1:

@@ -215,7 +215,7 @@ class BrokerCore:
             (known.get(record.topic) or self._topic_of(record.topic)).reveal(record, now)
 
     def undo(self) -> None:
-        """Forget the messages that are not committed, for the disk has no room for them."""
+        """Forget the uncommitted messages: the disk is full."""
         self.repeats.forget()
         for topic in self.topics:
             topic.undo()
@@ -290,7 +290,7 @@ class BrokerCore:
     # Members
 
     def join(self, settings: GroupSettings, now: float, wall: datetime) -> tuple[MessageGroup, GroupMember]:
-        """Add a member to a group, which begins now if it is not there.
+        """Add a member to a group; a missing group begins now.
 
         Raises:
             ConfigError: the group has another pattern or order, no topic covers it, or a queue does not name it.

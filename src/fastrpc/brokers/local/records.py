@@ -190,7 +190,7 @@ class MessageDropped(msgspec.Struct, frozen=True, eq=False):
     topic: str
     sequence: int
 
-    #: The id of a message that may be published again; "" is not known; None: it is too old.
+    #: The id of a message that may be published again; "": unknown; None: it is too old.
     id: str | None = None
 
 

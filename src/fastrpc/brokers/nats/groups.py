@@ -39,7 +39,7 @@ _WAITING: Final = 4_096
 #: Seconds after which a broadcast without its member ends, and a consumer that takes the place of another one.
 _SHORT_SECONDS: Final = 60
 
-#: Codes of refusals of a consumer that is there with another configuration.
+#: Codes of refusals of a consumer that exists with another configuration.
 _IS_THERE: Final = frozenset({10013, 10148})
 
 
@@ -79,7 +79,7 @@ class Groups:
         return None if info is None else self._group_in(info["config"]["metadata"])
 
     async def present(self, name: str) -> ConsumerGroup:
-        """Return a group that is there. BrokerError: NOT_FOUND."""
+        """Return an existing group. BrokerError: NOT_FOUND."""
         group = await self.find(name)
         if group is None or await self.info(group) is None:
             raise no_group(name)
@@ -103,7 +103,7 @@ class Groups:
     async def join(
         self, settings: GroupSettings, topic: TopicSettings
     ) -> tuple[ConsumerGroup, dict[str, Any]]:
-        """Return a group, which begins now if it is not there, and the answer of JetStream about it."""
+        """Return a group, which begins now if it is missing, and the answer of JetStream about it."""
         name, pattern = settings.name, settings.pattern
         if name is None:
             _check_broadcast(topic)

@@ -95,7 +95,7 @@ class JetStream:
         return answer_in(await self.ask(f"$JS.API.{verb}", json.dumps(body).encode()))
 
     async def find(self, verb: str, **body: Any) -> dict[str, Any] | None:
-        """Return the answer of the API; None where stream, consumer or message are not there."""
+        """Return the answer of the API; None if stream, consumer or message are missing."""
         try:
             return await self.api(verb, **body)
         except APIError as error:

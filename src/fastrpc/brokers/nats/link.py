@@ -156,7 +156,7 @@ class JetStreamLink:
         return await self._managed(lambda stream: stream.api(verb, **body))
 
     async def find(self, verb: str, **body: Any) -> dict[str, Any] | None:
-        """Return the answer of the API; None where what it is about is not there. BrokerError as of `api`."""
+        """Return the answer of the API; None if its object is missing. BrokerError as of `api`."""
         return await self._managed(lambda stream: stream.find(verb, **body))
 
     async def listed(self, subject: str) -> list[dict[str, Any]]:

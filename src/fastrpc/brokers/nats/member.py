@@ -5,7 +5,7 @@
     take ──pull──► server ──messages──► _ready ──take──► Held ──ack, nack, reject, hand_back──► settled
                                            └─── leased from their arrival; renewed until they are settled
 
-One pull is open at a time. It asks for all that is there, and waits for one message if nothing is. The member outlives
+One pull is open at a time. It asks for all available messages, or waits for one. The member outlives
 the loss of a connection: its next pull goes over the new one, and its messages are its own as long as their lease is.
 """
 

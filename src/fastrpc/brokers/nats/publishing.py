@@ -27,7 +27,7 @@ _REMEMBERED: Final = 10_000
 #: Most messages of a batch, JetStream's limit.
 _BATCH: Final = 1_000
 
-#: Code of the refusal of a batch with a message that is there.
+#: Code of the refusal of a batch with a message that exists already.
 _DUPLICATE: Final = 10201
 
 #: Bytes for the headers of a dead letter and its replay: each kept message must have room to become a dead letter.

@@ -1,4 +1,4 @@
-"""Topics as streams: a log has limits, a queue has interest of its groups and refuses what it has no room for."""
+"""Topics as streams: a log has limits, a queue has interest of its groups and refuses messages when it is full."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ _FLAGS: Final = ("allow_msg_schedules", "allow_atomic")
 
 
 class FoundTopic(NamedTuple):
-    """A topic that is there."""
+    """An existing topic."""
 
     settings: TopicSettings
 

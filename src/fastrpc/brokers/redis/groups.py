@@ -54,7 +54,7 @@ class RedisGroups:
             lease: the milliseconds of the member.
 
         Returns:
-            None where the topic is not there, or the group is not there and may not be made.
+            None if the topic is missing, or the group is missing and may not be made.
 
         Raises:
             ConfigError: it has another topic.

@@ -149,7 +149,7 @@ class BrokerWriter:
         return self._topics[name].number
 
     def group(self, name: str) -> int | None:
-        """Return the number of a group that is there."""
+        """Return the number of an existing group."""
         return self._groups.get(name)
 
     def write(self, connection: sqlite3.Connection, changes: Iterable[Change]) -> None:

@@ -44,7 +44,7 @@ def dead(
 ) -> None:
     """Look after the dead letters of a group: messages that its subscribers gave up.
 
-    A replay goes to this group alone, as delivery 1. Exit code 1 if an id is not there.
+    A replay goes to this group alone, as delivery 1. Exit code 1 if an id does not exist.
     """
     dial = partial(dialing, ca, cert, key, server_name, token_file)
     chosen = ids or []

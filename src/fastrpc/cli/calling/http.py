@@ -86,7 +86,7 @@ class _Described(NamedTuple):
     """The description of a method: by its server's OpenAPI document, by `--kind`, or none."""
 
     kind: str
-    #: The types of the parameters by name, in order; None: not known.
+    #: The types of the parameters by name, in order; None: unknown.
     types: dict[str, str] | None
     #: The type of the messages that it takes, if that is known.
     message: str = ""

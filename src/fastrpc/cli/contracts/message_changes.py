@@ -38,7 +38,7 @@ def message_changes(
     """Yield the changes of messages from `old` to `new`, of methods that are in both.
 
     Raises:
-        ConfigError: a contract has messages of generated code whose module is not there.
+        ConfigError: a contract has messages of generated code whose module is missing.
     """
     before, after = _methods_of(old), _methods_of(new)
     for name, method in before.items():

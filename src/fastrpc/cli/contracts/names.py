@@ -144,7 +144,7 @@ class Names:
         return self._aliases[name]
 
     def library(self, name: str, hidden: Collection[str] = ()) -> str | None:
-        """Import a type of a library; return its name here, None if it is not known."""
+        """Import a type of a library; return its name here, None if it is unknown."""
         plain = _SAME.get(name.rpartition(".")[2], name.rpartition(".")[2])
         module = _MODULES.get(plain)
         if module is None or (

@@ -106,7 +106,7 @@ def delete(
     token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove a key; exit code 1 if it was not there."""
+    """Remove a key; exit code 1 if it did not exist."""
     dial = partial(dialing, ca, cert, key_file, server_name, token_file)
     was_there = _run(store, dial, lambda opened: opened.delete(key, expect=expect), as_json=as_json)
     if as_json:

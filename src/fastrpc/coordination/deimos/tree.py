@@ -163,7 +163,7 @@ class KeyTree:
         self._forget_ends()
 
     def _forget_ends(self) -> None:
-        """Forget the expirations of leases that are not there."""
+        """Forget the expirations of leases that are gone."""
         there = {name for name, _, _ in self._leases.all()}
         self._ends = {name: end for name, end in self._ends.items() if name in there}
 
@@ -286,7 +286,7 @@ class KeyTree:
         """Return a node.
 
         Raises:
-            DialectError: it, or a directory above it, is not there; one above is a file.
+            DialectError: it, or a directory above it, is missing; or a file is above it.
         """
         missing = self._missing_above(key)
         if missing:
@@ -297,7 +297,7 @@ class KeyTree:
         return node
 
     def _missing_above(self, key: str) -> list[str]:
-        """Return the directories above a key that are not there; DialectError: one is a file."""
+        """Return the missing directories above a key; DialectError: one is a file."""
         words = key.split("/")
         missing: list[str] = []
         for end in range(1, len(words)):

@@ -160,7 +160,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
         under_way: the calls of its channel by their futures: it is one of them until its end.
     """
 
-    #: The task that makes the call where there is more to it than one attempt on a connection that is there.
+    #: The task that makes the call if more is needed than one attempt on an open connection.
     _task: "asyncio.Task[None] | None" = None
     #: Whether `_answer` or `_error` is there.
     _is_taken = False

@@ -27,7 +27,7 @@ def compiled(source: Path, folders: Sequence[Path]) -> list[Any]:
         folders: imports are found there; without any, in the folder of the file.
 
     Raises:
-        ConfigError: it has a mistake, a file is not there, or no protoc is installed.
+        ConfigError: it has a mistake, a file is missing, or no protoc is installed.
     """
     check_protobuf(f"{source} has messages, which")
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
