@@ -58,7 +58,7 @@ def plain_error(error: BaseException, name: str) -> Exception:
 
 
 def pass_interrupt(loop: asyncio.AbstractEventLoop) -> None:
-    """Have a KeyboardInterrupt that ended code on the loop do the same as Ctrl-C: a server drains."""
+    """Raise a KeyboardInterrupt that ended code on the loop again, with the effect of Ctrl-C: a server drains."""
     # From its own callback: without a handler of the signal the exception then leaves the loop.
     loop.call_soon(_interrupt)
 

@@ -11,8 +11,8 @@ from fastrpc.bounded_http.timed_socket import PIECE_BYTES, REST_SECONDS, HttpErr
 
 __all__ = ["STREAM_BYTES_PER_SECOND", "LineStream"]
 
-#: Bytes a second of an endless response, after as many at once as a whole response may have. A thousand records that
-#: change every second take less; parsing this much takes some 2 % of a core.
+#: Bytes a second of an endless response, beyond a first burst of the size of a whole response. A thousand records that
+#: change every second take less; parsing this many takes some 2 % of a core.
 STREAM_BYTES_PER_SECOND = 1024 * 1024
 
 #: Bytes that each received piece counts beside its own, for the work that it makes: chunks of one byte would take a

@@ -57,7 +57,7 @@ class Connector:
         protocol = protocol_of(endpoint, config)
         if self.serving is not None and not protocol.traits.serves:
             raise ConfigError(
-                f"{address} is called by {protocol.name}, by which it cannot call this client",
+                f"{address} is called by {protocol.name}, and servers of {protocol.name} do not call their clients",
                 hint="leave out services=, or call it by the native protocol",
             )
         credentials, has_token = self.credentials, False

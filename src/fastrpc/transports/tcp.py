@@ -146,7 +146,7 @@ class TcpTransport:
         places = list(dict.fromkeys(_numeric(place) for *_, place in found))
         self._check_places(address, places, options)
         for index, place in enumerate(places):
-            # A share each, so that a silent address leaves time for the next one.
+            # Each address gets a share of the time, so that a silent one leaves time for the next.
             left = None if timeout is None else timeout - (time.monotonic() - started)
             share = None if left is None else max(0.001, left / (len(places) - index))
             try:

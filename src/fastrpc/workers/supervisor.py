@@ -46,7 +46,7 @@ QUIT_SECONDS = 1.0
 #: Seconds for the shutdown of applications where a process of the program could not start.
 SHUTDOWN_SECONDS = 5.0
 
-#: Seconds that the withdrawal from the registry may take; more than a registration waits for it.
+#: Seconds that the withdrawal from the registry may take: more than a registration waits for its withdrawal.
 WITHDRAW_SECONDS = 7.0
 
 

@@ -216,7 +216,7 @@ async def test_a_client_that_serves_needs_a_protocol_for_it() -> None:
         Client("tcp://h:1", services=[Shop()], config=TOY)
     async with served(Shop(), scheme="tcp", config=BOTH) as target:
         async with Client(Endpoint(target, protocols=("toy",)), services=[Shop()]) as client:
-            with pytest.raises(fastrpc.UnavailableError, match="cannot call this client"):
+            with pytest.raises(fastrpc.UnavailableError, match="servers of toy do not call their clients"):
                 await client.with_options(timeout=5).call("shop.price", "apple")
 
 

@@ -102,8 +102,8 @@ cdef class GrpcCall(ServerCall):
         # The message of a call that takes one, until its request ends; None before it is whole.
         bytes message
 
-        # Whether the gate has it; whether it is counted as a stream; whether its request is incomplete, and listed as such;
-        # whether the head of its answer has left; the compressor that this head names; the fault of its request
+        # Whether the gate has the call; whether it counts as a stream; whether its request is incomplete and listed so;
+        # whether the head of the answer has left; the compressor that this head names; the fault of the request
         # (RequestFault).
         uint8_t has_started
         uint8_t is_streaming

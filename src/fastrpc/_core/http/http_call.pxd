@@ -26,8 +26,8 @@ cdef class HttpTerms:
         bytes name
         object path
 
-        # The application at the path (`fastrpc.hosting.mounts`), None for others; its `MountedRequest`, once it has it.
-        # Whether the sender is identified before anything else, as no method says who may.
+        # The application at the path (`fastrpc.hosting.mounts`), or None; its `MountedRequest`, once that exists. Whether
+        # the sender is identified before anything else, as an application has no rules of access.
         object mount
         object exchange
         bint needs_identity

@@ -465,7 +465,7 @@ cdef class HttpConnection(Engine):
         """Let the body come; a request whose body is taken in parts, or is empty, is handed over now."""
         cdef RequestHead head = self.head
         if self.asks_later:
-            # As with any part that waits for the application; the client may send the body all the same.
+            # Held like a part that waits for the application; the client may still send the body.
             self.is_body_held = True
             self._due_ns = 0
         else:

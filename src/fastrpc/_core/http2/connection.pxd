@@ -166,7 +166,7 @@ cdef class Http2Connection(Engine):
     cdef Py_ssize_t held_bytes(self) noexcept
 
     # Compare the instants of this layer with now (pings, drain); return the next one, 0 = none. A side calls it from its
-    # `check`, and has that called at first by `schedule_check` of its stream.
+    # `check`; `schedule_check` of the stream starts these calls.
     cdef uint64_t check_http2(self, uint64_t now) except? 0
 
     # The frames of the peer.

@@ -156,7 +156,7 @@ cdef class StreamTable:
     cdef:
         readonly bint is_client
 
-        # The streams that are open or half-closed, by id; the most of them: as a server announces it, and a client reads it.
+        # The open and half-closed streams, by id; their largest number, which a server announces and a client reads.
         CallTable _streams
         public Py_ssize_t limit
 

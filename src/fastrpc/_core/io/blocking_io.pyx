@@ -271,7 +271,7 @@ cdef class LayeredIO(BlockingIO):
             return sent
 
     cdef Py_ssize_t _send(self, const char* data, Py_ssize_t size) except? -1:
-        """Work on bytes and send; return how many the caller need not bring again."""
+        """Work on bytes and send them; return the number of bytes that are done with."""
         cdef Py_ssize_t done = 0, flushed = self.flush()
         if flushed < 0:
             return flushed

@@ -387,7 +387,7 @@ cdef class PartsOwner(Engine):
     # Of the part that makes our calls
 
     cdef int on_used(self) except -1:
-        """A call of ours goes out, of which the owner wanted to be notified."""
+        """A call of ours is sent, and the owner is to be notified."""
         return 0
 
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:

@@ -1,7 +1,7 @@
 """Values, encoded by msgspec -> bytes of a message.
 
-The plain value is followed from its begin to its end, and each value is written when it is met. The length of a message
-within another one is known behind it: it has one byte first, and its bytes move if that is too short.
+The plain value is read from begin to end, and each value is written at once. The length of a nested message is known
+only after its bytes: one byte is reserved for it, and the bytes move if the length needs more.
 """
 
 cimport cython

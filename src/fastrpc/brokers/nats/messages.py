@@ -53,7 +53,7 @@ _KNOWN: Final = frozenset({MESSAGE_ID, _ID, _KEY, _PUBLISHER})
 _REASON_CHARACTERS: Final = 512
 _ERROR_CHARACTERS: Final = 1024
 
-#: Words of the subject for an acknowledgement that tell of the delivery.
+#: The number of words in the subject of an acknowledgement, which describe the delivery.
 _WORDS_WITH_DOMAIN: Final = 11
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

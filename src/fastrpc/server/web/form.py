@@ -257,7 +257,7 @@ class EnvelopedCall(WebCall):
         return WebAnswer(200, fields, content + self.end(failure, trailers))
 
     def refusal(self, failure: Failure, status: int) -> WebAnswer | None:
-        """Return the answer to a request that HTTP refuses by a status; None: it is HTTP's own."""
+        """Return the answer to a request that HTTP refuses by a status; None: HTTP answers itself."""
         return None
 
     def _written(self, flags: int, content: bytes) -> bytes:
