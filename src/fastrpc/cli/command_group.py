@@ -117,7 +117,7 @@ class CommandGroup:
         if not (stopped.si_status in _ASKING and _owns_foreground()):
             self._leave_foreground()
             _signal_own_group(signal.SIGTSTP, signal.SIG_DFL)
-            # This process goes on. A lock that was lost meanwhile, which cancels `run`, leaves no time for SIGTERM.
+            # This process was continued. If the lock was lost meanwhile, `run` is cancelled: no time for SIGTERM.
             held.lease.check()
             if not held.is_held:
                 self.send(signal.SIGKILL)

@@ -97,7 +97,7 @@ cdef class Http2Connection(Engine):
     # The peer broke a rule of the connection, or used up a budget: GOAWAY and `on_closed` follow.
     cdef int on_violation(self, int code, str text) except -1
 
-    # Whether memory is left for windows to grow. Let the rest of a long message come that is under way, if there is one:
+    # Whether memory is left for windows to grow. Let the rest of a long message come, if one is under way;
     # `is_awaited`: the reader of its stream begins to wait for it.
     cdef bint may_lend(self) noexcept
     cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1

@@ -163,7 +163,7 @@ cdef class HandlerTask:
 
     @cython.final
     cdef int step_as_current(self, object coroutine, object context) except -1:
-        # As begin(), for a coroutine and an idle task that is current already, and still is afterwards. The caller
+        # As begin(), for a coroutine and an idle task. The task is the current one before and after. The caller
         # holds all three. KeyboardInterrupt stays in `error` like any other.
         cdef int ended
         if self._phase != IDLE:

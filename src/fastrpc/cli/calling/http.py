@@ -104,7 +104,7 @@ class _Described(NamedTuple):
         service, _, name = wanted.method.rpartition(".")
         operation = _at(document, "paths", f"/{service}/{name}", "post")
         if not operation:
-            # Where credentials are taken, a method that is not described may be one of other callers.
+            # With credentials, a method without a description may be visible to other callers alone.
             is_for_all = not _at(document, "components", "securitySchemes")
             return cls(given, None, others=_methods_in(document) if is_for_all else ())
         content = _at(operation, "requestBody", "content")
