@@ -9,6 +9,7 @@ import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 __all__ = [
@@ -325,6 +326,8 @@ def _shares(began: float, ended: float) -> list[tuple[int, float]]:
     return shares
 
 
+# Servers have the same few bounds.
+@lru_cache(1_024)
 def doubling_of(bound: float | None) -> int:
     """Return the doubling that has a bucket with an upper bound in seconds; None is the open one."""
     # Another bound is rounded up to the next one.

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from fastrpc.console.history import FigureHistory, SeriesKey, doubling_of
 from fastrpc.console.kept import NUMBER_BYTES, SERVER_BYTES, fitting_endpoints, fitting_page, method_bytes
@@ -24,11 +24,12 @@ OTHER_CALLERS: Final = "other callers"
 #: The name of all statuses that this version does not know.
 OTHER_STATUS: Final = "other"
 
-# One text for all servers.
-_STATUSES: Final = {one.name: one.name for one in Status}
+_STATUSES: Final = frozenset(one.name for one in Status)
 
 #: Services by which a server is named as a caller; of more it has the rest as a number.
 _NAMED: Final = 3
+
+K = TypeVar("K")
 
 #: The calls between two counts, and their durations by doubling.
 Difference: TypeAlias = tuple[list[float], dict[int, int]]
@@ -204,15 +205,20 @@ class FleetServer:
         counting = _Counting(dict(known), counts_bytes, self.most_bytes - page_bytes - self.endpoints_bytes)
         counting.lacks_methods = self._lacks_methods and not is_restarted and not (is_cut and is_whole)
         changes: dict[SeriesKey, Difference] = {}
+        sides: dict[tuple[bool, str], Difference] = {}
         # After a cut the changed methods alone would be no base: of the others no later change could be told.
         for row in () if is_cut and not is_whole else page.methods:
-            key = (row.service, row.method, row.side, row.protocol)
             now = _counts_of(row)
-            before = counting.keep(key, now)
-            if before is not None and not is_baseline:
-                difference = _difference(before, now)
-                if difference is not None:
-                    _note(changes, self._series_of(key, name, has_figures), *difference)
+            before = counting.keep((row.service, row.method, row.side, row.protocol), now)
+            if before is None or is_baseline or (difference := _difference(before, now)) is None:
+                continue
+            service, is_served = row.service, row.side == "server"
+            _note(sides, (is_served, service), difference)
+            if is_served or _is_of_callers(service, has_figures):
+                _note(changes, ("method", service, row.method), difference)
+        for (is_served, service), difference in sides.items():
+            for key in self._series_of(service, name, has_figures, is_served=is_served):
+                _note(changes, key, difference)
         left_out += counting.left_out
         known, counts_bytes, lacks = counting.counts, counting.bytes, counting.lacks_methods
         return CountedPage(
@@ -233,19 +239,20 @@ class FleetServer:
         history.add(began, now, counted.changes.items(), self.key)
 
     def _series_of(
-        self, key: MethodKey, name: str, has_figures: Callable[[str], bool]
+        self, service: str, name: str, has_figures: Callable[[str], bool], *, is_served: bool
     ) -> Iterator[SeriesKey]:
-        service, method, side, _ = key
-        if side == "server":
+        """Yield the series, besides the ones of methods, to which calls of a service on one side belong."""
+        if is_served:
             yield ("server", self.key)
-        elif service.startswith(BUILTIN_PREFIX):
-            return
-        else:
+        elif not service.startswith(BUILTIN_PREFIX):
             yield ("link", name, service)
-            if has_figures(service):
-                return
-        yield ("service", service)
-        yield ("method", service, method)
+        if is_served or _is_of_callers(service, has_figures):
+            yield ("service", service)
+
+
+def _is_of_callers(service: str, has_figures: Callable[[str], bool]) -> bool:
+    """Return whether the figures of a service are taken from its callers."""
+    return not service.startswith(BUILTIN_PREFIX) and not has_figures(service)
 
 
 class _Counting:
@@ -290,23 +297,18 @@ class _Counting:
         return last if last is not None else None if self.lacks_methods else _NOTHING
 
 
-def _note(
-    changes: dict[SeriesKey, Difference],
-    keys: Iterator[SeriesKey],
-    totals: list[float],
-    durations: dict[int, int],
-) -> None:
-    """Add a difference to the changes of each series."""
-    for key in keys:
-        found = changes.get(key)
-        if found is None:
-            changes[key] = totals.copy(), durations.copy()
-            continue
-        known, merged = found
-        for field, value in enumerate(totals):
-            known[field] += value
-        for number, count in durations.items():
-            merged[number] = merged.get(number, 0) + count
+def _note(differences: dict[K, Difference], key: K, difference: Difference) -> None:
+    """Add a difference to the one that a key has."""
+    found = differences.get(key)
+    if found is None:
+        totals, durations = difference
+        differences[key] = totals.copy(), durations.copy()
+        return
+    known, merged = found
+    for field, value in enumerate(difference[0]):
+        known[field] += value
+    for number, count in difference[1].items():
+        merged[number] = merged.get(number, 0) + count
 
 
 def _counts_of(row: MethodFigures) -> MethodCounts:
@@ -314,10 +316,12 @@ def _counts_of(row: MethodFigures) -> MethodCounts:
     for bound, count in row.buckets:
         number = doubling_of(bound)
         durations[number] = durations.get(number, 0) + count
-    calls: dict[str, int] = {}
-    for status, count in row.calls.items():
-        known = _STATUSES.get(status, OTHER_STATUS)
-        calls[known] = calls.get(known, 0) + count
+    calls = row.calls
+    if not calls.keys() <= _STATUSES:
+        calls = {}
+        for status, count in row.calls.items():
+            known = status if status in _STATUSES else OTHER_STATUS
+            calls[known] = calls.get(known, 0) + count
     return MethodCounts(calls, row.in_flight, row.sum_seconds, row.received_bytes + row.sent_bytes, durations)
 
 
