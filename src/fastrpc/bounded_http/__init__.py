@@ -1,7 +1,8 @@
 """HTTP requests to servers that are not trusted: each response is bounded in bytes and time.
 
 Every HTTP client of the package uses this one: `client` makes requests, `line_stream` reads endless responses, and
-`timed_socket` bounds both. It blocks, so it runs in threads. A response is refused when it
+`timed_socket` bounds both. It blocks, so it runs in threads; `awaited` lets a loop await short responses in their
+place. A response is refused when it
 
 - redirects: a request may carry a secret, which is meant for one server;
 - exceeds the byte limit; headers, chunk sizes, trailers and interim responses count;
@@ -14,6 +15,7 @@ of them and the bytes over time have limits instead.
 Proxy settings and `.netrc` are ignored.
 """
 
+from fastrpc.bounded_http.awaited import Remaining, begin_get
 from fastrpc.bounded_http.client import BoundedHttpClient, Response, decoded
 from fastrpc.bounded_http.line_stream import STREAM_BYTES_PER_SECOND, LineStream
 from fastrpc.bounded_http.timed_socket import (
@@ -35,8 +37,10 @@ __all__ = [
     "BoundedHttpClient",
     "HttpError",
     "LineStream",
+    "Remaining",
     "Response",
     "TimedSocket",
+    "begin_get",
     "check_values",
     "decoded",
 ]

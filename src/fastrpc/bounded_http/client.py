@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -76,6 +76,11 @@ class BoundedHttpClient:
         self._socket: socket.socket | None = None
         self._is_busy = self._is_closed = self._is_streaming = self._was_sent = False
 
+    @property
+    def authority(self) -> str:
+        """Host and port, as the field Host has them."""
+        return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+
     def request(
         self,
         method: str,
@@ -98,9 +103,26 @@ class BoundedHttpClient:
         self._check_free()
         with self.using():
             response, _ = self._asked(method, target, headers, body, held_seconds)
-            answer = Response(response.status, response.headers, self._body(response))
-            if response.will_close:
-                self.drop()
+            return self._answer(response)
+
+    def remaining(self, connected: TimedSocket) -> Response:
+        """Return the response to a GET request that was sent on the kept connection.
+
+        Raises:
+            HttpError: the response is missing, or breaks a rule.
+        """
+        with self.using():
+            # It reads the connection by `makefile` alone.
+            response = http.client.HTTPResponse(cast(socket.socket, connected), method="GET")
+            response.begin()
+            self._check_begun(response, connected)
+            return self._answer(response)
+
+    def _answer(self, response: http.client.HTTPResponse) -> Response:
+        """Return a response with its body; the connection is dropped if the server closes it."""
+        answer = Response(response.status, response.headers, self._body(response))
+        if response.will_close:
+            self.drop()
         return answer
 
     def stream(
@@ -170,19 +192,24 @@ class BoundedHttpClient:
         self._was_sent = True
         connection.request(method, target, body=body, headers=dict(headers or {}))
         response = connection.getresponse()
-        if connected.is_ended:
-            raise HttpError("the answer ended within its head")
-        self._check_head(response)
+        self._check_begun(response, connected)
         return response, connected
+
+    def kept(self, held_seconds: float) -> TimedSocket | None:
+        """Return the kept connection for one request if it is open and idle; else None."""
+        kept = self._socket
+        if kept is None or self._is_streaming or not _is_quiet(kept):
+            return None
+        return TimedSocket(kept, self._most_bytes, time.monotonic() + held_seconds + ANSWER_SECONDS)
 
     def _connected(self, held_seconds: float) -> TimedSocket:
         """Return the connection for one request: the kept one if it is open and idle, else a new one."""
+        if (kept := self.kept(held_seconds)) is not None:
+            return kept
         begun = time.monotonic()
-        kept = self._socket
-        if kept is None or not _is_quiet(kept):
-            self.drop()
-            kept = self._dial(begun + ANSWER_SECONDS)
-        return TimedSocket(kept, self._most_bytes, begun + held_seconds + ANSWER_SECONDS)
+        self.drop()
+        dialed = self._dial(begun + ANSWER_SECONDS)
+        return TimedSocket(dialed, self._most_bytes, begun + held_seconds + ANSWER_SECONDS)
 
     def _end_request(self) -> None:
         with self._lock:
@@ -190,8 +217,10 @@ class BoundedHttpClient:
             if self._is_closed:
                 self.drop()
 
-    def _check_head(self, response: http.client.HTTPResponse) -> None:
-        """Refuse redirects, content encodings, and a body that is too long or of unknown length."""
+    def _check_begun(self, response: http.client.HTTPResponse, connected: TimedSocket) -> None:
+        """Refuse a head that is cut, redirects, content encodings, and a body that is too long or of unknown length."""
+        if connected.is_ended:
+            raise HttpError("the answer ended within its head")
         status, headers = response.status, response.headers
         if not (200 <= status < 300 or 400 <= status < 600):
             place = headers.get("Location")

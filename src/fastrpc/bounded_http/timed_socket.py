@@ -76,11 +76,46 @@ class TimedSocket:
         self._due = due
         #: Whether the stream has ended.
         self.is_ended = False
+        # Bytes that were received and given back.
+        self._given_back = b""
 
     def allow(self, most_bytes: int, due: float) -> None:
         """Allow `most_bytes` further bytes until an instant."""
         self._most_bytes = self.received + most_bytes
         self._due = due
+
+    @property
+    def seconds_left(self) -> float:
+        """The seconds until the deadline.
+
+        Raises:
+            TimeoutError: it has passed.
+        """
+        return seconds_left(self._due)
+
+    def send_now(self, data: bytes) -> None:
+        """Send a request without waiting.
+
+        Raises:
+            OSError: the connection does not take all of it at once.
+        """
+        self.socket.settimeout(0)
+        if self.socket.send(data) != len(data):
+            raise OSError("the connection is congested")
+
+    def receive_now(self) -> bytes | None:
+        """Return the bytes that are available, without waiting: None is no byte yet, b"" the end of the stream."""
+        self.socket.settimeout(0)
+        try:
+            piece = self.socket.recv(min(PIECE_BYTES, self._allowed()))
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
+        self._note_received(len(piece))
+        return piece
+
+    def give_back(self, data: "bytes | bytearray") -> None:
+        """Have the bytes that were received read again, before others; they are counted already."""
+        self._given_back = bytes(data)
 
     def sendall(self, data: bytes) -> None:
         self.socket.settimeout(seconds_left(self._due))
@@ -91,16 +126,28 @@ class TimedSocket:
 
     def receive_into(self, place: memoryview) -> int:
         """Receive the bytes that are available, waiting for the first; 0 is the end of the stream."""
+        if self._given_back:
+            piece, self._given_back = self._given_back[: len(place)], self._given_back[len(place) :]
+            place[: len(piece)] = piece
+            return len(piece)
+        allowed = self._allowed()
+        self.socket.settimeout(seconds_left(self._due))
+        count = self.socket.recv_into(place[:allowed])
+        self._note_received(count)
+        return count
+
+    def _allowed(self) -> int:
+        """Return how many bytes of the response may still come."""
         allowed = self._most_bytes - self.received
         if allowed <= 0:
             raise HttpError(f"the answer has more bytes than the limit of {self._most_bytes:,}")
-        self.socket.settimeout(seconds_left(self._due))
-        count = self.socket.recv_into(place[:allowed])
+        return allowed
+
+    def _note_received(self, count: int) -> None:
         self.is_ended = not count
         if not self.received:
             self._due = min(self._due, time.monotonic() + REST_SECONDS)
         self.received += count
-        return count
 
     def close(self) -> None:
         """Leave the socket to the client: a response may still be read after this."""

@@ -1,11 +1,12 @@
-"""Ask one server for its admin pages. Blocking, for threads; every answer is bounded in bytes and time."""
+"""Ask one server for its admin pages: from a thread, or from a loop. Every answer is bounded in bytes and time."""
 
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Final, TypeVar
+from functools import partial
+from typing import Final, TypedDict, TypeVar
 
-from fastrpc.bounded_http import BoundedHttpClient, HttpError, decoded
+from fastrpc.bounded_http import BoundedHttpClient, HttpError, Response, begin_get, decoded
 from fastrpc.config import TLS
 from fastrpc.endpoint import Address
 from fastrpc.tls.ends import HttpEnd
@@ -33,12 +34,17 @@ _REFUSALS: Final = {
 }
 
 
+class _Options(TypedDict):
+    headers: dict[str, str]
+    held_seconds: float
+
+
 class PageError(Exception):
     """A server did not give a page; the text says why."""
 
 
 class AdminReader:
-    """The admin pages of one server, over a kept connection. Used by one thread at a time.
+    """The admin pages of one server, over a kept connection. Used by one thread or one task at a time.
 
     Args:
         tls: the certificates that are trusted.
@@ -59,15 +65,28 @@ class AdminReader:
         Raises:
             PageError: it cannot be read, or breaks a rule.
         """
-        return self.read(path, kind, lambda page: page)
+        return self.taken(
+            self._body(lambda: self._http.request("GET", path, **self._options())), kind, _itself
+        )
 
-    def read(self, path: str, kind: type[T], take: Callable[[T], R]) -> R:
+    async def begin(self, path: str) -> bytes | Callable[[], bytes]:
+        """Return the text of a page, or the function with which a thread reads it.
+
+        Raises:
+            PageError: it cannot be read.
+        """
+        try:
+            begun = await begin_get(self._http, path, **self._options())
+        except HttpError as error:
+            raise PageError(str(error)) from None
+        return begun if isinstance(begun, bytes) else partial(self._body, begun)
+
+    def taken(self, body: bytes, kind: type[T], take: Callable[[T], R]) -> R:
         """Return what a function makes of a page. Of all large pages one is decoded and taken at a time.
 
         Raises:
-            PageError: it cannot be read, or breaks a rule.
+            PageError: the text is no such page.
         """
-        body = self._body(path)
         with _LARGE_TURN if len(body) > LARGE_BYTES else nullcontext():
             try:
                 page = decoded(body, kind)
@@ -75,12 +94,15 @@ class AdminReader:
                 raise PageError(str(error)) from None
             return take(page)
 
-    def _body(self, path: str) -> bytes:
+    def _options(self) -> _Options:
         headers = {"Accept": "application/json", "User-Agent": "fastrpc-console"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token()}"
+        return {"headers": headers, "held_seconds": HELD_SECONDS}
+
+    def _body(self, ask: Callable[[], Response]) -> bytes:
         try:
-            answer = self._http.request("GET", path, headers=headers, held_seconds=HELD_SECONDS)
+            answer = ask()
         except HttpError as error:
             raise PageError(str(error)) from None
         if answer.status != 200:
@@ -90,3 +112,7 @@ class AdminReader:
     def close(self) -> None:
         """Close the connection, even while a page is read. Closing twice is fine."""
         self._http.close()
+
+
+def _itself(page: T) -> T:
+    return page
