@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
@@ -111,8 +111,8 @@ class Fleet:
         self.services: dict[str, dict[str, Endpoint]] = {}
         self.servers: dict[str, FleetServer] = {}
         self.budget = FleetBudget(self.servers, self._note_cut)
-        # The services of all servers that told figures.
-        self._figured: set[str] = set()
+        # The services of all servers that told figures; for each service the keys of its servers by their addresses.
+        self._figured, self._keys = set[str](), dict[str, dict[str, str]]()
         #: Records beyond the largest number of servers, by service and address.
         self.left_out: dict[tuple[str, str], Endpoint] = {}
         self.polls = self.failed_polls = 0
@@ -170,8 +170,10 @@ class Fleet:
                 self.events.add(kind, service=service, place=address, text=text)
         if found:
             self.services[service] = found
+            self._keys[service] = {address: server_key(one) for address, one in found.items()}
         else:
             self.services.pop(service, None)
+            self._keys.pop(service, None)
 
     def _enter(self, service: str, address: str, endpoint: Endpoint) -> None:
         key = server_key(endpoint)
@@ -185,7 +187,7 @@ class Fleet:
                 server.error = "its label admin is no address of admin pages"
         if server.admin is None and (admin := _admin_of(endpoint)) is not None:
             server.admin, server.error = admin, None
-        server.records[service, address], server.passed_with = endpoint, None
+        server.put_record(service, address, endpoint)
         # It is asked soon, but no more often than others, however often its records change.
         server.gone_at, server.due = None, min(server.due, server.asked_at + POLL_SECONDS)
 
@@ -193,8 +195,7 @@ class Fleet:
         self.left_out.pop((service, address), None)
         server = self.servers.get(server_key(endpoint))
         if server is not None:
-            server.records.pop((service, address), None)
-            server.passed_with = None
+            server.drop_record(service, address)
             if not server.records and not server.is_target:
                 server.gone_at = self.clock()
 
@@ -204,8 +205,12 @@ class Fleet:
 
     def servers_of(self, service: str) -> list[FleetServer]:
         """Return the servers of a service."""
-        keys = {server_key(endpoint) for endpoint in self.services.get(service, {}).values()}
-        return [self.servers[key] for key in sorted(keys) if key in self.servers]
+        keys = sorted(set(self.keys_of(service).values()))
+        return [self.servers[key] for key in keys if key in self.servers]
+
+    def keys_of(self, service: str) -> Mapping[str, str]:
+        """Return the keys of the servers of a service by the addresses of its endpoints."""
+        return self._keys.get(service, {})
 
     def show(self, server: FleetServer) -> None:
         """Read a server more often, since a view shows it."""

@@ -125,7 +125,9 @@ class _Series:
             self.minute = minute
         durations, at = self.durations, minute % DURATION_SLOTS * DOUBLINGS
         for number, count in counts.items():
-            durations[at + number] = min(_MOST_COUNT, durations[at + number] + count)
+            place = at + number
+            total = durations[place] + count
+            durations[place] = min(_MOST_COUNT, total)
 
 
 class FigureHistory:
@@ -140,6 +142,8 @@ class FigureHistory:
         # The first instant that was counted.
         self._began: float | None = None
         self._series: dict[SeriesKey, _Series] = {}
+        # The keys by their first text, and by their first two.
+        self._starts: dict[SeriesKey, dict[SeriesKey, None]] = {}
         # Series by the servers that began them; the slot of the last search for series that are an hour old.
         self._begun: dict[str, dict[SeriesKey, None]] = {}
         self._searched = -1
@@ -196,6 +200,8 @@ class FigureHistory:
             return None
         self._begun.setdefault(owner, {})[key] = None
         series = self._series[key] = _Series(owner)
+        for start in (key[:1], key[:2]):
+            self._starts.setdefault(start, {})[key] = None
         return series
 
     def _is_full(self, owner: str) -> bool:
@@ -223,25 +229,29 @@ class FigureHistory:
             del begun[key]
             if not begun:
                 del self._begun[series.owner]
+            for start in (key[:1], key[:2]):
+                found = self._starts[start]
+                del found[key]
+                if not found:
+                    del self._starts[start]
 
     def has(self, key: SeriesKey) -> bool:
         """Return whether there is a series."""
         return key in self._series
 
     def keys(self, *start: str) -> list[SeriesKey]:
-        """Return the keys that begin with these texts."""
-        return [key for key in self._series if key[: len(start)] == start]
+        """Return the keys that begin with one or two texts."""
+        return list(self._starts.get(start, ()))
 
     def totals(self, key: SeriesKey, seconds: float) -> Totals:
         """Return the sums over the last seconds, in whole slots."""
         series = self._series.get(key)
         if series is None:
             return Totals()
-        width = len(_FIELDS)
-        sums = [0.0] * width
-        for slot in self._slots(series, seconds):
-            at = slot % TOTALS_SLOTS * width
-            sums = list(map(operator.add, sums, series.totals[at : at + width]))
+        width, sums = len(_FIELDS), [0.0] * len(_FIELDS)
+        for begin, end in _places(self._slots(series, seconds), TOTALS_SLOTS):
+            for number in range(width):
+                sums[number] += sum(series.totals[begin * width + number : end * width : width])
         return Totals(*sums)
 
     def rates(self, key: SeriesKey, seconds: float) -> Totals:
@@ -261,13 +271,16 @@ class FigureHistory:
         if series is None or self._began is None:
             return []
         end = int((self._clock() - SETTLED_SECONDS) // TOTALS_SECONDS)
-        kept = range(max(0, series.slot - TOTALS_SLOTS + 1), series.slot + 1)
-        return [
-            series.totals[slot % TOTALS_SLOTS * len(_FIELDS) + number] / TOTALS_SECONDS
-            if slot in kept
-            else 0.0
-            for slot in range(max(end - count, int(self._began // TOTALS_SECONDS)), end)
-        ]
+        wanted = range(max(end - count, int(self._began // TOTALS_SECONDS)), end)
+        first = max(wanted.start, series.slot - TOTALS_SLOTS + 1, 0)
+        kept, width = range(first, min(wanted.stop, series.slot + 1)), len(_FIELDS)
+        if not kept:
+            return [0.0] * len(wanted)
+        found = [0.0] * (kept.start - wanted.start)
+        for begin, stop in _places(kept, TOTALS_SLOTS):
+            values = series.totals[begin * width + number : stop * width : width]
+            found += [one / TOTALS_SECONDS for one in values]
+        return found + [0.0] * (wanted.stop - kept.stop)
 
     def newest(self, step_seconds: float) -> float:
         """Return the age in seconds of the end of the last settled slot, of slots of `step_seconds`."""
@@ -299,7 +312,7 @@ class FigureHistory:
 
     def durations(self, seconds: float, *keys: SeriesKey) -> list[int]:
         """Return the calls by doubling over the last seconds, in whole minutes, merged from several series."""
-        merged = [0] * DOUBLINGS
+        merged: list[int] = []
         now = int(self._clock() // DURATION_SECONDS)
         first = max(now - round(seconds / DURATION_SECONDS) + 1, now - DURATION_SLOTS + 1, 0)
         for key in keys:
@@ -308,8 +321,18 @@ class FigureHistory:
                 continue
             for minute in range(max(first, series.minute - DURATION_SLOTS + 1), series.minute + 1):
                 at = minute % DURATION_SLOTS * DOUBLINGS
-                merged = list(map(operator.add, merged, series.durations[at : at + DOUBLINGS]))
-        return merged
+                counts = series.durations[at : at + DOUBLINGS]
+                merged = list(map(operator.add, merged, counts)) if merged else counts.tolist()
+        return merged or [0] * DOUBLINGS
+
+
+def _places(slots: range, size: int) -> list[tuple[int, int]]:
+    """Return where slots lie in a ring of this size: one range of places, or two around its end."""
+    begin = slots.start % size
+    end = begin + len(slots)
+    if not slots:
+        return []
+    return [(begin, end)] if end <= size else [(begin, size), (0, end - size)]
 
 
 def _shares(began: float, ended: float) -> list[tuple[int, float]]:

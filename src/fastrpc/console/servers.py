@@ -103,6 +103,8 @@ class FleetServer:
         #: The last figures without their methods, and the counts of these.
         self.page: FiguresPage | None = None
         self.counts: dict[MethodKey, MethodCounts] = {}
+        #: The services with counts of calls that it served, and of calls that it made.
+        self.served = self.called = frozenset[str]()
         self.endpoints: list[CallerEndpoint] = []
         #: The memory of these, the most that it may be, and what was left out of the last figures for that.
         self.page_bytes = self.counts_bytes = self.endpoints_bytes = 0
@@ -123,20 +125,31 @@ class FleetServer:
         self.is_read_now = False
         #: The instant at which its last record was gone; None while it has one.
         self.gone_at: float | None = None
+        self._name_again()
 
-    @property
-    def services(self) -> list[str]:
-        """The names of its services."""
+    def put_record(self, service: str, address: str, endpoint: Endpoint) -> None:
+        """Note a record of it in the registry."""
+        self.records[service, address] = endpoint
+        self._judge_again()
+
+    def drop_record(self, service: str, address: str) -> None:
+        """Forget a record of it."""
+        self.records.pop((service, address), None)
+        self._judge_again()
+
+    def _judge_again(self) -> None:
+        self.passed_with = None
+        self._name_again()
+
+    def _name_again(self) -> None:
+        """Take its services and its name from its page and its records."""
         told = [] if self.page is None else [one.name for one in self.page.services]
-        return sorted({*told, *(service for service, _ in self.records)})
-
-    @property
-    def name(self) -> str:
-        """Its name as a caller: its services, or its key."""
+        #: The names of its services.
+        self.services = sorted({*told, *(service for service, _ in self.records)})
         names = [one for one in self.services if not one.startswith(BUILTIN_PREFIX)]
-        if len(names) > _NAMED:
-            return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} others"
-        return ", ".join(names) or self.key
+        rest = f" and {len(names) - _NAMED} others" if len(names) > _NAMED else ""
+        #: Its name as a caller: its services, or its key.
+        self.name = f"{', '.join(names[:_NAMED])}{rest}" or self.key
 
     @property
     def state(self) -> str:
@@ -167,10 +180,17 @@ class FleetServer:
         self.most_bytes = min(self.most_bytes, most_bytes)
         # In this order: a thread that counts meanwhile and finds no counts finds the cut as well.
         self._is_cut = True
-        self.counts, self.counts_bytes = {}, 0
+        self._keep_counts({}, 0)
         self.keep_endpoints(self.endpoints)
         if self.page is not None:
             self.page, self.page_bytes, _ = fitting_page(self.page, self.most_bytes // 4)
+            self._name_again()
+
+    def _keep_counts(self, counts: dict[MethodKey, MethodCounts], counts_bytes: int) -> None:
+        if counts.keys() != self.counts.keys():
+            self.served = frozenset(key[0] for key in counts if key[2] == "server")
+            self.called = frozenset(key[0] for key in counts if key[2] == "client")
+        self.counts, self.counts_bytes = counts, counts_bytes
 
     def keep_endpoints(self, endpoints: list[CallerEndpoint]) -> None:
         """Keep the endpoints that it calls, as far as they fit."""
@@ -183,7 +203,7 @@ class FleetServer:
     @property
     def calls_others(self) -> bool:
         """Whether it is a client of services."""
-        return any(key[2] == "client" for key in self.counts)
+        return bool(self.called)
 
     def count(
         self, page: FiguresPage, name: str, has_figures: Callable[[str], bool], *, is_whole: bool
@@ -213,9 +233,9 @@ class FleetServer:
             if before is None or is_baseline or (difference := _difference(before, now)) is None:
                 continue
             service, is_served = row.service, row.side == "server"
-            _note(sides, (is_served, service), difference)
             if is_served or _is_of_callers(service, has_figures):
                 _note(changes, ("method", service, row.method), difference)
+            _note(sides, (is_served, service), difference)
         for (is_served, service), difference in sides.items():
             for key in self._series_of(service, name, has_figures, is_served=is_served):
                 _note(changes, key, difference)
@@ -228,12 +248,16 @@ class FleetServer:
     def take(self, counted: CountedPage, now: float, history: FigureHistory) -> None:
         """Take figures; the changes since the last ones go to the history."""
         began = now if self.read_at is None else self.read_at
-        self.page, self.page_bytes, self.left_out = counted.page, counted.page_bytes, counted.left_out
+        known, self.page = self.page, counted.page
+        self.page_bytes, self.left_out = counted.page_bytes, counted.left_out
+        if known is None or known.services != counted.page.services:
+            self._name_again()
         if self._is_cut and not counted.is_whole:
             # The cut came while the page was read: it stays in force until a page has all methods.
             self.cut(self.most_bytes)
         else:
-            self.counts, self.counts_bytes, self._is_cut = counted.counts, counted.counts_bytes, False
+            self._keep_counts(counted.counts, counted.counts_bytes)
+            self._is_cut = False
             self._lacks_methods = counted.lacks_methods
         self.read_at, self.read_time = now, time.time()
         history.add(began, now, counted.changes.items(), self.key)
@@ -278,7 +302,11 @@ class _Counting:
             Its counts before, zeros for a new method; None if they are not known.
         """
         last = self.counts.get(key)
-        if last is not None and now.numbers == last.numbers:
+        if (
+            last is not None
+            and len(now.durations) == len(last.durations)
+            and len(now.calls) == len(last.calls)
+        ):
             self.counts[key] = now
             return last
         whole = method_bytes(key, now.numbers)
@@ -315,7 +343,7 @@ def _counts_of(row: MethodFigures) -> MethodCounts:
     durations: dict[int, int] = {}
     for bound, count in row.buckets:
         number = doubling_of(bound)
-        durations[number] = durations.get(number, 0) + count
+        durations[number] = durations[number] + count if number in durations else count
     calls = row.calls
     if not calls.keys() <= _STATUSES:
         calls = {}
@@ -330,18 +358,14 @@ def _difference(before: MethodCounts, after: MethodCounts) -> Difference | None:
 
     A count that fell counts as 0: a worker's place may have been given up.
     """
-    calls = after.total - before.total
+    calls = sum(after.calls.values()) - sum(before.calls.values())
     if calls <= 0:
         return None
-    totals = [
-        calls,
-        max(0, calls - after.calls.get("OK", 0) + before.calls.get("OK", 0)),
-        max(0.0, after.seconds - before.seconds),
-        max(0, after.bytes - before.bytes),
-    ]
+    errors = calls - after.calls.get("OK", 0) + before.calls.get("OK", 0)
+    seconds, size = after.seconds - before.seconds, after.bytes - before.bytes
+    totals = [calls, max(0, errors), seconds if seconds > 0 else 0.0, max(0, size)]
+    known = before.durations.get
     durations = {
-        number: more
-        for number, count in after.durations.items()
-        if (more := count - before.durations.get(number, 0)) > 0
+        number: more for number, count in after.durations.items() if (more := count - known(number, 0)) > 0
     }
     return totals, durations

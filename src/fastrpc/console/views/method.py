@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fastrpc.console.blocks import Block, Button, Buttons, Chart, ChartLine, Column, Facts, Text, ViewLink
@@ -48,7 +48,8 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     service, method = asked.argument("service"), asked.argument("method")
     key = ("method", service, method)
     history, servers = asked.fleet.history, asked.fleet.servers.values()
-    if not history.has(key) and not any(one[:2] == key[1:] for server in servers for one in server.counts):
+    counted = list(_counted(asked, service, method))
+    if not history.has(key) and not counted and not _is_called(servers, service, method):
         raise CallError(Status.NOT_FOUND, f"no call of {cut(service)}.{cut(method)} was counted")
     rates = history.rates(key, PERCENTILE_SECONDS)
     percentiles = percentiles_of(history.durations(PERCENTILE_SECONDS, key), *_PERCENTILES.values())
@@ -57,7 +58,6 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
         ChartLine(name, [round(one, 2) for one in history.points(key, name, CHART_POINTS)])
         for name in ("calls", "errors")
     ]
-    counted = list(_counted(asked, service, method))
     statuses = Counter[str]()
     for _, counts in counted:
         statuses.update(counts.calls)
@@ -91,15 +91,17 @@ def _durations_chart(asked: Asked, key: SeriesKey) -> Chart:
     return chart_of(asked, "durations", "seconds", DURATION_SECONDS, lines)
 
 
+def _is_called(servers: Iterable[FleetServer], service: str, method: str) -> bool:
+    """Return whether a server counts calls of a method as a client."""
+    return any(key[:2] == (service, method) for one in servers if service in one.called for key in one.counts)
+
+
 def _counted(asked: Asked, service: str, method: str) -> Iterator[tuple[FleetServer, MethodCounts]]:
     """Yield the servers that served the method, with the counts of all protocols together."""
     for server in asked.fleet.servers.values():
-        # Of all servers, for each view: a tuple is not made for each method.
-        found = [
-            one
-            for key, one in server.counts.items()
-            if key[1] == method and key[0] == service and key[2] == "server"
-        ]
+        if service not in server.served:
+            continue
+        found = [one for key, one in server.counts.items() if key[:3] == (service, method, "server")]
         if found:
             calls, durations = Counter[str](), Counter[int]()
             for one in found:

@@ -15,7 +15,6 @@ from fastrpc.console.blocks import (
     Text,
     ViewLink,
 )
-from fastrpc.console.fleet import server_key
 from fastrpc.console.graph_layout import graph_layout
 from fastrpc.console.history import TOTALS_SECONDS
 from fastrpc.console.pages import MOST_METHODS
@@ -115,9 +114,9 @@ def _chart(asked: Asked, service: str) -> Chart:
 
 
 def _endpoints(asked: Asked, service: str) -> Iterator[Row]:
-    fleet = asked.fleet
+    fleet, keys = asked.fleet, asked.fleet.keys_of(service)
     for address, endpoint in sorted(fleet.services.get(service, {}).items()):
-        server = fleet.servers.get(server_key(endpoint))
+        server = fleet.servers.get(keys[address])
         if server is None:
             continue
         record = (address, endpoint.version, endpoint.zone, endpoint.weight)

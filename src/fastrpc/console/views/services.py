@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from fastrpc.console.blocks import Block, Button, Buttons, Column, Text, ViewLink
-from fastrpc.console.fleet import server_key
 from fastrpc.console.views.base import FIGURES, Asked, Row, cut, figures_of, sorted_table
 
 __all__ = ["view"]
@@ -35,10 +34,10 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
 def _rows(asked: Asked) -> Iterator[Row]:
     fleet = asked.fleet
     for service in _names(asked):
-        endpoints = fleet.services.get(service, {})
+        endpoints, keys = fleet.services.get(service, {}), fleet.keys_of(service)
         servers = fleet.servers_of(service)
         down = {one.key for one in servers if one.state in ("unreadable", "draining", "gone", "not ready")}
-        up = sum(one.weight > 0 and server_key(one) not in down for one in endpoints.values())
+        up = sum(one.weight > 0 and keys[address] not in down for address, one in endpoints.items())
         versions = ", ".join(sorted({one.version for one in endpoints.values() if one.version}))
         cells = [service, versions, up, len(endpoints), *figures_of(asked, ("service", service))]
         yield cells, ViewLink("service", {"service": service})
