@@ -70,7 +70,7 @@ def _request(authority: str, target: str, headers: Mapping[str, str]) -> bytes |
     """Return a request; None if http.client has to refuse or to encode a text of it."""
     fields = {"Host": authority, "Accept-Encoding": "identity", **headers}
     lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
-    if any(map(_UNSAFE.search, lines)):
+    if " " in target or any(map(_UNSAFE.search, lines)):
         return None
     return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
 

@@ -116,6 +116,8 @@ class TimedSocket:
     def give_back(self, data: "bytes | bytearray") -> None:
         """Have the bytes that were received read again, before others; they are counted already."""
         self._given_back = bytes(data)
+        # An end that has come is read again behind these bytes.
+        self.is_ended = False
 
     def sendall(self, data: bytes) -> None:
         self.socket.settimeout(seconds_left(self._due))

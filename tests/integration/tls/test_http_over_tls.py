@@ -1,5 +1,6 @@
 """HTTP clients of the package over TLS: the same checks, the same words."""
 
+import asyncio
 import http.server
 import ssl
 import threading
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from fastrpc import TLS
-from fastrpc.bounded_http import BoundedHttpClient, HttpError
+from fastrpc.bounded_http import BoundedHttpClient, HttpError, begin_get
 from fastrpc.tls.ends import HttpEnd
 from tests.support.certificates import Authority, Certificate
 
@@ -18,12 +19,13 @@ pytestmark = pytest.mark.one_loop
 
 class Answering(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    body = b"42"
 
     def do_GET(self) -> None:
         self.send_response(200)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(len(self.body)))
         self.end_headers()
-        self.wfile.write(b"42")
+        self.wfile.write(self.body)
 
     def log_message(self, *parts: object) -> None:
         """Keep the output of tests clean."""
@@ -65,6 +67,19 @@ def asked(port: int, tls: TLS) -> bytes:
 def test_an_answer_comes_over_tls(authority: Authority, server_certificate: Certificate) -> None:
     with serving(server_certificate) as port:
         assert asked(port, TLS(ca_file=authority.cert_file)) == b"42"
+
+
+@pytest.mark.parametrize("size", [2, 50_000])
+async def test_a_loop_awaits_an_answer_over_tls(
+    authority: Authority, server_certificate: Certificate, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Answering, "body", b"4" * size)
+    with serving(server_certificate) as port:
+        end = HttpEnd(TLS(ca_file=authority.cert_file), "127.0.0.1")
+        client = BoundedHttpClient("127.0.0.1", port, encrypt=end.wrap)
+        await asyncio.to_thread(client.request, "GET", "/")
+        assert [await begin_get(client, "/", {}) for _ in range(3)] == [b"4" * size] * 3
+        client.close()
 
 
 def test_a_server_identity_is_checked(authority: Authority) -> None:

@@ -127,6 +127,16 @@ async def test_a_server_that_a_view_shows_is_polled_every_two_seconds() -> None:
             assert 6 <= fleet.polls - polls[-1] <= 14
 
 
+async def test_the_loop_awaits_the_pages_of_a_real_server() -> None:
+    async with server_with_pages(Counted()) as server:
+        async with fleet_of(endpoint(str(server.admin.address))) as (fleet, _):
+            await fleet.poll()
+            reader = only(fleet).reader
+            assert reader is not None
+            for path in ("/figures", only(fleet).figures_path, "/endpoints"):
+                assert isinstance(await reader.begin(path), bytes), path
+
+
 async def test_a_failed_server_keeps_its_figures_and_is_asked_less_often() -> None:
     async with fleet_of() as (fleet, clock):
         async with server_with_pages(Counted()) as server:
