@@ -24,6 +24,7 @@ from typing import Any, TypeGuard, cast
 
 import msgspec
 
+from fastrpc._core.calls.call_log import ERROR_ID
 from fastrpc._core.link.failure import Failure
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc.codecs.base import codec_numbers
@@ -124,7 +125,7 @@ class Failures:
     def _crash(
         self, call: ServerCall, error: BaseException, *, pushback_ms: int = 0, has_run: bool = True
     ) -> Failure:
-        identifier = os.urandom(4).hex()
+        identifier = call.state[ERROR_ID] = os.urandom(4).hex()
         status = _crash_status(call, error)
         fields = {**_fields(call, status), "error_id": identifier}
         logger.error("%s failed [%s]", call.method, identifier, exc_info=error, extra=fields)

@@ -72,8 +72,22 @@ async def test_calls_that_failed_are_kept_the_newest_first(interceptors: list[An
         ]
         assert rows[0].keys() == {
             *("ended", "method", "status", "seconds", "peer", "identity", "request_id", "trace_id"),
+            "error_id",
         }
         assert rows[0]["peer"].startswith("tcp://127.0.0.1:")
+        assert SECRET not in answer.text
+
+
+async def test_an_ended_call_has_the_id_of_the_error_that_its_caller_got() -> None:
+    async with server_with_pages(Recently()) as server, Client(target_of(server)) as client:
+        told = []
+        for method in (Recently.refuse, Recently.crash):
+            with pytest.raises(CallError) as caught:
+                await client.call(method, SECRET)
+            told.append(caught.value.message)
+        answer = await page(server, "/ended")
+        # By this id the log has the traceback; a CallError has none, and its text may hold arguments.
+        assert [row["error_id"] for row in answer.json["ended"]] == [told[1].rpartition("under id ")[2], None]
         assert SECRET not in answer.text
 
 

@@ -45,6 +45,7 @@ class AccessRecords:
         """Write the record of a call that ended with this status after this number of nanoseconds."""
 
 FIELDS_OF_ENDED: tuple[str, ...]
+ERROR_ID: str
 
 @final
 class EndedCalls:

@@ -68,8 +68,11 @@ cdef enum:
     MOST_NAMES = 1_024
 
 # The fields of a call that `EndedCalls` keeps, and the longest text among them.
-FIELDS_OF_ENDED = ("ended", "method", "status", "seconds", "peer", "identity", "request_id", "trace_id")
+FIELDS_OF_ENDED = ("ended", "method", "status", "seconds", "peer", "identity", "request_id", "trace_id", "error_id")
 cdef Py_ssize_t LONGEST_SHOWN = 256
+
+# The key, in the state of a call whose handler crashed, of the id by which the log has the reason.
+ERROR_ID = "fastrpc.error_id"
 
 # Seconds after which a renamed thread or level is seen at the latest.
 cdef double TEMPLATE_SECONDS = 1
@@ -375,12 +378,19 @@ cdef class EndedCalls:
             None if identity is None else shown(identity.name),
             None if call.request_entry is None else request_id_of_call(call),
             trace_id_of(call),
+            error_id_of(call),
         ))
 
 
 cdef str shown(str text):
     """Return a text of a peer in a form that pages may show, cut where it is very long."""
     return printable(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…")
+
+
+cdef str error_id_of(Call call):
+    """Return the id of the error of a call whose handler crashed; None for other calls."""
+    identifier = None if call._state is None else call._state.get(ERROR_ID)
+    return shown(identifier) if isinstance(identifier, str) else None
 
 
 cdef object task_name():
