@@ -28,6 +28,7 @@ __all__ = [
     "cut",
     "events_table",
     "figures_of",
+    "newest_rows_table",
     "plain_table",
     "rows_table",
     "server_link",
@@ -184,7 +185,20 @@ def rows_table(title: str, rows: Any) -> Table:
     found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     names = [str(name) for name in found[0]][:20] if found else []
     columns = [Column(cut(name), cut(name.replace("_", " ")), unit_of(name)) for name in names]
-    return plain_table(title, columns, [([_cell(row.get(name)) for name in names], None) for row in found])
+    return plain_table(title, *_read_rows(rows))
+
+
+def newest_rows_table(asked: Asked, title: str, rows: Any) -> Table:
+    """Return the rows of an admin page that have an instant, to search and sort; the newest come first."""
+    columns, found = _read_rows(rows)
+    instants = [column.name for column in columns if column.unit == "time"]
+    if not instants:
+        return plain_table(title, columns, found)
+    return sorted_table(asked, title, columns, found, order=f"-{instants[0]}")
+
+
+def _read_rows(rows: Any) -> tuple[list[Column], list[Row]]:
+    return columns, [([_cell(row.get(name)) for name in names], None) for row in found]
 
 
 def events_table(events: Sequence[FleetEvent]) -> Table:
@@ -232,8 +246,9 @@ def _cell(value: Any) -> Cell:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _sort_key(value: Any) -> Any:
-    return value.casefold() if isinstance(value, str) else value
+def _sort_key(value: Any) -> tuple[bool, Any]:
+    # A server that is not trusted may mix numbers and texts.
+    return (True, value.casefold()) if isinstance(value, str) else (False, value)
 
 
 def _text_of(row: Row) -> str:

@@ -27,6 +27,7 @@ from fastrpc.console.views.base import (
     Asked,
     cut,
     events_table,
+    newest_rows_table,
     plain_table,
     rows_table,
     sorted_table,
@@ -47,6 +48,8 @@ _PAGES: Final = {
     "settings": "config",
     "stacks": "stacks",
 }
+#: Pages whose rows are searched, such as for the id of an error.
+_NEWEST: Final = ("ended", "logs")
 _METHODS = (
     *(Column(name, name) for name in ("service", "method", "side", "protocol", "calls", "failed")),
     Column("in_flight", "in flight"),
@@ -133,4 +136,6 @@ async def _page(asked: Asked, server: FleetServer, shown: str) -> list[Block]:
     except PageError as error:
         return [Text(cut(f"{shown}: {error}"), "error")]
     rows = values.get(_PAGES[shown])
-    return [rows_table(shown, rows) if isinstance(rows, list) else Tree(shown, tree_of(values))]
+    if not isinstance(rows, list):
+        return [Tree(shown, tree_of(values))]
+    return [newest_rows_table(asked, shown, rows) if shown in _NEWEST else rows_table(shown, rows)]
