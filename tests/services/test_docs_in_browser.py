@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import fastrpc
+from fastrpc import Server, ServerConfig
 from fastrpc.auth import Identity, StaticTokens
 from tests.support.described import described
 from tests.support.docs_page import reading
@@ -124,6 +125,33 @@ async def test_any_text_may_stand_in_the_address(chromium: str) -> None:
         await read.until("#shown", "Sums and <b>products</b>.")
         await read.open("arith.mul")
         assert read.complaints == []
+
+
+@fastrpc.service("closed")
+class Closed:
+    @fastrpc.method
+    async def get(self) -> int:
+        return 1
+
+
+async def test_a_page_without_methods_says_whether_a_token_would_show_some(chromium: str) -> None:
+    def authorize(identity: Identity | None, route: Any) -> bool:
+        return identity is not None and identity.name == "ada"
+
+    tokens = StaticTokens({"s3cret": Identity("ada"), "other": Identity("bob")})
+    config = ServerConfig(protocols=("http",))
+    async with Server(Closed(), config=config, authenticate=tokens, authorize=authorize) as server:
+        at = await server.listen("tcp://127.0.0.1:0")
+        async with reading(chromium, f"http://127.0.0.1:{at.port}", listed="") as read:
+            told = await read.until("#shown", "This server shows methods to callers with a token only")
+            assert "type yours into the field Token at the top of this page" in told
+            for token, text in (
+                ("other", "The owner of this token may call no method here."),
+                ("s3cret", "get"),
+            ):
+                await read.page.fill("#token", token)
+                await read.page.press("#token", "Tab")
+                await read.until("#shown", text)
 
 
 async def test_a_token_is_used_and_kept_nowhere(chromium: str) -> None:

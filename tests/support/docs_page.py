@@ -134,11 +134,14 @@ class Reading:
 
 
 @asynccontextmanager
-async def reading(chromium: str, origin: str, **context: Any) -> AsyncIterator[Reading]:
+async def reading(
+    chromium: str, origin: str, *, listed: str = "mul", **context: Any
+) -> AsyncIterator[Reading]:
     """Open the page in a browser, in which no other host can be reached; the test skips without playwright.
 
     Args:
         origin: the URL of the server.
+        listed: a text in the list of methods, with which the page is ready.
         context: options of playwright for the page; it is 1,200 pixels wide unless they tell otherwise.
     """
     playwright_api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
@@ -151,7 +154,7 @@ async def reading(chromium: str, origin: str, **context: Any) -> AsyncIterator[R
         await page.add_init_script(VIOLATIONS)
         found = Reading(page, origin)
         await page.goto(f"{origin}/docs")
-        await found.until("#list", "mul")
+        await found.until("#list", listed)
         yield found
         # Pictures of the page are asked for by URLs that hold them.
         assert [url for url in found.asked if not url.startswith((f"{origin}/", "data:"))] == []

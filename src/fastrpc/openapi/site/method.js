@@ -40,7 +40,7 @@ export function described({ about, places, isSafe }, types, form) {
 }
 
 /** Return the first page: the services with what they say, and a table of the methods of each. */
-export function overview(api, methods) {
+export function overview(api, methods, hasToken) {
   const tables = api.tags.map((tag) => {
     const rows = methods.filter(({ about }) => about.tags[0] === tag.name).map(({ about, places, isSafe }) => make("tr", {},
       make("td", {}, make("a", { href: `#${encodeURIComponent(nameOf(about))}`, textContent: nameOf(about).slice(tag.name.length + 1) })),
@@ -55,8 +55,15 @@ export function overview(api, methods) {
   return [
     make("h2", { textContent: api.info.title }),
     make("p", { className: "text soft", textContent: api.info.description ?? "" }),
-    ...(methods.length ? tables : [make("p", { className: "soft", textContent: "This server shows no methods." })]),
+    ...(methods.length ? tables : [make("p", { className: "soft", textContent: withoutMethods(api, hasToken) })]),
   ];
+}
+
+/** Return why a page has no methods, and what the reader can do. */
+function withoutMethods(api, hasToken) {
+  if (!Object.keys(api.components?.securitySchemes ?? {}).length) return "This server shows no methods.";
+  if (hasToken) return "The owner of this token may call no method here.";
+  return "This server shows methods to callers with a token only: type yours into the field Token at the top of this page.";
 }
 
 function kindText(about, isSafe) {

@@ -98,7 +98,7 @@ function open() {
   const form = method && new Form(method, types, { token: () => byId("token").value, ended: calls });
   if (form && again) form.fill(again);
   again = null;
-  fill(byId("shown"), form ? described(method, types, form) : overview(api, methods));
+  fill(byId("shown"), form ? described(method, types, form) : overview(api, methods, Boolean(byId("token").value)));
   if (form) byId("shown").focus({ preventScroll: true });
 }
 
