@@ -10,7 +10,7 @@ import typer
 from fastrpc.cli.calling.command import run_async
 from fastrpc.cli.checking import HEALTH_STYLES
 from fastrpc.cli.output import shown, stdout
-from fastrpc.cli.printing import print_error, print_json, reported
+from fastrpc.cli.printing import print_error, print_json, print_note, reported
 from fastrpc.client.client import Client
 from fastrpc.client.plan import LOOK_SECONDS
 from fastrpc.client.probing import HEALTH_METHOD
@@ -26,9 +26,11 @@ from fastrpc.workers.plan import ExitCode
 
 __all__ = ["asked", "details", "list_registry", "listed", "split", "values_of"]
 
-#: The health shown for an endpoint that does not answer, and for one without the health service.
+#: The health shown for an endpoint that does not answer, for one without the health service, and for one whose server
+#: tells its health to callers with a token alone.
 UNREACHABLE = "UNREACHABLE"
 UNKNOWN = "UNKNOWN"
+UNAUTHENTICATED = "UNAUTHENTICATED"
 
 _RIGHT_HINT = (
     'a rule of the registry\'s policy gives the right: read = ["…"]; --token-file shows another token'
@@ -221,7 +223,7 @@ async def _health(address: Address, services: list[str], wanted: _Wanted, tls: T
 
 def _said(answer: Any) -> str:
     if isinstance(answer, CallError):
-        return UNKNOWN
+        return UNAUTHENTICATED if answer.status is Status.UNAUTHENTICATED else UNKNOWN
     return UNREACHABLE if isinstance(answer, FastRPCError) else str(answer)
 
 
@@ -261,6 +263,11 @@ def _print(found: Found) -> None:
         )
     if not found:
         stdout.print("no services")
+    if any(health == UNAUTHENTICATED for endpoints in found.values() for _, health in endpoints):
+        print_note(
+            f"{UNAUTHENTICATED}: the server tells its health to callers with a token alone. The token of "
+            "--token-file is shown to the registry only; fastrpc health ADDRESS --token-file FILE asks one server"
+        )
 
 
 def details(endpoint: Endpoint) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Endpoint
+from fastrpc.auth import Identity, StaticTokens
 from fastrpc.registries import open_registry
 from tests.support.program import Finished, Program, run_program
 from tests.support.served import served
@@ -173,6 +174,16 @@ class TestList:
             service["name"]: {one["address"]: one["health"] for one in service["endpoints"]}
             for service in json.loads(ended.output)
         } == {"who": {open_one: "SERVING", other: "UNKNOWN"}, "no.such": {open_one: "SERVICE_UNKNOWN"}}
+
+    async def test_tells_that_the_health_of_a_server_needs_a_token(self, folder: Path, registry: str) -> None:
+        tokens = StaticTokens({"secret": Identity("one")})
+        async with served(Who("one"), scheme="tcp", authenticate=tokens) as closed:
+            with await asyncio.to_thread(Holder, registry) as holder:
+                await asyncio.to_thread(holder.register, "who", closed)
+                ended = await asyncio.to_thread(command, folder, "list", registry)
+        assert ended.code == 0
+        assert ended.output.splitlines()[1].split() == [closed, "UNAUTHENTICATED"]
+        assert "fastrpc health ADDRESS --token-file FILE asks one server" in ended.errors
 
     @pytest.mark.measures
     def test_waits_no_longer_than_it_was_told_to(self, folder: Path, registry: str) -> None:
