@@ -60,7 +60,7 @@ _Values: TypeAlias = Annotated[dict[_Text, _Plain | _List | _Object], msgspec.Me
 class ActAnswer(msgspec.Struct, frozen=True):
     """The answer of one server to an act."""
 
-    #: Its key.
+    #: As the call named it.
     server: str
     #: The status of its answer by HTTP; 0: the act was not sent; 504: it was sent, and no whole answer came.
     status: int
@@ -76,7 +76,7 @@ async def act_on(
     """Ask servers for an act, and return their answers in the order of the servers.
 
     Args:
-        servers: their keys.
+        servers: their keys, or other forms of their addresses.
         values: the body.
         token: of the operator.
 
@@ -111,9 +111,10 @@ class _Act(NamedTuple):
 
 
 async def _answer_of(fleet: Fleet, key: str, act: _Act) -> ActAnswer:
-    server = fleet.servers.get(key)
+    server = await fleet.server_named(key)
     if server is None:
-        return ActAnswer(key, NOT_SENT, "the console knows no such server")
+        why = "" if fleet.trouble is None else f": {fleet.trouble}"
+        return ActAnswer(key, NOT_SENT, f"the console knows no such server{why}")
     try:
         address = fleet.address_for_acts(server)
     except PageError as error:

@@ -24,17 +24,20 @@ _SCHEMES: Final = {"http": "tcp", "https": "tls"}
 
 
 def admin_address(url: str) -> Address:
-    """Return the address of admin pages by their URL, http:// or https://, or by an address tcp:// or tls://.
+    """Return the address of admin pages by one of its forms.
+
+    The forms are URLs http://host:port and https://host:port, the addresses tcp://host:port and tls://host:port that
+    servers have in their settings and logs, and host:port for http://host:port.
 
     Raises:
-        ConfigError: the text is neither.
+        ConfigError: the text has another form.
     """
-    scheme, mark, rest = url.partition("://")
+    scheme, mark, rest = url.partition("://") if "://" in url else ("http", "://", url)
     address = Address.parse(f"{_SCHEMES.get(scheme.lower(), scheme)}{mark}{rest.rstrip('/')}")
     if address.scheme not in _SCHEMES.values() or address.path:
         raise ConfigError(
             f"{address} is no address of admin pages",
-            hint="write it as http://host:port or https://host:port",
+            hint="write it as http://host:port or https://host:port, tcp://host:port or tls://host:port, or host:port",
         )
     return address
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from fastrpc.config import TLS
-from fastrpc.console.allowed import AllowedServers
+from fastrpc.console.allowed import AllowedServers, admin_address
 from fastrpc.console.budget import FleetBudget
 from fastrpc.console.events import FleetEvents
 from fastrpc.console.following import RegistryFollower
@@ -60,7 +60,7 @@ MOST_OPENED: Final = 20
 #: Most names of services that are kept because a server told them.
 MOST_FIGURED: Final = 10_000
 
-#: Seconds that `look` waits for the lists of a registry.
+#: Seconds that a look, an act or a view waits for the first lists of a registry.
 LISTED_SECONDS: Final = 5.0
 
 #: Servers that are asked at the same time: by polls, for views, and for acts; views that read one server, or wait for
@@ -199,6 +199,36 @@ class Fleet:
             if not server.records and not server.is_target:
                 server.gone_at = self.clock()
 
+    async def server_named(self, text: str) -> FleetServer | None:
+        """Return a server by its key or by another form of its address; None if the lists of the registry have none."""
+        forms = [text]
+        with suppress(ConfigError):
+            forms.append(str(admin_address(text)))
+        found = [one for form in forms if (one := self.servers.get(form)) is not None]
+        if not found and await self._lists_come():
+            found = [one for form in forms if (one := self.servers.get(form)) is not None]
+        return found[0] if found else None
+
+    async def _lists_come(self) -> bool:
+        """Wait for the first lists of the registry; return whether they came meanwhile."""
+        if self.follower is None or self.follower.completed.is_set():
+            return False
+        with suppress(TimeoutError):
+            async with time_limit(LISTED_SECONDS):
+                await self.follower.completed.wait()
+        return True
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the lists of the registry are old or missing; None if they are not."""
+        if self.follower is None:
+            return None
+        if self.follower.error is not None:
+            return f"the registry cannot be asked: {self.follower.error}"
+        if not self.follower.completed.is_set():
+            return "the registry has not told its lists yet"
+        return None
+
     def has_figures(self, service: str) -> bool:
         """Return whether a server of a service tells its figures."""
         return service in self._figured
@@ -293,10 +323,7 @@ class Fleet:
 
     async def look(self) -> None:
         """Wait for the lists of the registry, and read every server twice: rates need two readings."""
-        if self.follower is not None:
-            with suppress(TimeoutError):  # The view tells why.
-                async with time_limit(LISTED_SECONDS):
-                    await self.follower.completed.wait()
+        await self._lists_come()
         await self.poll(is_forced=True)
         await asyncio.sleep(SHOWN_SECONDS)
         await self.poll(is_forced=True)

@@ -98,7 +98,8 @@ class ConsoleActService:
 
         Args:
             name: out, in, weight, serving, log_level, drain or roll.
-            servers: the addresses of their admin pages.
+            servers: the addresses of their admin pages, as http://host:port or tcp://host:port, or by TLS as https://
+                or tls://.
             values: the body of `POST /act/NAME`.
             token: of an operator of these servers. It is shown to them, and not kept.
         """

@@ -136,6 +136,25 @@ async def test_lists_outlast_their_registry(tmp_path: Path) -> None:
                     assert kinds[:2] == ["registry back", "registry lost"]
 
 
+def test_a_view_of_a_registry_that_is_down_is_a_failure(tmp_path: Path) -> None:
+    arguments = ["-m", "fastrpc", "console", "--registry", "registry://127.0.0.1:1", "--json", "services"]
+    ended = run_program(arguments, tmp_path)
+    assert (ended.code, ended.output) == (1, "")
+    assert "error: the registry cannot be asked: " in ended.errors
+    assert "hint: check the address, and that the registry runs there" in ended.errors
+
+
+async def test_targets_are_shown_while_the_registry_is_down(tmp_path: Path) -> None:
+    async with server_with_pages(Work()) as server:
+        arguments = ["-m", "fastrpc", "console", "--registry", "registry://127.0.0.1:1", "--json", "services"]
+        target = f"http://127.0.0.1:{server.admin.address.port}"
+        ended = await asyncio.to_thread(run_program, [*arguments, "--target", target], tmp_path)
+    assert ended.code == 1
+    assert "error: the registry cannot be asked: " in ended.errors
+    [table] = [one for one in json.loads(ended.output)["blocks"] if one["kind"] == "Table"]
+    assert [row[0] for row in table["rows"]] == ["work"]
+
+
 async def test_a_view_is_printed_and_hostile_names_are_escaped(tmp_path: Path) -> None:
     def figures(calls: int) -> bytes:
         row = {"service": HOSTILE, "method": HOSTILE, "side": "server", "protocol": HOSTILE, "in_flight": 0}

@@ -92,9 +92,25 @@ def test_a_wrong_pattern_is_named(pattern: str) -> None:
         AllowedServers([pattern])
 
 
-def test_targets_are_urls_of_http() -> None:
-    assert str(admin_address("http://127.0.0.1:9099/")) == "tcp://127.0.0.1:9099"
-    assert str(admin_address("https://Shop:9099")) == "tls://shop:9099"
-    for wrong in ("unix:///run/a", "http://a:1/path", "memory://a"):
-        with pytest.raises(ConfigError, match="is no address of admin pages"):
-            admin_address(wrong)
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("http://127.0.0.1:9099/", "tcp://127.0.0.1:9099"),
+        ("tcp://127.0.0.1:9099", "tcp://127.0.0.1:9099"),
+        ("127.0.0.1:9099", "tcp://127.0.0.1:9099"),
+        ("[::1]:9099", "tcp://[::1]:9099"),
+        ("https://Shop:9099", "tls://shop:9099"),
+        ("tls://shop:9099", "tls://shop:9099"),
+    ],
+)
+def test_each_form_of_an_address_of_admin_pages_is_taken(text: str, address: str) -> None:
+    assert str(admin_address(text)) == address
+
+
+@pytest.mark.parametrize("wrong", ["unix:///run/a", "http://a:1/path", "memory://a"])
+def test_other_addresses_are_refused_with_the_forms(wrong: str) -> None:
+    with pytest.raises(ConfigError, match="is no address of admin pages") as caught:
+        admin_address(wrong)
+    assert all(
+        form in str(caught.value.hint) for form in ("http://", "https://", "tcp://", "tls://", " host:port")
+    )

@@ -1,6 +1,7 @@
 """Acts by the console: which servers are asked, and what comes back from servers of every kind."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -18,11 +19,14 @@ from fastrpc.console import acts
 from fastrpc.console.acts import ActAnswer, act_on
 from fastrpc.console.allowed import LOOPBACK, AllowedServers
 from fastrpc.console.fleet import SHOWN_SECONDS, Fleet
+from fastrpc.coordination import RegistryService
 from fastrpc.endpoint import Address, Endpoint
+from fastrpc.registries import open_registry
 from fastrpc.server.admin import acts as server_acts
 from fastrpc.workers.monitoring import acted_workers
 from tests.support.admin_liar import admin_liar, answered
 from tests.support.admin_pages import OPERATOR, operators_file, server_with_pages
+from tests.support.served import served
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
@@ -78,6 +82,29 @@ async def test_an_act_changes_a_server_by_the_right_of_the_operator(tmp_path: Pa
             assert unknown.status == 404
             assert "there is no such act" in unknown.text
             assert not server._health.is_serving("")
+
+
+@pytest.mark.parametrize("scheme", ["tcp://", "http://", ""])
+async def test_an_act_before_the_first_list_waits_for_it(tmp_path: Path, scheme: str) -> None:
+    async with (
+        server_with_pages(Acted(), admin_operators=operators_file(tmp_path)) as server,
+        served(RegistryService(), scheme="tcp") as at,
+        contextlib.aclosing(open_registry(f"registry://{at.partition('://')[2]}")) as registry,
+        registry.register("acted", Endpoint(RECORD, labels={"admin": str(server.admin.address)})),
+    ):
+        watched = open_registry(f"registry://{at.partition('://')[2]}")
+        async with Fleet(watched, AllowedServers(LOOPBACK)) as fleet:
+            assert fleet.servers == {}
+            key = f"{scheme}{str(server.admin.address).removeprefix('tcp://')}"
+            done = await only(fleet, key, "serving", **PAUSE)
+            assert (done.server, done.status, done.text) == (key, 200, "")
+
+
+async def test_an_act_on_an_unknown_server_tells_that_the_registry_is_down() -> None:
+    async with Fleet(open_registry("registry://127.0.0.1:1"), AllowedServers(LOOPBACK)) as fleet:
+        answer = await only(fleet, "tcp://127.0.0.1:9")
+        assert answer.status == 0
+        assert "the console knows no such server: the registry cannot be asked" in answer.text
 
 
 async def test_errors_of_servers_reach_the_caller(tmp_path: Path) -> None:

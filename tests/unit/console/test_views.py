@@ -350,6 +350,24 @@ async def test_a_missing_view_is_refused(name: str, arguments: dict[str, str], s
     assert refused.value.status is status
 
 
+async def test_a_refused_detail_names_the_service_that_shows_it() -> None:
+    pages = FleetOfPages()
+    pages.add("arith", 1)
+    with pytest.raises(CallError) as refused:
+        await pages.view("server", server="tcp://127.0.0.1:20001", show="logs")
+    assert "fastrpc.console shows no logs of servers" in refused.value.message
+    assert "call fastrpc.console.detail.view with the same arguments" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("form", ["tcp://127.0.0.1:20001", "http://127.0.0.1:20001/", "127.0.0.1:20001"])
+async def test_a_server_is_found_by_each_form_of_its_address(form: str) -> None:
+    pages = FleetOfPages()
+    pages.add("arith", 1)
+    blocks = (await pages.view("server", server=form)).blocks
+    assert blocks is not None
+    assert blocks[0].facts["admin pages"] == "tcp://127.0.0.1:20001"  # type: ignore[union-attr]
+
+
 async def test_processes_and_values_of_trees_are_bounded() -> None:
     pages = FleetOfPages()
     pages.add("arith", 1)

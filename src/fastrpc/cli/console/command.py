@@ -30,7 +30,7 @@ from fastrpc.cli.listening import (
 )
 from fastrpc.cli.log_output import install_logging, lower_root_level
 from fastrpc.cli.output import stdout
-from fastrpc.cli.printing import print_json, reported
+from fastrpc.cli.printing import print_error, print_json, reported
 from fastrpc.cli.settings import RunSettings, read_settings
 from fastrpc.config import TLS, ServerConfig
 from fastrpc.console.allowed import LOOPBACK, AllowedServers, admin_address
@@ -81,7 +81,8 @@ Targets = Annotated[
     typer.Option(
         "--target",
         metavar="ADMIN_URL",
-        help="The admin pages of a server that is in no registry: http://127.0.0.1:9099; may be repeated.",
+        help="The admin pages of a server that is in no registry: http://127.0.0.1:9099, tcp://127.0.0.1:9099 or "
+        "127.0.0.1:9099; may be repeated.",
     ),
 ]
 ServerPatterns = Annotated[
@@ -227,14 +228,22 @@ def _print_view(fleet: Fleet, text: str) -> None:
     name, _, query = text.partition("?")
     arguments = dict(parse_qsl(query, keep_blank_values=True))
 
-    async def shown() -> View:
+    async def shown() -> tuple[View | None, str | None]:
         async with fleet:
             await fleet.look()
-            return await made_view(fleet, name, arguments, is_detailed=True)
+            if fleet.trouble is not None and not fleet.servers:
+                return None, fleet.trouble
+            return await made_view(fleet, name, arguments, is_detailed=True), fleet.trouble
 
     install_logging("error", is_demanded=False, log_format="text")
     with reported(ExitCode.FAILED, as_json=True):
-        print_json(run_async(shown()))
+        view, trouble = run_async(shown())
+    if view is not None:
+        print_json(view)
+    if trouble is not None:
+        # A view has then the targets alone.
+        print_error(trouble, "check the address, and that the registry runs there")
+        raise typer.Exit(ExitCode.FAILED)
 
 
 class _Beside(NamedTuple):

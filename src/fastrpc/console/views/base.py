@@ -97,16 +97,19 @@ class Asked(NamedTuple):
                 Status.INVALID_ARGUMENT, f"the view needs the argument {name}", hint=f"add ?{name}=…"
             ) from None
 
-    def server(self) -> FleetServer:
+    async def server(self) -> FleetServer:
         """Return the server that the arguments name, which is then read more often.
 
         Raises:
             CallError: there is no such server.
         """
         key = self.argument("server")
-        server = self.fleet.servers.get(key)
+        server = await self.fleet.server_named(key)
         if server is None:
-            raise CallError(Status.NOT_FOUND, f"there is no server {key!r}")
+            hint = (
+                self.fleet.trouble or "the view services links to all servers: name one as http://host:port"
+            )
+            raise CallError(Status.NOT_FOUND, f"there is no server {cut(key)!r}", hint=hint)
         self.fleet.show(server)
         return server
 
@@ -182,9 +185,6 @@ def plain_table(title: str, columns: Sequence[Column], rows: Iterable[Row]) -> T
 
 def rows_table(title: str, rows: Any) -> Table:
     """Return the rows of an admin page, whose columns are the keys of the first one."""
-    found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    names = [str(name) for name in found[0]][:20] if found else []
-    columns = [Column(cut(name), cut(name.replace("_", " ")), unit_of(name)) for name in names]
     return plain_table(title, *_read_rows(rows))
 
 
@@ -198,6 +198,9 @@ def newest_rows_table(asked: Asked, title: str, rows: Any) -> Table:
 
 
 def _read_rows(rows: Any) -> tuple[list[Column], list[Row]]:
+    found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    names = [str(name) for name in found[0]][:20] if found else []
+    columns = [Column(cut(name), cut(name.replace("_", " ")), unit_of(name)) for name in names]
     return columns, [([_cell(row.get(name)) for name in names], None) for row in found]
 
 

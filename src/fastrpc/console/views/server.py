@@ -58,8 +58,8 @@ _METHODS = (
 
 
 async def view(asked: Asked) -> tuple[str, list[Block]]:
-    """Show a server; arguments: server; with details also show: one of `_PAGES`."""
-    server = asked.server()
+    """Show a server; arguments: server; with details also show: one of `_PAGES`, and search, sort and page."""
+    server = await asked.server()
     shown = asked.arguments.get("show")
     blocks: list[Block] = [_facts(asked, server)]
     if server.error is not None:
@@ -127,7 +127,9 @@ async def _page(asked: Asked, server: FleetServer, shown: str) -> list[Block]:
     """Return an admin page of the server as blocks."""
     if not asked.is_detailed:
         raise CallError(
-            Status.PERMISSION_DENIED, f"{shown} is a detail", hint="ask fastrpc.console.detail for it"
+            Status.PERMISSION_DENIED,
+            f"fastrpc.console shows no {cut(shown)} of servers: they may tell of single calls and their callers",
+            hint="call fastrpc.console.detail.view with the same arguments; it needs the right to that service",
         )
     if shown not in _PAGES:
         raise CallError(Status.INVALID_ARGUMENT, f"show is {shown!r}, it may be {', '.join(_PAGES)}")

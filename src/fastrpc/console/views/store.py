@@ -21,7 +21,7 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
             if one.page is not None
         ]
         return "store", [plain_table("servers", columns, rows)]
-    server = asked.server()
+    server = await asked.server()
     title = cut(f"store of {server.name}")
     try:
         values = await asked.fleet.page(server, "/store", dict[str, Any])
