@@ -100,12 +100,13 @@ async def test_an_ack_that_may_wait_is_kept_without_other_changes(
     assert again.found == ([False], None)
 
 
-async def test_an_ack_waits_no_longer_once_a_take_of_its_member_has_ended(
-    broker: EmbeddedBroker, journal: SeenJournal
-) -> None:
+async def ack_during_a_publication(
+    broker: EmbeddedBroker, journal: SeenJournal, most: int
+) -> tuple[EmbeddedMembership, Told]:
+    """Return a member and what it is told of its ack, which came while a message for its take was kept."""
     member, token = await with_message(broker, journal)
     found: list[object] = []
-    member.begin_take(1, found.append)
+    member.begin_take(most, found.append)
     journal.may_commit.clear()
     journal.is_committing.clear()
     publishing = asyncio.ensure_future(broker.publish([OutgoingMessage("a", b"2")]))
@@ -117,9 +118,30 @@ async def test_an_ack_waits_no_longer_once_a_take_of_its_member_has_ended(
     broker._progress.cancel()
     journal.may_commit.set()
     await publishing
-    await eventually(lambda: told.found)
     assert found
+    return member, told
+
+
+async def test_an_ack_waits_no_longer_once_a_take_of_its_member_is_full(
+    broker: EmbeddedBroker, journal: SeenJournal
+) -> None:
+    _, told = await ack_during_a_publication(broker, journal, 1)
+    await eventually(lambda: told.found)
     assert told.found == ([True], None)
+
+
+async def test_an_ack_waits_on_while_its_member_has_room_for_further_messages(
+    broker: EmbeddedBroker, journal: SeenJournal
+) -> None:
+    """Otherwise a message that comes alone would take two commits."""
+    member, told = await ack_during_a_publication(broker, journal, 2)
+    await broker.kept()
+    member.begin_take(1, lambda take: None)
+    await broker.kept()
+    assert told.found is None
+    await broker.publish([OutgoingMessage("a", b"3")])
+    assert told.found == ([True], None)
+    assert len(journal.commits) == 2
 
 
 async def test_an_ack_is_told_of_the_failure_of_its_broker(
@@ -207,3 +229,37 @@ async def test_a_right_that_fails_ends_its_consumer_and_no_publication(broker: E
     other = await broker.join(GROUP)
     (delivery,) = await other.take(1)
     assert delivery.body == b"1"
+
+
+async def test_an_ack_rides_while_the_latest_request_of_its_consumer_has_room_left(
+    broker: EmbeddedBroker, journal: SeenJournal
+) -> None:
+    """A message that comes alone ends its take, and its ack is there before the next one."""
+    asked: asyncio.Queue[ConsumeRequest] = asyncio.Queue()
+
+    async def requests() -> AsyncIterator[ConsumeRequest]:
+        while True:
+            yield await asked.get()
+
+    consumer = Consumer(await broker.join(GROUP), lambda: None)
+    consumer.begin(requests(), asyncio.get_running_loop().create_future())
+    asked.put_nowait(ConsumeRequest(take=2))
+    news = asyncio.ensure_future(consumer.next())
+    await eventually(lambda: consumer._taking is not None)
+    await broker.publish([OutgoingMessage("a", b"1")])
+    result = await news
+    assert result is not None
+    # Its start is counted within some milliseconds.
+    await eventually(lambda: broker._progress is None)
+    await broker.kept()
+    journal.commits.clear()
+    asked.put_nowait(ConsumeRequest(acks=[result.deliveries[0].number], may_wait=True))
+    await eventually(lambda: consumer._acks)
+    # Only the next message hands it to a commit.
+    assert broker._progress is not None
+    broker._progress.cancel()
+    await broker.kept()
+    assert consumer._acks == 1
+    await broker.publish([OutgoingMessage("a", b"2")])
+    assert consumer._acks == 0
+    await consumer.close()

@@ -290,7 +290,7 @@ class EmbeddedBroker:
         """Serve takes that wait, set the timer, and hand changes to the next commit; return whether there were any.
 
         Args:
-            may_wait: whether changes that ride with others may wait on; not if a take has ended, whose member may have
+            may_wait: whether changes that ride with others may wait on; not if a take is full, whose member may have
                 no room for further messages before it is told of its acks.
         """
         may_wait = not self.takes.serve() and may_wait

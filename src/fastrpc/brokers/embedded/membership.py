@@ -71,7 +71,7 @@ class EmbeddedMembership:
         take.found = self._broker.core.take(self._group, self._member, most, now)
         if not take.found:
             self._broker.takes.add(self._group, take)
-        self._broker.dispatch(may_wait=not take.found)
+        self._broker.dispatch(may_wait=not take.is_full)
         return take
 
     def withdraw(self, take: Take) -> None:

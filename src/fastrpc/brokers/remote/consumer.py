@@ -94,6 +94,8 @@ class Consumer:
         self._numbers = count(1)
         self._size = BatchSize()
         self._wanted = 0
+        # The messages that the latest request asked for, without the ones that were found since.
+        self._room = 0
         self._taking: Take | None = None
         # Acks that are not kept.
         self._acks = 0
@@ -152,8 +154,8 @@ class Consumer:
             if request.settlements:
                 self._spawn(self._settle(request.settlements))
             if request.acks:
-                is_waiting = bool(request.take) or self._taking is not None
-                self._acknowledge(request.acks, may_wait=request.may_wait and is_waiting)
+                room = self._room if request.take is None else request.take
+                self._acknowledge(request.acks, may_wait=request.may_wait and room > 0)
             if request.take is not None:
                 self._ask(request.take)
 
@@ -173,7 +175,7 @@ class Consumer:
                 Status.RESOURCE_EXHAUSTED,
                 f"the consumer has {len(self._under_way)} messages to settle, the limit is {MOST_UNDER_WAY}",
             )
-        self._wanted = most
+        self._wanted = self._room = most
         if most:
             self._begin_take()
         else:
@@ -211,6 +213,7 @@ class Consumer:
     def _deliver(self, found: Sequence[Delivery]) -> None:
         weights = [weight(one) for one in found]
         self._size.note(weights)
+        self._room -= len(found)
         numbered = [(next(self._numbers), one) for one in found]
         self._under_way.update((number, one.token) for number, one in numbered)
         try:
