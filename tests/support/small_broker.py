@@ -10,6 +10,7 @@ from typing import Any, Self
 from msgspec.structs import replace
 
 from fastrpc.brokers.base import (
+    AcksTold,
     BrokerLimits,
     DeadLetter,
     Delivery,
@@ -48,7 +49,7 @@ class SmallMembership:
         #: The verbs that settled, with their arguments.
         self.settled: list[tuple[Any, ...]] = []
         self.settle_failures: deque[BrokerError] = deque()
-        #: The tokens of each `ack_many`.
+        #: The tokens of each `ack_many` and `begin_acks`.
         self.batches: list[Sequence[Any]] = []
         self.close_failures: deque[Exception] = deque()
         self.is_closed = False
@@ -84,13 +85,8 @@ class SmallMembership:
     def withdraw(self, take: Take) -> None:
         assert not take.found
 
-    def begin_acks(
-        self,
-        tokens: Sequence[Any],
-        tell: Callable[[Sequence[bool], BrokerError | None], None],
-        *,
-        may_wait: bool,
-    ) -> None:
+    def begin_acks(self, tokens: Sequence[Any], tell: AcksTold, *, may_wait: bool) -> None:
+        self.batches.append(tokens)
         tell([self._settle("ack", token) for token in tokens], None)
 
     def is_lost(self, token: Any) -> bool:

@@ -71,6 +71,8 @@ class Subscription(Generic[T]):
         self._room = asyncio.Event()
         #: Is called when all messages that came out so far count as lost: the broker was away.
         self.on_lost: Callable[[], None] = lambda: None
+        #: Is called when `next_now` has messages; unless it is set, iterators are woken.
+        self.on_messages: Callable[[], None] = lambda: self._wake(len(self._ready))
 
     async def __aenter__(self) -> Self:
         self._check_unused()
@@ -158,6 +160,18 @@ class Subscription(Generic[T]):
         if not self._is_left:
             self._ready.appendleft(message)
             self._wake(1)
+
+    def begin_acks(self, messages: Sequence[Message[T]], tell: Callable[[BrokerError | None], None]) -> bool:
+        """Acknowledge messages without a task; return False if the backend has no way for that.
+
+        Args:
+            tell: is called as `acknowledge` would return, or with its error.
+        """
+        member = self._member
+        if member is None:
+            tell(None)
+            return True
+        return member.begin_acks(messages, tell, may_wait=len(member.unsettled) < self._in_flight)
 
     async def acknowledge(self, messages: Sequence[Message[T]]) -> None:
         """Acknowledge messages that came out; nothing is done for lost messages.
@@ -273,7 +287,9 @@ class Subscription(Generic[T]):
             while (room := self._in_flight - len(member.unsettled)) <= 0:
                 self._room.clear()
                 await self._room.wait()
-            for message, error in [self._read(one, member) for one in await member.membership.take(room)]:
+            read = [self._read(one, member) for one in await member.membership.take(room)]
+            self.on_messages()
+            for message, error in read:
                 if error is not None:
                     logger.warning("%r is a dead letter of its group: %s", message, loggable(error))
                     await member.bury(message, str(error))
@@ -290,7 +306,6 @@ class Subscription(Generic[T]):
         member.unsettled[message] = None
         if failure is None:
             self._ready.append(message)
-            self._wake(1)
         return message, failure
 
     async def _lose_member(self) -> None:
@@ -384,6 +399,33 @@ class _Member:
         self.forget(message)
         return is_ours
 
+    def begin_acks(
+        self,
+        messages: Sequence[Message[Any]],
+        tell: Callable[[BrokerError | None], None],
+        *,
+        may_wait: bool,
+    ) -> bool:
+        """Acknowledge the messages that are held, as `Subscription.begin_acks` does."""
+        begin: Callable[..., None] | None = getattr(self.membership, "begin_acks", None)
+        if begin is None:
+            # The backend acknowledges in tasks.
+            return False
+        held = [message for message in messages if not self.is_lost(message)]
+
+        def told(settled: Sequence[bool], error: BrokerError | None) -> None:
+            if error is None:
+                for message, is_ours in zip(held, settled, strict=True):
+                    message.note_ack(is_ours)
+                self._forget_all(messages)
+            tell(error)
+
+        try:
+            begin([message.token for message in held], told, may_wait=may_wait)
+        except BrokerError as error:
+            told((), error)
+        return True
+
     async def acknowledge(self, messages: Sequence[Message[Any]]) -> None:
         """Acknowledge the messages that are held."""
 
@@ -393,9 +435,7 @@ class _Member:
                 await acknowledge(held, self.membership)
 
         await _finish(f"ack of {len(messages)} messages", attempt, writes=True, idempotent=True)
-        for message in messages:
-            self.unsettled.pop(message, None)
-        self._on_room()
+        self._forget_all(messages)
 
     async def bury(self, message: Message[Any], error: str) -> None:
         """Make a message that does not decode a dead letter, by one attempt."""
@@ -424,5 +464,9 @@ class _Member:
 
     def forget(self, message: Message[Any]) -> None:
         """Make room: the message is settled or lost."""
-        self.unsettled.pop(message, None)
+        self._forget_all((message,))
+
+    def _forget_all(self, messages: Sequence[Message[Any]]) -> None:
+        for message in messages:
+            self.unsettled.pop(message, None)
         self._on_room()

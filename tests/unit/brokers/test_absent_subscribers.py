@@ -195,6 +195,7 @@ async def test_end_that_the_broker_refuses_hands_the_message_back(
         raise ConfigError("the broker takes no acknowledgement")
 
     member = backend.members[0]
+    monkeypatch.setattr(member, "begin_acks", None)
     monkeypatch.setattr(member, "ack", refuse)
     handled.may_end.set()
     member.deliver(backend.delivery(1, b"1"))
@@ -225,11 +226,31 @@ async def test_end_that_the_broker_refuses_leaves_the_ends_beside_it_alone(
             raise ConfigError("the broker does not take this acknowledgement")
         return await ack(token)
 
+    monkeypatch.setattr(member, "begin_acks", None)
     monkeypatch.setattr(member, "ack", refuse_second)
     handled.may_end.set()
     member.deliver(*(backend.delivery(number, b"1") for number in range(1, 4)))
     await eventually(lambda: ("hand_back", 2) in member.settled and ("ack", 3) in member.settled)
     assert ("ack", 1) in member.settled
+
+
+@pytest.mark.virtual_time
+async def test_messages_that_are_handled_at_once_are_acknowledged_before_the_next_take(
+    handled: Handled, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So one request to the broker has both."""
+    member = backend.members[0]
+    take, seen = member.take, []
+
+    async def noted(most: int) -> Any:
+        seen.append(len(member.settled))
+        return await take(most)
+
+    monkeypatch.setattr(member, "take", noted)
+    handled.may_end.set()
+    member.deliver(backend.delivery(1, b"1"), backend.delivery(2, b"1"))
+    await eventually(lambda: len(seen) == 1)
+    assert seen == [2]
 
 
 async def test_headers_that_are_no_metadata_make_a_dead_letter(

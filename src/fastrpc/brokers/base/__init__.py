@@ -11,7 +11,7 @@ after which a message is dead: it sees the number of each delivery and settles i
 made for each message are structs: they take a third of the time of a dataclass.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -19,9 +19,12 @@ from typing import Any, Final, Protocol, Self, TypeAlias
 
 import msgspec
 
+from fastrpc.errors import BrokerError
+
 __all__ = [
     "HEADER_BYTES",
     "MESSAGE_BYTES",
+    "AcksTold",
     "BrokerBackend",
     "BrokerLimits",
     "DeadLetter",
@@ -32,6 +35,7 @@ __all__ = [
     "OutgoingMessage",
     "Place",
     "Published",
+    "TellingMembership",
     "TopicSettings",
 ]
 
@@ -216,6 +220,10 @@ class BrokerLimits:
     finds_repeats: bool = False
 
 
+#: Is called with the result of `Membership.ack_many`, or with an error as well.
+AcksTold: TypeAlias = Callable[[Sequence[bool], BrokerError | None], None]
+
+
 class Membership(Protocol):
     """One member of one group. For one event loop.
 
@@ -260,6 +268,20 @@ class Membership(Protocol):
 
     async def close(self) -> None:
         """Leave the group: messages under way are delivered to others at once, counted. Closing twice is fine."""
+
+
+class TellingMembership(Membership, Protocol):
+    """A member whose acks need no task."""
+
+    def begin_acks(self, tokens: Sequence[Any], tell: AcksTold, *, may_wait: bool) -> None:
+        """Settle messages; have `tell` called with the result of `ack_many` once that is kept, or with an error.
+
+        Args:
+            may_wait: whether they are kept with other changes, or within some 10 ms.
+
+        Raises:
+            BrokerError: nothing is settled, and nothing is told.
+        """
 
 
 class BrokerBackend(Protocol):

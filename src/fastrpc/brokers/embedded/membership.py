@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
-from fastrpc.brokers.base import Delivery
+from fastrpc.brokers.base import AcksTold, Delivery
 from fastrpc.brokers.embedded.keeping import Tell
 from fastrpc.brokers.embedded.takes import AwaitedTake, Take, Takes
 from fastrpc.brokers.local.core import BrokerCore
@@ -107,21 +107,8 @@ class EmbeddedMembership:
         await self._settled(any(settled))
         return settled
 
-    def begin_acks(
-        self,
-        tokens: Sequence[Any],
-        tell: Callable[[Sequence[bool], BrokerError | None], None],
-        *,
-        may_wait: bool,
-    ) -> None:
-        """Settle messages; have `tell` called with the result of `ack_many`, once that is kept, or an error as well.
-
-        Args:
-            may_wait: whether they are kept with other changes, or within some 10 ms.
-
-        Raises:
-            BrokerError: nothing is settled.
-        """
+    def begin_acks(self, tokens: Sequence[Any], tell: AcksTold, *, may_wait: bool) -> None:
+        """Settle messages."""
         settled = self._settle(tokens)
         self._broker.when_kept(partial(tell, settled), may_wait=may_wait)
 

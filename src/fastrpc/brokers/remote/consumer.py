@@ -9,7 +9,7 @@ from functools import partial
 from itertools import count
 from typing import Any, Final, Protocol
 
-from fastrpc.brokers.base import Delivery, Membership
+from fastrpc.brokers.base import Delivery, TellingMembership
 from fastrpc.brokers.base.checks import check_pause
 from fastrpc.brokers.embedded.takes import Take
 from fastrpc.brokers.remote.faults import call_error
@@ -56,20 +56,12 @@ class _News:
         return len(self.kept) + len(self.lost) + len(self.failures)
 
 
-class ServedMembership(Membership, Protocol):
-    """A member whose takes and acks need no task. Arguments and errors as of `EmbeddedMembership`."""
+class ServedMembership(TellingMembership, Protocol):
+    """A member whose takes need no task. Arguments and errors as of `EmbeddedMembership`."""
 
     def begin_take(self, most: int, on_end: Callable[[Take], None]) -> Take: ...
 
     def withdraw(self, take: Take) -> None: ...
-
-    def begin_acks(
-        self,
-        tokens: Sequence[Any],
-        tell: Callable[[Sequence[bool], BrokerError | None], None],
-        *,
-        may_wait: bool,
-    ) -> None: ...
 
 
 class Consumer:

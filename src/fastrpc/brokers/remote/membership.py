@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 from contextvars import Context
+from functools import partial
 from typing import Any
 
-from fastrpc.brokers.base import Delivery, GroupSettings
+from fastrpc.brokers.base import AcksTold, Delivery, GroupSettings
 from fastrpc.brokers.base.checks import check_pause
 from fastrpc.brokers.base.places import text_of
 from fastrpc.brokers.remote.faults import BROKER_ERRORS
@@ -39,36 +40,41 @@ class _Held:
 
 
 class _Answers:
-    """The answer to several settlements, which each of their messages has in place of a future."""
+    """The answer to several acks, which each of their messages has in place of a future.
 
-    __slots__ = ("_failure", "ended", "left")
+    Args:
+        tell: is called with the result of `ack_many`, or with an error as well.
+    """
 
-    def __init__(self) -> None:
-        self.left = 0
-        self._failure: BaseException | None = None
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    __slots__ = ("_asked", "_failure", "_left", "_tell")
 
-    def add(self, token: "_Held") -> bool:
-        """Be the answer for one more message; return True."""
-        token.answer = self
-        self.left += 1
-        return True
+    def __init__(self, tell: AcksTold) -> None:
+        # None: a message that was not held.
+        self._asked: list[_Held | None] = []
+        self._left = 0
+        self._tell = tell
+        self._failure: BrokerError | None = None
+
+    def add(self, token: _Held, *, is_held: bool) -> bool:
+        """Be the answer for one more message if it is held; return whether it is."""
+        if is_held:
+            token.answer = self
+            self._left += 1
+        self._asked.append(token if is_held else None)
+        return is_held
 
     def done(self) -> bool:
-        """Return whether the wait is over."""
-        return self.ended.done()
+        """Return whether the answer is told."""
+        return not self._left
 
     def set_result(self, is_kept: bool) -> None:
         """Note the answer for one message."""
-        self.left -= 1
-        if self.left:
-            return
-        if self._failure is None:
-            self.ended.set_result(None)
-        else:
-            self.ended.set_exception(self._failure)
+        self._left -= 1
+        if not self._left:
+            settled = [token is not None and not token.is_lost for token in self._asked]
+            self._tell(settled, self._failure)
 
-    def set_exception(self, error: BaseException) -> None:
+    def set_exception(self, error: BrokerError) -> None:
         """Note the failure for one message; the first one counts."""
         if self._failure is None:
             self._failure = error
@@ -176,13 +182,20 @@ class RemoteMembership:
 
     async def ack_many(self, tokens: Sequence[Any]) -> Sequence[bool]:
         """Settle messages."""
-        answers = _Answers()
-        asked = [self._holds(token) and answers.add(token) for token in tokens]
-        if answers.left:
-            self._acks += [token.number for token, is_asked in zip(tokens, asked, strict=True) if is_asked]
-            self._has_requests.set()
-            await answers.ended
-        return [is_asked and not token.is_lost for token, is_asked in zip(tokens, asked, strict=True)]
+        ended: asyncio.Future[Sequence[bool]] = asyncio.get_running_loop().create_future()
+        self.begin_acks(tokens, partial(_end_wait, ended), may_wait=True)
+        return await ended
+
+    def begin_acks(self, tokens: Sequence[Any], tell: AcksTold, *, may_wait: bool) -> None:
+        """Settle messages."""
+        answers = _Answers(tell)
+        acks = [token.number for token in tokens if answers.add(token, is_held=self._holds(token))]
+        if not acks:
+            tell([False] * len(tokens), None)
+            return
+        self._acks += acks
+        self._may_wait = self._may_wait and may_wait
+        self._has_requests.set()
 
     async def nack(self, token: Any, delay: float) -> bool:
         """Deliver a message again after `delay` seconds, counted."""
@@ -385,6 +398,18 @@ def _delivery(one: DeliveredMessage, token: _Held) -> Delivery:
         one.delivery,
         token,
     )
+
+
+def _end_wait(
+    ended: "asyncio.Future[Sequence[bool]]", settled: Sequence[bool], error: BrokerError | None
+) -> None:
+    """Wake the caller that waits for its acks, unless it was cancelled."""
+    if ended.done():
+        return
+    if error is None:
+        ended.set_result(settled)
+    else:
+        ended.set_exception(error)
 
 
 def _utf8(text: str) -> str:

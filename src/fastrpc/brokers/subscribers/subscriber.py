@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Final
 
 from fastrpc._core.link.failure import Failure
@@ -70,8 +71,11 @@ class Subscriber:
         self._subscription = self._subscribe()
         # The pauses after messages that are handed back, until one is handled.
         self._pause: Callable[[], float] | None = None
-        # Messages whose handlers have returned, until a task acknowledges them.
+        # Of subscriptions that end, until a message comes.
+        self._renewal = pauses()
+        # Messages whose handlers have returned, until they are acknowledged; acks of several that are not kept.
         self._handled: list[Message[Any]] = []
+        self._acks = 0
         self._absences = MinuteLog(
             lambda _, text: logger.warning("%s", text), lambda: asyncio.get_running_loop().time()
         )
@@ -91,7 +95,12 @@ class Subscriber:
     def is_idle(self) -> bool:
         """Whether it has joined its group, and no message is under way here."""
         is_joining = self._task is None and not self._is_leaving
-        return not (is_joining or self._engine.under_way or self._settling or self._holding)
+        return not (is_joining or self._is_under_way or self._holding)
+
+    @property
+    def _is_under_way(self) -> bool:
+        """Whether a call is under way, or the end of one is not kept."""
+        return bool(self._engine.under_way or self._settling or self._handled or self._acks)
 
     @property
     def group(self) -> str | None:
@@ -172,6 +181,7 @@ class Subscriber:
             rules.concurrency,
         )
         subscription.on_lost = self._engine.cancel
+        subscription.on_messages = self._start_ready
         return subscription
 
     def _check_order(self, limits: BrokerLimits) -> None:
@@ -185,16 +195,12 @@ class Subscriber:
             )
 
     async def _keep(self) -> None:
-        """Start messages; begin anew where the subscription ends by an error."""
-        pause = pauses()
+        """Begin anew where the subscription ends by an error."""
         while True:
             try:
-                async for first in self._subscription:
-                    pause = pauses()
-                    message: Message[Any] | None = first
-                    while message is not None:
-                        self._start(message)
-                        message = self._subscription.next_now()
+                # Messages start as they come.
+                async for message in self._subscription:
+                    self._start(message)
             except BrokerError as error:
                 if error.retryable:
                     # Without its hint, which is for a caller.
@@ -204,20 +210,29 @@ class Subscriber:
             except Exception as error:
                 text = "%s begins anew, as its subscription has ended"
                 logger.error(text, self._method.name, exc_info=error)
-            await self._renew(pause)
+            await self._renew()
 
-    async def _renew(self, pause: Callable[[], float]) -> None:
+    async def _renew(self) -> None:
         """Subscribe again, however often that takes."""
         self._engine.cancel()
         while True:
             await self._subscription.close()
-            await asyncio.sleep(pause())
+            await asyncio.sleep(self._renewal())
             try:
                 self._subscription = self._subscribe()
                 await self._subscription.begin()
                 return
             except Exception as error:
                 logger.error("%s cannot subscribe: %s", self._method.name, error)
+
+    def _start_ready(self) -> None:
+        """Start the messages that are here, and acknowledge the ones whose handlers have returned by then."""
+        if self._is_leaving:
+            return
+        self._renewal = pauses()
+        while (message := self._subscription.next_now()) is not None:
+            self._start(message)
+        self._acknowledge()
 
     def _start(self, message: Message[Any]) -> None:
         if self._look is None:
@@ -245,7 +260,23 @@ class Subscriber:
         self._pause = None
         self._handled.append(message)
         if len(self._handled) == 1:
-            self._spawn(self._acknowledged())
+            asyncio.get_running_loop().call_soon(self._acknowledge, context=contextvars.Context())
+
+    def _acknowledge(self) -> None:
+        """Acknowledge the messages that are handled by now."""
+        if not self._handled:
+            return
+        messages, self._handled = self._handled, []
+        self._acks += 1
+        if not self._subscription.begin_acks(messages, partial(self._on_acks, messages)):
+            self._acks -= 1
+            self._spawn(self._acknowledged(messages))
+
+    def _on_acks(self, messages: Sequence[Message[Any]], error: BrokerError | None) -> None:
+        self._acks -= 1
+        if error is not None:
+            self._spawn(self._acknowledged(messages, error))
+        self._wake()
 
     def failed(self, message: Message[Any], failure: Failure) -> None:
         """Let the broker deliver a message again, or make it a dead letter."""
@@ -323,16 +354,22 @@ class Subscriber:
         task.add_done_callback(self._settling.discard)
         task.add_done_callback(self._wake)
 
-    async def _acknowledged(self) -> None:
-        """Acknowledge the messages that are handled by now, however often that takes while they are held."""
-        messages, self._handled = self._handled, []
+    async def _acknowledged(self, messages: Sequence[Message[Any]], error: BrokerError | None = None) -> None:
+        """Acknowledge messages, however often that takes while they are held.
+
+        Args:
+            error: of an attempt that was made.
+        """
         pause = pauses()
         while messages:
             try:
+                if error is not None:
+                    raise error
                 await self._subscription.acknowledge(messages)
                 return
-            except BrokerError as error:
-                logger.warning("the ends of %s are not kept yet: %s", _shown(messages), error)
+            except BrokerError as failure:
+                logger.warning("the ends of %s are not kept yet: %s", _shown(messages), failure)
+                error = None
             except Exception:
                 # One message may be at fault: each is settled alone from here on.
                 for message in messages:
@@ -363,7 +400,7 @@ class Subscriber:
         """Wait until no call is under way and all ends are kept; return False if that takes too long."""
         try:
             async with time_limit(seconds):
-                while self._engine.under_way or self._settling:
+                while self._is_under_way:
                     self._waiter = asyncio.get_running_loop().create_future()
                     await self._waiter
         except TimeoutError:
