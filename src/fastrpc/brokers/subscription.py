@@ -32,6 +32,10 @@ T = TypeVar("T")
 #: The reason of a dead letter with a value that does not decode.
 UNREADABLE: Final = "the value does not decode"
 
+#: Messages that may be taken at once however few places there are. Of more places a take has half at most: the broker
+#: makes the other half ready meanwhile, where they would work in turn otherwise.
+_LEAST_AT_ONCE: Final = 16
+
 _finish: Final = Verbs(BrokerError).finish
 
 
@@ -171,7 +175,7 @@ class Subscription(Generic[T]):
         if member is None:
             tell(None)
             return True
-        return member.begin_acks(messages, tell, may_wait=len(member.unsettled) < self._in_flight)
+        return member.begin_acks(messages, tell, self._in_flight)
 
     async def acknowledge(self, messages: Sequence[Message[T]]) -> None:
         """Acknowledge messages that came out; nothing is done for lost messages.
@@ -284,10 +288,11 @@ class Subscription(Generic[T]):
     async def _take_from(self, member: "_Member", absence: "_Absence") -> None:
         """Take messages until the membership ends with an error."""
         while True:
-            while (room := self._in_flight - len(member.unsettled)) <= 0:
+            while (room := member.room(self._in_flight)) <= 0:
                 self._room.clear()
                 await self._room.wait()
-            read = [self._read(one, member) for one in await member.membership.take(room)]
+            most = min(room, max(self._in_flight // 2, _LEAST_AT_ONCE))
+            read = [self._read(one, member) for one in await member.membership.take(most)]
             self.on_messages()
             for message, error in read:
                 if error is not None:
@@ -376,8 +381,14 @@ class _Member:
         #: In the order in which they were taken.
         self.unsettled: dict[Message[Any], None] = {}
         self._on_room = on_room
+        # Messages whose acks of `begin_acks` are on their way.
+        self._acks = 0
         # Whether others may have all messages by now.
         self._is_over = False
+
+    def room(self, in_flight: int) -> int:
+        """Return how many more messages may come: beside `in_flight`, for as many whose acks are on their way."""
+        return in_flight - len(self.unsettled) + min(self._acks, in_flight)
 
     def is_lost(self, message: Message[Any]) -> bool:
         is_held = not self._is_over and message in self.unsettled
@@ -403,17 +414,22 @@ class _Member:
         self,
         messages: Sequence[Message[Any]],
         tell: Callable[[BrokerError | None], None],
-        *,
-        may_wait: bool,
+        in_flight: int,
     ) -> bool:
-        """Acknowledge the messages that are held, as `Subscription.begin_acks` does."""
+        """Acknowledge the messages that are held, as `Subscription.begin_acks` does.
+
+        Messages whose acks are on their way leave room for up to `in_flight` others, so these acks may wait for the
+        next commit of the broker until there are as many of them.
+        """
         begin: Callable[..., None] | None = getattr(self.membership, "begin_acks", None)
         if begin is None:
             # The backend acknowledges in tasks.
             return False
         held = [message for message in messages if not self.is_lost(message)]
+        self._acks += len(messages)
 
         def told(settled: Sequence[bool], error: BrokerError | None) -> None:
+            self._acks -= len(messages)
             if error is None:
                 for message, is_ours in zip(held, settled, strict=True):
                     message.note_ack(is_ours)
@@ -421,9 +437,10 @@ class _Member:
             tell(error)
 
         try:
-            begin([message.token for message in held], told, may_wait=may_wait)
+            begin([message.token for message in held], told, may_wait=self._acks < in_flight)
         except BrokerError as error:
             told((), error)
+        self._on_room()
         return True
 
     async def acknowledge(self, messages: Sequence[Message[Any]]) -> None:

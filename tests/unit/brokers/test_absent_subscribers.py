@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 import fastrpc
 from fastrpc import BrokerError, ConfigError, Server, Status, Topic
 from fastrpc.brokers import Broker
-from fastrpc.brokers.base import BrokerLimits
+from fastrpc.brokers.base import AcksTold, BrokerLimits
 from fastrpc.config import Backoff
 from fastrpc.config.delays import pause_after
 from tests.support.small_broker import SmallBroker, away
@@ -251,6 +251,47 @@ async def test_messages_that_are_handled_at_once_are_acknowledged_before_the_nex
     member.deliver(backend.delivery(1, b"1"), backend.delivery(2, b"1"))
     await eventually(lambda: len(seen) == 1)
     assert seen == [2]
+
+
+@pytest.mark.virtual_time
+async def test_messages_whose_acks_are_on_their_way_leave_room_for_as_many_others(
+    broker: Broker, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handled = Handled(concurrency=2)
+    async with Server(handled.service, broker=broker):
+        member = backend.members[0]
+        acks: list[tuple[Any, AcksTold, bool]] = []
+
+        def begin_acks(tokens: Sequence[Any], tell: AcksTold, *, may_wait: bool) -> None:
+            acks.append((tokens, tell, may_wait))
+
+        monkeypatch.setattr(member, "begin_acks", begin_acks)
+        handled.may_end.set()
+        for number in range(1, 6):
+            member.deliver(backend.delivery(number, b"1"))
+            await eventually(lambda number=number: len(acks) == min(number, 4))
+        assert handled.ended == ["ended"] * 4
+        # The broker may keep the first one with other changes; the second is as many as are in flight.
+        assert [may_wait for _, _, may_wait in acks] == [True, False, False, False]
+        tokens, tell, _ = acks[0]
+        tell([True] * len(tokens), None)
+        await eventually(lambda: len(handled.ended) == 5)
+        for tokens, tell, _ in acks[1:]:
+            tell([True] * len(tokens), None)
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(("concurrency", "most"), [(10, 10), (24, 16), (64, 32)])
+async def test_a_take_leaves_half_of_many_places_to_the_next_one(
+    broker: Broker, backend: SmallBroker, concurrency: int, most: int
+) -> None:
+    handled = Handled(concurrency=concurrency)
+    handled.may_end.set()
+    async with Server(handled.service, broker=broker):
+        member = backend.members[0]
+        member.deliver(*(backend.delivery(number, b"1") for number in range(1, 101)))
+        await eventually(lambda: len(member.settled) == 100)
+        assert max(map(len, member.batches)) == most
 
 
 async def test_headers_that_are_no_metadata_make_a_dead_letter(

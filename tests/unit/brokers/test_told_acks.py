@@ -47,6 +47,10 @@ class Told:
     def __init__(self) -> None:
         self.found: tuple[Sequence[bool], BrokerError | None] | None = None
 
+    @property
+    def is_told(self) -> bool:
+        return self.found is not None
+
     def __call__(self, settled: Sequence[bool], error: BrokerError | None) -> None:
         assert self.found is None
         self.found = settled, error
@@ -100,45 +104,28 @@ async def test_an_ack_that_may_wait_is_kept_without_other_changes(
     assert again.found == ([False], None)
 
 
-async def ack_during_a_publication(
-    broker: EmbeddedBroker, journal: SeenJournal, most: int
-) -> tuple[EmbeddedMembership, Told]:
-    """Return a member and what it is told of its ack, which came while a message for its take was kept."""
+async def test_an_ack_that_may_wait_does_so_beside_takes(
+    broker: EmbeddedBroker, journal: SeenJournal
+) -> None:
+    """Otherwise a message that comes alone would take two commits."""
     member, token = await with_message(broker, journal)
     found: list[object] = []
-    member.begin_take(most, found.append)
+    member.begin_take(1, found.append)
     journal.may_commit.clear()
     journal.is_committing.clear()
     publishing = asyncio.ensure_future(broker.publish([OutgoingMessage("a", b"2")]))
     await eventually(journal.is_committing.is_set)
     told = Told()
     member.begin_acks([token], told, may_wait=True)
-    # Nothing but the end of the take hands them to a commit.
+    # Nothing but the next message hands it to a commit.
     assert broker._progress is not None
     broker._progress.cancel()
     journal.may_commit.set()
     await publishing
     assert found
-    return member, told
-
-
-async def test_an_ack_waits_no_longer_once_a_take_of_its_member_is_full(
-    broker: EmbeddedBroker, journal: SeenJournal
-) -> None:
-    _, told = await ack_during_a_publication(broker, journal, 1)
-    await eventually(lambda: told.found)
-    assert told.found == ([True], None)
-
-
-async def test_an_ack_waits_on_while_its_member_has_room_for_further_messages(
-    broker: EmbeddedBroker, journal: SeenJournal
-) -> None:
-    """Otherwise a message that comes alone would take two commits."""
-    member, told = await ack_during_a_publication(broker, journal, 2)
-    await broker.kept()
     member.begin_take(1, lambda take: None)
     await broker.kept()
-    assert told.found is None
+    assert not told.is_told
     await broker.publish([OutgoingMessage("a", b"3")])
     assert told.found == ([True], None)
     assert len(journal.commits) == 2
@@ -231,10 +218,9 @@ async def test_a_right_that_fails_ends_its_consumer_and_no_publication(broker: E
     assert delivery.body == b"1"
 
 
-async def test_an_ack_rides_while_the_latest_request_of_its_consumer_has_room_left(
+async def test_an_ack_of_a_consumer_that_takes_nothing_more_may_wait(
     broker: EmbeddedBroker, journal: SeenJournal
 ) -> None:
-    """A message that comes alone ends its take, and its ack is there before the next one."""
     asked: asyncio.Queue[ConsumeRequest] = asyncio.Queue()
 
     async def requests() -> AsyncIterator[ConsumeRequest]:
@@ -243,7 +229,7 @@ async def test_an_ack_rides_while_the_latest_request_of_its_consumer_has_room_le
 
     consumer = Consumer(await broker.join(GROUP), lambda: None)
     consumer.begin(requests(), asyncio.get_running_loop().create_future())
-    asked.put_nowait(ConsumeRequest(take=2))
+    asked.put_nowait(ConsumeRequest(take=1))
     news = asyncio.ensure_future(consumer.next())
     await eventually(lambda: consumer._taking is not None)
     await broker.publish([OutgoingMessage("a", b"1")])

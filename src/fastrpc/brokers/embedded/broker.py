@@ -286,20 +286,18 @@ class EmbeddedBroker:
             self.dispatch()
         return now
 
-    def dispatch(self, *, may_wait: bool = False) -> bool:
-        """Serve takes that wait, set the timer, and hand changes to the next commit; return whether there were any.
+    def dispatch(self) -> bool:
+        """Serve takes that wait, set the timer, and hand changes to the next commit.
 
-        Args:
-            may_wait: whether changes that ride with others may wait on; not if a take is full, whose member may have
-                no room for further messages before it is told of its acks.
+        Return whether there were any beside acks that may wait.
         """
-        may_wait = not self.takes.serve() and may_wait
+        self.takes.serve()
         due = self.core.next_due()
         if due is not None and due < self._timer_due and self.is_open:
             self._set_timer(due)
         if self.core.has_wanted:
             self._begin_reading()
-        return self._commit(may_wait=may_wait)
+        return self._commit()
 
     def when_kept(self, tell: Tell, *, may_wait: bool = False) -> None:
         """Hand changes to the next commit; call a function as soon as `kept` would return, or with its error.
@@ -314,7 +312,7 @@ class EmbeddedBroker:
             self._untold.add(tell)
             if may_wait:
                 self._riding = len(self._noted)
-        self.dispatch(may_wait=may_wait)
+        self.dispatch()
 
     async def kept(self) -> None:
         """Return once all changes so far are kept, but for messages without room. BrokerError: that is unknown."""
@@ -345,8 +343,8 @@ class EmbeddedBroker:
 
     # Commits
 
-    def _commit(self, *, may_wait: bool = False) -> bool:
-        if len(self._noted) > (self._riding if may_wait else 0):
+    def _commit(self) -> bool:
+        if len(self._noted) > self._riding:
             if self._commits is not None and self._failure is None:
                 self._commits.add_one(self._taken())
                 return True
@@ -357,6 +355,7 @@ class EmbeddedBroker:
 
     def _keep_progress(self) -> None:
         self._progress = None
+        self._riding = 0
         self.core.note_progress()
         self._commit()
 
@@ -399,7 +398,7 @@ class EmbeddedBroker:
         ]
         if records:
             self.core.committed(records, self._clock())
-        self.dispatch(may_wait=True)
+        self.dispatch()
 
     def _undo(self, lost: Sequence[KeptChanges]) -> None:
         """Forget messages. The journal has kept all other changes of its commit, and gets later ones again."""

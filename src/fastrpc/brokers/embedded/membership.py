@@ -27,7 +27,7 @@ class JoinedBroker(Protocol):
 
     def now(self) -> float: ...
 
-    def dispatch(self, *, may_wait: bool = False) -> bool: ...
+    def dispatch(self) -> bool: ...
 
     def kept(self) -> Awaitable[None]: ...
 
@@ -71,7 +71,7 @@ class EmbeddedMembership:
         take.found = self._broker.core.take(self._group, self._member, most, now)
         if not take.found:
             self._broker.takes.add(self._group, take)
-        self._broker.dispatch(may_wait=not take.is_full)
+        self._broker.dispatch()
         return take
 
     def withdraw(self, take: Take) -> None:

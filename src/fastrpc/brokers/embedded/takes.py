@@ -36,11 +36,6 @@ class Take:
         """Whether its task has been cancelled, and will find out."""
         return False
 
-    @property
-    def is_full(self) -> bool:
-        """Whether it has as many messages as its member had room for."""
-        return len(self.found) >= self.most
-
     def end(self, error: BrokerError | None = None) -> None:
         """End the wait, with the messages that were found or an error."""
         self.error = error
@@ -102,15 +97,14 @@ class Takes:
         for take in waiting:
             take.end(error)
 
-    def serve(self) -> bool:
-        """Give messages to takes of the groups that may have some; return whether one is full, or has failed."""
+    def serve(self) -> None:
+        """Give messages to takes of the groups that may have some."""
         ended: dict[Take, BrokerError | None] = {}
         for group in self._core.roused():
             if group in self._waiting:
                 self._serve(group, self._waiting[group], ended)
         for take, error in ended.items():
             take.end(error)
-        return any(error is not None or take.is_full for take, error in ended.items())
 
     def _serve(
         self,
@@ -134,7 +128,7 @@ class Takes:
                     break
                 take.found += found
                 ended[take] = None
-                if not take.is_full:
+                if len(take.found) < take.most:
                     hungry.append(take)
             takes.pop(take, None)
         if not takes:

@@ -86,8 +86,6 @@ class Consumer:
         self._numbers = count(1)
         self._size = BatchSize()
         self._wanted = 0
-        # The messages that the latest request asked for, without the ones that were found since.
-        self._room = 0
         self._taking: Take | None = None
         # Acks that are not kept.
         self._acks = 0
@@ -146,8 +144,7 @@ class Consumer:
             if request.settlements:
                 self._spawn(self._settle(request.settlements))
             if request.acks:
-                room = self._room if request.take is None else request.take
-                self._acknowledge(request.acks, may_wait=request.may_wait and room > 0)
+                self._acknowledge(request.acks, may_wait=request.may_wait)
             if request.take is not None:
                 self._ask(request.take)
 
@@ -167,7 +164,7 @@ class Consumer:
                 Status.RESOURCE_EXHAUSTED,
                 f"the consumer has {len(self._under_way)} messages to settle, the limit is {MOST_UNDER_WAY}",
             )
-        self._wanted = self._room = most
+        self._wanted = most
         if most:
             self._begin_take()
         else:
@@ -205,7 +202,6 @@ class Consumer:
     def _deliver(self, found: Sequence[Delivery]) -> None:
         weights = [weight(one) for one in found]
         self._size.note(weights)
-        self._room -= len(found)
         numbered = [(next(self._numbers), one) for one in found]
         self._under_way.update((number, one.token) for number, one in numbered)
         try:

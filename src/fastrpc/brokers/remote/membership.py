@@ -183,7 +183,7 @@ class RemoteMembership:
     async def ack_many(self, tokens: Sequence[Any]) -> Sequence[bool]:
         """Settle messages."""
         ended: asyncio.Future[Sequence[bool]] = asyncio.get_running_loop().create_future()
-        self.begin_acks(tokens, partial(_end_wait, ended), may_wait=True)
+        self.begin_acks(tokens, partial(_end_wait, ended), may_wait=False)
         return await ended
 
     def begin_acks(self, tokens: Sequence[Any], tell: AcksTold, *, may_wait: bool) -> None:

@@ -132,7 +132,7 @@ class ConsumeRequest(msgspec.Struct, frozen=True):
     #: Other ends of deliveries.
     settlements: Sequence[Settlement] = ()
 
-    #: Whether the acks may be kept with other changes, within some 10 ms, while the consumer has room for messages.
+    #: Whether the acks may be kept with other changes, or within some 10 ms: the consumer needs no answer before.
     may_wait: bool = False
 
 
