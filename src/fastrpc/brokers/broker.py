@@ -84,12 +84,15 @@ class Broker:
         self._subscriptions: set[Subscription[Any]] = set()
         # Ids of messages without one, after each opening others: a process that was forked opens it anew.
         self._run = ""
+        # Of the backend, once it was open.
+        self._limits: BrokerLimits | None = None
         self._numbers = count(1)
         #: The subscribers of servers that use it.
         self.subscribers: set[Any] = set()
 
     async def __aenter__(self) -> Self:
         await self._opened.enter()
+        self._limits = self.backend.limits
         self._run = secrets.token_hex(8)
         return self
 
@@ -367,7 +370,7 @@ class Broker:
         headers: Mapping[str, str] | None,
     ) -> OutgoingMessage:
         """Return a checked message."""
-        limits = self.backend.limits
+        limits = self._limits or self.backend.limits
         name, kind = (topic.name, topic.type) if isinstance(topic, Topic) else (topic, None)
         _check_name(name)
         if delay or type(delay) is not int:

@@ -118,6 +118,25 @@ async def test_one_refused_message_is_refused_alone(watched: Watched, place: int
     assert sorted(await watched.kept()) == sorted(set(bodies(16)) - {bodies(16)[place]})
 
 
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [({"id": "\ud800"}, "no UTF-8"), ({"id": "x" * 513}, "its id"), ({"delay": -1.0}, "a delay of -1")],
+)
+@pytest.mark.parametrize("place", [0, 7])
+async def test_one_faulty_message_is_refused_alone(
+    watched: Watched, place: int, fault: dict[str, Any], told: str
+) -> None:
+    messages = [OutgoingMessage("orders.new", body) for body in bodies(16)]
+    messages[place] = OutgoingMessage("orders.new", b"faulty", **fault)
+    publishing = (watched.broker.publish([message]) for message in messages)
+    outcomes = await asyncio.gather(*publishing, return_exceptions=True)
+    refused = outcomes.pop(place)
+    assert isinstance(refused, BrokerError)
+    assert (refused.status, refused.processed) == (Status.INVALID_ARGUMENT, "no")
+    assert told in refused.message
+    assert sorted(await watched.kept()) == sorted(set(bodies(16)) - {bodies(16)[place]})
+
+
 async def test_full_queue_keeps_as_many_messages_as_have_room(watched: Watched) -> None:
     await watched.backend.declare(TopicSettings("jobs", None, ("workers",), max_bytes=5_000))
     outcomes = await asyncio.gather(

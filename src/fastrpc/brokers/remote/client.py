@@ -98,10 +98,10 @@ class RemoteBroker:
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
         """Keep messages, all or none of them, in this order."""
-        for message in messages:
-            check_outgoing(message)
         if len(messages) == 1:
             return (await self._publications.publish(messages[0]),)
+        for message in messages:
+            check_outgoing(message)
         with BROKER_ERRORS:
             return await self._client.call(BrokerService.publish_many, list(map(sent, messages)))
 

@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 from fastrpc._core.calls.call import scope_deadline
 from fastrpc.brokers.base import OutgoingMessage, Published
+from fastrpc.brokers.base.checks import check_outgoing
 from fastrpc.brokers.remote.faults import BROKER_ERRORS
 from fastrpc.brokers.remote.messages import sent, sent_headers
 from fastrpc.brokers.remote.service import BrokerService
@@ -139,6 +140,8 @@ class Publications:
             self._batch = None
 
     async def _alone(self, one: OutgoingMessage) -> Published:
+        # The server checks the others: a message that it refuses among them goes alone after that.
+        check_outgoing(one)
         self._lone += 1
         try:
             with BROKER_ERRORS:
