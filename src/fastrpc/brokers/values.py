@@ -98,7 +98,7 @@ def readable_headers(headers: Mapping[str, str]) -> dict[str, str]:
     for name in headers:
         if name.startswith(OWN_PREFIX):
             return {name: text for name, text in headers.items() if not name.startswith(OWN_PREFIX)}
-    return copied_headers(headers)
+    return headers if type(headers) is dict else copied_headers(headers)
 
 
 def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:

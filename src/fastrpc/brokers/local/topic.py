@@ -321,6 +321,8 @@ class KeptTopic:
 
 def _kept_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     """Return immutable headers. Most messages have the form of their value alone, and share it."""
+    if type(headers) is MappingProxyType:
+        return headers
     if len(headers) > 1:
         return MappingProxyType(dict(headers))
     ((name, text),) = headers.items()

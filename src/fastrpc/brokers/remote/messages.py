@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from fastrpc.brokers.base import Delivery, OutgoingMessage
 from fastrpc.brokers.base.checks import TEXT_BYTES
 from fastrpc.brokers.base.seconds import is_seconds, shown
-from fastrpc.brokers.base.texts import OWN_PREFIX, bytes_of, checked_headers, copied_headers
+from fastrpc.brokers.base.texts import OWN_PREFIX, bytes_of, checked_headers, copied_headers, shared_headers
 from fastrpc.errors import ConfigError
 
 __all__ = [
@@ -173,6 +174,8 @@ class BrokerFault(msgspec.Struct, frozen=True):
     hint: str | None = None
 
 
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
 #: The longest id that a client makes by itself, in characters.
 _LONGEST_MADE_ID: Final = 64
 
@@ -199,9 +202,10 @@ def outgoing(message: PublishedMessage, publisher: str | None) -> OutgoingMessag
                 f"the id of a message beside an age has {len(id)} characters, it must have 1 to {_LONGEST_MADE_ID}"
             )
         id, made_id = None, id
-    headers = checked_headers(message.headers) if message.headers else {}
+    headers = shared_headers(message.headers) if message.headers else _NO_HEADERS
     if message.trace:
-        headers |= {f"{OWN_PREFIX}{name}": text for name, text in checked_headers(message.trace).items()}
+        trace = {f"{OWN_PREFIX}{name}": text for name, text in checked_headers(message.trace).items()}
+        headers = MappingProxyType({**headers, **trace})
     return OutgoingMessage(
         message.topic, message.body, message.key, id, message.delay, headers, publisher, made_id, age or 0.0
     )
@@ -269,5 +273,7 @@ def weight(one: Weighed) -> int:
 
 
 def _check_short(name: str, text: str) -> None:
+    if text.isascii() and 0 < len(text) <= TEXT_BYTES:
+        return
     if not 0 < len(bytes_of(text, f"the {name} of a message")) <= TEXT_BYTES:
         raise ConfigError(f"the {name} of a message must have 1 to {TEXT_BYTES} bytes")
