@@ -52,7 +52,7 @@ cdef class LineWire(Wire):
         cdef Link link = self.link()
         cdef Py_ssize_t at = 0
         cdef const char* end
-        while at < size and not (link.is_closed or link.ignores_input):
+        while at < size and not (link.is_closed or link.leaving.ignores_input):
             end = <const char*>memchr(data + at, c"\n", size - at)
             if end is NULL:
                 break
@@ -73,7 +73,7 @@ cdef class LineWire(Wire):
         cdef Link link = self.link()
         cdef ServerCall call
         if not link.gate.asks_access():
-            link.leave_opening()
+            link.life.leave_opening()
         if line.startswith(b"cancel "):
             call = self.calls.get(int(line[7:]))
             # Its answer may be under way.
@@ -89,8 +89,8 @@ cdef class LineWire(Wire):
         call.codec = CODEC_JSON
         call.stated_timeout_us = <uint64_t>(float(milliseconds) * 1000) if milliseconds else TIMEOUT_NONE
         call.route = link.gate.routes.find(PyBytes_AS_STRING(<bytes>name), PyBytes_GET_SIZE(<bytes>name))
-        if link.is_crowded():
-            return link.gate.refuse(call, RESOURCE_EXHAUSTED, link.crowd_text(), True)
+        if link.intake.is_crowded():
+            return link.gate.refuse(call, RESOURCE_EXHAUSTED, link.intake.crowd_text(), True)
         self.calls[call.id] = call
         return link.request(
             call, PyBytes_AS_STRING(<bytes>name), PyBytes_GET_SIZE(<bytes>name), b"[" + <bytes>argument + b"]"

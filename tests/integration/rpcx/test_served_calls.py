@@ -297,8 +297,7 @@ async def test_heartbeats_do_not_end_the_opening_but_a_good_token_does() -> None
         assert await talk.is_closed()
     async with talking(authenticate=TOKENS, timeouts=Timeouts(handshake=20)) as talk:
         assert (await talk.ask(call("shop", "who", metadata={"__AUTH": "secret"}))).error is None
-        [session] = talk.server._gate.engines
-        assert not session.is_opening
+        assert len(talk.server._accepting.openings) == 0
 
 
 async def test_compressed_requests_are_inflated_within_the_limit() -> None:

@@ -3,8 +3,9 @@
 ::
 
     ByteStream ──► Link ───── take, check ──────────────► Wire ──► calls for the gate
-                    │  ◄───── stamp, is_crowded, request ───┤
-                    │  ◄───── charge, has_room, judge_sender┤      (memory, the sender of a long request)
+                    │  ◄───── stamp, request ───────────────┤
+                    ├── Intake ◄── is_crowded, charge, … ───┤      number of calls, memory, the sender of a long request
+                    ├── Leaving                             │      drain, close
                     │  ─────── answer, fail ──────────────►   ──► Link.output
                     │  ─────── tell: Facts ───────────────►        (for rest, drain, lateness)
                     │

@@ -79,7 +79,7 @@ cdef class RpcxFraming(Wire):
         cdef RpcxFrame frame
         cdef Py_ssize_t at = 0, whole, part
         self.is_partial = False
-        while at < size and not (link.is_closed or link.ignores_input):
+        while at < size and not (link.is_closed or link.leaving.ignores_input):
             if self.skip_left:
                 part = min(self.skip_left, size - at)
                 self.skip_left -= part
@@ -148,7 +148,7 @@ cdef class RpcxBody(Placing):
         """Append bytes that came with others; return the number that belongs to the frame."""
         cdef Py_ssize_t part = min(size, self.frame.total - self.frame.filled)
         self.frame.append(data, part, self.trusted)
-        (<RpcxFraming>self.wire).link().charge(part)
+        (<RpcxFraming>self.wire).link().intake.charge(part)
         self._came()
         return part
 
@@ -161,7 +161,7 @@ cdef class RpcxBody(Placing):
 
     cdef int placed(self, Py_ssize_t size) except -1:
         self.frame.filled += size
-        (<RpcxFraming>self.wire).link().charge(size)
+        (<RpcxFraming>self.wire).link().intake.charge(size)
         return self._came()
 
     cdef object owner(self):
@@ -197,7 +197,7 @@ cdef class RpcxBody(Placing):
             parse_frame(PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole), &frame)
             wire.on_frame(&frame)
         finally:
-            link.charge(-PyBytes_GET_SIZE(whole))
+            link.intake.charge(-PyBytes_GET_SIZE(whole))
         return 0
 
     cdef const char* beginning(self) noexcept:
@@ -212,6 +212,6 @@ cdef class RpcxBody(Placing):
     cdef int drop(self) except -1:
         """Return the memory of the frame, if one is being received."""
         if self.frame is not None:
-            (<RpcxFraming>self.wire).link().charge(-self.frame.filled)
+            (<RpcxFraming>self.wire).link().intake.charge(-self.frame.filled)
             self.frame = None
         return 0

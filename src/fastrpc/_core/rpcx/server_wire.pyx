@@ -47,7 +47,8 @@ from fastrpc._core.rpcx.native_forms cimport Reserved, block_of, entry, find_res
 from fastrpc._core.rpcx.requests cimport LONGEST_NAME, new_dialect
 from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, SENDER_REFUSED, SENDER_WAITS
 from fastrpc._core.server.gate cimport Gate
-from fastrpc._core.server.link cimport SENDER_UNJUDGED, Link
+from fastrpc._core.server.intake cimport SENDER_UNJUDGED
+from fastrpc._core.server.link cimport Link
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport process_held
 from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER
@@ -83,7 +84,7 @@ cdef class RpcxWire(RpcxRequests):
         if compressor > GZIP:
             raise RemoteProtocolError(f"a frame has the compressor {compressor}, only {<int>GZIP} (gzip) is known")
         if not link.gate.asks_access():
-            link.leave_opening()
+            link.life.leave_opening()
         if frame.flags & IS_HEARTBEAT:
             return self._echo(frame)
         return self._take_call(frame, compressor)
@@ -95,8 +96,8 @@ cdef class RpcxWire(RpcxRequests):
         cdef Py_ssize_t size = self.find_name(frame)
         if call.flags & ONE_WAY:
             link.note_unanswered()
-        if link.is_crowded():
-            return self.refuse(call, size, RESOURCE_EXHAUSTED, link.crowd_text())
+        if link.intake.is_crowded():
+            return self.refuse(call, size, RESOURCE_EXHAUSTED, link.intake.crowd_text())
         if frame.metadata_size and not self.takes_metadata(call, frame, True):
             return 0
         if <uint64_t>frame.payload_size > link.gate.message_bytes:
@@ -133,8 +134,8 @@ cdef class RpcxWire(RpcxRequests):
             if verdict != SENDER_ADMITTED:
                 return LONG_DROPPED if verdict == SENDER_REFUSED else LONG_WAITS
         # All of it may take longer than an opening.
-        link.leave_opening()
-        return LONG_TAKEN if link.has_room(call, whole, True) else LONG_DROPPED
+        link.life.leave_opening()
+        return LONG_TAKEN if link.intake.has_room(call, whole, True) else LONG_DROPPED
 
     cdef int on_cut(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
         cdef RpcxFrame frame
@@ -162,7 +163,7 @@ cdef class RpcxWire(RpcxRequests):
         """Answer a request whose deadline passes before the rest of it came; return that deadline, 0 = none."""
         cdef Link link = self.link()
         cdef ServerCall call = self.cut
-        if call is None or not self.is_partial or self.cut_ns != self.frame_began_ns or link.ignores_input:
+        if call is None or not self.is_partial or self.cut_ns != self.frame_began_ns or link.leaving.ignores_input:
             self.cut = None
             return 0
         if now < call.deadline_ns:
@@ -186,7 +187,7 @@ cdef class RpcxWire(RpcxRequests):
         cdef RpcxFrame frame
         cdef ServerCall call
         cdef Py_ssize_t longest
-        cdef int verdict = link.sender_verdict_now()
+        cdef int verdict = link.intake.sender_verdict_now()
         if verdict != SENDER_UNJUDGED:
             return verdict
         if <uint8_t>data[FLAGS_AT] & IS_HEARTBEAT:
@@ -204,14 +205,14 @@ cdef class RpcxWire(RpcxRequests):
             return SENDER_REFUSED
         size = self.find_name(&frame)
         call.route = link.gate.routes.find(self.name, size)
-        return link.judge_sender(call, self.name[:size].decode("utf-8", "replace"))
+        return link.intake.judge_sender(call, self.name[:size].decode("utf-8", "replace"))
 
     cdef bint refuses_rest(self) except -1:
         cdef Link link = self.link()
         if process_held <= link.gate.memory.process_bytes:
             return False
         # The bytes that are there are counted already.
-        return not link.has_room(self._call_of(self.body.beginning()), 0, False)
+        return not link.intake.has_room(self._call_of(self.body.beginning()), 0, False)
 
     cdef ServerCall _call_of(self, const char* data):
         """Return a call that stands for a frame of which the header is here, to refuse it."""

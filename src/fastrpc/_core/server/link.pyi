@@ -6,6 +6,7 @@ from fastrpc._core.io.engine import Engine
 from fastrpc._core.link.contract import Wire
 from fastrpc._core.server.engine_served_connection import EngineServedConnection
 from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.leaving import Leaving
 from fastrpc._core.server.openings import Openings
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc.config import Keepalive, Timeouts
@@ -51,12 +52,8 @@ class Link(Engine):
         """The protocol."""
 
     @property
-    def ignores_input(self) -> bool:
-        """Whether nothing more is taken: it closes once the calls under way have ended."""
-
-    @property
-    def is_opening(self) -> bool:
-        """Whether no call was let in yet, whole or begun."""
+    def leaving(self) -> Leaving:
+        """The drain and the close."""
 
     @property
     def peer_takes(self) -> Literal["pushes"] | None:

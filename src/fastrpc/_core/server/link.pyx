@@ -7,45 +7,34 @@
     answer ◄─── Wire ◄── LinkedConnection ◄──────────────────┘
 
 `link/contract` has the contract of the two. `LinkedConnection` passes on the outcomes of calls, until the gate has the link
-itself; calls hold it, and it may outlive the link.
+itself; calls hold it, and it may outlive the link. A link holds its rules in parts: `ConnectionLife`, `Leaving` for drain
+and close, `Intake` for the limits of requests.
 
 A wire costs a read two crossings more than an engine: `place` and `take`. A unary call crosses four times, once more than
-by an engine: to the gate, to `LinkedConnection`, to `Wire.answer` and to `call_ended`. The steps of a request
-that a wire asks its link for are inline in the `.pxd`.
-
-A wire has no farewell. A connection that drains serves further calls, and closes when it has had no call for a second: by
-then its peer follows a registry that no longer lists this server, or an answer has told it to leave. A peer that hears of
-neither and calls on loses the connection at a moment when no call is under way, if there is one: its unread requests were
-not started. Shortly before the time for calls is over nothing more is taken.
+by an engine: to the gate, to `LinkedConnection`, to `Wire.answer` and to `Leaving.call_ended`, which is inline. The steps
+of a request that a wire asks its link for are inline in the `.pxd`.
 """
 
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier
-from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED, UNAUTHENTICATED
+from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_ANSWERING, Call
 from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.link.contract cimport Facts, Wire
+from fastrpc._core.link.contract cimport Wire
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.connection_life cimport new_life
-from fastrpc._core.server.engine_served_connection cimport SENDER_WAITS, SenderCheck
 from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.intake cimport Intake
+from fastrpc._core.server.leaving cimport Leaving
 from fastrpc._core.server.openings cimport Openings
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN
-from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER, REASON_DRAIN, REASON_HANDSHAKE
+from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER, REASON_HANDSHAKE
 
-from fastrpc._core.base.histogram import count_refusal
 from fastrpc.errors import RemoteProtocolError
-
-cdef uint64_t SECOND = 1_000_000_000
-# A peer that calls on loses its connection at the first moment without a call after this time, or after half of the time
-# for calls.
-cdef uint64_t STAY_NS = 10 * SECOND
-# The last part of that time, in which nothing more is taken.
-cdef uint64_t DEAF_NS = SECOND
 
 
 @cython.final
@@ -61,7 +50,7 @@ cdef class LinkedConnection(EngineServedConnection):
         link.wire.answer(call, payload)
         if link.output.size() > link.gate.send_soft:
             self.weigh_answer()
-        link.call_ended(True)
+        link.leaving.call_ended(True)
         return self.flush_early(link)
 
     cdef int do_fail(self, Call call, Failure failure) except -1:
@@ -70,7 +59,7 @@ cdef class LinkedConnection(EngineServedConnection):
             return 0
         link = <Link>self._engine
         link.wire.fail(call, failure)
-        return link.call_ended(True)
+        return link.leaving.call_ended(True)
 
     cdef bint is_unanswered(self, Call call) except -1:
         return call.state != STATE_ANSWERING
@@ -86,14 +75,14 @@ cdef class LinkedConnection(EngineServedConnection):
             pushback_ms = PUSHBACK_NEVER
         if not call.flags & ONE_WAY:
             link.wire.fail(call, Failure(status, text, pushback_ms=pushback_ms, has_run=False))
-        return link.call_refused(<ServerCall>call, status)
+        return link.leaving.call_refused(<ServerCall>call, status)
 
     cdef int do_hold(self, Call call) except -1:
         # A wire that can cancel a call finds it by a table that it keeps.
         return 0
 
     cdef int do_release(self, Call call) except -1:
-        return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).call_ended(True)
+        return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).leaving.call_ended(True)
 
     cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1:
         cdef ByteStream stream = <ByteStream>(<Link>self._engine)._stream
@@ -102,7 +91,7 @@ cdef class LinkedConnection(EngineServedConnection):
 
     cdef int sender_known(self, ServerCall call, int verdict) except -1:
         if self._engine is not NULL:
-            (<Link>self._engine).sender_verdict = verdict
+            (<Link>self._engine).intake.sender_verdict = verdict
             (<Link>self._engine).go_on()
         return 0
 
@@ -140,82 +129,13 @@ cdef class Link(Engine):
         self.connection = connection
         self.gate = gate
         self.openings = openings
-        self.sender_verdict = SENDER_WAITS
+        self.intake = Intake(connection)
         self.life = new_life(self, connection)
         self.life.set_rules(timeouts, keepalive)
+        self.leaving = Leaving(self.life, wire)
         wire.join(self)
         self.wire = wire
         self.placing = wire.placing
-
-    # For the wire
-
-    cdef str crowd_text(self):
-        """Return the reason to refuse a further call for the number of calls in progress."""
-        cdef Py_ssize_t calls = self.connection.calls_under_way()
-        text = f"this connection has {calls} calls in progress, the limit is {self.gate.concurrent_calls}"
-        return f"{text} (Limits.concurrent_calls)"
-
-    cdef bint has_room(self, ServerCall call, Py_ssize_t size, bint is_new) except -1:
-        """Return whether there is memory for `size` further bytes of a request; else it is refused."""
-        problem = self.gate.over_budget(call, size, is_new)
-        if problem is None:
-            return True
-        count_refusal("memory")
-        self.gate.refuse(call, RESOURCE_EXHAUSTED, problem)
-        return False
-
-    cdef int charge(self, Py_ssize_t change) except -1:
-        """Count a change of the bytes that are held of an incomplete request."""
-        return self.gate.memory.count_tail(self.connection, change)
-
-    cdef int sender_verdict_now(self) except -1:
-        """Return a deferred verdict once; SENDER_WAITS before it is there, SENDER_UNJUDGED where none is to come."""
-        cdef int verdict = self.sender_verdict
-        if self.sender_check is not None and self.sender_check.call is not None:
-            return SENDER_WAITS
-        self.sender_verdict = SENDER_WAITS
-        return SENDER_UNJUDGED if verdict == SENDER_WAITS else verdict
-
-    cdef int judge_sender(self, ServerCall call, str method) except -1:
-        """Return the verdict about the sender of a long request; SENDER_WAITS: its beginning is presented again."""
-        if self.sender_check is None:
-            self.sender_check = SenderCheck.__new__(SenderCheck)
-        return self.sender_check.judge(call, method)
-
-    # For the served connection
-
-    cdef int call_refused(self, ServerCall call, int status) except -1:
-        """A call was refused, and answered unless it is a one-way call."""
-        if status == UNAUTHENTICATED and self.wire.closes_on_refusal:
-            self.ignores_input = True
-        return self.call_ended(call.identity is not None)
-
-    cdef int call_ended(self, bint was_let_in) except -1:
-        """A call has ended."""
-        self.life.used_ns = max(self.life.used_ns, self.connection.now, self.connection.stepped_ns)
-        if self.ignores_input:
-            return 0 if self.is_busy() else self.end(True)
-        if self.pause_from_ns and not self.is_reading:
-            self._end_at_pause()
-        return self.life.leave_opening() if was_let_in else 0
-
-    def go_on(self):
-        """Take the input that waited for a verdict."""
-        if self._stream is not NULL and not self.is_closed:
-            # The verdict took the time, not the peer.
-            self.life.resumed_ns = now_ns()
-            (<ByteStream>self._stream).release_input()
-
-    cdef bint is_busy(self) noexcept:
-        """Return whether a call is under way."""
-        return bool(self.connection.held) or bool(self.connection.queue)
-
-    cdef bint is_receiving(self) except -1:
-        """Return whether a part of a message is here."""
-        cdef Facts facts
-        facts.is_receiving = False
-        self.wire.tell(&facts)
-        return facts.is_receiving
 
     # Pushes
 
@@ -244,11 +164,6 @@ cdef class Link(Engine):
 
     # The peer
 
-    @property
-    def is_opening(self):
-        """Whether no call was let in yet, whole or begun."""
-        return self.life.openings is not None
-
     def describe_peer(self):
         """Return the other side of the connection."""
         return self.connection.describe_peer()
@@ -264,36 +179,25 @@ cdef class Link(Engine):
         self.now = now_ns()
         self.connection.peer_info = self.gate.dispatcher.describe_peer(self)
         if self.life.count_in():
-            return self.end(True)
+            self.close()
+            return 0
         self.life.enter_opening(self.openings)
         (<ByteStream>self._stream).schedule_check(self.life.begin(self.now))
         return 0
 
     def begin_drain(self, reason, text=""):
         """Close when the peer has made no call for a while; calls until then are served."""
-        cdef uint64_t now = now_ns(), span = self.life.leave_after_ns
-        # A peer that is to use another connection has time for it: only where the server leaves, or at its age, does this
-        # one end under calls.
-        if (reason == REASON_DRAIN or self.life.has_aged) and self.pause_from_ns == 0:
-            self.pause_from_ns = now + (STAY_NS if span == 0 else min(STAY_NS, span // 2))
-            if span:
-                self.last_call_ns = now + span - min(DEAF_NS, span // 4)
-        self.connection.note_drain()
-        self.life.begin_drain(0)
-        if self._stream is not NULL and not self.is_closed:
-            (<ByteStream>self._stream).schedule_check(max(now, self.life.left_due()))
+        self.leaving.begin_drain(reason)
 
     @property
     def has_drained(self):
         """Whether no call is under way, none came for a while, and all output is sent."""
-        if self.is_busy() or self.unsent_output() or (not self.is_closed and self.is_receiving()):
-            return False
-        return self.is_closed or now_ns() >= self.life.left_due()
+        return self.leaving.has_drained()
 
     @property
     def is_at_rest(self):
         """Whether it carries nothing; it waits for a last request."""
-        return not (self.is_busy() or self.unsent_output() or self.is_receiving())
+        return self.leaving.carries_nothing()
 
     def end_calls(self, text):
         """Answer every call that is still under way, and stop its handler."""
@@ -301,30 +205,8 @@ cdef class Link(Engine):
 
     def close(self, reason=0, text=""):
         """Close once all output is sent, without a farewell."""
-        self.end(reason != REASON_HANDSHAKE)
-
-    cdef int end(self, bint lingers) except -1:
-        """Close once all output is sent; with `lingers` it reads on for a while."""
-        cdef uint64_t now = now_ns()
-        if self.is_closed or self._stream is NULL:
-            return 0
-        self.life.leave_opening()
-        self.life.linger(now)
-        # Before the stream is told, which may bring its end at once.
-        self.gate.leave(self.connection)
-        self.is_closed = True
-        if self._stream is not NULL:
-            (<ByteStream>self._stream).finish(lingers and self.life.linger_ns != 0)
-        self._tell_pusher()
-        if self._stream is not NULL:
-            (<ByteStream>self._stream).schedule_check(self.life.linger_until_ns or now)
-        return self.gate.runner.tell_watcher()
-
-    cdef int violated(self, object error) except -1:
-        """The peer broke the protocol: nothing that follows can be understood."""
-        self.gate.dispatcher.stranger(self.connection.describe_peer(), f"{self.wire.protocol}: {error}")
-        self.ignores_input = True
-        return self.call_ended(False)
+        if self.leaving.finish(reason != REASON_HANDSHAKE):
+            self._tell_pusher()
 
     def stats(self):
         """Return the calls under way on this connection, as plain data."""
@@ -339,12 +221,19 @@ cdef class Link(Engine):
         try:
             consumed = self.wire.take(data, size)
         except RemoteProtocolError as error:
-            self.violated(error)
+            self.leaving.violated(error)
             return size
-        return size if self.is_closed or self.ignores_input else consumed
+        return size if self.is_closed or self.leaving.ignores_input else consumed
+
+    def go_on(self):
+        """Take the input that waited for a verdict."""
+        if self._stream is not NULL and not self.is_closed:
+            # The verdict took the time, not the peer.
+            self.life.resumed_ns = now_ns()
+            (<ByteStream>self._stream).release_input()
 
     cdef char* body_place(self, Py_ssize_t* room) except? NULL:
-        if self.placing is None or self.is_closed or self.ignores_input:
+        if self.placing is None or self.is_closed or self.leaving.ignores_input:
             return NULL
         return self.placing.place(room)
 
@@ -352,7 +241,7 @@ cdef class Link(Engine):
         try:
             self.placing.placed(size)
         except RemoteProtocolError as error:
-            self.violated(error)
+            self.leaving.violated(error)
         return 0
 
     cdef object body_owner(self):
@@ -374,9 +263,9 @@ cdef class Link(Engine):
         if unsent or self.connection.output_held:
             self.life.weigh(self.connection.unsent_bytes(), self.now)
         self._heed_output(unsent, self.now)
-        if self.pause_from_ns and not self.is_reading:
+        if self.leaving.pause_from_ns and not self.is_reading:
             # Only now an answer may be with the peer.
-            self._end_at_pause()
+            self.leaving.end_at_pause()
         return self.gate.runner.tell_watcher() if self.gate.runner.is_watched else 0
 
     cdef int _heed_output(self, Py_ssize_t unsent, uint64_t now) except -1:
@@ -389,11 +278,11 @@ cdef class Link(Engine):
         return self.life.note_stall(self.now, self.came_ns)
 
     cdef int tail_changed(self, Py_ssize_t change) except -1:
-        return self.charge(change)
+        return self.intake.charge(change)
 
     cdef bint hears_rest_first(self) except -1:
         # One-way calls may be all that the peer wanted.
-        return not self.is_busy()
+        return not self.leaving.is_busy()
 
     cdef int lost(self, object error) except -1:
         self.life.leave_opening()
@@ -410,51 +299,16 @@ cdef class Link(Engine):
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef uint64_t due = 0
         if self.is_closed:
-            return self._check_life(now)
+            return self.leaving.check(now)
         if self.connection.output_held:
             self._heed_output(self.unsent_output(), now)
-        if self.sender_check is not None:
-            due = self.sender_check.check(now)
+        if self.intake.sender_check is not None:
+            due = self.intake.sender_check.check(now)
         if self.life.openings is not None and any(
             (<ServerCall>call).given is not None for call in self.connection.held or ()
         ):
             # Its handler runs, so it was let in.
             self.life.leave_opening()
-        due = earlier(due, self._check_last_call(now))
+        due = earlier(due, self.leaving.check_last_call(now))
         due = earlier(due, self.wire.check(now))
-        return self.life.linger_until_ns if self.is_closed else earlier(due, self._check_life(now))
-
-    cdef uint64_t _check_life(self, uint64_t now) except? 0:
-        """Give the life of the connection its facts; return the instant of the next check."""
-        cdef Facts facts
-        facts.is_receiving = False
-        facts.parked = 0
-        facts.began_ns = facts.received = 0
-        self.wire.tell(&facts)
-        facts.is_busy = self.is_busy()
-        # The rest of a message that is not read, or not taken, is not waited for.
-        facts.is_receiving = facts.is_receiving and not self.ignores_input
-        facts.heard_ns = self.received_ns
-        # Its connection holds nothing once it is closed; its peer may still take the last output.
-        facts.unsent = self.unsent_output() if self.is_closed else self.connection.unsent_bytes()
-        return self.life.check(now, &facts)
-
-    cdef uint64_t _check_last_call(self, uint64_t now) except? 0:
-        """Take nothing more of a connection shortly before its calls are cut off; return that instant, 0 = never."""
-        if self.last_call_ns == 0:
-            return 0
-        if now < self.last_call_ns:
-            return self.last_call_ns
-        # Unread calls were not processed, and their callers may know that they can be repeated.
-        self.ignores_input = True
-        if not (self.is_busy() or self.unsent_output()):
-            self.end(True)
-        return 0
-
-    cdef int _end_at_pause(self) except -1:
-        """Close a connection whose peer calls on although it drains for long: no call is under way now."""
-        if self.is_closed or self._stream is NULL or now_ns() < self.pause_from_ns:
-            return 0
-        if self.is_busy() or self.unsent_output() or self.is_receiving() or (<ByteStream>self._stream).has_unread():
-            return 0
-        return self.end(True)
+        return self.life.linger_until_ns if self.is_closed else earlier(due, self.leaving.check(now))

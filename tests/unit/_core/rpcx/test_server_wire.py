@@ -111,9 +111,9 @@ async def test_a_refused_token_ends_a_connection_of_rpcx_alone(profile: Profile,
 
 async def test_an_opening_lasts_until_the_first_frame_where_no_token_is_asked_for() -> None:
     async with served_rpcx(Arith()) as talk:
-        assert (talk.engine.is_opening, len(talk.openings)) == (True, 1)
+        assert len(talk.openings) == 1
         await talk.send(Frame(heartbeat=True))
-        assert (talk.engine.is_opening, len(talk.openings)) == (False, 0)
+        assert len(talk.openings) == 0
 
 
 async def test_heartbeats_without_a_call_do_not_end_an_opening_where_a_token_is_asked_for() -> None:
@@ -169,7 +169,7 @@ async def test_a_drain_takes_nothing_more_where_calls_outlast_it() -> None:
     async with served_rpcx(service, Arith(), config=ServerConfig(timeouts=Timeouts(drain=0.1))) as talk:
         await talk.send(call("slow", "wait", sequence=1), PRODUCT.encode()[:20])
         talk.engine.begin_drain(0)
-        await eventually(lambda: talk.engine.ignores_input)
+        await eventually(lambda: talk.engine.leaving.ignores_input)
         # A frame whose rest nobody takes is not waited for.
         check(talk.engine, time.monotonic_ns() + 60 * SECOND)
         await talk.send(PRODUCT.encode()[20:], PRODUCT)
@@ -276,7 +276,7 @@ async def test_a_connection_that_moves_ends_no_calls_until_the_server_drains() -
         talk.engine.begin_drain(1, "the connection moves to another worker process")
         beat(talk)
         check(talk.engine, time.monotonic_ns())
-        assert (talk.engine.connection.is_draining, talk.engine.ignores_input, talk.is_over) == (
+        assert (talk.engine.connection.is_draining, talk.engine.leaving.ignores_input, talk.is_over) == (
             True,
             False,
             False,

@@ -3,48 +3,23 @@
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
-from fastrpc import Keepalive, Limits, Memory, ServerConfig, Timeouts
+from fastrpc import Keepalive, Memory, ServerConfig, Timeouts
 from fastrpc._core.io.session import Session
-from fastrpc._core.server.gate import Gate
-from fastrpc._core.server.link import Link
 from fastrpc._core.server.openings import Openings
 from fastrpc.auth import Identity
 from fastrpc_harness.checking import check
 from fastrpc_harness.line_wire import LineWire
 from tests.support.kept_connection import gate_for
-from tests.support.lived import LivedConnection, lived
+from tests.support.lines import lines, link_of, said
 from tests.support.shop import Shop
 from tests.support.waiting import eventually
 
 SECOND = 1_000_000_000
 PACK = b'shop.pack "apple"\n'
 PRICE = b'shop.price "apple"\n'
-
-
-def link_of(gate: Gate, wire: LineWire, config: ServerConfig) -> Link:
-    return Link(
-        wire,
-        gate=gate,
-        openings=Openings(gate, config.admission.handshakes),
-        timeouts=config.timeouts,
-        keepalive=config.keepalive,
-    )
-
-
-@asynccontextmanager
-async def lines(**options: Any) -> AsyncIterator[LivedConnection]:
-    async with lived("lines", **options) as connection:
-        yield connection
-
-
-def said(connection: LivedConnection) -> list[str]:
-    return sorted(connection.transport.written.decode().splitlines())
 
 
 async def test_calls_of_one_read_are_answered_in_it() -> None:
@@ -84,38 +59,6 @@ async def test_a_call_is_cancelled_by_a_protocol_that_can() -> None:
         assert said(connection)[0].startswith("1 CANCELLED ")
 
 
-async def test_a_drain_serves_calls_and_closes_when_none_came_for_a_while() -> None:
-    shop = Shop()
-    async with lines(shop=shop) as connection:
-        await connection.begun()
-        connection.engine.begin_drain(0)
-        assert (connection.engine.has_drained, connection.engine.is_at_rest) == (False, False)
-        await connection.give(PRICE)
-        await eventually(lambda: said(connection) == ["2 OK 5"])
-        shop.go_on.set()
-        await eventually(lambda: connection.is_over)
-        assert said(connection) == ['1 OK "packed apple"', "2 OK 5"]
-        assert connection.engine.has_drained
-
-
-async def test_a_part_of_a_request_is_no_rest() -> None:
-    async with lines() as connection:
-        assert connection.engine.is_at_rest
-        await connection.give(PACK[:5])
-        assert not connection.engine.is_at_rest
-
-
-async def test_the_number_of_calls_has_a_limit() -> None:
-    shop = Shop()
-    async with lines(shop=shop, limits=Limits(concurrent_calls=2)) as connection:
-        await connection.give(PACK * 3)
-        await eventually(lambda: said(connection))
-        text = "3 RESOURCE_EXHAUSTED this connection has 2 calls in progress, the limit is 2"
-        assert said(connection) == [f"{text} (Limits.concurrent_calls)"]
-        shop.go_on.set()
-        await eventually(lambda: len(said(connection)) == 3)
-
-
 async def test_input_waits_until_the_peer_takes_the_output() -> None:
     async with lines(memory=Memory(send_soft=16_384)) as connection:
         connection.transport.untaken = 65_536
@@ -124,17 +67,6 @@ async def test_input_waits_until_the_peer_takes_the_output() -> None:
         connection.transport.untaken = 0
         await eventually(lambda: not connection.transport.is_paused)
         assert connection.engine.connection.held_bytes == 0
-
-
-async def test_a_breach_of_the_protocol_ends_the_connection_after_its_calls() -> None:
-    shop = Shop()
-    async with lines(shop=shop) as connection:
-        await connection.begun()
-        await connection.give(bytes(70_000))
-        assert (connection.engine.ignores_input, connection.is_over) == (True, False)
-        shop.go_on.set()
-        await eventually(lambda: connection.is_over)
-        assert said(connection) == ['1 OK "packed apple"']
 
 
 async def test_calls_that_are_cut_off_are_answered() -> None:
@@ -177,14 +109,6 @@ async def test_the_end_of_the_stream_stops_calls_and_frees_the_link() -> None:
         served.note_drain()
         assert (served.is_closed, served.held_bytes) == (True, 0)
         connection.lose = lambda: None  # type: ignore[method-assign]
-
-
-async def test_a_link_without_a_stream_closes_nothing() -> None:
-    config = ServerConfig()
-    async with gate_for(Shop, config=config) as gate:
-        link = link_of(gate, LineWire(), config)
-        link.close()
-        assert not link.is_closed
 
 
 async def test_a_link_is_initialised_once() -> None:

@@ -1,0 +1,34 @@
+"""The limits of the requests that one connection sends: their number, their memory, the senders of long ones."""
+
+cimport cython
+from cpython.ref cimport PyObject
+
+from fastrpc._core.server.engine_served_connection cimport EngineServedConnection, SenderCheck
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.served_call cimport ServerCall
+
+cdef enum:
+    # Beside the verdicts of `SenderCheck`: no sender is judged at present.
+    SENDER_UNJUDGED = 3
+
+
+@cython.final
+cdef class Intake:
+    cdef:
+        # The gate; the connection, borrowed: the link that holds both holds this object, and nothing else does.
+        Gate gate
+        PyObject* connection
+
+        # Judges the senders of long requests, None before the first one; a deferred verdict, until the wire asks for it.
+        SenderCheck sender_check
+        int sender_verdict
+
+    cdef inline bint is_crowded(self) except -1:
+        """Return whether a further call is too many; `crowd_text` has the reason."""
+        return (<EngineServedConnection>self.connection).calls_under_way() >= self.gate.concurrent_calls
+
+    cdef str crowd_text(self)
+    cdef bint has_room(self, ServerCall call, Py_ssize_t size, bint is_new) except -1
+    cdef int charge(self, Py_ssize_t change) except -1
+    cdef int sender_verdict_now(self) except -1
+    cdef int judge_sender(self, ServerCall call, str method) except -1

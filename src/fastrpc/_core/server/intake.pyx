@@ -1,0 +1,51 @@
+"""The limits of the requests that one connection sends: their number, their memory, the senders of long ones."""
+
+cimport cython
+
+from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
+from fastrpc._core.server.engine_served_connection cimport SENDER_WAITS
+
+from fastrpc._core.base.histogram import count_refusal
+
+
+@cython.final
+cdef class Intake:
+    """The questions of a wire before it takes a request, or more of a long one."""
+
+    def __init__(self, EngineServedConnection connection not None):
+        self.gate = <Gate>connection.gate
+        self.connection = <PyObject*>connection
+        self.sender_verdict = SENDER_WAITS
+
+    cdef str crowd_text(self):
+        """Return the reason to refuse a further call for the number of calls in progress."""
+        cdef Py_ssize_t calls = (<EngineServedConnection>self.connection).calls_under_way()
+        text = f"this connection has {calls} calls in progress, the limit is {self.gate.concurrent_calls}"
+        return f"{text} (Limits.concurrent_calls)"
+
+    cdef bint has_room(self, ServerCall call, Py_ssize_t size, bint is_new) except -1:
+        """Return whether there is memory for `size` further bytes of a request; else it is refused."""
+        problem = self.gate.over_budget(call, size, is_new)
+        if problem is None:
+            return True
+        count_refusal("memory")
+        self.gate.refuse(call, RESOURCE_EXHAUSTED, problem)
+        return False
+
+    cdef int charge(self, Py_ssize_t change) except -1:
+        """Count a change of the bytes that are held of an incomplete request."""
+        return self.gate.memory.count_tail(<EngineServedConnection>self.connection, change)
+
+    cdef int sender_verdict_now(self) except -1:
+        """Return a deferred verdict once; SENDER_WAITS before it is there, SENDER_UNJUDGED where none is to come."""
+        cdef int verdict = self.sender_verdict
+        if self.sender_check is not None and self.sender_check.call is not None:
+            return SENDER_WAITS
+        self.sender_verdict = SENDER_WAITS
+        return SENDER_UNJUDGED if verdict == SENDER_WAITS else verdict
+
+    cdef int judge_sender(self, ServerCall call, str method) except -1:
+        """Return the verdict about the sender of a long request; SENDER_WAITS: its beginning is presented again."""
+        if self.sender_check is None:
+            self.sender_check = SenderCheck.__new__(SenderCheck)
+        return self.sender_check.judge(call, method)

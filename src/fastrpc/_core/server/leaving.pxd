@@ -1,0 +1,66 @@
+"""The last part of a connection's life: its drain, its last calls, its close."""
+
+cimport cython
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.io.engine cimport ByteStream, Engine
+from fastrpc._core.link.contract cimport Wire
+from fastrpc._core.server.connection_life cimport ConnectionLife
+from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
+from fastrpc._core.server.served_call cimport ServerCall
+
+
+@cython.final
+cdef class Leaving:
+    cdef:
+        # The engine and its served connection, borrowed: the engine holds both, and nothing else holds this object.
+        PyObject* engine
+        PyObject* connection
+
+        # The protocol, which tells of incomplete messages, and the life with its rules.
+        Wire wire
+        ConnectionLife life
+
+        # Whether nothing more is taken: the connection closes once the calls under way have ended.
+        readonly bint ignores_input
+
+        # Of a drain: the instant from which it closes at the first moment without a call, and the one from which it takes
+        # no further calls; 0: neither.
+        uint64_t pause_from_ns
+        uint64_t last_call_ns
+
+    cdef inline ByteStream stream(self):
+        """Return the stream of the engine, or None once it is gone."""
+        return None if (<Engine>self.engine)._stream is NULL else <ByteStream>(<Engine>self.engine)._stream
+
+    # Ends of calls.
+    cdef inline int call_ended(self, bint was_let_in) except -1:
+        """A call has ended: the last use of the connection, the end of its opening, and a moment to close it."""
+        cdef EngineServedConnection connection = <EngineServedConnection>self.connection
+        self.life.used_ns = max(self.life.used_ns, connection.now, connection.stepped_ns)
+        if self.ignores_input or self.pause_from_ns:
+            return self._end_after_call(was_let_in)
+        return self.life.leave_opening() if was_let_in else 0
+
+    cdef int call_refused(self, ServerCall call, int status) except -1
+    cdef int violated(self, object error) except -1
+
+    # State.
+    cdef bint is_busy(self) noexcept
+    cdef bint is_receiving(self) except -1
+    cdef bint carries_nothing(self) except -1
+    cdef bint has_drained(self) except -1
+
+    # Steps.
+    cdef int begin_drain(self, int reason) except -1
+    cdef int end_at_pause(self) except -1
+    cdef bint finish(self, bint lingers) except -1
+
+    # Time.
+    cdef uint64_t check(self, uint64_t now) except? 0
+    cdef uint64_t check_last_call(self, uint64_t now) except? 0
+
+    cdef int _end_after_call(self, bint was_let_in) except -1
+    cdef int _close(self) except -1
+    cdef int _look_by(self, uint64_t due_ns) except -1

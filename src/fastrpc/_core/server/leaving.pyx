@@ -1,0 +1,180 @@
+"""The last part of a connection's life: its drain, its last calls, its close.
+
+::
+
+    begin_drain ──► calls go on ──► pause: close at the first moment without a call ──► last call: nothing more is taken
+                        │                        │                                            │
+                        └─ a second without ─────┴───────────── finish ◄──────────────────────┘
+                           a call
+
+An engine holds this object beside its `ConnectionLife`, which has the rules that a time alone applies: age, rest, silence.
+A close here is an order to the engine, `close`, as in `connection_life`; the engine writes its farewell, if its protocol has
+one, and then calls `finish`.
+
+A protocol without a farewell serves further calls while it drains, and closes when it has had no call for a second: by
+then its peer follows a registry that no longer lists this server, or an answer has told it to leave. A peer that hears of
+neither and calls on loses the connection at a moment when no call is under way, if there is one: its unread requests were
+not started. Shortly before the time for calls is over nothing more is taken.
+"""
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.base.status cimport UNAUTHENTICATED
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.io.engine cimport ByteStream, Engine
+from fastrpc._core.link.contract cimport Facts
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.wire.frame cimport REASON_DRAIN
+
+cdef uint64_t SECOND = 1_000_000_000
+# A peer that calls on loses its connection at the first moment without a call after this time, or after half of the time
+# for calls.
+cdef uint64_t STAY_NS = 10 * SECOND
+# The last part of that time, in which nothing more is taken.
+cdef uint64_t DEAF_NS = SECOND
+
+
+@cython.final
+cdef class Leaving:
+    """How one connection ends: by a drain, by a breach of its protocol, by a close."""
+
+    def __init__(self, ConnectionLife life not None, Wire wire not None):
+        self.engine = life.engine
+        self.connection = life.connection
+        self.life = life
+        self.wire = wire
+
+    # Ends of calls
+
+    cdef int call_refused(self, ServerCall call, int status) except -1:
+        """A call was refused, and answered unless it is a one-way call."""
+        if status == UNAUTHENTICATED and self.wire.closes_on_refusal:
+            self.ignores_input = True
+        return self.call_ended(call.identity is not None)
+
+    cdef int violated(self, object error) except -1:
+        """The peer broke the protocol: nothing that follows can be understood."""
+        cdef EngineServedConnection connection = <EngineServedConnection>self.connection
+        (<Gate>connection.gate).dispatcher.stranger(connection.describe_peer(), f"{self.wire.protocol}: {error}")
+        self.ignores_input = True
+        return self.call_ended(False)
+
+    cdef int _end_after_call(self, bint was_let_in) except -1:
+        """A call of a connection that is to close has ended."""
+        if self.ignores_input:
+            return 0 if self.is_busy() else self._close()
+        if not (<Engine>self.engine).is_reading:
+            self.end_at_pause()
+        return self.life.leave_opening() if was_let_in else 0
+
+    # State
+
+    cdef bint is_busy(self) noexcept:
+        """Return whether a call is under way."""
+        cdef EngineServedConnection connection = <EngineServedConnection>self.connection
+        return bool(connection.held) or bool(connection.queue)
+
+    cdef bint is_receiving(self) except -1:
+        """Return whether a part of a message is here."""
+        cdef Facts facts
+        facts.is_receiving = False
+        self.wire.tell(&facts)
+        return facts.is_receiving
+
+    cdef bint carries_nothing(self) except -1:
+        """Return whether no call is under way, no output is unsent, and no part of a message is here."""
+        return not (self.is_busy() or (<Engine>self.engine).unsent_output() or self.is_receiving())
+
+    cdef bint has_drained(self) except -1:
+        """Return whether no call is under way, none came for a while, and all output is sent."""
+        cdef Engine engine = <Engine>self.engine
+        if engine.is_closed:
+            return not (self.is_busy() or engine.unsent_output())
+        return self.carries_nothing() and now_ns() >= self.life.left_due()
+
+    # Steps
+
+    cdef int begin_drain(self, int reason) except -1:
+        """Close when the peer has made no call for a while; calls until then are served."""
+        cdef Engine engine = <Engine>self.engine
+        cdef uint64_t now = now_ns(), span = self.life.leave_after_ns
+        # A peer that is to use another connection has time for it: only where the server leaves, or at its age, does this
+        # one end under calls.
+        if (reason == REASON_DRAIN or self.life.has_aged) and self.pause_from_ns == 0:
+            self.pause_from_ns = now + (STAY_NS if span == 0 else min(STAY_NS, span // 2))
+            if span:
+                self.last_call_ns = now + span - min(DEAF_NS, span // 4)
+        (<EngineServedConnection>self.connection).note_drain()
+        self.life.begin_drain(0)
+        return 0 if engine.is_closed else self._look_by(max(now, self.life.left_due()))
+
+    cdef int end_at_pause(self) except -1:
+        """Close a connection whose peer calls on although it drains for long: no call is under way now."""
+        cdef ByteStream stream = self.stream()
+        if (<Engine>self.engine).is_closed or stream is None or now_ns() < self.pause_from_ns:
+            return 0
+        return 0 if not self.carries_nothing() or stream.has_unread() else self._close()
+
+    cdef int _close(self) except -1:
+        """Order the close."""
+        (<object>self.engine).close(REASON_DRAIN)
+        return 0
+
+    cdef bint finish(self, bint lingers) except -1:
+        """Close once all output is sent; with `lingers` the stream reads on for a while. False: it was closed already."""
+        cdef Engine engine = <Engine>self.engine
+        cdef EngineServedConnection connection = <EngineServedConnection>self.connection
+        cdef Gate gate = <Gate>connection.gate
+        cdef ByteStream stream = self.stream()
+        cdef uint64_t now = now_ns()
+        if engine.is_closed or stream is None:
+            return False
+        self.life.leave_opening()
+        self.life.linger(now)
+        # Before the stream is told, which may bring its end at once.
+        gate.leave(connection)
+        engine.is_closed = True
+        if self.stream() is not None:
+            stream.finish(lingers and self.life.linger_ns != 0)
+        self._look_by(self.life.linger_until_ns or now)
+        gate.runner.tell_watcher()
+        return True
+
+    cdef int _look_by(self, uint64_t due_ns) except -1:
+        """Have the engine's instants checked by then."""
+        cdef ByteStream stream = self.stream()
+        return 0 if stream is None else stream.schedule_check(due_ns)
+
+    # Time
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        """Give the life of the connection its facts; return the instant of the next check."""
+        cdef Engine engine = <Engine>self.engine
+        cdef Facts facts
+        facts.is_receiving = False
+        facts.parked = 0
+        facts.began_ns = facts.received = 0
+        self.wire.tell(&facts)
+        facts.is_busy = self.is_busy()
+        # The rest of a message that is not read, or not taken, is not waited for.
+        facts.is_receiving = facts.is_receiving and not self.ignores_input
+        facts.heard_ns = engine.received_ns
+        # Its connection holds nothing once it is closed; its peer may still take the last output.
+        if engine.is_closed:
+            facts.unsent = engine.unsent_output()
+        else:
+            facts.unsent = (<EngineServedConnection>self.connection).unsent_bytes()
+        return self.life.check(now, &facts)
+
+    cdef uint64_t check_last_call(self, uint64_t now) except? 0:
+        """Take nothing more of a connection shortly before its calls are cut off; return that instant, 0 = never."""
+        if self.last_call_ns == 0:
+            return 0
+        if now < self.last_call_ns:
+            return self.last_call_ns
+        # Unread calls were not processed, and their callers may know that they can be repeated.
+        self.ignores_input = True
+        if not (self.is_busy() or (<Engine>self.engine).unsent_output()):
+            self._close()
+        return 0
