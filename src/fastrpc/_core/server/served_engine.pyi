@@ -2,7 +2,6 @@ from typing import Any, Protocol, final
 
 from fastrpc._core.io.engine import PythonEngine
 from fastrpc._core.link.failure import Failure
-from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.server.engine_served_connection import EngineServedConnection
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.served_call import ServerCall
@@ -38,7 +37,6 @@ class PythonServedConnection(EngineServedConnection):
 
     def answer(self, call: ServerCall, payload: bytes) -> None: ...
     def fail(self, call: ServerCall, failure: Failure) -> None: ...
-    def refuse(self, call: ServerCall, status: int, text: str, is_faulty: bool) -> None: ...
     def hold(self, call: ServerCall) -> None: ...
     def release(self, call: ServerCall) -> None: ...
 
@@ -52,17 +50,9 @@ class ServedEngine(PythonEngine):
         parts: the parts that all connections of the server share.
         protocol: the name under which calls are counted.
         has_rules: whether the connection lives by `Timeouts` and `Keepalive` of the server; else by rules of its own.
-        delivers: whether its calls are messages, for `Gate.deliver`; then it implements `marshal_of` and `refuse`.
     """
 
-    def __init__(
-        self, parts: _Parts, protocol: str, *, has_rules: bool = True, delivers: bool = False
-    ) -> None: ...
-    def marshal_of(self, call: ServerCall) -> Marshal:
-        """Return the marshal of a message, on a connection that delivers."""
-
-    def refuse(self, call: ServerCall, status: int, text: str, is_faulty: bool) -> None:
-        """Note that a message was not started, on a connection that delivers; faulty: it never can be."""
+    def __init__(self, parts: _Parts, protocol: str, *, has_rules: bool = True) -> None: ...
     @property
     def gate(self) -> Gate: ...
     @property

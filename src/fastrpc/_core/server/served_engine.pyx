@@ -14,11 +14,8 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport Call
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.link.contract cimport Facts
-from fastrpc._core.link.failure cimport Failure
-from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.connection_life cimport new_life
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection
@@ -55,13 +52,6 @@ cdef class PythonServedConnection(EngineServedConnection):
         if self._engine is not NULL and not self.is_closed:
             self.engine.fail(call, failure)
 
-    def refuse(self, call, status, text, is_faulty):
-        """Send that a call was not started."""
-        if self.delivers and self._engine is not NULL:
-            self.engine.refuse(call, status, text, is_faulty)
-        else:
-            self.fail(call, Failure(status, text, pushback_ms=call.pushback_ms, has_run=False))
-
     def hold(self, call):
         """Note that a call outlasts this turn."""
         if self._engine is not NULL:
@@ -72,12 +62,6 @@ cdef class PythonServedConnection(EngineServedConnection):
         if self._engine is not NULL:
             self.engine.release(call)
 
-    cdef Marshal marshal_of(self, Call call):
-        if self.delivers and self._engine is not NULL:
-            # The value of a message is decoded by the rules of its topic.
-            return <Marshal?>self.engine.marshal_of(call)
-        return ServedConnection.marshal_of(self, call)
-
     cdef int crash(self, object error) except -1:
         # The protocol's own `answer` or `fail` raised: abort the connection without its `crash`, which may raise, too.
         return ServedConnection.crash(self, error)
@@ -86,14 +70,13 @@ cdef class PythonServedConnection(EngineServedConnection):
 cdef class ServedEngine(PythonEngine):
     """The server's side of one connection, for protocols in Python."""
 
-    def __init__(self, parts, str protocol not None, *, bint has_rules=True, bint delivers=False):
+    def __init__(self, parts, str protocol not None, *, bint has_rules=True):
         cdef PythonServedConnection connection
         if self._known_at is not NULL:
             raise RuntimeError("an engine is initialised once")
         connection = PythonServedConnection(parts.gate, protocol)
         connection.join(self)
         connection.reveals_services = parts.reveals_services
-        connection.delivers = connection.has_marshals = delivers
         self.gate = parts.gate
         self.connection = connection
         self.life = new_life(self, connection)
@@ -116,14 +99,6 @@ cdef class ServedEngine(PythonEngine):
 
     def release(self, call):
         """Note the end of a one-way call, which has no answer."""
-
-    def marshal_of(self, call):
-        """Return the marshal of a message, on a connection that delivers."""
-        raise NotImplementedError(f"{type(self).__name__} does not implement marshal_of()")
-
-    def refuse(self, call, status, text, is_faulty):
-        """Note that a message was not started, on a connection that delivers."""
-        raise NotImplementedError(f"{type(self).__name__} does not implement refuse()")
 
     # The identity of the peer
 

@@ -2,7 +2,7 @@
 
 ::
 
-    Subscription ──► Subscriber ──► DeliveryEngine ──► Gate.deliver ──► handler
+    Subscription ──► Subscriber ──► Deliveries ──► Gate.deliver ──► handler
       ack, nack, reject ◄──┴──── answer, fail, refuse ◄──────────────────────┘
 
 A delivery is a call of the method by the protocol "messages". So interceptors, metrics, the access log, spans, the pool

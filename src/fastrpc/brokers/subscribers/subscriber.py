@@ -12,7 +12,7 @@ from fastrpc._core.server.gate import Gate
 from fastrpc.brokers.base import BrokerLimits, Delivery
 from fastrpc.brokers.broker import Broker
 from fastrpc.brokers.message import Message
-from fastrpc.brokers.subscribers.engine import DeliveryEngine
+from fastrpc.brokers.subscribers.deliveries import Deliveries
 from fastrpc.brokers.subscribers.method import SubscribedMethod
 from fastrpc.brokers.subscription import UNREADABLE, Subscription
 from fastrpc.brokers.topic import Topic
@@ -67,7 +67,7 @@ class Subscriber:
         self._broker = broker
         self._method = method
         self._rules = method.subscription
-        self._engine = DeliveryEngine(gate, method, handler, self, **limits)
+        self._deliveries = Deliveries(gate, method, handler, self, **limits)
         self._subscription = self._subscribe()
         # The pauses after messages that are handed back, until one is handled.
         self._pause: Callable[[], float] | None = None
@@ -100,7 +100,7 @@ class Subscriber:
     @property
     def _is_under_way(self) -> bool:
         """Whether a call is under way, or the end of one is not kept."""
-        return bool(self._engine.under_way or self._settling or self._handled or self._acks)
+        return bool(self._deliveries.under_way or self._settling or self._handled or self._acks)
 
     @property
     def group(self) -> str | None:
@@ -132,7 +132,7 @@ class Subscriber:
         self._is_leaving = True
         await _cancelled(self._task)
         self._task = None
-        self._engine.connection.note_drain()
+        self._deliveries.note_drain()
         # Refused messages go to others at once.
         refused = list(self._holding)
         self._stop_holding()
@@ -145,11 +145,11 @@ class Subscriber:
             await self.stop_taking()
             is_clean = await self._rests(seconds)
             if not is_clean:
-                self._engine.cancel()
+                self._deliveries.cancel()
                 await self._rests(_CLEANUP_SECONDS)
         finally:
             self._broker.subscribers.discard(self)
-            self._outlasting.update(one for one in self._engine.end() if not one.is_lost)
+            self._outlasting.update(one for one in self._deliveries.end() if not one.is_lost)
             if self._look is not None:
                 self._look.cancel()
             self._stop_holding()
@@ -180,7 +180,7 @@ class Subscriber:
             rules.is_ordered,
             rules.concurrency,
         )
-        subscription.on_lost = self._engine.cancel
+        subscription.on_lost = self._deliveries.cancel
         subscription.on_messages = self._start_ready
         return subscription
 
@@ -214,7 +214,7 @@ class Subscriber:
 
     async def _renew(self) -> None:
         """Subscribe again, however often that takes."""
-        self._engine.cancel()
+        self._deliveries.cancel()
         while True:
             await self._subscription.close()
             await asyncio.sleep(self._renewal())
@@ -238,7 +238,7 @@ class Subscriber:
         if self._look is None:
             self._look_later()
         try:
-            self._engine.start(message)
+            self._deliveries.start(message)
         except (TypeError, ValueError) as error:
             self._bury(message, UNREADABLE, f"its headers are no metadata: {error}")
 
@@ -249,8 +249,8 @@ class Subscriber:
     def _cancel_lost(self) -> None:
         """Cancel handlers whose messages other members may have; check again while handlers run."""
         self._look = None
-        self._engine.cancel_lost()
-        if self._engine.under_way:
+        self._deliveries.cancel_lost()
+        if self._deliveries.under_way:
             self._look_later()
 
     # The ends of their calls

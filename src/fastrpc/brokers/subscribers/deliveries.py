@@ -1,21 +1,21 @@
-"""The engine of deliveries: each message is a call of its method, begun at the gate.
+"""The deliveries of one method: each message is a call of it, begun at the gate.
 
-It has no byte stream: messages come from a subscription, and the outcome of a call settles its message.
+They have no engine and no byte stream: messages come from a subscription, and the outcome of a call settles its
+message.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fastrpc._core.calls.call import current_call
 from fastrpc._core.link.failure import Failure
 from fastrpc._core.payload.marshal import Marshal
+from fastrpc._core.server.delivering_connection import DeliveringConnection
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.served_call import ServerCall
-from fastrpc._core.server.served_engine import ServedEngine
 from fastrpc.brokers.base import Delivery
 from fastrpc.brokers.message import Message
 from fastrpc.brokers.subscribers.method import PROTOCOL, SubscribedMethod
@@ -24,7 +24,7 @@ from fastrpc.brokers.values import decoder_of
 from fastrpc.endpoint import Address
 from fastrpc.peers.peer import Peer
 
-__all__ = ["DeliveryEngine", "Settling"]
+__all__ = ["Deliveries", "Settling"]
 
 logger = logging.getLogger("fastrpc.broker")
 
@@ -47,12 +47,6 @@ class Settling(Protocol):
         """A call has ended, whose message is not to be settled; None: no message is known any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    gate: Gate
-    reveals_services: bool = False
-
-
 class _Started:
     """A message whose call is under way."""
 
@@ -62,12 +56,12 @@ class _Started:
         self.message = message
         self.is_cancelled = False
         #: The failure of a call whose thread goes on after its deadline; whether that thread has begun the handler, and
-        #: returned; whether the thread outlasts the engine.
+        #: returned; whether the thread outlasts the deliveries.
         self.failure: Failure | None = None
         self.has_begun = self.has_returned = self.outlasts = False
 
 
-class DeliveryEngine(ServedEngine):
+class Deliveries(DeliveringConnection):
     """Starts the messages of one method.
 
     Args:
@@ -83,10 +77,10 @@ class DeliveryEngine(ServedEngine):
         settling: Settling,
         **limits: int,
     ) -> None:
-        super().__init__(_Parts(gate), PROTOCOL, has_rules=False, delivers=True)
+        super().__init__(gate, PROTOCOL)
         topic = method.subscription.topic
         address = Address("memory", path=topic if isinstance(topic, str) else topic.name)
-        self.connection.peer_info = Peer(address, protocol=PROTOCOL)
+        self.peer_info = Peer(address, protocol=PROTOCOL)
         self._settling = settling
         self._takes_message = method.takes_message
         self._decode_value = decoder_of(method.type)
@@ -109,7 +103,7 @@ class DeliveryEngine(ServedEngine):
             TypeError, ValueError: its headers are no metadata.
         """
         delivery: Delivery = message.value
-        call = self.gate.delivery(self.connection, self._route, metadata_of(delivery.headers))
+        call = self.gate.delivery(self, self._route, metadata_of(delivery.headers))
         self._started[call] = _Started(message)
         self.gate.deliver(call, delivery.body)
 
@@ -143,12 +137,12 @@ class DeliveryEngine(ServedEngine):
                 found.append(started.message)
             else:
                 del self._started[call]
-        self.gate.connection_lost(self.connection)
+        self.gate.connection_lost(self)
         return found
 
     # The interface for the gate
 
-    def marshal_of(self, call: ServerCall) -> Marshal:
+    def marshal_of_message(self, call: ServerCall) -> Marshal:
         started = self._started.get(call)
         self._decoding = None if started is None else started.message
         return self._route.marshal

@@ -1,0 +1,7 @@
+"""The served connection of messages from a broker: their calls have no caller and no byte stream."""
+
+from fastrpc._core.server.served_connection cimport ServedConnection
+
+
+cdef class DeliveringConnection(ServedConnection):
+    pass
