@@ -1,10 +1,25 @@
 """A line-based protocol as a wire: it shows what a link asks of a protocol, and that this is enough."""
 
 cimport cython
+from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.link.contract cimport Wire
+from fastrpc._core.link.contract cimport Flow, Wire
 from fastrpc._core.server.link cimport Link, LinkedConnection
+from fastrpc._core.server.served_call cimport ServerCall
+
+
+@cython.final
+cdef class LineFlow(Flow):
+    cdef:
+        # The wire, borrowed: it holds this object, and only it and its link use it.
+        PyObject* wire
+
+        # The bytes of messages that the handler of a call has not taken, by call; the calls whose handlers wait to send.
+        dict untaken
+        list senders
+
+    cdef int give(self, ServerCall call, bytes line) except -1
 
 
 @cython.final
@@ -24,3 +39,4 @@ cdef class LineWire(Wire):
         return <Link>self.connection._engine
 
     cdef int _take_line(self, bytes line) except -1
+    cdef int _begin(self, bytes line) except -1

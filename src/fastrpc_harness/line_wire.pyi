@@ -1,7 +1,11 @@
 from typing import final
 
-from fastrpc._core.link.contract import Dialect, Placing, Pushing, Wire
+from fastrpc._core.link.contract import Dialect, Flow, Placing, Pushing, Wire
 from fastrpc._core.server.served_call import ServerCall
+
+@final
+class LineFlow(Flow):
+    """Messages of streams, a line each."""
 
 @final
 class LineWire(Wire):
@@ -12,5 +16,5 @@ class LineWire(Wire):
     def calls(self) -> dict[int, ServerCall]:
         """Calls without their answer, by their numbers."""
 
-def attempt(part: Placing | Dialect | Pushing | Wire, method: str) -> None:
+def attempt(part: Placing | Dialect | Pushing | Flow | Wire, method: str) -> None:
     """Call a method of an interface, as a link does it."""

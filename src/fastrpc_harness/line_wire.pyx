@@ -7,29 +7,45 @@
     cancel 3                    →   3 CANCELLED shop.pack was cancelled
 
 A line is a full method name, the caller's milliseconds if it has any, and the argument in JSON. Answers have the number
-of their call, and come as handlers end.
+of their call, and come as handlers end. Messages of a stream have it, too::
+
+    feed.total                  →
+    message 4 20                →   4 TAKEN 3
+    end 4                       →   4 OK 20
+    feed.count 1                →   5 MESSAGE 0
+                                →   5 OK
+
+A call may send WINDOW bytes of messages that its handler has not taken. More is a breach of the protocol: `TAKEN` tells the
+caller of each byte that it may send again. First metadata is a line `HEAD`, with its entries in JSON.
 """
+
+import json
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
-from libc.string cimport memchr
+from libc.string cimport memchr, memset
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.base.status cimport OK, RESOURCE_EXHAUSTED
 from fastrpc._core.calls.call cimport STATE_ANSWERING, Call
 from fastrpc._core.io.engine cimport Engine
-from fastrpc._core.link.contract cimport Dialect, Facts, Placing, Pushing
+from fastrpc._core.link.contract cimport Dialect, Facts, Flow, Placing, Pushing
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.link cimport Link
+from fastrpc._core.payload.metadata cimport decode_metadata
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.wire.frame cimport TIMEOUT_NONE
+from fastrpc._core.server.served_stream cimport ServedStream
+from fastrpc._core.streams.stream_channel cimport StreamChannel
+from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT, TIMEOUT_NONE, Frame
 
 from fastrpc.errors import RemoteProtocolError
 from fastrpc.status import Status
 
 cdef enum:
     LONGEST_LINE = 65_536
+    # Bytes of messages that a handler has not taken.
+    WINDOW = 1_024
 
 
 @cython.final
@@ -37,15 +53,23 @@ cdef class LineWire(Wire):
     """Lines in, lines out."""
 
     def __init__(self):
+        cdef LineFlow flow = LineFlow.__new__(LineFlow)
+        flow.wire = <PyObject*>self
+        flow.untaken = {}
+        flow.senders = []
         self.protocol = "lines"
         self.calls = {}
+        self.flow = flow
 
     cdef int join(self, Engine link) except -1:
         self.connection = (<Link?>link).connection
         return 0
 
     cdef int lost(self) except -1:
+        cdef LineFlow flow = <LineFlow>self.flow
         self.calls.clear()
+        flow.untaken.clear()
+        flow.senders.clear()
         return 0
 
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1:
@@ -74,12 +98,25 @@ cdef class LineWire(Wire):
         cdef ServerCall call
         if not link.gate.asks_access():
             link.life.leave_opening()
-        if line.startswith(b"cancel "):
-            call = self.calls.get(int(line[7:]))
+        verb, _, rest = line.partition(b" ")
+        if verb not in (b"cancel", b"message", b"end"):
+            return self._begin(line)
+        number, _, rest = (<bytes>rest).partition(b" ")
+        call = self.calls.get(int(number))
+        if call is None:
             # Its answer may be under way.
-            if call is not None:
-                link.gate.cancel_call(call)
             return 0
+        if verb == b"cancel":
+            link.gate.cancel_call(call)
+            return 0
+        if verb == b"message":
+            return (<LineFlow>self.flow).give(call, rest)
+        return 0 if call.stream is None else (<StreamChannel>call.stream).end_input(None)
+
+    cdef int _begin(self, bytes line) except -1:
+        """Hand the call of a line to the gate."""
+        cdef Link link = self.link()
+        cdef ServerCall call
         head, _, argument = line.partition(b" ")
         name, _, milliseconds = (<bytes>head).partition(b"@")
         call = ServerCall.__new__(ServerCall)
@@ -89,6 +126,8 @@ cdef class LineWire(Wire):
         call.codec = CODEC_JSON
         call.stated_timeout_us = <uint64_t>(float(milliseconds) * 1000) if milliseconds else TIMEOUT_NONE
         call.route = link.gate.routes.find(PyBytes_AS_STRING(<bytes>name), PyBytes_GET_SIZE(<bytes>name))
+        if call.route is not None:
+            call.flags = call.route.flags & (STREAM_IN | STREAM_OUT)
         if link.intake.is_crowded():
             return link.gate.refuse(call, RESOURCE_EXHAUSTED, link.intake.crowd_text(), True)
         self.calls[call.id] = call
@@ -97,7 +136,7 @@ cdef class LineWire(Wire):
         )
 
     cdef int answer(self, Call call, bytes payload) except -1:
-        return say(self, call, OK, payload)
+        return say(self, call, OK, b"" if call.route.gives_stream else payload)
 
     cdef int fail(self, Call call, Failure failure) except -1:
         return say(self, call, failure.status, failure.text.encode())
@@ -113,12 +152,77 @@ cdef class LineWire(Wire):
         return 0
 
 
+@cython.final
+cdef class LineFlow(Flow):
+    """Messages of streams, a line each."""
+
+    cdef int give(self, ServerCall call, bytes line) except -1:
+        """Give a message to the handler of a call."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(line) + 1
+        cdef Frame frame
+        if call.stream is None:
+            # The handler reads no more.
+            return self.taken(call, size)
+        if self.untaken.get(call, 0) + size > WINDOW:
+            raise RemoteProtocolError(f"call {call.id} sends more than {<int>WINDOW} bytes ahead of its handler")
+        self.untaken[call] = self.untaken.get(call, 0) + size
+        memset(&frame, 0, sizeof(Frame))
+        frame.codec = call.codec
+        return (<ServedStream>call.stream).put(&frame, line, size)
+
+    cdef int head(self, Call call, bytes metadata) except -1:
+        entries = decode_metadata(metadata)
+        return write_line(<LineWire>self.wire, call, b"HEAD", json.dumps(entries).encode())
+
+    cdef int message(self, Call call, bytes payload, int codec, int compressor) except -1:
+        return write_line(<LineWire>self.wire, call, b"MESSAGE", payload)
+
+    cdef bint is_full(self, Call call) noexcept:
+        cdef Link link = (<LineWire>self.wire).link()
+        return link.life.is_held_back or link.output.size() > link.gate.send_soft
+
+    cdef int await_turn(self, Call call) except -1:
+        self.senders.append(call)
+        return 0
+
+    cdef int room(self) except -1:
+        cdef Call call
+        if self.senders:
+            senders, self.senders = self.senders, []
+            for call in senders:
+                if call.stream is not None:
+                    (<StreamChannel>call.stream).wake_sender()
+        return 0
+
+    cdef int taken(self, Call call, Py_ssize_t cost) except -1:
+        if call.id not in (<LineWire>self.wire).calls:
+            # Its caller has the answer.
+            return 0
+        self.untaken[call] = max(0, self.untaken.get(call, 0) - cost)
+        return write_line(<LineWire>self.wire, call, b"TAKEN", b"%d" % cost)
+
+    cdef int reader(self, Call call, bint waits) except -1:
+        # The window does not depend on it.
+        return 0
+
+    cdef int end_early(self, Call call) except -1:
+        # Messages and cancels of calls that are not listed are dropped.
+        (<LineWire>self.wire).calls.pop(call.id, None)
+        return 0
+
+
 cdef int say(LineWire wire, Call call, int status, bytes text) except -1:
-    cdef Link link = wire.link()
-    cdef bytes line = b"%d %b %b\n" % (call.id, Status(status).name.encode(), text)
+    """Write the end of a call."""
     wire.calls.pop(call.id, None)
-    link.output.put(line, 0, PyBytes_GET_SIZE(line))
+    (<LineFlow>wire.flow).untaken.pop(call, None)
     call.state = STATE_ANSWERING
+    return write_line(wire, call, Status(status).name.encode(), text)
+
+
+cdef int write_line(LineWire wire, Call call, bytes kind, bytes text) except -1:
+    cdef Link link = wire.link()
+    cdef bytes line = (b"%d %b %b" % (call.id, kind, text)).rstrip() + b"\n"
+    link.output.put(line, 0, PyBytes_GET_SIZE(line))
     return link.written()
 
 
@@ -142,6 +246,8 @@ def attempt(part, str method not None):
         (<Dialect?>part).compressor(0)
     elif method == "push":
         (<Pushing?>part).push(None, None)
+    elif isinstance(part, Flow):
+        attempt_flow(part, method)
     elif method == "tell":
         (<Wire?>part).tell(&facts)
     else:
@@ -161,3 +267,19 @@ cdef int attempt_wire(Wire wire, str method) except -1:
         return wire.fail(None, None)
     wire.check(0)
     return 0
+
+
+cdef int attempt_flow(Flow flow, str method) except -1:
+    if method == "head":
+        return flow.head(None, b"")
+    if method == "message":
+        return flow.message(None, b"", 0, 0)
+    if method == "await_turn":
+        return flow.await_turn(None)
+    if method == "room":
+        return flow.room()
+    if method == "taken":
+        return flow.taken(None, 0)
+    if method == "reader":
+        return flow.reader(None, True)
+    return flow.end_early(None)

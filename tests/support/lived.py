@@ -109,7 +109,7 @@ COLUMNS = {
         grpc_bytes.OPENING + grpc_bytes.request("/feed/ticks", b"", ("authorization", "Bearer secret")),
     ),
     "toy": Way("toy", b"", b'shop.price "apple"\n', b'shop.pack "apple"\n', b"shop.pa"),
-    "lines": Way("lines", b"", b'shop.price "apple"\n', b'shop.pack "apple"\n', b"shop.pa"),
+    "lines": Way("lines", b"", b'shop.price "apple"\n', b'shop.pack "apple"\n', b"shop.pa", b"feed.ticks\n"),
 }
 
 

@@ -34,6 +34,8 @@ ALL = pytest.mark.parametrize("column", COLUMNS)
 #: The native protocol has rules of its own for its peer (`test_liveness.py`).
 FOREIGN = pytest.mark.parametrize("column", [column for column in COLUMNS if column != "native"])
 STREAMING = pytest.mark.parametrize("column", [column for column, way in COLUMNS.items() if way.stream])
+#: The protocol `lines` has no tokens.
+WITH_TOKENS = pytest.mark.parametrize("column", [column for column, way in COLUMNS.items() if way.own_stream])
 #: The toy protocol closes without a linger, and a WebSocket does as HTTP.
 LINGERING = pytest.mark.parametrize("column", ["native", "http", "rpcx", "grpc", "lines"])
 #: A WebSocket at a method is one call; it begins as HTTP.
@@ -209,7 +211,7 @@ async def test_streams_end_with_their_credential(column: str) -> None:
         await eventually(lambda: feed.ended == 1)
 
 
-@STREAMING
+@WITH_TOKENS
 async def test_streams_end_with_the_credential_of_their_call(column: str) -> None:
     feed = Feed()
     async with lived(

@@ -40,6 +40,20 @@ cdef class Pushing:
     cdef int push(self, Engine link, Call call) except -1
 
 
+cdef class Flow:
+    # Messages of streams, out of handlers.
+    cdef int head(self, Call call, bytes metadata) except -1
+    cdef int message(self, Call call, bytes payload, int codec, int compressor) except -1
+    cdef bint is_full(self, Call call) noexcept
+    cdef int await_turn(self, Call call) except -1
+    cdef int room(self) except -1
+
+    # Messages of streams, to handlers.
+    cdef int taken(self, Call call, Py_ssize_t cost) except -1
+    cdef int reader(self, Call call, bint waits) except -1
+    cdef int end_early(self, Call call) except -1
+
+
 cdef class Wire:
     cdef:
         # Set before a link holds it. The name of the protocol; whether payloads are values, not arrays of arguments;
@@ -52,6 +66,7 @@ cdef class Wire:
         readonly Placing placing
         readonly Dialect dialect
         readonly Pushing pushing
+        readonly Flow flow
 
     # The connection.
     cdef int join(self, Engine link) except -1

@@ -7,6 +7,9 @@ class Dialect:
 class Pushing:
     """One-way calls of ours, which the peer takes as messages of its server."""
 
+class Flow:
+    """Streams of messages: each side sends at the pace of its reader."""
+
 class Wire:
     """A protocol on one connection: requests from bytes, bytes from outcomes."""
 
@@ -28,3 +31,5 @@ class Wire:
     def dialect(self) -> Dialect | None: ...
     @property
     def pushing(self) -> Pushing | None: ...
+    @property
+    def flow(self) -> Flow | None: ...

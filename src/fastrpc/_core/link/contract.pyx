@@ -11,20 +11,27 @@
                     │
                     ├── place, placed, owner, completes ──► Placing    long payloads
                     ├── unknown names, compressor ────────► Dialect    the words of the protocol
-                    └── push ─────────────────────────────► Pushing    one-way calls to the peer
+                    ├── push ─────────────────────────────► Pushing    one-way calls to the peer
+                    └── head, message, is_full, taken, … ─► Flow       streams of messages
 
 `Link` (`server/link`) is final. It is the `Engine` of a byte stream, and has everything that connections of all protocols
 share: counting, opening, verdicts, memory, drain, rest, the order of the rules. A protocol derives from `Wire`, which cuts
 bytes into requests and writes answers; it knows neither streams nor timers. `Link` calls it, and it calls `Link`: nothing
 else does. It writes to `Link.output`, and reports that by `written`.
 
-`Placing`, `Dialect` and `Pushing` are objects beside the wire, each implemented as a whole, or None. They are no methods
-of `Wire` with a default: an author who forgets one of a group learns it from the class, and not from a connection that
-hangs. A call of a method that a class leaves out raises.
+`Placing`, `Dialect`, `Pushing` and `Flow` are objects beside the wire, each implemented as a whole, or None. They are no
+methods of `Wire` with a default: an author who forgets one of a group learns it from the class, and not from a connection
+that hangs. A call of a method that a class leaves out raises.
 
-The interface has only the methods that a wire of this tree implements. Queues of output (`pump`, `rest`) and streams come
-with the first protocol that has them, as further objects of this kind: a protocol without streams does not see them. A
-wire has no farewell yet: a connection that drains closes when it had no call for a while.
+A stream is a call whose `flags` have STREAM_IN or STREAM_OUT, as its route has them: a wire sets them before
+`Link.request`, and finds the messages of the call in `Call.stream` afterwards, until the call has ended::
+
+    message received ──► ServedStream.put ──► handler ──► Flow.taken: credit for the peer
+    Flow.message ◄── a step of the handler, while Flow.is_full is false
+    Flow.await_turn ◄── a sender waits ◄─┘      Flow.room ──► StreamChannel.wake_sender
+
+The interface has only the methods that a wire of this tree implements. Queues of output (`pump`, `rest`) come with the
+first protocol that has them. A wire has no farewell yet: a connection that drains closes when it had no call for a while.
 """
 
 from fastrpc._core.calls.call cimport Call
@@ -73,6 +80,42 @@ cdef class Pushing:
     cdef int push(self, Engine link, Call call) except -1:
         """Write a one-way call of ours."""
         raise lacking(self, "push")
+
+
+cdef class Flow:
+    """Streams of messages: each side sends at the pace of its reader."""
+
+    cdef int head(self, Call call, bytes metadata) except -1:
+        """Write the first metadata of an answer, as the native protocol encodes it, ahead of the first message."""
+        raise lacking(self, "head")
+
+    cdef int message(self, Call call, bytes payload, int codec, int compressor) except -1:
+        """Write one message of a stream, whose payload has this codec and compressor (0: none)."""
+        raise lacking(self, "message")
+
+    cdef bint is_full(self, Call call) noexcept:
+        """Return whether the stream is full: its handler is not stepped, and `await_turn` is called."""
+        return True
+
+    cdef int await_turn(self, Call call) except -1:
+        """A sender waits. Call `wake_sender` of its stream once there is room and it is its turn, at once if so now."""
+        raise lacking(self, "await_turn")
+
+    cdef int room(self) except -1:
+        """All output was flushed, and the peer took enough of it: wake senders that waited for this."""
+        raise lacking(self, "room")
+
+    cdef int taken(self, Call call, Py_ssize_t cost) except -1:
+        """The handler took messages, or they were dropped: return their cost, given to `ServedStream.put`, as credit."""
+        raise lacking(self, "taken")
+
+    cdef int reader(self, Call call, bint waits) except -1:
+        """The handler waits for the next message; or it waits no more, although none came."""
+        raise lacking(self, "reader")
+
+    cdef int end_early(self, Call call) except -1:
+        """Drop further messages of a caller: `Wire.fail` of its call follows, although it may still send."""
+        raise lacking(self, "end_early")
 
 
 cdef class Wire:

@@ -23,7 +23,7 @@ from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_ANSWERING, Call
 from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.link.contract cimport Wire
+from fastrpc._core.link.contract cimport Flow, Wire
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.connection_life cimport new_life
 from fastrpc._core.server.gate cimport Gate
@@ -32,9 +32,12 @@ from fastrpc._core.server.leaving cimport Leaving
 from fastrpc._core.server.openings cimport Openings
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN
-from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER, REASON_HANDSHAKE
+from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER, REASON_HANDSHAKE, STREAM_IN, STREAM_OUT
 
 from fastrpc.errors import RemoteProtocolError
+
+# Of wires without streams: each of its methods raises.
+cdef Flow NO_FLOW = Flow.__new__(Flow)
 
 
 @cython.final
@@ -83,6 +86,46 @@ cdef class LinkedConnection(EngineServedConnection):
 
     cdef int do_release(self, Call call) except -1:
         return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).leaving.call_ended(True)
+
+    # Streams: the gate lets in only calls whose flags the wire has set
+
+    cdef int send_head(self, Call call, bytes metadata) except -1:
+        return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).flow.head(call, metadata)
+
+    cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
+        cdef Link link
+        if self._engine is NULL or self.is_closed:
+            return 0
+        link = <Link>self._engine
+        link.flow.message(call, payload, codec, compressor)
+        return self.weigh_answer() if link.output.size() > link.gate.send_soft else 0
+
+    cdef bint output_is_full(self, Call call) noexcept:
+        return self._engine is not NULL and (<Link>self._engine).flow.is_full(call)
+
+    cdef int await_turn(self, Call call) except -1:
+        return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).flow.await_turn(call)
+
+    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
+        return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).flow.taken(call, cost)
+
+    cdef int reader_waits(self, Call call) except -1:
+        return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).flow.reader(call, True)
+
+    cdef int reader_left(self, Call call) except -1:
+        return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).flow.reader(call, False)
+
+    cdef list streams_under_way(self):
+        cdef ServerCall call
+        return [call for call in [*(self.held or ()), *(self.queue or ())] if call.flags & (STREAM_IN | STREAM_OUT)]
+
+    cdef int end_early(self, Call call, Failure failure) except -1:
+        if self._engine is NULL or self.is_closed:
+            return 0
+        (<Link>self._engine).flow.end_early(call)
+        return self.tell_failure(call, failure)
+
+    # Senders of long requests, and words
 
     cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1:
         cdef ByteStream stream = <ByteStream>(<Link>self._engine)._stream
@@ -136,6 +179,7 @@ cdef class Link(Engine):
         wire.join(self)
         self.wire = wire
         self.placing = wire.placing
+        self.flow = NO_FLOW if wire.flow is None else wire.flow
 
     # Pushes
 
@@ -269,10 +313,12 @@ cdef class Link(Engine):
         return self.gate.runner.tell_watcher() if self.gate.runner.is_watched else 0
 
     cdef int _heed_output(self, Py_ssize_t unsent, uint64_t now) except -1:
-        """Read on, and push on, only while the peer takes the output."""
-        if self.life.heed_output(unsent, now) and self.pusher is not None:
+        """Read on, and send on, only while the peer takes the output."""
+        if not self.life.heed_output(unsent, now):
+            return 0
+        if self.pusher is not None:
             self.pusher.on_room()
-        return 0
+        return 0 if self.flow is NO_FLOW else self.flow.room()
 
     cdef int stalled(self) except -1:
         return self.life.note_stall(self.now, self.came_ns)
