@@ -326,7 +326,7 @@ class _Counting:
 
 
 def _note(differences: dict[K, Difference], key: K, difference: Difference) -> None:
-    """Add a difference to the one that a key has."""
+    """Add a difference to the sum of a key."""
     found = differences.get(key)
     if found is None:
         totals, durations = difference

@@ -378,7 +378,7 @@ cdef class EndedCalls:
             None if identity is None else shown(identity.name),
             None if call.request_entry is None else request_id_of_call(call),
             trace_id_of(call),
-            error_id_of(call),
+            noted(call._state, ERROR_ID),
         ))
 
 
@@ -387,10 +387,10 @@ cdef str shown(str text):
     return printable(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…")
 
 
-cdef str error_id_of(Call call):
-    """Return the id of the error of a call whose handler crashed; None for other calls."""
-    identifier = None if call._state is None else call._state.get(ERROR_ID)
-    return shown(identifier) if isinstance(identifier, str) else None
+cdef str noted(dict state, str key):
+    """Return a text in the state of a call; None without one."""
+    text = None if state is None else state.get(key)
+    return text if isinstance(text, str) else None
 
 
 cdef object task_name():
@@ -416,8 +416,8 @@ cdef object shown_peer(object peer):
 
 cdef object trace_id_of(Call call):
     """Return the id of the call's trace: from its span, else from its metadata."""
-    own = None if call._state is None else call._state.get("trace_id")
-    if isinstance(own, str):
+    own = noted(call._state, "trace_id")
+    if own is not None:
         return own
     if not call.is_local and (
         call.received_metadata is None or not has_any_key(call.received_metadata, TRACE_PARENT_KEY)

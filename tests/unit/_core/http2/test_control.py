@@ -1,5 +1,7 @@
 """Settings, pings and credit of HTTP/2, and the budgets against floods: honest peers never use one up."""
 
+from collections.abc import Callable
+
 import pytest
 from h2.errors import ErrorCodes
 from h2.events import PingAckReceived, RemoteSettingsChanged
@@ -262,11 +264,12 @@ def test_answered_calls_return_what_cancelled_ones_took() -> None:
 
 
 def test_streams_that_we_have_to_reset_count_as_well() -> None:
-    for flags, fault in (
+    faults: list[tuple[int, Callable[[int], bytes]]] = [
         # A window of the stream overflows.
         (0, lambda id: window_update_frame(id, 2**31 - 1)),
         (END_STREAM, lambda id: raw(DATA, b"", END_STREAM, id)),
-    ):
+    ]
+    for flags, fault in faults:
         side = opened(streams=100)
         id = 1
         while not side.is_closed:
