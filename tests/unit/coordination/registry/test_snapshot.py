@@ -57,7 +57,7 @@ LONG = encode_record(Endpoint("tcp://10.0.0.1:2", labels={f"l{n}": "x" * 500 for
         (item(2, value=b"{}"), "arith at tcp://10.0.0.1:2", "cannot be read"),
         (item(2, value=b'{"v":2}'), "arith at tcp://10.0.0.1:2", "format 2"),
         (item(2, value=LONG), "arith at tcp://10.0.0.1:2", "the limit is 8192"),
-        (item(2, key="tcp://10.0.0.1:9"), "arith at tcp://10.0.0.1:9", "that of tcp://10.0.0.1:2"),
+        (item(2, key="tcp://10.0.0.1:9"), "arith at tcp://10.0.0.1:9", "belongs to tcp://10.0.0.1:2"),
         (item(2, folder="a b"), "a b at tcp://10.0.0.1:2", "not a service name"),
         (item(2, folder=""), " at tcp://10.0.0.1:2", "not a service name"),
         (item(2, lease="nonsense"), "arith at tcp://10.0.0.1:2", "no lease"),

@@ -185,5 +185,5 @@ def test_messages_of_the_program_have_no_json() -> None:
         async def copy(self, data: bytes) -> bytes:
             return data
 
-    with pytest.raises(ConfigError, match=r"shop.bytes.copy has messages of its own"):
+    with pytest.raises(ConfigError, match=r"shop.bytes.copy has generated messages"):
         message_marshal(method_definition(Bytes.copy), depth=9, items=99, as_json=True)
