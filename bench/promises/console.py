@@ -93,14 +93,16 @@ def watched(seconds: float) -> ConsoleFigures:
     with (
         running_server(SIMULATED_FLEET, cores.client) as fleet,
         running_console(fleet.address, cores.server) as shown,
+        contextlib.ExitStack() as stack,
     ):
         process, asking = shown
         wait_for_fleet(asking)
+        views = [stack.enter_context(contextlib.closing(ConsoleViews(asking))) for _ in range(READERS + 1)]
         over = threading.Event()
         began, spent = time.monotonic(), _used(process, "processor_seconds")
         with ThreadPoolExecutor(READERS + 1) as threads:
-            readers = [threads.submit(_read, asking, number, found, over) for number in range(READERS)]
-            changing = threads.submit(asyncio.run, _change(asking, fleet.address, found, over))
+            readers = [threads.submit(_read, views[number], number, found, over) for number in range(READERS)]
+            changing = threads.submit(asyncio.run, _change(views[READERS], fleet.address, found, over))
             try:
                 for _ in range(6):
                     time.sleep(seconds / 6)
@@ -113,7 +115,7 @@ def watched(seconds: float) -> ConsoleFigures:
             for one in (*readers, changing):
                 one.result()
         found.peak_bytes = peak_bytes_of(process)
-        found.facts = ConsoleViews(asking).facts()
+        found.facts = views[0].facts()
     return found
 
 
@@ -142,7 +144,7 @@ def running_console(registry: str, core: int) -> Iterator[tuple[int, tuple[int, 
 
 
 class ConsoleViews:
-    """A reader of views."""
+    """A reader of views, with one connection."""
 
     def __init__(self, asking: tuple[int, str]) -> None:
         self._http = http.client.HTTPConnection("127.0.0.1", asking[0], timeout=60)
@@ -161,6 +163,10 @@ class ConsoleViews:
         found: dict[str, Any] = json.loads(content)
         return found, len(content), seconds
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
     def facts(self) -> dict[str, Any]:
         """Return what the console tells about itself."""
         facts: dict[str, Any] = self.view("console")[0]["blocks"][0]["facts"]
@@ -175,20 +181,21 @@ class ConsoleViews:
 
 def wait_for_fleet(asking: tuple[int, str]) -> None:
     """Wait until every server that answers has been read, and all series have begun with a second reading."""
-    views, until = ConsoleViews(asking), time.monotonic() + KNOWN_SECONDS
-    while True:
-        facts = views.facts()
-        known = facts.get("servers ready", 0)
-        if known >= SERVERS - HANGING and facts["polls"] >= 3 * SERVERS:
-            return
-        if time.monotonic() > until:
-            raise TimeoutError(f"the console knows {known} of {SERVERS - HANGING} servers")
-        time.sleep(LOOK_SECONDS)
+    until = time.monotonic() + KNOWN_SECONDS
+    with contextlib.closing(ConsoleViews(asking)) as views:
+        while True:
+            facts = views.facts()
+            known = facts.get("servers ready", 0)
+            if known >= SERVERS - HANGING and facts["polls"] >= 3 * SERVERS:
+                return
+            if time.monotonic() > until:
+                raise TimeoutError(f"the console knows {known} of {SERVERS - HANGING} servers")
+            time.sleep(LOOK_SECONDS)
 
 
-def _read(asking: tuple[int, str], number: int, found: ConsoleFigures, over: threading.Event) -> None:
+def _read(views: ConsoleViews, number: int, found: ConsoleFigures, over: threading.Event) -> None:
     """Read one view after the other as a person does who looks for a failing method."""
-    views, service = ConsoleViews(asking), service_name(number)
+    service = service_name(number)
     server = views.rows("by server, since it started", "method", service=service, method="method_00")[0][0]
     asked: list[tuple[str, dict[str, str]]] = [
         ("services", {"sort": "-errors"}),
@@ -206,9 +213,9 @@ def _read(asking: tuple[int, str], number: int, found: ConsoleFigures, over: thr
         turn += 1
 
 
-async def _change(asking: tuple[int, str], url: str, found: ConsoleFigures, over: threading.Event) -> None:
+async def _change(views: ConsoleViews, url: str, found: ConsoleFigures, over: threading.Event) -> None:
     """Add a record and take it away, and note how long each change is not shown, and newer counts of a server."""
-    views, service = ConsoleViews(asking), service_name(7)
+    service = service_name(7)
     server = views.rows("by server, since it started", "method", service=service, method="method_00")[0][0]
     place = "tcp://127.0.0.1:9"
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -67,9 +68,11 @@ async def test_a_killed_registry_and_a_killed_console_come_back_over_a_thousand_
     cores = choose_cores()
     with EmbeddedServer(tmp_path).running() as registry:
         with running_server([*SIMULATED_FLEET, registry.url], cores.client) as fleet:
-            with running_console(fleet.address, cores.server) as (process, asking):
+            with (
+                running_console(fleet.address, cores.server) as (process, asking),
+                closing(ConsoleViews(asking)) as views,
+            ):
                 wait_for_fleet(asking)
-                views = ConsoleViews(asking)
 
                 def tells_outage() -> bool:
                     texts = [str(one.get("text")) for one in views.view("services")[0]["blocks"]]
@@ -85,6 +88,9 @@ async def test_a_killed_registry_and_a_killed_console_come_back_over_a_thousand_
                 wait_for_fleet(asking)
                 assert views.facts()["servers"] == SERVERS
                 os.kill(process, signal.SIGKILL)
-            with running_console(fleet.address, cores.server) as (_, asking):
+            with (
+                running_console(fleet.address, cores.server) as (_, asking),
+                closing(ConsoleViews(asking)) as views,
+            ):
                 wait_for_fleet(asking)
-                assert len(ConsoleViews(asking).rows("services", "services")) == SERVICES
+                assert len(views.rows("services", "services")) == SERVICES
