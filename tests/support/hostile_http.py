@@ -44,6 +44,7 @@ class HostileHttpServer:
     def __init__(self, *replies: Reply) -> None:
         self.replies = list(replies)
         self.requests: list[str] = []
+        self._came = threading.Condition()
         #: Bytes that the client took.
         self.sent = 0
         self._over = threading.Event()
@@ -59,6 +60,12 @@ class HostileHttpServer:
     def place(self) -> str:
         """Host and port."""
         return f"127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def await_requests(self, number: int) -> None:
+        """Block until this many requests have come; TimeoutError after a minute."""
+        with self._came:
+            if not self._came.wait_for(lambda: len(self.requests) >= number, 60):
+                raise TimeoutError(f"{len(self.requests)} of {number} requests came")
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -112,7 +119,9 @@ class HostileHttpServer:
                 return False
             received += piece
         head, _, body = received.partition(b"\r\n\r\n")
-        self.requests.append(head.decode("latin-1"))
+        with self._came:
+            self.requests.append(head.decode("latin-1"))
+            self._came.notify_all()
         lengths = [line[15:] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
         while lengths and len(body) < int(lengths[0]):
             body += connection.recv(65_536)

@@ -13,6 +13,7 @@ import pytest
 from fastrpc.bounded_http import ANSWER_SECONDS, BoundedHttpClient, HttpError, begin_get
 from fastrpc.bounded_http.awaited import MOST_BYTES, MOST_PIECES
 from tests.integration.registries.test_hostile_http import CHUNKED, OK, REFUSED, client_of, whole
+from tests.integration.registries.test_hostile_http import patience as patience
 from tests.support.hostile_http import HostileHttpServer, Reply, answer
 
 LOADED = b"[%s]" % (b"1, " * 20_000 + b"1")
@@ -112,12 +113,7 @@ def test_closing_ends_a_request_that_a_loop_awaits() -> None:
     with HostileHttpServer(answer([0]), lambda: itertools.repeat(None)) as server:
         client = with_kept(server)
 
-        def close() -> None:
-            while len(server.requests) < 2:
-                time.sleep(0.001)
-            client.close()
-
-        closer = threading.Thread(target=close)
+        closer = threading.Thread(target=lambda: (server.await_requests(2), client.close()))
         closer.start()
         with pytest.raises(HttpError, match="the client is closed"):
             asked(client, held_seconds=60.0)

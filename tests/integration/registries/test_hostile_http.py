@@ -201,16 +201,11 @@ def test_bytes_that_nobody_asked_for_are_no_answer() -> None:
 def test_closing_ends_a_request_that_another_thread_makes() -> None:
     with HostileHttpServer(lambda: itertools.repeat(None)) as server:
         client = client_of(server)
-        closer = threading.Thread(target=lambda: (_until(lambda: server.requests), client.close()))
+        closer = threading.Thread(target=lambda: (server.await_requests(1), client.close()))
         closer.start()
         assert refused(client, held_seconds=60.0) == "the client is closed"
         closer.join()
         assert refused(client) == "the client is closed"
-
-
-def _until(condition: Any) -> None:
-    while not condition():
-        time.sleep(0.001)
 
 
 def test_text_with_too_many_values_is_refused_before_it_is_parsed() -> None:
