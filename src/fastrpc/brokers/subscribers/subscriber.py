@@ -71,9 +71,9 @@ class Subscriber:
         self._subscription = self._subscribe()
         # The pauses after messages that are handed back, until one is handled.
         self._pause: Callable[[], float] | None = None
-        # Of subscriptions that end, until a message comes.
+        # The pauses after subscriptions that end, until a message comes.
         self._renewal = pauses()
-        # Messages whose handlers have returned, until they are acknowledged; acks of several that are not kept.
+        # Messages whose handlers have returned, until their acks begin; requests of acks without an answer.
         self._handled: list[Message[Any]] = []
         self._acks = 0
         self._absences = MinuteLog(
