@@ -132,8 +132,10 @@ class SharedPoller:
         if self._has_changed or again:
             self._followed, self._has_changed = frozenset(self._acceptors), False
             self._lookup.follow(self._followed, again)
-        until = min(self._look_again.values(), default=now + WAIT_SECONDS)
-        return dict(self._lookup.fetch(max(0.0, min(WAIT_SECONDS, until - now))))
+        # Exactly `WAIT_SECONDS` without a second look: a sum of instants is rounded, and a lookup begins a new stream for
+        # each other wait.
+        due = min(self._look_again.values(), default=math.inf)
+        return dict(self._lookup.fetch(max(0.0, min(WAIT_SECONDS, due - now))))
 
     def _accept(self, service: str, listing: Listing | StoreError) -> bool:
         """Take a list, or the error of reading it; return whether it changed what is used."""
