@@ -43,6 +43,8 @@ class SmallMembership:
     def __init__(self, group: GroupSettings) -> None:
         self.group = group
         self.waiting: deque[Delivery] = deque()
+        #: The most messages of each take that was asked for, and of the ones that had some.
+        self.asked: list[int] = []
         self.taken: list[int] = []
         self.lost: set[Any] = set()
         self.failure: BrokerError | None = None
@@ -66,6 +68,7 @@ class SmallMembership:
         self._news.set()
 
     async def take(self, most: int) -> Sequence[Delivery]:
+        self.asked.append(most)
         while not self.waiting:
             if self.failure is not None:
                 raise self.failure

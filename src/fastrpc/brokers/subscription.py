@@ -9,32 +9,27 @@ import contextlib
 import contextvars
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
 from fastrpc.brokers.base import Delivery, Membership
-from fastrpc.brokers.base.texts import kept_text
-from fastrpc.brokers.message import Message, acknowledge
+from fastrpc.brokers.member_messages import MemberMessages, logged_absence
+from fastrpc.brokers.message import Message
 from fastrpc.errors import BrokerError, DecodeError, copied_error
 from fastrpc.hosted.verbs import PATIENCE_SECONDS, Verbs, pause_asked_by, pauses
 from fastrpc.rpc.json_values import loggable
 from fastrpc.time_limit import time_limit
-from fastrpc.together import together
 from fastrpc.user_code import as_error
 
-__all__ = ["UNREADABLE", "Subscription"]
+__all__ = ["Subscription"]
 
 logger = logging.getLogger("fastrpc.broker")
 
 T = TypeVar("T")
 
-#: The reason of a dead letter with a value that does not decode.
-UNREADABLE: Final = "the value does not decode"
-
-#: Messages that may be taken at once however few places there are. Of more places a take has half at most: the broker
-#: makes the other half ready meanwhile, where they would work in turn otherwise.
-_LEAST_AT_ONCE: Final = 16
+#: Turns of the loop in which the request of a take leaves.
+_TURNS_TO_LEAVE: Final = 2
 
 _finish: Final = Verbs(BrokerError).finish
 
@@ -60,7 +55,7 @@ class Subscription(Generic[T]):
         self._in_flight = in_flight
         # Of the broker, which ends subscriptions that are left open.
         self._is_open = is_open
-        self._member: _Member | None = None
+        self._member: MemberMessages | None = None
         self._task: asyncio.Task[None] | None = None
         # Messages that have not come out of the iterator.
         self._ready: deque[Message[T]] = deque()
@@ -112,10 +107,12 @@ class Subscription(Generic[T]):
         if self._has_stopped:
             # While it joined.
             if membership is not None:
-                async with _logged_absence():
+                async with logged_absence():
                     await membership.close()
             return
-        self._member = None if membership is None else _Member(membership, self._room.set)
+        self._member = (
+            None if membership is None else MemberMessages(membership, self._in_flight, self._room.set)
+        )
         self._is_open.add(self)
         # The task outlasts a deadline of the caller.
         loop = asyncio.get_running_loop()
@@ -175,7 +172,7 @@ class Subscription(Generic[T]):
         if member is None:
             tell(None)
             return True
-        return member.begin_acks(messages, tell, self._in_flight)
+        return member.begin_acks(messages, tell)
 
     async def acknowledge(self, messages: Sequence[Message[T]]) -> None:
         """Acknowledge messages that came out; nothing is done for lost messages.
@@ -262,7 +259,7 @@ class Subscription(Generic[T]):
         while True:
             try:
                 if self._member is None:
-                    self._member = _Member(await self._join(), self._room.set)
+                    self._member = MemberMessages(await self._join(), self._in_flight, self._room.set)
                     self._failure = None
                     logger.info("the subscription to %r has joined, as the broker is there", self._name)
                     absence.interrupt()
@@ -285,22 +282,27 @@ class Subscription(Generic[T]):
             )
         self._fail(as_error(error, f"the subscription to {self._name!r}"))
 
-    async def _take_from(self, member: "_Member", absence: "_Absence") -> None:
+    async def _take_from(self, member: MemberMessages, absence: "_Absence") -> None:
         """Take messages until the membership ends with an error."""
-        while True:
-            while (room := member.room(self._in_flight)) <= 0:
-                self._room.clear()
-                await self._room.wait()
-            most = min(room, max(self._in_flight // 2, _LEAST_AT_ONCE))
-            read = [self._read(one, member) for one in await member.membership.take(most)]
-            self.on_messages()
-            for message, error in read:
-                if error is not None:
-                    logger.warning("%r is a dead letter of its group: %s", message, loggable(error))
-                    await member.bury(message, str(error))
-            absence.end()
+        ahead = _TakeAhead(member)
+        try:
+            while True:
+                while not ahead.has_begun and member.room() <= 0:
+                    self._room.clear()
+                    await self._room.wait()
+                read = [self._read(one, member) for one in await ahead.take()]
+                if len(read) > 1 and member.room() > 0:
+                    await ahead.begin()
+                self.on_messages()
+                for message, error in read:
+                    if error is not None:
+                        logger.warning("%r is a dead letter of its group: %s", message, loggable(error))
+                        await member.bury(message, str(error))
+                absence.end()
+        finally:
+            await ahead.end()
 
-    def _read(self, delivery: Delivery, member: "_Member") -> tuple[Message[T], DecodeError | None]:
+    def _read(self, delivery: Delivery, member: MemberMessages) -> tuple[Message[T], DecodeError | None]:
         """Return the message of a delivery, ready for the iterator unless it does not decode."""
         value, failure = cast(T, None), None
         try:
@@ -324,6 +326,46 @@ class Subscription(Generic[T]):
     def _fail(self, error: Exception) -> None:
         self._failure = error
         self._wake(len(self._waiters))
+
+
+class _TakeAhead:
+    """A take that begins before the messages of the former one are handled: the broker sends the next ones meanwhile.
+
+    There is room for its messages: handlers that run meanwhile only make more.
+    """
+
+    def __init__(self, member: MemberMessages) -> None:
+        self._member = member
+        self._taking: asyncio.Task[Sequence[Delivery]] | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a take is under way, or its messages are here."""
+        return self._taking is not None
+
+    async def begin(self) -> None:
+        """Have the broker told of a take, before the handlers of the messages that are here have the loop."""
+        self._taking = asyncio.get_running_loop().create_task(self._member.take())
+        for _ in range(_TURNS_TO_LEAVE):
+            await asyncio.sleep(0)
+
+    async def take(self) -> Sequence[Delivery]:
+        """Return the messages of the take that has begun, or of a new one."""
+        if self._taking is None:
+            return await self._member.take()
+        found = await self._taking
+        self._taking = None
+        return found
+
+    async def end(self) -> None:
+        """End the take that has begun, and hand back its messages."""
+        taking, self._taking = self._taking, None
+        if taking is None:
+            return
+        taking.cancel()
+        await asyncio.wait([taking])
+        if not taking.cancelled() and taking.exception() is None:
+            await self._member.return_deliveries(taking.result())
 
 
 class _Absence:
@@ -361,129 +403,3 @@ class _Absence:
         asked = pause_asked_by(error)
         self.is_long = now + asked - self._since > PATIENCE_SECONDS
         return max(self._pause(), asked)
-
-
-@contextlib.asynccontextmanager
-async def _logged_absence() -> AsyncIterator[None]:
-    """Log where the broker is away, or does not answer in time, as a subscriber leaves it."""
-    try:
-        async with time_limit(PATIENCE_SECONDS):
-            yield
-    except (BrokerError, TimeoutError) as error:
-        logger.warning("messages are delivered again later, as the broker is away: %s", error)
-
-
-class _Member:
-    """A membership, and its unsettled messages, which it settles for their subscriber."""
-
-    def __init__(self, membership: Membership, on_room: Callable[[], None]) -> None:
-        self.membership = membership
-        #: In the order in which they were taken.
-        self.unsettled: dict[Message[Any], None] = {}
-        self._on_room = on_room
-        # Messages whose acks of `begin_acks` are on their way.
-        self._acks = 0
-        # Whether others may have all messages by now.
-        self._is_over = False
-
-    def room(self, in_flight: int) -> int:
-        """Return how many more messages may come: beside `in_flight`, for as many whose acks are on their way."""
-        return in_flight - len(self.unsettled) + min(self._acks, in_flight)
-
-    def is_lost(self, message: Message[Any]) -> bool:
-        is_held = not self._is_over and message in self.unsettled
-        return not is_held or self.membership.is_lost(message.token)
-
-    def unsettled_but(self, messages: Collection[Message[Any]]) -> list[Message[Any]]:
-        """Return the messages that are not settled, without some."""
-        return [one for one in self.unsettled if one not in messages]
-
-    async def settle(
-        self, message: Message[Any], verb: str, work: Callable[[Membership], Awaitable[bool]]
-    ) -> bool:
-        async def attempt() -> bool:
-            return not self.is_lost(message) and await work(self.membership)
-
-        is_ours = await _finish(
-            f"{verb} of the message {message.id!r}", attempt, writes=True, idempotent=True
-        )
-        self.forget(message)
-        return is_ours
-
-    def begin_acks(
-        self,
-        messages: Sequence[Message[Any]],
-        tell: Callable[[BrokerError | None], None],
-        in_flight: int,
-    ) -> bool:
-        """Acknowledge the messages that are held, as `Subscription.begin_acks` does.
-
-        Messages whose acks are on their way leave room for up to `in_flight` others, so these acks may wait for the
-        next commit of the broker until there are as many of them.
-        """
-        begin: Callable[..., None] | None = getattr(self.membership, "begin_acks", None)
-        if begin is None:
-            # The backend acknowledges in tasks.
-            return False
-        held = [message for message in messages if not self.is_lost(message)]
-        self._acks += len(messages)
-
-        def told(settled: Sequence[bool], error: BrokerError | None) -> None:
-            self._acks -= len(messages)
-            if error is None:
-                for message, is_ours in zip(held, settled, strict=True):
-                    message.note_ack(is_ours)
-                self._forget_all(messages)
-            tell(error)
-
-        try:
-            begin([message.token for message in held], told, may_wait=self._acks < in_flight)
-        except BrokerError as error:
-            told((), error)
-        self._on_room()
-        return True
-
-    async def acknowledge(self, messages: Sequence[Message[Any]]) -> None:
-        """Acknowledge the messages that are held."""
-
-        async def attempt() -> None:
-            held = [message for message in messages if not self.is_lost(message)]
-            if held:
-                await acknowledge(held, self.membership)
-
-        await _finish(f"ack of {len(messages)} messages", attempt, writes=True, idempotent=True)
-        self._forget_all(messages)
-
-    async def bury(self, message: Message[Any], error: str) -> None:
-        """Make a message that does not decode a dead letter, by one attempt."""
-        await self.membership.reject(message.token, UNREADABLE, kept_text(error))
-        self.forget(message)
-
-    async def leave(self, handed_back: Sequence[Message[Any]]) -> None:
-        """Leave the group; the broker counts the deliveries of messages that are not handed back."""
-        self._is_over = True
-        try:
-            await self.hand_back(handed_back)
-        finally:
-            async with _logged_absence():
-                await self.membership.close()
-
-    async def hand_back(self, messages: Sequence[Message[Any]]) -> None:
-        """Have messages delivered to others, uncounted."""
-
-        async def hand_back(message: Message[Any]) -> None:
-            await self.membership.hand_back(message.token)
-            self.unsettled.pop(message, None)
-
-        async with _logged_absence():
-            # At once: a broker keeps the ends of all of them by one commit.
-            await together(map(hand_back, messages))
-
-    def forget(self, message: Message[Any]) -> None:
-        """Make room: the message is settled or lost."""
-        self._forget_all((message,))
-
-    def _forget_all(self, messages: Sequence[Message[Any]]) -> None:
-        for message in messages:
-            self.unsettled.pop(message, None)
-        self._on_room()

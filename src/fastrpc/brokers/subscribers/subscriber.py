@@ -11,10 +11,11 @@ from fastrpc._core.link.failure import Failure
 from fastrpc._core.server.gate import Gate
 from fastrpc.brokers.base import BrokerLimits, Delivery
 from fastrpc.brokers.broker import Broker
+from fastrpc.brokers.member_messages import UNREADABLE
 from fastrpc.brokers.message import Message
 from fastrpc.brokers.subscribers.deliveries import Deliveries
 from fastrpc.brokers.subscribers.method import SubscribedMethod
-from fastrpc.brokers.subscription import UNREADABLE, Subscription
+from fastrpc.brokers.subscription import Subscription
 from fastrpc.brokers.topic import Topic
 from fastrpc.config.delays import pause_after
 from fastrpc.errors import BrokerError, ConfigError

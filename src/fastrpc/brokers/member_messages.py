@@ -1,0 +1,167 @@
+"""The messages that one membership has delivered, until they are settled."""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
+from typing import Any, Final
+
+from fastrpc.brokers.base import Delivery, Membership
+from fastrpc.brokers.base.texts import kept_text
+from fastrpc.brokers.message import Message, acknowledge
+from fastrpc.errors import BrokerError
+from fastrpc.hosted.verbs import PATIENCE_SECONDS, Verbs
+from fastrpc.time_limit import time_limit
+from fastrpc.together import together
+
+__all__ = ["UNREADABLE", "MemberMessages", "logged_absence"]
+
+logger = logging.getLogger("fastrpc.broker")
+
+#: The reason of a dead letter with a value that does not decode.
+UNREADABLE: Final = "the value does not decode"
+
+#: Messages that may be taken at once however few places there are. Of more places a take has half at most: the broker
+#: makes the other half ready meanwhile, where they would work in turn otherwise.
+_LEAST_AT_ONCE: Final = 16
+
+_finish: Final = Verbs(BrokerError).finish
+
+
+class MemberMessages:
+    """The unsettled messages of one membership.
+
+    Args:
+        in_flight: how many there may be, beside messages whose acks are on their way.
+        on_room: is called when there may be room for another one.
+    """
+
+    def __init__(self, membership: Membership, in_flight: int, on_room: Callable[[], None]) -> None:
+        self.membership = membership
+        self._in_flight = in_flight
+        #: In the order in which they were taken.
+        self.unsettled: dict[Message[Any], None] = {}
+        self._on_room = on_room
+        # Messages whose acks of `begin_acks` are on their way.
+        self._acks = 0
+        # Whether others may have all messages by now.
+        self._is_over = False
+
+    def room(self) -> int:
+        """Return how many more messages may come: beside `in_flight`, for as many whose acks are on their way."""
+        return self._in_flight - len(self.unsettled) + min(self._acks, self._in_flight)
+
+    def take(self) -> Coroutine[Any, Any, Sequence[Delivery]]:
+        """Wait for messages, at most as many as there is room for now, which there has to be."""
+        return self.membership.take(min(self.room(), max(self._in_flight // 2, _LEAST_AT_ONCE)))
+
+    def is_lost(self, message: Message[Any]) -> bool:
+        is_held = not self._is_over and message in self.unsettled
+        return not is_held or self.membership.is_lost(message.token)
+
+    def unsettled_but(self, messages: Collection[Message[Any]]) -> list[Message[Any]]:
+        """Return the messages that are not settled, without some."""
+        return [one for one in self.unsettled if one not in messages]
+
+    async def settle(
+        self, message: Message[Any], verb: str, work: Callable[[Membership], Awaitable[bool]]
+    ) -> bool:
+        async def attempt() -> bool:
+            return not self.is_lost(message) and await work(self.membership)
+
+        is_ours = await _finish(
+            f"{verb} of the message {message.id!r}", attempt, writes=True, idempotent=True
+        )
+        self.forget(message)
+        return is_ours
+
+    def begin_acks(
+        self,
+        messages: Sequence[Message[Any]],
+        tell: Callable[[BrokerError | None], None],
+    ) -> bool:
+        """Acknowledge the messages that are held, as `Subscription.begin_acks` does.
+
+        Messages whose acks are on their way leave room for up to `in_flight` others, so these acks may wait for the
+        next commit of the broker until there are as many of them.
+        """
+        begin: Callable[..., None] | None = getattr(self.membership, "begin_acks", None)
+        if begin is None:
+            # The backend acknowledges in tasks.
+            return False
+        held = [message for message in messages if not self.is_lost(message)]
+        self._acks += len(messages)
+
+        def told(settled: Sequence[bool], error: BrokerError | None) -> None:
+            self._acks -= len(messages)
+            if error is None:
+                for message, is_ours in zip(held, settled, strict=True):
+                    message.note_ack(is_ours)
+                self._forget_all(messages)
+            tell(error)
+
+        try:
+            begin([message.token for message in held], told, may_wait=self._acks < self._in_flight)
+        except BrokerError as error:
+            told((), error)
+        self._on_room()
+        return True
+
+    async def acknowledge(self, messages: Sequence[Message[Any]]) -> None:
+        """Acknowledge the messages that are held."""
+
+        async def attempt() -> None:
+            held = [message for message in messages if not self.is_lost(message)]
+            if held:
+                await acknowledge(held, self.membership)
+
+        await _finish(f"ack of {len(messages)} messages", attempt, writes=True, idempotent=True)
+        self._forget_all(messages)
+
+    async def bury(self, message: Message[Any], error: str) -> None:
+        """Make a message that does not decode a dead letter, by one attempt."""
+        await self.membership.reject(message.token, UNREADABLE, kept_text(error))
+        self.forget(message)
+
+    async def leave(self, handed_back: Sequence[Message[Any]]) -> None:
+        """Leave the group; the broker counts the deliveries of messages that are not handed back."""
+        self._is_over = True
+        try:
+            await self.hand_back(handed_back)
+        finally:
+            async with logged_absence():
+                await self.membership.close()
+
+    async def hand_back(self, messages: Sequence[Message[Any]]) -> None:
+        """Have messages delivered to others, uncounted."""
+
+        async def hand_back(message: Message[Any]) -> None:
+            await self.membership.hand_back(message.token)
+            self.unsettled.pop(message, None)
+
+        async with logged_absence():
+            # At once: a broker keeps the ends of all of them by one commit.
+            await together(map(hand_back, messages))
+
+    async def return_deliveries(self, found: Sequence[Delivery]) -> None:
+        """Have messages delivered to others, uncounted, which no subscriber has seen."""
+        async with logged_absence():
+            await together(self.membership.hand_back(one.token) for one in found)
+
+    def forget(self, message: Message[Any]) -> None:
+        """Make room: the message is settled or lost."""
+        self._forget_all((message,))
+
+    def _forget_all(self, messages: Sequence[Message[Any]]) -> None:
+        for message in messages:
+            self.unsettled.pop(message, None)
+        self._on_room()
+
+
+@contextlib.asynccontextmanager
+async def logged_absence() -> AsyncIterator[None]:
+    """Log where the broker is away, or does not answer in time, as a subscriber leaves it."""
+    try:
+        async with time_limit(PATIENCE_SECONDS):
+            yield
+    except (BrokerError, TimeoutError) as error:
+        logger.warning("messages are delivered again later, as the broker is away: %s", error)
