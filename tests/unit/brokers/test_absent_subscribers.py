@@ -235,10 +235,10 @@ async def test_end_that_the_broker_refuses_leaves_the_ends_beside_it_alone(
 
 
 @pytest.mark.virtual_time
-async def test_messages_that_are_handled_at_once_are_acknowledged_before_the_next_take(
+async def test_a_lone_message_that_is_handled_at_once_is_acknowledged_before_the_next_take(
     handled: Handled, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So one request to the broker has both."""
+    """So one request to the broker has both. Several messages are worth a request: the broker works while they do."""
     member = backend.members[0]
     take, seen = member.take, []
 
@@ -248,9 +248,9 @@ async def test_messages_that_are_handled_at_once_are_acknowledged_before_the_nex
 
     monkeypatch.setattr(member, "take", noted)
     handled.may_end.set()
-    member.deliver(backend.delivery(1, b"1"), backend.delivery(2, b"1"))
+    member.deliver(backend.delivery(1, b"1"))
     await eventually(lambda: len(seen) == 1)
-    assert seen == [2]
+    assert seen == [1]
 
 
 @pytest.mark.virtual_time
