@@ -132,8 +132,8 @@ class SharedPoller:
         if self._has_changed or again:
             self._followed, self._has_changed = frozenset(self._acceptors), False
             self._lookup.follow(self._followed, again)
-        # Exactly `WAIT_SECONDS` without a second look: a sum of instants is rounded, and a lookup begins a new stream for
-        # each other wait.
+        # Exactly `WAIT_SECONDS` without a second look: a sum of instants is rounded, and a lookup begins a new stream
+        # for each other wait.
         due = min(self._look_again.values(), default=math.inf)
         return dict(self._lookup.fetch(max(0.0, min(WAIT_SECONDS, due - now))))
 
