@@ -112,12 +112,12 @@ class FleetServer:
         self.left_out = 0
         # Whether the next figures have to be all of them; whether a method without counts may have calls of long ago.
         self._is_cut = self._lacks_methods = False
-        #: Instants of the fleet's clock: the last figures, the last and the next poll, the last endpoints; the end of
-        #: being shown.
+        #: Instants of the fleet's clock: the last figures and the last poll.
         self.read_at: float | None = None
         self.asked_at = 0.0
         #: Seconds since 1970 at the last figures.
         self.read_time: float | None = None
+        #: Instants of the fleet's clock: the next poll, the next endpoints; the end of being polled often for a view.
         self.due = self.endpoints_due = self.shown_until = 0.0
         #: Why the last poll failed; None if it did not.
         self.error: str | None = None

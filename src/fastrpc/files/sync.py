@@ -63,7 +63,7 @@ def upload(
 
 
 class _BlockingRuntime:
-    """A blocking client, and a thread: none of its coroutines ever waits for a loop."""
+    """Runs a transfer over a blocking client, with a thread for the disk. No coroutine here waits for a loop."""
 
     def __init__(self, client: SyncClient, pool: ThreadPoolExecutor) -> None:
         check_client(client, (SyncClient,), "fastrpc.files takes a Client or PeerClient")

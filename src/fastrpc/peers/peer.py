@@ -39,8 +39,8 @@ class Peer:
     #: Its credentials, such as a token, in the clear and for as long as the connection lasts: they are verified again
     #: when a file of tokens changes, and a handler may pass them on. None if it sent none.
     credentials: str | None
-    #: Its verified TLS certificate, as `ssl.SSLSocket.getpeercert()` returns it, and besides with `dns_names`, `uris`,
-    #: `fingerprint` (SHA-256) and `expires` (seconds of `time.time()`); None without one.
+    #: Its verified TLS certificate; None without one. The dict has the keys of `ssl.SSLSocket.getpeercert()`, and
+    #: `dns_names`, `uris`, `fingerprint` (SHA-256) and `expires` (seconds of `time.time()`).
     certificate: Mapping[str, Any] | None
     #: The name of its protocol, as in `ServerConfig.protocols`: "native" by default; "websocket" for a WebSocket,
     #: "connect" and "grpc_web" for the calls of pages; where a connection of HTTP/1.1 has several, the latest call's.

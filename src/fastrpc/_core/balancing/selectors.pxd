@@ -22,11 +22,13 @@ cdef class EndpointState:
         # Attempts picked and not observed.
         readonly int64_t in_flight
 
-        # Kept by EndpointSet: its health; method -> Breaker, None before the first fault; whether it leaves or is not
-        # connected; whether it is only untried.
+        # Kept by EndpointSet.
         readonly EndpointHealth health
+        # Method -> Breaker; None before the first fault.
         dict breakers
+        # It leaves, or is not connected.
         readonly bint is_leaving
+        # Its only flaw is that it was never tried.
         bint is_untried
 
         # LeastLoaded: seconds of an attempt, as a peak-sensitive average, and the instant of its last update.

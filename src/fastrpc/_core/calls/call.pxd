@@ -139,9 +139,10 @@ cdef class StreamWindow:
         int64_t first_size
         Growth growth
 
-        # Messages that the application has not taken; bytes reserved of the stream pool and granted beyond the window for
-        # the oldest of them, or for the one being received.
+        # Messages that the application has not taken.
         Py_ssize_t waiting
+        # For the oldest of these messages, or for the one being received: bytes reserved of the stream pool, and bytes
+        # granted beyond the window.
         int64_t reserved
         int64_t granted
 

@@ -21,12 +21,14 @@ cdef class BlockingState(ViewState):
         # The threads that wait inside it; each process has its own guard.
         readonly ReentryGuard reentry
 
-        # Usable connections, a list for each endpoint that has one; the most of an endpoint, and the threads on the
-        # least used one from which another one is allowed; the instant from which the runner has to check them first.
+        # Usable connections, a list for each endpoint that has one.
         list groups
+        # The most connections of an endpoint.
         public Py_ssize_t width
+        # Another connection is allowed once the least used one has more threads than this.
         Py_ssize_t crowd
         Py_ssize_t turn
+        # The instant from which the runner has to check the connections first.
         uint64_t look_after_ns
 
         # Whether its endpoints come from a registry.

@@ -33,10 +33,11 @@ cdef class BlockingStream(ByteStream):
         uint64_t generation
         readonly bint is_left_behind
 
-        # The thread that receives for all, or None; whether one sends outside the guard; the sleeping ones, the longest
-        # first.
+        # The thread that receives for all threads, or None.
         Wait receiver
+        # A thread sends outside the guard.
         bint is_sending
+        # The sleeping threads, the longest sleeper first.
         dict sleepers
 
         # Received and not consumed: the first `tail` bytes of the block, which is only ours meanwhile. Whether the
@@ -45,12 +46,14 @@ cdef class BlockingStream(ByteStream):
         Py_ssize_t tail
         bint in_body
 
-        # Output on its way into the system, the first part from `part_at` on; whether there is more in the engine; the
-        # total of bytes that the system took; the error after which it takes no more.
+        # Output on its way into the system. The bytes of the first part before `part_at` are written.
         list parts
         Py_ssize_t part_at
+        # The engine has more output.
         bint has_news
+        # The total of bytes that the system took.
         int64_t written
+        # The error after which the system takes no more.
         object write_error
 
     cdef int enter(self) except -1

@@ -19,10 +19,11 @@ cdef class Streaming:
         bint is_chosen
         bint has_enough
 
-        # For an attempt: a future that is done at its first sign (a message, HEAD or the end), None without a waiter; the
-        # pick to report to the endpoint set at its end, or None; the initial metadata.
+        # Of an attempt. A future that is done at the first sign (a message, HEAD or the end); None without a waiter.
         object sign
+        # The pick to report to the endpoint set at the end, or None.
         object pick
+        # The initial metadata.
         bytes first_metadata
 
     # Done by the stream (client_stream).

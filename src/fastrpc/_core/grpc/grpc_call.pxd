@@ -102,14 +102,17 @@ cdef class GrpcCall(ServerCall):
         # The message of a call that takes one, until its request ends; None before it is whole.
         bytes message
 
-        # Whether the gate has the call; whether it counts as a stream; whether its request is incomplete and listed so;
-        # whether the head of the answer has left; the compressor that this head names; the fault of the request
-        # (RequestFault).
+        # The gate has the call.
         uint8_t has_started
+        # It counts as a stream.
         uint8_t is_streaming
+        # Its request is incomplete, and listed as such.
         uint8_t is_incomplete
+        # The head of the answer has left.
         uint8_t has_begun
+        # The compressor that this head names.
         uint8_t announced
+        # The fault of the request (RequestFault).
         uint8_t fault
 
         # For an incomplete request or stream message: its begin, its last byte, its counted bytes.

@@ -32,10 +32,11 @@ cdef class GrpcRequests(Http2Connection):
         Py_ssize_t streaming
         Py_ssize_t most_streaming
 
-        # Calls whose request, or a message of whose stream, is incomplete. The call opened last, as long as nothing else
-        # came of it: most are complete with the next frame. An ended call that can be reused.
+        # Calls of which the request, or a message of the stream, is incomplete.
         set incomplete
+        # The call opened last, until more of it comes: most calls are complete with the next frame.
         GrpcCall latest
+        # An ended call that can be reused.
         GrpcCall spare
 
         # Whether a request of the connection was authenticated, or none has to be. Until then each stream keeps the credit
@@ -51,11 +52,13 @@ cdef class GrpcRequests(Http2Connection):
 
     cdef int trust(self, GrpcCall call) except -1
 
-    # For the served connection: the verdict about the sender of an incomplete request is there; a handler took a message,
-    # or all of them and waits, or waits no more.
+    # Called by the served connection.
     cdef int _drop_check(self, GrpcCall call) noexcept
+    # The sender of an incomplete request has been judged.
     cdef int sender_known(self, GrpcCall call, int verdict) except -1
+    # A handler took a message.
     cdef int message_taken(self, GrpcCall call, Py_ssize_t cost) except -1
+    # A handler took all messages and waits for the next one; it no longer waits.
     cdef int reader_waits(self, GrpcCall call) except -1
     cdef int reader_left(self, GrpcCall call) except -1
 

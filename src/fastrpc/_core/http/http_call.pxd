@@ -38,18 +38,19 @@ cdef class HttpTerms:
         # Whether pages of other origins may read answers.
         bint has_origins
 
-        # Whether it wants the answer compressed, 0: as the setting says; whether answers to such requests differ by that;
-        # whether this one is, if it becomes shorter.
+        # Whether the handler wants its answer compressed; 0: as the setting says.
         int packing
+        # Answers to such requests differ by whether the caller takes gzip.
         bint may_pack
+        # This answer is compressed, if that makes it shorter.
         bint takes_gzip
 
         # The request to a route, which makes the arguments; None for others.
         object routed
 
-        # Called with the outcome where the call is a part of a request; None where it is the request itself. Where somebody
-        # watches, the target of that request.
+        # For a call that is a part of a request: called with its outcome. None: the call is the whole request.
         object done
+        # The target of that request, if requests are watched (`http1/request_watch`).
         str part_of
 
         # Why the request is refused, 0: it is not: an HTTP status, a text, and further fields. Whether that is told behind

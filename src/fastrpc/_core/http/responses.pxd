@@ -45,12 +45,15 @@ cdef int status_of_load(Gate gate, uint32_t pushback_ms) except -1
 # Return the status of HTTP that says most about a call that was not started, the failure, and further fields.
 cdef tuple refusal_of_call(ServerCall call, HttpTerms terms, int status, str text, bint is_faulty)
 
-# Return a whole answer as the status of HTTP, the fields and the content: a failure as a document; that the client has
-# the answer already; the refusal of a request that the gate does not see; the outcome of a call by gRPC-Web or Connect,
-# where `status` 0 is as the failure says.
+# Each returns a whole answer: the status of HTTP, the fields and the content.
+#
+# A failure as a document.
 cdef tuple problem_answer(ServerCall call, HttpTerms terms, RequestHead head, int status, Failure failure, bytes lines)
+# 304: the client has the answer already.
 cdef tuple unchanged_answer(HttpTerms terms, ServerCall call, RequestHead head)
+# The refusal of a request that the gate does not see.
 cdef tuple fault_answer(ServerCall call, HttpTerms terms, RequestHead head)
+# The outcome of a call by gRPC-Web or Connect; with `status` 0 the failure has the status.
 cdef tuple web_answer(
     ServerCall call, HttpTerms terms, RequestHead head, bytes payload, Failure failure, int status
 )

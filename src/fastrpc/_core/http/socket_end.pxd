@@ -26,12 +26,14 @@ cdef class SocketEnd:
         Py_ssize_t counted
         Py_ssize_t weighed
 
-        # Instants: of the begin, of the last message of either side, of the last ping (0: it was answered), of the last
-        # ping to a peer that was held, of the begin of a message that is not whole, and when that has to go on.
         uint64_t began_ns
+        # The last message of either side.
         uint64_t used_ns
+        # The last ping; 0: it was answered.
         uint64_t pinged_ns
+        # The last ping to a peer that was held.
         uint64_t probed_ns
+        # An incomplete message: its begin, the instant at which more of it must have come, its bytes.
         uint64_t message_began_ns
         uint64_t message_due_ns
         Py_ssize_t message_bytes
@@ -43,12 +45,14 @@ cdef class SocketEnd:
         # When the credential expires, 0: not.
         uint64_t expires_ns
 
-    # Hooks: a whole message came; the peer closes; whether a call is under way; close a connection whose credential or
-    # server ends, and an unused connection.
+    # Hooks. A whole message came; the peer closes.
     cdef int message_came(self, HttpConnection connection, int kind, bytes message) except -1
     cdef int peer_closes(self, HttpConnection connection) except -1
+    # Return whether a call is under way.
     cdef bint has_calls(self) except -1
+    # Close the connection if its credential has expired or the server ends.
     cdef int check_end(self, HttpConnection connection, uint64_t now) except -1
+    # Close the connection if it is unused.
     cdef uint64_t check_rest(self, HttpConnection connection, uint64_t now) except? 0
 
     # Hooks for the outcome of a call.

@@ -138,14 +138,15 @@ cdef class Http2Connection(Engine):
     # order, or until the stream is over.
     cdef int release(self, Http2Stream stream) except -1
 
-    # The program took `size` bytes of a stream, prefixes included: its window gets them back. `take_messages` leaves out
-    # bytes that were granted beyond the window. Bytes may be back in the pool: let waiting messages come, in their order.
-    # The program waits for a message: the window may grow. Let a message of `size` more bytes come at once, beyond the
-    # window.
+    # The program took `size` bytes of a stream, prefixes included: its window gets them back.
     cdef int take(self, Http2Stream stream, Py_ssize_t size) except -1
+    # As `take`, without the bytes that were granted beyond the window.
     cdef int take_messages(self, Http2Stream stream, Py_ssize_t size) except -1
+    # Bytes may be back in the pool: let waiting messages come, in their order.
     cdef int grant_waiting(self) except -1
+    # The program waits for a message: the window may grow.
     cdef int let_grow(self, Http2Stream stream) except -1
+    # Let a message of `size` more bytes come at once, beyond the window.
     cdef int grant(self, Http2Stream stream, int64_t size) except -1
 
     # Orders of the connection. `widen` raises its window to WIDE_WINDOW. A drain has two steps; the second follows by itself

@@ -30,12 +30,13 @@ cdef class FlowControl:
         readonly int64_t sending
         Window receiving
 
-        # The bytes that streams may borrow from the connection beyond their first windows; the part of these that streams
-        # were granted for long messages; the streams whose messages wait for more, in their order, or None; and the
-        # streams among them whose messages are answers, which are taken in any case.
+        # The bytes that streams may borrow from the connection beyond their first windows.
         WindowPool pool
+        # The part of the pool that streams were granted for long messages.
         readonly int64_t granted
+        # The streams whose messages wait for more of the pool, in their order, or None.
         dict waiting
+        # The waiting streams whose messages are answers. Answers are taken in any case.
         dict waiting_answers
 
         # The first windows of streams: by the peer's settings, and by our settings that are in force.
@@ -70,22 +71,25 @@ cdef class FlowControl:
     cdef int64_t place(self, Py_ssize_t size) noexcept
     cdef int64_t place_of_stream(self, StreamWindows* stream, Py_ssize_t size, bint may_lend) noexcept
 
-    # For a message longer than its stream's window: whether the pool has room for it, first come, first served, but
-    # answers come before messages that may never be read; take that, whatever the pool has; have the message wait; return
-    # all that wait, answers first, each to be asked for again. Return how many of the bytes that the program took were
-    # granted: they are in the pool.
+    # Messages longer than the window of their stream.
+    #
+    # Return whether the pool has room for one: first come, first served, but answers before messages that may never be read.
     cdef bint has_room(self, Http2Stream stream, int64_t size, bint is_answer) except -1
+    # Take the room for one, whatever the pool has left.
     cdef int borrow(self, Http2Stream stream, int64_t size) except -1
+    # Have one wait for room.
     cdef int await_room(self, Http2Stream stream, bint is_answer) except -1
+    # Return all waiting streams, answers first; ask `has_room` again for each.
     cdef dict take_waiting(self)
+    # The program took bytes: return how many of these were granted. They are back in the pool.
     cdef int64_t repay(self, StreamWindows* stream, int64_t size) noexcept
 
     # Let a message go on beyond the window of its stream; return the credit to send now.
     cdef int64_t grant(self, StreamWindows* stream, int64_t size) noexcept
 
-    # The reader of a stream waits: let its window grow, and return the credit to send now, 0: none. A stream is over: what
-    # its window has grown, and what it was granted, goes back.
+    # The reader of a stream waits: let its window grow, and return the credit to send now, 0: none.
     cdef int64_t reader_waits(self, StreamWindows* stream, bint may_lend) noexcept
+    # A stream is over: return its borrowed bytes to the pool, both the growth of its window and what it was granted.
     cdef inline int end_window(self, StreamWindows* stream) noexcept:
         return self.take_back(stream) if stream.growth.grown or stream.granted else 0
 

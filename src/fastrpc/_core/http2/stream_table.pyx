@@ -17,8 +17,8 @@ PRIORITY means nothing here, whatever the state of its stream.
 
 A stream keeps how far WINDOW_UPDATE and DATA moved its windows; the first sizes lie in `Windows`. So a change of
 SETTINGS_INITIAL_WINDOW_SIZE costs the same with one stream and with ten thousand, and a peer gains nothing by repeating it.
-An overflow depends on the highest window: a bound of it is kept, and the owner checks all streams only if the bound
-overflows.
+Whether a change overflows a window depends on the highest one. An upper bound of it is kept, and the owner checks all
+streams only if this bound overflows.
 """
 
 cimport cython

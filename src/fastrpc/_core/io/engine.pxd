@@ -66,10 +66,11 @@ cdef class Engine:
         public uint64_t received_ns
         uint64_t came_ns
 
-        # While a read is handled, at whose end the stream flushes: when this turn of the loop has handled enough, and how
-        # many messages are left until the stream is asked.
+        # A read is being handled; the stream flushes at its end.
         bint is_reading
+        # Meanwhile: the instant at which this turn of the loop has handled enough.
         uint64_t turn_ends_ns
+        # Meanwhile: the messages to handle before the stream is asked whether to go on.
         int messages_left
 
         # Whether this read brought work without an answer, or a refusal in unbounded number: such work has a separate

@@ -58,8 +58,8 @@ cdef uint64_t SHORT_READS_NS = 1_000_000
 cdef uint64_t LONGEST_TURN_NS = 20_000_000
 # The most that work with a slice may be ahead of work without one, or behind it.
 cdef int64_t MOST_LEAD_NS = 20_000_000
-# A turn of this length is a stall for calls that wait; reads that follow the last tick by this time come after a stall
-# (`loop_state`: STALL_NS, and TICK_NS with it).
+# A turn that takes STALL_TURN_NS counts as a stall for waiting calls. A read that comes STALLED_NS or more after the last
+# tick comes after a stall. In `loop_state` these are STALL_NS, and STALL_NS + TICK_NS.
 cdef uint64_t STALL_TURN_NS = 20_000_000
 cdef uint64_t STALLED_NS = 30_000_000
 # Short of a stall, slices have at least this part of the time of other callbacks.

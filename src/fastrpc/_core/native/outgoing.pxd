@@ -24,21 +24,24 @@ cdef class Outgoing:
         uint8_t kind
         uint8_t flags
 
-        # Whether it is no longer wanted; whether it waits for credit of its stream, outside every queue; whether its
-        # next frame waited; whether its first piece is sent.
+        # No longer wanted.
         bint is_dropped
+        # Waits for credit of its stream, outside every queue.
         bint is_parked
+        # Its next frame waited.
         bint has_waited
+        # Its first piece is sent.
         bint is_cut
 
         # A REQUEST that waits for its slot: the order of arrival, and the begin of its wait; 0 once it has a slot.
         uint64_t arrival
         uint64_t queued_ns
 
-        # In the ring: the bytes that its id gets with each turn; whether it leaves as a whole once its id has saved
-        # enough; whether it has waited for a place among the cut messages.
+        # In the ring. The bytes that its id gets with each turn.
         int quantum
+        # It leaves as a whole, once its id has saved enough bytes.
         bint is_saving
+        # It has waited for a place among the cut messages.
         bint had_no_place
 
         # The encoding of a stream message; a REQUEST or RESPONSE has its call's encoding.
