@@ -8,9 +8,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-# 148 compiled modules have seven tenths of it. Messages came with 128 modules of Python, a thirtieth: five backends, a
-# service, subscribers, pages; the console and its page with 120,000 bytes. Both limits have a few percent of room: a
-# limit that the next mend passes says nothing.
+# Seven tenths of a wheel are 148 compiled modules. The 128 modules of Python for messages (five backends, a service,
+# subscribers, pages) are a thirtieth; the console and its page are 120,000 bytes. Both limits leave a few percent: a
+# limit that the next mend exceeds says nothing.
 WHEEL_BYTES = 6_900_000
 INSTALLED_BYTES = 18_300_000
 

@@ -112,7 +112,10 @@ class RelayService:
 
 @asynccontextmanager
 async def begun(service: RelayService, server: Server) -> AsyncIterator[None]:
-    """Have the connections of a server begin as a relay's do, before it listens; the process is the relay's."""
+    """Before a server listens: have its connections begin as connections of a relay do.
+
+    For a process of a relay alone: its limit of descriptors is raised.
+    """
     raise_descriptor_limit(service.limits.descriptors)
     service.front.begin_connections_of(server)
     yield

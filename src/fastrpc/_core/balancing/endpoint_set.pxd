@@ -47,10 +47,11 @@ cdef class EndpointSet:
         dict _known
         uint64_t _changes
 
-        # The endpoints that the filters last admitted; those they would admit if all were sound, if the selector needs
-        # them; the function called after the filters ran, or None.
+        # The endpoints that the filters last admitted.
         readonly list left
+        # The endpoints that they would admit if all were sound; only if the selector needs them.
         list _usual
+        # The function called after the filters ran, or None.
         public object on_narrowed
 
         # The instant from which a pick first updates the endpoints: the next comparison, or never; 0 once the set of

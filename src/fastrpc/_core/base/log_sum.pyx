@@ -11,7 +11,7 @@ cdef extern from *:
 
 
 def log_sum(object data not None, uint32_t first, uint32_t second, *, bint is_big):
-    """Return the two words of the checksum that goes on with bytes."""
+    """Add bytes to a checksum, given as its two words so far; return its two words."""
     cdef Py_buffer held
     PyObject_GetBuffer(data, &held, PyBUF_SIMPLE)
     try:

@@ -71,9 +71,10 @@ cdef class MethodRoute:
         # Nanoseconds: the client's default, the server's cap; 0 = not set.
         uint64_t timeout_ns
 
-        # Client only. The name of the protocol of its connections, whose calls its counters have; the routes of the same
-        # method for other protocols, by name, and the function that makes them. None, None: all have that protocol.
+        # Client only. The protocol of the connections whose calls this route counts.
         readonly str protocol
+        # The routes of the same method for other protocols, by the protocol's name, and the function that makes them. None
+        # and None: all connections have this protocol.
         dict _forms
         object _make_form
 

@@ -7,11 +7,11 @@ from fastrpc._core.calls.call cimport MethodRoute
 @cython.final
 cdef class EncodedRequest:
     cdef:
-        # The encoded arguments of a call by this route, and the hash of their names; whether the compression is over, and
-        # whether it made them smaller.
+        # The route of the call, the hash of the names of its arguments, the encoded arguments.
         MethodRoute route
         uint64_t names
         bytes payload
+        # The compression is over; it made the payload smaller.
         bint is_packed
         bint is_smaller
 

@@ -14,7 +14,7 @@ def encode_details(status: int, message: str, details: Any) -> bytes | None:
 def decode_details(data: bytes) -> Any:
     """Return the details in a google.rpc.Status; None for broken bytes or without details.
 
-    One google.protobuf.Value is the plain value that it holds; all else is a list of AnyMessage.
+    A single google.protobuf.Value is returned as its plain value, anything else as a list of AnyMessage.
     """
 
 def messages_in(data: bytes) -> list[AnyMessage]:

@@ -39,11 +39,13 @@ cdef class Http2Control:
         OwnSettings ours
         bint has_opened
 
-        # Our drain (DrainStep), the instant of its first step, and the last id that is taken; whether the second step
-        # follows at the end of this read.
+        # Our drain (DrainStep).
         int drain_step
+        # Its second step follows at the end of this read.
         bint drain_is_due
+        # The instant of its first step.
         uint64_t drain_started_ns
+        # The last id that is taken.
         uint32_t last_taken
 
         # The budgets of the peer. `short`: DATA that its windows force to be short; `credits`: frames of WINDOW_UPDATE so

@@ -53,11 +53,12 @@ cdef class Http2Sender(OutputBuffer):
         # The peer's SETTINGS_MAX_FRAME_SIZE.
         Py_ssize_t frame_limit
 
-        # Streams that wait: with small messages for a window of the connection; with large ones, and streams without room,
-        # for their turn. Streams that need nothing any more stay until they are too many.
+        # Streams with small messages, which wait for a window of the connection.
         Queue small
+        # Streams with large messages, and streams without room, which wait for their turn.
         Queue ring
         Round round
+        # Streams in these queues that need nothing any more: they stay until they are too many.
         Py_ssize_t dropped
 
         # The bytes of all waiting messages; the bytes of messages that others pass: the rests of messages that have begun,

@@ -34,14 +34,16 @@ cdef class TLSLayer(Layer):
         readonly object failure
         bint has_heard
 
-        # Whether the last bytes received filled the place for them: there may be more in the socket. The size of that, and
-        # how many the last ones were, for the protocol above, and how many decrypted bytes they brought; how many came for
-        # which too few were brought. Whether reading pauses until the next turn.
+        # The last read filled its place: there may be more in the socket.
         bint is_full
+        # The size of that place.
         Py_ssize_t _most
+        # The bytes of the last read, for the protocol above, and the decrypted bytes that they brought.
         Py_ssize_t _received
         Py_ssize_t _brought
+        # Received bytes that brought too few decrypted ones.
         Py_ssize_t _barren
+        # Reading pauses until the next turn.
         bint _rests
 
         # Orders from before the end of the handshake, carried out then: to write no more, to close.

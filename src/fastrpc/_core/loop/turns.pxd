@@ -43,14 +43,17 @@ cdef class Turns:
         uint64_t _began_ns
         Py_ssize_t _due
 
-        # Owners that wait for a slice, the next one first, with their contexts: owners with a rest of their last slice,
-        # owners without a slice so far, owners that had one, owners of this turn that stay in the second group. Whether
-        # this slice is for the first two groups, and the time by which the third one is ahead.
+        # Owners that wait for a slice, the next one first, with their contexts. Owners with a rest of their last slice.
         object _going_on
+        # Owners without a slice so far.
         object _fresh
+        # Owners that had a slice.
         object _begun
+        # Owners of this turn that stay in `_fresh`.
         list _kept
+        # This slice is for `_going_on` and `_fresh`.
         bint _is_fresh_slice
+        # The time by which `_begun` is ahead of them.
         int64_t _lead_ns
 
         # The instant at which this turn of the loop has handled enough; 0 = its beginning is not noted. The end of the last

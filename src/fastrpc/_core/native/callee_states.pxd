@@ -21,18 +21,21 @@ cdef class CalleeStates:
         MessageAssembler assembler
         SendQueue sender
 
-        # Calls of the peer, until the last piece of the RESPONSE: the highest id seen, the same without those
-        # discarded, the last one we take after GOAWAY FINAL.
+        # Calls of the peer, until the last piece of the RESPONSE.
         CallTable calls
+        # The highest id seen, and the highest id of a call that was not discarded.
         uint64_t highest_seen
         readonly uint64_t highest_id
+        # The last id that we take after GOAWAY FINAL.
         readonly uint64_t last_taken
 
-        # One-way calls, counted apart until their handlers end, and how many of them are listed (with an incomplete
-        # REQUEST); listed ones that stream; one-way ones that were dropped.
+        # One-way calls whose handlers have not ended: they are counted apart.
         readonly Py_ssize_t one_way_calls
+        # One-way calls in `calls`: their REQUEST is incomplete.
         Py_ssize_t one_way_listed
+        # Calls in `calls` that stream.
         readonly Py_ssize_t streams
+        # One-way calls that were dropped.
         readonly uint64_t dropped_one_way
 
         # Unfinished cut REQUESTs. The last REQUEST that was refused before its first frame was complete.

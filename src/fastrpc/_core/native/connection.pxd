@@ -25,9 +25,9 @@ cdef class Connection(PartsOwner):
         readonly ControlFrames control
         readonly Liveness liveness
 
-        # Calls that wait until our output has left; None without any. Whether streams have their turn: their tasks run
-        # before the next pieces of large messages are written.
+        # Calls that wait until our output has left; None without any.
         dict _output_waiters
+        # It is the turn of streams: their tasks run before the next pieces of large messages are written.
         bint streams_have_turn
 
         # The server's last verdict on our credential: its status, -1 before; a text; its validity in seconds, 0 = as

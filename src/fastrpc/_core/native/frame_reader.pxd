@@ -34,12 +34,14 @@ cdef class FrameReader:
         Window received
         bint is_counted
 
-        # The frame with an incomplete payload, or None; the instant of its begin, the place of the payload (None: it is
-        # skipped), whether the payload is a whole message, and the missing bytes.
+        # The frame with an incomplete payload, or None, and the instant of its begin.
         HeldFrame held
         uint64_t held_at
+        # The place of its payload; None: it is skipped.
         readonly Assembly sink
+        # Its payload is a whole message.
         bint sink_is_own
+        # The missing bytes of its payload.
         readonly Py_ssize_t body_left
 
         # The last REQUEST that was incomplete at the end of a read: its id, its flags, its timeout as it states it, the

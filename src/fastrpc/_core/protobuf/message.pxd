@@ -88,11 +88,13 @@ cdef struct FieldTable:
     # The plain value of an absent field; NULL: it is left out.
     Piece absent
 
-    # Whether a zero is written, as an absent field is something else; whether None leaves the field out; whether the
-    # number 0 of its enum means that it is absent; whether an absent message is the empty one.
+    # A zero is written, since an absent field means something else.
     bint has_presence
+    # None leaves the field out.
     bint takes_none
+    # The number 0 of its enum means that the field is absent.
     bint zero_is_absent
+    # An absent message is the empty one.
     bint is_filled
 
     # The number of its oneof in the message, from 1; 0: it is in none.

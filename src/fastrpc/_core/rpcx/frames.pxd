@@ -76,12 +76,14 @@ cdef int put_head(
 @cython.final
 cdef class Profile:
     cdef:
-        # Its name in configuration and counters; the first byte of each frame that is sent, and of each that is taken (-1:
-        # any); the metadata key of an error's text; how the texts of unknown names begin.
+        # Its name in configuration and counters.
         readonly str name
+        # The first byte of each sent frame, and of each accepted frame (-1: any).
         readonly uint8_t magic
         readonly int checked_magic
+        # The metadata key of an error's text.
         readonly bytes error_key
+        # The beginnings of texts about unknown names.
         readonly tuple unknown_names
 
         # Whether a refused token ends the connection; whether this side may compress.

@@ -15,9 +15,9 @@ cdef class RpcxWire(RpcxRequests):
         # A protocol that derives from this one, whose peers may come with its magic; None: none is served here.
         Profile derived
 
-        # The call of a frame that is not whole and states a timeout, or None; the begin of the last frame that was looked
-        # at for one, and the size of it.
+        # The call of an incomplete frame that states a timeout, or None.
         ServerCall cut
+        # The last frame that was searched for a timeout: its begin and its size.
         uint64_t cut_ns
         Py_ssize_t cut_bytes
 

@@ -19,10 +19,10 @@ cdef class CallAdmission:
         readonly Py_ssize_t connections
         readonly uint64_t refused_connections
 
-        # Calls that wait for their start, over all connections, and those among them whose priority is not 0;
-        # connections to be checked in the next turn, and the instant that this was scheduled.
+        # Calls that wait for their start, over all connections: all of them, and the ones whose priority is not 0.
         readonly Py_ssize_t waiting
         readonly WaitingCalls prioritised
+        # `Admission.queue_length` and `Admission.queue_age`.
         Py_ssize_t queue_length
         uint64_t queue_age_ns
 
@@ -31,6 +31,7 @@ cdef class CallAdmission:
 
         # The instant until which calls with half of their time gone are refused: some expired before they started.
         uint64_t sheds_until_ns
+        # Connections to be checked in the next turn; whether that is scheduled, and since when.
         object turn
         bint is_scheduled
         uint64_t scheduled_ns
@@ -49,10 +50,11 @@ cdef class CallAdmission:
         uint64_t _told_waited_ns
         uint64_t _told_timeout_ns
 
-        # Calls that were not started; the counters of those whose method is not served here. The counters of calls that
-        # came by other protocols than the native one: by protocol, by method.
+        # Calls that were not started.
         readonly uint64_t refused
+        # The counters of calls to methods that are not served here.
         MethodCounters unknown_method
+        # The counters of calls by protocols other than the native one: by protocol, by method.
         dict _counters
 
         # Calls that an engine other than the native one may have under way, and their metadata.

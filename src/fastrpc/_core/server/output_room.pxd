@@ -28,12 +28,13 @@ cdef class OutputRoom(Timed):
         object _senders
         bint _is_looking
 
-        # Woken tasks that wait for a later turn, each with the error that it is resumed with: tasks that continue in any
-        # case; tasks that continue once there is room, with their calls; the number of both. Whether this object is in
-        # the queue of slices.
+        # Woken tasks that wait for a later turn, each with the error that it is resumed with. They continue in any case.
         object _woken
+        # The same for tasks that continue only once there is room, with their calls.
         object _giving
+        # The number of tasks in both.
         Py_ssize_t deferred
+        # This object is in the queue of slices.
         bint _is_queued
 
         # The instant at which woken tasks have used up this turn of the loop, 0: none wrote a large output; whether they

@@ -81,13 +81,14 @@ cdef class ServedConnection:
         # Whether the peer is gone, so that answers are dropped.
         readonly bint is_closed
 
-        # Instants: of the work handled now, of the last read, of the last turn without a read; of the last return of a
-        # handler to the loop, and of the last end of one. Whether a read is handled, whose end leaves the current task.
+        # Instants: of the work handled now, of the last read, of the last turn without a read.
         uint64_t now
         uint64_t received_ns
         uint64_t turn_ns
+        # The last return of a handler to the loop, and the last end of a handler.
         uint64_t stepped_ns
         uint64_t ended_ns
+        # A read is being handled; its end leaves the current task.
         bint is_reading
 
         # The instant at which the answers of this read written by then are to leave.
@@ -107,21 +108,23 @@ cdef class ServedConnection:
         # With HOLD_LATE, the date of what is read (`io/receive_tail`).
         uint64_t dated_ns
 
-        # After a stall of the loop: the checks so far, the last read before, the bytes that requests held then, and the
-        # instant at which the hold ends although there may be more to read, at the latest although received bytes wait for
-        # their turn. Engines report a stall by `Gate.hold_for_stall`.
+        # After a stall of the loop, which engines report by `Gate.hold_for_stall`. The instant at which the hold ends
+        # although there may be more to read.
         uint64_t held_until_ns
+        # Where received bytes wait for their turn, the hold lasts longer: to this instant at the latest.
         uint64_t patient_until_ns
+        # The last read before the last check; the bytes that requests held at the stall.
         uint64_t seen_read_ns
         int64_t stalled_held
+        # Checks so far.
         int looks
         # Further checks for which it waits for its turn to handle its input.
         int patience
 
-        # Bytes counted for this connection: requests, call records, answers that are not in the output yet, output,
-        # received bytes that wait for a turn of the loop, the part of an incomplete frame, stream messages that were
-        # not taken. The largest piece of a request that may arrive beyond them: engines that receive requests in pieces
-        # set it.
+        # Bytes counted for this connection, in the order of the fields: requests, call records, answers that are not in
+        # the output yet, output, received bytes that wait for a turn of the loop, the part of an incomplete frame, stream
+        # messages that were not taken. `piece_bytes`: the largest piece of a request that may arrive beyond these; set by
+        # engines that receive requests in pieces.
         readonly int64_t request_held
         int64_t record_held
         int64_t answer_held
@@ -134,12 +137,13 @@ cdef class ServedConnection:
         # Bytes beyond `Memory.process_bytes` up to which begun messages go on; 0 if reading alone is credit.
         int64_t grace_bytes
 
-        # The number of its requests being decompressed, and the bytes these may take beyond the counted ones; the
-        # received bytes of requests that are decompressed or wait for that; the bytes its stream messages may take
-        # decompressed, until their handlers ask for the next one (memory_budget.Room).
+        # Decompression (memory_budget.Room). The number of requests being decompressed.
         int rooms
+        # The bytes that these may take beyond the counted ones.
         int64_t rooms_left
+        # The received bytes of requests that are being decompressed, or wait for it.
         int64_t rooms_packed
+        # The bytes that stream messages may take once decompressed, until their handlers ask for the next one.
         int64_t rooms_kept
 
         # The most bytes of an answer that the peer accepts.

@@ -62,10 +62,11 @@ cdef class StreamChannel(Timed):
         # Whether `on_drained` is to be called once no message is there.
         bint tells_drained
 
-        # The receiver that waits for a message or pauses in front of one, and since when it waits (0: it does not); the
-        # instant from which its wait counts at the earliest, NOT_YET where that is to come.
+        # The receiver that waits for a message, or pauses in front of one.
         Receiving _receiver
+        # The instant since which it waits; 0: it does not wait.
         uint64_t _receiving_ns
+        # The earliest instant from which its wait counts; NOT_YET: that is still unknown.
         uint64_t _counting_ns
 
         # The instant at which the reader lets others have their turn, though messages are there; 0: not set.

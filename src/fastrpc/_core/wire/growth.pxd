@@ -37,11 +37,13 @@ cdef struct Growth:
     # Bytes taken and not yet returned as credit; what the window has beyond its first size.
     int64_t owed
     int64_t grown
-    # Whether the sender had to wait for it since the reader last did; whether it held the reader up once. Bytes returned
-    # since it grew or held the reader up, and since the sender had to wait.
+    # The sender had to wait for the window since the reader last waited.
     bint was_short
+    # The window held the reader up once.
     bint held_up
+    # Bytes returned since the window grew or held the reader up.
     int64_t returned
+    # Bytes returned since the sender had to wait.
     int64_t calm
 
 

@@ -16,13 +16,15 @@ cdef enum:
 
 
 cdef struct Silence:
-    # The time without a sign of life until a PING, 0: none is sent, and from that to the end. The peer takes no shorter
-    # interval than the least one.
+    # The time without a sign of life after which a PING is sent; 0: none is sent.
     uint64_t interval_ns
+    # The shortest interval that the peer accepts.
     uint64_t least_ns
+    # The time from a PING to the end of the connection.
     uint64_t timeout_ns
-    # When the PING under way was sent, 0: none; whether its time was over at the last check.
+    # The instant of the unanswered PING; 0: none.
     uint64_t asked_ns
+    # At the last check the time for its answer was over.
     bint is_late
 
 

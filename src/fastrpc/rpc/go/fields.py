@@ -246,7 +246,7 @@ class _Fields:
                 continue
             own, plan = known
             if own in found:
-                raise ValueError(f"{own!r} comes twice, once in its name in Go")
+                raise ValueError(f"{own!r} comes twice: under this name and under its name in Go")
             found[own] = value if plan is None else plan.renamed(value, budget)
         return found
 

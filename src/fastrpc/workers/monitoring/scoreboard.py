@@ -46,8 +46,8 @@ VERSION = 0
 #: The connections taken are in the upper half of their word, those open in the lower.
 HALF_WORD = 1 << 32
 
-#: The space of one record, of some 100,000 methods. The file has holes: only written bytes take memory. Its full size
-#: counts where the system limits the size of files (`ulimit -f`).
+#: The space of one record, enough for some 100,000 methods. The file has holes: only written bytes take memory. A
+#: system that limits the size of files (`ulimit -f`) counts the full size.
 RECORD_BYTES = 64 << 20
 
 #: Before the bytes of a record: their number, and their checksum.
