@@ -1,7 +1,7 @@
 """Calls of user code in tasks, callbacks and threads of fastrpc.
 
 An event loop, a thread, a future or a generator gives some exceptions a meaning: SystemExit ends the program,
-CancelledError the task, GeneratorExit and StopIteration the generator. Raised by user code they mean none of that.
+CancelledError the task, GeneratorExit and StopIteration the generator. User code that raises one does not mean it.
 `contained` turns each of them into a ContainedError, which is answered or logged as any other error.
 """
 

@@ -104,7 +104,7 @@ class Caller:
         await asyncio.to_thread(self.connected.sendall, data)
 
     async def send_until_held(self, piece: bytes) -> None:
-        """Send until nothing more is read, and a little behind that, which the system has for its own."""
+        """Send until nothing more is read, and a little more, which stays in the buffers of the system."""
         async with asyncio.timeout(20):
             while not len(self.held):
                 await self.send(piece)

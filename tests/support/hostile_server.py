@@ -59,8 +59,7 @@ STRAY: dict[str, Callable[[RpcxFrame], bytes]] = {
     "rpcx_foreign": _stray(-1),
 }
 
-#: Late: behind the CANCEL of a call whose deadline passed. Pieces: of an answer that goes on beyond the size that it
-#: states.
+#: `late_…`: frames after the CANCEL of a call whose deadline passed. `pieces`: an answer longer than stated.
 GOING_ON = ("late_messages", "late_heads", "pieces", *STRAY)
 
 #: Of such a method calls are answered once they are cancelled.

@@ -46,7 +46,7 @@ class Program:
         arguments: what follows `python`.
         folder: its working directory.
         stdin: its standard input; nothing is in it unless `subprocess.PIPE` lets a test `write` there.
-        is_anew: start an interpreter, which imports everything again, for a test of that.
+        is_anew: start a new interpreter, which imports everything again, for a test of imports.
         inherited: descriptors that it has from the start; only one that is started anew has them.
         passed: sockets that it has from 3 on, as from systemd; only one that is forked has them.
     """
@@ -149,7 +149,7 @@ class Program:
             self._process.send_signal(number)
 
     def wait(self, seconds: float = WAIT_SECONDS) -> Finished:
-        """Return how it ended, waiting for that."""
+        """Wait for its end; return how it ended."""
         until = time.monotonic() + seconds
         while self._read(until):
             pass

@@ -96,7 +96,7 @@ class CallerCalls:
             call.received.take_message()
 
     def settle_windows(self) -> None:
-        """Note that the first SETTINGS are acknowledged: a REQUEST that waited comes behind that."""
+        """Note that the first SETTINGS are acknowledged: a REQUEST that waited comes afterwards."""
         for call_id, call in self._calls.items():
             if not self._link.outbox.has_begun(call_id):
                 call.sent.left = self._link.send_window().left

@@ -163,7 +163,7 @@ class Subscription(Generic[T]):
             self._wake(1)
 
     def begin_acks(self, messages: Sequence[Message[T]], tell: Callable[[BrokerError | None], None]) -> bool:
-        """Acknowledge messages without a task; return False if the backend has no way for that.
+        """Acknowledge messages without a task; return False if the backend cannot do so.
 
         Args:
             tell: is called as `acknowledge` would return, or with its error.

@@ -97,7 +97,7 @@ class DialPauses:
         """Record that the server answered, which ends an outage.
 
         Args:
-            is_awaited: whether a call waits for that.
+            is_awaited: whether a call waits for an answer.
         """
         self._delays.reset()
         self.is_called = self.is_called or is_awaited or self._is_asked

@@ -63,8 +63,8 @@ MOST_FIGURED: Final = 10_000
 #: Seconds that a look, an act or a view waits for the first lists of a registry.
 LISTED_SECONDS: Final = 5.0
 
-#: Servers that are asked at the same time: by polls, for views, and for acts; views that read one server, or wait for
-#: that.
+#: Servers that are asked at the same time: by polls, for views, and for acts. Last, the views that read one
+#: server or wait for their turn to read it.
 THREADS: Final = 16
 VIEW_THREADS: Final = 8
 ACT_THREADS: Final = 16

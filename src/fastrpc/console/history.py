@@ -147,7 +147,7 @@ class FigureHistory:
         # Series by the servers that began them; the slot of the last search for series that are an hour old.
         self._begun: dict[str, dict[SeriesKey, None]] = {}
         self._searched = -1
-        # The slot in which no server was found to have more than its share: it is not looked for again in that.
+        # A slot in which no server had more than its share: the search is not repeated within the slot.
         self._balanced = -1
         #: Additions that were refused because there were too many series.
         self.dropped = 0
@@ -255,7 +255,7 @@ class FigureHistory:
         return Totals(*sums)
 
     def rates(self, key: SeriesKey, seconds: float) -> Totals:
-        """Return the sums of a second, on average over the last ones; over all time while there is less of that."""
+        """Return the sums per second, averaged over the last `seconds`, or over all time if it is shorter."""
         series = self._series.get(key)
         if series is None or self._began is None:
             return Totals()

@@ -97,7 +97,7 @@ class FleetServer:
         #: The console's own ports when its address was allowed; None: not since its records changed.
         self.passed_with: frozenset[int] | None = None
         self.reader: AdminReader | None = None
-        #: Held while a page is read; the views that read one, or wait for that.
+        #: Held while a page is read; the number of views that read one, or wait for their turn.
         self.reading = asyncio.Lock()
         self.views = 0
         #: The last figures without their methods, and the counts of these.
@@ -106,7 +106,7 @@ class FleetServer:
         #: The services with counts of calls that it served, and of calls that it made.
         self.served = self.called = frozenset[str]()
         self.endpoints: list[CallerEndpoint] = []
-        #: The memory of these, the most that it may be, and what was left out of the last figures for that.
+        #: The memory of these, its limit, and what the limit left out of the last figures.
         self.page_bytes = self.counts_bytes = self.endpoints_bytes = 0
         self.most_bytes = SERVER_BYTES
         self.left_out = 0

@@ -146,5 +146,5 @@ class Lifespan:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            # The answer has told what it raises behind that.
+            # Its answer was reported; an exception after it is not.
             await asyncio.wait((asyncio.gather(task, return_exceptions=True),), timeout=1.0)

@@ -87,7 +87,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         self._interception: asyncio.Task[None] | None = None
         # Futures of waits for the first attempt, for the initial metadata, for the end of the last attempt.
         self._waiters: set[asyncio.Future[None]] = set()
-        # Whether the last attempt ended; whether the interceptors are notified of that.
+        # Whether the last attempt ended; whether the interceptors are notified of its end.
         self._is_finished = self._is_told = False
 
     def __repr__(self) -> str:

@@ -251,7 +251,7 @@ class Claims:
         claim.end(CallError(Status.ABORTED, f"{claim.name!r} is withdrawn"))
 
     def redeem(self, token: bytes) -> tuple[Claim, ClaimTicket]:
-        """Return the claim of a token, which is used by that.
+        """Use up a token and return its claim.
 
         Raises:
             RelayRefusedError: it is unknown, used or old.

@@ -360,7 +360,7 @@ class Server:
         if self._offer.is_closed:
             connection.close()
             return
-        # Even while it drains: the process that accepted the connection may not have known of that.
+        # Even while it drains: the process that accepted the connection may not have known of the drain.
         await self._accepting.take(connection, address)
 
     async def serve_forever(self) -> None:

@@ -136,8 +136,9 @@ def register(cls: type[T], /, *, encode: Callable[[T], Any], decode: Callable[[A
 
     Args:
         encode: returns anything that msgspec encodes, or another payload type.
-        decode: returns the value in the plain form of that: dicts, lists, texts, numbers. Its ValueError is a mistake
-            of the caller, INVALID_ARGUMENT; any other exception is a failure of the handler, INTERNAL.
+        decode: takes the plain form of what `encode` returned (dicts, lists, texts, numbers) and returns the
+            value. Its ValueError is a mistake of the caller, INVALID_ARGUMENT; any other exception is a failure of
+            the handler, INTERNAL.
 
     Raises:
         ConfigError: the class is registered already, or travels without being registered.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from tests.support.held_memory.ways import WAYS, Way
 
-#: Connections that are opening at once, seconds for that, and connections of a way that come again a second.
+#: Connections that open at once, seconds for an opening, and connections of a way that come again a second.
 AT_ONCE = 64
 OPEN_SECONDS = 30.0
 AGAIN_A_SECOND = 500

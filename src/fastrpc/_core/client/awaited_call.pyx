@@ -295,7 +295,7 @@ cdef class AwaitedCall(ClientCall):
             return self._settle_stream()
         if self.batch is not None:
             return (<BatchCall>self.batch).settle(self)
-        # Here, not where the task goes on: it may never do that.
+        # Here, not where the task goes on: the task may never go on.
         try:
             if self.endpoint_state is not None:
                 self.leave(self.failure, self.ended_ns)

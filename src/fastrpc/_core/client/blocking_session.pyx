@@ -366,7 +366,7 @@ cdef class BlockingSession(BlockingStream):
 
     @cython.nonecheck(False)
     cdef bint _wants_pusher(self) noexcept:
-        """Return whether output waits for the system, for a thread to go on or for time, and no thread watches for that.
+        """Return whether output waits (for the system, a thread or an instant) while no thread watches for its end.
 
         The receiver watches the time, too, but not the instants that were set since it began.
         """

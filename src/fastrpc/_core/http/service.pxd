@@ -47,7 +47,7 @@ cdef class HttpService:
         bint serves_rpcx
         bint serves_phobos
 
-        # Whether answers are compressed for clients that take that.
+        # Whether answers are compressed for clients that take compressed ones.
         bint compresses
         readonly dict paths
 
@@ -102,7 +102,7 @@ cdef bint takes_form(RequestHead head) noexcept
 # Return whether a browser asks with this request whether it may send another one.
 cdef bint is_preflight(RequestHead head) except -1
 
-# Return the fields of the answer to that.
+# Return the fields of the answer to such a request.
 cdef bytes preflight_lines(HttpService service, RequestHead head, bytes origin)
 
 # Return the fields that let the page of an origin read an answer, with these fields of metadata; None: with any fields.

@@ -246,12 +246,12 @@ cdef class HttpConnection(Engine):
         return 0
 
     cdef int ask_body(self) except -1:
-        """Ask the client for the body, if it waits for that."""
+        """Ask the client for the body, if it waits to be asked."""
         if not self.asks_later:
             return 0
         self.asks_later = False
         if not self.has_begun:
-            # Behind the head of the response it would be a part of that.
+            # After the head of the response it would be read as a part of the response.
             self.write(CONTINUE)
         return self.hold_body(False)
 

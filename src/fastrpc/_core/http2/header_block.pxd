@@ -182,7 +182,7 @@ cdef class HeaderBlock:
         bytes raw
         uint64_t generation
 
-        # A block that came before with the same fields, but for grpc-timeout, or None: its note holds but for that.
+        # An earlier block that differs in grpc-timeout alone, or None. Its note holds for this block, except the timeout.
         HeaderBlock twin
 
         # Kept by the user of the connection, as equal blocks are one object. It must not lead back to the connection.

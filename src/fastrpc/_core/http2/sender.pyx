@@ -295,7 +295,7 @@ cdef class Http2Sender(OutputBuffer):
         return 0
 
     cdef int _wake(self, Http2Stream stream) except -1:
-        """All of a stream is written: it has room, if it waits for that."""
+        """All messages of a stream are written: wake its sender, if it waits for room."""
         if stream.waits_to_send:
             stream.waits_to_send = False
             self.woken.append(stream)

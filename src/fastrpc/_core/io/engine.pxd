@@ -79,7 +79,7 @@ cdef class Engine:
 
         # Whether something small that was read waits for the next turn of the loop: an answer, a request whose handler
         # waits, a message. Large ones have time. The stream clears it after a short read, and when it gives the loop a turn
-        # for that.
+        # for these.
         bint woke
 
         # Whether what came before the end of the stream counts even if it waits for its turn.

@@ -7,7 +7,7 @@
 
 Neither of them notices the other's. A layer for connections of a blocking client is a `LayeredIO` (`blocking_io`).
 
-Small output goes to the socket directly, past the transport, while nothing waits in that: uvloop collects
+Small output goes to the socket directly, past the transport, while nothing waits in the transport: uvloop collects
 what is written until the end of the loop's turn, and answers are to leave while the read they answer is still
 handled. Only plain sockets of the loops' own transports are passed by, never a transport that encrypts or disturbs.
 Once the system takes less than all of it, the transport has the rest.

@@ -101,8 +101,8 @@ cdef class HandlerTask:
     def __cinit__(self, loop, *_arguments, **_options):
         self._loop = loop
         self._log_destroy_pending = True
-        # Once per object, not per call: while idle, done() hides it from all_tasks(). Whatever asyncio keeps
-        # (a WeakSet on 3.11 to 3.14) holds one weak reference, and it is the newest one now.
+        # The object registers once, not per call: while it is idle, done() hides it from all_tasks(). The registry of
+        # asyncio (a WeakSet on 3.11 to 3.14) holds one weak reference, which is now the newest one.
         tasks._register_task(self)
         cdef PyObject* registration = first_weakref(self)
         if registration != NULL:

@@ -17,7 +17,7 @@ cdef enum:
 @cython.final
 cdef class HeldSockets:
     cdef:
-        # The loop, its callback, and the context of that.
+        # The loop, its callback, and the context of the callback.
         object _loop
         object _look
         object _context

@@ -162,7 +162,7 @@ cdef class CallSlots:
 
     @cython.nonecheck(False)
     cdef int _send_early(self, Py_ssize_t whole) except -1:
-        """Flush written REQUESTs before the turn ends, if it is time for that."""
+        """Flush written REQUESTs before the turn ends, if an early flush is due."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef ByteStream stream
         if owner.is_reading or owner._stream is NULL:

@@ -66,7 +66,7 @@ cdef class Liveness:
         return now + self.handshake_ns if self.handshake_ns else 0
 
     cdef uint64_t linger(self, uint64_t now) noexcept:
-        """The stream reads on for its last words to be read: return the end of that."""
+        """The stream reads on, so that the peer reads its last words: return the instant at which it stops."""
         self.linger_until_ns = now + self.linger_ns
         return self.linger_until_ns
 

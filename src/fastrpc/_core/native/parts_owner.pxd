@@ -62,7 +62,7 @@ cdef class PartsOwner(Engine):
         ServingPart serving
 
         # The longest message that the peer may send: our announced limit, or the floor for a caller that is not
-        # authenticated. Whether the connection window waits for that.
+        # authenticated. Whether the connection window stays small until it is authenticated.
         uint64_t message_bound
         bint keeps_window
 

@@ -8,7 +8,7 @@ decoder: the decoder stops at a malformed byte or earlier, so it meets no more v
 counted here.
 
 A `str` takes as many bytes for each sign as its widest one needs: one sign beyond U+FFFF makes it four times as long as
-its ASCII. Long texts are charged with that.
+its ASCII. Long texts are charged with their size in memory.
 
 The positions of the keys of long maps and of the values of long arrays are noted for `hash_flood`, which decodes them
 separately. Containers nest, so the entries of open containers form a stack; when a container ends, its entries are kept

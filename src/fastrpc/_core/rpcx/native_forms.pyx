@@ -276,7 +276,7 @@ cdef class UpwardFrames:
     """The frames for the connection above: in order, within its credit, long messages in pieces."""
 
     cdef int open(self, bytes settings) except -1:
-        """Answer the preface: the connection above is open at once, and takes what waited for that."""
+        """Answer the preface: the connection above is open at once, and takes everything that waited for the opening."""
         memcpy(self.out.reserve(PREFACE_SIZE), PyBytes_AS_STRING(PREFACE), PREFACE_SIZE)
         self.put_control(SETTINGS, 0, settings)
         self.put_control(CREDIT, 0, (<int>(WHOLE_CREDIT - FIRST_CREDIT)).to_bytes(4, "little"))

@@ -213,7 +213,7 @@ cdef class ConnectionLife:
         return False
 
     cdef uint64_t linger(self, uint64_t now) noexcept:
-        """The connection is closed and reads on, so that the peer reads its last words: return the end of that, 0 = now."""
+        """The connection is closed and reads on, so that the peer reads its last words: return until when, 0 = now."""
         self.linger_until_ns = now + self.linger_ns if self.linger_ns else 0
         return self.linger_until_ns
 

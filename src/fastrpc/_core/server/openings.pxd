@@ -27,8 +27,8 @@ cdef class Openings(Timed):
         dict waiting
         dict waiting_prefaced
 
-        # The instant of the check for silent ones (0: none); whether that was deferred, and whether a flood has been
-        # reported.
+        # The instant of the check for silent connections (0: none); whether the check was deferred, and whether a flood has
+        # been reported.
         uint64_t look_ns
         bint is_put_off
         bint is_reported

@@ -45,7 +45,7 @@ cdef class Openings(Timed):
 
     cdef bint accept(self, PartsOwner connection, bint is_surplus) except -1:
         """Let a connection open that was accepted and counted; return whether it is one too many."""
-        # A surplus connection gets the reason, unless there are too many even for that.
+        # A surplus connection is told the reason, unless there are too many to tell each.
         if is_surplus and len(self.admission.engines) > self.admission.connections + self.limit:
             connection.abort()
             return True

@@ -369,7 +369,7 @@ cdef class StreamChannel(Timed):
         return 0
 
     cdef int on_unreadable(self, object error) except -1:
-        """A message could not be decoded, or a function of an interceptor raised: the input ended with that."""
+        """A message could not be decoded, or a function of an interceptor raised: the input ended with this error."""
         return 0
 
     cdef int taken(self, Py_ssize_t cost) except -1:
@@ -466,7 +466,7 @@ cdef int settle(object future) except -1:
     try:
         future.set_result(None)
     except InvalidStateError:
-        # Done already, or cancelled in this very turn of the loop: then its owner is told of that.
+        # Done already, or cancelled in this very turn of the loop: then its owner learns of the cancel.
         pass
     return 0
 

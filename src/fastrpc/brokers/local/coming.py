@@ -22,10 +22,10 @@ class Coming:
         heappush(self._numbers, sequence)
 
     def comes_before(self, sequence: int | None) -> bool:
-        """Return whether one comes before a message of the log, or without it in its place."""
+        """Return whether one comes before a message of the log; None: whether there is one."""
         return bool(self._numbers) and (sequence is None or self._numbers[0] <= sequence)
 
     def take(self) -> int:
-        """Return the number of the next one, which has come by that."""
+        """Take out the next message, which thereby comes; return its number."""
         self.latest = heappop(self._numbers)
         return self.latest

@@ -324,7 +324,7 @@ class Subscriber:
         self._settle(message, lambda: message.reject(reason, error))
 
     def _hand_back(self, message: Message[Any], pushback_ms: int) -> None:
-        """Hand a message back after a moment, for which it keeps its place: it would come again at once."""
+        """Hand a message back after a pause, or it would come again at once. It keeps its place meanwhile."""
         if self._is_leaving:
             self._settle(message, message.hand_back)
             return

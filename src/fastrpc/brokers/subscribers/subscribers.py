@@ -61,7 +61,7 @@ class Subscribers:
         await asyncio.gather(*(one.begin() for one in subscribers))
 
     def begin_soon(self, subscribers: Iterable[Subscriber]) -> None:
-        """Take messages from one of the next turns on; the log has what keeps a subscriber from that."""
+        """Take messages from one of the next turns on; the log says why a subscriber cannot begin."""
         task = asyncio.get_running_loop().create_task(
             self._begin_logged(subscribers), context=contextvars.Context()
         )

@@ -316,7 +316,7 @@ def _plan(
 
 
 def _check_all_local(addresses: Sequence[Address], needed: str, hint: str) -> None:
-    """Refuse addresses that others can reach, where something is missing for that."""
+    """Refuse addresses that others can reach, where a setting for such addresses is missing."""
     for one in addresses:
         if not is_local(one):
             raise ConfigError(f"beyond this machine {http_url(str(one))} needs {needed}", hint=hint)

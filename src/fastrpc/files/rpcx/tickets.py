@@ -75,7 +75,7 @@ class Tickets:
         return token
 
     def take(self, token: bytes) -> Ticket | None:
-        """Return the ticket of a token, which is used up by that; None for an unknown token."""
+        """Use up a token and return its ticket; None for an unknown token."""
         self._drop_old()
         found = self._given.pop(token, None)
         return None if found is None else found[0]

@@ -24,7 +24,7 @@ ROW_CLASSES: Final = (list, tuple, set, frozenset)
 
 
 class TypeWriters:
-    """Makes the writers of types; a room says which parts it changes, and how."""
+    """Makes the writers of types; a subclass says which parts it changes, and how."""
 
     #: Types of arrays of items of one type whose items are changed.
     rows: tuple[type[Any], ...] = (schema.ListType, schema.VarTupleType)
@@ -57,7 +57,7 @@ class TypeWriters:
         raise NotImplementedError
 
     def own(self, part: Any) -> Writer | None:
-        """Return the writer of a type that the room changes as a whole; None for any other."""
+        """Return the writer of a type that the subclass changes as a whole; None: look at its parts."""
         raise NotImplementedError
 
     def of_class(self, part: Any) -> Writer | None:

@@ -92,7 +92,7 @@ class ItemLeases:
             raise
 
     def bind(self, name: str, key: str, value: str, created: int, revision: int) -> None:
-        """Note the item of a lease, unless it has ended; another lease has it no longer."""
+        """Note that an item belongs to this lease, unless the lease has ended, and to no other lease."""
         self._unbind_others(name, key)
         lease = self._leases.get(name)
         if lease is None or (lease.key == key and revision < lease.revision):

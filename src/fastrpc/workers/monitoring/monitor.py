@@ -196,7 +196,7 @@ class Workers:
         total.add_values(self._before)
         total.figures.add_refused(self._board.refused())
         for place in self._board.places:
-            # A record that is written again and again cannot be read: no count falls for that.
+            # A record that is written again and again cannot be read: with its last counts no count falls.
             record = place.read(Kind.COUNTED) or self._records.get(place.index)
             if record:
                 self._records[place.index] = record
