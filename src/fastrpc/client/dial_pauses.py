@@ -22,8 +22,8 @@ from fastrpc.config.delays import Delays
 
 __all__ = ["LONG_SECONDS", "DialPauses"]
 
-#: Seconds from which a pause is a long one. Too low dials a server that is down more often for the calls of a client,
-#: too high leaves the calls of a client that was idle without a connection for as long.
+#: Pauses of at least this many seconds are long: the call that ends one has the pauses start anew. Too low dials a
+#: dead server more often for calls; too high leaves a client that was idle without a connection for as long.
 LONG_SECONDS = 5.0
 
 

@@ -160,8 +160,8 @@ class _Body:
         is_newer, is_chunked = version > "1.1", b"transfer-encoding" in fields
         head = request_head(self._scope, verb, _OF_CHUNKS if is_chunked else _OF_CONNECTION)
         if not is_chunked and b"content-length" not in fields:
-            # A body of HTTP/2 needs neither: its type tells of it, but for GET. Else its first part has to: a route
-            # takes no body then, not even an empty one in chunks.
+            # A body of HTTP/2 needs neither field: a Content-Type tells of it, except with GET. Otherwise only its
+            # first part shows whether there is a body: a route without one takes not even an empty one in chunks.
             is_chunked = is_newer and b"content-type" in fields and verb not in {"GET", "HEAD"}
             if not is_chunked and (is_newer or b"expect" not in fields):
                 return await self._pass_on_unknown(head, is_newer)

@@ -39,9 +39,9 @@ class RelayLimits:
     #: longest silent.
     openings: int = 256
     openings_of_caller: int = 100
-    #: Connections of one caller in a second that have not said where they go, or were refused. Beyond them the caller's
-    #: next ones are closed as they are accepted, until the second is over: of all programs at that address, such as
-    #: behind one NAT.
+    #: Connections of one caller in a second that named no target, or were refused. Beyond them all further connections
+    #: from its address are closed as they are accepted, until the second is over: also connections of other programs
+    #: there, as behind one NAT.
     wasted_of_caller: int = 200
     #: Seconds without a byte after which a pair is closed.
     idle_seconds: float = 3_600.0

@@ -39,8 +39,8 @@ FAIR = 0.8
 #: Seconds without accepting after every worker refused a connection, or the descriptors ran out.
 PAUSE_SECONDS = 0.05
 
-#: Seconds without accepting once none waits and some were refused. A flood then costs one round of events for all that
-#: came meanwhile, and one attempt that finds none; otherwise both for almost each of its connections.
+#: Seconds without accepting, once no connection waits and some were refused. In a flood all connections of this time
+#: cost one round of events and one attempt that finds none; without the rest almost each of them would cost both.
 REST_SECONDS = 0.001
 
 #: Seconds between two records about connections that cannot be accepted.

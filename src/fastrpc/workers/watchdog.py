@@ -72,8 +72,9 @@ class Watchdog:
     def _find_hung(self, started: list[WorkerRecord], silent: Mapping[int, float], timeout: float) -> None:
         overdue = [one for one in started if silent[one.process_id] >= timeout and one.kill_at is None]
         for worker in overdue:
-            # At the second look, without a sign of life since the first: all workers are overdue after the machine
-            # stood still, and each for a moment if the limit is no longer than the time between two signs.
+            # Killed at the second look, without a sign of life since the first. One look proves nothing: all workers
+            # are overdue after the machine stood still, and each is for a moment if the limit is no longer than the
+            # time between two signs.
             before = self._suspects.get(worker.process_id, math.inf)
             if silent[worker.process_id] >= before + self._step / 2:
                 logger.error(

@@ -9,9 +9,10 @@ cdef class Wait:
         uint64_t deadline_ns
         bint was_late
 
-        # The lock that the thread sleeps at while others work for it, and holds; to wake it, another thread releases
-        # the lock and takes it off the sleepers. NULL before the first sleep; `sleepers` is None while it is awake.
+        # The thread holds this lock, and sleeps at it while others work for it. To wake the thread, another one releases
+        # the lock and takes the thread off the sleepers. NULL before the first sleep.
         PyThread_type_lock gate
+        # None while the thread is awake.
         dict sleepers
 
     cdef int came(self) except -1

@@ -50,7 +50,7 @@ cdef class CallerState(ViewState):
         self.connections = checked
 
     cdef int check_use(self) except -1:
-        # Only one loop runs in a thread, so ours runs here exactly when it runs and the thread is its own. Getting the
+        # A thread runs one loop at most: if our loop runs, and this is its thread, then our loop runs here. To get the
         # running loop instead costs a system call on Python 3.11.
         if (
             self.fork_generation == fork_generation()

@@ -24,8 +24,8 @@ cdef enum:
     # From this number of deferred bytes on a further connection reads at most SHORT_READ: a thousand hold 48 MiB, not 500.
     MANY_DEFERRED = 16_777_216
     SHORT_READ = 32_768
-    # The bytes that a light caller sends at once, some two hundred calls, and in a second. Its deferred reads come before
-    # the reads of others: behind a round of a thousand busy connections it would have sent more each time.
+    # A light caller sends at most LIGHT_BYTES at once, some two hundred calls, and LIGHT_BYTES_A_SECOND. Its deferred reads
+    # come before the reads of others: behind a thousand busy connections it would have sent more by each turn.
     LIGHT_BYTES = 16_384
     LIGHT_BYTES_A_SECOND = 49_152
     # A caller that sends much is a busy one for ten seconds after.
@@ -153,8 +153,8 @@ cdef class ReceiveTail:
         self.put_off_ns = 0
         return self.is_light
 
-    # Calls that come while a connection waits for its turn lie in the socket. The next read of a light caller has what is
-    # left of its slice: behind a further round, these calls would have waited for two.
+    # Calls that come while a connection waits for its turn lie in the socket. The next read of a light caller goes on with
+    # the rest of its slice: otherwise these calls would wait for a second round.
 
     cdef int leave_time(self, uint64_t now, uint64_t ends_ns) noexcept:
         """All that was put off was handled before the end of the slice."""
@@ -220,8 +220,8 @@ cdef class ReceiveTail:
         if not for_turn:
             self.emptied_ns = self.watched_ns
             return 0
-        # The next poll does not tell when the socket was empty, and its instant may be noted behind this: what lies there
-        # came before, at an unknown time.
+        # The next poll does not tell when the socket was empty, and its instant may be noted after this one. The bytes that
+        # lie there now came earlier, at an unknown time.
         if not self.is_behind:
             self._note_unread(self.watched_ns, transport)
         return polls.arm(self.watched_ns, False)

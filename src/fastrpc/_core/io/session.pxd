@@ -11,9 +11,9 @@ cdef class Session(SessionOutput):
         # Whether a `TLSLayer` is the transport.
         bint is_encrypted
 
-        # Input that is not handled yet. It lies in the loop's buffer only while that is handled. Whether the
-        # last place given out belongs to a long payload.
+        # Input that is not handled yet. It lies in the loop's buffer only while the buffer is handled.
         ReceiveTail tail
+        # The last place given out belongs to a long payload.
         bint in_body
 
         # Whether the tail has a place among the loop's turns, and whether the end of the stream came behind it.

@@ -24,8 +24,8 @@ cdef enum:
     # pause_writing comes above the high mark, resume_writing below the low one.
     HIGH_WATER = 131_072
     LOW_WATER = 65_536
-    # Output that is not larger goes straight to the socket. A larger one is long: the transport keeps all of it until its
-    # last byte is gone.
+    # Output up to this size goes straight to the socket. Longer output goes to the transport, which keeps all of it until
+    # its last byte is gone.
     DIRECT_BYTES = 65_536
 
 # In asyncio of Python 3.12 and of the first 3.13 `writelines` never calls pause_writing, and so nothing calls

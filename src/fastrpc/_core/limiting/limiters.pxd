@@ -26,11 +26,13 @@ cdef uint64_t key_of(bytes name) noexcept
 
 cdef class KeyTable:
     cdef:
-        # Owns the memory: the keys, 0 where a place is free; the words of the keys, and the one for the overflow; the
-        # count of taken places. Processes forked from this one may share it.
+        # Owns the memory of the three arrays. Processes forked from this one may share it.
         Py_buffer _memory
+        # The keys; 0: the place is free.
         int64_t* _keys
+        # The words of the keys, and the word for the overflow.
         int64_t* words
+        # The count of taken places.
         int64_t* _taken
 
         # In the unit of the words: before `sweep_at` a sweep finds nothing idle; the next is at least `sweep_pause` later.

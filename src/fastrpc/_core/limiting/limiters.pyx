@@ -58,13 +58,14 @@ cdef uint64_t[2] secret
 secret[0], secret[1] = int.from_bytes(os.urandom(8), "little"), int.from_bytes(os.urandom(8), "little")
 
 cdef uint64_t SECOND_NS = 1_000_000_000
-# The constants of AdaptiveLimit: time between two medians, the 1.5 and 0.2 of its formulas, and the medians for which half
-# of the limit holds.
+# Constants of AdaptiveLimit. The time between two medians.
 cdef uint64_t MEDIAN_NS = 100_000_000
+# The 1.5 and 0.2 of its formulas.
 cdef double TOLERANCE = 1.5
 cdef double SMOOTHING = 0.2
 
 cdef enum:
+    # The number of medians for which half of the limit holds.
     PROBE_WINDOWS = 2
 
 cdef enum:

@@ -40,8 +40,9 @@ cdef enum:
     # A longer REQUEST waits for the end of the turn, as large messages do.
     SHORT_REQUEST = 512
 
-# Short REQUESTs leave before the end of a turn that has lasted the first time, and not again within the second: a peer
-# that gets few at a time spends more on each: twice as much with 30 µs instead of 300 (`make compare`, W2x512).
+# Short REQUESTs leave before the end of a turn once it has lasted FIRST_EARLY_NS, and again after NEXT_EARLY_NS at the
+# earliest. A peer that gets few at a time spends more on each: twice as much with 30 µs instead of 300 (`make compare`,
+# W2x512).
 cdef uint64_t FIRST_EARLY_NS = 15_000
 cdef uint64_t NEXT_EARLY_NS = 200_000
 

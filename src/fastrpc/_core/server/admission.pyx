@@ -72,8 +72,7 @@ cdef uint64_t SHEDS_NS = 1_000_000_000
 # turn, behind the deadline.
 cdef uint64_t LAST_PART = 32
 
-# A refusal tells to a millisecond how long its call waited; a wait below 0.1 s to a tenth of that, one below 10 ms to a
-# microsecond.
+# A refusal tells how long its call waited: in steps of 1 ms, of 0.1 ms below 0.1 s, and of 1 µs below 10 ms.
 cdef uint64_t TOLD_NS = 1_000_000
 
 logger = logging.getLogger("fastrpc.server")

@@ -99,8 +99,8 @@ cdef class Leaving:
         """Close when the peer has made no call for a while; calls until then are served."""
         cdef Engine engine = <Engine>self.engine
         cdef uint64_t now = now_ns(), span = self.life.leave_after_ns
-        # A peer that is to use another connection has time for it: only where the server leaves, or at its age, does this
-        # one end under calls.
+        # A peer that is to use another connection has time for the change. Only if the server leaves, or if this connection
+        # has reached its age, does it end while the peer makes calls.
         if (reason == REASON_DRAIN or self.life.has_aged) and self.pause_from_ns == 0:
             self.pause_from_ns = now + (STAY_NS if span == 0 else min(STAY_NS, span // 2))
             if span:

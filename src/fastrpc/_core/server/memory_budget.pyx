@@ -58,18 +58,19 @@ cdef extern from *:
     int return_free_pages() nogil
     int map_large_blocks(int is_on) nogil
 
-# Whether memory is short. Bytes freed since the last look at the heap, when its free pages may be given back again, and
-# whether large blocks are mapped outside it: their memory goes back to the system as they are freed. The allocator's limit
-# stays fixed from the first time on.
+# Memory is short.
 cdef bint is_short = False
+# Bytes freed since the last look at the heap, and the instant from which its free pages may be given back again.
 cdef int64_t freed = 0
 cdef uint64_t trim_after_ns = 0
+# Large blocks are mapped outside the heap: their memory goes back to the system as they are freed. The allocator's limit
+# stays fixed from the first time on.
 cdef bint is_mapping = False
 
-# The rooms of this process: the bytes that those under way may take, the part of these not counted yet; the bytes that
-# stream messages held by handlers may take.
+# The rooms of this process. The bytes that decompressions under way may take, and the part of it that is not counted yet.
 cdef int64_t rooms_taken = 0
 cdef int64_t rooms_left = 0
+# The bytes that stream messages held by handlers may take.
 cdef int64_t rooms_kept = 0
 
 # The budgets of live servers, for the search of the largest holder.

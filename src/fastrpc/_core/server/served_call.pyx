@@ -532,9 +532,9 @@ cdef bint is_caught_up(ServedConnection connection, uint64_t hold_ns, uint64_t n
     if connection.queue is not None and len(connection.queue) >= MOST_WAITING and starts_one_way(connection.queue):
         connection.looks = MOST_LOOKS
     elif connection.waits_for_turn() and connection.patience > 0 and now < connection.patient_until_ns:
-        # Until its turn nothing more is read. But among a thousand busy connections it waits for one at each check. No date
-        # tells whether a cancel is still to come: behind a full window the peer's machine keeps what was sent long ago, so
-        # that a socket is read empty several times before that has come.
+        # Until its turn nothing more is read, and among a thousand busy connections it waits for a turn at each check. No
+        # date tells whether a cancel is still to come: with a full window the peer's machine keeps bytes that were sent long
+        # ago, so a socket is read empty several times before they arrive.
         connection.patience -= 1
         connection.held_until_ns = now + hold_ns
         return False

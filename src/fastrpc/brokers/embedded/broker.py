@@ -107,9 +107,9 @@ class EmbeddedBroker:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = inf
         self._progress: asyncio.TimerHandle | None = None
-        # How many of the noted changes may wait for a commit with others; functions that are told of their commit, and
-        # all of these whose commit has not ended.
+        # How many of the noted changes may wait for a commit with others.
         self._riding = 0
+        # Functions to be told of the commit of noted changes; all functions whose commit has not ended.
         self._tells: list[Tell] = []
         self._untold: set[Tell] = set()
         self._readings: set[asyncio.Task[None]] = set()

@@ -34,9 +34,9 @@ LIMITS: Final = BrokerLimits(
     "nats", ordered_at_once=1, hands_back_uncounted=False, ends_by_itself=True, finds_repeats=True
 )
 
-#: The oldest server: consumers that pause, and batches of direct reads; the oldest with messages for later, and with
-#: batches that are kept as a whole.
+#: The oldest server: the first with consumers that pause, and with batches of direct reads.
 _OLDEST: Final = (2, 11)
+#: The first with messages for later, and with batches that are kept as a whole.
 _WITH_LATER: Final = (2, 12)
 
 #: Codes of refusals for want of room: of a stream, of the account, of the disk.

@@ -10,9 +10,9 @@ __all__ = ["ACK", "BEGIN", "LEAVE", "LOOK", "NACK", "REJECT", "RENEW", "STOP_WAI
 #: a lease, "1" if it may be made, the base, the name of the topic.
 #: Returns its epoch and "made", "lost" or "kept"; its topic alone if it has another one; nothing without the topic, or
 #: where it may not be made.
-#: A group begins and has its topic noted in one step, so it has one topic. Its name is free where the topic that is
-#: noted has no such group. A group that the server lost while its hash is there begins at the oldest message; nothing
-#: of it is pending then.
+#: A group begins and has its topic noted in one step, so it has one topic. If the noted topic has no such group, the
+#: name is free for another topic. If the server lost a group but has its hash, the group begins at the oldest message
+#: with nothing pending.
 BEGIN: Final = Script(
     ON_TOPIC,
     ON_GROUP,

@@ -123,8 +123,8 @@ class PulledSettlement(msgspec.Struct, frozen=True):
 class ConsumeRequest(msgspec.Struct, frozen=True):
     """A step of a consumer."""
 
-    #: Most messages of the next batch, of which there is one for each request; 0 takes the request before it back;
-    #: None leaves it as it is.
+    #: Most messages of the next batch; each request gets one batch. 0 withdraws the request before this one, None
+    #: leaves it as it is.
     take: int | None = None
 
     #: Numbers of messages that are handled.

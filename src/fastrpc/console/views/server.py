@@ -58,7 +58,10 @@ _METHODS = (
 
 
 async def view(asked: Asked) -> tuple[str, list[Block]]:
-    """Show a server; arguments: server; with details also show: one of `_PAGES`, and search, sort and page."""
+    """Show a server.
+
+    Arguments: `server`; in the detailed view also `show` (one of `_PAGES`), `search`, `sort` and `page`.
+    """
     server = await asked.server()
     shown = asked.arguments.get("show")
     blocks: list[Block] = [_facts(asked, server)]

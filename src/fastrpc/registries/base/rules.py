@@ -42,16 +42,18 @@ CONFIRM_SECONDS = 0.4
 #: endpoint is kept for as many seconds of answers without it, over any number of outages.
 SETTLE_SECONDS = 10.0
 
-#: Seconds between two looks at a list that lacks endpoints meanwhile: the time from the last answer to an outage does
-#: not count, as the registry may have been away. Too short asks a registry that has just returned too often.
+#: Seconds between two looks at a list that lacks endpoints, while the list settles. The time from the last answer to
+#: an outage does not count, as the registry may have been away. Too short asks a registry that has just returned too
+#: often.
 LOOK_SECONDS = 1.0
 
 #: Least seconds before such a look: a sum of many times may lack less than the clock can tell.
 LEAST_LOOK_SECONDS = 0.001
 
-#: An answer that comes later than these seconds after the one before, while looks are due, is the first one after an
-#: unnoticed outage. Services that are asked in turn have an answer every five seconds, or later if the registry
-#: is slow: so such an answer counts for one look against an endpoint that it lacks, or none would ever be removed.
+#: If this long passes between two answers while looks are due, there was an unnoticed outage, and the second one is
+#: the first answer after it. But services that are asked in turn have an answer every five seconds, or later if the
+#: registry is slow. So such an answer still counts as one look against each endpoint that it lacks: otherwise none
+#: would ever be removed.
 SILENT_SECONDS = 6.0
 
 

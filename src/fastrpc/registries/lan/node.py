@@ -41,8 +41,8 @@ logger = logging.getLogger("fastrpc.registry")
 #: Most seconds between two announcements, and by which share fewer pass: three intervals end before a record does.
 ANNOUNCE_SECONDS, JITTER = 4.5, 0.1
 
-#: An answer to a query comes after up to this many seconds, and that many after the last announcement: it is for all
-#: that have asked meanwhile. A client that has just started heard no announcement, so none replaces an answer.
+#: An answer is sent within this many seconds of a query, and at least as long after the last announcement: it serves
+#: all that have asked meanwhile. An announcement replaces no answer, as a client that has just started heard none.
 ANSWER_SECONDS = 0.1
 
 #: Most queries that are answered at once, each with its nonce.

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 __all__ = ["imports_in", "names_in", "written_number", "written_part", "written_text"]
 
-#: The fields with parts that have names, by the kind of part: its name, its parts. Values of enums are names of the
-#: place of the enum.
+#: Parts with names: the kind of part in each field of a file, and in each field of a part. A "leaf" has a name
+#: alone. The names of an enum's values lie beside the enum, not below it.
 _FILE = {4: "message", 5: "enum", 6: "service"}
 _PARTS = {"message": {2: "leaf", 3: "message", 4: "enum"}, "enum": {2: "value"}, "service": {2: "leaf"}}
 

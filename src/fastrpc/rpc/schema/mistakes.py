@@ -29,9 +29,10 @@ __all__ = ["mistakes_in"]
 #: The most mistakes that are told.
 _MOST_FOUND: Final = 50
 
-#: The most values that are opened; the most bytes: a number of passes over a payload, and some bytes more. Each level
-#: down to a mistake takes one and a half passes, to open a value and to decode its parts.
+#: The most values that are opened.
 _MOST_VALUES: Final = 10_000
+#: The most bytes that are read: this many passes over a payload, and `_MORE_BYTES`. Each level down to a mistake
+#: takes one and a half passes, to open a value and to decode its parts.
 _MOST_PASSES: Final = 6
 _MORE_BYTES: Final = 1 << 16
 
