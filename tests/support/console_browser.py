@@ -129,7 +129,7 @@ async def browsing(chromium: str, url: str, **options: Any) -> AsyncIterator[Bro
 
 
 async def show(browsed: Browsed, view: str, **arguments: str) -> None:
-    """Open a view, and wait until its blocks are there."""
+    """Open a view, and wait until its blocks are shown."""
     await browsed.page.goto(f"{browsed.origin}/?{urlencode({'view': view, **arguments})}")
     await browsed.until("#age", "as of")
 

@@ -80,7 +80,7 @@ def beside_floods(
     client = [sys.executable, "-m", "tests.support.good_client", str(port), str(seconds)]
     with subprocess.Popen(flood, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        # They are all there.
+        # All of them have come.
         assert process.stdout.readline() == "flooding\n"
         done = subprocess.run(
             client, cwd=ROOT, capture_output=True, text=True, timeout=seconds + MORE_SECONDS, check=True

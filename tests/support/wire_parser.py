@@ -114,7 +114,7 @@ class Parser:
             yield found
 
     def next_frame(self) -> Preface | Frame | None:
-        """Return the next frame, or None until more bytes are there."""
+        """Return the next frame, or None until more bytes have come."""
         if self._waits_for_preface:
             return self._take_preface()
         if self._header is None:

@@ -70,7 +70,7 @@ class CommandGroup:
         code, had_foreground = ended.result(), self._has_foreground
         self._leave_foreground()
         if code == -signal.SIGINT and had_foreground:
-            # Ctrl-C is for the other programs of the own group as well, such as a script.
+            # Ctrl-C is for the other programs of this process group as well, such as a script.
             _signal_own_group(signal.SIGINT, signal.SIG_IGN)
         return code
 

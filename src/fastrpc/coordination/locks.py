@@ -141,7 +141,7 @@ class Lock:
         return self._folder + self.lease.id
 
     async def _queue(self) -> tuple[list[Item[bytes]], int]:
-        """Make the own item; return what `_look` returns."""
+        """Make the item of this contender; return what `_look` returns."""
         if not self._backend.limits.in_order:
             self.token = await self._put()
             return await self._look()
@@ -197,11 +197,11 @@ class Lock:
         )
 
     async def _look(self) -> tuple[list[Item[bytes]], int]:
-        """Return the items before the own one, and the revision after which they may have changed."""
+        """Return the items before ours, and the revision after which they may have changed."""
         return self._ahead_of(*await _contenders(self._backend, self._folder))
 
     def _ahead_of(self, items: list[Item[bytes]], revision: int) -> tuple[list[Item[bytes]], int]:
-        """Return what `_look` does, of a list that was read after the own item was made."""
+        """Return what `_look` does, from a list that was read after our item was made."""
         if not any(item.key == self._key for item in items):
             raise LockLostError(f"{self._folder[:-1]} was lost before it was held: its item has ended")
         return [item for item in items if item.created < self.token], revision

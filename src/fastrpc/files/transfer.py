@@ -40,7 +40,7 @@ class Messages(Protocol):
     """The messages of a stream that is being read."""
 
     async def take(self) -> Sequence[Piece]:
-        """Return the messages that are there, at least one; none at the end."""
+        """Return the messages that have come, at least one; none at the end."""
 
 
 class Runtime(Protocol):

@@ -437,7 +437,7 @@ class _State:
 
     @property
     def client(self) -> str:
-        """Whether the caller is there: "open" or "cancelled"."""
+        """Whether the caller still waits: "open" or "cancelled"."""
         return "cancelled" if self._context.call.cancelled else "open"
 
     @property

@@ -83,7 +83,7 @@ def _with_message_limits(config: Any, sizes: Mapping[str, int | None]) -> tuple[
         most = LARGEST_SIZE if limits.received is None else min(limits.received, LARGEST_SIZE)
         values["message_bytes"] = max(LEAST_MESSAGE, most)
         if most >= LEAST_MESSAGE:
-            # Settings refuse a longer message before all of it is there.
+            # Settings refuse a longer message before all of it has come.
             limits = limits._replace(received=None)
     return replace(config, limits=SendingLimits(**values)), limits
 

@@ -10,10 +10,10 @@
 
 A caller never gets the text of an exception or the message of another server: both may contain private data.
 
-An error of an own call (`mark_own` in `_core/client/call_errors.pyx`) describes that call, not the caller's. So its
-status is hidden unless it holds for the caller's call, too. `sys.exit()` in a handler fails one call and does not end
-the server. A KeyboardInterrupt on the loop has the effect of Ctrl-C: the server drains. A CancelledError that the
-handler raises by itself, while nothing cancels its task, is a crash.
+An error of a call that the handler made (`mark_own` in `_core/client/call_errors.pyx`) describes that call, not
+the caller's. So its status is hidden unless it holds for the caller's call, too. `sys.exit()` in a handler fails
+one call and does not end the server. A KeyboardInterrupt on the loop has the effect of Ctrl-C: the server drains.
+A CancelledError that the handler raises by itself, while nothing cancels its task, is a crash.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ logger = logging.getLogger("fastrpc.server")
 #: The push-back that forbids a retry.
 _DO_NOT_RETRY = 0xFFFFFFFF
 
-#: Statuses of an own call that hold for the caller's call as well; every other one concerns the own call only.
+#: Statuses of a handler's call that hold for the caller of the handler as well; others concern that call only.
 _PASSED_ON = frozenset({Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED, Status.CANCELLED})
 
 
@@ -186,7 +186,7 @@ def _faults_of(call: ServerCall) -> Faults:
 
 
 def _status_behind(call: ServerCall, error: FastRPCError) -> Status | None:
-    """Return the caller's status for an error of an own call; None if it counts as a crash."""
+    """Return the caller's status for the error of a handler's call; None: it counts as a crash."""
     if error.status is Status.DEADLINE_EXCEEDED:
         # The own call may have had less time than this call has left.
         return error.status if call.is_expired or call.remaining() == 0 else Status.UNAVAILABLE

@@ -59,7 +59,7 @@ def _client(address: Address) -> tuple[str, int] | None:
 
 
 def _server(name: Any) -> tuple[str, int | None] | None:
-    """Return the own address as ASGI has it: host and port, or the path of a unix socket."""
+    """Return the server's address as ASGI has it: host and port, or the path of a unix socket."""
     if isinstance(name, tuple):
         return name[0], name[1]
     return (name, None) if isinstance(name, str) and name else None

@@ -162,7 +162,7 @@ def _plain(value: float | ExactSum) -> Plain:
 
 
 def _marked(labels: dict[str, str], worker: str) -> tuple[tuple[str, str], ...]:
-    """Return labels with the label of the process; an own label of this name is renamed as Prometheus does."""
+    """Add the label of the process; a label that has its name already is renamed, as Prometheus does."""
     if WORKER in labels:
         labels = labels | {f"exported_{WORKER}": labels[WORKER]}
     return tuple(sorted((labels | {WORKER: worker}).items()))

@@ -10,8 +10,8 @@ from fastrpc.tls import ALPN
 
 __all__ = ["EARLY_BYTES", "native_client_engine", "native_connection"]
 
-#: How many bytes of short requests wait for the end of a turn of the loop. A client would else write all requests of a
-#: turn before its server sees the first one, and sleep while that handles them.
+#: Bytes of short requests that wait for the end of a turn of the loop; more leave at once. Otherwise the client
+#: would write all requests of a turn before its server sees the first one, and sleep while the server handles them.
 EARLY_BYTES = 1_024
 
 

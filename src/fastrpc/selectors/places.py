@@ -1,8 +1,8 @@
-"""Filters by place: the own zone while it can carry its calls, the nearest endpoints, the nearest scope.
+"""Filters by place: the client's zone while it can carry its calls, the nearest endpoints, the nearest scope.
 
 ::
 
-    listed N, sound S of the own zone          next zones, sound
+    listed N, sound S of the client's zone     next zones, sound
     ┌──────────────────────────────┐           ┌──────────────────┐
     │ ● ● ● ● ● ● ● ○ ○ ○          │  headroom × S < N: some join  │ ● ● ● ● …
     └──────────────────────────────┘           └──────────────────┘
@@ -43,17 +43,17 @@ def zones(
     headroom: float = 1.4,
     client: str | bytes | int | None = None,
 ) -> Filter:
-    """Keep the endpoints of the own zone, and as many of the next zones as it needs help.
+    """Keep the endpoints of the client's zone, and as many of the next zones as it needs help.
 
     While the sound endpoints of the zone, times `headroom`, are fewer than those listed, sound ones of the next zones
     join: the zones of `order`, then the region's other zones, then by distance, then the rest. A zone without an
     endpoint gives way to the next. With less than half of all endpoints sound, all are kept.
 
     Endpoints that a registry allots to zones, as Kubernetes does by its hints, belong to these, if all have them and
-    one is allotted to the own zone.
+    one is allotted to the client's zone.
 
     Args:
-        order: the zones after the own one.
+        order: the zones after the client's zone.
         place: where this program is; None: as the environment says. Without a zone all endpoints are kept, and the log
             has a warning.
         headroom: the load that endpoints can take, as a factor of their usual one. Too low leaves the zone for a single
@@ -98,7 +98,7 @@ class _Zones:
         return [each for each in endpoints if id(each) in kept]
 
     def _kept(self, groups: Sequence[Sequence[Endpoint]], sound: set[int]) -> Iterable[Endpoint]:
-        """Return the endpoints to pick from; the first group is the own zone, or the zone in its place."""
+        """Return the endpoints to pick from; the first group is the client's zone, or the zone in its place."""
         first, *others = groups
         staying = [each for each in first if id(each) in sound]
         wanted = _weight(first) / self._headroom
@@ -132,7 +132,7 @@ class _Zones:
         return [groups[zone] for zone in sorted(groups, key=lambda zone: self._rank(zone, groups[zone]))]
 
     def _rank(self, zone: str, members: Sequence[Endpoint]) -> tuple[int, float, str]:
-        """Return the place of a zone in their order, the own one first."""
+        """Return the place of a zone in their order, the client's zone first."""
         if zone == self._place.zone:
             return 0, 0.0, zone
         if zone in self._order:

@@ -86,7 +86,7 @@ class Mistake(NamedTuple):
     place: str
     #: The words of the validation.
     reason: str
-    #: The form that belongs there, and the type that is there. Never a part of the value, which may be secret.
+    #: The expected form, and the type that was found. Never a part of the value, which may be secret.
     expected: str
     got: str
 

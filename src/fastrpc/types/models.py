@@ -30,7 +30,7 @@ MOST_READ = 1_000
 _FORMS: Final = frozenset(get_args(core_schema.ErrorType)) - {"value_error", "assertion_error"}
 #: The facts in texts of pydantic that are taken from the value.
 _FROM_VALUE: Final = frozenset({"error", "encoding_error", "tz_actual"})
-#: The end of such a text that says what is there.
+#: The end of such a text that tells the found value.
 _FOUND: Final = re.compile(", (got|unable to) .*")
 _TYPES: Final[dict[type[Any], str]] = {
     **{kind: kind.__name__ for kind in (bool, int, float, str, bytes)},

@@ -27,7 +27,7 @@ A pick that meets an open breaker lists all open breakers at once; finding each 
 the outage of a large endpoint set.
 
 Filters run twice: as if all endpoints were healthy, for the endpoints to connect, and with their real health, for
-the zone to use when the own one is not sound. An untried endpoint counts as sound, or every client would start in all
+the zone to use when the client's zone is not sound. An untried endpoint counts as sound, or every client would start in all
 zones.
 
 Endpoints without a connection count as leaving, so that picks are made among connected ones; without a connected one,

@@ -155,7 +155,7 @@ cdef class Call(Timed):
         # The deadline of the call, and of calls made inside: an instant of the monotonic clock, or NO_DEADLINE.
         uint64_t deadline_ns
 
-        # The wire: id 0 until the first frame of an own call is written.
+        # The wire. The id of a call that this side makes is 0 until its first frame is written.
         readonly uint64_t id
         uint8_t state
         uint8_t flags
@@ -223,7 +223,7 @@ cdef class Call(Timed):
         # The id of the request as an entry of metadata, which calls made inside carry on; None: none is known (call_log).
         bytes request_entry
 
-        # Encoded: the metadata sent with the own REQUEST or RESPONSE, and the metadata received with the peer's.
+        # Encoded: the metadata sent with our REQUEST or RESPONSE, and the metadata received with the peer's.
         bytes sent_metadata
         bytes received_metadata
 

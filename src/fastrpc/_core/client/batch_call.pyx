@@ -208,7 +208,7 @@ cdef class BatchCall:
         raise NotImplementedError
 
     cdef int resume(self, ClientCall head, PyObject** result) except -1:
-        """All answers are there."""
+        """All answers have come."""
         raise NotImplementedError
 
     cdef int settle(self, ClientCall head) except -1:

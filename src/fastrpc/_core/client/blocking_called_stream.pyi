@@ -25,7 +25,7 @@ class BlockingCalledStream(ClientStream):
         """Return the next message; of a method that streams its input only, the one answer."""
 
     def receive_many(self, limit: int = 4096) -> list[Any]:  # type: ignore[override]
-        """Return the messages that are there, at least one and at most `limit`."""
+        """Return the messages that have come, at least one and at most `limit`."""
 
     def send(self, message: Any, /) -> None:
         """Send a message, as soon as the server's window has room for it."""
@@ -61,10 +61,10 @@ class BlockingCalledStream(ClientStream):
         """End the attempt that is under way; the server is notified."""
 
     def _drop(self, error: BaseException | None) -> None:
-        """Drop the messages that are there; all waits get the error."""
+        """Drop the messages that have come; all waits get the error."""
 
     def _await_messages(self) -> None:
-        """Return once a message is there; raise the error after the last one. Messages of ours are sent meanwhile."""
+        """Return once a message has come; raise the error after the last one. Messages of ours are sent meanwhile."""
 
     def _await_sign(self) -> None:
         """Return once the server showed a sign of this attempt, or it ended. Messages of ours are sent meanwhile."""

@@ -34,7 +34,7 @@ logger = logging.getLogger("fastrpc.client")
 cdef str SECOND_RECEIVER = "a stream has one receiver at a time, and another thread waits for its next message"
 cdef str SECOND_SENDER = "a stream has one sender at a time, and another thread sends"
 
-# Stands for "no message is there", as None is a message.
+# Stands for "no message has come", as None is a message.
 cdef object NOTHING = object()
 
 
@@ -140,7 +140,7 @@ cdef class BlockingCalledStream(ClientStream):
             call.byte_stream.end_stream(call, reason, error)
 
     def _drop(self, error):
-        """Drop the messages that are there; all waits end with the error."""
+        """Drop the messages that have come; all waits end with the error."""
         cdef BlockingSession session
         cdef BlockingCall call = <BlockingCall>self.call
         if call is self.origin:
@@ -185,7 +185,7 @@ cdef class BlockingCalledStream(ClientStream):
                 return message
 
     def receive_many(self, limit=MOST_AT_ONCE):
-        """Return the messages that are there, at least one and at most `limit`."""
+        """Return the messages that have come, at least one and at most `limit`."""
         cdef list messages = []
         if not isinstance(limit, int) or limit < 1:
             raise ValueError(f"limit is {limit!r}, it must be a whole number from 1")
@@ -535,7 +535,7 @@ cdef class BlockingCalledStream(ClientStream):
         return True
 
     cdef int _feed_gathered(self) except -1:
-        """Send messages of an iterable that are there, as far as there is room, and the end after the last one."""
+        """Send the messages that an iterable has ready, as far as there is room, and the end after the last one."""
         cdef Gathered gathered = self._gathered
         if gathered is None:
             gathered = self._gathered = gather(self, self._source)

@@ -47,7 +47,7 @@ class BlockingCaller(CallerView):
     def call(
         self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
-        """Call a method and return its answer; blocks until it is there.
+        """Call a method, block until its answer comes, and return it.
 
         Give the method as `Arith.mul`, which types arguments and result, or by its full name, `"arith.mul"`. It may
         take as many seconds as `with_options(timeout=)`, the method or `Timeouts.call` says, the first that is set.

@@ -185,7 +185,7 @@ cdef class BlockingCaller(CallerView):
     # The verbs
 
     def call(self, method, /, *args, **kwargs):
-        """Call a method and return its answer; blocks until it is there.
+        """Call a method, block until its answer comes, and return it.
 
         Give the method as `Arith.mul`, which types arguments and result, or by its full name, `"arith.mul"`. It may
         take as many seconds as `with_options(timeout=)`, the method or `Timeouts.call` says, the first that is set.

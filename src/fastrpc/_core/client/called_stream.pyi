@@ -34,7 +34,7 @@ class CalledStream(ClientStream):
         """Return the next message; of a method that streams its input only, the one answer."""
 
     def receive_many(self, limit: int = 4096) -> Coroutine[Any, Any, list[Any]]:
-        """Return the messages that are there, at least one and at most `limit`."""
+        """Return the messages that have come, at least one and at most `limit`."""
 
     async def send(self, message: Any, /) -> None:
         """Send a message, as soon as the server's window has room for it."""
@@ -77,7 +77,7 @@ class CalledStream(ClientStream):
         """Have `drained` called once no message is left, which may be now."""
 
     def _drop_messages(self) -> None:
-        """Drop the messages that are there, and let the rest go on."""
+        """Drop the messages that have come, and let the rest go on."""
 
     def _set_loop(self, state: LoopState, idle_seconds: float) -> None:
         """Set the loop, and the seconds that a wait for a message may take; 0 is no limit."""

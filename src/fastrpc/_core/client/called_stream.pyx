@@ -138,7 +138,7 @@ cdef class CalledStream(ClientStream):
             self.on_drained()
 
     def _drop_messages(self):
-        """Drop the messages that are there, and let the rest go on."""
+        """Drop the messages that have come, and let the rest go on."""
         self.drop_messages()
         if self.tells_drained:
             self.on_drained()
@@ -165,7 +165,7 @@ cdef class CalledStream(ClientStream):
         return self._receive_slowly()
 
     def receive_many(self, limit=MOST_AT_ONCE):
-        """Return the messages that are there, at least one and at most `limit`."""
+        """Return the messages that have come, at least one and at most `limit`."""
         if self.is_open and self.gives_stream:
             return StreamChannel.receive_many(self, limit)
         return self._receive_many_slowly(limit)

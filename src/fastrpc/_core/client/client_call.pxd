@@ -45,7 +45,7 @@ cdef class ClientCall(Call):
         # again (`send_again`).
         bytes early_request
 
-        # The answer once it came: the payload and its encoding, or the error. `is_settled`: one of them is there.
+        # The answer once it came: the payload and its encoding, or the error. `is_settled`: one of them came.
         bytes answer
         object failure
         uint32_t server_microseconds

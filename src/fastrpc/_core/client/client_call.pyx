@@ -78,7 +78,7 @@ cdef class ClientCall(Call):
     # From the connection
 
     cdef int settle(self) except -1:
-        """Hook: the answer or the failure is there; wake the waiting task or thread."""
+        """Hook: the answer or the failure has come; wake the waiting task or thread."""
         return 0
 
     cdef object endpoint_on(self, Engine session):

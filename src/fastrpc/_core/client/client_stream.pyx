@@ -94,7 +94,7 @@ cdef class ClientStream(StreamChannel):
         raise NotImplementedError
 
     cdef bint awaits_message(self) noexcept:
-        """Return whether its reader waits, and no message is there."""
+        """Return whether its reader waits, and no message has come."""
         return False
 
     # The end

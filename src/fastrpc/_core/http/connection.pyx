@@ -371,7 +371,7 @@ cdef class GatewayConnection(HttpConnection):
         return 0
 
     cdef int _begin_upload(self, HttpTerms terms) except -1:
-        """Count the fields of a form; begin its call once the file is there."""
+        """Count the fields of a form; begin its call once the file has come."""
         cdef bytes arguments
         if terms.upload.held > self.service.body_bytes:
             text = f"the fields of the form have more than {self.service.body_bytes} bytes (Limits.message_bytes)"

@@ -36,7 +36,7 @@ class MountedRequest:
 
     @property
     def sockname(self) -> Any:
-        """The own address of the connection, as the transport has it; None if it is gone."""
+        """The server's address of the connection, as the transport has it; None if it is gone."""
 
     async def receive(self) -> dict[str, Any]:
         """Return the next event: a part of the body, or the end of the request."""

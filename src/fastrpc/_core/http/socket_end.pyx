@@ -116,7 +116,7 @@ cdef class SocketEnd:
         cdef Py_ssize_t at = 0, part
         cdef int taken = TAKEN_NOTHING
         if self.pinged_ns:
-            # The peer is there.
+            # The peer lives.
             self.pinged_ns = 0
             # The check finds the next end: it may be a message, a credential or the time to leave.
             engine._wait_until(engine.now)
@@ -260,7 +260,7 @@ cdef class SocketEnd:
         return now + PROBE_NS
 
     cdef uint64_t _check_peer(self, HttpConnection engine, uint64_t now) except? 0:
-        """Ask a peer that is silent during a call whether it is there."""
+        """Ask a peer that is silent during a call whether it still lives."""
         if engine.is_body_held:
             return self._probe(engine, now)
         if self.ping_after_ns == 0:

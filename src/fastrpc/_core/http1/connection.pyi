@@ -26,7 +26,7 @@ class HttpConnection(Engine):
         """Whether the next answer closes the connection."""
 
     def on_connected(self) -> None:
-        """Learn that the connection is there; `abort` refuses it."""
+        """Learn that the connection has begun; `abort` refuses it."""
 
     def on_head(self, head: RequestHead) -> int:
         """Return the most bytes of a body that this request may have.

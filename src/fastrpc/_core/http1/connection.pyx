@@ -67,7 +67,7 @@ cdef class HttpConnection(Engine):
     # Hooks of a subclass in Python
 
     def on_connected(self):
-        """The connection is there."""
+        """The connection has begun."""
 
     def on_head(self, RequestHead head not None):
         """Return the most bytes of a body that this request may have."""
@@ -541,7 +541,7 @@ cdef class HttpConnection(Engine):
         return self._finish(self.life.linger_ns != 0)
 
     def close(self, reason=0, text=""):
-        """Close once all output is sent; where a request is unread, the system would else discard the last answer."""
+        """Close once all output is sent: with an unread request the system would otherwise discard the last answer."""
         if not self.is_closed and self._stream is not NULL:
             self._finish(self.life.linger_ns != 0 and (<ByteStream>self._stream).has_unread())
 

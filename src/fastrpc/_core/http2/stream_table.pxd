@@ -61,7 +61,7 @@ cdef class FlowControl:
     cdef bint needs_highest(self, int64_t first) noexcept
     cdef int change_first_sending(self, int64_t first, int64_t highest, Violation* violation) noexcept
 
-    # Apply our own one, once it is acknowledged.
+    # Apply our SETTINGS_INITIAL_WINDOW_SIZE, once it is acknowledged.
     cdef int change_first_receiving(self, int64_t first) noexcept
 
     # Count received DATA of a stream, NULL: an ended stream. -1: it exceeds a window, of the connection or the stream.

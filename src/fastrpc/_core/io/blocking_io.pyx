@@ -57,7 +57,7 @@ cdef class BlockingIO:
         self.descriptor = -1
 
     cdef Py_ssize_t receive(self, char* place, Py_ssize_t room) noexcept nogil:
-        """Receive what is there, up to `room` bytes."""
+        """Receive the bytes that have come, up to `room` of them."""
         return -EBADF
 
     cdef Py_ssize_t send(self, const char* data, Py_ssize_t size) noexcept nogil:

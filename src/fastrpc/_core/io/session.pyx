@@ -32,8 +32,8 @@ from fastrpc._core.loop.turns cimport Turns
 cdef enum:
     # Bytes received before the loop gets its turn. uvloop reads a socket 32 times in a row, up to 12 MiB.
     READ_SHARE = 4_194_304
-    # The rest of that share after a megabyte: then the loop runs waiting callbacks, such as the callbacks of
-    # answered calls. To pause and resume reading costs two system calls.
+    # The rest of READ_SHARE at which the loop runs waiting callbacks, such as the callbacks of answered calls: a megabyte
+    # was read. To pause and resume reading costs two system calls.
     READ_SHARE_WOKEN = READ_SHARE - 1_048_576
     # Bytes of a long payload that a connection reads in a turn of the loop that has handled enough: they make no work, but a
     # thousand payloads at once would take seconds. FRAME_SHARE: bytes of a long payload that take as long as a frame.

@@ -23,7 +23,7 @@ cdef class SessionOutput(ByteStream):
         uint64_t spin_ns
 
         # The socket, to write past the transport and to read while spinning; -1 if neither is possible. Whether
-        # bytes given to the transport may still be there.
+        # the transport may still hold bytes that it was given.
         readonly int descriptor
         bint transport_holds
 

@@ -41,7 +41,7 @@ class TLSLayer(Layer):
         """The error that ended the connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Connect the protocol above, if it is there, and begin the handshake."""
+        """Connect the protocol above, if there is one, and begin the handshake."""
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where the transport is to receive."""

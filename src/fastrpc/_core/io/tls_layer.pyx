@@ -73,7 +73,7 @@ cdef class TLSLayer(Layer):
     # Calls of the transport below
 
     def connection_made(self, transport):
-        """Connect the protocol above, if it is there, and begin the handshake."""
+        """Connect the protocol above, if there is one, and begin the handshake."""
         self.transport = transport
         self.descriptor = plain_descriptor(transport)
         if self._protocol is not None:

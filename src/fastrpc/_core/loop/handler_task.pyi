@@ -70,7 +70,7 @@ class HandlerTask:
         """Return the name that was set, or else one made from the call."""
 
     def set_name(self, value: object, /) -> None:
-        """Name this call's task; the next call in the same object has its own name again."""
+        """Name the task of this call. The next call in the same object begins with a name made from the call."""
 
     def get_stack(self, *, limit: int | None = None) -> list[FrameType]:
         """Return the frames where the coroutine waits, or the frames of the error that ended it."""

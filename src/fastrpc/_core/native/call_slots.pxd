@@ -42,27 +42,31 @@ cdef class CallSlots:
         # The number of frames sent before the first REQUEST of this turn.
         uint64_t turn_began_at
 
-        # The calls of ours that hold one of the peer's slots, the streams among them, and the REQUESTs that wait for a
-        # slot, by priority. REQUESTs of streams wait apart, because they need two slots; both queues are None until one
-        # waits. `arrivals` counts waits: of two first ones the older goes first. Dropped ones stay until they are many.
+        # The calls of ours that hold one of the peer's slots.
         Py_ssize_t slots_taken
         # Below `usual_slots` calls another is opened without a further check: all slots of the peer, or fewer if the
         # owner waits for the load of `crowd` calls. 0 before its SETTINGS.
         Py_ssize_t usual_slots
         Py_ssize_t crowd
+        # The streams among the calls with a slot.
         Py_ssize_t streams_taken
+        # REQUESTs that wait for a slot, by priority. REQUESTs of streams wait apart, because they need two slots. Each
+        # queue is None until one waits.
         PriorityQueue slot_waiters
         PriorityQueue stream_waiters
+        # Counts waits: of the first REQUESTs of both queues the older one goes first.
         uint64_t arrivals
+        # Dropped REQUESTs in the queues: they stay until they are many.
         Py_ssize_t dropped
         bint is_releasing
 
-        # The rest, as far as we know, of the peer's budget for calls without a result, which each announced slot
-        # widens; below 0 as many slots stay empty. `untold`: calls given up without room in the budget for their
-        # CANCEL, each with its reason, or None. `withholds`: whether a CANCEL or a call waits for room.
+        # The rest of the peer's budget for calls without a result, as far as we know. Each announced slot widens it; if
+        # it is below 0, as many slots stay empty.
         Budget their_idle_work
         int64_t known_places
+        # Calls given up without room in the budget for their CANCEL, each with its reason, or None.
         dict untold
+        # A CANCEL or a call waits for room in the budget.
         bint withholds
 
     cdef bint may_open(self, Call call) noexcept

@@ -468,7 +468,7 @@ cdef class Marshal:
         head = bytes(memoryview(payload)[:5])
         if head[:1] != b"\xde" and head[:1] != b"\xdf":
             return 0
-        # A map with its length in 16 or 32 bits; the scan has found that they are there.
+        # A map with its length in 16 or 32 bits; the scan has found all bytes of the length.
         count = int.from_bytes(head[1:3] if head[:1] == b"\xde" else head[1:], "big")
         if count > max(len(self.shape.names), SHORT_MAP):
             raise refusal(self.shape.arity_text(count))

@@ -56,7 +56,7 @@ cdef inline bint is_integer(uint8_t lead) noexcept nogil:
 cdef inline uint64_t load_big(const uint8_t* place, int width) noexcept nogil:
     cdef uint64_t value = 0
     cdef int at
-    # The caller has seen that they are there.
+    # The caller has checked that there are `width` bytes.
     for at in range(width):
         value = value << 8 | place[at]
     return value
@@ -95,7 +95,7 @@ cdef inline Py_ssize_t take_count(Plain* plain) except -1:
 
 
 cdef inline Py_ssize_t take_text(Plain* plain) except -1:
-    """Pass the head of a text, which comes next, and return its length; all of it is there."""
+    """Pass the head of a text, which comes next, and return its length; the whole text has come."""
     cdef uint8_t lead = plain.place[0]
     cdef Py_ssize_t size
     if lead < NIL:

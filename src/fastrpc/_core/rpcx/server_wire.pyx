@@ -211,7 +211,7 @@ cdef class RpcxWire(RpcxRequests):
         cdef Link link = self.link()
         if process_held <= link.gate.memory.process_bytes:
             return False
-        # The bytes that are there are counted already.
+        # The bytes that have come are counted already.
         return not link.intake.has_room(self._call_of(self.body.beginning()), 0, False)
 
     cdef ServerCall _call_of(self, const char* data):

@@ -334,7 +334,7 @@ cdef class RpcxTranslation:
         return 0
 
     cdef int _answer_pings(self) except -1:
-        """Let the connection above know that the server lives: of a long frame it would else hear nothing until its end."""
+        """Let the connection above know that the server lives: during a long frame it would otherwise hear nothing."""
         cdef list pings = self.pings
         self.pings = []
         for body in pings:

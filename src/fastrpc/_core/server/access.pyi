@@ -70,7 +70,7 @@ class Access:
         """
 
     def expire_call(self, call: ServerCall) -> None:
-        """End the own credential of a call now; a stream ends, a unary call that runs goes on."""
+        """End the credential that a call brought, now: a stream ends, a unary call that runs goes on."""
 
     def may_learn(self, identity: Identity | None, method: str) -> bool:
         """Return whether a caller may learn that a method is unknown so far.

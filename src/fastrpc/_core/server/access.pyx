@@ -259,7 +259,7 @@ cdef class Access:
             connection.look_by(connection.expires_ns)
 
     def expire_call(self, ServerCall call not None):
-        """End the own credential of a call now; a stream ends, a unary call that runs goes on."""
+        """End the credential that a call brought, now: a stream ends, a unary call that runs goes on."""
         call.own_expires_ns = call.connection.own_due_ns = now_ns()
         call.connection.look_by(call.own_expires_ns)
 

@@ -296,7 +296,7 @@ cdef class ConnectionLife:
         return 0
 
     cdef uint64_t _end_streams(self, ServedConnection connection, uint64_t now) except? 0:
-        """End the streams whose credential has expired; return the next expiry of a call's own one, 0 = never."""
+        """End the streams whose credential has expired; return the next expiry of a credential of a call, 0 = never."""
         cdef ServerCall call
         cdef uint64_t due = 0
         for call in connection.streams_under_way():

@@ -37,7 +37,7 @@ cdef class Intake:
         return self.gate.memory.count_tail(<EngineServedConnection>self.connection, change)
 
     cdef int sender_verdict_now(self) except -1:
-        """Return a deferred verdict once; SENDER_WAITS before it is there, SENDER_UNJUDGED where none is to come."""
+        """Return a deferred verdict once; SENDER_WAITS before it came, SENDER_UNJUDGED where none is to come."""
         cdef int verdict = self.sender_verdict
         if self.sender_check is not None and self.sender_check.call is not None:
             return SENDER_WAITS

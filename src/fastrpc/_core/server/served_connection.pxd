@@ -59,7 +59,7 @@ cdef class ServedConnection:
         readonly uint64_t expires_ns
         readonly bint is_expired
 
-        # The earliest expiry of the own credential of a call under way; 0: none expires.
+        # The earliest expiry of a credential that a call under way brought; 0: none expires.
         uint64_t own_due_ns
 
         dict answers

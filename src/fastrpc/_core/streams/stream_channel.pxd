@@ -59,7 +59,7 @@ cdef class StreamChannel(Timed):
         # Whether `close` was called.
         readonly bint is_closed
 
-        # Whether `on_drained` is to be called once no message is there.
+        # Whether `on_drained` is to be called once no message waits.
         bint tells_drained
 
         # The receiver that waits for a message, or pauses in front of one.
@@ -69,7 +69,7 @@ cdef class StreamChannel(Timed):
         # The earliest instant from which its wait counts; NOT_YET: that is still unknown.
         uint64_t _counting_ns
 
-        # The instant at which the reader lets others have their turn, though messages are there; 0: not set.
+        # The instant at which the reader lets others have their turn, though messages wait; 0: not set.
         uint64_t _turn_ends_ns
 
         # The future that a sender waits for, and since when.

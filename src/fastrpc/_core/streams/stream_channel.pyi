@@ -35,11 +35,11 @@ class StreamChannel(Timed):
         """Return the next message; behind the last one `StreamEndedError` is raised, or what the stream failed with."""
 
     def receive_many(self, limit: int = 4096) -> Coroutine[Any, Any, list[Any]]:
-        """Return the messages that are there, at least one and at most `limit`; it waits until there is one."""
+        """Return the messages that have come, at least one and at most `limit`; it waits for the first one."""
 
 @final
 class Receiving(Coroutine[Any, Any, Any]):
-    """The awaitable of one message, or of all that are there: it suspends only where none is there."""
+    """The awaitable of one message, or of all that have come: it suspends only if none has come."""
 
     cr_running: bool
     cr_frame: None

@@ -43,7 +43,7 @@ cdef enum:
     FIRST_PLACES = 4
     # An empty ring of more places is given back.
     KEPT_PLACES = 64
-    # Nanoseconds for which messages that are there are taken before others have their turn.
+    # Nanoseconds for which messages that have come are taken before others have their turn.
     SLICE_NS = 5_000_000
     # Turns of the loop that a decompression waits for time before it takes a step without.
     MOST_MISSED_TURNS = 7
@@ -233,7 +233,7 @@ cdef class StreamChannel(Timed):
         return new_receiving(self, WANTED_ONE, 1)
 
     def receive_many(self, limit=MOST_AT_ONCE):
-        """Return the messages that are there, at least one and at most `limit`."""
+        """Return the messages that have come, at least one and at most `limit`."""
         if not isinstance(limit, int) or limit < 1:
             raise ValueError(f"limit is {limit!r}, it must be a whole number from 1")
         return new_receiving(self, WANTED_MANY, limit)
@@ -474,7 +474,7 @@ cdef int settle(object future) except -1:
 @cython.final
 @cython.freelist(8)
 cdef class Receiving:
-    """The awaitable of one message, or of all that are there."""
+    """The awaitable of one message, or of all that have come."""
 
     def throw(self, kind, value=None, traceback=None):
         """Raise an exception where it waits; no message is lost."""
@@ -522,7 +522,7 @@ cdef class Receiving:
         return self.give(result)
 
     cdef int pause(self, PyObject** result) except -1:
-        """Let others have their turn, though a message is there; what came meanwhile is read, and its sender gets credit.
+        """Let others have their turn, though a message has come; what came meanwhile is read, and its sender gets credit.
 
         The place is kept: a second receiver would take the message, and this one would wait in its place.
         """

@@ -112,7 +112,7 @@ cdef struct Frame:
     Py_ssize_t metadata_size
 
     # The payload, or the whole body of a control frame. A large payload may be parsed, or written, before all of
-    # it is there: payload_present <= payload_size.
+    # it has come: payload_present <= payload_size.
     const char* payload
     Py_ssize_t payload_size
     Py_ssize_t payload_present

@@ -219,7 +219,7 @@ class Publishing:
             )
 
     async def _unheard(self, name: str) -> BrokerError:
-        """Return the error of a message for which no stream was there."""
+        """Return the error of a message for which there was no stream."""
         self._of_names.clear()
         if await self._topics.covering(name) is None:
             return _no_topic(name)

@@ -109,7 +109,7 @@ class Subscriber:
         return self._method.group
 
     async def begin(self) -> None:
-        """Join the group, now or once the broker is there, and start messages from then on.
+        """Join the group, now or once the broker can be reached, and start messages from then on.
 
         Raises:
             ConfigError: the broker cannot do it, or has the group with other settings.

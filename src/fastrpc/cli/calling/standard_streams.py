@@ -20,7 +20,7 @@ _WRITE_BYTES = 4_096
 
 
 async def read_lines(descriptor: int = 0) -> AsyncIterator[str]:
-    """Yield the lines of standard input without their ends, each as soon as it is there.
+    """Yield the lines of standard input without their ends, each as soon as it has come.
 
     Raises:
         ConfigError: standard input cannot be read, or a line is not UTF-8, or too long.

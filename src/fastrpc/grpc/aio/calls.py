@@ -162,7 +162,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
 
     #: The task that makes the call if more is needed than one attempt on an open connection.
     _task: "asyncio.Task[None] | None" = None
-    #: Whether `_answer` or `_error` is there.
+    #: Whether `_answer` or `_error` is set.
     _is_taken = False
     _answer: Any = None
 

@@ -197,5 +197,5 @@ class _Decoded:
         return self._decode(await self._stream.receive())
 
     async def receive_many(self, limit: int) -> list[Any]:
-        """Return the messages that are there, at least one."""
+        """Return the messages that have come, at least one."""
         return [self._decode(one) for one in await self._stream.receive_many(limit)]

@@ -95,7 +95,7 @@ class SharedLookup(Protocol):
         """
 
     def wake(self) -> None:
-        """End the `fetch` that runs, or else the next one, at once; called from another thread."""
+        """End the running `fetch` at once, or, if none runs, the next one; called from another thread."""
 
     def close(self) -> None:
         """End a running `fetch` as soon as possible; called from another thread."""

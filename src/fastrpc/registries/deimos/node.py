@@ -21,7 +21,7 @@ __all__ = ["DeimosAccess", "DeimosAnswer", "DeimosClient", "DeimosNode", "Deimos
 #: Seconds of one wait for an event: at a Deimos the end of other watches can make one deaf.
 WAIT_SECONDS: Final = 5.0
 
-#: Codes of errors: the key is not there, a comparison failed, the key is there, the index is cleared.
+#: Codes of errors: the key is missing, a comparison failed, the key exists, the index is cleared.
 NOT_FOUND, COMPARE_FAILED, EXISTS, CLEARED = 100, 101, 105, 401
 
 _STATUSES: Final = {

@@ -116,7 +116,7 @@ class LanNode:
         self._is_closed = False
 
     def start(self) -> None:
-        """Open the sockets and begin to listen; ask who is there.
+        """Open the sockets and begin to listen; ask for all records.
 
         Raises:
             StoreError: no socket could be opened.

@@ -385,7 +385,7 @@ class RedisClient:
         """Wait for messages of the subscribed channels; return channel and content of the first messages.
 
         Args:
-            more_seconds: the time after each message in which another one may come; 0 returns what is there at once.
+            more_seconds: the time after each message in which another one may come; 0: return at once.
         """
         found: set[tuple[bytes, bytes]] = set()
         until = time.monotonic() + wait_seconds + ANSWER_SECONDS

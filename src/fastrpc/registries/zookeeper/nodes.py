@@ -178,7 +178,7 @@ class NodeLookup:
             )
             made = found.czxid
         except NoNodeError:
-            # Tells when the service is there; if it is by now, the next list comes at once.
+            # Tells when the service exists; if it does by now, the next list comes at once.
             if self._session.ask(lambda client: client.exists_async(path, watch=nodes.note)) is not None:
                 nodes.note()
             names, made = [], 0

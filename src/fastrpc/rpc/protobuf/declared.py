@@ -47,7 +47,7 @@ def proto(
     reserved: Iterable[int | range | str] = (),
     prefix: str | None = None,
 ) -> Callable[[C], C]:
-    """Declare what the class of a message or an enum has in a .proto file that is there; other wires ignore it.
+    """Declare what the class of a message or an enum has in an existing .proto file; other wires ignore it.
 
     Args:
         name: the full name, such as google.type.Money, where it is not the class's name in its service's package.

@@ -92,7 +92,7 @@ class Content:
         return name
 
     def end_lease(self, name: str) -> None:
-        """End a lease that is there, and its items."""
+        """End an existing lease, and its items."""
         seconds = self.leases.seconds(name)
         keys: Sequence[str] = self.leases.remove(name)
         if self.observer is not None:

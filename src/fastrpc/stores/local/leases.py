@@ -40,17 +40,17 @@ class Leases:
             yield name, self._seconds[name], max(due - now, 0.0)
 
     def keys(self, name: str) -> set[str]:
-        """Return the keys of a lease that is there, for the store to change."""
+        """Return the keys of an existing lease, for the store to change."""
         if name not in self._ends:
             raise KeyError(name)
         return self._keys.setdefault(name, set())
 
     def seconds(self, name: str) -> float:
-        """Return the seconds of a lease that is there."""
+        """Return the seconds of an existing lease."""
         return self._seconds[name]
 
     def is_alive(self, name: str) -> bool:
-        """Return whether a lease is there and has not expired."""
+        """Return whether a lease exists and has not expired."""
         due = self._ends.get(name)
         return due is not None and due > self._clock()
 

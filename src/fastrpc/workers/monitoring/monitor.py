@@ -102,7 +102,7 @@ class Workers:
         self._exposition = Exposition()
         # The last record of each place that was read whole.
         self._records: dict[int, bytes] = {}
-        # Not the numbers of a previous monitor, whose answers may still be there.
+        # Not the numbers of a previous monitor, whose answers may still lie on the scoreboard.
         self._numbers = itertools.count(time.monotonic_ns())
         # Processes keep the last answer of each kind alone: of each one question at a time is asked.
         self._asking = {kind: asyncio.Lock() for kind in Kind}

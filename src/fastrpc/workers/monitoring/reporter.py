@@ -37,8 +37,8 @@ class Reporter:
     Args:
         name: of the process, as people know it.
         is_ready: whether the process takes calls now.
-        answer: the values for a question, once they are there: the name of an admin page, or another name with a space
-            and its argument; None: there are no pages, and only signs of life are written.
+        answer: the values for a question, once they are made. A question is the name of an admin page, or another
+            name with a space and its argument. None: there are no pages, and only signs of life are written.
         on_beat: called once a second.
     """
 
