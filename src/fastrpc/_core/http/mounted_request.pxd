@@ -18,10 +18,10 @@ cdef class MountedRequest:
         EngineServedConnection _connection
         readonly RequestHead head
 
-        # The parts of the body that the application has not taken, and their bytes; whether the whole body came, and
-        # whether the application knows its end.
+        # The parts of the body that the application has not taken, and the number of their bytes.
         object _parts
         Py_ssize_t _held
+        # The whole body came; the application knows its end.
         bint _has_all
         bint _has_told_all
 

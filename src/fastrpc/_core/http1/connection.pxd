@@ -39,9 +39,9 @@ cdef class HttpConnection(Engine):
         # Whether another protocol has taken over the connection behind the head of its last request.
         readonly bint is_upgraded
 
-        # Whether the application has yet to admit the body, and whether it takes the body in parts; whether it holds
-        # them at present.
+        # The application has yet to admit the body.
         bint is_deciding
+        # It takes the body in parts; it holds them at present.
         bint takes_parts
         bint is_body_held
 

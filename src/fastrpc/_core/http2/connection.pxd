@@ -157,9 +157,9 @@ cdef class Http2Connection(Engine):
     cdef int close_with(self, int code, str text) except -1
     cdef int end(self, bint lingers) except -1
 
-    # A server's budget of idle work (PROTOCOL.md 9): a call was answered; one was refused for its caller's fault. With none
-    # left the connection is over.
+    # A server's budget of idle work (PROTOCOL.md 9): a call was answered, which refills it.
     cdef int note_answered(self) noexcept
+    # A call was refused for its caller's fault. With none of the budget left the connection is over.
     cdef int note_idle_work(self) except -1
 
     # Facts. Output that the peer has not taken; memory that the connection holds besides messages and output.

@@ -76,12 +76,14 @@ cdef class Http2Control:
     # Return the streams that the peer did not take; None: a violation.
     cdef list take_goaway(self, Http2Frame* frame, Violation* violation)
 
-    # A frame without effect; a frame for an ended stream, of DATA with its size, else -1; a stream that the client wasted;
-    # a stream that it used; a stream that ended.
+    # A frame has no effect.
     cdef int skip(self, int kind, uint64_t now, Violation* violation) noexcept
+    # A frame came for an ended stream; `size`: of DATA its size, of other frames -1.
     cdef int drop_late(self, uint32_t id, Py_ssize_t size, uint64_t now, Violation* violation) noexcept
+    # The client wasted a stream; it used a stream.
     cdef int spend_idle_work(self, uint64_t now, Violation* violation) noexcept
     cdef int return_idle_work(self) noexcept
+    # A stream ended: frames for it may still come.
     cdef int expect_late(self, bint with_data) noexcept
 
     # The end.

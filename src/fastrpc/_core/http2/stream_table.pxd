@@ -140,11 +140,12 @@ cdef class Http2Stream:
         bint is_queued
         bint is_parked
 
-        # Its share of a turn of the connection, and the turn; whether it is to be told that it has room, and whether it
-        # waited so when it entered the ring: it has more to send.
+        # Its share of a turn of the connection, and the number of this turn.
         int64_t share
         uint32_t share_turn
+        # It is to be told that it has room.
         bint waits_to_send
+        # It waited to be told when it entered the ring: it has more to send.
         bint is_streaming
 
         # Whether the user knows it, and was not told yet that it is over. Whether we reset it before the peer's end.

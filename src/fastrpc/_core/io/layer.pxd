@@ -6,11 +6,12 @@ from fastrpc._core.loop.loop_state cimport LoopState
 
 
 cdef struct SentOutput:
-    # Bytes given to a transport. Where the last long output begins and ends among them, and where the one before it began
-    # if some of that was left then: no third one is given.
+    # Bytes given to a transport.
     int64_t bytes
+    # The places among them where the last long output begins and ends.
     int64_t long_begins
     int64_t long_ends
+    # The place where the long output before it began, if a rest of that one was left then. No third one is given.
     int64_t earlier_begins
 
 

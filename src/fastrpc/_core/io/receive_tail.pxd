@@ -20,11 +20,12 @@ cdef class ReceiveTail:
         bint is_put_off
         uint64_t put_off_ns
 
-        # The last instant at which a read left nothing in the socket, and since when the loop watches it. Whether the last
-        # read left bytes, and how many are left of the bytes that lay there at `full_ns`.
+        # The last instant at which a read left nothing in the socket, and the instant since which the loop watches it.
         uint64_t emptied_ns
         uint64_t watched_ns
+        # The last read left bytes.
         bint is_behind
+        # The rest of the bytes that lay in the socket at `full_ns`.
         int64_t behind_bytes
         uint64_t full_ns
 

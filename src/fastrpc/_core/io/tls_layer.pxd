@@ -22,10 +22,11 @@ cdef class TLSLayer(Layer):
         readonly int descriptor
         bint transport_holds
 
-        # Whether the protocol above has a place for what is received, and what it is told by that bytes of the handshake
-        # came; None where it does not care. Output from before the end of the handshake waits in `_early`.
+        # The protocol above has a place for received bytes.
         bint _is_buffered
+        # Called when bytes of the handshake came; None if the protocol above does not care.
         object _heard_below
+        # Output from before the end of the handshake.
         list _early
 
         # Done once the handshake has ended, with the error that ended it; None without a waiter.

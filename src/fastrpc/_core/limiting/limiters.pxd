@@ -61,12 +61,14 @@ cdef class AdaptiveLimit:
         int64_t _ceiling
         int _probes_left
 
-        # The running window: its start, the times of calls that ended well, how many did, how many missed their deadline,
-        # the most calls in progress.
+        # The running window: its start.
         uint64_t _began_ns
+        # The times of calls that ended well, and the number of these calls.
         uint64_t[SAMPLES] _times
         int64_t _ended
+        # The number of calls that missed their deadline.
         int64_t _late
+        # The most calls in progress.
         int64_t _peak
 
         # The shortest median of each of the last seconds, 0: none; the second of the latest one.

@@ -52,10 +52,11 @@ cdef class Spinner:
         readonly bint is_armed
         readonly uint64_t rounds
 
-        # The connections that use it; the last busy one; whether one has a callback in the loop's queue, which polling
-        # the socket would delay.
+        # The number of connections that use it.
         readonly Py_ssize_t sessions
+        # The last busy connection.
         Timed last
+        # A connection has a callback in the loop's queue, which polling the socket would delay.
         bint has_waiting
 
     cdef int join(self) except -1

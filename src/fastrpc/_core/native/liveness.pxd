@@ -47,10 +47,10 @@ cdef class Liveness:
         # Whether the peer may read nothing for any time: it pauses between two messages of a stream.
         bint is_pausing
 
-        # The begin of the time without calls, and the ids used by then; the number of calls of either side that only
-        # asked for health.
+        # The begin of the time without calls, and the ids used by then.
         uint64_t idle_from_ns
         uint64_t idle_ids
+        # The number of calls of either side that only asked for health.
         uint64_t probes
 
     cdef int set_rules(self, object timeouts, object keepalive, object uniform) except -1

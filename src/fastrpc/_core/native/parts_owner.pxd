@@ -36,11 +36,12 @@ cdef class PartsOwner(Engine):
         readonly int phase
         readonly int drain_step
 
-        # The settings of the peer and whether they came; the settings that we announced last; the window that we give to
-        # streams.
+        # The settings of the peer, and whether they came.
         readonly WireSettings peer
         bint settled
+        # The settings that we announced last.
         readonly WireSettings ours
+        # The window that we give to streams.
         uint32_t our_stream_window
 
         # Whether the peer acknowledged our first SETTINGS: streams it opens get our own window from then on. The number

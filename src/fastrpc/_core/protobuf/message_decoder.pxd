@@ -30,10 +30,12 @@ cdef class MessageDecoder:
         int _deepest
         Py_ssize_t _most_items
 
-        # While a payload is read: the runs of all messages under way, each with one for each of its fields first;
-        # containers around this place; values so far.
+        # While a payload is read: the number of runs of all messages under way. The runs of a message begin with one for
+        # each of its fields.
         int32_t _run_count
+        # The number of containers around this place.
         int _depth
+        # The number of values so far.
         Py_ssize_t _items
 
     cdef bytes read(self, object payload)

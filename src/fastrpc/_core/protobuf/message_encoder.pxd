@@ -17,9 +17,9 @@ cdef class MessageEncoder:
         # (value) -> its plain value in msgpack.
         readonly object encode
 
-        # While a value is written: what is left of the plain value, kept by `write`; messages around this place; the
-        # oneofs of those.
+        # While a value is written: the rest of the plain value, kept by `write`.
         Plain _plain
+        # The number of messages around this place, and of their oneofs.
         int _depth
         Py_ssize_t _chosen_count
 

@@ -45,10 +45,11 @@ cdef class RpcxTranslation:
         bytearray cut_below
         bint has_received
 
-        # Whether the preface came, and whether the server said that it goes; the token of the connection, None: it showed
-        # none; its entry, if any.
+        # The preface came.
         bint is_open
+        # The server said that it leaves.
         bint is_leaving
+        # The token of the connection, None: it showed none. Its entry, if any.
         bytes token
         bytes token_entry
 

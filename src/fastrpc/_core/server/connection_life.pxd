@@ -40,11 +40,12 @@ cdef class ConnectionLife:
         uint64_t used_ns
         uint64_t kept_until_ns
 
-        # Whether the first bytes came, whether the age was reached, whether the connection drains, and whether its
-        # protocol closes by itself after the last answer.
+        # The first bytes came.
         bint has_heard
+        # The age was reached.
         bint has_aged
         bint drains
+        # The protocol closes by itself after the last answer.
         bint closes_by_answers
 
         # The openings (`server.openings.Openings`) among which the connection counts; None: it is through, or was not

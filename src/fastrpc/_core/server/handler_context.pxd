@@ -10,10 +10,11 @@ cdef enum:
 
 cdef class HandlerContexts:
     cdef:
-        # The idle context, or None; the variables of the context that it is a copy of; its CurrentCall; the variables it
-        # had when it was made.
+        # The idle context, or None.
         object _idle
+        # The variables of the context that it is a copy of.
         object _source
+        # Its CurrentCall, and the variables that it had when it was made.
         CurrentCall _slot
         object _variables
 

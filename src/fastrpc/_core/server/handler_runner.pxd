@@ -52,10 +52,11 @@ cdef class HandlerRunner:
         # The number of running handlers.
         readonly Py_ssize_t running
 
-        # The interceptors around calls, None without any; whether results are checked against their annotations before
-        # they are sent, and whether the dispatcher is notified of the end of each call.
+        # The interceptors around calls, None without any.
         public Chain chain
+        # Results are checked against their annotations before they are sent.
         public bint checks_results
+        # The dispatcher is notified of the end of each call.
         public bint is_watched
 
         # The log of the ends of calls, or None.

@@ -29,10 +29,11 @@ cdef class ServerCall(Call):
         # Whether the caller was notified of its end: later ends are dropped.
         uint8_t was_ended
 
-        # Whether the call keeps its identity when the connection's identity changes; whether a credential of the call
-        # itself proves it. Whether the log is notified of its end.
+        # The call keeps its identity when the connection's identity changes.
         uint8_t keeps_identity
+        # A credential of the call itself proves its identity.
         uint8_t has_own_credential
+        # The log is notified of its end.
         uint8_t is_logged
 
         # Whether the head of an answer without a stream has left.
@@ -69,9 +70,9 @@ cdef class ServerCall(Call):
         # Its places under limits of concurrency, until its end.
         Permit permit
 
-        # Bytes of its decoded arguments, once known; bytes that the connection counts for it now, and the bytes of its
-        # record.
+        # Bytes of its decoded arguments, once known.
         Py_ssize_t weight
+        # Bytes that the connection counts for it now, and the bytes of its record.
         Py_ssize_t charge
         Py_ssize_t record
 

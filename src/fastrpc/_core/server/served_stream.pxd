@@ -28,10 +28,11 @@ cdef class ServedStream(StreamChannel):
         Py_ssize_t compress_above
         bint checks_results
 
-        # The room of the process for its messages; whether these count before they are sent (memory_budget.HeldPieces);
-        # whether the sender waits for that room.
+        # The room of the process for its messages.
         OutputRoom output_room
+        # Its messages count before they are sent (memory_budget.HeldPieces).
         public bint counts_ahead
+        # The sender waits for that room.
         bint awaits_memory
 
         # The form whose file it is, piece by piece, as the bytes are; None: messages are encoded.

@@ -41,19 +41,20 @@ cdef class StreamChannel(Timed):
         object _unpacking_error
         int _missed_turns
 
-        # Whether no further message will come, and what is raised behind the last one; None: the stream ended well. That
-        # error itself as long as it was not raised.
+        # No further message will come.
         readonly bint input_ended
+        # The error that is raised after the last message; None: the stream ended well.
         object input_error
+        # The same error, until it is raised for the first time.
         object fresh_error
 
         # Whether nothing more can be sent, and what a sender is told; None: this side ended its stream itself.
         readonly bint output_ended
         object output_error
 
-        # Whether the server decompresses the oldest message, and wakes the receiver afterwards; whether messages that were
-        # taken count until the next one is asked for.
+        # The server decompresses the oldest message, and wakes the receiver afterwards.
         bint is_unpacking
+        # Messages that were taken count until the next one is asked for.
         bint holds_taken
 
         # Whether `close` was called.

@@ -57,10 +57,10 @@ cdef class WebSocketReader:
         uint8_t[4] mask
         int turned
 
-        # The completed part: a message with its opcode, or the bytes of a control frame; the code and the reason of a
-        # close frame.
+        # The completed part, and its opcode: a message, or the bytes of a control frame.
         readonly bytes payload
         readonly int kind
+        # Of a close frame.
         readonly int close_code
         readonly str close_reason
 

@@ -25,11 +25,12 @@ cdef enum:
 
 
 cdef struct PingCount:
-    # Whether the peer sent a PING, the instant of its last one, how many in a row were early, and how many answers wait
-    # because the peer takes no output.
+    # The peer sent a PING; the instant of its last one.
     bint was_pinged
     uint64_t last_ns
+    # How many PINGs in a row were early.
     int strikes
+    # How many answers wait because the peer takes no output.
     uint64_t unsent
 
 

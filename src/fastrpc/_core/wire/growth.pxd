@@ -26,10 +26,12 @@ cdef enum:
 
 
 cdef struct WindowPool:
-    # Bytes that the streams of a connection may still borrow, for messages larger than their window and for windows that
-    # grow; the most that windows may take of these; the size up to which one window may grow.
+    # Bytes that the streams of a connection may still borrow: for messages larger than their window, and for windows that
+    # grow.
     int64_t left
+    # The most of these that windows may take.
     int64_t growth_left
+    # The size up to which one window may grow.
     int64_t most_window
 
 
