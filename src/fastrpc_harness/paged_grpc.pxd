@@ -1,4 +1,4 @@
-"""A server's engine of gRPC that has one page besides."""
+"""A server's engine of gRPC with one page."""
 
 from fastrpc._core.grpc.server cimport GrpcServer
 from fastrpc._core.http2.stream_table cimport Http2Stream

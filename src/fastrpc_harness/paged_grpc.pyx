@@ -1,4 +1,4 @@
-"""A server's engine of gRPC that has one page besides: programs that test HTTP/2 want an answer of 200 with a body."""
+"""A server's engine of gRPC with one page: programs that test HTTP/2 want an answer of 200 with a body."""
 
 from libc.stdint cimport uint32_t
 

@@ -2,7 +2,7 @@
 
     python -m tests.support.attacks PORT NAME…
 
-They are tried on the application `CODE`, and the attacks of strangers on the one with tokens, `GUARDED`.
+They are tried on the application `CODE`, and attacks of strangers on the application with tokens, `GUARDED`.
 """
 
 import gzip

@@ -31,7 +31,7 @@ class Kind(NamedTuple):
     type: str
     #: Expressions of values, in the words of the source and of the contract alike.
     values: list[str]
-    #: A change of the type or of its classes, as a text and the one in its place.
+    #: A change of the type or of its classes, as a text and the text in its place.
     change: tuple[str, str]
     classes: str = ""
     default: str = ""

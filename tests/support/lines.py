@@ -27,7 +27,7 @@ def link_of(gate: Gate, wire: LineWire, config: ServerConfig) -> Link:
 
 @asynccontextmanager
 async def lines(**options: Any) -> AsyncIterator[LivedConnection]:
-    """Yield a connection of a server, over a transport that leads nowhere; the options are the ones of `lived`."""
+    """Yield a connection of a server, over a transport that leads nowhere; the options are as in `lived`."""
     async with lived("lines", **options) as connection:
         yield connection
 

@@ -106,7 +106,7 @@ def _client(address: str, service: str, dial: Dialing) -> Client:
 
 
 def _inside(path: Path, name: str) -> Path:
-    """Return the file to write: of a folder, the one in it of this name."""
+    """Return the file to write; a folder gets a file of this name."""
     if not path.is_dir():
         return path
     if name in {"", ".", ".."} or "\0" in name:

@@ -63,7 +63,7 @@ class Crowd:
             self._timer = None
 
     def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
-        # In its own context: the one of the first crowded call must not live on.
+        # In its own context: the context of the first crowded call must not live on.
         self._timer = loop.call_later(CROWD_SECONDS / LOOKS, self._due, loop, context=contextvars.Context())
 
     def _due(self, loop: asyncio.AbstractEventLoop) -> None:

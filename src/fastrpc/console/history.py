@@ -292,7 +292,7 @@ class FigureHistory:
         if self._began is None:
             return []
         end = int((self._clock() - SETTLED_SECONDS) // DURATION_SECONDS)
-        # The minute of this instant and the one before, which is not settled, have taken the places of two others.
+        # The minute of this instant and the previous one, which is not settled, have taken the places of two others.
         first = max(end - DURATION_SLOTS + 2, int(self._began // DURATION_SECONDS))
         if series is None or not series.durations:
             return [[0] * DOUBLINGS for _ in range(first, end)]

@@ -61,7 +61,7 @@ class NetworkRecord:
 
         Raises:
             ConfigError: the registry cannot hold it.
-            StoreError: the registry refuses it. After either error the present record may be the one before.
+            StoreError: the registry refuses it. After either error the present record may be the previous one.
         """
         async with self._changing:
             self._endpoint = endpoint
@@ -86,7 +86,7 @@ class NetworkRecord:
                     logger.exception("%s: the server cannot be listed on the network", self._service)
 
     async def _look(self) -> None:
-        """Register the present address in place of the one before."""
+        """Register the present address in place of the previous one."""
         hosts = own_hosts()
         if self._host in hosts or (self._host is None and not hosts):
             return

@@ -34,7 +34,7 @@ class PickFirst:
         self._endpoints = endpoints
 
     def pick(self, call: Any) -> Endpoint:
-        """Return the endpoint in use, or the one behind it if that failed last."""
+        """Return the endpoint in use, or the next one if the one in use failed last."""
         if self._failed is not None:
             at = self._endpoints.index(self._failed) + 1 if self._failed in self._endpoints else 0
             self._endpoints = (*self._endpoints[at:], *self._endpoints[:at])

@@ -16,7 +16,7 @@ _ARGUMENTS = 3
 class FixedPaths:
     """A base class for applications of this package that answer some paths where they are mounted."""
 
-    #: The paths behind the one of the mount, as they are sent. All others stay the server's.
+    #: The paths below the mount, as they are sent. All others stay the server's.
     paths: frozenset[bytes]
 
 

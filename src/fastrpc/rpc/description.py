@@ -72,7 +72,7 @@ def signature_text(definition: MethodDefinition) -> str:
 
 
 def nearest_name(name: str, names: Iterable[str]) -> str | None:
-    """Return the one of `names` nearest to `name`, None if none is near."""
+    """Return the nearest of `names` to `name`; None: none is near."""
     return NameIndex(names).nearest(name)
 
 

@@ -84,7 +84,7 @@ class Registrar:
         `settle` and `follow` move the records that the registry so far holds.
 
         Raises:
-            ConfigError: an option of the address is wrong, or differs from the one before.
+            ConfigError: an option of the address is wrong, or differs from the previous one.
         """
         known = [] if self._scopes is None else [self._scopes[0]]
         scopes_among([*known, address])

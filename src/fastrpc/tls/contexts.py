@@ -82,7 +82,7 @@ class ContextSource:
         """Check that the files can take the place of those before them, for contexts of other processes.
 
         Raises:
-            ConfigError: a file cannot be used, or the certificate is outdated and the one before it is valid.
+            ConfigError: a file cannot be used, or the certificate is outdated and the previous one is valid.
         """
         self._make(self._tls)
         self._period = self._checked_period()

@@ -439,7 +439,7 @@ cdef class SmoothWeightedSelector(BaseSelector):
         return self._cycle[turn]
 
     cdef int undo(self, EndpointState endpoint_state) except -1:
-        # At the start of a cycle the last pick of the one before is unknown.
+        # At the start of a cycle the last pick of the previous cycle is unknown.
         if self._period and self._turn and self.endpoint_states[self._cycle[self._turn - 1]] is endpoint_state:
             self._turn -= 1
         return self.take_back(endpoint_state)

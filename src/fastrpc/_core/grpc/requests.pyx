@@ -500,7 +500,7 @@ cdef class GrpcRequests(Http2Connection):
     cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1:
         """Let the rest of a message come that is longer than what its window has left.
 
-        A message of a stream that its window could hold waits until the ones before it are taken, a longer one for the
+        A message of a stream that its window could hold waits until earlier messages are taken, a longer one for the
         pool of long messages. Messages that no handler takes may hold all of the pool: beyond it, one message that a handler
         waits for comes at a time.
         """

@@ -127,7 +127,7 @@ def _date_line(bytes line, str value):
 
 
 def _present():
-    """Return the present second, or the one before: the field Date is not renewed within a second."""
+    """Return the present second or the previous one: the field Date is not renewed within a second."""
     return int(time.time()) - 1
 
 

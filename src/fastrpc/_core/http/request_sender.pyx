@@ -92,7 +92,7 @@ cdef class RequestSender:
         cdef bint is_stream = terms.is_socket or body_kind(head) == BODY_LINES
         cdef bint asks_early = (<Gate>connection.gate).asks_access() and (is_large or is_stream and is_method)
         if terms.fault_status or terms.path is None and call.route is None:
-            # The answer to a handshake of no method is the one of a forbidden method, which closes, too.
+            # A handshake of no method is answered as a handshake of a forbidden method, which closes, too.
             if is_large or asks_early:
                 answer_early(engine, connection)
             return SMALL_BODY

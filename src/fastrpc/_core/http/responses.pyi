@@ -10,5 +10,5 @@ def problem(failure: Failure, codec: int, status: int = 0) -> dict[str, Any]:
 
     Args:
         codec: the number of the codec of its details.
-        status: the HTTP status; 0 stands for the one of the failure's status.
+        status: the HTTP status; 0: as the failure's status has it.
     """

@@ -6,7 +6,7 @@
                                                    ──► connection_aged, connection_draining of the owner
 
 It is told the time and the calls, and asks nothing. A client of a loop is the owner and is notified. Threads have none: the
-one with the next call looks at age and rest (`takes_thread`). Probes of a server's health are no use of a connection.
+thread with the next call looks at age and rest (`takes_thread`). Probes of a server's health are no use of a connection.
 `native/liveness` has the rules of native connections.
 """
 

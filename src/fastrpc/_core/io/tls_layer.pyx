@@ -199,7 +199,7 @@ cdef class TLSLayer(Layer):
         return 0
 
     cdef int _hear(self, bytes data) except -1:
-        """Keep the first bytes until they choose the SSL object; nothing of them went to the one before."""
+        """Keep the first bytes until they choose the SSL object; the previous object got none of them."""
         self._hello += data
         chosen = self.end.answer(self._hello, self._incoming, self._outgoing)
         if chosen is not None:

@@ -214,7 +214,7 @@ cdef class HandlerRunner:
         return is_concerned
 
     cdef int _run_stream(self, ServerCall call) except -1:
-        """Start the handler of a stream: a coroutine that drives its generator, or the one that reads the caller's."""
+        """Start the handler of a stream: a coroutine that drives its generator, or that reads the caller's stream."""
         try:
             if not call.route.gives_stream:
                 coroutine = call_handler(call.route.handler, (<ServedStream>call.stream).bound())

@@ -77,7 +77,7 @@ class HeldPieces:
 
     @property
     def may_read_ahead(self) -> bool:
-        """Whether a piece may be read while the one before it is sent: the peer takes some, and there is memory."""
+        """Whether a piece may be read while the previous piece is sent: the peer takes bytes, and there is memory."""
 
     def room(self) -> Future[None] | None:
         """Return a future that is done once the stream can send; None if it can, or without a stream."""

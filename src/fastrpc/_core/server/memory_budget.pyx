@@ -344,7 +344,7 @@ cdef class HeldPieces:
 
     @property
     def may_read_ahead(self):
-        """Whether a piece may be read while the one before it is sent: the peer takes some, and there is memory."""
+        """Whether a piece may be read while the previous piece is sent: the peer takes bytes, and there is memory."""
         cdef int64_t moved
         if self.call is None:
             return True

@@ -326,7 +326,7 @@ cdef class ServedConnection:
         return True
 
     cdef Marshal marshal_of(self, Call call):
-        """Return the marshal of a call, if that is not the one of its method."""
+        """Return the marshal of a call, if it is not its method's."""
         cdef MethodRoute route = call.route
         if route.marshals is None:
             route.marshals = {}

@@ -139,7 +139,7 @@ class Death:
         return self.record.size + len(self.reason) + len(self.error)
 
     def with_body(self, body: bytes) -> "Death":
-        """Return it with another body: an empty one where a journal alone has it, or the one of the journal."""
+        """Return it with another body: b"" if a journal keeps the body, or the body read from the journal."""
         return replace(self, record=msgspec.structs.replace(self.record, body=body))
 
     def letter(self) -> DeadLetter:

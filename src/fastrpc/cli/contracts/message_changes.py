@@ -129,7 +129,7 @@ class _Messages:
         if old.name != new.name:
             yield f"{where} was {old.name!r}, now it is {new.name!r}; JSON has the name", True
         if old.oneof != new.oneof:
-            # A field of it that comes later takes away the one before.
+            # A later field of the oneof removes the field before.
             yield f"{where} was in {_oneof(old)}, now it is in {_oneof(new)}", False
         if old.message is not None and new.message is not None:
             yield from self._parts(where, old.message, new.message)

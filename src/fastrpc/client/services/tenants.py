@@ -42,7 +42,7 @@ class _Tenant(Generic[C]):
         return self._totals
 
     def idle_seconds(self, now: float) -> float:
-        """Return the time since a check found calls that began since the one before, or are in flight."""
+        """Return the time since a check last found calls in flight, or begun since the check before it."""
         totals = self.totals.snapshot()
         begun = totals["calls"] + totals["retries"]
         ended = totals["succeeded"] + sum(totals["failed"].values())

@@ -24,7 +24,7 @@ __all__ = ["OwnCredentials", "peer_of"]
 MOST_PAUSED: Final = 32
 
 #: Calls of one connection that are answered at their deadline while their credentials are still being verified. Further
-#: ones are answered after their verification: short deadlines start no verification above the limits of a connection.
+#: ones are answered after their verification: short deadlines start no more of these than a connection may have.
 MOST_LATE: Final = 32
 
 #: The peer of a call whose engine names none.

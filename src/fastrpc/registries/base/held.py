@@ -80,7 +80,7 @@ class HeldRecord:
             with contained("the registry"):
                 await before.__aexit__(None, None, None)
         except Exception:
-            # The new record is listed; the one before may be listed as well.
+            # The new record is listed; the previous one may be listed as well.
             logger.exception(
                 "the record of %s before a change could not be taken out of the registry", endpoint
             )

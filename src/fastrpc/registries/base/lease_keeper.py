@@ -111,7 +111,7 @@ class Registration:
 
         Raises:
             ConfigError: the endpoint has another address, or this registry cannot hold it.
-            StoreError: the registry refuses it. After either error the record is the one before.
+            StoreError: the registry refuses it. After either error the record is the previous one.
             RuntimeError: the block has not begun, or has ended.
         """
         if endpoint.address != self.endpoint.address:

@@ -65,7 +65,7 @@ class HostLease:
     def rewrite(self) -> bool:
         if not self.renew():
             return False
-        # The new file is there before the one before is removed.
+        # The new file exists before the old one is removed.
         self.acquire()
         return True
 

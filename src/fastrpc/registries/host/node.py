@@ -1,4 +1,4 @@
-"""The records of this host: the ones of this process, and all that are in the folder now."""
+"""The records of this host: this process's records, and all that are in the folder now."""
 
 import contextlib
 import errno

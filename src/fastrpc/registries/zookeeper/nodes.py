@@ -85,7 +85,7 @@ class _Nodes:
         self._woken.set()
 
     def note_parent(self, made: int) -> None:
-        """Take the transaction that made their parent, 0 without one: it is a restart if the one before is lost.
+        """Take the transaction that made their parent; 0: it is missing. If a known one is gone, it is a restart.
 
         Parents are never deleted: a server that has lost its data makes them anew.
         """
