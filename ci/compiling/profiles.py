@@ -24,10 +24,10 @@ HARNESS = Path("src/fastrpc_harness")
 SHARED = "fastrpc._core._shared"
 
 STRIP = ["-Wl,-s", "-Wl,--gc-sections", "-Wl,--build-id=none"] if sys.platform == "linux" else []
-# As fast as -O3 within what can be measured, and the wheel a sixth smaller. Only debuggers unwind these frames, and for
-# them there are other profiles: without tables of either kind a wheel by clang is 4 % smaller. Calls of CPython
-# go straight to it, without a table of jumps in each module. No product and sum are joined without rounding between
-# them, as aarch64 can: a breaker's times are the same everywhere.
+# As fast as -O3 within what can be measured, and the wheel is a sixth smaller. No unwind tables of either kind: only
+# debuggers unwind these frames, and have other profiles; a wheel by clang is 4 % smaller. No PLT: calls of CPython go
+# straight to it, without a table of jumps in each module. No fused product and sum, as aarch64 has it, without
+# rounding between them: a breaker's times are the same everywhere.
 FAST = [
     *("-O2", "-g0", "-ffunction-sections", "-fno-plt", "-fno-ident", "-ffp-contract=off"),
     *("-fno-asynchronous-unwind-tables", "-fno-unwind-tables"),
@@ -35,8 +35,8 @@ FAST = [
 # Texts as they are: a wheel is compressed as a whole, and they need nothing that unpacks them on import.
 PLAIN = {"CYTHON_WITHOUT_ASSERTIONS": "1", "CYTHON_COMPRESS_STRINGS": "0"}
 # Modules by their place in the core.
-# What runs once per connection or less, for those who watch, for engines in Python, or where a call failed or was
-# refused: compiled in half the time.
+# Seldom run: once per connection or less, for monitoring, for engines in Python, or after a call failed or was
+# refused. Compiled in half the time.
 SELDOM = {
     "balancing/breaker",
     "balancing/endpoint_health",
@@ -79,8 +79,8 @@ SELDOM = {
     "wire/frame",
     "wire/settings",
 }
-# Loops over bytes, and the few steps that every message takes: all that gcc knows. Of the harness, what is measured;
-# gcc spends nothing on the rest of it.
+# Loops over bytes, and the few steps that every message takes: compiled with all that gcc knows. Of the harness only
+# the measured modules; gcc spends nothing on the others.
 THOROUGH = {
     "balancing/hash_ring",
     "base/timer_wheel",

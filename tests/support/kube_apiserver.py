@@ -116,7 +116,7 @@ class KubeApiserver(KeptProcess):
         return str(found["status"]["token"])
 
     def revoke(self, name: str, token: str) -> None:
-        """End a token, and return once it is refused: the apiserver takes one that it knows for ten seconds more."""
+        """End a token, and return once it is refused: the apiserver accepts a known token for ten more seconds."""
         self.ask("DELETE", f"{CORE}/secrets/{name}")
         until = time.monotonic() + WAIT_SECONDS
         while self._takes(token):

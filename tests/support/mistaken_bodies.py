@@ -15,8 +15,8 @@ import fastrpc
 
 __all__ = ["BODIES", "SECRET", "Order", "Shop", "booking", "line", "order", "without_own_words"]
 
-#: Each body has it, in values that are wrong or right, or in keys of theirs. Answers and logs have it in the words of
-#: validators alone, `details` never.
+#: Each body has this secret: in a wrong value, in a right one, or in a key of one. Answers and logs show it only in
+#: the words of validators, and `details` never.
 SECRET = "hunter2-7f3a"
 
 #: The words of validators that quote a value: they are the program's.

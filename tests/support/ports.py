@@ -11,8 +11,9 @@ __all__ = ["free_address", "free_ports", "ports_instead"]
 #: None of those that the system gives by itself (Linux: from 32,768 on), which other tests get meanwhile.
 PORTS = range(20_000, 32_000)
 
-#: Each worker of a run has its share of them: to look for a free one is to listen there for a moment, at which a server
-#: of another worker that comes back to its port would find it taken. A run without workers has the last share.
+#: Each worker of a run has its share of the ports. The search for a free port listens at it for a moment: without
+#: shares a server of another worker that returns to its port could find it taken. A run without workers has the last
+#: share.
 SHARES = 13
 _share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw12").removeprefix("gw")) % SHARES
 _ports = PORTS[_share::SHARES]

@@ -23,8 +23,8 @@ import types
 from pathlib import Path
 from typing import Any
 
-#: What most programs of tests import. Those of `rich` are what typer shows help and mistakes with; the last ones are
-#: what it loads for arguments, if it has them.
+#: Modules that most programs of tests import. typer shows help and mistakes with the modules of `rich`, and loads the
+#: last modules for arguments, where they exist.
 MODULES = (
     "asyncio",
     "uvloop",

@@ -114,11 +114,13 @@ class ReceiveWindow:
     left: int = field(init=False)
     owed: int = 0
     first_size: int = field(init=False)
-    #: Whether the sender waited for it since the application did, and whether both did before; bytes returned since
-    #: then or since it grew, and since it was short.
+    #: The sender had to wait for the window since the application last waited.
     was_short: bool = False
+    #: The window held the application up once.
     held_up: bool = False
+    #: Bytes returned since the window grew or held the application up.
     returned: int = 0
+    #: Bytes returned since the sender had to wait.
     calm: int = 0
     #: The message whose pieces are outstanding.
     assembly: Assembly | None = None
