@@ -40,6 +40,7 @@ FACADES = {
         "broker_urls",
         "current",
         "declared",
+        "member_messages",
         "message",
         "subscribers",
         "subscription",

@@ -43,7 +43,7 @@ class SmallMembership:
     def __init__(self, group: GroupSettings) -> None:
         self.group = group
         self.waiting: deque[Delivery] = deque()
-        #: The most messages of each take that was asked for, and of the ones that had some.
+        #: The most messages of each take, from its begin on, and of each take with messages.
         self.asked: list[int] = []
         self.taken: list[int] = []
         self.lost: set[Any] = set()

@@ -1,4 +1,4 @@
-"""A subscription asks for the next messages before the ones that came are handled."""
+"""A subscription asks for the next messages before it has the present ones handled."""
 
 import asyncio
 

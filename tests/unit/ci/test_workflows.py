@@ -47,9 +47,9 @@ def test_a_change_builds_the_site() -> None:
     assert "make docs" in commands("ci.yml", "lint")
 
 
-def test_new_random_inputs_are_tried_each_week() -> None:
+def test_new_random_inputs_and_slow_tests_are_tried_each_week() -> None:
     workflow = loaded()["ci.yml"]
-    assert "make fuzz" in commands("ci.yml", "fuzz")
+    assert {"make fuzz", "make slow"} <= set(commands("ci.yml", "weekly"))
     # YAML 1.1 reads the key `on` as true.
     assert workflow[True]["schedule"] != []
 
