@@ -2,9 +2,9 @@
 
 cimport cython
 from cpython.ref cimport PyObject
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
-from fastrpc._core.link.contract cimport Flow, Wire
+from fastrpc._core.link.contract cimport Backlog, Flow, Goodbye, Wire
 from fastrpc._core.server.link cimport Link, LinkedConnection
 from fastrpc._core.server.served_call cimport ServerCall
 
@@ -20,6 +20,24 @@ cdef class LineFlow(Flow):
         list senders
 
     cdef int give(self, ServerCall call, bytes line) except -1
+
+
+@cython.final
+cdef class LineGoodbye(Goodbye):
+    cdef:
+        # The wire, borrowed as above; whether the peer has answered the begin of the drain.
+        PyObject* wire
+        bint is_answered
+
+
+@cython.final
+cdef class LineBacklog(Backlog):
+    cdef:
+        # The wire, borrowed as above; lines that wait, their bytes, and the bytes that the peer takes.
+        PyObject* wire
+        list lines
+        int64_t size
+        int64_t window
 
 
 @cython.final
@@ -39,4 +57,5 @@ cdef class LineWire(Wire):
         return <Link>self.connection._engine
 
     cdef int _take_line(self, bytes line) except -1
+    cdef int _take_word(self, bytes verb, bytes rest) except -1
     cdef int _begin(self, bytes line) except -1

@@ -1,6 +1,6 @@
 from typing import final
 
-from fastrpc._core.link.contract import Dialect, Flow, Placing, Pushing, Wire
+from fastrpc._core.link.contract import Backlog, Dialect, Flow, Goodbye, Placing, Pushing, Wire
 from fastrpc._core.server.served_call import ServerCall
 
 @final
@@ -8,13 +8,21 @@ class LineFlow(Flow):
     """Messages of streams, a line each."""
 
 @final
+class LineGoodbye(Goodbye):
+    """Last words, lines of no call."""
+
+@final
+class LineBacklog(Backlog):
+    """Lines that wait for credit."""
+
+@final
 class LineWire(Wire):
     """Lines in, lines out."""
 
-    def __init__(self) -> None: ...
+    def __init__(self, *, says_goodbye: bool = False, has_window: bool = False) -> None: ...
     @property
     def calls(self) -> dict[int, ServerCall]:
         """Calls without their answer, by their numbers."""
 
-def attempt(part: Placing | Dialect | Pushing | Flow | Wire, method: str) -> None:
+def attempt(part: Placing | Dialect | Pushing | Flow | Goodbye | Backlog | Wire, method: str) -> None:
     """Call a method of an interface, as a link does it."""

@@ -17,20 +17,28 @@ of their call, and come as handlers end. Messages of a stream have it, too::
 
 A call may send WINDOW bytes of messages that its handler has not taken. More is a breach of the protocol: `TAKEN` tells the
 caller of each byte that it may send again. First metadata is a line `HEAD`, with its entries in JSON.
+
+Two options of a wire show parts that most protocols lack. With `says_goodbye` the link has last words, to which a peer says
+`bye`; with `has_window` the peer gives credit for lines, which wait without it::
+
+                                →   0 LEAVING the server goes
+    bye
+    credit 100                  →   6 OK 5
+                                →   0 CLOSED 0
 """
 
 import json
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memchr, memset
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.base.status cimport OK, RESOURCE_EXHAUSTED
 from fastrpc._core.calls.call cimport STATE_ANSWERING, Call
-from fastrpc._core.io.engine cimport Engine
-from fastrpc._core.link.contract cimport Dialect, Facts, Flow, Placing, Pushing
+from fastrpc._core.io.engine cimport NOTHING, Engine
+from fastrpc._core.link.contract cimport Backlog, Dialect, Facts, Flow, Goodbye, Placing, Pushing
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.link cimport Link
 from fastrpc._core.payload.metadata cimport decode_metadata
@@ -52,7 +60,7 @@ cdef enum:
 cdef class LineWire(Wire):
     """Lines in, lines out."""
 
-    def __init__(self):
+    def __init__(self, *, bint says_goodbye=False, bint has_window=False):
         cdef LineFlow flow = LineFlow.__new__(LineFlow)
         flow.wire = <PyObject*>self
         flow.untaken = {}
@@ -60,6 +68,13 @@ cdef class LineWire(Wire):
         self.protocol = "lines"
         self.calls = {}
         self.flow = flow
+        if says_goodbye:
+            self.goodbye = LineGoodbye.__new__(LineGoodbye)
+            (<LineGoodbye>self.goodbye).wire = <PyObject*>self
+        if has_window:
+            self.backlog = LineBacklog.__new__(LineBacklog)
+            (<LineBacklog>self.backlog).wire = <PyObject*>self
+            (<LineBacklog>self.backlog).lines = []
 
     cdef int join(self, Engine link) except -1:
         self.connection = (<Link?>link).connection
@@ -99,6 +114,8 @@ cdef class LineWire(Wire):
         if not link.gate.asks_access():
             link.life.leave_opening()
         verb, _, rest = line.partition(b" ")
+        if verb in (b"bye", b"credit"):
+            return self._take_word(verb, rest)
         if verb not in (b"cancel", b"message", b"end"):
             return self._begin(line)
         number, _, rest = (<bytes>rest).partition(b" ")
@@ -112,6 +129,16 @@ cdef class LineWire(Wire):
         if verb == b"message":
             return (<LineFlow>self.flow).give(call, rest)
         return 0 if call.stream is None else (<StreamChannel>call.stream).end_input(None)
+
+    cdef int _take_word(self, bytes verb, bytes rest) except -1:
+        """Take a word about the connection."""
+        if verb == b"credit" and self.backlog is not None:
+            (<LineBacklog>self.backlog).window += int(rest)
+            return self.link().written()
+        if verb == b"bye" and self.goodbye is not None:
+            (<LineGoodbye>self.goodbye).is_answered = True
+            return 0
+        raise RemoteProtocolError(f"this connection has no {verb.decode()}")
 
     cdef int _begin(self, bytes line) except -1:
         """Hand the call of a line to the gate."""
@@ -211,6 +238,51 @@ cdef class LineFlow(Flow):
         return 0
 
 
+@cython.final
+cdef class LineGoodbye(Goodbye):
+    """Last words, lines of no call."""
+
+    cdef int drain(self, str text) except -1:
+        return put_line(<LineWire>self.wire, f"0 LEAVING {text}".encode())
+
+    cdef bint is_told(self) except -1:
+        return self.is_answered
+
+    cdef int say(self, int reason, str text) except -1:
+        return put_line(<LineWire>self.wire, f"0 CLOSED {reason} {text}".encode())
+
+
+@cython.final
+cdef class LineBacklog(Backlog):
+    """Lines that wait for credit."""
+
+    cdef bint pump(self) except -1:
+        cdef Link link = (<LineWire>self.wire).link()
+        cdef bytes line
+        while self.lines and PyBytes_GET_SIZE(<bytes>self.lines[0]) <= self.window:
+            line = <bytes>self.lines.pop(0)
+            self.window -= PyBytes_GET_SIZE(line)
+            self.size -= PyBytes_GET_SIZE(line)
+            link.output.put(line, 0, PyBytes_GET_SIZE(line))
+        return self.size != 0
+
+    cdef int rest(self) noexcept:
+        # All that the window takes has left.
+        return NOTHING
+
+    cdef int turn_over(self) except -1:
+        return 0
+
+    cdef int64_t queued(self) except? -1:
+        return self.size
+
+    cdef int64_t passed(self) except? -1:
+        return 0
+
+    cdef int64_t credit(self) except? -1:
+        return self.window
+
+
 cdef int say(LineWire wire, Call call, int status, bytes text) except -1:
     """Write the end of a call."""
     wire.calls.pop(call.id, None)
@@ -220,9 +292,17 @@ cdef int say(LineWire wire, Call call, int status, bytes text) except -1:
 
 
 cdef int write_line(LineWire wire, Call call, bytes kind, bytes text) except -1:
+    return put_line(wire, b"%d %b %b" % (call.id, kind, text))
+
+
+cdef int put_line(LineWire wire, bytes line) except -1:
     cdef Link link = wire.link()
-    cdef bytes line = (b"%d %b %b" % (call.id, kind, text)).rstrip() + b"\n"
-    link.output.put(line, 0, PyBytes_GET_SIZE(line))
+    line = line.rstrip() + b"\n"
+    if wire.backlog is None:
+        link.output.put(line, 0, PyBytes_GET_SIZE(line))
+    else:
+        (<LineBacklog>wire.backlog).lines.append(line)
+        (<LineBacklog>wire.backlog).size += PyBytes_GET_SIZE(line)
     return link.written()
 
 
@@ -248,6 +328,10 @@ def attempt(part, str method not None):
         (<Pushing?>part).push(None, None)
     elif isinstance(part, Flow):
         attempt_flow(part, method)
+    elif isinstance(part, Goodbye):
+        attempt_goodbye(part, method)
+    elif isinstance(part, Backlog):
+        attempt_backlog(part, method)
     elif method == "tell":
         (<Wire?>part).tell(&facts)
     else:
@@ -266,6 +350,28 @@ cdef int attempt_wire(Wire wire, str method) except -1:
     if method == "fail":
         return wire.fail(None, None)
     wire.check(0)
+    return 0
+
+
+cdef int attempt_goodbye(Goodbye goodbye, str method) except -1:
+    if method == "drain":
+        return goodbye.drain("")
+    if method == "is_told":
+        return goodbye.is_told()
+    return goodbye.say(0, "")
+
+
+cdef int attempt_backlog(Backlog backlog, str method) except -1:
+    if method == "pump":
+        return backlog.pump()
+    if method == "turn_over":
+        return backlog.turn_over()
+    if method == "queued":
+        backlog.queued()
+    elif method == "passed":
+        backlog.passed()
+    else:
+        backlog.credit()
     return 0
 
 

@@ -54,6 +54,23 @@ cdef class Flow:
     cdef int end_early(self, Call call) except -1
 
 
+cdef class Goodbye:
+    # The last words of a connection.
+    cdef int drain(self, str text) except -1
+    cdef bint is_told(self) except -1
+    cdef int say(self, int reason, str text) except -1
+
+
+cdef class Backlog:
+    # Output that waits in the wire.
+    cdef bint pump(self) except -1
+    cdef int rest(self) noexcept
+    cdef int turn_over(self) except -1
+    cdef int64_t queued(self) except? -1
+    cdef int64_t passed(self) except? -1
+    cdef int64_t credit(self) except? -1
+
+
 cdef class Wire:
     cdef:
         # Set before a link holds it. The name of the protocol; whether payloads are values, not arrays of arguments;
@@ -67,6 +84,8 @@ cdef class Wire:
         readonly Dialect dialect
         readonly Pushing pushing
         readonly Flow flow
+        readonly Goodbye goodbye
+        readonly Backlog backlog
 
     # The connection.
     cdef int join(self, Engine link) except -1

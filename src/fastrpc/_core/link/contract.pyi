@@ -10,6 +10,12 @@ class Pushing:
 class Flow:
     """Streams of messages: each side sends at the pace of its reader."""
 
+class Goodbye:
+    """The last words of a connection, of which its peer learns that it ends."""
+
+class Backlog:
+    """Output that waits in the wire, for credit of the peer or for its turn."""
+
 class Wire:
     """A protocol on one connection: requests from bytes, bytes from outcomes."""
 
@@ -33,3 +39,7 @@ class Wire:
     def pushing(self) -> Pushing | None: ...
     @property
     def flow(self) -> Flow | None: ...
+    @property
+    def goodbye(self) -> Goodbye | None: ...
+    @property
+    def backlog(self) -> Backlog | None: ...

@@ -12,14 +12,17 @@
                     ├── place, placed, owner, completes ──► Placing    long payloads
                     ├── unknown names, compressor ────────► Dialect    the words of the protocol
                     ├── push ─────────────────────────────► Pushing    one-way calls to the peer
-                    └── head, message, is_full, taken, … ─► Flow       streams of messages
+                    ├── head, message, is_full, taken, … ─► Flow       streams of messages
+                    ├── drain, is_told, say ──────────────► Goodbye    last words
+                    └── pump, rest, turn_over, queued, … ─► Backlog    output that waits in the wire
 
 `Link` (`server/link`) is final. It is the `Engine` of a byte stream, and has everything that connections of all protocols
 share: counting, opening, verdicts, memory, drain, rest, the order of the rules. A protocol derives from `Wire`, which cuts
 bytes into requests and writes answers; it knows neither streams nor timers. `Link` calls it, and it calls `Link`: nothing
 else does. It writes to `Link.output`, and reports that by `written`.
 
-`Placing`, `Dialect`, `Pushing` and `Flow` are objects beside the wire, each implemented as a whole, or None. They are no
+`Placing`, `Dialect`, `Pushing`, `Flow`, `Goodbye` and `Backlog` are objects beside the wire, each implemented as a whole, or
+None. They are no
 methods of `Wire` with a default: an author who forgets one of a group learns it from the class, and not from a connection
 that hangs. A call of a method that a class leaves out raises.
 
@@ -30,12 +33,17 @@ A stream is a call whose `flags` have STREAM_IN or STREAM_OUT, as its route has 
     Flow.message ◄── a step of the handler, while Flow.is_full is false
     Flow.await_turn ◄── a sender waits ◄─┘      Flow.room ──► StreamChannel.wake_sender
 
-The interface has only the methods that a wire of this tree implements. Queues of output (`pump`, `rest`) come with the
-first protocol that has them. A wire has no farewell yet: a connection that drains closes when it had no call for a while.
+A wire that lets messages wait for credit, or for the turn of their stream, has a `Backlog`. It writes what may leave into
+`Link.output`, before each flush; the link counts the rest as output that the peer has not taken. Bytes are the facts that
+the rules of a link need, so queues stay in the wire.
+
+A wire with a `Goodbye` tells its peer of a drain, and then serves the calls that came before the peer knew. Without one a
+connection that drains closes when it had no call for a while. The interface has only the methods that a wire of this tree
+implements.
 """
 
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.io.engine cimport NOTHING, Engine
 
 
 cdef class Placing:
@@ -102,7 +110,7 @@ cdef class Flow:
         raise lacking(self, "await_turn")
 
     cdef int room(self) except -1:
-        """All output was flushed, and the peer took enough of it: wake senders that waited for this."""
+        """After an `await_turn` all output was flushed, and the peer took enough of it: wake senders that waited so."""
         raise lacking(self, "room")
 
     cdef int taken(self, Call call, Py_ssize_t cost) except -1:
@@ -116,6 +124,53 @@ cdef class Flow:
     cdef int end_early(self, Call call) except -1:
         """Drop further messages of a caller: `Wire.fail` of its call follows, although it may still send."""
         raise lacking(self, "end_early")
+
+
+cdef class Goodbye:
+    """The last words of a connection, of which its peer learns that it ends."""
+
+    cdef int drain(self, str text) except -1:
+        """Tell the peer, once, to make no further calls: the connection drains."""
+        raise lacking(self, "drain")
+
+    cdef bint is_told(self) except -1:
+        """Return whether the peer knows of the drain, so that it expects no further call to be taken."""
+        raise lacking(self, "is_told")
+
+    cdef int say(self, int reason, str text) except -1:
+        """Write why the connection closes (`REASON_DRAIN` and others of `wire/frame`); nothing is written behind it."""
+        raise lacking(self, "say")
+
+
+cdef class Backlog:
+    """Output that waits in the wire, for credit of the peer or for its turn."""
+
+    cdef bint pump(self) except -1:
+        """Move what may leave now into the output of the link; return whether messages, or senders, still wait."""
+        raise lacking(self, "pump")
+
+    cdef int rest(self) noexcept:
+        """Return what a further `pump` may find once the stream has taken the output: NOTHING, LITTLE, or MUCH.
+
+        It is asked, as `queued` is, only where the last `pump` left something.
+        """
+        return NOTHING
+
+    cdef int turn_over(self) except -1:
+        """The turn of the loop that `ByteStream.ask_turn` asked for is over; a flush follows."""
+        raise lacking(self, "turn_over")
+
+    cdef int64_t queued(self) except? -1:
+        """Return the bytes of all messages that wait."""
+        raise lacking(self, "queued")
+
+    cdef int64_t passed(self) except? -1:
+        """Return how many of these bytes other answers pass: they hold up no call."""
+        raise lacking(self, "passed")
+
+    cdef int64_t credit(self) except? -1:
+        """Return the bytes that the peer takes now, for statistics."""
+        raise lacking(self, "credit")
 
 
 cdef class Wire:

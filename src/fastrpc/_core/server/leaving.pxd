@@ -2,10 +2,10 @@
 
 cimport cython
 from cpython.ref cimport PyObject
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.io.engine cimport ByteStream, Engine
-from fastrpc._core.link.contract cimport Wire
+from fastrpc._core.link.contract cimport Goodbye, Wire
 from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.served_call cimport ServerCall
@@ -18,21 +18,26 @@ cdef class Leaving:
         PyObject* engine
         PyObject* connection
 
-        # The protocol, which tells of incomplete messages, and the life with its rules.
+        # The protocol, which tells of incomplete messages, and its last words, None without; the life with its rules.
         Wire wire
+        Goodbye goodbye
         ConnectionLife life
 
         # Whether nothing more is taken: the connection closes once the calls under way have ended.
         readonly bint ignores_input
 
-        # Of a drain: the instant from which it closes at the first moment without a call, and the one from which it takes
-        # no further calls; 0: neither.
+        # Of a drain without a farewell: the instant from which it closes at the first moment without a call, and the one
+        # from which it takes no further calls; 0: neither.
         uint64_t pause_from_ns
         uint64_t last_call_ns
 
     cdef inline ByteStream stream(self):
         """Return the stream of the engine, or None once it is gone."""
         return None if (<Engine>self.engine)._stream is NULL else <ByteStream>(<Engine>self.engine)._stream
+
+    cdef inline int64_t unsent(self) except? -1:
+        """Return the bytes of output that the peer has not taken, waiting messages of the wire included."""
+        return (<Engine>self.engine).unsent_output() + (0 if self.wire.backlog is None else self.wire.backlog.queued())
 
     # Ends of calls.
     cdef inline int call_ended(self, bint was_let_in) except -1:
@@ -53,9 +58,9 @@ cdef class Leaving:
     cdef bint has_drained(self) except -1
 
     # Steps.
-    cdef int begin_drain(self, int reason) except -1
+    cdef int begin_drain(self, int reason, str text) except -1
     cdef int end_at_pause(self) except -1
-    cdef bint finish(self, bint lingers) except -1
+    cdef bint finish(self, int reason, str text, bint lingers) except -1
 
     # Time.
     cdef uint64_t check(self, uint64_t now) except? 0

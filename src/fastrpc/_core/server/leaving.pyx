@@ -8,8 +8,10 @@
                            a call
 
 An engine holds this object beside its `ConnectionLife`, which has the rules that a time alone applies: age, rest, silence.
-A close here is an order to the engine, `close`, as in `connection_life`; the engine writes its farewell, if its protocol has
-one, and then calls `finish`.
+A close here is an order to the engine, `close`, as in `connection_life`; the engine calls `finish`, with the last words.
+
+A protocol with a `Goodbye` has told its peer of the drain: calls under way go on, and the rules of `ConnectionLife` close
+the connection after them.
 
 A protocol without a farewell serves further calls while it drains, and closes when it has had no call for a second: by
 then its peer follows a registry that no longer lists this server, or an answer has told it to leave. A peer that hears of
@@ -44,6 +46,7 @@ cdef class Leaving:
         self.connection = life.connection
         self.life = life
         self.wire = wire
+        self.goodbye = wire.goodbye
 
     # Ends of calls
 
@@ -84,29 +87,34 @@ cdef class Leaving:
 
     cdef bint carries_nothing(self) except -1:
         """Return whether no call is under way, no output is unsent, and no part of a message is here."""
-        return not (self.is_busy() or (<Engine>self.engine).unsent_output() or self.is_receiving())
+        return not (self.is_busy() or self.unsent() or self.is_receiving())
 
     cdef bint has_drained(self) except -1:
         """Return whether no call is under way, none came for a while, and all output is sent."""
         cdef Engine engine = <Engine>self.engine
         if engine.is_closed:
-            return not (self.is_busy() or engine.unsent_output())
+            return not (self.is_busy() or self.unsent())
+        if self.goodbye is not None:
+            return not (self.is_busy() or self.unsent()) and self.goodbye.is_told()
         return self.carries_nothing() and now_ns() >= self.life.left_due()
 
     # Steps
 
-    cdef int begin_drain(self, int reason) except -1:
-        """Close when the peer has made no call for a while; calls until then are served."""
+    cdef int begin_drain(self, int reason, str text) except -1:
+        """Tell the peer, or close when it has made no call for a while; calls until then are served."""
         cdef Engine engine = <Engine>self.engine
         cdef uint64_t now = now_ns(), span = self.life.leave_after_ns
         # A peer that is to use another connection has time for the change. Only if the server leaves, or if this connection
         # has reached its age, does it end while the peer makes calls.
-        if (reason == REASON_DRAIN or self.life.has_aged) and self.pause_from_ns == 0:
+        if self.goodbye is None and (reason == REASON_DRAIN or self.life.has_aged) and self.pause_from_ns == 0:
             self.pause_from_ns = now + (STAY_NS if span == 0 else min(STAY_NS, span // 2))
             if span:
                 self.last_call_ns = now + span - min(DEAF_NS, span // 4)
         (<EngineServedConnection>self.connection).note_drain()
         self.life.begin_drain(0)
+        if self.goodbye is not None and not engine.is_closed:
+            engine.now = max(engine.now, now)
+            self.goodbye.drain(text)
         return 0 if engine.is_closed else self._look_by(max(now, self.life.left_due()))
 
     cdef int end_at_pause(self) except -1:
@@ -121,8 +129,11 @@ cdef class Leaving:
         (<object>self.engine).close(REASON_DRAIN)
         return 0
 
-    cdef bint finish(self, bint lingers) except -1:
-        """Close once all output is sent; with `lingers` the stream reads on for a while. False: it was closed already."""
+    cdef bint finish(self, int reason, str text, bint lingers) except -1:
+        """Close once all output is sent, with the reason behind it where the protocol has words for it.
+
+        With `lingers` the stream reads on for a while. False: it was closed already.
+        """
         cdef Engine engine = <Engine>self.engine
         cdef EngineServedConnection connection = <EngineServedConnection>self.connection
         cdef Gate gate = <Gate>connection.gate
@@ -130,6 +141,9 @@ cdef class Leaving:
         cdef uint64_t now = now_ns()
         if engine.is_closed or stream is None:
             return False
+        if self.goodbye is not None:
+            engine.now = max(engine.now, now)
+            self.goodbye.say(reason, text)
         self.life.leave_opening()
         self.life.linger(now)
         # Before the stream is told, which may bring its end at once.
@@ -162,7 +176,7 @@ cdef class Leaving:
         facts.heard_ns = engine.received_ns
         # Its connection holds nothing once it is closed; its peer may still take the last output.
         if engine.is_closed:
-            facts.unsent = engine.unsent_output()
+            facts.unsent = self.unsent()
         else:
             facts.unsent = (<EngineServedConnection>self.connection).unsent_bytes()
         return self.life.check(now, &facts)
@@ -175,6 +189,6 @@ cdef class Leaving:
             return self.last_call_ns
         # Unread calls were not processed, and their callers may know that they can be repeated.
         self.ignores_input = True
-        if not (self.is_busy() or (<Engine>self.engine).unsent_output()):
+        if not (self.is_busy() or self.unsent()):
             self._close()
         return 0

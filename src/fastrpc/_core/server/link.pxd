@@ -4,7 +4,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.io.engine cimport Engine
-from fastrpc._core.link.contract cimport Flow, Placing, Wire
+from fastrpc._core.link.contract cimport Backlog, Flow, Placing, Wire
 from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.gate cimport Gate
@@ -26,10 +26,15 @@ cdef class Link(Engine):
         readonly Gate gate
         readonly LinkedConnection connection
 
-        # Its protocol; the wire's `placing`, for each read, and its `flow`, for each flush.
+        # Its protocol; the wire's `placing`, for each read, its `flow` and `backlog`, for each flush.
         readonly Wire wire
         Placing placing
         Flow flow
+        Backlog backlog
+
+        # Whether the last pump left something in the wire; whether a sender of a stream has waited since `Flow.room`.
+        bint has_backlog
+        bint has_senders
 
         # Its life, and the end of it. The last use of the connection is the last call, or its end.
         ConnectionLife life

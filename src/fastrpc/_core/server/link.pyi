@@ -90,7 +90,7 @@ class Link(Engine):
         """Take the input that waited for a verdict."""
 
     def begin_drain(self, reason: int, text: str = "") -> None:
-        """Close when the peer has made no call for a while; calls until then are served."""
+        """Tell the peer, or close when it has made no call for a while; calls until then are served."""
 
     @property
     def is_at_rest(self) -> bool:
@@ -98,13 +98,13 @@ class Link(Engine):
 
     @property
     def has_drained(self) -> bool:
-        """Whether no call is under way, none came for a while, and all output is sent."""
+        """Whether no call is under way, all output is sent, and no call is to come."""
 
     def end_calls(self, text: str) -> None:
         """Answer every call that is still under way, and stop its handler."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
-        """Close once all output is sent, without a farewell."""
+        """Tell the peer the reason, if the protocol can, and close once all output is sent."""
 
     def stats(self) -> dict[str, Any]:
         """Return the calls under way on this connection, as plain data."""

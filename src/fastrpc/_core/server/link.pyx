@@ -16,13 +16,13 @@ of a request that a wire asks its link for are inline in the `.pxd`.
 """
 
 cimport cython
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_ANSWERING, Call
-from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.io.engine cimport NOTHING, ByteStream
 from fastrpc._core.link.contract cimport Flow, Wire
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.connection_life cimport new_life
@@ -32,7 +32,9 @@ from fastrpc._core.server.leaving cimport Leaving
 from fastrpc._core.server.openings cimport Openings
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN
-from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER, REASON_HANDSHAKE, STREAM_IN, STREAM_OUT
+from fastrpc._core.wire.frame cimport (
+    ONE_WAY, PUSHBACK_NEVER, REASON_HANDSHAKE, REASON_INTERNAL, REASON_MEMORY, STREAM_IN, STREAM_OUT,
+)
 
 from fastrpc.errors import RemoteProtocolError
 
@@ -104,7 +106,10 @@ cdef class LinkedConnection(EngineServedConnection):
         return self._engine is not NULL and (<Link>self._engine).flow.is_full(call)
 
     cdef int await_turn(self, Call call) except -1:
-        return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).flow.await_turn(call)
+        if self._engine is NULL or self.is_closed:
+            return 0
+        (<Link>self._engine).has_senders = True
+        return (<Link>self._engine).flow.await_turn(call)
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
         return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).flow.taken(call, cost)
@@ -124,6 +129,22 @@ cdef class LinkedConnection(EngineServedConnection):
             return 0
         (<Link>self._engine).flow.end_early(call)
         return self.tell_failure(call, failure)
+
+    # Output that waits in the wire
+
+    cdef int64_t unsent_bytes(self) except? -1:
+        cdef int64_t unsent = EngineServedConnection.unsent_bytes(self)
+        if self._engine is NULL or self.is_closed or (<Link>self._engine).backlog is None:
+            return unsent
+        return unsent + (<Link>self._engine).backlog.queued()
+
+    cdef int64_t passed_bytes(self) except? -1:
+        cdef Link link
+        if self._engine is NULL or self.is_closed or (<Link>self._engine).backlog is None:
+            return 0
+        link = <Link>self._engine
+        # There may be as many of them as streams, so there is a bound.
+        return min(link.backlog.passed(), link.gate.send_hard - link.gate.send_soft)
 
     # Senders of long requests, and words
 
@@ -180,6 +201,7 @@ cdef class Link(Engine):
         self.wire = wire
         self.placing = wire.placing
         self.flow = NO_FLOW if wire.flow is None else wire.flow
+        self.backlog = wire.backlog
 
     # Pushes
 
@@ -223,38 +245,42 @@ cdef class Link(Engine):
         self.now = now_ns()
         self.connection.peer_info = self.gate.dispatcher.describe_peer(self)
         if self.life.count_in():
-            self.close()
+            self.close(REASON_MEMORY, self.life.surplus_text())
             return 0
         self.life.enter_opening(self.openings)
         (<ByteStream>self._stream).schedule_check(self.life.begin(self.now))
         return 0
 
     def begin_drain(self, reason, text=""):
-        """Close when the peer has made no call for a while; calls until then are served."""
-        self.leaving.begin_drain(reason)
+        """Tell the peer, or close when it has made no call for a while; calls until then are served."""
+        self.leaving.begin_drain(reason, text)
 
     @property
     def has_drained(self):
-        """Whether no call is under way, none came for a while, and all output is sent."""
+        """Whether no call is under way, all output is sent, and no call is to come."""
         return self.leaving.has_drained()
 
     @property
     def is_at_rest(self):
-        """Whether it carries nothing; it waits for a last request."""
-        return self.leaving.carries_nothing()
+        """Whether it carries nothing, and waits for a last request: a peer that is told of a drain sends none."""
+        return self.leaving.goodbye is None and self.leaving.carries_nothing()
 
     def end_calls(self, text):
         """Answer every call that is still under way, and stop its handler."""
         self.gate.end_calls(self.connection, text)
 
     def close(self, reason=0, text=""):
-        """Close once all output is sent, without a farewell."""
-        if self.leaving.finish(reason != REASON_HANDSHAKE):
+        """Tell the peer the reason, if the protocol can, and close once all output is sent."""
+        if self.leaving.finish(reason, text, reason != REASON_HANDSHAKE):
             self._tell_pusher()
 
     def stats(self):
         """Return the calls under way on this connection, as plain data."""
-        return self.connection.stats(self.unsent_output())
+        if self.backlog is None:
+            return self.connection.stats(self.unsent_output())
+        found = self.connection.stats(self.leaving.unsent())
+        found["credit"] = self.backlog.credit()
+        return found
 
     # Bytes in
 
@@ -294,6 +320,19 @@ cdef class Link(Engine):
     cdef bint completes_body(self, Py_ssize_t size) noexcept:
         return self.placing is None or self.placing.completes(size)
 
+    # Bytes out
+
+    cdef int pump(self) except -1:
+        if self.backlog is not None:
+            self.has_backlog = self.backlog.pump()
+        return 0
+
+    cdef int rest(self) noexcept:
+        return self.backlog.rest() if self.has_backlog else NOTHING
+
+    cdef int turn_over(self) except -1:
+        return 0 if self.backlog is None else self.backlog.turn_over()
+
     # Events of the stream
 
     cdef int read_done(self) except -1:
@@ -304,7 +343,7 @@ cdef class Link(Engine):
 
     cdef int flushed(self) except -1:
         cdef Py_ssize_t unsent = self.unsent_output()
-        if unsent or self.connection.output_held:
+        if unsent or self.connection.output_held or self.has_backlog and self.backlog.queued():
             self.life.weigh(self.connection.unsent_bytes(), self.now)
         self._heed_output(unsent, self.now)
         if self.leaving.pause_from_ns and not self.is_reading:
@@ -318,7 +357,10 @@ cdef class Link(Engine):
             return 0
         if self.pusher is not None:
             self.pusher.on_room()
-        return 0 if self.flow is NO_FLOW else self.flow.room()
+        if self.has_senders:
+            self.has_senders = False
+            self.flow.room()
+        return 0
 
     cdef int stalled(self) except -1:
         return self.life.note_stall(self.now, self.came_ns)
@@ -329,6 +371,13 @@ cdef class Link(Engine):
     cdef bint hears_rest_first(self) except -1:
         # One-way calls may be all that the peer wanted.
         return not self.leaving.is_busy()
+
+    cdef int crash(self) except -1:
+        if self.leaving.goodbye is None:
+            self.abort()
+        else:
+            self.leaving.finish(REASON_INTERNAL, "internal error", False)
+        return 0
 
     cdef int lost(self, object error) except -1:
         self.life.leave_opening()

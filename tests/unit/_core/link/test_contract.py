@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastrpc._core.link.contract import Dialect, Flow, Placing, Pushing, Wire
+from fastrpc._core.link.contract import Backlog, Dialect, Flow, Goodbye, Placing, Pushing, Wire
 from fastrpc_harness.line_wire import LineWire, attempt
 from tests.support import widths
 
@@ -12,9 +12,12 @@ METHODS = {
     Dialect: ("unknown_method", "unknown_codec", "compressor"),
     Pushing: ("push",),
     Flow: ("head", "message", "await_turn", "room", "taken", "reader", "end_early"),
+    Goodbye: ("drain", "is_told", "say"),
+    Backlog: ("pump", "turn_over", "queued", "passed", "credit"),
 }
-#: The methods that cannot raise: a stream whose flow lacks one waits, and asks for its turn.
-SILENT = {Flow: ("is_full",)}
+#: The methods that cannot raise: a stream whose flow lacks one waits, and asks for its turn; a flush that asks a
+#: backlog pumps no second time.
+SILENT = {Flow: ("is_full",), Backlog: ("rest",)}
 
 #: The most methods of one interface.
 METHODS_OF_A_WIRE = 16
@@ -34,7 +37,7 @@ def test_an_author_meets_few_methods() -> None:
         assert len(methods) <= METHODS_OF_A_WIRE
 
 
-def test_a_protocol_without_long_payloads_words_or_pushes_has_none_of_these_parts() -> None:
+def test_a_protocol_has_only_the_parts_that_it_needs() -> None:
     wire = LineWire()
     assert (wire.protocol, wire.takes_values, wire.closes_on_refusal) == ("lines", False, False)
-    assert (wire.placing, wire.dialect, wire.pushing) == (None, None, None)
+    assert (wire.placing, wire.dialect, wire.pushing, wire.goodbye, wire.backlog) == (None,) * 5

@@ -13,7 +13,7 @@ from fastrpc.auth import Identity
 from fastrpc_harness.checking import check
 from fastrpc_harness.line_wire import LineWire
 from tests.support.kept_connection import gate_for
-from tests.support.lines import lines, link_of, said
+from tests.support.lines import line_talk, lines, link_of, said
 from tests.support.shop import Shop
 from tests.support.waiting import eventually
 
@@ -57,6 +57,31 @@ async def test_a_call_is_cancelled_by_a_protocol_that_can() -> None:
         await connection.give(b"cancel 1\n")
         await eventually(lambda: shop.cancelled == 1 and said(connection))
         assert said(connection)[0].startswith("1 CANCELLED ")
+
+
+async def test_output_that_waits_in_the_wire_counts_until_it_leaves() -> None:
+    async with line_talk(has_window=True) as connection:
+        await connection.give(PRICE + b'shop.price "fig"\n')
+        served = connection.engine.connection
+        assert (said(connection), served.held_bytes) == ([], len("1 OK 5\n2 OK 3\n"))
+        assert not connection.engine.is_at_rest
+        await connection.give(b"credit 7\n")
+        assert (said(connection), served.held_bytes) == (["1 OK 5"], 7)
+        stats = connection.engine.stats()
+        assert (stats["buffered"], stats["credit"]) == (7, 0)
+        await connection.give(b"credit 100\n")
+        assert (said(connection), served.held_bytes) == (["1 OK 5", "2 OK 3"], 0)
+        assert (connection.engine.stats()["credit"], connection.engine.is_at_rest) == (93, True)
+
+
+async def test_a_peer_that_gives_no_credit_is_cut_off() -> None:
+    timeouts = Timeouts(idle=None)
+    config = ServerConfig(timeouts=timeouts, keepalive=Keepalive(interval=5.0, timeout=5.0))
+    async with line_talk(has_window=True, config=config) as connection:
+        await connection.give(PRICE)
+        connection.look(1)
+        connection.look(12)
+        assert (connection.is_over, said(connection)) == (True, [])
 
 
 async def test_input_waits_until_the_peer_takes_the_output() -> None:
