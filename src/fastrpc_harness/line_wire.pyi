@@ -1,6 +1,16 @@
 from typing import final
 
-from fastrpc._core.link.contract import Backlog, Dialect, Flow, Goodbye, Placing, Pushing, Wire
+from fastrpc._core.link.contract import (
+    Assembling,
+    Backlog,
+    Dialect,
+    Flow,
+    Forms,
+    Goodbye,
+    Placing,
+    Pushing,
+    Wire,
+)
 from fastrpc._core.server.served_call import ServerCall
 
 @final
@@ -24,5 +34,7 @@ class LineWire(Wire):
     def calls(self) -> dict[int, ServerCall]:
         """Calls without their answer, by their numbers."""
 
-def attempt(part: Placing | Dialect | Pushing | Flow | Goodbye | Backlog | Wire, method: str) -> None:
+def attempt(
+    part: Placing | Dialect | Forms | Assembling | Pushing | Flow | Goodbye | Backlog | Wire, method: str
+) -> None:
     """Call a method of an interface, as a link does it."""

@@ -38,7 +38,9 @@ from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.base.status cimport OK, RESOURCE_EXHAUSTED
 from fastrpc._core.calls.call cimport STATE_ANSWERING, Call
 from fastrpc._core.io.engine cimport NOTHING, Engine
-from fastrpc._core.link.contract cimport Backlog, Dialect, Facts, Flow, Goodbye, Placing, Pushing
+from fastrpc._core.link.contract cimport (
+    Assembling, Backlog, Dialect, Facts, Flow, Forms, Goodbye, Placing, Pushing,
+)
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.link cimport Link
 from fastrpc._core.payload.metadata cimport decode_metadata
@@ -175,7 +177,13 @@ cdef class LineWire(Wire):
         facts.parked = 0
         return 0
 
+    cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
+        return self.fail(call, failure)
+
     cdef uint64_t check(self, uint64_t now) except? 0:
+        return 0
+
+    cdef int forgive(self, uint64_t late) except -1:
         return 0
 
 
@@ -318,14 +326,14 @@ def attempt(part, str method not None):
         (<Placing?>part).owner()
     elif method == "completes":
         (<Placing?>part).completes(0)
-    elif method == "unknown_method":
-        (<Dialect?>part).unknown_method("", None)
-    elif method == "unknown_codec":
-        (<Dialect?>part).unknown_codec(None)
-    elif method == "compressor":
-        (<Dialect?>part).compressor(0)
     elif method == "push":
         (<Pushing?>part).push(None, None)
+    elif isinstance(part, Dialect):
+        attempt_dialect(part, method)
+    elif isinstance(part, Forms):
+        attempt_forms(part, method)
+    elif isinstance(part, Assembling):
+        attempt_assembling(part, method)
     elif isinstance(part, Flow):
         attempt_flow(part, method)
     elif isinstance(part, Goodbye):
@@ -336,6 +344,46 @@ def attempt(part, str method not None):
         (<Wire?>part).tell(&facts)
     else:
         attempt_wire(part, method)
+
+
+cdef int attempt_dialect(Dialect dialect, str method) except -1:
+    if method == "unknown_method":
+        dialect.unknown_method("", None)
+    elif method == "unknown_codec":
+        dialect.unknown_codec(None)
+    elif method == "unknown_compressor":
+        dialect.unknown_compressor(None)
+    elif method == "corrupt_status":
+        dialect.corrupt_status(None)
+    elif method == "details":
+        dialect.details(None, 0, "", None)
+    else:
+        dialect.compressor(None, 0)
+    return 0
+
+
+cdef int attempt_forms(Forms forms, str method) except -1:
+    if method == "protocol":
+        forms.protocol(None)
+    elif method == "peer":
+        forms.peer(None)
+    elif method == "marshal":
+        forms.marshal(None)
+    elif method == "check_sent":
+        forms.check_sent(None, b"")
+    else:
+        forms.note_answer(None, {})
+    return 0
+
+
+cdef int attempt_assembling(Assembling assembling, str method) except -1:
+    if method == "count":
+        assembling.count()
+    elif method == "judged":
+        assembling.judged(None, 0)
+    else:
+        assembling.end("")
+    return 0
 
 
 cdef int attempt_wire(Wire wire, str method) except -1:
@@ -349,6 +397,10 @@ cdef int attempt_wire(Wire wire, str method) except -1:
         return wire.answer(None, b"")
     if method == "fail":
         return wire.fail(None, None)
+    if method == "refuse":
+        return wire.refuse(None, None, False)
+    if method == "forgive":
+        return wire.forgive(0)
     wire.check(0)
     return 0
 

@@ -1,10 +1,11 @@
 """The contract of a protocol that a connection holds: the drawing is in the `.pyx`."""
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.link.failure cimport Failure
+from fastrpc._core.payload.marshal cimport Marshal
 
 
 cdef struct Facts:
@@ -29,10 +30,30 @@ cdef class Placing:
 
 
 cdef class Dialect:
-    # The words of a protocol for a call: error texts, and the compressor of its answer.
+    # The words of a protocol for a call: error texts, the form of details, and the compressor of its answer.
     cdef str unknown_method(self, str method, object services)
     cdef str unknown_codec(self, Call call)
-    cdef int compressor(self, int number) except -1
+    cdef str unknown_compressor(self, Call call)
+    cdef int corrupt_status(self, Call call) except -1
+    cdef bytes details(self, Call call, int status, str text, object details)
+    cdef int compressor(self, Call call, int number) except -1
+
+
+cdef class Forms:
+    # Calls of several protocols, or with several kinds of payloads, on one connection.
+    cdef str protocol(self, Call call)
+    cdef object peer(self, Call call)
+    cdef Marshal marshal(self, Call call)
+    cdef uint32_t most_metadata(self) noexcept
+    cdef int check_sent(self, Call call, bytes metadata) except -1
+    cdef int note_answer(self, Call call, dict fields) except -1
+
+
+cdef class Assembling:
+    # Requests that come in parts beside each other.
+    cdef Py_ssize_t count(self) except -1
+    cdef int judged(self, Call call, int verdict) except -1
+    cdef int end(self, str text) except -1
 
 
 cdef class Pushing:
@@ -82,6 +103,8 @@ cdef class Wire:
         # Interfaces that a protocol has or lacks as a whole; None: it lacks it.
         readonly Placing placing
         readonly Dialect dialect
+        readonly Forms forms
+        readonly Assembling assembling
         readonly Pushing pushing
         readonly Flow flow
         readonly Goodbye goodbye
@@ -97,7 +120,9 @@ cdef class Wire:
     # Outcomes of calls.
     cdef int answer(self, Call call, bytes payload) except -1
     cdef int fail(self, Call call, Failure failure) except -1
+    cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1
 
     # State and time.
     cdef int tell(self, Facts* facts) except -1
     cdef uint64_t check(self, uint64_t now) except? 0
+    cdef int forgive(self, uint64_t late) except -1

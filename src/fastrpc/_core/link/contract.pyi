@@ -4,6 +4,12 @@ class Placing:
 class Dialect:
     """The words of a protocol for a call."""
 
+class Forms:
+    """Calls of several protocols, or with several kinds of payloads, on one connection."""
+
+class Assembling:
+    """Requests that come in parts beside each other, each with a sender to judge."""
+
 class Pushing:
     """One-way calls of ours, which the peer takes as messages of its server."""
 
@@ -35,6 +41,10 @@ class Wire:
     def placing(self) -> Placing | None: ...
     @property
     def dialect(self) -> Dialect | None: ...
+    @property
+    def forms(self) -> Forms | None: ...
+    @property
+    def assembling(self) -> Assembling | None: ...
     @property
     def pushing(self) -> Pushing | None: ...
     @property

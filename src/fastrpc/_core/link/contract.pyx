@@ -6,11 +6,13 @@
                     │  ◄───── stamp, request ───────────────┤
                     ├── Intake ◄── is_crowded, charge, … ───┤      number of calls, memory, the sender of a long request
                     ├── Leaving                             │      drain, close
-                    │  ─────── answer, fail ──────────────►   ──► Link.output
+                    │  ─────── answer, fail, refuse ──────►   ──► Link.output
                     │  ─────── tell: Facts ───────────────►        (for rest, drain, lateness)
                     │
                     ├── place, placed, owner, completes ──► Placing    long payloads
-                    ├── unknown names, compressor ────────► Dialect    the words of the protocol
+                    ├── unknown names, compressor, … ─────► Dialect    the words of the protocol
+                    ├── protocol, peer, marshal, … ───────► Forms      calls of several protocols on a connection
+                    ├── count, judged, end ───────────────► Assembling requests that come in parts beside each other
                     ├── push ─────────────────────────────► Pushing    one-way calls to the peer
                     ├── head, message, is_full, taken, … ─► Flow       streams of messages
                     ├── drain, is_told, say ──────────────► Goodbye    last words
@@ -21,8 +23,7 @@ share: counting, opening, verdicts, memory, drain, rest, the order of the rules.
 bytes into requests and writes answers; it knows neither streams nor timers. `Link` calls it, and it calls `Link`: nothing
 else does. It writes to `Link.output`, and reports that by `written`.
 
-`Placing`, `Dialect`, `Pushing`, `Flow`, `Goodbye` and `Backlog` are objects beside the wire, each implemented as a whole, or
-None. They are no
+These are objects beside the wire, each implemented as a whole, or None. They are no
 methods of `Wire` with a default: an author who forgets one of a group learns it from the class, and not from a connection
 that hangs. A call of a method that a class leaves out raises.
 
@@ -77,9 +78,68 @@ cdef class Dialect:
         """Return the error text for a codec that is not taken; None: the text of the dispatcher."""
         raise lacking(self, "unknown_codec")
 
-    cdef int compressor(self, int number) except -1:
-        """Return the peer's number of our compressor `number`, 0 if callers accept no answer in it."""
+    cdef str unknown_compressor(self, Call call):
+        """Return the error text for a compressor that is not taken; None: the text of the dispatcher."""
+        raise lacking(self, "unknown_compressor")
+
+    cdef int corrupt_status(self, Call call) except -1:
+        """Return the status for a request, or a message of its stream, that cannot be decompressed."""
+        raise lacking(self, "corrupt_status")
+
+    cdef bytes details(self, Call call, int status, str text, object details):
+        """Return the details of an error as the protocol has them; None: a value in the codec of the call."""
+        raise lacking(self, "details")
+
+    cdef int compressor(self, Call call, int number) except -1:
+        """Return the peer's number of our compressor `number`, 0 if the caller accepts no answer in it."""
         raise lacking(self, "compressor")
+
+
+cdef class Forms:
+    """Calls of several protocols, or with several kinds of payloads, on one connection. It may outlive the wire."""
+
+    cdef str protocol(self, Call call):
+        """Return the name of the protocol that a call came by."""
+        raise lacking(self, "protocol")
+
+    cdef object peer(self, Call call):
+        """Return the other side of a call."""
+        raise lacking(self, "peer")
+
+    cdef Marshal marshal(self, Call call):
+        """Return the marshal of the payloads of a call."""
+        raise lacking(self, "marshal")
+
+    cdef uint32_t most_metadata(self) noexcept:
+        """Return the most bytes of answer metadata that the peer accepts."""
+        return 0
+
+    cdef int check_sent(self, Call call, bytes metadata) except -1:
+        """Raise CallError if the answer to a call cannot carry this metadata."""
+        raise lacking(self, "check_sent")
+
+    cdef int note_answer(self, Call call, dict fields) except -1:
+        """Keep the fields of an answer by HTTP, which its handler has set."""
+        raise lacking(self, "note_answer")
+
+
+cdef class Assembling:
+    """Requests that come in parts beside each other, each with a sender to judge.
+
+    Without it a connection receives one long request at a time, and input waits for the verdict about its sender.
+    """
+
+    cdef Py_ssize_t count(self) except -1:
+        """Return the number of incomplete requests and messages."""
+        raise lacking(self, "count")
+
+    cdef int judged(self, Call call, int verdict) except -1:
+        """The sender of an incomplete request is known (`Verdict` of `server/engine_served_connection`)."""
+        raise lacking(self, "judged")
+
+    cdef int end(self, str text) except -1:
+        """Refuse the calls whose requests are incomplete: the server goes."""
+        raise lacking(self, "end")
 
 
 cdef class Pushing:
@@ -199,8 +259,12 @@ cdef class Wire:
         raise lacking(self, "answer")
 
     cdef int fail(self, Call call, Failure failure) except -1:
-        """Write the failure of a call, or that it was not started, and then set its state to STATE_ANSWERING."""
+        """Write the failure of a call, and then set its state to STATE_ANSWERING."""
         raise lacking(self, "fail")
+
+    cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
+        """Write that a call was not started, for the fault of its caller if it `is_faulty`; else as `fail`."""
+        raise lacking(self, "refuse")
 
     cdef int tell(self, Facts* facts) except -1:
         """Tell of an incomplete message: `is_receiving`, and if so, `began_ns` and `received`; and `parked`."""
@@ -209,9 +273,14 @@ cdef class Wire:
     cdef uint64_t check(self, uint64_t now) except? 0:
         """Compare the instants of the protocol with now; return the next one, 0 = never.
 
+        The first call is when the stream is connected: a protocol in which the server speaks first does so here.
         A request that is refused here, and not in `take`, needs `connection.now` set first.
         """
         raise lacking(self, "check")
+
+    cdef int forgive(self, uint64_t late) except -1:
+        """Input was not read for `late` nanoseconds: silence of the peer proves nothing."""
+        raise lacking(self, "forgive")
 
 
 cdef object lacking(object part, str method):

@@ -22,7 +22,7 @@ cdef class RpcxRequests(RpcxFraming):
     cdef Py_ssize_t find_name(self, RpcxFrame* frame) noexcept
     cdef bint takes_metadata(self, ServerCall call, RpcxFrame* frame, bint is_whole) except -1
     cdef int take_timeout(self, ServerCall call, Reserved* found) except -1
-    cdef int refuse(self, ServerCall call, Py_ssize_t name_size, int status, str text) except -1
+    cdef int refuse_early(self, ServerCall call, Py_ssize_t name_size, int status, str text) except -1
 
 
 @cython.final

@@ -64,7 +64,7 @@ cdef class RpcxRequests(RpcxFraming):
         cdef list dropped = []
         text = f"the metadata of the call is over the limit of {gate.metadata_bytes} bytes (Limits.metadata_bytes)"
         if <uint64_t>frame.metadata_size > gate.metadata_bytes:
-            self.refuse(call, size, RESOURCE_EXHAUSTED, text)
+            self.refuse_early(call, size, RESOURCE_EXHAUSTED, text)
             return False
         find_reserved(frame.metadata, frame.metadata_size, self.profile.states_deadlines, &found)
         self.take_timeout(call, &found)
@@ -73,7 +73,7 @@ cdef class RpcxRequests(RpcxFraming):
         try:
             entries = native_entries(frame.metadata, frame.metadata_size, self.profile.states_deadlines, dropped)
         except ValueError as error:
-            self.refuse(call, size, INVALID_ARGUMENT, str(error))
+            self.refuse_early(call, size, INVALID_ARGUMENT, str(error))
             return False
         if dropped and is_whole:
             note_dropped(dropped, self.profile.name, logger, gate.dispatcher.has_told_dropped)
@@ -81,7 +81,7 @@ cdef class RpcxRequests(RpcxFraming):
         if check_metadata(
             PyBytes_AS_STRING(entries), PyBytes_GET_SIZE(entries), gate.metadata_bytes
         ) == METADATA_TOO_LARGE:
-            self.refuse(call, size, RESOURCE_EXHAUSTED, text)
+            self.refuse_early(call, size, RESOURCE_EXHAUSTED, text)
             return False
         call.received_metadata = entries
         return True
@@ -96,7 +96,7 @@ cdef class RpcxRequests(RpcxFraming):
                 call.stated_timeout_us = TIMEOUT_NONE
         return 0
 
-    cdef int refuse(self, ServerCall call, Py_ssize_t name_size, int status, str text) except -1:
+    cdef int refuse_early(self, ServerCall call, Py_ssize_t name_size, int status, str text) except -1:
         """Refuse a call for a limit of its connection, before the gate has seen it."""
         cdef Gate gate = self.link().gate
         call.route = gate.routes.find(self.name, name_size)
@@ -113,7 +113,16 @@ cdef class RpcxDialect(Dialect):
     cdef str unknown_codec(self, Call call):
         return unknown_codec_in_go(call.codec)
 
-    cdef int compressor(self, int number) except -1:
+    cdef str unknown_compressor(self, Call call):
+        return None
+
+    cdef int corrupt_status(self, Call call) except -1:
+        return INVALID_ARGUMENT
+
+    cdef bytes details(self, Call call, int status, str text, object details):
+        return None
+
+    cdef int compressor(self, Call call, int number) except -1:
         return number if self.profile.compresses else 0
 
 

@@ -97,12 +97,12 @@ cdef class RpcxWire(RpcxRequests):
         if call.flags & ONE_WAY:
             link.note_unanswered()
         if link.intake.is_crowded():
-            return self.refuse(call, size, RESOURCE_EXHAUSTED, link.intake.crowd_text())
+            return self.refuse_early(call, size, RESOURCE_EXHAUSTED, link.intake.crowd_text())
         if frame.metadata_size and not self.takes_metadata(call, frame, True):
             return 0
         if <uint64_t>frame.payload_size > link.gate.message_bytes:
             text = f"the request has {frame.payload_size} bytes, the limit is {link.gate.message_bytes}"
-            return self.refuse(call, size, RESOURCE_EXHAUSTED, f"{text} (Limits.message_bytes)")
+            return self.refuse_early(call, size, RESOURCE_EXHAUSTED, f"{text} (Limits.message_bytes)")
         return link.request(call, self.name, size, PyBytes_FromStringAndSize(frame.payload, frame.payload_size))
 
     cdef int _echo(self, RpcxFrame* frame) except -1:
@@ -269,6 +269,13 @@ cdef class RpcxWire(RpcxRequests):
         put_head(link.output.out, head, flags | IS_RESPONSE | STATUS_ERROR, b"".join(parts), 0)
         call.state = STATE_ANSWERING
         return link.written()
+
+    cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
+        return self.fail(call, failure)
+
+    cdef int forgive(self, uint64_t late) except -1:
+        # It has no pings.
+        return 0
 
 
 @cython.final

@@ -52,7 +52,7 @@ cdef class Leaving:
     cdef int violated(self, object error) except -1
 
     # State.
-    cdef bint is_busy(self) noexcept
+    cdef bint is_busy(self) except -1
     cdef bint is_receiving(self) except -1
     cdef bint carries_nothing(self) except -1
     cdef bint has_drained(self) except -1

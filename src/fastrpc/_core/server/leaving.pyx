@@ -73,10 +73,12 @@ cdef class Leaving:
 
     # State
 
-    cdef bint is_busy(self) noexcept:
-        """Return whether a call is under way."""
+    cdef bint is_busy(self) except -1:
+        """Return whether a call is under way, or a request that comes in parts."""
         cdef EngineServedConnection connection = <EngineServedConnection>self.connection
-        return bool(connection.held) or bool(connection.queue)
+        if connection.held or connection.queue:
+            return True
+        return self.wire.assembling is not None and self.wire.assembling.count() != 0
 
     cdef bint is_receiving(self) except -1:
         """Return whether a part of a message is here."""

@@ -4,7 +4,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.io.engine cimport Engine
-from fastrpc._core.link.contract cimport Backlog, Flow, Placing, Wire
+from fastrpc._core.link.contract cimport Backlog, Dialect, Flow, Forms, Placing, Wire
 from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.gate cimport Gate
@@ -16,7 +16,10 @@ from fastrpc._core.server.served_call cimport ServerCall
 
 @cython.final
 cdef class LinkedConnection(EngineServedConnection):
-    pass
+    cdef:
+        # The words of the protocol and the forms of its calls, which calls may ask for when the link is gone; or None.
+        Dialect dialect
+        Forms forms
 
 
 @cython.final

@@ -23,8 +23,25 @@ class LinkedConnection(EngineServedConnection):
     def unknown_codec(self, call: ServerCall) -> str | None:
         """Return the error text of the protocol; None: the text of the dispatcher."""
 
+    def unknown_compressor(self, call: ServerCall) -> str | None:
+        """Return the error text of the protocol; None: the text of the dispatcher."""
+
+    def corrupt_status(self, call: ServerCall) -> int:
+        """Return the status for a request, or a message of its stream, that cannot be decompressed."""
+
+    def encode_details(self, call: ServerCall, status: int, text: str, details: Any) -> bytes | None:
+        """Return the details of an error in the form of the protocol; None: a value in the codec of the call."""
+
+    def peer_of(self, call: ServerCall) -> Peer | None:
+        """Return the other side of a call."""
+
+    def note_answer(
+        self, call: ServerCall, status: int, fields: dict[str, bytes], compress: bool | None
+    ) -> None:
+        """Keep the fields of an answer by HTTP."""
+
     def note_drain(self) -> None:
-        """Tell handlers that the connection drains. It takes further calls: no farewell says which are too late."""
+        """Tell handlers that the connection drains. Further calls are taken: the wire knows which come too late."""
 
 @final
 class Link(Engine):

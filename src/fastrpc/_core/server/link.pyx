@@ -10,21 +10,23 @@
 itself; calls hold it, and it may outlive the link. A link holds its rules in parts: `ConnectionLife`, `Leaving` for drain
 and close, `Intake` for the limits of requests.
 
-A wire costs a read two crossings more than an engine: `place` and `take`. A unary call crosses four times, once more than
-by an engine: to the gate, to `LinkedConnection`, to `Wire.answer` and to `Leaving.call_ended`, which is inline. The steps
-of a request that a wire asks its link for are inline in the `.pxd`.
+A wire costs a read two crossings more than an engine, `place` and `take`, and a third with a backlog: `pump`. A unary call
+crosses four times, once more than by an engine: to the gate, to `LinkedConnection`, to `Wire.answer` and to
+`Leaving.call_ended`, which is inline. With forms each payload asks for its marshal across one more. The steps of a request
+that a wire asks its link for are inline in the `.pxd`.
 """
 
 cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier
-from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
+from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_ANSWERING, Call
 from fastrpc._core.io.engine cimport NOTHING, ByteStream
 from fastrpc._core.link.contract cimport Flow, Wire
 from fastrpc._core.link.failure cimport Failure
+from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.connection_life cimport new_life
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.intake cimport Intake
@@ -71,7 +73,11 @@ cdef class LinkedConnection(EngineServedConnection):
 
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
         cdef Link link
-        cdef uint32_t pushback_ms = (<ServerCall>call).pushback_ms
+        cdef ServerCall served = <ServerCall>call
+        cdef uint32_t pushback_ms = served.pushback_ms
+        if served.charge and served.waiting_payload is None and not served.is_held:
+            # Of a request that is not whole.
+            (<Gate>self.gate).memory.charge(served, 0)
         if self._engine is NULL or self.is_closed:
             return 0
         link = <Link>self._engine
@@ -79,8 +85,8 @@ cdef class LinkedConnection(EngineServedConnection):
             # A pushback would tell the caller that the same call could succeed a little later.
             pushback_ms = PUSHBACK_NEVER
         if not call.flags & ONE_WAY:
-            link.wire.fail(call, Failure(status, text, pushback_ms=pushback_ms, has_run=False))
-        return link.leaving.call_refused(<ServerCall>call, status)
+            link.wire.refuse(call, Failure(status, text, pushback_ms=pushback_ms, has_run=False), is_faulty)
+        return link.leaving.call_refused(served, status)
 
     cdef int do_hold(self, Call call) except -1:
         # A wire that can cancel a call finds it by a table that it keeps.
@@ -149,35 +155,73 @@ cdef class LinkedConnection(EngineServedConnection):
     # Senders of long requests, and words
 
     cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1:
-        cdef ByteStream stream = <ByteStream>(<Link>self._engine)._stream
-        stream.hold_input()
-        return stream.schedule_check(due_ns) if due_ns else 0
+        cdef Link link
+        if self._engine is NULL or (<Link>self._engine)._stream is NULL:
+            return 0
+        link = <Link>self._engine
+        if link.wire.assembling is None:
+            (<ByteStream>link._stream).hold_input()
+        return (<ByteStream>link._stream).schedule_check(due_ns) if due_ns else 0
 
     cdef int sender_known(self, ServerCall call, int verdict) except -1:
-        if self._engine is not NULL:
-            (<Link>self._engine).intake.sender_verdict = verdict
-            (<Link>self._engine).go_on()
+        cdef Link link
+        if self._engine is NULL or self.is_closed:
+            return 0
+        link = <Link>self._engine
+        if link.wire.assembling is not None:
+            return link.wire.assembling.judged(call, verdict)
+        link.intake.sender_verdict = verdict
+        link.go_on()
         return 0
 
     cdef int taken_compressor(self, Call call, int number, object compressor) except -1:
-        if self._engine is NULL or (<Link>self._engine).wire.dialect is None:
-            return 0
-        return (<Link>self._engine).wire.dialect.compressor(number)
+        return 0 if self.dialect is None else self.dialect.compressor(call, number)
 
     def unknown_method(self, call, str method not None, services):
         """Return the error text of the protocol."""
-        if self._engine is NULL or (<Link>self._engine).wire.dialect is None:
-            return None
-        return (<Link>self._engine).wire.dialect.unknown_method(method, services)
+        return None if self.dialect is None else self.dialect.unknown_method(method, services)
 
     def unknown_codec(self, ServerCall call not None):
         """Return the error text of the protocol."""
-        if self._engine is NULL or (<Link>self._engine).wire.dialect is None:
-            return None
-        return (<Link>self._engine).wire.dialect.unknown_codec(call)
+        return None if self.dialect is None else self.dialect.unknown_codec(call)
+
+    def unknown_compressor(self, ServerCall call not None):
+        """Return the error text of the protocol."""
+        return None if self.dialect is None else self.dialect.unknown_compressor(call)
+
+    def corrupt_status(self, ServerCall call not None):
+        """Return the status for a request, or a message of its stream, that cannot be decompressed."""
+        return INVALID_ARGUMENT if self.dialect is None else self.dialect.corrupt_status(call)
+
+    def encode_details(self, ServerCall call not None, int status, str text, details):
+        """Return the details of an error in the form of the protocol."""
+        return None if self.dialect is None else self.dialect.details(call, status, text, details)
+
+    # Forms of calls
+
+    cdef str protocol_of(self, Call call):
+        return self.protocol if self.forms is None else self.forms.protocol(call)
+
+    def peer_of(self, ServerCall call not None):
+        """Return the other side of a call."""
+        return self.describe_peer() if self.forms is None else self.forms.peer(call)
+
+    cdef Marshal marshal_of(self, Call call):
+        return EngineServedConnection.marshal_of(self, call) if self.forms is None else self.forms.marshal(call)
+
+    cdef uint32_t most_metadata(self) noexcept:
+        return self.max_metadata if self.forms is None else self.forms.most_metadata()
+
+    cdef int check_sent(self, Call call, bytes metadata) except -1:
+        return 0 if self.forms is None else self.forms.check_sent(call, metadata)
+
+    def note_answer(self, ServerCall call not None, int status, dict fields, compress):
+        """Keep the fields of an answer by HTTP."""
+        if self.forms is not None:
+            self.forms.note_answer(call, fields)
 
     def note_drain(self):
-        """Tell handlers that the connection drains. It takes further calls: no farewell says which are too late."""
+        """Tell handlers that the connection drains. Further calls are taken: the wire knows which come too late."""
         EngineServedConnection.note_drain(self)
         self.holding &= ~HOLD_DRAIN
 
@@ -190,6 +234,8 @@ cdef class Link(Engine):
         cdef LinkedConnection connection = LinkedConnection(gate, wire.protocol)
         connection.join(self)
         connection.takes_values = wire.takes_values
+        connection.dialect = wire.dialect
+        connection.forms = wire.forms
         self.connection = connection
         self.gate = gate
         self.openings = openings
@@ -248,7 +294,7 @@ cdef class Link(Engine):
             self.close(REASON_MEMORY, self.life.surplus_text())
             return 0
         self.life.enter_opening(self.openings)
-        (<ByteStream>self._stream).schedule_check(self.life.begin(self.now))
+        (<ByteStream>self._stream).schedule_check(earlier(self.life.begin(self.now), self.wire.check(self.now)))
         return 0
 
     def begin_drain(self, reason, text=""):
@@ -267,6 +313,8 @@ cdef class Link(Engine):
 
     def end_calls(self, text):
         """Answer every call that is still under way, and stop its handler."""
+        if self.wire.assembling is not None:
+            self.wire.assembling.end(text)
         self.gate.end_calls(self.connection, text)
 
     def close(self, reason=0, text=""):
@@ -364,6 +412,9 @@ cdef class Link(Engine):
 
     cdef int stalled(self) except -1:
         return self.life.note_stall(self.now, self.came_ns)
+
+    cdef int was_late(self, uint64_t late) except -1:
+        return self.wire.forgive(late)
 
     cdef int tail_changed(self, Py_ssize_t change) except -1:
         return self.intake.charge(change)

@@ -2,22 +2,41 @@
 
 import pytest
 
-from fastrpc._core.link.contract import Backlog, Dialect, Flow, Goodbye, Placing, Pushing, Wire
+from fastrpc._core.link.contract import (
+    Assembling,
+    Backlog,
+    Dialect,
+    Flow,
+    Forms,
+    Goodbye,
+    Placing,
+    Pushing,
+    Wire,
+)
 from fastrpc_harness.line_wire import LineWire, attempt
 from tests.support import widths
 
 METHODS = {
-    Wire: ("join", "lost", "take", "answer", "fail", "tell", "check"),
+    Wire: ("join", "lost", "take", "answer", "fail", "refuse", "tell", "check", "forgive"),
     Placing: ("place", "placed", "owner", "completes"),
-    Dialect: ("unknown_method", "unknown_codec", "compressor"),
+    Dialect: (
+        "unknown_method",
+        "unknown_codec",
+        "unknown_compressor",
+        "corrupt_status",
+        "details",
+        "compressor",
+    ),
+    Forms: ("protocol", "peer", "marshal", "check_sent", "note_answer"),
+    Assembling: ("count", "judged", "end"),
     Pushing: ("push",),
     Flow: ("head", "message", "await_turn", "room", "taken", "reader", "end_early"),
     Goodbye: ("drain", "is_told", "say"),
     Backlog: ("pump", "turn_over", "queued", "passed", "credit"),
 }
 #: The methods that cannot raise: a stream whose flow lacks one waits, and asks for its turn; a flush that asks a
-#: backlog pumps no second time.
-SILENT = {Flow: ("is_full",), Backlog: ("rest",)}
+#: backlog pumps no second time; a peer accepts no metadata.
+SILENT = {Flow: ("is_full",), Backlog: ("rest",), Forms: ("most_metadata",)}
 
 #: The most methods of one interface.
 METHODS_OF_A_WIRE = 16
@@ -41,3 +60,4 @@ def test_a_protocol_has_only_the_parts_that_it_needs() -> None:
     wire = LineWire()
     assert (wire.protocol, wire.takes_values, wire.closes_on_refusal) == ("lines", False, False)
     assert (wire.placing, wire.dialect, wire.pushing, wire.goodbye, wire.backlog) == (None,) * 5
+    assert (wire.forms, wire.assembling) == (None, None)
