@@ -4,11 +4,13 @@ cimport cython
 
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.hpack cimport HeaderTemplate
+from fastrpc._core.io.engine cimport Engine
 
 
 @cython.final
 cdef class ExchangingClient(Http2Connection):
     cdef:
+        Engine _owner
         HeaderTemplate _request
         bytes _payload
         list _timeouts
@@ -19,6 +21,7 @@ cdef class ExchangingClient(Http2Connection):
 @cython.final
 cdef class ExchangingServer(Http2Connection):
     cdef:
+        Engine _owner
         HeaderTemplate _head
         HeaderTemplate _trailers
         bytes _payload

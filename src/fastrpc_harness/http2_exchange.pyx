@@ -20,6 +20,8 @@ cdef class ExchangingClient(Http2Connection):
         self._payload = payload
         # No two of a burst are the same, as with real deadlines: such heads are never known at once.
         self._timeouts = [[(TOKEN_GRPC_TIMEOUT, b"grpc-timeout", b"%du" % (999_700 + i))] for i in range(TIMEOUTS)]
+        self._owner = Engine.__new__(Engine)
+        self.join(self._owner)
         self.open(True)
 
     cdef int on_trailers(self, Http2Stream stream, HeaderBlock block) except -1:
@@ -35,6 +37,8 @@ cdef class ExchangingServer(Http2Connection):
         self._head = head
         self._trailers = trailers
         self._payload = payload
+        self._owner = Engine.__new__(Engine)
+        self.join(self._owner)
         self.open(True)
 
     cdef int on_data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1:
@@ -51,7 +55,7 @@ def exchange(
     """Make calls, a number at once, with all frames of a turn in one piece."""
     cdef Py_ssize_t _index, begun = 0
     cdef Http2Stream stream
-    client.is_reading = server.is_reading = True
+    client._owner.is_reading = server._owner.is_reading = True
     while begun < calls:
         for _index in range(min(in_flight, calls - begun)):
             stream = client.open_stream()
@@ -66,10 +70,11 @@ cdef int hand_over(Http2Connection giver, Http2Connection taker) except -1:
     """Give one side the output of the other."""
     cdef Py_ssize_t size = 0
     cdef const char* data
-    taker.messages_left = 1_000_000
-    giver.pump()
+    taker.engine().messages_left = 1_000_000
+    if giver.sender.is_waiting():
+        giver.pump()
     # It lies in the buffer of the giver until that is skipped.
-    data = giver.output.plain(&size)
-    if data is NULL or taker.receive(data, size) != size:
+    data = giver.sender.plain(&size)
+    if data is NULL or taker.take(data, size) != size:
         raise ValueError("the output is cut")
-    return giver.output.skip()
+    return giver.sender.skip()

@@ -1,8 +1,8 @@
-"""A server's engine of gRPC with one page."""
+"""A server's wire of gRPC with one page."""
 
-from fastrpc._core.grpc.server cimport GrpcServer
+from fastrpc._core.grpc.grpc_wire cimport GrpcWire
 from fastrpc._core.http2.stream_table cimport Http2Stream
 
 
-cdef class PagedGrpcServer(GrpcServer):
+cdef class PagedGrpcWire(GrpcWire):
     cdef int _answer(self, Http2Stream stream) except -1

@@ -1,4 +1,4 @@
-from fastrpc._core.grpc.server import GrpcServer
+from fastrpc._core.grpc.grpc_wire import GrpcWire
 
-class PagedGrpcServer(GrpcServer):
+class PagedGrpcWire(GrpcWire):
     """Answers requests for `/page` with a page, once they are whole, and all others as the server does."""

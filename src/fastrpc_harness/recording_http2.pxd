@@ -2,13 +2,17 @@
 
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.stream_table cimport Http2Stream
+from fastrpc._core.io.engine cimport Engine
 
 
 cdef class RecordingHttp2(Http2Connection):
     cdef:
         # The events so far; called with each one before it counts, or None: it may give orders.
         public list events
-        public object answer
+        public object reaction
+
+        # The engine that holds it, without a stream.
+        Engine owner
 
         # Bytes that were received and not consumed.
         bytes _rest

@@ -8,8 +8,12 @@ class RecordingHttp2(Http2Connection):
     """A side of a connection of HTTP/2 that keeps the arguments of its hooks, and is given orders by stream ids."""
 
     events: list[Any]
-    answer: Callable[[Any], None] | None
+    reaction: Callable[[Any], None] | None
     takes_directly: bool
+    now: int
+    """The instant of what comes next, in nanoseconds."""
+    received_ns: int
+    """The instant of the last bytes."""
 
     def __init__(
         self,

@@ -18,11 +18,13 @@ cdef class RecordingHttp2(Http2Connection):
         self.set_up(is_client, streams, window_bytes, header_list_bytes)
         self.events = []
         self._rest = b""
+        self.owner = Engine.__new__(Engine)
+        self.join(self.owner)
 
     cdef int _note(self, object event) except -1:
         self.events.append(event)
-        if self.answer is not None:
-            self.answer(event)
+        if self.reaction is not None:
+            self.reaction(event)
         return 0
 
     cdef Http2Stream _stream_of(self, int id):
@@ -85,7 +87,7 @@ cdef class RecordingHttp2(Http2Connection):
     cdef int on_violation(self, int code, str text) except -1:
         return self._note(("violation", code, text))
 
-    cdef int on_closed(self) except -1:
+    cdef int on_closed(self, bint lingers) except -1:
         return self._note(("closed", self.closed_code, self.closed_text))
 
     # Bytes
@@ -97,11 +99,11 @@ cdef class RecordingHttp2(Http2Connection):
     def feed(self, bytes data not None):
         """Receive bytes."""
         cdef Py_ssize_t consumed = -1
-        self.messages_left = 1_000_000
+        self.owner.messages_left = 1_000_000
         data = self._rest + data
         # Presented again at once where it had to wait.
         while data and consumed:
-            consumed = self.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            consumed = Http2Connection.take(self, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
             data = data[consumed:]
         self._rest = data
 
@@ -109,12 +111,12 @@ cdef class RecordingHttp2(Http2Connection):
         """Receive bytes as a socket does that writes into the place of a long message; return how many it took."""
         cdef Py_ssize_t room = 0
         cdef char* place
-        place = self.body_place(&room)
+        place = NULL if self.incoming.data_stream is None else self.place(&room)
         if place is NULL or self._rest:
             return 0
         room = min(room, PyBytes_GET_SIZE(data))
         memcpy(place, PyBytes_AS_STRING(data), room)
-        self.body_received(room)
+        self.placed(room)
         return room
 
     def expect_message(self, int id, Py_ssize_t size):
@@ -135,16 +137,17 @@ cdef class RecordingHttp2(Http2Connection):
         cdef Py_ssize_t size = 0, expected
         cdef const char* data
         self.turn_over()
-        self.pump()
-        expected = self.output.size()
-        data = self.output.plain(&size)
+        if self.sender.is_waiting():
+            self.pump()
+        expected = self.sender.size()
+        data = self.sender.plain(&size)
         if data is not NULL:
             plain = PyBytes_FromStringAndSize(data, size)
-            self.output.skip()
+            self.sender.skip()
             if size != expected:
                 raise ValueError(f"{size} bytes are plain, {expected} were announced")
             return plain
-        output = self.output.take()
+        output = self.sender.take()
         output = b"".join(output) if isinstance(output, list) else output
         if len(output) != expected:
             raise ValueError(f"the output has {len(output)} bytes, {expected} were announced")
@@ -194,7 +197,7 @@ cdef class RecordingHttp2(Http2Connection):
 
     def take_bytes(self, int id, Py_ssize_t size):
         """Return credit of a stream."""
-        self.take(self._stream_of(id), size)
+        self.took(self._stream_of(id), size)
 
     def grant_bytes(self, int id, int64_t size):
         """Grant credit beyond the window of a stream."""
@@ -226,18 +229,34 @@ cdef class RecordingHttp2(Http2Connection):
 
     def check_at(self, uint64_t now):
         """Compare the instants with now."""
-        self.now = now
+        self.owner.now = now
         return self.check_http2(now)
 
     def be_late(self, uint64_t late):
         """Note that nothing was read for `late` nanoseconds."""
-        self.was_late(late)
+        self.forgive(late)
 
     def lose(self):
         """Tell that the byte stream is gone."""
-        self.lost(None)
+        self.lost()
 
     # Facts
+
+    @property
+    def now(self):
+        return self.owner.now
+
+    @now.setter
+    def now(self, uint64_t now):
+        self.owner.now = now
+
+    @property
+    def received_ns(self):
+        return self.owner.received_ns
+
+    @received_ns.setter
+    def received_ns(self, uint64_t instant):
+        self.owner.received_ns = instant
 
     @property
     def open_streams(self):

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from fastrpc import Limits, Server, ServerConfig
+from fastrpc._core.server.link import Link
 from fastrpc.protocols.base import ServerParts, register
 from fastrpc.protocols.grpc import detect_http2
 from fastrpc.tls import H2_ALPN
-from fastrpc_harness.paged_grpc import PagedGrpcServer
+from fastrpc_harness.paged_grpc import PagedGrpcWire
 from tests.support.certificates import Authority
 from tests.support.raw_methods import Raw
 from tests.support.source_tree import ROOT
@@ -33,16 +34,18 @@ LONG_FIELD = 61_000
 WINDOW = 1_048_576
 
 
-def paged_engine(parts: ServerParts) -> PagedGrpcServer:
+def paged_engine(parts: ServerParts) -> Link:
     """Make the engine of the server with a page: most cases want an answer of 200 with a body."""
     config = parts.config
-    return PagedGrpcServer(
+    wire = PagedGrpcWire(
+        gate=parts.gate, keepalive=config.keepalive, limits=config.limits, memory=config.memory
+    )
+    return Link(
+        wire,
         gate=parts.gate,
         openings=parts.openings,
         timeouts=config.timeouts,
         keepalive=config.keepalive,
-        limits=config.limits,
-        memory=config.memory,
     )
 
 

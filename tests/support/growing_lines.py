@@ -147,7 +147,7 @@ class GrpcClientLine:
 
     @property
     def size(self) -> int:
-        return WINDOW + POOL // 2 - int(cast(Any, self.engine).growth_left)
+        return WINDOW + POOL // 2 - int(cast(Any, self.engine).http2.growth_left)
 
     async def carry(self) -> None:
         """Let the client take what was sent, and the server its credit."""
@@ -232,7 +232,7 @@ class GrpcServerLine:
 
     @property
     def size(self) -> int:
-        return WINDOW + POOL // 2 - int(self.link.engine.growth_left)
+        return WINDOW + POOL // 2 - int(self.link.engine.wire.growth_left)
 
     async def fill(self) -> None:
         self.sender.send(self.sender.room)

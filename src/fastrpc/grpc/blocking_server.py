@@ -25,7 +25,7 @@ def server(
     compression: Any = None,
     **settings: Any,
 ) -> "BlockingServer":
-    """Return a server whose servicers run in the threads of a pool, with the arguments of `grpc.server`.
+    """Return a server whose servicers run in the threads of a pool, with the arguments of `server` in grpcio.
 
     Args:
         settings: `config`, `authenticate`, `authorize`, `call_limits`, `registry`, as of `fastrpc.grpc.aio.server`.

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from fastrpc._core.grpc.server import GrpcServer
+from fastrpc._core.grpc.grpc_wire import GrpcWire
+from fastrpc._core.server.link import Link
 from fastrpc.protocols.base import Match, ServerParts, register
 from fastrpc.tls import H2_ALPN
 
@@ -19,7 +20,7 @@ def detect_http2(data: bytes) -> Match:
     return Match.YES if len(data) >= len(_PREFACE) else Match.MORE
 
 
-def grpc_engine(parts: ServerParts) -> GrpcServer:
+def grpc_engine(parts: ServerParts) -> Link:
     """Make the engine of a connection."""
     config = parts.config
     web = None
@@ -29,18 +30,23 @@ def grpc_engine(parts: ServerParts) -> GrpcServer:
 
         assert parts.http is not None
         web = StreamRequests(parts.http)
-    engine = GrpcServer(
+    wire = GrpcWire(
         gate=parts.gate,
-        openings=parts.openings,
-        timeouts=config.timeouts,
         keepalive=config.keepalive,
         limits=config.limits,
         memory=config.memory,
         web=web,
         proxies=parts.proxies,
     )
-    engine.connection.reveals_services = parts.reveals_services
-    return engine
+    link = Link(
+        wire,
+        gate=parts.gate,
+        openings=parts.openings,
+        timeouts=config.timeouts,
+        keepalive=config.keepalive,
+    )
+    link.connection.reveals_services = parts.reveals_services
+    return link
 
 
 register("grpc", detect_http2, grpc_engine, agreed=(H2_ALPN,))

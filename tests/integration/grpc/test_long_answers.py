@@ -108,7 +108,7 @@ async def test_a_reader_that_waits_gets_its_message_before_streams_that_nothing_
         assert len(await reading) == 700_000
         for one in streams[:2]:
             assert len(await one.receive()) == 700_000
-        await eventually(lambda: client._pool.open_connections[0].stream_pool_left == 1_300_000)
+        await eventually(lambda: client._pool.open_connections[0].http2.stream_pool_left == 1_300_000)
 
 
 async def test_a_reader_that_waits_already_gets_a_message_that_begins() -> None:

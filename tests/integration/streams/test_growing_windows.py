@@ -44,7 +44,7 @@ class Sink:
 def windows_of(engines: Any) -> Any:
     """Return the part that keeps the windows of the only one of some connections."""
     [engine] = engines
-    return getattr(engine, "assembler", engine)
+    return next(getattr(engine, part) for part in ("assembler", "http2", "wire") if hasattr(engine, part))
 
 
 def is_whole(windows: Any) -> bool:

@@ -10,7 +10,7 @@
     grpc-status, grpc-message, grpc-status-details-bin, metadata ─────────► AnswerEnd      also alone, as the first block
 
 A stream has the answer to its call as `user`. A call whose own deadline has passed ends with that, whatever else comes.
-The other half, `client`, opens the streams.
+The other half, `asking_connection`, opens the streams.
 
 The trailer `frpc-outcome` of our own servers says whether the handler ran. A stranger's handler has run, but for statuses
 with which servers and proxies refuse calls as well. An answer of HTTP alone has the status that gRPC maps it to. Heads and
@@ -242,7 +242,7 @@ cdef class AnsweredConnection(Http2Connection):
         answer.text = ((answer.text or b"") + data[:min(size, <Py_ssize_t>LONGEST_TEXT)])[:LONGEST_TEXT]
         if size and PyBytes_GET_SIZE(answer.text) == LONGEST_TEXT:
             return self._finish(stream, end_without_status(answer))
-        return self.take(stream, size)
+        return self.took(stream, size)
 
     cdef int _take_parts(self, Http2Stream stream, GrpcAnswer answer, const char* data, Py_ssize_t size) except -1:
         """Cut DATA into messages."""
@@ -316,7 +316,7 @@ cdef class AnsweredConnection(Http2Connection):
         if call.flags & STREAM_OUT:
             fill_message(&frame, call, answer.head.compressor if is_compressed else 0)
             if size <= SMALL_MESSAGE:
-                self.woke = True
+                self.engine().woke = True
             call.message_came(&frame, message, size + PREFIX_BYTES)
             return answer.call is not None
         if answer.message is not None:
@@ -350,15 +350,15 @@ cdef class AnsweredConnection(Http2Connection):
             metadata = join_answer(answer.head.metadata, metadata)
         if metadata is not None:
             call.received_metadata = metadata
-        self.woke = True
+        self.engine().woke = True
         end.fill(&frame)
         if end.status == 0:
             fill_message(&frame, call, answer.head.compressor if answer.is_compressed else 0)
-            call.answer_came(&frame, answer.message or b"", self.now)
-        elif call.deadline_ns != NO_DEADLINE and self.now >= call.deadline_ns:
-            call.failed(call.overdue(self, True))
+            call.answer_came(&frame, answer.message or b"", self.instant())
+        elif call.deadline_ns != NO_DEADLINE and self.instant() >= call.deadline_ns:
+            call.failed(call.overdue(self.engine(), True))
         else:
-            call.answer_came(&frame, end.details, self.now)
+            call.answer_came(&frame, end.details, self.instant())
             if end.status == UNAUTHENTICATED:
                 self.on_unauthenticated()
         return self.reset(stream, CODE_NONE if stream.is_ended_by_peer else CODE_CANCEL)
@@ -379,10 +379,10 @@ cdef class AnsweredConnection(Http2Connection):
         cdef AnswerEnd end
         if call is None:
             return 0
-        if code == CODE_CANCEL and call.deadline_ns != NO_DEADLINE and self.now + EARLY_NS >= call.deadline_ns:
+        if code == CODE_CANCEL and call.deadline_ns != NO_DEADLINE and self.instant() + EARLY_NS >= call.deadline_ns:
             answer.call = None
             self.call_over(call)
-            return call.failed(call.overdue(self, True))
+            return call.failed(call.overdue(self.engine(), True))
         if code == CODE_REFUSED_STREAM and answer.head is None:
             end = new_end(UNAVAILABLE, OUTCOME_NOT_STARTED, "the server refused the stream")
         else:
@@ -400,9 +400,9 @@ cdef class AnsweredConnection(Http2Connection):
             return 0
         answer.call = None
         self.call_over(call)
-        self.woke = True
-        if call.deadline_ns != NO_DEADLINE and self.now >= call.deadline_ns:
-            call.failed(call.overdue(self, True))
+        self.engine().woke = True
+        if call.deadline_ns != NO_DEADLINE and self.instant() >= call.deadline_ns:
+            call.failed(call.overdue(self.engine(), True))
         else:
             call.failed(CallError(Status(status), f"{call.route.method}: {text}", processed="yes"))
         return self.reset(stream, CODE_CANCEL)

@@ -3,7 +3,8 @@ from typing import Any, final
 
 from fastrpc._core.calls.calling_part import CallingPart
 from fastrpc._core.client.client_call import ClientCall
-from fastrpc._core.grpc.answered_connection import AnsweredConnection
+from fastrpc._core.grpc.asking_connection import AskingConnection
+from fastrpc._core.io.engine import Engine
 from fastrpc._core.wire.settings import WireSettings
 from fastrpc.endpoint import Endpoint
 from fastrpc.protocols.base import ClientParts
@@ -13,7 +14,7 @@ class GrpcCalls(CallingPart):
     """The calls of ours on a connection that speaks gRPC."""
 
 @final
-class GrpcClient(AnsweredConnection):
+class GrpcClient(Engine):
     """The client's side of one connection that speaks gRPC, for clients of loops and of threads.
 
     Args:
@@ -38,6 +39,10 @@ class GrpcClient(AnsweredConnection):
         validity: Callable[[bytes], float],
     ) -> None: ...
     @property
+    def http2(self) -> AskingConnection:
+        """The connection of HTTP/2."""
+
+    @property
     def endpoint(self) -> Endpoint: ...
     @property
     def peer(self) -> WireSettings: ...
@@ -53,6 +58,8 @@ class GrpcClient(AnsweredConnection):
     def auth_status(self) -> int: ...
     @property
     def auth_text(self) -> str | None: ...
+    @property
+    def closed_text(self) -> str | None: ...
     @property
     def peer_replaces(self) -> bool: ...
     @property

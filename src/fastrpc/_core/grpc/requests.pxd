@@ -6,17 +6,15 @@ from fastrpc._core.grpc.grpc_call cimport GrpcCall, GrpcHead
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.stream_table cimport Http2Stream
-from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.gate cimport Gate
-from fastrpc._core.server.served_connection cimport ServedConnection
+from fastrpc._core.server.link cimport LinkedConnection
 
 
 cdef class GrpcRequests(Http2Connection):
     cdef:
-        # The gate that all connections share, this connection as the gate knows it, its life.
+        # The gate that all connections share; this connection as the gate knows it.
         readonly Gate gate
-        readonly ServedConnection connection
-        ConnectionLife life
+        readonly LinkedConnection connection
 
         # Finds requests by gRPC-Web and Connect (`http.stream_request.StreamRequests`); None: neither is served.
         object web
@@ -46,13 +44,13 @@ cdef class GrpcRequests(Http2Connection):
         # Bytes of answers without a stream that wait for a window of the peer.
         int64_t waiting_bytes
 
-    # GrpcServer implements these: a request is no call of gRPC; a head came behind a trusted proxy.
+    # GrpcWire implements these: a request is no call of gRPC; a head came behind a trusted proxy.
     cdef int refuse_http(self, GrpcCall call, int status, str text) except -1
     cdef bint takes_client(self, GrpcCall call, HeaderBlock block) except -1
 
     cdef int trust(self, GrpcCall call) except -1
 
-    # Called by the served connection.
+    # For the other parts of the wire.
     cdef int _drop_check(self, GrpcCall call) noexcept
     # The sender of an incomplete request has been judged.
     cdef int sender_known(self, GrpcCall call, int verdict) except -1
@@ -62,8 +60,7 @@ cdef class GrpcRequests(Http2Connection):
     cdef int reader_waits(self, GrpcCall call) except -1
     cdef int reader_left(self, GrpcCall call) except -1
 
-    # For the server's engine.
-    cdef bint is_busy(self) noexcept
+    # For the wire.
     cdef int list_latest(self) except -1
     cdef int end_incomplete(self, str text) except -1
     cdef int forget_incomplete(self) except -1

@@ -1,6 +1,6 @@
 from fastrpc._core.http2.connection import Http2Connection
 from fastrpc._core.server.gate import Gate
-from fastrpc._core.server.served_connection import ServedConnection
+from fastrpc._core.server.link import LinkedConnection
 
 class GrpcRequests(Http2Connection):
     """The requests of one connection."""
@@ -8,4 +8,4 @@ class GrpcRequests(Http2Connection):
     @property
     def gate(self) -> Gate: ...
     @property
-    def connection(self) -> ServedConnection: ...
+    def connection(self) -> LinkedConnection: ...

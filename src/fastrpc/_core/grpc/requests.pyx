@@ -34,7 +34,9 @@ from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.metadata cimport note_dropped
 from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, SENDER_REFUSED, SenderCheck
-from fastrpc._core.server.served_connection cimport process_held
+from fastrpc._core.server.intake cimport Intake
+from fastrpc._core.server.link cimport Link
+from fastrpc._core.server.served_connection cimport ServedConnection, process_held
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.server.stopped_handlers cimport cancel_in_read
 from fastrpc._core.streams.stream_channel cimport StreamChannel
@@ -58,7 +60,7 @@ logger = logging.getLogger("fastrpc.server")
 cdef class GrpcRequests(Http2Connection):
     """The requests of one connection."""
 
-    # GrpcServer implements these
+    # GrpcWire implements these
 
     cdef int refuse_http(self, GrpcCall call, int status, str text) except -1:
         """Refuse a request that is no call of gRPC."""
@@ -85,12 +87,11 @@ cdef class GrpcRequests(Http2Connection):
         return self._begin(call, head, ends_stream)
 
     cdef GrpcCall _new_call(self, Http2Stream stream, GrpcHead head):
-        cdef ServedConnection connection = self.connection
         cdef GrpcCall call = self.spare
         self.spare = None
         if call is None:
             call = GrpcCall.__new__(GrpcCall)
-        call.connection = connection
+        (<Link>self._engine).stamp(call)
         call.http2_stream = stream
         stream.user = call
         stream.keeps_credit = not self.is_trusted
@@ -101,18 +102,14 @@ cdef class GrpcRequests(Http2Connection):
         call.attempt_number = head.attempt
         call.received_metadata = head.metadata
         call.stated_timeout_us = head.timeout_us
-        call.started_ns = self.life.used_ns = self.came_ns or self.now
         if head.is_late:
             call.deadline_ns = call.started_ns
-        connection.now = self.now
-        connection.received_ns = self.received_ns
-        connection.is_reading = self.is_reading
         return call
 
     cdef int _begin(self, GrpcCall call, GrpcHead head, bint ends_stream) except -1:
         cdef MethodRoute route
         if head.http_status:
-            self.note_unanswered()
+            self.engine().note_unanswered()
             return self.refuse_http(call, head.http_status, head.fault)
         if head.dropped is not None:
             note_dropped(head.dropped, self.connection.protocol, logger, self.gate.dispatcher.has_told_dropped)
@@ -143,13 +140,11 @@ cdef class GrpcRequests(Http2Connection):
 
     cdef bint _has_place(self, GrpcCall call) except -1:
         """Return whether the connection has a place for the call; REFUSED_STREAM: it was not looked at."""
-        cdef ServedConnection connection = self.connection
+        cdef Intake intake = (<Link>self._engine).intake
         cdef MethodRoute route = call.route
-        cdef Py_ssize_t calls = connection.calls_under_way()
-        if calls >= self.gate.concurrent_calls:
+        if intake.is_crowded():
             # Cancelled ones whose handlers have not ended count, too.
-            text = f"this connection has {calls} calls in progress, the limit is {self.gate.concurrent_calls}"
-            self._refuse_stream(call, f"{text} (Limits.concurrent_calls)")
+            self._refuse_stream(call, intake.crowd_text())
             return False
         if route is None or not (route.takes_stream or route.gives_stream):
             return True
@@ -162,7 +157,7 @@ cdef class GrpcRequests(Http2Connection):
         return True
 
     cdef int _refuse_stream(self, GrpcCall call, str text) except -1:
-        self.note_unanswered()
+        self.engine().note_unanswered()
         call.was_ended = True
         self.gate.count_refused(call, RESOURCE_EXHAUSTED, text)
         return self.reset(call.http2_stream, CODE_REFUSED_STREAM)
@@ -172,7 +167,7 @@ cdef class GrpcRequests(Http2Connection):
         cdef GrpcHead head = head_of(block, self.gate.metadata_bytes)
         cdef GrpcCall call = GrpcCall.__new__(GrpcCall)
         call.connection = self.connection
-        call.started_ns = self.now
+        call.started_ns = self.instant()
         call.route = self.gate.routes.find(PyBytes_AS_STRING(head.name), PyBytes_GET_SIZE(head.name))
         text = f"this connection has {self.streams.limit} calls in progress, its limit (Limits.concurrent_calls)"
         return self.gate.count_refused(call, RESOURCE_EXHAUSTED, text)
@@ -180,11 +175,12 @@ cdef class GrpcRequests(Http2Connection):
     cdef int _pass_in(self, GrpcCall call, bytes payload) except -1:
         """Hand a call to the gate."""
         cdef bytes name
+        cdef Link link = <Link>self._engine
         cdef ServedConnection connection = self.connection
         call.has_started = True
-        connection.now = max(connection.now, self.now)
-        connection.received_ns = self.received_ns
-        connection.is_reading = self.is_reading
+        connection.now = max(connection.now, link.now)
+        connection.received_ns = link.received_ns
+        connection.is_reading = link.is_reading
         if call.route.flags & ROUTE_WITHDRAWN:
             # Since its head came: another service may have the name now.
             name = (<GrpcHead>call.head).name
@@ -193,8 +189,8 @@ cdef class GrpcRequests(Http2Connection):
             self.gate.pass_known(call, payload)
         if not self.is_trusted and call.waiting_context is None and not call.was_ended:
             self.trust(call)
-        if connection.ended_ns > self.turn_ends_ns:
-            self.messages_left = 0
+        if connection.ended_ns > link.turn_ends_ns:
+            link.messages_left = 0
         if Py_REFCNT(call) == 1 and call.make_new():
             # Answered already, and known only to the function that called us: the next request gets the same object.
             self.spare = call
@@ -203,7 +199,7 @@ cdef class GrpcRequests(Http2Connection):
             # The call ended in its first step: the count of its request is taken back here.
             self.gate.memory.charge(call, 0)
         # Its handler may go on in the next turn of the loop.
-        self.woke = True
+        link.woke = True
         return 0
 
     cdef int trust(self, GrpcCall call) except -1:
@@ -250,7 +246,7 @@ cdef class GrpcRequests(Http2Connection):
         if owed <= 0 or call.http2_stream is None:
             return 0
         call.web.owed = 0
-        return self.take(call.http2_stream, owed)
+        return self.took(call.http2_stream, owed)
 
     cdef int _cut_messages(self, GrpcCall call, const char* data, Py_ssize_t size, bint ends_stream) except -1:
         cdef MessageReader reader = call.reader
@@ -318,12 +314,12 @@ cdef class GrpcRequests(Http2Connection):
         cdef Frame frame
         if call.stream is None:
             # The handler reads no further messages, and its answer has not left yet.
-            return self.take(call.http2_stream, cost)
+            return self.took(call.http2_stream, cost)
         memset(&frame, 0, sizeof(Frame))
         frame.codec = call.codec
         frame.compressor = <uint8_t>compressor
         if cost <= SMALL_MESSAGE:
-            self.woke = True
+            (<Link>self._engine).woke = True
         return (<ServedStream>call.stream).put(&frame, message, cost)
 
     cdef int on_trailers(self, Http2Stream stream, HeaderBlock block) except -1:
@@ -389,12 +385,12 @@ cdef class GrpcRequests(Http2Connection):
         if call is self.latest:
             self.latest = None
         call.state = STATE_CANCELLED
-        self.connection.now = max(self.connection.now, self.now)
+        self.connection.now = max(self.connection.now, self.instant())
         if call.was_ended:
             return 0
         if call.has_started:
             # Both sides watch the deadline: it is the same reason if either is first.
-            return cancel_in_read(self, self.gate, call, call.deadline_ns <= self.now)
+            return cancel_in_read(self.engine(), self.gate, call, call.deadline_ns <= self.instant())
         self._drop_check(call)
         call.was_ended = True
         return self.gate.count_refused(call, CANCELLED, "cancelled before the request was whole")
@@ -404,6 +400,7 @@ cdef class GrpcRequests(Http2Connection):
 
     cdef int on_over(self, Http2Stream stream) except -1:
         cdef GrpcCall call
+        cdef Link link
         if stream.user is None:
             return 0
         call = <GrpcCall>stream.user
@@ -416,7 +413,8 @@ cdef class GrpcRequests(Http2Connection):
         if call.waiting_bytes:
             self.waiting_bytes -= call.waiting_bytes
             call.waiting_bytes = 0
-        self.life.used_ns = max(self.life.used_ns, self.connection.now, self.connection.stepped_ns)
+        link = <Link>self._engine
+        link.life.used_ns = max(link.life.used_ns, self.connection.now, self.connection.stepped_ns)
         return 0
 
     # Incomplete requests and messages
@@ -429,10 +427,10 @@ cdef class GrpcRequests(Http2Connection):
 
     cdef int _note_part(self, GrpcCall call) except -1:
         """A part of a request, or of a message of a stream, is here; more of it is to come."""
-        call.heard_ns = self.now
+        call.heard_ns = self.instant()
         if not call.is_incomplete:
             call.is_incomplete = True
-            call.began_ns = self.now
+            call.began_ns = self.instant()
             self.incomplete.add(call)
             if not call.has_started and self.gate.await_rest(call) and self._sender_of(call) == SENDER_REFUSED:
                 return 0
@@ -463,10 +461,10 @@ cdef class GrpcRequests(Http2Connection):
         call.began_ns = call.heard_ns = now_ns()
         if not call.http2_stream.is_ended_by_peer:
             return self.grant_rest(call.http2_stream, False) + self._take_rest(call) if self._has_room(call) else 0
-        self.now = now_ns()
+        self.engine().now = now_ns()
         self._end_input(call)
         self.gate.runner.leave_task()
-        return 0 if self._stream is NULL else (<ByteStream>self._stream).flush()
+        return 0 if self.stream_below() is NULL else (<ByteStream>self.stream_below()).flush()
 
     cdef bint _has_room(self, GrpcCall call) except -1:
         """Count what is here; return whether the budgets take it: the call is ended if not."""
@@ -523,9 +521,9 @@ cdef class GrpcRequests(Http2Connection):
             has_memory = process_held + size - min(<int64_t>0, flow.pool.left) <= self.gate.memory.lend_below
             if flow.granted and not (has_memory and flow.has_room(stream, size, False)):
                 if not (has_memory and is_awaited) or holds_grant(self.unpooled):
-                    if not has_memory and self._stream is not NULL:
+                    if not has_memory and self.stream_below() is not NULL:
                         # Other connections may hold it, and nothing of this one tells when they hold less.
-                        (<ByteStream>self._stream).schedule_check(now_ns() + MEMORY_LOOK_NS)
+                        (<ByteStream>self.stream_below()).schedule_check(now_ns() + MEMORY_LOOK_NS)
                     return flow.await_room(stream, False)
                 self.unpooled = stream
             flow.borrow(stream, size)
@@ -538,7 +536,7 @@ cdef class GrpcRequests(Http2Connection):
     cdef int message_taken(self, GrpcCall call, Py_ssize_t cost) except -1:
         """The handler took a message: its credit goes back."""
         let_in(self, call)
-        return self.take_messages(call.http2_stream, cost)
+        return self.took_messages(call.http2_stream, cost)
 
     cdef bint may_lend(self) noexcept:
         return process_held < self.gate.memory.lend_below and Http2Connection.may_lend(self)
@@ -589,10 +587,6 @@ cdef class GrpcRequests(Http2Connection):
             if call.charge and not call.has_started:
                 self.gate.memory.charge(call, 0)
         return self.gate.memory.end_part(self.connection, True)
-
-    cdef bint is_busy(self) noexcept:
-        """Return whether a call is under way."""
-        return bool(self.connection.held) or bool(self.connection.queue) or bool(self.incomplete)
 
 
 cdef bint holds_grant(Http2Stream stream) noexcept:

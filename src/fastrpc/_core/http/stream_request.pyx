@@ -6,7 +6,7 @@
     DATA ──► `translate` ──► GrpcRequests                      messages, memory, time and windows as by gRPC
     outcome ──► WebCall ──► fields and content                 `responses`, as by HTTP/1.1
 
-The engine of gRPC has the stream; it asks here for what differs from gRPC.
+The wire of gRPC has the stream; it asks here for what differs from gRPC.
 """
 
 cimport cython

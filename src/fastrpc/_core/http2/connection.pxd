@@ -1,5 +1,6 @@
-"""The base of the engines that speak HTTP/2, of either side: frames into hooks, orders into frames, all rules in between."""
+"""The wire of HTTP/2, of either side: frames into hooks, orders into frames, all rules in between."""
 
+from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.buffer cimport Assembly
@@ -9,15 +10,20 @@ from fastrpc._core.http2.hpack cimport HeaderTemplate
 from fastrpc._core.http2.incoming cimport Http2Control, Http2Incoming
 from fastrpc._core.http2.sender cimport Http2Sender
 from fastrpc._core.http2.stream_table cimport Http2Stream, StreamTable
-from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.io.engine cimport NOTHING, Engine
+from fastrpc._core.link.contract cimport Wire
 
 cdef enum:
     # Flag of a gRPC message: it is compressed.
     MESSAGE_COMPRESSED = 1
 
 
-cdef class Http2Connection(Engine):
+cdef class Http2Connection(Wire):
     cdef:
+        # The engine that holds it, borrowed: valid in every hook and order, as only the engine, and calls that ask it first,
+        # lead here.
+        PyObject* _engine
+
         # Its parts. Sides use these: `count_open()` and `limit` of the streams tell whether a client may open one more; the
         # control has the settings of the peer (`peer`), whether they came (`is_settled`), and the stage of our drain
         # (`drain_step`); `began_ns` and `came` of what comes in are facts of an incomplete frame for a connection's life.
@@ -38,13 +44,33 @@ cdef class Http2Connection(Engine):
         # Whether tasks of streams that have room run before the next pieces of long messages are written.
         bint _streams_have_turn
 
-        # The end of the connection by this side: the code of our GOAWAY, -1 before, and the text.
+        # Whether the connection is over. Its end by this side: the code of our GOAWAY, -1 before, and the text.
+        readonly bint is_closed
         readonly int closed_code
         readonly str closed_text
 
+    # The engine, its instant, its stream (NULL: it has none), and its end of a read.
+    cdef inline Engine engine(self):
+        return <Engine>self._engine
+
+    cdef inline uint64_t instant(self) noexcept:
+        return (<Engine>self._engine).now
+
+    cdef inline int not_before(self, uint64_t now) noexcept:
+        """Note the instant of the next order, which may be later than the last read."""
+        if now > (<Engine>self._engine).now:
+            (<Engine>self._engine).now = now
+        return 0
+
+    cdef inline PyObject* stream_below(self) noexcept:
+        return (<Engine>self._engine)._stream
+
+    cdef inline int written(self) except -1:
+        return (<Engine>self._engine).written()
+
     # The life. `set_up` once, from `__init__` of a side; `streams` 0: not announced, as by a client. `open` sends preface
-    # (a client's), SETTINGS and, with `is_wide`, the wide window: from `connected`, which is the side's own. `lend`: what
-    # streams may borrow beyond their first windows, none without it.
+    # (a client's), SETTINGS and, with `is_wide`, the wide window: once the side has an engine. `lend`: what streams may
+    # borrow beyond their first windows, none without it.
     cdef int set_up(self, bint is_client, uint32_t streams, uint32_t window_bytes, uint32_t header_list_bytes) except -1
     cdef int lend(self, int64_t pool_bytes, int64_t message_bytes) noexcept
     cdef int open(self, bint is_wide) except -1
@@ -102,9 +128,9 @@ cdef class Http2Connection(Engine):
     cdef bint may_lend(self) noexcept
     cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1
 
-    # This side ends the connection, by `close_with` or `end`: what is written leaves, then the byte stream ends. Once. A
-    # side's own `lost` also calls `lost` of this class.
-    cdef int on_closed(self) except -1
+    # This side ends the connection, by `close_with` or `end`, and its streams: what is written leaves, then the side ends
+    # the byte stream, which reads on for a while if it `lingers`. Once. A side's own `lost` also calls `lost` of this class.
+    cdef int on_closed(self, bint lingers) except -1
 
     # Orders of streams: for an ended stream they do nothing. None: no stream can be opened now: as many as the peer takes
     # are open (a later `on_settings` or `on_over` has room again), it leaves, or the ids are used up. The head of an opened
@@ -139,9 +165,9 @@ cdef class Http2Connection(Engine):
     cdef int release(self, Http2Stream stream) except -1
 
     # The program took `size` bytes of a stream, prefixes included: its window gets them back.
-    cdef int take(self, Http2Stream stream, Py_ssize_t size) except -1
-    # As `take`, without the bytes that were granted beyond the window.
-    cdef int take_messages(self, Http2Stream stream, Py_ssize_t size) except -1
+    cdef int took(self, Http2Stream stream, Py_ssize_t size) except -1
+    # As `took`, without the bytes that were granted beyond the window.
+    cdef int took_messages(self, Http2Stream stream, Py_ssize_t size) except -1
     # Bytes may be back in the pool: let waiting messages come, in their order.
     cdef int grant_waiting(self) except -1
     # The program waits for a message: the window may grow.
@@ -151,16 +177,32 @@ cdef class Http2Connection(Engine):
 
     # Orders of the connection. `widen` raises its window to WIDE_WINDOW. A drain has two steps; the second follows by itself
     # once the peer has read the first, or from `check` a second later. `close_with` sends GOAWAY and ends it.
+    # `fall_silent`: nothing more is written, for an end that the side has ordered itself.
     cdef int widen(self) except -1
     cdef int start_drain(self, str text) except -1
     cdef int finish_drain(self) except -1
     cdef int close_with(self, int code, str text) except -1
-    cdef int end(self, bint lingers) except -1
+    cdef int end(self, int code, str text, bint lingers) except -1
+    cdef int fall_silent(self, int code, str text) except -1
 
     # A server's budget of idle work (PROTOCOL.md 9): a call was answered, which refills it.
     cdef int note_answered(self) noexcept
     # A call was refused for its caller's fault. With none of the budget left the connection is over.
     cdef int note_idle_work(self) except -1
+
+    # Bytes in place: a long message is received into its memory.
+    cdef char* place(self, Py_ssize_t* room) except? NULL
+    cdef int placed(self, Py_ssize_t size) except -1
+    cdef bint completes(self, Py_ssize_t size) noexcept
+
+    # Bytes out: called by the engine where `sender.is_waiting()`, and after its turn.
+    cdef int pump(self) except -1
+    cdef inline int rest(self) noexcept:
+        return NOTHING if self._streams_have_turn else self.sender.rest()
+
+    cdef inline int turn_over(self) noexcept:
+        self._streams_have_turn = False
+        return 0
 
     # Facts. Output that the peer has not taken; memory that the connection holds besides messages and output.
     cdef Py_ssize_t unsent_bytes(self) except? -1
@@ -189,4 +231,3 @@ cdef class Http2Connection(Engine):
     cdef bint _is_stuck(self) noexcept
     cdef int _sent(self, Http2Stream stream) except -1
     cdef int _is_over(self, Http2Stream stream) except -1
-    cdef int _close(self, int code, str text, bint lingers) except -1

@@ -1,10 +1,12 @@
-from fastrpc._core.io.engine import Engine
+from fastrpc._core.link.contract import Wire
 
-class Http2Connection(Engine):
+class Http2Connection(Wire):
     """The state of one connection of HTTP/2, without input and output."""
 
     @property
     def is_client(self) -> bool: ...
+    @property
+    def is_closed(self) -> bool: ...
     @property
     def closed_code(self) -> int:
         """The error code by which this side ended the connection; -1 before."""

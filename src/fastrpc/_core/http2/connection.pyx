@@ -1,8 +1,8 @@
-"""The base of the engines that speak HTTP/2, of either side: frames into hooks, orders into frames, all rules in between.
+"""The wire of HTTP/2, of either side: frames into hooks, orders into frames, all rules in between.
 
 ::
 
-    receive ──► Http2Parser ──► HEADERS: HpackDecoder ──► on_head, on_trailers
+    take ─────► Http2Parser ──► HEADERS: HpackDecoder ──► on_head, on_trailers
                    │            DATA ──► windows ───────► on_data, or into place: sink_for, on_placed
                    │            RST_STREAM, GOAWAY ─────► on_reset, on_goaway
                    │            SETTINGS, PING, WINDOW_UPDATE: handled here
@@ -10,8 +10,9 @@
 
     send_head, send_message, send_trailers, reset ──► Http2Sender ──► pump ──► the byte stream
 
-A side of gRPC is a subclass: it implements the hooks, gives the orders, and has the life of the connection. All frames of
-a read, or of a turn of the loop, leave in one write. A unary exchange crosses six times between the two: on_head, on_data;
+A side of gRPC is a subclass: it implements the hooks and gives the orders. The engine that holds it has the life of the
+connection, the time and the byte stream; its output is the sender of this object. All frames of a read, or of a turn of the
+loop, leave in one write. A unary exchange crosses six times between the two: on_head, on_data;
 send_head, send_message, send_trailers; on_over.
 """
 
@@ -28,7 +29,7 @@ from fastrpc._core.http2.hpack cimport HpackDecoder, indexing_of
 from fastrpc._core.http2.incoming cimport BLOCK_HEAD, BLOCK_TRAILERS, new_control, new_incoming
 from fastrpc._core.http2.sender cimport PREFIX_BYTES, new_sender
 from fastrpc._core.http2.stream_table cimport FlowControl
-from fastrpc._core.io.engine cimport NOTHING, STREAM_SHARE, ByteStream
+from fastrpc._core.io.engine cimport STREAM_SHARE, ByteStream
 from fastrpc._core.wire.growth cimport open_window_pool
 from fastrpc._core.wire.silence cimport PEER_IS_GONE
 
@@ -39,7 +40,7 @@ cdef enum:
     HEAD_SHARE = 1_024
 
 
-cdef class Http2Connection(Engine):
+cdef class Http2Connection(Wire):
     """The state of one connection of HTTP/2, without input and output."""
 
     @property
@@ -114,7 +115,7 @@ cdef class Http2Connection(Engine):
         """Let the rest of a long message come."""
         return 0
 
-    cdef int on_closed(self) except -1:
+    cdef int on_closed(self, bint lingers) except -1:
         """This side ends the connection."""
         return 0
 
@@ -125,9 +126,14 @@ cdef class Http2Connection(Engine):
         self.closed_code = -1
         self._window_bytes = window_bytes
         self.streams = StreamTable(is_client, FIRST_STREAMS if is_client else <Py_ssize_t>streams)
-        self.output = self.sender = new_sender(FlowControl(), self.streams)
+        self.sender = new_sender(FlowControl(), self.streams)
         self.control = new_control(self.sender, self.sender.flow, self.streams)
         self.incoming = new_incoming(self.control, header_list_bytes)
+        return 0
+
+    cdef int join(self, Engine link) except -1:
+        self._engine = <PyObject*>link
+        link.output = self.sender
         return 0
 
     cdef int lend(self, int64_t pool_bytes, int64_t message_bytes) noexcept:
@@ -149,10 +155,10 @@ cdef class Http2Connection(Engine):
         return 0 if self.is_closed else self.incoming.widen() + self.written()
 
     cdef int start_drain(self, str text) except -1:
-        if self.is_closed or not self.control.start_drain(text, self.now):
+        if self.is_closed or not self.control.start_drain(text, self.instant()):
             return 0
-        if self._stream is not NULL:
-            (<ByteStream>self._stream).schedule_check(self.check_http2(self.now))
+        if self.stream_below() is not NULL:
+            (<ByteStream>self.stream_below()).schedule_check(self.check_http2(self.instant()))
         return self.written()
 
     cdef int finish_drain(self) except -1:
@@ -161,25 +167,23 @@ cdef class Http2Connection(Engine):
     cdef int close_with(self, int code, str text) except -1:
         if not self.is_closed:
             self.control.say_goodbye(code, text)
-        return self._close(code, text, True)
+        return self.end(code, text, True)
 
-    cdef int end(self, bint lingers) except -1:
-        return self._close(CODE_NONE, "", lingers)
-
-    cdef int _close(self, int code, str text, bint lingers) except -1:
+    cdef int end(self, int code, str text, bint lingers) except -1:
         if self.is_closed:
             return 0
+        self.fall_silent(code, text)
+        return self.on_closed(lingers)
+
+    cdef int fall_silent(self, int code, str text) except -1:
         self.is_closed = True
         self.closed_code = code
         self.closed_text = text
         for stream in self.streams.entries():
             self.sender.drop_unsent(<Http2Stream>stream)
-        self.on_closed()
-        if self._stream is not NULL:
-            (<ByteStream>self._stream).finish(lingers)
         return 0
 
-    cdef int lost(self, object error) except -1:
+    cdef int lost(self) except -1:
         self.is_closed = True
         self.incoming.data_stream = self.incoming.sink = None
         self.incoming.flow.take_waiting()
@@ -188,11 +192,13 @@ cdef class Http2Connection(Engine):
     # Bytes in
 
     @cython.nonecheck(False)
-    cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
+    cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1:
         cdef Http2Frame frame
         cdef Py_ssize_t at = 0, taken
+        # Held: a hook may order the end.
+        cdef Engine engine = self.engine()
         while at < size and not self.is_closed:
-            taken = self.incoming.parse(data + at, size - at, &frame, self.now)
+            taken = self.incoming.parse(data + at, size - at, &frame, engine.now)
             if taken < 0:
                 return size + self._violate(&frame.violation)
             if taken == 0:
@@ -202,11 +208,11 @@ cdef class Http2Connection(Engine):
                 continue
             self._take_frame(&frame)
             # No `-=`: it would take a reference first.
-            self.messages_left = self.messages_left - 1
-            if self.messages_left < 0 and at < size and self.has_to_wait():
-                self.incoming.note_rest(0, self.now)
+            engine.messages_left = engine.messages_left - 1
+            if engine.messages_left < 0 and at < size and engine.has_to_wait():
+                self.incoming.note_rest(0, engine.now)
                 return at
-        self.incoming.note_rest(0, self.now)
+        self.incoming.note_rest(0, engine.now)
         return size + (self.finish_drain() if self.control.drain_is_due else 0)
 
     @cython.nonecheck(False)
@@ -228,7 +234,8 @@ cdef class Http2Connection(Engine):
         cdef HeaderBlock block = self.incoming.decoder.decode(frame.data, frame.size, &violation)
         if block is None:
             return self._violate(&violation)
-        self.messages_left = self.messages_left - <int>(block.size // HEAD_SHARE)
+        if block.size >= HEAD_SHARE:
+            (<Engine>self._engine).messages_left -= <int>(block.size // HEAD_SHARE)
         stream = self.streams.arrive(KIND_HEADERS, frame.stream, &violation)
         if stream is None:
             return self._refuse(frame.stream, block, &violation)
@@ -243,7 +250,7 @@ cdef class Http2Connection(Engine):
             self.on_head(stream, block, frame.ends_stream)
         elif kind == BLOCK_TRAILERS:
             self.on_trailers(stream, block)
-        elif kind < 0 or self.control.skip(KIND_HEADERS, self.now, &violation) < 0:
+        elif kind < 0 or self.control.skip(KIND_HEADERS, self.instant(), &violation) < 0:
             return self._violate_stream(frame.stream, &violation)
         return self._is_over(stream)
 
@@ -257,7 +264,7 @@ cdef class Http2Connection(Engine):
         self.written()
         self.control.expect_late(True)
         self.on_refused(id, block)
-        self.note_unanswered()
+        self.engine().note_unanswered()
         # A peer that knows the limit is at fault.
         return 0 if self.control.ours.acknowledged.streams > self.streams.limit else self.note_idle_work()
 
@@ -265,7 +272,7 @@ cdef class Http2Connection(Engine):
     cdef int _take_data(self, Http2Frame* frame) except -1:
         cdef Violation violation
         cdef Http2Stream stream
-        if frame.is_first and self.incoming.begin_data(frame, self.now, &violation) < 0:
+        if frame.is_first and self.incoming.begin_data(frame, self.instant(), &violation) < 0:
             self._violate_stream(frame.stream, &violation)
         stream = self.incoming.data_stream
         if not self.incoming.parser.is_within():
@@ -279,20 +286,20 @@ cdef class Http2Connection(Engine):
                 self._is_over(stream)
         return 0 if self.is_closed else self.incoming.place_of(stream, frame.size)
 
-    cdef char* body_place(self, Py_ssize_t* room) except? NULL:
+    cdef char* place(self, Py_ssize_t* room) except? NULL:
         cdef Http2Stream stream = self.incoming.data_stream
         if stream is None or stream.is_ended_by_peer or self.is_closed:
             return NULL
         return self.incoming.place_in(self.sink_for(stream), room, self.trusted)
 
-    cdef int body_received(self, Py_ssize_t size) except -1:
+    cdef int placed(self, Py_ssize_t size) except -1:
         cdef Violation violation
         cdef Http2Stream stream = self.incoming.data_stream
         cdef bint ends_stream
         if self.is_closed or stream is None:
             return 0
-        ends_stream = self.incoming.placed(size, self.now)
-        self.messages_left -= self.incoming.data_stream is None
+        ends_stream = self.incoming.placed(size, self.instant())
+        (<Engine>self._engine).messages_left -= self.incoming.data_stream is None
         if not stream.is_ended_by_peer:
             if self.streams.take_data(stream, size, ends_stream, &violation) < 0:
                 self._violate_stream(stream.id, &violation)
@@ -301,10 +308,7 @@ cdef class Http2Connection(Engine):
                 self._is_over(stream)
         return 0 if self.is_closed else self.incoming.place_of(stream, size)
 
-    cdef object body_owner(self):
-        return self.incoming.sink
-
-    cdef bint completes_body(self, Py_ssize_t size) noexcept:
+    cdef bint completes(self, Py_ssize_t size) noexcept:
         cdef Assembly sink = self.incoming.sink
         return sink is None or size >= sink.total - sink.filled
 
@@ -315,7 +319,7 @@ cdef class Http2Connection(Engine):
             return self._violate(&violation)
         if stream is None:
             return self._drop_late(frame.stream, -1)
-        self.note_unanswered()
+        self.engine().note_unanswered()
         self.sender.drop_unsent(stream)
         self.streams.reset(stream, False)
         # Before it has any effect.
@@ -332,22 +336,22 @@ cdef class Http2Connection(Engine):
         cdef int done = 0
         violation.rule = RULE_NONE
         if frame.kind == KIND_WINDOW_UPDATE:
-            done = self.control.take_window_update(frame, self.now, &violation)
+            done = self.control.take_window_update(frame, self.instant(), &violation)
         elif frame.kind == KIND_SETTINGS:
-            done = self.control.take_settings(frame, self.now, &violation)
+            done = self.control.take_settings(frame, self.instant(), &violation)
             if done > 0:
                 self.on_settings()
         elif frame.kind == KIND_PING:
-            self.note_unanswered()
-            done = self.control.take_ping(frame, self.now, self._is_stuck(), &violation)
+            self.engine().note_unanswered()
+            done = self.control.take_ping(frame, self.instant(), self._is_stuck(), &violation)
         elif frame.violation.rule:
             # PRIORITY. A stream that is idle cannot be reset.
             return self._violate(&frame.violation) if self.streams.find(frame.stream) is None else (
                 self._violate_stream(frame.stream, &frame.violation)
             )
         else:
-            self.note_unanswered()
-            done = self.control.skip(frame.kind, self.now, &violation)
+            self.engine().note_unanswered()
+            done = self.control.skip(frame.kind, self.instant(), &violation)
             if done == 0 and frame.kind == KIND_GOAWAY:
                 done = self._take_goaway(frame, &violation)
         if done < 0:
@@ -377,7 +381,7 @@ cdef class Http2Connection(Engine):
         if ends_connection(violation.rule):
             return self._violate(violation)
         stream = self.streams.find(id)
-        self.note_unanswered()
+        self.engine().note_unanswered()
         put_reset(self.sender.out, id, error_code(violation.rule))
         self.written()
         self.control.expect_late(True)
@@ -393,15 +397,15 @@ cdef class Http2Connection(Engine):
     cdef int _drop_late(self, uint32_t id, Py_ssize_t size) except -1:
         """Drop a frame that an honest peer may still have had under way; too many of them are a flood."""
         cdef Violation violation
-        self.note_unanswered()
-        return 0 if self.control.drop_late(id, size, self.now, &violation) == 0 else self._violate(&violation)
+        self.engine().note_unanswered()
+        return 0 if self.control.drop_late(id, size, self.instant(), &violation) == 0 else self._violate(&violation)
 
     cdef int note_answered(self) noexcept:
         return self.control.return_idle_work()
 
     cdef int note_idle_work(self) except -1:
         cdef Violation violation
-        return 0 if self.control.spend_idle_work(self.now, &violation) == 0 else self._violate(&violation)
+        return 0 if self.control.spend_idle_work(self.instant(), &violation) == 0 else self._violate(&violation)
 
     # Orders of streams
 
@@ -481,7 +485,7 @@ cdef class Http2Connection(Engine):
         return self._is_stuck() or not self.sender.has_room(stream)
 
     cdef bint _is_stuck(self) noexcept:
-        return self._stream is not NULL and (<ByteStream>self._stream).is_stuck()
+        return self.stream_below() is not NULL and (<ByteStream>self.stream_below()).is_stuck()
 
     cdef int await_turn(self, Http2Stream stream) except -1:
         if not self._is_open(stream):
@@ -489,14 +493,14 @@ cdef class Http2Connection(Engine):
         self.sender.wait_turn(stream)
         return self.written()
 
-    cdef int take(self, Http2Stream stream, Py_ssize_t size) except -1:
+    cdef int took(self, Http2Stream stream, Py_ssize_t size) except -1:
         cdef bint may_lend = stream.windows.growth.grown == 0 or self.may_lend()
         return 0 if self.is_closed else self.incoming.take(stream, size, may_lend) + self.written()
 
-    cdef int take_messages(self, Http2Stream stream, Py_ssize_t size) except -1:
+    cdef int took_messages(self, Http2Stream stream, Py_ssize_t size) except -1:
         cdef FlowControl flow = self.incoming.flow
         cdef int64_t left = flow.pool.left
-        self.take(stream, size - <Py_ssize_t>flow.repay(&stream.windows, size))
+        self.took(stream, size - <Py_ssize_t>flow.repay(&stream.windows, size))
         # Most messages were granted nothing: then the pool has no more for waiting ones.
         return 0 if flow.waiting is None or flow.pool.left == left else self.grant_waiting()
 
@@ -545,9 +549,6 @@ cdef class Http2Connection(Engine):
     cdef int pump(self) except -1:
         cdef Http2Sender sender = self.sender
         cdef list woken
-        if not sender.is_waiting():
-            # The fast path of a connection whose messages are written at once.
-            return 0
         sender.pump(STREAM_SHARE, not self._streams_have_turn)
         while sender.over:
             self._is_over(<Http2Stream>sender.over.pop())
@@ -556,42 +557,36 @@ cdef class Http2Connection(Engine):
         woken, sender.woken = sender.woken, []
         for stream in woken:
             self.on_sendable(<Http2Stream>stream)
-        if not self._streams_have_turn and sender.is_waiting() and self._stream is not NULL:
-            self._streams_have_turn = (<ByteStream>self._stream).ask_turn()
+        if not self._streams_have_turn and sender.is_waiting() and self.stream_below() is not NULL:
+            self._streams_have_turn = (<ByteStream>self.stream_below()).ask_turn()
         return 0
-
-    cdef int turn_over(self) except -1:
-        self._streams_have_turn = False
-        return 0
-
-    cdef int rest(self) noexcept:
-        return NOTHING if self._streams_have_turn else self.sender.rest()
 
     # Facts and time
 
     cdef Py_ssize_t unsent_bytes(self) except? -1:
         cdef Py_ssize_t unsent = self.sender.size() + self.sender.queued_bytes
-        return unsent + (0 if self._stream is NULL else <Py_ssize_t>(<ByteStream>self._stream).untaken_bytes())
+        return unsent + (0 if self.stream_below() is NULL else <Py_ssize_t>(<ByteStream>self.stream_below()).untaken_bytes())
 
     cdef Py_ssize_t held_bytes(self) noexcept:
         cdef HpackDecoder decoder = self.incoming.decoder
         return self.incoming.parser.held_bytes() + decoder.table.size + decoder.known_bytes + self.sender.encoder.table.size
 
-    cdef int was_late(self, uint64_t late) except -1:
-        self.received_ns += late
+    cdef int forgive(self, uint64_t late) except -1:
+        (<Engine>self._engine).received_ns += late
         return self.control.forgive(late)
 
     cdef uint64_t check_http2(self, uint64_t now) except? 0:
         cdef uint64_t due = 0
+        cdef Engine engine = self.engine()
         if self.is_closed:
             return 0
-        if self._stream is not NULL and (<ByteStream>self._stream).waits_for_turn():
+        if self.stream_below() is not NULL and (<ByteStream>self.stream_below()).waits_for_turn():
             # The bytes that prove its life wait for their turn.
-            self.received_ns = now
-        if self.control.check(now, self.received_ns, &due) == PEER_IS_GONE:
-            silent = (now - self.received_ns) / 1e9
-            self._close(CODE_NONE, f"nothing came for {silent:.1f} s, a ping included", False)
-            self.abort()
+            engine.received_ns = now
+        if self.control.check(now, engine.received_ns, &due) == PEER_IS_GONE:
+            silent = (now - engine.received_ns) / 1e9
+            self.end(CODE_NONE, f"nothing came for {silent:.1f} s, a ping included", False)
+            engine.abort()
             return 0
         if self.sender.size():
             self.written()

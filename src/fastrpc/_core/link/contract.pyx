@@ -203,7 +203,11 @@ cdef class Goodbye:
 
 
 cdef class Backlog:
-    """Output that waits in the wire, for credit of the peer or for its turn."""
+    """Output that waits in the wire, for credit of the peer or for its turn.
+
+    The link weighs it with each flush. A wire whose messages begin to wait without one has them weighed by `weigh_answer`
+    of its connection.
+    """
 
     cdef bint pump(self) except -1:
         """Move what may leave now into the output of the link; return whether messages, or senders, still wait."""

@@ -46,7 +46,7 @@ cdef class Leaving:
         self.life.used_ns = max(self.life.used_ns, connection.now, connection.stepped_ns)
         if self.ignores_input or self.pause_from_ns:
             return self._end_after_call(was_let_in)
-        return self.life.leave_opening() if was_let_in else 0
+        return self.life.leave_opening() if was_let_in and self.life.openings is not None else 0
 
     cdef int call_refused(self, ServerCall call, int status) except -1
     cdef int violated(self, object error) except -1

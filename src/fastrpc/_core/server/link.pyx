@@ -55,7 +55,7 @@ cdef class LinkedConnection(EngineServedConnection):
         # Held: the answer may be the last object that keeps it.
         link = <Link>self._engine
         link.wire.answer(call, payload)
-        if link.output.size() > link.gate.send_soft:
+        if link.backlog is None and link.output.size() > link.gate.send_soft:
             self.weigh_answer()
         link.leaving.call_ended(True)
         return self.flush_early(link)
@@ -106,7 +106,7 @@ cdef class LinkedConnection(EngineServedConnection):
             return 0
         link = <Link>self._engine
         link.flow.message(call, payload, codec, compressor)
-        return self.weigh_answer() if link.output.size() > link.gate.send_soft else 0
+        return self.weigh_answer() if link.backlog is None and link.output.size() > link.gate.send_soft else 0
 
     cdef bint output_is_full(self, Call call) noexcept:
         return self._engine is not NULL and (<Link>self._engine).flow.is_full(call)

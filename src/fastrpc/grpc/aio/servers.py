@@ -68,7 +68,7 @@ def new_server(
     """Return a server whose callers are told of faults by one of the rules.
 
     Args:
-        given: the arguments of `grpc.server`, in their order.
+        given: the arguments of `server` in grpcio, in their order.
     """
     thread_pool, handlers, interceptors, options, maximum_concurrent_rpcs, compression = given
     found = server_options(options, compression, config)

@@ -13,7 +13,7 @@ import binascii
 from typing import Final
 
 from fastrpc._core.grpc.fields import timeout_ns
-from fastrpc._core.grpc.grpc_served_connection import failure_fields
+from fastrpc._core.grpc.outcomes import failure_fields
 from fastrpc._core.link.failure import Failure
 from fastrpc.server.web.fields import sent_fields
 from fastrpc.server.web.form import EnvelopedCall, WebRequest

@@ -41,7 +41,7 @@ class TestMessages:
     async def test_long_answers_share_the_pool_and_one_always_comes(self) -> None:
         memory, limits = Memory(stream_pool=1_000_000), Limits(message_bytes=800_000)
         link = GrpcLink(ClientConfig(wire_protocol="grpc", memory=memory, limits=limits))
-        assert link.engine.stream_pool_left == 1_300_000
+        assert link.engine.http2.stream_pool_left == 1_300_000
         calls = [await link.call() for _ in range(4)]
         await link.heard(Head)
         long = message(bytes(700_000))
@@ -55,7 +55,7 @@ class TestMessages:
         # The pool has room for two, the third is the one that needs none, the last one waits.
         rest = len(long) - 60_000
         assert await windows() == [rest, rest, rest, 5_536]
-        assert link.engine.stream_pool_left < 0
+        assert link.engine.http2.stream_pool_left < 0
         for stream in (1, 3, 5, 7):
             for at in range(60_000, len(long), 200_000):
                 link.server.send_data(stream, long[at : at + 200_000])
@@ -64,7 +64,7 @@ class TestMessages:
             # What the third took goes back first.
             assert (await windows())[-1] == {1: 5_536, 3: rest, 5: rest, 7: 0}[stream]
         assert [len(await call) for call in calls] == [700_000] * 4
-        assert link.engine.stream_pool_left == 1_300_000
+        assert link.engine.http2.stream_pool_left == 1_300_000
 
     async def test_long_answers_that_wait_for_the_pool_come_in_their_order(self) -> None:
         memory, limits = Memory(stream_pool=1_000_000), Limits(message_bytes=800_000)
@@ -109,11 +109,11 @@ class TestMessages:
         long = message(bytes(700_000))
         link.answer(1, long[:60_000], trailers=None)
         await link.heard(Head)
-        left = link.engine.stream_pool_left
+        left = link.engine.http2.stream_pool_left
         link.server.send_data(1, long[60_000:260_000])
         frame = link.server.data_to_send()
         link.receive(frame[:50_000])
-        assert link.engine.stream_pool_left == left
+        assert link.engine.http2.stream_pool_left == left
         link.receive(frame[50_000:])
         for at in range(260_000, len(long), 200_000):
             link.server.send_data(1, long[at : at + 200_000])

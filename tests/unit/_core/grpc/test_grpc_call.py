@@ -3,7 +3,8 @@
 import gc
 
 from fastrpc._core.grpc.grpc_call import GrpcCall
-from fastrpc._core.grpc.server import GrpcServer
+from fastrpc._core.grpc.grpc_wire import GrpcWire
+from fastrpc._core.server.link import Link
 from tests.support.grpc_peer import served_grpc
 from tests.support.raw_methods import Raw
 
@@ -38,7 +39,7 @@ async def test_an_engine_is_freed_with_its_stream() -> None:
         link.engine = link.session = None
         link.session = Gone()
         gc.collect()
-        assert [one for one in gc.get_objects() if type(one) is GrpcServer] == []
+        assert [one for one in gc.get_objects() if type(one) in {GrpcWire, Link}] == []
 
 
 class Gone:

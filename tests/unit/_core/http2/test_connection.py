@@ -170,7 +170,7 @@ def test_orders_within_a_hook_leave_with_the_same_output() -> None:
             both.server.message(event[1], b"now")
             both.server.trailers(event[1], template=OK)
 
-    both.server.answer = answer
+    both.server.reaction = answer
     id = both.request()
     assert [event[0] for event in taken(both.server)] == ["head", "data", "over"]
     assert taken(both.client)[-1] == ("over", id)

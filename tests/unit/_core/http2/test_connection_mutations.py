@@ -98,7 +98,7 @@ def answering(side: RecordingHttp2) -> None:
             side.message(event[1], b"answer")
             side.trailers(event[1], template=OK)
 
-    side.answer = answer
+    side.reaction = answer
 
 
 @pytest.mark.parametrize("is_client", [True, False], ids=["client", "server"])

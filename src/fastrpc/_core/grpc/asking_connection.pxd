@@ -1,0 +1,69 @@
+"""The half of a client's connection that opens streams."""
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.base.priority_queue cimport PriorityQueue
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.calls.calling_part cimport CallingPart
+from fastrpc._core.client.client_call cimport ClientCall
+from fastrpc._core.grpc.answered_connection cimport AnsweredConnection
+from fastrpc._core.grpc.fields cimport RequestHeads
+from fastrpc._core.http2.stream_table cimport Http2Stream
+from fastrpc._core.io.client_life cimport ClientLife
+from fastrpc._core.native.outgoing cimport Outgoing
+from fastrpc._core.wire.window cimport Budget
+
+
+@cython.final
+cdef class AskingConnection(AnsweredConnection):
+    cdef:
+        # The part of its engine that makes the calls, which has the limits of the server.
+        CallingPart calling
+
+        # The rules of its life; the heads of requests.
+        ClientLife life
+        RequestHeads heads
+
+        # Returns the seconds for which a token is valid, 0: it does not say so. None: there is no other token later.
+        object validity
+        double valid_seconds
+
+        # Calls that wait for a stream, and how many in there were given up. Whether some of them are being started.
+        PriorityQueue waiting
+        Py_ssize_t dropped
+        bint is_releasing
+
+        # The streams that may be reset without an answer: about what servers take for no flood.
+        Budget resets
+
+        # Flushes of all output so far: a request written before one has left.
+        uint64_t flushes
+
+        # Whether the server leaves so that another takes its place, or does not speak HTTP/2; whether it wants fewer pings.
+        readonly bint peer_replaces
+        bint is_unreadable
+        readonly bint wants_fewer_pings
+
+        # The text of a GOAWAY with an error, or None.
+        str goaway_text
+
+    # Requests.
+    cdef int send_request(self, ClientCall call, bytes payload) except -1
+    cdef bint _may_open(self, Call call) noexcept
+    cdef bint _open_call(self, ClientCall call, bytes payload) except -1
+    cdef int _write_head(self, Http2Stream stream, ClientCall call, uint64_t left_ns) except -1
+    cdef int _declare(self, object compressor) except -1
+    cdef int _wait(self, ClientCall call, bytes payload) except -1
+    cdef int _release(self) except -1
+    cdef Outgoing _next_waiting(self)
+    cdef int give_up(self, ClientCall call) except -1
+
+    # The end.
+    cdef int _fail(self, ClientCall call, object error) except -1
+    cdef int _fail_waiting(self, str why) except -1
+    cdef int fail_all(self, str why, bint leaves) except -1
+    cdef int _close_when_idle(self) except -1
+    cdef inline Py_ssize_t in_flight(self) noexcept:
+        """Return the calls under way; all that wait for a stream count as one."""
+        return self.streams.count_open() + (1 if self.waiting.has_items() else 0)

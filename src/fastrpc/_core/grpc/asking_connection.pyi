@@ -1,0 +1,35 @@
+from collections.abc import Callable
+from typing import final
+
+from fastrpc._core.calls.calling_part import CallingPart
+from fastrpc._core.grpc.answered_connection import AnsweredConnection
+from fastrpc.protocols.base import ClientParts
+
+@final
+class AskingConnection(AnsweredConnection):
+    """The half of a client's connection that opens streams.
+
+    Args:
+        parts: the parts of the connection.
+        calling: the part that makes the calls.
+        scheme: "http", or "https" where the connection is encrypted.
+        authority: the name of the server for requests.
+        ping_interval: seconds of silence until a server with a call under way is asked whether it lives; 0: never.
+        validity: returns the seconds for which a token is valid, 0 if it does not say so.
+    """
+
+    def __init__(
+        self,
+        parts: ClientParts,
+        calling: CallingPart,
+        *,
+        scheme: str,
+        authority: str,
+        ping_interval: float,
+        validity: Callable[[bytes], float],
+    ) -> None: ...
+    @property
+    def peer_replaces(self) -> bool: ...
+    @property
+    def wants_fewer_pings(self) -> bool:
+        """Whether the server left as pings came too often: the next connection sends half as many."""

@@ -1,0 +1,304 @@
+"""The half of a client's connection that opens streams: from our calls to heads and messages of requests.
+
+::
+
+    ClientCall ──► GrpcCalls.send ──► a stream ──► head, message              above the server's limit: `waiting`
+    ClientCall ◄── answers of the other half, RST_STREAM, GOAWAY, the end of the connection
+
+A stream has the answer to its call as `user` (`answered_connection`), and a call the id of its stream. `client` has the
+engine that holds this connection, and the life of it.
+"""
+
+import logging
+
+cimport cython
+from libc.stdint cimport int64_t, uint32_t
+
+from fastrpc._core.base.histogram cimport client_waits
+from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_GONE, STATE_WAITING
+from fastrpc._core.grpc.answered_connection cimport GrpcAnswer, encoding_name
+from fastrpc._core.grpc.fields cimport IS_COMPRESSED, LONGEST_TIMEOUT, put_metadata, timeout_field
+from fastrpc._core.http2.frames cimport CODE_CALM_DOWN, CODE_CANCEL, CODE_NONE, FLAG_END_STREAM
+from fastrpc._core.http2.header_block cimport TOKEN_GRPC_ENCODING, TOKEN_GRPC_PREVIOUS_ATTEMPTS, TOKEN_GRPC_TIMEOUT
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.native.outgoing cimport FEW_DROPPED, forget_dropped, let_go, new_item
+from fastrpc._core.wire.budgets cimport open_idle_work
+from fastrpc._core.wire.frame cimport IDEMPOTENT, ONE_WAY, REQUEST, STREAM_IN
+from fastrpc._core.wire.window cimport HIGHEST_WINDOW, spend
+
+from fastrpc._version import __version__
+
+logger = logging.getLogger("fastrpc.client")
+
+cdef enum:
+    # The most connections that threads make while calls wait for a stream.
+    MOST_CONNECTIONS = 8
+
+PINGS_TEXT = "the server allows fewer pings (raise Keepalive.interval); the next connection sends half as many"
+
+cdef bytes TIMEOUT = b"grpc-timeout"
+cdef bytes ENCODING = b"grpc-encoding"
+cdef bytes PREVIOUS_ATTEMPTS = b"grpc-previous-rpc-attempts"
+cdef bytes TOO_MANY_PINGS = b"too_many_pings"
+
+
+@cython.final
+cdef class AskingConnection(AnsweredConnection):
+    """The half of a client's connection that opens streams."""
+
+    def __init__(
+        self, parts, CallingPart calling not None, *, str scheme not None, str authority not None, double ping_interval,
+        validity not None
+    ):
+        config = parts.config
+        self.calling = calling
+        self.set_up(True, 0, min(config.limits.stream_window_bytes, HIGHEST_WINDOW), config.limits.metadata_bytes)
+        self.lend(config.memory.stream_pool, config.limits.message_bytes)
+        self.set_pings(ping_interval, config.keepalive.timeout, 0.0)
+        self.message_bytes = config.limits.message_bytes
+        self.left_out = []
+        self.life = ClientLife(parts.owner, parts.timeouts, config.keepalive, config.early_calls)
+        self.heads = RequestHeads(scheme, authority, f"fastrpc/{__version__}", parts.credential)
+        self.waiting = PriorityQueue()
+        open_idle_work(&self.resets)
+        if parts.renews and parts.credential is not None:
+            self.validity = validity
+            self.valid_seconds = validity(parts.credential)
+
+    # Requests
+
+    cdef int send_request(self, ClientCall call, bytes payload) except -1:
+        """Open the stream of a call and send its request, or let it wait for a stream."""
+        if (self.waiting.has_items() and self.control.is_settled) or not self._may_open(call):
+            return self._wait(call, payload)
+        return 0 if self._open_call(call, payload) else self._wait(call, payload)
+
+    cdef bint _may_open(self, Call call) noexcept:
+        """Return whether a call may leave, by the state of the opening."""
+        return self.control.is_settled or self.life.takes_early(call.flags & IDEMPOTENT)
+
+    cdef bint _open_call(self, ClientCall call, bytes payload) except -1:
+        """Send a request on a new stream; False: no stream can be opened now."""
+        cdef GrpcAnswer answer
+        cdef Http2Stream stream
+        cdef uint64_t left_ns = 0
+        if call.deadline_ns != NO_DEADLINE:
+            if call.deadline_ns <= self.instant():
+                # Its deadline has passed: the caller ends it, unsent.
+                return True
+            left_ns = call.deadline_ns - self.instant()
+        stream = self.open_stream()
+        if stream is None:
+            return False
+        answer = GrpcAnswer.__new__(GrpcAnswer)
+        stream.user = answer
+        call.id = stream.id
+        if not call.flags & ONE_WAY:
+            call.state = STATE_WAITING
+            answer.call = call
+        else:
+            call.state = STATE_GONE
+        self._write_head(stream, call, left_ns)
+        if not call.flags & STREAM_IN:
+            self.send_message(stream, payload, IS_COMPRESSED if call.compressor else 0, True)
+        call.handed_at = self.flushes + 1
+        return True
+
+    cdef int _write_head(self, Http2Stream stream, ClientCall call, uint64_t left_ns) except -1:
+        self.begin_head(stream)
+        self.put_template(self.heads.head_of(call.route, call.sent_metadata))
+        if left_ns:
+            self.put_field(TOKEN_GRPC_TIMEOUT, TIMEOUT, timeout_field(<int64_t>min(left_ns, <uint64_t>LONGEST_TIMEOUT)))
+        if call.compressor:
+            self.put_field(TOKEN_GRPC_ENCODING, ENCODING, encoding_name(call.compressor))
+        elif call.options is not None and call.options.compressor is not None:
+            self._declare(call.options.compressor)
+        if call.attempt_number:
+            self.put_field(TOKEN_GRPC_PREVIOUS_ATTEMPTS, PREVIOUS_ATTEMPTS, b"%d" % call.attempt_number)
+        if call.sent_metadata is not None:
+            put_metadata(self.sender.encoder, self.sender.out, call.sent_metadata)
+        return self.end_head(stream, False)
+
+    cdef int _declare(self, object compressor) except -1:
+        """Declare the compressor of a call whose request is too short for it: the answer may be longer."""
+        cdef int number = self.calling.peer.compressor_number(compressor.wire_id, compressor.name)
+        if number > 0:
+            self.put_field(TOKEN_GRPC_ENCODING, ENCODING, encoding_name(number))
+        return 0
+
+    # Calls that wait for a stream
+
+    cdef int _wait(self, ClientCall call, bytes payload) except -1:
+        cdef Outgoing item = new_item(call, REQUEST, payload)
+        item.last = item
+        item.queued_ns = self.instant()
+        call.unsent = item
+        self.waiting.of(call.priority).append(item)
+        if not self.control.is_settled:
+            return 0
+        # One waiting call is a crowd already: the server takes no further stream.
+        if self.life.owner is None:
+            self.calling.peer.workers = MOST_CONNECTIONS
+        elif self.life.is_crowd(self.life.crowd):
+            self.calling.loop_state.call_soon(self.engine().tell_crowd)
+        return 0
+
+    cdef int _release(self) except -1:
+        """Start waiting calls by priority, then by arrival, as far as there are streams."""
+        cdef Outgoing item
+        cdef ClientCall call
+        if self.is_releasing or not self.control.is_settled:
+            # A call that ended at once: the loop that started it goes on anyhow.
+            return 0
+        self.is_releasing = True
+        try:
+            while self.waiting.has_items() and not self.is_closed:
+                item = self._next_waiting()
+                if item is None or not self._open_call(<ClientCall>item.call, item.payload):
+                    break
+                client_waits.counted(self.instant() - min(self.instant(), item.queued_ns))
+                self.waiting.first().popleft()
+                call = <ClientCall>item.call
+                let_go(item)
+                if item.flags & FLAG_END_STREAM:
+                    self.calling.send_end(call)
+                elif call.flags & STREAM_IN:
+                    # Its sender waits, and had no stream to wait at.
+                    call.may_send()
+        finally:
+            self.is_releasing = False
+        return 0
+
+    cdef Outgoing _next_waiting(self):
+        """Return the next call that waits, which stays in its queue, or None."""
+        cdef Outgoing item
+        while self.waiting.has_items():
+            item = <Outgoing>self.waiting.first()[0]
+            if not item.is_dropped:
+                return item
+            self.waiting.first().popleft()
+            self.dropped -= 1
+        return None
+
+    cdef int give_up(self, ClientCall call) except -1:
+        """Stop a call: it is never sent if it waits, else its stream is reset."""
+        cdef Http2Stream stream
+        if call.state == STATE_GONE:
+            return 0
+        self.call_over(call)
+        if call.unsent is not None:
+            let_go(<Outgoing>call.unsent)
+            self.dropped += 1
+            if self.dropped > FEW_DROPPED:
+                forget_dropped(tuple(self.waiting.queues()), &self.dropped)
+        stream = self.streams.find(<uint32_t>call.id) if call.id else None
+        if stream is not None:
+            (<GrpcAnswer>stream.user).call = None
+            if not spend(&self.resets, 1, self.instant()) and stream.is_ended_by_us:
+                # A server would take more of them for a flood. The call may go on, and its answer is dropped.
+                return 0
+            self.reset(stream, CODE_CANCEL)
+        return self._close_when_idle()
+
+    cdef int call_over(self, ClientCall call) except -1:
+        """A call is over here: it may be used again, and its deadline is not watched."""
+        cdef LoopState loop_state = self.calling.loop_state
+        if loop_state is not None:
+            loop_state.stop_timer(call)
+        if call.state != STATE_GONE:
+            call.state = STATE_GONE
+            if not call.is_probe and not call.flags & ONE_WAY:
+                self.life.call_ended(self.engine())
+        return 0
+
+    cdef int on_over(self, Http2Stream stream) except -1:
+        stream.user = None
+        if self.waiting.has_items():
+            self._release()
+        return self._close_when_idle()
+
+    # The connection
+
+    cdef int on_settings(self) except -1:
+        cdef CallingPart part = self.calling
+        if not part.is_settled:
+            part.is_settled = True
+            if self.stream_below() is not NULL:
+                (<ByteStream>self.stream_below()).engine_ready()
+            if self.life.owner is not None:
+                self.life.owner.connection_ready(self.engine())
+            if self.valid_seconds > 0:
+                self.life.credential_expires(self.engine(), self.valid_seconds)
+        return self._release()
+
+    cdef int on_unauthenticated(self) except -1:
+        return 0 if self.validity is None else self.life.credential_refused(self.engine())
+
+    cdef int on_goaway(self, uint32_t last_stream, uint32_t code, bytes debug, list not_taken) except -1:
+        cdef Http2Stream stream
+        cdef ClientCall call
+        self.calling.peer_leaves = True
+        self.peer_replaces = code == CODE_NONE
+        if code != CODE_NONE:
+            self.goaway_text = f"the server ended it with code {code}: {debug.decode('utf-8', 'replace')!r:.200}"
+        if code == CODE_CALM_DOWN and debug == TOO_MANY_PINGS:
+            self.wants_fewer_pings = True
+            logger.warning("%s: %s", self.calling.endpoint, PINGS_TEXT)
+        # First: calls that fail now may be made again, elsewhere. It is not closed before.
+        self.life.retire(self.engine(), 1)
+        for stream in not_taken:
+            call = (<GrpcAnswer>stream.user).call
+            stream.user = None
+            if call is not None:
+                self._fail(call, self.calling.error_of_end(call, False, None))
+        self._fail_waiting(None)
+        return self._close_when_idle()
+
+    cdef int _fail(self, ClientCall call, object error) except -1:
+        self.call_over(call)
+        self.engine().woke = True
+        return call.failed(error)
+
+    cdef int _fail_waiting(self, str why) except -1:
+        """Fail the calls that wait for a stream: the server has seen nothing of them."""
+        cdef Outgoing item
+        cdef ClientCall call
+        while self.waiting.has_items():
+            item = <Outgoing>self.waiting.first().popleft()
+            if not item.is_dropped:
+                call = <ClientCall>item.call
+                let_go(item)
+                self._fail(call, self.calling.error_of_end(call, False, why))
+        self.dropped = 0
+        return 0
+
+    cdef int fail_all(self, str why, bint leaves) except -1:
+        """Fail all calls; `leaves` says whether written output still leaves."""
+        cdef CallingPart part = self.calling
+        cdef Http2Stream stream
+        cdef ClientCall call
+        self._fail_waiting(why)
+        for stream in self.streams.entries():
+            call = None if stream.user is None else (<GrpcAnswer>stream.user).call
+            if call is not None:
+                (<GrpcAnswer>stream.user).call = None
+                self._fail(call, part.error_of_end(call, part.was_written(call) if leaves else part.was_handed(call), why))
+        return 0
+
+    cdef int _close_when_idle(self) except -1:
+        return self.life.close_when_idle(self.engine(), self.in_flight())
+
+    cdef int on_violation(self, int code, str text) except -1:
+        self.is_unreadable = not self.control.is_settled
+        return 0
+
+    cdef int on_closed(self, bint lingers) except -1:
+        self.engine().is_closed = True
+        if self.is_unreadable:
+            self.closed_text = f"the server does not speak HTTP/2 ({self.closed_text})"
+        self.life.refuse_calls(self.engine())
+        self.fail_all(self.closed_text or self.goaway_text or "it was closed", True)
+        if self.stream_below() is not NULL:
+            (<ByteStream>self.stream_below()).finish(lingers)
+        return 0

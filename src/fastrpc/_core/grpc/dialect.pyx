@@ -1,0 +1,120 @@
+"""The words of gRPC for a call, and the forms of calls by gRPC, gRPC-Web and Connect.
+
+Messages are protobuf or JSON, and a call by gRPC-Web or Connect (`http.stream_request`) has words and limits of its form.
+"""
+
+from copy import copy
+
+cimport cython
+from libc.stdint cimport uint32_t
+
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON
+from fastrpc._core.base.status cimport INTERNAL
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.grpc.details cimport encode_details
+from fastrpc._core.grpc.fields cimport metadata_size
+from fastrpc._core.grpc.grpc_call cimport ENCODING_IDENTITY, GrpcCall, GrpcHead, encoding_name
+
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+
+@cython.final
+cdef class GrpcDialect(Dialect):
+    """The words of gRPC for a call."""
+
+    cdef bytes encodings(self):
+        """Return the names of the compressors that requests may have."""
+        names = [encoding_name(number) for number in self.gate.compressors]
+        return b",".join([b"identity", *[name for name in names if name is not None]])
+
+    cdef str unknown_method(self, str method, object services):
+        return f"no method has the path {method!r}: it is /service/method" if "/" in method or not method else None
+
+    cdef str unknown_codec(self, Call call):
+        return None
+
+    cdef str unknown_compressor(self, Call call):
+        if (<GrpcCall>call).web is not None:
+            return (<GrpcCall>call).web.form.unknown_compressor()
+        known = self.encodings().decode()
+        encoding = (<GrpcHead>(<GrpcCall>call).head).encoding or "identity"
+        return f"grpc-encoding is {encoding}, only {known} are taken here"
+
+    cdef int corrupt_status(self, Call call) except -1:
+        return INTERNAL if (<GrpcCall>call).web is None else (<GrpcCall>call).web.form.corrupt_status
+
+    cdef bytes details(self, Call call, int status, str text, object details):
+        # A google.rpc.Status, if a message can hold them.
+        return encode_details(status, text, details) or b""
+
+    cdef int compressor(self, Call call, int number) except -1:
+        cdef GrpcCall served = <GrpcCall>call
+        if encoding_name(number) is None or number == ENCODING_IDENTITY:
+            return 0
+        if served.web is not None:
+            return number if served.web.form.takes(number) else 0
+        if served.has_begun:
+            return number if served.announced == number else 0
+        return number if (<GrpcHead>served.head).accepted & (1 << number) else 0
+
+
+@cython.final
+cdef class GrpcForms(Forms):
+    """Calls by gRPC, gRPC-Web and Connect."""
+
+    cdef str protocol(self, Call call):
+        return "grpc" if (<GrpcCall>call).web is None else (<GrpcCall>call).web.protocol
+
+    cdef object peer(self, Call call):
+        cdef object info = (<GrpcCall>call).connection.peer_info
+        if (<GrpcCall>call).web is None:
+            return info
+        protocol = (<GrpcCall>call).web.protocol
+        peer = self.peers.get(protocol)
+        if peer is None and info is not None:
+            peer = self.peers[protocol] = copy(info)
+            peer.protocol = protocol
+        return peer
+
+    cdef Marshal marshal(self, Call call):
+        """Return the marshal of the method's messages, or of their JSON."""
+        cdef MethodRoute route = call.route
+        if route is self.last_route and call.codec == self.last_codec:
+            return self.last_marshal
+        if route.marshals is None:
+            route.marshals = {}
+        # The codecs of these numbers have other payloads in other protocols.
+        key = -1 - call.codec
+        marshal = route.marshals.get(key)
+        if marshal is None:
+            marshal = route.marshals[key] = self.gate.dispatcher.message_marshal_of(route, call.codec == CODEC_JSON)
+        self.last_route, self.last_codec, self.last_marshal = route, call.codec, marshal
+        return self.last_marshal
+
+    cdef uint32_t most_metadata(self) noexcept:
+        return self.settings.header_list_bytes
+
+    cdef int check_sent(self, Call call, bytes metadata) except -1:
+        if (<GrpcCall>call).web is not None:
+            (<GrpcCall>call).web.form.check_sent(call.route.method, metadata)
+            return 0
+        try:
+            metadata_size(metadata, True)
+        except ValueError as error:
+            raise CallError(Status.INTERNAL, f"{call.route.method}: {error}") from None
+        return 0
+
+    cdef int note_answer(self, Call call, dict fields) except -1:
+        # Of an answer by Connect, which caches may store.
+        if (<GrpcCall>call).web is not None:
+            (<GrpcCall>call).web.note_answer(fields)
+        return 0
+
+
+cdef GrpcForms new_forms(Http2Settings settings, Gate gate):
+    cdef GrpcForms forms = GrpcForms.__new__(GrpcForms)
+    forms.gate = gate
+    forms.settings = settings
+    forms.peers = {}
+    return forms

@@ -1,0 +1,33 @@
+from typing import Any, final
+
+from fastrpc._core.grpc.requests import GrpcRequests
+from fastrpc._core.link.contract import Assembling, Goodbye
+from fastrpc._core.server.gate import Gate
+from fastrpc.config import Keepalive, Limits, Memory
+
+class GrpcWire(GrpcRequests):
+    """The server's side of one connection.
+
+    Args:
+        web: finds requests by gRPC-Web and Connect; None: neither is served.
+        proxies: finds the clients of trusted proxies; None: none are trusted.
+    """
+
+    def __init__(
+        self,
+        *,
+        gate: Gate,
+        keepalive: Keepalive,
+        limits: Limits,
+        memory: Memory,
+        web: Any = None,
+        proxies: Any = None,
+    ) -> None: ...
+
+@final
+class GrpcGoodbye(Goodbye):
+    """The last words of a connection: GOAWAY."""
+
+@final
+class GrpcAssembling(Assembling):
+    """Requests and messages of which a part is here."""

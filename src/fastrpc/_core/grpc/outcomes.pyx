@@ -1,0 +1,334 @@
+"""From the outcomes of calls that came by gRPC to heads, messages and trailers.
+
+::
+
+    answer, message ──► head, once ──► message        success ──► grpc-status 0
+    send_metadata ──► head                            failure ──► grpc-status, grpc-message, details; without a head before
+                                                                  them they are the head and the end in one
+
+Trailers of a call whose caller may still send end the whole stream: RST_STREAM with NO_ERROR follows them by itself.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
+from fastrpc._core.calls.call cimport STATE_GONE, Call
+from fastrpc._core.grpc.fields cimport binary_field, message_field, metadata_fields, put_metadata
+from fastrpc._core.grpc.grpc_call cimport (
+    FAULT_FORM,
+    FAULT_NONE,
+    GrpcHead,
+    encoding_name,
+    fault_status,
+    fault_text,
+)
+from fastrpc._core.grpc.requests cimport let_in
+from fastrpc._core.http2.connection cimport MESSAGE_COMPRESSED
+from fastrpc._core.http2.frames cimport CODE_CANCEL
+from fastrpc._core.http2.header_block cimport (
+    TOKEN_CONTENT_TYPE,
+    TOKEN_GRPC_ACCEPT_ENCODING,
+    TOKEN_GRPC_ENCODING,
+    TOKEN_GRPC_MESSAGE,
+    TOKEN_GRPC_PUSHBACK,
+    TOKEN_GRPC_STATUS,
+    TOKEN_GRPC_STATUS_DETAILS,
+    TOKEN_OTHER,
+    TOKEN_OUTCOME,
+    TOKEN_STATUS,
+)
+from fastrpc._core.http2.stream_table cimport Http2Stream
+from fastrpc._core.wire.frame cimport OUTCOME_NOT_STARTED, PUSHBACK_NEVER, STREAM_OUT
+
+cdef enum:
+    # The most bytes of grpc-message: peers take 8 KiB for all fields.
+    LONGEST_TEXT = 4_096
+
+cdef tuple NUMBERS = tuple([b"%d" % number for number in range(17)])
+cdef bytes NOT_STARTED = b"%d" % OUTCOME_NOT_STARTED
+
+
+cpdef list failure_fields(Failure failure, list sent):
+    cdef list fields = [
+        (TOKEN_GRPC_STATUS, b"grpc-status", NUMBERS[failure.status]),
+        (TOKEN_GRPC_MESSAGE, b"grpc-message", short_message(failure.text)),
+    ]
+    if failure.details and TOKEN_GRPC_STATUS_DETAILS not in [field[0] for field in sent]:
+        fields.append((TOKEN_GRPC_STATUS_DETAILS, b"grpc-status-details-bin", binary_field(failure.details)))
+    if failure.pushback_ms:
+        pause = b"-1" if failure.pushback_ms == PUSHBACK_NEVER else b"%d" % failure.pushback_ms
+        fields.append((TOKEN_GRPC_PUSHBACK, b"grpc-retry-pushback-ms", pause))
+    if not failure.has_run:
+        fields.append((TOKEN_OUTCOME, b"frpc-outcome", NOT_STARTED))
+    return fields
+
+
+@cython.final
+cdef class GrpcOutcomes(Flow):
+    """The answers of one connection that speaks gRPC."""
+
+    cdef GrpcRequests reached(self, GrpcCall call):
+        """Return the wire if the stream of a call is open there, else None; output is sent at its instant."""
+        cdef GrpcRequests wire
+        if call.http2_stream is None:
+            return None
+        wire = <GrpcRequests>self.wire
+        wire.not_before(wire.connection.now)
+        return wire
+
+    # The head of an answer
+
+    cdef int _put_head(self, GrpcRequests wire, GrpcCall call, int compressor, bytes metadata) except -1:
+        call.has_begun = True
+        wire.begin_head(call.http2_stream)
+        wire.put_template(self._head_of(call))
+        if compressor:
+            call.announced = <unsigned char>compressor
+            wire.put_field(TOKEN_GRPC_ENCODING, b"grpc-encoding", encoding_name(compressor))
+        if metadata is not None:
+            put_metadata(wire.sender.encoder, wire.sender.out, metadata)
+        return 0
+
+    cdef HeaderTemplate _head_of(self, GrpcCall call):
+        """Return the fields of a head, with the type of the request."""
+        if call.codec != CODEC_JSON:
+            return self.head_fields
+        if self.json_head_fields is None:
+            self.json_head_fields = HeaderTemplate(
+                ((b":status", b"200"), (b"content-type", b"application/grpc+json"))
+            )
+        return self.json_head_fields
+
+    cdef int _begin(self, GrpcRequests wire, GrpcCall call, int compressor, bytes metadata) except -1:
+        let_in(wire, call)
+        if call.web is not None:
+            return self._begin_web(wire, call, compressor, metadata)
+        self._put_head(wire, call, compressor, metadata)
+        return wire.end_head(call.http2_stream, False)
+
+    cdef int head(self, Call call, bytes metadata) except -1:
+        cdef GrpcCall served = <GrpcCall>call
+        cdef GrpcRequests wire = self.reached(served)
+        if wire is None or served.has_begun:
+            return 0
+        return self._begin(wire, served, self._compressor_of(served), metadata)
+
+    cdef int _compressor_of(self, GrpcCall call) except -1:
+        """Return the compressor of later messages: the request's, if the answer may have it."""
+        cdef int number = call.compressor or (<GrpcHead>call.head).compressor
+        return self.dialect.compressor(call, number) if number in self.dialect.gate.compressors else 0
+
+    # Messages of streams
+
+    cdef int message(self, Call call, bytes payload, int codec, int compressor) except -1:
+        cdef GrpcCall served = <GrpcCall>call
+        cdef GrpcRequests wire = self.reached(served)
+        if wire is None:
+            return 0
+        if not served.has_begun:
+            self._begin(wire, served, compressor or self._compressor_of(served), None)
+        if served.web is not None:
+            wire.send_data(served.http2_stream, served.web.message(payload, compressor), False)
+        else:
+            wire.send_message(served.http2_stream, payload, MESSAGE_COMPRESSED if compressor else 0, False)
+        # The message waits for a window: nothing may be flushed, so the output is weighed here.
+        return wire.connection.weigh_answer() if served.http2_stream.unsent is not None else 0
+
+    cdef bint is_full(self, Call call) noexcept:
+        cdef Http2Stream stream = (<GrpcCall>call).http2_stream
+        return stream is not None and (<GrpcRequests>self.wire).is_full(stream)
+
+    cdef int await_turn(self, Call call) except -1:
+        cdef GrpcRequests wire = self.reached(<GrpcCall>call)
+        return 0 if wire is None else wire.await_turn((<GrpcCall>call).http2_stream)
+
+    cdef int room(self) except -1:
+        # Streams of HTTP/2 have their turns.
+        return 0
+
+    cdef int taken(self, Call call, Py_ssize_t cost) except -1:
+        cdef GrpcRequests wire = self.reached(<GrpcCall>call)
+        return 0 if wire is None else wire.message_taken(<GrpcCall>call, cost)
+
+    cdef int reader(self, Call call, bint waits) except -1:
+        cdef GrpcRequests wire = self.reached(<GrpcCall>call)
+        if wire is None:
+            return 0
+        return wire.reader_waits(<GrpcCall>call) if waits else wire.reader_left(<GrpcCall>call)
+
+    cdef int end_early(self, Call call) except -1:
+        # Trailers of a call whose caller may still send end its stream.
+        return 0
+
+    # The end of a call
+
+    cdef int answer(self, Call call, bytes payload) except -1:
+        cdef GrpcCall served = <GrpcCall>call
+        cdef GrpcRequests wire = self.reached(served)
+        cdef Http2Stream stream
+        if wire is None:
+            return 0
+        stream = served.http2_stream
+        let_in(wire, served)
+        if served.web is not None:
+            wire.note_answered()
+            return self._end_web(wire, served, None if call.route.gives_stream else payload, None)
+        if not call.route.gives_stream:
+            if not served.has_begun:
+                self._begin(wire, served, call.compressor, None)
+            wire.send_message(stream, payload, MESSAGE_COMPRESSED if call.compressor else 0, False)
+        if served.has_begun:
+            fields = None if call.sent_metadata is None else metadata_fields(call.sent_metadata)
+            wire.send_trailers(stream, self.success_fields, fields)
+        else:
+            self._put_head(wire, served, 0, call.sent_metadata)
+            wire.put_template(self.success_fields)
+            wire.end_head(stream, True)
+        wire.note_answered()
+        return self._ended(wire, served, PyBytes_GET_SIZE(payload))
+
+    cdef int fail(self, Call call, Failure failure) except -1:
+        cdef GrpcCall served = <GrpcCall>call
+        cdef GrpcRequests wire = self.reached(served)
+        if wire is None:
+            return 0
+        if failure.status == DEADLINE_EXCEEDED and served.http2_stream.unsent is not None:
+            # Trailers would wait behind a message that has begun.
+            wire.note_answered()
+            call.state = STATE_GONE
+            return wire.reset(served.http2_stream, CODE_CANCEL)
+        wire.note_answered()
+        return self.end_with(served, failure, None)
+
+    cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
+        """Answer a call that was not started."""
+        cdef GrpcCall served = <GrpcCall>call
+        cdef GrpcRequests wire = self.reached(served)
+        cdef list further = None
+        if wire is None:
+            return 0
+        if served.fault != FAULT_NONE and served.fault != FAULT_FORM and failure.status == INVALID_ARGUMENT:
+            failure = failure_of_fault(wire.gate.message_bytes, served)
+            is_faulty = True
+        if failure.status == UNIMPLEMENTED and (<GrpcHead>served.head).encoding is not None:
+            further = [(TOKEN_GRPC_ACCEPT_ENCODING, b"grpc-accept-encoding", self.dialect.encodings())]
+        if failure.status == DEADLINE_EXCEEDED or not is_faulty:
+            # Honest callers cause them as well, so they are in no budget.
+            wire.engine().note_unanswered()
+        if served.web is not None:
+            self._answer_web(wire, served, served.web.refuse(served, failure.status, failure.text, is_faulty))
+        else:
+            self.end_with(served, failure, further)
+        return wire.note_idle_work() if is_faulty else 0
+
+    cdef int end_with(self, GrpcCall call, Failure failure, list further) except -1:
+        """End a call with a failure, and with further fields."""
+        cdef GrpcRequests wire = self.reached(call)
+        cdef Http2Stream stream
+        cdef list fields, sent
+        if wire is None:
+            return 0
+        if call.web is not None:
+            return self._end_web(wire, call, None, failure)
+        stream = call.http2_stream
+        sent = [] if call.sent_metadata is None else metadata_fields(call.sent_metadata)
+        fields = failure_fields(failure, sent)
+        if further is not None:
+            fields += further
+        fields += sent
+        if call.has_begun:
+            wire.send_trailers(stream, None, fields)
+        else:
+            wire.send_head(stream, self._head_of(call), fields, True)
+            call.has_begun = True
+        return self._ended(wire, call, 0)
+
+    cdef int _ended(self, GrpcRequests wire, GrpcCall call, Py_ssize_t size) except -1:
+        """All of an answer was given to the connection."""
+        call.state = STATE_GONE
+        if call.http2_stream is not None and call.http2_stream.unsent is not None:
+            call.waiting_bytes = size
+            wire.waiting_bytes += size
+        if <int64_t>wire.sender.size() + wire.sender.queued_bytes > wire.gate.send_soft:
+            return wire.connection.weigh_answer()
+        return 0
+
+    cdef int answer_by_http(self, GrpcCall call, int status, str text) except -1:
+        """Refuse a request that is no call of gRPC, by a status of HTTP and a text."""
+        cdef GrpcRequests wire = self.reached(call)
+        cdef Http2Stream stream
+        if wire is None:
+            return 0
+        if call.web is not None:
+            return self._answer_web(wire, call, call.web.refusal)
+        stream = call.http2_stream
+        call.has_begun = True
+        fields = [
+            (TOKEN_STATUS, b":status", b"%d" % status),
+            (TOKEN_CONTENT_TYPE, b"content-type", b"text/plain; charset=utf-8"),
+        ]
+        if status == 405:
+            fields.append((TOKEN_OTHER, b"allow", b"POST"))
+        wire.send_head(stream, None, fields, (<GrpcHead>call.head).is_head)
+        if not (<GrpcHead>call.head).is_head:
+            wire.send_data(stream, text.encode() + b"\n", True)
+        return self._ended(wire, call, 0)
+
+    # Answers by gRPC-Web and Connect
+
+    cdef int _begin_web(self, GrpcRequests wire, GrpcCall call, int compressor, bytes metadata) except -1:
+        """Send the head of an answer, unless it leaves with the whole of it."""
+        cdef list fields = call.web.head_fields(call, metadata, compressor)
+        if fields is None:
+            return 0
+        call.has_begun = True
+        return wire.send_head(call.http2_stream, None, fields, False)
+
+    cdef int _end_web(self, GrpcRequests wire, GrpcCall call, bytes payload, Failure failure) except -1:
+        """End a call with its answer, which the rest of a stream may be, or with a failure."""
+        cdef bytes part
+        if not call.has_begun:
+            return self._answer_web(wire, call, call.web.answer(call, payload, failure))
+        part = call.web.end(call, payload, failure)
+        wire.send_data(call.http2_stream, part, True)
+        return self._ended(wire, call, 0 if call.flags & STREAM_OUT else PyBytes_GET_SIZE(part))
+
+    cdef int _answer_web(self, GrpcRequests wire, GrpcCall call, tuple answer) except -1:
+        """Send a whole answer: its fields and its content."""
+        cdef Http2Stream stream = call.http2_stream
+        cdef list fields = answer[0]
+        cdef bytes content = b"" if (<GrpcHead>call.head).is_head else answer[1]
+        call.has_begun = True
+        wire.send_head(stream, None, fields, not content)
+        if content:
+            wire.send_data(stream, content, True)
+        return self._ended(wire, call, PyBytes_GET_SIZE(content))
+
+
+cdef bytes short_message(str text):
+    """Return grpc-message for a text, which a long one is cut to."""
+    cdef bytes value = message_field(text)
+    while PyBytes_GET_SIZE(value) > LONGEST_TEXT:
+        text = text[:len(text) // 2] + "…"
+        value = message_field(text)
+    return value
+
+
+cdef Failure failure_of_fault(uint64_t message_bytes, GrpcCall call):
+    """Return the failure that a fault of a request is told as."""
+    cdef int status = fault_status(call.fault)
+    # Otherwise the same call would seem to succeed a little later.
+    pushback_ms = PUSHBACK_NEVER if status == RESOURCE_EXHAUSTED else call.pushback_ms
+    return Failure(status, fault_text(call, message_bytes), pushback_ms=pushback_ms, has_run=False)
+
+
+cdef GrpcOutcomes new_outcomes(GrpcRequests wire, GrpcDialect dialect):
+    cdef GrpcOutcomes outcomes = GrpcOutcomes.__new__(GrpcOutcomes)
+    outcomes.wire = <PyObject*>wire
+    outcomes.dialect = dialect
+    outcomes.head_fields = HeaderTemplate(((b":status", b"200"), (b"content-type", b"application/grpc")))
+    outcomes.success_fields = HeaderTemplate(((b"grpc-status", b"0"),))
+    return outcomes
