@@ -134,7 +134,7 @@ class ServerEngine(PeerConnection, typing.Protocol):
 
 @typing.runtime_checkable
 class LastRequest(typing.Protocol):
-    """A server's `Engine` whose protocol has no goodbye: in a drain it waits for a last request."""
+    """A server's `Engine` that may wait for a last request in a drain: it does where its protocol has no goodbye."""
 
     @property
     def is_at_rest(self) -> bool:

@@ -297,6 +297,8 @@ cdef class GrpcClient(Engine):
 
     cdef int lost(self, object error) except -1:
         cdef str why = self.http2.closed_text or self.http2.goaway_text
+        # Nothing is written any more, whatever ends with the calls.
+        self.http2.is_closed = True
         self.http2.life.refuse_calls(self)
         self.http2.fail_all(why or (str(error) if error is not None else "the server closed it"), False)
         self.is_closed = True
@@ -307,6 +309,7 @@ cdef class GrpcClient(Engine):
 
     cdef int left_behind(self) except -1:
         self.is_usable = False
+        self.http2.is_closed = True
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:

@@ -67,11 +67,12 @@ cdef class GrpcWire(GrpcRequests):
         self.flow = self.outcomes = new_outcomes(self, dialect)
 
     cdef int join(self, Engine link) except -1:
+        GrpcRequests.join(self, link)
         self.connection = (<Link?>link).connection
         self.connection.has_trailers = self.connection.has_marshals = True
         self.connection.piece_bytes = OWN_FRAME_LIMIT
         self.connection.grace_bytes = self.gate.memory.credit_grace
-        return GrpcRequests.join(self, link)
+        return 0
 
     # Requests
 
@@ -136,6 +137,8 @@ cdef class GrpcWire(GrpcRequests):
         return 0
 
     cdef int lost(self) except -1:
+        # Nothing is written any more, whatever ends with the requests.
+        self.is_closed = True
         self.forget_incomplete()
         GrpcRequests.lost(self)
         return self._count_blocks(0)

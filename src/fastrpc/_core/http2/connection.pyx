@@ -132,6 +132,8 @@ cdef class Http2Connection(Wire):
         return 0
 
     cdef int join(self, Engine link) except -1:
+        if self._engine is not NULL:
+            raise RuntimeError("a wire is held by one link")
         self._engine = <PyObject*>link
         link.output = self.sender
         return 0

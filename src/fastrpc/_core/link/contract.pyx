@@ -20,12 +20,13 @@
 
 `Link` (`server/link`) is final. It is the `Engine` of a byte stream, and has everything that connections of all protocols
 share: counting, opening, verdicts, memory, drain, rest, the order of the rules. A protocol derives from `Wire`, which cuts
-bytes into requests and writes answers; it knows neither streams nor timers. `Link` calls it, and it calls `Link`: nothing
-else does. It writes to `Link.output`, and reports that by `written`.
+bytes into requests and writes answers. It has no timers, and calls nothing but its link: it writes to `Link.output`, and
+reports that by `written`. HTTP/2 goes beyond this, as its connection serves clients, too, which have no `Link` yet: `join`
+gives the engine an output that cuts frames, and the wire asks the byte stream for turns and checks.
 
-These are objects beside the wire, each implemented as a whole, or None. They are no
-methods of `Wire` with a default: an author who forgets one of a group learns it from the class, and not from a connection
-that hangs. A call of a method that a class leaves out raises.
+These are objects beside the wire, each implemented as a whole, or None. They are no methods of `Wire` with a default: an
+author who forgets one of a group learns it from the class, and not from a connection that hangs. A call of a method that a
+class leaves out raises.
 
 A stream is a call whose `flags` have STREAM_IN or STREAM_OUT, as its route has them: a wire sets them before
 `Link.request`, and finds the messages of the call in `Call.stream` afterwards, until the call has ended::
@@ -198,7 +199,11 @@ cdef class Goodbye:
         raise lacking(self, "is_told")
 
     cdef int say(self, int reason, str text) except -1:
-        """Write why the connection closes (`REASON_DRAIN` and others of `wire/frame`); nothing is written behind it."""
+        """Write why the connection closes (`REASON_DRAIN` and others of `wire/frame`); nothing is written behind it.
+
+        A `Backlog` is dropped, and these words pass it: a closed link pumps no more. A wire that has ended the connection
+        by itself, through `Leaving.finish`, has written them before.
+        """
         raise lacking(self, "say")
 
 
@@ -259,11 +264,14 @@ cdef class Wire:
         raise lacking(self, "take")
 
     cdef int answer(self, Call call, bytes payload) except -1:
-        """Write the result of a call, and set its state to STATE_ANSWERING before a step that may fail."""
+        """Write the result of a call, and set its state before a step that may fail.
+
+        The state is STATE_ANSWERING, or STATE_GONE if nothing else of the call can follow.
+        """
         raise lacking(self, "answer")
 
     cdef int fail(self, Call call, Failure failure) except -1:
-        """Write the failure of a call, and then set its state to STATE_ANSWERING."""
+        """Write the failure of a call, and then set its state as `answer` does."""
         raise lacking(self, "fail")
 
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:

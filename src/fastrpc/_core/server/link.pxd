@@ -43,7 +43,7 @@ cdef class Link(Engine):
         ConnectionLife life
         readonly Leaving leaving
 
-        # The connections in their opening: it lasts until a call was let in, whole or begun.
+        # The connections in their opening: it lasts until a call was let in, whole or begun, or until the wire says so.
         Openings openings
 
         # The limits of requests, for the wire.

@@ -22,7 +22,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport STATE_ANSWERING, Call
+from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_GONE, Call
 from fastrpc._core.io.engine cimport NOTHING, ByteStream
 from fastrpc._core.link.contract cimport Flow, Wire
 from fastrpc._core.link.failure cimport Failure
@@ -69,7 +69,7 @@ cdef class LinkedConnection(EngineServedConnection):
         return link.leaving.call_ended(True)
 
     cdef bint is_unanswered(self, Call call) except -1:
-        return call.state != STATE_ANSWERING
+        return call.state not in (STATE_ANSWERING, STATE_GONE)
 
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
         cdef Link link
@@ -95,7 +95,8 @@ cdef class LinkedConnection(EngineServedConnection):
     cdef int do_release(self, Call call) except -1:
         return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).leaving.call_ended(True)
 
-    # Streams: the gate lets in only calls whose flags the wire has set
+    # Streams: the gate lets in only calls whose flags the wire has set. The session below keeps the link meanwhile: its end
+    # comes in a turn of the loop with no step of a handler.
 
     cdef int send_head(self, Call call, bytes metadata) except -1:
         return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).flow.head(call, metadata)

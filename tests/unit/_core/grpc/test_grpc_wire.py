@@ -1,6 +1,9 @@
 """The server's side of a connection that speaks gRPC: its opening, drain and end."""
 
+import pytest
+
 from fastrpc import Keepalive, Limits, Memory, Status, Timeouts
+from fastrpc._core.server.link import Link
 from fastrpc._core.server.memory_budget import bytes_held
 from fastrpc.auth import Identity, StaticTokens
 from tests.support.grpc_peer import message, served_grpc
@@ -19,6 +22,21 @@ async def test_an_opening_is_over_with_the_settings_of_the_peer() -> None:
         link.look(50)
         assert not link.is_over
         assert len(link.server._accepting.openings) == 0
+
+
+async def test_a_wire_is_held_by_one_link() -> None:
+    async with served_grpc(Raw()) as link:
+        held = link.engine
+        with pytest.raises(RuntimeError, match="a wire is held by one link"):
+            Link(
+                held.wire,
+                gate=held.gate,
+                openings=link.server._accepting.openings,
+                timeouts=Timeouts(),
+                keepalive=Keepalive(),
+            )
+        stream = link.request(ECHO, b"a")
+        assert (await link.end(stream)).messages == [b"a"]
 
 
 async def test_a_drain_has_two_steps_and_serves_calls_until_the_second() -> None:
