@@ -20,7 +20,7 @@
 
 `Link` (`server/link`) is final. It is the `Engine` of a byte stream, and has everything that connections of all protocols
 share: counting, opening, verdicts, memory, drain, rest, the order of the rules. A protocol derives from `Wire`, which cuts
-bytes into requests and writes answers. It has no timers, and calls nothing but its link: it writes to `Link.output`, and
+bytes into requests and writes answers. It has no timers, and calls its link alone: it writes to `Link.output`, and
 reports that by `written`. HTTP/2 goes beyond this, as its connection serves clients, too, which have no `Link` yet: `join`
 gives the engine an output that cuts frames, and the wire asks the byte stream for turns and checks.
 
