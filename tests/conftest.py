@@ -20,7 +20,7 @@ import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from tests.support import unpickling
-from tests.support.dealt_files import DealtFiles, DealtRun, is_dealt
+from tests.support.dealt_files import DealtFiles, DealtRun, is_dealt, tell_less
 from tests.support.inherited_signals import catch_ignored
 from tests.support.left_bytes import LeftBytes
 from tests.support.pairwise import left_out
@@ -96,20 +96,33 @@ def forgotten_trees() -> Iterator[None]:
     tree.cache_clear()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def little_to_collect() -> None:
-    """Keep modules, reports and caches out of the collector: hundreds of tests have it look at all that is left.
+class Turns:
+    """Cleans up between files and tests. As fixtures for all tests these would cost more than many of the tests."""
 
-    What a test makes itself is younger, and is collected as ever.
-    """
-    gc.collect()
-    gc.freeze()
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._audit = logging.getLogger("fastrpc.audit")
+
+    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
+        """Begin a file: keep modules, reports and caches out of the collector, which would look at them in each test.
+
+        What a test makes itself is younger, and is collected as ever.
+        """
+        if item.path != self._path:
+            self._path = item.path
+            leave_room_for_counters()
+            gc.collect()
+            gc.freeze()
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self) -> None:
+        """Take back the level that a server with operators gives the audit: it lasts as long as the process."""
+        if self._audit.level:
+            self._audit.setLevel(logging.NOTSET)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def room_for_counters() -> Iterator[None]:
-    """Leave the tests of each file places for counters: after random names of methods, further ones count as others."""
-    yield
+def leave_room_for_counters() -> None:
+    """Leave the tests of a file places for counters: after random names of methods, further ones count as others."""
     # Not imported where no test has done so: a program of a test, without what sanitizers need, could not.
     counting = sys.modules.get("fastrpc._core.base.histogram")
     if counting is not None and len(counting.default_registry) > MOST_COUNTERS:
@@ -118,19 +131,14 @@ def room_for_counters() -> Iterator[None]:
         forget_counters()
 
 
-@pytest.fixture(autouse=True)
-def audit_without_level() -> Iterator[None]:
-    """Take back the level that a server with operators gives the audit: it lasts as long as the process."""
-    yield
-    logging.getLogger("fastrpc.audit").setLevel(logging.NOTSET)
-
-
 def pytest_configure(config: pytest.Config) -> None:
     watch_unpickling(config)
     config.pluginmanager.register(LeftBytes())
+    config.pluginmanager.register(Turns())
     worker = getattr(config, "workerinput", {})
     if "others" in worker:
         config.pluginmanager.register(DealtFiles(worker["others"], takes_rest=worker["takes_rest"]))
+        tell_less(config)
     elif is_dealt(config):
         config.pluginmanager.register(DealtRun(config))
     catch_ignored()

@@ -99,3 +99,44 @@ def test_a_run_that_may_end_early_shares_all_tests() -> None:
     status, told = outcome_of(NAMED[0], "-x", "-v")
     assert status == 0
     assert "scheduling tests via WorkStealingScheduling" in told
+
+
+OUTCOMES = """
+import pytest
+
+@pytest.fixture
+def broken():
+    raise OSError("before the test")
+
+@pytest.fixture
+def left():
+    yield
+    raise OSError("behind the test")
+
+def test_passes(): print("no word of this")
+def test_fails(): raise OSError("in the test")
+def test_begins_badly(broken): pass
+def test_ends_badly(left): print("printed by the test")
+def test_skips(): pytest.skip("for a reason")
+@pytest.mark.skip(reason="from the start")
+def test_is_skipped(): pass
+@pytest.mark.xfail
+def test_fails_as_expected(): raise OSError
+"""
+
+
+def test_failures_around_a_test_are_told(tmp_path: Path) -> None:
+    (tmp_path / "test_outcomes.py").write_text(OUTCOMES)
+    status, told = outcome_of(NAMED[0], tmp_path / "test_outcomes.py", "-k", "test_outcomes", "-rs")
+    assert status == 1
+    for line in (
+        "before the test",
+        "in the test",
+        "behind the test",
+        "printed by the test",
+        "for a reason",
+        "from the start",
+    ):
+        assert line in told
+    assert "no word of this" not in told
+    assert "1 failed, 2 passed, 2 skipped, 1 xfailed, 2 errors" in re.sub(r"\d+ deselected, ", "", told)
