@@ -48,6 +48,7 @@ cdef class GrpcWire(GrpcRequests):
         cdef GrpcAssembling assembling = GrpcAssembling.__new__(GrpcAssembling)
         cdef GrpcDialect dialect = GrpcDialect.__new__(GrpcDialect)
         self.protocol = "grpc"
+        self.excludes_http = True
         self.gate = gate
         self.incomplete = set()
         self.is_trusted = not gate.asks_access()

@@ -100,6 +100,11 @@ cdef class Wire:
         readonly bint takes_values
         readonly bint closes_on_refusal
 
+        # Whether the end of the peer's input is no end of the connection; whether no request begins as one of HTTP, so that
+        # a client of HTTP can be told from its first bytes.
+        readonly bint outlasts_input
+        readonly bint excludes_http
+
         # Interfaces that a protocol has or lacks as a whole; None: it lacks it.
         readonly Placing placing
         readonly Dialect dialect

@@ -38,6 +38,14 @@ class Wire:
         """Whether a call that is refused as unauthenticated ends the connection."""
 
     @property
+    def outlasts_input(self) -> bool:
+        """Whether the end of the peer's input is no end of the connection."""
+
+    @property
+    def excludes_http(self) -> bool:
+        """Whether no request begins as one of HTTP, so that a client of HTTP is warned of."""
+
+    @property
     def placing(self) -> Placing | None: ...
     @property
     def dialect(self) -> Dialect | None: ...

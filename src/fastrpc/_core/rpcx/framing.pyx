@@ -34,6 +34,7 @@ cdef class RpcxFraming(Wire):
         self.protocol = profile.name
         self.takes_values = True
         self.closes_on_refusal = profile.closes_on_refusal
+        self.excludes_http = True
         self.body = RpcxBody.__new__(RpcxBody)
         self.body.wire = <PyObject*>self
         self.placing = self.body

@@ -52,7 +52,9 @@ cdef class ConnectionLife:
         # counted there.
         object openings
 
-        # Whether nothing is read at present, and the instant at which reading went on after such a time.
+        # Whether the protocol itself reads nothing at present; whether nothing is read, for that or for output that the peer
+        # has not taken; the instant at which reading went on after such a time.
+        bint wants_pause
         bint is_held_back
         uint64_t resumed_ns
 

@@ -99,7 +99,7 @@ cdef class ConnectionLife:
     cdef bint hear_first(self, const char* data, Py_ssize_t size) except -1:
         """The first bytes came, so that a handshake of TLS is over: note the peer, and `meet_peer`."""
         cdef ServedConnection connection = <ServedConnection>self.connection
-        # Engines of other protocols give no bytes: those may begin in any way.
+        # Where a request may begin as one of HTTP there are no bytes.
         cdef bint is_http2 = size >= 4 and memcmp(data, b"PRI ", 4) == 0
         cdef bint is_http1 = size > 0 and b"A" <= data[0] <= b"Z" and not is_http2
         self.has_heard = True
@@ -238,15 +238,16 @@ cdef class ConnectionLife:
         return 0
 
     cdef bint heed_output(self, int64_t unsent, uint64_t now) except -1:
-        """Read on only while the peer takes the output; return whether it does.
+        """Read on only while the protocol wants to, and the peer takes the output; return whether it takes the output.
 
         Otherwise refusals, and answers of the protocol itself, would be written into memory without end.
         """
         cdef Engine engine = <Engine>self.engine
         cdef bint is_over = unsent > (<Gate>(<ServedConnection>self.connection).gate).send_soft
-        if is_over != self.is_held_back and not engine.is_closed and engine._stream is not NULL:
-            (<ByteStream>engine._stream).hold_back(is_over)
-            self.hold_back(is_over, now)
+        cdef bint is_paused = is_over or self.wants_pause
+        if is_paused != self.is_held_back and not engine.is_closed and engine._stream is not NULL:
+            (<ByteStream>engine._stream).hold_back(is_paused)
+            self.hold_back(is_paused, now)
         return not is_over
 
     cdef uint64_t message_due(self, uint64_t began_ns, uint64_t heard_ns, int64_t received) noexcept:

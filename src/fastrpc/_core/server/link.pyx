@@ -335,8 +335,9 @@ cdef class Link(Engine):
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
         cdef Py_ssize_t consumed
-        if not (self.life.has_heard or self.is_closed) and not self.life.hear_first(data, size):
-            return 0
+        if not (self.life.has_heard or self.is_closed):
+            if not self.life.hear_first(data, size if self.wire.excludes_http else 0):
+                return 0
         try:
             consumed = self.wire.take(data, size)
         except RemoteProtocolError as error:
@@ -422,7 +423,7 @@ cdef class Link(Engine):
 
     cdef bint hears_rest_first(self) except -1:
         # One-way calls may be all that the peer wanted.
-        return not self.leaving.is_busy()
+        return self.wire.outlasts_input or not self.leaving.is_busy()
 
     cdef int crash(self) except -1:
         if self.leaving.goodbye is None:
