@@ -44,3 +44,6 @@ class Session(SessionOutput):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Learn that the stream is gone."""
+
+    def end_at_once(self) -> None:
+        """Abort the transport; what it has not written is lost."""

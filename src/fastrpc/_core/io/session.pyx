@@ -457,8 +457,12 @@ cdef class Session(SessionOutput):
 
     cdef int cut_off(self) except -1:
         if self.transport is not None:
-            self.transport.abort()
+            self.end_at_once()
         return 0
+
+    def end_at_once(self):
+        """Abort the transport; what it has not written is lost."""
+        self.transport.abort()
 
     cdef int hold_back(self, bint is_held_back) except -1:
         self.is_held_back = is_held_back
