@@ -44,8 +44,6 @@ RUN = 8
 ALLOWED = {
     # Python's types have no generic class of classes: `Stream` and `SyncStream` need signatures of their own.
     ("client/blocking/stream_verbs.py", "peers/stream_verbs.py"),
-    # HTTP's engine is no `ServedEngine`, and tells its session the same of the peer's certificate.
-    ("_core/http/connection.pyx", "_core/server/served_engine.pyx"),
 }
 
 _TEXT = re.compile(r'"""[\s\S]*?"""|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*')

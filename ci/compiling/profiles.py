@@ -73,7 +73,7 @@ SELDOM = {
     "server/guards",
     "server/openings",
     "server/served_connection",
-    "server/served_engine",
+    "server/python_wire",
     "server/server_connection",
     "wire/frame",
     "wire/settings",

@@ -1,7 +1,7 @@
 """The protocol `lines` of servers, whose wire is in the harness."""
 
 from fastrpc._core.server.link import Link
-from fastrpc.protocols.base import Match, ServerParts, register
+from fastrpc.protocols.base import Match, ServerParts, linked, register
 from fastrpc_harness.line_wire import LineWire
 
 __all__ = ["line_link"]
@@ -9,13 +9,7 @@ __all__ = ["line_link"]
 
 def line_link(parts: ServerParts) -> Link:
     """Make the link of a connection that speaks lines."""
-    return Link(
-        LineWire(),
-        gate=parts.gate,
-        openings=parts.openings,
-        timeouts=parts.config.timeouts,
-        keepalive=parts.config.keepalive,
-    )
+    return linked(LineWire(), parts)
 
 
 def detect_lines(data: bytes) -> Match:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastrpc import ServerConfig
 from fastrpc._core.io.session import Session
+from fastrpc._core.link.contract import Wire
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.link import Link
 from fastrpc._core.server.openings import Openings
@@ -19,7 +20,7 @@ from tests.support.still_transport import StillTransport
 __all__ = ["LineTalk", "line_talk", "lines", "link_of", "said"]
 
 
-def link_of(gate: Gate, wire: LineWire, config: ServerConfig) -> Link:
+def link_of(gate: Gate, wire: Wire, config: ServerConfig) -> Link:
     """Make a link without a stream."""
     return Link(
         wire,

@@ -42,7 +42,7 @@ IDLE_SECONDS = 60.0
 PATIENCE_SECONDS = 20.0
 HANDSHAKE_SECONDS = 5.0
 
-assert toy_protocol.ToyEngine is not None
+assert toy_protocol.toy_link is not None
 assert line_protocol.line_link is not None
 _PACK = msgspec.msgpack.encode(["apple"])
 _APPLE = grpc_bytes.text_field("apple")

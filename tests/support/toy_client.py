@@ -71,7 +71,7 @@ class ToyCaller(CallingEngine):
 register(
     "toy",
     toy_protocol.detect_toy,
-    toy_protocol.ToyEngine,
+    toy_protocol.toy_link,
     ToyCaller,
     traits=ClientTraits(takes_values=True),
 )

@@ -1,4 +1,4 @@
-"""A line-based protocol whose engine is Python: it shows what the gate asks of a protocol, and that it is enough.
+"""A line-based protocol whose wire is Python: it shows what a link asks of such a protocol, and that it is enough.
 
 ::
 
@@ -12,20 +12,22 @@ of their call, and come as handlers end.
 
 from fastrpc import Status
 from fastrpc._core.link.failure import Failure
+from fastrpc._core.server.link import Link
+from fastrpc._core.server.python_wire import PythonWire
 from fastrpc._core.server.served_call import ServerCall
-from fastrpc._core.server.served_engine import ServedEngine
-from fastrpc.protocols.base import Match, ServerParts, register
+from fastrpc.errors import RemoteProtocolError
+from fastrpc.protocols.base import Match, ServerParts, linked, register
 
-__all__ = ["ToyEngine"]
+__all__ = ["ToyWire", "detect_toy", "toy_link"]
 
 LONGEST_LINE = 65_536
 
 
-class ToyEngine(ServedEngine):
+class ToyWire(PythonWire):
     """Lines in, lines out."""
 
-    def __init__(self, parts: ServerParts) -> None:
-        super().__init__(parts, "toy")
+    def __init__(self) -> None:
+        super().__init__("toy")
         self.calls: dict[int, ServerCall] = {}
 
     def receive_data(self, data: bytes) -> int:
@@ -37,7 +39,7 @@ class ToyEngine(ServedEngine):
             if self.turn_is_over():
                 return at
         if len(data) - at > LONGEST_LINE:
-            self.close()
+            raise RemoteProtocolError(f"a line has more than {LONGEST_LINE} bytes")
         return at
 
     def take_line(self, line: bytes) -> None:
@@ -49,8 +51,7 @@ class ToyEngine(ServedEngine):
             return
         head, _, argument = line.decode().partition(" ")
         method, _, milliseconds = head.partition("@")
-        self.gate.begin(
-            self.connection,
+        self.begin(
             method=method,
             payload=f"[{argument}]".encode(),
             codec="json",
@@ -61,20 +62,28 @@ class ToyEngine(ServedEngine):
         self.calls.pop(number, None)
         self.send(f"{number} {Status(status).name} {text}\n".encode())
 
-    # What the gate asks for
+    # What the link asks for
 
-    def answer(self, call: ServerCall, payload: bytes) -> None:
+    def write_answer(self, call: ServerCall, payload: bytes) -> None:
         self.say(call.id, Status.OK, payload.decode())
 
-    def fail(self, call: ServerCall, failure: Failure) -> None:
+    def write_failure(self, call: ServerCall, failure: Failure) -> None:
         self.say(call.id, failure.status, failure.text)
 
     def hold(self, call: ServerCall) -> None:
         self.calls[call.id] = call
+
+    def connection_lost(self) -> None:
+        self.calls.clear()
+
+
+def toy_link(parts: ServerParts) -> Link:
+    """Make the link of a connection that speaks the toy protocol."""
+    return linked(ToyWire(), parts)
 
 
 def detect_toy(data: bytes) -> Match:
     return Match.YES if data[:1].isalpha() else Match.NO
 
 
-register("toy", detect_toy, ToyEngine)
+register("toy", detect_toy, toy_link)

@@ -18,7 +18,9 @@ from fastrpc.value_class import named_value_class, value_class
 
 if TYPE_CHECKING:
     from fastrpc._core.http.service import HttpService
+    from fastrpc._core.link.contract import Wire
     from fastrpc._core.server.gate import Gate
+    from fastrpc._core.server.link import Link
     from fastrpc._core.server.openings import Openings
     from fastrpc._core.server.served_connection import ServedConnection
     from fastrpc.config import ClientConfig, ServerConfig, Timeouts
@@ -39,6 +41,7 @@ __all__ = [
     "client_engine",
     "client_protocol",
     "client_stream",
+    "linked",
     "protocol_named",
     "register",
     "server_stream",
@@ -99,9 +102,8 @@ class PeerConnection(typing.Protocol):
 class ServerEngine(PeerConnection, typing.Protocol):
     """The interface of a server's `Engine`, beside bytes.
 
-    `connected` calls `ConnectionLife.count_in`, and `lost` calls `count_out`. `ServedEngine` does this for engines in
-    Python, and `Link` for a `Wire`. An engine whose peers serve calls, too, says so by `peer_takes`, and has their
-    settings as `peer`.
+    `connected` calls `ConnectionLife.count_in`, and `lost` calls `count_out`. `Link` does this for a `Wire`. An
+    engine whose peers serve calls, too, says so by `peer_takes`, and has their settings as `peer`.
     """
 
     @property
@@ -397,6 +399,26 @@ def client_protocol(name: str) -> Protocol:
     if (known is None or known.client_engine is None) and name in _CLIENTS:
         importlib.import_module(_CLIENTS[name])
     return _protocols[name]
+
+
+def linked(wire: "Wire", parts: ServerParts) -> "Link":
+    """Return the engine of a server's connection whose protocol is a `Wire`: the link that holds it.
+
+    Raises:
+        RuntimeError: another link holds the wire.
+    """
+    # Imported on first use: clients have no such connections.
+    from fastrpc._core.server.link import Link
+
+    link = Link(
+        wire,
+        gate=parts.gate,
+        openings=parts.openings,
+        timeouts=parts.config.timeouts,
+        keepalive=parts.config.keepalive,
+    )
+    link.connection.reveals_services = parts.reveals_services
+    return link
 
 
 def server_stream(protocol: Protocol, parts: ServerParts) -> StreamSession:

@@ -4,7 +4,7 @@ from typing import Final
 
 from fastrpc._core.grpc.grpc_wire import GrpcWire
 from fastrpc._core.server.link import Link
-from fastrpc.protocols.base import Match, ServerParts, register
+from fastrpc.protocols.base import Match, ServerParts, linked, register
 from fastrpc.tls import H2_ALPN
 
 __all__ = ["detect_http2", "grpc_engine"]
@@ -38,15 +38,7 @@ def grpc_engine(parts: ServerParts) -> Link:
         web=web,
         proxies=parts.proxies,
     )
-    link = Link(
-        wire,
-        gate=parts.gate,
-        openings=parts.openings,
-        timeouts=config.timeouts,
-        keepalive=config.keepalive,
-    )
-    link.connection.reveals_services = parts.reveals_services
-    return link
+    return linked(wire, parts)
 
 
 register("grpc", detect_http2, grpc_engine, agreed=(H2_ALPN,))

@@ -5,7 +5,7 @@ from functools import partial
 from fastrpc._core.rpcx.frames import PHOBOS, RPCX, Profile
 from fastrpc._core.rpcx.server_wire import RpcxWire
 from fastrpc._core.server.link import Link
-from fastrpc.protocols.base import Match, ServerParts, register
+from fastrpc.protocols.base import Match, ServerParts, linked, register
 
 __all__ = ["detect", "server_engine"]
 
@@ -25,15 +25,7 @@ def detect(profile: Profile, data: bytes) -> Match:
 def server_engine(profile: Profile, parts: ServerParts) -> Link:
     """Make the engine of a connection."""
     is_shared = profile is RPCX and PHOBOS.name in parts.config.protocols
-    engine = Link(
-        RpcxWire(profile, parts.config.limits, derived=PHOBOS if is_shared else None),
-        gate=parts.gate,
-        openings=parts.openings,
-        timeouts=parts.config.timeouts,
-        keepalive=parts.config.keepalive,
-    )
-    engine.connection.reveals_services = parts.reveals_services
-    return engine
+    return linked(RpcxWire(profile, parts.config.limits, derived=PHOBOS if is_shared else None), parts)
 
 
 for _profile in (RPCX, PHOBOS):

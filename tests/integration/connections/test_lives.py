@@ -17,7 +17,7 @@ from tests.support.lived import COLUMNS, IDLE_SECONDS, PATIENCE_SECONDS, LivedCo
 from tests.support.shop import Shop
 from tests.support.socket_client import handshake
 from tests.support.socket_frames import TEXT, client_frame
-from tests.support.toy_protocol import ToyEngine
+from tests.support.toy_protocol import ToyWire
 from tests.support.waiting import eventually
 from tests.support.wire_frames import Request
 from tests.support.wire_layout import FLAG_STREAM_IN, FLAG_STREAM_OUT
@@ -36,8 +36,8 @@ FOREIGN = pytest.mark.parametrize("column", [column for column in COLUMNS if col
 STREAMING = pytest.mark.parametrize("column", [column for column, way in COLUMNS.items() if way.stream])
 #: The protocol `lines` has no tokens.
 WITH_TOKENS = pytest.mark.parametrize("column", [column for column, way in COLUMNS.items() if way.own_stream])
-#: The toy protocol closes without a linger, and a WebSocket does as HTTP.
-LINGERING = pytest.mark.parametrize("column", ["native", "http", "rpcx", "grpc", "lines"])
+#: A WebSocket does as HTTP.
+LINGERING = pytest.mark.parametrize("column", ["native", "http", "rpcx", "grpc", "toy", "lines"])
 #: A WebSocket at a method is one call; it begins as HTTP.
 BETWEEN = pytest.mark.parametrize("column", [column for column in COLUMNS if column != "websocket"])
 
@@ -398,18 +398,18 @@ async def test_a_websocket_with_calls_under_way_is_closed_behind_its_age() -> No
         connection.lose()
 
 
-async def test_an_engine_that_holds_its_input_back_is_given_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    def one_at_a_time(engine: Any, data: bytes) -> int:
+async def test_a_wire_that_holds_its_input_back_is_given_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def one_at_a_time(wire: Any, data: bytes) -> int:
         taken = 0
         while (end := data.find(b"\n", taken)) >= 0:
-            if engine.calls:
-                engine.hold_back(True)
+            if wire.calls:
+                wire.hold_back(True)
                 break
-            engine.take_line(data[taken:end])
+            wire.take_line(data[taken:end])
             taken = end + 1
         return taken
 
-    monkeypatch.setattr(ToyEngine, "receive_data", one_at_a_time)
+    monkeypatch.setattr(ToyWire, "receive_data", one_at_a_time)
     keepalive = Keepalive(interval=10, timeout=10)
     async with lived("toy", shop=Shop(), keepalive=keepalive, timeouts=ENDLESS) as connection:
         await connection.give(connection.way.held * 2)
@@ -420,7 +420,7 @@ async def test_an_engine_that_holds_its_input_back_is_given_the_time(monkeypatch
 
 async def test_a_closed_connection_whose_peer_takes_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     keepalive = Keepalive(interval=10, timeout=10, max_age=100)
-    timeouts = Timeouts(handshake=None, idle=None, drain=5)
+    timeouts = Timeouts(handshake=None, idle=None, drain=5, linger=None)
     async with lived("toy", shop=Shop(), keepalive=keepalive, timeouts=timeouts) as connection:
         await connection.answered()
         await connection.begun()

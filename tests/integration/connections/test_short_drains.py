@@ -21,7 +21,7 @@ async def test_a_connection_at_rest_ends_no_call_in_a_short_drain(column: str) -
         assert await connection.server.drain(0)
 
 
-@pytest.mark.parametrize("column", ["native", "http", "rpcx", "grpc", "lines"])
+@pytest.mark.parametrize("column", ["native", "http", "rpcx", "grpc", "toy", "lines"])
 @pytest.mark.parametrize("size", [1, 40, -9, -1])
 async def test_a_message_in_part_is_cut_off_by_a_short_drain(column: str, size: int) -> None:
     async with lived(column, keepalive=PATIENT, timeouts=ENDLESS) as connection:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import pytest
 
 from fastrpc import Admission, Client, ConfigError, Server, ServerConfig, Timeouts
+from fastrpc._core.server.link import Link
 from fastrpc._core.server.server_connection import ServerConnection
 from fastrpc.endpoint import Address
 from fastrpc.protocols.base import Match, register
@@ -15,7 +16,7 @@ from fastrpc.protocols.native import detect_native
 from tests.support.peer_writing import write_to
 from tests.support.served import SCHEMES, served
 from tests.support.shop import Shop
-from tests.support.toy_protocol import ToyEngine
+from tests.support.toy_protocol import ToyWire, toy_link
 from tests.support.waiting import eventually
 
 BOTH = ("native", "toy")
@@ -84,7 +85,7 @@ async def test_first_bytes_may_come_one_at_a_time() -> None:
 
 def sessions(server: Server) -> list[type]:
     assert server._gate is not None
-    return [ToyEngine if isinstance(one, ToyEngine) else ServerConnection for one in server._gate.engines]
+    return [ToyWire if isinstance(one, Link) else ServerConnection for one in server._gate.engines]
 
 
 async def test_a_stranger_is_closed_and_noted(caplog: pytest.LogCaptureFixture) -> None:
@@ -224,7 +225,7 @@ def detect_slow(data: bytes) -> Match:
     return Match.MORE if data[:1] in (b"~", b"s") else Match.NO
 
 
-register("slow", detect_slow, ToyEngine)
+register("slow", detect_slow, toy_link)
 
 
 @pytest.mark.parametrize("end", [Server.drain, Server.close])

@@ -1,4 +1,4 @@
-"""An engine in Python serves the handlers of a server beside the native protocol: the gate knows neither."""
+"""A wire in Python serves the handlers of a server beside the native protocol: the gate knows neither."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,19 +11,21 @@ import pytest
 import fastrpc
 from fastrpc import Admission, Client, Limits, Server, ServerConfig, Timeouts, current_call
 from fastrpc._core.base.histogram import default_registry
+from fastrpc._core.server.link import Link
 from fastrpc._core.server.served_connection import ServedConnection
+from tests.support import toy_protocol
 from tests.support.frame_factory import opening, request
 from tests.support.kept_connection import KeptConnection
 from tests.support.peer_writing import write_to
 from tests.support.raw_peer import raw_client
 from tests.support.served import SCHEMES, served
 from tests.support.shop import Shop
-from tests.support.toy_protocol import ToyEngine
 from tests.support.waiting import eventually
 from tests.support.wire_frames import Response, SettingsFrame
 
 pytestmark = pytest.mark.one_loop
 
+assert toy_protocol.toy_link is not None
 BOTH = ("native", "toy")
 serving_both = partial(served, scheme="tcp", config=ServerConfig(protocols=BOTH))
 
@@ -199,7 +201,7 @@ async def test_a_full_queue_refuses_the_calls_of_one_connection_alone() -> None:
     ):
         talk.say('shop.price "apple"')
         assert await talk.hear() == "1 OK 5"
-        [session] = [one for one in target.server._gate.engines if isinstance(one, ToyEngine)]  # type: ignore[union-attr]
+        [session] = [one for one in target.server._gate.engines if isinstance(one, Link)]  # type: ignore[union-attr]
         session.gate.weigh_output(session.connection, 64 << 20)
         talk.say('shop.price "apple"', 'shop.price "apple"')
         assert (await talk.hear()).startswith("3 RESOURCE_EXHAUSTED 1 calls wait for their start")
@@ -208,7 +210,7 @@ async def test_a_full_queue_refuses_the_calls_of_one_connection_alone() -> None:
         assert await talk.hear() == "2 OK 5"
 
 
-async def test_a_drain_lets_calls_finish_and_begins_no_more() -> None:
+async def test_a_drain_lets_calls_finish_and_serves_further_ones() -> None:
     shop = Shop()
     async with serving_both(shop) as target, toy(target.server) as talk:
         talk.say('shop.pack "apple"', "shop.linger ")
@@ -216,7 +218,8 @@ async def test_a_drain_lets_calls_finish_and_begins_no_more() -> None:
         draining = asyncio.ensure_future(target.server.drain())
         assert await talk.hear() == '2 OK "drained"'
         talk.say('shop.price "apple"')
-        assert await talk.hear() == "3 UNAVAILABLE the server drains"
+        # Without last words the protocol cannot tell its peer to make no further calls.
+        assert await talk.hear() == "3 OK 5"
         assert not draining.done()
         shop.go_on.set()
         assert await talk.hear() == '1 OK "packed apple"'

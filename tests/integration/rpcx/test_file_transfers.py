@@ -14,7 +14,16 @@ from typing import Any
 import pytest
 
 import fastrpc.files.rpcx
-from fastrpc import CallError, Client, ClientConfig, ConfigError, Server, ServerConfig, Status, SyncClient
+from fastrpc import (
+    CallError,
+    Client,
+    ClientConfig,
+    ConfigError,
+    Server,
+    ServerConfig,
+    Status,
+    SyncClient,
+)
 from fastrpc._core.base.histogram import default_registry
 from fastrpc.auth import Identity, Policy, StaticTokens
 from fastrpc.endpoint import Address
@@ -22,7 +31,7 @@ from fastrpc.errors import UnavailableError
 from fastrpc.files import FileDigest
 from fastrpc.files.partial_file import PartialFile
 from fastrpc.files.rpcx import RpcxFiles, download, sync, transfer, upload
-from fastrpc.files.rpcx.connection import TransferConnection
+from fastrpc.files.rpcx.connection import PROTOCOL
 from fastrpc.files.rpcx.service import SERVICE_NAME
 from fastrpc.files.rpcx.tickets import Ticket, Tickets
 from fastrpc.files.rpcx.transfer import Fetching
@@ -260,6 +269,12 @@ async def test_a_server_that_closes_resets_its_transfers(place: Place) -> None:
         assert await is_reset(reader, writer)
 
 
+def transfers_of(server: Server) -> list[Any]:
+    """Return the connections of transfers."""
+    assert server._gate is not None
+    return [one for one in server._gate.engines if one.connection.protocol == PROTOCOL]
+
+
 async def test_uploads_that_a_closing_server_cuts_off_let_go_of_their_files(place: Place) -> None:
     async with serving(place.files()) as (server, target), Client(target, config=SPEAKS_RPCX) as client:
         peers = []
@@ -336,15 +351,8 @@ async def test_a_transfer_is_judged_by_the_token_of_its_caller_when_the_file_cha
 
 
 async def test_a_connection_that_came_before_a_drain_may_show_its_token(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place,
 ) -> None:
-    begin_drain, told = TransferConnection.begin_drain, []
-
-    def noted(connection: TransferConnection, reason: int, text: str = "") -> None:
-        begin_drain(connection, reason, text)
-        told.append(connection)
-
-    monkeypatch.setattr(TransferConnection, "begin_drain", noted)
     async with serving(place.files()) as (server, target), Client(target, config=SPEAKS_RPCX) as client:
         (place.there / "a").write_bytes(b"abc")
         held = await asked(client, "TransferFile", FileName="b", FileSize=1)
@@ -355,7 +363,8 @@ async def test_a_connection_that_came_before_a_drain_may_show_its_token(
         reader, writer = await dialled({**answer, "Token": token[:1]})
         await eventually(lambda: server.stats()["live"]["connections"] > early)
         draining = asyncio.ensure_future(server.drain())
-        await eventually(lambda: len(told) == 2)
+        assert len(transfers_of(server)) == 2
+        await eventually(lambda: all(one.connection.is_draining for one in transfers_of(server)))
         write_to(writer, token[1:])
         assert await reader.read() == b"abc"
         writer.close()

@@ -12,10 +12,10 @@ from fastrpc import Server, ServerConfig
 from tests.support.certificates import Authority, Certificate
 from tests.support.frame_factory import opening, request
 from tests.support.peer_writing import write_to
-from tests.support.toy_protocol import ToyEngine
+from tests.support.toy_protocol import toy_link
 from tests.support.waiting import eventually
 
-assert ToyEngine is not None  # Its import registers the protocol "toy".
+assert toy_link is not None  # Its import registers the protocol "toy".
 
 ALERT = 0x15
 

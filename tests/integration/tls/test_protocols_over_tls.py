@@ -9,9 +9,9 @@ from fastrpc import TLS, Client, ClientConfig, Server, ServerConfig
 from tests.support.arith import Arith
 from tests.support.certificates import Authority, Certificate
 from tests.support.peer_writing import write_to
-from tests.support.toy_protocol import ToyEngine
+from tests.support.toy_protocol import toy_link
 
-assert ToyEngine is not None  # Its import registers the protocol "toy".
+assert toy_link is not None  # Its import registers the protocol "toy".
 
 
 async def toy(port: int, context: ssl.SSLContext) -> bytes:

@@ -84,7 +84,6 @@ cdef class ConnectionLife:
     cdef int go_on_opening(self) except -1
     cdef int leave_opening(self) except -1
     cdef int opened(self) noexcept
-    cdef int hold_back(self, bint is_held_back, uint64_t now) noexcept
     cdef bint heed_output(self, int64_t unsent, uint64_t now) except -1
     cdef int begin_drain(self, uint64_t kept_until_ns) noexcept
     cdef uint64_t linger(self, uint64_t now) noexcept

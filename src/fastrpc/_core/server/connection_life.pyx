@@ -231,12 +231,6 @@ cdef class ConnectionLife:
 
     # The peer: its input, and the output that it takes
 
-    cdef int hold_back(self, bint is_held_back, uint64_t now) noexcept:
-        """Nothing more is read, or reading goes on: the peer is not late with a message that waits here meanwhile."""
-        self.is_held_back = is_held_back
-        self.resumed_ns = now
-        return 0
-
     cdef bint heed_output(self, int64_t unsent, uint64_t now) except -1:
         """Read on only while the protocol wants to, and the peer takes the output; return whether it takes the output.
 
@@ -247,7 +241,9 @@ cdef class ConnectionLife:
         cdef bint is_paused = is_over or self.wants_pause
         if is_paused != self.is_held_back and not engine.is_closed and engine._stream is not NULL:
             (<ByteStream>engine._stream).hold_back(is_paused)
-            self.hold_back(is_paused, now)
+            # The peer is not late with a message that waits here meanwhile.
+            self.is_held_back = is_paused
+            self.resumed_ns = now
         return not is_over
 
     cdef uint64_t message_due(self, uint64_t began_ns, uint64_t heard_ns, int64_t received) noexcept:

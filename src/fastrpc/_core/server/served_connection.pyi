@@ -12,7 +12,7 @@ from fastrpc.rpc.identity import Identity
 logger: Logger
 
 class ServedConnection:
-    """The served calls of one connection, as the gate sees them. An engine in Python inherits from it.
+    """The served calls of one connection, as the gate sees them. A connection in Python inherits from it.
 
     Args:
         gate: the gate of the server.

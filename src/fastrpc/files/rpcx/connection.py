@@ -2,12 +2,13 @@
 
 ::
 
-    32 bytes ──► its ticket ──► Gate.begin: the method that gave it ──► handler ── receive, send ──┐
-    close: all of it is there; reset: it is not ◄── answer, fail ◄─────────────────────────────────┘
+    32 bytes ──► its ticket ──► begin: the method that gave it ──► handler ── receive, send ──────────────┐
+    close: all of it is there; reset: it is not ◄── write_answer, write_failure ◄─────────────────────────┘
 
 The transfer is a call of the method that gave the token, by the protocol "rpcx-files". So policies, limits, drain,
 metrics and the access log hold for it, and its caller is the caller of that method. rpcx has no error message here: a
-closed connection means a complete file, a reset one a failed transfer.
+closed connection means a complete file, a reset one a failed transfer. So the system resets these connections at any
+close, until a transfer is complete.
 """
 
 import asyncio
@@ -17,21 +18,24 @@ import socket
 import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 from fastrpc._core.calls.call import current_call
 from fastrpc._core.link.failure import Failure
 from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.link import Link
+from fastrpc._core.server.openings import Openings
+from fastrpc._core.server.python_wire import PythonWire
 from fastrpc._core.server.served_call import ServerCall
-from fastrpc._core.server.served_engine import ServedEngine
-from fastrpc.errors import CallError
+from fastrpc._core.server.served_connection import ServedConnection
+from fastrpc.config import Keepalive, Timeouts
+from fastrpc.errors import CallError, RemoteProtocolError
 from fastrpc.files.rpcx.tickets import TOKEN_BYTES, Ticket, Tickets
 from fastrpc.protocols.base import StreamSession
 from fastrpc.status import Status
 from fastrpc.time_limit import time_limit
 
-__all__ = ["PROTOCOL", "Accepted", "TransferConnection", "TransferStream"]
+__all__ = ["PROTOCOL", "Accepted", "TransferStream", "TransferWire"]
 
 #: The name under which transfers are counted.
 PROTOCOL = "rpcx-files"
@@ -43,20 +47,17 @@ HELD_BYTES = 512 * 1024
 TOKEN_SECONDS = 10.0
 SILENCE_SECONDS = 20.0
 
-#: Seconds for which a drain waits for the token of a connection.
-FIRST_BYTES_SECONDS = 0.25
-
-#: Connections that may be open without a token; beyond it the oldest one is closed.
+#: Connections that may be open without a token; above it the longest silent one is closed.
 MOST_SILENT = 64
 
-#: On close the system sends a reset.
-_NO_LINGER = struct.pack("ii", 1, 0)
+#: The rules of a connection. It has no drain and no age: its server ends the transfers that outlast a drain. It does
+#: not linger: to the peer the end of our output is the end of a file.
+_TIMEOUTS: Final = Timeouts(handshake=TOKEN_SECONDS, idle=None, drain=None, linger=None)
+_KEEPALIVE: Final = Keepalive(interval=None, timeout=SILENCE_SECONDS)
 
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    gate: Gate
-    reveals_services: bool = False
+#: On close the system sends a reset; or what is left of the output, and the end.
+_RESETS: Final = struct.pack("ii", 1, 0)
+_ENDS: Final = struct.pack("ii", 0, 0)
 
 
 class Accepted:
@@ -64,45 +65,43 @@ class Accepted:
 
     def __init__(self, tickets: Tickets) -> None:
         self.tickets = tickets
-        self._silent: dict[TransferConnection, asyncio.TimerHandle] = {}
-        self._open: set[TransferConnection] = set()
+        self._gate: Gate | None = None
+        self._openings: Openings | None = None
+        self._open: dict[ServedConnection, TransferWire] = {}
 
     def stream(self, gate: Gate) -> "TransferStream":
         """Return the byte stream of a new connection."""
-        return TransferStream(TransferConnection(gate, self), loop=asyncio.get_running_loop())
+        if self._openings is None or gate is not self._gate:
+            self._gate, self._openings = gate, Openings(gate, MOST_SILENT)
+        link = Link(
+            TransferWire(self), gate=gate, openings=self._openings, timeouts=_TIMEOUTS, keepalive=_KEEPALIVE
+        )
+        return TransferStream(link, loop=asyncio.get_running_loop())
 
-    def opened(self, connection: "TransferConnection") -> None:
+    def transfer_of(self, connection: ServedConnection) -> "TransferWire | None":
+        """Return the transfer on a connection, None for a connection of another listener."""
+        return self._open.get(connection)
+
+    def opened(self, wire: "TransferWire") -> None:
         """A connection came, without a token so far."""
-        self._open.add(connection)
-        while len(self._silent) >= MOST_SILENT:
-            next(iter(self._silent)).reset()
-        later = asyncio.get_running_loop().call_later
-        self._silent[connection] = later(TOKEN_SECONDS, connection.reset)
+        self._open[wire.connection] = wire
 
-    def heard(self, connection: "TransferConnection") -> None:
-        """Its token came, or it is given up."""
-        timer = self._silent.pop(connection, None)
-        if timer is not None:
-            timer.cancel()
-
-    def lost(self, connection: "TransferConnection") -> None:
+    def lost(self, wire: "TransferWire") -> None:
         """The connection has ended."""
-        self.heard(connection)
-        self._open.discard(connection)
+        self._open.pop(wire.connection, None)
 
     def close(self) -> None:
         """End all of them at once."""
-        for connection in list(self._open):
-            connection.reset()
+        for wire in list(self._open.values()):
+            wire.reset()
 
 
-class TransferConnection(ServedEngine):
-    """The engine of one transfer's connection."""
+class TransferWire(PythonWire):
+    """The bytes of one transfer's connection."""
 
-    def __init__(self, gate: Gate, accepted: Accepted) -> None:
-        super().__init__(_Parts(gate), PROTOCOL, has_rules=False)
+    def __init__(self, accepted: Accepted) -> None:
         # The last byte of a file does not end the transfer: the file is stored then.
-        self.outlasts_input = True
+        super().__init__(PROTOCOL, outlasts_input=True)
         self._accepted = accepted
         #: The transfer to make, once its token came.
         self.ticket: Ticket | None = None
@@ -110,9 +109,6 @@ class TransferConnection(ServedEngine):
         self._received_bytes = 0
         self._has_ended = False
         self._is_given_up = False
-        self._is_whole = False
-        self._accepted_at = asyncio.get_running_loop().time()
-        self._drains: tuple[int, str] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     # For the handler
@@ -144,11 +140,14 @@ class TransferConnection(ServedEngine):
         self.count_moved(cast(ServerCall, current_call()), 0, len(piece))
         # Its write is tried in the next turn of the loop.
         await asyncio.sleep(0)
-        while self.unsent_bytes() > HELD_BYTES and self.stream is not None:
-            if self.stream.is_write_paused:
-                await self._wait("took nothing", lambda: not self.stream or not self.stream.is_write_paused)
+        while self.unsent_bytes() > HELD_BYTES:
+            if self._is_write_paused():
+                await self._wait("took nothing", lambda: not self._is_write_paused())
             else:
                 await asyncio.sleep(0)
+
+    def _is_write_paused(self) -> bool:
+        return self.link is not None and self.link.stream is not None and self.link.stream.is_write_paused
 
     async def _wait(self, what: str, is_over: Callable[[], bool]) -> None:
         taken = self.taken_bytes()
@@ -172,7 +171,7 @@ class TransferConnection(ServedEngine):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    # The engine
+    # The wire
 
     def connection_made(self) -> None:
         self._accepted.opened(self)
@@ -183,13 +182,10 @@ class TransferConnection(ServedEngine):
         if self.ticket is None:
             if len(data) < TOKEN_BYTES:
                 return 0
-            self._accepted.heard(self)
             self.ticket = self._accepted.tickets.take(data[:TOKEN_BYTES])
             if self.ticket is None:
-                dispatcher = self.gate.dispatcher
-                dispatcher.stranger(dispatcher.describe_peer(self), "it has no token of a transfer")
-                self.reset()
-                return len(data)
+                raise RemoteProtocolError("it has no token of a transfer")
+            self.opened()
             self._take(data[TOKEN_BYTES:])
             self._begin(self.ticket)
         else:
@@ -216,9 +212,7 @@ class TransferConnection(ServedEngine):
         takes_msgpack = "msgpack" in self.gate.codecs.values()
         # An empty map of arguments: the ticket has them.
         codec, payload = ("msgpack", b"\x91\x80") if takes_msgpack else ("json", b"[{}]")
-        self.gate.begin(self.connection, method=ticket.method, payload=payload, codec=codec, timeout=math.inf)
-        if self._drains is not None:
-            super().begin_drain(*self._drains)
+        self.begin(method=ticket.method, payload=payload, codec=codec, timeout=math.inf)
 
     def ended(self) -> None:
         """The peer sends no more."""
@@ -227,57 +221,23 @@ class TransferConnection(ServedEngine):
             self.reset()
         self.wake()
 
-    def connection_lost(self, error: BaseException | None) -> None:
+    def connection_lost(self) -> None:
         self._accepted.lost(self)
         self.wake()
 
-    # The interface for the gate
+    def write_answer(self, call: ServerCall, payload: bytes) -> None:
+        if self.link is not None:
+            _set_end(self.link.transport, _ENDS)
+            self.link.close()
 
-    def answer(self, call: ServerCall, payload: bytes) -> None:
-        self._is_whole = True
-        self.close()
-
-    def fail(self, call: ServerCall, failure: Failure) -> None:
+    def write_failure(self, call: ServerCall, failure: Failure) -> None:
         self.reset()
-
-    # A drain
-
-    def begin_drain(self, reason: int, text: str = "") -> None:
-        if self.ticket is None:
-            # Its transfer was allowed before: it is the last one here anyway.
-            self._drains = (reason, text)
-        else:
-            super().begin_drain(reason, text)
-
-    @property
-    def has_drained(self) -> bool:
-        if self.ticket is None and not self._is_given_up:
-            now = asyncio.get_running_loop().time()
-            return now >= self._accepted_at + FIRST_BYTES_SECONDS
-        return super().has_drained
-
-    # The end
-
-    def close(self, reason: int = 0, text: str = "") -> None:
-        if self._is_whole:
-            super().close(reason, text)
-        else:
-            self.reset()
 
     def reset(self) -> None:
         """Close at once, so that the peer sees an error and not the end of a file."""
-        self._accepted.heard(self)
         self._is_given_up = True
-        self.abort()
-
-    def abort(self) -> None:
-        if self.transport is not None:
-            connected = self.transport.get_extra_info("socket")
-            if connected is not None:
-                # The socket may be closed already.
-                with contextlib.suppress(OSError):
-                    connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        super().abort()
+        if self.link is not None:
+            self.link.abort()
 
 
 class TransferStream(StreamSession):
@@ -285,16 +245,38 @@ class TransferStream(StreamSession):
 
     __slots__ = ()
 
-    engine: TransferConnection
+    engine: Link
+
+    @property
+    def wire(self) -> TransferWire:
+        return cast(TransferWire, self.engine.wire)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        _set_end(transport, _RESETS)
+        super().connection_made(transport)
 
     def eof_received(self) -> bool:
         if self.is_put_off:
             # Input received before is handled first.
             asyncio.get_running_loop().call_soon(self.eof_received)
         else:
-            self.engine.ended()
+            self.wire.ended()
         return True
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self.engine.wake()
+        self.wire.wake()
+
+    def end_at_once(self) -> None:
+        # Also of a complete transfer, whose last bytes may be lost.
+        _set_end(self.transport, _RESETS)
+        super().end_at_once()
+
+
+def _set_end(transport: asyncio.BaseTransport | None, linger: bytes) -> None:
+    """Set how the system ends a connection (SO_LINGER)."""
+    connected = None if transport is None else transport.get_extra_info("socket")
+    if connected is not None:
+        # The socket may be closed already.
+        with contextlib.suppress(OSError):
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

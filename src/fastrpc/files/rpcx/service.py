@@ -11,8 +11,8 @@ from typing import Any, Self, cast
 
 from fastrpc._core.calls.call import current_call
 from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.python_wire import ProvenCaller
 from fastrpc._core.server.served_call import ServerCall
-from fastrpc._core.server.served_engine import ProvenCaller
 from fastrpc.assigned_numbers import CODECS, VALUE_CODECS
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, ConfigError
@@ -25,7 +25,7 @@ from fastrpc.files.read_ahead import ReadAhead
 from fastrpc.files.reader import PIECE_BYTES, FileReader
 from fastrpc.files.refusals import refused
 from fastrpc.files.root import Root, check_regular
-from fastrpc.files.rpcx.connection import Accepted, TransferConnection
+from fastrpc.files.rpcx.connection import Accepted, TransferWire
 from fastrpc.files.rpcx.tickets import Ticket, Tickets
 from fastrpc.files.service import DIGEST_SECONDS, pieces_of_call, write_all
 from fastrpc.files.write_behind import WriteBehind
@@ -134,11 +134,11 @@ class RpcxFiles:
     @method("TransferFile", timeout=DIGEST_SECONDS)
     async def transfer_file(self, args: dict[str, Any]) -> dict[str, Any]:
         """Return a token and an address for the bytes of a file, whose name and size are given."""
-        connection = _connection_of_call()
-        if connection is not None:
-            assert connection.ticket is not None
+        transfer = self._transfer()
+        if transfer is not None:
+            assert transfer.ticket is not None
             with self._noted():
-                await self._store(connection, connection.ticket)
+                await self._store(transfer, transfer.ticket)
             return {}
         path, size = _text(args, "FileName", "file_name"), _number(args, "FileSize", "file_size")
         sha256 = _text(_meta(args), "sha256")
@@ -149,11 +149,11 @@ class RpcxFiles:
     @method("DownloadFile", timeout=DIGEST_SECONDS)
     async def download_file(self, args: dict[str, Any]) -> dict[str, Any]:
         """Return a token and an address for the bytes of a file whose name is given, and its size."""
-        connection = _connection_of_call()
-        if connection is not None:
-            assert connection.ticket is not None
+        transfer = self._transfer()
+        if transfer is not None:
+            assert transfer.ticket is not None
             with self._noted():
-                await self._send(connection, connection.ticket)
+                await self._send(transfer, transfer.ticket)
             return {}
         path = _text(args, "FileName", "file_name")
         status = await self._lane().run(self._status_of, path)
@@ -208,6 +208,10 @@ class RpcxFiles:
 
     # Transfers
 
+    def _transfer(self) -> TransferWire | None:
+        """Return the transfer that the current call is; None for a call that asks for one."""
+        return self._accepted.transfer_of(cast(ServerCall, current_call()).connection)
+
     @contextlib.contextmanager
     def _noted(self) -> Iterator[None]:
         """Count a transfer until it has closed its file."""
@@ -220,7 +224,7 @@ class RpcxFiles:
             if not ended.done():
                 ended.set_result(None)
 
-    async def _store(self, connection: TransferConnection, ticket: Ticket) -> None:
+    async def _store(self, transfer: TransferWire, ticket: Ticket) -> None:
         """Write the received bytes, and give the file its name once it is complete."""
         path, lane = ticket.path, self._lane()
         partial = PartialFile(functools.partial(self._root.place, path), path, self._digests)
@@ -231,7 +235,7 @@ class RpcxFiles:
             is_claimed = True
             await lane.run(job(partial.start_at), 0)
             written = WriteBehind(job(partial.write), lane.start, finished)
-            await write_all(connection.receive(), written, ticket.size)
+            await write_all(transfer.receive(), written, ticket.size)
             found = partial.digest
             if ticket.sha256 and found != FileDigest(ticket.size, ticket.sha256):
                 text = f"the SHA-256 of the bytes received for {quoted(path)} is {found.sha256}, not {ticket.sha256}"
@@ -242,7 +246,7 @@ class RpcxFiles:
             # rpcx resumes no transfer. One job, as the call, which waits for it, may be cancelled here.
             await lane.run(partial.close, keeps=is_whole or not is_claimed)
 
-    async def _send(self, connection: TransferConnection, ticket: Ticket) -> None:
+    async def _send(self, transfer: TransferWire, ticket: Ticket) -> None:
         """Send a file, which must not have changed since its size was sent to the caller."""
         lane = self._lane()
         reader = FileReader(functools.partial(self._root.open_file, ticket.path), ticket.path)
@@ -253,7 +257,7 @@ class RpcxFiles:
             reader.start_at(0, ticket.version)
             ahead = ReadAhead(refused(ticket.path, reader.read), lane.start, pieces)
             while await ahead.has_more():
-                await connection.send_piece(ahead.pop())
+                await transfer.send_piece(ahead.pop())
         finally:
             pieces.hold(0)
             await lane.run(reader.close)
@@ -270,12 +274,6 @@ class _Refused(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast(asyncio.Transport, transport).abort()
-
-
-def _connection_of_call() -> TransferConnection | None:
-    """Return the connection of the transfer that the current call is; None for a call that asks for one."""
-    engine = getattr(cast(ServerCall, current_call()).connection, "engine", None)
-    return engine if isinstance(engine, TransferConnection) else None
 
 
 def _checked_address(text: str, advertise: str | None) -> Address:

@@ -6,7 +6,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fastrpc._core.server.served_engine import ProvenCaller
+from fastrpc._core.server.python_wire import ProvenCaller
 from fastrpc.errors import CallError
 from fastrpc.peers.peer import Peer
 from fastrpc.status import Status

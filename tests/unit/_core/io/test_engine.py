@@ -174,7 +174,6 @@ def test_no_engine_that_was_never_initialised_crashes_the_interpreter() -> None:
         "Engine",
         "PythonEngine",
         "Connection",
-        "ServedEngine",
         "ServerConnection",
         "ClientConnection",
         "BlockingConnection",

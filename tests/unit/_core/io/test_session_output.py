@@ -4,48 +4,47 @@ import asyncio
 import socket
 from typing import Any
 
+from fastrpc import ServerConfig
 from fastrpc._core.io.session import Session
+from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.memory_budget import bytes_held
-from fastrpc._core.server.served_engine import ServedEngine
+from fastrpc._core.server.python_wire import PythonWire
 from tests.support.kept_connection import gate_for
+from tests.support.lines import link_of
 from tests.support.peer_writing import write_to
 from tests.support.shop import Shop
 from tests.support.still_transport import StillTransport
 from tests.support.waiting import eventually
 
 
-class Parts:
-    """What an engine asks of the parts of its server."""
-
-    reveals_services = True
-
-    def __init__(self, gate: Any) -> None:
-        self.gate = gate
+def kept(gate: Gate, wire: PythonWire) -> Any:
+    """Return a link without a stream."""
+    return link_of(gate, wire, ServerConfig())
 
 
 async def test_output_waits_in_the_engine_while_the_transport_is_full() -> None:
     async with gate_for(Shop) as gate:
-        engine = ServedEngine(Parts(gate), "kept", has_rules=False)
+        engine = kept(gate, PythonWire("kept"))
         session, transport = Session(engine, loop=asyncio.get_running_loop()), StillTransport()
         session.connection_made(transport)
         session.pause_writing()
-        engine.send(b"later")
+        engine.wire.send(b"later")
         await asyncio.sleep(0)
-        assert (transport.written, engine.unsent_bytes()) == (b"", 5)
+        assert (transport.written, engine.wire.unsent_bytes()) == (b"", 5)
         session.resume_writing()
-        assert (transport.written, engine.unsent_bytes()) == (b"later", 0)
+        assert (transport.written, engine.wire.unsent_bytes()) == (b"later", 0)
         session.connection_lost(None)
 
 
 async def test_a_long_output_counts_whole_until_its_last_byte_is_gone() -> None:
     async with gate_for(Shop) as gate:
-        engine = ServedEngine(Parts(gate), "kept", has_rules=False)
+        engine = kept(gate, PythonWire("kept"))
         session, transport = Session(engine, loop=asyncio.get_running_loop()), StillTransport()
         session.connection_made(transport)
 
         async def write(size: int, *, untaken: int) -> int:
             transport.untaken = untaken
-            engine.send(bytes(size))
+            engine.wire.send(bytes(size))
             await asyncio.sleep(0)
             return held(untaken + size)
 
@@ -67,30 +66,30 @@ async def test_a_long_output_counts_whole_until_its_last_byte_is_gone() -> None:
         assert bytes_held() == 0
 
 
-class Answering(ServedEngine):
+class Answering(PythonWire):
     """Counts the answers."""
 
     answers = 0
 
-    def answer(self, call: Any, payload: bytes) -> None:
+    def write_answer(self, call: Any, payload: bytes) -> None:
         self.answers += 1
 
 
 async def test_a_long_output_holds_no_call_up_once_little_of_it_is_left() -> None:
     async with gate_for(Shop) as gate:
-        engine = Answering(Parts(gate), "kept", has_rules=False)
+        engine = kept(gate, Answering("kept"))
         session, transport = Session(engine, loop=asyncio.get_running_loop()), StillTransport()
         session.connection_made(transport)
         transport.untaken = 8 << 20
-        engine.send(bytes(8 << 20))
+        engine.wire.send(bytes(8 << 20))
         await asyncio.sleep(0)
         gate.begin(engine.connection, method="shop.price", payload=b'["apple"]', codec="json")
         for _ in range(5):
             await asyncio.sleep(0)
-        assert engine.answers == 0
+        assert engine.wire.answers == 0
         transport.untaken = 60_000
         session.resume_writing()
-        await eventually(lambda: engine.answers == 1)
+        await eventually(lambda: engine.wire.answers == 1)
         assert bytes_held() >= 8 << 20
         session.connection_lost(None)
 
@@ -105,12 +104,12 @@ class LosingTransport(StillTransport):
 
 async def test_pieces_for_a_lost_connection_are_given_to_write() -> None:
     async with gate_for(Shop) as gate:
-        engine = ServedEngine(Parts(gate), "kept", has_rules=False)
+        engine = kept(gate, PythonWire("kept"))
         session, transport = Session(engine, loop=asyncio.get_running_loop()), LosingTransport()
         session.connection_made(transport)
         for _ in range(2):
-            engine.send(b"small")
-            engine.send(bytes(100_000))
+            engine.wire.send(b"small")
+            engine.wire.send(bytes(100_000))
             session.resume_writing()
             transport.is_aborted = True
         assert transport.written == (b"small" + bytes(100_000)) * 2
@@ -123,13 +122,13 @@ async def test_pieces_for_a_lost_connection_harm_no_later_one() -> None:
     near, far = socket.socketpair()
     descriptor = near.fileno()
     async with gate_for(Shop) as gate:
-        engine = ServedEngine(Parts(gate), "kept", has_rules=False)
+        engine = kept(gate, PythonWire("kept"))
         transport, session = await loop.create_connection(lambda: Session(engine, loop=loop), sock=near)
         far.close()
         # The first output meets the loss, the second one comes before the loop has told it.
         for _ in range(2):
-            engine.send(b"small")
-            engine.send(bytes(100_000))
+            engine.wire.send(b"small")
+            engine.wire.send(bytes(100_000))
             session.resume_writing()
         assert transport.is_closing()
         await eventually(lambda: near.fileno() == -1)

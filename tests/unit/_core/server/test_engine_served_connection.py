@@ -10,10 +10,11 @@ import pytest
 from fastrpc import Limits, ServerConfig
 from fastrpc._core.rpcx.frames import PHOBOS, RPCX, Profile
 from fastrpc._core.server.engine_served_connection import SenderCheck
-from fastrpc._core.server.served_engine import ServedEngine
+from fastrpc._core.server.python_wire import PythonWire
 from fastrpc_harness.checking import check
 from tests.support.access_table import Credentials
 from tests.support.kept_connection import gate_for
+from tests.support.lines import link_of
 from tests.support.rpcx_arith import Arith
 from tests.support.rpcx_link import served_rpcx
 from tests.support.rpcx_wire import RAW, Frame, call
@@ -21,29 +22,20 @@ from tests.support.shop import Shop
 from tests.support.waiting import eventually
 
 
-class Parts:
-    """What an engine asks of the parts of its server."""
-
-    reveals_services = True
-
-    def __init__(self, gate: Any) -> None:
-        self.gate = gate
-
-
 async def test_an_engine_and_its_connection_outlive_each_other() -> None:
     async with gate_for(Shop) as gate:
-        engine = ServedEngine(Parts(gate), "kept", has_rules=False)
-        connection = engine.connection
+        engine = link_of(gate, PythonWire("kept"), ServerConfig())
+        wire, connection = engine.wire, engine.connection
         del engine
         gc.collect()
-        assert connection.engine is None
+        assert wire.link is None
         # Nobody is left to be told.
         connection.abandon()
 
 
 async def test_it_counts_calls_and_the_output_of_its_engine() -> None:
     async with gate_for(Shop) as gate:
-        engine = ServedEngine(Parts(gate), "kept", has_rules=False)
+        engine = link_of(gate, PythonWire("kept"), ServerConfig())
         gate.weigh_output(engine.connection, 64 << 20)
         call = gate.begin(engine.connection, method="shop.price", payload=b'["apple"]', codec="json")
         assert engine.connection.stats(7) == {"calls": 1, "one_way": 0, "buffered": 7, "credit": 0}

@@ -1,0 +1,42 @@
+"""The wire of a protocol of servers that is written in Python."""
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.link.contract cimport Wire
+from fastrpc._core.server.link cimport Link, LinkedConnection
+
+
+@cython.final
+cdef class ProvenCaller:
+    cdef:
+        # Read while the handler of the call runs: later its identity may be withdrawn.
+        readonly object identity
+        uint64_t expires_ns
+        # Whether the call brought a credential of its own.
+        readonly bint has_own_credential
+        uint64_t generation
+
+
+cdef class PythonWire(Wire):
+    cdef:
+        # Its link's connection, which knows the link: None before `join`.
+        readonly LinkedConnection connection
+
+        # The stream while it is connected: the loop does not hold a paused one. Whether it was connected.
+        object _held
+        bint has_begun
+
+        # The begin of an incomplete message, and the bytes of it received.
+        uint64_t began_ns
+        Py_ssize_t part
+
+    cdef inline Link here(self):
+        """Return its link, None once that is gone."""
+        return None if self.connection is None or self.connection._engine is NULL else <Link>self.connection._engine
+
+    cdef inline ByteStream below(self):
+        """Return the stream of its link, None once that is gone."""
+        cdef Link link = self.here()
+        return None if link is None else link.leaving.stream()

@@ -1,0 +1,128 @@
+from collections.abc import Mapping
+from typing import final
+
+from fastrpc._core.link.contract import Wire
+from fastrpc._core.link.failure import Failure
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.link import Link, LinkedConnection
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc.rpc.identity import Identity
+
+@final
+class ProvenCaller:
+    """The identity of a caller, and the end of its proof; read while the handler of the call runs."""
+
+    def __init__(self, call: ServerCall) -> None: ...
+    @property
+    def identity(self) -> Identity | None: ...
+    @property
+    def has_own_credential(self) -> bool:
+        """Whether the call brought a credential of its own."""
+
+class PythonWire(Wire):
+    """The protocol of one connection, in Python: subclasses implement the three methods that raise.
+
+    Args:
+        protocol: the name under which calls are counted.
+        outlasts_input: whether the end of the peer's input is no end of the connection. Otherwise a peer that goes
+            while its input is held back is noticed all the same, and what was not read is dropped.
+        excludes_http: whether no request begins as one of HTTP, so that a client of HTTP is warned of.
+    """
+
+    def __init__(
+        self, protocol: str, *, outlasts_input: bool = False, excludes_http: bool = False
+    ) -> None: ...
+    @property
+    def connection(self) -> LinkedConnection:
+        """The connection as the gate knows it, once a link holds the wire."""
+
+    @property
+    def link(self) -> Link | None:
+        """The engine that holds this wire, which closes and aborts; None before and once it is gone."""
+
+    @property
+    def gate(self) -> Gate:
+        """The gate of the server."""
+
+    def connection_made(self) -> None:
+        """Begin: the stream is connected. A connection too many is closed without it."""
+
+    def receive_data(self, data: bytes) -> int:
+        """Handle received bytes; return how many were consumed.
+
+        The rest is presented again with what follows, so an incomplete message needs no buffer. At most 393,216 bytes
+        are received at once: a rest of that length closes the connection. The rest is copied each time, so a protocol
+        with long messages takes them over in parts. Consumed bytes end the opening, unless callers have to prove who
+        they are: then a call that is let in ends it.
+
+        Raises:
+            RemoteProtocolError: the peer broke the protocol. The link logs it, takes no more input, and closes once
+                the calls under way have ended.
+        """
+
+    def write_answer(self, call: ServerCall, payload: bytes) -> None:
+        """Send the result of a call. An error closes the connection."""
+
+    def write_failure(self, call: ServerCall, failure: Failure) -> None:
+        """Send the failure of a call, or that it was not started. An error closes the connection."""
+
+    def hold(self, call: ServerCall) -> None:
+        """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
+
+    def check_at(self, now: int) -> int:
+        """Compare the instants of the protocol with now, in nanoseconds; return the next one, 0 = none."""
+
+    def connection_lost(self) -> None:
+        """Learn that the stream is gone."""
+
+    def begin(
+        self,
+        *,
+        method: str,
+        payload: bytes,
+        codec: str,
+        timeout: float | None = None,
+        metadata: Mapping[str, str | bytes] | None = None,
+        one_way: bool = False,
+    ) -> ServerCall:
+        """Serve a complete call; return it, for `Gate.cancel_call`.
+
+        Raises:
+            ValueError: the server has no such codec, or the timeout, in seconds, is negative.
+        """
+
+    def send(self, data: bytes) -> None:
+        """Send bytes: at the end of the read that is handled now, else in the next turn of the loop."""
+
+    def turn_is_over(self) -> bool:
+        """Note that one message was handled. Return whether the rest has to wait: `receive_data` leaves it."""
+
+    def schedule_check(self, due_ns: int) -> None:
+        """Have `check_at` called at an instant, or before."""
+
+    def hold_back(self, is_held_back: bool) -> None:
+        """Pause reading until this is called with False; bytes that wait here meanwhile are not late."""
+
+    def unsent_bytes(self) -> int:
+        """Return the bytes of output that the peer has not taken."""
+
+    def taken_bytes(self) -> int:
+        """Return the bytes of output that have left this machine, as far as it can be known."""
+
+    def opened(self) -> None:
+        """End the opening, which `Timeouts.handshake` bounds.
+
+        For protocols whose server speaks first: their peers may be silent for any time.
+        """
+
+    def note_use(self) -> None:
+        """Count the connection as used now, for `Timeouts.idle` and a drain.
+
+        Calls do so by themselves, output does not: for unrequested messages.
+        """
+
+    def act_for(self, caller: ProvenCaller) -> None:
+        """Give this connection the identity of a caller: the peer proved that it acts for it."""
+
+    def count_moved(self, call: ServerCall, received_bytes: int, sent_bytes: int) -> None:
+        """Count bytes of a call that lie in none of its payloads, once its handler has started."""
