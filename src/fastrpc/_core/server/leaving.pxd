@@ -36,8 +36,13 @@ cdef class Leaving:
         return None if (<Engine>self.engine)._stream is NULL else <ByteStream>(<Engine>self.engine)._stream
 
     cdef inline int64_t unsent(self) except? -1:
-        """Return the bytes of output that the peer has not taken, waiting messages of the wire included."""
-        return (<Engine>self.engine).unsent_output() + (0 if self.wire.backlog is None else self.wire.backlog.queued())
+        """Return the bytes of output that the peer has not taken, waiting messages of the wire included.
+
+        A closed connection pumps no more: what waits in its wire never leaves.
+        """
+        if self.wire.backlog is None or (<Engine>self.engine).is_closed:
+            return (<Engine>self.engine).unsent_output()
+        return (<Engine>self.engine).unsent_output() + self.wire.backlog.queued()
 
     # Ends of calls.
     cdef inline int call_ended(self, bint was_let_in) except -1:

@@ -77,6 +77,15 @@ async def test_an_internal_error_has_last_words() -> None:
         assert connection.is_over
 
 
+async def test_answers_that_wait_for_credit_hold_no_drain_up_once_the_connection_is_closed() -> None:
+    async with line_talk(has_window=True) as connection:
+        await connection.give(PRICE)
+        assert (connection.engine.stats()["buffered"], connection.engine.has_drained) == (7, False)
+        # A closed link pumps no more: the answer never leaves.
+        connection.engine.close()
+        assert (connection.engine.stats()["buffered"], connection.engine.has_drained) == (0, True)
+
+
 async def test_a_part_of_a_request_is_no_rest() -> None:
     async with lines() as connection:
         assert connection.engine.is_at_rest
