@@ -348,7 +348,7 @@ def attempt(part, str method not None):
 
 cdef int attempt_dialect(Dialect dialect, str method) except -1:
     if method == "unknown_method":
-        dialect.unknown_method("", None)
+        dialect.unknown_method(None, "", None)
     elif method == "unknown_codec":
         dialect.unknown_codec(None)
     elif method == "unknown_compressor":

@@ -28,7 +28,7 @@ cdef class GrpcDialect(Dialect):
         names = [encoding_name(number) for number in self.gate.compressors]
         return b",".join([b"identity", *[name for name in names if name is not None]])
 
-    cdef str unknown_method(self, str method, object services):
+    cdef str unknown_method(self, Call call, str method, object services):
         return f"no method has the path {method!r}: it is /service/method" if "/" in method or not method else None
 
     cdef str unknown_codec(self, Call call):

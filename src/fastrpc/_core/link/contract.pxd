@@ -31,7 +31,7 @@ cdef class Placing:
 
 cdef class Dialect:
     # The words of a protocol for a call: error texts, the form of details, and the compressor of its answer.
-    cdef str unknown_method(self, str method, object services)
+    cdef str unknown_method(self, Call call, str method, object services)
     cdef str unknown_codec(self, Call call)
     cdef str unknown_compressor(self, Call call)
     cdef int corrupt_status(self, Call call) except -1

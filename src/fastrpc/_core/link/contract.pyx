@@ -71,8 +71,8 @@ cdef class Placing:
 cdef class Dialect:
     """The words of a protocol for a call."""
 
-    cdef str unknown_method(self, str method, object services):
-        """Return the error text for a method that is not served; the peer may learn these services, None: not any."""
+    cdef str unknown_method(self, Call call, str method, object services):
+        """Return the error text for the unknown method of a call; the peer may learn these services, None: not any."""
         raise lacking(self, "unknown_method")
 
     cdef str unknown_codec(self, Call call):

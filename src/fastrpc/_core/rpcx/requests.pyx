@@ -107,7 +107,7 @@ cdef class RpcxRequests(RpcxFraming):
 cdef class RpcxDialect(Dialect):
     """The error texts of servers in Go."""
 
-    cdef str unknown_method(self, str method, object services):
+    cdef str unknown_method(self, Call call, str method, object services):
         return unknown_method_in_go(self.profile.name, method, services)
 
     cdef str unknown_codec(self, Call call):

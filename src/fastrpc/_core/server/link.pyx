@@ -178,9 +178,9 @@ cdef class LinkedConnection(EngineServedConnection):
     cdef int taken_compressor(self, Call call, int number, object compressor) except -1:
         return 0 if self.dialect is None else self.dialect.compressor(call, number)
 
-    def unknown_method(self, call, str method not None, services):
+    def unknown_method(self, ServerCall call, str method not None, services):
         """Return the error text of the protocol."""
-        return None if self.dialect is None else self.dialect.unknown_method(method, services)
+        return None if self.dialect is None else self.dialect.unknown_method(call, method, services)
 
     def unknown_codec(self, ServerCall call not None):
         """Return the error text of the protocol."""
