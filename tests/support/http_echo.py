@@ -4,8 +4,8 @@ import asyncio
 import json
 import time
 
-from fastrpc._core.http1.connection import HttpConnection
 from fastrpc._core.http1.head import RequestHead, RequestLimits
+from fastrpc._core.http1.python_connection import PythonHttpConnection
 from fastrpc._core.io.session import Session
 from tests.support.still_transport import StillTransport
 
@@ -15,7 +15,7 @@ __all__ = ["EchoConnection", "HttpTalk"]
 WAIT_SECONDS = 30.0
 
 
-class EchoConnection(HttpConnection):
+class EchoConnection(PythonHttpConnection):
     """Answers each request with its method, target and body."""
 
     def __init__(
@@ -62,8 +62,9 @@ class HttpTalk:
         body_bytes: int = 1_000,
         later: bool = False,
         milliseconds: float = 0.0,
+        engine: EchoConnection | None = None,
     ) -> None:
-        self.engine = EchoConnection(
+        self.engine = engine or EchoConnection(
             limits or RequestLimits(), body_bytes=body_bytes, answers_later=later, milliseconds=milliseconds
         )
         self.transport = StillTransport()

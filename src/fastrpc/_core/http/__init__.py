@@ -1,9 +1,11 @@
 """The gateway: calls that come by HTTP.
 
-    connection    from requests to the gate;  service: their methods, the pages in browsers that may call
-    request_sender    the sender of a request, before a long body is read
+    connection    the life of a connection;  service: the methods, the pages in browsers that may call
+    gateway_requests  from heads to the gate;  request_sender: the sender, before a long body is read
     http_call     what a request says of its call, by `request_fields`, `messages` and, for rpcx, `rpcx_headers`
-    http_served_connection    from outcomes to `responses`, errors included; streams by `messages`
+    request_intake    whole requests into the gate;  bodies: bodies that come in parts
+    http_served_connection    outcomes of calls, each for the way to answer that the head has chosen
+    answering     the interface of these ways;  own_answerings, foreign_answerings: them, by `responses` and `messages`
     socket_end    frames, memory and time of a WebSocket;  mounted_socket: one of a mounted application
     socket_talk   a WebSocket after its handshake (`request_fields`);  messages: its envelopes
     mounted_request   a request to a mounted application (`fastrpc.hosting.mounts`), which has no method

@@ -4,6 +4,7 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call, MethodRoute
+from fastrpc._core.http.answering cimport Answering
 from fastrpc._core.http.own_hosts cimport OwnHosts
 from fastrpc._core.http.rpcx_headers cimport RpcxHeaders
 from fastrpc._core.http.service cimport HttpMethod, HttpService
@@ -25,6 +26,9 @@ cdef class HttpTerms:
         HttpMethod target
         bytes name
         object path
+
+        # How the request is answered: chosen at its head, and once more where its connection becomes a WebSocket.
+        Answering answering
 
         # The application at the path (`fastrpc.hosting.mounts`), or None; its `MountedRequest`, once that exists. Whether
         # the sender is identified before anything else, as an application has no rules of access.

@@ -3,8 +3,6 @@
 cimport cython
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.http.http_call cimport HttpTerms
-from fastrpc._core.http.rpcx_headers cimport RpcxHeaders
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.http1.connection cimport HttpConnection
@@ -40,22 +38,19 @@ cdef class HttpServedConnection(EngineServedConnection):
     cdef int become(self, SocketEnd talk) except -1
     cdef int speak(self, str protocol) except -1
     cdef HttpConnection owner(self)
-    cdef int _end_web(
-        self, HttpConnection connection, ServerCall call, bytes payload, Failure failure, int status
-    ) except -1
-    cdef int _begin_web(self, HttpConnection connection, ServerCall call, bytes metadata, int compressor) except -1
-    cdef int _choose_packing(self, ServerCall call, HttpTerms terms) except -1
-    cdef int _answer_as(self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes payload) except -1
     cdef int follow_proxy(self, ServerCall call, RequestHead head) except -1
     cdef int fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1
+
+    # Send a whole response: the next request may follow.
+    cdef inline int conclude(
+        self, HttpConnection engine, int status, bytes lines, bytes content, bint leaves_body
+    ) except -1:
+        self.call = None
+        return engine.answer(status, lines, content, leaves_body)
+
+    # Some output was sent: wake the sender of a stream that has begun.
+    cdef int wake_stream(self, HttpConnection engine, ServerCall call) except -1
+
+    # The signs of life of a silent stream.
     cdef uint64_t send_sign(self, uint64_t now) except? 0
-    cdef int _await_sign(self, HttpConnection connection, uint64_t now) except -1
-    cdef int _begin_messages(self, HttpConnection connection, ServerCall call, HttpTerms terms) except -1
-    cdef int _end_messages(self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes part) except -1
-    cdef int _answer_rpcx(
-        self, HttpConnection connection, ServerCall call, RpcxHeaders headers, bytes payload
-    ) except -1
-    cdef bint answers_at_once(self, ServerCall call, bytes payload) except -1
-    cdef int _fail_rpcx(
-        self, HttpConnection connection, ServerCall call, RpcxHeaders headers, Failure failure, int told
-    ) except -1
+    cdef int await_sign(self, HttpConnection engine, uint64_t now) except -1

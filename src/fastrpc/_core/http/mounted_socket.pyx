@@ -213,7 +213,7 @@ cdef class MountedSocket(SocketEnd):
             self._code, self._reason = code, reason
         return SocketEnd.close(self, engine, code, reason)
 
-    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status) except -1:
+    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1:
         cdef int code = CLOSE_INTERNAL_ERROR
         if failure.status == UNAVAILABLE:
             code = CLOSE_RESTART
@@ -222,6 +222,9 @@ cdef class MountedSocket(SocketEnd):
         self._code, self._reason = code, ""
         self.finish(engine, code, "")
         return self._request._wake()
+
+    cdef int room(self, HttpConnection engine, ServerCall call) except -1:
+        return self._request.wake_sender()
 
     cdef int drop(self, HttpConnection engine) except -1:
         # The application may still take the messages that wait.

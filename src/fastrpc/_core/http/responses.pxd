@@ -36,8 +36,8 @@ cdef bytes stream_lines(HttpTerms terms, RequestHead head)
 cdef bytes call_lines(ServerCall call, HttpTerms terms, RequestHead head)
 cdef bint has_lines(ServerCall call, HttpTerms terms, RequestHead head) noexcept
 
-# Return the same where the request is refused, maybe before its metadata is taken.
-cdef bytes refusal_lines(ServerCall call, HttpTerms terms, RequestHead head)
+# Return the fields and the document for a request that is refused by a status of HTTP; its call and its head may be None.
+cdef tuple refusal_answer(RequestHead head, ServerCall call, int status, str text)
 
 # Return 429 where the caller has asked for too much, 503 where the server has too much to do.
 cdef int status_of_load(Gate gate, uint32_t pushback_ms) except -1

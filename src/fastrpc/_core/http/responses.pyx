@@ -17,6 +17,7 @@ from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT, OK, PERMISSIO
 from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.calls.call_log cimport find_request_entry
 from fastrpc._core.http.conditions cimport NO_STORE, described_lines, is_unchanged, kept_fields
+from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.messages cimport FORM_EVENTS
 from fastrpc._core.http.request_fields cimport id_entry, metadata_lines
 from fastrpc._core.http.service cimport shared_lines
@@ -158,7 +159,20 @@ cdef bytes call_lines(ServerCall call, HttpTerms terms, RequestHead head):
     return lines + NO_STORE if head.verb != VERB_POST else lines
 
 
-cdef bytes refusal_lines(ServerCall call, HttpTerms terms, RequestHead head):
+cdef tuple refusal_answer(RequestHead head, ServerCall call, int status, str text):
+    cdef Failure failure = Failure(status_of_refusal(status), text, has_run=False)
+    cdef bytes lines = PROBLEM_LINES + retry_line(status, failure)
+    if call is None or head is None:
+        return lines, problem_document(status, failure, CODEC_JSON)
+    if terms_of(call).web is not None:
+        found = terms_of(call).web.refusal(failure, status)
+        if found is not None:
+            return web_lines(call, terms_of(call), head, found[1]) + retry_line(status, failure), found[2]
+    return lines + refusal_lines(terms_of(call), call, head), problem_document(status, failure, CODEC_JSON)
+
+
+cdef bytes refusal_lines(HttpTerms terms, ServerCall call, RequestHead head):
+    """Return the fields of `call_lines` for a request that is refused, maybe before its metadata is taken."""
     if head._noted[<int>FIELD_REQUEST_ID].count and call.request_entry is None:
         call.request_entry = id_entry(head) or None
         find_request_entry(call, True)

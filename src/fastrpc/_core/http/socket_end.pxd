@@ -2,15 +2,15 @@
 
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.http.answering cimport Answering, BareAnswering
 from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.http1.connection cimport HttpConnection
-from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.websocket.frames cimport WebSocketReader
 
 
-cdef class SocketEnd:
+cdef class SocketEnd(BareAnswering):
     cdef:
         # Shared by all connections; the frames of the peer.
         HttpService service
@@ -21,6 +21,9 @@ cdef class SocketEnd:
         ServerCall call
         HttpTerms terms
         bint has_closed
+
+        # How its handshake would have been answered: also the way for its call once the connection is gone.
+        Answering before
 
         # Bytes counted of a message that is not whole; as how long it was compared with the budgets, 0: not yet.
         Py_ssize_t counted
@@ -55,11 +58,7 @@ cdef class SocketEnd:
     # Close the connection if it is unused.
     cdef uint64_t check_rest(self, HttpConnection connection, uint64_t now) except? 0
 
-    # Hooks for the outcome of a call.
-    cdef int send_message(self, HttpConnection connection, bytes payload) except -1
-    cdef int send_head(self, HttpConnection connection, bytes metadata) except -1
-    cdef int answer(self, HttpConnection connection, ServerCall call, bytes payload) except -1
-    cdef int fail(self, HttpConnection connection, ServerCall call, Failure failure, int status) except -1
+    # Hook for an answer of a fixed path.
     cdef int answer_message(self, HttpConnection connection, bytes content) except -1
 
     # Bytes in, and time.

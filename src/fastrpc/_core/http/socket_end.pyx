@@ -16,6 +16,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http.request_fields cimport switching_lines
 from fastrpc._core.http1.connection cimport HELD_NS
 from fastrpc._core.http1.request_watch cimport watch_end, watch_status
+from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.websocket.frames cimport (
     CLOSE_NO_CODE,
@@ -53,6 +54,9 @@ cdef class SocketEnd:
         if self.gone_after_ns == 0:
             self.ping_after_ns, self.gone_after_ns = engine.life.idle_ns, engine.life.patience_ns
         engine.has_begun = engine.is_upgraded = True
+        self.before = self.terms.answering
+        self.dialect = self.before.dialect
+        self.terms.answering = self
         # A WebSocket may always have calls under way: at its age it is closed.
         engine.life.closes_by_answers = False
         engine.write(switching_lines(engine.head, protocol, lines))
@@ -89,21 +93,12 @@ cdef class SocketEnd:
         """Close a connection that makes no use of itself; return when to look again."""
         return 0
 
-    cdef int send_message(self, HttpConnection engine, bytes payload) except -1:
-        """Send a message of a stream, or an answer."""
-        return 0
-
-    cdef int send_head(self, HttpConnection engine, bytes metadata) except -1:
-        """Send the metadata that comes before the first message."""
-        return 0
-
     cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
         """Answer the call, and close."""
         return 0
 
-    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status) except -1:
-        """Answer the call with a failure, and close."""
-        return 0
+    cdef Marshal marshal(self, ServerCall call):
+        return None if self.terms.target is None else self.terms.target.marshal(call.codec)
 
     cdef int answer_message(self, HttpConnection engine, bytes content) except -1:
         """Answer a message at a fixed path."""
@@ -213,6 +208,8 @@ cdef class SocketEnd:
     cdef int drop(self, HttpConnection engine) except -1:
         """The connection is gone, or about to be: forget what is kept."""
         self.call = None
+        if self.before is not None:
+            self.terms.answering, self.before = self.before, None
         if self.counted:
             engine.tail_changed(-self.counted)
             self.counted = 0

@@ -29,6 +29,7 @@ from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http.http_call cimport terms_of
+from fastrpc._core.http.http_served_connection cimport HttpServedConnection
 from fastrpc._core.http.messages cimport MESSAGE_COST, before_value, behind_value, end_envelope, error_envelope
 from fastrpc._core.http.messages cimport metadata_envelope, opened_envelope, value_envelope
 from fastrpc._core.http.request_fields cimport SMALL_BODY, metadata_texts
@@ -217,7 +218,7 @@ cdef class SocketTalk(SocketEnd):
         engine.write(frame_of(OPCODE_BINARY if self.codec == CODEC_MSGPACK else OPCODE_TEXT, content))
         return 0
 
-    cdef int send_message(self, HttpConnection engine, bytes payload) except -1:
+    cdef int message(self, HttpConnection engine, ServerCall call, bytes payload, int compressor) except -1:
         """Send a message of a stream, or an answer; a large one is put together where it leaves, not here."""
         cdef bytes before, behind
         cdef Py_ssize_t size
@@ -231,7 +232,10 @@ cdef class SocketTalk(SocketEnd):
         engine.write(behind)
         return 0
 
-    cdef int send_head(self, HttpConnection engine, bytes metadata) except -1:
+    cdef int room(self, HttpConnection engine, ServerCall call) except -1:
+        return (<HttpServedConnection>call.connection).wake_stream(engine, call)
+
+    cdef int head(self, HttpConnection engine, ServerCall call, bytes metadata) except -1:
         """Send the metadata that comes before the first message."""
         texts = metadata_texts(metadata)
         return self._send(engine, metadata_envelope(self.codec, texts)) if texts else 0
@@ -239,12 +243,12 @@ cdef class SocketTalk(SocketEnd):
     cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
         """Answer the call, and close."""
         if not call.route.gives_stream:
-            self.send_message(engine, payload)
+            self.message(engine, call, payload, 0)
         texts = {} if call.sent_metadata is None else metadata_texts(call.sent_metadata)
         self._send(engine, end_envelope(self.codec, texts))
         return self.finish(engine, CLOSE_NORMAL, "")
 
-    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status) except -1:
+    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1:
         """Answer the call with a failure, and close."""
         cdef int code = CLOSE_NORMAL
         if failure.status == UNAUTHENTICATED or failure.status == PERMISSION_DENIED:

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
+from fastrpc._core.http1.application cimport HttpApplication
 from fastrpc._core.http1.body cimport BodyReader
 from fastrpc._core.http1.head cimport RequestHead, RequestLimits
 from fastrpc._core.io.engine cimport Engine
@@ -14,6 +15,9 @@ cdef uint64_t HELD_NS
 cdef class HttpConnection(Engine):
     cdef:
         readonly RequestLimits limits
+
+        # Answers the requests.
+        HttpApplication application
 
         # Is told of each request (`fastrpc.server.watching`); None in most servers.
         object watch
@@ -76,18 +80,7 @@ cdef class HttpConnection(Engine):
         # Whether the next answer closes the connection.
         readonly bint is_draining
 
-    # Hooks of a compiled application; these defaults call one in Python.
-    cdef int64_t head_came(self, RequestHead head) except? -2
-    cdef int request_came(self, RequestHead head, bytes body) except -1
-    cdef int part_came(self, bytes part, bint is_last) except -1
-    cdef int body_awaited(self) except -1
-    cdef int body_grew(self, Py_ssize_t size) except -1
-    cdef bytes refusal_of(self, object error)
-    cdef int request_dropped(self) except -1
-    cdef Py_ssize_t upgraded_came(self, const char* data, Py_ssize_t size) except -1
-    cdef uint64_t upgraded_due(self, uint64_t now) except? 0
-
-    # Functions for subclasses; `lines` are checked fields of the response, each with its CRLF.
+    # Functions for applications; `lines` are checked fields of the response, each with its CRLF.
     cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1
     cdef int begin_parts(self, int status, bytes lines) except -1
     cdef int begin_sized(self, int status, bytes lines, int64_t size) except -1
@@ -102,6 +95,8 @@ cdef class HttpConnection(Engine):
     cdef uint64_t date(self) noexcept
 
     # The parts of it.
+    cdef int _check_peer(self, uint64_t now) except -1
+    cdef uint64_t _apply_rules(self, uint64_t now) except? 0
     cdef Py_ssize_t _parse(self, const char* data, Py_ssize_t size) except -1
     cdef Py_ssize_t _take_head(self, const char* data, Py_ssize_t size) except -1
     cdef Py_ssize_t _take_body(self, BodyReader body, const char* data, Py_ssize_t size) except -1
@@ -114,7 +109,6 @@ cdef class HttpConnection(Engine):
     cdef int _go_on(self) except -1
     cdef int _end(self) except -1
     cdef int _finish(self, bint lingers) except -1
-    cdef bint _ends_at_rest(self) except -1
     cdef int _wait(self, uint64_t span_ns) except -1
     cdef int _wait_until(self, uint64_t due_ns) except -1
     cdef int64_t _untaken_bytes(self) except -1

@@ -16,8 +16,8 @@ waits for the peer has an instant at which it ends; a body defers it only by byt
 they arrive at a lowest rate. The instants are here, the rules that give them in
 `server/connection_life`.
 
-A subclass in Python implements `on_connected`, `on_head`, `on_request` and `on_lost`, and uses `respond`. A compiled one
-implements the hooks beside them, and uses the functions that make no Python object of a field.
+The connection holds what answers its requests, an `HttpApplication`. `python_connection` has the base of applications in
+Python.
 """
 
 import logging
@@ -26,14 +26,16 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcmp
 
-from fastrpc._core.base.instants cimport nanoseconds
+from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http1.body cimport AHEAD_BYTES, leaves_body
 from fastrpc._core.http1.head cimport VERB_HEAD, head_size, parse_head
 from fastrpc._core.http1.request_watch cimport watch_begin, watch_cut, watch_end, watch_refusal, watch_status
-from fastrpc._core.http1.response_head cimport field_lines, first_lines_of, write_head
+from fastrpc._core.http1.response_head cimport first_lines_of, write_head
 from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.server.connection_life cimport new_life
+from fastrpc._core.link.contract cimport Facts
+from fastrpc._core.server.connection_life cimport ConnectionLife, new_life
+from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 
 from fastrpc._core.http1.head import RequestRefusedError
 
@@ -42,6 +44,8 @@ cdef enum:
     PART_BYTES = 65_536
 
 HELD_NS = 250_000_000
+# When to look again whether the last answer was taken.
+cdef uint64_t UNSENT_NS = 50_000_000
 
 cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 cdef bytes CLOSES = b"Connection: close\r\n"
@@ -54,7 +58,7 @@ logger = logging.getLogger("fastrpc.server")
 
 
 cdef class HttpConnection(Engine):
-    """The server's side of one HTTP/1.1 connection; a subclass answers."""
+    """The server's side of one HTTP/1.1 connection."""
 
     def __init__(self, RequestLimits limits not None):
         self.limits = limits
@@ -62,73 +66,9 @@ cdef class HttpConnection(Engine):
         self.life.handshake_ns = nanoseconds(limits.header_seconds)
         self.life.idle_ns = nanoseconds(limits.idle_seconds)
         self.life.patience_ns = nanoseconds(limits.body_idle_seconds)
-        self.life.closes_by_answers = True
+        self.life.closes_by_answers = self.life.ends_late_peers = True
 
-    # Hooks of a subclass in Python
-
-    def on_connected(self):
-        """The connection has begun."""
-
-    def on_head(self, RequestHead head not None):
-        """Return the most bytes of a body that this request may have."""
-        return 0
-
-    def on_request(self, RequestHead head not None, bytes body not None):
-        """Answer a request, now or later, by `respond`."""
-        raise NotImplementedError(f"{type(self).__name__} does not implement on_request()")
-
-    def on_lost(self):
-        """The connection is gone and needs no answer any more."""
-
-    # Hooks of a compiled subclass
-
-    cdef int64_t head_came(self, RequestHead head) except? -2:
-        """Return the most bytes of a body that this request may have.
-
-        Before that it may set `is_deciding`: the body waits for `admit_body`; and `takes_parts`: the request is handed
-        over now, and its body by `part_came`. The limit then holds for the content that waits.
-        """
-        return self.on_head(head)
-
-    cdef int request_came(self, RequestHead head, bytes body) except -1:
-        """Answer a request, now or later."""
-        self.on_request(head, body)
-        return 0
-
-    cdef int part_came(self, bytes part, bint is_last) except -1:
-        """Take a part of a body, where `takes_parts` is set."""
-        return 0
-
-    cdef int body_awaited(self) except -1:
-        """The body of a request is to come, or the rest of it."""
-        return 0
-
-    cdef int body_grew(self, Py_ssize_t size) except -1:
-        """`size` bytes of a body are here, and more are to come."""
-        return 0
-
-    cdef bytes refusal_of(self, object error):
-        """Return the fields and the content of the answer to a refused request, in one piece."""
-        text = f"{error.text}\n".encode()
-        return b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text)
-
-    cdef int request_dropped(self) except -1:
-        """The request is refused, or cut off, after its head came."""
-        return 0
-
-    cdef Py_ssize_t upgraded_came(self, const char* data, Py_ssize_t size) except -1:
-        """Take bytes of the protocol that took over, where `is_upgraded` is set; return how many were consumed."""
-        return size
-
-    cdef uint64_t upgraded_due(self, uint64_t now) except? 0:
-        """Compare the instants of that protocol with now; return the next one, 0 = none."""
-        return 0
-
-    # Functions for subclasses
-
-    def respond(self, int status, fields, bytes body not None, *, bint closes=False):
-        """Answer the request that was handed over last."""
-        self.answer(status, field_lines(fields), body, closes)
+    # Functions for applications
 
     cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1:
         cdef RequestHead head = self.head
@@ -289,8 +229,9 @@ cdef class HttpConnection(Engine):
 
     cdef int connected(self) except -1:
         self.life.begin(now_ns())
+        # The opening is the first head, which has an answer if it is late.
         self._wait_until(self.life.opening_due_ns)
-        self.on_connected()
+        self.life.opened()
         return 0
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
@@ -304,12 +245,18 @@ cdef class HttpConnection(Engine):
     cdef int lost(self, object error) except -1:
         watch_cut(self.watch)
         self.is_answering = False
-        self.on_lost()
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
+        cdef uint64_t due
+        self._check_peer(now)
+        due = 0 if self.is_closed else self._apply_rules(now)
+        return self._due_ns if self.is_closed else earlier(self._due_ns, due)
+
+    cdef int _check_peer(self, uint64_t now) except -1:
+        """Answer a request that is late; abort a connection whose peer takes no output, or does not see its end."""
         if self._due_ns == 0 or now < self._due_ns:
-            return self._due_ns
+            return 0
         self._due_ns = 0
         if self.is_closed and self._untaken == 0 or not self.is_closed and self.is_stuck and self.life.is_stuck(1, now):
             self.abort()
@@ -320,14 +267,32 @@ cdef class HttpConnection(Engine):
             if self._stream is not NULL:
                 self._wait(self.life.patience_ns)
         elif self.is_upgraded:
-            self._due_ns = self.upgraded_due(now)
-        elif self._rests:
-            self._ends_at_rest()
+            self._due_ns = self.application.upgraded_due(self, now)
         elif self.head is None and self._seen == 0:
-            self._end()
+            # At rest its life ends it.
+            return 0 if self._rests else self._end()
         else:
             self._refuse(RequestRefusedError(408, "the request did not come in time"))
-        return self._due_ns
+        return 0
+
+    cdef uint64_t _apply_rules(self, uint64_t now) except? 0:
+        """Give the life of the connection its facts; return the instant of the next check."""
+        cdef ConnectionLife life = self.life
+        cdef EngineServedConnection served = None if life.connection is NULL else <EngineServedConnection>life.connection
+        cdef bint is_between = not (self.is_answering or self.head is not None or self._seen)
+        cdef bint is_aged = life.aged_at_ns and now >= life.aged_at_ns
+        cdef uint64_t due = 0
+        cdef Facts facts
+        if is_between and served is not None:
+            is_between = not (served.held or served.queue)
+        if self.is_stuck and life.drains and is_between:
+            # The last answer is still being taken; whatever lies behind it has its turn then.
+            due = max(now + UNSENT_NS, life.left_due())
+        # Its rest begins with the first answer, and waits for the peer to take that.
+        facts.is_busy = not is_between or not is_aged and (self.is_stuck or not (self._rests or life.drains))
+        facts.is_receiving = False
+        facts.unsent = facts.parked = 0 if served is None else served.unsent_bytes()
+        return earlier(due, life.check(now, &facts))
 
     cdef uint64_t blocked(self) except? 0:
         if self.is_stuck or self._stream is NULL or not (<ByteStream>self._stream).is_stuck():
@@ -390,7 +355,7 @@ cdef class HttpConnection(Engine):
         try:
             while at < size and taken and self._may_parse():
                 if self.is_upgraded:
-                    at += self.upgraded_came(data + at, size - at)
+                    at += self.application.upgraded_came(self, data + at, size - at)
                     break
                 if self._dropped:
                     taken = <Py_ssize_t>min(<int64_t>(size - at), self._dropped)
@@ -433,7 +398,7 @@ cdef class HttpConnection(Engine):
         self._had_empty_line = self._rests = False
         head = self.head = parse_head(data, whole, self.limits)
         watch_begin(self.watch, head)
-        most = self.head_came(head)
+        most = self.application.head_came(self, head)
         if self.is_closed or self.is_answering or self.head is not head:
             # The request was answered at once.
             return whole
@@ -455,7 +420,7 @@ cdef class HttpConnection(Engine):
     def _await_body(self, RequestHead head, int64_t most):
         """Wait for the body of a request; a request whose body is taken in parts is handed over now."""
         self.body = BodyReader(head.content_length, most, self.limits)
-        self.body_awaited()
+        self.application.body_awaited(self)
         if self.is_deciding:
             self._due_ns = 0
             return
@@ -486,17 +451,17 @@ cdef class HttpConnection(Engine):
             if body.is_whole:
                 self.body = None
                 self._due_ns = 0
-                self.part_came(body.taken_content(), True)
+                self.application.part_came(self, body.taken_content(), True)
             elif len(body.content):
                 self._put_off_body(body)
-                self.part_came(body.taken_content(), False)
+                self.application.part_came(self, body.taken_content(), False)
         elif body.is_whole:
             self.body = None
             self._hand_over(body.value())
         elif len(body.content) > before:
             # Lines before chunks and trailers defer nothing: a peer could send them byte by byte for hours.
             self._put_off_body(body)
-            self.body_grew(len(body.content))
+            self.application.body_grew(self, len(body.content))
         return taken
 
     cdef int _put_off_body(self, BodyReader body) except -1:
@@ -508,7 +473,7 @@ cdef class HttpConnection(Engine):
             self._due_ns = 0
         self.is_answering = True
         try:
-            self.request_came(self.head, body)
+            self.application.request_came(self, self.head, body)
         except RequestRefusedError:
             raise
         except Exception as error:
@@ -525,9 +490,9 @@ cdef class HttpConnection(Engine):
         cdef bint is_head = self._is_head if self.head is None else self.head.verb == VERB_HEAD
         watch_refusal(self.watch, error.status)
         if not self.has_begun:
-            refusal = first_lines_of(error.status) + CLOSES + self.refusal_of(error)
+            refusal = first_lines_of(error.status) + CLOSES + self.application.refusal_of(self, error)
             self.write(refusal[:refusal.index(b"\r\n\r\n") + 4] if is_head else refusal)
-        self.request_dropped()
+        self.application.request_dropped(self)
         self.body = None
         self.head = None
         return self._end()
@@ -542,7 +507,10 @@ cdef class HttpConnection(Engine):
 
     def close(self, reason=0, text=""):
         """Close once all output is sent: with an unread request the system would otherwise discard the last answer."""
-        if not self.is_closed and self._stream is not NULL:
+        if self.life.has_ended:
+            # A request may cross the end.
+            self._end()
+        elif not self.is_closed and self._stream is not NULL:
             self._finish(self.life.linger_ns != 0 and (<ByteStream>self._stream).has_unread())
 
     cdef int _finish(self, bint lingers) except -1:
@@ -556,14 +524,6 @@ cdef class HttpConnection(Engine):
         if self._untaken or not lingers:
             return self._wait(self.life.patience_ns)
         return self._wait_until(self.life.linger(now_ns()))
-
-    cdef bint _ends_at_rest(self) except -1:
-        """Close between two requests, unless the next one is here unread; return whether it closes."""
-        if self.life.may_rest(now_ns()):
-            self._end()
-            return True
-        self._wait_until(self.life.next_ns)
-        return False
 
     cdef int64_t _untaken_bytes(self) except -1:
         return 0 if self._stream is NULL else (<ByteStream>self._stream).untaken_bytes()

@@ -45,8 +45,11 @@ cdef class ConnectionLife:
         # The age was reached.
         bint has_aged
         bint drains
-        # The protocol closes by itself after the last answer.
+        # The protocol closes by itself after the last answer. It ends a peer that is late in another way than rule 4.
         bint closes_by_answers
+        bint ends_late_peers
+        # The drain, or the rest, has ended the connection.
+        bint has_ended
 
         # The openings (`server.openings.Openings`) among which the connection counts; None: it is through, or was not
         # counted there.

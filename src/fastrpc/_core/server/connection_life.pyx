@@ -9,9 +9,9 @@
     check(now, facts) ──► the orders that are due now, and the instant of the next check; 0 = never
 
 Sans-IO, with the time passed in. An engine gives facts: whether it is busy, whether it is receiving, its unsent bytes.
-Some engines apply single rules, as their protocol has its own way to close. They keep the order of `check` for calls,
-which come before age and drain: a stream whose credential has expired ends for that reason, whatever else is due. Pings
-and silence of the native protocol are in `native/liveness`, for both of its sides.
+The native protocol applies single rules, as it has its own way to close. It keeps the order of `check` for calls, which
+come before age and drain: a stream whose credential has expired ends for that reason, whatever else is due. Pings and
+silence of the native protocol are in `native/liveness`, for both of its sides.
 """
 
 from random import uniform
@@ -356,17 +356,18 @@ cdef class ConnectionLife:
         1. a closed connection: `check_closed`, and no other rule;
         2. its calls: those that waited too long for their start, expired credentials, the weight of its output;
         3. the opening: close, also where a message of it is late;
-        4. a late message, untaken output: abort, as such a peer reads no goodbye, and waits for no drain;
+        4. a late message, untaken output: abort, as such a peer reads no goodbye, and waits for no drain. A protocol with
+           `ends_late_peers` has an answer for it, and gives it before;
         5. the age: drain; the end of the time for calls: end them, close;
         6. the drain, or else the rest: close. A connection at rest that reaches its age drains and closes in one check.
         """
         cdef Engine engine = <Engine>self.engine
-        cdef bint is_between = not (facts.is_busy or facts.is_receiving or facts.unsent)
+        cdef bint is_between = not (facts.is_busy or facts.is_receiving or facts.unsent > facts.parked)
         cdef uint64_t due
         if engine.is_closed:
             return self.check_closed(now, facts.unsent)
         due = earlier(self.check_calls(now, facts.unsent), self.check_opening(now))
-        if self.patience_ns and not engine.is_closed:
+        if self.patience_ns and not (self.ends_late_peers or engine.is_closed):
             if self._is_left(now, facts):
                 (<object>self.engine).abort()
                 return 0
@@ -375,6 +376,7 @@ cdef class ConnectionLife:
             due = earlier(due, self.check_age(now, is_between))
         if not engine.is_closed:
             if self._ends_connection(now, is_between):
+                self.has_ended = True
                 (<object>self.engine).close(REASON_DRAIN)
             due = earlier(due, self.next_ns)
         if engine.is_closed:

@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fastrpc._core.http1.connection import HttpConnection
 from fastrpc._core.http1.head import RequestHead, RequestLimits, RequestRefusedError
+from fastrpc._core.http1.python_connection import PythonHttpConnection
 from fastrpc.endpoint import Address
 from fastrpc.peers.peer import Peer
 from fastrpc.rpc.identity import Identity
@@ -34,7 +34,7 @@ GUARDING = (
 ACT = "/act/"
 
 
-class AdminConnection(HttpConnection):
+class AdminConnection(PythonHttpConnection):
     """Answers requests for pages.
 
     Args:

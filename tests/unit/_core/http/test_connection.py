@@ -1,4 +1,4 @@
-"""The HTTP gateway's side of one connection: from requests to calls."""
+"""One connection of the HTTP gateway: its life, and what the paths on it may ask."""
 
 import asyncio
 import time
@@ -10,63 +10,12 @@ from fastrpc._core.http.http_call import Outcome
 from fastrpc_harness.checking import check
 from tests.support.gateway_talk import GatewayTalk, connected
 from tests.support.http_talk import request
+from tests.support.kept_requests import Place
 from tests.support.socket_client import opened_socket
 from tests.support.waiting import eventually
 
 ECHO = "/shop.v1/echo"
 SECOND = 1_000_000_000
-LINES = b'{"arguments":{"start":1}}\n{"value":2}\n{"value":3}'
-
-
-class Place:
-    """What is at a fixed path: keeps each request."""
-
-    verbs = ("POST",)
-    needs_identity = False
-    takes_messages = True
-    content_types = ("text/plain",)
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[object, bytes]] = []
-
-    def takes(self, head: object) -> bool:
-        return True
-
-    def serve(self, connection: object, head: object, body: bytes, identity: object) -> None:
-        self.requests.append((head, body))
-
-    def take_message(self, connection: object, head: object, payload: bytes, identity: object) -> None:
-        self.requests.append((head, payload))
-
-
-@pytest.mark.parametrize("size", [1, 3, 10_000])
-async def test_a_body_in_lines_is_understood_however_it_is_cut(size: int) -> None:
-    async with connected() as talk:
-        data = request("POST", "/shop.v1/total", LINES, Content_Type="application/x-ndjson")
-        for at in range(0, len(data), size):
-            talk.send(data[at : at + size])
-        assert (await talk.response()).value == 6
-
-
-async def test_a_large_body_of_a_request_that_is_refused_anyhow_is_not_waited_for() -> None:
-    async with connected() as talk:
-        talk.send(b"POST /shop.v1/nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
-        answer = await talk.response()
-        assert (answer.status, answer["connection"]) == (404, "close")
-
-
-async def test_what_is_at_a_fixed_path_answers_once() -> None:
-    place = Place()
-    async with connected(paths={"/place": place}) as talk:
-        await talk.sent(request("POST", "/place?x", b"hello"))
-        [(head, body)] = place.requests
-        assert body == b"hello"
-        assert talk.engine.is_asked(head)  # type: ignore[arg-type]
-        talk.engine.answer_path(201, [("X-One", "a")], b"made")
-        answer = await talk.response()
-        assert (answer.status, answer["x-one"], answer.body) == (201, "a", b"made")
-        assert not talk.engine.is_asked(head)  # type: ignore[arg-type]
-        assert (await talk.get("/place"))["allow"] == "POST"
 
 
 async def outcome_of(talk: GatewayTalk, method: str, arguments: bytes) -> Outcome:

@@ -1,0 +1,19 @@
+from typing import final
+
+from fastrpc._core.http.request_intake import BodyReading
+
+@final
+class LinesBody(BodyReading):
+    """Lines of JSON: the arguments in the first one, then messages."""
+
+@final
+class MessagesBody(BodyReading):
+    """Messages of a call by gRPC-Web or Connect."""
+
+@final
+class FormBody(BodyReading):
+    """A form: behind its fields the call begins, with the file as its stream."""
+
+@final
+class MountBody(BodyReading):
+    """The body of a request to a mounted application, once the application has the request."""

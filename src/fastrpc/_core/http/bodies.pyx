@@ -1,0 +1,173 @@
+"""Bodies that come in parts: lines, messages of gRPC-Web and Connect, forms, bodies of mounted applications.
+
+::
+
+    part ──► LinesBody ─────► first line: arguments ──► RequestIntake.pass_in     further lines ──► put
+        └──► MessagesBody ──► WebCall.cut ──► a message each, of a unary call the payload
+        └──► FormBody ──────► fields: arguments        the file ──► put
+        └──► MountBody ─────► MountedRequest.put
+"""
+
+cimport cython
+from cpython.bytearray cimport PyByteArray_GET_SIZE
+from libc.stdint cimport uint8_t
+
+from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.http.http_call cimport terms_of
+from fastrpc._core.http.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, open_line
+from fastrpc._core.http.mounted_request cimport mounted_request_of
+from fastrpc._core.server.served_stream cimport ServedStream
+from fastrpc._core.streams.stream_channel cimport StreamChannel
+
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+
+@cython.final
+cdef class LinesBody(BodyReading):
+    """Lines of JSON: the arguments in the first one, then messages."""
+
+    def __cinit__(self):
+        self._line = bytearray()
+
+    cdef Py_ssize_t held(self) noexcept:
+        return PyByteArray_GET_SIZE(self._line)
+
+    cdef int part(self, RequestIntake intake, ServerCall call, bytes part, bint is_last) except -1:
+        cdef Py_ssize_t end = part.rfind(b"\n"), before = PyByteArray_GET_SIZE(self._line)
+        cdef list lines = []
+        if end >= 0:
+            lines = (bytes(self._line) + part[:end]).split(b"\n")
+            self._line = bytearray()
+        self._line += part[end + 1:]
+        if is_last:
+            lines.append(bytes(self._line))
+            self._line = bytearray()
+        # Counted like bytes that wait for their turn, before a line is taken, which may end the connection.
+        intake.engine().tail_changed(PyByteArray_GET_SIZE(self._line) - before)
+        try:
+            for line in lines:
+                self._take_line(intake, intake.connection().call, line.strip())
+            if PyByteArray_GET_SIZE(self._line) > intake.service.body_bytes:
+                text = f"a line of the body has more than {intake.service.body_bytes} bytes (Limits.message_bytes)"
+                raise CallError(Status.RESOURCE_EXHAUSTED, text)
+        except CallError as error:
+            intake.end_input(error)
+        else:
+            if is_last:
+                intake.end_input(None)
+        return 0
+
+    cdef int _take_line(self, RequestIntake intake, ServerCall call, bytes line) except -1:
+        """Take a line of the body: arguments, a message, or the end of both."""
+        cdef list content = []
+        cdef int kind
+        cdef ServedStream stream
+        if not line or call is None:
+            return 0
+        kind = open_line(line, content)
+        if kind == LINE_ARGUMENTS and intake.has_started:
+            raise CallError(Status.INVALID_ARGUMENT, "the arguments come in the first line of the body, and once")
+        if not intake.has_started:
+            intake.pass_in(content[0] if kind == LINE_ARGUMENTS else b"")
+        stream = <ServedStream>call.stream
+        if stream is None:
+            return 0
+        if stream.input_ended and kind == LINE_VALUE:
+            raise CallError(Status.INVALID_ARGUMENT, "a message comes behind the end of the stream")
+        if kind == LINE_END:
+            stream.end_input(None)
+        elif kind == LINE_VALUE:
+            intake.put(call, content[0], 0)
+        return 0
+
+
+@cython.final
+cdef class MessagesBody(BodyReading):
+    """Messages of a call by gRPC-Web or Connect."""
+
+    cdef int part(self, RequestIntake intake, ServerCall call, bytes part, bint is_last) except -1:
+        cdef object web = terms_of(call).web
+        cdef MethodRoute route = call.route
+        cdef Py_ssize_t before = web.held
+        cdef bytes message
+        cdef int compressor
+        try:
+            found = web.cut(part, is_last)
+        except CallError as error:
+            found, fault = (), error
+        else:
+            fault = None
+        if route.takes_stream:
+            intake.engine().tail_changed(web.held - before)
+        elif fault is None:
+            intake.grew(web.held)
+        for message, compressor in found:
+            if route.takes_stream:
+                intake.put(call, message, compressor)
+            else:
+                call.compressor = <uint8_t>compressor
+                intake.pass_in(message)
+        if fault is not None or is_last and route.takes_stream:
+            intake.end_input(fault)
+        return 0
+
+
+@cython.final
+cdef class FormBody(BodyReading):
+    """A form: behind its fields the call begins, with the file as its stream."""
+
+    cdef int part(self, RequestIntake intake, ServerCall call, bytes part, bint is_last) except -1:
+        cdef HttpTerms terms = terms_of(call)
+        cdef list pieces
+        cdef bytes piece
+        if intake.has_started and (call.stream is None or (<StreamChannel>call.stream).input_ended):
+            # The call was refused, or its handler is over.
+            return 0
+        try:
+            pieces = terms.upload.take(part)
+            if not intake.has_started:
+                self._begin(intake, terms)
+            for piece in pieces:
+                intake.put(call, piece, 0)
+            if is_last:
+                terms.upload.end()
+        except CallError as error:
+            intake.end_input(error)
+        else:
+            if is_last:
+                intake.end_input(None)
+        return 0
+
+    cdef int _begin(self, RequestIntake intake, HttpTerms terms) except -1:
+        """Count the fields of a form; begin its call once the file has come."""
+        cdef bytes arguments
+        if terms.upload.held > intake.service.body_bytes:
+            text = f"the fields of the form have more than {intake.service.body_bytes} bytes (Limits.message_bytes)"
+            raise CallError(Status.RESOURCE_EXHAUSTED, text)
+        intake.grew(terms.upload.held)
+        if terms.upload.filename is None:
+            return 0
+        arguments = terms.upload.arguments()
+        return intake.pass_in(arguments if terms.routed is None else terms.routed.payload("", arguments, "json"))
+
+
+@cython.final
+cdef class MountBody(BodyReading):
+    """The body of a request to a mounted application, once the application has the request."""
+
+    cdef int part(self, RequestIntake intake, ServerCall call, bytes part, bint is_last) except -1:
+        # Without its request it was refused.
+        return 0 if terms_of(call).exchange is None else mounted_request_of(call).put(part, is_last)
+
+
+cdef BodyReading reading_of(HttpTerms terms):
+    if terms.mount is None and terms.upload is None:
+        return LinesBody.__new__(LinesBody) if terms.web is None else MESSAGES
+    return FORM if terms.mount is None else MOUNT
+
+
+# Without a state: all requests share them.
+cdef MessagesBody MESSAGES = MessagesBody.__new__(MessagesBody)
+cdef FormBody FORM = FormBody.__new__(FormBody)
+cdef MountBody MOUNT = MountBody.__new__(MountBody)

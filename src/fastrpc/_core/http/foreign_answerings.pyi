@@ -1,0 +1,24 @@
+from typing import final
+
+from fastrpc._core.http.answering import Answering, BareAnswering
+from fastrpc._core.http.own_answerings import HttpDialect, ValueAnswering
+
+@final
+class WebAnswering(Answering):
+    """The outcome of a call by gRPC-Web or Connect."""
+
+@final
+class HeaderAnswering(BareAnswering):
+    """The outcome of a call by the header gateway of rpcx, or of Phobos."""
+
+@final
+class MountAnswering(ValueAnswering):
+    """The failure of an application: it sends its response by itself."""
+
+@final
+class WebDialect(HttpDialect):
+    """The words of gRPC-Web and Connect for a call; without its form the words of the gateway."""
+
+@final
+class HeaderDialect(HttpDialect):
+    """The error texts of servers in Go."""

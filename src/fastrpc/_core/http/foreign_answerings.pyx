@@ -1,0 +1,198 @@
+"""The answers of foreign forms: gRPC-Web and Connect, the header gateways of rpcx and Phobos, mounted applications.
+
+::
+
+    result, failure, messages ──► WebCall (`fastrpc.server.web`) ──► fields, content
+    result, failure ──► RpcxHeaders ──► fields                      failure of an application ──► a document, or a cut
+"""
+
+cimport cython
+
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON
+from fastrpc._core.base.status cimport INVALID_ARGUMENT
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.http.conditions cimport note_stored
+from fastrpc._core.http.http_call cimport HttpTerms, terms_of
+from fastrpc._core.http.http_served_connection cimport HttpServedConnection
+from fastrpc._core.http.messages cimport FORM_NONE
+from fastrpc._core.http.mounted_request cimport mounted_request_of
+from fastrpc._core.http.own_answerings cimport BY_STREAM, BY_VALUE, HttpDialect, ValueAnswering
+from fastrpc._core.http.responses cimport BEARER, NOSNIFF, call_lines, retry_line, web_answer, web_lines
+from fastrpc._core.http.rpcx_headers cimport RpcxHeaders, rpcx_status
+from fastrpc._core.payload.marshal cimport Marshal
+from fastrpc._core.rpcx.requests cimport unknown_codec_in_go, unknown_method_in_go
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.wire.frame cimport ONE_WAY
+
+
+@cython.final
+cdef class WebAnswering(Answering):
+    """The outcome of a call by gRPC-Web or Connect."""
+
+    def __cinit__(self):
+        self.dialect = WebDialect.__new__(WebDialect)
+
+    cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
+        return self._end(engine, call, None if call.route.gives_stream else payload, None, 0)
+
+    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1:
+        if terms_of(call).web is None:
+            # A fault of HTTP has the form of the gateway.
+            return BY_VALUE.fail(engine, call, failure, status, lines)
+        # An unknown path is one by Connect, too.
+        return self._end(engine, call, None, failure, 404 if status == 404 and call.route is None else 0)
+
+    cdef int _end(self, HttpConnection engine, ServerCall call, bytes payload, Failure failure, int status) except -1:
+        """End a call with its answer, which the rest of a stream may be, or with a failure."""
+        cdef HttpServedConnection connection = <HttpServedConnection>call.connection
+        cdef HttpTerms terms = terms_of(call)
+        cdef bytes trailers = call.sent_metadata, part
+        if engine.has_begun:
+            call.sent_metadata = None
+            part = terms.web.end(failure, trailers)
+            if payload is not None:
+                part = terms.web.message(payload, call.compressor) + part
+            engine.send_part(part)
+            connection.call = None
+            return engine.end_parts()
+        told, lines, content = web_answer(call, terms, engine.head, payload, failure, status)
+        return connection.conclude(engine, told, lines, content, connection.leaves_body)
+
+    cdef int head(self, HttpConnection engine, ServerCall call, bytes metadata) except -1:
+        return self._begin(engine, call, metadata, 0)
+
+    cdef int message(self, HttpConnection engine, ServerCall call, bytes payload, int compressor) except -1:
+        self._begin(engine, call, None, compressor)
+        return engine.send_part(terms_of(call).web.message(payload, compressor))
+
+    cdef int _begin(self, HttpConnection engine, ServerCall call, bytes metadata, int compressor) except -1:
+        """Send the head of an answer, unless it has left, or leaves with the whole answer."""
+        if engine.has_begun:
+            return 0
+        fields = terms_of(call).web.head(metadata, compressor)
+        if fields is None:
+            return 0
+        return engine.begin_parts(200, web_lines(call, terms_of(call), engine.head, fields))
+
+    cdef int room(self, HttpConnection engine, ServerCall call) except -1:
+        return (<HttpServedConnection>call.connection).wake_stream(engine, call)
+
+    cdef int hold(self, HttpConnection engine, ServerCall call) except -1:
+        # Its streams have no sign of life.
+        return 0
+
+    cdef int note(self, HttpConnection engine, ServerCall call, int status, dict fields, object compress) except -1:
+        return note_stored(terms_of(call), (<HttpServedConnection>call.connection).service, fields)
+
+    cdef int check_sent(self, ServerCall call, bytes metadata) except -1:
+        terms_of(call).web.check_sent(call.route.method, metadata)
+        return 0
+
+    cdef Marshal marshal(self, ServerCall call):
+        return <Marshal?>call.connection.gate.dispatcher.message_marshal_of(call.route, call.codec == CODEC_JSON)
+
+
+@cython.final
+cdef class HeaderAnswering(BareAnswering):
+    """The outcome of a call by the header gateway of rpcx, or of Phobos."""
+
+    def __cinit__(self):
+        self.dialect = HeaderDialect.__new__(HeaderDialect)
+
+    cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
+        cdef HttpServedConnection connection = <HttpServedConnection>call.connection
+        cdef RpcxHeaders headers = terms_of(call).rpcx
+        cdef bytes lines = headers.answer_lines(call.sent_metadata) + NOSNIFF
+        # The metadata is in a field of rpcx.
+        call.sent_metadata = None
+        lines += call_lines(call, terms_of(call), engine.head)
+        return connection.conclude(engine, 200, lines, b"" if headers.is_one_way else payload, False)
+
+    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1:
+        cdef HttpServedConnection connection = <HttpServedConnection>call.connection
+        cdef RpcxHeaders headers = terms_of(call).rpcx
+        status = rpcx_status(headers, failure, status)
+        lines = headers.failure_lines(failure.text, call.sent_metadata) + NOSNIFF + retry_line(status, failure)
+        call.sent_metadata = None
+        lines += (BEARER if status == 401 else b"") + call_lines(call, terms_of(call), engine.head)
+        return connection.conclude(engine, status, lines, b"", connection.leaves_body)
+
+    cdef bint answers_at_once(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
+        """Answer a heartbeat of Phobos, or a one-way call before it is made; return whether that is all."""
+        cdef RpcxHeaders headers = terms_of(call).rpcx
+        cdef bint is_heartbeat = headers.is_heartbeat
+        if not headers.is_phobos or not (is_heartbeat or headers.is_one_way):
+            return False
+        lines = headers.answer_lines(None) + NOSNIFF + call_lines(call, terms_of(call), engine.head)
+        call.flags |= ONE_WAY
+        if is_heartbeat and call.charge:
+            (<Gate>(<HttpServedConnection>call.connection).gate).memory.charge(call, 0)
+        (<HttpServedConnection>call.connection).conclude(engine, 200, lines, payload if is_heartbeat else b"", False)
+        return is_heartbeat
+
+
+@cython.final
+cdef class MountAnswering(ValueAnswering):
+    """The failure of an application: it sends its response by itself."""
+
+    cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
+        return 0
+
+    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1:
+        if terms_of(call).exchange is not None:
+            mounted_request_of(call).leave()
+            if engine.has_begun:
+                # The client sees that the rest is missing.
+                (<HttpServedConnection>call.connection).call = None
+                return engine._end()
+        return ValueAnswering.fail(self, engine, call, failure, status, lines)
+
+    cdef int room(self, HttpConnection engine, ServerCall call) except -1:
+        # Its sender may still be unknown.
+        return 0 if terms_of(call).exchange is None else mounted_request_of(call).wake_sender()
+
+
+@cython.final
+cdef class WebDialect(HttpDialect):
+    """The words of gRPC-Web and Connect for a call; without its form the words of the gateway."""
+
+    cdef str unknown_compressor(self, Call call):
+        return None if terms_of(call).web is None else terms_of(call).web.unknown_compressor()
+
+    cdef int corrupt_status(self, Call call) except -1:
+        return INVALID_ARGUMENT if terms_of(call).web is None else terms_of(call).web.corrupt_status
+
+    cdef bytes details(self, Call call, int status, str text, object details):
+        # In the form of gRPC.
+        return None if terms_of(call).web is None else terms_of(call).web.encode_details(status, text, details)
+
+    cdef int compressor(self, Call call, int number) except -1:
+        if terms_of(call).web is None:
+            return HttpDialect.compressor(self, call, number)
+        return number if terms_of(call).web.takes(number) else 0
+
+
+@cython.final
+cdef class HeaderDialect(HttpDialect):
+    """The error texts of servers in Go."""
+
+    cdef str unknown_method(self, Call call, str method, object services):
+        return unknown_method_in_go("phobos" if terms_of(call).rpcx.is_phobos else "rpcx", method, services)
+
+    cdef str unknown_codec(self, Call call):
+        return unknown_codec_in_go(call.codec)
+
+
+cdef WebAnswering BY_WEB = WebAnswering.__new__(WebAnswering)
+BY_HEADERS = HeaderAnswering.__new__(HeaderAnswering)
+cdef MountAnswering BY_MOUNT = MountAnswering.__new__(MountAnswering)
+
+
+cdef Answering answering_of(HttpTerms terms):
+    if terms.mount is not None:
+        return BY_MOUNT
+    if terms.web is not None:
+        return BY_WEB
+    if terms.rpcx is not None:
+        return BY_HEADERS
+    return BY_VALUE if terms.form == FORM_NONE else BY_STREAM

@@ -1,0 +1,7 @@
+from typing import final
+
+from fastrpc._core.http1.application import HttpApplication
+
+@final
+class GatewayRequests(HttpApplication):
+    """Answers the requests of one connection of the gateway."""

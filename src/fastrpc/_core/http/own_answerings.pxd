@@ -1,0 +1,33 @@
+"""The answers of the gateway's own forms: values, streams, parts of documents."""
+
+cimport cython
+
+from fastrpc._core.http.answering cimport BareAnswering
+from fastrpc._core.http1.connection cimport HttpConnection
+from fastrpc._core.link.contract cimport Dialect
+from fastrpc._core.server.served_call cimport ServerCall
+
+
+cdef class ValueAnswering(BareAnswering):
+    cdef int _answer_as(self, HttpConnection engine, ServerCall call, bytes payload) except -1
+
+
+@cython.final
+cdef class StreamAnswering(ValueAnswering):
+    cdef int _begin(self, HttpConnection engine, ServerCall call) except -1
+    cdef int _end(self, HttpConnection engine, ServerCall call, bytes part) except -1
+
+
+@cython.final
+cdef class PartAnswering(ValueAnswering):
+    pass
+
+
+cdef class HttpDialect(Dialect):
+    pass
+
+
+# Each of these has no state: all requests share it.
+cdef ValueAnswering BY_VALUE
+cdef StreamAnswering BY_STREAM
+cdef PartAnswering AS_PART

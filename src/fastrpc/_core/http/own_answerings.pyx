@@ -1,0 +1,250 @@
+"""The answers of the gateway's own forms: values, streams, parts of documents.
+
+::
+
+    result ──► fields of the handler, 304 ──► HttpConnection.answer          failure ──► a document (RFC 9457)
+    messages ──► head, once ──► lines, events ──► HttpConnection.send_part   silence ──► a comment in events
+
+A call that is a part of a request, as one of JSON-RPC is, has no response: its request gets the `Outcome`.
+"""
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK
+from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.http.conditions cimport is_unchanged, note_fields
+from fastrpc._core.http.http_call cimport COMPRESSOR_GZIP, HttpTerms, Outcome, breaking_key, terms_of
+from fastrpc._core.http.http_served_connection cimport HttpServedConnection
+from fastrpc._core.http.messages cimport FORM_EVENTS, FORM_NONE, end_part, error_part, value_part
+from fastrpc._core.http.request_fields cimport metadata_texts, takes_gzip
+from fastrpc._core.http.responses cimport (
+    JSON_LINES,
+    MSGPACK_LINES,
+    call_lines,
+    has_lines,
+    problem_answer,
+    problem_document,
+    stream_lines,
+    unchanged_answer,
+)
+from fastrpc._core.http.service cimport HttpMethod
+from fastrpc._core.link.failure cimport Failure
+from fastrpc._core.payload.marshal cimport Marshal
+
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+cdef enum:
+    # Whether a handler wants its answer compressed, 0: as the setting says.
+    PACKED = 1
+    NOT_PACKED = 2
+
+cdef bytes PACKED_LINE = b"Content-Encoding: gzip\r\n"
+cdef bytes VARIES = b"Vary: Accept-Encoding\r\n"
+
+
+cdef class ValueAnswering(BareAnswering):
+    """A result as JSON or msgpack."""
+
+    def __cinit__(self):
+        self.dialect = HttpDialect.__new__(HttpDialect)
+
+    cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
+        cdef HttpTerms terms = terms_of(call)
+        cdef bytes lines
+        if terms.answer_fields is not None:
+            return self._answer_as(engine, call, payload)
+        lines = MSGPACK_LINES if call.codec == CODEC_MSGPACK else JSON_LINES
+        if has_lines(call, terms, engine.head):
+            lines += call_lines(call, terms, engine.head)
+        if terms.may_pack:
+            lines += PACKED_LINE + VARIES if call.compressor else VARIES
+        return (<HttpServedConnection>call.connection).conclude(engine, 200, lines, payload, False)
+
+    cdef int _answer_as(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
+        """Answer with the handler's status and fields, or with 304 if the client has this answer already."""
+        cdef HttpTerms terms = terms_of(call)
+        cdef int status = terms.answer_status or 200
+        cdef bytes lines
+        if status == 200 and is_unchanged(engine.head, terms.answer_fields):
+            status, lines, payload = unchanged_answer(terms, call, engine.head)
+            return (<HttpServedConnection>call.connection).conclude(engine, status, lines, payload, False)
+        lines = call_lines(call, terms, engine.head)
+        if terms.answer_status == 204 or terms.answer_status == 205:
+            if payload not in (b"null", b"\xc0"):
+                told = terms.answer_status
+                text = f"{call.method} has set the status {told}, which has no body, and its result is not None"
+                return (<HttpServedConnection>call.connection).fail_as(call, Failure(INTERNAL, text), 500, b"")
+            # A response without a body has no type.
+            payload = b""
+        else:
+            lines = (MSGPACK_LINES if call.codec == CODEC_MSGPACK else JSON_LINES) + lines
+            if terms.may_pack and call.compressor:
+                lines += PACKED_LINE
+        return (<HttpServedConnection>call.connection).conclude(engine, status, lines, payload, False)
+
+    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1:
+        cdef HttpServedConnection connection = <HttpServedConnection>call.connection
+        cdef bytes document
+        status, lines, document = problem_answer(call, terms_of(call), engine.head, status, failure, lines)
+        return connection.conclude(engine, status, lines, document, connection.leaves_body)
+
+    cdef int note(self, HttpConnection engine, ServerCall call, int status, dict fields, object compress) except -1:
+        cdef HttpTerms terms = terms_of(call)
+        if (<HttpServedConnection>call.connection).call is call and engine is not None and engine.has_begun:
+            raise RuntimeError("the head of the answer was sent: call http() before the first message")
+        terms.answer_status = status or terms.answer_status
+        note_fields(terms, (<HttpServedConnection>call.connection).service, fields)
+        if compress is not None:
+            terms.packing = PACKED if compress else NOT_PACKED
+        return 0
+
+    cdef int check_sent(self, ServerCall call, bytes metadata) except -1:
+        cdef str key = breaking_key(metadata)
+        if key is not None:
+            text = f"{call.route.method}: the metadata {key!r} of its answer holds CR, LF or NUL, which no HTTP field can"
+            raise CallError(Status.INTERNAL, text)
+        return 0
+
+    cdef Marshal marshal(self, ServerCall call):
+        cdef HttpTerms terms = terms_of(call)
+        if terms.target is None:
+            return None
+        if terms.packing or (<HttpServedConnection>call.connection).service.compresses:
+            choose_packing(terms, call)
+        return terms.target.marshal(call.codec)
+
+
+@cython.final
+cdef class StreamAnswering(ValueAnswering):
+    """A stream of values as lines, or as events."""
+
+    cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
+        texts = {} if call.sent_metadata is None or not engine.has_begun else metadata_texts(call.sent_metadata)
+        return self._end(engine, call, end_part(terms_of(call).form, texts))
+
+    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1:
+        if not engine.has_begun:
+            return ValueAnswering.fail(self, engine, call, failure, status, lines)
+        return self._end(engine, call, error_part(terms_of(call).form, problem_document(status, failure, call.codec)))
+
+    cdef int head(self, HttpConnection engine, ServerCall call, bytes metadata) except -1:
+        call.sent_metadata = metadata
+        return self._begin(engine, call)
+
+    cdef int message(self, HttpConnection engine, ServerCall call, bytes payload, int compressor) except -1:
+        self._begin(engine, call)
+        return engine.send_part(value_part(terms_of(call).form, payload))
+
+    cdef int _begin(self, HttpConnection engine, ServerCall call) except -1:
+        """Send the head, unless it has left."""
+        cdef HttpTerms terms = terms_of(call)
+        cdef bytes lines
+        if engine.has_begun:
+            return 0
+        lines = stream_lines(terms, engine.head)
+        # A status without a body cannot hold a stream.
+        status = 200 if terms.answer_status in (0, 204, 205) else terms.answer_status
+        engine.begin_parts(status, lines + call_lines(call, terms, engine.head))
+        call.sent_metadata = None
+        return (<HttpServedConnection>call.connection).await_sign(engine, now_ns()) if terms.form == FORM_EVENTS else 0
+
+    cdef int _end(self, HttpConnection engine, ServerCall call, bytes part) except -1:
+        cdef HttpServedConnection connection = <HttpServedConnection>call.connection
+        self._begin(engine, call)
+        engine.send_part(part)
+        connection.call = None
+        connection.sign_due_ns = 0
+        return engine.end_parts()
+
+    cdef int room(self, HttpConnection engine, ServerCall call) except -1:
+        return (<HttpServedConnection>call.connection).wake_stream(engine, call)
+
+    cdef int hold(self, HttpConnection engine, ServerCall call) except -1:
+        if engine.has_begun or terms_of(call).form == FORM_NONE:
+            return 0
+        return (<HttpServedConnection>call.connection).await_sign(engine, now_ns())
+
+    cdef int sign(self, HttpConnection engine, ServerCall call, uint64_t now) except -1:
+        self._begin(engine, call)
+        if terms_of(call).form != FORM_EVENTS:
+            return 0
+        engine.send_part(b":\n\n")
+        return (<HttpServedConnection>call.connection).await_sign(engine, now)
+
+
+@cython.final
+cdef class PartAnswering(ValueAnswering):
+    """The outcome of a part of a document, for its request."""
+
+    cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
+        terms_of(call).done(Outcome(payload, None))
+        return 0
+
+    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1:
+        terms_of(call).done(Outcome(None, failure))
+        return 0
+
+    cdef int note(self, HttpConnection engine, ServerCall call, int status, dict fields, object compress) except -1:
+        # The response is one of all parts.
+        return 0
+
+    cdef int check_sent(self, ServerCall call, bytes metadata) except -1:
+        # A message of a WebSocket has no fields.
+        if (<HttpServedConnection>call.connection).talk is not None:
+            return 0
+        return ValueAnswering.check_sent(self, call, metadata)
+
+    cdef Marshal marshal(self, ServerCall call):
+        cdef HttpMethod target = terms_of(call).target
+        return None if target is None else target.marshal(call.codec)
+
+
+cdef class HttpDialect(Dialect):
+    """The words of the gateway for a call."""
+
+    cdef str unknown_method(self, Call call, str method, object services):
+        if not method.startswith("/"):
+            return None
+        path = f"/ws{method}" if terms_of(call).is_socket else method
+        return (<HttpServedConnection>(<ServerCall>call).connection).service.unknown_path(path)
+
+    cdef str unknown_codec(self, Call call):
+        return None
+
+    cdef bytes details(self, Call call, int status, str text, object details):
+        return None
+
+    cdef int compressor(self, Call call, int number) except -1:
+        return number if number == COMPRESSOR_GZIP and terms_of(call).takes_gzip else 0
+
+    cdef str unknown_compressor(self, Call call):
+        return None
+
+    cdef int corrupt_status(self, Call call) except -1:
+        return INVALID_ARGUMENT
+
+
+cdef int choose_packing(HttpTerms terms, ServerCall call) except -1:
+    """Have the answer compressed that is about to be encoded, if the setting or the handler asks for it."""
+    cdef HttpServedConnection connection = <HttpServedConnection>call.connection
+    cdef HttpConnection engine = connection.owner()
+    cdef bint is_wanted = terms.packing == PACKED or terms.packing == 0 and connection.service.compresses
+    if call.route.gives_stream:
+        return 0
+    terms.may_pack = is_wanted or connection.service.compresses
+    terms.takes_gzip = (
+        is_wanted and engine is not None and connection.call is call
+        and COMPRESSOR_GZIP in connection.gate.compressors and takes_gzip(engine.head)
+    )
+    if terms.takes_gzip:
+        call.compressor = COMPRESSOR_GZIP
+    return 0
+
+
+BY_VALUE = ValueAnswering.__new__(ValueAnswering)
+BY_STREAM = StreamAnswering.__new__(StreamAnswering)
+AS_PART = PartAnswering.__new__(PartAnswering)

@@ -1,0 +1,54 @@
+"""The way of a connection's requests into the gate, and the reading of bodies that come in parts."""
+
+cimport cython
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.http.http_served_connection cimport HttpServedConnection
+from fastrpc._core.http.service cimport HttpService
+from fastrpc._core.http1.connection cimport HttpConnection
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.served_call cimport ServerCall
+
+
+cdef class BodyReading:
+    cdef int part(self, RequestIntake intake, ServerCall call, bytes part, bint is_last) except -1
+    cdef Py_ssize_t held(self) noexcept
+
+
+@cython.final
+cdef class RequestIntake:
+    cdef:
+        # The engine and its served connection, borrowed: the engine holds both, and this object.
+        PyObject* _engine
+        PyObject* _connection
+
+        # Shared by all connections.
+        HttpService service
+        Gate gate
+
+        # Of the present request: whether the gate has its call; the reading of its body, None: it comes whole.
+        bint has_started
+        BodyReading body
+
+    cdef inline HttpConnection engine(self):
+        return <HttpConnection>self._engine
+
+    cdef inline HttpServedConnection connection(self):
+        return <HttpServedConnection>self._connection
+
+    cdef int join(self, HttpConnection engine, HttpServedConnection connection) except -1
+
+    # The request.
+    cdef int forget(self) except -1
+    cdef int pass_in(self, bytes payload) except -1
+
+    # Its body.
+    cdef int part_came(self, bytes part, bint is_last) except -1
+    cdef int grew(self, Py_ssize_t size) except -1
+    cdef int put(self, ServerCall call, bytes message, int compressor) except -1
+    cdef int end_input(self, object error) except -1
+    cdef uint64_t check_rest(self, uint64_t now) except? 0
+
+
+cdef RequestIntake new_intake(HttpConnection engine, HttpServedConnection connection)

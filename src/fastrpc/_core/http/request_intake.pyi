@@ -1,0 +1,8 @@
+from typing import final
+
+class BodyReading:
+    """How a body that comes in parts is read."""
+
+@final
+class RequestIntake:
+    """The requests of one connection, on their way into the gate."""

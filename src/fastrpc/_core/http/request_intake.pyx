@@ -1,0 +1,155 @@
+"""The way of a connection's requests into the gate, and the reading of bodies that come in parts.
+
+::
+
+    body ───────────────────────────► pass_in ──► Gate.pass_in ──► handler
+    parts ──► BodyReading ──► arguments ─┘                            ▲
+                         └──► messages ──► put ──► ServedStream ──────┘
+
+A body is counted as it grows. The messages of a call lie in a window: the connection holds the rest of the body.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t
+from libc.string cimport memset
+
+from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
+from fastrpc._core.calls.call cimport NO_DEADLINE
+from fastrpc._core.http.foreign_answerings cimport BY_HEADERS
+from fastrpc._core.http.http_call cimport terms_of
+from fastrpc._core.http.messages cimport MESSAGE_COST
+from fastrpc._core.loop.turns cimport outlasts_turn
+from fastrpc._core.server.served_stream cimport ServedStream
+from fastrpc._core.streams.stream_channel cimport StreamChannel
+from fastrpc._core.wire.frame cimport Frame
+
+from fastrpc._core.base.histogram import count_refusal
+from fastrpc._core.http1.head import RequestRefusedError
+
+
+cdef class BodyReading:
+    """How a body that comes in parts is read."""
+
+    cdef int part(self, RequestIntake intake, ServerCall call, bytes part, bint is_last) except -1:
+        """Take a part of the body of a call."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement part()")
+
+    cdef Py_ssize_t held(self) noexcept:
+        """Return the bytes that are counted of an incomplete line or message: they end with the request."""
+        return 0
+
+
+@cython.final
+cdef class RequestIntake:
+    """The requests of one connection, on their way into the gate."""
+
+    cdef int join(self, HttpConnection engine, HttpServedConnection connection) except -1:
+        """Note the connection, which holds this object."""
+        self._engine = <PyObject*>engine
+        self._connection = <PyObject*>connection
+        self.service = connection.service
+        self.gate = <Gate>connection.gate
+        return 0
+
+    cdef int forget(self) except -1:
+        """Forget the request before."""
+        cdef BodyReading body = self.body
+        self.has_started = False
+        self.body = None
+        if body is not None and body.held():
+            self.engine().tail_changed(-body.held())
+        return 0
+
+    cdef int pass_in(self, bytes payload) except -1:
+        """Hand the call of the request to the gate."""
+        cdef HttpConnection engine = self.engine()
+        cdef HttpServedConnection connection = self.connection()
+        cdef ServerCall call = connection.call
+        cdef bytes name = terms_of(call).name
+        self.has_started = True
+        connection.now = max(connection.now, engine.now)
+        connection.is_reading = engine.is_reading
+        connection.dated_ns = max(connection.dated_ns, engine.rested_ns)
+        if call.charge and call.route is None:
+            self.gate.memory.charge(call, 0)
+        if terms_of(call).rpcx is not None and not engine.is_closed and BY_HEADERS.answers_at_once(engine, call, payload):
+            return 0
+        if terms_of(call).mount is not None:
+            self.gate.pass_unjudged(call, payload)
+        else:
+            self.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
+        if call.charge and not call.is_held and call.waiting_payload is None:
+            # The call ended in its first step: the count of its body is taken back here.
+            self.gate.memory.charge(call, 0)
+        if connection.ended_ns > engine.turn_ends_ns or outlasts_turn(PyBytes_GET_SIZE(payload), engine.turn_ends_ns):
+            engine.messages_left = 0
+        if connection.call is not None:
+            # Its handler may go on in the next turn of the loop.
+            engine.woke = True
+        return 0
+
+    # The body
+
+    cdef int part_came(self, bytes part, bint is_last) except -1:
+        """Take a part of the body; a request that is answered needs none."""
+        cdef ServerCall call = self.connection().call
+        return 0 if call is None or self.body is None else self.body.part(self, call, part, is_last)
+
+    cdef int grew(self, Py_ssize_t size) except -1:
+        """Count the received part of a body; a body over a budget is refused before its rest."""
+        cdef ServerCall call = self.connection().call
+        if call is None or terms_of(call).fault_status:
+            return 0
+        problem = self.gate.over_budget(call, size - call.charge, call.charge == 0)
+        if problem is not None:
+            count_refusal("memory")
+            self.gate.count_refused(call, RESOURCE_EXHAUSTED, problem)
+            raise RequestRefusedError(503, problem)
+        return self.gate.memory.charge(call, size)
+
+    cdef int put(self, ServerCall call, bytes message, int compressor) except -1:
+        """Give a message to the stream of its call."""
+        cdef ServedStream stream = <ServedStream>call.stream
+        cdef Frame frame
+        if stream is None:
+            return 0
+        memset(&frame, 0, sizeof(Frame))
+        frame.codec = call.codec
+        frame.compressor = <uint8_t>compressor
+        stream.put(&frame, message, len(message) + MESSAGE_COST)
+        if stream.held > self.service.window_bytes:
+            self.engine().hold_body(True)
+        return 0
+
+    cdef int end_input(self, object error) except -1:
+        """No further message comes; what is wrong with the body is told to a call that has not begun by its refusal."""
+        cdef ServerCall call = self.connection().call
+        if call is None:
+            return 0
+        if not self.has_started:
+            if error is not None:
+                if terms_of(call).web is not None:
+                    terms_of(call).web.refuse(error.status, error.message)
+                terms_of(call).refuse_later(call, 400, f"{call.method}: {error.message}")
+            self.pass_in(b"")
+        return 0 if call.stream is None else (<StreamChannel>call.stream).end_input(error)
+
+    cdef uint64_t check_rest(self, uint64_t now) except? 0:
+        """Answer a request whose deadline passes before the rest of it came, and close; return that deadline, 0 = none."""
+        cdef HttpConnection engine = self.engine()
+        cdef ServerCall call = self.connection().call
+        if engine.body is None or self.has_started or engine.is_deciding or call is None or call.deadline_ns == NO_DEADLINE:
+            return 0
+        if now < call.deadline_ns:
+            return call.deadline_ns
+        self.connection().now = now
+        self.connection().leave_rest(call)
+        self.gate.refuse_rest(call)
+        return 0
+
+
+cdef RequestIntake new_intake(HttpConnection engine, HttpServedConnection connection):
+    cdef RequestIntake intake = RequestIntake.__new__(RequestIntake)
+    intake.join(engine, connection)
+    return intake

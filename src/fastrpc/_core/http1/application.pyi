@@ -1,0 +1,2 @@
+class HttpApplication:
+    """Answers the requests of connections."""

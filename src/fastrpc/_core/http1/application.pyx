@@ -1,0 +1,63 @@
+"""The application of HTTP/1.1 connections, which answers their requests: an interface.
+
+::
+
+    HttpConnection ──► head_came ──► request_came ──► answer, or begin_parts … end_parts of the connection
+          │                └──► body_awaited, body_grew, part_came: the body
+          ├──► refusal_of, request_dropped: a request that is not answered by the application
+          └──► upgraded_came, upgraded_due: the protocol that took over
+
+A connection holds its application, and gives itself to each method: `http1/connection` says which of its functions an
+application may call. A method that a class leaves out raises: an application that takes no body in parts, and lets no other
+protocol take over, is not asked for these.
+"""
+
+from libc.stdint cimport int64_t, uint64_t
+
+
+cdef class HttpApplication:
+    """Answers the requests of connections."""
+
+    cdef int64_t head_came(self, Engine connection, RequestHead head) except? -2:
+        """Return the most bytes of a body that this request may have.
+
+        Before that it may set `is_deciding`: the body waits for `admit_body`; and `takes_parts`: the request is handed
+        over now, and its body by `part_came`. The limit then holds for the content that waits.
+        """
+        raise lacking(self, "head_came")
+
+    cdef int request_came(self, Engine connection, RequestHead head, bytes body) except -1:
+        """Answer a request, now or later."""
+        raise lacking(self, "request_came")
+
+    cdef bytes refusal_of(self, Engine connection, object error):
+        """Return the fields and the content of the answer to a refused request, in one piece."""
+        raise lacking(self, "refusal_of")
+
+    cdef int request_dropped(self, Engine connection) except -1:
+        """The request is refused, or cut off, after its head came."""
+        raise lacking(self, "request_dropped")
+
+    cdef int part_came(self, Engine connection, bytes part, bint is_last) except -1:
+        """Take a part of a body, where `takes_parts` is set."""
+        raise lacking(self, "part_came")
+
+    cdef int body_awaited(self, Engine connection) except -1:
+        """The body of a request is to come, or the rest of it."""
+        raise lacking(self, "body_awaited")
+
+    cdef int body_grew(self, Engine connection, Py_ssize_t size) except -1:
+        """`size` bytes of a body are here, and more are to come."""
+        raise lacking(self, "body_grew")
+
+    cdef Py_ssize_t upgraded_came(self, Engine connection, const char* data, Py_ssize_t size) except -1:
+        """Take bytes of the protocol that took over, where `is_upgraded` is set; return how many were consumed."""
+        raise lacking(self, "upgraded_came")
+
+    cdef uint64_t upgraded_due(self, Engine connection, uint64_t now) except? 0:
+        """Compare the instants of that protocol with now; return the next one, 0 = none."""
+        raise lacking(self, "upgraded_due")
+
+
+cdef object lacking(object part, str method):
+    return NotImplementedError(f"{type(part).__name__} does not implement {method}()")

@@ -1,0 +1,80 @@
+"""The base of applications in Python that answer requests by HTTP/1.1.
+
+::
+
+    HttpConnection ──► PythonApplication ──► on_head, on_request        respond ──► HttpConnection.answer
+
+A refusal is a text. A body comes whole.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t
+
+from fastrpc._core.http1.head cimport RequestHead, RequestLimits
+from fastrpc._core.http1.response_head cimport field_lines
+from fastrpc._core.io.engine cimport Engine
+
+
+@cython.final
+cdef class PythonApplication(HttpApplication):
+    """Passes requests on to their connection, in Python."""
+
+    cdef int64_t head_came(self, Engine connection, RequestHead head) except? -2:
+        return (<object>connection).on_head(head)
+
+    cdef int request_came(self, Engine connection, RequestHead head, bytes body) except -1:
+        (<object>connection).on_request(head, body)
+        return 0
+
+    cdef int request_dropped(self, Engine connection) except -1:
+        return 0
+
+    cdef bytes refusal_of(self, Engine connection, object error):
+        text = f"{error.text}\n".encode()
+        return b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text)
+
+    cdef int body_awaited(self, Engine connection) except -1:
+        return 0
+
+    cdef int body_grew(self, Engine connection, Py_ssize_t size) except -1:
+        return 0
+
+
+# Without a state: all connections share it.
+cdef PythonApplication APPLICATION = PythonApplication.__new__(PythonApplication)
+
+
+cdef class PythonHttpConnection(HttpConnection):
+    """The server's side of one HTTP/1.1 connection; a subclass in Python answers."""
+
+    def __init__(self, RequestLimits limits not None):
+        HttpConnection.__init__(self, limits)
+        self.application = APPLICATION
+
+    def on_connected(self):
+        """The connection has begun."""
+
+    def on_head(self, RequestHead head not None):
+        """Return the most bytes of a body that this request may have."""
+        return 0
+
+    def on_request(self, RequestHead head not None, bytes body not None):
+        """Answer a request, now or later, by `respond`."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement on_request()")
+
+    def on_lost(self):
+        """The connection is gone and needs no answer any more."""
+
+    def respond(self, int status, fields, bytes body not None, *, bint closes=False):
+        """Answer the request that was handed over last."""
+        self.answer(status, field_lines(fields), body, closes)
+
+    cdef int connected(self) except -1:
+        HttpConnection.connected(self)
+        self.on_connected()
+        return 0
+
+    cdef int lost(self, object error) except -1:
+        HttpConnection.lost(self, error)
+        self.on_lost()
+        return 0

@@ -1,0 +1,21 @@
+"""Answers of foreign forms: here by the header gateway of rpcx."""
+
+from fastrpc import HTTP
+from tests.support.gateway_talk import connected
+
+RPCX = HTTP(rpcx=True)
+FIELDS = {"X-RPCX-ServicePath": "shop.v1", "X-RPCX-SerializeType": "1"}
+
+
+async def test_words_and_failures_are_the_ones_of_servers_in_go() -> None:
+    async with connected(http=RPCX) as talk:
+        answer = await talk.post("/", {"text": "a"}, **FIELDS, X_RPCX_ServiceMethod="nothing")
+        assert answer["x-rpcx-messagestatustype"] == "Error"
+        assert answer["x-rpcx-errormessage"] == "rpcx: can't find method nothing"
+        assert answer.body == b""
+
+
+async def test_metadata_of_an_answer_is_in_a_field_of_rpcx_alone() -> None:
+    async with connected(http=RPCX) as talk:
+        answer = await talk.post("/", {"text": "a"}, **FIELDS, X_RPCX_ServiceMethod="echo")
+        assert (answer.status, answer.value, answer["x-rpcx-meta"]) == (200, "a", "")
