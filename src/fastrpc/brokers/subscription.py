@@ -290,30 +290,36 @@ class Subscription(Generic[T]):
                 while not ahead.has_begun and member.room() <= 0:
                     self._room.clear()
                     await self._room.wait()
-                read = [self._read(one, member) for one in await ahead.take()]
-                if len(read) > 1 and member.room() > 0:
-                    await ahead.begin()
-                self.on_messages()
-                for message, error in read:
-                    if error is not None:
-                        logger.warning("%r is a dead letter of its group: %s", message, loggable(error))
-                        await member.bury(message, str(error))
+                await self._pass_on(await ahead.take(), member, ahead)
                 absence.end()
         finally:
             await ahead.end()
 
-    def _read(self, delivery: Delivery, member: MemberMessages) -> tuple[Message[T], DecodeError | None]:
-        """Return the message of a delivery, ready for the iterator unless it does not decode."""
-        value, failure = cast(T, None), None
+    async def _pass_on(self, found: Sequence[Delivery], member: MemberMessages, ahead: "_TakeAhead") -> None:
+        """Have the messages of deliveries come out of the iterator, and bury each whose value does not decode.
+
+        The wait for further deliveries holds none of these messages.
+        """
+        faulty = [fault for one in found if (fault := self._read(one, member)) is not None]
+        if len(found) > 1 and member.room() > 0:
+            await ahead.begin()
+        self.on_messages()
+        for message, error in faulty:
+            logger.warning("%r is a dead letter of its group: %s", message, loggable(error))
+            await member.bury(message, str(error))
+
+    def _read(self, delivery: Delivery, member: MemberMessages) -> tuple[Message[T], DecodeError] | None:
+        """Make the message of a delivery, ready for the iterator; return it with its error if it does not decode."""
         try:
             value = self._decode(delivery)
         except DecodeError as error:
-            failure = error
+            message = Message(delivery, cast(T, None), member)
+            member.unsettled[message] = None
+            return message, error
         message = Message(delivery, value, member)
         member.unsettled[message] = None
-        if failure is None:
-            self._ready.append(message)
-        return message, failure
+        self._ready.append(message)
+        return None
 
     async def _lose_member(self) -> None:
         """Give up a membership: the broker delivers its messages again, to this group's members."""

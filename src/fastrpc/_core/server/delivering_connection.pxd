@@ -1,7 +1,10 @@
 """The served connection of messages from a broker: their calls have no caller and no byte stream."""
 
+from fastrpc._core.calls.call cimport Call
 from fastrpc._core.server.served_connection cimport ServedConnection
 
 
 cdef class DeliveringConnection(ServedConnection):
-    pass
+    cdef:
+        # The call whose message is being decoded; None once its handler has ended.
+        readonly Call decoded

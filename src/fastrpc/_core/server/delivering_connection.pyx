@@ -5,7 +5,8 @@
     message ──► Gate.delivery, Gate.deliver ──► handler
     answer, fail, refuse ◄─────────────────────────┘
 
-A subclass in Python implements these three, and settles the message by them. Nothing is written, so there is no engine. An
+A subclass in Python implements these three, and settles the message by them. The marshal of its route decodes a message by a
+function of the subclass, which looks at `decoded` for the call. Nothing is written, so there is no engine. An
 answer or failure after `Gate.connection_lost` is dropped: the subscription may have given its message to another member.
 """
 
@@ -23,18 +24,22 @@ cdef class DeliveringConnection(ServedConnection):
         ServedConnection.__init__(self, gate, protocol)
         self.delivers = self.has_marshals = True
 
-    def marshal_of_message(self, call):
-        """Return the marshal of a message, which decodes its value by the rules of its topic."""
-        raise NotImplementedError(f"{type(self).__name__} does not implement marshal_of_message()")
-
     cdef int do_answer(self, Call call, bytes payload) except -1:
+        # The call holds the value, which leaves the memory with it.
+        self.decoded = None
         return 0 if self.is_closed else ServedConnection.do_answer(self, call, payload)
 
     cdef int do_fail(self, Call call, Failure failure) except -1:
+        self.decoded = None
         return 0 if self.is_closed else ServedConnection.do_fail(self, call, failure)
 
+    cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
+        self.decoded = None
+        return ServedConnection.do_refuse(self, call, status, text, is_faulty)
+
     cdef Marshal marshal_of(self, Call call):
-        return <Marshal?>self.marshal_of_message(call)
+        self.decoded = call
+        return call.route.marshal
 
     cdef int look_by(self, uint64_t due_ns) except -1:
         # A message waits for its start as long as its subscription holds it.

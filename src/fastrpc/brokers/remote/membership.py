@@ -35,7 +35,7 @@ class _Held:
     def __init__(self, number: int) -> None:
         self.number = number
         self.is_lost = False
-        #: The answer to the settlement; None before it.
+        #: The answer to the settlement; None before it and once it is told.
         self.answer: asyncio.Future[bool] | _Answers | None = None
 
 
@@ -309,10 +309,8 @@ class RemoteMembership:
             self._is_withdrawing = False
             self._idle.set()
             self._has_requests.set()
-        for number in result.kept:
-            self._conclude(number, is_kept=True)
-        for number in result.lost:
-            self._conclude(number, is_kept=False)
+        self._conclude(result.kept, is_kept=True)
+        self._conclude(result.lost, is_kept=False)
         for failure in result.failures:
             self._refuse(failure)
 
@@ -329,12 +327,16 @@ class RemoteMembership:
         if not has_more and not take.answer.done():
             take.answer.set_result(None)
 
-    def _conclude(self, number: int, *, is_kept: bool) -> None:
-        token = self._held.pop(number, None)
-        if token is not None:
+    def _conclude(self, numbers: Sequence[int], *, is_kept: bool) -> None:
+        for number in numbers:
+            token = self._held.pop(number, None)
+            if token is None:
+                continue
             token.is_lost = not is_kept
-            if token.answer is not None and not token.answer.done():
-                token.answer.set_result(is_kept)
+            # The answer knows its tokens: token and answer would keep the message until the collector of cycles comes.
+            answer, token.answer = token.answer, None
+            if answer is not None and not answer.done():
+                answer.set_result(is_kept)
 
     def _refuse(self, failure: SettlementFailure) -> None:
         token = self._held.get(failure.number)
@@ -375,8 +377,9 @@ class RemoteMembership:
         self._idle.set()
         for token in self._held.values():
             token.is_lost = True
-            if token.answer is not None and not token.answer.done():
-                token.answer.set_exception(_unanswered(self._failure))
+            answer, token.answer = token.answer, None
+            if answer is not None and not answer.done():
+                answer.set_exception(_unanswered(self._failure))
         self._held.clear()
 
     def _fail(self, error: BaseException) -> None:

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from fastrpc._core.calls.call import current_call
 from fastrpc._core.link.failure import Failure
-from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.server.delivering_connection import DeliveringConnection
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.served_call import ServerCall
@@ -86,8 +85,6 @@ class Deliveries(DeliveringConnection):
         self._decode_value = decoder_of(method.type)
         self._loop = asyncio.get_running_loop()
         self._started: dict[ServerCall, _Started] = {}
-        # The message whose body is decoded next.
-        self._decoding: Message[Any] | None = None
         run = self._in_thread(handler) if method.runs_in_thread else handler
         self._route = method.route(run, self._decode, **limits)
 
@@ -142,11 +139,6 @@ class Deliveries(DeliveringConnection):
 
     # The interface for the gate
 
-    def marshal_of_message(self, call: ServerCall) -> Marshal:
-        started = self._started.get(call)
-        self._decoding = None if started is None else started.message
-        return self._route.marshal
-
     def answer(self, call: ServerCall, payload: bytes) -> None:
         started = self._started.pop(call, None)
         if started is None or started.is_cancelled:
@@ -181,9 +173,11 @@ class Deliveries(DeliveringConnection):
 
     def _decode(self, body: bytes) -> Any:
         """Return the argument of the handler."""
-        message = self._decoding
-        if message is None:
+        call = self.decoded
+        started = None if call is None else self._started.get(call)
+        if started is None:
             raise ValueError("the message has ended")
+        message = started.message
         value = self._decode_value(message.value)
         if not self._takes_message:
             return value
