@@ -1,9 +1,9 @@
 """`broker://host:port`: the service `fastrpc.broker` as a backend."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from fastrpc.brokers.base import (
     BrokerLimits,
@@ -96,10 +96,13 @@ class RemoteBroker:
         with BROKER_ERRORS:
             return await self._client.call(BrokerService.covering, pattern)
 
-    async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
+    def publish(self, messages: Sequence[OutgoingMessage]) -> Coroutine[Any, Any, Sequence[Published]]:
         """Keep messages, all or none of them, in this order."""
         if len(messages) == 1:
-            return (await self._publications.publish(messages[0]),)
+            return self._publications.publish(messages[0])
+        return self._publish_many(messages)
+
+    async def _publish_many(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
         for message in messages:
             check_outgoing(message)
         with BROKER_ERRORS:

@@ -1,10 +1,12 @@
 """A membership over a stream of `fastrpc.broker`."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from fastrpc.brokers.base import AcksTold, Delivery, GroupSettings
 from fastrpc.brokers.base.checks import check_pause
@@ -27,16 +29,14 @@ from fastrpc.user_code import as_error
 __all__ = ["RemoteMembership"]
 
 
-class _Held:
+class _Held(msgspec.Struct, eq=False):
     """A message to be settled, which names its delivery."""
 
-    __slots__ = ("answer", "is_lost", "number")
+    number: int
+    is_lost: bool = False
 
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.is_lost = False
-        #: The answer to the settlement; None before it and once it is told.
-        self.answer: asyncio.Future[bool] | _Answers | None = None
+    #: The answer to the settlement; None before it and once it is told.
+    answer: "asyncio.Future[bool] | _Answers | None" = None
 
 
 class _Answers:
@@ -55,13 +55,18 @@ class _Answers:
         self._tell = tell
         self._failure: BrokerError | None = None
 
-    def add(self, token: _Held, *, is_held: bool) -> bool:
-        """Be the answer for one more message if it is held; return whether it is."""
-        if is_held:
-            token.answer = self
-            self._left += 1
-        self._asked.append(token if is_held else None)
-        return is_held
+    def begin(self, tokens: Sequence[_Held], held: Mapping[int, _Held]) -> list[int]:
+        """Be the answer for the messages among some that are held and not being settled; return their numbers."""
+        numbers = []
+        for token in tokens:
+            if token.answer is None and held.get(token.number) is token:
+                token.answer = self
+                numbers.append(token.number)
+                self._asked.append(token)
+            else:
+                self._asked.append(None)
+        self._left = len(numbers)
+        return numbers
 
     def done(self) -> bool:
         """Return whether the answer is told."""
@@ -189,7 +194,7 @@ class RemoteMembership:
     def begin_acks(self, tokens: Sequence[Any], tell: AcksTold, *, may_wait: bool) -> None:
         """Settle messages."""
         answers = _Answers(tell)
-        acks = [token.number for token in tokens if answers.add(token, is_held=self._holds(token))]
+        acks = answers.begin(tokens, self._held)
         if not acks:
             tell([False] * len(tokens), None)
             return

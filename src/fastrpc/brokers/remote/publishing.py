@@ -1,6 +1,7 @@
 """Publications over `fastrpc.broker`: messages of one turn of the loop share a call."""
 
 import asyncio
+from asyncio import get_running_loop
 from collections import deque
 from collections.abc import Sequence
 from contextvars import Context
@@ -61,7 +62,7 @@ class _Batch:
 
     def add(self, message: OutgoingMessage) -> _Wait:
         """Add a message."""
-        wait: _Wait = asyncio.get_running_loop().create_future()
+        wait: _Wait = get_running_loop().create_future()
         self.messages.append(message)
         self.waits.append(wait)
         self.size += len(message.body)
@@ -92,11 +93,11 @@ class Publications:
         # Calls whose publishers are woken in one of the next turns.
         self._answered: deque[tuple[Sequence[_Wait], Sequence[Published]]] = deque()
 
-    async def publish(self, message: OutgoingMessage) -> Published:
-        """Keep a message. BrokerError: it may not be kept."""
+    async def publish(self, message: OutgoingMessage) -> tuple[Published]:
+        """Keep a message; return the answer for it alone. BrokerError: it may not be kept."""
         batch = self._batch
         if scope_deadline() is not None or not (self._lone or batch or self._calls or self._answered):
-            return await self._alone(message)
+            return (await self._alone(message),)
         if batch is not None and batch.size + len(message.body) <= _MOST_BYTES:
             wait = batch.add(message)
             if len(batch.waits) == _MOST_MESSAGES:
@@ -105,9 +106,9 @@ class Publications:
             batch = self._batch = _Batch()
             wait = batch.add(message)
             if not await self._is_shared(batch):
-                return await self._alone(message)
+                return (await self._alone(message),)
         published = await wait
-        return await self._alone(message) if published is None else published
+        return (await self._alone(message) if published is None else published,)
 
     async def finish(self) -> None:
         """Return once no call is under way; the client ends them before."""

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
+import msgspec
+
 from fastrpc._core.calls.call import current_call
 from fastrpc._core.link.failure import Failure
 from fastrpc._core.server.delivering_connection import DeliveringConnection
@@ -46,18 +48,21 @@ class Settling(Protocol):
         """A call has ended, whose message is not to be settled; None: no message is known any more."""
 
 
-class _Started:
+class _Started(msgspec.Struct, eq=False):
     """A message whose call is under way."""
 
-    __slots__ = ("failure", "has_begun", "has_returned", "is_cancelled", "message", "outlasts")
+    message: Message[Any]
+    is_cancelled: bool = False
 
-    def __init__(self, message: Message[Any]) -> None:
-        self.message = message
-        self.is_cancelled = False
-        #: The failure of a call whose thread goes on after its deadline; whether that thread has begun the handler, and
-        #: returned; whether the thread outlasts the deliveries.
-        self.failure: Failure | None = None
-        self.has_begun = self.has_returned = self.outlasts = False
+    #: The failure of a call whose thread goes on after its deadline.
+    failure: Failure | None = None
+
+    #: Whether that thread has begun the handler, and returned.
+    has_begun: bool = False
+    has_returned: bool = False
+
+    #: Whether the thread outlasts the deliveries.
+    outlasts: bool = False
 
 
 class Deliveries(DeliveringConnection):
