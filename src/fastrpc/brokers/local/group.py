@@ -143,7 +143,7 @@ class MessageGroup:
             self.wake(now)
         taken: list[Delivery] = []
         while len(taken) < most and not self.is_stopped:
-            entry = self._next_ready(now)
+            entry = self._next_ready(now) if self._ready else None
             if entry is None and not self._ready:
                 entry = self._scan(now)
             if entry is None:
@@ -195,7 +195,7 @@ class MessageGroup:
         sequence = self.cursor = record.sequence
         self.behind -= 1
         entry = self.open[sequence] = self._resumed.entry_of(record)
-        return self._enter(entry)
+        return self._enter(entry) if self.is_ordered else entry
 
     def _defer(self, entry: Entry, now: float) -> None:
         """Let a message wait that the cursor has passed."""
@@ -370,7 +370,7 @@ class MessageGroup:
         if self._note is not None:
             self._note(MessageSettled(self._label, entry.sequence, entry.is_replay))
             self._effects.moved[self] = None
-        if self.name is not None and not entry.is_replay:
+        if self.topic.is_queue and self.name is not None and not entry.is_replay:
             self.topic.handled(entry.sequence, now)
         if self.is_ordered and entry.key is not None:
             self._lines.end(entry.key)

@@ -2,15 +2,16 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from typing import Any, Final, Protocol
 
 from fastrpc.brokers.base import Delivery, TellingMembership
 from fastrpc.brokers.base.checks import check_pause
+from fastrpc.brokers.base.texts import copied_headers
 from fastrpc.brokers.embedded.takes import Take
 from fastrpc.brokers.remote.faults import call_error
 from fastrpc.brokers.remote.messages import (
@@ -20,7 +21,7 @@ from fastrpc.brokers.remote.messages import (
     Settlement,
     SettlementFailure,
     delivered,
-    weight,
+    weights_of,
 )
 from fastrpc.brokers.remote.taking import BATCH_BYTES, BatchSize, ended
 from fastrpc.errors import BrokerError, CallError
@@ -200,28 +201,33 @@ class Consumer:
             self._context.run(self._deliver, take.found)
 
     def _deliver(self, found: Sequence[Delivery]) -> None:
-        weights = [weight(one) for one in found]
+        weights = weights_of(found)
         self._size.note(weights)
-        numbered = [(next(self._numbers), one) for one in found]
-        self._under_way.update((number, one.token) for number, one in numbered)
+        numbers = list(islice(self._numbers, len(found)))
+        for number, one in zip(numbers, found, strict=True):
+            self._under_way[number] = one.token
         try:
             # Checked each time: a right may end before the stream does.
             self._check()
         except Exception as refusal:
             # Also a defect of a program's rights: this runs in a step of other callers, who have no part in it.
             self._fail(refusal)
-            self._spawn(self._hand_back([number for number, _ in numbered]))
+            self._spawn(self._hand_back(numbers))
             return
         news, size = self._latest(), 0
         if news.is_idle:
             # These came after it.
             news = self._further()
-        for (number, one), bytes_of_one in zip(numbered, weights, strict=True):
+        shared: Mapping[str, str] = {}
+        headers: Mapping[str, str] | None = None
+        for number, one, bytes_of_one in zip(numbers, found, weights, strict=True):
             if size + bytes_of_one > BATCH_BYTES and news.deliveries:
                 news.has_more = True
                 news, size = self._further(), 0
             size += bytes_of_one
-            news.deliveries.append(delivered(number, one))
+            if one.headers is not headers:
+                headers, shared = one.headers, copied_headers(one.headers)
+            news.deliveries.append(delivered(number, one, shared))
 
     # The ends of deliveries
 

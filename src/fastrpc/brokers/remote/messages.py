@@ -31,6 +31,7 @@ __all__ = [
     "sent",
     "sent_headers",
     "weight",
+    "weights_of",
 ]
 
 #: Most bytes of a message between client and server: sixteen of the longest values, in base64.
@@ -233,8 +234,12 @@ def sent_headers(headers: Mapping[str, str]) -> tuple[Mapping[str, str] | None, 
     return {name: text for name, text in headers.items() if not name.startswith(OWN_PREFIX)}, trace
 
 
-def delivered(number: int, one: Delivery) -> DeliveredMessage:
-    """Return a delivery as it travels."""
+def delivered(number: int, one: Delivery, headers: Mapping[str, str] | None = None) -> DeliveredMessage:
+    """Return a delivery as it travels.
+
+    Args:
+        headers: its headers as a dictionary; None makes one.
+    """
     return DeliveredMessage(
         number,
         one.topic,
@@ -245,7 +250,7 @@ def delivered(number: int, one: Delivery) -> DeliveredMessage:
         one.delivery,
         one.key,
         one.publisher,
-        copied_headers(one.headers),
+        copied_headers(one.headers) if headers is None else headers,
     )
 
 
@@ -266,10 +271,21 @@ class Weighed(Protocol):
 
 def weight(one: Weighed) -> int:
     """Return the bytes of a message as it travels, about, by which results are cut."""
-    size = _FRAME_BYTES + len(one.body) + len(one.topic) + len(one.id) + len(one.key or "")
-    for name, text in one.headers.items():
-        size += len(name) + len(text)
-    return size
+    return weights_of((one,))[0]
+
+
+def weights_of(messages: Sequence[Weighed]) -> list[int]:
+    """Return the weight of each message. Headers that messages share are read once."""
+    headers: Mapping[str, str] | None = None
+    size_of_headers = 0
+    weights = []
+    for one in messages:
+        if one.headers is not headers:
+            headers = one.headers
+            size_of_headers = sum(len(name) + len(text) for name, text in headers.items())
+        size = _FRAME_BYTES + size_of_headers + len(one.body) + len(one.topic) + len(one.id)
+        weights.append(size if one.key is None else size + len(one.key))
+    return weights
 
 
 def _check_short(name: str, text: str) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from fastrpc.brokers.base import Delivery, Membership
-from fastrpc.brokers.remote.messages import DeliveredMessage, delivered, weight
+from fastrpc.brokers.remote.messages import DeliveredMessage, delivered, weights_of
 from fastrpc.errors import BrokerError
 from fastrpc.server.wakeup import ended_by_drain
 from fastrpc.together import together
@@ -76,7 +76,7 @@ async def followed(
     sent: list[Any] = []
     try:
         while found := await taken(membership, size.messages, None, drain):
-            size.note([weight(one) for one in found])
+            size.note(weights_of(found))
             waiting.extend(found)
             check()
             while waiting:
