@@ -77,6 +77,8 @@ class Subscriber:
         # Messages whose handlers have returned, until their acks begin; requests of acks without an answer.
         self._handled: list[Message[Any]] = []
         self._acks = 0
+        # Whether the messages of a batch are being started: the acks of handlers that return meanwhile follow at once.
+        self._is_starting = False
         self._absences = MinuteLog(
             lambda _, text: logger.warning("%s", text), lambda: asyncio.get_running_loop().time()
         )
@@ -231,9 +233,13 @@ class Subscriber:
         if self._is_leaving:
             return
         self._renewal = pauses()
-        while (message := self._subscription.next_now()) is not None:
-            self._start(message)
-        self._acknowledge()
+        self._is_starting = True
+        try:
+            while (message := self._subscription.next_now()) is not None:
+                self._start(message)
+        finally:
+            self._is_starting = False
+            self._acknowledge()
 
     def _start(self, message: Message[Any]) -> None:
         if self._look is None:
@@ -257,10 +263,10 @@ class Subscriber:
     # The ends of their calls
 
     def handled(self, message: Message[Any]) -> None:
-        """Acknowledge a message, together with the others of this turn of the loop."""
+        """Acknowledge a message, together with the others of this turn of the loop or of this batch."""
         self._pause = None
         self._handled.append(message)
-        if len(self._handled) == 1:
+        if len(self._handled) == 1 and not self._is_starting:
             asyncio.get_running_loop().call_soon(self._acknowledge, context=contextvars.Context())
 
     def _acknowledge(self) -> None:
