@@ -114,11 +114,14 @@ class Turns:
             gc.collect()
             gc.freeze()
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_runtest_teardown(self) -> None:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self) -> Generator[None]:
         """Take back the level that a server with operators gives the audit: it lasts as long as the process."""
-        if self._audit.level:
-            self._audit.setLevel(logging.NOTSET)
+        try:
+            return (yield)
+        finally:
+            if self._audit.level:
+                self._audit.setLevel(logging.NOTSET)
 
 
 def leave_room_for_counters() -> None:

@@ -18,6 +18,9 @@ __all__ = ["DealtFiles", "DealtRun", "dealt", "is_dealt", "tell_less"]
 
 TESTS = Path(__file__).resolve().parents[1]
 
+#: Fixtures that take longer are told, for the list of the slowest.
+SHOWN_SECONDS = 1.0
+
 
 def is_dealt(config: pytest.Config) -> bool:
     """Return whether the process that starts the workers deals the files; change the mode of a run that it cannot."""
@@ -94,7 +97,7 @@ class DealtRun:
 
 
 def tell_less(config: pytest.Config) -> None:
-    """Have this worker tell of a test its outcome, and that the next one may follow; and what went wrong around it."""
+    """Have this worker tell what a test came to, what failed or was slow around it, and that the next may follow."""
     plugins = config.pluginmanager
     (worker,) = (plugin for plugin in plugins.get_plugins() if type(plugin).__name__ == "WorkerInteractor")
 
@@ -102,7 +105,7 @@ def tell_less(config: pytest.Config) -> None:
         pytest_runtest_logstart = pytest_runtest_logfinish = None
 
         def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-            if report.when == "call" or not report.passed:
+            if report.when == "call" or not report.passed or report.duration > SHOWN_SECONDS:
                 super().pytest_runtest_logreport(report)
 
     plugins.unregister(worker)

@@ -62,7 +62,7 @@ class ToyWire(PythonWire):
         self.calls.pop(number, None)
         self.send(f"{number} {Status(status).name} {text}\n".encode())
 
-    # What the link asks for
+    # For the link
 
     def write_answer(self, call: ServerCall, payload: bytes) -> None:
         self.say(call.id, Status.OK, payload.decode())

@@ -348,14 +348,7 @@ class Broker:
         backend = self._opened.backend
         if self._topics.has(topic):
             try:
-                if not _ends_in_time(backend.limits):
-                    return await _published(backend, messages)
-                # As `_published`, without its coroutine: most publications come here.
-                began = time.monotonic()
-                try:
-                    return await backend.publish(messages)
-                except BrokerError as error:
-                    return await _published_after(backend, messages, (began, error))
+                return await _published(backend, messages)
             except BrokerError as error:
                 if error.status is not Status.NOT_FOUND:
                     raise
@@ -420,32 +413,16 @@ class Broker:
             raise min(failures, key=lambda failure: isinstance(failure, Exception))
 
 
-def _ends_in_time(limits: BrokerLimits) -> bool:
-    """Return whether the first attempt of a publication ends within its time without a limit around it."""
-    return limits.ends_in_time or (limits.ends_by_itself and scope_deadline() is None)
-
-
 async def _published(backend: BrokerBackend, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
     """Publish messages by as many attempts as are safe."""
-    if not _ends_in_time(backend.limits):
-        return await _published_after(backend, messages, None)
-    began = time.monotonic()
-    try:
-        return await backend.publish(messages)
-    except BrokerError as error:
-        return await _published_after(backend, messages, (began, error))
-
-
-async def _published_after(
-    backend: BrokerBackend, messages: Sequence[OutgoingMessage], failed: tuple[float, BrokerError] | None
-) -> Sequence[Published]:
-    """Publish messages by as many further attempts as are safe, after a failed first one.
-
-    Args:
-        failed: when the first attempt began, and its error; None: no attempt was made.
-    """
     limits = backend.limits
-    finish = _finish if failed is None else partial(_VERBS.go_on, failed)
+    finish = _finish
+    if limits.ends_in_time or (limits.ends_by_itself and scope_deadline() is None):
+        began = time.monotonic()
+        try:
+            return await backend.publish(messages)
+        except BrokerError as error:
+            finish = partial(_VERBS.go_on, (began, error))
     return await finish(
         f"publication to {messages[0].topic!r}",
         partial(backend.publish, messages),

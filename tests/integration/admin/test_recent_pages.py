@@ -38,7 +38,8 @@ class Recently:
     async def crash(self, text: str) -> str:
         raise ValueError(text)
 
-    @fastrpc.method(timeout=0.05)  # The server's own: a call that its client gives up early may never reach it.
+    # The server's own limit: a call that its client gives up early may never reach it.
+    @fastrpc.method(timeout=0.05)
     async def wait(self) -> None:
         await asyncio.Event().wait()
 

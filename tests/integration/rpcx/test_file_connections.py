@@ -43,6 +43,20 @@ async def test_the_system_resets_a_transfer_that_is_not_complete(place: Place) -
         assert await is_reset(reader, writer)
 
 
+async def test_a_close_waits_for_no_byte_of_a_file_that_is_not_complete(place: Place) -> None:
+    (place.there / "a").write_bytes(bytes(64_000_000))
+    async with serving(place.files()) as (server, target), Client(target, config=SPEAKS_RPCX) as client:
+        reader, writer = await dialled(await asked(client, "DownloadFile", FileName="a"))
+        # The peer takes no more than a begin.
+        await reader.readexactly(1_000)
+        [link] = transfers_of(server)
+        await eventually(link.wire.unsent_bytes)
+        link.close()
+        assert link.transport is None or link.transport.is_closing()
+        assert link.wire.unsent_bytes() == 0
+        assert await is_reset(reader, writer)
+
+
 async def test_one_connection_too_many_is_reset(place: Place) -> None:
     config = ServerConfig(protocols=("native", "rpcx"), limits=Limits(connections=1))
     async with Server(place.files(), config=config) as server:

@@ -5,7 +5,7 @@
     http_call     what a request says of its call, by `request_fields`, `messages` and, for rpcx, `rpcx_headers`
     request_intake    whole requests into the gate;  bodies: bodies that come in parts
     http_served_connection    outcomes of calls, each for the way to answer that the head has chosen
-    answering     the interface of these ways;  own_answerings, foreign_answerings: them, by `responses` and `messages`
+    answering     the interface of these ways;  own_answerings, foreign_answerings: the ways, by `responses`
     socket_end    frames, memory and time of a WebSocket;  mounted_socket: one of a mounted application
     socket_talk   a WebSocket after its handshake (`request_fields`);  messages: its envelopes
     mounted_request   a request to a mounted application (`fastrpc.hosting.mounts`), which has no method

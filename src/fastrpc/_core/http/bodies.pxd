@@ -18,7 +18,9 @@ cdef class LinesBody(BodyReading):
 
 @cython.final
 cdef class MessagesBody(BodyReading):
-    pass
+    cdef:
+        # The bytes of a message that is not whole, as they are counted.
+        Py_ssize_t _counted
 
 
 @cython.final

@@ -89,7 +89,6 @@ cdef class MessagesBody(BodyReading):
     cdef int part(self, RequestIntake intake, ServerCall call, bytes part, bint is_last) except -1:
         cdef object web = terms_of(call).web
         cdef MethodRoute route = call.route
-        cdef Py_ssize_t before = web.held
         cdef bytes message
         cdef int compressor
         try:
@@ -99,7 +98,8 @@ cdef class MessagesBody(BodyReading):
         else:
             fault = None
         if route.takes_stream:
-            intake.engine().tail_changed(web.held - before)
+            intake.engine().tail_changed(web.held - self._counted)
+            self._counted = web.held
         elif fault is None:
             intake.grew(web.held)
         for message, compressor in found:
@@ -111,6 +111,9 @@ cdef class MessagesBody(BodyReading):
         if fault is not None or is_last and route.takes_stream:
             intake.end_input(fault)
         return 0
+
+    cdef Py_ssize_t held(self) noexcept:
+        return self._counted
 
 
 @cython.final
@@ -163,11 +166,10 @@ cdef class MountBody(BodyReading):
 
 cdef BodyReading reading_of(HttpTerms terms):
     if terms.mount is None and terms.upload is None:
-        return LinesBody.__new__(LinesBody) if terms.web is None else MESSAGES
+        return LinesBody.__new__(LinesBody) if terms.web is None else MessagesBody.__new__(MessagesBody)
     return FORM if terms.mount is None else MOUNT
 
 
 # Without a state: all requests share them.
-cdef MessagesBody MESSAGES = MessagesBody.__new__(MessagesBody)
 cdef FormBody FORM = FormBody.__new__(FormBody)
 cdef MountBody MOUNT = MountBody.__new__(MountBody)

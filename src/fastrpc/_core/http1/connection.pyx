@@ -283,13 +283,16 @@ cdef class HttpConnection(Engine):
         cdef bint is_aged = life.aged_at_ns and now >= life.aged_at_ns
         cdef uint64_t due = 0
         cdef Facts facts
-        if is_between and served is not None:
-            is_between = not (served.held or served.queue)
-        if self.is_stuck and life.drains and is_between:
-            # The last answer is still being taken; whatever lies behind it has its turn then.
-            due = max(now + UNSENT_NS, life.left_due())
-        # Its rest begins with the first answer, and waits for the peer to take that.
-        facts.is_busy = not is_between or not is_aged and (self.is_stuck or not (self._rests or life.drains))
+        if is_between and served is not None and (served.held or served.queue):
+            # One-way calls: their ends are looked for, as none of them goes on with the connection.
+            is_between = False
+            due = now + life.look_after()
+        if self.is_stuck and is_between:
+            # The last answer is still being taken: rest, and whatever else lies behind it, begins then.
+            life.used_ns = now
+            due = max(now + UNSENT_NS, life.left_due()) if life.drains else 0
+        # Its rest begins with the first answer.
+        facts.is_busy = not is_between or not (is_aged or self._rests or life.drains)
         facts.is_receiving = False
         facts.unsent = facts.parked = 0 if served is None else served.unsent_bytes()
         return earlier(due, life.check(now, &facts))

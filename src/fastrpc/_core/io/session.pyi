@@ -47,3 +47,6 @@ class Session(SessionOutput):
 
     def end_at_once(self) -> None:
         """Abort the transport; what it has not written is lost."""
+
+    def end_written(self) -> None:
+        """Close the transport once it has written its output."""

@@ -464,6 +464,10 @@ cdef class Session(SessionOutput):
         """Abort the transport; what it has not written is lost."""
         self.transport.abort()
 
+    def end_written(self):
+        """Close the transport once it has written its output."""
+        self.transport.close()
+
     cdef int hold_back(self, bint is_held_back) except -1:
         self.is_held_back = is_held_back
         if self.transport is None:
@@ -492,7 +496,7 @@ cdef class Session(SessionOutput):
         if self.engine.output.size():
             self._write_output()
         if not lingers or not self.transport.can_write_eof() or self.transport.is_closing():
-            self.transport.close()
+            self.end_written()
             return False
         try:
             self.transport.write_eof()

@@ -45,7 +45,7 @@ cdef class ConnectionLife:
         # The age was reached.
         bint has_aged
         bint drains
-        # The protocol closes by itself after the last answer. It ends a peer that is late in another way than rule 4.
+        # The protocol closes by itself after the last answer; it answers a late peer itself.
         bint closes_by_answers
         bint ends_late_peers
         # The drain, or the rest, has ended the connection.

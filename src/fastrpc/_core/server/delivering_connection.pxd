@@ -6,5 +6,5 @@ from fastrpc._core.server.served_connection cimport ServedConnection
 
 cdef class DeliveringConnection(ServedConnection):
     cdef:
-        # The call whose message is being decoded; None once its handler has ended.
+        # The call whose payload was coded last, until any call ends: None then.
         readonly Call decoded

@@ -9,4 +9,4 @@ class DeliveringConnection(ServedConnection):
 
     @property
     def decoded(self) -> ServerCall | None:
-        """The call whose message is being decoded; None once its handler has ended."""
+        """The call whose payload was coded last, until any call ends: None then."""

@@ -289,14 +289,17 @@ cdef class Link(Engine):
     # Opening and leaving
 
     cdef int connected(self) except -1:
+        cdef uint64_t due
         self.now = now_ns()
         self.connection.peer_info = self.gate.dispatcher.describe_peer(self)
         if self.life.count_in():
             self.close(REASON_MEMORY, self.life.surplus_text())
             return 0
         self.life.enter_opening(self.openings)
-        (<ByteStream>self._stream).schedule_check(earlier(self.life.begin(self.now), self.wire.check(self.now)))
-        return 0
+        due = self.life.begin(self.now)
+        # `check` of a wire may close the connection.
+        due = earlier(due, self.wire.check(self.now))
+        return 0 if self.is_closed or self._stream is NULL else (<ByteStream>self._stream).schedule_check(due)
 
     def begin_drain(self, reason, text=""):
         """Tell the peer, or close when it has made no call for a while; calls until then are served."""

@@ -13,8 +13,9 @@ cdef class Openings(Timed):
         # The server's connections.
         CallAdmission admission
 
-        # The most connections that may open at once; the number above which silent ones are closed.
+        # The most connections that may open at once; the number above which silent ones are closed. The name of it.
         readonly Py_ssize_t limit
+        readonly str bound
 
         # Connections that are read from, also before their protocol is known, the longest silent one first, with the
         # instant of their last byte.

@@ -11,13 +11,16 @@ class Openings(Timed):
 
     Args:
         admission: the server's admission.
-        limit: the most openings at once before silent ones are closed (`Admission.handshakes`).
+        limit: the most openings at once before silent ones are closed.
+        bound: the name of that limit, for the log.
     """
 
-    def __init__(self, admission: CallAdmission, limit: int) -> None: ...
+    def __init__(self, admission: CallAdmission, limit: int, bound: str = "Admission.handshakes") -> None: ...
     def __len__(self) -> int: ...
     @property
     def limit(self) -> int: ...
+    @property
+    def bound(self) -> str: ...
     def add_undecided(self, connection: Any) -> None:
         """Count a connection of unknown protocol, or that it sent bytes; `abort` closes a silent one."""
 

@@ -30,8 +30,9 @@ logger = logging.getLogger("fastrpc.server")
 cdef class Openings(Timed):
     """The connections of one server whose opening is not complete."""
 
-    def __init__(self, CallAdmission admission not None, Py_ssize_t limit):
+    def __init__(self, CallAdmission admission not None, Py_ssize_t limit, str bound not None="Admission.handshakes"):
         self.admission = admission
+        self.bound = bound
         self.loop_state = admission.loop_state
         self.limit = limit
         self.heard_ns = OrderedDict()
@@ -162,8 +163,8 @@ cdef class Openings(Timed):
             if not self.is_reported:
                 self.is_reported = True
                 logger.warning(
-                    "%d connections are in their opening: silent ones are closed (Admission.handshakes is %d)",
-                    len(self), self.limit,
+                    "%d connections are in their opening: silent ones are closed (%s is %d)",
+                    len(self), self.bound, self.limit,
                 )
             if isinstance(connection, PartsOwner):
                 self.leave(<PartsOwner>connection)

@@ -14,7 +14,7 @@ cdef class ProvenCaller:
         # Read while the handler of the call runs: later its identity may be withdrawn.
         readonly object identity
         uint64_t expires_ns
-        # Whether the call brought a credential of its own.
+        # Whether the call itself brought a credential.
         readonly bint has_own_credential
         uint64_t generation
 

@@ -17,7 +17,7 @@ class ProvenCaller:
     def identity(self) -> Identity | None: ...
     @property
     def has_own_credential(self) -> bool:
-        """Whether the call brought a credential of its own."""
+        """Whether the call itself brought a credential."""
 
 class PythonWire(Wire):
     """The protocol of one connection, in Python: subclasses implement the three methods that raise.
@@ -118,7 +118,7 @@ class PythonWire(Wire):
     def note_use(self) -> None:
         """Count the connection as used now, for `Timeouts.idle` and a drain.
 
-        Calls do so by themselves, output does not: for unrequested messages.
+        Calls do so by themselves. Other input does not, and no output: for heartbeats and unrequested messages.
         """
 
     def act_for(self, caller: ProvenCaller) -> None:

@@ -171,7 +171,8 @@ cdef class PythonWire(Wire):
 
     cdef int lost(self) except -1:
         self._held = None
-        self.connection_lost()
+        if self.has_begun:
+            self.connection_lost()
         return 0
 
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1:
@@ -216,11 +217,16 @@ cdef class PythonWire(Wire):
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        if not self.has_begun:
-            self.has_begun = True
-            self._held = self.here().stream
-            self.connection_made()
-        return self.check_at(now)
+        try:
+            if not self.has_begun:
+                self.has_begun = True
+                self._held = self.here().stream
+                self.connection_made()
+            return self.check_at(now)
+        except BaseException as error:
+            # Without its next check the connection would have no rest and no age.
+            self.connection.crash(plain_error(error, "the protocol"))
+            return 0
 
     cdef int forgive(self, uint64_t late) except -1:
         return 0

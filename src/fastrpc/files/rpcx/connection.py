@@ -53,7 +53,8 @@ MOST_SILENT = 64
 #: The rules of a connection. It has no drain and no age: its server ends the transfers that outlast a drain. It does
 #: not linger: to the peer the end of our output is the end of a file.
 _TIMEOUTS: Final = Timeouts(handshake=TOKEN_SECONDS, idle=None, drain=None, linger=None)
-_KEEPALIVE: Final = Keepalive(interval=None, timeout=SILENCE_SECONDS)
+#: A handler gives a peer up that takes nothing; behind its answer, or where it does not, the connection does.
+_KEEPALIVE: Final = Keepalive(interval=None, timeout=2 * SILENCE_SECONDS + 5)
 
 #: On close the system sends a reset; or what is left of the output, and the end.
 _RESETS: Final = struct.pack("ii", 1, 0)
@@ -72,7 +73,7 @@ class Accepted:
     def stream(self, gate: Gate) -> "TransferStream":
         """Return the byte stream of a new connection."""
         if self._openings is None or gate is not self._gate:
-            self._gate, self._openings = gate, Openings(gate, MOST_SILENT)
+            self._gate, self._openings = gate, Openings(gate, MOST_SILENT, "the bound for files")
         link = Link(
             TransferWire(self), gate=gate, openings=self._openings, timeouts=_TIMEOUTS, keepalive=_KEEPALIVE
         )
@@ -109,6 +110,8 @@ class TransferWire(PythonWire):
         self._received_bytes = 0
         self._has_ended = False
         self._is_given_up = False
+        #: Whether all of it was transferred: a close from here on is the end of a file.
+        self.is_complete = False
         self._waiter: asyncio.Future[None] | None = None
 
     # For the handler
@@ -227,6 +230,7 @@ class TransferWire(PythonWire):
 
     def write_answer(self, call: ServerCall, payload: bytes) -> None:
         if self.link is not None:
+            self.is_complete = True
             _set_end(self.link.transport, _ENDS)
             self.link.close()
 
@@ -266,6 +270,13 @@ class TransferStream(StreamSession):
     def resume_writing(self) -> None:
         super().resume_writing()
         self.wire.wake()
+
+    def end_written(self) -> None:
+        # A part of a file is worth no wait for the peer to take it.
+        if self.wire.is_complete:
+            super().end_written()
+        else:
+            self.end_at_once()
 
     def end_at_once(self) -> None:
         # Also of a complete transfer, whose last bytes may be lost.

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 
 import pytest
 
@@ -9,6 +10,7 @@ from fastrpc import HTTP, HTTPLimits, Keepalive, ServerConfig, Timeouts
 from fastrpc._core.http.http_call import Outcome
 from fastrpc_harness.checking import check
 from tests.support.gateway_talk import GatewayTalk, connected
+from tests.support.http_shop import Shop
 from tests.support.http_talk import request
 from tests.support.kept_requests import Place
 from tests.support.socket_client import opened_socket
@@ -54,6 +56,23 @@ AGEING = ServerConfig(keepalive=Keepalive(max_age=100), timeouts=Timeouts(drain=
 
 
 RESTING = HTTP(websocket=True, limits=HTTPLimits(idle_seconds=1_000))
+
+
+async def test_a_connection_rests_once_its_one_way_call_has_ended() -> None:
+    shop = Shop()
+    async with connected(http=RESTING, paths={"/place": Place()}, shop=shop) as talk:
+        await talk.sent(request("POST", "/place", b""))
+        begin = partial(talk.engine.begin_call, "shop.v1.wait", b"{}", list, one_way=True)
+        asyncio.get_running_loop().call_soon(begin)
+        await eventually(shop.started.is_set)
+        talk.engine.answer_path(200, [], b"")
+        now = time.monotonic_ns() + 2_000 * SECOND
+        due = check(talk.engine, now)
+        assert (talk.engine.is_closed, due > now) == (False, True)
+        shop.goes_on.set()
+        await eventually(lambda: talk.engine.stats()["calls"] == 0)
+        check(talk.engine, due)
+        assert talk.engine.is_closed
 
 
 async def test_a_connection_closes_with_the_first_answer_after_its_age() -> None:

@@ -2,7 +2,6 @@
 
 import pytest
 
-from fastrpc._core.http1.connection import HttpConnection
 from fastrpc._core.http1.head import RequestHead, RequestLimits
 from tests.support.http_echo import EchoConnection, HttpTalk
 
@@ -24,7 +23,3 @@ async def test_a_request_whose_application_fails_is_answered_and_the_connection_
     await talk.until_over()
     assert talk.statuses == [500]
     assert "a request of" in caplog.text
-
-
-def test_a_connection_has_no_hooks_for_requests() -> None:
-    assert not {"head_came", "on_head", "on_request"} & set(dir(HttpConnection))

@@ -5,11 +5,11 @@ import gc
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from fastrpc import Client, Keepalive, Memory, ServerConfig, Timeouts, current_call
+from fastrpc import Client, Keepalive, Limits, Memory, ServerConfig, Timeouts, current_call
 from fastrpc._core.link.failure import Failure
 from fastrpc._core.server.link import Link
 from fastrpc._core.server.python_wire import PythonWire
@@ -91,11 +91,9 @@ class Ticker(Pipe):
 
 
 class Broken(Pipe):
-    """Cannot write, and says what it received."""
+    """Cannot write, and takes more than it received."""
 
     def receive_data(self, data: bytes) -> int:
-        if data == b"#":
-            raise RemoteProtocolError("a pipe has no #")
         return 7 if data == b"$" else super().receive_data(data)
 
     def write_answer(self, call: ServerCall, payload: bytes) -> None:
@@ -103,6 +101,46 @@ class Broken(Pipe):
 
     def write_failure(self, call: ServerCall, failure: Failure) -> None:
         raise ZeroDivisionError("no failure")
+
+
+class Strange(Pipe):
+    """Does not know `#`."""
+
+    has_refused = False
+
+    def receive_data(self, data: bytes) -> int:
+        if data == b"#":
+            self.has_refused = True
+            raise RemoteProtocolError("a pipe has no #")
+        return super().receive_data(data)
+
+
+class Unborn(Pipe):
+    """Fails as it is connected."""
+
+    def connection_made(self) -> None:
+        raise ZeroDivisionError("no begin")
+
+
+class Timed(Pipe):
+    """Looks at the time when it has to."""
+
+    def check_at(self, now: int) -> int:
+        if self.calls:
+            raise ZeroDivisionError("no time")
+        return 0
+
+
+class Counted(Pipe):
+    """Has a state from its begin to its end."""
+
+    states: ClassVar[list[str]] = []
+
+    def connection_made(self) -> None:
+        self.states.append("made")
+
+    def connection_lost(self) -> None:
+        self.states.append("lost")
 
 
 class Strict(Pipe):
@@ -130,6 +168,10 @@ WIRES = {
     "broken pipe": Broken,
     "pausing pipe": Pausing,
     "strict pipe": Strict,
+    "strange pipe": Strange,
+    "unborn pipe": Unborn,
+    "timed pipe": Timed,
+    "counted pipe": Counted,
 }
 BEGINS = {"slow pipe": b"#", "pipe": b"!?1"}
 
@@ -344,9 +386,51 @@ async def test_a_wire_that_fails_closes_its_connection(sent: bytes, caplog: pyte
 
 
 async def test_a_breach_of_the_protocol_ends_the_connection_after_its_calls() -> None:
-    async with alone("broken pipe", Timeouts(idle=None)) as wire:
-        write_to(wire.peer[1], b"#")
+    async with alone("strange pipe", Timeouts(idle=None)) as wire:
+        reader, writer = wire.peer
+        write_to(writer, b"?")
+        await eventually(lambda: wire.calls)
+        write_to(writer, b"#")
+        await eventually(lambda: wire.has_refused)
+        wire.link.end_calls("it is time")
+        assert await reader.read() == b"-"
+
+
+async def test_a_wire_that_fails_as_it_is_connected_closes_its_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config = ServerConfig(protocols=("unborn pipe",))
+    async with served(Shop, scheme="tcp", config=config) as target:
+        reader, writer = await open_pipe(target)
+        assert await reader.read() == b""
+        writer.close()
+    assert "ZeroDivisionError: no begin" in caplog.text
+
+
+async def test_a_wire_that_fails_at_an_instant_closes_its_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with alone("timed pipe", Timeouts(idle=None)) as wire:
+        write_to(wire.peer[1], b"?")
+        await eventually(lambda: wire.calls)
+        look(wire, 1)
         assert await wire.peer[0].read() == b""
+    assert "ZeroDivisionError: no time" in caplog.text
+
+
+async def test_a_connection_too_many_has_neither_begin_nor_end_for_its_wire() -> None:
+    Counted.states.clear()
+    config = ServerConfig(protocols=("counted pipe",), limits=Limits(connections=1))
+    async with served(Shop, scheme="tcp", config=config) as target:
+        first = await open_pipe(target)
+        await eventually(lambda: Counted.states)
+        surplus = await open_pipe(target)
+        assert await surplus[0].read() == b""
+        surplus[1].close()
+        await eventually(lambda: len(target.server._gate.engines) == 1)
+        first[1].close()
+        await eventually(lambda: not target.server._gate.engines)
+    assert Counted.states == ["made", "lost"]
 
 
 async def test_a_pause_of_a_wire_outlasts_output_that_the_peer_takes() -> None:
