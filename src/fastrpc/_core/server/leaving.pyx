@@ -35,6 +35,9 @@ cdef uint64_t SECOND = 1_000_000_000
 cdef uint64_t STAY_NS = 10 * SECOND
 # The last part of that time, in which nothing more is taken.
 cdef uint64_t DEAF_NS = SECOND
+# The interval of looks for the end of the last call, where nothing more is taken: a handler that was answered early may
+# still clean up, and its end is no answer.
+cdef uint64_t CLEANUP_NS = SECOND // 10
 
 
 @cython.final
@@ -66,7 +69,7 @@ cdef class Leaving:
     cdef int _end_after_call(self, bint was_let_in) except -1:
         """A call of a connection that is to close has ended."""
         if self.ignores_input:
-            return 0 if self.is_busy() else self._close()
+            return self._look_by(now_ns() + CLEANUP_NS) if self.is_busy() else self._close()
         if not (<Engine>self.engine).is_reading:
             self.end_at_pause()
         return self.life.leave_opening() if was_let_in else 0
@@ -184,13 +187,16 @@ cdef class Leaving:
         return self.life.check(now, &facts)
 
     cdef uint64_t check_last_call(self, uint64_t now) except? 0:
-        """Take nothing more of a connection shortly before its calls are cut off; return that instant, 0 = never."""
-        if self.last_call_ns == 0:
-            return 0
-        if now < self.last_call_ns:
-            return self.last_call_ns
-        # Unread calls were not processed, and their callers may know that they can be repeated.
-        self.ignores_input = True
-        if not (self.is_busy() or self.unsent()):
-            self._close()
+        """Take nothing more of a connection shortly before its calls are cut off; then close it after its last call.
+
+        Return the instant of the next look, 0 = never.
+        """
+        if not self.ignores_input:
+            if now < self.last_call_ns or self.last_call_ns == 0:
+                return self.last_call_ns
+            # Unread calls were not processed, and their callers may know that they can be repeated.
+            self.ignores_input = True
+        if self.is_busy() or self.unsent():
+            return now + CLEANUP_NS
+        self._close()
         return 0

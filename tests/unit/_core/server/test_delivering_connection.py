@@ -22,9 +22,6 @@ class Messages(DeliveringConnection):
         super().__init__(gate, "messages")
         self.outcomes: list[Any] = []
 
-    def marshal_of_message(self, call: ServerCall) -> Any:
-        return call.route.marshal
-
     def answer(self, call: ServerCall, payload: bytes) -> None:
         self.outcomes.append("handled")
 
@@ -81,10 +78,14 @@ async def test_other_connections_take_no_messages() -> None:
             give(connection, "shop.price")
 
 
-async def test_a_subclass_without_a_marshal_raises() -> None:
-    async with gate_for(Shop) as gate:
-        call: Any = None
-        with pytest.raises(
-            NotImplementedError, match="DeliveringConnection does not implement marshal_of_message"
-        ):
-            DeliveringConnection(gate, "messages").marshal_of_message(call)
+async def test_the_call_that_is_decoded_is_known_until_one_ends() -> None:
+    shop = Shop()
+    async with gate_for(shop) as gate:
+        connection = Messages(gate)
+        give(connection, "shop.pack")
+        await eventually(lambda: shop.started == 1)
+        call = connection.decoded
+        assert call is not None
+        assert call.route.method == "shop.pack"
+        gate.end_calls(connection, "the house closes")
+        assert connection.decoded is None
