@@ -24,7 +24,7 @@ demo: $(BUILT) ## show what fastrpc does, in a minute
 	$(python) tests/examples/demo.py
 
 test: $(BUILT) ## run the tests but those of slow, lint, services and promises; FASTRPC_TEST_SCALE=n makes them n times larger, ARGS="-k name" chooses
-	$(python) -m pytest --ignore=tests/services $(shell sed s/^/--ignore=/ ci/own_tests.txt) -n 6 --dist each --max-worker-restart 0 -m "not measures and not slow" -rsfE --durations=10 $(ARGS)
+	$(python) -m pytest --ignore=tests/services $(shell sed s/^/--ignore=/ ci/own_tests.txt) -n 7 --dist each --max-worker-restart 0 -m "not measures and not slow" -rsfE --durations=10 $(ARGS)
 
 slow: $(BUILT) ## run the tests that take 0.2 s of processor time and more, which tests/slow_tests.txt names
 	$(python) -m pytest $(shell sed s/::.*// tests/slow_tests.txt | uniq) -n 6 --dist worksteal -m slow -rsfE $(ARGS)

@@ -8,9 +8,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-# Seven tenths of a wheel are 164 compiled modules, each with a frame of about 30,000 bytes. The 128 modules of Python for
-# messages (five backends, a service, subscribers, pages) are a thirtieth; the console and its page are 120,000 bytes. Both
-# limits leave a few percent: a limit that the next mend exceeds says nothing.
+# Seven tenths of a wheel are 164 compiled modules, each with a frame of about 30,000 bytes. The 128 modules of Python
+# for messages (five backends, a service, subscribers, pages) are a thirtieth; the console and its page are 120,000
+# bytes. Both limits leave a few percent: a limit that the next mend exceeds says nothing.
 WHEEL_BYTES = 7_100_000
 INSTALLED_BYTES = 18_800_000
 

@@ -47,7 +47,7 @@ async def test_a_close_waits_for_no_byte_of_a_file_that_is_not_complete(place: P
     (place.there / "a").write_bytes(bytes(64_000_000))
     async with serving(place.files()) as (server, target), Client(target, config=SPEAKS_RPCX) as client:
         reader, writer = await dialled(await asked(client, "DownloadFile", FileName="a"))
-        # The peer takes no more than a begin.
+        # The peer takes the begin alone.
         await reader.readexactly(1_000)
         [link] = transfers_of(server)
         await eventually(link.wire.unsent_bytes)
