@@ -68,7 +68,7 @@ wheels: $(READY) $(WHEELS_READY) ## build wheels for CPython 3.11 to 3.15 on x86
 	$(python) -m ci.wheels $(ARGS)
 
 ci-wheels: $(READY) ## build and test the wheels of this system with cibuildwheel, into wheelhouse/; Linux needs a container engine
-	$(python) -m pip install --quiet --disable-pip-version-check cibuildwheel==4.3.5
+	ci/install cibuildwheel==4.3.5
 	$(python) -m cibuildwheel --output-dir wheelhouse
 
 cross-check: $(READY) $(WHEELS_READY) ## compile the core for macOS and musl; nothing of it is run
@@ -95,12 +95,12 @@ $(BENCH_READY): pyproject.toml ci/setup_bench $(READY)
 
 $(WHEELS_READY): pyproject.toml $(READY)
 	$(python) ci/groups.py wheels > .venv/wheels-requirements.txt
-	$(python) -m pip install --quiet --disable-pip-version-check --requirement .venv/wheels-requirements.txt
+	ci/install --requirement .venv/wheels-requirements.txt
 	touch $@
 
 $(DOCS_READY): pyproject.toml $(READY)
 	$(python) ci/groups.py docs > .venv/docs-requirements.txt
-	$(python) -m pip install --quiet --disable-pip-version-check --requirement .venv/docs-requirements.txt
+	ci/install --requirement .venv/docs-requirements.txt
 	touch $@
 
 $(BUILT): $(CORE) $(READY)
