@@ -67,6 +67,11 @@ class Guard:
             yield payload
 
     @fastrpc.method
+    async def records(self, record: Record) -> AsyncIterator[Record]:
+        for _ in range(STREAMED):
+            yield record
+
+    @fastrpc.method
     async def later(self, number: int) -> int:
         await asyncio.sleep(0)
         return number
@@ -76,6 +81,13 @@ async def follow(client: fastrpc.Client) -> list[bytes]:
     """Take the messages of a stream."""
     async with client.stream(Guard.follow, PAYLOAD) as messages:
         return [message async for message in messages]
+
+
+def posted(method: str, arguments: dict[str, Any]) -> bytes:
+    """Return the request of a call by HTTP."""
+    body = msgspec.json.encode(arguments)
+    head = f"POST /guard/{method} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 async def pass_on(call: Any, proceed: Any) -> Any:
@@ -90,13 +102,17 @@ Operation = Callable[[fastrpc.Client], Awaitable[Any]]
 class CallPath:
     """One way to call, as one of `BATCH` callers does it or, if `is_batch`, for all of them at once."""
 
-    operation: Operation
+    #: None for a path by HTTP, for which there is no client here: the server alone is counted.
+    operation: Operation | None = None
+    #: The result; by HTTP a part of the response.
     expected: Any
     is_batch: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     interceptors: tuple[Any, ...] = ()
     #: The protocol that both sides speak.
-    wire: Literal["native", "grpc"] = "native"
+    wire: Literal["native", "grpc", "http"] = "native"
+    #: What is fed to the server where there is no operation.
+    request: bytes = b""
     #: Whether the server has admin pages, and so keeps the last failed and slow calls. Only the server is counted then.
     has_pages: bool = False
 
@@ -135,6 +151,14 @@ CALL_PATHS: dict[str, CallPath] = {
         operation=lambda client: client.call(Guard.echo, PAYLOAD), expected=PAYLOAD, wire="grpc"
     ),
     "gRPC, a stream of 16 messages": CallPath(operation=follow, expected=[PAYLOAD] * STREAMED, wire="grpc"),
+    "HTTP, typed record": CallPath(
+        wire="http", request=posted("record", {"record": RECORD}), expected=msgspec.json.encode(RECORD)
+    ),
+    "HTTP, a stream of 16 lines": CallPath(
+        wire="http",
+        request=posted("records", {"record": RECORD}),
+        expected=b'{"end":{"metadata":{}}}\n',
+    ),
 }
 
 
@@ -169,8 +193,9 @@ async def connected(path: CallPath, transport: RecordedTransport) -> AsyncIterat
 
 
 async def load(path: CallPath, client: fastrpc.Client, calls: int) -> None:
-    """Make so many calls, a multiple of `BATCH`."""
+    """Make a number of calls, a multiple of `BATCH`."""
     operation, turns = path.operation, range(calls // BATCH)
+    assert operation is not None
 
     async def call_repeatedly() -> None:
         for _ in turns:
