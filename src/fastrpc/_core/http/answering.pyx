@@ -18,6 +18,8 @@ is still there. A method that a class leaves out raises: a call never needs it.
 
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.link.contract cimport lacking
+
 
 cdef class Answering:
     """One way to answer a request."""
@@ -86,7 +88,3 @@ cdef class BareAnswering(Answering):
 
     cdef Marshal marshal(self, ServerCall call):
         return None
-
-
-cdef object lacking(object part, str method):
-    return NotImplementedError(f"{type(part).__name__} does not implement {method}()")

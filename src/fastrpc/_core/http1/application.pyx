@@ -14,6 +14,8 @@ protocol take over, is not asked for these.
 
 from libc.stdint cimport int64_t, uint64_t
 
+from fastrpc._core.link.contract cimport lacking
+
 
 cdef class HttpApplication:
     """Answers the requests of connections."""
@@ -57,7 +59,3 @@ cdef class HttpApplication:
     cdef uint64_t upgraded_due(self, Engine connection, uint64_t now) except? 0:
         """Compare the instants of that protocol with now; return the next one, 0 = none."""
         raise lacking(self, "upgraded_due")
-
-
-cdef object lacking(object part, str method):
-    return NotImplementedError(f"{type(part).__name__} does not implement {method}()")

@@ -131,3 +131,7 @@ cdef class Wire:
     cdef int tell(self, Facts* facts) except -1
     cdef uint64_t check(self, uint64_t now) except? 0
     cdef int forgive(self, uint64_t late) except -1
+
+
+# The error of a method that a class leaves out.
+cdef object lacking(object part, str method)
