@@ -9,9 +9,9 @@
     check(now, facts) ──► the orders that are due now, and the instant of the next check; 0 = never
 
 Sans-IO, with the time passed in. An engine gives facts: whether it is busy, whether it is receiving, its unsent bytes.
-The native protocol applies single rules, as it has its own way to close. It keeps the order of `check` for calls, which
-come before age and drain: a stream whose credential has expired ends for that reason, whatever else is due. Pings and
-silence of the native protocol are in `native/liveness`, for both of its sides.
+The native protocol and WebSocket (`http/socket_talk`) apply single rules, as each has its own way to close. The native
+protocol keeps the order of `check` for calls, which come before age and drain: a stream whose credential has expired ends
+for that reason, whatever else is due. Its pings and silence are in `native/liveness`, for both of its sides.
 """
 
 from random import uniform
