@@ -1,3 +1,4 @@
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,9 @@ from bench.compare.headline import CHOICE, LENGTH
 from bench.compare.paths import ROOT, TABLES
 from bench.compare.readme import FIGURES, SECTIONS, MarkerError, Section, calls_block, write_readme
 from bench.compare.workloads import WORKLOADS
+
+#: A figure of speed in prose or in a table.
+_FIGURE = re.compile(r"\d ?×|\d (?:[kMG]B|calls|requests|messages)/s|\d (?:µs|ms)\b")
 
 CALLS = SECTIONS[0]
 BEGIN, END = CALLS.begin, CALLS.end
@@ -40,6 +44,36 @@ def test_the_projects_readme_has_its_figures() -> None:
     block = text.split(FIGURES.begin)[1].split(FIGURES.end)[0]
     assert sum(line.startswith("| ") for line in block.splitlines()) == LENGTH + 2
     assert block.count("<img ") == 2
+
+
+def figures_without_a_command(text: str) -> list[str]:
+    """Return the paragraphs, and the rows of tables, with a figure of speed and without its command.
+
+    The row of a table ends in the name of a workload, and the paragraph before the table has the command.
+    """
+    wrong = []
+    before = ""
+    for block in re.split(r"\n{2,}", text):
+        if block.startswith("| "):
+            rows = [line for line in block.splitlines() if _FIGURE.search(line)]
+            is_named = "`make compare " in before
+            wrong += [row for row in rows if not (is_named and row.split("|")[-2].strip(" `") in WORKLOADS)]
+        elif _FIGURE.search(block) and "`make " not in block:
+            wrong.append(block)
+        before = block
+    return wrong
+
+
+def test_each_figure_of_the_readme_has_its_command_beside_it() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(_FIGURE.findall(text)) > 10
+    assert figures_without_a_command(text) == []
+
+
+def test_a_figure_without_a_command_is_found() -> None:
+    rows = "| echo | 2.5 × | `W1` |\n| other | 3 × | `none` |"
+    page = f"It is 3 × as fast.\n\n`make compare ARGS=…`, 2 ms.\n\n{rows}\n"
+    assert figures_without_a_command(page) == ["It is 3 × as fast.", "| other | 3 × | `none` |"]
 
 
 def test_the_block_tells_conditions_field_ratios_and_plots(result: Mapping[str, Any]) -> None:
