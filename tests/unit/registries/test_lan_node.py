@@ -1,6 +1,8 @@
 """Announcements, and answers to the queries of other instances."""
 
 import random
+import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -104,3 +106,25 @@ def test_a_record_that_changes_is_announced_before_each_goodbye_of_the_one_befor
     changing.withdraw("arith", b"after")
     changing._act()
     assert sent[-1] == (GOODBYE, after)
+
+
+def test_empty_list_is_given_behind_the_answers_to_the_second_query() -> None:
+    keys: Any = SimpleNamespace(value={})
+    asking = LanNode(keys, None)
+    # The answers to the first query are overdue.
+    asking._settled_at = time.monotonic() - 1
+    asking._confirmed_at = time.monotonic() + 60
+    [body] = bodies_of([RECORD])
+
+    def answer() -> None:
+        with asking.changed:
+            now = int(time.time() * 1000)
+            asking.members.take(LanDatagram(ANNOUNCE, now, b"a" * 16, 1, NO_NONCE, body))
+            asking._tell()
+
+    answering = threading.Thread(target=answer)
+    with asking.changed:
+        answering.start()
+        asking.wait(lambda: True, 0.0)
+        assert asking.members.services() == [RECORD[0]]
+    answering.join()

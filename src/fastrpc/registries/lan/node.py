@@ -112,7 +112,7 @@ class LanNode:
         self._announced_at = self._flooded_at = self._asked_at = self._expire_at = self._join_at = LONG_AGO
         self._query_at: list[float] = []
         self._thread: threading.Thread | None = None
-        self._settled_at = 0.0
+        self._settled_at = self._confirmed_at = 0.0
         self._is_closed = False
 
     def start(self) -> None:
@@ -133,6 +133,7 @@ class LanNode:
             now = time.monotonic()
             self._query_at = [now + seconds for seconds in QUERIES]
             self._settled_at = now + SETTLE_SECONDS
+            self._confirmed_at = now + QUERIES[1] + SETTLE_SECONDS
             thread = threading.Thread(target=self._run, name="fastrpc registry lan", daemon=True)
             thread.start()
             self._thread = thread
@@ -173,8 +174,15 @@ class LanNode:
             self.withdraw(service, before)
 
     def wait(self, is_over: Callable[[], bool], wait_seconds: float) -> None:
-        """Wait until a condition holds, but not before the first query can have been answered; hold `changed`."""
+        """Wait until a condition holds, but not before the first query can have been answered; hold `changed`.
+
+        While nothing at all was heard, the second query can have been answered as well: a datagram is lost, and a busy
+        machine answers late.
+        """
         self.changed.wait_for(lambda: self._is_closed, self._settled_at - time.monotonic())
+        self.changed.wait_for(
+            lambda: self._is_closed or self.members.version, self._confirmed_at - time.monotonic()
+        )
         self.changed.wait_for(lambda: self._is_closed or is_over(), wait_seconds)
 
     def close(self) -> None:
