@@ -23,7 +23,8 @@ from fastrpc.errors import (
     UnavailableError,
 )
 from fastrpc.failmodes.base import AttemptedCall, FailMode, is_sequential, was_load
-from fastrpc.peers.outcomes import give_turn, status_of
+from fastrpc.peers.batches import Batch
+from fastrpc.peers.outcomes import count_unsent, give_turn
 from fastrpc.protocols.base import ClientEngine
 from fastrpc.time_limit import time_limit
 
@@ -73,7 +74,7 @@ class BaseAttempting(AttemptPlacing):
         """
         raise NotImplementedError
 
-    async def _start_batch(self, batch: Any) -> tuple[Any, Pick | None]:
+    async def _start_batch(self, batch: Batch) -> tuple[Any, Pick | None]:
         """Return an attempt of a whole batch, and the pick that reports its outcome."""
         raise NotImplementedError
 
@@ -95,11 +96,11 @@ class BaseAttempting(AttemptPlacing):
             return await mode.run(self._call, self.pick, self.attempt)
         except BaseException as error:
             if not self.was_sent:
-                self._call._count_unsent(status_of(error))
+                count_unsent(self._call, error)
                 await self._fail(error)
             raise
 
-    async def run_batch(self, batch: Any) -> list[Any]:
+    async def run_batch(self, batch: Batch) -> list[Any]:
         """Make the one attempt of a whole batch. A failed call's error stands in place of its value."""
         try:
             await self.prepare()
@@ -128,7 +129,7 @@ class BaseAttempting(AttemptPlacing):
             other._lose()
         return value
 
-    async def _attempt_batch(self, batch: Any) -> list[Any]:
+    async def _attempt_batch(self, batch: Batch) -> list[Any]:
         attempt, pick = await self._start_batch(batch)
         try:
             values = await self._outcomes(attempt)
@@ -229,9 +230,9 @@ class Attempting(BaseAttempting):
         self._note_sent()
         return attempt
 
-    async def _start_batch(self, batch: AwaitedCall) -> tuple[AwaitedCall, Pick | None]:
+    async def _start_batch(self, batch: Batch) -> tuple[AwaitedCall, Pick | None]:
         connection, pick = await self._connection(self.pick())
-        return batch._batch.attempt_on(batch, connection), pick
+        return batch.attempt_on(connection), pick
 
     async def _outcome(self, attempt: AwaitedCall) -> Any:
         return await attempt

@@ -25,7 +25,8 @@ from fastrpc.endpoint import Address
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, is_sequential
 from fastrpc.peers.answers import Answers
-from fastrpc.peers.outcomes import batch_result, note_failure, reply_of
+from fastrpc.peers.batches import Batch
+from fastrpc.peers.outcomes import note_failure, reply_of
 from fastrpc.peers.route_maker import RouteMaker
 from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
 from fastrpc.rpc.reply import Reply
@@ -100,21 +101,14 @@ class BaseCallRunner:
         """Run the fail mode. `error` comes from an attempt already made."""
         return await self._attempting(self._pool, call, error).run(mode_of(call, self._mode))
 
-    async def _attempted(self, batch: ClientCall) -> list[Any]:
+    async def _attempted(self, batch: Batch) -> list[Any]:
         """Make the first attempt of a batch. A failed call's error stands in place of its value."""
-        return await self._attempting(self._pool, batch, None).run_batch(batch)
+        return await self._attempting(self._pool, batch.head, None).run_batch(batch)
 
     def _result(self, call: ClientCall, value: Any) -> Any:
         if call._is_one_way:  # An interceptor may have returned a value; a one-way call has none.
             return None
         return self.reply(call, value) if call._wants_reply else value
-
-    def _unsent(self, batch: ClientCall, error: FastRPCError) -> list[Any]:
-        """Return the outcome of a batch that was not sent."""
-        size = batch._batch.size
-        for _ in range(size):
-            batch._count_unsent(error.status)
-        return batch_result(batch, [error] * size)
 
     def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
         """Wrap the answer of `request`."""
@@ -181,34 +175,36 @@ class CallRunner(Answers, BaseCallRunner):
         call._adopt(attempt)
         return value
 
-    async def run_batch(self, batch: AwaitedCall) -> list[Any]:
+    async def run_batch(self, head: AwaitedCall) -> list[Any]:
         """Make a batch that found no connection, or whose calls have interceptors."""
-        if batch.kind != "unary":
+        if head.kind != "unary":
             raise TypeError(
-                f"{batch.method} takes a stream: a batch cannot send one; write client.call(…) for each"
+                f"{head.method} takes a stream: a batch cannot send one; write client.call(…) for each"
             )
-        if self._interceptors or batch._batch.is_long(batch):
-            return await self.run_singles(batch)
+        batch = Batch(head)
+        if self._interceptors or batch.is_long:
+            return await self.run_singles(head)
         try:
-            batch._start_clock()
+            head._start_clock()
             values = await self._attempted(batch)
         except FastRPCError as error:
-            return self._unsent(batch, error)
-        return await self.finish_batch(batch, values)
+            return batch.result(batch.unsent(error))
+        return await self.finish_batch(head, values)
 
-    async def finish_batch(self, batch: AwaitedCall, values: list[Any]) -> list[Any]:
+    async def finish_batch(self, head: AwaitedCall, values: list[Any]) -> list[Any]:
         """Retry the calls that may be retried, then raise the first error or return errors in their places."""
+        batch = Batch(head)
         again: dict[int, Coroutine[Any, Any, Any]] = {}
         for index, value in enumerate(values):
             if isinstance(value, FastRPCError):
-                attempts = self.retry(batch._batch.attempted(batch, index), value)
+                attempts = self.retry(batch.attempted(index), value)
                 if attempts is not None:
                     again[index] = attempts
         # Concurrently: the `retry_after` of one call must not delay the others.
         results = await asyncio.gather(*again.values(), return_exceptions=True)
         for index, result in zip(again, results, strict=True):
             values[index] = result
-        return batch_result(batch, values)
+        return batch.result(values)
 
     def peer(self, call: AwaitedCall) -> "Peer":
         """Return the peer of a call."""

@@ -10,7 +10,8 @@ from typing import Any
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc.errors import FastRPCError
-from fastrpc.peers.outcomes import batch_result, mark_own_call, reply_of, status_of
+from fastrpc.peers.batches import Batch
+from fastrpc.peers.outcomes import count_unsent, mark_own_call, reply_of
 from fastrpc.rpc.reply import Reply
 
 __all__ = ["Answers"]
@@ -41,32 +42,33 @@ class Answers:
         try:
             sending = call._with_packed(*await pack_in_time(call, *call._to_pack))
         except BaseException as error:
-            call._count_unsent(status_of(error))
+            count_unsent(call, error)
             raise
         try:
             return await sending
         finally:
             call._adopt(sending)
 
-    async def run_singles(self, batch: AwaitedCall) -> list[Any]:
+    async def run_singles(self, head: AwaitedCall) -> list[Any]:
         """Make each call of a batch by itself."""
-        singles = [batch._batch.single(batch, index) for index in range(batch._batch.size)]
-        return batch_result(batch, await asyncio.gather(*singles, return_exceptions=True))
+        batch = Batch(head)
+        return batch.result(await asyncio.gather(*batch.singles(), return_exceptions=True))
 
-    async def unpack_batch(self, batch: AwaitedCall) -> list[Any]:
+    async def unpack_batch(self, head: AwaitedCall) -> list[Any]:
         """Decompress the answers of a batch, and finish it."""
         from fastrpc.peers.unpacking import unpack
 
-        most = _limit_of(batch)
-        for member in batch._batch.packed():
+        batch = Batch(head)
+        most = _limit_of(head)
+        for member in batch.packed():
             try:
                 await unpack(member, most)
             except FastRPCError as error:
                 member._take_failure(error)
-        values = batch._batch.collect(batch)
-        return values if batch._is_attempt else await self.finish_batch(batch, values)
+        values = batch.collect()
+        return values if head._is_attempt else await self.finish_batch(head, values)
 
-    async def finish_batch(self, batch: AwaitedCall, values: list[Any]) -> list[Any]:
+    async def finish_batch(self, head: AwaitedCall, values: list[Any]) -> list[Any]:
         """Raise the first error of a batch, or return errors in their places."""
         raise NotImplementedError
 

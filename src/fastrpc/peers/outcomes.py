@@ -12,7 +12,7 @@ from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 
 __all__ = [
-    "batch_result",
+    "count_unsent",
     "give_turn",
     "is_of_own_call",
     "mark_own_call",
@@ -50,6 +50,11 @@ def status_of(error: BaseException) -> Status:
     return Status.UNKNOWN if isinstance(error, Exception) else Status.CANCELLED
 
 
+def count_unsent(call: ClientCall, error: BaseException) -> None:
+    """Count a call that failed before an attempt could be made."""
+    call._count_unsent(status_of(error))
+
+
 async def give_turn() -> None:
     """Let the loop turn once before the error of a call that found no endpoint.
 
@@ -57,18 +62,6 @@ async def give_turn() -> None:
     nothing.
     """
     await asyncio.sleep(0)
-
-
-def batch_result(batch: ClientCall, values: list[Any]) -> list[Any]:
-    """Return the outcomes of a batch, or raise its first error unless errors are to be returned."""
-    for value in values:
-        mark_own_call(value)
-    for value in values:
-        if isinstance(value, BaseException) and not (
-            batch._batch.returns_errors and isinstance(value, FastRPCError)
-        ):
-            raise value
-    return values
 
 
 def mark_own_call(error: BaseException) -> None:

@@ -21,8 +21,9 @@ from fastrpc.config import ClientConfig, ServerConfig
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, ConnectionLostError, DeadlineExceededError, FastRPCError
 from fastrpc.peers.answers import Answers
+from fastrpc.peers.batches import Batch
 from fastrpc.peers.options import checked_options
-from fastrpc.peers.outcomes import batch_result, give_turn
+from fastrpc.peers.outcomes import count_unsent, give_turn
 from fastrpc.peers.packing import pack_arguments
 from fastrpc.peers.proxy import Proxy
 from fastrpc.peers.route_maker import RouteMaker
@@ -213,7 +214,7 @@ class PeerRunner(Answers):
     async def fail(self, call: AwaitedCall) -> NoReturn:
         """End a call without a connection."""
         error = self.lost(call.method)
-        call._count_unsent(error.status)
+        count_unsent(call, error)
         await give_turn()
         raise error
 
@@ -233,7 +234,7 @@ class PeerRunner(Answers):
                 f"{call.method}: {self.address} does not take what was sent before; the call was not sent",
                 processed="no",
             )
-            call._count_unsent(error.status)
+            count_unsent(call, error)
             raise error from None
         return await self._attempted(call)
 
@@ -259,24 +260,24 @@ class PeerRunner(Answers):
     def retry(self, call: AwaitedCall, error: FastRPCError) -> None:
         """Return None: every failure is final."""
 
-    async def run_batch(self, batch: AwaitedCall) -> list[Any]:
+    async def run_batch(self, head: AwaitedCall) -> list[Any]:
         """Fail a batch that found no connection."""
-        if batch.kind != "unary":
+        if head.kind != "unary":
             raise TypeError(
-                f"{batch.method} takes a stream: a batch cannot send one; write client.call(…) for each"
+                f"{head.method} takes a stream: a batch cannot send one; write client.call(…) for each"
             )
-        error = self.lost(batch.method)
+        error = self.lost(head.method)
         try:
-            batch._start_clock()
+            head._start_clock()
         except DeadlineExceededError as late:
             error = late
-        for _ in range(batch._batch.size):
-            batch._count_unsent(error.status)
+        batch = Batch(head)
+        errors = batch.unsent(error)
         await give_turn()
-        return batch_result(batch, [error] * batch._batch.size)
+        return batch.result(errors)
 
-    async def finish_batch(self, batch: AwaitedCall, values: list[Any]) -> list[Any]:
-        return batch_result(batch, values)
+    async def finish_batch(self, head: AwaitedCall, values: list[Any]) -> list[Any]:
+        return Batch(head).result(values)
 
     def peer(self, call: AwaitedCall) -> Any:
         """Return the peer of a call of ours."""

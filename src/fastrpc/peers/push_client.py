@@ -12,6 +12,7 @@ from fastrpc._core.client.caller_state import CallerState
 from fastrpc._core.server.link import Link
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError
+from fastrpc.peers.outcomes import count_unsent
 from fastrpc.peers.peer_client import PeerCalling, PeerClient, PeerRunner
 from fastrpc.status import Status
 from fastrpc.time_limit import time_limit
@@ -79,11 +80,11 @@ class _PushRunner(PeerRunner):
                 f"{call.method}: {self.address} does not take what was sent before; the call was not sent",
                 processed="no",
             )
-            call._count_unsent(error.status)
+            count_unsent(call, error)
             raise error from None
         if self._engine is None:
             lost = self.lost(call.method)
-            call._count_unsent(lost.status)
+            count_unsent(call, lost)
             raise lost
         self._engine.push(call)
         return None

@@ -12,6 +12,7 @@ from fastrpc.client.blocking.pool import SyncPool
 from fastrpc.client.blocking.subchannel import SyncSubchannel
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import CallError, ConnectionLostError
+from fastrpc.peers.batches import Batch
 from fastrpc.status import Status
 
 __all__ = ["SyncAttempting"]
@@ -68,12 +69,12 @@ class SyncAttempting(BaseAttempting):
             running.add(attempt)
         return attempt, connection, pick
 
-    async def _start_batch(self, batch: BlockingCall) -> tuple[BlockingCall, Pick | None]:
+    async def _start_batch(self, batch: Batch) -> tuple[Batch, Pick | None]:
         is_begun = False
         while not is_begun:
             connection, pick = self._connection(self.pick())
             try:
-                is_begun = batch._batch.attempt_on(batch, connection)
+                is_begun = batch.attempt_on(connection)
             finally:
                 if not is_begun and pick is not None:
                     pick.dropped()
@@ -82,9 +83,8 @@ class SyncAttempting(BaseAttempting):
     async def _outcome(self, attempt: BlockingCall) -> Any:
         return attempt._finish()
 
-    async def _outcomes(self, batch: BlockingCall) -> list[Any]:
-        values: list[Any] = batch._batch.finish(batch)
-        return values
+    async def _outcomes(self, batch: Batch) -> list[Any]:
+        return batch.finish()
 
     def _connection(self, endpoint: Endpoint) -> tuple[BlockingSession, Pick | None]:
         """Return a connection for the next attempt, and the pick that reports its outcome."""

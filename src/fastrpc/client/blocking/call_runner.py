@@ -9,7 +9,7 @@ from fastrpc.client.blocking.attempting import SyncAttempting
 from fastrpc.client.blocking.driving import drive
 from fastrpc.client.call_runner import BaseCallRunner, peer_of
 from fastrpc.errors import FastRPCError
-from fastrpc.peers.outcomes import batch_result
+from fastrpc.peers.batches import Batch
 
 if TYPE_CHECKING:
     from fastrpc.client.blocking.stream_runner import SyncStreamRunner
@@ -38,24 +38,24 @@ class SyncCallRunner(BaseCallRunner):
             raise error
         return drive(self._again(call, error))
 
-    def run_batch(self, batch: BlockingCall) -> list[Any]:
+    def run_batch(self, head: BlockingCall) -> list[Any]:
         """Make a batch that found no connection, or whose calls have interceptors."""
-        calls = batch._batch
+        batch = Batch(head)
         if self._interceptors:
-            singles = (calls.single(batch, index) for index in range(calls.size))
-            return batch_result(batch, [self._outcome(self.run, single) for single in singles])
+            return batch.result([self._outcome(self.run, single) for single in batch.singles()])
         try:
             values = drive(self._attempted(batch))
         except FastRPCError as error:
-            return self._unsent(batch, error)
-        return self.finish_batch(batch, values)
+            return batch.result(batch.unsent(error))
+        return self.finish_batch(head, values)
 
-    def finish_batch(self, batch: BlockingCall, values: list[Any]) -> list[Any]:
+    def finish_batch(self, head: BlockingCall, values: list[Any]) -> list[Any]:
         """Retry the calls that may be retried, then raise the first error or return errors in their places."""
+        batch = Batch(head)
         for index, value in enumerate(values):
             if isinstance(value, FastRPCError):
-                values[index] = self._outcome(self.retry, batch._batch.attempted(batch, index), value)
-        return batch_result(batch, values)
+                values[index] = self._outcome(self.retry, batch.attempted(index), value)
+        return batch.result(values)
 
     def _outcome(self, make: Callable[..., Any], *args: Any) -> Any:
         """Return the value or the error of one call of a batch."""

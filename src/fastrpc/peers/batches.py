@@ -1,0 +1,74 @@
+"""A batch for its runner: the calls in it, and the call that stands for all of them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastrpc._core.client.client_call import ClientCall
+from fastrpc.errors import FastRPCError
+from fastrpc.peers.outcomes import count_unsent, mark_own_call
+
+__all__ = ["Batch"]
+
+
+class Batch:
+    """The calls of a batch of either client.
+
+    Args:
+        head: the call that stands for the batch.
+    """
+
+    __slots__ = ("_calls", "head")
+
+    def __init__(self, head: ClientCall) -> None:
+        self.head: Any = head
+        self._calls = head._batch
+
+    @property
+    def is_long(self) -> bool:
+        """Whether arguments are compressed in slices: each call is then made by itself."""
+        return bool(self._calls.is_long(self.head))
+
+    def singles(self) -> Iterator[Any]:
+        """Yield its calls, each to be made from its beginning within the deadline of the batch."""
+        return (self._calls.single(self.head, index) for index in range(self._calls.size))
+
+    def attempted(self, index: int) -> Any:
+        """Return one of its calls, which the batch has attempted once."""
+        return self._calls.attempted(self.head, index)
+
+    def attempt_on(self, connection: Any) -> Any:
+        """Make the batch on a connection: return the coroutine, or for a `SyncClient` whether it was sent."""
+        return self._calls.attempt_on(self.head, connection)
+
+    def finish(self) -> list[Any]:
+        """Return the outcomes of a batch that `attempt_on` sent without a loop."""
+        values: list[Any] = self._calls.finish(self.head)
+        return values
+
+    def packed(self) -> list[Any]:
+        """Return its calls whose answers are still compressed."""
+        calls: list[Any] = self._calls.packed()
+        return calls
+
+    def collect(self) -> list[Any]:
+        """Return the outcomes of its calls, errors in place of values; once."""
+        values: list[Any] = self._calls.collect(self.head)
+        return values
+
+    def unsent(self, error: FastRPCError) -> list[Any]:
+        """Count its calls as failed before an attempt could be made; return the error for each of them."""
+        size: int = self._calls.size
+        for _ in range(size):
+            count_unsent(self.head, error)
+        return [error] * size
+
+    def result(self, values: list[Any]) -> list[Any]:
+        """Return the outcomes of its calls, or raise the first error unless errors are to be returned."""
+        for value in values:
+            mark_own_call(value)
+        for value in values:
+            if isinstance(value, BaseException) and not (
+                self._calls.returns_errors and isinstance(value, FastRPCError)
+            ):
+                raise value
+        return values
