@@ -66,7 +66,7 @@ class FanOut:
 
     async def _broadcast(self, method: Any, args: Any, kwargs: Any) -> dict[Endpoint, Any]:
         client: Any = self
-        endpoints = await _endpoints(client, method)
+        endpoints = await self._listed(method)
         calls = (
             client.with_options(endpoint=each, prefer=None).request(method, *args, **kwargs)
             for each in endpoints
@@ -104,7 +104,7 @@ class FanOut:
 
     async def _fork(self, method: Any, args: Any, kwargs: Any) -> Any:
         client: Any = self
-        endpoints = await _endpoints(client, method)
+        endpoints = await self._listed(method)
         calls = (
             client.with_options(endpoint=each, prefer=None).call(method, *args, **kwargs)
             for each in endpoints
@@ -118,6 +118,27 @@ class FanOut:
                     if error is None:
                         return ended.result()
                 raise shortened(cast(BaseException, error))
+
+    async def _listed(self, method: Any) -> list[Endpoint]:
+        """Return all endpoints; a failure counts as an error of the call."""
+        if not isinstance(method, str):
+            from fastrpc.rpc.service import method_definition
+
+            definition = method_definition(method)
+            if definition.kind != "unary":
+                raise TypeError(
+                    f"{definition.full_name} streams: broadcast and fork take methods without a stream"
+                )
+        with own_call():
+            try:
+                return await self._endpoints_of(method)
+            except NoEndpointError:
+                await give_turn()
+                raise
+
+    async def _endpoints_of(self, method: Any) -> list[Endpoint]:
+        """Return all endpoints that calls of a method may go to."""
+        raise NotImplementedError
 
 
 class _Beginning:
@@ -150,24 +171,6 @@ class _Beginning:
             task.cancel()
         # Retrieved, so that asyncio does not report errors that are never awaited.
         await asyncio.gather(*self.tasks, return_exceptions=True)
-
-
-async def _endpoints(client: Any, method: Any) -> list[Endpoint]:
-    """Return all endpoints; a failure counts as an error of the call."""
-    if not isinstance(method, str):
-        from fastrpc.rpc.service import method_definition
-
-        definition = method_definition(method)
-        if definition.kind != "unary":
-            raise TypeError(
-                f"{definition.full_name} streams: broadcast and fork take methods without a stream"
-            )
-    with own_call():
-        try:
-            return cast(list[Endpoint], await client._endpoints_of(method))
-        except NoEndpointError:
-            await give_turn()
-            raise
 
 
 def checked_outcomes(outcomes: dict[Endpoint, Any]) -> dict[Endpoint, Any]:

@@ -18,6 +18,10 @@ T = TypeVar("T")
 class StreamVerbs:
     """The verbs of a `Client` for streams."""
 
+    # The compiled class beside this one has it.
+    if TYPE_CHECKING:
+        _state: Any
+
     @overload
     def stream(
         self, method: Callable[Concatenate[Any, P], AsyncIterator[T]], /, *args: P.args, **kwargs: P.kwargs
@@ -53,7 +57,7 @@ class StreamVerbs:
         Raises:
             TypeError: the method gives one answer, or its stream is missing.
         """
-        return _streams_of(self).make("stream", self, method, args, kwargs)
+        return self._streams().make("stream", self, method, args, kwargs)
 
     @overload
     def open(
@@ -94,8 +98,8 @@ class StreamVerbs:
         Raises:
             TypeError: the method takes no stream.
         """
-        return _streams_of(self).make("open", self, method, args, kwargs)
+        return self._streams().make("open", self, method, args, kwargs)
 
-
-def _streams_of(client: Any) -> Any:
-    return client._state.runner.streams
+    def _streams(self) -> Any:
+        """Return the maker of its streams."""
+        return self._state.runner.streams

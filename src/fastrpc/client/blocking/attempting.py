@@ -66,7 +66,7 @@ class SyncAttempting(BaseAttempting):
                     pick.dropped()
         self._note_sent()
         if running is not None:
-            running.add(attempt)
+            running.add(attempt._cancel)
         return attempt, connection, pick
 
     async def _start_batch(self, batch: Batch) -> tuple[Batch, Pick | None]:

@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from fastrpc.client.fan_out import Method, Outcomes, P, T, checked_outcomes
 from fastrpc.client.inside import pool_of
@@ -21,9 +21,6 @@ from fastrpc.endpoint import Endpoint
 from fastrpc.peers.outcomes import own_call
 from fastrpc.rpc.scope import timeout
 from fastrpc.tracebacks import shortened
-
-if TYPE_CHECKING:
-    from fastrpc._core.client.blocking_call import BlockingCall
 
 __all__ = ["BlockingFanOut", "OutcomeQueue", "Running"]
 
@@ -52,8 +49,8 @@ class BlockingFanOut:
             NoEndpointError: there is no endpoint.
             TypeError: arguments do not fit the method's signature.
         """
-        endpoints = _endpoints_now(self, method)
-        with ShownAtProgram(), _begun(self, endpoints, method, "request", args, kwargs) as ended:
+        endpoints = self._listed(method)
+        with ShownAtProgram(), self._begun(endpoints, method, "request", args, kwargs) as ended:
             outcomes = dict(ended)
         return checked_outcomes({endpoint: outcomes[number] for number, endpoint in enumerate(endpoints)})
 
@@ -71,12 +68,48 @@ class BlockingFanOut:
         Raises:
             FastRPCError: all of them failed; this is the last error.
         """
-        endpoints = _endpoints_now(self, method)
-        with ShownAtProgram(), _begun(self, endpoints, method, "call", args, kwargs) as ended:
+        endpoints = self._listed(method)
+        with ShownAtProgram(), self._begun(endpoints, method, "call", args, kwargs) as ended:
             for _, outcome in ended:
                 if not isinstance(outcome, BaseException):
                     return outcome
             raise shortened(outcome)
+
+    def _listed(self, method: Any) -> list[Endpoint]:
+        """Return all endpoints; a failure counts as an error of the call."""
+        with own_call():
+            return self._endpoints_of(method)
+
+    def _endpoints_of(self, method: Any) -> list[Endpoint]:
+        """Return all endpoints that calls of a method may go to."""
+        raise NotImplementedError
+
+    if TYPE_CHECKING:
+
+        def _seconds_for(self, method: Any) -> float | None:
+            """Return the seconds that a call of a method may take; compiled."""
+
+    @contextlib.contextmanager
+    def _begun(
+        self, endpoints: Sequence[Endpoint], method: Any, verb: str, args: Any, kwargs: Any
+    ) -> Iterator[Iterator[tuple[int, Any]]]:
+        """Call every endpoint from threads, and yield the outcomes as they come. All calls end with the block."""
+        client: Any = self
+        running = Running()
+        calls = []
+        for each in endpoints:
+            view = client.with_options(endpoint=each, prefer=None)
+            view._set_options({"running": running})
+            calls.append(functools.partial(getattr(view, verb), method, *args, **kwargs))
+        pool = pool_of(client)
+        with pool.reentry:
+            # A signal handler may raise anywhere in here, even while calls begin.
+            try:
+                ended = _start(calls, self._seconds_for(method), running)
+                yield (ended.next(pool) for _ in endpoints)
+            finally:
+                if not pool.is_of_parent:
+                    running.end()
 
 
 class Running:
@@ -84,52 +117,24 @@ class Running:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._attempts: list[BlockingCall] = []
+        self._cancels: list[Callable[[], None]] = []
         #: Whether no attempt may begin any more.
         self.is_over = False
 
-    def add(self, attempt: "BlockingCall") -> None:
-        """Add a started attempt, to be cancelled with the others."""
+    def add(self, cancel: Callable[[], None]) -> None:
+        """Add the function that cancels a started attempt, to be called with the others."""
         with self._lock:
             if not self.is_over:
-                self._attempts.append(attempt)
+                self._cancels.append(cancel)
                 return
-        attempt._cancel()
+        cancel()
 
     def end(self) -> None:
         """Cancel the attempts in flight, and those added later."""
         with self._lock:
             self.is_over = True
-        for attempt in self._attempts:
-            attempt._cancel()
-
-
-def _endpoints_now(client: Any, method: Any) -> list[Endpoint]:
-    """Return all endpoints; a failure counts as an error of the call."""
-    with own_call():
-        return cast(list[Endpoint], client._endpoints_of(method))
-
-
-@contextlib.contextmanager
-def _begun(
-    client: Any, endpoints: Sequence[Endpoint], method: Any, verb: str, args: Any, kwargs: Any
-) -> Iterator[Iterator[tuple[int, Any]]]:
-    """Call every endpoint from threads, and yield the outcomes as they come. All calls end with the block."""
-    running = Running()
-    calls = []
-    for each in endpoints:
-        view = client.with_options(endpoint=each, prefer=None)
-        view._set_options({"running": running})
-        calls.append(functools.partial(getattr(view, verb), method, *args, **kwargs))
-    pool = pool_of(client)
-    with pool.reentry:
-        # A signal handler may raise anywhere in here, even while calls begin.
-        try:
-            ended = _start(calls, client._seconds_for(method), running)
-            yield (ended.next(pool) for _ in endpoints)
-        finally:
-            if not pool.is_of_parent:
-                running.end()
+        for cancel in self._cancels:
+            cancel()
 
 
 class OutcomeQueue:

@@ -18,6 +18,10 @@ T = TypeVar("T")
 class BlockingStreamVerbs:
     """The verbs of a `SyncClient` for streams."""
 
+    # The compiled class beside this one has it.
+    if TYPE_CHECKING:
+        _state: Any
+
     @overload
     def stream(
         self,
@@ -63,7 +67,7 @@ class BlockingStreamVerbs:
         Raises:
             TypeError: the method gives one answer, or its stream is missing.
         """
-        return _streams_of(self).make("stream", self, method, args, kwargs)
+        return self._streams().make("stream", self, method, args, kwargs)
 
     @overload
     def open(
@@ -104,11 +108,11 @@ class BlockingStreamVerbs:
         Raises:
             TypeError: the method takes no stream.
         """
-        return _streams_of(self).make("open", self, method, args, kwargs)
+        return self._streams().make("open", self, method, args, kwargs)
 
-
-def _streams_of(client: Any) -> Any:
-    state = client._state
-    # The stream waits when it begins.
-    state.use(waits=False)
-    return state.runner.streams
+    def _streams(self) -> Any:
+        """Return the maker of its streams."""
+        state = self._state
+        # The stream waits when it begins.
+        state.use(waits=False)
+        return state.runner.streams
