@@ -23,15 +23,9 @@ class OpenedServer(NamedTuple):
 
 
 class _Server(Protocol):
-    _gate: "Gate | None"
-    _served: "ServiceTable"
-    _offer: "Offer"
-    _accepting: "Accepting"
-    _listening: "Listening"
+    def _opened(self) -> OpenedServer: ...
 
 
 def opened_server(server: _Server) -> OpenedServer:
     """Return the parts of a server that has started."""
-    gate = server._gate
-    assert gate is not None
-    return OpenedServer(gate, server._served, server._offer, server._accepting, server._listening)
+    return server._opened()

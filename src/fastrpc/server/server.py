@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fastrpc.rpc.interceptor import Interceptor
     from fastrpc.server.admin.state import ServerState
     from fastrpc.server.listening import WantedAddress
+    from fastrpc.server.opened import OpenedServer
     from fastrpc.server.registrar import Advertise
     from fastrpc.server.watching import Ended
     from fastrpc.transports.base import SessionFactory
@@ -140,12 +141,17 @@ class Server:
         """Return the state for admin pages; the arguments are as for `ServerState`."""
         # Imported on first use: most servers have no such pages.
         from fastrpc.server.admin.state import ServerState
-        from fastrpc.server.opened import opened_server
 
-        parts = opened_server(self)
         return ServerState(
-            config, parts, self, takes_connections=takes_connections, keeps_recent=keeps_recent
+            config, self._opened(), self, takes_connections=takes_connections, keeps_recent=keeps_recent
         )
+
+    def _opened(self) -> "OpenedServer":
+        """Return the parts of the started server, for `opened_server`."""
+        from fastrpc.server.opened import OpenedServer
+
+        assert self._gate is not None
+        return OpenedServer(self._gate, self._served, self._offer, self._accepting, self._listening)
 
     def announce_workers(self, workers: int) -> None:
         """Announce to clients how many processes, this one among them, share the connections."""
