@@ -158,10 +158,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
         is_plain = self._begins_plainly and begins_plainly(call)
         connection = self._pool.at_once(ready=call._needs_ready) if is_plain else None
         if connection is not None:
-            attempt = call._attempt_on(connection, 0)
-            call._may_have_run = True
-            await pack_arguments(attempt)
-            _start(attempt, call)
+            _start(await self._first_attempt(call, connection), call)
         elif takes_stream(call.route):
             await self._run_mode(call, None)
         else:
@@ -209,12 +206,17 @@ class _StreamAttempting(Attempting):
 
     async def _outcome(self, attempt: AwaitedCall) -> None:
         sign = self._signs.pop(attempt)
-        if attempt._is_chosen:
-            # A stream that sends belongs to its only attempt.
+        if takes_stream(self._call.route):
+            # The stream belongs to its only attempt.
             return
         await sign
-        if not attempt._is_chosen and attempt._failure is not None:
-            raise attempt._failure
+        failure = None if attempt._is_chosen else attempt._failure
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                # The frames that it passes lead to this one.
+                del failure
 
     def _conclude(self, attempt: AwaitedCall, pick: Pick | None, error: BaseException | None) -> None:
         # The attempt keeps the pick until its end, which may be now.

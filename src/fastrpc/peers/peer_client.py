@@ -24,7 +24,6 @@ from fastrpc.peers.answers import Answers
 from fastrpc.peers.batches import Batch
 from fastrpc.peers.options import checked_options
 from fastrpc.peers.outcomes import count_unsent, give_turn
-from fastrpc.peers.packing import pack_arguments
 from fastrpc.peers.proxy import Proxy
 from fastrpc.peers.route_maker import RouteMaker
 from fastrpc.peers.stream import Stream
@@ -297,10 +296,7 @@ class _Streams(StreamMaker):
         connection = self._runner.connection
         if connection is None:
             await self._runner.fail(call)
-        attempt = call._attempt_on(connection, 0)
-        call._may_have_run = True
-        await pack_arguments(attempt)
-        stream.start_attempt(attempt)
+        stream.start_attempt(await self._first_attempt(call, connection))
 
     def retry(self, stream: Stream[Any, Any], error: FastRPCError) -> bool:
         return False

@@ -14,7 +14,7 @@ The tasks of a stream hold no reference to it: a stream that the program drops i
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 from fastrpc._core.calls.call import MethodRoute
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.called_stream import CalledStream, feed
-from fastrpc._core.client.caller_state import CallerState
 from fastrpc._core.client.caller_view import ViewOptions
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc._core.loop.loop_state import loop_state
@@ -99,7 +98,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         if loop is not None and _runs_elsewhere(loop):
             # The collector runs in any thread: this keeps the stream until its loop has ended it.
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(_Ending(self))
+                loop.call_soon_threadsafe(_Ending(self._let_go))
         else:
             self._let_go()
 
@@ -278,9 +277,9 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         Raises:
             DeadlineExceededError: no time is left for the call.
         """
-        cast(CallerState, self.origin._options.shared).use()
+        self._used_state()
         self._set_loop(loop_state(asyncio.get_running_loop()), idle_seconds)
-        self.origin._start_clock()
+        self._start_clock()
 
     def start_attempt(self, attempt: AwaitedCall, sign: Any = None, pick: Any = None) -> None:
         """Send an attempt; `sign`, a future, is done at the first sign of the server."""
@@ -289,7 +288,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
 
     def give_up_attempt(self) -> None:
         """End the attempt, if it is not over."""
-        if self._attempt is not None and not self._attempt._is_over:
+        if self._attempt is not None:
             self._attempt._give_up()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -405,10 +404,6 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
             self._is_told = True
             self.wake()
 
-    def _count_end(self, error: BaseException | None) -> None:
-        if self._attempt is not None:
-            self._attempt._count_end(error)
-
     def conclude(self, error: BaseException | None, value: Any = NO_VALUE) -> None:
         """End the stream: received messages come first, then the error; None is a clean end."""
         if self._is_over:
@@ -424,17 +419,21 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
 
 
 class _Ending:
-    """Ends a stream that was dropped in another thread: in its loop, or at once if that stops or closes before."""
+    """Ends a stream that was dropped in another thread: in its loop, or at once if that stops or closes before.
 
-    __slots__ = ("_stream",)
+    Args:
+        let_go: the method that ends it, which holds it until then.
+    """
 
-    def __init__(self, stream: Stream[Any, Any]) -> None:
-        self._stream: Stream[Any, Any] | None = stream
+    __slots__ = ("_let_go",)
+
+    def __init__(self, let_go: Callable[[], None]) -> None:
+        self._let_go: Callable[[], None] | None = let_go
 
     def __call__(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream._let_go()
+        let_go, self._let_go = self._let_go, None
+        if let_go is not None:
+            let_go()
 
     def __del__(self) -> None:
         # Otherwise the attempts would keep their borrowed pointers to the stream.

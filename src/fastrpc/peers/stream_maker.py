@@ -6,6 +6,7 @@ from fastrpc._core.calls.call import MethodRoute
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.caller_view import ViewOptions
 from fastrpc.errors import FastRPCError
+from fastrpc.peers.packing import pack_arguments
 from fastrpc.peers.route_maker import RouteMaker
 from fastrpc.peers.stream import Stream
 from fastrpc.peers.stream_arguments import split_messages, takes_stream
@@ -59,6 +60,13 @@ class StreamMaker(BaseStreamMaker[Stream[Any, Any]]):
         async with self.make("call", call, method, args, kwargs or {}) as stream:
             value = await stream.receive()
             return stream.reply if call._wants_reply else value
+
+    async def _first_attempt(self, call: AwaitedCall, connection: Any) -> AwaitedCall:
+        """Return the first attempt of a stream on a connection, which is ready to be sent."""
+        attempt = call._attempt_on(connection, 0)
+        call._may_have_run = True
+        await pack_arguments(attempt)
+        return attempt
 
     async def open(self, stream: Stream[Any, Any]) -> None:
         """Return once an attempt is under way, or raise the error that prevents one."""

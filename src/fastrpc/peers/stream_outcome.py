@@ -1,19 +1,14 @@
 """The outcome of a stream of either client for its user: metadata, the one answer, reply, failure."""
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from fastrpc._core.payload.metadata import Metadata, split_answer
+from fastrpc._core.payload.metadata import Metadata
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, FastRPCError, StreamEndedError
 from fastrpc.peers.outcomes import mark_own_call
+from fastrpc.peers.stream_call import StreamCall
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
-
-if TYPE_CHECKING:
-    from fastrpc._core.client.client_stream import ClientStream
-else:
-    # The compiled class is another base of a stream.
-    ClientStream = object
 
 __all__ = ["NO_VALUE", "StreamOutcome"]
 
@@ -21,7 +16,7 @@ __all__ = ["NO_VALUE", "StreamOutcome"]
 NO_VALUE: Any = object()
 
 
-class StreamOutcome(ClientStream):
+class StreamOutcome(StreamCall):
     """The outcome of a stream; the other base class has the waits."""
 
     # Whether the stream ended.
@@ -46,7 +41,7 @@ class StreamOutcome(ClientStream):
         self._check_failure()
         if self._value is NO_VALUE and self._attempt is not None and not self.gives_stream:
             try:
-                self._value = self._attempt._answer()
+                self._value = self.answer_of_attempt()
             except FastRPCError as error:
                 mark_own_call(error)
                 self._failure = self._kept(error)
@@ -64,18 +59,12 @@ class StreamOutcome(ClientStream):
         if self._failure is not None:
             raise self._again(self._failure)
 
-    # For its runner, and for calls of gRPC
+    # For its runner
 
     @property
     def is_over(self) -> bool:
         """Whether it ended: all messages were taken, or are no longer wanted."""
         return self._is_over
-
-    def metadata_blocks(self) -> tuple[bytes, bytes]:
-        """Return the encoded metadata of the begin and of the end."""
-        attempt = self._attempt
-        head, trailing = split_answer(None if attempt is None else attempt._received_block)
-        return self._first_block or head, trailing
 
     @property
     def needs_no_attempt(self) -> bool:
@@ -85,19 +74,6 @@ class StreamOutcome(ClientStream):
     def check_wanted(self) -> None:
         """Raise the error of a stream that failed or was cancelled."""
         self._check_failure()
-
-    def adopt_attempt(self) -> bool:
-        """Give the call the results of the last attempt; return whether one was made."""
-        attempt = self._attempt
-        if attempt is not None:
-            self.origin._adopt(attempt)
-        return attempt is not None
-
-    def answer_of_attempt(self) -> Any:
-        """Return the answer of a method that streams its input only, as interceptors get it; None for other methods."""
-        if self.gives_stream or self._attempt is None:
-            return None
-        return self._attempt._answer()
 
     def _known_metadata(self, waiting: str) -> Metadata:
         """Return the first metadata; `waiting` is the expression that waits for it."""

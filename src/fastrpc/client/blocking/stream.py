@@ -173,9 +173,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         with self._turn:
             if self._starter is not None or self._is_over:
                 return
-            state: Any = self.origin._options.shared
-            state.use()
-            starter = self._starter = cast(SyncStreamStarter, state.runner.streams)
+            starter = self._starter = cast(SyncStreamStarter, self._used_state().runner.streams)
             try:
                 if self._messages is not None:
                     self._set_source(self._messages)
@@ -198,7 +196,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
             if not self._is_over:
                 # Another thread may have begun it meanwhile, or made another attempt.
                 self._cancel_attempt(cancelled)
-                error = self._attempt._failure if self._attempt is not None else cancelled
+                error = self._attempt_failure if self._attempt is not None else cancelled
                 is_clean = error is None
             if is_clean and self.waiting:
                 # Its clean end stands behind messages that are not read any more.
@@ -237,16 +235,14 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
             DeadlineExceededError: no time is left for the call.
         """
         self._set_idle(idle_seconds)
-        self.origin._start_clock()
+        self._start_clock()
 
     def settle_attempt(self) -> None:
         with self._turn:
-            attempt = self._attempt
-            if self._is_over or attempt is None or not self.attempt_ended:
+            if self._is_over or self._attempt is None or not self.attempt_ended:
                 return
-            # The attempt keeps its own error, which is never raised.
-            error: BaseException | None = self._kept(attempt._failure)
-            attempt._end_pick(error)
+            error = self._kept(self._attempt_failure)
+            self._end_pick(error)
             if isinstance(error, FastRPCError) and not self.has_sign and self._starter is not None:
                 try:
                     if self._starter.retry(self, error):
@@ -258,12 +254,10 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
 
     def _finish(self, error: BaseException | None, *, was_left: bool = False) -> None:
         """The last attempt is over: interceptors go on, and their outcome is the end of the stream."""
-        attempt, interception = self._attempt, self._interception
-        self._interception = None
-        if attempt is not None:
-            attempt._end_pick(asyncio.CancelledError() if was_left else error)
-            attempt._count_end(error)
-            self.adopt_attempt()
+        interception, self._interception = self._interception, None
+        self._end_pick(asyncio.CancelledError() if was_left else error)
+        self._count_end(error)
+        self.adopt_attempt()
         value = NO_VALUE
         if interception is not None:
             try:
@@ -282,6 +276,11 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         finally:
             # The frames that it passed lead to this one.
             del error
+
+    def _end_pick(self, error: BaseException | None) -> None:
+        """Report the outcome of the attempt to the endpoint set, once."""
+        if self._attempt is not None:
+            self._attempt._end_pick(error)
 
     def conclude(self, error: BaseException | None, value: Any = NO_VALUE) -> None:
         """End the stream: received messages come first, then the error; None is a clean end."""

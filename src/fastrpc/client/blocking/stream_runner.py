@@ -102,8 +102,13 @@ class _StreamAttempting(SyncAttempting):
         stream = self._stream
         if self._number > 1:
             stream._await_sign_of_attempt()
-        if attempt._failure is not None and stream.attempt_ended and not stream.has_sign:
-            raise attempt._failure
+        failure = attempt._failure
+        try:
+            if failure is not None and stream.attempt_ended and not stream.has_sign:
+                raise failure
+        finally:
+            # The frames that it passes lead to this one.
+            del failure
 
     def _conclude(self, attempt: BlockingCall, pick: Pick | None, error: BaseException | None) -> None:
         # The attempt keeps the pick until its end, which may be now.

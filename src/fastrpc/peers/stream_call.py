@@ -1,0 +1,66 @@
+"""The call of a stream of either client, and the attempt whose messages the stream takes."""
+
+from typing import TYPE_CHECKING, Any
+
+from fastrpc._core.payload.metadata import split_answer
+
+if TYPE_CHECKING:
+    from fastrpc._core.client.client_stream import ClientStream
+else:
+    # The compiled class is another base of a stream.
+    ClientStream = object
+
+__all__ = ["StreamCall"]
+
+
+class StreamCall(ClientStream):
+    """What a stream asks of its call and of its attempt."""
+
+    def _used_state(self) -> Any:
+        """Return the state of its client, which is used from now on.
+
+        Raises:
+            RuntimeError: the client was used in another loop, or before a fork.
+        """
+        state: Any = self.origin._options.shared
+        state.use()
+        return state
+
+    def _start_clock(self) -> None:
+        """Give the call its deadline.
+
+        Raises:
+            DeadlineExceededError: no time is left for the call.
+        """
+        self.origin._start_clock()
+
+    @property
+    def _attempt_failure(self) -> BaseException | None:
+        """The error of the attempt, which is never raised; None without one."""
+        return None if self._attempt is None else self._attempt._failure
+
+    def _count_end(self, error: BaseException | None) -> None:
+        """Count the attempt, now that its messages were read or are no longer wanted."""
+        if self._attempt is not None:
+            self._attempt._count_end(error)
+
+    # For its runner, and for calls of gRPC
+
+    def metadata_blocks(self) -> tuple[bytes, bytes]:
+        """Return the encoded metadata of the begin and of the end."""
+        attempt = self._attempt
+        head, trailing = split_answer(None if attempt is None else attempt._received_block)
+        return self._first_block or head, trailing
+
+    def adopt_attempt(self) -> bool:
+        """Give the call the results of the last attempt; return whether one was made."""
+        attempt = self._attempt
+        if attempt is not None:
+            self.origin._adopt(attempt)
+        return attempt is not None
+
+    def answer_of_attempt(self) -> Any:
+        """Return the answer of a method that streams its input only, as interceptors get it; None for other methods."""
+        if self.gives_stream or self._attempt is None:
+            return None
+        return self._attempt._answer()
