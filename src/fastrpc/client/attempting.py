@@ -28,7 +28,7 @@ from fastrpc.peers.outcomes import count_unsent, give_turn
 from fastrpc.protocols.base import ClientEngine
 from fastrpc.time_limit import time_limit
 
-__all__ = ["Attempting", "BaseAttempting", "begins_plainly", "may_retry", "mode_of", "name_call"]
+__all__ = ["Attempting", "BaseAttempting", "may_retry", "mode_of", "name_call", "plain_connection"]
 
 T = TypeVar("T")
 
@@ -49,6 +49,8 @@ class BaseAttempting(AttemptPlacing):
         self._was_attempted = made is not None and not isinstance(made, ConnectError)
         self._number = 0 if made is None else 1
         self._may_have_run = made is not None and made.processed != "no"
+        #: Whether attempts wait for the settings of a peer, known from `run` on.
+        self._needs_ready = False
 
     @property
     def waits_for_list(self) -> bool:
@@ -93,6 +95,7 @@ class BaseAttempting(AttemptPlacing):
         """Make the attempts that a fail mode asks for."""
         try:
             await self.prepare()
+            self._needs_ready = self._call._needs_ready
             return await mode.run(self._call, self.pick, self.attempt)
         except BaseException as error:
             if not self.was_sent:
@@ -104,6 +107,7 @@ class BaseAttempting(AttemptPlacing):
         """Make the one attempt of a whole batch. A failed call's error stands in place of its value."""
         try:
             await self.prepare()
+            self._needs_ready = batch.needs_ready
             return await self._attempt_batch(batch)
         except UnavailableError as error:
             await self._fail(error)
@@ -187,14 +191,14 @@ class BaseAttempting(AttemptPlacing):
         call = self._call
         self._running.remove((attempt, pick))
         self._conclude(attempt, pick, error)
-        if error is None:
-            call._adopt(attempt)
-        elif isinstance(error, FastRPCError):
+        if isinstance(error, FastRPCError):
             self._may_have_run = self._may_have_run or error.processed != "no"
             self._was_attempted = self._was_attempted or connection.is_ready or error.processed != "no"
             call._may_have_run = self._may_have_run or bool(self._running)
-            call._adopt(attempt)
             self._tried.append(attempt.endpoint)
+        elif error is not None:
+            return
+        call._adopt(attempt)
 
 
 class Attempting(BaseAttempting):
@@ -243,14 +247,14 @@ class Attempting(BaseAttempting):
 
     async def _connection(self, endpoint: Endpoint) -> tuple[ClientEngine, Pick | None]:
         """Return a connection for the next attempt, and the pick that reports its outcome."""
-        pool, call = self._pool, self._call
+        pool = self._pool
         if pool.endpoint_set is None:
-            connection = pool.at_once(ready=call._needs_ready)
+            connection = pool.at_once(ready=self._needs_ready)
             if connection is None:
                 connection = await self._in_time(
                     pool.acquire(
                         wait=self._options.wait_for_ready,
-                        ready=call._needs_ready,
+                        ready=self._needs_ready,
                         patience=self.patience(),
                         priority=self._options.priority,
                         asks=self._asks(),
@@ -279,7 +283,7 @@ class Attempting(BaseAttempting):
         subchannel: Subchannel = pick.endpoint_state.subchannel
         # The remaining time may end between two checks, and the server may be silent.
         waits = pinned is None and pick in self._key_picks
-        return subchannel.usable(ready=waits or self._call._needs_ready)
+        return subchannel.usable(ready=waits or self._needs_ready)
 
     async def _wait_connection(self, pick: Pick, pinned: Address | None) -> tuple[ClientEngine, Pick]:
         """Pick again after each change, until the picked endpoint has a connection.
@@ -372,10 +376,12 @@ def mode_of(call: ClientCall, mode: FailMode) -> FailMode:
     return cast(FailMode, call._options.fail_mode or mode)
 
 
-def begins_plainly(call: ClientCall) -> bool:
-    """Return whether a call leaves its first attempt to the fail mode and the endpoint list of its client."""
+def plain_connection(pool: ConnectionPool, call: ClientCall) -> ClientEngine | None:
+    """Return the open connection of a call that leaves its first attempt to the rules of its client; else None."""
     options = call._options
-    return options.fail_mode is None and options.endpoint is None and options.prefer is None
+    if options.fail_mode is None and options.endpoint is None and options.prefer is None:
+        return pool.at_once(ready=call._needs_ready)
+    return None
 
 
 def may_retry(call: AttemptedCall, error: FastRPCError, mode: FailMode) -> bool:

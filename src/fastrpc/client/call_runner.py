@@ -16,7 +16,7 @@ from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.invocation import Chain
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.client_call import ClientCall
-from fastrpc.client.attempting import Attempting, BaseAttempting, begins_plainly, may_retry, mode_of
+from fastrpc.client.attempting import Attempting, BaseAttempting, may_retry, mode_of, plain_connection
 from fastrpc.client.pool import ConnectionPool
 from fastrpc.client.wire import wire_of
 from fastrpc.config import ClientConfig
@@ -26,7 +26,7 @@ from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, is_sequential
 from fastrpc.peers.answers import Answers
 from fastrpc.peers.batches import Batch
-from fastrpc.peers.outcomes import note_failure, reply_of
+from fastrpc.peers.outcomes import note_failure, reply_of, result_of
 from fastrpc.peers.route_maker import RouteMaker
 from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
 from fastrpc.rpc.reply import Reply
@@ -82,16 +82,16 @@ class BaseCallRunner:
         """Make a call from its first attempt; the interceptors run around all attempts, the first outermost."""
         call._start_clock()
         if not self._interceptors:
-            return self._result(call, await self._first_attempts(call))
+            return result_of(call, await self._first_attempts(call))
         token = enter_call(call)
         try:
-            return self._result(call, await self._proceed(call))
+            return result_of(call, await self._proceed(call))
         finally:
             leave_scope(token)
 
     async def _again(self, call: ClientCall, error: FastRPCError) -> Any:
         """Continue after a failed attempt."""
-        return self._result(call, await self._attempts(call, error))
+        return result_of(call, await self._attempts(call, error))
 
     async def _first_attempts(self, call: Any) -> Any:
         """Make the attempts of a new call."""
@@ -104,11 +104,6 @@ class BaseCallRunner:
     async def _attempted(self, batch: Batch) -> list[Any]:
         """Make the first attempt of a batch. A failed call's error stands in place of its value."""
         return await self._attempting(self._pool, batch.head, None).run_batch(batch)
-
-    def _result(self, call: ClientCall, value: Any) -> Any:
-        if call._is_one_way:  # An interceptor may have returned a value; a one-way call has none.
-            return None
-        return self.reply(call, value) if call._wants_reply else value
 
     def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
         """Wrap the answer of `request`."""
@@ -157,9 +152,7 @@ class CallRunner(Answers, BaseCallRunner):
 
     async def _first_attempts(self, call: AwaitedCall) -> Any:
         """Make the attempts of a new call; with one connected address the first one is sent at once."""
-        connection = None
-        if self._begins_plainly and begins_plainly(call):
-            connection = self._pool.at_once(ready=call._needs_ready)
+        connection = plain_connection(self._pool, call) if self._begins_plainly else None
         if connection is None:
             return await self._attempts(call, None)
         attempt = call._attempt_on(connection, 0)
@@ -185,7 +178,7 @@ class CallRunner(Answers, BaseCallRunner):
         if self._interceptors or batch.is_long:
             return await self.run_singles(head)
         try:
-            head._start_clock()
+            batch.start_clock()
             values = await self._attempted(batch)
         except FastRPCError as error:
             return batch.result(batch.unsent(error))

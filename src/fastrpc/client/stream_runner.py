@@ -14,7 +14,7 @@ from fastrpc._core.balancing.endpoint_set import Pick
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.client_call import ClientCall
-from fastrpc.client.attempting import Attempting, begins_plainly, may_retry, mode_of
+from fastrpc.client.attempting import Attempting, may_retry, mode_of, plain_connection
 from fastrpc.client.pool import ConnectionPool
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
@@ -155,8 +155,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
         return answer_of(call)
 
     async def _begin(self, call: AwaitedCall) -> None:
-        is_plain = self._begins_plainly and begins_plainly(call)
-        connection = self._pool.at_once(ready=call._needs_ready) if is_plain else None
+        connection = plain_connection(self._pool, call) if self._begins_plainly else None
         if connection is not None:
             _start(await self._first_attempt(call, connection), call)
         elif takes_stream(call.route):

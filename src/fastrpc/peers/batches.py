@@ -28,6 +28,19 @@ class Batch:
         """Whether arguments are compressed in slices: each call is then made by itself."""
         return bool(self._calls.is_long(self.head))
 
+    @property
+    def needs_ready(self) -> bool:
+        """Whether it waits for the settings of its peer."""
+        return bool(self.head._needs_ready)
+
+    def start_clock(self) -> None:
+        """Set the deadline of the batch before any attempt.
+
+        Raises:
+            DeadlineExceededError: no time is left.
+        """
+        self.head._start_clock()
+
     def singles(self) -> Iterator[Any]:
         """Yield its calls, each to be made from its beginning within the deadline of the batch."""
         return (self._calls.single(self.head, index) for index in range(self._calls.size))

@@ -19,6 +19,7 @@ __all__ = [
     "note_failure",
     "own_call",
     "reply_of",
+    "result_of",
     "status_of",
 ]
 
@@ -33,6 +34,13 @@ def reply_of(call: ClientCall, value: Any) -> Reply[Any]:
         seconds=call._seconds,
         received=call._received_block,
     )
+
+
+def result_of(call: ClientCall, value: Any) -> Any:
+    """Return the result of a call as its verb gives it."""
+    if call._is_one_way:  # An interceptor may have returned a value; a one-way call has none.
+        return None
+    return reply_of(call, value) if call._wants_reply else value
 
 
 def note_failure(call: ClientCall, error: BaseException) -> None:

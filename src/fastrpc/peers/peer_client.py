@@ -23,7 +23,7 @@ from fastrpc.errors import ConfigError, ConnectionLostError, DeadlineExceededErr
 from fastrpc.peers.answers import Answers
 from fastrpc.peers.batches import Batch
 from fastrpc.peers.options import checked_options
-from fastrpc.peers.outcomes import count_unsent, give_turn
+from fastrpc.peers.outcomes import count_unsent, give_turn, result_of
 from fastrpc.peers.proxy import Proxy
 from fastrpc.peers.route_maker import RouteMaker
 from fastrpc.peers.stream import Stream
@@ -219,15 +219,20 @@ class PeerRunner(Answers):
 
     async def run_later(self, call: AwaitedCall) -> Any:
         """Make a call as soon as earlier ones have left, so that a client that reads slowly holds no more memory."""
+        await self._begin_with_room(call)
+        return await self._attempted(call)
+
+    async def _begin_with_room(self, call: AwaitedCall) -> None:
+        """Set the deadline of a call, and wait until there is room for it.
+
+        Raises:
+            DeadlineExceededError: the deadline passed before.
+        """
         call._start_clock()
-        loop = asyncio.get_running_loop()
         try:
             async with time_limit(call.remaining()):
-                while self.connection is not None:
-                    waiter: asyncio.Future[None] = loop.create_future()
-                    if not call._await_output(self.connection, waiter):
-                        break
-                    await self._wait(waiter)
+                while (change := self._room_for(call)) is not None:
+                    await self._wait(change)
         except TimeoutError:
             error = DeadlineExceededError(
                 f"{call.method}: {self.address} does not take what was sent before; the call was not sent",
@@ -235,7 +240,13 @@ class PeerRunner(Answers):
             )
             count_unsent(call, error)
             raise error from None
-        return await self._attempted(call)
+
+    def _room_for(self, call: AwaitedCall) -> asyncio.Future[None] | None:
+        """Return the future that is done once there may be room for a call; None: there is room, or no connection."""
+        if self.connection is None:
+            return None
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        return waiter if call._await_output(self.connection, waiter) else None
 
     async def run_packed(self, call: AwaitedCall) -> Any:
         call._start_clock()
@@ -250,7 +261,7 @@ class PeerRunner(Answers):
             value = await attempt
         finally:
             call._adopt(attempt)
-        return self.reply(call, value) if call._wants_reply else value
+        return result_of(call, value)
 
     def run_streamed(self, call: AwaitedCall) -> Any:
         """Return the coroutine that makes a call with a stream of messages among its arguments."""
@@ -265,12 +276,11 @@ class PeerRunner(Answers):
             raise TypeError(
                 f"{head.method} takes a stream: a batch cannot send one; write client.call(…) for each"
             )
-        error = self.lost(head.method)
+        error, batch = self.lost(head.method), Batch(head)
         try:
-            head._start_clock()
+            batch.start_clock()
         except DeadlineExceededError as late:
             error = late
-        batch = Batch(head)
         errors = batch.unsent(error)
         await give_turn()
         return batch.result(errors)

@@ -11,11 +11,10 @@ from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.caller_state import CallerState
 from fastrpc._core.server.link import Link
 from fastrpc.endpoint import Address
-from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError
+from fastrpc.errors import CallError, FastRPCError
 from fastrpc.peers.outcomes import count_unsent
 from fastrpc.peers.peer_client import PeerCalling, PeerClient, PeerRunner
 from fastrpc.status import Status
-from fastrpc.time_limit import time_limit
 
 __all__ = ["PushClient"]
 
@@ -70,21 +69,15 @@ class _PushRunner(PeerRunner):
         """Push a notification as soon as earlier ones have left; other calls to such a peer fail."""
         if not call._is_one_way or self.is_closed:
             return await super().run(call)
-        call._start_clock()
-        try:
-            async with time_limit(call.remaining()):
-                while self._engine is not None and not self._engine.takes_pushes:
-                    await self._wait(asyncio.get_running_loop().create_future())
-        except TimeoutError:
-            error = DeadlineExceededError(
-                f"{call.method}: {self.address} does not take what was sent before; the call was not sent",
-                processed="no",
-            )
-            count_unsent(call, error)
-            raise error from None
+        await self._begin_with_room(call)
         if self._engine is None:
             lost = self.lost(call.method)
             count_unsent(call, lost)
             raise lost
         self._engine.push(call)
         return None
+
+    def _room_for(self, call: AwaitedCall) -> asyncio.Future[None] | None:
+        if self._engine is None or self._engine.takes_pushes:
+            return None
+        return asyncio.get_running_loop().create_future()

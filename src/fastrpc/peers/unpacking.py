@@ -17,14 +17,9 @@ async def unpack(call: ClientCall, most: int) -> None:
     Raises:
         DecodeError: it is damaged, has more than `most` bytes, or its compressor is unknown.
     """
-    try:
-        compressor, payload = call._packed_answer
-    except DecodeError as error:
-        call._count_undecoded(error)
-        raise
     loop = asyncio.get_running_loop()
     unpacked: asyncio.Future[bytes] = loop.create_future()
-    steps = decompress_steps(compressor, payload, most)
+    steps = message_steps(call, None, most)
 
     def step() -> bool:
         if unpacked.done():
@@ -42,19 +37,21 @@ async def unpack(call: ClientCall, most: int) -> None:
     try:
         call._take_unpacked(await unpacked)
     except DecodeError as error:
-        failure = call._unpacking_failed(error)
-        call._count_undecoded(failure)
-        raise failure from None
+        call._count_undecoded(error)
+        raise
 
 
-def message_steps(call: ClientCall, payload: bytes, most: int) -> Steps:
-    """Return a generator that decompresses a message of a stream in short steps.
+def message_steps(call: ClientCall, message: bytes | None, most: int) -> Steps:
+    """Return a generator that decompresses a message of a stream, or the answer of the call, in short steps.
+
+    Args:
+        message: the message; None stands for the answer.
 
     Raises:
         DecodeError: it is damaged, has more than `most` bytes, or its compressor is unknown.
     """
-    compressor, _ = call._packed_answer
+    compressor, answer = call._packed_answer
     try:
-        return (yield from decompress_steps(compressor, payload, most))
+        return (yield from decompress_steps(compressor, answer if message is None else message, most))
     except DecodeError as error:
         raise call._unpacking_failed(error) from None

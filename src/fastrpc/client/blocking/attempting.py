@@ -117,7 +117,7 @@ class SyncAttempting(BaseAttempting):
                 if choice is not None and choice.waits_for_key and not connection.is_ready:
                     # The wait is over, and the server may be silent: the next endpoint is picked.
                     continue
-                if not call._needs_ready or connection.wait_ready(call.deadline):
+                if not self._needs_ready or connection.wait_ready(call.deadline):
                     return connection
 
 
