@@ -116,8 +116,8 @@ def _paths(writer: "_Writer", methods: Sequence[MethodDefinition]) -> dict[str, 
 
 
 def _template(parts: Sequence[RoutePart]) -> str:
-    """Return a path of OpenAPI, which has no `{name:path}`."""
-    return "".join(f"/{part._replace(takes_rest=False)}" for part in parts)
+    """Return a path of OpenAPI."""
+    return "".join(f"/{part.segment}" for part in parts)
 
 
 def _renamed(route: HttpRoute, operation: dict[str, Any]) -> str:

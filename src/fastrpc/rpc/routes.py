@@ -43,8 +43,13 @@ class RoutePart(NamedTuple):
         """How general the segment is: 0 for a fixed text, 1 for a parameter, 2 for a rest of a path."""
         return 0 if self.is_fixed else 1 + self.takes_rest
 
+    @property
+    def segment(self) -> str:
+        """The segment as OpenAPI writes it, which has no `{name:path}`."""
+        return self.text if self.is_fixed else f"{{{self.text}}}"
+
     def __str__(self) -> str:
-        return self.text if self.is_fixed else f"{{{self.text}{':path' if self.takes_rest else ''}}}"
+        return f"{{{self.text}:path}}" if self.takes_rest else self.segment
 
 
 class HttpRoute(NamedTuple):

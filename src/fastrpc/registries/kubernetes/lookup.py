@@ -103,6 +103,11 @@ class _Slices:
         #: The version up to which they are known.
         self.version = ""
 
+    @property
+    def is_full(self) -> bool:
+        """Whether further endpoints are ignored."""
+        return self._size > self._most
+
     def read(self) -> bool:
         """Read all slices; return whether their version went back, as after a restored backup.
 
@@ -115,7 +120,7 @@ class _Slices:
             with self._api.errors():
                 for text in page.items or ():
                     read.put(read_slice(text, self._reading))
-            if read._size > self._most:
+            if read.is_full:
                 # Further ones would be ignored.
                 break
         before = self.version

@@ -6,6 +6,7 @@ and methods use them, so that a schema is the same each time.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from typing import Any, Final, NamedTuple
 
 from fastrpc.errors import ConfigError
@@ -35,6 +36,10 @@ class ProtoService(NamedTuple):
     name: str
     definition: ServiceDefinition
     methods: tuple[ProtoMethod, ...]
+
+    def part(self, may_call: Callable[[MethodDefinition], bool]) -> "ProtoService":
+        """Return the service with the methods that a caller may call."""
+        return self._replace(methods=tuple(one for one in self.methods if may_call(one.definition)))
 
 
 class ProtoPackage:
@@ -113,12 +118,9 @@ class ProtoPackage:
 
     def part(self, may_call: Callable[[MethodDefinition], bool]) -> "ProtoPackage":
         """Return the package with the methods that a caller may call, under the same names."""
-        found = object.__new__(ProtoPackage)
-        found.name, found._names, found._taken, found.failures = self.name, self._names, self._taken, []
-        kept = (
-            service._replace(methods=tuple(one for one in service.methods if may_call(one.definition)))
-            for service in self.services
-        )
+        found = copy(self)
+        found.failures = []
+        kept = (service.part(may_call) for service in self.services)
         found.services = [service for service in kept if service.methods]
         used = set(_reached(_roots(found.services), with_outer=False))
         found.places = {outer for one in used for outer in _around(one)} - used
