@@ -109,9 +109,7 @@ class Prober:
     def _caller_of(self, codec: str) -> Caller:
         caller = self._callers.get(codec)
         if caller is None:
-            caller = self._callers[codec] = Caller()
-            caller._share(self._state, codec)
-            caller._set_options({"timeout": self.settings.timeout})
+            caller = self._callers[codec] = _ProbeCaller(self._state, codec, self.settings.timeout)
         return caller
 
     def _check_of(self, endpoint: Any) -> HealthCheck:
@@ -146,6 +144,14 @@ class Prober:
     def _failed(self, subchannel: Probed, fall: int, reason: str) -> None:
         if self._endpoint_set.probe_failed(subchannel.endpoint_state, fall):
             logger.warning("%s is down: %s", subchannel.endpoint, reason)
+
+
+class _ProbeCaller(Caller):
+    """Makes the probes of one codec."""
+
+    def __init__(self, state: CallerState, codec: str, timeout: float) -> None:
+        self._share(state, codec)
+        self._set_options({"timeout": timeout})
 
 
 def _was_left(error: FastRPCError) -> bool:

@@ -7,7 +7,7 @@ from fastrpc.endpoint import Address
 from fastrpc.networks import network_name, packed_address
 from fastrpc.peers.peer_client import PeerCalling, PeerClient
 
-__all__ = ["Peer", "limit_name_of"]
+__all__ = ["Peer", "limit_name_of", "peer_like"]
 
 
 class Peer:
@@ -110,6 +110,20 @@ class Peer:
         # Credentials must not get into a log.
         shown = "" if self.credentials is None else ", credentials=…"
         return f"Peer({str(self.address)!r}, scheme={self.scheme!r}{shown})"
+
+
+def peer_like(
+    known: Peer,
+    address: Address,
+    scheme: str = "",
+    credentials: str | None = None,
+    *,
+    certificate: Mapping[str, Any] | None = None,
+) -> Peer:
+    """Return a peer for the process behind a known one: of the same protocol, and of its user at a unix socket."""
+    peer = Peer(address, scheme, credentials, certificate=certificate, protocol=known.protocol)
+    peer._user = known._user
+    return peer
 
 
 def limit_name_of(peer: Peer | None) -> bytes:

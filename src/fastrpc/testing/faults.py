@@ -119,7 +119,9 @@ class FaultyTransport:
                 f"cannot connect to {target}: refused by the FaultyTransport of seed {self.seed}"
             )
         faults = _Faults(self, self._dials)
-        _, between = await transport_for(target).dial(target, lambda: _Between(faults), options)
+        _, between = await transport_for(target).dial(
+            target, lambda: _Between(faults, self._open.discard), options
+        )
         self.connections += 1
         self._open.add(between)
         return between.give_to(session_factory)
@@ -221,14 +223,19 @@ class _Queue:
 
 
 class _Between(asyncio.Transport, asyncio.BufferedProtocol):
-    """An adapter: the protocol of a real transport, and the transport of a session."""
+    """An adapter: the protocol of a real transport, and the transport of a session.
+
+    Args:
+        forget: called with it once its connection is lost.
+    """
 
     _READ_BYTES = 65_536
     _HIGH_WATER = 65_536
 
-    def __init__(self, faults: _Faults) -> None:
+    def __init__(self, faults: _Faults, forget: "Callable[[_Between], None]") -> None:
         super().__init__()
         self._faults = faults
+        self._forget = forget
         self._sent = _Queue(faults, "sent", self._send)
         self._received = _Queue(faults, "received", self._receive)
         self._block = bytearray(self._READ_BYTES)
@@ -337,7 +344,7 @@ class _Between(asyncio.Transport, asyncio.BufferedProtocol):
         if self._is_lost:
             return
         self._is_lost = self._is_closing = True
-        self._faults.owner._open.discard(self)
+        self._forget(self)
         self._sent.clear()
         self._received.clear()
         session, self._session = self._session, None

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from fastrpc.client.client import Client
 from fastrpc.config import ClientConfig, ServerConfig
@@ -77,7 +77,12 @@ class ServedAddress(str):
 
     __slots__ = ("_stack",)
 
-    _stack: ExitStack
+    # The server ends with the stack.
+    def __new__(cls, address: str, stack: ExitStack) -> Self:
+        return super().__new__(cls, address)
+
+    def __init__(self, address: str, stack: ExitStack) -> None:
+        self._stack = stack
 
     def __enter__(self) -> str:
         return self

@@ -55,8 +55,7 @@ def fastrpc_serving() -> Iterator[ServingFixture]:
 
         def serve(*sources: Any, **options: Any) -> ServedAddress:
             with ExitStack() as stack:
-                address = ServedAddress(stack.enter_context(serving(*sources, **options)))
-                address._stack = stack.pop_all()
+                address = ServedAddress(stack.enter_context(serving(*sources, **options)), stack.pop_all())
             servers.callback(address.close)
             return address
 

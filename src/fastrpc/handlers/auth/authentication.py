@@ -18,12 +18,12 @@ from fastrpc.handlers.auth.access_options import Authenticate
 from fastrpc.handlers.auth.audit import Audit
 from fastrpc.handlers.auth.failed_logins import FailedLogins
 from fastrpc.handlers.auth.verdicts import UNDECIDED, Verdicts, seconds_left
-from fastrpc.peers.peer import Peer
+from fastrpc.peers.peer import Peer, peer_like
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.identity import Identity
 from fastrpc.status import Status
 
-__all__ = ["Authentication", "presenting"]
+__all__ = ["Authentication"]
 
 #: Seconds that a verdict may take if the opening of a connection has no limit.
 VERDICT_SECONDS: Final = 4.0
@@ -205,7 +205,14 @@ class Authentication:
 
     def begin(self, connection: _Asking, scheme: bytes, data: bytes) -> bool:
         """Verify the credential of a connection; return whether the verdict was immediate."""
-        peer = presenting(connection.describe_peer(), scheme.decode("ascii", "replace"), _text(data))
+        known = connection.describe_peer()
+        peer = peer_like(
+            known,
+            known.address,
+            scheme.decode("ascii", "replace"),
+            _text(data),
+            certificate=known.certificate,
+        )
         self.look()
         answer = self.answer_now(peer)
         if answer is not None:
@@ -282,13 +289,6 @@ class Authentication:
             task.cancel()
         self.verdicts.close()
         self.audit.close()
-
-
-def presenting(known: Peer, scheme: str, credentials: str | None) -> Peer:
-    """Return a peer with a credential that it presents now."""
-    peer = Peer(known.address, scheme, credentials, certificate=known.certificate, protocol=known.protocol)
-    peer._user = known._user
-    return peer
 
 
 def _is_shorter(connection: ServedConnection, seconds: float | None) -> bool:
