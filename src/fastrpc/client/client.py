@@ -75,10 +75,14 @@ class Client(Caller, FanOut, StreamVerbs):
     ) -> None:
         with PARTS:  # The first client imports most of its modules.
             from fastrpc.client.credentials import TOKEN_HINT
-            from fastrpc.client.parts import begin_client, client_credentials, placed
+            from fastrpc.client.parts import client_credentials, client_state, first_options, placed
 
             where, config = placed(target, registry, config)
-            pool = begin_client(self, where, config, selector, fail_mode, interceptors, services)
+            state = client_state(where, config, selector, fail_mode, interceptors, services)
+            options = first_options(config)
+            self._share(state, config.codec)
+            self._set_options(options)
+            pool: ConnectionPool = state.pool
             pool.on_change = self._connections_changed
             pool.connector.credentials = client_credentials(credentials, config, where)
         self._state.kind = Client

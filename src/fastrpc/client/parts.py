@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.base.histogram import CallTotals
 from fastrpc._core.client.caller_state import CallerState
-from fastrpc._core.client.caller_view import CallerView, ViewState
+from fastrpc._core.client.caller_view import ViewState
 from fastrpc._core.loop.polling import allowed_spin
 from fastrpc._core.wire.settings import WireNumbers, WireSettings
 from fastrpc.client.call_runner import CallRunner
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_FAIL_MODE",
     "OptionsCheck",
-    "begin_client",
-    "begin_view",
     "checked_config",
     "checked_endpoints",
     "client_credentials",
     "client_settings",
+    "client_state",
     "client_stats",
+    "first_options",
     "name_of",
     "needs_runner",
     "placed",
@@ -65,16 +65,15 @@ def placed(target: Any, registry: "RegistryOption | None", config: Any) -> tuple
     return target_of(target, registry, config.tls), config
 
 
-def begin_client(
-    client: CallerView,
+def client_state(
     where: Target,
     config: ClientConfig,
     selector: str | Selector | None,
     fail_mode: str | FailMode | None,
     interceptors: Sequence[Interceptor],
     services: Sequence[Any],
-) -> ConnectionPool:
-    """Give a new `Client` its state, and return its connections."""
+) -> CallerState:
+    """Return the state of a new `Client`, with its connections."""
     interceptors = client_interceptors(interceptors)
     numbers = numbers_of_all()
     endpoint_set = endpoint_set_for(where, selector, config.pool)
@@ -92,8 +91,7 @@ def begin_client(
     state.needs_runner = needs_runner(endpoint_set, mode)
     state.chain = runner.chain if interceptors else None
     state.check = OptionsCheck(where, wire=config.wire_protocol)
-    begin_view(client, state, config)
-    return pool
+    return state
 
 
 class OptionsCheck:
@@ -168,13 +166,11 @@ def share_settings(state: ViewState, config: ClientConfig, numbers: WireNumbers)
     state.numbers = numbers
 
 
-def begin_view(client: CallerView, state: ViewState, config: ClientConfig) -> None:
-    """Attach a new client to its state, with the codec and the compressor of its settings."""
+def first_options(config: ClientConfig) -> dict[str, Any]:
+    """Return the options of a new client by its settings, beside the codec, which is checked as well."""
     check_codec(config.codec)
-    client._share(state, config.codec)
     check_compressor(config.compressor, config.wire_protocol)
-    if config.compressor is not None:
-        client._set_options({"compressor": compressor_named(config.compressor)})
+    return {} if config.compressor is None else {"compressor": compressor_named(config.compressor)}
 
 
 def _prober_for(endpoint_set: EndpointSet | None, config: ClientConfig) -> "Prober | None":

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, TypeGuard, cast
 
 from fastrpc._core.client.client_call import ClientCall
+from fastrpc._core.payload.metadata import split_answer
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
@@ -16,6 +17,7 @@ __all__ = [
     "give_turn",
     "is_of_own_call",
     "mark_own_call",
+    "metadata_blocks",
     "note_failure",
     "own_call",
     "reply_of",
@@ -49,6 +51,11 @@ def note_failure(call: ClientCall, error: BaseException) -> None:
         # A CallError has processed="yes", but one raised by an interceptor may concern another call.
         error.processed = "no"
     call._note_outcome(status_of(error), error)
+
+
+def metadata_blocks(call: ClientCall | None) -> tuple[bytes, bytes]:
+    """Return the encoded metadata of the begin and of the end of an answer; both empty without a call."""
+    return split_answer(None if call is None else call._received_block)
 
 
 def status_of(error: BaseException) -> Status:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from fastrpc._core.payload.metadata import split_answer
+from fastrpc.peers.outcomes import metadata_blocks
 
 if TYPE_CHECKING:
     from fastrpc._core.client.client_stream import ClientStream
@@ -48,8 +48,7 @@ class StreamCall(ClientStream):
 
     def metadata_blocks(self) -> tuple[bytes, bytes]:
         """Return the encoded metadata of the begin and of the end."""
-        attempt = self._attempt
-        head, trailing = split_answer(None if attempt is None else attempt._received_block)
+        head, trailing = metadata_blocks(self._attempt)
         return self._first_block or head, trailing
 
     def adopt_attempt(self) -> bool:

@@ -64,8 +64,9 @@ class MethodOptions(NamedTuple):
 
     def over(self, inherited: "MethodOptions") -> "MethodOptions":
         """Return these options, completed by inherited ones."""
-        given = {name: value for name, value in self._asdict().items() if value is not None}
-        return inherited._replace(**given)
+        return MethodOptions(
+            *(theirs if own is None else own for own, theirs in zip(self, inherited, strict=True))
+        )
 
 
 def check_safe(label: str, options: MethodOptions, signature: HandlerSignature) -> None:

@@ -86,9 +86,13 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
 
     def _begin(self, parts: "SyncParts") -> None:
         """Make the state of a new client."""
-        from fastrpc.client.blocking.parts import begin_client
+        from fastrpc.client.blocking.parts import client_state
+        from fastrpc.client.parts import first_options
 
-        begin_client(self, parts).kind = SyncClient
+        state, options = client_state(parts), first_options(parts.config)
+        self._share(state, parts.config.codec)
+        self._set_options(options)
+        state.kind = SyncClient
 
     @property
     def _pool(self) -> "SyncPool":

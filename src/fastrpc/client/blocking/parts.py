@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, cast
 
 from fastrpc._core.client.blocking_state import BlockingState
-from fastrpc._core.client.caller_view import CallerView
 from fastrpc._core.loop.polling import allowed_spin
 from fastrpc.client.blocking.call_runner import SyncCallRunner
 from fastrpc.client.blocking.pool import SyncHome, SyncPool
@@ -15,7 +14,6 @@ from fastrpc.client.endpoint_plan import CROWD_CALLS, MOST_AUTOMATIC
 from fastrpc.client.parts import (
     DEFAULT_FAIL_MODE,
     OptionsCheck,
-    begin_view,
     checked_config,
     client_credentials,
     client_settings,
@@ -31,18 +29,17 @@ from fastrpc.peers.route_maker import RouteMaker
 from fastrpc.rpc.interceptor import Interceptor, client_interceptors
 from fastrpc.rpc.wire_numbers import numbers_of_all
 
-__all__ = ["SyncParts", "begin_client", "parts_of"]
+__all__ = ["SyncParts", "client_state", "parts_of"]
 
 
-def begin_client(client: CallerView, parts: "SyncParts") -> BlockingState:
-    """Give a new client its state, and return it."""
+def client_state(parts: "SyncParts") -> BlockingState:
+    """Return the state of a new client."""
     config = parts.config
     width = config.pool.connections_per_endpoint
     state = BlockingState(MOST_AUTOMATIC, CROWD_CALLS) if width == "auto" else BlockingState(width)
     share_settings(state, config, numbers_of_all())
     parts.give(state)
     state.remake = partial(parts.renew, state)
-    begin_view(client, state, config)
     return state
 
 

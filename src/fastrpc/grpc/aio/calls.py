@@ -17,11 +17,11 @@ from grpc import aio
 
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.grpc.details import encode_details
-from fastrpc._core.payload.metadata import split_answer
 from fastrpc.errors import CallError, FastRPCError
 from fastrpc.grpc.callback_thread import call_logged
 from fastrpc.grpc.grpcio_contexts import code_of
 from fastrpc.grpc.metadata import DETAILS_KEY, INVALID_METADATA, block_of, pairs_in, pairs_of
+from fastrpc.peers.outcomes import metadata_blocks
 from fastrpc.status import Status
 from fastrpc.user_code import contained
 
@@ -275,4 +275,4 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
             raise rpc_error(self._error, *self._blocks())
 
     def _blocks(self) -> tuple[bytes, bytes]:
-        return split_answer(self._call._received_block)
+        return metadata_blocks(self._call)

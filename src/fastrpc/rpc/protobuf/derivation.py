@@ -304,7 +304,7 @@ class Derivation:
         try:
             for at, field in enumerate(described.fields, 1):
                 annotated = substitute(field.annotation, values)
-                found.fields.append(self._field(field._replace(annotation=annotated), at, found.form))
+                found.fields.append(self._field(field.annotated_as(annotated), at, found.form))
             check_fields(found)
         except BaseException:
             del self.messages[annotation]
