@@ -10,7 +10,7 @@ from fastrpc._core.balancing.endpoint_set import Pick
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.batch_call import sent_failure
 from fastrpc._core.client.client_call import ClientCall
-from fastrpc.client.placing import AttemptPlacing
+from fastrpc.client.placing import AttemptPlacing, AttemptPool
 from fastrpc.client.plan import Patience
 from fastrpc.client.pool import ConnectionPool
 from fastrpc.client.reach_errors import REACH_HINT, unreachable
@@ -40,7 +40,7 @@ class BaseAttempting(AttemptPlacing):
         made: the error of an attempt made before the fail mode ran; None without one.
     """
 
-    def __init__(self, pool: Any, call: Any, made: FastRPCError | None) -> None:
+    def __init__(self, pool: AttemptPool, call: ClientCall, made: FastRPCError | None) -> None:
         super().__init__(pool, call)
         self._made = made
         #: Whether any attempt was sent.

@@ -17,9 +17,9 @@ from fastrpc._core.calls.invocation import Chain
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc.client.attempting import Attempting, BaseAttempting, may_retry, mode_of, plain_connection
+from fastrpc.client.placing import AttemptPool
 from fastrpc.client.pool import ConnectionPool
 from fastrpc.client.wire import wire_of
-from fastrpc.config import ClientConfig
 from fastrpc.config.validation import WIRE_PROTOCOLS
 from fastrpc.endpoint import Address
 from fastrpc.errors import FastRPCError
@@ -51,7 +51,7 @@ class BaseCallRunner:
 
     def __init__(
         self,
-        pool: Any,
+        pool: AttemptPool,
         interceptors: Sequence[Interceptor],
         policy: RetryPolicy,
         mode: FailMode,
@@ -114,6 +114,7 @@ class CallRunner(Answers, BaseCallRunner):
     """Run the calls of one client that cannot be sent at once."""
 
     _attempting = Attempting
+    _pool: ConnectionPool
 
     def __init__(
         self,
@@ -204,11 +205,11 @@ class CallRunner(Answers, BaseCallRunner):
         return peer_of(call, self._pool)
 
 
-def peer_of(call: ClientCall, pool: Any) -> "Peer":
+def peer_of(call: ClientCall, pool: AttemptPool) -> "Peer":
     """Return the peer of a call: the endpoint of its last attempt, before the first one the first in the list."""
     from fastrpc.peers.peer import Peer
 
-    config: ClientConfig = pool.config
+    config = pool.config
     endpoint = call.endpoint or next((one.endpoint for one in pool.subchannels), None)
 
     if endpoint is None:

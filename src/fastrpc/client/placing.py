@@ -2,12 +2,13 @@
 
 import random
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet, Pick
 from fastrpc._core.balancing.selectors import EndpointState
 from fastrpc._core.client.caller_view import ViewOptions
+from fastrpc._core.client.client_call import ClientCall
 from fastrpc.client.endpoint_plan import EndpointPlan
 from fastrpc.client.wire import carries_streams
 from fastrpc.endpoint import Address, Endpoint
@@ -15,10 +16,43 @@ from fastrpc.errors import NoEndpointError
 
 if TYPE_CHECKING:
     from fastrpc.client.key_wait import KeyWait
+    from fastrpc.client.target import Target
+    from fastrpc.config import ClientConfig
 
-__all__ = ["AttemptPlacing"]
+__all__ = ["AttemptPlacing", "AttemptPool"]
 
 T = TypeVar("T")
+
+
+class AttemptPool(Protocol):
+    """The part of the connections of either client that attempts use."""
+
+    @property
+    def config(self) -> "ClientConfig": ...
+
+    @property
+    def target(self) -> "Target": ...
+
+    @property
+    def endpoint_set(self) -> EndpointSet | None:
+        """The set that picks endpoints; None for a client of one address."""
+
+    @property
+    def subchannels(self) -> Sequence[EndpointPlan]:
+        """The endpoints of the list, with their connections."""
+
+    @property
+    def has_list(self) -> bool:
+        """Whether the list of endpoints is known."""
+
+    def subchannel_at(self, address: Address) -> EndpointPlan | None:
+        """Return the subchannel of one endpoint; None if the list does not have it."""
+
+    def ready_among(self, endpoint_states: Iterable[EndpointState]) -> Collection[EndpointState]:
+        """Return the endpoints with a connection whose SETTINGS arrived."""
+
+    def tried(self) -> str:
+        """Return the state of each address, for the message of an error."""
 
 
 class AttemptPlacing:
@@ -27,7 +61,7 @@ class AttemptPlacing:
     #: Whether attempts go only to endpoints with streams, if there is such an endpoint.
     is_stream = False
 
-    def __init__(self, pool: Any, call: Any) -> None:
+    def __init__(self, pool: AttemptPool, call: ClientCall) -> None:
         self._pool = pool
         self._call = call
         self._options: ViewOptions = call._options
@@ -40,10 +74,11 @@ class AttemptPlacing:
         self._key_picks: list[Pick] = []
         #: Endpoints that took an attempt instead of the picked one, which had no connection yet.
         self._moved: dict[Endpoint, Endpoint] = {}
-        endpoint_set: EndpointSet | None = pool.endpoint_set
+        #: The set that picks endpoints; None for a client of one address, whose attempts are not placed.
+        self._endpoint_set: Any = pool.endpoint_set
         #: The wait for the endpoint of the call's key; None for a call that may go anywhere.
         self._key_wait = None
-        if endpoint_set is not None and endpoint_set.has_key(call):
+        if pool.endpoint_set is not None and pool.endpoint_set.has_key(call):
             self._key_wait = self._new_key_wait()
 
     def _new_key_wait(self) -> "KeyWait":
@@ -57,12 +92,12 @@ class AttemptPlacing:
 
         True for user-defined selectors: they get the outcome of each pick.
         """
-        return bool(self._pool.endpoint_set.selector.observes_each_pick)
+        return bool(self._endpoint_set.selector.observes_each_pick)
 
     def pick(self) -> Endpoint:
         """Return the endpoint of the next attempt."""
         pinned: Address | None = self._options.endpoint
-        if self._pool.endpoint_set is None or pinned is not None:
+        if self._endpoint_set is None or pinned is not None:
             return cast(Endpoint, self._subchannel_at(pinned).endpoint)
         pick = self.place(None)
         self._picks.append(pick)
@@ -93,7 +128,7 @@ class AttemptPlacing:
 
     def place(self, pinned: Address | None) -> Pick:
         """Place the next attempt: at this address, or by the selector."""
-        endpoint_set: EndpointSet = self._pool.endpoint_set
+        endpoint_set: EndpointSet = self._endpoint_set
         if pinned is None:
             # A hedge avoids the endpoints of the attempts beside it, and so does an attempt that has to move.
             beside = [pick for _, pick in self._running if pick is not None]
@@ -112,7 +147,7 @@ class AttemptPlacing:
         name: str | None = self._options.prefer
         if name is None:
             return None
-        endpoint_set: EndpointSet = self._pool.endpoint_set
+        endpoint_set: EndpointSet = self._endpoint_set
         return endpoint_set.pick_preferred(self._call, name, tried)
 
     def _takes_preferred(self, pick: Pick) -> bool:
@@ -126,7 +161,7 @@ class AttemptPlacing:
         return is_expected
 
     def _place_past(self, tried: Sequence[Endpoint]) -> Pick:
-        endpoint_set: EndpointSet = self._pool.endpoint_set
+        endpoint_set: EndpointSet = self._endpoint_set
         return self._place_stream(tried) if self.is_stream else endpoint_set.pick(self._call, tried)
 
     def _place_key(self, tried: Sequence[Endpoint]) -> Pick:
@@ -147,7 +182,7 @@ class AttemptPlacing:
 
     def _unready(self) -> tuple[set[EndpointState], set[EndpointState]]:
         """Return the endpoints without a connection for calls with a key: those to pass, and those to wait for."""
-        endpoint_set: EndpointSet = self._pool.endpoint_set
+        endpoint_set: EndpointSet = self._endpoint_set
         ready = self._pool.ready_among(endpoint_set.left)
         if self._key_wait is not None and not ready:
             self._key_wait.renew()
@@ -187,7 +222,7 @@ class AttemptPlacing:
 
     def _place_stream(self, tried: Sequence[Endpoint]) -> Pick:
         """Place an attempt of a stream: never at an endpoint without streams, even if no other is connected yet."""
-        endpoint_set: EndpointSet = self._pool.endpoint_set
+        endpoint_set: EndpointSet = self._endpoint_set
         config = self._pool.config
         pick = endpoint_set.pick(self._call, tried)
         if carries_streams(pick.endpoint, config):

@@ -15,6 +15,7 @@ from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc.client.attempting import Attempting, may_retry, mode_of, plain_connection
+from fastrpc.client.placing import AttemptPool
 from fastrpc.client.pool import ConnectionPool
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
@@ -82,7 +83,7 @@ class _Answering:
 class BaseStreamRunner:
     """The part of running streams that both clients share."""
 
-    def __init__(self, pool: Any, mode: FailMode) -> None:
+    def __init__(self, pool: AttemptPool, mode: FailMode) -> None:
         self._pool = pool
         self._mode = mode
         #: `proceed` of the interceptors around streams, or None.
@@ -101,6 +102,8 @@ class BaseStreamRunner:
 
 class StreamRunner(BaseStreamRunner, StreamMaker):
     """Runs the streams of one client."""
+
+    _pool: ConnectionPool
 
     def __init__(self, pool: ConnectionPool, mode: FailMode, routes: RouteMaker) -> None:
         BaseStreamRunner.__init__(self, pool, mode)

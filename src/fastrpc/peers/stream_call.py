@@ -14,7 +14,7 @@ __all__ = ["StreamCall"]
 
 
 class StreamCall(ClientStream):
-    """What a stream asks of its call and of its attempt."""
+    """The part of a stream that reads its call and its attempt."""
 
     def _used_state(self) -> Any:
         """Return the state of its client, which is used from now on.

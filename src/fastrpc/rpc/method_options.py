@@ -64,9 +64,8 @@ class MethodOptions(NamedTuple):
 
     def over(self, inherited: "MethodOptions") -> "MethodOptions":
         """Return these options, completed by inherited ones."""
-        return MethodOptions(
-            *(theirs if own is None else own for own, theirs in zip(self, inherited, strict=True))
-        )
+        given = {name: value for name, value in self._asdict().items() if value is not None}
+        return inherited._replace(**given)
 
 
 def check_safe(label: str, options: MethodOptions, signature: HandlerSignature) -> None:

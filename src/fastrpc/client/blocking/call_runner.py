@@ -12,6 +12,7 @@ from fastrpc.errors import FastRPCError
 from fastrpc.peers.batches import Batch
 
 if TYPE_CHECKING:
+    from fastrpc.client.blocking.pool import SyncPool
     from fastrpc.client.blocking.stream_runner import SyncStreamRunner
     from fastrpc.peers.peer import Peer
 
@@ -22,6 +23,7 @@ class SyncCallRunner(BaseCallRunner):
     """Run the calls of one blocking client that cannot be sent at once."""
 
     _attempting = SyncAttempting
+    _pool: "SyncPool"
 
     def _new_streams(self) -> "SyncStreamRunner":
         from fastrpc.client.blocking.stream_runner import SyncStreamRunner

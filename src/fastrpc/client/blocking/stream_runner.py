@@ -34,6 +34,8 @@ __all__ = ["SyncStreamRunner"]
 class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
     """Runs the streams of one blocking client."""
 
+    _pool: SyncPool
+
     def __init__(self, pool: SyncPool, mode: FailMode, routes: RouteMaker) -> None:
         BaseStreamRunner.__init__(self, pool, mode)
         BaseStreamMaker.__init__(self, routes, pool.config.timeouts.stream_idle or 0.0)
