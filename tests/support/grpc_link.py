@@ -57,6 +57,9 @@ async def error_of(call: Any) -> Any:
 class Runner(Answers, Direct):
     """Sends calls on their connection or not at all, and finishes their answers."""
 
+    def __init__(self, config: ClientConfig) -> None:
+        self._answer_bytes = config.limits.message_bytes
+
 
 class GrpcLink:
     """A client and the engine of its one connection; `server` is the other side."""
@@ -88,7 +91,7 @@ class GrpcLink:
         self.made_ns = time.monotonic_ns()
         self.stream.connection_made(self.transport)
         self.caller = Caller()
-        state = CallerState(Runner(), RouteMaker(config, CallTotals()), RetryBudget())
+        state = CallerState(Runner(config), RouteMaker(config, CallTotals()), RetryBudget())
         state.numbers = numbers_of_all()
         state.compress_above = config.compress_above
         state.message_limit = config.limits.message_bytes

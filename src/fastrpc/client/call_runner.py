@@ -126,6 +126,7 @@ class CallRunner(Answers, BaseCallRunner):
     ) -> None:
         super().__init__(pool, interceptors, policy, mode, routes)
         self._begins_plainly = pool.endpoint_set is None and is_sequential(mode)
+        self._answer_bytes = pool.config.limits.message_bytes
 
     def _new_streams(self) -> "StreamRunner":
         from fastrpc.client.stream_runner import StreamRunner

@@ -97,7 +97,7 @@ class Client(Caller, FanOut, StreamVerbs):
         self._state.set_connections(self._pool.connections)
 
     async def __aenter__(self) -> Self:
-        refuse_view(self, "entered")
+        refuse_view(self._is_view, "entered")
         if self._pool.serving is not None:
             await self._begin_serving(self._pool.serving)
         self._state.use()
@@ -154,7 +154,7 @@ class Client(Caller, FanOut, StreamVerbs):
 
         Calls that the client serves may end first, within `Timeouts.drain`.
         """
-        refuse_view(self, "closed")
+        refuse_view(self._is_view, "closed")
         if self._state.is_of_parent:
             # Connections and loop belong to the parent, and so do their entries in its epoll set.
             return

@@ -20,12 +20,15 @@ __all__ = ["Answers"]
 class Answers:
     """Finishes the answers of one caller."""
 
+    #: The most bytes of an answer, set at construction.
+    _answer_bytes: int
+
     async def unpack(self, call: AwaitedCall) -> Any:
         """Decompress an answer in slices; other tasks run in between."""
         from fastrpc.peers.unpacking import unpack
 
         try:
-            await unpack(call, _limit_of(call))
+            await unpack(call, self._answer_bytes)
             return call._finish_unpacked()
         except FastRPCError as error:
             mark_own_call(error)
@@ -59,10 +62,9 @@ class Answers:
         from fastrpc.peers.unpacking import unpack
 
         batch = Batch(head)
-        most = _limit_of(head)
         for member in batch.packed():
             try:
-                await unpack(member, most)
+                await unpack(member, self._answer_bytes)
             except FastRPCError as error:
                 member._take_failure(error)
         values = batch.collect()
@@ -75,8 +77,3 @@ class Answers:
     def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
         """Wrap the answer of `request`."""
         return reply_of(call, value)
-
-
-def _limit_of(call: ClientCall) -> int:
-    """Return the most bytes of an answer."""
-    return call._options.shared.message_limit

@@ -1,6 +1,7 @@
 """A batch for its runner: the calls in it, and the call that stands for all of them."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from fastrpc._core.client.client_call import ClientCall
@@ -43,7 +44,7 @@ class Batch:
 
     def singles(self) -> Iterator[Any]:
         """Yield its calls, each to be made from its beginning within the deadline of the batch."""
-        return (self._calls.single(self.head, index) for index in range(self._calls.size))
+        return map(partial(self._calls.single, self.head), range(self._calls.size))
 
     def attempted(self, index: int) -> Any:
         """Return one of its calls, which the batch has attempted once."""

@@ -26,15 +26,19 @@ __all__ = [
 ]
 
 
-def reply_of(call: ClientCall, value: Any) -> Reply[Any]:
-    """Return the answer of a call with its metadata, peer and size."""
+def reply_of(call: ClientCall, value: Any, received: bytes | None = None) -> Reply[Any]:
+    """Return the answer of a call with its metadata and its peer.
+
+    Args:
+        received: the encoded metadata that a reply keeps beside its decoded metadata; None: all that came.
+    """
     return Reply(
         value,
         metadata=call.reply_metadata,
         endpoint=cast(Endpoint, call.endpoint),
         attempts=call.attempt + 1,
         seconds=call._seconds,
-        received=call._received_block,
+        received=call._received_block if received is None else received,
     )
 
 

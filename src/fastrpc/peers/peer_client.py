@@ -141,6 +141,7 @@ class PeerRunner(Answers):
         self.address = address
         self._peer_at = peer_at
         self.routes = calling.routes
+        self._answer_bytes = calling.config.limits.message_bytes
         self.is_closed = True
         self.streams = _Streams(self, calling)
         self.connection: Connection | None = None

@@ -1,11 +1,10 @@
 """The outcome of a stream of either client for its user: metadata, the one answer, reply, failure."""
 
-from typing import Any, cast
+from typing import Any
 
 from fastrpc._core.payload.metadata import Metadata
-from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, FastRPCError, StreamEndedError
-from fastrpc.peers.outcomes import mark_own_call
+from fastrpc.peers.outcomes import mark_own_call, reply_of
 from fastrpc.peers.stream_call import StreamCall
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
@@ -88,14 +87,7 @@ class StreamOutcome(StreamCall):
     def _made_reply(self) -> Reply[Any]:
         """Return the reply of a stream that ended."""
         self._check_failure()
-        call = self.origin
-        return Reply(
-            self._answer(),
-            metadata=call.reply_metadata,
-            endpoint=cast(Endpoint, call.endpoint),
-            attempts=call.attempt + 1,
-            seconds=call._seconds,
-        )
+        return reply_of(self.origin, self._answer(), received=b"")
 
     def _cancelled(self) -> CallError:
         error = CallError(

@@ -195,10 +195,10 @@ class MethodDefinition:
 
     def accepted_names(self) -> ParameterNames:
         """Return the parameter names that calls may send: present names, old names, and names in contracts."""
-        own = self._spelling()
+        own = _spelling(self)
         return ParameterNames(
             tuple(parameter.name for parameter in self.parameters),
-            (own, *(_matching(contract._spelling(), own) for contract in self._contracts())),
+            (own, *(_matching(_spelling(contract), own) for contract in self._contracts())),
         )
 
     def types(self) -> MethodTypes:
@@ -246,17 +246,13 @@ class MethodDefinition:
             f"{self.label}() missing 1 required argument: {parameter.name!r}, the messages to send"
         )
 
-    def _spelling(self) -> list[set[str]]:
-        """Return the names of each parameter, old ones included."""
-        return [
-            {parameter.name, *(old for old, new in self.renamed.items() if new == parameter.name)}
-            for parameter in self.parameters
-        ]
-
     def _contracts(self) -> Iterator["MethodDefinition"]:
-        for contract in self.promised:
+        """Yield the methods of contracts that this method implements; each contract precedes its own contracts."""
+        left = [*self.promised]
+        while left:
+            contract = left.pop(0)
             yield contract
-            yield from contract._contracts()
+            left[:0] = contract.promised
 
     def _resolve(self) -> MethodTypes:
         signature = self.signature
@@ -355,6 +351,14 @@ def _admits_none(kind: Any) -> bool:
     except TypeError:  # A type unknown to msgspec may be any type.
         return True
     return True
+
+
+def _spelling(definition: MethodDefinition) -> list[set[str]]:
+    """Return the names of each parameter, old ones included."""
+    return [
+        {parameter.name, *(old for old, new in definition.renamed.items() if new == parameter.name)}
+        for parameter in definition.parameters
+    ]
 
 
 def _matching(spelling: list[set[str]], own: list[set[str]]) -> Iterator[set[str]]:

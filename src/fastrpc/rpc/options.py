@@ -66,7 +66,7 @@ def with_checked_kinds(options: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def refuse_view(client: Any, what: str) -> None:
+def refuse_view(is_view: bool, what: str) -> None:
     """Raise TypeError for a view, which shares the life of its client."""
-    if client._is_view:
+    if is_view:
         raise TypeError(f"a view made by with_options() cannot be {what}; use the client itself")

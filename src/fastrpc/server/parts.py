@@ -103,7 +103,9 @@ class Ownership:
     def check_use(self, *, is_started: bool) -> None:
         """Raise RuntimeError without a running loop, after a fork, and on another loop than at the start."""
         self.check_process()
-        if asyncio._get_running_loop() is None:
-            raise no_loop("Server")
-        if is_started and self._loop is not None and self._loop is not asyncio.get_running_loop():
-            raise wrong_loop("Server", self._loop, asyncio.get_running_loop())
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            raise no_loop("Server") from None
+        if is_started and self._loop is not None and self._loop is not running:
+            raise wrong_loop("Server", self._loop, running)

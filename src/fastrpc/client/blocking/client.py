@@ -99,7 +99,7 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
         return cast("SyncPool", self._state.pool)
 
     def __enter__(self) -> Self:
-        refuse_view(self, "entered")
+        refuse_view(self._is_view, "entered")
         self._state.use(waits=False)
         return self
 
@@ -150,7 +150,7 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
 
     def close(self) -> None:
         """Close all connections. Calls of other threads fail; closing twice is allowed."""
-        refuse_view(self, "closed")
+        refuse_view(self._is_view, "closed")
         if self._state.is_of_parent:
             # Connections and registry belong to the parent, and a lock may be held by a thread that the child lacks.
             self._pool.detach()

@@ -65,7 +65,7 @@ class SyncServices(ManyServices[SyncClient], _Verbs):
         return client
 
     def __enter__(self) -> Self:
-        refuse_view(self, "entered")
+        refuse_view(self._is_view, "entered")
         return self
 
     def __exit__(
@@ -91,7 +91,7 @@ class SyncServices(ManyServices[SyncClient], _Verbs):
 
     def close(self) -> None:
         """Close the clients of all services, and a registry that was given by its URL. Closing twice is allowed."""
-        refuse_view(self, "closed")
+        refuse_view(self._is_view, "closed")
         self._home.is_closed = True
         for client in self._tenants.clients:
             client.close()

@@ -74,7 +74,7 @@ class Services(ManyServices[Client], _Verbs):
         return client
 
     async def __aenter__(self) -> Self:
-        refuse_view(self, "entered")
+        refuse_view(self._is_view, "entered")
         self._home.used_on(asyncio.get_running_loop())
         return self
 
@@ -95,7 +95,7 @@ class Services(ManyServices[Client], _Verbs):
 
     async def close(self) -> None:
         """Close the clients of all services, and a registry that was given by its URL. Closing twice is allowed."""
-        refuse_view(self, "closed")
+        refuse_view(self._is_view, "closed")
         self._home.end()
         await asyncio.gather(*(client.close() for client in self._tenants.clients))
         if self._registry is not self._arguments.registry and not self._home.is_of_parent:
