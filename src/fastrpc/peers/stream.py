@@ -75,6 +75,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         messages: Any = None,
     ) -> None:
         super().__init__(options, hash_key, route, *given)
+        self._state: Any = options.shared
         self._starter = starter
         self._source = messages
         self.is_fed = messages is not None
@@ -277,7 +278,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         Raises:
             DeadlineExceededError: no time is left for the call.
         """
-        self._used_state()
+        self._state.use()
         self._set_loop(loop_state(asyncio.get_running_loop()), idle_seconds)
         self._start_clock()
 

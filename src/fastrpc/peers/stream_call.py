@@ -16,16 +16,6 @@ __all__ = ["StreamCall"]
 class StreamCall(ClientStream):
     """The part of a stream that reads its call and its attempt."""
 
-    def _used_state(self) -> Any:
-        """Return the state of its client, which is used from now on.
-
-        Raises:
-            RuntimeError: the client was used in another loop, or before a fork.
-        """
-        state: Any = self.origin._options.shared
-        state.use()
-        return state
-
     def _start_clock(self) -> None:
         """Give the call its deadline.
 

@@ -73,6 +73,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         messages: Any = None,
     ) -> None:
         super().__init__(options, hash_key, route, *given)
+        self._state: Any = options.shared
         self._messages = messages
         self.is_fed = messages is not None
         self._starter: SyncStreamStarter | None = None
@@ -173,7 +174,8 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         with self._turn:
             if self._starter is not None or self._is_over:
                 return
-            starter = self._starter = cast(SyncStreamStarter, self._used_state().runner.streams)
+            self._state.use()
+            starter = self._starter = cast(SyncStreamStarter, self._state.runner.streams)
             try:
                 if self._messages is not None:
                     self._set_source(self._messages)
