@@ -106,21 +106,18 @@ class Reloader(Supervisor):
         elif was_asked:
             worker.restart_at = self._clock()
         else:
-            super()._plan_restart(worker)
+            self._restarts.plan(worker)
 
-    def _next_due(self) -> float:
-        due = super()._next_due()
-        look = self._clock() + LOOK_SECONDS
-        return look if due is None else min(due, look)
+    def _next_look(self) -> float:
+        return self._clock() + LOOK_SECONDS
 
-    def _restart_due(self) -> None:
+    def _look(self) -> None:
         changed = self._files.changed()
         if changed is not None:
             logger.info("%s changed, loading again", changed)
             self._reload()
         if self._kill_at is not None and self._clock() >= self._kill_at and self._worker.is_alive:
             os.kill(self._worker.process_id, signal.SIGKILL)
-        super()._restart_due()
 
     def _reload(self) -> None:
         if not self._worker.is_alive:

@@ -344,12 +344,19 @@ class Supervisor:
     def _plan_restart(self, worker: WorkerRecord) -> None:
         self._restarts.plan(worker)
 
+    def _look(self) -> None:
+        """Hook: look for changes that ask for a restart."""
+
+    def _next_look(self) -> float | None:
+        """Hook: return the instant of the next look; None without one."""
+
     def _restart_due(self) -> None:
+        self._look()
         if not self._stops:
             self._restarts.start_due()
 
     def _next_due(self) -> float | None:
-        instants = (self._restarts.due, self._spread.move_at)
+        instants = (self._restarts.due, self._spread.move_at, self._next_look())
         return min((one for one in instants if one is not None), default=None)
 
     def _hear(self, worker: WorkerRecord, report: dict[str, Any]) -> None:
