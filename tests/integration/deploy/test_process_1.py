@@ -23,6 +23,7 @@ NAMESPACE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount
 #: The program starts a shell that leaves an orphan, which process 1 adopts.
 APP = """
 import asyncio
+import contextlib
 import os
 import pathlib
 
@@ -40,8 +41,12 @@ class Orphanage:
 
     @fastrpc.method
     async def zombies(self) -> int:
-        stats = [path.read_text() for path in pathlib.Path("/proc").glob("[0-9]*/stat")]
-        return sum(stat.rpartition(")")[2].split()[0] == "Z" for stat in stats)
+        count = 0
+        for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            # A process may end between the list and the look at it.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                count += path.read_text().rpartition(")")[2].split()[0] == "Z"
+        return count
 
 
 app = fastrpc.App([Orphanage])

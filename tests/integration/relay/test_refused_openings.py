@@ -208,12 +208,17 @@ async def test_no_call_fails_beside_a_flood_of_silent_openings(
         assert relay.front.refusals.counts.keys() == {RefusalReason.CROWDED}
 
 
-async def test_silent_openings_of_one_caller_make_room_for_its_calls(files: RelayFiles) -> None:
+async def test_silent_openings_of_one_caller_make_room_for_its_calls(
+    files: RelayFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a busy machine ten dials take longer than an opening may.
+    monkeypatch.setattr(opening, "_OPENING_SECONDS", 60.0)
     async with relaying(files, openings_of_caller=4) as relay, AsyncExitStack() as stack:
         await relay.serve(Arith)
         for _ in range(10):
             await stack.enter_async_context(dialled(relay))
-        await eventually(lambda: relay.front.refusals.counts[RefusalReason.CROWDED] == 6)
+        # The server's connections come from the same address.
+        await eventually(lambda: relay.front.refusals.counts[RefusalReason.CROWDED] >= 6)
         async with Client(relay.target(), config=files.client) as client:
             assert await client.call(Arith.mul, 6, 7) == 42
 
