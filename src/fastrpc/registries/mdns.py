@@ -112,7 +112,7 @@ class MdnsNetwork:
     def services(self) -> set[str]:
         return {service for service, _ in self._found.values()}
 
-    def wait(self, is_over: Callable[[], bool], wait_seconds: float) -> None:
+    def wait(self, is_over: Callable[[], bool], wait_seconds: float, is_found: Callable[[], bool]) -> None:
         """Wait until a condition holds, but not before the first answers can have come; hold `changed`."""
         self.changed.wait_for(lambda: False, self._settled_at - time.monotonic())
         self.changed.wait_for(is_over, wait_seconds)
@@ -205,7 +205,7 @@ class MdnsServices:
     def list_services(self) -> Iterable[str]:
         self._network.start()
         with self._network.changed:
-            self._network.wait(lambda: True, 0.0)
+            self._network.wait(lambda: True, 0.0, lambda: True)
             return self._network.services()
 
     def close(self) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from fastrpc.registries.base.announced import AnnouncedLookup
 from fastrpc.registries.lan import node
+from fastrpc.registries.lan.backend import LanBackend
 from fastrpc.registries.lan.datagrams import ANNOUNCE, GOODBYE, NO_NONCE, QUERY, LanDatagram, bodies_of
 from fastrpc.registries.lan.members import LanMembers
 from fastrpc.registries.lan.node import TURN_SECONDS, LanNode
@@ -108,23 +110,57 @@ def test_a_record_that_changes_is_announced_before_each_goodbye_of_the_one_befor
     assert sent[-1] == (GOODBYE, after)
 
 
-def test_empty_list_is_given_behind_the_answers_to_the_second_query() -> None:
-    keys: Any = SimpleNamespace(value={})
-    asking = LanNode(keys, None)
-    # The answers to the first query are overdue.
-    asking._settled_at = time.monotonic() - 1
-    asking._confirmed_at = time.monotonic() + 60
-    [body] = bodies_of([RECORD])
+class Hearing:
+    """A node that has asked once, and hears no answer to that."""
 
-    def answer() -> None:
-        with asking.changed:
-            now = int(time.time() * 1000)
-            asking.members.take(LanDatagram(ANNOUNCE, now, b"a" * 16, 1, NO_NONCE, body))
-            asking._tell()
+    def __init__(self) -> None:
+        keys: Any = SimpleNamespace(value={})
+        self.node = LanNode(keys, None)
+        self.node.start = lambda: None  # type: ignore[method-assign]
+        self.node._settled_at = time.monotonic() - 1
+        self.node._confirmed_at = time.monotonic() + 60
 
-    answering = threading.Thread(target=answer)
-    with asking.changed:
+    def hear(self, instance: bytes, service: str) -> None:
+        with self.node.changed:
+            [body] = bodies_of([(service, RECORD[1])])
+            self.node.members.take(
+                LanDatagram(ANNOUNCE, int(time.time() * 1000), instance, 1, NO_NONCE, body)
+            )
+            self.node._tell()
+
+
+def test_list_of_services_is_given_behind_the_answers_to_the_second_query() -> None:
+    hearing = Hearing()
+    # Its own announcements come back.
+    hearing.hear(hearing.node._instance, "shop")
+    answering = threading.Thread(target=hearing.hear, args=(b"a" * 16, "arith"))
+    with hearing.node.changed:
+        # The answer comes once the list waits.
         answering.start()
-        asking.wait(lambda: True, 0.0)
-        assert asking.members.services() == [RECORD[0]]
+        assert sorted(LanBackend(hearing.node).list_services()) == ["arith", "shop"]
     answering.join()
+
+
+def test_empty_list_of_a_service_is_given_behind_the_answers_to_the_second_query() -> None:
+    hearing = Hearing()
+    hearing.hear(b"b" * 16, "shop")
+    lookup = AnnouncedLookup(hearing.node)
+    lookup.follow(frozenset({"arith"}), frozenset())
+    answering = threading.Thread(target=hearing.hear, args=(b"a" * 16, "arith"))
+    with hearing.node.changed:
+        answering.start()
+        found = lookup.fetch(0.0)
+    assert len(found["arith"].entries) == 1
+    answering.join()
+
+
+def test_lookup_that_is_closed_waits_for_no_further_answer() -> None:
+    hearing = Hearing()
+    lookup = AnnouncedLookup(hearing.node)
+    lookup.follow(frozenset({"arith"}), frozenset())
+    closing = threading.Thread(target=lookup.close)
+    with hearing.node.changed:
+        closing.start()
+        lookup.fetch(0.0)
+    closing.join()
+    assert time.monotonic() < hearing.node._confirmed_at

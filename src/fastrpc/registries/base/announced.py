@@ -28,8 +28,13 @@ class Announcements(Protocol):
             StoreError: no socket could be opened.
         """
 
-    def wait(self, is_over: Callable[[], bool], wait_seconds: float) -> None:
-        """Wait until a condition holds, but not before the first answers can have come; hold `changed`."""
+    def wait(self, is_over: Callable[[], bool], wait_seconds: float, is_found: Callable[[], bool]) -> None:
+        """Wait until a condition holds, but not before the first answers can have come; hold `changed`.
+
+        Args:
+            is_found: whether what is asked for was heard, or nobody asks any more. A network that loses datagrams waits
+                for it, a short while from its start on.
+        """
 
     def records(self, services: Iterable[str]) -> Mapping[str, list[tuple[str, Any]]]:
         """Return the names and records of services; the latest come first, as the first of an address counts."""
@@ -54,7 +59,7 @@ class AnnouncedLookup:
     def fetch(self, wait_seconds: float) -> Mapping[str, Listing]:
         self._network.start()
         with self._network.changed:
-            self._network.wait(self._is_over, wait_seconds)
+            self._network.wait(self._is_over, wait_seconds, self._is_found)
             self._is_woken = False
             self._version = self._network.version
             found = self._network.records(self._services)
@@ -65,6 +70,9 @@ class AnnouncedLookup:
     def _is_over(self) -> bool:
         is_missing = len(self._told) < len(self._services)
         return self._is_closed or self._is_woken or is_missing or self._network.version != self._version
+
+    def _is_found(self) -> bool:
+        return self._is_closed or self._is_woken or all(self._network.records(self._services).values())
 
     def wake(self) -> None:
         with self._network.changed:

@@ -72,7 +72,7 @@ class HostNode:
         with self.changed:
             self._look()
 
-    def wait(self, is_over: Callable[[], bool], wait_seconds: float) -> None:
+    def wait(self, is_over: Callable[[], bool], wait_seconds: float, is_found: Callable[[], bool]) -> None:
         """Look at the folder until a condition holds; hold `changed`."""
         until = time.monotonic() + wait_seconds
         while not (self._is_closed or is_over()) and (left := until - time.monotonic()) > 0:

@@ -49,7 +49,7 @@ class LanBackend:
     def list_services(self) -> Iterable[str]:
         self._node.start()
         with self._node.changed:
-            self._node.wait(lambda: True, 0.0)
+            self._node.wait(lambda: True, 0.0, self._node.hears_others)
             return self._node.members.services()
 
     def close(self) -> None:

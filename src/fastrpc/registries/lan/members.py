@@ -79,6 +79,10 @@ class LanMembers:
     def services(self) -> list[str]:
         return list(self._services)
 
+    def has_others(self, instance: bytes) -> bool:
+        """Return whether another instance than this one has a record."""
+        return any(key[0] != instance for records in self._services.values() for key in records)
+
     def query(self) -> bytes:
         """Return the nonce of a new query."""
         now = self._clock()

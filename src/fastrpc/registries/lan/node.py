@@ -173,17 +173,19 @@ class LanNode:
             self.publish(service, record)
             self.withdraw(service, before)
 
-    def wait(self, is_over: Callable[[], bool], wait_seconds: float) -> None:
+    def wait(self, is_over: Callable[[], bool], wait_seconds: float, is_found: Callable[[], bool]) -> None:
         """Wait until a condition holds, but not before the first query can have been answered; hold `changed`.
 
-        While nothing at all was heard, the second query can have been answered as well: a datagram is lost, and a busy
-        machine answers late.
+        Until `is_found` holds the second query can have been answered as well: a datagram is lost, and a busy machine
+        answers late.
         """
         self.changed.wait_for(lambda: self._is_closed, self._settled_at - time.monotonic())
-        self.changed.wait_for(
-            lambda: self._is_closed or self.members.version, self._confirmed_at - time.monotonic()
-        )
+        self.changed.wait_for(lambda: self._is_closed or is_found(), self._confirmed_at - time.monotonic())
         self.changed.wait_for(lambda: self._is_closed or is_over(), wait_seconds)
+
+    def hears_others(self) -> bool:
+        """Return whether an instance other than this one announces a record; hold `changed`."""
+        return self.members.has_others(self._instance)
 
     def close(self) -> None:
         """Send the last goodbyes and end the thread."""
