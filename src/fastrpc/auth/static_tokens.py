@@ -122,7 +122,7 @@ class StaticTokens:
             return Refusal("it presents no token")
         digest = _digest(peer.credentials or "")
         identity = self._tokens.get(digest)
-        return Refusal("its token is not known") if identity is None else Verdict(identity)
+        return Refusal("its token is unknown") if identity is None else Verdict(identity)
 
     async def __call__(self, peer: Presented) -> Identity | None:
         """Return the identity of a peer's token; None if the token is unknown."""

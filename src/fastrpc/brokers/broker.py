@@ -110,7 +110,7 @@ class Broker:
         """The broker below, without types, deadlines and repeats.
 
         Raises:
-            BrokerError: it is not open.
+            BrokerError: it is closed.
             RuntimeError: this process was forked from the process that opened it.
         """
         return self._opened.backend

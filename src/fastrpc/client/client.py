@@ -174,7 +174,7 @@ class Client(Caller, FanOut, StreamVerbs):
     def bind(self, contract: Callable[..., S], /) -> S:
         """Return a proxy with the methods of a service class.
 
-        Every method is awaited, even one that the class defines with plain `def`. Static types are right only for
+        Every method is awaited, even if the class defines it with plain `def`. Static types are right only for
         `async def`; the types of `call` are right for every class.
         """
         from fastrpc.peers.proxy import Proxy

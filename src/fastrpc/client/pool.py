@@ -68,7 +68,7 @@ class ConnectionPool:
     #: Called whenever a connection is made or lost; set before the first use.
     on_change: Callable[[], None]
 
-    #: The `Services` that has this pool; None for a client of its own.
+    #: The `Services` that made this pool, or None.
     home: Home | None = None
 
     #: Whether it follows no registry and has no connections until the next call.
@@ -173,7 +173,7 @@ class ConnectionPool:
 
     @property
     def shared(self) -> "SharedConnections | None":
-        """The connections that this client shares with others; None for a client of its own."""
+        """The connections that this client shares with others, or None."""
         return None if self.home is None else self.home.connections
 
     @property

@@ -41,7 +41,7 @@ ABSENT_HINT = "is a server running there? with_options(wait_for_ready=True) wait
 #: The hint of a call without a connection in time.
 REACH_HINT = "check that the address is right and a server runs there, or give it more time"
 
-#: The hint of a call that a setting of its own client bars from every endpoint.
+#: The hint of a call for which a setting of its client excludes every endpoint.
 SETTING_HINT = "correct this setting of the client"
 
 
@@ -89,7 +89,7 @@ def registry_failure(method: str, target: object, error: object) -> NoEndpointEr
     cause, hint = (error.message, error.hint) if isinstance(error, FastRPCError) else (error, None)
     general = "check the address of the registry, and that it runs"
     return NoEndpointError(
-        f"{method}: the endpoints of {target} are not known: {cause}",
+        f"{method}: the endpoints of {target} are unknown: {cause}",
         hint=general if hint in (None, ABSENT_HINT) else hint,
     )
 

@@ -7,7 +7,7 @@ __all__ = ["setting_with", "unknown_name", "unknown_setting"]
 
 #: Advice for an unknown setting whose nearest name would mislead.
 _ADVICE: Final[Mapping[tuple[str, str], str]] = {
-    ("Timeouts", "timeout"): "write Timeouts(call=…) for calls; each other phase has a limit of its own",
+    ("Timeouts", "timeout"): "write Timeouts(call=…) for calls; each other phase has its own limit",
     ("ClientConfig", "timeout"): "write timeouts=Timeouts(call=…)",
     (
         "ServerConfig",

@@ -38,7 +38,7 @@ class FleetBudget:
 
     def _make_room(self) -> None:
         while self.kept_bytes > FLEET_BYTES:
-            # Twice as many shares as servers: room for the ones that come later.
+            # Twice as many shares as servers: later servers find room.
             share = max(LEAST_BYTES, FLEET_BYTES // (2 * len(self._servers)))
             largest = max(self._servers.values(), key=lambda one: one.kept_bytes)
             before = largest.kept_bytes

@@ -169,7 +169,7 @@ class FleetServer:
 
     @property
     def figures_path(self) -> str:
-        """The path of its figures that are not known yet."""
+        """The path of the figures that the console lacks."""
         is_known = self.page is not None and not self._is_cut
         return (
             f"{WHOLE_PATH}?after={self.page.revision}" if is_known and self.page is not None else WHOLE_PATH
@@ -299,7 +299,7 @@ class _Counting:
         """Keep the counts of a method if there is room; without room it has no counts from then on.
 
         Returns:
-            Its counts before, zeros for a new method; None if they are not known.
+            Its previous counts, zeros for a new method; None if unknown.
         """
         last = self.counts.get(key)
         if (

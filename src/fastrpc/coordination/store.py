@@ -160,7 +160,7 @@ class Store:
         """The store below, without types, deadlines and repeats.
 
         Raises:
-            StoreError: it is not open.
+            StoreError: it is closed.
             RuntimeError: this process was forked from the process that opened it.
         """
         return self._opened.backend

@@ -32,7 +32,7 @@ def checked_credentials(credentials: Any, *, of_call: bool = False) -> Any:
         return None
     if of_call:
         raise TypeError(
-            "a call has no credentials of its own here: give credentials= to the channel, a token or a function, "
+            "a call cannot have its own credentials here: give credentials= to the channel, a token or a function, "
             'or metadata=(("authorization", "Bearer …"),)'
         )
     if isinstance(credentials, str) or callable(credentials):

@@ -105,9 +105,9 @@ class _Line:
         #: Payloads under way, the next in turn first; payloads that wait, in their order.
         self.begun: deque[_Job] = deque()
         self.waiting: list[tuple[_Key, _Job]] = []
-        #: The key of the first waiting one, under which the queue's order has the line; None: the line is not in it.
+        #: The key of the first waiting payload, by which the queue orders the line; None: the queue omits it.
         self.listed: _Key | None = None
-        #: Whether the connection itself has no room for the first one.
+        #: Whether the connection lacks memory for the first payload.
         self.is_full = False
         #: Whether it has slices of the loop's turns.
         self.is_sliced = False
@@ -292,7 +292,7 @@ class _Queue:
             del self._lines[line.connection]
 
     def _list(self, line: _Line) -> None:
-        """Put the first waiting payload of a line into the order, unless its connection has no room."""
+        """Put the first waiting payload of a line into the order, unless its connection is full."""
         first = line.waiting[0][0] if line.waiting and not line.is_full else None
         if line.listed == first:
             return
@@ -383,7 +383,7 @@ class Unpacking:
     def _end_request(self, call: ServerCall, payload: bytes, error: DecodeError | str | None) -> None:
         del self._jobs[call]
         if isinstance(error, str):
-            error = f"{call.method} is larger than it states, decompressed, and has no room: {error}"
+            error = f"{call.method} is larger than it states, decompressed, and memory is full: {error}"
         call.connection.gate.unpacked(
             call, payload, _refusal(call, error) if isinstance(error, DecodeError) else error
         )
@@ -404,9 +404,7 @@ class Unpacking:
     ) -> None:
         failure = None
         if isinstance(error, str):
-            text = (
-                f"{call.method}: a message is larger than it states, decompressed, and has no room: {error}"
-            )
+            text = f"{call.method}: a message is larger than it states, decompressed, and memory is full: {error}"
             failure = CallError(Status.RESOURCE_EXHAUSTED, text)
         elif error is not None:
             refusal = _refusal(call, error)
@@ -424,7 +422,7 @@ def unknown_compressor(call: ServerCall, wire_id: int, compressors: dict[int, Co
     if text is not None:
         return text
     taken = ", ".join(compressor.name for compressor in compressors.values())
-    return f"compressor {compressor_label(wire_id)} is not known here, only {taken}"
+    return f"compressor {compressor_label(wire_id)} is unknown here; known are {taken}"
 
 
 def _is_unproved(call: ServerCall) -> bool:

@@ -190,11 +190,11 @@ class BlockingLife:
         """The thread of the original, to run its coroutines.
 
         Raises:
-            FastRPCError: of the class of failures. It is not open.
+            FastRPCError: of the class of failures. It is closed.
         """
         if self._thread is None:
             raise self._failure(
-                f"the {self._name} is not open", processed="no", hint=f"write with open_{self._name}(…)"
+                f"the {self._name} is closed", processed="no", hint=f"write with open_{self._name}(…)"
             )
         return self._thread
 

@@ -18,7 +18,7 @@ class OpenedBackend(Generic[B]):
     Args:
         opening: is entered, and gives the backend.
         name: names the object in errors and in the function that opens it: "store" for `open_store`.
-        failure: the class of errors for an object that is not open.
+        failure: the class of errors for a closed object.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class OpenedBackend(Generic[B]):
         """The backend.
 
         Raises:
-            FastRPCError: of the class of failures. It is not open.
+            FastRPCError: of the class of failures. It is closed.
             RuntimeError: this process was forked from the process that entered it.
         """
         if self._backend is None:
             raise self._failure(
-                f"the {self._name} is not open",
+                f"the {self._name} is closed",
                 processed="no",
                 hint=f"write async with open_{self._name}(…)",
             )

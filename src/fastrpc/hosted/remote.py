@@ -24,7 +24,7 @@ def hosted_client(
     """Return a client, not entered yet, of the one hosted service that a URL names; it takes all options of the URL.
 
     Args:
-        service, contents: words for errors, such as "store" and "keys of its own".
+        service, contents: words for errors, such as "store" and "other keys".
 
     Raises:
         ConfigError: an option is wrong, or a token would travel in the clear.

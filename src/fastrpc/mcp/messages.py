@@ -140,7 +140,7 @@ class Conversation:
                 return _error(400, _HEADER_MISMATCH, text, message.id)
         if told not in REVISIONS or told == LEGACY:
             data = {"supported": list(REVISIONS), "requested": str(told)}
-            return _error(400, _UNSUPPORTED_VERSION, f"revision {told} is not known", message.id, data)
+            return _error(400, _UNSUPPORTED_VERSION, f"revision {told} is unknown", message.id, data)
         if not isinstance(message.params.meta.get(_CAPABILITIES_KEY), dict):
             return _error(400, _INVALID_PARAMS, f"_meta has no {_CAPABILITIES_KEY}", message.id)
         match message.method:
@@ -162,7 +162,7 @@ class Conversation:
             return _result(message.id, found)
         if revision not in {None, LEGACY}:
             data = {"supported": list(REVISIONS), "requested": revision}
-            return _error(400, _UNSUPPORTED_VERSION, f"revision {revision} is not known", message.id, data)
+            return _error(400, _UNSUPPORTED_VERSION, f"revision {revision} is unknown", message.id, data)
         match message.method:
             case "ping":
                 return _result(message.id, {})

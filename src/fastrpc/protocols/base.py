@@ -146,10 +146,10 @@ class LastRequest(typing.Protocol):
 class ClientEngine(PeerConnection, typing.Protocol):
     """The interface of a client's `Engine`, beside bytes and its `calling`; `CallingEngine` has all of it.
 
-    It tells its owner, where it has one: `connection_ready`, `connection_draining` and `connection_lost` (with the
-    error), `connection_used` if `announces_calls`, `connection_aged`, `connection_crowded` after `await_crowd`,
-    `connection_accepted` (with seconds) of a credential that expires, and `connection_refused` of one that the server
-    takes no more. Each gets the engine first.
+    It tells its owner, if any: `connection_ready`, `connection_draining` and `connection_lost` (with the error),
+    `connection_used` if `announces_calls`, `connection_aged`, `connection_crowded` after `await_crowd`,
+    `connection_accepted` (with seconds) when an expiring credential is accepted, and `connection_refused` when the
+    server refuses the credential. Each gets the engine first.
     """
 
     announces_calls: bool
@@ -338,8 +338,8 @@ def register(
         detect: tells by the first bytes of a server's connection whether it speaks the protocol.
         server_engine: makes the engine of a server's connection; it fits `ServerEngine`.
         client_engine: makes the engine of a client's connection, of a loop or of threads; it fits `ClientEngine`.
-        agreed: the names that TLS may agree to by ALPN, the one that clients offer first, and None in it for no name;
-            left out, the names of the other half, else none.
+        agreed: the names for ALPN: the name that clients offer first, and None for a peer without ALPN; left out, the
+            names of the other half, else none.
         traits: the properties of the client half.
 
     Raises:

@@ -18,8 +18,8 @@ __all__ = ["READ_BYTES", "SplicedEnd", "SplicedPair"]
 #: Bytes of one read. All ends share one buffer, as their bytes leave it at once: an idle pair holds none.
 READ_BYTES: Final = 262_144
 
-#: Seconds after which the system drops a connection that acknowledges nothing, or has no room for more. Caller and
-#: server are less patient with each other; a relay must not cut a slow reader before they do.
+#: Seconds after which the system drops a connection that acknowledges nothing, or whose receive window stays zero.
+#: Callers and servers give up earlier; a relay must not cut a slow reader before they do.
 _SILENCE_SECONDS: Final = 120.0
 
 

@@ -58,7 +58,7 @@ _OWN_UNION_HINT: Final = (
 
 #: The same for a type alias that names itself.
 _ALIAS_HINT: Final = (
-    'make it a class, which may have fields of its own type: class Node(msgspec.Struct): children: list["Node"]; '
+    'make it a class, whose fields may have its type: class Node(msgspec.Struct): children: list["Node"]; '
     "or write Any where it recurs"
 )
 

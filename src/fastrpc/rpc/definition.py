@@ -402,7 +402,7 @@ def _as_coroutine(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Corou
 def _unknown_name(definition: MethodDefinition, place: str, annotation: Any, error: NameError) -> ConfigError:
     name = f"{error.name!r}" if getattr(error, "name", None) else f"a name ({error})"
     return ConfigError(
-        f"{definition.label}: {place} is {type_text(annotation)}, but {name} is not known at run time",
+        f"{definition.label}: {place} is {type_text(annotation)}, but {name} is unknown at run time",
         hint="import it outside `if TYPE_CHECKING:`, or define it where the module can see it",
     )
 

@@ -104,7 +104,7 @@ class FieldDescription(msgspec.Struct):
 class ClassDescription(msgspec.Struct):
     """A class in payloads: dataclass, struct, typed_dict, named_tuple, enum, protobuf, or opaque.
 
-    The last are classes that travel in a way of their own, which a description does not tell.
+    An opaque class has a custom encoding, which a description does not hold.
     """
 
     name: str

@@ -44,7 +44,7 @@ _SEARCH_SECONDS = 0.02
 
 
 class _Drain:
-    """The drain of all connections: notified ones, and ones that are notified later."""
+    """The drain of all connections, some of which are notified later."""
 
     def __init__(self, gate: Gate, accepting: "Accepting") -> None:
         self._gate = gate

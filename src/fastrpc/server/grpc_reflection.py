@@ -85,7 +85,7 @@ def _answer(
     else:
         return _failed(Status.INVALID_ARGUMENT, "the request asks for nothing")
     if files is None:
-        return _failed(Status.NOT_FOUND, f"{asked} is not known here")
+        return _failed(Status.NOT_FOUND, f"{asked} is unknown here")
     return ServerReflectionResponse(file_descriptor_response=FileDescriptorResponse(files))
 
 

@@ -101,7 +101,7 @@ def _checked(address: Address, bound: socket.socket, is_encrypted: bool) -> Addr
             hint="write ListenStream= in the .socket unit",
         )
     if real.port == 0 and real.scheme != "unix":
-        raise ConfigError(f"{address}: the socket is not bound", hint="pass one that listens")
+        raise ConfigError(f"{address}: the socket is not bound", hint="pass a socket that listens")
     try:
         bound.getpeername()
     except OSError:

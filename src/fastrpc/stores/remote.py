@@ -53,7 +53,7 @@ class ClientThreads(Generic[C]):
         self._idle: list[ClientThread[C]] = []
         self._lent: set[ClientThread[C]] = set()
         self._places = asyncio.Semaphore(_MOST_REQUESTS)
-        self._refusal: str | None = "the store is not open"
+        self._refusal: str | None = "the store is closed"
         # Watches that begin now: writes wait for them.
         self._beginning: set[asyncio.Future[Any]] = set()
 

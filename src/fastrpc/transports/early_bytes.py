@@ -13,7 +13,7 @@ def replay(early: bytes, transport: asyncio.Transport, taker: Callable[[], async
     has room.
 
     Raises:
-        RuntimeError: the protocol has no room for them.
+        RuntimeError: the protocol's buffer is full.
     """
     rest = memoryview(early)
     while rest and not transport.is_closing():
@@ -22,6 +22,8 @@ def replay(early: bytes, transport: asyncio.Transport, taker: Callable[[], async
             size = min(len(rest), len(place))
             place[:size] = rest[:size]
         if size == 0:
-            raise RuntimeError(f"{type(protocol).__name__} has no room for {len(rest)} bytes that came early")
+            raise RuntimeError(
+                f"{type(protocol).__name__} is full: {len(rest)} bytes that came early are left"
+            )
         protocol.buffer_updated(size)
         rest = rest[size:]

@@ -8,7 +8,7 @@ M = TypeVar("M")
 
 
 class AnyMessage(NamedTuple):
-    """A protobuf message whose class is not known here: the URL of its type, and its bytes.
+    """A protobuf message whose class is unknown here: the URL of its type, and its bytes.
 
     `fastrpc.grpc.AnyMessage` is this class. By gRPC the details of an error are a list of them.
     """

@@ -70,7 +70,7 @@ class Crew:
         """Start a process.
 
         Raises:
-            OSError: the system has no room for another process, or for its channel.
+            OSError: the system cannot make another process, or its channel.
         """
         worker.started = worker.failed = worker.restart_at = worker.kill_at = None
         worker.is_leaving = worker.wants_successor = worker.has_retired = False

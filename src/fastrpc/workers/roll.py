@@ -100,7 +100,7 @@ class Rolling:
                 self._check_files()
                 self._crew.start(worker)
             except (ConfigError, OSError) as error:
-                # The system has no room for it, say: the roll is given up, as after any other failure.
+                # For example, the system allows no more processes. As after any failure, the roll is given up.
                 worker.failed = failure_to_values(error)
                 return
 

@@ -41,7 +41,7 @@ def test_keys_are_written_read_listed_and_deleted(folder: Path) -> None:
     for gone in ("get", "delete"):
         ended = command(folder, "kv", gone, "STORE", "shop/limits")
         assert (ended.code, ended.output) == (1, "")
-        assert "shop/limits is not there" in ended.errors
+        assert "shop/limits does not exist" in ended.errors
 
 
 def test_json_that_is_nested_too_deeply_is_shown_as_text(folder: Path) -> None:

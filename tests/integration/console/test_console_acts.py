@@ -53,7 +53,7 @@ class Tokens:
 
     def verify(self, peer):
         if peer.credentials not in RIGHTS:
-            return Refusal("its token is not known")
+            return Refusal("its token is unknown")
         until = time.time() - 1 if peer.credentials == "expired" else None
         return Verdict(Identity(peer.credentials), until)
 

@@ -129,9 +129,7 @@ async def test_waiting_until_somebody_serves() -> None:
 
 async def test_registry_that_cannot_be_asked() -> None:
     async with Client("registry://127.0.0.1:9/who") as client:
-        with pytest.raises(
-            fastrpc.NoEndpointError, match=r"who\.name_of: the endpoints of who are not known"
-        ):
+        with pytest.raises(fastrpc.NoEndpointError, match=r"who\.name_of: the endpoints of who are unknown"):
             await client.call(Who.name_of)
         with pytest.raises(fastrpc.DeadlineExceededError, match="no endpoint of who is known"):
             await client.with_options(wait_for_ready=True, timeout=0.1).call(Who.name_of)

@@ -199,7 +199,7 @@ async def test_connection_that_is_merely_lost_is_no_broken_rule() -> None:
     [
         (1, 0, "arith.mul: codec 'msgpack' is not accepted here, only json, raw"),
         (77, 0, "arith.mul: codec number 77 is not accepted here, only json, raw"),
-        (2, 99, "compressor number 99 is not known here, only gzip"),
+        (2, 99, "compressor number 99 is unknown here; known are gzip"),
     ],
 )
 async def test_refused_codecs_and_compressors_are_called_by_their_names(

@@ -178,7 +178,7 @@ class TestEncryption:
 
     async def test_credentials_of_one_call_are_refused(self) -> None:
         async with aio.insecure_channel("localhost:1") as channel:
-            with pytest.raises(TypeError, match="a call has no credentials of its own"):
+            with pytest.raises(TypeError, match="a call cannot have its own credentials"):
                 stub_of(channel).Get(item(), credentials=grpc.access_token_call_credentials("t"))
 
     async def test_ports_have_one_tls(self, tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ async def test_directory_that_went_before_the_watch_is_told(store: DeimosStore, 
     after = await store.put("a/1", b"")
     await server.ask("DELETE", "/keys/shop/a?recursive=true")
     changes = store.watch("a/", after=after)
-    with pytest.raises(CompactedError, match="its keys are not known"):
+    with pytest.raises(CompactedError, match="its keys are unknown"):
         await anext(changes)
 
 

@@ -95,7 +95,7 @@ def test_nobody_serves() -> None:
 def test_registry_that_cannot_be_asked() -> None:
     with (
         SyncClient("registry://127.0.0.1:9/who") as client,
-        pytest.raises(fastrpc.NoEndpointError, match=r"who\.name_of: the endpoints of who are not known"),
+        pytest.raises(fastrpc.NoEndpointError, match=r"who\.name_of: the endpoints of who are unknown"),
     ):
         client.call(Who.name_of)
 

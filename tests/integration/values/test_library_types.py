@@ -269,10 +269,10 @@ class Unknown:
         (Path | str, "custom type.*wrap each in a msgspec.Struct with a tag"),
         (dict[str, Path | int], "wrap each in a msgspec.Struct with a tag"),
         (deque[Path | int], "wrap each in a msgspec.Struct with a tag"),
-        (deque[Unknown], "Unknown is a class of its own: .*fastrpc.types.register"),
-        (Counter[Unknown], "Unknown is a class of its own"),
-        (list[deque[deque[Unknown]]], "Unknown is a class of its own"),
-        (Page[Unknown], "Unknown is a class of its own"),
+        (deque[Unknown], "Unknown has no encoding: .*fastrpc.types.register"),
+        (Counter[Unknown], "Unknown has no encoding"),
+        (list[deque[deque[Unknown]]], "Unknown has no encoding"),
+        (Page[Unknown], "Unknown has no encoding"),
     ],
 )
 @pytest.mark.parametrize("place", ["key", "return"])
@@ -289,7 +289,7 @@ def test_a_type_that_cannot_be_told_apart_is_refused_with_the_way_out(
 
 def test_a_subclass_of_a_path_is_no_payload_type() -> None:
     other = type("WindowsPath", (PureWindowsPath,), {})
-    with pytest.raises(ConfigError, match="is a class of its own"):
+    with pytest.raises(ConfigError, match="has no encoding"):
         check_service(service_definition(_service_of(other)))
 
 

@@ -194,7 +194,7 @@ def test_a_class_without_registration_is_refused_until_it_is_registered() -> Non
         get.__annotations__["key"] = kind
         return service_definition(service("late")(type("Odd", (), {"get": method(get)})))
 
-    with pytest.raises(ConfigError, match=r"Late is a class of its own: .*fastrpc\.types\.register"):
+    with pytest.raises(ConfigError, match=r"Late has no encoding: .*fastrpc\.types\.register"):
         check_service(service_of(Late))
     register(Late, encode=lambda late: None, decode=lambda plain: Late())
     check_service(service_of(Late))

@@ -332,14 +332,14 @@ async def test_wrong_place_is_refused(broker: Broker, backend: SmallBroker, to: 
 
 async def test_broker_is_used_inside_its_block_alone(backend: SmallBroker) -> None:
     broker = Broker(backend)
-    with pytest.raises(BrokerError, match="the broker is not open .write async with open_broker"):
+    with pytest.raises(BrokerError, match="the broker is closed .write async with open_broker"):
         await broker.publish("orders", 1)
     async with broker:
         states = [backend.is_open]
         with pytest.raises(RuntimeError, match="open already"):
             await broker.__aenter__()
     assert [*states, backend.is_open] == [True, False]
-    with pytest.raises(BrokerError, match="not open"):
+    with pytest.raises(BrokerError, match="is closed"):
         broker.subscribe("orders")
     with pytest.raises(RuntimeError, match="entered once"):
         await broker.__aenter__()
@@ -388,7 +388,7 @@ async def test_cancelled_end_of_a_broker_closes_each_subscription(
 async def test_subscription_is_not_entered_after_its_broker_has_closed(backend: SmallBroker) -> None:
     async with Broker(backend) as broker:
         messages = broker.subscribe("orders.new", group="audit")
-    with pytest.raises(BrokerError, match="the broker is not open"):
+    with pytest.raises(BrokerError, match="the broker is closed"):
         await messages.__aenter__()
     assert backend.members == []
 

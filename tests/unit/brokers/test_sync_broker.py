@@ -113,7 +113,7 @@ def test_verbs_of_operators_are_those_of_the_broker(broker: SyncBroker, backend:
 
 
 def test_broker_is_used_inside_its_block_and_process_alone(broker: SyncBroker) -> None:
-    with pytest.raises(BrokerError, match="the broker is not open"):
+    with pytest.raises(BrokerError, match="the broker is closed"):
         SyncBroker(Broker(SmallBroker())).groups()
 
     def use() -> None:

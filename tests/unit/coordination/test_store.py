@@ -364,7 +364,7 @@ async def test_store_is_for_the_process_that_opened_it(store: Store, monkeypatch
 
 async def test_store_is_entered_first(tmp_path: Path) -> None:
     store = open_store(f"sqlite://{tmp_path}/store")
-    with pytest.raises(StoreError, match="the store is not open"):
+    with pytest.raises(StoreError, match="the store is closed"):
         await store.get("k")
 
 

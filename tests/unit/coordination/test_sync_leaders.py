@@ -56,7 +56,7 @@ def test_watch_of_a_leader_ends_with_its_store() -> None:
         assert next(leaders) is None
     with pytest.raises(StoreError, match="the store is closed"):
         next(leaders)
-    with pytest.raises(StoreError, match="is not open"):
+    with pytest.raises(StoreError, match="is closed"):
         store.watch_leader("shop")
 
 

@@ -72,7 +72,7 @@ async def test_store_leaves_no_thread_behind(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     with open_store(f"sqlite://{tmp_path}/store") as store:
         store.put("k", 1)
-    with pytest.raises(StoreError, match="is not open"):
+    with pytest.raises(StoreError, match="is closed"):
         store.get("k")
     with pytest.raises(ConfigError):
         open_store("nosuch://a")

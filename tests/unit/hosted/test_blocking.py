@@ -110,5 +110,5 @@ def test_interrupt_of_the_entrance_leaves_the_original(monkeypatch: pytest.Monke
     with pytest.raises(KeyboardInterrupt):
         life.enter()
     assert steps == ["entered", "left"]
-    with pytest.raises(BrokerError, match="not open"):
+    with pytest.raises(BrokerError, match="is closed"):
         _ = life.thread

@@ -304,9 +304,9 @@ def test_none_is_no_protobuf_message_but_where_the_type_is_none() -> None:
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
-        (Own, "Own is a class of its own: make it a dataclass or a msgspec.Struct"),
-        (list[Own], "Own is a class of its own"),
-        (Page[Own], "Own is a class of its own"),
+        (Own, "Own has no encoding: make it a dataclass or a msgspec.Struct"),
+        (list[Own], "Own has no encoding"),
+        (Page[Own], "Own has no encoding"),
         (list[int] | tuple[int], "may not contain more than one array-like"),
         (AsyncIterator[int] | None, "AsyncIterator"),
         (5, "5"),
@@ -338,7 +338,7 @@ class Impl:
     def get(self, key: "Key") -> None: ...
 """
     exec(source, later)
-    with pytest.raises(ConfigError, match="'Key' is not known"):
+    with pytest.raises(ConfigError, match="'Key' is unknown"):
         check_service(service_definition(later["Impl"]))
     later["Key"] = int
     check_service(service_definition(later["Impl"]))

@@ -238,5 +238,5 @@ def test_damage_is_refused_and_names_the_way_out(place: Path, damage: str) -> No
 
 
 def test_a_folder_that_is_not_open_has_no_connection(place: Path) -> None:
-    with pytest.raises(BrokerError, match="is not open"):
+    with pytest.raises(BrokerError, match="is closed"):
         publish(SqliteFolder(place, MessageTables()), 1)

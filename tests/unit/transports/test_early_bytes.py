@@ -66,5 +66,5 @@ def test_a_closing_transport_gets_no_more() -> None:
 def test_a_protocol_without_room_is_an_error_and_no_endless_loop() -> None:
     transport = StandInTransport()
     transport.protocol = Taking(0)
-    with pytest.raises(RuntimeError, match="Taking has no room for 5 bytes that came early"):
+    with pytest.raises(RuntimeError, match="Taking is full: 5 bytes that came early are left"):
         replayed(transport, b"early")

@@ -3,7 +3,7 @@
 ::
 
     Call              one RPC on one connection: wire state, deadline, metadata
-    ├── ClientCall    (client_call) a call of ours; `client.call` returns one that can be awaited
+    ├── ClientCall    (client_call) a call of ours; `client.call` returns an awaitable one
     └── ServerCall    (served_call) what `current_call()` returns
     MethodRoute             method → marshal, handler, counters; built once
     RouteTable        method name as it lies on the wire → MethodRoute

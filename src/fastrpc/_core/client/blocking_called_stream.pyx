@@ -1,4 +1,4 @@
-"""The compiled part of `SyncStream`: a stream of ours whose user blocks, without a loop and without a thread of its own.
+"""The compiled part of `SyncStream`: a stream of ours whose user blocks, without a loop and without a thread.
 
 The thread that reads the connection puts messages into the channel, under the guard of the session; the thread that
 receives takes them out, under the guard too, and decodes them without it. Only a thread that uses a stream ends it: the

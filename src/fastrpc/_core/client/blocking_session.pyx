@@ -1,4 +1,4 @@
-"""The session of a client that blocks: no loop, and no thread of its own. The threads that wait for answers do the work.
+"""The session of a blocking client, without a loop or a thread. The threads that wait for answers do the work.
 
 ::
 

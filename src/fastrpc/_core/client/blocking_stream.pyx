@@ -39,7 +39,7 @@ cdef extern from "Python.h":
 cdef enum:
     # The bytes received at once, and room for the largest head.
     READ_BLOCK = 262_144
-    # Blocks kept for the next receiver; more threads may read at a time, each on a connection of its own.
+    # Blocks kept for the next receiver; more threads may read at a time, each on its own connection.
     KEPT_BLOCKS = 8
     # Parts of the output in one system call.
     PARTS = 16

@@ -149,7 +149,7 @@ cdef class ReentryGuard:
 
     def __exit__(self, kind, error, traceback):
         cdef Stay* stay = <Stay*>innermost
-        # Blocks of one thread end in the opposite order; an exit called by hand finds no stay of its own.
+        # Blocks of one thread end in the opposite order; an exit called by hand finds no stay.
         if stay is not NULL and stay.is_allocated and stay.owner is <void*>self:
             end(stay)
             free(stay)

@@ -116,7 +116,7 @@ class CallerView:
     @property
     def endpoint(self) -> Any: ...
     def _share(self, state: ViewState, codec: str) -> None:
-        """Attach to a state, without options of its own."""
+        """Attach to a state, without options."""
 
     @property
     def _options(self) -> ViewOptions:

@@ -245,7 +245,7 @@ cdef class CallerView:
     """A client, or a view of it with its own options."""
 
     def _share(self, ViewState state not None, str codec not None):
-        """Attach to a state, without options of its own."""
+        """Attach to a state, without options."""
         cdef ViewOptions none = ViewOptions.__new__(ViewOptions)
         none.shared = state
         state.default_codec = codec

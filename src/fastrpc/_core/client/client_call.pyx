@@ -100,7 +100,7 @@ cdef class ClientCall(Call):
             self.answer_codec = frame.codec
             self.answer_compressor = frame.compressor
         else:
-            # The calls of a batch have no connection of their own.
+            # A call of a batch has no `session`.
             leaves = self.session is not None and (<CallingPart>self.session.calling).peer_leaves
             self.failure = error_of_answer(self, leaves, frame, payload)
             hint_at_token(self.failure, self.options, self.sent_metadata)

@@ -78,7 +78,7 @@ cdef class ClientStream(StreamChannel):
         return 0
 
     cdef bint take_attempt(self, ClientCall attempt) except -1:
-        """Return whether the stream takes the messages of this attempt: the first one that shows a sign."""
+        """Return whether the stream takes the messages of this attempt: the first with a message or metadata."""
         return True
 
     cdef int show_sign(self) except -1:

@@ -6,10 +6,10 @@
     http.response.start ──► send: fields checked, kept ──► http.response.body ──► answer, or begin … end_parts
 
 A client that expects `100 Continue` gets it with the first `receive`. At most `MOST_AHEAD` bytes of the body wait for
-`receive`, then the connection reads no further. `send` waits while more than `Memory.send_soft` bytes are unsent, and while
-the process has no room. It takes a long body piece by piece: a body that many requests share is not copied for each of them.
-The head of a response leaves with the first part of its body, so an application that fails before that is answered by an
-error.
+`receive`, then the connection reads no further. `send` waits while more than `Memory.send_soft` bytes are unsent, and
+while the process's memory is full. It takes a long body in pieces: a body that many requests share is not copied for
+each. The head of a response leaves with the first part of its body, so an application that fails before that is
+answered by an error.
 
 The application is not cancelled when its client leaves: `receive` tells it, and `send` raises OSError.
 """

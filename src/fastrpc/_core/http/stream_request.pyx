@@ -62,7 +62,7 @@ cdef class StreamRequests:
 cdef class StreamRequest:
 
     cdef bint understand(self, GrpcCall call, HeaderBlock block, HttpService service) except -1:
-        """Take what the head of a request says; return whether it is a call, or one that is refused."""
+        """Read the head of a request; return whether it is a call. A refused call counts as one."""
         cdef HttpTerms terms = HttpTerms.__new__(HttpTerms)
         self._terms = terms
         self._service = service

@@ -106,7 +106,7 @@ cdef enum Rule:
 
 
 cdef struct Violation:
-    # The broken rule; the number that was found, and the one that is allowed, where its text has them.
+    # The broken rule; the number found and the number allowed, if the rule's text has them.
     int rule
     int64_t found
     int64_t allowed

@@ -319,7 +319,7 @@ cdef class StreamTable:
         cdef Http2Stream stream = Http2Stream.__new__(Http2Stream)
         stream.id = id
         stream.content_left = -1
-        # The table takes a reference of its own.
+        # The table takes its own reference.
         self._streams.add(id, <PyObject*>stream)
         return stream
 

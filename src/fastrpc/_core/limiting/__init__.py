@@ -1,1 +1,1 @@
-"""Limits of callers: rates and calls in progress by key. It knows no call and no clock of its own."""
+"""Limits of callers: rates and calls in progress by key. It imports neither calls nor a clock."""

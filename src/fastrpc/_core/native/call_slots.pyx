@@ -56,7 +56,7 @@ EARLY_CALLS = {"none": EARLY_NONE, "idempotent": EARLY_IDEMPOTENT, "all": EARLY_
 
 
 cdef class CallSlots:
-    """Our calls: the ones with a slot at the peer, and the ones that wait for a slot."""
+    """Our calls: calls with a slot at the peer, and calls that wait for a slot."""
 
     def __cinit__(self):
         self.opened = CallTable()
@@ -362,7 +362,7 @@ cdef class CallSlots:
         return None
 
     cdef bint _precedes(self, Queue one, Queue other) except -1:
-        """Return whether the first REQUEST of a stream goes before the first one that does not stream."""
+        """Return whether the first REQUEST of a stream precedes the first REQUEST of a unary call."""
         cdef int rank = self.stream_waiters.first_rank(), other_rank = self.slot_waiters.first_rank()
         return rank < other_rank or (rank == other_rank and (<Outgoing>one[0]).arrival < (<Outgoing>other[0]).arrival)
 

@@ -7,7 +7,7 @@
         └── Connection    opening, SETTINGS, PING, GOAWAY, AUTH; the choice of the part for a frame of a call
             ├── RecordingConnection   keeps the arguments of its hooks in a list: for tests and exploration
             ├── ServerConnection, ClientConnection   the two sides of a connection on an event loop
-            └── BlockingSession                the client's side of one that blocks
+            └── BlockingSession                the client's side of a blocking connection
 
     reader: FrameReader           bytes → frames
     assembler: MessageAssembler   cut messages, streams' windows

@@ -24,7 +24,7 @@ cdef class ControlFrames:
         CallSlots slots
         SendQueue sender
 
-        # Our SETTINGS: whether the first ones were sent, and the ones that wait for their ACK, oldest first.
+        # Our SETTINGS: whether the first frame was sent, and the frames without an ACK yet, oldest first.
         bint was_announced
         Queue unacknowledged
         WireSettings acknowledged

@@ -263,7 +263,7 @@ cdef class HashFloodGuard:
     cdef int _weigh(
         self, HashModel table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
     ) except -1:
-        """Add some entries to the table, up to the first one that is not of this type: the decoder stops there as well."""
+        """Add entries to the table until one is not of this type: the decoder stops there as well."""
         cdef Py_ssize_t tried = count
         cdef bint fails = False                             # whether one of the `count` is known to
         while True:

@@ -415,7 +415,7 @@ cdef class Marshal:
             if self.shape is None:
                 return (self.coders.open(payload),)
             return self._bind([self.coders.items[0](payload)])
-        except Exception as error:  # each protobuf library has an error class of its own
+        except Exception as error:  # each protobuf library has its own error class
             name = "message" if self.shape is None else self.shape.names[0]
             raise refusal(described_error(error, name, ())) from None
 

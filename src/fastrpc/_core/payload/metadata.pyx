@@ -71,7 +71,7 @@ cdef bint seen_before(const char* data, const char* key, Py_ssize_t size) noexce
 
 
 cdef inline bint note_key(uint64_t* noted, const char* key, Py_ssize_t size) noexcept nogil:
-    """Note a key in a Bloom filter of one hash; False when it certainly was not there before."""
+    """Note a key in a Bloom filter of one hash; return False if the key is certainly new."""
     cdef uint64_t mixed = size, bit
     cdef Py_ssize_t i
     for i in range(size):

@@ -62,7 +62,7 @@ def utc_now() -> datetime:
 class EmbeddedBroker:
     """Keeps messages of one process, for one event loop.
 
-    All changes that arrive during a commit form the next one. If the journal has no room for a commit, its messages
+    All changes that arrive during a commit form the next one. If the journal is too full for a commit, its messages
     are refused, and the rest is kept. Any other failed commit ends the broker.
 
     Args:

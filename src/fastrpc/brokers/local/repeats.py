@@ -98,7 +98,7 @@ class Repeats:
             since = now - age - _ON_THE_WAY
             number = self._among_kept(topic, since, now).get(id)
             if number is None and since <= topic.removed_until:
-                raise _untold(topic.name, "it may be one that was handled and removed")
+                raise _untold(topic.name, "its message may have been handled and removed")
         return number
 
     def feed(self, unread: UnreadError, ids: Mapping[str, int]) -> None:

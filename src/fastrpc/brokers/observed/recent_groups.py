@@ -67,7 +67,7 @@ class RecentGroups:
             async with time_limit(_LOOK_SECONDS):
                 self._found = await self._look()
         except (BrokerError, ConfigError, TimeoutError) as error:
-            logger.debug("the groups of the broker are not known: %s", error)
+            logger.debug("the groups of the broker are unknown: %s", error)
             self._found = ()
         finally:
             ended = time.monotonic()

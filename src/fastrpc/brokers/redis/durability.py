@@ -42,7 +42,7 @@ async def check_durability(
     version = _VERSION.search(await _allowed(link, b"", bytes, "INFO", "server"))
     if version is not None and (int(version[1]), int(version[2])) < _OLDEST:
         raise ConfigError(
-            f"{url} is a server of version {int(version[1])}.{int(version[2])}, the oldest one that works is 6.2",
+            f"{url} is a server of version {int(version[1])}.{int(version[2])}, the oldest supported version is 6.2",
             hint="use a newer server",
         )
     shown: dict[str, str] = {}

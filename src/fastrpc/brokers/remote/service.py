@@ -131,7 +131,7 @@ class BrokerService(HealthSource):
 
     @property
     def backend(self) -> EmbeddedBroker:
-        """The broker below, which has no rights. BrokerError: it is not open."""
+        """The broker below, which has no rights. BrokerError: it is closed."""
         if self._backend is None:
             raise BrokerError("the broker is closed", processed="no", retryable=True)
         return self._backend

@@ -49,7 +49,7 @@ class Subscribers:
                 raise ConfigError(
                     f"{method.name} is a subscriber, and the server has no broker",
                     hint="give the URL of one, broker='broker://127.0.0.1:8971', which fastrpc broker serves; "
-                    "in a test, the one that fastrpc.testing.broker() yields",
+                    "in a test, give what fastrpc.testing.broker() yields",
                 )
             handler = getattr(service, attribute)
             made.append(Subscriber(self._broker, self._gate, method, handler, **self._limits))

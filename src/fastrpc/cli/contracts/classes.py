@@ -196,7 +196,7 @@ class _Class:
                 # A missing value must not be invented.
                 is_named = True
                 self._names.warn(
-                    f"{one.name} is given by name alone, as it has no default behind one that has"
+                    f"{one.name} is keyword-only: it has no default, and a field before it has one"
                 )
             had_default = had_default or (default is not None and not one.kw_only)
             lines.append(f"    {one.name}: {kind}{self._dataclass_default(default, is_named)}")
@@ -228,7 +228,7 @@ class _Class:
             return self._mixed_struct(options, written)
         if is_unordered and not any(named):
             self._names.warn(
-                "its fields are given by name alone, as one without a default is behind one that has"
+                "its fields are keyword-only: a field without a default follows a field with one"
             )
         options += ["kw_only=True"] if any(named) or is_unordered else []
         head = self._bases("msgspec.Struct", options=options)

@@ -25,7 +25,7 @@ from fastrpc.workers.plan import ExitCode
 __all__ = ["NOT_COMPARED", "contract"]
 
 #: The parts of a description that `--check` does not compare, in text and in JSON output.
-NOT_COMPARED = ("checks in code, such as validators", "classes that travel in a way of their own")
+NOT_COMPARED = ("checks in code, such as validators", "classes with a custom encoding")
 
 
 Sources = Annotated[

@@ -134,7 +134,7 @@ class _Reader:
             return self._names.use(name, "builtins", self._hidden) if name in self._hidden else name
         found = self._names.library(name, self._hidden)
         if found is None:
-            raise ValueError(f"{name} is not known")
+            raise ValueError(f"{name} is unknown")
         return found
 
     def _member(self, name: str, member: str) -> tuple[str, Any]:
@@ -171,7 +171,7 @@ class _Reader:
             else None
         )
         if value is None:
-            raise ValueError(f"{name} is not known")
+            raise ValueError(f"{name} is unknown")
         return f"{self.name_of(name)}({inner})", value
 
 

@@ -54,7 +54,7 @@ def get(
     dial = partial(dialing, ca, cert, key_file, server_name, token_file)
     item = _run(store, dial, lambda opened: opened.get(key), as_json=as_json)
     if item is None:
-        print_note(f"{key} is not there")
+        print_note(f"{key} does not exist")
         raise typer.Exit(ExitCode.FAILED)
     if as_json:
         print_json(_shown(item))
@@ -112,7 +112,7 @@ def delete(
     if as_json:
         print_json({"key": key, "deleted": was_there})
     if not was_there:
-        print_note(f"{key} is not there")
+        print_note(f"{key} does not exist")
         raise typer.Exit(ExitCode.FAILED)
 
 

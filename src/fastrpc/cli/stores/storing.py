@@ -123,9 +123,7 @@ def backup(
             else None
         )
         if remote is None and "://" in source:
-            raise ConfigError(
-                f"{source.partition('://')[0]}:// has a backup of its own", hint="use its tools"
-            )
+            raise ConfigError(f"{source.partition('://')[0]}:// has its own backup", hint="use its tools")
     with reported(ExitCode.FAILED):
         count = copy_folder(Path(source), file) if remote is None else run_async(_copy(remote, file))
     stdout.print(f"{file}: {count} items")

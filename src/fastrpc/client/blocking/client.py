@@ -38,7 +38,7 @@ has_parts("fastrpc.client.blocking.parts")
 class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
     """Call the methods of one service from blocking code; any number of threads may share a client.
 
-    It has no event loop and no thread of its own: a thread that waits for an answer sends and receives for the other
+    It has neither an event loop nor a thread: a thread that waits for an answer sends and receives for the other
     threads, too, and releases the GIL while it waits. The constructor does no I/O: the first call connects.
 
     It may be used in the child of a fork, whether or not the parent used it: the child makes its own connections, and
@@ -160,7 +160,7 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
     def bind(self, contract: Callable[..., S], /) -> S:
         """Return a proxy with the methods of a service class.
 
-        Every method blocks and returns the answer, even one that the class defines with `async def`; there type
+        Every method blocks and returns the answer, even if the class defines it with `async def`; there type
         checkers expect a coroutine. So a proxy is typed right for classes with plain `def`, and `call` for every
         class. A contract may use plain `def` although its service is asynchronous::
 

@@ -34,7 +34,7 @@ class SyncEndpoints:
         config: ClientConfig,
         shared: "SharedSessions | None",
     ) -> None:
-        #: The connections that this client shares with others; None for a client of its own.
+        #: The connections that this client shares with others, or None.
         self.shared = shared
         self.target = target
         self.endpoint_set = endpoint_set

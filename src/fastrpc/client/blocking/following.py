@@ -52,7 +52,7 @@ class SyncFollower:
 
     @property
     def has_news(self) -> bool:
-        """Whether there is a list to take, or the watch is not open yet."""
+        """Whether a new list waits, or the watch has yet to open."""
         return self._watch is None or self._watch.latest is not self._taken
 
     @property

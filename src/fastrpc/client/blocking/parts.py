@@ -56,7 +56,7 @@ class SyncParts:
     config: ClientConfig
     spin_microseconds: int
     credentials: Any = field(repr=False)
-    #: The `SyncServices` that has this client; None for a client of its own.
+    #: The `SyncServices` that made this client, or None.
     home: SyncHome | None = None
 
     def give(self, state: BlockingState) -> SyncPool:

@@ -57,7 +57,7 @@ class SyncHome(Protocol):
 class SyncPool(SyncEndpoints):
     """All subchannels of a blocking client."""
 
-    #: The client of a `SyncServices`, which lives as long as its views then; None for a client of its own.
+    #: The client of a `SyncServices`, which lives as long as its views; None for other clients.
     owner: Any = None
 
     def __init__(

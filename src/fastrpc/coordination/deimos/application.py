@@ -78,7 +78,7 @@ class DeimosApplication:
         """The store of this process.
 
         Raises:
-            ConfigError: it is one on another machine, or not open.
+            ConfigError: it is on another machine, or closed.
         """
         found = self._store.local if isinstance(self._store, StoreService) else self._store.backend
         if not isinstance(found, LocalStore):

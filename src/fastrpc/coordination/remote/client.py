@@ -52,7 +52,7 @@ def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -
             url,
             credentials,
             service="store",
-            contents="keys of its own",
+            contents="other keys",
             timeouts=Timeouts(call=PATIENCE_SECONDS, stream_idle=2 * ALIVE_SECONDS),
             message_bytes=MESSAGE_BYTES,
         )

@@ -70,7 +70,7 @@ class Verdicts:
     def known(self, peer: Peer) -> Answer | None:
         """Return the kept verdict on a token, without requesting one."""
         if peer.scheme != BEARER:
-            return Refusal("its scheme is not known")
+            return Refusal("its scheme is unknown")
         if not peer.credentials or len(peer.credentials) > TOKEN_CHARACTERS:
             return Refusal("its token is empty or too long")
         key = _key(peer)

@@ -83,8 +83,8 @@ class SharedLookup(Protocol):
     def fetch(self, wait_seconds: float) -> Mapping[str, Listing | StoreError]:
         """Return the whole lists of the services that changed, and the error of each whose list alone cannot be read.
 
-        Those followed for the first time count as changed, those to be read again, and all after an error that was
-        raised. A list with an error of its own may wait until it is to be read again.
+        A service counts as changed if it is followed for the first time, if it is to be read again, and after an error
+        that was raised. A list with its own error may wait until it is to be read again.
 
         Args:
             wait_seconds: how long to wait for a change; 0 returns at once.

@@ -21,7 +21,7 @@ class Registry(Protocol):
     def register(self, service: str, endpoint: Endpoint) -> AbstractAsyncContextManager[Any]:
         """Return a registration that keeps an endpoint in the list of a service while its block lasts.
 
-        Of two registrations of one address the one that began later is listed, and it stays when the other one ends.
+        Of two registrations of one address the later one is listed, and it stays when the earlier one ends.
         So a server changes the weight and the labels of a record: it enters another registration, then leaves the
         previous one. If the block yields an object with the method `async def change(endpoint)`, the server calls that
         instead: it replaces the record at once, and returns when the registry has it or is known to be unreachable.

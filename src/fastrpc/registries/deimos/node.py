@@ -258,7 +258,7 @@ class DeimosClient:
 
 
 def is_nothing(error: StoreError) -> TypeGuard[DeimosRefusedError]:
-    """Return whether a request failed as the key is not there, or lies below another one."""
+    """Return whether a request failed because its key does not exist, or lies below another key."""
     return error.status in (Status.NOT_FOUND, Status.FAILED_PRECONDITION) and isinstance(
         error, DeimosRefusedError
     )

@@ -110,7 +110,7 @@ class EtcdLookup:
             keys.revision = 0
 
     def _read_missing(self) -> None:
-        """Read the keys that are not known."""
+        """Read the unknown keys."""
         while missing := [service for service, keys in self._keys.items() if not keys.revision]:
             for service in missing:
                 self._read_keys(service)

@@ -65,7 +65,7 @@ def open_keys(path: str | os.PathLike[str]) -> WatchedFile[LanKeys]:
 
 
 def add_key(path: Path) -> str:
-    """Add a new key at the end of a file, which is made if it is not there; return its id.
+    """Append a new key to a file, which is created if it is missing; return its id.
 
     Raises:
         ConfigError: the file cannot be used.

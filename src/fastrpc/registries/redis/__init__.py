@@ -53,7 +53,7 @@ def take_access(url: RegistryURL, error: type[FastRPCError]) -> "tuple[RedisAcce
     if len(places) > 1 and master is None:
         raise ConfigError(
             f"{url} names {len(places)} servers",
-            hint="name the one that takes writes, or sentinels with ?master=NAME",
+            hint="name the primary, or sentinels with ?master=NAME",
         )
     tls = url.take_tls("https" if url.scheme == "rediss" else None)
     login = take_login(url, "default")

@@ -117,4 +117,4 @@ def _zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ConfigError(f"timezone is {name!r}, which is not known here", hint="install tzdata") from error
+        raise ConfigError(f"timezone is {name!r}, which is unknown here", hint="install tzdata") from error

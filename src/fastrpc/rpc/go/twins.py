@@ -168,7 +168,7 @@ class _Writers(TypeWriters):
         self._of_classes: dict[Any, _Twins] = {}
 
     def concerns(self, part: Any) -> bool:
-        """Return whether a name in it differs, or may do so where its type is not known."""
+        """Return whether a name in it differs, or may differ since its type is unknown."""
         return has_names(part) or any(map(_is_untyped, _all_in(part)))
 
     def own(self, part: Any) -> Writer | None:

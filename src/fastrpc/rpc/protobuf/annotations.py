@@ -83,7 +83,7 @@ def opened(annotation: Any, kind: str | None, depth: int) -> tuple[Any, str | No
             annotation = get_args(annotation)[0]
         else:
             return annotation, kind
-    raise UnfitTypeError("it names itself", "make it a class, which may have fields of its own type")
+    raise UnfitTypeError("it names itself", "make it a class, whose fields may have the class as their type")
 
 
 def marks_of(annotation: Any) -> Field | None:

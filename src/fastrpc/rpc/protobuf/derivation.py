@@ -125,7 +125,9 @@ class Derivation:
             UnfitTypeError: no field has such values.
         """
         if depth > DEEPEST:
-            raise UnfitTypeError("it names itself", "make it a class, which may have fields of its own type")
+            raise UnfitTypeError(
+                "it names itself", "make it a class, whose fields may have the class as their type"
+            )
         annotation, kind = opened(annotation, kind, depth)
         origin, arguments = get_origin(annotation), get_args(annotation)
         if origin in {Union, types.UnionType}:
@@ -232,8 +234,8 @@ class Derivation:
             if not _is_tagged(get_origin(one) or one):
                 raise UnfitTypeError(
                     "a union is one of Structs there",
-                    "make each member a msgspec.Struct with a tag, which is a message of its own; for a `oneof` of a"
-                    " .proto file that is there, give the members fields that may be None, with their numbers",
+                    "make each member a msgspec.Struct with a tag, which is a separate message; for a `oneof` of a"
+                    " existing .proto file, give the members fields that may be None, with their numbers",
                 )
         union = reduce(or_, members)
         known = self.messages.get(union)

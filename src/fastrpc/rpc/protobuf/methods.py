@@ -59,7 +59,7 @@ def method_messages(definition: MethodDefinition, derivation: Derivation) -> Met
 def check_field_options(methods: Iterable[MethodDefinition]) -> None:
     """Refuse what `Field` cannot say of these methods and their classes.
 
-    Types that are not known yet, and those without a form in protobuf, are left to the first use.
+    Unknown types, and types without a form in protobuf, are left to the first use.
 
     Raises:
         FieldError: a number occurs twice, or a kind belongs to another type.

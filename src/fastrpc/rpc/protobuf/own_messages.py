@@ -15,7 +15,7 @@ __all__ = ["own_json_coders"]
 
 
 def own_json_coders(definition: MethodDefinition, depth: int) -> PayloadCoders | None:
-    """Return the coders of a method whose messages are protobuf's own; None where their classes are not known."""
+    """Return the coders of a method with protobuf's own messages; None if their classes are unknown."""
     known = definition.types()
     takes_stream = definition.kind in {"client_stream", "both_ways"}
     request = known.message if takes_stream else next(iter(known.parameters), None)

@@ -90,7 +90,7 @@ def payload_type(kind: Any) -> PayloadType:
     known = find(get_origin(kind) or kind)
     if known is None:
         raise TypeError(
-            f"{type_text(kind)} is a class of its own: make it a dataclass or a msgspec.Struct,"
+            f"{type_text(kind)} has no encoding: make it a dataclass or a msgspec.Struct,"
             " or add it by fastrpc.types.register"
         )
     return known

@@ -16,7 +16,7 @@ __all__ = ["describe_type", "describe_types", "method_types"]
 
 
 def describe_types(methods: Iterable[MethodDefinition], names: TypeNames) -> list[dict[str, Any]]:
-    """Return the classes in the types of these methods, those that travel in a way of their own by name alone."""
+    """Return the classes in the types of these methods, classes with a custom encoding by name alone."""
     return [_describe_class(one, names) for one in payload_classes(method_types(methods))]
 
 

@@ -1,7 +1,7 @@
 """The page of figures: cumulative counts of each method, and what each process uses.
 
-A reader keeps the `revision` of an answer, and gives it back as `after`: methods that have not changed since are left
-out. A revision of another server, or of one that was started again, leaves out nothing.
+A reader passes the `revision` of an answer back as `after`: methods without a change since then are left out. A
+revision of another server, or of an earlier start, leaves out nothing.
 """
 
 import json
@@ -51,7 +51,7 @@ class FigureChanges:
         """Return the new revision, and the methods that changed after an earlier one.
 
         Args:
-            after: the revision of an earlier answer; None, or one that was never given here: all methods.
+            after: the revision of an earlier answer; None or an unknown revision: all methods.
         """
         if after is None or not self._first < after <= self._revision:
             after = self._first

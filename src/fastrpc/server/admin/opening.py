@@ -30,7 +30,7 @@ MOST_CONNECTIONS = 100
 
 
 def check_admin(config: ServerConfig, *, has_registry: bool) -> Address | None:
-    """Return the address of the admin pages, for `fd://` the one that its socket is bound to, or None.
+    """Return the address of the admin pages, for `fd://` the address of its socket, or None.
 
     Raises:
         ConfigError: the settings contradict each other.

@@ -183,7 +183,7 @@ class ServerState:
 
     async def metrics(self) -> Callable[[], bytes]:
         """Return the function that makes the page of metrics."""
-        # Imported on first use: workers have no page of their own.
+        # Imported on first use: workers serve no page.
         from fastrpc.metrics.exposition import Exposition
 
         self._exposition = self._exposition or Exposition()
@@ -328,7 +328,7 @@ class ServerState:
         return dict(self._served.instances()).get(service)
 
     def config(self) -> dict[str, Any]:
-        """Return the settings; those not known to be harmless are masked."""
+        """Return the settings; all but the listed harmless ones are masked."""
         return {"config": shown_settings(self._config)}
 
 
@@ -369,7 +369,7 @@ def _shared(values: list[Any]) -> Any:
 
 
 def shown_settings(settings: Any) -> dict[str, Any]:
-    """Return settings as plain values; those not known to be harmless are masked."""
+    """Return settings as plain values; all but the listed harmless ones are masked."""
     shown: dict[str, Any] = {}
     for name in type(settings).__dataclass_fields__:
         value = getattr(settings, name)

@@ -1,9 +1,9 @@
 """The clients of trusted proxies: `HTTP(trusted_proxies=("10.0.0.0/8", "unix"))`.
 
-A proxy appends the address of its own peer to `X-Forwarded-For`. The entries are read from the right, past addresses
-that are trusted as well, and the first other one is the client; entries further left came from the client, and may be
-anything. `Forwarded`, `X-Forwarded-Host` and `X-Forwarded-Port` are never read: a proxy that does not set them passes
-the fields of a stranger.
+A proxy appends the address of its peer to `X-Forwarded-For`. The entries are read from the right. Trusted addresses are
+skipped, and the first other entry is the client. The client may have written everything further left. `Forwarded`,
+`X-Forwarded-Host` and `X-Forwarded-Port` are never read: a proxy that does not set them passes the fields of a
+stranger.
 """
 
 import ipaddress

@@ -106,7 +106,7 @@ class _Handled(NamedTuple):
 
 
 class _Node:
-    """Templates with the same beginning: the ones that end here, and the next segments.
+    """Templates with the same prefix: templates that end here, and the next segments.
 
     A verb has several routes only if all but one are of removed services.
     """

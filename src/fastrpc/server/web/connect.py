@@ -114,7 +114,7 @@ class ConnectUnary(WebCall):
         return None
 
     def head(self, metadata: bytes | None, compressor: int = 0) -> Pairs | None:
-        """Keep the metadata of a head: it leaves with the answer, whose status is not known yet."""
+        """Keep the metadata of a head. It is sent with the answer, once the status is known."""
         self._head = metadata or b""
         return None
 

@@ -15,7 +15,7 @@ from fastrpc.status import Status
 __all__ = ["WebAnswer", "EnvelopedCall", "WebRequest", "WebCall"]
 
 _GZIP: Final = COMPRESSORS["gzip"]
-#: A compressor that is not known here.
+#: An unknown compressor.
 _UNKNOWN: Final = 255
 #: The longest name of an encoding in an error text.
 _SHOWN_BYTES: Final = 40

@@ -122,7 +122,7 @@ class ConsulKeys:
 
     def _read_moment(self, keys: Sequence[str], absent: set[str], *, stale: bool) -> dict[str, Item[bytes]]:
         for _ in range(_TRIES):
-            # Consul gets no key that is not there; it tells of all whose expectation failed.
+            # "get" fails for a missing key. Consul reports each failed operation.
             operations = [
                 {"Verb": "check-not-exists" if key in absent else "get", "Key": self._base.outer(key)}
                 for key in keys

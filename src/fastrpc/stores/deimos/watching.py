@@ -83,7 +83,7 @@ class KeyWatcher:
         if is_deletion and (node.dir or (event.prev_node is not None and event.prev_node.dir)):
             if index <= self._begun:
                 raise CompactedError(
-                    f"the directory {node.key} went at index {index}, and its keys are not known",
+                    f"the directory {node.key} was deleted at index {index}, and its keys are unknown",
                     oldest=self._begun,
                     hint="list the items again, and watch after the revision of that list",
                 )

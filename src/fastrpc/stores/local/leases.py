@@ -55,7 +55,7 @@ class Leases:
         return due is not None and due > self._clock()
 
     def seconds_left(self, name: str) -> float:
-        """Return the seconds until a lease ends; 0 if it is not there."""
+        """Return the seconds until a lease ends; 0 if it has ended."""
         due = self._ends.get(name)
         return 0.0 if due is None else max(due - self._clock(), 0.0)
 

@@ -45,7 +45,7 @@ _CHANGED_BYTES: Final = 1024 * 1024
 class LocalStore:
     """Keeps items in memory; with a journal, answers after the commit.
 
-    All writes that arrive during a commit form the next one. If the journal has no room for a commit, its writes are
+    All writes that arrive during a commit form the next one. If the journal is too full for a commit, its writes are
     refused and the rest goes on. Any other failed commit ends the store: later calls raise its StoreError until another
     one opens the journal.
 
@@ -84,7 +84,7 @@ class LocalStore:
             )
         self._expiring: asyncio.Task[None] | None = None
         self._on_failed = on_failed
-        self._ended: StoreError | None = StoreError("the store is not open", processed="no")
+        self._ended: StoreError | None = StoreError("the store is closed", processed="no")
 
     async def __aenter__(self) -> Self:
         if self._commits is not None:

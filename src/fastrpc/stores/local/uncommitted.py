@@ -15,7 +15,7 @@ class Uncommitted:
 
     change: ItemChange | LeaseChange
 
-    #: How it was before: the item of the key, or the seconds of the lease; None: it was not there.
+    #: The previous state: the item of the key, or the seconds of the lease; None: it is new.
     before: Item[bytes] | float | None
 
     @property

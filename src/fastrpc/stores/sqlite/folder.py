@@ -124,9 +124,9 @@ class SqliteFolder:
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """The connection of the open file, for the thread of the owner. FastRPCError: it is not open."""
+        """The connection of the open file, for the thread of the owner. FastRPCError: it is closed."""
         if self._connection is None:
-            raise self._kind.error(f"{self.path} is not open")
+            raise self._kind.error(f"{self.path} is closed")
         return self._connection
 
     def commit(self, write: Callable[[sqlite3.Connection], None], *, number: int, size: int) -> None:

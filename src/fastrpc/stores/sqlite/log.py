@@ -31,7 +31,7 @@ SALTS_AT: Final = 16
 #: The magic of a log with little-endian checksums; the next number is the magic of one with big-endian checksums.
 _MAGIC: Final = 0x377F0682
 
-#: In place of the salts of a log that is not there.
+#: The salts of a missing log.
 _NO_SALTS: Final = bytes(8)
 
 #: Page sizes of SQLite.

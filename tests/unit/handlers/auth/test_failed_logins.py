@@ -10,7 +10,7 @@ from fastrpc.handlers.auth.failed_logins import FAILURE_SECONDS, MOST_FAILURES, 
 from fastrpc.peers.peer import Peer
 from fastrpc.status import Status
 
-WRONG = Refusal("its token is not known")
+WRONG = Refusal("its token is unknown")
 
 
 class Clock:

@@ -98,9 +98,9 @@ class Bank(Protocol):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("pay", r"Bank\.pay: parameter 'amount' is Money, but 'Money' is not known at run time"),
-        ("balance", r"Bank\.balance: the result is list\[Money\], but 'Money' is not known"),
-        ("watch", r"Bank\.watch: parameter 'changes' is AsyncIterator\[Money\], but 'Money' is not known"),
+        ("pay", r"Bank\.pay: parameter 'amount' is Money, but 'Money' is unknown at run time"),
+        ("balance", r"Bank\.balance: the result is list\[Money\], but 'Money' is unknown"),
+        ("watch", r"Bank\.watch: parameter 'changes' is AsyncIterator\[Money\], but 'Money' is unknown"),
     ],
 )
 def test_a_name_for_type_checkers_only_is_a_config_error(name: str, text: str) -> None:
