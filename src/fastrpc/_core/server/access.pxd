@@ -16,7 +16,7 @@ cdef struct Slot:
 
 cdef class DigestTable:
     cdef:
-        # Slots by the first bits of a digest, or one place for all, and room behind for digests without a free place.
+        # Slots by the first bits of a digest, or one place for all, and spare slots behind for displaced digests.
         Slot* _slots
         uint64_t _mask
 
@@ -48,11 +48,11 @@ cdef class Access:
         # The description of each method for `authorize`.
         dict _routes
 
-        # Connections (ServedConnection) and calls that are to be verified again, by files that have changed.
+        # Connections (ServedConnection) and calls to be verified again, after a change of files.
         object _outdated
 
-        # The instant of the last check for changed files, the number of changes taken, and the begin of the present
-        # verdicts.
+        # The instant of the last check for changed files, the number of changes so far, and the instant from which the
+        # present verdicts hold.
         uint64_t looked_ns
         uint64_t generation
         uint64_t proved_since

@@ -49,7 +49,7 @@ class Access:
     @property
     def own_credentials(self) -> Any: ...
     def look(self) -> None:
-        """Check for changed files: the next call of each connection is judged by them."""
+        """Check for changed files: they judge the next call of each connection."""
 
     def renew(self, engines: Collection[Any]) -> None:
         """Drop decisions that came from changed files, for all connections, idle ones included."""
@@ -70,7 +70,7 @@ class Access:
         """
 
     def expire_call(self, call: ServerCall) -> None:
-        """End the credential that a call brought, now: a stream ends, a unary call that runs goes on."""
+        """End the credential of a call now: a stream ends, a running unary call continues."""
 
     def may_learn(self, identity: Identity | None, method: str) -> bool:
         """Return whether a caller may learn that a method is unknown so far.

@@ -2,19 +2,18 @@
 
 ::
 
-    call ──► a credential of its own ──► OwnCredentials ──┐
+    call ──► its own credential ─────► OwnCredentials ──┐
          └─► the identity of the connection ──────────────┴─► public? ──► roles ──► authorize ──► the next step
 
-A connection keeps the decisions for it, by method: rules cost a lookup for each call, whatever their number. A function
-is asked each time. Without a caller's identity every refusal is UNAUTHENTICATED, with one it is PERMISSION_DENIED, and
-an unknown method gives the same as a forbidden one.
+A connection keeps the decisions for it, by method: any number of rules costs one lookup per call. A function is asked
+each time. A refusal is UNAUTHENTICATED without an identity, PERMISSION_DENIED with one. An unknown method gets the same
+answer as a forbidden one.
 
-`DigestTable` finds a digest in the same number of steps for all of them. A dict compares as many entries as happen to lie
-at the place of a key. So two refused tokens differ by nanoseconds, always in the same direction, and a measurement cannot
-tell that from a comparison that leaks. Here each search compares the same number of slots, each as a whole, without a
-branch on what is in them. Up to 16 digests are all compared. In a larger table each search reads slots at its own place,
-and their position in the lines of the cache costs up to a nanosecond: it depends on the digest presented, not on those in
-the table.
+`DigestTable` finds each digest in the same number of steps. A dict compares only the entries that share a key's place,
+so two refused tokens differ by nanoseconds, always in the same direction; a measurement cannot tell that from a
+comparison that leaks. Here each search compares the same number of slots, each as a whole, without a branch on their
+content. Up to 16 digests are all compared. In a larger table each search reads slots at its own place, and their
+position in the cache lines costs up to a nanosecond: it depends on the presented digest, not on the table's digests.
 """
 
 from collections import deque
@@ -36,8 +35,8 @@ cdef enum:
     WORDS = 4
     # Slots for each digest, at least: with a quarter of them used, few digests lie beside their place.
     SPARE = 4
-    # Up to this many digests share one place, so that each search reads the same memory. To compare sixteen takes
-    # some 20 ns longer than to compare one.
+    # Up to this many digests share one place, so that each search reads the same memory. Comparing sixteen takes some
+    # 20 ns longer than comparing one.
     SHARED = 16
 
 cdef enum:
@@ -71,7 +70,7 @@ cdef class DigestTable:
             while capacity < <uint64_t>(SPARE * count):
                 capacity *= 2
         PyMem_Free(self._slots)
-        # Digests may lie after the last place; at most all of them do.
+        # Digests may lie after the last place, in the worst case all of them.
         self._slots = <Slot*>PyMem_Calloc(capacity + count + 1, sizeof(Slot))
         if self._slots is NULL:
             raise MemoryError()
@@ -230,7 +229,7 @@ cdef class Access:
         return bool(self.has_rules) and self._authorize.decide(identity, method).is_allowed
 
     def look(self):
-        """Check for changed files: the next call of each connection is judged by them."""
+        """Check for changed files: they judge the next call of each connection."""
         self._look(now_ns())
 
     def renew(self, engines not None):
@@ -259,7 +258,7 @@ cdef class Access:
             connection.look_by(connection.expires_ns)
 
     def expire_call(self, ServerCall call not None):
-        """End the credential that a call brought, now: a stream ends, a unary call that runs goes on."""
+        """End the credential of a call now: a stream ends, a running unary call continues."""
         call.own_expires_ns = call.connection.own_due_ns = now_ns()
         call.connection.look_by(call.own_expires_ns)
 

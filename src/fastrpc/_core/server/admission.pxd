@@ -13,23 +13,23 @@ from fastrpc._core.server.served_connection cimport ServedConnection
 
 cdef class CallAdmission:
     cdef:
-        # The loop of the server; its live connections, the most of them, the number refused above that.
+        # The loop of the server; its live connections, their limit, the number refused above it.
         readonly LoopState loop_state
         readonly set engines
         readonly Py_ssize_t connections
         readonly uint64_t refused_connections
 
-        # Calls that wait for their start, over all connections: all of them, and the ones whose priority is not 0.
+        # Calls that wait for their start, over all connections: all, and those of another priority than 0.
         readonly Py_ssize_t waiting
         readonly WaitingCalls prioritised
         # `Admission.queue_length` and `Admission.queue_age`.
         Py_ssize_t queue_length
         uint64_t queue_age_ns
 
-        # The longest hold after a stall, without the turns that a connection waits for.
+        # The longest hold after a stall; the turns that a connection waits for do not count.
         uint64_t hold_ns
 
-        # The instant until which calls with half of their time gone are refused: some expired before they started.
+        # The instant until which calls are refused after half of their time, since others expired unstarted.
         uint64_t sheds_until_ns
         # Connections to be checked in the next turn; whether that is scheduled, and since when.
         object turn
@@ -41,10 +41,10 @@ cdef class CallAdmission:
         object _look
         object _context
 
-        # The contexts in which the requests that wait were read.
+        # The contexts in which waiting requests were read.
         SharedContext _contexts
 
-        # The last text for a call that waited too long, and what it tells.
+        # The last text for a call that waited too long, and the values in it.
         str _told
         str _told_method
         uint64_t _told_waited_ns
@@ -54,10 +54,10 @@ cdef class CallAdmission:
         readonly uint64_t refused
         # The counters of calls to methods that are not served here.
         MethodCounters unknown_method
-        # The counters of calls by protocols other than the native one: by protocol, by method.
+        # The counters of calls by other protocols than the native one: by protocol, then method.
         dict _counters
 
-        # Calls that an engine other than the native one may have under way, and their metadata.
+        # Limits for engines of other protocols: calls under way, and bytes of metadata.
         Py_ssize_t concurrent_calls
         uint32_t metadata_bytes
 
@@ -69,7 +69,7 @@ cdef class CallAdmission:
         int64_t send_soft
         int64_t send_hard
 
-        # Is told of calls that do not start (`fastrpc.server.watching`), None in most servers.
+        # Notified of calls that do not start (`fastrpc.server.watching`); None in most servers.
         public object watch
 
         # Nanoseconds that a stream may wait for its peer (`Timeouts.stream_idle`), 0: no limit.

@@ -17,7 +17,7 @@ class CallAdmission:
 
     #: Nanoseconds that a stream may wait for its peer; 0: no limit.
     stream_idle_ns: int
-    #: Is told of calls that do not start; None in most servers.
+    #: Notified of calls that do not start; None in most servers.
     watch: Any
 
     def __init__(
@@ -40,7 +40,7 @@ class CallAdmission:
 
     @property
     def refused_connections(self) -> int:
-        """Connections that were one too many."""
+        """Connections refused above the limit."""
 
     @property
     def waiting(self) -> int:
@@ -48,7 +48,7 @@ class CallAdmission:
 
     @property
     def prioritised(self) -> WaitingCalls:
-        """The waiting calls whose priority is not 0."""
+        """The waiting calls of another priority than 0."""
 
     @property
     def refused(self) -> int:
@@ -59,7 +59,7 @@ class CallAdmission:
         """The bytes that the connections hold."""
 
     def counters_by_method(self, protocol: str) -> dict[str, MethodCounters] | None:
-        """Return the counters of calls that come by a protocol; None for the native one: their routes have them."""
+        """Return the counters of a protocol's calls; None for the native one, whose routes hold them."""
 
     def look_at(self, connection: ServedConnection) -> None:
         """Refuse calls that waited too long on a connection whose engine does not check this."""

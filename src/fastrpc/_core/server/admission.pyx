@@ -8,15 +8,14 @@
                              ▼
                            queue ──► CallAdmission, once a turn ──► aged? refused ──► start
 
-Calls of priority 1 are sheddable: they start last, and their memory budgets are lower. When the queue
-is full, the sheddable call that arrived last is refused to make room for one that is not sheddable; when a budget is
-used up, as many as it takes, and none if all of them are not enough.
+Calls of priority 1 are sheddable: they start last, and their memory budgets are lower. A full queue refuses its latest
+sheddable call to make room for a call that is not sheddable. When a budget is used up, as many sheddable calls are
+refused as the new call needs, or none if all of them are not enough.
 
 Calls that waited start for STARTS_NS in one turn of the loop. The connections that got no time come first in the next.
 
-A stall of the loop is over for a connection once a turn brought nothing more to read: cancels that came meanwhile
-count, and calls that expired meanwhile never start. A hold is bounded in time, too: where each turn of the loop is a
-stall, several of them would make the calls too old to start.
+A stall ends for a connection once a turn brings no further input. Cancels read until then count, and calls that expired
+never start. The hold is bounded in time: if each turn were a stall, calls would become too old to start.
 """
 
 import contextvars
@@ -53,26 +52,26 @@ from fastrpc._core.wire.frame cimport ONE_WAY
 from fastrpc._core.base.histogram import OTHER_METHODS, count_refusal, default_registry
 from fastrpc.status import Status
 
-# In one turn of the loop, calls that waited start for as long as slices run (`turns`).
+# In one turn of the loop, waiting calls start for as long as slices run (`turns`).
 cdef uint64_t STARTS_NS = 4_000_000
-# The most time of a turn for refusals of calls that waited too long, however long the turn is.
+# The longest part of a turn for refusals of calls that waited too long.
 cdef uint64_t LONGEST_REFUSALS_NS = 50_000_000
-# The time of one connection among many in such a turn: a thousand have theirs within fifty turns.
+# One connection's share of such a turn: a thousand connections get theirs within fifty turns.
 cdef uint64_t STARTS_EACH_NS = 200_000
 
 # Calls also start after this time, or after this share of the time for which they may wait: long turns would use it up.
 cdef uint64_t LONGEST_HOLD_NS = 100_000_000
 cdef uint64_t HOLD_SHARE = 4
 
-# A call that expires after a wait of this length waited for its start; a shorter wait is an ordinary turn of the loop.
-# For a second, other calls that waited longer may be refused.
+# A call that expires after such a wait has waited for its start; a shorter wait is an ordinary turn of the loop. For a
+# second after it, other calls that waited long may be refused.
 cdef uint64_t WAITED_NS = 10_000_000
 cdef uint64_t SHEDS_NS = 1_000_000_000
-# A call that waited until so small a part of its time is left counts as expired: its answer would leave at the end of the
-# turn, behind the deadline.
+# A call with so small a part of its time left counts as expired: its answer would leave at the end of the turn, after
+# the deadline.
 cdef uint64_t LAST_PART = 32
 
-# A refusal tells how long its call waited: in steps of 1 ms, of 0.1 ms below 0.1 s, and of 1 µs below 10 ms.
+# A refusal states the wait, in steps of 1 ms, of 0.1 ms below 0.1 s, and of 1 µs below 10 ms.
 cdef uint64_t TOLD_NS = 1_000_000
 
 logger = logging.getLogger("fastrpc.server")
@@ -108,7 +107,7 @@ cdef class CallAdmission:
     # Connections
 
     cdef bint add_engine(self, object engine) except -1:
-        """Count a connection that was accepted; return whether it is one too many."""
+        """Count an accepted connection; return whether it exceeds the limit."""
         cdef Py_ssize_t count = len(self.engines)
         self.engines.add(engine)
         if count < self.connections:
@@ -121,11 +120,11 @@ cdef class CallAdmission:
     # Counters
 
     def counters_by_method(self, str protocol not None):
-        """Return the counters of calls that come by a protocol; None for the native one: their routes have them."""
+        """Return the counters of a protocol's calls; None for the native one, whose routes hold them."""
         return None if protocol == "native" else self._counters.setdefault(protocol, {})
 
     cdef MethodCounters counters_of(self, ServerCall call, MethodRoute route):
-        """Return the counters of a call; without a route its method is not served here."""
+        """Return the counters of a call; a call of an unknown method has no route."""
         cdef ServedConnection connection = call.connection
         cdef dict by_method = connection.counters
         cdef MethodCounters counters
@@ -159,7 +158,7 @@ cdef class CallAdmission:
 
     cdef bint has_room(self, ServerCall call, bytes payload) except -1:
         """Return whether the budgets take the payload of a call; refuse the call if not."""
-        # A request taken in pieces is no new call any more.
+        # A later piece of a request is no new call.
         cdef str problem = self.over_budget(call, PyBytes_GET_SIZE(payload) - call.charge, call.charge == 0)
         if problem is None:
             return True
@@ -192,7 +191,7 @@ cdef class CallAdmission:
     cdef int weigh(self, ServedConnection connection, int64_t size) except -1:
         """Count the output that the peer has not taken; above `send_soft` no further call starts.
 
-        Large answers that have begun, messages without a window and the taken part hold no calls up: answers go in between.
+        Begun large answers, messages without a window and taken bytes do not count: other answers go in between.
         """
         cdef int64_t change = size - connection.output_held
         connection.output_held = size
@@ -216,7 +215,7 @@ cdef class CallAdmission:
         self.count_refused(call, status, text)
         if call.stream is not None:
             (<StreamChannel>call.stream).close(None)
-        # Set first: the engine may now end the call once more.
+        # Set first: from here on the engine may end the call again.
         call.was_ended = True
         try:
             return connection.do_refuse(call, status, sound_text(text), is_faulty)
@@ -262,7 +261,7 @@ cdef class CallAdmission:
     cdef int slow_start(self, ServerCall call, bytes payload) except -1:
         """Refuse a call, let it wait, or begin it after all."""
         cdef ServedConnection connection = call.connection
-        # Without reading the clock: the end of its last handler is known.
+        # The clock is not read: the end of the last handler is known.
         cdef uint64_t now = max(connection.now, connection.stepped_ns)
         if (
             connection.holding == HOLD_LATE
@@ -270,7 +269,7 @@ cdef class CallAdmission:
             and (self.sheds_until_ns <= now or call.deadline_ns <= now)
             and process_held <= self.memory.shed_above
         ):
-            # Many calls are late: the input of one connection takes several turns.
+            # Many calls are late: one connection's input lasts for several turns.
             return self.start(call, payload)
         if connection.holding & HOLD_DRAIN:
             count_refusal("drain")
@@ -302,7 +301,7 @@ cdef class CallAdmission:
         if not connection.queue and connection.holding & HOLD_OUTPUT:
             connection.look_by(connection.now + self.queue_age_ns)
         if call.flags & ONE_WAY and not connection.holding & HOLD_STALL:
-            # Waiting calls start before more are taken of a caller that waits for no answer.
+            # Waiting calls start before more are read from a caller that waits for no answer.
             self.loop_state.turns.unanswered_ns = 0
         call.waiting_context = self._contexts.copy()
         call.waiting_payload = payload
@@ -325,7 +324,7 @@ cdef class CallAdmission:
             if call.priority:
                 self.prioritised.drop(call)
             if not call.connection.queue:
-                # Few connections ever have one, and it is as large as a call.
+                # Few connections need one, and it is as large as a call.
                 call.connection.queue = None
                 call.connection.holding &= ~HOLD_QUEUE
             self.waiting -= 1
@@ -346,7 +345,7 @@ cdef class CallAdmission:
         return 0
 
     cdef int _start_waiting(self, ServedConnection connection, int last_rank) except -1:
-        """Begin the waiting calls, in order and up to a rank, until something holds them back or the time is over."""
+        """Start waiting calls in order, up to a rank, until a start is held back or the time is over."""
         cdef ServerCall call
         cdef bytes payload
         cdef uint64_t now = now_ns()
@@ -362,16 +361,16 @@ cdef class CallAdmission:
             if has_lapsed(call, now):
                 self.refuse(call, UNAUTHENTICATED, f"{call.route.method}: the credential has expired", True)
             elif not self._is_stale(call, call.queued_ns, now) and self.has_room(call, payload):
-                # Calls that started before it may have filled the memory.
+                # Calls started before it may have filled the memory.
                 self.start_inside(context, call, payload)
             now = now_ns()
-            # One-way calls have a share of the turn, as they have where they are read.
+            # One-way calls have a share of the turn, as when they are read.
             if now >= (connection.turn_ns + <uint64_t>UNANSWERED_NS if call.flags & ONE_WAY else ends_ns):
                 return 0
         return 0
 
     cdef int start_inside(self, object context, ServerCall call, bytes payload) except -1:
-        """Begin a call in a copy of the context in which its request was read: others may have waited with the same one."""
+        """Start a call in a copy of the context in which its request was read: waiting calls may share that context."""
         cdef object own = PyContext_Copy(context)
         PyContext_Enter(own)
         try:
@@ -404,7 +403,7 @@ cdef class CallAdmission:
         unstarted, calls that waited for more than half of their time are refused.
         """
         cdef uint64_t waited = now - min(now, since)
-        # Without a deadline, ages.
+        # Calls without a deadline have an age.
         cdef uint64_t timeout = call.deadline_ns - min(call.deadline_ns, call.started_ns)
         if waited > WAITED_NS and now < call.deadline_ns < now + timeout // LAST_PART:
             self.sheds_until_ns = now + SHEDS_NS
@@ -417,9 +416,9 @@ cdef class CallAdmission:
         return True
 
     cdef str _told_wait(self, str method, uint64_t waited, uint64_t timeout):
-        """Return why a call that waited is refused: for more than half of its timeout, or with 0 for `queue_age`.
+        """Return the reason to refuse a call: it waited for half of its timeout, or (0) for `queue_age`.
 
-        Under overload most refusals of a turn have the same text, and formatting it takes as long as the rest of a refusal.
+        Under overload most refusals of a turn share a text; formatting one takes as long as the rest of a refusal.
         """
         cdef uint64_t step = TOLD_NS if waited >= 100 * TOLD_NS else TOLD_NS // 10 if waited >= 10 * TOLD_NS else 1_000
         waited -= waited % step
@@ -469,7 +468,7 @@ cdef class CallAdmission:
         cdef list ready = []
         cdef uint64_t began = now_ns(), now = began
         cdef bint is_late = began > self.scheduled_ns + STALL_NS
-        # Refusals make room: in a long turn they have a share of it. The next turn refuses the remaining calls.
+        # Refusals make room and have a share of a long turn. The next turn refuses the remaining calls.
         cdef uint64_t refuses_until = began + max(STARTS_NS, min((began - self.scheduled_ns) // 4, LONGEST_REFUSALS_NS))
         cdef bint had_time = True
         self.is_scheduled = False
@@ -483,7 +482,7 @@ cdef class CallAdmission:
             ):
                 now = now_ns()
             if is_late:
-                # The loop was blocked since then: cancels may lie in the socket, which is read after this.
+                # The loop was blocked since then: unread cancels may lie in the socket.
                 self.hold_for_stall(connection)
             if connection.holding & HOLD_STALL and not is_caught_up(connection, self.hold_ns, began):
                 self.schedule(connection)
@@ -496,7 +495,7 @@ cdef class CallAdmission:
             if not had_time:
                 break
         if had_time:
-            # One-way calls share a part of the turn: the next time another connection has it first.
+            # One-way calls share a part of the turn; next time another connection comes first.
             ready = ready[1:] + ready[:1]
         for connection in ready:
             if connection.queue is not None and not connection.is_closed and not connection.holding & HOLD_OUTPUT:
@@ -529,13 +528,13 @@ cdef class CallAdmission:
             if now < began + STARTS_NS:
                 continue
             ready[:] = ready[position + 1:] + ready[:position + 1]
-            # If its call blocked the loop, it is already in turn, before connections that got no time.
+            # If its call blocked the loop, it is already queued, before connections that got no time.
             is_again = connection.is_in_turn
             if is_again:
                 self.turn.remove(connection)
                 connection.is_in_turn = False
             if now > began + STALL_NS:
-                # Input that came meanwhile is read first. Calls of lower priority wait on any of these connections.
+                # Newer input is read first. Calls of lower priority wait on some of these connections.
                 for other in (*ready, *self.turn):
                     if other.queue is not None or other.is_in_turn:
                         self.hold_for_stall(other)
@@ -556,7 +555,7 @@ cdef class CallAdmission:
     cdef bint _refuse_on(self, ServedConnection connection, uint64_t began) except -1:
         """Refuse the calls of a connection that waited too long, and return whether there were any.
 
-        Calls of others may take the time of many turns, until this connection may start its own.
+        Calls of other connections may take many turns before this connection may start its calls.
         """
         if connection.queue is None or began < (<WaitingCalls>connection.queue).oldest().queued_ns + self.queue_age_ns:
             return False
@@ -571,7 +570,7 @@ cdef class CallAdmission:
     # Stalls
 
     cdef int note_stall(self, ServedConnection connection, uint64_t now, uint64_t came_ns) except -1:
-        """Note that input being read arrived at `came_ns`; the loop was blocked, or stalls are not watched."""
+        """Note that the present input arrived at `came_ns`; the loop was blocked, or stalls are not watched."""
         connection.now = now
         connection.dated_ns = came_ns
         if came_ns < now:
@@ -582,7 +581,7 @@ cdef class CallAdmission:
         return self.hold_for_stall(connection) if now > self.loop_state.calm_until_ns else 0
 
     cdef int hold_for_stall(self, ServedConnection connection) except -1:
-        """The loop was blocked: hold all starts until the socket was seen empty, or too long."""
+        """After a stall: hold all starts until the socket was empty once, or the longest hold is over."""
         if connection.is_closed:
             return 0
         if connection.holding & HOLD_STALL:

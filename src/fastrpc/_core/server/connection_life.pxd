@@ -21,22 +21,22 @@ cdef class ConnectionLife:
         PyObject* engine
         PyObject* connection
 
-        # The rules, in nanoseconds; 0 = off. The patience is for silence in a message, and for a peer that takes no output.
-        # Without a linger a closed connection reads nothing more, and ends once its output has left.
+        # The rules, in nanoseconds; 0 = off. The patience is for silence in a message, and for a peer that takes no
+        # output. Without a linger a closed connection stops reading, and ends once its output is sent.
         uint64_t handshake_ns
         uint64_t idle_ns
         uint64_t patience_ns
         uint64_t leave_after_ns
         uint64_t linger_ns
 
-        # Instants, 0 = not running: the deadline of the opening, the end of the age (the age itself before the begin),
-        # the end of calls, the end of reading on after the close.
+        # Instants, 0 = not running: the deadline of the opening; the end of the age (before `begin`: the age itself);
+        # the end of calls; the end of the linger after the close.
         uint64_t opening_due_ns
         uint64_t aged_at_ns
         uint64_t leave_at_ns
         uint64_t linger_until_ns
 
-        # The instant of the last use, and the instant before which a drain closes no resting connection.
+        # The instant of the last use, and the earliest instant at which a drain closes a resting connection.
         uint64_t used_ns
         uint64_t kept_until_ns
 
@@ -45,18 +45,18 @@ cdef class ConnectionLife:
         # The age was reached.
         bint has_aged
         bint drains
-        # The protocol closes by itself after the last answer; it answers a late peer itself.
+        # Whether the protocol closes by itself after the last answer, and answers a late peer itself.
         bint closes_by_answers
         bint ends_late_peers
         # The drain, or the rest, has ended the connection.
         bint has_ended
 
-        # The openings (`server.openings.Openings`) among which the connection counts; None: it is through, or was not
-        # counted there.
+        # The openings (`server.openings.Openings`) in which the connection counts; None: its opening is over, or was
+        # not counted.
         object openings
 
-        # Whether the protocol itself reads nothing at present; whether nothing is read, for that or for output that the peer
-        # has not taken; the instant at which reading went on after such a time.
+        # Whether the protocol itself pauses reading; whether reading is paused, for that or for output that the peer
+        # has not taken; the instant at which reading resumed.
         bint wants_pause
         bint is_held_back
         uint64_t resumed_ns
@@ -64,8 +64,8 @@ cdef class ConnectionLife:
         # The instant of the next check of `has_rested` and `has_left`.
         uint64_t next_ns
 
-        # The instant since which the peer takes no output, 0: it does, and the bytes taken by the last check. The time
-        # from the last check of weighed output to the next one.
+        # The instant since which the peer takes no output, 0: it does, and the bytes taken by the last check. The
+        # interval between checks of weighed output.
         uint64_t stuck_ns
         int64_t taken
         uint64_t output_look_ns

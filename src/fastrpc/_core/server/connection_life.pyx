@@ -28,21 +28,21 @@ from fastrpc._core.server.served_call cimport ServerCall, has_lapsed, keep_ident
 from fastrpc._core.wire.frame cimport REASON_DRAIN, REASON_HANDSHAKE, REASON_MAX_AGE
 
 cdef enum:
-    # First bytes by which a warning tells the protocol of a client.
+    # First bytes that show a client's protocol, for a warning.
     FIRST_SHOWN = 16
 
 cdef uint64_t SECOND = 1_000_000_000
-# The time to read on for connections without settings: as `Timeouts.linger`.
+# The linger of connections without settings: as `Timeouts.linger`.
 cdef uint64_t LINGER_NS = SECOND
-# The delay of the next check for an unread call on a connection that is to close.
+# The delay until the next check for an unread call, before a close.
 cdef uint64_t UNREAD_NS = SECOND // 20
 # The interval of checks for facts that have no instant.
 cdef uint64_t LOOK_NS = 10 * SECOND
 cdef uint64_t SHORTEST_LOOK_NS = 1_000_000
-# The interval of checks for output that a transport took: short at first, longer while none of it leaves.
+# The interval of checks for output in a transport: short at first, longer while nothing is sent.
 cdef uint64_t FIRST_OUTPUT_LOOK_NS = 20_000_000
 cdef uint64_t LAST_OUTPUT_LOOK_NS = SECOND
-# The weight of a long output changes with its last byte alone.
+# The weight of a long output changes only with its last byte.
 cdef uint64_t LAST_LONG_LOOK_NS = 160_000_000
 
 
@@ -51,16 +51,16 @@ cdef class ConnectionLife:
     """The rules of one connection, and the instants that are compared with now."""
 
     cdef int set_rules(self, object timeouts, object keepalive) except -1:
-        """Set the rules of an engine that leaves all of them to its life."""
+        """Set the rules of an engine that applies none itself."""
         self.handshake_ns = nanoseconds(timeouts.handshake)
         self.idle_ns = nanoseconds(timeouts.idle)
         self.patience_ns = nanoseconds((keepalive.interval or 0.0) + keepalive.timeout)
         return self.set_age(timeouts, keepalive)
 
     cdef int set_age(self, object timeouts, object keepalive) except -1:
-        """Set the age of the connection, the time that calls get after it, and the time to read on."""
+        """Set the age of the connection, the time for calls after it, and the linger."""
         if keepalive.max_age is not None:
-            # Connections made together, after a restart say, must not all end together.
+            # Connections made together, for example after a restart, must not end together.
             self.aged_at_ns = nanoseconds(keepalive.max_age * uniform(0.9, 1.1))
         self.leave_after_ns = nanoseconds(timeouts.drain)
         self.linger_ns = nanoseconds(timeouts.linger)
@@ -69,7 +69,7 @@ cdef class ConnectionLife:
     # Counting in and out
 
     cdef bint count_in(self) except -1:
-        """Count the connection; return whether it is one too many and has to close."""
+        """Count the connection; return whether it exceeds the limit and has to close."""
         return (<Gate>(<ServedConnection>self.connection).gate).add_engine(<object>self.engine)
 
     cdef str surplus_text(self):
@@ -78,7 +78,7 @@ cdef class ConnectionLife:
         return f"the server has {gate.connections} connections already (Limits.connections)"
 
     cdef int count_out(self, object error) except -1:
-        """Stop the calls of a connection that is gone, and count it no more; an error ended it, or None."""
+        """Stop the calls of a lost connection, and uncount it; `error` ended it, or None."""
         cdef Gate gate = <Gate>(<ServedConnection>self.connection).gate
         gate.engine_lost(<object>self.engine, error)
         return 0
@@ -86,7 +86,7 @@ cdef class ConnectionLife:
     # The opening
 
     cdef uint64_t begin(self, uint64_t now) except? 0:
-        """The stream is connected: the opening and the age begin. Return the instant of the first check, 0 = never."""
+        """Begin the opening and the age of a connected stream. Return the instant of the first check, 0 = never."""
         self.used_ns = now
         self.opening_due_ns = now + self.handshake_ns if self.handshake_ns else 0
         self.aged_at_ns = now + self.aged_at_ns if self.aged_at_ns else 0
@@ -97,9 +97,9 @@ cdef class ConnectionLife:
         return max(min(LOOK_NS, self.patience_ns // 4), SHORTEST_LOOK_NS)
 
     cdef bint hear_first(self, const char* data, Py_ssize_t size) except -1:
-        """The first bytes came, so that a handshake of TLS is over: note the peer, and `meet_peer`."""
+        """Note the peer by its first bytes, after any TLS handshake, and `meet_peer`."""
         cdef ServedConnection connection = <ServedConnection>self.connection
-        # Where a request may begin as one of HTTP there are no bytes.
+        # If a request may begin as HTTP, there are no bytes.
         cdef bint is_http2 = size >= 4 and memcmp(data, b"PRI ", 4) == 0
         cdef bint is_http1 = size > 0 and b"A" <= data[0] <= b"Z" and not is_http2
         self.has_heard = True
@@ -118,13 +118,13 @@ cdef class ConnectionLife:
         return False
 
     cdef int enter_opening(self, object openings) except -1:
-        """Count the connection among those in their opening."""
+        """Count the connection as opening."""
         self.openings = openings
         openings.add_undecided(<object>self.engine)
         return 0
 
     cdef int go_on_opening(self) except -1:
-        """Bytes came that do not complete the opening: it is not silent."""
+        """Note bytes that do not complete the opening: it is not silent."""
         if self.openings is not None and not (<Engine>self.engine).is_closed:
             self.openings.add_undecided(<object>self.engine)
         return 0
@@ -152,11 +152,11 @@ cdef class ConnectionLife:
     # Age, drain, rest
 
     cdef uint64_t check_age(self, uint64_t now, bint is_between) except? 0:
-        """Drain a connection at its age, and end the calls that outlast that; return the instant of the next check."""
+        """Drain a connection at its age, and end calls that outlast the drain; return the instant of the next check."""
         if self.aged_at_ns and now >= self.aged_at_ns:
             self.aged_at_ns = 0
             self.has_aged = True
-            # Such a protocol closes by itself after its last answer: a later call has its own time.
+            # This protocol closes after its last answer: a later call has its own time.
             if self.leave_after_ns and not (self.closes_by_answers and is_between):
                 self.leave_at_ns = now + self.leave_after_ns
             (<object>self.engine).begin_drain(REASON_MAX_AGE, "the connection reached its age (Keepalive.max_age)")
@@ -168,7 +168,7 @@ cdef class ConnectionLife:
         return earlier(self.aged_at_ns, self.leave_at_ns)
 
     cdef int begin_drain(self, uint64_t kept_until_ns) noexcept:
-        """The connection drains. Before the given instant it closes only after an answer: a last call may be under way."""
+        """Note the drain. Before the given instant it closes only after an answer: a last call may be under way."""
         self.drains = True
         self.kept_until_ns = kept_until_ns
         return 0
@@ -178,7 +178,7 @@ cdef class ConnectionLife:
         return max(self.used_ns + REST_NS, self.kept_until_ns)
 
     cdef bint has_left(self, uint64_t now, bint is_between) except -1:
-        """Return whether a draining connection has nothing under way, and had no call for a while."""
+        """Return whether a draining connection is idle, and had no call for a while."""
         cdef uint64_t due = self.left_due()
         self.next_ns = now + REST_NS
         if not is_between:
@@ -204,7 +204,7 @@ cdef class ConnectionLife:
         return self.may_rest(now)
 
     cdef bint may_rest(self, uint64_t now) except -1:
-        """Return whether no input is unread: the next call may be here already. If not, `next_ns` is soon."""
+        """Return whether all input is read. Otherwise it may hold a call, and `next_ns` is soon."""
         cdef PyObject* stream = (<Engine>self.engine)._stream
         self.next_ns = 0
         if stream is NULL or not (<ByteStream>stream).has_unread():
@@ -213,12 +213,12 @@ cdef class ConnectionLife:
         return False
 
     cdef uint64_t linger(self, uint64_t now) noexcept:
-        """The connection is closed and reads on, so that the peer reads its last words: return until when, 0 = now."""
+        """Read on after the close, so that the peer reads the last words: return until when, 0 = now."""
         self.linger_until_ns = now + self.linger_ns if self.linger_ns else 0
         return self.linger_until_ns
 
     cdef uint64_t check_closed(self, uint64_t now, int64_t unsent) except? 0:
-        """Abort a closed connection at the end of its linger; one without, once its peer takes no output any more."""
+        """Abort a closed connection at the end of its linger; without a linger, once its peer takes no output."""
         if self.linger_until_ns:
             if now < self.linger_until_ns:
                 return self.linger_until_ns
@@ -232,22 +232,22 @@ cdef class ConnectionLife:
     # The peer: its input, and the output that it takes
 
     cdef bint heed_output(self, int64_t unsent, uint64_t now) except -1:
-        """Read on only while the protocol wants to, and the peer takes the output; return whether it takes the output.
+        """Read on only while the protocol wants to and the peer takes output; return whether it takes output.
 
-        Otherwise refusals, and answers of the protocol itself, would be written into memory without end.
+        Otherwise refusals and the protocol's own answers would fill memory.
         """
         cdef Engine engine = <Engine>self.engine
         cdef bint is_over = unsent > (<Gate>(<ServedConnection>self.connection).gate).send_soft
         cdef bint is_paused = is_over or self.wants_pause
         if is_paused != self.is_held_back and not engine.is_closed and engine._stream is not NULL:
             (<ByteStream>engine._stream).hold_back(is_paused)
-            # The peer is not late with a message that waits here meanwhile.
+            # Meanwhile the peer is not late with a message that waits here.
             self.is_held_back = is_paused
             self.resumed_ns = now
         return not is_over
 
     cdef uint64_t message_due(self, uint64_t began_ns, uint64_t heard_ns, int64_t received) noexcept:
-        """Return the deadline of an incomplete message, after which no byte came for too long, or too few for its time."""
+        """Return the deadline of an incomplete message: it is silent for too long, or too slow."""
         return min(heard_ns, began_ns + <uint64_t>received * SECOND // LOWEST_RATE) + self.patience_ns
 
     cdef bint has_taken(self) except -1:
@@ -308,7 +308,7 @@ cdef class ConnectionLife:
     # Output, and stalls of the loop
 
     cdef int weigh(self, int64_t unsent, uint64_t now) except -1:
-        """Count the output that the peer has not taken, and check again: the transport writes the last of it by itself."""
+        """Count the untaken output, and check again: the transport writes its end without a call here."""
         cdef ServedConnection connection = <ServedConnection>self.connection
         (<Gate>connection.gate).weigh(connection, unsent)
         self.output_look_ns = FIRST_OUTPUT_LOOK_NS
@@ -328,7 +328,7 @@ cdef class ConnectionLife:
         return now + self.output_look_ns
 
     cdef int note_stall(self, uint64_t now, uint64_t came_ns) except -1:
-        """Note that input being read arrived at `came_ns`; the loop was blocked, or stalls are not watched."""
+        """Note that the present input arrived at `came_ns`; the loop was blocked, or stalls are not watched."""
         cdef ServedConnection connection = <ServedConnection>self.connection
         return (<Gate>connection.gate).note_stall(connection, now, came_ns)
 
@@ -354,10 +354,10 @@ cdef class ConnectionLife:
         Several rules may be due at once. They apply in this order, and no order follows `close` or `abort`:
 
         1. a closed connection: `check_closed`, and no other rule;
-        2. its calls: those that waited too long for their start, expired credentials, the weight of its output;
-        3. the opening: close, also where a message of it is late;
-        4. a late message, untaken output: abort, as such a peer reads no goodbye, and waits for no drain. A protocol with
-           `ends_late_peers` has an answer for it, and gives it before;
+        2. its calls: waits for a start that are too long, expired credentials, the weight of its output;
+        3. the opening: close, also if one of its messages is late;
+        4. a late message, untaken output: abort, since such a peer reads no goodbye and waits for no drain. A protocol with
+           `ends_late_peers` answers it first;
         5. the age: drain; the end of the time for calls: end them, close;
         6. the drain, or else the rest: close. A connection at rest that reaches its age drains and closes in one check.
         """
@@ -380,12 +380,12 @@ cdef class ConnectionLife:
                 (<object>self.engine).close(REASON_DRAIN)
             due = earlier(due, self.next_ns)
         if engine.is_closed:
-            # No order follows this one now.
+            # No order follows this one.
             return self.linger_until_ns or (now + self.look_after() if facts.unsent else 0)
         return due
 
     cdef bint _is_left(self, uint64_t now, Facts* facts) except -1:
-        """Return whether the peer is late with a message, or with taking its output."""
+        """Return whether the peer is late with a message, or in taking its output."""
         cdef PyObject* stream = (<Engine>self.engine)._stream
         cdef bint waits_here = self.is_held_back or stream is not NULL and (<ByteStream>stream).waits_for_turn()
         if facts.is_receiving and not waits_here and now >= self.message_due(
@@ -395,7 +395,7 @@ cdef class ConnectionLife:
         return self.is_stuck(facts.unsent - facts.parked, now)
 
     cdef bint _ends_connection(self, uint64_t now, bint is_between) except -1:
-        """Return whether a connection without calls has reached its end, by a drain or by its rest."""
+        """Return whether a connection without calls has ended its drain, or rested too long."""
         return self.has_left(now, is_between) if self.drains else self.has_rested(now, is_between)
 
 

@@ -2,7 +2,7 @@ from fastrpc._core.server.served_call import ServerCall
 from fastrpc._core.server.served_connection import ServedConnection
 
 class DeliveringConnection(ServedConnection):
-    """The calls that messages of one subscription are.
+    """The calls that the messages of one subscription become.
 
     Subclasses implement `answer`, `fail` and `refuse`, which settle a message.
     """

@@ -5,9 +5,9 @@
     message ──► Gate.delivery, Gate.deliver ──► handler
     answer, fail, refuse ◄─────────────────────────┘
 
-A subclass in Python implements these three, and settles the message by them. The marshal of its route decodes a message by a
-function of the subclass, which looks at `decoded` for the call. Nothing is written, so there is no engine. An
-answer or failure after `Gate.connection_lost` is dropped: the subscription may have given its message to another member.
+A subclass in Python implements these three to settle the message. The marshal of its route decodes a message by a
+function of the subclass, which finds the call in `decoded`. Nothing is written, so there is no engine. An answer or
+failure after `Gate.connection_lost` is dropped: the subscription may have given its message to another member.
 """
 
 from libc.stdint cimport uint64_t
@@ -18,14 +18,14 @@ from fastrpc._core.payload.marshal cimport Marshal
 
 
 cdef class DeliveringConnection(ServedConnection):
-    """The calls that messages of one subscription are."""
+    """The calls that the messages of one subscription become."""
 
     def __init__(self, gate not None, str protocol not None):
         ServedConnection.__init__(self, gate, protocol)
         self.delivers = self.has_marshals = True
 
     cdef int do_answer(self, Call call, bytes payload) except -1:
-        # The call holds the value, which leaves the memory with it.
+        # The call holds the value, which is freed with it.
         self.decoded = None
         return 0 if self.is_closed else ServedConnection.do_answer(self, call, payload)
 
@@ -42,5 +42,5 @@ cdef class DeliveringConnection(ServedConnection):
         return call.route.marshal
 
     cdef int look_by(self, uint64_t due_ns) except -1:
-        # A message waits for its start as long as its subscription holds it.
+        # The subscription bounds the wait of a message.
         return 0

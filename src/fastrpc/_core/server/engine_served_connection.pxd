@@ -14,12 +14,12 @@ cdef class EngineServedConnection(ServedConnection):
         # The engine, borrowed: NULL once it is gone. The engine holds this object and clears the pointer.
         PyObject* _engine
 
-    # For a long request, whose sender is identified before the rest of it is received (`SenderCheck`).
+    # Long requests: the sender is identified before the rest is received (`SenderCheck`).
     cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1
     cdef int leave_rest(self, ServerCall call) except -1
     cdef int sender_known(self, ServerCall call, int verdict) except -1
 
-    # An answer was written: those of a read leave while its further requests are handled.
+    # Called after an answer: answers leave while later requests of the same read are handled.
     cdef int flush_early(self, Engine engine) except -1
     cdef int _flush_due(self, Engine engine) except -1
 
@@ -49,6 +49,6 @@ cdef class SenderCheck:
     cdef int judge(self, ServerCall call, str method) except -1
     # Check the deadline of a call that waits for its verdict; return the instant of the next check, 0: none.
     cdef uint64_t check(self, uint64_t now) except? 0
-    # The request is gone: its verdict is dropped.
+    # Drop the verdict of a request that is gone.
     cdef int drop(self) noexcept
     cdef int _conclude(self, ServerCall call, str method, int status) except -1

@@ -7,8 +7,8 @@ class EngineServedConnection(ServedConnection):
 
     def abandon(self) -> None: ...
     def stats(self, buffered: int) -> dict[str, Any]:
-        """Return what is under way as plain data: calls, one_way, buffered, credit."""
+        """Return the state as plain data: calls, one_way, buffered, credit."""
 
 @final
 class SenderCheck:
-    """The check of the sender of a long request, by its beginning, before the rest of it is received."""
+    """The check of a long request's sender by its beginning, before the rest is received."""

@@ -3,7 +3,7 @@
 The engine holds its served connection, which borrows the engine: calls and contexts of handlers hold the served connection,
 too, and may outlive the engine.
 
-The beginning of a long request has its sender checked before the rest is received::
+The sender of a long request is checked by its beginning, before the rest is received::
 
     judge ──► admitted: the rest is received
        │ └──► refused: leave_rest, and the answer
@@ -13,10 +13,10 @@ The beginning of a long request has its sender checked before the rest is receiv
 An engine has one check for its connection, which judges one request at a time. The gate judges the complete call once more;
 the verdict on its credential is kept.
 
-Answers leave while the rest of the same read is still handled: first after `FIRST_FLUSH_NS` of handlers, then each time
-that three times as much has passed, so client and server work at once. 32-byte echoes rose from 372,000/s to 600,000/s
-with 64 calls in flight (`make compare`). `FIRST_FLUSH_NS` has to be at most a third of the time that the handlers of a
-read take: workload W2 gave 490,000/s with 10 µs, and 700,000/s with 4 µs.
+Answers leave while the rest of the same read is handled: first after `FIRST_FLUSH_NS` of handlers, then each time that
+three times as much has passed, so client and server work in parallel. 32-byte echoes rose from 372,000/s to 600,000/s
+with 64 calls in flight (`make compare`). `FIRST_FLUSH_NS` has to be at most a third of the time of a read's handlers:
+workload W2 gave 490,000/s with 10 µs, and 700,000/s with 4 µs.
 """
 
 cimport cython
@@ -28,7 +28,7 @@ from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.access cimport WAITS
 from fastrpc._core.server.gate cimport Gate
 
-# The time for which the handlers of a read run before their first answers leave.
+# The time of a read's handlers before their first answers leave.
 cdef uint64_t FIRST_FLUSH_NS = 4_000
 
 
@@ -64,15 +64,15 @@ cdef class EngineServedConnection(ServedConnection):
     # The sender of a long request
 
     cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1:
-        """Leave the rest of a request unread until its sender is known; `due_ns` is its deadline, 0: none."""
+        """Leave the rest of a request unread until its sender is judged; `due_ns` is its deadline, 0: none."""
         return 0
 
     cdef int leave_rest(self, ServerCall call) except -1:
-        """Receive no more of a request, which is refused next."""
+        """Stop receiving a request, which is refused next."""
         return 0
 
     cdef int sender_known(self, ServerCall call, int verdict) except -1:
-        """Go on after a deferred verdict (`Verdict`); a refused request is answered already."""
+        """Continue after a deferred verdict (`Verdict`); a refused request is answered already."""
         return 0
 
     # Answers
@@ -90,7 +90,7 @@ cdef class EngineServedConnection(ServedConnection):
         if engine._stream is NULL:
             return 0
         stream = <ByteStream>engine._stream
-        # A stream that collects output would send it no sooner.
+        # A stream that collects output would not send it sooner.
         return stream.flush() if stream.sends_at_once() else 0
 
     # Its engine
@@ -105,7 +105,7 @@ cdef class EngineServedConnection(ServedConnection):
         }
 
     cdef int64_t unsent_bytes(self) except? -1:
-        """Return the memory of the output that the peer has not taken; output of a closed connection is never taken."""
+        """Return the memory of untaken output; a closed connection's output is never taken."""
         cdef Engine engine
         cdef int64_t kept = 0
         if self._engine is NULL or self.is_closed:
@@ -116,14 +116,14 @@ cdef class EngineServedConnection(ServedConnection):
         return engine.output.size() + kept
 
     cdef int64_t cut_bytes(self) except? -1:
-        # The transport keeps a long message until its last byte has left: the peer has taken these bytes already.
+        # The transport keeps a long message until its last byte is sent; the peer has taken these bytes already.
         cdef PyObject* stream = NULL if self._engine is NULL or self.is_closed else (<Engine>self._engine)._stream
         if stream is NULL:
             return 0
         return (<ByteStream>stream).kept_bytes() - (<ByteStream>stream).untaken_bytes()
 
     cdef int weigh_answer(self) except -1:
-        # Also for a connection that closes after its answer.
+        # Also counts for a connection that closes after its answer.
         if self._engine is not NULL:
             (<Gate>self.gate).weigh(self, self.unsent_bytes())
         return 0
@@ -159,7 +159,7 @@ cdef class SenderCheck:
         if status != WAITS:
             return self._conclude(call, method, status)
         self.call = call
-        # Only this check has the deadline by now: the call gets its own once it is complete.
+        # So far only this check has the deadline: the call gets its own once it is complete.
         kept_ns = call.deadline_ns
         gate.set_caller_deadline(call)
         self.due_ns = call.deadline_ns
@@ -169,7 +169,7 @@ cdef class SenderCheck:
         return SENDER_WAITS
 
     def _verified(self, ServerCall call, str method, identity, int status, seconds):
-        """Go on with a deferred verdict."""
+        """Continue with a deferred verdict."""
         cdef EngineServedConnection connection = <EngineServedConnection>call.connection
         cdef int verdict
         if self.call is not call:
@@ -197,7 +197,7 @@ cdef class SenderCheck:
         return SENDER_REFUSED
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Answer a call whose deadline passes before its verdict; return that deadline, 0 without a call that waits."""
+        """Answer a call whose deadline passes before its verdict; return the deadline, 0 without a waiting call."""
         cdef ServerCall call = self.call
         cdef EngineServedConnection connection
         if call is None or self.due_ns == NO_DEADLINE:

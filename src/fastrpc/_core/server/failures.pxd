@@ -11,7 +11,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class HandlerFailures:
     cdef:
-        # The server's Python part, which chooses status, text and details; its bounds, and the room for details.
+        # The server's Python part, which chooses status, text and details; its bounds; the memory for details.
         object dispatcher
         CallAdmission admission
         OutputRoom room

@@ -24,7 +24,7 @@ from fastrpc._core.base.histogram import count_refusal
 from fastrpc.user_code import plain_error
 
 cdef enum:
-    # The bytes that details in trailers cost beside their content.
+    # The overhead of details in trailers, in bytes.
     DETAILS_KEY = 64
 
 logger = logging.getLogger("fastrpc.server")

@@ -5,7 +5,7 @@
     gateway ──► frpc-http: 1 ──────────────────────────────────► server      its handler calls `http()`
             ◄── frpc-http-bin: [status, [[name, value]…], compress] ──┘      which the gateway's call repeats
 
-They are entries of the metadata that programs neither send nor see. Answers in streams have none.
+These entries of the metadata are hidden from programs. Streams have none.
 """
 
 import msgspec

@@ -20,10 +20,10 @@ cdef class Gate(Guards):
         readonly dict compressors
         int[256] takes_codec
 
-        # The caller's time when it names none.
+        # The timeout of callers that state none.
         uint64_t default_timeout_ns
 
-        # An ended call that can be reused.
+        # An ended call, for reuse.
         ServerCall spare
 
     cdef ServerCall _new_call(self, ServedConnection connection, object metadata)

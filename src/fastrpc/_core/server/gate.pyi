@@ -57,7 +57,7 @@ class Gate(Guards):
         """Serve a complete call; return it, for `cancel_call`. It may be answered before this returns.
 
         Calls of a connection are numbered from 1: `call.id`. A call over a limit of its connection is refused;
-        a call of a lost connection ends without a word.
+        a call of a lost connection ends without an answer.
 
         Args:
             method: the full name, `service.method`.
@@ -75,14 +75,14 @@ class Gate(Guards):
         route: MethodRoute,
         metadata: bytes | None = None,
     ) -> ServerCall:
-        """Return the call that a message of a broker is, for `deliver`. No name of a method leads to its route.
+        """Return the call of a broker's message, for `deliver`. Its route has no method name.
 
         Args:
             metadata: as `encode_metadata` returns it; messages of a topic often have the same.
         """
 
     def deliver(self, call: ServerCall, payload: bytes) -> None:
-        """Serve a message: without the steps about callers. It may be answered before this returns.
+        """Serve a message, without the steps about callers. It may be answered before this returns.
 
         Raises:
             ValueError: the connection of the call does not deliver.

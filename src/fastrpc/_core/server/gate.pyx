@@ -6,8 +6,8 @@
                                                                    ──► compressor ──► arguments ──► handler
            each step refuses the call or passes it on
 
-PROTOCOL.md, "Start", fixes the order. `guards` has the steps about callers, `admission` those about budgets. An engine
-passes in a method name, or the route that it found by one, a timeout, metadata, a codec and a payload; the answer goes to
+PROTOCOL.md, "Start", fixes the order. `guards` has the steps about callers, `admission` the steps about budgets. An
+engine passes a method name, or the route found by it, a timeout, metadata, a codec and a payload; the answer goes to
 its `ServedConnection`.
 """
 
@@ -45,32 +45,32 @@ from fastrpc.errors import CallError, DecodeError
 cdef enum Taken:
     TAKEN_NOT = 0
     TAKEN = 1
-    # A codec that was installed: if the peer accepts answers in it.
+    # An installed codec: only if the peer accepts answers in it.
     TAKEN_IF_ANSWERED = 2
-    # A codec of other protocols, which carry arguments as one value: on their connections.
+    # A codec of other protocols, which carry arguments as one value: only on their connections.
     TAKEN_BY_VALUE = 3
 
 cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
-# Timeouts of an engine's begin() above this are no limit.
+# A timeout in an engine's `begin` above this means no limit.
 cdef double LONGEST_SECONDS = 1e9
 
 
-# The steps of every call, as functions that the compiler inlines.
+# The steps of every call, inlined by the compiler.
 
 @cython.nonecheck(False)
 cdef inline uint64_t stated_timeout(Gate gate, uint64_t stated_us, int flags) noexcept:
-    """Return the caller's timeout as it is stated, else the server's default; 0: none."""
+    """Return the caller's timeout, else the server's default; 0: none."""
     if stated_us == TIMEOUT_NONE:
         return 0
     if stated_us:
         return stated_us * 1000 if stated_us < LONGEST_NS // 1000 else 0
-    # A stream ends by no default.
+    # The default does not apply to streams.
     return 0 if flags & (STREAM_IN | STREAM_OUT) else gate.default_timeout_ns
 
 
 @cython.nonecheck(False)
 cdef inline int set_deadline(Gate gate, ServerCall call, uint64_t most) noexcept:
-    """Set the deadline: from the caller's timeout, else from the server's default, at most from the method's."""
+    """Set the deadline from the caller's timeout or the server's default, capped by the method's timeout."""
     cdef uint64_t timeout = stated_timeout(gate, call.stated_timeout_us, call.flags)
     if most and (timeout == 0 or timeout > most):
         timeout = most
@@ -119,7 +119,7 @@ cdef inline int pass_routed(Gate gate, ServerCall call, uint64_t names, bytes pa
     if call.connection.counters is not None:
         call.counters = gate.counters_of(call, call.route)
     elif call.counters is not call.route.counters:
-        # An object that was used for this method before has them already.
+        # A reused object of this method has them already.
         call.counters = call.route.counters
     call.counters.moved(PyBytes_GET_SIZE(payload), 0)
     call.moved_bytes = PyBytes_GET_SIZE(payload)
@@ -170,7 +170,7 @@ cdef class Gate(Guards):
         return call
 
     def delivery(self, ServedConnection connection not None, MethodRoute route not None, bytes metadata=None):
-        """Return the call that a message of a broker is, for `deliver`. No name of a method leads to its route."""
+        """Return the call of a broker's message, for `deliver`. Its route has no method name."""
         cdef ServerCall call = self._new_call(connection, None)
         call.received_metadata = metadata
         call.route = route
@@ -179,14 +179,14 @@ cdef class Gate(Guards):
         return call
 
     def deliver(self, ServerCall call not None, bytes payload not None):
-        """Serve a message: without the steps about callers."""
+        """Serve a message, without the steps about callers."""
         if not call.connection.delivers:
             raise ValueError("a message comes by a connection that delivers")
         if not self.refuses_early(call, b"", PyBytes_GET_SIZE(payload)):
             self.pass_in_alone(call, b"", payload)
 
     cdef ServerCall _new_call(self, ServedConnection connection, object metadata):
-        """Return a call of an engine in Python, that begins now."""
+        """Return a new call of an engine in Python."""
         # A reused call would keep fields that a REQUEST of the native protocol sets.
         cdef ServerCall call = ServerCall.__new__(ServerCall)
         call.connection = connection
@@ -225,8 +225,8 @@ cdef class Gate(Guards):
     cdef int pass_in_alone(self, ServerCall call, bytes name, bytes payload) except -1:
         """Run the steps with no current task: the handler has its own, even if the engine runs in one.
 
-        The engine may run in a handler that takes its first step now, here or on another server of this loop. The task
-        of that handler is put aside, and is the current one again afterwards.
+        The engine may run in a handler that takes its first step now, here or on another server of this loop. That
+        handler's task is put aside, and is current again afterwards.
         """
         cdef ServerTask kept = self.runner.current
         loop = self.loop_state.loop
@@ -238,7 +238,7 @@ cdef class Gate(Guards):
             if call.connection.delivers:
                 return self.pass_unjudged(call, payload)
             if name.startswith(b"."):
-                # A bare function, which counts as one only for callers from Go.
+                # A bare function is a method only for callers from Go.
                 call.route = None
                 return self.refuse_unknown(call, name, 0, payload)
             return self.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
@@ -280,7 +280,7 @@ cdef class Gate(Guards):
         self.dispatcher.connection_lost(connection, error)
 
     cdef int cancel(self, ServerCall call, bint is_late) except -1:
-        """Stop a call that its caller cancelled, unless its deadline did: a second stop would end its cleanup."""
+        """Stop a cancelled call, unless its deadline has stopped it: a second stop would end its cleanup."""
         cdef bint was_stopped = call.was_cancelled or call.is_expired
         call.was_cancelled = True
         call.is_expired |= is_late
@@ -297,10 +297,10 @@ cdef class Gate(Guards):
             self.drop_waiting(call)
             return self.refuse(call, UNAVAILABLE, text)
         if not (call.was_ended or call.flags & ONE_WAY):
-            # Even if no handler has started: an interceptor may proceed in spite of its cancellation.
+            # Also without a started handler: an interceptor may proceed in spite of its cancellation.
             call.was_ended = True
             call.told_status = UNAVAILABLE
-            # Without arguments it waits for a verdict, or for its request to be unpacked.
+            # A call without arguments waits for a verdict, or for its request to be unpacked.
             call.connection.tell_failure(call, Failure(UNAVAILABLE, text, has_run=call.given is not None))
         call.was_cancelled = True
         return call.stop()
@@ -351,32 +351,32 @@ cdef class Gate(Guards):
         return pass_routed(self, call, 0, payload)
 
     cdef int pass_unjudged(self, ServerCall call, bytes payload) except -1:
-        """Run the steps of a call about which no rule is: to a mounted application, or a message of a broker."""
+        """Run the steps of a call without access rules: to a mounted application, or for a broker's message."""
         call.counters = self.counters_of(call, call.route)
         call.counters.moved(PyBytes_GET_SIZE(payload), 0)
         call.moved_bytes = PyBytes_GET_SIZE(payload)
         return go_on(self, call, 0, payload) if self.limits is None or self._is_within_limits(call) else 0
 
     cdef int start(self, ServerCall call, bytes payload) except -1:
-        """Go on with an admitted call that waited."""
+        """Continue an admitted call that waited."""
         return start_now(self, call, payload)
 
     cdef int let_in(self, ServerCall call, uint64_t names, bytes payload) except -1:
-        """Go on with a call whose guards have let it pass later."""
+        """Continue a call that passed the guards after a wait."""
         return go_on(self, call, names, payload)
 
     cdef int set_caller_deadline(self, ServerCall call) noexcept:
-        # Without the cap of the method: else the deadline would tell an unknown method from a forbidden one.
+        # The method's cap does not apply: it would distinguish an unknown method from a forbidden one.
         return set_deadline(self, call, 0)
 
     cdef uint64_t timeout_of(self, uint64_t stated_us, int flags) noexcept:
-        """Return the timeout of a caller as it is stated, 0: none."""
+        """Return the caller's stated timeout, 0: none."""
         return stated_timeout(self, stated_us, flags)
 
     cdef bint await_rest(self, ServerCall call) except -1:
-        """Keep the deadline of a call while its request is not whole; return whether its sender is judged before the rest.
+        """Keep the deadline of a call with an incomplete request; return whether its sender is judged first.
 
-        The connection checks the call at its deadline. The cap of the method counts where everybody may know the method.
+        The connection checks the call at its deadline. The method's cap counts if everybody may know the method.
         """
         cdef bint is_judged = self.asks_access()
         set_deadline(self, call, 0 if is_judged or call.route is None else call.route.timeout_ns)
@@ -385,7 +385,7 @@ cdef class Gate(Guards):
         return is_judged
 
     cdef int refuse_rest(self, ServerCall call) except -1:
-        """Refuse a call whose deadline has passed before the rest of its request came."""
+        """Refuse a call whose deadline passed before its request was complete."""
         return self.refuse_late_in(call, "its request came in")
 
     cdef int refuse_unknown(self, ServerCall call, bytes method, uint64_t names, bytes payload) except -1:
@@ -402,13 +402,13 @@ cdef class Gate(Guards):
         return self.refuse(call, status, text, status == UNIMPLEMENTED)
 
     cdef int _refuse_shape(self, ServerCall call) except -1:
-        """Refuse a call of a withdrawn method, one with other streams than its method, or a request that HTTP refuses."""
+        """Refuse a call of a removed method, of a method with other streams, or a request that HTTP refuses."""
         cdef str method = call.route.method
         cdef object fault = getattr(call.head, "fault_status", 0)
         if call.route.flags & ROUTE_WITHDRAWN:
             return self.refuse(call, UNAVAILABLE, f"{method}: its service was removed from this server")
         if fault:
-            # For the log, which has no values of callers: HTTP answers with its own text.
+            # For the log, which omits callers' values: HTTP answers with its own text.
             return self.refuse(call, INVALID_ARGUMENT, f"{method}: the request is refused with {fault}", True)
         return self.refuse(call, INVALID_ARGUMENT, self.dispatcher.wrong_shape(call.route), True)
 
@@ -425,7 +425,7 @@ cdef class Gate(Guards):
         return self.refuse(call, DEADLINE_EXCEEDED, f"{call.method}: its deadline passed before the handler started")
 
     cdef bint _may_answer(self, ServerCall call) except -1:
-        """Return whether the answer may be in the codec of the request; refuse the call if not."""
+        """Return whether the peer accepts the request's codec for the answer; refuse the call if not."""
         if call.route.is_application or call.connection.delivers:
             # A mounted application has no codec, and a message has no answer.
             return True
@@ -439,7 +439,7 @@ cdef class Gate(Guards):
     cdef int _unpack(self, ServerCall call, bytes payload) except -1:
         if call.compressor not in self.compressors:
             return self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_compressor(call, call.compressor), True)
-        # Decompression may take long: the dispatcher works in slices and continues with `unpacked`.
+        # Decompression may be slow: the dispatcher works in slices and continues with `unpacked`.
         call.weight = PyBytes_GET_SIZE(payload)
         call.waiting_context = PyContext_CopyCurrent()
         self.runner.watch(call)
@@ -485,7 +485,7 @@ cdef class Gate(Guards):
         return 0
 
     cdef int _note_stall(self, ServerCall call, uint64_t before) except -1:
-        """Hold further starts after handlers blocked the loop: first the sockets are read."""
+        """Hold further starts after handlers blocked the loop: the sockets are read first."""
         cdef ServedConnection connection = call.connection
         self.hold_for_stall(connection)
         before = max(before, connection.received_ns, connection.turn_ns)
@@ -517,7 +517,7 @@ cdef class Gate(Guards):
                 return self.refuse(call, told[0], told[1], True)
             call.connection.note_mistakes(call, payload, error.message)
             return self._reject(call, error)
-        # A user-defined type raised another error: the server's fault, but it fails only this call.
+        # A user-defined type raised another error: a fault of the server that fails only this call.
         call.never_started = True
         failure = self.runner.failures.of(call, error)
         self.refuse(call, failure.status, failure.text, True)

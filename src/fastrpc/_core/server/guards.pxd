@@ -11,7 +11,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection
 
 cdef enum KeyKind:
-    # The key that calls count by: one for all of the method, or a property of the call or its connection.
+    # The key by which calls count: one for the whole method, or a property of the call or its connection.
     KEY_FIXED = 0
     KEY_PEER = 1
     KEY_IDENTITY = 2
@@ -42,13 +42,13 @@ cdef class CallLimits:
         # bind(method) returns the limits of a method as a tuple of BoundLimit.
         object _bind
 
-        # Milliseconds after which to retry after the last refusal.
+        # Milliseconds until a retry, of the last refusal.
         uint32_t pause_ms
 
         # The limit whose call is being refused.
         BoundLimit refusing
 
-        # Calls refused by limits of the rate, and of calls in progress.
+        # Calls refused by rate limits, and by limits of calls in progress.
         readonly uint64_t refused_by_rate
         readonly uint64_t refused_by_concurrency
 
@@ -73,11 +73,11 @@ cdef class Guards(CallAdmission):
         # Calls that expired unstarted.
         readonly uint64_t expired_unstarted
 
-    # Hooks: a call has passed the guards; its deadline is set before the caller is known.
+    # Hooks: after the guards; before the caller is known, to set the deadline.
     cdef int let_in(self, ServerCall call, uint64_t names, bytes payload) except -1
     cdef int set_caller_deadline(self, ServerCall call) noexcept
 
-    # The steps that engines take one by one for a long request; `SenderCheck` has their order.
+    # The single steps of engines for a long request; `SenderCheck` has their order.
     cdef inline bint asks_access(self) noexcept:
         """Return whether callers have to authenticate or to be allowed."""
         return self._access is not None

@@ -11,7 +11,7 @@ from fastrpc.rpc.identity import Identity
 
 @final
 class BoundLimit:
-    """A limit as it holds for one method.
+    """A limit, bound to one method.
 
     Args:
         per: the attribute that calls count by, as for `fastrpc.limits.RateLimit`.
@@ -63,7 +63,7 @@ class Guards(CallAdmission):
         """Calls that were not started because their deadline had passed."""
 
     def note_late(self, call: ServerCall) -> None:
-        """Answer a call whose deadline passed while its own credential is verified."""
+        """Answer a call whose deadline passed during the verification of its own credential."""
 
     def conclude_access(
         self,
@@ -75,4 +75,4 @@ class Guards(CallAdmission):
         status: int,
         seconds: float | None,
     ) -> None:
-        """Go on with a call whose own credential was verified."""
+        """Continue a call whose own credential was verified."""

@@ -9,8 +9,8 @@
     limits   its method's ──► key: the method, the peer, … ──► a token, or a place  ──► the next limit
                                                            └─► none: all are given back, the call is refused
 
-A complete call takes these steps by `passes_guards`, and waits beside the others of its connection. The engine of a
-long request takes them before the rest of it is received: `SenderCheck`.
+A complete call takes these steps by `passes_guards`; while it waits, other calls of its connection go on. The engine of
+a long request takes them before the rest is received: `SenderCheck`.
 """
 
 import logging
@@ -32,13 +32,13 @@ from fastrpc._core.wire.frame cimport ONE_WAY, STREAM_IN, STREAM_OUT
 from fastrpc._core.base.histogram import count_refusal
 
 cdef uint64_t MILLISECOND_NS = 1_000_000
-# The largest pause that the wire can carry: the number above it means "never" (PROTOCOL.md).
+# The largest pause that the wire can carry: the next number means "never" (PROTOCOL.md).
 cdef uint64_t LONGEST_PAUSE_MS = 0xFFFFFFFE
 
 cdef dict KINDS = {"peer": KEY_PEER, "identity": KEY_IDENTITY, "metadata": KEY_METADATA}
 
 cdef enum:
-    # The pause of a caller whose host presented too many wrong credentials, or whose method may still come.
+    # The pause after too many wrong credentials of a host, and for a method that may still appear.
     REFUSED_PAUSE_MS = 1000
     ABSENT_PAUSE_MS = 2000
 
@@ -47,7 +47,7 @@ logger = logging.getLogger("fastrpc.server")
 
 @cython.final
 cdef class BoundLimit:
-    """A limit as it holds for one method."""
+    """A limit, bound to one method."""
 
     def __init__(self, limiter not None, str per not None, bytes name not None, str text not None):
         if isinstance(limiter, RateLimiter):
@@ -71,7 +71,7 @@ cdef class BoundLimit:
             return connection.peer_key
         identity = call.own_identity if call.keeps_identity else connection.identity
         if identity is None:
-            # No identity has this name. An unauthenticated caller could name another entry with each call.
+            # No identity has this name. An unauthenticated caller could change its entry with each call.
             return key_of(b"anonymous")
         if self.kind == KEY_IDENTITY:
             return key_of(identity.name.encode())
@@ -87,7 +87,7 @@ cdef class CallLimits:
 
     @cython.nonecheck(False)
     cdef BoundLimit take(self, ServerCall call):
-        """Count a call on all limits of its method; return the first that is reached, with nothing counted, or None."""
+        """Count a call on all limits of its method. Return None, or the first reached limit, with nothing counted."""
         cdef MethodRoute route = call.route
         cdef tuple limits = route.limits
         cdef Py_ssize_t index
@@ -121,7 +121,7 @@ cdef class CallLimits:
             self.refused_by_concurrency += 1
             wait_ns = limit.concurrency.pause()
         else:
-            # The duration of a stream says nothing about the server, and a one-way caller does not wait.
+            # A stream's duration says nothing about the server, and a one-way caller does not wait.
             return True
         self.pause_ms = <uint32_t>min((wait_ns + MILLISECOND_NS - 1) // MILLISECOND_NS, LONGEST_PAUSE_MS)
         return False
@@ -162,7 +162,7 @@ cdef class Guards(CallAdmission):
     # Hooks
 
     cdef int let_in(self, ServerCall call, uint64_t names, bytes payload) except -1:
-        """Take the further steps of a call that has passed the guards."""
+        """Run the remaining steps of a call that passed the guards."""
         return 0
 
     cdef int set_caller_deadline(self, ServerCall call) noexcept:
@@ -184,7 +184,7 @@ cdef class Guards(CallAdmission):
         return self._access.renew_if_due(connection)
 
     cdef int verify(self, ServerCall call, str method, object conclude) except -1:
-        """Pass identity, status and seconds to a function once a call's credential is verified, unless it is given up."""
+        """Verify a call's credential, then pass identity, status and seconds to a function, unless it is given up."""
         self._access.own_credentials.verify(call, method, conclude)
         return 0
 
@@ -193,15 +193,15 @@ cdef class Guards(CallAdmission):
         return status if identity is None else self._access.take_own(call, identity, seconds)
 
     cdef bint give_up(self, ServerCall call) except -1:
-        """Return whether a call whose deadline comes before its verdict is answered now; else the verdict answers it."""
+        """Return whether a call that is late for its verdict is answered now; else the verdict answers it."""
         return self._access is not None and self._access.own_credentials.give_up(call)
 
     cdef bint knows_peer(self, object engine) except -1:
-        """Identify a peer by its certificate; return whether no verdict about it has to be waited for."""
+        """Identify a peer by its certificate; return whether the verdict is complete."""
         return self._access is None or self._access.authentication.opened(engine)
 
     cdef bint may_call(self, object identity, object route) except -1:
-        """Return whether a caller may call a method; None: a missing method, which counts as forbidden."""
+        """Return whether a caller may call a route; None, an unknown method, counts as forbidden."""
         return self._access is None or route is not None and self._access.allows(identity, route)
 
     # Refusals
@@ -228,25 +228,25 @@ cdef class Guards(CallAdmission):
         return 0
 
     cdef int refuse_undecided(self, ServerCall call, str method, object error) except -1:
-        """Refuse a call about which `authorize` raised: any such error fails only this call."""
+        """Refuse a call whose `authorize` raised: the error fails only this call."""
         logger.error("fastrpc: it could not be decided about %s", method, exc_info=error)
         self.refuse(call, INTERNAL, f"{method}: it could not be decided whether the call may start")
         return self.runner.pass_interrupt(error)
 
     cdef int refuse_late_in(self, ServerCall call, str step) except -1:
-        """Refuse a call whose deadline passed in a step, without the name of its method, which may be unknown."""
+        """Refuse a call whose deadline passed in a step; the text omits its method, which may be unknown."""
         self.expired_unstarted += 1
         return self.refuse(call, DEADLINE_EXCEEDED, f"the deadline passed while {step}; the call was not started")
 
     cdef int refuse_absent(self, ServerCall call, str text) except -1:
-        """Refuse a call of a method that may still come."""
+        """Refuse a call of a method that may still appear."""
         call.pushback_ms = ABSENT_PAUSE_MS
         self.refuse(call, UNAVAILABLE, text)
         call.pushback_ms = 0
         return 0
 
     cdef int refuse_client(self, ServerCall call, tuple refusal) except -1:
-        """Refuse a call of a client of a trusted proxy by its address: a status of HTTP, and a text."""
+        """Refuse a call by the client address that a trusted proxy reports; `refusal` is an HTTP status and a text."""
         if refusal[0] == 403:
             return self.refuse(call, PERMISSION_DENIED, refusal[1])
         call.pushback_ms = REFUSED_PAUSE_MS
@@ -257,14 +257,14 @@ cdef class Guards(CallAdmission):
     # A complete call
 
     cdef bint passes_guards(self, ServerCall call, uint64_t names, bytes payload) except -1:
-        """Return whether a call goes on now; it is refused if not, or waits for a verdict."""
+        """Return whether a call continues now; otherwise it was refused, or waits for a verdict."""
         return (
             (self._access is None or self.has_access(call, call.route.method, names, payload))
             and (self.limits is None or self._is_within_limits(call))
         )
 
     cdef bint has_access(self, ServerCall call, str method, uint64_t names, bytes payload) except -1:
-        """Return whether the caller may call the method; it is refused if not, or waits for a verdict."""
+        """Return whether the caller may call the method; otherwise the call was refused, or waits for a verdict."""
         cdef int status
         try:
             status = self._access.judge(call)
@@ -277,13 +277,13 @@ cdef class Guards(CallAdmission):
         return status == OK or self.refuse_access(call, method, status)
 
     cdef int _wait_for_verdict(self, ServerCall call, str method, uint64_t names, bytes payload) except -1:
-        """Let a call wait until its own credential is verified: it counts, can be cancelled, and others go on."""
+        """Let a call wait until its own credential is verified. It counts and can be cancelled; other calls go on."""
         cdef MethodRoute route = call.route
         if not self.has_room(call, payload):
             return 0
         if route is not None:
             if route.flags & (STREAM_IN | STREAM_OUT) and not (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
-                # Its messages may come before the verdict.
+                # Messages may arrive before the verdict.
                 new_served_stream(call)
         self.set_caller_deadline(call)
         call.weight = PyBytes_GET_SIZE(payload)
@@ -296,7 +296,7 @@ cdef class Guards(CallAdmission):
         self, ServerCall call not None, str method not None, uint64_t names, bytes payload not None, identity, int status,
         seconds,
     ):
-        """Go on with a call whose own credential was verified: its identity, or None and the status to refuse it with."""
+        """Continue a call whose own credential was verified: its identity, or None and the status of its refusal."""
         cdef ServedConnection connection = call.connection
         context = call.waiting_context
         if not self.is_still_wanted(call, method, "its credential was verified"):
@@ -320,7 +320,7 @@ cdef class Guards(CallAdmission):
         connection.end_turn()
 
     def note_late(self, ServerCall call not None):
-        """Answer a call whose deadline passed in a step, if that is its verdict; else the end of the step answers it."""
+        """Answer a call that is late in a step, if the step verifies it; else the end of the step answers it."""
         if not self.give_up(call):
             return
         self._take_back(call)
@@ -328,17 +328,17 @@ cdef class Guards(CallAdmission):
         call.connection.end_turn()
 
     cdef int _take_back(self, ServerCall call) except -1:
-        """End the wait of a call for a step."""
+        """End a call's wait for a step."""
         call.waiting_context = None
         call.connection.now = call.connection.turn_ns = now_ns()
         return self.runner.unwatch(call)
 
     cdef bint is_still_wanted(self, ServerCall call, str method, str step) except -1:
-        """Take back a call that waited for a step; return False if it has ended, or was refused, in the meantime."""
+        """End a call's wait for a step; return False if the call has ended or was refused meanwhile."""
         cdef ServedConnection connection = call.connection
         self._take_back(call)
         if connection.is_closed or call.was_ended:
-            # Its answer has no reader any more.
+            # No reader waits for its answer.
             self.count_refused(call, CANCELLED, f"{method} was cut off while {step}")
             if call.stream is not None:
                 (<ServedStream>call.stream).end()

@@ -4,7 +4,7 @@ from fastrpc._core.calls.call cimport Call, CurrentCall
 
 
 cdef enum:
-    # The greatest depth of the trie of variables: two nodes more than in Python 3.11.
+    # The greatest depth of the trie of variables: two more nodes than Python 3.11 has.
     MOST_NODES = 10
 
 
@@ -18,11 +18,11 @@ cdef class HandlerContexts:
         CurrentCall _slot
         object _variables
 
-        # The nodes from `_variables`, which keeps them alive, to `_slot`; `_depth` is 0 until they are known.
+        # The nodes from `_variables`, which owns them, to `_slot`; `_depth` is 0 until they are known.
         void* _nodes[MOST_NODES]
         int _depth
 
-        # The context that is in use and may come back, borrowed, or NULL.
+        # The context in use that may be returned, borrowed, or NULL.
         void* _taken
 
     cdef object take(self, Call call)

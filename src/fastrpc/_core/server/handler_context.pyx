@@ -4,9 +4,9 @@ Every handler starts in a copy of the connection's context, in which its call is
 variable in it costs as much as the rest of a small call, and most handlers never use it. A new context for each call
 costs 1,140 more instructions (`make guard`, raw echo): 7 % of the 15,400 of a call on both sides, 29 % of the server's.
 
-So the context names the current call indirectly, by a `CurrentCall`. The next call gets the same context if it starts
-with the same variables as the call before, no other code holds the context or a copy of it, and no variable was set in
-it. Connections with other variables, such as a caller's identity, each get a copy of their own.
+So the context names the current call indirectly, by a `CurrentCall`. The next call gets the same context under three
+conditions: it starts with the same variables, no other code holds the context or a copy of it, and no variable was set
+in it. Connections with other variables, such as a caller's identity, get separate copies.
 
 A copy of a context shares its variables, a hash trie that is never changed in place. Setting a variable in the copy
 replaces only the nodes on the path to it; the others stay shared. So reuse requires that no other object holds any node
@@ -18,8 +18,8 @@ If any reference count is higher than expected, everything is made anew. The poi
 located at import, with the help of the garbage collector; if that fails, no context is reused. Together with reused
 tasks and calls this cut a small call of a server from some 520 to 320 ns.
 
-Waiting calls share a copy of the context in which they were read, and each gets a separate copy when it
-starts. Under overload thousands wait and are refused: a copy of each is one more object for the garbage collector to follow.
+Waiting calls share a copy of the context in which they were read; each gets a separate copy at its start. Under
+overload thousands wait and are refused: a copy for each would be one more object for the garbage collector.
 
 Code that runs between two handlers of one read, such as the `__post_init__` of a payload type, belongs to no call:
 `current_call()` raises LookupError there. `asyncio.current_task()` may return the previous handler's task, which
@@ -63,7 +63,7 @@ cdef extern from *:
     const bint FASTRPC_COUNTS_ARE_EXACT
 
 cdef enum:
-    # The pointers of a context object that are searched for the one to its variables.
+    # The number of pointers in a context object that are searched for its variables.
     FIRST_PLACE = 2
     LAST_PLACE = 6
 
@@ -71,7 +71,7 @@ cdef enum:
 cdef Py_ssize_t place_of_variables() except -1:
     """Return the offset of a context's pointer to its variables, in pointers; 0 if it was not found.
 
-    The collector's traversal shows the object; the offset is where the pointer with its address lies.
+    The collector's traversal yields the object; the offset is the place of the pointer to it.
     """
     cdef Py_ssize_t place
     context = contextvars.copy_context()
@@ -120,7 +120,7 @@ cdef class HandlerContexts:
 
     @cython.nonecheck(False)
     cdef object take(self, Call call):
-        """Return a context in which `call` is current: a copy of the current context, or a returned copy of it."""
+        """Return a context in which `call` is current: a new or a returned copy of the current context."""
         context = self._idle
         if context is None or <PyObject*>self._source is not current_variables():
             return self._made_for(call)
@@ -188,7 +188,7 @@ cdef class HandlerContexts:
         return 0
 
     cdef int drop(self, object context) except -1:
-        """Leave the context to a handler that suspended."""
+        """Leave the context to a suspended handler."""
         if <void*>context == self._taken:
             self._taken = NULL
             self._forget()
@@ -199,7 +199,7 @@ cdef class HandlerContexts:
 cdef class SharedContext:
 
     cdef object copy(self):
-        """Return a copy of the current context, the last one if that has the same variables. It is never entered."""
+        """Return a copy of the current context, or the last copy if it has the same variables. It is never entered."""
         cdef PyObject* variables = current_variables() if VARIABLES_AT else NULL
         if variables is NULL:
             return PyContext_CopyCurrent()
@@ -210,6 +210,6 @@ cdef class SharedContext:
         return self._last
 
     cdef int forget(self) except -1:
-        """Keep no variables alive."""
+        """Release the variables."""
         self._last = self._source = None
         return 0

@@ -37,7 +37,7 @@ cdef class HandlerRunner:
         # Makes the failures that answer errors.
         HandlerFailures failures
 
-        # For handlers that end in their first step: their context, and the current task meanwhile.
+        # For handlers that end in their first step: their context and their current task.
         TaskPool tasks
         HandlerContexts contexts
         ServerTask current
@@ -46,7 +46,7 @@ cdef class HandlerRunner:
         readonly dict compressors
         public Py_ssize_t compress_above
 
-        # A payload of bytes up to this size is answered as it is, whatever the process holds.
+        # A payload of bytes up to this size is sent even if memory is full.
         uint64_t plain_bytes
 
         # The number of running handlers.

@@ -54,7 +54,7 @@ class HandlerRunner:
         """Take the outcome of a handler that ran in a thread; called on the loop. ValueError if `call` has none."""
 
     def packed(self, call: ServerCall, payload: bytes, is_smaller: bool, error: BaseException | None) -> None:
-        """Answer with a payload that was compressed in slices, unless that failed; called by the dispatcher.
+        """Answer with a payload that was compressed in slices, or with the error; called by the dispatcher.
 
         ValueError if no answer of `call` is compressed.
         """

@@ -8,8 +8,8 @@
     value ──► encode ──► compress, a long one in slices ──► room? ──► ServedConnection.answer
     error ──► ServedConnection.fail (the dispatcher chooses the status)
 
-A handler's step of over a second is logged. The measurement costs little: the first step uses the clock that is read at
-the end of each call, later steps the system's coarse clock, which costs a fraction of the exact one.
+A step of over a second is logged. The first step uses the clock read at the end of each call; later steps use the
+system's coarse clock, which costs a fraction of the exact one.
 """
 
 import logging
@@ -49,7 +49,7 @@ from fastrpc.errors import CallError
 from fastrpc.user_code import as_error, plain_error
 
 cdef enum:
-    # References to the current task: the runner's, asyncio's, and the one of the function that began it.
+    # References to the current task: the runner's, asyncio's, and that by the function that began it.
     CURRENT_REFERENCES = 3
 
 logger = logging.getLogger("fastrpc.server")
@@ -81,7 +81,7 @@ cdef class ServerTask(HandlerTask):
         return "rpc" if self.call is None else f"rpc:{self.call.route.method}#{self.call.id}"
 
 
-# A step that raises where nothing is to be raised: -1, and `take_raised`. A `try` costs a call 2 % of its instructions.
+# A step that must not raise returns -1, and `take_raised` has the error. A `try` costs 2 % of a call.
 ctypedef int (*Step)(HandlerRunner runner, ServerCall call, bytes payload) noexcept
 
 
@@ -104,7 +104,7 @@ cdef inline int answer(HandlerRunner runner, ServerCall call, bytes payload) exc
 
 
 cdef object judged(ServerCall call, object error):
-    """Return the error of a handler, another one for a CancelledError that only user code raised."""
+    """Return the error of a handler; a CancelledError raised by user code alone becomes another error."""
     if isinstance(error, CancelledError) and not call._is_stopped():
         return as_error(error, call.route.method)
     return error
@@ -134,7 +134,7 @@ cdef class HandlerRunner:
         return task
 
     cdef ServerTask _current_task(self):
-        """Return an idle task that is the loop's current one, until `leave_task`."""
+        """Return an idle task; it is the loop's current task until `leave_task`."""
         cdef ServerTask task = self.current
         if task is None:
             task = self._acquire()
@@ -156,7 +156,7 @@ cdef class HandlerRunner:
 
     @cython.nonecheck(False)
     cdef int run(self, ServerCall call) except -1:
-        """Start the handler: any error from here on counts as "has run"."""
+        """Start the handler: after any later error the call counts as processed."""
         assert call is not None
         cdef MethodRoute route = call.route
         cdef object value
@@ -196,7 +196,7 @@ cdef class HandlerRunner:
         return self._finish(call, value) if error is None else self.fail(call, error)
 
     cdef bint _intercepts(self, ServerCall call) except -1:
-        """Start the interceptors around a call; return False if it concerns none of them."""
+        """Start the interceptors around a call; return False if none applies."""
         cdef bint is_concerned
         if call.route.is_application:
             return False
@@ -204,7 +204,7 @@ cdef class HandlerRunner:
         try:
             is_concerned = self.chain.concerns(call)
         except BaseException as error:
-            # As if it were raised around the call.
+            # As if raised around the call.
             self.fail(call, error)
             return True
         if is_concerned:
@@ -233,7 +233,7 @@ cdef class HandlerRunner:
         cdef ServerTask task = self.current
         cdef object context = None
         try:
-            # A handler's first step can cause a nested read, whose calls must not use this handler's task.
+            # A handler's first step can cause a nested read; its calls must not use this handler's task.
             stays = call.connection.is_reading and is_coroutine(coroutine) and (task is None or task._phase == IDLE)
             if not stays:
                 task = self._acquire()
@@ -244,12 +244,12 @@ cdef class HandlerRunner:
             call.task = task
             has_ended = task.step_as_current(coroutine, context) if stays else task.begin(coroutine, context)
         except BaseException as failure:
-            # The result is no coroutine, or cannot run here, or an interrupt will leave the loop: first answer the caller.
+            # The result is no coroutine, cannot run here, or an interrupt will end the loop: answer the caller first.
             return self._fail_start(call, task, context, failure)
         return self._end_first_step(call, task, context) if has_ended else self._go_on(call, context)
 
     cdef int _fail_start(self, ServerCall call, ServerTask task, object context, object failure) except -1:
-        """Answer a call whose handler could not take its first step, and reuse nothing of it."""
+        """Answer a call whose handler failed to take its first step; reuse neither task nor context."""
         self.contexts.drop(context)
         call.task = None
         if task is not None:
@@ -259,7 +259,7 @@ cdef class HandlerRunner:
         return self.fail(call, failure)
 
     cdef int _go_on(self, ServerCall call, object context) except -1:
-        """Leave task and context to a handler that suspended."""
+        """Leave task and context to a suspended handler."""
         self.contexts.drop(context)
         self.leave_task()
         return self.watch(call)
@@ -285,7 +285,7 @@ cdef class HandlerRunner:
         return self._finish(call, value)
 
     cdef int watch(self, ServerCall call) except -1:
-        """List the call of a handler that suspended, and watch its deadline."""
+        """List the call of a suspended handler, and watch its deadline."""
         cdef ServedConnection connection = call.connection
         if not call.flags & ONE_WAY:
             connection.do_hold(call)
@@ -360,13 +360,13 @@ cdef class HandlerRunner:
     # Room for answers
 
     cdef int _finish_weighed(self, ServerCall call, bytes payload) except -1:
-        """Answer with a payload that needs room in the process; a long one is first compressed in slices."""
+        """Answer with a payload that counts in memory; a long one is first compressed in slices."""
         if not self.room.takes(call, PyBytes_GET_SIZE(payload)):
             return self._drop_result(call, PyBytes_GET_SIZE(payload))
         if packs_later(call, payload):
             if not (call.was_cancelled or call.was_ended or call.connection.is_closed):
                 return self._pack_later(call, payload)
-            # The call was given up already, so nothing would end the compression.
+            # The call was given up: nothing would end the compression.
             call.compressor = 0
         return self._answer_weighed(call, payload)
 
@@ -376,14 +376,14 @@ cdef class HandlerRunner:
         answer(self, call, payload)
         if not connection.is_reading:
             if size > LARGE_OUTPUT:
-                # Answers go one after another: a transport's copy lasts no longer than its transmission.
+                # Answers are sent one after another: a transport's copy lasts only for its transmission.
                 connection.end_turn()
             self.room.spend(connection.now, size > LARGE_OUTPUT)
-        # The answer counts before the next one is made, even if it is flushed later.
+        # The answer counts before the next one is made, even if flushed later.
         return connection.weigh_answer()
 
     cdef int _drop_result(self, ServerCall call, Py_ssize_t size) except -1:
-        """Answer that a result has no room; size 0: it was not encoded."""
+        """Answer that memory is too full for a result; size 0: it was not encoded."""
         count_refusal("memory")
         call.compressor = 0
         failure = Failure(RESOURCE_EXHAUSTED, self.room.lack_text(call, size), pushback_ms=PUSHBACK_NEVER)
@@ -391,7 +391,7 @@ cdef class HandlerRunner:
 
     cdef int _pack_later(self, ServerCall call, bytes payload) except -1:
         """Compress an answer in slices. Until then its call counts as running: cancels and its deadline find it."""
-        # The arguments are dropped now; None would mean that the handler has not begun.
+        # Drop the arguments; None would mean that the handler has not begun.
         call.given = ()
         call.weight = 0
         if call.is_held:
@@ -403,7 +403,7 @@ cdef class HandlerRunner:
         return 0
 
     def packed(self, ServerCall call not None, bytes payload, bint is_smaller, error):
-        """Answer with a payload that was compressed in slices, unless that failed; called by the dispatcher."""
+        """Answer with a payload that was compressed in slices, or with the error; called by the dispatcher."""
         if not call.is_running or call.given is None:
             raise ValueError("no answer of this call is compressed")
         cdef ServedConnection connection = call.connection
@@ -443,13 +443,13 @@ cdef class HandlerRunner:
 
     @cython.nonecheck(False)
     cdef bytes _encoded(self, ServerCall call, object value):
-        """Return the payload of an answer; None if it could not be encoded, and the failure was sent."""
+        """Return the payload of an answer; None after an encoding error, whose failure was sent."""
         assert call is not None and call.route is not None
         cdef Marshal marshal = call.route.marshal
         cdef Py_ssize_t size
         cdef bytes payload
         if self.room.is_over() or type(value) is str or type(value) is bytes:
-            # Without room it is not encoded, which takes long.
+            # If memory is full it is not encoded, as encoding is slow.
             size = self.room.lack_before(call, value)
             if size >= 0:
                 self._drop_result(call, size)
@@ -478,7 +478,7 @@ cdef class HandlerRunner:
         return payload
 
     cdef bytes _packed(self, ServerCall call, bytes payload):
-        """Compress an answer in the way of its request, if that helps; a long one stays as it is for now."""
+        """Compress an answer like its request if it gets smaller; a long one is compressed later."""
         cdef bytes smaller = None
         cdef int number = 0
         compressor = self.compressors[call.compressor]
@@ -495,7 +495,7 @@ cdef class HandlerRunner:
         return call.connection.check_size(call, "the answer", payload, self.admission.sent_bytes)
 
     cdef int fail(self, ServerCall call, object error) except -1:
-        """Send the failure for a handler's error; an interrupt then has the effect of Ctrl-C."""
+        """Send the failure for a handler's error; an interrupt then acts as Ctrl-C."""
         self._answer_failure(call, judged(call, error))
         return self.pass_interrupt(error)
 
@@ -510,7 +510,7 @@ cdef class HandlerRunner:
         return 0 if call.connection.is_reading else self.room.spend(call.connection.now, False)
 
     cdef int _answer_last(self, ServerCall call, object error) except -1:
-        """Answer a call whose answer raised, or the description of its error, or the record of its end."""
+        """Answer a call after an error in its answer, its error's description or the record of its end."""
         cdef bint is_unanswered = not call.was_ended or call.connection.is_unanswered(call)
         call.was_ended = True
         return call.connection.answer_last(call, error, is_unanswered, not call.never_started)
@@ -556,7 +556,7 @@ cdef class HandlerRunner:
             self.unwatch(call)
         if call.stream is not None:
             (<ServedStream>call.stream).end()
-        # A context may keep the call alive, but not its payload and arguments; its identity may be read later.
+        # A context may keep the call alive: free its payload and arguments, keep its identity.
         call.given = None
         keep_identity(call)
         if call.flags & ONE_WAY:
@@ -571,5 +571,5 @@ cdef class HandlerRunner:
 
 
 cdef inline bint packs_later(ServerCall call, bytes payload) noexcept:
-    """Return whether an answer is still to be compressed: a compressed one is no longer than this."""
+    """Return whether an answer is still to be compressed: compressed answers are never this long."""
     return call.compressor != 0 and PyBytes_GET_SIZE(payload) > SLICED_ABOVE

@@ -3,7 +3,7 @@
 An answer may be stored by caches only if its method is safe and its handler says so by `Cache-Control`. The answer of a
 method that is not public is for its caller alone, unless the handler says who else may store it.
 
-A server behind a gateway tells them in an entry of its answer's metadata: the msgpack array of the status, the fields,
+Behind a gateway a server sends them in an entry of its answer's metadata: the msgpack array of the status, the fields,
 and whether the answer is to be compressed.
 """
 
@@ -14,7 +14,7 @@ import msgspec
 # The statuses of HTTP that a handler may choose.
 cdef frozenset ANSWER_STATUSES = frozenset([*range(200, 300), 301, 302, 303, 307, 308])
 
-# Fields of a response that the gateway sets itself, in lower case, and how the names of others begin.
+# Response fields that the gateway sets itself, in lower case, and prefixes of such names.
 cdef frozenset GATEWAY_FIELDS = frozenset(
     """allow connection content-encoding content-length content-type date keep-alive retry-after trailer
     transfer-encoding upgrade www-authenticate x-content-type-options x-request-id""".split()
@@ -23,7 +23,7 @@ cdef tuple GATEWAY_PREFIXES = ("access-control-", "meta-", "sec-")
 cdef object FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 cdef object FIELD_VALUE = re.compile("[\\t -~\x80-\xff]*")
 
-# Fields that safe methods alone may set.
+# Fields that only safe methods may set.
 cdef frozenset SAFE_FIELDS = frozenset({"cache-control", "vary"})
 
 # A directive of Cache-Control with its value; the directives about who may store an answer (RFC 9111, 5.2.2).
@@ -59,7 +59,7 @@ cdef dict checked_answer(MethodRoute route, object status, object headers, bint 
 
 
 def _for_its_caller(str value):
-    """Return directives that let no cache of several users store an answer, unless they say who may."""
+    """Return directives that forbid shared caches to store an answer, unless the value allows it."""
     if any(found[1].lower() in SHARING for found in DIRECTIVE.finditer(value)):
         return value
     return f"private, {value}" if value else "private"

@@ -19,12 +19,12 @@ cdef class Intake:
         Gate gate
         PyObject* connection
 
-        # Judges the senders of long requests, None before the first one; a deferred verdict, until the wire asks for it.
+        # The judge of long requests' senders, None before the first; a deferred verdict, until the wire reads it.
         SenderCheck sender_check
         int sender_verdict
 
     cdef inline bint is_crowded(self) except -1:
-        """Return whether a further call is too many; `crowd_text` has the reason."""
+        """Return whether a further call exceeds the limit; `crowd_text` has the reason."""
         return (<EngineServedConnection>self.connection).calls_under_way() >= self.gate.concurrent_calls
 
     cdef str crowd_text(self)

@@ -4,7 +4,7 @@ from fastrpc._core.server.engine_served_connection import EngineServedConnection
 
 @final
 class Intake:
-    """The questions of a wire before it takes a request: number of calls, memory, the sender of a long one.
+    """The checks of a wire before it takes a request: number of calls, memory, sender of a long request.
 
     Args:
         connection: its served connection, which has to outlast this object.

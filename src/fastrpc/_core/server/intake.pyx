@@ -10,7 +10,7 @@ from fastrpc._core.base.histogram import count_refusal
 
 @cython.final
 cdef class Intake:
-    """The questions of a wire before it takes a request, or more of a long one."""
+    """The checks of a wire before it takes a request, or a further part of a long one."""
 
     def __init__(self, EngineServedConnection connection not None):
         self.gate = <Gate>connection.gate
@@ -18,7 +18,7 @@ cdef class Intake:
         self.sender_verdict = SENDER_WAITS
 
     cdef str crowd_text(self):
-        """Return the reason to refuse a further call for the number of calls in progress."""
+        """Return the reason to refuse a further call: the number of calls in progress."""
         cdef Py_ssize_t calls = (<EngineServedConnection>self.connection).calls_under_way()
         text = f"this connection has {calls} calls in progress, the limit is {self.gate.concurrent_calls}"
         return f"{text} (Limits.concurrent_calls)"
@@ -33,11 +33,11 @@ cdef class Intake:
         return False
 
     cdef int charge(self, Py_ssize_t change) except -1:
-        """Count a change of the bytes that are held of an incomplete request."""
+        """Count a change of the bytes held for incomplete requests."""
         return self.gate.memory.count_tail(<EngineServedConnection>self.connection, change)
 
     cdef int sender_verdict_now(self) except -1:
-        """Return a deferred verdict once; SENDER_WAITS before it came, SENDER_UNJUDGED where none is to come."""
+        """Return a deferred verdict once; SENDER_WAITS before it, SENDER_UNJUDGED if none is due."""
         cdef int verdict = self.sender_verdict
         if self.sender_check is not None and self.sender_check.call is not None:
             return SENDER_WAITS
@@ -45,7 +45,7 @@ cdef class Intake:
         return SENDER_UNJUDGED if verdict == SENDER_WAITS else verdict
 
     cdef int judge_sender(self, ServerCall call, str method) except -1:
-        """Return the verdict about the sender of a long request; SENDER_WAITS: its beginning is presented again."""
+        """Return the verdict about a long request's sender; after SENDER_WAITS the beginning is presented again."""
         if self.sender_check is None:
             self.sender_check = SenderCheck.__new__(SenderCheck)
         return self.sender_check.judge(call, method)

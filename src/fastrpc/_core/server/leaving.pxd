@@ -18,16 +18,16 @@ cdef class Leaving:
         PyObject* engine
         PyObject* connection
 
-        # The protocol, which tells of incomplete messages, and its last words, None without; the life with its rules.
+        # The protocol, which reports incomplete messages; its goodbye, or None; the life with its rules.
         Wire wire
         Goodbye goodbye
         ConnectionLife life
 
-        # Whether nothing more is taken: the connection closes once the calls under way have ended.
+        # Whether input is ignored: the connection closes once its calls have ended.
         readonly bint ignores_input
 
-        # Of a drain without a farewell: the instant from which it closes at the first moment without a call, and the one
-        # from which it takes no further calls; 0: neither.
+        # Of a drain without a farewell: the instant after which it closes at the first moment without a call, and the
+        # instant after which it takes no further calls; 0: neither.
         uint64_t pause_from_ns
         uint64_t last_call_ns
 
@@ -38,7 +38,7 @@ cdef class Leaving:
     cdef inline int64_t unsent(self) except? -1:
         """Return the bytes of output that the peer has not taken, waiting messages of the wire included.
 
-        A closed connection pumps no more: what waits in its wire never leaves.
+        A closed connection pumps no more: messages waiting in its wire are never sent.
         """
         if self.wire.backlog is None or (<Engine>self.engine).is_closed:
             return (<Engine>self.engine).unsent_output()
@@ -46,7 +46,7 @@ cdef class Leaving:
 
     # Ends of calls.
     cdef inline int call_ended(self, bint was_let_in) except -1:
-        """A call has ended: the last use of the connection, the end of its opening, and a moment to close it."""
+        """Note the end of a call: the last use of the connection, the end of its opening, a chance to close."""
         cdef EngineServedConnection connection = <EngineServedConnection>self.connection
         self.life.used_ns = max(self.life.used_ns, connection.now, connection.stepped_ns)
         if self.ignores_input or self.pause_from_ns:

@@ -9,10 +9,10 @@ class Leaving:
 
     Args:
         life: the life of the connection, with its engine and its served connection, which have to outlast this object.
-        wire: the protocol, which tells of incomplete messages.
+        wire: the protocol, which reports incomplete messages.
     """
 
     def __init__(self, life: ConnectionLife, wire: Wire) -> None: ...
     @property
     def ignores_input(self) -> bool:
-        """Whether nothing more is taken: the connection closes once the calls under way have ended."""
+        """Whether input is ignored: the connection closes once its calls have ended."""

@@ -7,16 +7,16 @@
                         └─ a second without ─────┴───────────── finish ◄──────────────────────┘
                            a call
 
-An engine holds this object beside its `ConnectionLife`, which has the rules that a time alone applies: age, rest, silence.
-A close here is an order to the engine, `close`, as in `connection_life`; the engine calls `finish`, with the last words.
+An engine holds this object beside its `ConnectionLife`, which has the rules that depend on time alone: age, rest,
+silence. A close here is an order to the engine, `close`, as in `connection_life`; the engine then calls `finish`.
 
 A protocol with a `Goodbye` has told its peer of the drain: calls under way go on, and the rules of `ConnectionLife` close
 the connection after them.
 
-A protocol without a farewell serves further calls while it drains, and closes when it has had no call for a second: by
-then its peer follows a registry that no longer lists this server, or an answer has told it to leave. A peer that hears of
-neither and calls on loses the connection at a moment when no call is under way, if there is one: its unread requests were
-not started. Shortly before the time for calls is over nothing more is taken.
+A protocol without a farewell serves further calls while it drains, and closes after a second without a call: by then
+its peer follows a registry that no longer lists this server, or an answer told it to leave. A peer that learns of
+neither loses the connection at a moment without a call, if there is one: its unread requests were not started. Shortly
+before the time for calls is over, input is ignored.
 """
 
 cimport cython
@@ -30,12 +30,12 @@ from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.wire.frame cimport REASON_DRAIN
 
 cdef uint64_t SECOND = 1_000_000_000
-# A peer that calls on loses its connection at the first moment without a call after this time, or after half of the time
-# for calls.
+# A peer that keeps calling loses its connection at the first moment without a call after this time, or after half of
+# the time for calls.
 cdef uint64_t STAY_NS = 10 * SECOND
-# The last part of that time, in which nothing more is taken.
+# The last part of that time, in which input is ignored.
 cdef uint64_t DEAF_NS = SECOND
-# The interval of looks for the end of the last call, where nothing more is taken: a handler that was answered early may
+# The interval of checks for the end of the last call while input is ignored: a handler that was answered early may
 # still clean up, and its end is no answer.
 cdef uint64_t CLEANUP_NS = SECOND // 10
 
@@ -54,20 +54,20 @@ cdef class Leaving:
     # Ends of calls
 
     cdef int call_refused(self, ServerCall call, int status) except -1:
-        """A call was refused, and answered unless it is a one-way call."""
+        """Note a refused call; it was answered unless it is one-way."""
         if status == UNAUTHENTICATED and self.wire.closes_on_refusal:
             self.ignores_input = True
         return self.call_ended(call.identity is not None)
 
     cdef int violated(self, object error) except -1:
-        """The peer broke the protocol: nothing that follows can be understood."""
+        """Note a breach of the protocol: later input cannot be understood."""
         cdef EngineServedConnection connection = <EngineServedConnection>self.connection
         (<Gate>connection.gate).dispatcher.stranger(connection.describe_peer(), f"{self.wire.protocol}: {error}")
         self.ignores_input = True
         return self.call_ended(False)
 
     cdef int _end_after_call(self, bint was_let_in) except -1:
-        """A call of a connection that is to close has ended."""
+        """Note the end of a call on a connection that is to close."""
         if self.ignores_input:
             return self._look_by(now_ns() + CLEANUP_NS) if self.is_busy() else self._close()
         if not (<Engine>self.engine).is_reading:
@@ -77,25 +77,25 @@ cdef class Leaving:
     # State
 
     cdef bint is_busy(self) except -1:
-        """Return whether a call is under way, or a request that comes in parts."""
+        """Return whether a call is under way, or a request in parts."""
         cdef EngineServedConnection connection = <EngineServedConnection>self.connection
         if connection.held or connection.queue:
             return True
         return self.wire.assembling is not None and self.wire.assembling.count() != 0
 
     cdef bint is_receiving(self) except -1:
-        """Return whether a part of a message is here."""
+        """Return whether a message is incomplete."""
         cdef Facts facts
         facts.is_receiving = False
         self.wire.tell(&facts)
         return facts.is_receiving
 
     cdef bint carries_nothing(self) except -1:
-        """Return whether no call is under way, no output is unsent, and no part of a message is here."""
+        """Return whether no call is under way, all output is sent, and no message is incomplete."""
         return not (self.is_busy() or self.unsent() or self.is_receiving())
 
     cdef bint has_drained(self) except -1:
-        """Return whether no call is under way, none came for a while, and all output is sent."""
+        """Return whether no call is under way or came for a while, and all output is sent."""
         cdef Engine engine = <Engine>self.engine
         if engine.is_closed:
             return not (self.is_busy() or self.unsent())
@@ -106,11 +106,11 @@ cdef class Leaving:
     # Steps
 
     cdef int begin_drain(self, int reason, str text) except -1:
-        """Tell the peer, or close when it has made no call for a while; calls until then are served."""
+        """Notify the peer, or close once it made no call for a while; calls until then are served."""
         cdef Engine engine = <Engine>self.engine
         cdef uint64_t now = now_ns(), span = self.life.leave_after_ns
-        # A peer that is to use another connection has time for the change. Only if the server leaves, or if this connection
-        # has reached its age, does it end while the peer makes calls.
+        # A peer that is to use another connection has time for the change. The connection ends while the peer makes
+        # calls only if the server leaves, or if this connection has reached its age.
         if self.goodbye is None and (reason == REASON_DRAIN or self.life.has_aged) and self.pause_from_ns == 0:
             self.pause_from_ns = now + (STAY_NS if span == 0 else min(STAY_NS, span // 2))
             if span:
@@ -123,7 +123,7 @@ cdef class Leaving:
         return 0 if engine.is_closed else self._look_by(max(now, self.life.left_due()))
 
     cdef int end_at_pause(self) except -1:
-        """Close a connection whose peer calls on although it drains for long: no call is under way now."""
+        """Close a long-draining connection whose peer keeps calling: no call is under way now."""
         cdef ByteStream stream = self.stream()
         if (<Engine>self.engine).is_closed or stream is None or now_ns() < self.pause_from_ns:
             return 0
@@ -135,7 +135,7 @@ cdef class Leaving:
         return 0
 
     cdef bint finish(self, int reason, str text, bint lingers) except -1:
-        """Close once all output is sent, with the reason behind it where the protocol has words for it.
+        """Close once all output is sent, then send the reason if the protocol can.
 
         With `lingers` the stream reads on for a while. False: it was closed already.
         """
@@ -151,7 +151,7 @@ cdef class Leaving:
             self.goodbye.say(reason, text)
         self.life.leave_opening()
         self.life.linger(now)
-        # Before the stream is told, which may bring its end at once.
+        # Before the stream is notified, which may end it at once.
         gate.leave(connection)
         engine.is_closed = True
         if self.stream() is not None:
@@ -161,14 +161,14 @@ cdef class Leaving:
         return True
 
     cdef int _look_by(self, uint64_t due_ns) except -1:
-        """Have the engine's instants checked by then."""
+        """Schedule a check of the engine by then."""
         cdef ByteStream stream = self.stream()
         return 0 if stream is None else stream.schedule_check(due_ns)
 
     # Time
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Give the life of the connection its facts; return the instant of the next check."""
+        """Pass the facts to the life of the connection; return the instant of the next check."""
         cdef Engine engine = <Engine>self.engine
         cdef Facts facts
         facts.is_receiving = False
@@ -176,10 +176,10 @@ cdef class Leaving:
         facts.began_ns = facts.received = 0
         self.wire.tell(&facts)
         facts.is_busy = self.is_busy()
-        # The rest of a message that is not read, or not taken, is not waited for.
+        # No wait for the rest of an unread or untaken message.
         facts.is_receiving = facts.is_receiving and not self.ignores_input
         facts.heard_ns = engine.received_ns
-        # Its connection holds nothing once it is closed; its peer may still take the last output.
+        # A closed connection holds nothing; its peer may still take the last output.
         if engine.is_closed:
             facts.unsent = self.unsent()
         else:
@@ -187,14 +187,14 @@ cdef class Leaving:
         return self.life.check(now, &facts)
 
     cdef uint64_t check_last_call(self, uint64_t now) except? 0:
-        """Take nothing more of a connection shortly before its calls are cut off; then close it after its last call.
+        """Ignore a connection's input shortly before its calls are cut off; then close it after its last call.
 
-        Return the instant of the next look, 0 = never.
+        Return the instant of the next check, 0 = never.
         """
         if not self.ignores_input:
             if now < self.last_call_ns or self.last_call_ns == 0:
                 return self.last_call_ns
-            # Unread calls were not processed, and their callers may know that they can be repeated.
+            # Unread calls were not processed: their callers may repeat them.
             self.ignores_input = True
         if self.is_busy() or self.unsent():
             return now + CLEANUP_NS

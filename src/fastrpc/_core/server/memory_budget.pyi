@@ -102,7 +102,7 @@ class Room:
         """The size that the payload states."""
 
     def take(self) -> int:
-        """Take room for the stated size: return 0, or 1 if its connection has no room, 2 if the process has none."""
+        """Reserve the stated size: return 0, or 1 if its connection's memory is full, 2 if the process's is."""
 
     def lack_text(self, lack: int) -> str:
         """Return why `take` took no room."""

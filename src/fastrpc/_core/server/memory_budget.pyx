@@ -378,7 +378,7 @@ cdef class Room:
         rooms_kept -= self.kept
 
     def take(self):
-        """Take room for the stated size: return 0, or 1 if its connection has no room, 2 if the process has none."""
+        """Reserve the stated size: return 0, or 1 if its connection's memory is full, 2 if the process's is."""
         cdef int lack = self._lack(self.stated + STATE_BYTES)
         if lack == 0:
             self._enlarge(self.stated + STATE_BYTES)

@@ -91,7 +91,7 @@ cdef class OutputRoom(Timed):
         return 0
 
     cdef int spend(self, uint64_t began, bint is_large) except -1:
-        """Note that a woken handler wrote an output, a large one or one that may have taken long, since `began`."""
+        """Note an output that a woken handler wrote since `began`. A large one counts whatever time it took."""
         cdef uint64_t now = now_ns()
         if not is_large and now <= began + LONG_NS:
             return 0

@@ -498,7 +498,7 @@ cdef class WaitingCalls:
         return found
 
     cdef ServerCall last_sheddable(self):
-        """Return the call that makes room for others first, the one that would start last, or None."""
+        """Return the call to shed first, which would start last, or None."""
         return self.sheddable.last()
 
 
