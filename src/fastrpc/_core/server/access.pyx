@@ -147,7 +147,7 @@ cdef class Access:
         if connection.expires_ns and connection.now >= connection.expires_ns:
             connection.is_expired = True
             return self.decide(call, None)
-        # Some requests have another identity than their connection.
+        # A request's identity may differ from its connection's.
         return self.decide(call, call.own_identity if call.keeps_identity else connection.identity)
 
     def _judge_own(self, ServerCall call, credential):

@@ -356,7 +356,7 @@ cdef class ConnectionLife:
         1. a closed connection: `check_closed`, and no other rule;
         2. its calls: waits for a start that are too long, expired credentials, the weight of its output;
         3. the opening: close, also if one of its messages is late;
-        4. a late message, untaken output: abort, since such a peer reads no goodbye and waits for no drain. A protocol with
+        4. a late message, untaken output: abort, as this peer reads no goodbye and waits for no drain. A protocol with
            `ends_late_peers` answers it first;
         5. the age: drain; the end of the time for calls: end them, close;
         6. the drain, or else the rest: close. A connection at rest that reaches its age drains and closes in one check.

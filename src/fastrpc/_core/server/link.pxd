@@ -17,7 +17,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class LinkedConnection(EngineServedConnection):
     cdef:
-        # The words of the protocol and the forms of its calls, which calls may ask for when the link is gone; or None.
+        # The texts of the protocol and the forms of its calls, which outlive the link; or None.
         Dialect dialect
         Forms forms
 
@@ -25,25 +25,25 @@ cdef class LinkedConnection(EngineServedConnection):
 @cython.final
 cdef class Link(Engine):
     cdef:
-        # Shared by all connections of the server; the state of this one for the gate.
+        # The server's gate; the state of this connection for it.
         readonly Gate gate
         readonly LinkedConnection connection
 
-        # Its protocol; the wire's `placing`, for each read, its `flow` and `backlog`, for each flush.
+        # Its protocol; the wire's `placing`, used by each read, its `flow` and `backlog`, used by each flush.
         readonly Wire wire
         Placing placing
         Flow flow
         Backlog backlog
 
-        # Whether the last pump left something in the wire; whether a sender of a stream has waited since `Flow.room`.
+        # Whether the last pump left output in the wire; whether a stream's sender has waited since `Flow.room`.
         bint has_backlog
         bint has_senders
 
-        # Its life, and the end of it. The last use of the connection is the last call, or its end.
+        # Its life, and its leaving. The last use of the connection is the begin or end of its last call.
         ConnectionLife life
         readonly Leaving leaving
 
-        # The connections in their opening: it lasts until a call was let in, whole or begun, or until the wire says so.
+        # The opening connections: an opening ends when a call, whole or begun, is admitted, or when the wire says so.
         Openings openings
 
         # The limits of requests, for the wire.
@@ -54,7 +54,7 @@ cdef class Link(Engine):
 
     # For a wire, while it takes input.
     cdef inline int stamp(self, ServerCall call) except -1:
-        """Date a call that begins, and tell its connection about this read."""
+        """Date a new call, and note this read in its connection."""
         call.connection = self.connection
         call.started_ns = self.life.used_ns = self.came_ns or self.now
         self.connection.now = self.now
@@ -63,11 +63,11 @@ cdef class Link(Engine):
         return 0
 
     cdef inline int request(self, ServerCall call, const char* name, Py_ssize_t size, bytes payload) except -1:
-        """Hand a whole request to the gate; `name` is the full name of its method."""
+        """Pass a complete request to the gate; `name` is the full name of its method."""
         self.gate.pass_in(call, name, size, 0, payload)
         if self.connection.ended_ns > self.turn_ends_ns:
             self.messages_left = 0
-        # Its handler may go on in the next turn of the loop.
+        # Its handler may continue in the next turn of the loop.
         self.woke = True
         return 0
 

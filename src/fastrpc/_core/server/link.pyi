@@ -41,7 +41,7 @@ class LinkedConnection(EngineServedConnection):
         """Keep the fields of an answer by HTTP."""
 
     def note_drain(self) -> None:
-        """Tell handlers that the connection drains. Further calls are taken: the wire knows which come too late."""
+        """Notify handlers of the drain. Further calls are accepted: the wire knows which are too late."""
 
 @final
 class Link(Engine):
@@ -74,13 +74,13 @@ class Link(Engine):
 
     @property
     def peer_takes(self) -> Literal["pushes"] | None:
-        """Return "pushes" where the protocol has them: nothing tells whether the peer listens."""
+        """Return "pushes" if the protocol has them. The peer may ignore them without notice."""
 
     @property
     def takes_pushes(self) -> bool:
-        """Whether the peer took enough of the output that a push may be added."""
+        """Whether the peer took enough output for another push."""
     pusher: Any
-    """Receiver of `on_room()`, if there is room for pushes, and `on_end()`, once there never will be; or None."""
+    """Receiver of `on_room()`, when pushes fit again, and `on_end()`, when none ever will; or None."""
 
     def push(self, call: Call) -> None:
         """Send a one-way call of ours: to the peer it is a message of its server.
@@ -101,21 +101,21 @@ class Link(Engine):
         by_certificate: bool = False,
         generation: int = 0,
     ) -> bool:
-        """Note the identity that the peer's certificate proved, and its expiry; a call's own token comes before it."""
+        """Note the identity proved by the peer's certificate, and its expiry; a call's own token has precedence."""
 
     def go_on(self) -> None:
-        """Take the input that waited for a verdict."""
+        """Handle the input that waited for a verdict."""
 
     def begin_drain(self, reason: int, text: str = "") -> None:
-        """Tell the peer, or close when it has made no call for a while; calls until then are served."""
+        """Notify the peer, or close once it made no call for a while; calls until then are served."""
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether it carries nothing; it waits for a last request."""
+        """Whether it carries nothing, and a last request may still come: after a goodbye none does."""
 
     @property
     def has_drained(self) -> bool:
-        """Whether no call is under way, all output is sent, and no call is to come."""
+        """Whether no call is under way or to come, and all output is sent."""
 
     def end_calls(self, text: str) -> None:
         """Answer every call that is still under way, and stop its handler."""

@@ -6,14 +6,14 @@
                                                               │ answer, fail, refuse
     answer ◄─── Wire ◄── LinkedConnection ◄──────────────────┘
 
-`link/contract` has the contract of the two. `LinkedConnection` passes on the outcomes of calls, until the gate has the link
-itself; calls hold it, and it may outlive the link. A link holds its rules in parts: `ConnectionLife`, `Leaving` for drain
-and close, `Intake` for the limits of requests.
+`link/contract` has the contract of both. `LinkedConnection` passes on the outcomes of calls until the gate holds the
+link itself; calls hold it, so it may outlive the link. A link holds its rules in parts: `ConnectionLife`; `Leaving`,
+for drain and close; `Intake`, for the limits of requests.
 
-A wire costs a read two crossings more than an engine, `place` and `take`, and a third with a backlog: `pump`. A unary call
-crosses four times, once more than by an engine: to the gate, to `LinkedConnection`, to `Wire.answer` and to
-`Leaving.call_ended`, which is inline. With forms each payload asks for its marshal across one more. The steps of a request
-that a wire asks its link for are inline in the `.pxd`.
+A read crosses modules twice more with a wire than with an engine, by `place` and `take`, and once more with a backlog,
+by `pump`. A unary call crosses four times, once more than with an engine: to the gate, to `LinkedConnection`, to
+`Wire.answer` and to `Leaving.call_ended`, which is inline. With forms, each payload crosses once more for its marshal.
+The steps of a request that a wire calls on its link are inline in the `.pxd`.
 """
 
 cimport cython
@@ -40,7 +40,7 @@ from fastrpc._core.wire.frame cimport (
 
 from fastrpc.errors import RemoteProtocolError
 
-# Of wires without streams: each of its methods raises.
+# The flow of wires without streams: each of its methods raises.
 cdef Flow NO_FLOW = Flow.__new__(Flow)
 
 
@@ -52,7 +52,7 @@ cdef class LinkedConnection(EngineServedConnection):
         cdef Link link
         if self._engine is NULL or self.is_closed:
             return 0
-        # Held: the answer may be the last object that keeps it.
+        # Held: the answer may be the last reference.
         link = <Link>self._engine
         link.wire.answer(call, payload)
         if link.backlog is None and link.output.size() > link.gate.send_soft:
@@ -76,27 +76,27 @@ cdef class LinkedConnection(EngineServedConnection):
         cdef ServerCall served = <ServerCall>call
         cdef uint32_t pushback_ms = served.pushback_ms
         if served.charge and served.waiting_payload is None and not served.is_held:
-            # Of a request that is not whole.
+            # The request is incomplete.
             (<Gate>self.gate).memory.charge(served, 0)
         if self._engine is NULL or self.is_closed:
             return 0
         link = <Link>self._engine
         if is_faulty and status == RESOURCE_EXHAUSTED:
-            # A pushback would tell the caller that the same call could succeed a little later.
+            # A pushback would suggest that the same call could succeed later.
             pushback_ms = PUSHBACK_NEVER
         if not call.flags & ONE_WAY:
             link.wire.refuse(call, Failure(status, text, pushback_ms=pushback_ms, has_run=False), is_faulty)
         return link.leaving.call_refused(served, status)
 
     cdef int do_hold(self, Call call) except -1:
-        # A wire that can cancel a call finds it by a table that it keeps.
+        # A wire that can cancel calls finds them in its own table.
         return 0
 
     cdef int do_release(self, Call call) except -1:
         return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).leaving.call_ended(True)
 
-    # Streams: the gate lets in only calls whose flags the wire has set. The session below keeps the link meanwhile: its end
-    # comes in a turn of the loop with no step of a handler.
+    # Streams: the gate admits only calls whose flags the wire has set. The session below keeps the link meanwhile: it
+    # ends in a turn of the loop without a handler's step.
 
     cdef int send_head(self, Call call, bytes metadata) except -1:
         return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).flow.head(call, metadata)
@@ -150,7 +150,7 @@ cdef class LinkedConnection(EngineServedConnection):
         if self._engine is NULL or self.is_closed or (<Link>self._engine).backlog is None:
             return 0
         link = <Link>self._engine
-        # There may be as many of them as streams, so there is a bound.
+        # Their number grows with the streams, so it is bounded.
         return min(link.backlog.passed(), link.gate.send_hard - link.gate.send_soft)
 
     # Senders of long requests, and words
@@ -222,7 +222,7 @@ cdef class LinkedConnection(EngineServedConnection):
             self.forms.note_answer(call, fields)
 
     def note_drain(self):
-        """Tell handlers that the connection drains. Further calls are taken: the wire knows which come too late."""
+        """Notify handlers of the drain. Further calls are accepted: the wire knows which are too late."""
         EngineServedConnection.note_drain(self)
         self.holding &= ~HOLD_DRAIN
 
@@ -254,12 +254,12 @@ cdef class Link(Engine):
 
     @property
     def takes_pushes(self):
-        """Whether the peer took enough of the output that a push may be added."""
+        """Whether the peer took enough output for another push."""
         return self.unsent_output() <= <Py_ssize_t>self.gate.send_soft
 
     @property
     def peer_takes(self):
-        """Return "pushes" where the protocol has them: nothing tells whether the peer listens."""
+        """Return "pushes" if the protocol has them. The peer may ignore them without notice."""
         return None if self.wire.pushing is None else "pushes"
 
     def push(self, Call call not None):
@@ -269,7 +269,7 @@ cdef class Link(Engine):
         self.wire.pushing.push(self, call)
 
     cdef int _tell_pusher(self) except -1:
-        """Nothing more can be pushed."""
+        """Notify the pusher that nothing more can be pushed."""
         pusher, self.pusher = self.pusher, None
         if pusher is not None:
             pusher.on_end()
@@ -282,7 +282,7 @@ cdef class Link(Engine):
         return self.connection.describe_peer()
 
     def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):
-        """Note the identity that the peer's certificate proved, and its expiry; a call's own token comes before it."""
+        """Note the identity proved by the peer's certificate, and its expiry; a call's own token has precedence."""
         self.connection.certify(identity, valid_seconds, generation)
         return True
 
@@ -302,17 +302,17 @@ cdef class Link(Engine):
         return 0 if self.is_closed or self._stream is NULL else (<ByteStream>self._stream).schedule_check(due)
 
     def begin_drain(self, reason, text=""):
-        """Tell the peer, or close when it has made no call for a while; calls until then are served."""
+        """Notify the peer, or close once it made no call for a while; calls until then are served."""
         self.leaving.begin_drain(reason, text)
 
     @property
     def has_drained(self):
-        """Whether no call is under way, all output is sent, and no call is to come."""
+        """Whether no call is under way or to come, and all output is sent."""
         return self.leaving.has_drained()
 
     @property
     def is_at_rest(self):
-        """Whether it carries nothing, and waits for a last request: a peer that is told of a drain sends none."""
+        """Whether it carries nothing, and a last request may still come: after a goodbye none does."""
         return self.leaving.goodbye is None and self.leaving.carries_nothing()
 
     def end_calls(self, text):
@@ -349,9 +349,9 @@ cdef class Link(Engine):
         return size if self.is_closed or self.leaving.ignores_input else consumed
 
     def go_on(self):
-        """Take the input that waited for a verdict."""
+        """Handle the input that waited for a verdict."""
         if self._stream is not NULL and not self.is_closed:
-            # The verdict took the time, not the peer.
+            # The verdict took the time, so the peer is not late.
             self.life.resumed_ns = now_ns()
             (<ByteStream>self._stream).release_input()
 
@@ -400,12 +400,12 @@ cdef class Link(Engine):
             self.life.weigh(self.connection.unsent_bytes(), self.now)
         self._heed_output(unsent, self.now)
         if self.leaving.pause_from_ns and not self.is_reading:
-            # Only now an answer may be with the peer.
+            # From now on the peer may have an answer.
             self.leaving.end_at_pause()
         return self.gate.runner.tell_watcher() if self.gate.runner.is_watched else 0
 
     cdef int _heed_output(self, Py_ssize_t unsent, uint64_t now) except -1:
-        """Read on, and send on, only while the peer takes the output."""
+        """Read and send on only while the peer takes output."""
         if not self.life.heed_output(unsent, now):
             return 0
         if self.pusher is not None:
@@ -425,7 +425,7 @@ cdef class Link(Engine):
         return self.intake.charge(change)
 
     cdef bint hears_rest_first(self) except -1:
-        # One-way calls may be all that the peer wanted.
+        # The peer may have sent one-way calls only.
         return self.wire.outlasts_input or not self.leaving.is_busy()
 
     cdef int crash(self) except -1:
@@ -440,7 +440,7 @@ cdef class Link(Engine):
         try:
             self.wire.lost()
         finally:
-            # A connection that failed is counted no longer either: a drain would wait for it.
+            # A failed connection is uncounted too: a drain would wait for it.
             self._tell_pusher()
             self.life.count_out(error)
         return 0
@@ -458,7 +458,7 @@ cdef class Link(Engine):
         if self.life.openings is not None and any(
             (<ServerCall>call).given is not None for call in self.connection.held or ()
         ):
-            # Its handler runs, so it was let in.
+            # Its handler runs, so the call was admitted.
             self.life.leave_opening()
         due = earlier(due, self.leaving.check_last_call(now))
         due = earlier(due, self.wire.check(now))

@@ -1,4 +1,4 @@
-"""The bytes that the connections of a server hold, and the bounds of these."""
+"""The bytes that the connections of a server hold, and their bounds."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
@@ -18,8 +18,8 @@ cdef class MemoryBudget(Timed):
         object __weakref__
 
         # Bounds in bytes, of the requests of one connection and of all that the process holds. Above the last two,
-        # calls of priority 1 are refused, and each request is compared with the rest. Above
-        # `tight_above` freed pages go back to the system, and payloads that are received grow slowly.
+        # calls of priority 1 are refused, and each request is compared with the rest. Above `tight_above`, freed pages
+        # go back to the system, and received payloads grow slowly.
         int64_t request_bytes
         int64_t process_bytes
         int64_t lend_below
@@ -28,17 +28,17 @@ cdef class MemoryBudget(Timed):
         int64_t shed_above
         int64_t shed_requests_above
 
-        # Bytes beyond these for begun messages, from peers that have credit: no credit is given above 100 %.
+        # Extra bytes for begun messages from peers with credit: no credit is given above 100 %.
         int64_t credit_grace
 
         # The bytes that all decompressions of the process may take.
         readonly int64_t unpacking_bytes
 
-        # Full: no connection credit is returned for a while, which tests may shorten.
+        # Full: no connection credit is returned for this long, which tests may shorten.
         public uint64_t full_wait_ns
         readonly bint is_full
 
-        # Called in the next turn of the loop once the sum is within its bound again, then dropped; None: no sender waits.
+        # Called once, in the next turn of the loop after the sum is within its bound again; None: no sender waits.
         object on_room
 
     cdef int count(self, int64_t change) except -1
@@ -61,7 +61,7 @@ cdef class HeldPieces:
         MemoryBudget _memory
         readonly int64_t held
 
-        # The credit that its stream began with, and the bytes that it had moved before.
+        # The initial credit of its stream, and the bytes moved before.
         int64_t _first_credit
         uint64_t _moved_before
 
@@ -74,20 +74,20 @@ cdef class Room:
         readonly ServedConnection connection
         bint is_message
 
-        # The payload as it came, which is counted as a request or a stream message, and the size that it states.
+        # The received payload, counted as a request or a stream message, and its stated size.
         Py_ssize_t packed
         readonly Py_ssize_t stated
 
-        # The most bytes that the decompression may take, STATE_BYTES of them beside its output; 0 before its begin and
-        # after its end.
+        # The most bytes that the decompression may take, including STATE_BYTES beside its output; 0 before its begin
+        # and after its end.
         int64_t size
 
-        # The bytes counted for the connection: first the bytes that the decompression has taken so far; then, for a stream
-        # message, the output that its handler holds.
+        # The bytes counted for the connection: at first, what the decompression has taken; then, for a stream message,
+        # the output that its handler holds.
         int64_t held
 
-        # For a stream message: the most bytes of its output, and once it is complete its size, until the handler asks for
-        # the next one. For a request: 0.
+        # For a stream message: the most bytes of its output; once it is complete, its size, until the handler asks for
+        # the next message. For a request: 0.
         int64_t kept
 
     cdef int _lack(self, int64_t size) except -1

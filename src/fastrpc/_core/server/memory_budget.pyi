@@ -37,7 +37,7 @@ class MemoryBudget(Timed):
         """The live connections."""
 
     def count_answer(self, connection: ServedConnection, change: int) -> None:
-        """Count bytes of an answer that is not in the output yet, or subtract them."""
+        """Add or subtract bytes of an answer before it is in the output."""
 
     @property
     def is_full(self) -> bool:
@@ -49,7 +49,7 @@ class MemoryBudget(Timed):
 
 @final
 class HeldPieces:
-    """Pieces that a handler of ours reads before its stream sends them, counted for connection and process.
+    """Pieces that our handler reads before its stream sends them, counted for connection and process.
 
     Args:
         call: the call of that handler; None if it was called as a plain function: nothing is counted.
@@ -73,7 +73,7 @@ class HeldPieces:
         """Count `size` bytes from now on."""
 
     def may_hold(self, size: int) -> bool:
-        """Return whether the process has room for `size` bytes; they alone always have it."""
+        """Return whether the process has room for `size` bytes; a single piece always has room."""
 
     @property
     def may_read_ahead(self) -> bool:
@@ -84,10 +84,10 @@ class HeldPieces:
 
 @final
 class Room:
-    """The memory of one payload while it is decompressed; of a stream message until its handler asks for the next one.
+    """The memory of one payload during decompression; of a stream message, until its handler asks for the next.
 
     Args:
-        packed: the size of the payload as it came, which is counted already.
+        packed: the size of the received payload, which is counted already.
         stated: the size that the payload states.
         is_message: whether it is a message of a stream, not a request.
     """
@@ -108,12 +108,12 @@ class Room:
         """Return why `take` took no room."""
 
     def grow(self, size: int) -> str | None:
-        """Count an output that takes `size` bytes from now on; return why there is no room for it, or None."""
+        """Count an output of `size` bytes; return why memory is full, or None."""
 
     def finish(self, size: int) -> str | None:
-        """Note that the output is complete; return why there is no room for it, or None.
+        """Note that the output is complete; return why memory is full, or None.
 
-        Only a message keeps its room, of its size.
+        Only a stream message keeps its room, reduced to its size.
         """
 
     def close(self) -> None:

@@ -1,12 +1,12 @@
-"""The bytes that the connections of a server hold: counted, compared with their bounds, given back.
+"""The bytes that the connections of a server hold: counted, compared with their bounds, freed.
 
-Requests, call records, answers, output, deferred reads, parts of frames and stream messages count (PROTOCOL.md, "Memory").
-All servers of a process share one sum; when it is over its bound, credit is held back for a while, then the largest holder
-is closed.
+Requests, call records, answers, output, deferred reads, parts of frames and stream messages count (PROTOCOL.md,
+"Memory"). All servers of a process share one sum. While it exceeds its bound, credit is held back for a while; then the
+largest holder is closed.
 
-Decompressed payloads count as they grow, and have a `Room` before they begin: their stated size. Rooms of all servers
-together take at most a quarter of `Memory.process_bytes`, and so do decompressed stream messages that handlers have. A
-single payload has room whatever its size, so that work goes on.
+Decompressed payloads count as they grow, and reserve a `Room` of their stated size before. Rooms of all servers
+together take at most a quarter of `Memory.process_bytes`; so do decompressed stream messages in handlers. A single
+payload of any size has room, so that work goes on.
 """
 
 import logging
@@ -35,12 +35,12 @@ cdef enum:
     LACK_NONE = 0
     LACK_CONNECTION = 1
     LACK_PROCESS = 2
-    # The most that a decompression takes beside its output: its state, its window, a piece of output.
+    # The most bytes of a decompression besides its output: its state, its window, a piece of output.
     STATE_BYTES = 65_536
     # The part of `Memory.process_bytes` for all decompressions.
     UNPACKING_SHARE = 4
 
-    # Freed bytes after which the state of the heap is looked at.
+    # Freed bytes after which the heap is checked.
     MUCH_FREED = 33_554_432
 
 cdef extern from *:
@@ -60,14 +60,14 @@ cdef extern from *:
 
 # Memory is short.
 cdef bint is_short = False
-# Bytes freed since the last look at the heap, and the instant from which its free pages may be given back again.
+# Bytes freed since the last check of the heap, and the next instant at which its free pages may be returned.
 cdef int64_t freed = 0
 cdef uint64_t trim_after_ns = 0
-# Large blocks are mapped outside the heap: their memory goes back to the system as they are freed. The allocator's limit
-# stays fixed from the first time on.
+# Large blocks are mapped outside the heap: their memory is returned to the system when they are freed. The allocator's
+# limit stays fixed from the first time on.
 cdef bint is_mapping = False
 
-# The rooms of this process. The bytes that decompressions under way may take, and the part of it that is not counted yet.
+# The rooms of this process. The bytes that running decompressions may take, and the uncounted part of them.
 cdef int64_t rooms_taken = 0
 cdef int64_t rooms_left = 0
 # The bytes that stream messages held by handlers may take.
@@ -80,7 +80,7 @@ logger = logging.getLogger("fastrpc.server")
 
 
 def _forked():
-    # Bytes held by the parent's connections are the parent's.
+    # Bytes of the parent's connections count in the parent.
     global freed, rooms_taken, rooms_left, rooms_kept
     hold_bytes(-process_held)
     _note_memory(False)
@@ -97,7 +97,7 @@ def bytes_held():
 
 
 cdef int _note_memory(bint is_on) noexcept:
-    """Memory is short from now on, or no longer."""
+    """Note whether memory is short."""
     global is_short
     is_short = is_on
     grow_tightly(is_on)
@@ -111,9 +111,9 @@ cdef inline int _note_freed(int64_t size) noexcept:
 
 
 cdef int _look_at_heap() noexcept:
-    """Where memory is short, keep the heap small: between blocks that live, freed pages stay in it.
+    """If memory is short, shrink the heap: freed pages between live blocks stay in it.
 
-    To give them back takes 1 to 11 ms, of at most a twentieth of the time.
+    Returning them takes 1 to 11 ms, and at most a twentieth of the time.
     """
     global freed, trim_after_ns, is_mapping
     cdef uint64_t began = now_ns(), ended
@@ -174,7 +174,7 @@ cdef class MemoryBudget(Timed):
         return self.count(change)
 
     cdef str count_part(self, ServedConnection connection, Py_ssize_t size, bint is_new):
-        """Count the received part of an incomplete frame; return why no more of it is taken, or None."""
+        """Count the received part of an incomplete frame; return why its rest is refused, or None."""
         cdef int64_t change = size - connection.part_held
         connection.part_held = size
         self.count(change)
@@ -182,29 +182,29 @@ cdef class MemoryBudget(Timed):
         return self._part_excess(process_held - size, 0 if is_new else connection.grace_bytes)
 
     cdef int end_part(self, ServedConnection connection, bint is_over) except -1:
-        """End the count of a frame; `is_over`: the message that it joined is counted. Until then nothing follows."""
+        """End the count of a frame; `is_over`: its message is counted instead."""
         hold_bytes(-connection.part_held)
         _note_freed(connection.part_held)
         connection.part_held = 0
         return self.count(0) if is_over else 0
 
     cdef str _part_excess(self, int64_t held, int64_t grace):
-        """Return why incomplete requests do not grow while `held` bytes are held, or None."""
+        """Return why incomplete requests may not grow while `held` bytes are held, or None."""
         if held <= self.process_bytes + grace:
             return None
-        # Messages that grow side by side would wait for each other, each with its part.
+        # Messages that grow side by side would block each other, each holding its part.
         return (
             f"the server's connections hold {process_held} bytes, {self.process_bytes} are allowed "
             "(Memory.process_bytes): requests that are not whole are dropped"
         )
 
     def count_answer(self, ServedConnection connection not None, Py_ssize_t change):
-        """Count bytes of an answer that is not in the output yet, or subtract them."""
+        """Add or subtract bytes of an answer before it is in the output."""
         connection.answer_held += change
         self.count(change)
 
     cdef int _return_credit(self) except -1:
-        """Let all connections return the credit that they kept back. A connection that fails does not harm the others."""
+        """Let all connections return withheld credit. An error of one connection does not stop the others."""
         self.is_full = False
         for engine in list(self.engines):
             try:
@@ -214,7 +214,7 @@ cdef class MemoryBudget(Timed):
         return 0
 
     cdef int on_timer(self) except -1:
-        """Credit was held back for the longest time allowed: if that did not help, close the largest holder."""
+        """Close the largest holder if holding back credit for the longest time did not help."""
         cdef ServedConnection connection
         self._return_credit()
         if process_held <= self.process_bytes:
@@ -240,7 +240,7 @@ cdef class MemoryBudget(Timed):
         return 0
 
     cdef int charge(self, ServerCall call, Py_ssize_t size) except -1:
-        """Count a call with `size` bytes from now on; 0: it is over."""
+        """Count a call with `size` bytes from now on; 0 at its end."""
         cdef ServedConnection connection = call.connection
         cdef Py_ssize_t change = size - call.charge, record = 0
         if change == 0:
@@ -274,7 +274,7 @@ cdef class MemoryBudget(Timed):
         )
 
     cdef str excess(self, ServerCall call, Py_ssize_t size, bint is_new):
-        """Return why no more bytes of a call are taken, or None."""
+        """Return why further bytes of a call are refused, or None."""
         cdef ServedConnection connection = call.connection
         cdef bint is_last = is_sheddable(call)
         cdef int64_t most = self.shed_above if is_last else self.refuse_above
@@ -302,7 +302,7 @@ cdef class MemoryBudget(Timed):
 
 @cython.final
 cdef class HeldPieces:
-    """Pieces that a handler of ours reads before its stream sends them, counted for connection and process."""
+    """Pieces that our handler reads before its stream sends them, counted for connection and process."""
 
     def __init__(self, ServerCall call):
         self.call = call
@@ -336,10 +336,10 @@ cdef class HeldPieces:
             self._memory.count(change)
 
     def may_hold(self, int64_t size):
-        """Return whether the process has room for `size` bytes; they alone always have it."""
+        """Return whether the process has room for `size` bytes; a single piece always has room."""
         if self.call is None:
             return True
-        # Below its bound the process takes one piece more: just under it nothing else would end the wait.
+        # Below its bound the process takes one more piece: just under the bound nothing else would end the wait.
         return process_held <= self._memory.process_bytes or process_held < size - self.held
 
     @property
@@ -359,7 +359,7 @@ cdef class HeldPieces:
 
 @cython.final
 cdef class Room:
-    """The memory of one payload while it is decompressed; of a stream message until its handler asks for the next one."""
+    """The memory of one payload during decompression; of a stream message, until its handler asks for the next."""
 
     def __init__(self, ServedConnection connection not None, Py_ssize_t packed, Py_ssize_t stated, *, bint is_message=False):
         self.connection = connection
@@ -371,7 +371,7 @@ cdef class Room:
             connection.rooms_packed += packed
 
     def __dealloc__(self):
-        # Its loop was closed first. Bytes counted for its connection go with the connection.
+        # Its loop was closed first. The connection frees the bytes counted for it.
         global rooms_taken, rooms_left, rooms_kept
         rooms_taken -= self.size
         rooms_left -= self.size - self.held if self.size else 0
@@ -389,7 +389,7 @@ cdef class Room:
         return self.budget.lack_text(lack)
 
     def grow(self, Py_ssize_t size):
-        """Count an output that takes `size` bytes from now on; return why there is no room for it, or None."""
+        """Count an output of `size` bytes; return why memory is full, or None."""
         cdef int lack = 0
         if size + STATE_BYTES > self.size:
             lack = self._lack(size + STATE_BYTES)
@@ -400,7 +400,7 @@ cdef class Room:
         return None
 
     def finish(self, Py_ssize_t size):
-        """Note that the output is complete; return why there is no room for it, or None."""
+        """Note that the output is complete; return why memory is full, or None."""
         global rooms_kept
         cdef object problem = self.grow(size) if size + STATE_BYTES > self.size else None
         if problem is None and self.is_message:
@@ -426,7 +426,7 @@ cdef class Room:
         self.kept = 0
 
     cdef int _lack(self, int64_t size) except -1:
-        """Return the holder without room for `size` bytes in all: LACK_NONE, or the connection, or the process."""
+        """Return who lacks room for `size` bytes in total: LACK_NONE, the connection or the process."""
         cdef MemoryBudget budget = self.budget
         cdef ServedConnection connection = self.connection
         cdef int64_t more = size - self.size, others = rooms_taken - self.size + rooms_kept - self.kept
@@ -437,12 +437,12 @@ cdef class Room:
         elif rooms_kept > self.kept and rooms_kept - self.kept + size - STATE_BYTES > budget.unpacking_bytes:
             return LACK_PROCESS
         if (process_held + rooms_left + more if others else process_held - self.packed - self.held) > budget.refuse_above:
-            # A single message may have any size, but not follow others that are all kept.
+            # A single message may have any size, unless earlier messages are still kept.
             return LACK_PROCESS
         if self.is_message:
             others = connection.rooms_kept - self.kept
             return LACK_CONNECTION if others and others + size - STATE_BYTES > budget.request_bytes else LACK_NONE
-        # Packed requests that wait do not count: otherwise none of many might begin.
+        # Waiting packed requests do not count: otherwise many might block each other.
         others = connection.request_held - connection.rooms_packed + connection.rooms_left - connection.rooms * STATE_BYTES
         if self.size == 0:
             more -= STATE_BYTES
@@ -479,17 +479,17 @@ cdef class Room:
         return 0
 
     cdef int _hold(self, int64_t held) except -1:
-        """Count `held` bytes for the connection in place of those so far: of a message as stream data, else as requests."""
+        """Count `held` bytes for the connection instead of the previous number: as stream data or as requests."""
         global rooms_left
         cdef int64_t change = held - self.held
         self.held = held
         if self.size:
-            # During the decompression this is the part of its room that is not counted yet.
+            # During the decompression this is the uncounted part of its room.
             rooms_left -= change
         if self.is_message:
             self.connection.stream_held += change
             return self.budget.count(change)
         if self.size:
-            # The connection has such a sum for its requests alone.
+            # The connection has a separate sum for requests only.
             self.connection.rooms_left -= change
         return self.budget._hold_requests(self.connection, change, 0)

@@ -13,23 +13,23 @@ cdef class Openings(Timed):
         # The server's connections.
         CallAdmission admission
 
-        # The most connections that may open at once; the number above which silent ones are closed. The name of it.
+        # The most connections that may open at once, above which silent ones are closed; the name of the limit.
         readonly Py_ssize_t limit
         readonly str bound
 
-        # Connections that are read from, also before their protocol is known, the longest silent one first, with the
-        # instant of their last byte.
+        # Opening connections that are read, also before their protocol is known, with the instant of their last byte;
+        # the longest silent one first.
         object heard_ns
 
-        # Among these connections, two groups that sent a part of their opening: less than the preface; the preface but not
-        # the rest. At most `limit` of each group are read from; the others wait for a slot, in order.
+        # Two groups of these connections with a part of their opening: less than the preface; the preface without the
+        # rest. At most `limit` of each group are read; the others wait for a slot, in order.
         set begun
         set prefaced
         dict waiting
         dict waiting_prefaced
 
-        # The instant of the check for silent connections (0: none); whether the check was deferred, and whether a flood has
-        # been reported.
+        # The instant of the check for silent connections (0: none); whether the check was deferred; whether a flood was
+        # reported.
         uint64_t look_ns
         bint is_put_off
         bint is_reported

@@ -22,7 +22,7 @@ class Openings(Timed):
     @property
     def bound(self) -> str: ...
     def add_undecided(self, connection: Any) -> None:
-        """Count a connection of unknown protocol, or that it sent bytes; `abort` closes a silent one."""
+        """Count a connection of unknown protocol, or note bytes from it; `abort` closes a silent one."""
 
     def leave_undecided(self, connection: Any) -> None:
-        """The protocol of a connection is known, or the connection is gone."""
+        """Note that the protocol of a connection is known, or that it is lost."""

@@ -21,7 +21,7 @@ from fastrpc._core.native.parts_owner cimport PHASE_PREFACE
 
 # PROTOCOL.md, "Opening": the time without a byte after which an opening gives way to others.
 cdef uint64_t SILENCE_NS = 200_000_000
-# A late check says nothing about silence: input that was sent is read until then.
+# A late check says nothing about silence: sent input may still be unread.
 cdef uint64_t PUT_OFF_NS = 50_000_000
 
 logger = logging.getLogger("fastrpc.server")
@@ -45,8 +45,8 @@ cdef class Openings(Timed):
         return len(self.heard_ns) + len(self.waiting) + len(self.waiting_prefaced)
 
     cdef bint accept(self, PartsOwner connection, bint is_surplus) except -1:
-        """Let a connection open that was accepted and counted; return whether it is one too many."""
-        # A surplus connection is told the reason, unless there are too many to tell each.
+        """Let an accepted, counted connection open; return whether it exceeds the limit."""
+        # A surplus connection gets the reason, unless there are too many of them.
         if is_surplus and len(self.admission.engines) > self.admission.connections + self.limit:
             connection.abort()
             return True
@@ -54,16 +54,16 @@ cdef class Openings(Timed):
         return is_surplus
 
     cdef int add(self, PartsOwner connection) except -1:
-        """A connection opens."""
+        """Note a connection that opens."""
         return self._add(connection, connection.now)
 
     def add_undecided(self, connection):
-        """Count a connection of unknown protocol, or that it sent bytes; `abort` closes a silent one."""
+        """Count a connection of unknown protocol, or note bytes from it; `abort` closes a silent one."""
         self.heard_ns.pop(connection, None)
         self._add(connection, now_ns())
 
     def leave_undecided(self, connection):
-        """The protocol of a connection is known, or the connection is gone."""
+        """Note that the protocol of a connection is known, or that it is lost."""
         self.heard_ns.pop(connection, None)
         if len(self) <= self.limit:
             self.is_reported = False
@@ -75,14 +75,14 @@ cdef class Openings(Timed):
         return 0
 
     cdef int goes_on(self, PartsOwner connection) except -1:
-        """Bytes of a handshake below came. They take no slot: it takes two turns at least, so it cannot end at once."""
+        """Note bytes of a TLS handshake. They take no slot: a handshake of two turns or more cannot end at once."""
         if connection in self.heard_ns:
             self.heard_ns[connection] = connection.now
             self.heard_ns.move_to_end(connection)
         return 0
 
     cdef int heard(self, PartsOwner connection) except -1:
-        """Bytes came, and more are to come before the connection is open."""
+        """Note bytes that leave the opening incomplete."""
         if connection not in self.heard_ns or connection.is_closed:
             return 0
         self.heard_ns[connection] = connection.now
@@ -95,7 +95,7 @@ cdef class Openings(Timed):
         return self._take_slot(connection, self.prefaced, self.waiting_prefaced)
 
     cdef int leave(self, PartsOwner connection) except -1:
-        """A connection is open, or gone."""
+        """Note that a connection is open, or lost."""
         self.heard_ns.pop(connection, None)
         self.waiting.pop(connection, None)
         self.waiting_prefaced.pop(connection, None)
@@ -147,16 +147,16 @@ cdef class Openings(Timed):
         return self._close_silent(now)
 
     cdef int _close_silent(self, uint64_t now) except -1:
-        """Close silent connections, the longest silent first, until no more than `limit` are left."""
+        """Close silent connections, the longest silent first, until at most `limit` are left."""
         cdef uint64_t heard
         while self.heard_ns and len(self) > self.limit:
             connection = next(iter(self.heard_ns))
             heard = self.heard_ns[connection]
-            # Checked first: if each of them waits for its turn, this ends the loop.
+            # Checked first: this ends the loop if each connection waits for its turn.
             if now < heard + SILENCE_NS:
                 return self._look_at(heard + SILENCE_NS)
             if isinstance(connection, PartsOwner) and (<PartsOwner>connection).waits_for_turn():
-                # Its bytes wait for their turn.
+                # Its bytes wait for a turn of the loop.
                 self.heard_ns[connection] = now
                 self.heard_ns.move_to_end(connection)
                 continue

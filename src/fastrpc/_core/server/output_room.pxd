@@ -1,4 +1,4 @@
-"""Room for what enters the outputs of a server's connections, and the handlers that go on once there is some."""
+"""Memory for the outputs of a server's connections, and the handlers that wait for it."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
@@ -11,9 +11,9 @@ from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection, process_held
 
 cdef enum:
-    # A smaller result, error or message enters an output without a question: the record of its call counts as more.
+    # A smaller result, error or message is added without a check: its call record counts as more.
     SMALL_OUTPUT = 1_024
-    # In a read `Memory.send_soft` bounds the answers of one connection, so only larger ones are weighed one by one.
+    # In a read `Memory.send_soft` bounds one connection's answers, so only larger ones are weighed singly.
     LARGE_OUTPUT = 65_536
 
 
@@ -24,21 +24,21 @@ cdef class OutputRoom(Timed):
         readonly MemoryBudget memory
         LoopState loop_state
 
-        # Futures of senders that wait for room, the first one next; whether they are looked at in the next turn.
+        # Futures of senders that wait for room, in order; whether the next turn checks them.
         object _senders
         bint _is_looking
 
-        # Woken tasks that wait for a later turn, each with the error that it is resumed with. They continue in any case.
+        # Woken tasks that wait for a later turn, each with the error to resume it with. They continue in any case.
         object _woken
-        # The same for tasks that continue only once there is room, with their calls.
+        # Tasks that continue only once there is room, with their calls.
         object _giving
         # The number of tasks in both.
         Py_ssize_t deferred
         # This object is in the queue of slices.
         bint _is_queued
 
-        # The instant at which woken tasks have used up this turn of the loop, 0: none wrote a large output; whether they
-        # have.
+        # The instant at which woken tasks have used up this turn of the loop, 0: none wrote a large output; whether it
+        # has passed.
         uint64_t _ends_ns
         bint is_spent
 
@@ -46,7 +46,7 @@ cdef class OutputRoom(Timed):
     cdef inline bint is_over(self) noexcept:
         return process_held > self.memory.process_bytes
 
-    # Whether a task that was woken waits for a later turn: memory is short, others wait for one, or this turn is used up.
+    # Whether a woken task waits for a later turn: memory is short, other tasks wait, or this turn is used up.
     cdef inline bint defers(self) noexcept:
         return process_held > self.memory.shed_above or self.deferred > 0 or self.is_spent
 
@@ -68,7 +68,7 @@ cdef class OutputRoom(Timed):
 
 
 cdef inline bint needs_room(ServerCall call, Py_ssize_t size) noexcept:
-    """Return whether an answer of a size is compared with what the process may hold, and weighed at once."""
+    """Return whether an answer of a size is compared with the process's bound, and weighed at once."""
     if size <= SMALL_OUTPUT and (call.sent_metadata is None or call.connection.is_reading):
         return False
     return size > LARGE_OUTPUT or not call.connection.is_reading

@@ -1,4 +1,4 @@
-"""Room for what enters the outputs of a server's connections: results, errors, messages of streams, parts of bodies.
+"""Memory for the outputs of a server's connections: results, errors, messages of streams, parts of bodies.
 
 ::
 
@@ -7,13 +7,13 @@
     error ───► takes? ──► with its details         message, part ──► is_over? ──► output, weighed at once
                   └──► without them                                     └──► add ──► room ──► is_over? …
 
-Handlers that become ready in one turn of the loop would otherwise all write before any output is weighed. So the output of a
-connection is weighed each time something enters it that is not small. Small outputs need no room: a handler that waited has
-a call record, which counts as more.
+Handlers that become ready in one turn of the loop would otherwise all write before any output is weighed. So a
+connection's output is weighed after each addition that is not small. Small outputs need no room: a handler that waited
+has a call record, which counts as more.
 
-A handler that is woken goes on in a later turn, within the time of slices (`loop/turns`), while memory is short, and where
-large outputs have used up the turn: a thousand handlers that each encode a large value would hold the loop for seconds. The
-handler of a stream without input goes on once there is room: it would make a message that waits.
+A woken handler continues in a later turn, within the time of slices (`loop/turns`), while memory is short and after
+large outputs have used up the turn: a thousand handlers that each encode a large value would hold the loop for seconds.
+The handler of a stream without input continues once there is room: before, its next message would only wait.
 """
 
 from collections import deque
@@ -29,16 +29,16 @@ cdef extern from "Python.h":
     int PyContext_Exit(object context) noexcept
 
 cdef enum:
-    # Senders woken in one turn of the loop: each looks again whether there is room.
+    # Senders woken in one turn of the loop: each checks again for room.
     WOKEN_AT_ONCE = 32
 
-# Encoding that takes longer counts against the turn of the loop, whatever it came to.
+# Encoding that takes longer counts against the turn of the loop, whatever the result's size.
 cdef uint64_t LONG_NS = 100_000
 
-# The time of such handlers in one turn of the loop; the slices of a turn take as long.
+# The time of such handlers in one turn of the loop, equal to the time of slices.
 cdef uint64_t TURN_NS = 4_000_000
 
-# Other servers of the process may give memory back without a word.
+# Other servers of the process may free memory without notice.
 cdef uint64_t LOOK_NS = 20_000_000
 
 
@@ -56,11 +56,11 @@ cdef class OutputRoom(Timed):
     # Results and errors
 
     cdef bint takes(self, ServerCall call, int64_t size) noexcept:
-        """Return whether there is room for the outcome of a call, whose arguments are freed with it."""
+        """Return whether there is room for a call's outcome; its arguments are freed with it."""
         return process_held - call.charge + size <= self.memory.process_bytes
 
     cdef Py_ssize_t lack_before(self, ServerCall call, object value) except -2:
-        """Return -1 if there is room to encode a result; else its size, or 0 where only encoding would tell that."""
+        """Return -1 if there is room to encode a result; else its size, or 0 if only encoding shows it."""
         cdef Py_ssize_t size
         if type(value) is str or type(value) is bytes:
             # No codec makes it smaller.
@@ -83,7 +83,7 @@ cdef class OutputRoom(Timed):
     # Outputs that were written
 
     cdef int weigh(self, ServedConnection connection, Py_ssize_t size) except -1:
-        """Count the output of a connection anew: it grew by `size` bytes."""
+        """Recount the output of a connection, which grew by `size` bytes."""
         if size > SMALL_OUTPUT:
             connection.weigh_answer()
             if size > LARGE_OUTPUT and not connection.is_reading:
@@ -96,7 +96,7 @@ cdef class OutputRoom(Timed):
         if not is_large and now <= began + LONG_NS:
             return 0
         if self._ends_ns == 0:
-            # Not the turn of `loop/turns`: reads have their own share.
+            # Separate from the turn of `loop/turns`, where reads have their share.
             self._ends_ns = began + TURN_NS
             self.loop_state.call_soon(self._begin_turn)
         if now >= self._ends_ns:
@@ -115,12 +115,12 @@ cdef class OutputRoom(Timed):
         return not self.is_over()
 
     cdef int add(self, object future) except -1:
-        """Complete a future once there is room. Its owner then looks again, as others may have been faster."""
+        """Complete a future once there is room. Its owner then checks again: other senders may have been faster."""
         self._senders.append(future)
         return 0 if self._is_looking else self._watch()
 
     cdef int _watch(self) except -1:
-        """Look again once there is room."""
+        """Check again once there is room."""
         if self.memory.on_room is None:
             self.memory.on_room = self._look
             self.loop_state.start_timer(self, now_ns() + LOOK_NS)
@@ -149,7 +149,7 @@ cdef class OutputRoom(Timed):
         if self._senders and not self.is_over():
             self._look_soon()
         elif self._senders or self._giving:
-            # Senders whose calls have ended wait no more.
+            # Senders of ended calls wait no more.
             self._senders = deque([future for future in self._senders if not future.done()])
             self._free_stopped()
             if self.is_over():
@@ -160,10 +160,10 @@ cdef class OutputRoom(Timed):
     # Handlers that were woken
 
     cdef int defer(self, HandlerTask task, object error, ServerCall giver) except -1:
-        """Resume a task in a later turn, behind the tasks that wait already.
+        """Resume a task in a later turn, after the waiting tasks.
 
         Args:
-            giver: its call, if it goes on once there is room for a message, or once the call is stopped.
+            giver: its call, if it continues only once there is room for a message, or the call is stopped.
         """
         (self._woken if giver is None or error is not None else self._giving).append((task, error, giver))
         self.deferred += 1
@@ -176,7 +176,7 @@ cdef class OutputRoom(Timed):
         return 0
 
     cdef int _free_stopped(self) except -1:
-        """Have handlers of which nothing more is sent go on without room."""
+        """Let handlers of stopped calls continue without room: nothing more of them is sent."""
         cdef object kept = deque()
         for entry in self._giving:
             (self._woken if (<ServerCall>entry[2])._is_stopped() else kept).append(entry)
@@ -184,10 +184,10 @@ cdef class OutputRoom(Timed):
         return self._queue() if self._woken else 0
 
     cdef object _next(self):
-        """Return the next task that may go on and its error, or None."""
+        """Return the next task that may continue and its error, or None."""
         if self._woken:
             return self._woken.popleft()
-        # Senders that have a message come first.
+        # Senders with a message come first.
         return self._giving.popleft() if self._giving and not self._senders and not self.is_over() else None
 
     cdef bint on_turn(self, uint64_t ends_ns) except -1:
@@ -195,7 +195,7 @@ cdef class OutputRoom(Timed):
             if self._go_on(ends_ns):
                 return True
         except Exception:
-            # The queue of slices drops such an error, but no interrupt: waiting tasks continue.
+            # The queue of slices drops this error, unless it is an interrupt: waiting tasks continue.
             self._is_queued = False
             self._queue()
             raise
@@ -205,7 +205,7 @@ cdef class OutputRoom(Timed):
         return False
 
     cdef int _go_on(self, uint64_t ends_ns) except -1:
-        """Resume tasks until none may go on, or the slice is over: then return 1."""
+        """Resume tasks until none may continue, or the slice is over: then return 1."""
         cdef object entry = self._next()
         while entry is not None:
             self.deferred -= 1
@@ -216,7 +216,7 @@ cdef class OutputRoom(Timed):
         return 0
 
     cdef int _resume(self, HandlerTask task, object error) except -1:
-        # Its end may give the context to another call.
+        # The end of the task may pass the context to another call.
         cdef object context = task._context
         try:
             try:
@@ -232,7 +232,7 @@ cdef class OutputRoom(Timed):
                 if PyContext_Exit(context) < 0:
                     self._report(task, take_raised(), "The handler replaced the current context")
         except Exception as problem:
-            # As for a callback of the loop: those behind it go on.
+            # As after a failed callback of the loop, later tasks continue.
             self._report(task, problem, "A task failed")
         return 0
 

@@ -11,7 +11,7 @@ from fastrpc._core.server.link cimport Link, LinkedConnection
 @cython.final
 cdef class ProvenCaller:
     cdef:
-        # Read while the handler of the call runs: later its identity may be withdrawn.
+        # Read while the call's handler runs: its identity may be withdrawn later.
         readonly object identity
         uint64_t expires_ns
         # Whether the call itself brought a credential.
@@ -21,14 +21,14 @@ cdef class ProvenCaller:
 
 cdef class PythonWire(Wire):
     cdef:
-        # Its link's connection, which knows the link: None before `join`.
+        # Its link's connection, which leads to the link; None before `join`.
         readonly LinkedConnection connection
 
-        # The stream while it is connected: the loop does not hold a paused one. Whether it was connected.
+        # The stream while it is connected, held because the loop holds no paused stream. Whether it was connected.
         object _held
         bint has_begun
 
-        # The begin of an incomplete message, and the bytes of it received.
+        # The begin of an incomplete message, and its received bytes.
         uint64_t began_ns
         Py_ssize_t part
 

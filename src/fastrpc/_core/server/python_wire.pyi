@@ -24,9 +24,9 @@ class PythonWire(Wire):
 
     Args:
         protocol: the name under which calls are counted.
-        outlasts_input: whether the end of the peer's input is no end of the connection. Otherwise a peer that goes
-            while its input is held back is noticed all the same, and what was not read is dropped.
-        excludes_http: whether no request begins as one of HTTP, so that a client of HTTP is warned of.
+        outlasts_input: whether the connection outlasts the end of the peer's input. Otherwise a peer that leaves while
+            its input is held back is still noticed, and its unread input is dropped.
+        excludes_http: whether no request of the protocol can look like HTTP, so that a warning names HTTP clients.
     """
 
     def __init__(
@@ -38,25 +38,25 @@ class PythonWire(Wire):
 
     @property
     def link(self) -> Link | None:
-        """The engine that holds this wire, which closes and aborts; None before and once it is gone."""
+        """The engine that holds this wire, which closes and aborts; None before and after its life."""
 
     @property
     def gate(self) -> Gate:
         """The gate of the server."""
 
     def connection_made(self) -> None:
-        """Begin: the stream is connected. A connection too many is closed without it."""
+        """Begin: the stream is connected. Not called for a connection above the limit."""
 
     def receive_data(self, data: bytes) -> int:
         """Handle received bytes; return how many were consumed.
 
-        The rest is presented again with what follows, so an incomplete message needs no buffer. At most 393,216 bytes
+        The rest is presented again with the next bytes, so an incomplete message needs no buffer. At most 393,216 bytes
         are received at once: a rest of that length closes the connection. The rest is copied each time, so a protocol
-        with long messages takes them over in parts. Consumed bytes end the opening, unless callers have to prove who
-        they are: then a call that is let in ends it.
+        with long messages consumes them in parts. Consumed bytes end the opening, unless callers have to authenticate:
+        then an admitted call ends it.
 
         Raises:
-            RemoteProtocolError: the peer broke the protocol. The link logs it, takes no more input, and closes once
+            RemoteProtocolError: the peer broke the protocol. The link logs it, ignores further input, and closes once
                 the calls under way have ended.
         """
 
@@ -92,37 +92,37 @@ class PythonWire(Wire):
         """
 
     def send(self, data: bytes) -> None:
-        """Send bytes: at the end of the read that is handled now, else in the next turn of the loop."""
+        """Send bytes at the end of the present read, else in the next turn of the loop."""
 
     def turn_is_over(self) -> bool:
-        """Note that one message was handled. Return whether the rest has to wait: `receive_data` leaves it."""
+        """Note a handled message. Return whether `receive_data` has to leave the rest for later."""
 
     def schedule_check(self, due_ns: int) -> None:
-        """Have `check_at` called at an instant, or before."""
+        """Schedule `check_at` for an instant; it may be called earlier."""
 
     def hold_back(self, is_held_back: bool) -> None:
-        """Pause reading until this is called with False; bytes that wait here meanwhile are not late."""
+        """Pause reading until this is called with False; meanwhile no message is late."""
 
     def unsent_bytes(self) -> int:
         """Return the bytes of output that the peer has not taken."""
 
     def taken_bytes(self) -> int:
-        """Return the bytes of output that have left this machine, as far as it can be known."""
+        """Return the bytes of output that have left this machine, as far as known."""
 
     def opened(self) -> None:
         """End the opening, which `Timeouts.handshake` bounds.
 
-        For protocols whose server speaks first: their peers may be silent for any time.
+        For protocols in which the server speaks first: the peer may stay silent.
         """
 
     def note_use(self) -> None:
         """Count the connection as used now, for `Timeouts.idle` and a drain.
 
-        Calls do so by themselves. Other input does not, and no output: for heartbeats and unrequested messages.
+        Calls count by themselves. Other input and output do not: call this for heartbeats and unrequested messages.
         """
 
     def act_for(self, caller: ProvenCaller) -> None:
-        """Give this connection the identity of a caller: the peer proved that it acts for it."""
+        """Give this connection the identity of a caller for which the peer proved to act."""
 
     def count_moved(self, call: ServerCall, received_bytes: int, sent_bytes: int) -> None:
-        """Count bytes of a call that lie in none of its payloads, once its handler has started."""
+        """Count bytes of a call outside its payloads, once its handler has started."""

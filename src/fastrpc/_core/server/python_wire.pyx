@@ -79,7 +79,7 @@ cdef class PythonWire(Wire):
 
     @property
     def link(self):
-        """The connection, or None before it holds this wire and once it is gone."""
+        """The connection; None before it holds this wire and after its life."""
         return self.here()
 
     @property
@@ -101,14 +101,14 @@ cdef class PythonWire(Wire):
         return call
 
     def send(self, bytes data not None):
-        """Send bytes: at the end of the read that is handled now, else in the next turn of the loop."""
+        """Send bytes at the end of the present read, else in the next turn of the loop."""
         cdef Link link = self.here()
         if link is not None and not link.is_closed:
             link.output.put(data, 0, PyBytes_GET_SIZE(data))
             link.written()
 
     def turn_is_over(self):
-        """Note that one message was handled. Return whether the rest of the data has to wait: it is presented again."""
+        """Note a handled message. Return whether the rest of the data has to wait: it is presented again."""
         cdef Link link = self.here()
         if link is None:
             return False
@@ -116,13 +116,13 @@ cdef class PythonWire(Wire):
         return link.messages_left < 0 and link.has_to_wait()
 
     def schedule_check(self, uint64_t due_ns):
-        """Have `check_at` called at an instant, or before; 0: at none."""
+        """Schedule `check_at` for an instant, 0: for none; it may be called earlier."""
         cdef ByteStream stream = self.below()
         if due_ns and stream is not None:
             stream.schedule_check(due_ns)
 
     def hold_back(self, bint is_held_back):
-        """Pause reading until this is called with False; bytes that wait here meanwhile are not late."""
+        """Pause reading until this is called with False; meanwhile no message is late."""
         cdef Link link = self.here()
         if link is not None:
             link.life.wants_pause = is_held_back
@@ -134,7 +134,7 @@ cdef class PythonWire(Wire):
         return 0 if link is None else link.unsent_output()
 
     def taken_bytes(self):
-        """Return the bytes of output that have left this machine, as far as it can be known."""
+        """Return the bytes of output that have left this machine, as far as known."""
         cdef ByteStream stream = self.below()
         return 0 if stream is None else stream.taken_bytes()
 
@@ -151,13 +151,13 @@ cdef class PythonWire(Wire):
             link.life.used_ns = now_ns()
 
     def act_for(self, ProvenCaller caller not None):
-        """Give this connection the identity of a caller: the peer proved that it acts for it."""
+        """Give this connection the identity of a caller for which the peer proved to act."""
         if caller.identity is not None:
             self.connection.prove(caller.identity, caller.expires_ns)
         self.connection.generation = caller.generation
 
     def count_moved(self, ServerCall call not None, uint64_t received_bytes, uint64_t sent_bytes):
-        """Count bytes of a call that lie in none of its payloads."""
+        """Count bytes of a call outside its payloads."""
         call.counters.moved(received_bytes, sent_bytes)
         call.moved_bytes += received_bytes + sent_bytes
 
@@ -224,7 +224,7 @@ cdef class PythonWire(Wire):
                 self.connection_made()
             return self.check_at(now)
         except BaseException as error:
-            # Without its next check the connection would have no rest and no age.
+            # Without a next check the connection would neither rest nor age.
             self.connection.crash(plain_error(error, "the protocol"))
             return 0
 

@@ -8,7 +8,7 @@ from fastrpc._core.server.served_connection cimport ServedConnection
 
 
 cdef enum Line:
-    # The lines in which a call may wait: its connection's line, and the line of all calls whose priority is not 0.
+    # The lines in which a call may wait: its connection's, and the line of all calls of another priority than 0.
     AT_CONNECTION
     AMONG_ALL
     LINES
@@ -16,12 +16,12 @@ cdef enum Line:
 
 cdef class ServerCall(Call):
     cdef:
-        # Its connection, its counters from the gate on, and, while a handler runs in a task, that task.
+        # Its connection; its counters, set by the gate; the task of its handler while one runs.
         readonly ServedConnection connection
         MethodCounters counters
         HandlerTask task
 
-        # Truth values of a byte each, as in Call. Its end after the handler was told to stop.
+        # Booleans of a byte each, as in Call. Its end after the handler was told to stop.
         uint8_t was_cancelled
         uint8_t is_running
         uint8_t is_held
@@ -46,7 +46,7 @@ cdef class ServerCall(Call):
         readonly bint is_expired
         public bint never_started
 
-        # For `invocation`: the handler returned None; an interceptor called `proceed` and dropped its result.
+        # For `invocation`: whether the handler returned None; whether an interceptor dropped the result of `proceed`.
         public bint _gave_none
         public bint _dropped_proceed
 
@@ -56,18 +56,18 @@ cdef class ServerCall(Call):
         # While it is refused, milliseconds after which its caller may retry, 0: not stated.
         readonly uint32_t pushback_ms
 
-        # The client of a trusted proxy that made it, None: the peer of the connection did.
+        # The client behind a trusted proxy that made it; None: the connection's peer.
         object client
 
-        # The name of its method as it was sent, None: the method's own. A refusal shows it, so no alias, name of gRPC or
-        # route tells that there is a method. Noted where access is asked.
+        # The name of its method as it was sent, None: the method's own. A refusal shows it, so no alias, gRPC name or
+        # route reveals a method. Noted when access is checked.
         bytes sent_name
 
         # Its own identity, or None; the instant at which its own credential expires, 0: never.
         object own_identity
         uint64_t own_expires_ns
 
-        # Its places under limits of concurrency, until its end.
+        # Its slots under limits of concurrency, until its end.
         Permit permit
 
         # Bytes of its decoded arguments, once known.
@@ -76,21 +76,21 @@ cdef class ServerCall(Call):
         Py_ssize_t charge
         Py_ssize_t record
 
-        # While it waits for its start: its payload, the begin of the wait, its place in each line. While it waits, or its
-        # request is unpacked: the context in which its request was read.
+        # While it waits for its start: its payload, the begin of the wait, its place in each line. While it waits or
+        # its request is unpacked: the context in which its request was read.
         bytes waiting_payload
         uint64_t queued_ns
         uint64_t places[LINES]
         object waiting_context
 
-        # While a part of its handler runs in a thread, or waits for one: that job (`handlers/thread_job`).
+        # The job of its handler's part that runs in a thread or waits for one (`handlers/thread_job`).
         public object _thread_job
 
-        # The fields at the beginning of its request that the protocol's answers depend on. In the native one None, or the
-        # list of what a gateway asks for (`http_answer`).
+        # The leading fields of its request that the protocol's answers depend on. In the native protocol None, or the
+        # list of a gateway's wishes (`http_answer`).
         object head
 
-        # Decoded once; its outcome, for interceptors.
+        # Its decoded arguments; its outcome, for interceptors.
         readonly object given
         object outcome_status
         object outcome_error
@@ -104,7 +104,7 @@ cdef class ServerCall(Call):
     cdef bint make_new(self) noexcept
 
 
-# Let a call keep the identity of its connection when that changes.
+# Let a call keep its connection's present identity.
 cdef inline int keep_identity(ServerCall call) noexcept:
     if not call.keeps_identity:
         call.keeps_identity = True
@@ -112,7 +112,7 @@ cdef inline int keep_identity(ServerCall call) noexcept:
     return 0
 
 
-# Let a call have the client of a trusted proxy as its peer, and return the refusal of that client, or None: both as
+# Make the client of a trusted proxy the peer of a call, and return the refusal of that client, or None: both as
 # `fastrpc.server.http.forwarded` found them, None without any.
 cdef inline tuple take_client(ServerCall call, tuple found, str protocol):
     if found is None:
@@ -124,21 +124,21 @@ cdef inline tuple take_client(ServerCall call, tuple found, str protocol):
     return found[1]
 
 
-# Return whether the credential that admitted a call has expired since: it would start unauthenticated.
+# Return whether the credential that admitted a call has expired: it would start unauthenticated.
 cdef bint has_lapsed(ServerCall call, uint64_t now) noexcept
 
-# Let the calls of a connection keep the identity that they started with: it changes next.
+# Let the calls of a connection keep their identity before it changes.
 cdef int keep_identities(ServedConnection connection) except -1
 
 
 cdef class CallLine:
     cdef:
-        # The calls, and None in the place of a call that left; the number of calls; the first one's place.
+        # The calls, with None for a call that left; the number of calls; the place of the first.
         list _places
         readonly Py_ssize_t count
         Py_ssize_t _head
 
-        # Places given up before these: each call knows its own (`ServerCall.places`), by the number of the line.
+        # Earlier places, given up: each call knows its place (`ServerCall.places`), by the number of the line.
         uint64_t _left
         int _line
 
@@ -153,12 +153,12 @@ cdef class CallLine:
 
 cdef class WaitingCalls:
     cdef:
-        # Calls in the order of arrival, by priority: few are not normal, and waiting calls seldom share a connection.
+        # Calls by priority, in the order of arrival: most have priority 0, and waiting calls seldom share a connection.
         readonly CallLine high
         readonly CallLine normal
         readonly CallLine sheddable
 
-        # The bytes that the sheddable ones hold: those charged for each, and their call records.
+        # The bytes of the sheddable calls: each charge, and each call record.
         readonly int64_t sheddable_bytes
         readonly int64_t sheddable_records
 
@@ -170,7 +170,7 @@ cdef class WaitingCalls:
     cdef ServerCall last_sheddable(self)
 
 
-# The bytes that a call which waits is charged with.
+# The bytes charged for a waiting call.
 cdef Py_ssize_t waiting_bytes(ServerCall call) noexcept
 
 cdef bint is_sheddable(ServerCall call) noexcept

@@ -18,12 +18,12 @@ class ServerCall(Call):
 
     @identity.setter
     def identity(self, identity: Identity | None) -> None: ...
-    #: Whether to tell the caller that no handler saw the call; set by the code that refuses it.
+    #: Whether the answer says that no handler saw the call; set by the code that refuses it.
     never_started: bool
 
     @property
     def connection(self) -> ServedConnection:
-        """The connection that it came by, or None."""
+        """The connection that it arrived on, or None."""
 
     @property
     def cancelled(self) -> bool:
@@ -31,7 +31,7 @@ class ServerCall(Call):
 
     @property
     def draining(self) -> Draining:
-        """Done once the server drains or the connection is being given up."""
+        """Awaitable that is done once the server drains or the connection closes."""
 
     def http(
         self,
@@ -67,7 +67,7 @@ class ServerCall(Call):
 
     @property
     def wants_head(self) -> bool:
-        """Whether the caller asks only for the head of a stream: no handler starts."""
+        """Whether the caller wants only the head of a stream: no handler starts."""
 
     @property
     def pushback_ms(self) -> int:
@@ -90,7 +90,7 @@ class ServerCall(Call):
     async def send_metadata(self) -> None:
         """Send the contents of `reply_metadata` now, ahead of the first message of the answering stream.
 
-        By gRPC ahead of the one answer, too.
+        With gRPC also ahead of a unary answer.
 
         Raises:
             RuntimeError: the answer is no stream, or the first metadata was sent already.
@@ -100,20 +100,20 @@ class ServerCall(Call):
         """Compress the answer by the compressor of that name, if the peer takes it; None sends it as it is."""
 
     def _ensure_head(self) -> None:
-        """Send the head of an answer without a stream, unless it has left: `reply_metadata` are the trailers then."""
+        """Send the head of a unary answer, unless it was sent; later `reply_metadata` are the trailers."""
 
     @property
     def messages(self) -> Any:
         """The stream of the call, None for a unary one and after the end."""
 
     def _has_lapsed(self) -> bool:
-        """Return whether its credential has expired since it was admitted; may be called from any thread."""
+        """Return whether its credential has expired since its admission; may be called from any thread."""
 
-    #: While a part of its handler runs in a thread, or waits for one: that job.
+    #: The job of its handler's part that runs in a thread or waits for one.
     _thread_job: Any
 
     def _is_stopped(self) -> bool:
-        """Return whether a CancelledError of its handler has another origin than the handler itself."""
+        """Return whether a CancelledError of its handler came from outside the handler."""
 
     def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
         """Keep the outcome of the call for the interceptors around it."""

@@ -31,16 +31,16 @@ from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
-    # Calls start although there is more to read after MOST_LOOKS turns of the loop, MOST_CAUGHT_UP bytes of requests, or
-    # with MOST_WAITING one-way calls. One turn alone may bring megabytes.
+    # A hold ends after MOST_LOOKS turns of the loop, MOST_CAUGHT_UP bytes of requests, or MOST_WAITING one-way calls,
+    # even if there is more to read. One turn alone may bring megabytes.
     MOST_LOOKS = 6
     PATIENT_LOOKS = 24
-    # Holds for which a turn is waited for at most: the turns of a thousand busy connections are long.
+    # Most holds for which a turn is awaited: the turns of a thousand busy connections are long.
     PATIENT_HOLDS = 2
     MOST_CAUGHT_UP = 1_048_576
     MOST_WAITING = 1_000
 
-    # Gaps that a line keeps before it closes them.
+    # Gaps in a line before it is compacted.
     SPARE_PLACES = 64
 
 logger = logging.getLogger("fastrpc.server")
@@ -54,7 +54,7 @@ cdef class ServerCall(Call):
         return None if self.connection is None else self.connection.peer_of(self)
 
     cdef bytes get_request_entry(self):
-        # Without a log, an id of the caller's is passed on all the same.
+        # The caller's id is passed on even without a log.
         if self.request_entry is None and (self.is_logged == 1 or self.received_metadata is not None):
             find_request_entry(self, self.is_logged == 1)
         return self.request_entry
@@ -129,11 +129,11 @@ cdef class ServerCall(Call):
         return self.codec
 
     def _has_lapsed(self):
-        """Return whether its credential has expired since it was admitted; may be called from any thread."""
+        """Return whether its credential has expired since its admission; may be called from any thread."""
         return self.connection is not None and self.route is not None and has_lapsed(self, now_ns())
 
     def _is_stopped(self):
-        """Return whether a CancelledError of its handler has another origin than the handler itself."""
+        """Return whether a CancelledError of its handler came from outside the handler."""
         cdef StreamChannel stream = <StreamChannel>self.stream
         return (
             self.was_ended
@@ -152,7 +152,7 @@ cdef class ServerCall(Call):
 
     @cython.nonecheck(False)
     cdef bint make_new(self) noexcept:
-        """Reset a call that went the plain way; fields that every REQUEST sets may stay."""
+        """Reset an ordinary call; fields that every REQUEST sets may stay."""
         if (
             not self.is_plain()
             or self.is_held
@@ -209,13 +209,13 @@ cdef class ServerCall(Call):
         elif self.waiting_context is not None:
             self.connection.gate.dispatcher.stop_unpacking(self)
         if self.stream is not None:
-            # Even if the cancellation fails: nothing more comes, and nothing more is sent.
+            # Even if the cancellation fails, nothing more is received or sent.
             (<StreamChannel>self.stream).end_output(CancelledError())
             (<StreamChannel>self.stream).end_input(CancelledError())
         return 0
 
     cdef int answer_late(self, bint has_begun) except -1:
-        """Answer a call whose deadline has passed and whose handler nothing can stop; the handler's own end is dropped."""
+        """Answer a late call whose handler cannot be stopped; the handler's own outcome is dropped."""
         cdef ServedConnection connection = self.connection
         if self.was_ended or self.flags & ONE_WAY:
             return 0
@@ -249,7 +249,7 @@ cdef class ServerCall(Call):
     def _check_size(self, bytes sent not None):
         """Refuse metadata of the answer that is over the limit of the caller; its form was checked before."""
         cdef uint32_t limit = self.connection.most_metadata()
-        # gRPC allows a key several times.
+        # gRPC allows repeated keys.
         if check_metadata(PyBytes_AS_STRING(sent), PyBytes_GET_SIZE(sent), limit) != METADATA_TOO_LARGE:
             return
         text = (
@@ -320,7 +320,7 @@ cdef class ServerCall(Call):
             self.stream.compress_by(self.compressor)
 
     def _ensure_head(self):
-        """Send the head of an answer without a stream, unless it has left: `reply_metadata` are the trailers then."""
+        """Send the head of a unary answer, unless it was sent; later `reply_metadata` are the trailers."""
         if not self.has_sent_head and self.connection.has_trailers and not self.route.gives_stream:
             self._send_head()
 
@@ -353,7 +353,7 @@ cdef class ServerCall(Call):
 
 cdef bint has_lapsed(ServerCall call, uint64_t now) noexcept:
     cdef uint64_t ends = call.own_expires_ns if call.has_own_credential else call.connection.expires_ns
-    # A stream that comes in pieces may name an unknown method.
+    # A stream's request in pieces may name an unknown method.
     if call.route is not None and call.route.is_public:
         return False
     return ends != 0 and now >= ends or call.connection.is_expired and not call.has_own_credential
@@ -379,7 +379,7 @@ def detached_call(kind, metadata, identity, timeout):
 
 @cython.final
 cdef class CallLine:
-    # Under overload thousands of calls a second come here and leave again, most of them refused. An OrderedDict takes five
+    # Under overload thousands of calls a second enter and leave, most of them refused. An OrderedDict takes five
     # lookups for each, in memory that is no longer cached: a twentieth of the time of a worker. A linked list would be
     # deallocated by as many nested calls as it has entries.
 
@@ -398,14 +398,14 @@ cdef class CallLine:
         return <ServerCall>self._places[len(self._places) - 1] if self.count else None
 
     cdef int add(self, ServerCall call) except -1:
-        """Put a call, which is not here, behind the others."""
+        """Append a call, which is not here."""
         self._places.append(call)
         call.places[self._line] = self._left + len(self._places) - 1
         self.count += 1
         return 0
 
     cdef int drop(self, ServerCall call) except -1:
-        """Take out a call, which is here."""
+        """Remove a call, which is here."""
         cdef list places = self._places
         cdef Py_ssize_t at = call.places[self._line] - self._left
         assert 0 <= at < len(places) and places[at] is call
@@ -414,7 +414,7 @@ cdef class CallLine:
         if self.count == 0:
             self._leave(len(places))
             return 0
-        # Both ends are calls, so that they are found at once.
+        # Both ends are calls, never gaps, so they are found at once.
         while places[self._head] is None:
             self._head += 1
         while places[len(places) - 1] is None:
@@ -426,7 +426,7 @@ cdef class CallLine:
         return 0
 
     cdef int _leave(self, Py_ssize_t count) except -1:
-        """Give up the first places."""
+        """Drop the first places."""
         del self._places[:count]
         self._left += count
         self._head = 0
@@ -465,7 +465,7 @@ cdef class WaitingCalls:
         return self.sheddable if call.priority == PRIORITY_SHEDDABLE else self.normal
 
     cdef int add(self, ServerCall call) except -1:
-        """Put a call, whose payload is charged, after the others of its priority."""
+        """Append a call, whose payload is charged, to its priority's line."""
         self.of(call).add(call)
         if is_sheddable(call):
             self.sheddable_bytes += waiting_bytes(call)
@@ -473,7 +473,7 @@ cdef class WaitingCalls:
         return 0
 
     cdef int drop(self, ServerCall call) except -1:
-        """Take a call out, which waits here. Its charge may be gone: an engine that ends it returns that first."""
+        """Remove a waiting call. Its charge may be gone: an engine that ends a call returns the charge first."""
         self.of(call).drop(call)
         if is_sheddable(call):
             self.sheddable_bytes -= waiting_bytes(call)
@@ -481,7 +481,7 @@ cdef class WaitingCalls:
         return 0
 
     cdef ServerCall first(self, int last_rank):
-        """Return the call to start next among those up to this rank, or None."""
+        """Return the next call to start up to this rank, or None."""
         if self.high.count:
             return self.high.first()
         if self.normal.count and last_rank >= RANK_NORMAL:
@@ -510,7 +510,7 @@ cdef bint is_sheddable(ServerCall call) noexcept:
     return call.priority == PRIORITY_SHEDDABLE
 
 
-# Holds after a stall of the loop: until the socket of a connection was seen empty, or too long.
+# Holds after a stall of the loop: until a connection's socket was empty once, or for the longest time.
 
 
 cdef int begin_hold(ServedConnection connection, uint64_t hold_ns) except -1:
@@ -524,7 +524,7 @@ cdef int begin_hold(ServedConnection connection, uint64_t hold_ns) except -1:
 
 
 cdef bint is_caught_up(ServedConnection connection, uint64_t hold_ns, uint64_t now) except -1:
-    """End a hold once a turn of the loop brought nothing more to read, or enough was read, or it took too long.
+    """End a hold once a turn of the loop read nothing more, enough was read, or it took too long.
 
     Return whether it ended.
     """
@@ -532,9 +532,9 @@ cdef bint is_caught_up(ServedConnection connection, uint64_t hold_ns, uint64_t n
     if connection.queue is not None and len(connection.queue) >= MOST_WAITING and starts_one_way(connection.queue):
         connection.looks = MOST_LOOKS
     elif connection.waits_for_turn() and connection.patience > 0 and now < connection.patient_until_ns:
-        # Until its turn nothing more is read, and among a thousand busy connections it waits for a turn at each check. No
-        # date tells whether a cancel is still to come: with a full window the peer's machine keeps bytes that were sent long
-        # ago, so a socket is read empty several times before they arrive.
+        # Until its turn nothing more is read, and among a thousand busy connections each check waits for a turn. No
+        # date tells whether a cancel is still to come: with a full window the peer's machine keeps bytes sent long ago,
+        # so a socket is read empty several times before they arrive.
         connection.patience -= 1
         connection.held_until_ns = now + hold_ns
         return False
@@ -542,8 +542,8 @@ cdef bint is_caught_up(ServedConnection connection, uint64_t hold_ns, uint64_t n
     if connection.looks == 1 or now < connection.held_until_ns and has_read and connection.looks < MOST_LOOKS and (
         connection.request_held - connection.stalled_held < MOST_CAUGHT_UP
     ):
-        # The first check comes before this turn's reads, and ends nothing however late it is: the process may have stood
-        # still for longer than a hold, with the cancels in the socket.
+        # The first check comes before this turn's reads, and ends nothing however late it is: the process may have
+        # stopped for longer than a hold, with the cancels in the socket.
         connection.seen_read_ns = connection.received_ns
         return False
     connection.holding &= ~HOLD_STALL

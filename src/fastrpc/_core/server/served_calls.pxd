@@ -27,10 +27,10 @@ cdef class ServedCalls(ServingPart):
         # The life of the connection, and the credentials and output of its calls.
         ConnectionLife life
 
-        # Credit kept back while memory is short, or too many requests wait for a turn of ours.
+        # Credit withheld while memory is short, or too many requests wait for our turn.
         int64_t withheld
 
-        # The earliest deadline of a request that is not whole, 0: none is known.
+        # The earliest deadline of an incomplete request, 0: none is known.
         uint64_t rest_due_ns
 
     cdef Connection engine(self)

@@ -15,16 +15,16 @@ class NativeServedConnection(EngineServedConnection):
         """The connection, or None once it is gone."""
 
     def describe_peer(self) -> Peer:
-        """Return the peer; known also when the connection is gone."""
+        """Return the peer, which is known even after the connection."""
 
     def note_answer(self, call: Any, status: int, fields: dict[str, bytes], compress: bool | None) -> None:
         """Keep the fields of an answer for a gateway that asks for them."""
 
     def note_probe(self) -> None:
-        """Note that a call only asked for health: it does not count as use of the connection."""
+        """Note a health probe, which does not count as use of the connection."""
 
     def note_drain(self) -> None:
-        """Notify handlers that the connection drains. Its GOAWAY with FINAL names the last call in time."""
+        """Notify handlers of the drain. The GOAWAY with FINAL names the last served call."""
 
     def return_credit(self) -> int: ...
 
@@ -33,4 +33,4 @@ class ServedCalls(ServingPart):
     """The peer's calls on one connection, with the connection as the gate knows it."""
 
 def serve_on(engine: Connection, gate: Gate) -> NativeServedConnection:
-    """Let a connection serve calls by a gate; its settings have to announce that. Return the connection of the gate."""
+    """Let a connection serve calls by a gate, as its settings announce. Return the served connection."""

@@ -1,4 +1,4 @@
-"""The part of a connection that serves: of a server, and of a client that serves as well.
+"""The serving part of a connection: of a server, or of a client that also serves.
 
 ::
 
@@ -46,11 +46,11 @@ from fastrpc._core.wire.window cimport placed
 from fastrpc._core.base.histogram import count_refusal
 
 cdef enum:
-    # Requests that wait for the server's own turns may hold this part of `Memory.request_bytes` before credit is kept
-    # back: together with input under way, a window, they stay below all of it.
+    # Requests that wait for our turns may hold this part of `Memory.request_bytes` before credit is withheld: with the
+    # input under way, one window, they stay below the whole.
     PART_THAT_WAITS = 4
 
-# By this entry of a request a gateway asks for the status and the fields of its answer by HTTP (PROTOCOL.md, "Metadata").
+# With this entry of a request a gateway asks for status and fields of the HTTP answer (PROTOCOL.md, "Metadata").
 cdef frozenset ASKING_KEY = frozenset({b"frpc-http"})
 
 
@@ -73,7 +73,7 @@ cdef class NativeServedConnection(EngineServedConnection):
         return None if self._engine is NULL else <Connection>self._engine
 
     def describe_peer(self):
-        """The peer; known also when the connection is gone."""
+        """The peer, which is known even after the connection."""
         if self.peer_info is None and self._engine is not NULL:
             self.peer_info = self.gate.dispatcher.describe_peer(<Connection>self._engine)
         return self.peer_info
@@ -83,11 +83,11 @@ cdef class NativeServedConnection(EngineServedConnection):
         cdef bytes asked = call.received_metadata
         if asked is not None and not call.route.gives_stream and has_any_key(asked, ASKING_KEY):
             call.head = told_with(<list>call.head, status, fields, compress)
-            # The fields leave with the metadata of the answer.
+            # The fields are sent with the metadata of the answer.
             call.reply_metadata
 
     def note_probe(self):
-        """Note that a call only asked for health: it does not count as use of the connection."""
+        """Note a health probe, which does not count as use of the connection."""
         if self._engine is not NULL:
             (<Connection>self._engine).note_probe()
 
@@ -98,7 +98,7 @@ cdef class NativeServedConnection(EngineServedConnection):
         if self._engine is NULL:
             return 0
         engine = <Connection>self._engine
-        # The collector may have cleared a connection whose loop was closed around it.
+        # The collector may have cleared a connection whose loop was closed.
         if engine.is_closed or engine.serving is None:
             return 0
         if self.now > engine.now:
@@ -124,7 +124,7 @@ cdef class NativeServedConnection(EngineServedConnection):
         return engine.sender.send_failure(call, answer)
 
     cdef bint is_unanswered(self, Call call) except -1:
-        # A failure takes the place of an answer whose pieces have not all left.
+        # A failure replaces an answer whose pieces are not all sent.
         return call.state != STATE_GONE
 
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
@@ -135,7 +135,7 @@ cdef class NativeServedConnection(EngineServedConnection):
             return (<ServedCalls>engine.serving).send_refusal(call, status, text, is_faulty)
         except BaseException:
             if call.state == STATE_GONE:
-                # The table has lost it already: its caller would wait for ever.
+                # The table has dropped it: without a refusal its caller would wait for ever.
                 self.abandon()
             raise
 
@@ -213,7 +213,7 @@ cdef class NativeServedConnection(EngineServedConnection):
         return 0 if engine is None else (<ServedCalls>engine.serving).weigh_output()
 
     def note_drain(self):
-        """Notify handlers that the connection drains. Its GOAWAY with FINAL names the last call in time."""
+        """Notify handlers of the drain. The GOAWAY with FINAL names the last served call."""
         EngineServedConnection.note_drain(self)
         self.holding &= ~HOLD_DRAIN
 
@@ -231,20 +231,19 @@ cdef class ServedCalls(ServingPart):
     """The peer's calls on one connection, with the connection as the gate knows it."""
 
     cdef inline Connection engine(self):
-        # The caller is the connection, or an object that knows it.
+        # The caller of this method is the connection, or holds it.
         return <Connection>self.owner
 
     cdef object connection_of(self):
         return self.connection
 
-    # From the request to the gate. Calls, routes and payloads are checked for None where they are made, not at every
-    # use.
+    # From the request to the gate. Calls, routes and payloads are checked for None when they are made, not at each use.
 
     cdef Call new_call(self):
         return call_of(self.gate, self.connection)
 
     cdef int on_begun(self, Call call, Frame* frame) except -1:
-        # For the counters, if it is refused before it is complete.
+        # For the counters: it may be refused while incomplete.
         call.route = self.gate.routes.find(frame.method, frame.method_size)
         return 0
 
@@ -265,7 +264,7 @@ cdef class ServedCalls(ServingPart):
         if self.connection.ended_ns > engine.turn_ends_ns:
             engine.messages_left = 0
         if Py_REFCNT(call) == 1 and (<ServerCall>call).head is None and (<ServerCall>call).make_new():
-            # Answered already, and known only to the function that called us: the next request gets the same object.
+            # Answered already, and held only by our caller: the next request reuses the object.
             self.gate.spare = <ServerCall>call
         else:
             # Its handler may go on in the next turn of the loop.
@@ -274,7 +273,7 @@ cdef class ServedCalls(ServingPart):
 
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         if call.stream is None:
-            # The handler reads no further messages, and its answer has not left yet.
+            # The handler reads no further messages; its answer is not sent yet.
             return self.engine().assembler.message_taken(call, cost)
         if PyBytes_GET_SIZE(payload) <= SMALL_MESSAGE:
             (<Connection>self.owner).woke = True
@@ -288,7 +287,7 @@ cdef class ServedCalls(ServingPart):
 
     cdef int on_cancel(self, Call call, int reason) except -1:
         self.connection.now = self.engine().now
-        # Both sides watch the deadline: it is the same reason if either is first.
+        # Both sides watch the deadline: the reason is the same whichever is first.
         return cancel_in_read(self.engine(), self.gate, <ServerCall>call, reason == CANCEL_DEADLINE)
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
@@ -319,13 +318,13 @@ cdef class ServedCalls(ServingPart):
         cdef Outgoing answer
         self._free_one_way(call)
         if status == DEADLINE_EXCEEDED:
-            # Honest callers send them as well, so they are in no budget of the wire.
+            # Honest callers send such requests too, so the wire's budgets omit them.
             engine.note_unanswered()
         if call.state == STATE_CANCELLED:
             # The wire ends a cancelled call by CANCELLED, whatever the reason of its refusal (PROTOCOL.md, "Calls").
             status = CANCELLED
         if is_faulty and status == RESOURCE_EXHAUSTED:
-            # Otherwise the same call would seem to succeed a little later.
+            # Otherwise the same call would seem to succeed later.
             pushback_ms = PUSHBACK_NEVER
         if pushback_ms and not call.flags & ONE_WAY:
             answer = new_failure(status, OUTCOME_NOT_STARTED, text)
@@ -337,12 +336,12 @@ cdef class ServedCalls(ServingPart):
         return engine.callee.spend_idle_work(call) if is_faulty else 0
 
     cdef int _free_one_way(self, Call call) except -1:
-        # A one-way call is counted once it is complete, and its state is GONE from then on.
+        # A one-way call is counted when it is complete; from then on its state is GONE.
         if call.flags & ONE_WAY and call.state == STATE_GONE:
             self.engine().callee.one_way_calls -= 1
         return 0
 
-    # Deadlines of requests that are not whole
+    # Deadlines of incomplete requests
 
     cdef int on_cut_request(self) except -1:
         cdef FrameReader reader = self.engine().reader
@@ -351,14 +350,14 @@ cdef class ServedCalls(ServingPart):
         return self._await_rest(reader.cut_at + timeout) if timeout and not reader.cut_flags & ONE_WAY else 0
 
     cdef int _await_rest(self, uint64_t due_ns) except -1:
-        """Check the deadline of a request whose rest is to come."""
+        """Schedule the check of an incomplete request's deadline."""
         if self.rest_due_ns == 0 or due_ns < self.rest_due_ns:
             self.rest_due_ns = due_ns
             return self.engine().schedule_check(due_ns)
         return 0
 
     cdef uint64_t _check_rest(self, uint64_t now) except? 0:
-        """Refuse requests whose deadline has passed before the rest of them came; return the next deadline, 0 = none."""
+        """Refuse incomplete requests whose deadline has passed; return the next deadline, 0 = none."""
         cdef Connection engine = self.engine()
         cdef Call call
         if self.rest_due_ns == 0 or now < self.rest_due_ns:
@@ -410,7 +409,7 @@ cdef class ServedCalls(ServingPart):
         return self.gate.memory.count_tail(self.connection, change)
 
     cdef int weigh_output(self) except -1:
-        """Count the output that the peer has not taken."""
+        """Count the untaken output."""
         cdef Connection engine = self.engine()
         self.life.weigh(engine.untaken_bytes(), engine.now)
         if self.connection.holding & HOLD_OUTPUT:
@@ -418,7 +417,7 @@ cdef class ServedCalls(ServingPart):
         return 0
 
     cdef int on_piece(self, Call call) except -1:
-        """Count the received part of a request; a request over a budget is refused before its rest comes."""
+        """Count the received part of a request; over a budget it is refused before its rest arrives."""
         cdef ServerCall served = <ServerCall>call
         cdef Py_ssize_t size
         cdef str problem
@@ -429,7 +428,7 @@ cdef class ServedCalls(ServingPart):
                 self._end_cut(call.id, problem)
             return 0
         size = (<Assembly>call.incoming.assembly).filled
-        # At its first piece the whole of it has to fit, from then on the received bytes.
+        # At the first piece the whole request has to fit, later the received bytes.
         problem = self.gate.over_budget(
             served,
             size - served.charge if served.charge else (<Assembly>call.incoming.assembly).total,
@@ -449,12 +448,12 @@ cdef class ServedCalls(ServingPart):
         return self.gate.memory.count(change)
 
     cdef str on_part(self, Frame* frame, Py_ssize_t size):
-        """Count the received part of a frame; without memory for it, its call is refused or ended."""
+        """Count the received part of a frame; if memory is full, its call is refused or ended."""
         cdef str problem = self.gate.memory.count_part(self.connection, size, frame.kind == REQUEST)
         if problem is not None:
             count_refusal("memory")
             if frame.flags & CONT:
-                # Earlier pieces of its message go as well.
+                # Earlier pieces of its message are dropped too.
                 self._end_cut(frame.id, problem)
         return problem
 
@@ -462,7 +461,7 @@ cdef class ServedCalls(ServingPart):
         return self.gate.memory.end_part(self.connection, is_over)
 
     cdef int _end_cut(self, uint64_t id, str text) except -1:
-        """End a call whose message, incomplete so far, is dropped. Its later frames are discarded."""
+        """End a call with an incomplete message, which is dropped; discard its later frames."""
         cdef Connection engine = self.engine()
         cdef Call call = engine.callee.find(id)
         if call is None:
@@ -475,7 +474,7 @@ cdef class ServedCalls(ServingPart):
 
     cdef bint on_stuck(self, Call call, str text) except -1:
         if self.withheld:
-            # The caller may be waiting for the credit that we withhold.
+            # The caller may wait for credit that we withhold.
             call.incoming.seen_ns = 0
             return True
         if call.state == STATE_ASSEMBLING:
@@ -487,14 +486,14 @@ cdef class ServedCalls(ServingPart):
         return self.gate.memory.charge(<ServerCall>call, 0) if (<ServerCall>call).charge else 0
 
     cdef bint withholds(self, Frame* frame) noexcept:
-        # Checked for each frame: most come while nothing waits.
+        # Checked for each frame: usually nothing waits.
         if not (self.gate.memory.is_full or self.connection.holding & (HOLD_STALL | HOLD_QUEUE)) or not self._keeps_credit():
             return False
         self.withheld += HEADER_SIZE + <int64_t>frame.length
         return True
 
     cdef bint _keeps_credit(self) noexcept:
-        """Return whether memory is short, or large requests come faster than they start. The latter passes by itself."""
+        """Return whether memory is short, or large requests arrive faster than they start; the latter ends by itself."""
         cdef int holding = self.connection.holding
         if self.gate.memory.is_full:
             return True
@@ -508,7 +507,7 @@ cdef class ServedCalls(ServingPart):
         return process_held < self.gate.memory.lend_below
 
     cdef int return_credit(self) except -1:
-        """Return the connection credit that was kept back."""
+        """Return the withheld connection credit."""
         cdef Connection engine = self.engine()
         cdef int64_t credit
         if self.withheld:
@@ -535,7 +534,7 @@ cdef class ServedCalls(ServingPart):
                 self.drop_request(call, UNAVAILABLE, text)
             else:
                 self.gate.end_call(<ServerCall>call, text)
-        # The connection closes next: no answer waits for its turn any more.
+        # The connection closes next: no answer waits for its turn.
         return engine.sender.pump(0, False)
 
     cdef int on_drain(self) except -1:
@@ -547,7 +546,7 @@ cdef class ServedCalls(ServingPart):
         return self.gate.leave(self.connection)
 
     cdef int on_lost(self, object error) except -1:
-        """The peer is gone: its answers have no reader."""
+        """Drop the answers of a lost peer."""
         cdef Call call
         self.gate.leave(self.connection)
         for call in self.engine().callee.calls.entries():
@@ -561,7 +560,7 @@ cdef class ServedCalls(ServingPart):
 
 
 def serve_on(Connection engine not None, Gate gate not None):
-    """Let a connection serve calls by a gate; its settings have to announce that. Return the connection of the gate."""
+    """Let a connection serve calls by a gate, as its settings announce. Return the served connection."""
     cdef ServedCalls part
     if engine.serving is not None:
         raise RuntimeError("a connection serves one gate")

@@ -45,21 +45,21 @@ cdef class ServedConnection:
         readonly str protocol
         dict counters
 
-        # Whether each answer has a head and trailers, both of which may have a key several times, as in gRPC: the head may
-        # leave at any time before the answer, by `send_head`, and `Call.sent_metadata` are the trailers.
+        # Whether each answer has a head and trailers, which may repeat a key, as in gRPC: the head may be sent at any
+        # time before the answer, by `send_head`, and `Call.sent_metadata` are the trailers.
         readonly bint has_trailers
 
         # Whether payloads are values, not arrays of arguments (`assigned_numbers.VALUE_CODECS`).
         bint takes_values
 
-        # The peer's identity, or None; the name it has proved, which it keeps; the expiry of its credential, 0 = never.
-        # The decisions about its calls by method (Access), and the state of the files that they come from.
+        # The peer's identity, or None; its proved name, which it keeps; the expiry of its credential, 0 = never. The
+        # decisions about its calls by method (Access), and the generation of the files behind them.
         public object identity
         str proven_name
         readonly uint64_t expires_ns
         readonly bint is_expired
 
-        # The earliest expiry of a credential that a call under way brought; 0: none expires.
+        # The earliest expiry of the credentials of single calls under way; 0: none expires.
         uint64_t own_due_ns
 
         dict answers
@@ -68,11 +68,11 @@ cdef class ServedConnection:
         # The key of the peer under limits (`limiting.limiters.key_of`), 0 until the first use.
         uint64_t peer_key
 
-        # Whether the peer may list the services. Whether the engine overrides `marshal_of`.
+        # Whether the peer may list the services; whether the engine overrides `marshal_of`.
         public bint reveals_services
         bint has_marshals
 
-        # Whether its calls are messages of a broker: they have no caller, whose rights and codecs would count.
+        # Whether its calls are messages of a broker, which have no caller with rights and codecs.
         bint delivers
 
         # The peer, for handlers and logs; None until an engine knows it.
@@ -85,13 +85,13 @@ cdef class ServedConnection:
         uint64_t now
         uint64_t received_ns
         uint64_t turn_ns
-        # The last return of a handler to the loop, and the last end of a handler.
+        # The instants of the last return of a handler to the loop, and of the last end of a handler.
         uint64_t stepped_ns
         uint64_t ended_ns
-        # A read is being handled; its end leaves the current task.
+        # Whether a read is being handled; its end leaves the current task.
         bint is_reading
 
-        # The instant at which the answers of this read written by then are to leave.
+        # The instant of the next early flush of this read's answers.
         uint64_t flush_due_ns
 
         # The number of calls begun by an engine in Python.
@@ -105,25 +105,25 @@ cdef class ServedConnection:
         readonly int holding
         bint is_in_turn
 
-        # With HOLD_LATE, the date of what is read (`io/receive_tail`).
+        # With HOLD_LATE, the arrival time of the present input (`io/receive_tail`).
         uint64_t dated_ns
 
-        # After a stall of the loop, which engines report by `Gate.hold_for_stall`. The instant at which the hold ends
+        # After a stall of the loop, which engines report by `Gate.hold_for_stall`: the instant at which the hold ends
         # although there may be more to read.
         uint64_t held_until_ns
-        # Where received bytes wait for their turn, the hold lasts longer: to this instant at the latest.
+        # If received bytes wait for their turn, the hold lasts longer, at the latest to this instant.
         uint64_t patient_until_ns
         # The last read before the last check; the bytes that requests held at the stall.
         uint64_t seen_read_ns
         int64_t stalled_held
-        # Checks so far.
+        # The number of checks so far.
         int looks
-        # Further checks for which it waits for its turn to handle its input.
+        # Further checks for which the connection waits for its turn to handle input.
         int patience
 
-        # Bytes counted for this connection, in the order of the fields: requests, call records, answers that are not in
-        # the output yet, output, received bytes that wait for a turn of the loop, the part of an incomplete frame, stream
-        # messages that were not taken. `piece_bytes`: the largest piece of a request that may arrive beyond these; set by
+        # Bytes counted for this connection, in the order of the fields: requests, call records, answers before they
+        # enter the output, output, received bytes that wait for a turn of the loop, the part of an incomplete frame,
+        # untaken stream messages. `piece_bytes`: the largest piece of a request that may arrive beyond these; set by
         # engines that receive requests in pieces.
         readonly int64_t request_held
         int64_t record_held
@@ -134,14 +134,14 @@ cdef class ServedConnection:
         int64_t stream_held
         int64_t piece_bytes
 
-        # Bytes beyond `Memory.process_bytes` up to which begun messages go on; 0 if reading alone is credit.
+        # Bytes beyond `Memory.process_bytes` up to which begun messages continue; 0 for protocols without credit.
         int64_t grace_bytes
 
         # Decompression (memory_budget.Room). The number of requests being decompressed.
         int rooms
-        # The bytes that these may take beyond the counted ones.
+        # The bytes that these requests may take beyond the counted bytes.
         int64_t rooms_left
-        # The received bytes of requests that are being decompressed, or wait for it.
+        # The received bytes of requests that are decompressed, or wait for decompression.
         int64_t rooms_packed
         # The bytes that stream messages may take once decompressed, until their handlers ask for the next one.
         int64_t rooms_kept
@@ -163,29 +163,29 @@ cdef class ServedConnection:
     cdef inline Py_ssize_t calls_under_way(self) except -1:
         return (0 if self.held is None else len(self.held)) + (0 if self.queue is None else len(self.queue))
 
-    # The interface of an engine. An engine in Python overrides `answer`, `fail`, `refuse`, `hold`, `release`; a compiled
-    # engine overrides these steps with the prefix `do_`. Errors of the first kind go to `crash`: the caller is in the
-    # middle of its work.
+    # The interface of an engine. An engine in Python overrides `answer`, `fail`, `refuse`, `hold`, `release`; a
+    # compiled engine overrides these steps with the prefix `do_`. Errors of the Python methods are passed to `crash`:
+    # the caller is in the middle of its work.
     cdef int do_answer(self, Call call, bytes payload) except -1
     cdef int do_fail(self, Call call, Failure failure) except -1
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1
     cdef int do_hold(self, Call call) except -1
     cdef int do_release(self, Call call) except -1
 
-    # The last resort, so that each call has an end. `tell_failure`: `do_fail`, whatever that raises. `answer_last`: the
-    # answer raised; a call that is unanswered gets a bare failure, otherwise the connection is closed.
+    # The last resort, so that each call has an end. `tell_failure`: `do_fail`, with its errors caught. `answer_last`:
+    # after an error in the answer, an unanswered call gets a bare failure; otherwise the connection is closed.
     cdef int tell_failure(self, Call call, Failure failure) except -1
     cdef int answer_last(self, Call call, object error, bint is_unanswered, bint has_run) except -1
     cdef bint is_unanswered(self, Call call) except -1
 
-    # The caller of a mounted application is gone, or its time is over: its handler is not cancelled now.
+    # The caller of a mounted application left, or its deadline passed: its handler is not cancelled now.
     cdef int leave_handler(self, Call call) except -1
 
-    # For the end of a credential: the calls that stream, and the answer to a call whose caller may still send.
+    # For an expired credential: the streaming calls, and the answer to a call whose caller may still send.
     cdef list streams_under_way(self)
     cdef int end_early(self, Call call, Failure failure) except -1
 
-    # The same for streams, which only compiled engines have.
+    # The interface for streams, which only compiled engines have.
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1
     cdef int send_head(self, Call call, bytes metadata) except -1
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1
@@ -198,7 +198,7 @@ cdef class ServedConnection:
     cdef int expire(self) except -1
     cdef int prove(self, object identity, uint64_t expires_ns) except -1
 
-    # The end of the read whose messages were handled.
+    # The end of a read, after its messages were handled.
     cdef inline int read_ended(self) noexcept:
         self.is_reading = False
         self.flush_due_ns = 0

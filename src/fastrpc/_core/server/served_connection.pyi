@@ -19,7 +19,7 @@ class ServedConnection:
         protocol: the name of the engine's protocol.
     """
 
-    #: The authenticated identity of the peer; a call may have another one.
+    #: The authenticated identity of the peer; a call's identity may differ.
     identity: Identity | None
     #: Whether the peer may list the services.
     reveals_services: bool
@@ -44,7 +44,7 @@ class ServedConnection:
     def protocol(self) -> str: ...
     @property
     def has_trailers(self) -> bool:
-        """Whether each answer has a head and trailers, both of which may have a key several times."""
+        """Whether each answer has a head and trailers, which may repeat a key."""
 
     @property
     def is_closed(self) -> bool:
@@ -90,7 +90,7 @@ class ServedConnection:
         """Note the end of a one-way call, which has no answer."""
 
     def abandon(self) -> None:
-        """Close the connection: one of the methods above raised, and a call may stay without its answer."""
+        """Close the connection: a method above raised, and a call may stay unanswered."""
 
     def unknown_method(self, call: ServerCall, method: str, services: Collection[str] | None) -> str | None:
         """Return the error text for a method that is not served; None: the dispatcher's text.
@@ -106,7 +106,7 @@ class ServedConnection:
         """Return the status for a request, or a message of its stream, that cannot be decompressed."""
 
     def encode_details(self, call: ServerCall, status: int, text: str, details: Any) -> bytes | None:
-        """Return the details of an error in a form of the protocol's own; None: a value in the codec of the call."""
+        """Return the details of an error in the protocol's form; None: a value in the codec of the call."""
 
     def note_answer(
         self, call: ServerCall, status: int, fields: dict[str, bytes], compress: bool | None
@@ -117,13 +117,13 @@ class ServedConnection:
         """Return the other side of a call: the connection's peer, or the client of a trusted proxy."""
 
     def note_mistakes(self, call: ServerCall, payload: bytes, first: str) -> None:
-        """Keep all mistakes in arguments that are refused, for the details of the error; `first` is its text."""
+        """Keep all mistakes of refused arguments, for the details of the error; `first` is the error's text."""
 
     def unknown_codec(self, call: ServerCall) -> str | None:
-        """Return the error text for a codec that is not taken; None: the dispatcher's text."""
+        """Return the error text for a refused codec; None: the dispatcher's text."""
 
     def return_credit(self) -> int:
-        """Return the credit that was kept back."""
+        """Return the withheld credit."""
 
     def describe_peer(self) -> Peer | None:
         """Return the peer."""

@@ -7,8 +7,8 @@
                    └─► goes on later ───► hold, then one of the others
 
 It holds the protocol-independent state of one connection: the peer's identity, the calls in flight, the bytes they
-hold. Calls and contexts of handlers hold it, and may outlive the engine: so an engine that lost its byte stream clears
-the reference from here to itself.
+hold. Calls and contexts of handlers hold it and may outlive the engine, so an engine that lost its byte stream clears
+the reference to itself.
 """
 
 import logging
@@ -29,7 +29,7 @@ from fastrpc.user_code import pass_interrupt as raise_interrupt, plain_error
 
 logger = logging.getLogger("fastrpc.server")
 
-# Without a piece size from the protocol, each request is compared with the remaining memory.
+# If the protocol states no piece size, each request is compared with the remaining memory.
 cdef int64_t ANY_SIZE = <int64_t>1 << 62
 
 process_held = 0
@@ -71,7 +71,7 @@ cdef class ServedConnection:
         self.counters = gate.counters_by_method(protocol)
 
     def __dealloc__(self):
-        # A connection whose loop was closed first gets no notice of its end.
+        # A connection whose loop was closed is not notified of its end.
         hold_bytes(-self._sum())
 
     cdef inline int64_t _sum(self) noexcept:
@@ -106,7 +106,7 @@ cdef class ServedConnection:
         raise NotImplementedError(f"{type(self).__name__} does not implement fail()")
 
     def refuse(self, call, status, text, is_faulty):
-        """Send that a call was not started; `call.pushback_ms` is the pause before its caller may retry."""
+        """Send the refusal of a call that was not started; `call.pushback_ms` is the pause before a retry."""
         self.fail(call, Failure(status, text, pushback_ms=call.pushback_ms, has_run=False))
 
     def hold(self, call):
@@ -119,20 +119,20 @@ cdef class ServedConnection:
         """Close the connection: one of these methods raised."""
 
     def describe_peer(self):
-        """The peer, known also when the connection is gone; None if it is unknown."""
+        """The peer, which is known even after the connection; None if unknown."""
         return self.peer_info
 
     def note_probe(self):
         """Note that a call was a health probe."""
 
-    # The protocol's words for missing methods and codecs, and its form of details; None: the dispatcher's
+    # The protocol's texts for missing methods and codecs, and its form of details; None: the dispatcher's
 
     def unknown_method(self, call, str method not None, services):
-        """Return the error text for a method that is not served; the peer may learn these services, None: not any."""
+        """Return the error text for a method that is not served; `services`: those that the peer may learn, or None."""
         return None
 
     def unknown_codec(self, call):
-        """Return the error text for a codec that is not taken."""
+        """Return the error text for a refused codec."""
         return None
 
     def unknown_compressor(self, call):
@@ -144,7 +144,7 @@ cdef class ServedConnection:
         return INVALID_ARGUMENT
 
     def encode_details(self, call, int status, str text, details):
-        """Return the details of an error in a form of the protocol's own; None: a value in the codec of the call."""
+        """Return the details of an error in the protocol's form; None: a value in the codec of the call."""
         return None
 
     def note_answer(self, call, int status, dict fields, compress):
@@ -155,7 +155,7 @@ cdef class ServedConnection:
         return self.describe_peer()
 
     def note_mistakes(self, call, bytes payload, str first):
-        """Keep all mistakes in arguments that are refused, for the details of the error; `first` is its text."""
+        """Keep all mistakes of refused arguments, for the details of the error; `first` is the error's text."""
 
     # The same methods for a compiled engine
 
@@ -210,7 +210,7 @@ cdef class ServedConnection:
         if call.flags & ONE_WAY or self.is_closed or call.state == STATE_GONE:
             # No caller waits for it.
             return pass_interrupt(self.gate, error)
-        # The metadata may be the part that cannot be written.
+        # The metadata may have caused the error.
         call.sent_metadata = None
         try:
             if is_unanswered:
@@ -222,17 +222,17 @@ cdef class ServedConnection:
         return pass_interrupt(self.gate, error)
 
     cdef bint is_unanswered(self, Call call) except -1:
-        """Return whether nothing of the end of a call has left, although a step of its answer raised."""
+        """Return whether no part of a call's end was sent, although a step of its answer raised."""
         return False
 
     cdef int leave_handler(self, Call call) except -1:
-        """Tell a handler that outlives its caller that the call is over."""
+        """Notify a handler that outlives its caller of the call's end."""
         raise NotImplementedError(f"protocol {self.protocol} has no mounted applications")
 
     # The end of a credential
 
     cdef list streams_under_way(self):
-        """Return the calls that stream: they end with their credential."""
+        """Return the streaming calls, which end with their credential."""
         return []
 
     cdef int end_early(self, Call call, Failure failure) except -1:
@@ -250,19 +250,19 @@ cdef class ServedConnection:
         raise NotImplementedError(f"protocol {self.protocol} has no streams")
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
-        """The handler took a message that cost `cost` bytes of its window."""
+        """Note that the handler took a message that cost `cost` bytes of its window."""
         raise NotImplementedError(f"protocol {self.protocol} has no streams")
 
     cdef int reader_waits(self, Call call) except -1:
-        """The handler took all messages and waits for the next one."""
+        """Note that the handler took all messages and waits for the next."""
         return 0
 
     cdef int reader_left(self, Call call) except -1:
-        """The handler waits no more, though none came."""
+        """Note that the handler stopped waiting without a message."""
         return 0
 
     cdef bint output_is_full(self, Call call) noexcept:
-        """Return whether a stream has to wait before it adds to the output."""
+        """Return whether a stream has to wait before it writes more output."""
         return False
 
     cdef int await_turn(self, Call call) except -1:
@@ -281,7 +281,7 @@ cdef class ServedConnection:
         return 0
 
     cdef int expire(self) except -1:
-        """The credential has expired: further calls are unauthenticated."""
+        """Note the expiry of the credential: further calls are unauthenticated."""
         self.identity = None
         self.expires_ns = 0
         self.is_expired = True
@@ -292,7 +292,7 @@ cdef class ServedConnection:
         """Raise CallError if a payload is longer than the peer accepts, or than the server's own limit.
 
         Args:
-            what: the part of the call that it is, for the error.
+            what: the part of the call, for the error.
         """
         cdef uint64_t taken = self.most_message(), limit = min(own, taken)
         if <uint64_t>PyBytes_GET_SIZE(payload) > limit:
@@ -306,7 +306,7 @@ cdef class ServedConnection:
     # Defaults that an engine may override
 
     cdef str protocol_of(self, Call call):
-        """Return the name of the protocol that a call came by."""
+        """Return the name of a call's protocol."""
         return self.protocol
 
     cdef uint64_t most_message(self) noexcept:
@@ -340,23 +340,23 @@ cdef class ServedConnection:
         return None
 
     cdef int taken_compressor(self, Call call, int number, object compressor) except -1:
-        """Return the peer's number of our compressor `number`, 0 if a caller accepts no answer in it."""
+        """Return the peer's number for our compressor `number`, 0 if the caller does not accept it."""
         return 0
 
     cdef int64_t cut_bytes(self) except? -1:
-        """Return the part of the output that holds no calls up, though it counts."""
+        """Return the part of the output that counts, but blocks no calls."""
         return 0
 
     cdef int64_t passed_bytes(self) except? -1:
-        """Return the bytes of messages that other answers pass: up to `send_hard` they hold no calls up."""
+        """Return the bytes of messages that other answers overtake: up to `send_hard` they block no calls."""
         return 0
 
     cdef int weigh_answer(self) except -1:
-        """Count the output anew, after a large answer."""
+        """Recount the output after a large answer."""
         return 0
 
     cpdef int return_credit(self) except -1:
-        """Return the credit that was kept back."""
+        """Return the withheld credit."""
         return 0
 
     cdef bint waits_for_turn(self) noexcept:
@@ -364,7 +364,7 @@ cdef class ServedConnection:
         return False
 
     cdef int look_by(self, uint64_t due_ns) except -1:
-        """Schedule `CallAdmission.look_at` for that instant, unless an earlier one, which schedules the next, is due."""
+        """Schedule `CallAdmission.look_at` for that instant, unless an earlier one is due, which schedules the next."""
         cdef uint64_t now = now_ns()
         if self.look_due_ns and self.look_due_ns <= due_ns:
             return 0

@@ -1,4 +1,4 @@
-"""The messages of a call that is served, from its handler and to it."""
+"""The messages of a served call, to and from its handler."""
 
 cimport cython
 from libc.stdint cimport int64_t
@@ -13,46 +13,46 @@ from fastrpc._core.streams.stream_channel cimport StreamChannel
 @cython.final
 cdef class ServedStream(StreamChannel):
     cdef:
-        # The same call, as the server knows it, and the server's counters.
+        # The call as a `ServerCall`, and the server's counters.
         ServerCall served
         CallAdmission admission
 
-        # The codec of the REQUEST, which the messages of both sides have; the compressor that the caller used last; the
-        # decoder of messages, found on first use.
+        # The codec of the REQUEST, which all messages share; the compressor that the caller used last; the decoder of
+        # messages, found on first use.
         int codec
         int compressor
         Marshal marshal
 
-        # The largest message that goes uncompressed; whether messages are checked against their annotation before they
-        # are sent.
+        # The largest message that is sent uncompressed; whether messages are checked against their annotation before
+        # they are sent.
         Py_ssize_t compress_above
         bint checks_results
 
-        # The room of the process for its messages.
+        # The process's memory for its messages.
         OutputRoom output_room
         # Its messages count before they are sent (memory_budget.HeldPieces).
         public bint counts_ahead
         # The sender waits for that room.
         bint awaits_memory
 
-        # The form whose file it is, piece by piece, as the bytes are; None: messages are encoded.
+        # The form whose file the stream is, in pieces of raw bytes; None: messages are encoded.
         readonly object form
 
         # The error of the compression of its last message, or None.
         object unsent_error
 
-        # Bytes of messages as they came, counted for the connection; among these the bytes of the message taken last, which
+        # Received bytes of messages, counted for the connection; among them the bytes of the last taken message, which
         # counts as decoded until the next message is requested.
         int64_t held
         int64_t taken_held
 
         # The decompression of the oldest message (handlers/unpacking.py), its room once it is complete, and the rooms
-        # of the messages that were taken last; each may be None.
+        # of the last taken messages; each may be None.
         object job
         object room
         list taken_rooms
 
-        # Whether the first metadata went, or a message before there was any; whether the handler was given its arguments.
+        # Whether the first metadata, or a message without it, was sent; whether the handler got its arguments.
         readonly bint is_committed
         bint is_bound
 

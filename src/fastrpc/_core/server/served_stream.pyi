@@ -8,21 +8,21 @@ from fastrpc._core.streams.stream_channel import StreamChannel
 
 @final
 class ServedStream(StreamChannel):
-    """The messages of a call that is served: an asynchronous iterator of the caller's messages."""
+    """The messages of a served call: an asynchronous iterator of the caller's messages."""
 
     @property
     def form(self) -> Any:
-        """The form whose file it is (`fastrpc.server.http.forms`), or None."""
+        """The form whose file the stream is (`fastrpc.server.http.forms`), or None."""
 
     @property
     def is_committed(self) -> bool:
-        """Whether the first metadata went, or a message before there was any."""
+        """Whether the first metadata, or a message without it, was sent."""
 
     def commit_metadata(self) -> None:
         """Send the first metadata now, even if it is empty.
 
         Raises:
-            RuntimeError: it was sent already, by itself or with the first message.
+            RuntimeError: it was sent already, alone or with the first message.
         """
 
     def compress_by(self, number: int) -> None:
@@ -32,7 +32,7 @@ class ServedStream(StreamChannel):
         """Note the job that decompresses the oldest message until `unpacked` is called."""
 
     def unpacked(self, payload: bytes, room: Room | None, error: Exception | None) -> None:
-        """Take the oldest message decompressed, and its room; or an error, which is raised in its place."""
+        """Take the decompressed oldest message and its room, or an error to raise instead."""
 
     def bind(self) -> Any:
         """Return the arguments of the handler."""
@@ -44,13 +44,13 @@ class ServedStream(StreamChannel):
         """Send encoded messages from the left of a deque until it is empty, or there is no room; return their bytes."""
 
     counts_ahead: bool
-    """Whether its messages count before they are sent, and so need no further room."""
+    """Whether its messages count before they are sent, and need no further room."""
 
     def wait_where_full(self, has_more: bool = True) -> asyncio.Future[None] | None:
-        """Return a future that is done once there is room; None if there is some, or nothing more can be sent.
+        """Return a future that is done once there is room; None if there is room, or nothing more can be sent.
 
         Args:
-            has_more: whether a further message waits, which needs room in the process as well.
+            has_more: whether a further message waits, which also needs the process's memory.
 
         Raises:
             Exception: the last message could not be compressed.
@@ -61,7 +61,7 @@ class ServedStream(StreamChannel):
         """Whether functions of interceptors replace each message: they are called on the loop."""
 
 async def drive(call: ServerCall) -> None:
-    """Run a handler whose answer is a stream: step it as long as there is room for its messages."""
+    """Run a handler whose answer is a stream: step it while there is room for its messages."""
 
 async def throw_at_yield(messages: Any) -> None:
     """Raise CancelledError at the present `yield` of an asynchronous generator."""

@@ -1,4 +1,4 @@
-"""The messages of a call that is served, from its handler and to it.
+"""The messages of a served call, to and from its handler.
 
 ::
 
@@ -6,13 +6,13 @@
     handler's generator ──► drive: one step, encode, send; wait while the stream is full ──► DATA
     its end ──► RESPONSE     its error ──► RESPONSE with a status, after the messages already sent
 
-A generator is stepped only while its stream has room, so messages yielded before an error or its end have left: at most
-one message waits for credit. It is stepped for a few milliseconds at a time, even with more room.
+A generator is stepped only while its stream has room, so messages yielded before an error or its end were sent: at most
+one message waits for credit. Each step series takes a few milliseconds at most, even with more room.
 
-A generator ends by itself, or CancelledError is raised at its present `yield`, for any of these reasons: the caller
-left, the deadline passed, the server drains, the stream was idle too long, its last message cannot be sent. Messages
-yielded after that are dropped, an exception is the end of the call. `drive` does so for generators on the loop,
-`handlers/generator_job.py` for those in a thread.
+A generator ends by itself, or CancelledError is raised at its present `yield` if the caller left, the deadline passed,
+the server drains, the stream was idle too long, or its last message cannot be sent. Messages yielded after that are
+dropped; an exception ends the call. `drive` does so for generators on the loop, `handlers/generator_job.py` for
+generators in a thread.
 """
 
 import asyncio
@@ -38,14 +38,14 @@ from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
-    # Nanoseconds for which one generator is stepped before others have their turn.
+    # Nanoseconds for which one generator is stepped before the others.
     SLICE_NS = 5_000_000
 
 cdef object sleep = asyncio.sleep
 
 
 cdef class ServedStream(StreamChannel):
-    """The messages that the caller sends, as a handler receives them."""
+    """The caller's messages, as a handler receives them."""
 
     # Between a handler and its messages
 
@@ -100,7 +100,7 @@ cdef class ServedStream(StreamChannel):
         return self.send_payload(payload)
 
     cdef int commit(self) except -1:
-        """Send the present contents of `reply_metadata`; later entries go with the end."""
+        """Send the present contents of `reply_metadata`; later entries are sent with the end."""
         cdef ServerCall call = self.served
         self.is_committed = True
         if call._reply_metadata is not None and self._is_wanted():
@@ -110,7 +110,7 @@ cdef class ServedStream(StreamChannel):
         return 0
 
     cdef bint _is_wanted(self) noexcept:
-        # After a CANCEL nothing is sent but the answer.
+        # After a CANCEL only the answer is sent.
         cdef ServerCall call = self.served
         return not (
             call.connection.is_closed or call.was_ended or call.state == STATE_CANCELLED or call.state == STATE_GONE
@@ -154,7 +154,7 @@ cdef class ServedStream(StreamChannel):
         return size
 
     def wait_where_full(self, bint has_more=True):
-        """Return a future that is done once there is room; None if there is some, or nothing more can be sent.
+        """Return a future that is done once there is room; None if there is room, or nothing more can be sent.
 
         Args:
             has_more: whether a further message waits, which needs room in the process as well.
@@ -277,7 +277,7 @@ cdef class ServedStream(StreamChannel):
         self.job = job
 
     def unpacked(self, bytes payload not None, room, error):
-        """Take the oldest message decompressed, and its room; or an error, which is raised in its place."""
+        """Take the decompressed oldest message and its room, or an error to raise instead."""
         cdef Message* message
         self.job = None
         self.is_unpacking = False
@@ -396,7 +396,7 @@ cdef ServedStream new_served_stream(ServerCall call):
 
 
 async def drive(ServerCall call not None):
-    """Run a handler whose answer is a stream: step it as long as there is room for its messages."""
+    """Run a handler whose answer is a stream: step it while there is room for its messages."""
     cdef ServedStream stream = <ServedStream?>call.stream
     cdef uint64_t until = tick_ns() + SLICE_NS
     cdef bint is_at_yield = False
