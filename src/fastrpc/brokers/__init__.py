@@ -1,6 +1,6 @@
 """Publish and subscribe: topics with types, over a broker that a URL names.
 
-May import everything below `coordination`, which has the same rank, and nothing of it.
+May import everything below `coordination`, which has the same rank, but nothing of `coordination`.
 
 A broker is a backend of `base`, of bytes, to which `broker.py` gives types, deadlines, repeats and subscriptions;
 `broker_urls.py` finds it.

@@ -63,7 +63,7 @@ def open_broker(url: str, *, tls: TLS | None = None, credentials: CredentialSour
     Args:
         url: such as `memory://shop` or `sqlite:///var/lib/shop`.
         tls: the certificates for a URL with `tls=true` that names none.
-        credentials: a token for a broker that asks for one, or a function that returns one.
+        credentials: a token, or a function that returns one, for a broker that requires it.
 
     Raises:
         ConfigError: the scheme is unknown, or an option is wrong.
@@ -82,7 +82,7 @@ class Broker:
         self._opened = OpenedBackend(opening, "broker", BrokerError)
         self._topics = DeclaredTopics()
         self._subscriptions: set[Subscription[Any]] = set()
-        # Ids of messages without one, after each opening others: a process that was forked opens it anew.
+        # Ids for messages without one. Each opening makes new ones: a forked process opens the broker again.
         self._run = ""
         # Of the backend, once it was open.
         self._limits: BrokerLimits | None = None
@@ -203,7 +203,7 @@ class Broker:
         keys: Sequence[str | None] | None = None,
         ids: Sequence[str | None] | None = None,
     ) -> Sequence[Published]:
-        """Keep messages, all or none of them, in their order. Arguments and errors as of `publish`.
+        """Keep messages, all or none, in their order. Arguments and errors as of `publish`.
 
         Args:
             keys: one for each value.
@@ -270,7 +270,7 @@ class Broker:
         Args:
             pattern: a topic, or a name or pattern; a text means the topic that covers it, else `Topic(text)`.
             type: the type of the values of a text, as of `Topic`.
-            group: its members share the messages. None: a broadcast, all messages from now on for this one.
+            group: its members share the messages. None: a broadcast, whose every member gets all messages from now on.
             start: the beginning of a group that does not exist: "oldest", "new", a datetime or a sequence.
             ordered: one message of a key at a time is under way in the group.
             in_flight: the most messages that are not settled; more stay with the broker.
@@ -344,7 +344,7 @@ class Broker:
         return await _finish(f"discard of {group!r}", partial(self.backend.discard, group, ids), writes=True)
 
     async def keep(self, topic: Topic[Any] | str, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
-        """Keep checked messages of one topic, all or none of them. BrokerError as of `publish`."""
+        """Keep checked messages of one topic, all or none. BrokerError as of `publish`."""
         backend = self._opened.backend
         if self._topics.has(topic):
             try:

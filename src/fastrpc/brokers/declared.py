@@ -54,7 +54,7 @@ class DeclaredTopics:
     async def declare(self, backend: BrokerBackend, topic: Topic[Any] | str) -> None:
         """Make a topic at the broker, for a text only where no other topic covers it.
 
-        Calls at the same time share one declaration, which goes on while one of them waits.
+        Concurrent calls share one declaration, which continues while one of them waits.
 
         Raises:
             ConfigError: the backend cannot keep such a topic, or has another one of the name.

@@ -20,8 +20,8 @@ logger = logging.getLogger("fastrpc.broker")
 #: The reason of a dead letter with a value that does not decode.
 UNREADABLE: Final = "the value does not decode"
 
-#: Messages that may be taken at once however few places there are. Of more places a take has half at most: the broker
-#: makes the other half ready meanwhile, where they would work in turn otherwise.
+#: Messages that may be taken at once even with few free places. With more places, a take gets at most half of them, so
+#: that the broker prepares the other half in parallel.
 _LEAST_AT_ONCE: Final = 16
 
 _finish: Final = Verbs(BrokerError).finish
@@ -47,11 +47,11 @@ class MemberMessages:
         self._is_over = False
 
     def room(self) -> int:
-        """Return how many more messages may come: beside `in_flight`, for as many whose acks are on their way."""
+        """Return how many more messages may arrive: `in_flight`, plus as many whose acks are being sent."""
         return self._in_flight - len(self.unsettled) + min(self._acks, self._in_flight)
 
     def take(self) -> Coroutine[Any, Any, Sequence[Delivery]]:
-        """Wait for messages, at most as many as there is room for now, which there has to be."""
+        """Wait for messages, at most as many as there is room for; there must be room."""
         return self.membership.take(min(self.room(), max(self._in_flight // 2, _LEAST_AT_ONCE)))
 
     def is_lost(self, message: Message[Any]) -> bool:
@@ -81,8 +81,8 @@ class MemberMessages:
     ) -> bool:
         """Acknowledge the messages that are held, as `Subscription.begin_acks` does.
 
-        Messages whose acks are on their way leave room for up to `in_flight` others, so these acks may wait for the
-        next commit of the broker until there are as many of them.
+        Messages whose acks are being sent leave room for up to `in_flight` others. So these acks may wait for the
+        broker's next commit until their number reaches `in_flight`.
         """
         begin: Callable[..., None] | None = getattr(self.membership, "begin_acks", None)
         if begin is None:
@@ -139,7 +139,7 @@ class MemberMessages:
             self.unsettled.pop(message, None)
 
         async with logged_absence():
-            # At once: a broker keeps the ends of all of them by one commit.
+            # All in one step: a broker keeps all ends in one commit.
             await together(map(hand_back, messages))
 
     async def return_deliveries(self, found: Sequence[Delivery]) -> None:
@@ -159,7 +159,7 @@ class MemberMessages:
 
 @contextlib.asynccontextmanager
 async def logged_absence() -> AsyncIterator[None]:
-    """Log where the broker is away, or does not answer in time, as a subscriber leaves it."""
+    """Log that the broker is away or does not answer in time, as a subscriber leaves it."""
     try:
         async with time_limit(PATIENCE_SECONDS):
             yield

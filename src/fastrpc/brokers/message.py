@@ -36,8 +36,8 @@ class MessageHolder(Protocol):
 class Message(Generic[T_co]):
     """A message of a group, which its subscriber acknowledges, gives back or rejects, once.
 
-    These verbs return once the broker has kept it, True; False, and nothing is done, where the message was settled
-    before or another member may have it.
+    These verbs return True once the broker has kept the outcome. They return False and do nothing if the message was
+    settled before, or another member may have it.
 
     Attributes:
         topic: the name to which it was published.
@@ -46,7 +46,7 @@ class Message(Generic[T_co]):
         id: by which the broker and idempotent handlers know it again.
         sequence: its number in the topic.
         headers: the headers that the publisher gave, and `content-type`.
-        publisher: the identity that published it, as the broker's server knew it; None without one.
+        publisher: the identity that published it, as known to the broker's server; None without an identity.
         published_at: in UTC.
         delivery: 1 for its first delivery, and one more after each failure.
     """
@@ -83,7 +83,7 @@ class Message(Generic[T_co]):
 
     @property
     def is_lost(self) -> bool:
-        """Whether another member may have the message by now; False once this one has settled it."""
+        """Whether another member may have the message by now; False after this member has settled it."""
         return not self._is_settled and self._holder.is_lost(self)
 
     async def ack(self) -> bool:
@@ -98,7 +98,8 @@ class Message(Generic[T_co]):
         """Have the message delivered again, with the next number of `delivery`.
 
         Args:
-            delay: seconds until then; None: 1 after the first delivery, twice as many after each next one, at most 300.
+            delay: seconds until the next delivery; None: 1 after the first delivery, doubled after each further one, at
+                most 300.
 
         Raises:
             ConfigError: the delay is no number of seconds from 0.
@@ -111,11 +112,11 @@ class Message(Generic[T_co]):
         return await self._settle("nack", lambda membership: membership.nack(self.token, pause))
 
     async def reject(self, reason: str, error: str = "") -> bool:
-        """Make the message a dead letter: its group gets it again by a replay alone.
+        """Make the message a dead letter: its group gets it again only by a replay.
 
         Args:
             reason: is kept with the dead letter.
-            error: the text of the error behind it, which is kept as well.
+            error: the text of the error that caused it, which is kept as well.
 
         Raises:
             BrokerError: the broker is away; the message may be delivered again.
@@ -136,7 +137,7 @@ class Message(Generic[T_co]):
         return await self._settle("hand back", lambda membership: membership.hand_back(self.token))
 
     def forget(self) -> None:
-        """Make room for another message in place of this one, if it is lost; nothing is settled."""
+        """Free the place of a lost message for another one; nothing is settled."""
         if self.is_lost:
             self._holder.forget(self)
 
@@ -157,7 +158,7 @@ class Message(Generic[T_co]):
 
 
 async def acknowledge(messages: Sequence[Message[Any]], membership: Membership) -> None:
-    """Acknowledge messages that a membership holds, by one attempt. BrokerError: some of them may be acknowledged."""
+    """Acknowledge messages of one membership, in one attempt. BrokerError: some of them may be acknowledged."""
     settled = await membership.ack_many([message.token for message in messages])
     for message, is_ours in zip(messages, settled, strict=True):
         message.note_ack(is_ours)

@@ -1,7 +1,7 @@
 """A subscription: an asynchronous iterator of messages, which outlives the absence of its broker.
 
-One task takes messages from the membership as long as there is room. While the broker is away it joins again and
-again; messages of the former membership count as lost then.
+One task takes messages from the membership while there is room. While the broker is away it tries to join again;
+messages of the former membership then count as lost.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ _finish: Final = Verbs(BrokerError).finish
 class Subscription(Generic[T]):
     """The messages of a group: an asynchronous context manager, and an iterator inside.
 
-    Several tasks may iterate; each message comes to one of them. The end of the block hands back all messages that were
-    not settled, uncounted. Where an exception ends the block, messages that had come out of the iterator are counted.
+    Several tasks may iterate; each message is for one of them. The end of the block hands back all unsettled messages,
+    uncounted. If an exception ends the block, messages that the iterator returned are counted.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Subscription(Generic[T]):
         self._waiters: deque[asyncio.Future[None]] = deque()
         # A message was settled.
         self._room = asyncio.Event()
-        #: Is called when all messages that came out so far count as lost: the broker was away.
+        #: Called when all returned messages count as lost, since the broker was away.
         self.on_lost: Callable[[], None] = lambda: None
         #: Is called when `next_now` has messages; unless it is set, iterators are woken.
         self.on_messages: Callable[[], None] = lambda: self._wake(len(self._ready))
@@ -79,7 +79,7 @@ class Subscription(Generic[T]):
         return self
 
     async def begin(self) -> None:
-        """Enter it, in place of `async with`; where the broker is away it joins the group once that is back.
+        """Enter it, in place of `async with`; if the broker is away, it joins the group when the broker is back.
 
         Raises:
             ConfigError: the broker cannot do it.
@@ -146,7 +146,7 @@ class Subscription(Generic[T]):
         return message
 
     def next_now(self) -> Message[T] | None:
-        """Return the next message that is here and still held, without a wait; None without one."""
+        """Return the next message that is here and still held, without a wait; None if there is none."""
         while self._ready and not self._is_left:
             message = self._ready.popleft()
             if not message.is_lost:
@@ -157,7 +157,7 @@ class Subscription(Generic[T]):
         return None
 
     def put_back(self, message: Message[T]) -> None:
-        """Have a message come out again, before all others: its receiver was interrupted."""
+        """Let a message be returned again, before all others: its receiver was interrupted."""
         if not self._is_left:
             self._ready.appendleft(message)
             self._wake(1)
@@ -175,7 +175,7 @@ class Subscription(Generic[T]):
         return member.begin_acks(messages, tell)
 
     async def acknowledge(self, messages: Sequence[Message[T]]) -> None:
-        """Acknowledge messages that came out; nothing is done for lost messages.
+        """Acknowledge returned messages; lost messages are skipped.
 
         Raises:
             BrokerError: the broker is away; messages that are not lost can be acknowledged again.
@@ -184,7 +184,7 @@ class Subscription(Generic[T]):
             await self._member.acknowledge(messages)
 
     async def stop_taking(self, refused: Sequence[Message[T]] = ()) -> None:
-        """Take no more messages, and hand back messages that did not come out; the others are settled as before.
+        """Take no more messages, and hand back unreturned ones; the others are settled as before.
 
         Args:
             refused: messages that came out, and are handed back too.
@@ -241,7 +241,7 @@ class Subscription(Generic[T]):
                 with contextlib.suppress(ValueError):
                     self._waiters.remove(waiter)
             else:
-                # It was woken, and does not take what it was woken for.
+                # It was woken, and does not take the message for which it was woken.
                 self._wake(1)
             raise
 
@@ -298,7 +298,7 @@ class Subscription(Generic[T]):
     async def _pass_on(self, found: Sequence[Delivery], member: MemberMessages, ahead: "_TakeAhead") -> None:
         """Have the messages of deliveries come out of the iterator, and bury each whose value does not decode.
 
-        The wait for further deliveries holds none of these messages.
+        The wait for further deliveries must not hold these messages.
         """
         faulty = [fault for one in found if (fault := self._read(one, member)) is not None]
         if len(found) > 1 and member.room() > 0:
@@ -335,7 +335,8 @@ class Subscription(Generic[T]):
 
 
 class _TakeAhead:
-    """A take that begins before the messages of the former one are handled: the broker sends the next ones meanwhile.
+    """A take that begins before the messages of the previous take are handled: the broker sends the next messages
+    meanwhile.
 
     There is room for its messages: handlers that run meanwhile only make more.
     """
@@ -350,7 +351,7 @@ class _TakeAhead:
         return self._taking is not None
 
     async def begin(self) -> None:
-        """Have the broker told of a take, before the handlers of the messages that are here have the loop."""
+        """Send a take to the broker before the handlers of the present messages run."""
         self._taking = asyncio.get_running_loop().create_task(self._member.take())
         for _ in range(_TURNS_TO_LEAVE):
             await asyncio.sleep(0)

@@ -101,7 +101,7 @@ class SyncBroker:
         ids: Sequence[str | None] | None = None,
     ) -> Sequence[Published]: ...
     def publish_many(self, topic: Any, values: Sequence[Any], **options: Any) -> Sequence[Published]:
-        """Keep messages, all or none of them, in their order."""
+        """Keep messages, all or none, in their order."""
         return self._life.run(self._broker.publish_many(topic, values, **options))
 
     @overload
@@ -228,7 +228,7 @@ class SyncMessage(Generic[T_co]):
 
     @property
     def is_lost(self) -> bool:
-        """Whether another member may have the message by now; False once this one has settled it."""
+        """Whether another member may have the message by now; False after this member has settled it."""
         return self._message.is_lost
 
     def ack(self) -> bool:
@@ -240,7 +240,7 @@ class SyncMessage(Generic[T_co]):
         return self._thread.run(self._message.nack(delay))
 
     def reject(self, reason: str) -> bool:
-        """Make the message a dead letter: its group gets it again by a replay alone."""
+        """Make the message a dead letter: its group gets it again only by a replay."""
         return self._thread.run(self._message.reject(reason))
 
     def __repr__(self) -> str:

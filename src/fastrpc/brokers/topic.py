@@ -31,8 +31,8 @@ class Topic(Generic[T]):
     it, and refuses new ones when it is full. The first use of a topic declares it at the broker.
 
     Args:
-        name: dotted, such as `orders.new`, or a pattern that holds all names below it: `*` is one word, `**` at the end
-            one or more. Topics do not overlap.
+        name: dotted, such as `orders.new`, or a pattern of names: `*` is one word, `**` at the end one or more. Topics
+            do not overlap.
         type: the type of the values, to which they are decoded strictly. None: JSON becomes plain data, and all else
             stays bytes.
         keep_seconds: seconds for which a log keeps a message. None: a queue.

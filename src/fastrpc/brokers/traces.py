@@ -1,4 +1,4 @@
-"""The trace of a publisher in the headers of its message, which make publisher and handler one trace.
+"""The trace of a publisher in the headers of its message: publisher and handler share one trace.
 
 It travels under names with the prefix `frpc-`, as the global propagator of OpenTelemetry writes it.
 """

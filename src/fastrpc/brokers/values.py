@@ -39,8 +39,8 @@ def encode_message(
         headers: the headers that the publisher gave, which may name the form of a value of bytes.
 
     Raises:
-        EncodeError: the value cannot be JSON; or one of value and type is bytes or of protobuf, and the other is not
-            the same. Values of other types are not checked.
+        EncodeError: the value cannot be JSON; or one of value and type is bytes or protobuf, and the other is not.
+            Values of other types are not checked.
         ConfigError: body or headers are too long, or a header is not for publishers.
     """
     form, encode = _JSON, _encoder_of(kind) if type(value) is kind else None
@@ -118,7 +118,7 @@ def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:
 
 
 def _json_encoder_of(kind: type[Any]) -> Callable[[Any], bytes] | None:
-    """Return the encoder of a class, as of `json_encoder`; None: its values are not JSON."""
+    """Return the encoder of a class, as of `json_encoder`; None: its values have no JSON form."""
     return None if issubclass(kind, _BYTES_LIKE) or is_protobuf(kind) else json_encoder(kind)
 
 
@@ -126,7 +126,7 @@ _encoder_of: Final[Callable[[Any], Callable[[Any], bytes] | None]] = lru_cache(m
 
 
 def _strict(kind: Any, form: str, decode: Callable[[bytes], Any]) -> Callable[[Delivery], Any]:
-    """Return a decoder that refuses values of another form; a value without one may be of any."""
+    """Return a decoder that refuses values of another form; a value without a stated form may have any."""
 
     def decoded(delivery: Delivery) -> Any:
         if delivery.headers.get(CONTENT_TYPE) != form and (found := _form(delivery)) not in ("", form):
@@ -149,5 +149,5 @@ def _body(delivery: Delivery) -> bytes:
 
 
 def _form(delivery: Delivery) -> str:
-    """Return the form of a value, without parameters; "" where no header tells it."""
+    """Return the form of a value, without parameters; "" if no header states it."""
     return delivery.headers.get(CONTENT_TYPE, "").partition(";")[0].strip().lower()

@@ -12,6 +12,6 @@
     acts      asks servers for acts, with the token of the operator who calls
     service   `fastrpc.console` and `fastrpc.console.detail`, which give views to callers; `fastrpc.console.act`
 
-It may import finished clients, servers and the gateway, and nothing that prints or loads typer: `cli` has the options
-of `fastrpc console`.
+May import finished clients, servers and the gateway, and nothing that prints or loads typer: `cli` has the options of
+`fastrpc console`.
 """

@@ -4,8 +4,8 @@
 
     names of servers ──► known, and named by --servers or --target ──► one request each ──► one answer each
 
-The console has no token for acts. The token of a call goes to the servers of that call, by TLS or on this machine, and
-nothing here keeps it: no connection outlives its request, and no error outlives its text.
+The console has no token for acts. The token of a call is sent only to the servers of that call, by TLS or on this
+machine. Nothing here keeps it: each connection ends with its request, and errors keep only their text.
 """
 
 import asyncio
@@ -34,15 +34,15 @@ MOST_SERVERS_OF_ACT: Final = 256
 ANSWER_BYTES: Final = 65_536
 ANSWER_TEXT: Final = 500
 
-#: Seconds that a server may take for an act; with the limit of an answer, 2 s, one server takes at most 9 s. It waits
-#: twice 3 s for a worker that does not answer, and 2 s for its registry.
+#: Seconds that a server may take for an act; with the limit of an answer, 2 s, one server takes at most 9 s. A server
+#: waits twice 3 s for a worker that does not answer, and 2 s for its registry.
 HELD_SECONDS: Final = 7.0
 
 #: Seconds after which servers that were not asked yet are not asked any more: a call takes at most 49 s, less than the
 #: page waits.
 TURN_SECONDS: Final = 40.0
 
-#: The statuses of an answer that tell about this console: not sent; sent, and no whole answer came.
+#: The console's own statuses for an act: not sent; sent, without a complete answer.
 NOT_SENT: Final = 0
 UNANSWERED: Final = 504
 
@@ -62,11 +62,11 @@ class ActAnswer(msgspec.Struct, frozen=True):
 
     #: As the call named it.
     server: str
-    #: The status of its answer by HTTP; 0: the act was not sent; 504: it was sent, and no whole answer came.
+    #: The HTTP status of the answer; 0: the act was not sent; 504: it was sent, without a complete answer.
     status: int
     #: Why it was not carried out, or is without full effect yet; "" if it was carried out.
     text: str
-    #: The values of the answer: before and after, or the value now where another one was expected.
+    #: The values of the answer: before and after, or the present value if another one was expected.
     values: dict[str, Any] = {}
 
 

@@ -47,7 +47,7 @@ class AllowedServers:
 
     Args:
         patterns: host names in which `*` stands for any characters, addresses, and networks such as 10.0.0.0/8; each
-            may end with `:PORT`, and an IPv6 address is then in brackets. Without any, no address is asked.
+            may end with `:PORT`, and an IPv6 address is then in brackets. If empty, no address is read.
         takes_acts: whether the tokens of operators may be shown there: to addresses that a person named.
 
     Raises:
@@ -68,7 +68,7 @@ class AllowedServers:
             records: the addresses of the server in its records.
 
         Raises:
-            AddressRefusedError: it must not be asked; the text says why.
+            AddressRefusedError: the address is not allowed; the text says why.
         """
         self._policy.check(address)
         is_here = is_local(address)
@@ -86,7 +86,7 @@ class AllowedServers:
         """Refuse an address that a registry names, where the token of an operator is shown.
 
         Raises:
-            AddressRefusedError: it must not be asked; the text says why.
+            AddressRefusedError: the address is not allowed; the text says why.
         """
         if not self._takes_acts:
             raise AddressRefusedError(
@@ -99,7 +99,7 @@ class AllowedServers:
         """Refuse an address at which others could read the token on its way.
 
         Raises:
-            AddressRefusedError: it is neither encrypted nor on this machine.
+            AddressRefusedError: the address is neither encrypted nor on this machine.
         """
         if address.scheme != "tls" and not is_local(address):
             raise AddressRefusedError(f"{address} is neither encrypted nor on this machine")

@@ -177,5 +177,5 @@ class View(msgspec.Struct, frozen=True):
     blocks: list[Block] | None
     #: Stands for the title and the blocks.
     revision: str
-    #: The time of the answer by the console's clock, in seconds since 1970: readers tell ages by it.
+    #: The time of the answer by the console's clock, in seconds since 1970, to which readers relate ages.
     time: float = 0.0

@@ -13,7 +13,7 @@ class FleetBudget:
     """Counts the memory of the figures of all servers, and keeps it below `FLEET_BYTES`.
 
     Args:
-        servers: all of them, by their keys.
+        servers: all servers, by their keys.
         on_cut: gets a server whose figures were dropped, and which may keep less from then on.
     """
 

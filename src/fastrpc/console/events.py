@@ -35,7 +35,7 @@ class FleetEvents:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._kept: deque[FleetEvent] = deque(maxlen=MOST_EVENTS)
-        #: Events so far; the first ones may be dropped.
+        #: Events so far, including dropped ones.
         self.total = 0
 
     @property

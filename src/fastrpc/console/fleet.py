@@ -63,8 +63,8 @@ MOST_FIGURED: Final = 10_000
 #: Seconds that a look, an act or a view waits for the first lists of a registry.
 LISTED_SECONDS: Final = 5.0
 
-#: Servers that are asked at the same time: by polls, for views, and for acts. Last, the views that read one
-#: server or wait for their turn to read it.
+#: Servers that are read at the same time: by polls, for views, and for acts. Last, the number of views that read one
+#: server or wait for it.
 THREADS: Final = 16
 VIEW_THREADS: Final = 8
 ACT_THREADS: Final = 16
@@ -78,7 +78,7 @@ TICK_SECONDS: Final = 0.2
 
 
 class Fleet:
-    """The fleet while its block lasts. Used on one loop; threads read the servers that are slow or tell much.
+    """The fleet while its block lasts. Used on one loop; threads read servers that are slow or have long pages.
 
     Args:
         registry: the services; None: the targets alone. It is closed at the end.
@@ -111,7 +111,7 @@ class Fleet:
         self.services: dict[str, dict[str, Endpoint]] = {}
         self.servers: dict[str, FleetServer] = {}
         self.budget = FleetBudget(self.servers, self._note_cut)
-        # The services of all servers that told figures; for each service the keys of its servers by their addresses.
+        # The services of all servers with figures; for each service the keys of its servers by their addresses.
         self._figured, self._keys = set[str](), dict[str, dict[str, str]]()
         #: Records beyond the largest number of servers, by service and address.
         self.left_out: dict[tuple[str, str], Endpoint] = {}
@@ -188,7 +188,7 @@ class Fleet:
         if server.admin is None and (admin := _admin_of(endpoint)) is not None:
             server.admin, server.error = admin, None
         server.put_record(service, address, endpoint)
-        # It is asked soon, but no more often than others, however often its records change.
+        # It is read soon, but no more often than others, however often its records change.
         server.gone_at, server.due = None, min(server.due, server.asked_at + POLL_SECONDS)
 
     def _leave(self, service: str, address: str, endpoint: Endpoint) -> None:
@@ -200,7 +200,7 @@ class Fleet:
                 server.gone_at = self.clock()
 
     async def server_named(self, text: str) -> FleetServer | None:
-        """Return a server by its key or by another form of its address; None if the lists of the registry have none."""
+        """Return a server by its key or by another form of its address; None if the registry does not list it."""
         forms = [text]
         with suppress(ConfigError):
             forms.append(str(admin_address(text)))
@@ -210,7 +210,7 @@ class Fleet:
         return found[0] if found else None
 
     async def _lists_come(self) -> bool:
-        """Wait for the first lists of the registry; return whether they came meanwhile."""
+        """Wait for the first lists of the registry; return whether they arrived meanwhile."""
         if self.follower is None or self.follower.completed.is_set():
             return False
         with suppress(TimeoutError):
@@ -253,7 +253,7 @@ class Fleet:
         """Return an admin page of a server for a view.
 
         Raises:
-            PageError: it cannot be read; the text says why.
+            PageError: the page cannot be read; the text says why.
         """
         if server.views >= MOST_VIEWS:
             raise PageError(f"{server.views} views wait for its pages, the most")
@@ -295,7 +295,7 @@ class Fleet:
         """Return the address of a server that may be shown the token of an operator.
 
         Raises:
-            PageError: it may not; the text says why.
+            PageError: the view is not allowed; the text says why.
         """
         return self._checked(server, self._allowed.check_act, "it gets no acts")
 
@@ -317,7 +317,7 @@ class Fleet:
         return await asyncio.get_running_loop().run_in_executor(self._act_threads, work)
 
     async def poll(self, *, is_forced: bool = False) -> None:
-        """Read all servers that are due, or all of them, and return once no server is read any more."""
+        """Read all due servers, or all, and return once no server is being read."""
         self._start_due(is_forced=is_forced)
         await asyncio.gather(*self._reads)
 
@@ -373,7 +373,8 @@ class Fleet:
             server.due = self.clock() + self._pause(server) * self._uniform(0.9, 1.1)
 
     async def _polled(self, server: FleetServer, path: str, kind: type[T], take: Callable[[T], R]) -> R:
-        """Return what a function makes of a page. The loop awaits the page; a thread takes what would hold it up."""
+        """Return the result of a function on a page. The loop awaits the page; a thread runs work that would block
+        it."""
         reader = self._reader(server)
         # Polls are cancelled only at the end, when nothing else reads the server.
         async with server.reading:

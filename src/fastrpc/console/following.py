@@ -42,7 +42,7 @@ class RegistryFollower:
         # Services whose list has come, or was refused.
         self._known: set[str] = set()
         self._is_listed = False
-        #: Set once the endpoints of all services are known, as far as the registry tells them.
+        #: Set once the endpoints of all services are known, as far as the registry reports them.
         self.completed = asyncio.Event()
         #: Services beyond the most.
         self.left_out = 0

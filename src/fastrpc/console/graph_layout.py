@@ -102,7 +102,7 @@ def _layers(names: Sequence[str], begins: dict[str, list[str]]) -> list[list[str
 
 
 def _sort(sorted_layers: Iterable[list[str]], layers: list[list[str]], near: dict[str, list[str]]) -> None:
-    """Sort layers by the middle of each node's neighbours on one side; a node without one keeps its place."""
+    """Sort layers by the middle of each node's neighbours on one side; a node without neighbours keeps its place."""
     place = {name: row for layer in layers for row, name in enumerate(layer)}
 
     def middle(name: str) -> float:

@@ -32,7 +32,8 @@ TOTALS_SLOTS: Final = 360
 DURATION_SECONDS: Final = 60.0
 DURATION_SLOTS: Final = 60
 
-#: Durations are counted by doublings of 0.5 ms / 2**9, as servers count them by quarters of these; the last is open.
+#: Durations are counted in doublings of 0.5 ms / 2**9; servers count them in quarters of these. The last bucket is
+#: open.
 DOUBLINGS: Final = 28
 _BOUNDS: Final = [0.0005 * 2.0 ** (number - 9) for number in range(DOUBLINGS - 1)]
 
@@ -47,7 +48,7 @@ MOST_BEGUN: Final = MOST_SERIES // 4
 #: last reading, and a read takes up to 3 s. The share of a server whose polls fail comes later.
 SETTLED_SECONDS: Final = 14.0
 
-#: A series that was not written for so long has no calls any more, as far as its rate is concerned.
+#: A series without a write for this long has no calls any more: its rate is 0.
 LATE_SECONDS: Final = 15.0
 
 #: The most that one place of an array of durations holds.
@@ -94,7 +95,7 @@ class _Series:
         self.ended = 0.0
 
     def add_totals(self, slot: int, shares: Sequence[tuple[int, float]], added: Sequence[float]) -> None:
-        """Add sums to slots, of which `slot` is the last one; each has the place of its first field and its share."""
+        """Add sums to slots up to `slot`; each has the place of its first field and its share."""
         if slot > self.slot:
             self._forward(slot)
         totals = self.totals
@@ -191,7 +192,7 @@ class FigureHistory:
                 series.add_durations(minute, durations)
 
     def _begin(self, key: SeriesKey, owner: str, slot: int) -> _Series | None:
-        """Return a new series; None if there are too many. Others are dropped only once nothing is left of them."""
+        """Return a new series; None if there are too many. A series is dropped only once all its data has expired."""
         if self._is_full(owner) and slot > self._searched:
             self._searched = slot
             for old in [one for one, series in self._series.items() if series.slot <= slot - TOTALS_SLOTS]:
@@ -216,7 +217,7 @@ class FigureHistory:
         if len(most) <= share:
             self._balanced = slot
             return False
-        # The last one: a server that tells of ever more methods has begun with the known ones.
+        # The last server is limited: one that reports ever more methods has begun with the known ones.
         self.forget(next(reversed(most)))
         self.displaced += 1
         return True
@@ -292,7 +293,7 @@ class FigureHistory:
         if self._began is None:
             return []
         end = int((self._clock() - SETTLED_SECONDS) // DURATION_SECONDS)
-        # The minute of this instant and the previous one, which is not settled, have taken the places of two others.
+        # The minute of this instant and the previous minute, which is not settled, have replaced two others.
         first = max(end - DURATION_SLOTS + 2, int(self._began // DURATION_SECONDS))
         if series is None or not series.durations:
             return [[0] * DOUBLINGS for _ in range(first, end)]
@@ -327,7 +328,7 @@ class FigureHistory:
 
 
 def _places(slots: range, size: int) -> list[tuple[int, int]]:
-    """Return where slots lie in a ring of this size: one range of places, or two around its end."""
+    """Return the range of slots in a ring of this size: one range of places, or two around its end."""
     begin = slots.start % size
     end = begin + len(slots)
     if not slots:

@@ -1,4 +1,4 @@
-"""The memory that figures of servers take: what one server may keep, and all servers together.
+"""The memory for figures of servers: limits for one server, and for all servers together.
 
 A server is not trusted, so its methods are counted in bytes before they are kept. While all servers together are over
 the budget, the server with most is emptied and may keep its share from then on: the figures of small servers stay.
@@ -34,7 +34,7 @@ LEAST_BYTES: Final = FLEET_BYTES // 4_096
 #: Rows of each list of a page that is over its share.
 _FEW_ROWS: Final = 4
 
-#: Bytes of the objects of a method without its names, and of one of its numbers; of a page, and of one of its rows.
+#: Bytes of a method's objects without its names, and of one of its numbers; of a page, and of one of its rows.
 _METHOD_BYTES: Final = 600
 NUMBER_BYTES: Final = 50
 _PAGE_BYTES: Final = 2_000

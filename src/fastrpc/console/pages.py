@@ -56,7 +56,7 @@ class RegistryRecord(msgspec.Struct, frozen=True):
 
 
 class ProcessFigures(msgspec.Struct, frozen=True):
-    """A process of a server; None is a number that its system does not tell."""
+    """A process of a server; None is a number that its system does not report."""
 
     process_id: Count | None = None
     role: Name = "process"

@@ -1,4 +1,4 @@
-"""One server of a fleet: its records in the registry, its last figures, and the changes between two of them."""
+"""One server of a fleet: its records in the registry, its last figures, and the changes between two figures."""
 
 import asyncio
 import time
@@ -106,11 +106,11 @@ class FleetServer:
         #: The services with counts of calls that it served, and of calls that it made.
         self.served = self.called = frozenset[str]()
         self.endpoints: list[CallerEndpoint] = []
-        #: The memory of these, its limit, and what the limit left out of the last figures.
+        #: The memory of these, its limit, and the methods that the limit excluded from the last figures.
         self.page_bytes = self.counts_bytes = self.endpoints_bytes = 0
         self.most_bytes = SERVER_BYTES
         self.left_out = 0
-        # Whether the next figures have to be all of them; whether a method without counts may have calls of long ago.
+        # Whether the next figures have to be complete; whether a method without counts may have old calls.
         self._is_cut = self._lacks_methods = False
         #: Instants of the fleet's clock: the last figures and the last poll.
         self.read_at: float | None = None
@@ -123,7 +123,7 @@ class FleetServer:
         self.error: str | None = None
         self.failures = 0
         self.is_read_now = False
-        #: The instant at which its last record was gone; None while it has one.
+        #: The instant at which its last record disappeared; None while it has one.
         self.gone_at: float | None = None
         self._name_again()
 
@@ -246,14 +246,14 @@ class FleetServer:
         )
 
     def take(self, counted: CountedPage, now: float, history: FigureHistory) -> None:
-        """Take figures; the changes since the last ones go to the history."""
+        """Take figures; the changes since the last ones are added to the history."""
         began = now if self.read_at is None else self.read_at
         known, self.page = self.page, counted.page
         self.page_bytes, self.left_out = counted.page_bytes, counted.left_out
         if known is None or known.services != counted.page.services:
             self._name_again()
         if self._is_cut and not counted.is_whole:
-            # The cut came while the page was read: it stays in force until a page has all methods.
+            # The cut arrived while the page was read: it stays in force until a page has all methods.
             self.cut(self.most_bytes)
         else:
             self._keep_counts(counted.counts, counted.counts_bytes)
@@ -283,7 +283,7 @@ class _Counting:
     """The counts of a server while a page is added to them.
 
     Args:
-        counts: the known ones, which this changes.
+        counts: the known methods, which this changes.
         taken: their memory.
         room: the most that it may become.
     """
@@ -296,7 +296,7 @@ class _Counting:
         self.lacks_methods = False
 
     def keep(self, key: MethodKey, now: MethodCounts) -> MethodCounts | None:
-        """Keep the counts of a method if there is room; without room it has no counts from then on.
+        """Keep the counts of a method if there is room; otherwise it has no counts from then on.
 
         Returns:
             Its previous counts, zeros for a new method; None if unknown.

@@ -38,7 +38,7 @@ async def made_view(
     """Return a view.
 
     Args:
-        after: the revision that the reader has; if it is still that one, the view has no blocks.
+        after: the revision that the reader has; if it is still current, the view has no blocks.
 
     Raises:
         CallError: there is no such view, or an argument is missing or wrong.
@@ -101,6 +101,6 @@ class ConsoleActService:
             servers: the addresses of their admin pages, as http://host:port or tcp://host:port, or by TLS as https://
                 or tls://.
             values: the body of `POST /act/NAME`.
-            token: of an operator of these servers. It is shown to them, and not kept.
+            token: an operator's token for these servers, which is passed to them and not kept.
         """
         return await act_on(self._fleet, name, servers, values, token)

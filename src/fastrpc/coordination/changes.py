@@ -1,4 +1,4 @@
-"""The changes of a key or prefix, which go on where they were after the store was away."""
+"""The changes of a key or prefix, which continue at their position after an outage of the store."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -137,7 +137,7 @@ class Changes(Generic[T]):
         return self
 
     async def __anext__(self) -> Change[T]:
-        """Return the next change; after an error the following call goes on behind it.
+        """Return the next change; after an error the next call continues behind it.
 
         Raises:
             CompactedError: the history is gone.
@@ -179,7 +179,7 @@ class Changes(Generic[T]):
                 if not error.retryable:
                     raise
                 if away_since is not None and clock() - begun > PATIENCE_SECONDS:
-                    # Either the watch was quiet until another outage, or it had no answer; a read tells.
+                    # Either the watch was quiet until another outage, or it had no answer; a read shows which.
                     await finish(f"watch of {self._watched!r}", self._revision)
                     away_since, wait = None, pauses()
                 away_since = clock() if away_since is None else away_since

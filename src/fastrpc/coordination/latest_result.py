@@ -8,7 +8,7 @@ __all__ = ["LatestResult"]
 
 T = TypeVar("T")
 
-#: Seconds for which a result is kept: the callers that one change wakes are answered by then.
+#: Seconds for which a result is kept: callers woken by the same change are answered by then.
 _KEPT_SECONDS: Final = 1.0
 
 

@@ -1,7 +1,7 @@
 """A lease that is renewed while a block runs, and the cancellation of that block when it may have ended.
 
-The lease is valid until 0.9 of its seconds after the last confirmed renewal was sent. A store keeps it for all of them
-after it received the renewal, so the block is cancelled first, whatever the delay of the link.
+The lease is valid until 0.9 of its seconds after the last confirmed renewal was sent. A store keeps it for the whole
+time after it received the renewal, so the block is cancelled first, whatever the delay of the link.
 """
 
 import asyncio
@@ -20,16 +20,17 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["StoreLease", "boot_time"]
 
-#: The share of its seconds for which a lease is valid here; the store keeps it for all of them.
+#: The share of its seconds for which a lease is valid here; the store keeps it for the whole time.
 _VALID_SHARE: Final = 0.9
 
-#: In the seconds of a lease: renewals, attempts after a failed one, looks at the clock (it jumps over a suspension).
+#: In parts of a lease's seconds: between renewals, until a retry, between checks of the clock (it jumps over a
+#: suspension).
 _RENEWALS: Final = 3
 _ATTEMPTS: Final = 15
 _LOOKS: Final = 30
 
 
-#: This clock goes on while the machine is suspended; some systems lack it.
+#: This clock runs while the machine is suspended; some systems lack it.
 _BOOT_CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
 
@@ -48,7 +49,7 @@ class StoreLease:
         id: its name in the store, for `put(…, lease=…)`.
         ttl: the seconds for which the store keeps it after a renewal.
         loss: the error that came out of the block because the lease was lost, or None.
-        revocations: ends it; its store waits for them when it closes.
+        revocations: ends leases; its store waits for them when it closes.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class StoreLease:
         self._clock = clock
         self._valid_until = self._renewal_due = 0.0
         self._is_over = False
-        # The task that entered: its cancellations before, and whether the lease added one.
+        # The entering task: its earlier cancellations, and whether the lease added one.
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._has_cancelled = False

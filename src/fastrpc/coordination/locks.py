@@ -1,9 +1,9 @@
 """Locks, semaphores and elections of any store, by one recipe.
 
-Each contender has a lease and an item `<folder><lease id>` that was created with it. The item with the lowest
-creation revision holds; each other one watches the item before its own, so they are served first come, first served.
-After the wait all items are read again: a contender whose own item has ended meanwhile does not hold.
-The token of a hold is the creation revision: it rises with each hold. Nested names are items of other locks.
+Each contender has a lease and an item `<folder><lease id>` that was created with it. The item with the lowest creation
+revision holds the lock; each other contender watches the item before its own, so the order is first come, first served.
+After the wait all items are read again: a contender whose own item has ended meanwhile does not hold the lock. The
+token of a hold is the creation revision: it rises with each hold. Nested names are items of other locks.
 """
 
 import asyncio
@@ -242,7 +242,7 @@ async def read_holder(backend: StoreBackend, folder: str, name: str) -> Holder |
 
 
 async def watch_holder(backend: StoreBackend, folder: str, name: str) -> AsyncGenerator[Holder | None, None]:
-    """Yield the holder, then each other one; None while there is no holder.
+    """Yield the holder, then each next one; None while there is no holder.
 
     Raises:
         StoreError: the store has been away for 5 s, or until the caller's deadline.
@@ -280,7 +280,7 @@ async def run_as_leader(make_lock: Callable[[], Lock], function: Callable[[Lock]
     """Run a function at each election, cancel it at each loss, until it returns; return its result.
 
     While the store is away the candidacy is repeated, up to the caller's deadline; other errors of the store and errors
-    of the function come out.
+    of the function are raised.
     """
     while True:
         lock = make_lock()
@@ -299,7 +299,7 @@ def stands_again(lock: Lock, error: StoreError, *, is_elected: bool) -> bool:
     """Return whether a candidacy is repeated after an error, which is logged then.
 
     Args:
-        is_elected: whether it came out of the function, which may hold other locks and use the store.
+        is_elected: whether the function raised it; the function may hold other locks and use the store.
     """
     loss = lock.lease.loss
     if is_elected:
@@ -319,7 +319,7 @@ def _folder_of(folder: str, name: str) -> str:
 
 
 async def _contenders(backend: StoreBackend, folder: str) -> tuple[list[Item[bytes]], int]:
-    """Return the items of a lock, the holder's first, and a revision after which a watch misses no change of them."""
+    """Return the items of a lock, the holder's first, and a revision from which a watch misses no change of them."""
     items: list[Item[bytes]] = []
     revision: int | None = None
     after = ""

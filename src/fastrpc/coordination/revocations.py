@@ -1,4 +1,4 @@
-"""The ends of leases in a store: the store keeps them, so a cancelled owner leaves nothing behind."""
+"""The ends of leases in a store: the store runs them, so a cancelled owner leaves no lease behind."""
 
 import asyncio
 import contextvars
@@ -24,14 +24,14 @@ class Revocations:
     ) -> None:
         """End a lease and its items; return after the first attempt.
 
-        A cancelled wait goes on at once, and the attempts go on.
+        A cancelled wait ends at once; the attempts continue.
 
         Args:
             ttl: the seconds after which the lease ends by itself.
             context: of the task. The deadline of a caller does not bind it.
 
-        Raises:
-            StoreError, TimeoutError: the first attempt failed; others may follow. Or the store is closed: none follows.
+        StoreError, TimeoutError: the first attempt failed, and others may follow; or the store is closed, and none
+            follows.
         """
         if self._is_closed:
             raise StoreError(f"the lease {lease} was not revoked: the store is closed", processed="no")
@@ -46,7 +46,7 @@ class Revocations:
             raise error
 
     async def close(self) -> None:
-        """Wait for each lease that has not ended yet, at most 5 s or its ttl; then give it up, and refuse others.
+        """Wait for each lease that has not ended yet, at most 5 s or its ttl; then give it up, and refuse new ones.
 
         A lease that is revoked meanwhile is waited for as well, within the same 5 s.
         """
@@ -88,7 +88,7 @@ async def _keep_revoking(
                     return
                 await asyncio.sleep(pause())
     except TimeoutError:
-        # It has ended by itself.
+        # The lease has ended by itself.
         if not limit.expired():
             raise
     except asyncio.CancelledError:

@@ -1,7 +1,7 @@
 """The runs of scheduled methods: on the leader of each schedule, or in every process.
 
-The leader writes each instant to `schedules/<name>` before its run starts, on the condition that its item is there and
-that the key is as it was read: no instant starts twice, whatever two processes believe.
+Before its run the leader writes each instant to `schedules/<name>`, on the condition that its lock item exists and the
+key is unchanged: no instant starts twice, whatever two processes believe.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ class Schedules:
             self._jobs.setdefault(service_name, []).append(job)
 
     async def stop(self, service_name: str | None = None, seconds: float | None = 0) -> bool:
-        """Start no run any more, of one service or of all; return whether all running jobs ended in time."""
+        """Start no further run, of one service or of all; return whether all running jobs ended in time."""
         names = list(self._jobs) if service_name is None else [service_name]
         jobs = [job for name in names for job in self._jobs.pop(name, ())]
         return all(await asyncio.gather(*(job.stop(seconds) for job in jobs)))
@@ -169,7 +169,7 @@ class _Job:
                 reached = await self._run(instant)
 
     async def _due(self, reached: float) -> float:
-        """Wait for the first instant after one; of several that have passed return the latest."""
+        """Wait for the first instant after a given one; if several have passed, return the latest."""
         while True:
             due = self._schedule.after(reached)
             if not due > reached:
@@ -186,7 +186,7 @@ class _Job:
             reached = now
 
     async def _reach(self, due: float, reached: float) -> float:
-        """Wait for an instant; return the time then, or an earlier one from which to go on if the clock is set back."""
+        """Wait for an instant; return the time then, or an earlier time to continue from if the clock was set back."""
         pause = 0.0
         while True:
             # Also without a pause: other tasks run between two instants.
@@ -200,17 +200,17 @@ class _Job:
             elif reached > now + _LATE_SECONDS:
                 text = "the clock is set back by some %.0f s: the schedule %s goes on with its instants from now on"
                 logger.warning(text, reached - now, self._name)
-                # Instants that came since the last look are not left out.
+                # Instants since the last check are not left out.
                 return now - pause
             pause = min(due - now, _LOOK_SECONDS)
 
     def _leaves_out_instants(self, kept: float) -> bool:
-        """Return whether an instant that is still to come lies before the one up to which runs have started."""
+        """Return whether a future instant precedes the instant up to which runs have started."""
         soon = self._clock() + _LATE_SECONDS
         return kept > soon and self._schedule.after(soon) < kept
 
     async def _tell_kept(self) -> None:
-        """Log the instant in the store that leaves out others; StoreError if it is that no more."""
+        """Log the stored instant that suppresses others; StoreError if it has changed."""
         assert self._store is not None
         key = f"{SCHEDULES}{self._name}"
         item = await self._store.get(key, float)

@@ -1,4 +1,4 @@
-"""Settings that follow a key: the last good value of it, whatever happens to the store or is written into it."""
+"""Settings that follow a key: its last good value, whatever happens to the store or is written to the key."""
 
 import asyncio
 import contextvars
@@ -33,9 +33,9 @@ T = TypeVar("T")
 class Following(Generic[T]):
     """The last good value of a key, an asynchronous context manager.
 
-    A value is decoded strictly, fields that its type does not have are refused, then `check` may refuse it by any
-    exception. A refused or a deleted value changes nothing but `error`. Without a value entering takes the value of
-    the cache file, if the store is away or has a bad one, else the default, else it raises StoreError.
+    A value is decoded strictly: unknown fields are refused, then `check` may refuse it by any exception. A refused or
+    deleted value changes only `error`. If there is no value on entry because the store is away or has a bad one, the
+    cache file's value is used, or else the default; without either, entering raises StoreError.
 
     Args:
         default: Ellipsis requires a value.

@@ -211,7 +211,7 @@ class Store:
         """Write an item, bytes as they are and all else as JSON; return its revision.
 
         Args:
-            expect: the revision that the key has to have; 0: it must not exist.
+            expect: the expected revision of the key; 0: it must not exist.
             lease: the item ends with it.
 
         Raises:
@@ -231,7 +231,7 @@ class Store:
         return await finish(f"delete of {key!r}", work, writes=True, ends_in_time=in_time)
 
     async def transact(self, when: Sequence[Unchanged], do: Sequence[Put | Delete]) -> Outcome:
-        """Do all operations if all conditions hold, else none of them; the outcome has the present items then.
+        """Do all operations if all conditions hold, otherwise none; the outcome then has the present items.
 
         Args:
             when: of `unchanged`, `absent` and `lock.held()`.
@@ -291,10 +291,10 @@ class Store:
         return lease
 
     def lock(self, name: str, *, ttl: float = 15, wait: float | None = None, value: str = "") -> Lock:
-        """Return a lock for `async with`; waiting callers get it first come, first served.
+        """Return a lock for `async with`; waiting callers get it in the order of arrival.
 
-        A paused holder acts on after its end: give `lock.token`, which rises with each hold, to all that it writes.
-        When the lock is lost the block is cancelled, and LockLostError comes out.
+        A paused holder may act after the end of its hold: pass `lock.token`, which rises with each hold, to everything
+        that it writes to. When the lock is lost, the block is cancelled and LockLostError is raised.
 
         Args:
             ttl: seconds after which another one may hold it if this process dies.
@@ -306,7 +306,7 @@ class Store:
     def semaphore(
         self, name: str, slots: int, *, ttl: float = 15, wait: float | None = None, value: str = ""
     ) -> Lock:
-        """Return one of a number of slots for `async with`, like `lock`; its token fences nothing."""
+        """Return one of a number of slots for `async with`, like `lock`; its token does not fence."""
         return self._lock(name, slots=slots, ttl=ttl, wait=wait, value=value)
 
     async def holder(self, name: str) -> Holder | None:
@@ -347,7 +347,7 @@ class Store:
         """Return the last good value of a key, kept current until the store closes.
 
         Args:
-            default: the value without one in the store; Ellipsis requires one.
+            default: the value if the store has none; Ellipsis requires one in the store.
             check: refuses a value by any exception; a plain function.
             cache_file: keeps the last good value for a start without the store.
 

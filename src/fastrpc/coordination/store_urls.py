@@ -53,7 +53,7 @@ def known_stores() -> list[str]:
 
 
 def open_memory(url: RegistryURL) -> Opening:
-    """Return the store `memory://name`: one for all that open it in this process, until the last of them closes it."""
+    """Return the store `memory://name`: all that open it in this process share it, until the last one closes it."""
     return _IN_MEMORY.open(url)
 
 

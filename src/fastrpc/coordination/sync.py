@@ -86,7 +86,7 @@ class SyncStore:
         return self._life.run(self._store.delete(key, expect=expect))
 
     def transact(self, when: Sequence[Unchanged], do: Sequence[Put | Delete]) -> Outcome:
-        """Do all operations if all conditions hold, else none of them."""
+        """Do all operations if all conditions hold, otherwise none."""
         return self._life.run(self._store.transact(when, do))
 
     @overload
@@ -123,7 +123,7 @@ class SyncStore:
     def semaphore(
         self, name: str, slots: int, *, ttl: float = 15, wait: float | None = None, value: str = ""
     ) -> SyncLock:
-        """Return one of a number of slots for `with`, like `lock`; its token fences nothing."""
+        """Return one of a number of slots for `with`, like `lock`; its token does not fence."""
         return SyncLock(
             self._life.thread, self._store.semaphore(name, slots, ttl=ttl, wait=wait, value=value)
         )
@@ -149,7 +149,7 @@ class SyncStore:
     ) -> T:
         """Run `function(lock)` in this thread at each election, until it returns and still leads; return its result.
 
-        The function is not cancelled when the leadership is lost: it looks at `lock.lost`, or calls `lock.check()`
+        The function is not cancelled when the leadership is lost: it checks `lock.lost`, or calls `lock.check()`
         between two steps, and then runs again at the next election.
         """
         thread = self._life.thread

@@ -111,8 +111,8 @@ class SyncLease:
 class SyncLock:
     """A lock, one slot of a semaphore or an election for `with`.
 
-    The block goes on when it is lost: look at `lost` or call `check` between two steps. At the end of the block
-    LockLostError comes out.
+    The block continues when the lock is lost: check `lost` or call `check` between two steps. At the end of the block
+    LockLostError is raised.
 
     Attributes:
         lost: set when another one may hold it.

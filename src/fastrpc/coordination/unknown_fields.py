@@ -29,7 +29,8 @@ def _type_of(kind: Any) -> schema.Type:
 
 @lru_cache(maxsize=256)
 def _keys_of(cls: type[Any]) -> tuple[dict[str, schema.Type], bool] | schema.Type:
-    """Return the types by key of a model, and whether it takes other keys; the type of its one field if it has no keys.
+    """Return a model's types by key, and whether it takes other keys; for a model without keys, the type of its one
+    field.
 
     Of a class that is no model nothing is known.
     """
@@ -60,7 +61,7 @@ def _type_in_model(kind: Any) -> schema.Type:
 
 
 def _unknown(plain: Any, kind: schema.Type, path: str) -> list[str]:
-    """Return what is unknown to the member of a union that knows most; what fits no member has no fields."""
+    """Return the unknown fields by the union member that knows most; a value that fits no member has no fields."""
     fewest: list[str] = []
     for part in _choices(kind):
         if not _may_be(plain, part):
@@ -123,7 +124,7 @@ def _items_of(row: schema.TupleType | schema.NamedTupleType) -> tuple[schema.Typ
 
 
 def _choices(kind: schema.Type) -> Iterator[schema.Type]:
-    """Yield the members of a union. At most one of them fits a value, tagged objects and models aside."""
+    """Yield the members of a union. At most one fits a value, apart from tagged objects and models."""
     if isinstance(kind, schema.Metadata):
         yield from _choices(kind.type)
     elif isinstance(kind, schema.UnionType):

@@ -14,7 +14,7 @@ def encode_value_of(key: str, value: Any, limits: StoreLimits) -> bytes:
 
     Raises:
         EncodeError: it cannot be JSON.
-        ConfigError: it is longer than the store takes.
+        ConfigError: the value is longer than the store allows.
     """
     is_bytes = isinstance(value, bytes | bytearray | memoryview)
     encoded = bytes(value) if is_bytes else encode_json(value, f"the value of {key!r}")

@@ -1,4 +1,4 @@
-"""The registry `any://`: one registry of each scope, for servers that listen in all of them, and for their clients."""
+"""The registry `any://`: one registry of each scope, for servers that listen in all scopes, and for their clients."""
 
 import contextlib
 import logging
@@ -64,7 +64,7 @@ class AnyRegistry(Closing):
     """A registry over one of each scope.
 
     Args:
-        scopes: those to use; empty for all that are there.
+        scopes: the scopes to use; empty for all available ones.
         provider: the pattern of the providers whose servers are listed.
         tls: the certificates for the registry of the WAN scope.
         wan: the registry of the WAN scope; None: the one of `FASTRPC_REGISTRY`, if that is set.
@@ -262,6 +262,6 @@ class AnyRegistry(Closing):
 
 
 def _named_registry() -> list[str] | None:
-    """Return the registries of `FASTRPC_REGISTRY`, which blanks separate; None without any but `any://` itself."""
+    """Return the registries of `FASTRPC_REGISTRY`, separated by blanks; None if there is none but `any://` itself."""
     urls = os.environ.get("FASTRPC_REGISTRY", "").split()
     return [url for url in urls if not url.lower().startswith("any:")] or None

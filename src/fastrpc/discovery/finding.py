@@ -16,7 +16,7 @@ from fastrpc.registries.base.watch import Watch
 
 __all__ = ["Found", "discover"]
 
-#: Seconds of one round: a registry of a host or of a network tells its list within.
+#: Seconds of one round: a registry of a host or a network reports its list within it.
 ROUND_SECONDS = 0.2
 
 #: Seconds between two rounds of a wait.
@@ -45,7 +45,7 @@ async def discover(
         service: a name, or a pattern: `shop.*` is one word more, `shop.**` one or more.
         provider: a pattern, in which `*` stands for any text.
         registry: a URL or an object of `fastrpc.registries`, or a list of them.
-        timeout: the seconds to wait for the first; 0 takes one round of 0.2 seconds, None waits for ever.
+        timeout: the seconds to wait for the first service; 0 takes one round of 0.2 seconds, None waits for ever.
 
     Raises:
         ConfigError: a pattern or the registry cannot be used.
@@ -89,7 +89,7 @@ class _Search:
         await asyncio.sleep(ends - loop.time())
 
     async def _ask(self, ends: float) -> None:
-        """Ask each registry that has answered for its services, and take the answers that come in time."""
+        """Query each registry that has answered for its services, and use the answers that arrive in time."""
         for index, member in enumerate(self._members):
             if self._asking[index] is None:
                 self._asking[index] = asyncio.ensure_future(asyncio.to_thread(member.services))

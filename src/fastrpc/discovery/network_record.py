@@ -1,4 +1,4 @@
-"""The record of a server on the network of this machine, whose address comes, changes and goes."""
+"""The record of a server on the network of this machine, whose address appears, changes and disappears."""
 
 import asyncio
 import logging

@@ -106,7 +106,8 @@ def new_pass(now: float | None = None) -> Pass:
 
 
 class _Maker:
-    """Makes the certificates of one pass in a folder, by `openssl ca`: other commands let no life begin earlier."""
+    """Makes the certificates of one pass in a folder, by `openssl ca`: other commands cannot set an earlier begin of
+    validity."""
 
     def __init__(self, folder: Path, now: float) -> None:
         self._folder = folder

@@ -8,7 +8,7 @@ __all__ = ["process_table"]
 
 
 class _Table:
-    """The table of a process, which the child of a fork replaces by an empty one."""
+    """The table of a process; after a fork the child begins with an empty one."""
 
     def __init__(self) -> None:
         self.process_id = os.getpid()

@@ -14,7 +14,7 @@ class ScopedRecord:
     """A registration of `any://`.
 
     Args:
-        labelled: returns an endpoint with the labels of the server, which each record of it has.
+        labelled: returns an endpoint with the labels of the server, for each record.
     """
 
     def __init__(self, held: HeldRecord, labelled: Callable[[Endpoint], Endpoint]) -> None:

@@ -1,4 +1,4 @@
-"""Scopes: how far away a server is, and what it tells of itself."""
+"""the distance of a server, and the labels that it states."""
 
 import hashlib
 import hmac
@@ -28,7 +28,7 @@ __all__ = [
 #: The scopes, nearest first.
 SCOPES: Final = ("process", "host", "lan", "wan")
 
-#: The labels of endpoints: the scope, which the client sets; the provider and the server, which the server sets.
+#: The labels of endpoints: the client sets the scope; the server sets the provider and the server.
 SCOPE: Final = "scope"
 PROVIDER: Final = "provider"
 SERVER: Final = "server"
@@ -67,12 +67,12 @@ def provider_name() -> str:
                 f"FASTRPC_PROVIDER is {given!r}", hint="give at most 128 characters of one line"
             )
         return given
-    # The number is confidential: it may be shown only hashed (machine-id(5)).
+    # The machine id is confidential: it may be shown only hashed (machine-id(5)).
     return hmac.new(_machine_number(), b"fastrpc", hashlib.sha256).hexdigest()[:_DIGITS]
 
 
 def provider_pattern(text: str) -> re.Pattern[str]:
-    """Return the pattern of providers, in which `*` stands for any text; its `fullmatch` takes a name."""
+    """Return the pattern of providers, in which `*` stands for any text; its `fullmatch` gets a name."""
     return re.compile(".*".join(map(re.escape, re.split(r"\*+", text))), re.DOTALL)
 
 
@@ -101,8 +101,8 @@ def registry_scope(endpoint: Endpoint) -> str:
 class ScopedView:
     """Labels the endpoints of each scope, and keeps the endpoints of some providers.
 
-    The label is set by the place where an endpoint is listed, not by its record: a record of a registry could name
-    a nearer scope to get more calls.
+    The place where an endpoint is listed sets the label, not its record: a record could claim a nearer scope to get
+    more calls.
 
     Args:
         scopes: the scope of each member.

@@ -1,8 +1,8 @@
 """DNS: A and AAAA records of `host:port`, SRV records of a name without a port; uses the package dnspython.
 
-`dns://` queries the system's resolver, after the hosts file; `dns://10.0.0.2:53` queries another one. Each name is
+`dns://` queries the system's resolver, after the hosts file; `dns://10.0.0.2:53` queries another resolver. Each name is
 queried again when its TTL has passed, or up to 10 % earlier. Options: `refresh`, the most seconds between two queries
-(30); `timeout`, seconds for one (2).
+(30); `timeout`, the seconds of one query (2).
 """
 
 import ipaddress
@@ -130,7 +130,7 @@ class DnsLookup:
         if answer is None:
             return [], 0.0
         records: list[Any] = list(answer)
-        # Records of lower priority are backups, used if none of these is reachable, which only a caller can know.
+        # Records of lower priority are backups, used if no other is reachable, which only a caller can know.
         best = min(record.priority for record in records)
         names = {record.target.to_text() for record in records}
         self._kinds = {host: kinds for host, kinds in self._kinds.items() if host in names}
@@ -141,7 +141,7 @@ class DnsLookup:
             if record.priority != best or not record.port:
                 continue
             if len(weights) > MOST_ENDPOINTS:
-                # The reader of the list takes no more, and logs that there are more.
+                # The reader of the list stops here, and logs that there are more.
                 break
             target = record.target.to_text()
             if target not in resolved:
@@ -175,7 +175,7 @@ class DnsLookup:
                 if kind in kinds or (kind == "A" and isinstance(error, _SilenceError)):
                     # An unreachable resolver is not queried for the other type as well.
                     raise
-                # Some servers fail for the type they do not support; the other one is still usable.
+                # Some servers fail for the type that they do not support; the other type is still usable.
                 failure = error
                 continue
             if answer is None:
@@ -215,7 +215,7 @@ def _listed_hosts(name: str, hosts_file: str | None) -> list[str]:
     try:
         text = Path(hosts_file).read_text("utf-8", "replace")
     except OSError:
-        return []  # Windows keeps it elsewhere, small containers have none: the resolver is queried then.
+        return []  # Windows keeps the file elsewhere, small containers have none: the resolver is queried then.
     wanted = name.rstrip(".").lower()
     lines = (line.partition("#")[0].lower().split() for line in text.splitlines())
     return list(dict.fromkeys(words[0] for words in lines if wanted in words[1:]))

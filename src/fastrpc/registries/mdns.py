@@ -31,10 +31,10 @@ __all__ = ["MdnsLease", "MdnsNetwork", "MdnsServices", "open_mdns"]
 
 TYPE = "_fastrpc._tcp.local."
 
-#: Seconds for which others keep a record without hearing of it again; a server that was killed stays that long.
+#: Seconds for which other hosts keep a record without an announcement; a killed server is listed that long.
 TTL_SECONDS = 120
 
-#: Seconds between two looks at a lease; the package announces by itself.
+#: Seconds between two checks of a lease; the package announces by itself.
 RENEW_SECONDS = 10.0
 
 #: Seconds after the start in which answers are awaited.
@@ -63,7 +63,7 @@ def open_mdns(url: RegistryURL) -> BackedRegistry:
 
 
 class MdnsNetwork:
-    """The services that are announced now; one browser for all lookups.
+    """The announced services; one browser for all lookups.
 
     Args:
         package: the module `zeroconf`.
@@ -76,7 +76,7 @@ class MdnsNetwork:
         self._interface = interface
         #: Held while services are read or changed; told of each change. Re-entrant: a finalizer may close a lookup.
         self.changed = threading.Condition(threading.RLock())
-        # The service and the record of each name; those without a record have none.
+        # The service and the record of each name; None for a name without a record.
         self._found: dict[str, tuple[str, bytes]] = {}
         self.version = 0
         # Names whose texts are asked for.
@@ -280,13 +280,13 @@ class MdnsLease:
         )
 
     def _begin(self, announcing: Coroutine[Any, Any, Any]) -> None:
-        """Begin to announce; the announcements follow by themselves, as a wait for them would hold up other leases."""
+        """Begin to announce. The announcements follow later: a wait for them would delay other leases."""
         self._stop()
         begun = asyncio.run_coroutine_threadsafe(announcing, self._network.start().loop)
         self._announcing = begun.result(3.0)
 
     def _stop(self) -> None:
-        """End the announcements so far: one of them may come behind a change or a goodbye."""
+        """Stop the present announcements, one of which might follow a change or a goodbye."""
         if self._announcing is not None:
             self._network.start().loop.call_soon_threadsafe(self._announcing.cancel)
             self._announcing = None

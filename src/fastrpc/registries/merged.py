@@ -1,4 +1,4 @@
-"""Several registries as one, for clusters that move from one to another, or that must outlive one."""
+"""Several registries as one, for clusters that move to another registry, or must outlive one."""
 
 import asyncio
 import itertools
@@ -39,8 +39,9 @@ NOTICE_SECONDS = 20.0
 class Merged(Closing):
     """A registry over others: servers register in all that take servers, clients use the union of their lists.
 
-    Of two records of one address the first member's counts, but one of a member that is away only if no other has
-    one. While a member is away its last list stays, less what the others listed and then removed.
+    Of two records of one address the first member's counts. A record of a member that is away counts only if no other
+    member has the address. While a member is away its last list stays, without endpoints that the others listed and
+    then removed.
 
     Args:
         registries: URLs, opened and closed here, or objects, which their owners close.
@@ -49,7 +50,7 @@ class Merged(Closing):
             merged; None merges the lists as they are.
 
     Raises:
-        ConfigError: the list is empty, or one of them is wrong or given twice.
+        ConfigError: the list is empty, or a member is wrong or repeated.
     """
 
     def __init__(
@@ -156,7 +157,7 @@ class Merged(Closing):
     def watch_services(self) -> ServicesWatch:
         """Watch the names of the services in all members, which are asked for them every two seconds.
 
-        Members that cannot list their services end the watch with ConfigError if no other one can.
+        Members that cannot list their services end the watch with ConfigError if no other member can.
         """
         if self._is_closed:
             raise RuntimeError(f"{self!r} is closed")
@@ -312,8 +313,8 @@ class MergedUnion:
         self._view = view
         self._watches = watches
         self._clock = clock
-        # By member: its last snapshot, with its endpoints by address; the endpoints of its last settled snapshot; since
-        # when it is unsettled.
+        # By member: its last snapshot, with endpoints by address; the endpoints of its last settled snapshot; the
+        # instant since which it is unsettled.
         self._found: list[Snapshot | None] = [None] * len(watches)
         self._lists: list[dict[str, Endpoint]] = [{} for _ in watches]
         self._settled: list[dict[str, Endpoint]] = [{} for _ in watches]
@@ -327,7 +328,7 @@ class MergedUnion:
         self.update()
 
     def update(self) -> None:
-        """Merge the lists; a thread that finds another one merging leaves it the work, and never waits."""
+        """Merge the lists. A thread that finds another thread merging leaves the work to it, and never waits."""
         self._has_news = True
         while self._has_news and self._merging.acquire(blocking=False):
             try:
@@ -395,7 +396,7 @@ class MergedUnion:
 
 
 def _is_failure(error: Exception | None) -> bool:
-    """Return whether a member may list endpoints later: it does not lack the lookup itself."""
+    """Return whether a member may list endpoints later: it has a lookup."""
     return error is not None and getattr(error, "status", None) is not Status.UNIMPLEMENTED
 
 

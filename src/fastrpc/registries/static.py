@@ -87,7 +87,7 @@ class StaticRegistry(Closing):
         if self._is_closed:
             raise RuntimeError(f"{self!r} is closed")
         with self._lock:
-            # First: a watch that is collected on one of these lines is not the last one then.
+            # a watch collected on one of these lines is not the last one.
             self._watches[check_service_name(service)] += 1
             if service not in self._channels:
                 self._channels[service] = Channel(self._versions)
@@ -168,7 +168,7 @@ class StaticRegistration:
         self._registry.remove(self.service, self._placed)
 
     async def change(self, endpoint: Endpoint) -> None:
-        """Register another endpoint of the same address, whose record replaces the present one without a gap.
+        """Register another endpoint of the same address, whose record replaces the present record without a gap.
 
         Raises:
             ConfigError: the endpoint has another address.

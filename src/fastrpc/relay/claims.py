@@ -5,7 +5,7 @@
     ticket: sent to the server, 10 s ──► shown: spare ──► a caller came: pair
                   └─► not shown: another one                 └─► a minute old: another one takes its place
 
-The tickets under way and the spares of a name are SPARES more than its waiting callers, at most MOST_ASKED of them.
+A name has SPARES more tickets and spares than waiting callers, at most MOST_ASKED.
 """
 
 import asyncio
@@ -37,17 +37,17 @@ audit = logging.getLogger("fastrpc.audit")
 SPARES: Final = 2
 #: Seconds in which a server shows a token.
 TICKET_SECONDS: Final = 10.0
-#: Seconds after which another data connection takes the place of one: a NAT forgets idle ones.
+#: Seconds after which a data connection is replaced: a NAT forgets idle connections.
 _RENEWAL_SECONDS: Final = 60.0
-#: Data connections that a server is asked for at once, beside its spares: it opens no more. Further callers wait until
-#: some of these have come.
+#: Data connections that a server is asked for at once, besides its spares: it opens no more. Further callers wait until
+#: some of these arrive.
 MOST_ASKED: Final = 64
-#: Names at one relay: each has SPARES connections and the one of its claim.
+#: Names at one relay: each has SPARES connections and its claim's connection.
 MOST_CLAIMS: Final = 4_000
 
 
 class Spare(asyncio.BufferedProtocol):
-    """A data connection that waits for a caller: its server has nothing to say."""
+    """A data connection that waits for a caller, with nothing to send."""
 
     def __init__(self, claim: "Claim", transport: asyncio.Transport, key: bytes) -> None:
         self.transport = transport
@@ -81,7 +81,7 @@ class Claim:
         self.owner = owner
         self.instance = instance
         self.started = started
-        #: Why it has ended; None while it stands.
+        #: The reason of its end; None while it lasts.
         self.failure: CallError | None = None
         #: Set when there is something to do for the stream of the claim.
         self.changed = asyncio.Event()
@@ -203,11 +203,12 @@ class Claims:
         """Claim a name.
 
         Args:
-            takes_over: whether another program of the same owner loses it, even if that started later by its clock.
-            started: the start of the program by its clock, in nanoseconds; an earlier one of the same owner loses it.
+            takes_over: whether another program of the same owner loses the name, even if it started later by its clock.
+            started: the start of the program by its clock, in nanoseconds; an earlier program of the same owner loses
+                the name.
 
         Raises:
-            CallError: another one has it, or there are too many names.
+            CallError: another program has the name, or there are too many names.
         """
         present = self.by_name.get(name)
         if present is not None and present.owner != owner:

@@ -11,12 +11,12 @@ logger = logging.getLogger("fastrpc.relay")
 
 #: Descriptors that are left when callers are refused: servers still claim names and open data connections.
 FEW: Final = 64
-#: Descriptors that are left when all connections are refused: without one, the system drops them unseen.
+#: Free descriptors below which all connections are refused: without a descriptor the system drops them unseen.
 FEWEST: Final = 16
 
 
 def descriptor_limit() -> int:
-    """Return the number of descriptors that this process may have; the system gives the lowest free one."""
+    """Return the limit of descriptors of this process; the system assigns the lowest free number."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 

@@ -39,9 +39,9 @@ class RelayLimits:
     #: longest silent.
     openings: int = 256
     openings_of_caller: int = 100
-    #: Connections of one caller in a second that named no target, or were refused. Beyond them all further connections
-    #: from its address are closed as they are accepted, until the second is over: also connections of other programs
-    #: there, as behind one NAT.
+    #: Connections of one caller in a second that named no target, or were refused. Beyond this number all further
+    #: connections from its address are closed on accept until the second is over, including other programs there, such
+    #: as behind one NAT.
     wasted_of_caller: int = 200
     #: Seconds without a byte after which a pair is closed.
     idle_seconds: float = 3_600.0
@@ -152,7 +152,7 @@ class Front:
             )
 
     def leave(self, opening: Opening) -> None:
-        """Its first bytes were read, or it is gone."""
+        """Uncount an opening whose first bytes were read, or which is lost."""
         caller = self._openings.pop(opening, None)
         if caller is not None:
             _subtract(self._opening_of, caller)
@@ -164,7 +164,7 @@ class Front:
             claim.remove_caller(opening)
 
     def said(self, opening: Opening) -> None:
-        """It said where it goes."""
+        """Note that an opening named its target."""
         self._wasted.remove(opening.network, opening.counted_in)
 
     def call(self, opening: Opening, host: str) -> None:
@@ -224,7 +224,7 @@ class Front:
         return len(self._openings)
 
     def gauges(self) -> Iterator[Gauge]:
-        """Return the open pairs of each name; their bytes are counted in the loop alone."""
+        """Return the open pairs of each name; only the loop counts their bytes."""
         shown: Counter[str] = Counter()
         for name, open_pairs in list(self._of_name.items()):
             shown[self._labels.label(name)] += open_pairs

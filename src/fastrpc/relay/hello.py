@@ -4,7 +4,7 @@
 
     records of type 22, fragments of one message ──► ClientHello ──► extension 0 ──► the one host name
 
-Nothing else of it is judged: the server with that name does the handshake.
+The relay checks nothing else: the server of that name does the handshake.
 """
 
 import re
@@ -32,7 +32,7 @@ _HOST: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 
 
 class HelloReader:
-    """Reads one ClientHello; each byte is looked at once, however it is cut into pieces."""
+    """Reads one ClientHello; each byte is read once, however the bytes are cut."""
 
     def __init__(self) -> None:
         #: All bytes so far.

@@ -41,7 +41,7 @@ _BACKOFF: Final = Backoff(first=0.1, factor=1.6, longest=4.0, jitter=0.2)
 _LASTING_BACKOFF: Final = Backoff(first=1.0, factor=2.0, longest=50.0, jitter=0.2)
 #: A cut line is noticed by both sides.
 _KEEPALIVE: Final = Keepalive(interval=2.0, timeout=3.0)
-#: Seconds that a claim has to stand until the pauses are short again.
+#: Seconds that a claim has to last before pauses are short again.
 _STEADY_SECONDS: Final = 5.0
 #: Seconds of the first claim after which the server starts without it.
 _PATIENCE_SECONDS: Final = 5.0
@@ -80,7 +80,7 @@ class RelayListener:
         self._claiming: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._log = ClaimLog(self.address)
-        # The instant from which the claim stands; None while it does not.
+        # The instant since which the claim holds; None without a claim.
         self._stands_since: float | None = None
         self._has_stood = False
         # Ends a pause.
@@ -90,9 +90,9 @@ class RelayListener:
         """Claim the name.
 
         Raises:
-            OSError: the relay refuses the claim, or it is no relay that this server trusts. An operator has to end
-                that, who is present at a start. Each address counts by itself, as at other transports. A relay that
-                cannot be reached is tried on and on: it may come back.
+            OSError: the relay refuses the claim, or is no relay that this server trusts. An operator, who is present at
+                a start, has to correct that. Each address counts by itself, as at other transports. If a relay cannot
+                be reached, the server keeps trying: it may come back.
             ConfigError: a file of the address cannot be used.
         """
         self._claiming = asyncio.ensure_future(self._claim())

@@ -1,4 +1,4 @@
-"""A connection to a relay until its first bytes tell what it is."""
+"""A connection to a relay until its first bytes show its purpose."""
 
 import asyncio
 from typing import Any, Final, Protocol, cast
@@ -41,10 +41,10 @@ class OpeningRegister(Protocol):
         """A connection opens."""
 
     def leave(self, opening: "Opening") -> None:
-        """Its first bytes were read, or it is gone."""
+        """Uncount an opening whose first bytes were read, or which is lost."""
 
     def said(self, opening: "Opening") -> None:
-        """It said where it goes."""
+        """Note that an opening named its target."""
 
     def call(self, opening: "Opening", host: str) -> None:
         """Find the server that a caller asks for. RelayRefusedError: there is no way to it."""
@@ -180,7 +180,7 @@ class Opening(asyncio.BufferedProtocol):
         self._front.call(self, name)
 
     def _keep(self, received: bytes | bytearray) -> None:
-        """Keep bytes of a caller that waits: only a connection that is read tells that its peer has left."""
+        """Keep bytes of a waiting caller: only a connection that is read shows that its peer has left."""
         kept = self._reader.received
         kept += received
         if len(kept) >= MOST_HELLO_BYTES:

@@ -22,7 +22,7 @@ class RelayPlace:
     """The address, parsed.
 
     Raises:
-        ConfigError: it names no server behind a relay, or an option cannot be used.
+        ConfigError: the address names no server behind a relay, or an option is invalid.
     """
 
     def __init__(self, address: Address) -> None:

@@ -16,7 +16,7 @@ logger = logging.getLogger("fastrpc.relay")
 
 
 class RefusalReason(Enum):
-    """A reason: its name in metrics, and the words for the log."""
+    """A reason: its name in metrics, and its text for the log."""
 
     NOT_TLS = "not_tls", "its first bytes are neither TLS nor a token of a server"
     MALFORMED = "malformed", "its ClientHello is malformed"
@@ -58,7 +58,7 @@ class Refusals:
             count("relay_refused", reason.label, times=0)
 
     def note(self, reason: RefusalReason, peer_name: Any) -> None:
-        """Count a refusal, and log it unless one of the same reason was logged in the last minute."""
+        """Count a refusal, and log it unless one with the same reason was logged in the last minute."""
         self.counts[reason] += 1
         count("relay_refused", reason.label)
         left_out = self._told.note(reason)

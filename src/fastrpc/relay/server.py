@@ -19,7 +19,7 @@ class RelayServer(HostedServer):
     """A relay that serves while its `async with` block lasts; `fastrpc relay` is the same as a command.
 
     Args:
-        address: where it listens, `tls://`; port 0 takes a free one.
+        address: the address to listen at, `tls://`; port 0 chooses a free one.
         name: its host name. A server that claims `edge-7` is reached at `edge-7.` before this name, at the same port.
         tls: its certificates, for servers that claim names. Callers see the servers' certificates.
         authenticate: identifies servers, see `Server`.

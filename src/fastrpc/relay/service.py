@@ -75,13 +75,13 @@ class RelayService:
     async def claim(
         self, name: str, instance: str, takes_over: bool, started: int = 0
     ) -> AsyncIterator[ClaimTicket]:
-        """Claim a name for as long as the stream lasts; each message lets the server open one data connection.
+        """Claim a name while the stream lasts; each message lets the server open one data connection.
 
         Args:
             instance: tells the programs of one identity apart.
             takes_over: whether another program of the same identity loses the name.
-            started: the start of the program by its clock, in nanoseconds since 1970: it takes the name over from
-                programs of the same identity that started before.
+            started: the start of the program by its clock, in nanoseconds since 1970: it takes over the name from
+                earlier programs of the same identity.
         """
         identity = current_call().identity
         if identity is None:
@@ -114,7 +114,7 @@ class RelayService:
 async def begun(service: RelayService, server: Server) -> AsyncIterator[None]:
     """Before a server listens: have its connections begin as connections of a relay do.
 
-    For a process of a relay alone: its limit of descriptors is raised.
+    Only for a process that is a relay: its limit of descriptors is raised.
     """
     raise_descriptor_limit(service.limits.descriptors)
     service.front.begin_connections_of(server)

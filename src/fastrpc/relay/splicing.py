@@ -1,4 +1,4 @@
-"""Two connections whose bytes go to each other: with back-pressure, and each direction ends by itself.
+"""Two connections that forward their bytes to each other, with back-pressure; each direction ends separately.
 
 ::
 
@@ -15,7 +15,7 @@ from fastrpc.transports.tcp import set_options
 
 __all__ = ["READ_BYTES", "SplicedEnd", "SplicedPair"]
 
-#: Bytes of one read. All ends share one buffer, as their bytes leave it at once: an idle pair holds none.
+#: Bytes of one read. All ends share one buffer, since its bytes are sent at once: an idle pair holds none.
 READ_BYTES: Final = 262_144
 
 #: Seconds after which the system drops a connection that acknowledges nothing, or whose receive window stays zero.
@@ -79,7 +79,7 @@ class SplicedPair:
             end.other.transport.write_eof()
 
     def lost(self, end: "SplicedEnd", error: Exception | None) -> None:
-        """One connection is lost: send what came from it, then close the other one."""
+        """One connection is lost: send its received bytes, then close the other connection."""
         self._open -= 1
         if self._open == 0:
             self._on_end(self)

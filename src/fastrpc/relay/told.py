@@ -23,9 +23,7 @@ class ToldReasons:
     def note(self, reason: Hashable) -> int | None:
         """Note that a reason came.
 
-        Returns:
-            None if it was logged in the last minute; else it is to be logged, with this number of times that it came
-            unlogged.
+        None if it was logged in the last minute; otherwise the number of unlogged repetitions since, to be logged.
         """
         now = self._clock()
         told = self._told.get(reason)

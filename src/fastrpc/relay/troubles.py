@@ -27,7 +27,7 @@ _NUMBERS: Final = {
     Status.UNIMPLEMENTED: errno.EPROTONOSUPPORT,
     Status.RESOURCE_EXHAUSTED: errno.ENOSPC,
 }
-#: Refusals that end without an operator: other programs leave their names.
+#: Refusals that end without an operator: other programs free their names.
 _PASSING: Final = frozenset({Status.ALREADY_EXISTS, Status.RESOURCE_EXHAUSTED})
 
 #: The name of the call, in texts about the connection that it waits for.
@@ -55,7 +55,7 @@ class ClaimTrouble(NamedTuple):
 
 def trouble_of(failure: FastRPCError, place: RelayPlace) -> ClaimTrouble:
     """Return a failed claim in words."""
-    # The refusal of a connection names the call where one waited for it: the reason is the same.
+    # If a call waited for the connection, its refusal names the call: the reason is the same.
     message = failure.message.removeprefix(_CALL)
     if isinstance(failure, ConfigError):
         return ClaimTrouble(message, failure.hint, errno.EINVAL, True)

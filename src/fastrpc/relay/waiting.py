@@ -18,7 +18,7 @@ __all__ = ["MOST_WAITING", "WaitingCaller", "WaitingCallers"]
 
 #: Callers of a name that wait. One address has fewer places as long as others want them.
 MOST_WAITING: Final = 256
-#: Seconds for which the calls of an address count: as long as one of them waits.
+#: Seconds for which the calls of an address count: as long as one of its calls waits.
 _COUNTED_SECONDS: Final = 5.0
 #: Most calls that count. A flood counts as long as it lasts.
 _MOST_COUNTED: Final = 4_096
@@ -74,10 +74,10 @@ class WaitingCallers:
                 del self._calls_of[old]
 
     def add(self, caller: WaitingCaller) -> None:
-        """Have a caller wait; where all places are taken one gives way.
+        """Let a caller wait; if all places are taken, one caller gives way.
 
         Raises:
-            RelayRefusedError: it is this one, whose address came more often than all that wait.
+            RelayRefusedError: this caller gives way, since its address called more often than all waiting ones.
         """
         if len(self._waiting) >= MOST_WAITING:
             self._make_room(caller)
@@ -88,7 +88,7 @@ class WaitingCallers:
         self._waiting.pop(caller, None)
 
     def take(self) -> WaitingCaller | None:
-        """Return the next one, which waits no more; None without one."""
+        """Return the next caller and remove it; None if there is none."""
         if not self._waiting:
             return None
         found = min(self._waiting, key=lambda caller: self._calls_of[caller.network])
@@ -96,7 +96,7 @@ class WaitingCallers:
         return found
 
     def take_all(self) -> list[WaitingCaller]:
-        """Return all of them, which wait no more."""
+        """Return all callers and remove them."""
         found = list(self._waiting)
         self._waiting.clear()
         return found

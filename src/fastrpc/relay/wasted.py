@@ -1,7 +1,7 @@
 """Addresses whose connections to a relay come to nothing.
 
-An opening costs a transport, a timer and a place among the openings; to close a connection as it is accepted costs
-none of these. So a flood from one address is closed as it is accepted, once it has wasted its openings of a second.
+An opening costs a transport, a timer and a place among the openings; closing a connection on accept costs none of
+these. So a flood from one address is closed on accept once it has used up its openings of a second.
 """
 
 import time
@@ -26,7 +26,7 @@ def _network(host: str) -> bytes:
 
 
 class WastedOpenings:
-    """Counts the openings of each caller in the current second that have not said where they go.
+    """Counts the openings of each caller in the current second that have not named a target.
 
     Args:
         most: the openings of one caller, an address or the /64 of an IPv6 one.
@@ -49,7 +49,7 @@ class WastedOpenings:
         return self._ends_at
 
     def remove(self, caller: bytes, counted_in: float) -> None:
-        """Forget an opening that said where it goes, in the second that ends at `counted_in`."""
+        """Forget an opening that named its target, in the second that ends at `counted_in`."""
         if counted_in == self._ends_at:
             self._counts[caller] -= 1
 

@@ -1,4 +1,4 @@
-"""The interface of key-value stores with one revision for all keys, and what their items are."""
+"""The interface of key-value stores with one revision for all keys, and their items."""
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
@@ -143,13 +143,13 @@ class ItemChange:
 
 
 class ItemWatch(AsyncGenerator[ItemChange, None]):
-    """The changes of a generator that also learns that there was none: a later watch may go on from there.
+    """The changes of a generator that also learns up to where there was none: a later watch may continue from there.
 
     Args:
         changes: yields changes, and revisions up to which it has yielded all of them.
 
     Attributes:
-        reached: the latest of these revisions; 0 before the first one.
+        reached: the latest of these revisions; 0 before the first.
     """
 
     def __init__(self, changes: AsyncGenerator[ItemChange | int, None]) -> None:
@@ -208,7 +208,7 @@ class StoreLimits:
     #: Whether requests usually take effect in the order in which they were made. It saves a wait, and a user checks it.
     in_order: bool = False
 
-    #: Whether no key lies below another one: beside `shop/limits` there is no `shop`.
+    #: Whether no key may lie below another one: with `shop/limits` there is no `shop`.
     is_tree: bool = False
 
 
@@ -251,10 +251,10 @@ class StoreBackend(Protocol):
         """Remove a key; return whether it was there. StoreConflictError as in `put`."""
 
     async def transact(self, when: Sequence[Unchanged], do: Sequence[Write | Deletion]) -> Transacted:
-        """Do all operations if all keys have the compared revisions, else none of them."""
+        """Do all operations if all keys have the expected revisions, otherwise none."""
 
     def watch(self, watched: str, *, after: int | None = None) -> AsyncGenerator[ItemChange, None]:
-        """Return the changes of a key, or of all keys of a prefix, in order: those after a revision, or from now on.
+        """Return the changes of a key or prefix in order, after a revision or from now on.
 
         An `ItemWatch` also tells how far it reached without a change.
 
@@ -301,10 +301,10 @@ class Journal(Protocol):
     """Keeps the changes of a store across restarts. One thread calls it."""
 
     def open(self) -> Saved:
-        """Return what is kept. StoreError: it is held by another store, damaged, or of a later version."""
+        """Return the kept content. StoreError: another store holds it, it is damaged, or of a later version."""
 
     def commit(self, changes: Sequence[ItemChange | LeaseChange], compacted: int) -> None:
-        """Keep changes, all or none of them, and forget the history up to a revision.
+        """Keep changes, all or none, and forget the history up to a revision.
 
         StoreError with RESOURCE_EXHAUSTED: there is no room, and none is kept. After any other error they may be kept.
         """
@@ -379,7 +379,7 @@ def check_page(prefix: str, limit: int) -> None:
 
 
 def check_outcome(outcome: Transacted, key: str, expect: int | None) -> Transacted:
-    """Return the outcome of a transaction on one key; raise StoreConflictError if it has another revision."""
+    """Return the outcome of a transaction on one key; raise StoreConflictError if the key has another revision."""
     if not outcome.succeeded:
         item = outcome.items[0]
         raise StoreConflictError(
@@ -391,7 +391,7 @@ def check_outcome(outcome: Transacted, key: str, expect: int | None) -> Transact
 def revision_of_now() -> int:
     """Return the revision at which a store begins that has no record of earlier revisions.
 
-    A thousand for each millisecond since 2020, more than a store gives: it is above all that were given so far, unless
-    the wall clock was put back.
+    A thousand for each millisecond since 2020, more than a store uses: it exceeds all revisions so far, unless the wall
+    clock was set back.
     """
     return max(int(time.time() * 1000) - 1_577_836_800_000, 0) << 10

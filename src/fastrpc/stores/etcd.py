@@ -310,14 +310,15 @@ class _Watch:
     def __init__(self, keys: dict[str, Any], reached: int) -> None:
         self._keys = keys
         self._reached = reached
-        #: The revision up to which all changes were returned, as etcd tells now and then; 0 before it did.
+        #: The revision up to which all changes were returned, as etcd reports from time to time; 0 before the first
+        #: report.
         self.complete = 0
-        # How many keys there were at that revision: a watch that is dead shows other ones.
+        # The number of keys at that revision: a dead watch shows another number.
         self._count = 0
         self._watch: KeyWatch | None = None
 
     def receive(self, gateway: Gateway) -> list[KeyChange]:
-        """Return the next changes; none after some seconds without one.
+        """Return the next changes; none after some seconds.
 
         Raises:
             CompactedError: the changes are compacted, or the revision is yet to come.

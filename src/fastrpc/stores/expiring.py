@@ -9,7 +9,7 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["EXPIRED_AT_ONCE", "keep_expiring"]
 
-#: The leases that a store ends in one turn of its loop; each takes some 7 microseconds.
+#: Most leases that a store ends in one turn of its loop; each takes some 7 microseconds.
 EXPIRED_AT_ONCE: Final = 256
 
 
@@ -24,7 +24,7 @@ async def keep_expiring(expire: Callable[[], float | None], changed: asyncio.Eve
         changed.clear()
         left = expire()
         if left == 0.0:
-            # A peer may make as many leases as it can, which expire as fast: calls have their turn in between.
+            # A peer may make leases as fast as it can, and they expire as fast: calls run in between.
             await asyncio.sleep(0)
             continue
         with contextlib.suppress(TimeoutError):

@@ -84,9 +84,9 @@ class MemoryStore:
         self._lists: dict[str, Folder] = {}
         self._revisions: dict[str, int] = {}
         self._leases: dict[str, _Lease] = {}
-        # Leases with an item that another one took over, or that was deleted.
+        # Leases whose item another lease took over, or which was deleted.
         self._overtaken: set[str] = set()
-        # When each lease may end: one entry for each, put back when it was renewed meanwhile.
+        # When each lease may end: one entry per lease, put back if it was renewed meanwhile.
         self._dues: list[tuple[float, str]] = []
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         #: Grows with each change of an item.
@@ -99,7 +99,7 @@ class MemoryStore:
         return self._folder(folder)
 
     async def put(self, folder: str, key: str, value: bytes, *, lease: str | None = None) -> int:
-        """Write an item, over any other; return its revision. StoreError: its lease has ended, or there is no room."""
+        """Write an item, over any other; return its revision. StoreError: its lease has ended, or the store is full."""
         return self._put(folder, key, value, lease)
 
     async def delete(self, folder: str, key: str) -> bool:

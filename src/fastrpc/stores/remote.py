@@ -133,7 +133,7 @@ class KeyPrefix:
         return self.prefix + key
 
     def inner(self, key: str) -> str | None:
-        """Return the key of this store for a key on the server; None for an invalid one: another program wrote it."""
+        """Return our key for a key on the server; None for an invalid one, which another program wrote."""
         inner = key.removeprefix(self.prefix)
         try:
             check_key(inner)

@@ -493,7 +493,7 @@ cdef class ServedCalls(ServingPart):
         return True
 
     cdef bint _keeps_credit(self) noexcept:
-        """Return whether memory is short, or large requests arrive faster than they start; the latter ends by itself."""
+        """Return whether memory is short, or large requests arrive faster than they start, which ends by itself."""
         cdef int holding = self.connection.holding
         if self.gate.memory.is_full:
             return True

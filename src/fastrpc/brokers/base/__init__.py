@@ -6,9 +6,9 @@
                                                          ▲                │ ├──nack(delay)──► again, counted
                                                          └── hand_back ───┘ └──reject────► DeadLetter ──replay──► group
 
-A backend keeps, counts and orders messages. The facade adds types, the pauses of retries, and the number of deliveries
-after which a message is dead: it sees the number of each delivery and settles it by one of four verbs. Values that are
-made for each message are structs: they take a third of the time of a dataclass.
+A backend keeps, counts and orders messages. The facade adds types, pauses between retries, and the number of deliveries
+after which a message is dead: it reads the number of each delivery and settles it by one of four verbs. Values made for
+each message are structs: they cost a third of a dataclass.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -45,20 +45,20 @@ MESSAGE_BYTES: Final = 1024 * 1024
 #: Most bytes of the headers of a message, names and values together.
 HEADER_BYTES: Final = 8 * 1024
 
-#: Where a group begins: "oldest", "new", the messages kept since an instant, or those from a sequence number on.
+#: The place where a group begins: "oldest", "new", an instant, or a sequence number.
 Place: TypeAlias = str | datetime | int
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSettings:
-    """A topic as it is declared: one name, or a pattern that holds all names below it."""
+    """The declaration of a topic: one name, or a pattern of names."""
 
     name: str
 
     #: Seconds for which a log keeps messages, handled or not. None: a queue, kept until each of `groups` handled them.
     keep_seconds: float | None = 604_800.0
 
-    #: The groups of a queue; they exist from the declaration on, and are never removed for want of members.
+    #: The groups of a queue. They exist from the declaration on, and are kept without members, too.
     groups: tuple[str, ...] = ()
 
     #: Bytes of all messages. A log drops the oldest beyond it, a queue refuses new ones.
@@ -76,7 +76,7 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     key: str | None = None
 
-    #: The publisher's; None: it gave none, and no other message is a duplicate of this one.
+    #: The publisher's id, or None; a second message with the same id is a duplicate.
     id: str | None = None
 
     #: Seconds before its first delivery.
@@ -86,11 +86,12 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
     #: The identity that publishes it, as the backend's server knows it.
     publisher: str | None = None
 
-    #: The id of a message without an `id` of its publisher: each attempt of a publication has the same one, and nothing
-    #: else has it. None: the backend makes one.
+    #: The id of a message whose publisher gives none. All attempts of one publication share it, and no other message
+    #: has it. None: the backend makes one.
     made_id: str | None = None
 
-    #: For a repeat under `made_id`: seconds since the first attempt, which the broker may have kept; 0: no repeat.
+    #: For a repeat under `made_id`: seconds since the first attempt, which the broker may have kept; 0: a first
+    #: attempt.
     age: float = 0.0
 
 
@@ -99,7 +100,7 @@ class Published(msgspec.Struct, frozen=True, gc=False):
 
     id: str
 
-    #: Its number in its topic; later messages have greater ones.
+    #: The number in its topic; later messages have greater numbers.
     sequence: int
 
     #: Whether a message of this id was kept before, and this one was not.
@@ -181,7 +182,7 @@ class GroupState:
     #: Messages that are neither settled nor dead, those under way included.
     lag: int
 
-    #: Seconds since the oldest of them was published; 0 without one.
+    #: Seconds since the oldest of these messages was published; 0 without messages.
     oldest_seconds: float
     under_way: int
     dead: int
@@ -204,16 +205,16 @@ class BrokerLimits:
     #: Most groups of a queue; None: any number.
     queue_groups: int | None = None
 
-    #: Most messages of an ordered group under way at once, whatever their keys; None: one of each key.
+    #: Most messages of an ordered group under way at once, over all keys; None: one of each key.
     ordered_at_once: int | None = None
 
     #: Whether a delivery that was handed back is not counted.
     hands_back_uncounted: bool = True
 
-    #: Whether a publication ends at the caller's deadline by itself, without one within 5 s.
+    #: Whether a publication ends by itself at the caller's deadline, or without a deadline within 5 s.
     ends_in_time: bool = False
 
-    #: Whether a publication ends within 5 s by itself; for an earlier deadline it has to be cancelled.
+    #: Whether a publication ends by itself within 5 s; a caller with an earlier deadline cancels it.
     ends_by_itself: bool = False
 
     #: Whether it keeps a message once that is repeated under its `made_id`.
@@ -227,12 +228,12 @@ AcksTold: TypeAlias = Callable[[Sequence[bool], BrokerError | None], None]
 class Membership(Protocol):
     """One member of one group. For one event loop.
 
-    Each token is settled once, by the first of the four verbs. They return False, and change nothing, where another
+    Each token is settled once, by the first of the four verbs. A verb returns False and changes nothing if another
     member may have the message by now: the group was sought or removed, or the lease of the delivery has ended.
     """
 
     async def take(self, most: int) -> Sequence[Delivery]:
-        """Wait for messages and return at least one, at most `most`; they are under way from then on.
+        """Wait for messages and return 1 to `most` of them; from then on they are under way.
 
         Cancelled: no message is under way by it.
 
@@ -247,7 +248,7 @@ class Membership(Protocol):
         """Settle a message; return once that is kept."""
 
     async def ack_many(self, tokens: Sequence[Any]) -> Sequence[bool]:
-        """Settle messages, by one step if that is cheaper; return for each whether it was under way here.
+        """Settle messages, in one step if that is cheaper; return for each whether it was under way here.
 
         Raises:
             BrokerError: some of them may be settled. Messages that are not lost can be settled again.
@@ -274,13 +275,13 @@ class TellingMembership(Membership, Protocol):
     """A member whose acks need no task."""
 
     def begin_acks(self, tokens: Sequence[Any], tell: AcksTold, *, may_wait: bool) -> None:
-        """Settle messages; have `tell` called with the result of `ack_many` once that is kept, or with an error.
+        """Settle messages; `tell` is called with the result of `ack_many` once it is kept, or with an error.
 
         Args:
             may_wait: whether they are kept with other changes, or within some 10 ms.
 
         Raises:
-            BrokerError: nothing is settled, and nothing is told.
+            BrokerError: nothing is settled, and `tell` is not called.
         """
 
 
@@ -319,12 +320,12 @@ class BrokerBackend(Protocol):
         """
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
-        """Keep messages, all or none of them, in this order; return once they are kept.
+        """Keep messages, all or none, in this order; return once they are kept.
 
         Raises:
             BrokerError: NOT_FOUND: no topic holds a name; INVALID_ARGUMENT: a message is out of bounds, or due after
                 its log drops it; RESOURCE_EXHAUSTED: a queue or the disk is full, and `retry_after` says when to try
-                again; FAILED_PRECONDITION: whether a repeated message was kept before cannot be told.
+                again; FAILED_PRECONDITION: the broker cannot tell whether a repeated message was kept before.
         """
 
     async def join(self, group: GroupSettings) -> Membership:
@@ -338,7 +339,7 @@ class BrokerBackend(Protocol):
         """Return all groups but broadcasts, sorted by name."""
 
     async def seek(self, group: str, to: Place) -> None:
-        """Let a group go on from a place; what is under way counts as lost. BrokerError: NOT_FOUND."""
+        """Continue a group at another place; messages under way count as lost. BrokerError: NOT_FOUND."""
 
     async def remove_group(self, group: str) -> None:
         """Remove a group with its dead letters. BrokerError: NOT_FOUND, or FAILED_PRECONDITION for one of a queue."""

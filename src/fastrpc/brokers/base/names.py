@@ -1,6 +1,6 @@
 """Names of topics and groups, and patterns of topics.
 
-A name is words that dots join. In a pattern `*` stands for any one word, and `**` at the end for one or more. ::
+A name is words joined by dots. In a pattern `*` stands for any one word, and `**` at the end for one or more. ::
 
     orders.new     this name alone
     orders.*       orders.new, not orders.new.paid

@@ -10,7 +10,7 @@ _LONGEST: Final = sys.float_info.max
 
 def is_seconds(value: object) -> bool:
     """Return whether it is a number of seconds from 0 that can be added to an instant."""
-    # A comparison takes any whole number; arithmetic with one beyond the greatest float is an OverflowError.
+    # Any whole number can be compared; arithmetic with one beyond the greatest float raises OverflowError.
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST
 
 

@@ -18,7 +18,7 @@ _TEXT_CHARACTERS: Final = 4096
 
 
 def kept_text(text: str) -> str:
-    """Return the begin of a reason or an error as a dead letter has it: with escapes for what UTF-8 does not have."""
+    """Return the start of a reason or an error for a dead letter, with escapes for text that UTF-8 cannot encode."""
     begin = text[:_TEXT_CHARACTERS]
     if begin.isascii():
         return begin
@@ -39,7 +39,7 @@ def bytes_of(text: str, name: str) -> bytes:
 
 def copied_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return headers as a dictionary, which encoders need."""
-    # `dict` asks a view for each of its names, which takes six times as long.
+    # `dict` looks up each name in a view, which takes six times as long.
     return headers.copy() if isinstance(headers, MappingProxyType) else dict(headers)
 
 

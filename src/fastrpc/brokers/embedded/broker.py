@@ -1,4 +1,4 @@
-"""The broker of a process: it keeps messages in memory, or by group commits in a journal."""
+"""The broker of a process: it keeps messages in memory, or in a journal by group commits."""
 
 import asyncio
 import time
@@ -39,7 +39,7 @@ from fastrpc.stores.local.commits import Commits
 
 __all__ = ["EmbeddedBroker", "utc_now"]
 
-#: Seconds after which a timer looks anew: loops take no instants that are very far.
+#: Seconds after which a timer checks again: loops accept no instants in the far future.
 _LONGEST_TIMER: Final = 86_400.0
 
 #: Messages in memory that the journal has, too.
@@ -174,7 +174,7 @@ class EmbeddedBroker:
         return self.core.covering(pattern)
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
-        """Keep messages, all or none of them, in this order."""
+        """Keep messages, all or none, in this order."""
         while True:
             now = self.now()
             if self._commits is not None:
@@ -242,7 +242,7 @@ class EmbeddedBroker:
         return count
 
     async def _bodies(self, group: str, ids: Sequence[str]) -> Mapping[int, bytes] | None:
-        """Read the bodies of dead letters, by number; None: they are in memory."""
+        """Read the bodies of dead letters, by number; None: the bodies are in memory."""
         self.now()
         found = self.core.group(group)
         if self._commits is None or self._journal is None:
@@ -381,7 +381,7 @@ class EmbeddedBroker:
             tell(error)
 
     async def _is_kept(self) -> bool:
-        """Return whether all changes so far are kept; False: there was no room for messages among them."""
+        """Return whether all changes so far are kept; False: the journal was too full for some messages."""
         commits = self._commits
         if commits is None or not commits.is_waiting:
             return True
@@ -434,7 +434,7 @@ class EmbeddedBroker:
             return
         if self.is_open:
             for record in records:
-                # The thread's memory is apart: the copy takes the place of messages that have left the cache.
+                # The thread has its own memory: the copy replaces messages that have left the cache.
                 record.body = bytes(memoryview(record.body))
             self.core.feed(topic, records, damaged, self._clock())
             self.dispatch()

@@ -11,7 +11,7 @@ from fastrpc.brokers.local.core import BrokerCore
 
 __all__ = ["CoreGroups"]
 
-#: Seconds that a look at very many groups may hold the loop, before there are pauses; and these, in the time of a look.
+#: Seconds for which a look at very many groups may hold the loop before it pauses; the length of a pause, in looks.
 _LONG_LOOK_SECONDS: Final = 0.05
 _PAUSE_IN_LOOKS: Final = 20.0
 
@@ -35,7 +35,7 @@ class CoreGroups:
         self._loop = asyncio.get_running_loop()
 
     def states(self) -> Sequence[GroupState]:
-        """Return the groups now; in another thread the groups of the last look, and have the loop look again."""
+        """Return the present groups; in another thread, return the groups of the last look, and schedule a new look."""
         if _running_loop() is self._loop:
             self._look()
         elif self._loop is not None:

@@ -54,5 +54,5 @@ class IdReadings:
     def _end(self, topic: str, task: asyncio.Task[None]) -> None:
         del self._under_way[topic]
         if not task.cancelled():
-            # Told to all that wait; there may be none left.
+            # The error is passed to all waiting callers; there may be none left.
             task.exception()

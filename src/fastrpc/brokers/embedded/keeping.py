@@ -36,12 +36,12 @@ class KeptChanges(msgspec.Struct, eq=False):
     #: Are called once they are kept, or with the error of the broker.
     tells: Sequence[Tell] = ()
 
-    #: Whether a commit without room has kept all of them but messages.
+    #: Whether a full commit has kept all changes except messages.
     has_rest: bool = False
 
 
 class BrokerKeeping(CommitJournal[KeptChanges, KeptBroker], Protocol):
-    """A journal of a broker. A commit without room refuses its messages alone: it keeps all other changes."""
+    """A journal of a broker. A commit without room refuses only its messages: it keeps all other changes."""
 
     def read(self, topic: str, numbers: Sequence[int]) -> tuple[Sequence[Record], Sequence[int]]:
         """Return messages of a topic that are there, in order, and the numbers of damaged ones.
@@ -50,9 +50,9 @@ class BrokerKeeping(CommitJournal[KeptChanges, KeptBroker], Protocol):
         """
 
     def read_ids(self, topic: str, first: int, last: int) -> Mapping[str, int]:
-        """Return the numbers of messages of a topic that are there, from one to another, by id.
+        """Return the numbers of a topic's present messages in a range, by id.
 
-        Damaged ones are left out. It is called between two commits.
+        Damaged messages are left out. Called between two commits.
         """
 
     def read_letters(self, group: str, numbers: Collection[int]) -> Mapping[int, bytes]:

@@ -82,7 +82,7 @@ class EmbeddedMembership:
         take = AwaitedTake(self._member, most)
         self._takes.add(take)
         self._broker.takes.add(self._group, take)
-        # The look for messages may have set an alarm for a delayed one.
+        # The search for messages may have set an alarm for a delayed message.
         self._broker.dispatch()
         try:
             return await take.result()

@@ -112,7 +112,7 @@ class Takes:
         takes: OrderedDict[Take, None],
         ended: dict[Take, BrokerError | None],
     ) -> None:
-        """Give one message to each take in turn, the longest wait first, then more to takes that want more."""
+        """Give one message to each take in turn, the longest wait first, then further messages to takes with room."""
         if group.is_removed:
             text = f"the group {group.name} was removed"
             for take in takes:

@@ -1,4 +1,4 @@
 """The part of embedded brokers that decides, without input, output or a clock.
 
-It may import `brokers.base` and nothing that knows an event loop.
+May import `brokers.base`, and nothing that uses an event loop.
 """

@@ -8,7 +8,7 @@ __all__ = ["WOKEN_AT_ONCE", "Alarms"]
 
 T = TypeVar("T")
 
-#: Messages that an object looks at when it is woken; it has itself woken again for more, so that others have a turn.
+#: Messages that an object checks per wake-up; for more it schedules another wake-up, so that others have a turn.
 WOKEN_AT_ONCE: Final = 1_000
 
 #: Alarms that no longer count stay in the heap beside as many that do.

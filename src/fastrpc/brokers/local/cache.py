@@ -1,11 +1,11 @@
-"""The records in memory that a journal has, too, up to a number of bytes; the earliest to come leave first."""
+"""Records of a journal that are also in memory, up to a number of bytes; the oldest leave first."""
 
 from collections import deque
 from typing import Final, Protocol
 
 __all__ = ["RecordCache"]
 
-#: Places of records that have left stay beside as many of records that are here.
+#: Places of removed records are kept up to the number of present records.
 _SPARE: Final = 1_000
 
 
@@ -21,7 +21,7 @@ class RecordCache:
     """Counts the records of all topics that are in memory.
 
     Args:
-        most_bytes: beyond them a record leaves memory, but for the latest one to come.
+        most_bytes: a record beyond them leaves memory, except the latest one.
     """
 
     def __init__(self, most_bytes: int) -> None:

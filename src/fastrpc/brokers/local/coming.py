@@ -1,4 +1,4 @@
-"""Replayed messages that lie beyond the cursor of their group: they come in their place."""
+"""Replayed messages beyond the cursor of their group: they are delivered in their place."""
 
 from collections.abc import Iterator
 from heapq import heappop, heappush
@@ -11,7 +11,7 @@ class Coming:
 
     def __init__(self) -> None:
         self._numbers: list[int] = []
-        #: The latest number that came, 0 for none: a replay before it has to come at once.
+        #: The latest delivered number, 0 for none: a replay before it is delivered at once.
         self.latest = 0
 
     def __iter__(self) -> Iterator[int]:
@@ -22,10 +22,10 @@ class Coming:
         heappush(self._numbers, sequence)
 
     def comes_before(self, sequence: int | None) -> bool:
-        """Return whether one comes before a message of the log; None: whether there is one."""
+        """Return whether a replayed message precedes a message of the log; None: whether there is one at all."""
         return bool(self._numbers) and (sequence is None or self._numbers[0] <= sequence)
 
     def take(self) -> int:
-        """Take out the next message, which thereby comes; return its number."""
+        """Remove the next message, which is delivered now; return its number."""
         self.latest = heappop(self._numbers)
         return self.latest

@@ -1,4 +1,4 @@
-"""The broker without input and output: it is told the time, changes at once, and decides everything.
+"""The broker without I/O: it is given the time, changes at once, and decides everything.
 
 ::
 
@@ -103,7 +103,7 @@ class BrokerCore:
         """Make a topic with its groups, unless it is there.
 
         Raises:
-            ConfigError: a setting is wrong, it is there with other settings, or it overlaps with another one.
+            ConfigError: a setting is wrong, the topic exists with other settings, or it overlaps with another topic.
             BrokerError: RESOURCE_EXHAUSTED: there are too many topics.
         """
         check_topic(settings)
@@ -166,7 +166,7 @@ class BrokerCore:
     def publish(
         self, messages: Sequence[OutgoingMessage], now: float, wall: datetime
     ) -> tuple[list[Published], list[Record]]:
-        """Keep messages, all or none; return their numbers, and the new ones for `committed`.
+        """Keep messages, all or none; return their numbers, and the new numbers for `committed`.
 
         Raises:
             BrokerError: NOT_FOUND, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, FAILED_PRECONDITION.
@@ -184,7 +184,7 @@ class BrokerCore:
             if id is None:
                 id = message.made_id or f"{self._run}-{next(self._ids):x}"
             elif number is None:
-                # A publication beside this one may have the same id.
+                # A concurrent publication may have the same id.
                 number = topic.ids.find(id, now)
             if number is not None:
                 published.append(Published(id, number, True))
@@ -209,7 +209,7 @@ class BrokerCore:
         return [Published(id, record.sequence)], [record]
 
     def committed(self, records: Sequence[Record], now: float) -> None:
-        """Deliver messages from now on, which are the oldest of their topics that are not committed."""
+        """Deliver messages from now on: the oldest uncommitted ones of their topics."""
         known = self.topics.known
         for record in records:
             (known.get(record.topic) or self._topic_of(record.topic)).reveal(record, now)
@@ -229,7 +229,7 @@ class BrokerCore:
         if message.id is not None:
             number = topic.ids.find(message.id, now)
         elif (message.age or topic.ids.size) and (made_id := message.made_id) is not None:
-            # The first attempt may come after its repeat, by a connection that was given up.
+            # The first attempt may arrive after its repeat, over a connection that was given up.
             number = topic.ids.find(made_id, now)
             if number is None and message.age:
                 number = self.repeats.find(topic, made_id, message.age, now)
@@ -262,7 +262,7 @@ class BrokerCore:
     # Messages that are not in memory
 
     def wanted(self) -> list[tuple[str, Sequence[int]]]:
-        """Return topics with the numbers of messages that groups need now, in order; `feed` goes on with them."""
+        """Return topics with the numbers of messages that groups need now, in order; pass these messages to `feed`."""
         found = [(cast(KeptTopic, topic), topic.wanted()) for topic in self._effects.reading]
         self._effects.reading.clear()
         return [(topic.settings.name, numbers) for topic, numbers in found]

@@ -18,5 +18,5 @@ class TopicCounts:
     #: Messages whose content cannot be delivered.
     damaged: int = 0
 
-    #: Messages that a broadcast rejected, or that were dropped before it took them: nothing is kept of them.
+    #: Messages that a broadcast rejected, or that were dropped before it took them. Only their number is kept.
     missed: int = 0

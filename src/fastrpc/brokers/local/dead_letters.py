@@ -63,7 +63,7 @@ class DeadLetters:
         return taken
 
     def all(self, bodies: Mapping[int, bytes] | None = None) -> list[Death]:
-        """Return all deaths, the oldest first; with the bodies of a journal only deaths that have one."""
+        """Return all deaths, the oldest first; `bodies` of a journal limit them to deaths with a body."""
         return [death for _, death in _with_bodies(self._deaths.items(), bodies)]
 
 

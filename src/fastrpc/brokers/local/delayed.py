@@ -16,8 +16,7 @@ _SPARE: Final = 64
 class DelayedMessages:
     """A heap of instants with the numbers of their messages; some no longer count.
 
-    Args:
-        open, replays: all messages that may wait, by number.
+    open, replays: all messages that may wait, by number.
     """
 
     def __init__(self, open: Mapping[int, Entry], replays: Mapping[int, Entry]) -> None:
@@ -31,7 +30,7 @@ class DelayedMessages:
         """Note the instant of a message."""
         heappush(self._heap, (due, sequence))
         if len(self._heap) > _SPARE + 2 * (len(self._open) + len(self._replays)):
-            # Also the instants that have come, until their messages are looked at.
+            # Includes past instants until their messages are checked.
             self._heap = list({one for one in self._heap if self._counts(*one)})
             heapify(self._heap)
 

@@ -41,9 +41,9 @@ _READ_AT_ONCE: Final = 64
 class MessageGroup:
     """Hands out the messages of its pattern.
 
-    Messages up to the cursor are handled, but for the entries in `open`, which wait or are under way, in order. Beyond
-    the cursor nothing has started since the broker did; a journal may have told what had before. Replayed messages are
-    apart, and in no order.
+    Messages up to the cursor are handled, except the entries in `open`, which wait or are under way, in order. Beyond
+    the cursor nothing has started since the start of the broker; a journal may have reported what started before.
+    Replayed messages are kept apart, without order.
 
     Args:
         name: None: a broadcast, which keeps no dead letters.
@@ -57,7 +57,7 @@ class MessageGroup:
         self.pattern = pattern
         self.topic = topic
         self.is_whole = pattern.text == topic.settings.name
-        #: Whether one message of a key at a time is under way; its members say so.
+        #: Whether at most one message of a key is under way; the group's members decide it.
         self.is_ordered = False
         self.is_removed = False
         self.members: set[GroupMember] = set()
@@ -70,7 +70,7 @@ class MessageGroup:
 
     def _begin(self, cursor: int) -> None:
         self.cursor = cursor
-        # From the cursor up to here no message is left; `oldest` moves it on.
+        # No message is left from the cursor up to here; `oldest` advances it.
         self._empty_to = cursor
         self.open: dict[int, Entry] = {}
         self._replays: dict[int, Entry] = {}
@@ -97,7 +97,7 @@ class MessageGroup:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether its dead letters leave no room for another one."""
+        """Whether its dead letters are too many for a further one."""
         return self.dead.size >= self.topic.settings.max_bytes
 
     def covers(self, name: str) -> bool:
@@ -113,7 +113,7 @@ class MessageGroup:
         return sequence in self.open
 
     def oldest(self) -> float | None:
-        """Return the instant of the first message that is neither settled nor dead; None without one."""
+        """Return the instant of the first message that is neither settled nor dead; None if there is none."""
         log = self.topic.log
         found = next((number for number in self.open if number in log), None)
         if found is None:
@@ -152,7 +152,8 @@ class MessageGroup:
         return taken
 
     def _next_ready(self, now: float) -> Entry | None:
-        """Return the first waiting message that can start, with its record; if one is left, it has to be read."""
+        """Return the first waiting message that can start, with its record; a record outside memory has to be read
+        first."""
         while self._ready:
             sequence = self._ready[0]
             entry = self._waiting(sequence)
@@ -226,7 +227,7 @@ class MessageGroup:
     # Which message may start
 
     def _waiting(self, sequence: int) -> Entry | None:
-        """Return a message of the log or a replayed one, none of which has the number of another."""
+        """Return a message of the log or a replayed message; their numbers differ."""
         entry = self.open.get(sequence)
         return self._replays.get(sequence) if entry is None else entry
 
@@ -246,7 +247,7 @@ class MessageGroup:
         )
 
     def _offer(self, entry: Entry, now: float) -> None:
-        """Let a waiting message start as soon as it is due and, if ordered, the first of its key."""
+        """Let a waiting message start once it is due and, in an ordered group, the first of its key."""
         sequence = entry.sequence
         if entry.due > now:
             self._later.add(entry.due, sequence)
@@ -308,7 +309,7 @@ class MessageGroup:
         return True
 
     def reject(self, entry: Entry, reason: str, error: str, now: float, died_at: datetime) -> bool:
-        """Make a message that is under way a dead letter, of a broadcast none; False: as in `retry`."""
+        """Make a message under way a dead letter, except in a broadcast; False: as in `retry`."""
         reason, error = kept_text(reason), kept_text(error)
         if not self._conclude(entry):
             return False
@@ -392,7 +393,7 @@ class MessageGroup:
         self._misses(sequence, now)
 
     def _misses(self, sequence: int, now: float) -> bool:
-        """Forget a message of the log unless it is under way; return whether it had to be handled."""
+        """Forget a message of the log unless it is under way; return whether it still had to be handled."""
         if sequence > self.cursor:
             if self._resumed.drop(sequence):
                 return False
@@ -427,7 +428,7 @@ class MessageGroup:
             self._note(GroupMoved(self._label, cursor))
 
     def end(self, now: float) -> None:
-        """Be no group of the topic any more; its deliveries are lost."""
+        """Leave the topic; the group's deliveries are lost."""
         self.topic.remove(self, now)
         self.is_removed = True
         self._lose_all()

@@ -44,7 +44,7 @@ class Ids:
         self.size += len(id) + ID_BYTES
 
     def undo(self, sequence: int) -> None:
-        """Forget the ids of the messages after a number, which were the last to come."""
+        """Forget the ids of the latest messages, after a number."""
         while self._ages and self._numbers[self._ages[-1][1]] > sequence:
             _, id = self._ages.pop()
             del self._numbers[id]

@@ -1,4 +1,4 @@
-"""The order of the messages of one key: the first one starts alone, the others wait behind it."""
+"""The order of messages with the same key: the first one starts alone, the others wait behind it."""
 
 from collections.abc import Container
 from heapq import heappop, heappush
@@ -34,7 +34,7 @@ class KeyLines:
         self._busy.discard(key)
 
     def first(self, key: str, open: Container[int], replays: Container[int]) -> int | None:
-        """Return the first message of a key that is still there; None: the line is empty, or one is under way."""
+        """Return the first remaining message of a key; None: the line is empty, or a message is under way."""
         line = self._lines.get(key)
         if line is None:
             return None

@@ -11,7 +11,7 @@ from fastrpc.brokers.local.records import KeptPlace, Record
 
 __all__ = ["Log"]
 
-#: KeptPlaces of removed messages that stay beside as many of kept ones.
+#: KeptPlaces of removed messages, kept up to the number of present messages.
 _SPARE: Final = 64
 
 #: Messages that are read at once, and their bytes.
@@ -20,7 +20,7 @@ _READ_BYTES: Final = 1024 * 1024
 
 
 class Log:
-    """Knows the place of each kept message, and has the records that are in memory: without a journal all of them.
+    """Knows the place of each kept message, and holds the records in memory: all of them without a journal.
 
     Messages after `visible` wait for their commit and are not delivered yet.
 
@@ -41,13 +41,13 @@ class Log:
         self._name_numbers = array("I")
         self._head = 0
         self._count = 0
-        #: The number of the latest message; 0: there was none.
+        #: The number of the latest message; 0 before the first.
         self.last = 0
         #: The number of the latest committed message.
         self.visible = 0
         #: Bytes of all messages, and of committed ones.
         self.size = self.visible_size = 0
-        # The names, each by its number, and how many committed messages each has; of one name nothing is counted.
+        # Each name by its number, and its count of committed messages; with a single name nothing is counted.
         self._names: list[str] = []
         self._numbers_of_names: dict[str, int] = {}
         self._by_name: Counter[int] | None = Counter() if counts_names else None
@@ -100,7 +100,7 @@ class Log:
     def hold(self, record: Record) -> None:
         """Have the record of a message in memory, if the message is kept.
 
-        A journal gave it: its times count from the instant at which the message was kept.
+        A record from a journal: its times count from the instant at which the message was kept.
         """
         place = self._place(record.sequence)
         if self._cache is not None and record.sequence not in self._records and place >= 0:
@@ -262,7 +262,7 @@ class Log:
         self.last = self.visible
 
     def _place(self, sequence: int) -> int:
-        """Return the row of a kept message; -1: it is not kept."""
+        """Return the row of a kept message; -1 if it is not kept."""
         numbers, head = self._numbers, self._head
         if head >= len(numbers):
             return -1

@@ -13,7 +13,7 @@ _TOLD_SECONDS: Final = 60.0
 
 
 class Losses:
-    """Counts them, and tells an operator of them; messages of a broadcast are only counted.
+    """Counts lost messages, and reports them to an operator; messages of a broadcast are only counted.
 
     Args:
         group: None: a broadcast.

@@ -1,4 +1,4 @@
-"""Messages as a broker of this process keeps them, and what a journal writes of each change."""
+"""Messages in a broker of this process, and the records that a journal writes of each change."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -35,14 +35,14 @@ __all__ = [
     "TopicDeclared",
 ]
 
-#: Memory of a kept message beside its texts and bytes: the record, its places in the log, its entry in a group.
+#: Memory of a kept message besides its texts and bytes: the record, its places in the log, its entry in a group.
 RECORD_BYTES: Final = 800
 
 
 class Record(msgspec.Struct, eq=False, gc=False):
     """A kept message. Times are instants of the broker's clock, but for `published_at`.
 
-    Some ten thousand stay in memory, which the collector of cycles need not visit: they are part of none.
+    Some ten thousand stay in memory. They are in no reference cycle, so the garbage collector need not visit them.
     """
 
     sequence: int
@@ -76,7 +76,7 @@ class KeptPlace(msgspec.Struct, frozen=True, gc=False):
 class Entry(msgspec.Struct, eq=False):
     """A message that its group has not handled, with its latest delivery; a further delivery has a new entry.
 
-    It is the token of its delivery: the message is under way by it while the group's entry is this one.
+    The token of its delivery: the message is under way while this object is the group's entry.
     """
 
     sequence: int
@@ -93,7 +93,7 @@ class Entry(msgspec.Struct, eq=False):
     #: There from the start of its delivery on; the record of a replayed message is always there.
     record: Record | None = None
 
-    #: The member that has it; None: it waits, or is settled.
+    #: The member that holds it; None: it waits, or is settled.
     member: "GroupMember | None" = None
 
     def delivery(self) -> Delivery:
@@ -190,7 +190,7 @@ class MessageDropped(msgspec.Struct, frozen=True, eq=False):
     topic: str
     sequence: int
 
-    #: The id of a message that may be published again; "": unknown; None: it is too old.
+    #: The id of a message that may be repeated; "": unknown; None: too old.
     id: str | None = None
 
 
@@ -204,7 +204,7 @@ class GroupBegun(msgspec.Struct, frozen=True, eq=False):
 
 
 class GroupMoved(msgspec.Struct, frozen=True, eq=False):
-    """A group was sought: it gets the messages after a number, and nothing else of it is left but dead letters."""
+    """A group was sought: it gets the messages after a number; of its former state only dead letters remain."""
 
     group: str
     position: int

@@ -16,7 +16,7 @@ class _Topic(Protocol):
 
 
 class RemovedIds:
-    """Remembers the latest ones of all topics, in two halves: the older one is forgotten as a whole."""
+    """Remembers the latest ids of all topics, in two halves: the older half is forgotten as a whole."""
 
     def __init__(self) -> None:
         self._new: dict[str, int] = {}

@@ -1,8 +1,9 @@
 """Publications that are repeated under ids without an index: the earlier message is looked for among recent ones.
 
-A publication costs nothing here until one of its topic is repeated. Then these have the earlier one, if there is one:
+A publication costs nothing here until one of its topic is repeated. The earlier publication is then found, if it
+exists, in:
 
-- the index of ids given by publishers, which has a repeated message from its first repeat on;
+- the index of publishers' ids, which has a repeated message from its first repeat on;
 - `RemovedIds`: messages that a topic keeps no longer;
 - the messages that it keeps since the first attempt, in memory or in the journal, see `UnreadError`.
 
@@ -21,7 +22,7 @@ from fastrpc.status import Status
 
 __all__ = ["KnownIds", "RecentTopic", "Repeats", "UnreadError"]
 
-#: Seconds that a request may be on its way: the first attempt may be older by them than its publisher tells.
+#: Seconds that a request may travel: the first attempt may be older by this than its publisher states.
 _ON_THE_WAY: Final = 5.0
 
 #: Messages of before a start that are looked at whatever their instants, as the wall clock may have jumped since.
@@ -58,13 +59,13 @@ class KnownIds(msgspec.Struct):
     last: int
     used_at: float
 
-    #: Messages that have to be read, with the messages that are known then: from one number to another.
+    #: The range of messages that has to be read, and the messages that are known after it.
     unread: tuple[Sequence[int], int, int] | None = None
     numbers: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class UnreadError(Exception):
-    """The ids of messages have to be read before a repeat can be judged: `Repeats.feed` goes on with them.
+    """The ids of messages have to be read before a repeat can be judged; pass them to `Repeats.feed`.
 
     Attributes:
         numbers: the messages, in order.

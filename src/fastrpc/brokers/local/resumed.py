@@ -8,10 +8,10 @@ __all__ = ["Resumed"]
 
 
 class Resumed:
-    """Knows, as a journal told, the settled ones, the counted ones, and that each other one was started once.
+    """Knows by the journal the settled messages and the counted ones; all others were started once.
 
     Attributes:
-        passed: the number up to which that holds; 0: there are none.
+        passed: the number up to which that holds; 0: no messages.
         settled: numbers that a group has not passed since.
     """
 
@@ -21,7 +21,7 @@ class Resumed:
         self._counted: dict[int, tuple[int, float]] = {}
 
     def restore(self, saved: SavedGroup, is_kept: Callable[[int], bool]) -> None:
-        """Begin with what a journal told of a group, about the messages that are kept for it."""
+        """Begin with the journal's record of a group, about the messages that are kept for it."""
         self.passed = saved.passed
         self.settled = {number for number in saved.settled if number > saved.position and is_kept(number)}
         self._counted = {number: counted for number, counted in saved.counted.items() if is_kept(number)}

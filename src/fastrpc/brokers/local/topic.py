@@ -1,4 +1,4 @@
-"""One topic: its messages, the bounds of their age and size, and the groups that get them."""
+"""One topic: its messages, the limits of their age and size, and the groups that get them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -85,13 +85,13 @@ class KeptTopic:
     # Publishing
 
     def check_room(self, count: int, total: int, largest: int, now: float, *, adds_ids: bool) -> None:
-        """Check that there is room for messages of these sizes, and for their ids.
+        """Check that there is room for messages of these sizes and their ids.
 
         Args:
             adds_ids: whether a message has an id from its publisher.
 
         Raises:
-            BrokerError: RESOURCE_EXHAUSTED: the topic is full for now; INVALID_ARGUMENT: the messages never fit.
+            BrokerError: RESOURCE_EXHAUSTED: the topic is full now; INVALID_ARGUMENT: the messages can never fit.
         """
         most = self.settings.max_bytes
         if (total if self.is_queue else largest) > most:
@@ -184,7 +184,7 @@ class KeptTopic:
             self._effects.removed.add(self, id, sequence, now)
 
     def recount(self, now: float) -> None:
-        """Count the groups that have to handle each message, once all groups are here."""
+        """Recount the groups that have to handle each message, once all groups are known."""
         if self.is_queue:
             for sequence in self.log.newer(0):
                 self._set_left(sequence, sum(group.holds(sequence) for group in self._groups), now)
@@ -237,7 +237,7 @@ class KeptTopic:
     # The end of messages
 
     def handled(self, sequence: int, now: float) -> None:
-        """Note that one more group has handled a message; a queue keeps it until all have."""
+        """Note that one more group has handled a message; a queue keeps a message until all groups have."""
         if self.is_queue and sequence in self.log:
             self._set_left(sequence, self.log.left(sequence) - 1, now)
 
@@ -300,7 +300,7 @@ class KeptTopic:
         self._covering.clear()
 
     def remove(self, group: Reader, now: float) -> None:
-        """Give no more messages to a group; a queue keeps none for it."""
+        """Stop giving messages to a group; a queue keeps no messages for it."""
         self.move(group, self.log.last, now)
         self._groups.remove(group)
         self._covering.clear()

@@ -48,7 +48,7 @@ class NatsBroker:
 
     @property
     def limits(self) -> BrokerLimits:
-        """The abilities of the server, as far as it is known."""
+        """The abilities of the server, as far as known."""
         return self._link.limits
 
     async def __aenter__(self) -> Self:

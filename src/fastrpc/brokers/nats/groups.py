@@ -1,7 +1,7 @@
 """Groups as durable pull consumers, each beside a stream of its dead letters.
 
-The stream is made first, and is the claim to the group's name: JetStream makes a stream of a name once. It tells topic
-and pattern in its metadata. A group whose consumer is gone has ended.
+The stream is made first and claims the group's name: JetStream makes a stream of a name once. Its metadata has topic
+and pattern. A group without a consumer has ended.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _UNDER_WAY: Final = 10_000
 #: Members that may wait at once.
 _WAITING: Final = 4_096
 
-#: Seconds after which a broadcast without its member ends, and a consumer that takes the place of another one.
+#: Seconds after which a broadcast without its member ends, and likewise a consumer that replaces another one.
 _SHORT_SECONDS: Final = 60
 
 #: Codes of refusals of a consumer that exists with another configuration.
@@ -74,7 +74,7 @@ class Groups:
         self._missed: dict[str, MissedMessages] = defaultdict(MissedMessages)
 
     async def find(self, name: str) -> ConsumerGroup | None:
-        """Return the group that has a name, which may have ended; None without one."""
+        """Return the group of a name, which may have ended; None if there is none."""
         info = await self._link.find(f"STREAM.INFO.{self._link.names.dead_stream(name)}")
         return None if info is None else self._group_in(info["config"]["metadata"])
 
@@ -134,7 +134,7 @@ class Groups:
         return group, await self._with_order(group, info, settings.is_ordered)
 
     def missed(self, group: ConsumerGroup) -> MissedMessages | None:
-        """Return the count of messages that a group missed; None for a group that cannot tell."""
+        """Return the count of messages that a group missed; None if it is unknown."""
         return None if group.name is None or group.pattern != group.topic else self._missed[group.name]
 
     async def explain(self, group: ConsumerGroup) -> int:
@@ -146,7 +146,7 @@ class Groups:
         return first
 
     async def seek(self, name: str, to: Place) -> dict[str, Any]:
-        """Let a group go on from a place; return the answer of JetStream about it."""
+        """Continue a group at another place; return JetStream's answer."""
         check_place(to)
         group = await self.present(name)
         present = (await self._link.api(f"CONSUMER.INFO.{group.place}"))["config"]
@@ -155,7 +155,7 @@ class Groups:
         }
         if "inactive_threshold" in kept:
             return await self._again(group, {**kept, **_start(to)})
-        # A queue forgets messages that no group waits for, so another consumer waits for them meanwhile.
+        # A queue drops messages that no group waits for, so a temporary consumer waits for them meanwhile.
         hold = f"{group.consumer}+hold"
         config = {**kept, "deliver_policy": "all", "inactive_threshold": nanoseconds(_SHORT_SECONDS)}
         await self._create(group.stream, {**config, "durable_name": hold, "name": hold})

@@ -1,6 +1,6 @@
-"""One connection to JetStream: requests, whose answers all come to one inbox, and the errors that they tell.
+"""One connection to JetStream: requests, whose answers share one inbox, and errors in the answers.
 
-nats-py starts a timer and asks for random bytes for each request; here one timer looks after all of them.
+nats-py starts a timer and reads random bytes for each request; here one timer serves all of them.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class UnsentError(Exception):
-    """A request did not leave; its cause says why."""
+    """A request was not sent; the cause says why."""
 
 
 class JetStream:
@@ -56,23 +56,22 @@ class JetStream:
         await self.subscribe(f"{self._prefix}*", self._on_answer)
 
     async def subscribe(self, subject: str, receive: Callable[[Msg], Any]) -> Any:
-        """Subscribe to a subject; what comes is bounded by the requests for it."""
+        """Subscribe to a subject; the requests for messages bound what arrives."""
         return await self.client.subscribe(subject, cb=receive, pending_msgs_limit=0, pending_bytes_limit=0)
 
     async def ask(self, subject: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Msg:
         """Return the answer to a request.
 
         Raises:
-            UnsentError: it did not leave.
-            nats.errors.NoRespondersError: no stream or consumer listens at the subject.
-            nats.errors.Error, OSError, TimeoutError: it may have arrived.
+            UnsentError: the request was not sent. nats.errors.NoRespondersError: no stream or consumer listens at the
+            subject. nats.errors.Error, OSError, TimeoutError: it may have arrived.
         """
         return heard(await (await self.send(subject, body, headers)))
 
     async def send(
         self, subject: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> "asyncio.Future[Msg]":
-        """Send a request; return its answer to come, for `heard`. UnsentError: it did not leave."""
+        """Send a request; return the future of its answer, for `heard`. UnsentError: it was not sent."""
         number = f"{next(self._numbers):x}"
         try:
             if self._error is not None:
@@ -128,7 +127,7 @@ class JetStream:
         place, inbox = f"{stream}.{made['name']}", self.client.new_inbox()
         subscription = await self.subscribe(inbox, receive)
         try:
-            # Ask for one more than exist: then the server says that no more follow.
+            # Ask for one more than exist: the server then says that no more follow.
             request = json.dumps({"batch": made["num_pending"] + 1, "no_wait": True}).encode()
             await self.client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{place}", request, inbox)
             await status

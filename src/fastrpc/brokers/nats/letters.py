@@ -1,4 +1,4 @@
-"""Dead letters: each group has a stream of them, a subject for each."""
+"""Dead letters: each group has a stream of them, with a subject for each."""
 
 import logging
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class LetterStreams:
     async def keep(
         self, group: ConsumerGroup, message: Msg, delivery: Delivery, reason: str, error: str
     ) -> None:
-        """Keep a dead letter under a fixed id: a second one of the same message takes its place."""
+        """Keep a dead letter under a fixed id: a second letter of the same message replaces it."""
         assert group.name is not None
         fixed = DeliveryNumbers.of(message)
         subject = self._link.names.dead(group.name, str(fixed.sequence), delivery.id)

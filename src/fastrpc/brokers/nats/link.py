@@ -124,7 +124,7 @@ class JetStreamLink:
             raise self.failure(error) from error
 
     async def ask_each(self, subjects: Sequence[str], body: bytes) -> list[Exception | None]:
-        """Send the same request to each subject; return for each the error of `ask`, None where it was answered."""
+        """Send the same request to each subject; return for each the error of `ask`, or None after an answer."""
         stream = self._present or await self.connected()
         asked: list[asyncio.Future[Msg] | UnsentError] = []
         for subject in subjects:
@@ -229,8 +229,8 @@ class JetStreamLink:
 
     async def drained(self, subscription: Any) -> None:
         """End a subscription, once all its messages were received. Errors as of `ask`."""
-        # After a cancelled drain nats-py reads nothing more from the connection: it sets the result of a future that
-        # was cancelled, in its reader.
+        # After a cancelled drain nats-py stops reading from the connection: its reader sets the result of a cancelled
+        # future.
         task = self._begun(subscription.drain())
         self._drains.add(task)
         task.add_done_callback(self._drains.discard)

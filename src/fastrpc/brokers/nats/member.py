@@ -5,8 +5,8 @@
     take ──pull──► server ──messages──► _ready ──take──► Held ──ack, nack, reject, hand_back──► settled
                                            └─── leased from their arrival; renewed until they are settled
 
-One pull is open at a time. It asks for all available messages, or waits for one. The member outlives
-the loss of a connection: its next pull goes over the new one, and its messages are its own as long as their lease is.
+One pull is open at a time. It asks for all available messages, or waits for one. The member outlives a lost connection:
+its next pull uses the new connection, and it keeps its messages for their lease.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ logger = logging.getLogger("fastrpc.broker")
 _BEAT_SECONDS: Final = 2.0
 _SILENCE_SECONDS: Final = 5.0
 
-#: Seconds that a message which came for a cancelled take waits for the next one.
+#: Seconds for which a message that arrived for a cancelled take waits for the next take.
 _GRACE_SECONDS: Final = 0.5
 
 #: Part of a lease after which it is renewed.
@@ -217,7 +217,7 @@ class NatsMembership:
         self._wake()
 
     def move(self, info: Mapping[str, Any]) -> None:
-        """Lose all messages if the group goes on from another place, as the answer of JetStream about it shows."""
+        """Lose all messages if JetStream's answer shows that the group continues at another place."""
         if info["created"] != self._created:
             self._created = info["created"]
             if self._missed is not None:
@@ -318,7 +318,7 @@ class NatsMembership:
             self._held.pop(held, None)
 
     def _stop_pull(self) -> None:
-        """End the open pull of a cancelled take; a message that it brings all the same goes to the next take."""
+        """End the open pull of a cancelled take; a message that still arrives is for the next take."""
         if self._open:
             self._begun(self._ended(self._subscription))
             self._stream, self._subscription, self._inbox, self._open = None, None, "", 0
@@ -329,7 +329,7 @@ class NatsMembership:
         task.add_done_callback(self._under_way.discard)
 
     async def _ended(self, subscription: Any) -> None:
-        """End a subscription, and return its messages unless another take comes for them."""
+        """End a subscription, and return its messages unless another take asks for them."""
         try:
             await self._link.drained(subscription)
             await asyncio.sleep(_GRACE_SECONDS)
@@ -361,7 +361,7 @@ class NatsMembership:
         return self._end(token)
 
     def _end(self, token: Held) -> bool:
-        """Note that a message is settled; return False where it was not held any more: the group was sought."""
+        """Note that a message is settled; return False if it was no longer held, since the group was sought."""
         if self._held.pop(token, self) is self:
             return False
         token.is_settled = True
@@ -402,7 +402,7 @@ class NatsMembership:
                 elif self._now() - self._pulled_at > self._terms.idle_seconds:
                     await self._touch()
             except (BrokerError, NoRespondersError) as error:
-                # A take tells it; messages whose lease ends count as lost.
+                # A take notices it; messages whose lease ends count as lost.
                 logger.debug("the lease of messages of %s is not renewed: %s", self._told_name, error)
             except Exception:
                 # Otherwise no lease would be renewed any more, and no silent pull be noticed.
@@ -437,7 +437,7 @@ class NatsMembership:
         """Look whether the group is there, and is the same one.
 
         Raises:
-            BrokerError: it was removed, or was lost; the latter is retryable.
+            BrokerError: the group was removed, or lost; the latter is retryable.
         """
         end = self._now() + _MOVE_SECONDS
         while (info := await self._groups.info(self.group)) is None:

@@ -1,8 +1,8 @@
 """Messages as NATS has them: a body and headers.
 
-Headers of a publisher keep their names. The others are of fastrpc: `frpc-id`, `frpc-key`, `frpc-publisher`; `frpc-rest`
-is JSON of all that a header of NATS, which has no blanks around it and no line ends, could not carry. A dead letter has
-`frpc-dead`, and a message that a group gets again `frpc-again`, each JSON of the message that it was.
+Headers of a publisher keep their names. The others are fastrpc's: `frpc-id`, `frpc-key`, `frpc-publisher`; `frpc-rest`
+is JSON of everything that a NATS header cannot carry, such as blanks at its ends and line ends. A dead letter has
+`frpc-dead`, and a message that a group gets again has `frpc-again`; each is JSON of the original message.
 """
 
 import json
@@ -45,7 +45,7 @@ _REST: Final = "frpc-rest"
 _DEAD: Final = "frpc-dead"
 _AGAIN: Final = "frpc-again"
 
-#: Prefixes of headers that are not the publisher's: those above, and JetStream's.
+#: Prefixes of headers that are not the publisher's: the headers above, and JetStream's.
 _OWN: Final = ("frpc-", "Nats-")
 _KNOWN: Final = frozenset({MESSAGE_ID, _ID, _KEY, _PUBLISHER})
 
@@ -63,7 +63,7 @@ def headers_of(message: OutgoingMessage, *, id: str | None = None) -> dict[str, 
     """Return the headers of a message.
 
     Args:
-        id: for a message that gets its number later, as JetStream removes its own headers by then.
+        id: for a message that gets its number later, since JetStream then removes its own headers.
     """
     found = dict(message.headers)
     if (given := message.id) is not None:
@@ -123,7 +123,7 @@ _read_death: Final = msgspec.json.Decoder(_Death).decode
 
 
 def _read(name: str, text: str, read: Callable[[str], T]) -> T:
-    """Return the value of a header of ours. Any program may have written it. DecodeError: it has another form."""
+    """Return the value of one of our headers, which any program may have written. DecodeError: it is malformed."""
     try:
         return read(text)
     # Also of a text that is no UTF-8.
@@ -172,7 +172,7 @@ class DeliveryNumbers(NamedTuple):
     @classmethod
     def of(cls, message: Msg) -> "DeliveryNumbers":
         """Return the numbers of a message of a consumer."""
-        # $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<number>.<nanoseconds>.<pending>; where the server has a
+        # $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<number>.<nanoseconds>.<pending>; if the server has a
         # domain, two more words before the stream and one at the end.
         words = message.reply.split(".")[:_WORDS_WITH_DOMAIN]
         return cls(int(words[-5]), int(words[-4]), int(words[-3]), int(words[-2]))
@@ -215,7 +215,7 @@ def delivery_in(message: Msg, reply: DeliveryNumbers, names: SubjectNames, run: 
 def unread_delivery_in(
     message: Msg, reply: DeliveryNumbers, names: SubjectNames, run: str, token: Any
 ) -> Delivery:
-    """Return the delivery in a message without regard to headers of ours, of which one is malformed."""
+    """Return the delivery in a message, ignoring our headers, one of which is malformed."""
     plain = replace(message, headers=_plain(message.headers or {}))
     return delivery_in(plain, reply, names, run, token)
 

@@ -1,8 +1,8 @@
-"""Messages that a log dropped before a group had them: JetStream does not count them.
+"""Messages that a log dropped before a group got them: JetStream does not count them.
 
-JetStream numbers the deliveries of a consumer. Between two deliveries of consecutive numbers the stream has no message
-for the group, so the numbers in the stream that lie between them, and below its first message, were dropped. A process
-sees the deliveries to its own members, and only a group that has all messages of its topic can tell.
+JetStream numbers the deliveries of a consumer. Between two deliveries of consecutive numbers the stream holds no
+message for the group, so the stream numbers between them that lie below its first message were dropped. A process sees
+only the deliveries to its own members, and only a group that gets all messages of its topic can count.
 """
 
 import logging
@@ -50,7 +50,7 @@ class MissedMessages:
             self._sequence = max(self._sequence, reply.sequence)
 
     def explain(self, name: str | None, first: int) -> int:
-        """Count the messages in gaps that the stream dropped, which begins at `first`; return their number."""
+        """Count the dropped messages in gaps of a stream that begins at `first`; return their number."""
         # The other messages that a group gets again belong to another group.
         lost = sum(max(min(end, first) - start, 0) for start, end in self._gaps)
         self._gaps.clear()

@@ -76,7 +76,7 @@ class SubjectNames:
 
 
 def word_of(name: str) -> str:
-    """Return a name of topic or group as one word; different names have different words."""
+    """Return a name of a topic or group as one word; different names give different words."""
     word = _ESCAPED.sub(lambda one: "-" if one[0] == "." else f"={one[0].encode().hex()}=", name)
     if len(word) <= _WORD_CHARACTERS:
         return word

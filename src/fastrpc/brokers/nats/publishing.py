@@ -1,4 +1,4 @@
-"""Publications: a message by itself, and several as one batch that JetStream keeps as a whole."""
+"""a single message, and several as one batch that JetStream keeps as a whole."""
 
 import asyncio
 import secrets
@@ -163,7 +163,7 @@ class Publishing:
         return published
 
     async def _batch(self, messages: Sequence[OutgoingMessage], topic: FoundTopic) -> list[Published]:
-        """Keep messages as a whole; a message whose id comes twice is left out."""
+        """Keep messages as a whole; a message with a repeated id is left out."""
         batch = f"{self._run}-{next(self._numbers):x}"
         asked: list[tuple[str, bytes, dict[str, str]]] = []
         # The place in the batch of each message, and of each id.
@@ -188,7 +188,7 @@ class Publishing:
         except BrokerError as error:
             if getattr(error.__cause__, "err_code", None) != _DUPLICATE:
                 raise
-            # Some are there already: each says by itself whether it is one.
+            # Some exist already: each says whether it is a duplicate.
             return await self._one_by_one(messages, [topic] * len(messages))
         published, before = [], 0
         for message, place in zip(messages, places, strict=True):
@@ -206,7 +206,7 @@ class Publishing:
     def _check_size(self, message: OutgoingMessage, headers: Mapping[str, str]) -> None:
         """Check that the server takes a message, and its dead letter."""
         most = self._link.most_bytes - _RESERVED_BYTES
-        # Headers have less than what is reserved beside them.
+        # Headers take less than is reserved for them.
         if len(message.body) <= most - _RESERVED_BYTES:
             return
         size = len(message.body) + sum(len(name) + len(text.encode()) + 4 for name, text in headers.items())

@@ -1,4 +1,4 @@
-"""Whether servers of NATS sync each message, as their monitoring port tells it."""
+"""Whether NATS servers sync each message, as reported by their monitoring port."""
 
 import asyncio
 import json

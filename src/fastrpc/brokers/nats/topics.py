@@ -62,7 +62,7 @@ class StreamTopics:
             changes = {}
         self._check_kept(topic, {**config, **changes}, wanted)
         if any(config.get(name) != value for name, value in changes.items()):
-            # A queue has interest from here on: no message came before its groups.
+            # A queue has interest from here on: no message arrived before its groups.
             subjects = [*dict.fromkeys((*config["subjects"], *wanted["subjects"]))]
             await self._link.api(
                 f"STREAM.UPDATE.{config['name']}", **{**config, **changes, "subjects": subjects}

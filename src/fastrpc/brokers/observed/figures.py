@@ -93,7 +93,7 @@ class BrokerFigures:
     def _tell_counts(self) -> None:
         """Add all that happened since the last time to the counts of the process.
 
-        Messages are too many to be counted there one by one.
+        There are too many messages to count one by one.
         """
         with _counting:
             for topic, counts in list(self._counts().items()):

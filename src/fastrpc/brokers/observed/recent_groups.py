@@ -1,4 +1,4 @@
-"""The groups of a broker as the last look found them: questions come at any moment, and looks need the loop."""
+"""The groups of a broker as of the last look: callers ask at any moment, and looks need the loop."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ __all__ = ["RecentGroups"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: The pause between two looks, at least: seconds, and multiples of the time of a look, which bounds its share.
+#: The shortest pause between two looks: seconds, and multiples of a look's duration, which bound its share of time.
 _PAUSE_SECONDS: Final = 10.0
 _PAUSE_IN_LOOKS: Final = 20.0
 
@@ -50,7 +50,7 @@ class RecentGroups:
             await asyncio.wait([self._looking])
 
     def states(self) -> Sequence[GroupState]:
-        """Return the groups that the last look found; none before the first one. Any thread may ask."""
+        """Return the groups of the last look; none before the first. Any thread may ask."""
         loop = self._loop
         if loop is not None and time.monotonic() >= self._next_look:
             with contextlib.suppress(RuntimeError):  # The loop is closed.

@@ -164,7 +164,7 @@ class RedisBroker:
         return topic
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
-        """Keep messages of one topic, all or none of them, in this order."""
+        """Keep messages of one topic, all or none, in this order."""
         if not messages:
             return ()
         name = messages[0].topic
@@ -377,7 +377,7 @@ class RedisBroker:
                 member.bell.ring()
             return
         for content in contents:
-            # The key of a topic; beside it a group, whose members have lost their messages, or a member that is woken.
+            # The key of a topic; with it a group whose members have lost their messages, or a member to wake.
             key, *names = content.decode().split("\n")
             if len(names) == 2:
                 self._wake(key, *names)
@@ -390,7 +390,7 @@ class RedisBroker:
                     member.bell.ring()
 
     def _wake(self, key: str, group: str, name: str) -> None:
-        """Wake a take for a message of its group; without one wake another member of the group."""
+        """Wake a take for a message of its group; if none waits, wake another member of the group."""
         member = self._by_name.get(name)
         if member is not None:
             member.bell.ring()

@@ -17,7 +17,8 @@ logger = logging.getLogger("fastrpc.broker")
 #: Seconds of silence after which a subscription has to prove that its connection lives.
 _QUIET_SECONDS: Final = 10.0
 
-#: Seconds after the first failure to hear the channel, and the most after later ones: takes look by themselves.
+#: Seconds until a retry after the first failure of the channel, and the most after later failures: takes poll
+#: meanwhile.
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 
@@ -69,7 +70,7 @@ class Bells:
         self._thread = threading.Thread(target=self._work, name="fastrpc-redis-bells", daemon=True)
 
     async def hear(self) -> None:
-        """Return once it hears the channel, or has failed to; then it goes on trying."""
+        """Return once it listens to the channel, or has failed to; it keeps trying then."""
         if self._hears is None:
             self._hears = self._loop.create_future()
             self._thread.start()

@@ -1,4 +1,4 @@
-"""A member that gets all messages from now on; this process alone knows its place, its retries and their numbers."""
+"""A member that gets all messages from now on; its place, its retries and their numbers are in this process only."""
 
 import heapq
 import itertools
@@ -149,7 +149,7 @@ class Broadcast:
         self.bell.ring()
 
     async def renew(self) -> None:
-        """Do nothing: its messages are its own."""
+        """Do nothing: its messages have no lease."""
 
     def lose_all(self) -> None:
         """Do nothing: a broadcast is not sought."""

@@ -64,11 +64,11 @@ async def check_durability(
 def check_settings(shown: Mapping[str, str], url: str, *, sync: str, stated: str | None) -> None:
     """Refuse settings that keep less than `sync` says. ConfigError.
 
-    With everysec Redis answers before it writes while an fsync is under way, for up to two seconds: a kill of it takes
-    these answers. With always, and with no, it writes before it answers.
+    With everysec, Redis answers before it writes while an fsync is under way, for up to two seconds: killing Redis then
+    loses these answered writes. With always or no it writes before it answers.
 
     Args:
-        shown: the settings; empty where the server does not show them.
+        shown: the settings; empty if the server hides them.
     """
     if "appendonly" not in shown:
         if stated is None:

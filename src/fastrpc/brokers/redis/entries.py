@@ -13,7 +13,7 @@ __all__ = ["Fields", "delivery_of", "fields_of", "letter_fields_of", "letter_of"
 #: The fields of an entry by name.
 Fields = dict[bytes, bytes]
 
-#: Words of a dead letter that tell of its death, before the words of its message.
+#: The leading words of a dead letter, about its death; the words of its message follow.
 _DEATH_WORDS: Final = 8
 
 #: Most digits of a number of 64 bits.

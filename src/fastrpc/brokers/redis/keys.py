@@ -19,8 +19,8 @@
     <base>:{<topic>}:dead:<g>      stream: dead letters
     <base>:{<topic>}:removed:<g>   is there for a day after the removal of a group
 
-Instants are milliseconds of the server's clock. The keys of a topic share a hash tag. The scripts that begin a group
-or forget one have the hash of all groups as well, in another slot: one server holds all keys.
+Instants are milliseconds of the server's clock. The keys of a topic share a hash tag. Scripts that begin or forget a
+group also use the hash of all groups, in another slot: one server holds all keys.
 
 A sequence is the entry id `<milliseconds>-<number>` in one integer: 2²⁰ times the milliseconds, plus the number.
 """
@@ -69,12 +69,12 @@ def sequence_of(entry: bytes) -> int:
 
 
 def published_at(entry: bytes) -> datetime:
-    """Return the time of day at which the server kept an entry; the last one for an id of another program beyond it."""
+    """Return the time of day at which the server kept an entry; the last possible time for a foreign id beyond it."""
     return datetime.fromtimestamp(min(_parts_of(entry)[0], _LAST_INSTANT) / 1000, UTC)
 
 
 def _parts_of(entry: bytes) -> tuple[int, int]:
-    """Return instant and number of an entry id; 0 and 0 for a word of another form, as a field of an entry may have."""
+    """Return instant and number of an entry id; 0 and 0 for a malformed word, which an entry's field may hold."""
     instant, _, number = entry.partition(b"-")
     is_id = len(entry) <= _ID_BYTES and instant.isdigit() and number.isdigit()
     return (int(instant), int(number)) if is_id else (0, 0)

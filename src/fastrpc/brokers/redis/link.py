@@ -1,4 +1,4 @@
-"""Commands of one event loop, which a thread sends: commands that come meanwhile leave in one write.
+"""Commands of one event loop, sent by a thread: commands that arrive meanwhile share one write.
 
 ::
 
@@ -22,10 +22,10 @@ from fastrpc.status import Status
 
 __all__ = ["ANSWER_ROOM", "RedisLink"]
 
-#: Most bytes that a command may ask for, and that its words may have together with all others of one write.
+#: Most bytes that a command may request, and that the words of all commands of one write may have.
 ANSWER_ROOM: Final = 4 * 1024 * 1024
 
-#: Commands of one write, and the most of them with long answers: the client has a bound for all answers together.
+#: Most commands of one write, and most of them with long answers: the client bounds all answers together.
 _MOST_COMMANDS: Final = 512
 _MOST_LONG: Final = 4
 
@@ -72,7 +72,7 @@ class RedisLink:
         """Return the answer to a command.
 
         Raises:
-            BrokerError: the server is away, or refuses; `processed` tells whether it may have done it.
+            BrokerError: the server is away, or refuses; `processed` tells whether it may have run the command.
         """
         return await self._send(kind, words, None)
 
@@ -138,7 +138,7 @@ class RedisLink:
                 raise ValueError(f"{len(answers)} answers to {len(commands)} commands")
             return answers
         except Exception as error:
-            # A fault of the client: the thread goes on, and its callers hear of it.
+            # A fault of the client: the thread continues, and its callers get the error.
             fault = BrokerError(f"Redis: {error!r}", status=Status.INTERNAL)
             fault.__cause__ = error
             return [copied_error(fault) for _ in commands]

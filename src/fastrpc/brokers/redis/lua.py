@@ -1,12 +1,12 @@
-"""The scripts: each change of a topic or a group is one of them, so it is made whole or not at all.
+"""The scripts: each changes a topic or a group atomically.
 
 KEYS[1] is the hash of a topic, whose name begins all other keys (`keys.py`). Invariants that hold between scripts:
 
-- An entry is pending in the stream's group exactly while it is in `leases`: its score is the instant from which another
-  member may start it. For replays the same holds of `replays` and `again`.
+- An entry is pending in the stream's group exactly while it is in `leases`; its score is the instant from which another
+  member may start it. The same holds for `replays` and `again`.
 - The consumer of a pending entry is the member that may settle it; `-` is the consumer of entries that wait.
-- A member is in `waiting` from a take that found less than it asked for until it is woken, finds as much as it asks,
-  or leaves. A member that is woken and does not take wakes another one.
+- A member enters `waiting` when a take finds less than it asked for. It leaves when it is woken, finds enough, or
+  leaves the group. A woken member that takes nothing wakes another member.
 - `epoch` changes with each beginning and each move of a group, so a member knows that its messages are lost.
 - A message is in one place of a group: beyond its last delivered entry, pending, dead, or handled.
 """

@@ -105,7 +105,7 @@ class RedisMembership:
         self._asking: set[asyncio.Future[Any]] = set()
         # Messages that this turn of the loop acknowledges.
         self._acks: list[tuple[HeldMessage, asyncio.Future[int]]] = []
-        # After an answer that was not full: how often the bell had rung before, and when to look all the same.
+        # After an answer that was not full: the earlier count of the bell's rings, and when to poll anyway.
         self._idle: tuple[int, float] | None = None
         self._has_left = False
 
@@ -208,7 +208,7 @@ class RedisMembership:
     def is_lost(self, token: HeldMessage) -> bool:
         """Return whether another member may have the message by now."""
         if not token.is_lost and not token.is_claimed and time.monotonic() >= token.until:
-            # For good: its lease is not renewed any more.
+            # Final: its lease is not renewed any more.
             self._lose(token)
         return token.is_lost
 
@@ -219,7 +219,7 @@ class RedisMembership:
         return is_ours
 
     async def ack_many(self, tokens: Sequence[HeldMessage]) -> Sequence[bool]:
-        """Settle messages, by one command for each stream that has some of them."""
+        """Settle messages, with one command for each stream that holds some of them."""
         ours = [token for token in tokens if self._may_settle(token)]
         try:
             # Futures, so none has a task.
@@ -266,7 +266,7 @@ class RedisMembership:
 
     async def _again(self, token: HeldMessage, pause: int, added: int) -> bool:
         is_ours = await self._settle(token, lambda one: self._settle_by(NACK, one, pause, added))
-        # This member may take it again.
+        # This member may take the message again.
         self.bell.ring()
         return is_ours
 
@@ -328,7 +328,7 @@ class RedisMembership:
     # Leases
 
     async def renew(self) -> None:
-        """Renew the leases of all messages that are held; messages that others may have are lost from then on."""
+        """Renew the leases of all held messages; messages that other members may have are lost from then on."""
         now = time.monotonic()
         held = [one for one in self._held.values() if not self.is_lost(one)]
         logged, replays = [[one for one in held if one.stream == name] for name in ("log", "replays")]
@@ -398,7 +398,7 @@ def _share(outcomes: Sequence["asyncio.Future[int]"], error: Exception) -> None:
 
 
 def stop_waiting(link: RedisLink, key: str, group: str, member: str) -> None:
-    """Have a member count as not waiting; another member is woken where it was woken before."""
+    """Mark a member as not waiting; if it was woken before, another member is woken."""
     # Where the server is away takes look by themselves.
     with contextlib.suppress(BrokerError):
         link.run(int, STOP_WAITING, (key,), (group, member)).add_done_callback(_leave_to_lease)

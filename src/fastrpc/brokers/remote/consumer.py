@@ -72,7 +72,7 @@ class Consumer:
 
         ConsumeRequest ──► read ──► take, acks: told of; others: tasks ──► news ──► ConsumeResult
 
-    There is at most one take, and none while deliveries wait to be sent: a slow reader holds no more.
+    At most one take is open, and none while deliveries wait to be sent: a slow reader holds no more.
 
     Args:
         membership: is closed at the end.

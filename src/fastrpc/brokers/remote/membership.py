@@ -35,7 +35,7 @@ class _Held(msgspec.Struct, eq=False):
     number: int
     is_lost: bool = False
 
-    #: The answer to the settlement; None before it and once it is told.
+    #: The answer to the settlement; None before it and after it is passed on.
     answer: "asyncio.Future[bool] | _Answers | None" = None
 
 
@@ -80,7 +80,7 @@ class _Answers:
             self._tell(settled, self._failure)
 
     def set_exception(self, error: BrokerError) -> None:
-        """Note the failure for one message; the first one counts."""
+        """Note the failure of one message; the first failure counts."""
         if self._failure is None:
             self._failure = error
         self.set_result(False)
@@ -111,7 +111,7 @@ class RemoteMembership:
         self._client = client
         self._settings = settings
         self._held: dict[int, _Held] = {}
-        # The server is told of one take at a time; further takes wait for their turn.
+        # The server gets one take at a time; further takes wait.
         self._take_turn = asyncio.Lock()
         self._take: _Take | None = None
         # A take was given up, and its batch may be on its way.
@@ -174,7 +174,7 @@ class RemoteMembership:
         return take.found
 
     def is_lost(self, token: Any) -> bool:
-        """Return whether another member may have the message by now, as far as the broker has told."""
+        """Return whether another member may have the message by now, as far as the broker has reported."""
         return bool(token.is_lost)
 
     async def ack(self, token: Any) -> bool:

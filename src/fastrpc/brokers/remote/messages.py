@@ -37,7 +37,7 @@ __all__ = [
 #: Most bytes of a message between client and server: sixteen of the longest values, in base64.
 MESSAGE_BYTES: Final = 24 * 1024 * 1024
 
-#: About the bytes of a message beside its texts: its numbers and the names of its fields.
+#: Approximate bytes of a message besides its texts: its numbers and the names of its fields.
 _FRAME_BYTES: Final = 256
 
 #: The end of a delivery.
@@ -61,8 +61,8 @@ class PublishedMessage(msgspec.Struct, frozen=True, gc=False):
     #: The trace of the publisher, by the names of its propagator, such as traceparent.
     trace: Mapping[str, str] | None = None
 
-    #: None: the publisher gave the id, and a second message of it is a duplicate. Else the client made the id
-    #: for this publication alone, and these are the seconds since its first attempt; 0: this is the first one.
+    #: None: the publisher gave the id, and a second message with it is a duplicate. Otherwise the client made the id
+    #: for this publication alone, and these are the seconds since its first attempt; 0: the first attempt.
     age: float | None = None
 
 
@@ -124,8 +124,7 @@ class PulledSettlement(msgspec.Struct, frozen=True):
 class ConsumeRequest(msgspec.Struct, frozen=True):
     """A step of a consumer."""
 
-    #: Most messages of the next batch; each request gets one batch. 0 withdraws the request before this one, None
-    #: leaves it as it is.
+    #: Most messages of the next batch; each request gets one batch. 0 withdraws the previous request, None keeps it.
     take: int | None = None
 
     #: Numbers of messages that are handled.
@@ -238,7 +237,7 @@ def delivered(number: int, one: Delivery, headers: Mapping[str, str] | None = No
     """Return a delivery as it travels.
 
     Args:
-        headers: its headers as a dictionary; None makes one.
+        headers: its headers as a dictionary; None: build one.
     """
     return DeliveredMessage(
         number,

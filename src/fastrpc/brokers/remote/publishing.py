@@ -21,8 +21,8 @@ from fastrpc.user_code import as_error
 
 __all__ = ["Publications"]
 
-#: Messages that share a call. With fewer of them a commit of the broker has fewer rows, which cost more each; with more
-#: the broker has nothing to do while a client with 64 publications under way prepares the next ones.
+#: Messages that share a call. With fewer, a commit of the broker has fewer rows, each of which costs more; with more,
+#: the broker is idle while a client with 64 publications under way prepares the next ones.
 _MOST_MESSAGES: Final = 32
 
 #: Bytes of the values that share a call: a long one would hold up the others.
@@ -43,7 +43,7 @@ _OF_ONE: Final = frozenset(
 )
 
 
-#: The wait of a publisher, which ends with None where its message is to go alone.
+#: The wait of a publisher; None as its result means that the message is sent alone.
 _Wait: TypeAlias = "asyncio.Future[Published | None]"
 
 
@@ -70,23 +70,23 @@ class _Batch:
 
 
 class Publications:
-    """The messages that a client publishes one by one.
+    """Messages that a client publishes one by one.
 
     ::
 
         first of a turn ──► a turn later: is it alone? ──yes──────────────────────────► publish
         others of the turn ──► its batch ─────────────────no──► publish_many ──refused──► each by `publish`
 
-    While none is under way a message goes at once. The end of one wait ends neither the call nor the other waits.
-    `publish_many` keeps all messages or none, so after a refusal each message goes alone, and tells its own fault. A
-    publication with a deadline goes alone as well: its call carries the deadline.
+    While no call is under way, a message is sent at once. The end of one wait ends neither the call nor the other
+    waits. `publish_many` keeps all messages or none, so after a refusal each message is sent alone and gets its own
+    error. A publication with a deadline is also sent alone: its call carries the deadline.
     """
 
     def __init__(self, client: Client) -> None:
         self._client = client
         # The batch that takes messages.
         self._batch: _Batch | None = None
-        # Calls of one message each, calls under way of several, and the ones among these that have not begun.
+        # Calls of one message; calls of several that are under way; and those of the latter that have not begun.
         self._lone = 0
         self._calls: set[asyncio.Task[None]] = set()
         self._due: set[asyncio.Task[None] | None] = set()
@@ -94,7 +94,7 @@ class Publications:
         self._answered: deque[tuple[Sequence[_Wait], Sequence[Published]]] = deque()
 
     async def publish(self, message: OutgoingMessage) -> tuple[Published]:
-        """Keep a message; return the answer for it alone. BrokerError: it may not be kept."""
+        """Keep a message; return its answer. BrokerError: it may not be kept."""
         batch = self._batch
         if scope_deadline() is not None or not (self._lone or batch or self._calls or self._answered):
             return (await self._alone(message),)
@@ -118,7 +118,7 @@ class Publications:
     async def _is_shared(self, batch: _Batch) -> bool:
         """Wait for the other messages of this turn, and begin their call; return False if there are none.
 
-        Cancelled: they go without the first one.
+        Cancelled: the other messages are sent without the first one.
         """
         try:
             await asyncio.sleep(0)
@@ -129,7 +129,7 @@ class Publications:
                 self._begin(batch)
             self._close(batch)
             raise
-        # A message behind others that have not left goes as they do, not before them.
+        # A message behind unsent messages is sent with them, not before them.
         if not batch.has_begun and (len(batch.waits) > 1 or self._due):
             self._begin(batch)
         self._close(batch)
@@ -141,7 +141,7 @@ class Publications:
             self._batch = None
 
     async def _alone(self, one: OutgoingMessage) -> Published:
-        # The server checks the others: a message that it refuses among them goes alone after that.
+        # The server checks the others: a message that it refuses in the batch is then sent alone.
         check_outgoing(one)
         self._lone += 1
         try:
@@ -182,7 +182,7 @@ class Publications:
             self._wake()
 
     def _wake(self) -> None:
-        """Wake the publishers of one call, and the publishers of the next call when its messages have left.
+        """Wake the publishers of one call, and the publishers of the next call when its messages are sent.
 
         Otherwise client and broker would work in turn: each would wait for all messages that are under way.
         """

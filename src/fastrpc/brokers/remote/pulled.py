@@ -39,7 +39,7 @@ _PULLED_BYTES: Final = 4 * 1024 * 1024
 
 @dataclass(slots=True, eq=False)
 class _Pull:
-    """The membership of one call of `pull`, which lasts as long as one of its messages is under way."""
+    """The membership of one call of `pull`; it lasts while one of its messages is under way."""
 
     membership: Membership
     left: int = 0
@@ -91,8 +91,8 @@ class _Places:
 class PulledMessages:
     """Leases of messages, by their tokens.
 
-    A lease that ends gives its message back, counted: it is delivered again at once, with the next number. So a message
-    whose answer was lost on its way comes again after its lease. A restart of the broker forgets all leases.
+    A lease that ends returns its message, counted: it is delivered again at once, with the next number. So a message
+    whose answer was lost in transit is delivered again after its lease. A restart of the broker forgets all leases.
     """
 
     def __init__(self) -> None:
@@ -226,7 +226,7 @@ class PulledMessages:
 async def _taken_at_once(
     membership: Membership, most: int, seconds: float, drain: asyncio.Future[None]
 ) -> Sequence[Delivery]:
-    """Return messages for one answer; none is under way by a call that is cancelled."""
+    """Return messages for one answer; the messages of a cancelled call are handed back."""
     found = await taken(membership, most, seconds, drain)
     size, count = 0, 0
     for one in found:
@@ -237,7 +237,7 @@ async def _taken_at_once(
     try:
         await hand_back(membership, found[count:])
     except asyncio.CancelledError:
-        # A broker that cannot hand them back delivers them as the member leaves.
+        # A broker that cannot hand messages back delivers them when the member leaves.
         with suppress(BrokerError):
             await hand_back(membership, found)
         raise

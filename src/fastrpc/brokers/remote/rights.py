@@ -105,7 +105,7 @@ class BrokerRights:
         )
 
     def check_group(self, name: str, present: GroupState | None) -> None:
-        """Refuse to look after a group; an absent group is told to callers that could look after it."""
+        """Refuse access to a group; the caller learns of an absent group only with a right to it."""
         rights = self._rights
         if rights is None:
             return

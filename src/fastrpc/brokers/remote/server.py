@@ -20,10 +20,10 @@ class BrokerServer(HostedServer):
     """A broker that serves while its `async with` block lasts; `fastrpc broker` is the same as a command.
 
     Args:
-        address: where it listens; port 0 takes a free one.
+        address: the address to listen at; port 0 chooses a free one.
         data_dir: a folder that keeps messages across restarts; None keeps them in memory only.
         sync: "full" keeps them across a power loss, "normal" across the end of the process only.
-        tls: certificates for an address `tls://`; with `require_client_cert` only clients that have one may ask.
+        tls: certificates for an address `tls://`; with `require_client_cert` only clients with a certificate may call.
         authenticate: identifies callers, see `Server`; without it every client that can connect may do all.
         policy: the rules, whose keys `publish`, `subscribe`, `groups` and `manage` grant these rights; without it every
             identity has them.

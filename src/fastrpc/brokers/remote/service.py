@@ -1,7 +1,7 @@
 """A broker as a service: topics in memory or in a folder, for many processes.
 
-`consume` carries messages and settlements of one member both ways. `pull` and `settle` are plain calls for languages
-with plain calls alone, and `follow` is for readers that settle nothing, such as server-sent events.
+`consume` carries messages and settlements of one member both ways. `pull` and `settle` are unary calls for languages
+without streams, and `follow` is for readers that settle nothing, such as server-sent events.
 """
 
 import asyncio
@@ -161,7 +161,7 @@ class BrokerService(HealthSource):
 
     @method
     async def publish_many(self, messages: Sequence[PublishedMessage]) -> Sequence[Published]:
-        """Keep messages, all or none of them, in this order; a repetition is safe if all have an id.
+        """Keep messages, all or none, in this order; a repetition is safe if all have an id.
 
         With an `age` a client tells that it made the id, see `PublishedMessage`.
         """
@@ -232,7 +232,7 @@ class BrokerService(HealthSource):
         start: str = "new",
         ordered: bool = False,
     ) -> Sequence[PulledMessage]:
-        """Return messages of a group, which the caller settles within their lease; none if none comes in time.
+        """Return messages of a group, which the caller settles within their lease; none if none arrives in time.
 
         A message whose lease ends is delivered again at once, counted, and so is one whose answer was lost. The verb
         `renew` of `settle` gives it more time.
@@ -248,7 +248,7 @@ class BrokerService(HealthSource):
 
     @method
     async def settle(self, settlements: Sequence[PulledSettlement]) -> Sequence[bool]:
-        """Settle pulled messages, or renew their leases; False: nothing is done, as the lease of one has ended."""
+        """Settle pulled messages, or renew their leases; False: nothing was done, since a lease has ended."""
         with TOLD:
             return await self._pulled.settle(settlements, _caller())
 
@@ -287,7 +287,7 @@ class BrokerService(HealthSource):
 
     @method
     async def seek(self, group: str, to: str) -> None:
-        """Let a group go on from "oldest", "new", an instant or a sequence number; what is under way is lost to it."""
+        """Continue a group at "oldest", "new", an instant or a sequence number; its messages under way are lost."""
         with TOLD:
             place = place_of(to)
             await self._check_group(group)
@@ -369,7 +369,7 @@ class BrokerService(HealthSource):
         """Tell the members of a group of messages that others may have by now."""
         for consumer in self._consumers.get(group, ()):
             consumer.note_losses()
-        # Members on the same connection hear of it before this call is answered.
+        # Members on the same connection are notified before this call is answered.
         await asyncio.sleep(0)
 
 

@@ -46,7 +46,7 @@ async def taken(
     try:
         await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
-        # A broker that cannot hand them back delivers them as the member leaves.
+        # A broker that cannot hand messages back delivers them when the member leaves.
         with suppress(BrokerError):
             await hand_back(membership, await _withdrawn(taking))
         raise
@@ -54,7 +54,7 @@ async def taken(
 
 
 async def _withdrawn(taking: asyncio.Future[Sequence[Delivery]]) -> Sequence[Delivery]:
-    """End a take; return the messages that it has all the same."""
+    """End a take; return the messages that it still got."""
     if not taking.done():
         taking.cancel()
         await asyncio.wait([taking])
@@ -93,7 +93,7 @@ async def followed(
 
 
 async def hand_back(membership: Membership, messages: Iterable[Delivery]) -> None:
-    """Have messages delivered to others at once, uncounted; a message that was handed back before is left alone."""
+    """Deliver messages to others at once, uncounted; messages handed back before are skipped."""
     await together(membership.hand_back(one.token) for one in messages)
 
 

@@ -19,7 +19,7 @@ from fastrpc.stores.sqlite.numbers import NumbersFile
 
 __all__ = ["CopyReport", "copy_broker"]
 
-#: Numbers that are looked for one by one behind a damaged place, before the rest of a table is given up.
+#: Numbers that are tried one by one after a damaged place, before the rest of a table is given up.
 _LOOKED_AT: Final = 100_000
 
 #: Added to the numbers of topics: a damaged file may lack messages whose numbers were given.
@@ -85,7 +85,7 @@ def copy_broker(folder: Path, new: Path) -> CopyReport:
 
 
 def _made(source: sqlite3.Connection, new: Path, is_clean: bool) -> CopyReport:
-    """Make the copy beside its place, and move it there; a failed copy leaves nothing."""
+    """Make the copy in a temporary place, then move it; a failed copy leaves nothing."""
     new.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{new.name}-", dir=new.parent))
     try:
@@ -174,7 +174,7 @@ class _Copy:
             self.damaged += 1
 
     def _by_number(self, table: str) -> Iterator[tuple[Any, ...]]:
-        """Yield rows by their numbers; behind a damaged page it goes on with the next number that can be read."""
+        """Yield rows by their numbers; after a damaged page it continues with the next readable number."""
         number, misses = -1, 0
         while misses < _LOOKED_AT:
             try:

@@ -51,7 +51,7 @@ class SqliteBrokerJournal:
         self._closes = threading.Event()
 
     def open(self) -> KeptBroker:
-        """Open the file; return all that it keeps but the messages. BrokerError: it cannot be used."""
+        """Open the file; return everything it keeps except the messages. BrokerError: it is unusable."""
         kept = self.folder.open(self._read)
         self._writer.open(self.folder.connection)
         return kept

@@ -1,4 +1,4 @@
-"""The content of a broker's file, as the broker goes on with it, and its messages one batch at a time."""
+"""The content of a broker's file, for the start of the broker, and its messages in batches."""
 
 import logging
 import sqlite3
@@ -42,7 +42,7 @@ def read_records(
 
 
 def read_ids(connection: sqlite3.Connection, topic: int, first: int, last: int) -> dict[str, int]:
-    """Return the numbers of the messages from one to another that are there, by id."""
+    """Return the numbers of the present messages in a range, by id."""
     rows = connection.execute(
         "SELECT sequence, head FROM messages INDEXED BY places WHERE topic = ? AND sequence BETWEEN ? AND ?",
         (topic, first, last),
@@ -91,7 +91,7 @@ def _checked(rows: Iterator[tuple[int, int, bytes, bytes]]) -> tuple[list[Record
 
 
 def _whole(told: Any, head: Any, body: Any) -> Record | None:
-    """Return the message of a row; None: it is damaged."""
+    """Return the message of a row; None if it is damaged."""
     return record_of(head, body) if is_whole(told, head, body) else None
 
 

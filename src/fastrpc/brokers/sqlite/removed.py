@@ -13,7 +13,7 @@ from fastrpc.brokers.local.removed import REMOVED_IDS
 
 __all__ = ["RemovedRows", "SavedRemovals"]
 
-#: Made by the first commit: a file without it was written by an earlier version of fastrpc, which needs none.
+#: Made by the first commit: a file without it is by an earlier version of fastrpc, which needs none.
 _TABLE: Final = """CREATE TABLE IF NOT EXISTS removed
     (number INTEGER PRIMARY KEY, kept REAL NOT NULL, content BLOB NOT NULL)"""
 
@@ -25,7 +25,7 @@ _logger = logging.getLogger("fastrpc.broker")
 
 
 class RemovedRows:
-    """Writes them, and removes old ones by halves, as `RemovedIds` forgets them."""
+    """Writes removed ids, and deletes old ones by halves, as `RemovedIds` forgets them."""
 
     def __init__(self) -> None:
         self.has_table = False
@@ -34,7 +34,7 @@ class RemovedRows:
         self._old = 0
 
     def open(self, connection: sqlite3.Connection) -> None:
-        """Learn what a file has: its latest rows are the newer half, as before the start."""
+        """Read a file: its latest rows are the newer half, as before the start."""
         self.has_table, self._count, self._old = _has_table(connection), 0, 0
         if not self.has_table:
             return
@@ -96,7 +96,7 @@ class SavedRemovals:
 
 
 def _count_of(content: bytes) -> int:
-    """Return the number of ids in a row; of a damaged one none."""
+    """Return the number of ids in a row; 0 for a damaged row."""
     try:
         return sum(map(len, _decode(content).values()))
     except (TypeError, msgspec.DecodeError):

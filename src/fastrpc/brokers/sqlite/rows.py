@@ -91,7 +91,7 @@ def record_of(head: bytes, body: bytes) -> Record:
 
 
 def id_of(head: Any) -> str | None:
-    """Return the id of the message of a row; None: it is damaged."""
+    """Return the id of the message of a row; None if it is damaged."""
     try:
         return _decode_to_id(head).id
     except (TypeError, msgspec.DecodeError):
@@ -143,7 +143,7 @@ class KeptPlaces:
         self._names.append(name)
 
     def mend(self, now: float) -> None:
-        """Let the instants rise up to now, as the numbers do; the clock that told them may have been wrong.
+        """Make the instants rise to now, as the numbers do; the clock behind them may have been wrong.
 
         An instant in the future becomes the next row's instant; an instant before an earlier row's becomes that row's.
         """

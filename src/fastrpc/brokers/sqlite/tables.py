@@ -90,14 +90,14 @@ class BrokerTables:
         return False
 
     def raise_to(self, connection: sqlite3.Connection, number: int, *, is_incomplete: bool) -> None:
-        # Each lost message had another number, and may have been one of any topic.
+        # Each lost message had another number, and may have been of any topic.
         lost = number - self.latest(connection)
         connection.execute(f"UPDATE topics SET last = {LATEST_SEQUENCE} + ?", (lost,))  # noqa: S608
         connection.execute("UPDATE numbers SET latest = ?", (number,))
 
 
 def latest_number(connection: sqlite3.Connection) -> int:
-    """Return the number of the latest message of all topics, which may be there no longer; 0: there was none."""
+    """Return the number of the latest message of all topics, which may be removed; 0: there was none."""
     (latest,) = connection.execute("SELECT latest FROM numbers").fetchone()
     (kept,) = connection.execute(_LATEST_NUMBER).fetchone()
     return max(int(latest), int(kept))

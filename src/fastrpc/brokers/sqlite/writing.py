@@ -41,19 +41,19 @@ _OLD_IDS: Final = """DELETE FROM ids WHERE topic = ?1 AND sequence IN (SELECT se
 #: Values of the row of a message.
 _VALUES: Final = 9
 
-#: A message without a name has an empty one here. SQLite's module looks for an adapter of None and of bytes each time,
+#: A message without a name has an empty name here. For None and bytes, SQLite's module searches an adapter each time,
 #: which takes longer than a call of SQL and a copy.
 _MESSAGE: Final = "(?, ?, ?, ?, ?, NULLIF(?, ''), ?, ?, ?)"
 _INSERT: Final = "INSERT INTO messages VALUES "
 
-#: Statements for numbers of messages, the largest first. SQLite writes the rows of one while Python goes on; after each
-#: statement its thread waits until Python lets it go on.
+#: Statements for numbers of messages, the largest first. SQLite writes the rows of one statement while Python runs;
+#: after each statement its thread waits for the GIL.
 _INSERTS: Final = tuple(
     (count, _INSERT + ", ".join([_MESSAGE] * count)) for count in (64, 32, 16, 8, 4, 2, 1)
 )
 
 
-#: Messages of a topic after which its row tells the latest number, though they tell it as well: fewer than a copy of a
+#: Messages of a topic after which its row records the latest number, which they also hold: fewer than a copy of a
 #: damaged file adds to the numbers of topics.
 _TOLD_AFTER: Final = 1 << 16
 
@@ -74,10 +74,10 @@ class _Step:
     """The rows of one commit that are written together, at its end."""
 
     connection: sqlite3.Connection
-    # How many messages there are, and the values of their rows, one row behind the other.
+    # The number of messages, and the values of their rows, row by row.
     count: int = 0
     messages: list[Any] = field(default_factory=list)
-    # The latest time of publication, and its seconds: all messages of one call have the same.
+    # The latest time of publication, and its seconds: all messages of one call share it.
     published_at: datetime | None = None
     kept: float = 0.0
     ids: list[tuple[Any, ...]] = field(default_factory=list)
@@ -93,7 +93,7 @@ class _Step:
 
 
 class BrokerWriter:
-    """Writes changes. It knows the numbers of topics and groups, which groups have rows, and the latest numbers.
+    """Writes changes. It holds the numbers of topics and groups, the groups with rows, and the latest numbers.
 
     Args:
         clock: the broker's.
@@ -175,7 +175,7 @@ class BrokerWriter:
         has_moved = False
         for group in {*step.places, *step.settled, *step.counted}:
             has_moved |= self._write_group(step, group)
-        # Messages tell the latest number while they are there, and a commit has to change the file.
+        # Present messages hold the latest number, but a commit has to change the file.
         if step.dropped or not (step.messages or has_moved):
             latest = self.latest + step.count
             connection.execute("UPDATE numbers SET latest = ?, commits = commits + 1", (latest,))

@@ -1,6 +1,6 @@
-"""The deliveries of one method: each message is a call of it, begun at the gate.
+"""The deliveries of one method: each message becomes a call of it, begun at the gate.
 
-They have no engine and no byte stream: messages come from a subscription, and the outcome of a call settles its
+Deliveries have no engine and no byte stream: messages come from a subscription, and the outcome of a call settles its
 message.
 """
 
@@ -127,13 +127,13 @@ class Deliveries(DeliveringConnection):
             self.gate.cancel_call(call)
 
     def end(self) -> list[Message[Any]]:
-        """Start nothing more, and be told of no end; return the messages whose handlers go on in threads.
+        """Stop starting calls and reporting ends; return the messages whose handlers continue in threads.
 
-        These still count as under way; `Settling.left` is told when their threads return.
+        These still count as under way; `Settling.left` is called when their threads return.
         """
         found = []
         for call, started in list(self._started.items()):
-            # Before the look at the thread, which sets and looks the other way round.
+            # Before the check of the thread, which sets and checks in the opposite order.
             started.is_cancelled = started.outlasts = True
             if started.has_begun and not started.has_returned:
                 found.append(started.message)
@@ -206,7 +206,8 @@ class Deliveries(DeliveringConnection):
         started = self._started.get(call)
         if started is None:
             return
-        # Before the look at the others, and `fail` and `end` the other way round: at least one side sees the other.
+        # Before the check of the others; `fail` and `end` do it in the opposite order, so at least one side sees the
+        # other.
         started.has_returned = True
         if started.outlasts or started.failure is not None:
             # A loop that has ended has left the group.

@@ -1,4 +1,4 @@
-"""A marked method as the gate runs it: its parameter, its route, and the marshal that decodes messages."""
+"""A marked method for the gate: its parameter, its route, and the marshal that decodes messages."""
 
 from collections.abc import Callable
 from typing import Any, Final, get_args, get_origin

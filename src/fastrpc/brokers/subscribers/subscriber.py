@@ -1,4 +1,4 @@
-"""The deliveries of one method in one process: from its subscription to the gate, and the ends of its messages."""
+"""The deliveries of one method in one process, from its subscription to the gate, and the ends of its messages."""
 
 import asyncio
 import contextvars
@@ -43,8 +43,7 @@ _OF_LOAD: Final = frozenset(
     {Status.RESOURCE_EXHAUSTED, Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CANCELLED}
 )
 
-#: Seconds between looks for messages that were lost while their handlers run: their lease has ended, or their group was
-#: sought.
+#: Seconds between checks for messages lost during their handlers: their lease has ended, or their group was sought.
 _LOOK_SECONDS: Final = 1.0
 
 #: Seconds for cancelled handlers to end before their messages are handed back.
@@ -90,7 +89,7 @@ class Subscriber:
         # Set while messages are under way.
         self._look: asyncio.TimerHandle | None = None
         self._is_leaving = False
-        # Messages whose handlers go on in threads after the end; the group is left once these have returned.
+        # Messages whose handlers continue in threads after the end; the group is left once these threads have returned.
         self._outlasting: set[Message[Any]] = set()
         broker.subscribers.add(self)
 
@@ -142,7 +141,7 @@ class Subscriber:
         await self._subscription.stop_taking(refused)
 
     async def stop(self, seconds: float | None) -> bool:
-        """Let handlers end, cancel the rest, hand back their messages; return whether each one ended by itself."""
+        """Let handlers end, cancel the rest, hand back their messages; return whether each handler ended by itself."""
         is_clean = True
         try:
             await self.stop_taking()
@@ -198,7 +197,7 @@ class Subscriber:
             )
 
     async def _keep(self) -> None:
-        """Begin anew where the subscription ends by an error."""
+        """Restart after an error of the subscription."""
         while True:
             try:
                 # Messages start as they come.
@@ -229,7 +228,7 @@ class Subscriber:
                 logger.error("%s cannot subscribe: %s", self._method.name, error)
 
     def _start_ready(self) -> None:
-        """Start the messages that are here, and acknowledge the ones whose handlers have returned by then."""
+        """Start the present messages, and acknowledge messages whose handlers have returned by then."""
         if self._is_leaving:
             return
         self._renewal = pauses()
@@ -318,7 +317,7 @@ class Subscriber:
         self._wake()
 
     async def _end_outlasting(self, message: Message[Any]) -> None:
-        """Let a message be delivered again, counted: its handler went on after the end, and may have done its work."""
+        """Let a message be delivered again, counted: its handler outlasted the end, and may have done its work."""
         await self._settled(message, lambda: message.nack(0.0))
         self._outlasting.discard(message)
         if not self._outlasting:
@@ -330,7 +329,7 @@ class Subscriber:
         self._settle(message, lambda: message.reject(reason, error))
 
     def _hand_back(self, message: Message[Any], pushback_ms: int) -> None:
-        """Hand a message back after a pause, or it would come again at once. It keeps its place meanwhile."""
+        """Hand a message back after a pause; without one it would return at once. It keeps its place meanwhile."""
         if self._is_leaving:
             self._settle(message, message.hand_back)
             return
@@ -395,7 +394,7 @@ class Subscriber:
             except BrokerError as error:
                 logger.warning("the end of %r is not kept yet: %s", message, error)
             except Exception as error:
-                # A backend may refuse a pause, say: the message is not to stay here for ever.
+                # For example, a backend may refuse a pause: the message must not stay here for ever.
                 logger.error("%r is handed back, as its end cannot be kept", message, exc_info=error)
                 settle = message.hand_back
             await asyncio.sleep(pause())

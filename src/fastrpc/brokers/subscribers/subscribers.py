@@ -61,7 +61,7 @@ class Subscribers:
         await asyncio.gather(*(one.begin() for one in subscribers))
 
     def begin_soon(self, subscribers: Iterable[Subscriber]) -> None:
-        """Take messages from one of the next turns on; the log says why a subscriber cannot begin."""
+        """Take messages from one of the next turns on; if a subscriber cannot begin, the log says why."""
         task = asyncio.get_running_loop().create_task(
             self._begin_logged(subscribers), context=contextvars.Context()
         )
@@ -73,7 +73,7 @@ class Subscribers:
         await asyncio.gather(*(one.stop_taking() for made in self._by_service.values() for one in made))
 
     async def stop(self, service: str | None, seconds: float | None) -> bool:
-        """End the subscribers of one service or of all; return whether each handler ended by itself."""
+        """Stop the subscribers of one service or of all; return whether each handler ended by itself."""
         names = list(self._by_service) if service is None else [service]
         made = [one for name in names for one in self._by_service.pop(name, ())]
         return all(await asyncio.gather(*(one.stop(seconds) for one in made)))

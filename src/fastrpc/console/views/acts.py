@@ -23,7 +23,7 @@ _HEALTH: Final = {"SERVING": (True,), "NOT_SERVING": (False,), "NOT_SERVING, SER
 
 
 def out_buttons(fleet: Fleet, servers: Iterable[FleetServer]) -> list[Block]:
-    """Return a button for each of the first servers, which takes it out or puts it in; nothing if none takes acts.
+    """Return a button for each of the first servers, which takes it out or puts it in; none if no server takes acts.
 
     Where there are more servers, a text says so.
     """
@@ -41,7 +41,7 @@ def out_buttons(fleet: Fleet, servers: Iterable[FleetServer]) -> list[Block]:
 
 
 def server_buttons(fleet: Fleet, server: FleetServer) -> list[Block]:
-    """Return the buttons for all acts that a server may take now; nothing if it takes none."""
+    """Return the buttons for all acts that a server may take now; none if it takes no acts."""
     page = server.page
     if page is None or not _takes_acts(fleet, server):
         return []
@@ -118,7 +118,7 @@ def _levels(server: FleetServer, page: FiguresPage) -> Iterator[Button]:
             title = f"change the log level of {of}, {cut(level)} now"
             yield _button(title, "log_level", server, "level", logger=logger, was=level)
         elif len(levels) == 2 and all(one in LEVELS for one in levels):
-            # Where workers have two levels, the act gives all of them one of the two. Of more levels it takes none.
+            # If workers have two levels, the act sets all workers to one of the two. With more levels there is no act.
             for was, wanted in (levels, levels[::-1]):
                 title = f"set the log level of {of} to {wanted}, {cut(level)} now"
                 yield _button(title, "log_level", server, logger=logger, level=wanted, was=was)

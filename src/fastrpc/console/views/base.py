@@ -53,7 +53,7 @@ LINE_POINTS: Final = 20
 RATE_SECONDS: Final = 60.0
 PERCENTILE_SECONDS: Final = 300.0
 
-#: Events of a view; nodes of a tree, of which 100 characters count as one more; characters of a value in it.
+#: Most events of a view; nodes of a tree, where 100 characters count as one more; characters of a value in it.
 EVENTS: Final = 50
 MOST_NODES: Final = 1_000
 VALUE_TEXT: Final = 2_000
@@ -124,7 +124,7 @@ def chart_of(
     is_stack: bool = False,
 ) -> Chart:
     """Return a chart whose newest values are of the last settled slot of the history."""
-    # Whole seconds: the same instant gives the same view, so that a reader who has it is sent nothing.
+    # Whole seconds: the same instant gives the same view, so a reader that has it gets no new one.
     end = round(time.time() - asked.fleet.history.newest(step_seconds))
     return Chart(title, unit, step_seconds, lines, end, is_stack)
 
@@ -189,7 +189,7 @@ def rows_table(title: str, rows: Any) -> Table:
 
 
 def newest_rows_table(asked: Asked, title: str, rows: Any) -> Table:
-    """Return the rows of an admin page that have an instant, to search and sort; the newest come first."""
+    """Return the rows of an admin page with an instant, to search and sort; the newest come first."""
     columns, found = _read_rows(rows)
     instants = [column.name for column in columns if column.unit == "time"]
     if not instants:

@@ -1,4 +1,4 @@
-"""The console itself: its memory, its polls, the age of its data, and what it dropped."""
+"""The console itself: its memory, its polls, the age of its data, and the data that it dropped."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -118,7 +118,7 @@ def _row_of(server: FleetServer, counts: MethodCounts) -> Row:
 
 
 async def _ended(asked: Asked, name: str, counted: list[tuple[FleetServer, MethodCounts]]) -> list[Block]:
-    """Return the ended calls that servers keep, the newest first, and the servers that do not tell them."""
+    """Return the ended calls that servers keep, the newest first, and the servers that do not show theirs."""
     most = sorted(counted, key=lambda one: -one[1].errors)[:_ASKED]
     pages = await asyncio.gather(
         *(asked.fleet.page(server, "/ended", dict[str, Any]) for server, _ in most), return_exceptions=True

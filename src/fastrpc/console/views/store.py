@@ -1,4 +1,4 @@
-"""The stores that servers hold: their size; with the right to details their keys, leases, locks and leaders."""
+"""The stores of servers: their size; with the right to details also keys, leases, locks and leaders."""
 
 from typing import Any
 

@@ -68,7 +68,7 @@ class DeimosApplication:
 
     @property
     def tree(self) -> KeyTree:
-        """The keys; they are followed from the first use on."""
+        """The keys; they are followed from the first use."""
         if self._opened is None:
             self._opened = KeyTree(self.local)
         return self._opened
@@ -178,7 +178,7 @@ class _Exchange:
         await self._respond(405, ((b"allow", allowed), *_TEXT), b"Method Not Allowed\n")
 
     async def _form(self) -> bytes | None:
-        """Return the parameters in the body; None if the client left before their end: a condition may be missing."""
+        """Return the parameters in the body; None if the client left before its end, as a condition may be missing."""
         if self._verb == "GET" or not is_form(self._headers.get(b"content-type", b"")):
             return b""
         body, has_more = bytearray(), True
@@ -272,7 +272,7 @@ class _Exchange:
                     if not request.is_stream:
                         break
             except DialectError:
-                # The head is sent: the end alone can tell it.
+                # The head is sent: only the end can report the error.
                 pass
             finally:
                 end.cancel()

@@ -16,13 +16,13 @@ __all__ = ["EventLog", "EventWatch"]
 _EVENTS: Final = 10_000
 _BYTES: Final = 64 * 1024 * 1024
 
-#: Events that a watch may be behind, and their bytes, until it ends; its client goes on from the history.
+#: The most events, and their bytes, that a watch may lag behind before it ends; its client continues from the history.
 _BEHIND: Final = 1_000
 _BEHIND_BYTES: Final = 16 * 1024 * 1024
 
 
 class EventLog:
-    """Keeps events in the order of their revisions; they are seen once their change is committed.
+    """Keeps events in the order of their revisions; they are visible once their change is committed.
 
     Args:
         start: the first revision whose events are known.
@@ -95,8 +95,8 @@ class EventLog:
         """Return a watch from a revision on, 0 for now.
 
         Args:
-            shows: returns whether its client may see an event: now if it is the only one, of the history, else when
-                it is about to be told.
+            shows: returns whether its client may see an event: asked now for a single event of the history, otherwise
+                before each event is sent.
 
         Raises:
             DialectError: as in `after`; 300: the store has ended.
@@ -105,7 +105,7 @@ class EventLog:
             raise DialectError(300, "the store has ended", self._latest)
         kept: Iterator[KeyEvent] = self.after(key, since, is_recursive=is_recursive) if since else iter(())
         events = list(itertools.islice(filter(shows, kept), None if is_stream else 1))
-        # The only event is not asked about again: those after it are not held.
+        # A single event is not checked again: later events are not held.
         asks = shows if is_stream or not events else lambda event: True
         return EventWatch(self._watches, key, since, events, asks, is_recursive=is_recursive)
 
@@ -177,7 +177,7 @@ class EventWatch:
             self.close()
 
     def close(self) -> None:
-        """End it now, and hold no more: its client may be slow to see the end."""
+        """End it now, and drop its events: its client may be slow to notice."""
         self._is_open = False
         self._events.clear()
         self._bytes = 0

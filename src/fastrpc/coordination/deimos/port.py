@@ -21,7 +21,7 @@ class DeimosPort:
     """Serves the keys of a store while its `async with` block lasts; the service is entered before.
 
     Args:
-        address: `http://host:port`, or `https://` with certificates; port 0 takes a free one.
+        address: `http://host:port`, or `https://` with certificates; port 0 chooses a free one.
         authenticate: identifies callers: each request then needs `Authorization`, which clients of Deimos never send.
 
     Raises:
@@ -45,7 +45,7 @@ class DeimosPort:
         )
         config = ServerConfig(protocols=("http",), http=http, tls=tls)
         self._server = Server(config=config, authenticate=authenticate)
-        #: Where it listens; until it does, where it is to.
+        #: The address; before it listens, the intended address.
         self.address = self._wanted
 
     @property

@@ -1,4 +1,4 @@
-"""Requests of Deimos: their paths, and parameters in the query or in a form, read as Go reads them."""
+"""Requests of Deimos: their paths, and parameters in the query or in a form, parsed as Go parses them."""
 
 import posixpath
 import re

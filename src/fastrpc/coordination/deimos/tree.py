@@ -172,7 +172,7 @@ class KeyTree:
         self.log.end()
 
     def _remember(self, history: Sequence[ItemChange]) -> None:
-        """Note the events of changes before this began, as far as items tell them: their times are over."""
+        """Note the events before this start, as far as items show them; their times are unknown."""
         known: dict[str, Item[bytes]] = {}
         for revision, group in itertools.groupby(history, key=lambda change: change.revision):
             changes = list(group)

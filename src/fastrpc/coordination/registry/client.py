@@ -63,7 +63,7 @@ class EmbeddedRegistry:
     """A backend: a server of `fastrpc.registry`.
 
     Args:
-        addresses: of one registry; several lead to the same one.
+        addresses: addresses of one registry.
         lease_seconds: silence after which a server is dropped.
         tls: certificates for `tls://` addresses.
         credentials: the token to show, or a function that returns it.
@@ -81,7 +81,7 @@ class EmbeddedRegistry:
         # The URL has been judged already: plain places beyond this machine need `allow_insecure`.
         self._config = replace(_CONFIG, tls=tls, allow_insecure_credentials=True)
         self._lease_seconds = lease_seconds
-        # All leases share one client, as one thread uses them.
+        # All leases share one client, since one thread uses them.
         self._client: SyncClient | None = None
 
     def open_lookup(self, service: str) -> "ServiceLookup":
@@ -155,7 +155,7 @@ class RecordLease:
             except CallError as error:
                 if error.status is not Status.UNIMPLEMENTED:
                     raise
-        # An older registry: a new lease takes the record over, and the one before ends without it.
+        # With an older registry a new lease takes over the record, and the previous one ends without it.
         before = self._lease
         is_held = self.renew()
         if is_held:

@@ -36,7 +36,7 @@ class Listings:
     """Keeps outdated lists while readers fetch their pages.
 
     Args:
-        most_bytes: bytes of all kept lists, except the latest of them.
+        most_bytes: bytes of all kept lists, except the latest one of each service.
         clock: gives an instant in seconds that never goes back.
     """
 

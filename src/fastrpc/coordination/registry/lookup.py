@@ -97,7 +97,7 @@ class ServiceLookup:
         except BaseException as error:
             self._leave_stream()
             if isinstance(error, UnavailableError) and error.processed == "yes":
-                # The connection drains: the next stream continues from the same cursor, on another connection.
+                # The connection drains: the next stream continues from the same cursor on another connection.
                 return None
             raise
         return None if found.cursor == self.cursor else found
@@ -168,7 +168,7 @@ def call_errors() -> Iterator[None]:
                 "the server there is no registry", status=error.status, hint=_NO_REGISTRY_HINT
             ) from error
         is_final = error.status in _FINAL or (
-            # From the registry itself: it is full. A server that refuses for load uses another status.
+            # The registry itself answers so when it is full; a server that sheds load uses another status.
             isinstance(error, CallError) and error.status is Status.RESOURCE_EXHAUSTED
         )
         status = error.status if is_final else Status.UNAVAILABLE

@@ -20,10 +20,10 @@ class RegistryServer(HostedServer):
     """A registry that serves while its `async with` block lasts; `fastrpc registry` is the same as a command.
 
     Args:
-        address: where it listens; port 0 takes a free one.
+        address: the address to listen at; port 0 chooses a free one.
         data_dir: a folder that keeps the registrations across restarts; None keeps them in memory only.
         records_bytes: most bytes of all records, services and addresses together (128 MiB); more are refused.
-        tls: certificates for an address `tls://`; with `require_client_cert` only clients that have one may ask.
+        tls: certificates for an address `tls://`; with `require_client_cert` only clients with a certificate may call.
         authenticate: identifies callers, see `Server`; without it every client that can connect may register and read.
         policy: the rules, whose keys `register` and `read` grant these rights; without it every identity has them.
 

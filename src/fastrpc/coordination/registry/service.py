@@ -1,8 +1,8 @@
 """The embedded registry as a service: leases, records and watches.
 
-`watch` is a plain call that returns when the list differs from the caller's, or when its wait is over, so that any
-language with plain calls can use the registry. `follow` is the same as a stream: one message for each answer, and
-`follow_many` tells of many services by one stream.
+`watch` is a unary call that returns when the list differs from the caller's, or when its wait is over, so that
+languages without streams can use the registry. `follow` is the same as a stream, with one message for each answer;
+`follow_many` reports many services in one stream.
 """
 
 import asyncio
@@ -120,7 +120,7 @@ class RegistryService:
 
     @method(idempotent=True)
     async def change(self, lease: str, record: str) -> bool:
-        """Replace the record of a lease by another one of the same address, and renew the lease.
+        """Replace the record of a lease by another record of the same address, and renew the lease.
 
         False if the record is gone and must be registered again. A record that another server has taken over stays.
         """
@@ -132,7 +132,7 @@ class RegistryService:
 
     @method(idempotent=True)
     async def deregister(self, lease: str) -> bool:
-        """Remove an endpoint; False if it was already gone."""
+        """Remove an endpoint; False if it was gone before."""
         self._check(REGISTER, *self._store.written_under(lease))
         return await self._store.revoke(lease)
 
@@ -148,8 +148,8 @@ class RegistryService:
     ) -> ServiceList:
         """Return the list of a service, at once if its cursor is not `after`.
 
-        Otherwise wait for a change, at most `wait_seconds`, and return the list as it is then. With `page_bytes` the
-        answer has only the first records, of about this many bytes; `page` returns the others.
+        Otherwise wait for a change, at most `wait_seconds`, and return the list after it. With `page_bytes` the answer
+        has only the first records, of about this many bytes; `page` returns the others.
         """
         self._check(READ, service)
         found = await self._store.list(service)
@@ -165,7 +165,7 @@ class RegistryService:
     async def follow(
         self, service: str, after: str = "", wait_seconds: float = 15.0, page_bytes: int = FOLLOWED_BYTES
     ) -> AsyncIterator[ServiceList]:
-        """Yield the list of a service whenever its cursor is not the last one; the first time, if it is not `after`.
+        """Yield the list of a service whenever its cursor changes; the first time, if its cursor is not `after`.
 
         After `wait_seconds` without a change a message with the last cursor and no records shows that the registry is
         alive. A message has only the first records, at most some 16 KiB; `page` returns the others. A reader that is
@@ -191,10 +191,10 @@ class RegistryService:
     async def follow_many(
         self, services: dict[str, str], wait_seconds: float = 15.0
     ) -> AsyncIterator[dict[str, ServiceList]]:
-        """Yield the lists of services whose cursors are not the given ones, then each that changes.
+        """Yield the lists of services whose cursors differ from the given ones, then each list that changes.
 
-        As `follow` does for one: a message has the first pages of some lists, and none after `wait_seconds` without a
-        change. The caller has to have the right to read all of them.
+        Like `follow` for many: a message has the first pages of some lists, or no list after `wait_seconds` without a
+        change. The caller needs the right to read all of them.
         """
         _check_wait(wait_seconds)
         if len(services) > MOST_FOLLOWED:
@@ -260,7 +260,7 @@ class RegistryService:
         except ValueError as error:
             raise CallError(Status.INVALID_ARGUMENT, str(error)) from None
         except StoreError as error:
-            # There is no room, or the lease has ended, which the renewal tells.
+            # The registry is full, or the lease has ended, which the renewal reports.
             if error.status is not Status.NOT_FOUND:
                 raise CallError(error.status, error.message) from None
 

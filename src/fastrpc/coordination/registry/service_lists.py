@@ -32,10 +32,10 @@ class ServiceList(SharedResult):
 
 
 class ServiceLists:
-    """Makes the lists of one run of a registry, and keeps outdated ones while their pages are read.
+    """Builds the lists of one run of a registry, and keeps outdated lists while their pages are read.
 
     Args:
-        most_bytes: bytes of all lists that are kept, except the latest of them.
+        most_bytes: bytes of all kept lists, except the latest one of each service.
     """
 
     def __init__(self, most_bytes: int) -> None:

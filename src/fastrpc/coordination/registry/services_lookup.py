@@ -16,7 +16,7 @@ __all__ = ["ServicesLookup"]
 
 
 class ServicesLookup:
-    """Fetches the lists that changed since their cursors, which a stream tells; a new stream goes on from there."""
+    """Fetches the lists that changed since their cursors, by a stream; a new stream continues from the same cursors."""
 
     def __init__(self, client: SyncClient) -> None:
         self._client = client
@@ -72,7 +72,7 @@ class ServicesLookup:
         self._client.close()
 
     def _received(self, wait_seconds: float) -> dict[str, ServiceList]:
-        """Return the first pages of the lists that changed; none if nothing has changed."""
+        """Return the first pages of the changed lists; none without a change."""
         if self._stream is None or self._stream_wait != wait_seconds:
             self._leave_stream()
             cursors = {
@@ -90,7 +90,7 @@ class ServicesLookup:
         except BaseException as error:
             is_drain = isinstance(error, UnavailableError) and error.processed == "yes"
             if self._is_woken or is_drain:
-                # The next stream goes on from the same cursors, on another connection where this one drains.
+                # The next stream continues from the same cursors, on another connection if this one drains.
                 self._leave_stream()
                 return {}
             raise

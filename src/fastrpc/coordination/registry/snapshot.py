@@ -1,4 +1,4 @@
-"""The format of a snapshot: a JSON document with one record per line, so that a damaged line loses only itself.
+"""The format of a snapshot: a JSON document with one record per line, so that damage to a line loses only that record.
 
 ::
 

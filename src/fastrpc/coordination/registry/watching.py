@@ -34,7 +34,7 @@ class ServiceWatchers:
 
     @contextlib.contextmanager
     def watching_many(self, services: Iterable[str]) -> Iterator[tuple[Wakeup, dict[str, None]]]:
-        """Yield the wake-up of the present handler, and the services to look at: first all, then changed ones."""
+        """Yield the wake-up of the present handler, and the services to check: first all, then changed ones."""
         changed = dict.fromkeys(services)
         with Watchers().watching() as wakeup:
             notes = {service: _Note(service, changed, wakeup) for service in changed}

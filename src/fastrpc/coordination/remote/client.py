@@ -62,7 +62,7 @@ def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -
 class RemoteStore:
     """A `StoreBackend`: the store that a server of `fastrpc.store` has."""
 
-    #: A store is one process, so there is one connection to it, and its handlers start as their requests come.
+    #: A store is one process, so one connection suffices, and its handlers start in the order of their requests.
     limits: Final = StoreLimits(ends_in_time=True, in_order=True)
 
     def __init__(self, client: Client) -> None:
@@ -106,7 +106,7 @@ class RemoteStore:
             return await self._client.call(StoreService.delete, key, expect)
 
     async def transact(self, when: Sequence[Unchanged], do: Sequence[Write | Deletion]) -> Transacted:
-        """Do all operations if all keys have the compared revisions, else none of them."""
+        """Do all operations if all keys have the expected revisions, otherwise none."""
         check_transaction(when, do)
         writes = [step for step in do if isinstance(step, Write)]
         deletions = [step.key for step in do if isinstance(step, Deletion)]

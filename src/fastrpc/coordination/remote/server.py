@@ -20,10 +20,10 @@ class StoreServer(HostedServer):
     """A store that serves while its `async with` block lasts; `fastrpc store` is the same as a command.
 
     Args:
-        address: where it listens; port 0 takes a free one.
+        address: the address to listen at; port 0 chooses a free one.
         data_dir: a folder that keeps the items across restarts; None keeps them in memory only.
         sync: "full" keeps them across a power loss, "normal" across the end of the process only.
-        tls: certificates for an address `tls://`; with `require_client_cert` only clients that have one may ask.
+        tls: certificates for an address `tls://`; with `require_client_cert` only clients with a certificate may call.
         authenticate: identifies callers, see `Server`; without it every client that can connect may read and write.
         policy: the rules, whose keys `read_keys` and `write_keys` grant these rights; without it every identity has
             them.

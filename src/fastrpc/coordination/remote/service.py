@@ -1,7 +1,7 @@
 """A store as a service: keys in memory or in a folder, for many processes.
 
-`changes` is a plain call that returns when there are changes, or when its wait is over, for languages with plain calls
-alone. `watch` is the same as a stream: one message for each answer.
+`changes` is a unary call that returns when there are changes, or when its wait is over, for languages without streams.
+`watch` is the same as a stream, with one message for each answer.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ class ChangeBatch(SharedResult):
 
     changes: Sequence[ItemChange]
 
-    #: The next changes come after it: also without changes it rises, as the history is not kept for ever.
+    #: The next changes follow this revision. It rises without changes, too, since the history is bounded.
     revision: int
 
 
@@ -141,7 +141,7 @@ class StoreService(HealthSource):
         tells_gauges(self)
 
     async def __aenter__(self) -> Self:
-        # Without a folder no revision of an earlier process comes again either: they are the tokens of locks.
+        # Even without a folder no revision of an earlier process is repeated: revisions are the tokens of locks.
         begin = revision_of_now() if self._journal is None else 0
         store = LocalStore(
             self._journal,
@@ -225,7 +225,7 @@ class StoreService(HealthSource):
     async def transact(
         self, when: Sequence[Unchanged], writes: Sequence[Write], deletions: Sequence[str]
     ) -> Transacted:
-        """Do all operations if all keys have the compared revisions, else none of them."""
+        """Do all operations if all keys have the expected revisions, otherwise none."""
         self._check(READ_KEYS, *(step.key for step in when))
         beside = [key for lease in {step.lease for step in writes} for key in self._keys_beside(lease)]
         self._check(WRITE_KEYS, *(step.key for step in writes), *deletions, *beside)
@@ -248,7 +248,8 @@ class StoreService(HealthSource):
 
     @method(idempotent=True)
     async def watch(self, watched: str, after: int | None = None) -> AsyncIterator[ChangeBatch]:
-        """Yield changes of a key or prefix after a revision, None for the present one; first none of them.
+        """Yield changes of a key or prefix after a revision, None for the present one; the first message has no
+        changes.
 
         A message without changes, after at most 15 s without one, shows that the store is alive. The stream ends with
         UNAVAILABLE when its connection drains.
@@ -320,7 +321,7 @@ class StoreService(HealthSource):
         self.set_serving(False)
 
     def _batch(self, watched: str, reached: int, found: tuple[Sequence[ItemChange], int]) -> ChangeBatch:
-        """Return the next changes, the same object to all watchers that are told the same."""
+        """Return the next changes; all watchers with the same changes share the object."""
         changes, revision = found
         if not changes:
             return ChangeBatch(changes, revision)
@@ -331,7 +332,7 @@ class StoreService(HealthSource):
             self._rights.check(right, keys)
 
     def _keys_beside(self, lease: str | None) -> Sequence[str]:
-        """Return the keys of a lease, all of which a caller has to have the right to write that adds one."""
+        """Return the keys of a lease: a caller that adds a key needs the right to write all of them."""
         return () if lease is None or self._rights is None else self._store.content.keys_of(lease)
 
     def _check_any(self, *keys: str) -> None:

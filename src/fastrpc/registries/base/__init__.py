@@ -16,12 +16,12 @@
     layouts     records as keys of a store;  policy: which addresses may be dialled
     secrets     tokens and passwords for registries
 
-To add a registry: write a `Backend` in a file beside this folder, a function that opens it from a `RegistryURL`, and
-name that in `urls`. A separate package registers the function as an entry point of the group `fastrpc.registries`,
-named after the scheme. `fastrpc.testing.registry_contract` has the checks that it has to pass.
+To add a registry: write a `Backend` in a file beside this folder and a function that opens it from a `RegistryURL`, and
+name the function in `urls`. A separate package registers the function as an entry point of the group
+`fastrpc.registries`, named after the scheme. `fastrpc.testing.registry_contract` has the checks that it has to pass.
 
 A registry is queried in its own threads: the client libraries of registries block, and a client without a loop needs
-lists as well. So a backend is blocking code with neither retries nor memory. `backed` has one thread for all leases and
-one for all watched services if the backend has `open_shared`; without it 32 services have a thread each, and eight ask
-for the others in turn. A `Watch` has `async for`, a blocking `wait()`, and `latest`.
+lists as well. So a backend is blocking code without retries or memory. `backed` has one thread for all leases. If the
+backend has `open_shared`, one thread serves all watched services; otherwise the first 32 services have a thread each,
+and eight threads query the others in turn. A `Watch` has `async for`, a blocking `wait()`, and `latest`.
 """

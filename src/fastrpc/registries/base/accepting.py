@@ -76,7 +76,7 @@ class ListOutcome:
 
 
 class ListAcceptor:
-    """One service: its lists from the registry go through the filter and the rules to the watches.
+    """One service: its lists pass from the registry through the filter and the rules to the watches.
 
     Args:
         clock: gives an instant in seconds that never goes back.
@@ -165,7 +165,7 @@ class Outage:
         if self._since is not None:
             return
         self._since = self._clock()
-        # Anything but StoreError is a defect of the backend; it must not end the thread, and its place is wanted.
+        # Any error but StoreError is a defect of the backend. It must not end the thread; its traceback is logged.
         trace = None if isinstance(error, StoreError) else error
         text = "%s: the registry is unreachable, %s: %s"
         logger.warning(text, self._name, used, error, exc_info=trace)

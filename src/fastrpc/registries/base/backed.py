@@ -1,4 +1,4 @@
-"""The registry object that users hold, over any backend: it owns threads, leases and lists."""
+"""The registry object of users, over any backend: it owns threads, leases and lists."""
 
 import asyncio
 import itertools
@@ -77,9 +77,8 @@ class BackedRegistry(Closing):
     """A registry that calls its backend in its own threads, so that no event loop blocks.
 
     All watches of one service share a thread; if the registry can report many services at once, all watches share one.
-    All registrations share
-    one more. They start on first use. A registry object used before a fork raises when it is used in the
-    child.
+    All registrations share another. Threads start on first use. A registry object that was used before a fork raises in
+    the child.
 
     Args:
         name: its name in messages, without secrets.
@@ -243,7 +242,7 @@ class BackedRegistry(Closing):
         return followed
 
     def _follow_singly(self) -> None:
-        """Follow each service by itself; called in the thread that followed all, which then ends."""
+        """Follow each service separately; called in the thread that followed all, which then ends."""
         with self._lock:
             self._followers.refuse()
             logger.info("%s refuses to tell of all services, each is asked for by itself", self._name)
@@ -255,7 +254,7 @@ class BackedRegistry(Closing):
                     followed.acceptor.fail(error)
                     continue
                 if self._followed.get(service) is not followed:
-                    # Its last watch was collected meanwhile, or the registry is closed.
+                    # Its last watch was collected meanwhile, or the registry was closed.
                     followed.following.stop()
 
     def _release(self, service: str, followed: _Followed) -> None:

@@ -1,7 +1,7 @@
 """The interface of one kind of registry; all other parts are shared.
 
-A backend blocks: the threads of the registry object call it, never an event loop. It needs no retries, no thread
-safety beyond what is stated here, and no state beyond its position in the registry.
+A backend blocks: the threads of the registry object call it, never an event loop. It needs no retries, no thread safety
+beyond that stated here, and no state except its position in the registry.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,7 +50,7 @@ class Listing:
 
 
 class Lookup(Protocol):
-    """Fetches the list of one service; used by one thread."""
+    """Fetches the list of one service; one thread uses it."""
 
     def fetch(self, wait_seconds: float) -> Listing:
         """Return the current list.
@@ -69,15 +69,15 @@ class Lookup(Protocol):
 class SharedLookup(Protocol):
     """Fetches the lists of many services; used by one thread, but for `wake` and `close`.
 
-    Nothing of it is optional: without `again`, a list that lost half and a service that is followed again would never
-    be told; without `wake`, a service that is added would wait for the end of a `fetch`.
+    Each part is required. Without `again`, a list that lost half, or a service that is followed again, would never be
+    reported; without `wake`, an added service would wait for the end of a `fetch`.
     """
 
     def follow(self, services: frozenset[str], again: frozenset[str]) -> None:
         """Follow these services from now on, and no others; without I/O.
 
         Args:
-            again: those whose lists the next `fetch` has to read anew.
+            again: the services whose lists the next `fetch` has to read anew.
         """
 
     def fetch(self, wait_seconds: float) -> Mapping[str, Listing | StoreError]:
@@ -90,12 +90,12 @@ class SharedLookup(Protocol):
             wait_seconds: how long to wait for a change; 0 returns at once.
 
         Raises:
-            StoreError: the registry cannot be reached; PERMISSION_DENIED with several services, or UNIMPLEMENTED: they
-                have to be asked one by one.
+            StoreError: the registry cannot be reached. PERMISSION_DENIED with several services, or UNIMPLEMENTED: the
+                services have to be queried one by one.
         """
 
     def wake(self) -> None:
-        """End the running `fetch` at once, or, if none runs, the next one; called from another thread."""
+        """End the running `fetch` at once, or the next one if none runs; called from another thread."""
 
     def close(self) -> None:
         """End a running `fetch` as soon as possible; called from another thread."""
@@ -148,7 +148,7 @@ class RetiringLease(Lease, Protocol):
     """A lease of a registry that can mark the record of a server that leaves: clients stop choosing it."""
 
     def retire(self) -> bool:
-        """Mark the record, for as long as it is kept; False if it is not ours. Raises StoreError like `acquire`."""
+        """Mark the record while it is kept; False if it is not ours. Raises StoreError like `acquire`."""
 
 
 class Backend(Protocol):
@@ -191,7 +191,7 @@ class RemovingBackend(Backend, Protocol):
 
 @runtime_checkable
 class SharingBackend(Backend, Protocol):
-    """A registry that tells of many services over one connection."""
+    """A registry that reports many services over one connection."""
 
     def open_shared(self) -> SharedLookup:
         """Return a lookup for many services, without I/O."""
@@ -202,4 +202,4 @@ class BesideBackend(Backend, Protocol):
     """A registry whose lookups may share a connection."""
 
     def open_beside(self, service: str, lookup: Lookup) -> Lookup:
-        """Return a lookup that uses the connection of another one, in the same thread, and ends with it; no I/O."""
+        """Return a lookup that shares another lookup's connection and thread, and ends with it; no I/O."""

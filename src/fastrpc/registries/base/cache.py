@@ -40,7 +40,7 @@ class _Lists(msgspec.Struct):
 
 
 class CacheFile:
-    """A file shared by services and processes; of two processes that write at once, one write is lost."""
+    """A file shared by services and processes; if two processes write at the same time, one write is lost."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)

@@ -14,7 +14,7 @@ EndpointChangeKind: TypeAlias = Literal["added", "changed", "removed"]
 
 @value_class
 class EndpointChange:
-    """An endpoint that came, left, or has another record at the same address."""
+    """An endpoint that appeared, left, or has another record at the same address."""
 
     kind: EndpointChangeKind
 
@@ -30,8 +30,8 @@ async def changes(registry: Registry, service: str) -> AsyncGenerator[EndpointCh
         async for change in fastrpc.registries.changes(registry, "arith"):
             print(change.kind, change.endpoint)
 
-    The changes from one list to the next come in the order of their addresses. A reader that is behind misses lists in
-    between, as one of `watch` does, but no difference.
+    The changes between two lists are yielded in the order of their addresses. A slow reader misses lists in between, as
+    with `watch`, but no difference.
     """
     known: dict[Address, Endpoint] = {}
     watch = registry.watch(service)
@@ -55,7 +55,8 @@ def differences(
 ) -> Iterator[tuple[EndpointChangeKind, Endpoint, Endpoint | None]]:
     """Yield the changes from one list to the next, in the order of their addresses.
 
-    Each has the present endpoint, of a removed one the last; and the record before, of a changed one alone.
+    Each change has the present endpoint, or the last one of a removed endpoint; only a changed endpoint has the
+    previous record.
     """
     for address in sorted({*known, *found}, key=str):
         before, after = known.get(address), found.get(address)

@@ -12,7 +12,7 @@ class DecodedRecords:
     """The entries of the last list: a record with the same key and content keeps its `Endpoint` object.
 
     Args:
-        read: decodes a record from its key and content; None leaves it out.
+        read: decodes a record from its key and content; None omits the record.
     """
 
     def __init__(self, read: Callable[[str, Any], Entry | None]) -> None:

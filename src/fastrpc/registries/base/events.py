@@ -1,4 +1,4 @@
-"""The events of a registry: the changes of the lists of its services, one by one, and its outages."""
+"""The events of a registry: single changes in the lists of its services, and its outages."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ _MOST_WAITING = 1_000
 
 @value_class
 class RegistryEvent:
-    """An endpoint that came, left, or has another record at its address; or the registry was lost, or is back."""
+    """An endpoint that appeared, left, or has another record at its address; or the loss or return of the registry."""
 
     kind: RegistryEventKind
     #: Seconds of `time.time()` at which it was noticed.
@@ -51,7 +51,7 @@ async def events(
     behind misses lists in between, but no difference.
 
     Args:
-        service: the one service to follow; None: all, as they come and go.
+        service: the one service to follow; None: all present and future services.
         is_shown: whether a service of all is followed, by its name.
 
     Raises:
@@ -90,7 +90,7 @@ class _Following:
         self._outages = asyncio.ensure_future(self._tell_outages())
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begin a watch; its error ends the events, and so does the end of the last watch."""
+        """Begin a watch. Its error ends the events; so does the end of the last watch."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -99,7 +99,7 @@ class _Following:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None or not self._tasks:
-            # Rather than an event that waits: the reader has to learn of it.
+            # This replaces a waiting event: the reader has to learn of it.
             if self.queue.full():
                 self.queue.get_nowait()
             self.queue.put_nowait(error)
@@ -122,7 +122,7 @@ class _Following:
                         self.begin(self.follow(name))
 
     async def follow(self, service: str) -> None:
-        """Tell the changes of one service; return once it is empty and the registry names it no more."""
+        """Report the changes of one service; return once its list is empty and the registry no longer names it."""
         known: dict[Address, Endpoint] = {}
         with self._watched(self._registry.watch(service)) as watch:
             async for snapshot in watch:

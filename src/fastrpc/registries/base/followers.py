@@ -30,8 +30,8 @@ class ServiceFollowing(Protocol):
 class Followers:
     """Begins and ends the threads that follow services; used under the lock of the registry object.
 
-    One thread follows all services where the registry tells of many over one connection. Elsewhere the first services
-    have a thread each, and further ones are asked in turn by a few more. A finalizer may end a service on any line.
+    One thread follows all services if the registry reports many over one connection. Otherwise the first services have
+    a thread each, and a few more threads query the others in turn. A finalizer may end a service on any line.
 
     Args:
         name: the name of the registry, in messages.
@@ -63,7 +63,7 @@ class Followers:
         return self._joined(self._in_turn, acceptor)
 
     def refuse(self) -> None:
-        """Follow no more services by one thread; that one has ended."""
+        """Stop following all services by one thread, which has ended."""
         self._is_refused = True
         if self._shared is not None:
             self._shared.is_ended = True
@@ -124,7 +124,7 @@ class _OwnThread:
 
 
 class _Crew:
-    """A thread for several services; it ends with the last of them."""
+    """A thread for several services; it ends with the last one."""
 
     def __init__(self, poller: SharedPoller | TurnPoller, name: str) -> None:
         self.poller = poller

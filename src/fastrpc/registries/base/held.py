@@ -16,8 +16,8 @@ logger = logging.getLogger("fastrpc.registry")
 class HeldRecord:
     """One endpoint in the list of one service, from `enter` to `leave`.
 
-    A registration without the method `change` is changed by the rule of `Registry.register`: another registration is
-    entered over it, and then it is left.
+    A registration without the method `change` is changed by the rule of `Registry.register`: a new registration is
+    entered, then the old one is left.
 
     Args:
         register: returns a registration of the service, as the method of a registry does.
@@ -30,7 +30,7 @@ class HeldRecord:
         self, register: Callable[[Endpoint], AbstractAsyncContextManager[Any]], endpoint: Endpoint
     ) -> None:
         self._register = register
-        #: The present endpoint; None if a change failed or was cancelled: then the registry has either one.
+        #: The present endpoint; None after a failed or cancelled change: the registry has the old or the new one.
         self.endpoint: Endpoint | None = endpoint
         self._registration = self._registered(endpoint)
         # The result of entering the registration, which has its state; None before.
@@ -55,7 +55,7 @@ class HeldRecord:
             self._entered = await self._registration.__aenter__()
 
     async def change(self, endpoint: Endpoint) -> None:
-        """Register another endpoint of the same address, whose record replaces the present one.
+        """Register another endpoint of the same address, whose record replaces the present record.
 
         Return once the registry has it, or is known to be unreachable.
 

@@ -1,4 +1,4 @@
-"""The record of one registration, as the thread that keeps it and the program that entered it share it."""
+"""The record of one registration, shared by the thread that keeps it and the program that entered it."""
 
 from concurrent.futures import Future
 
@@ -11,7 +11,7 @@ _AT_ONCE = float("-inf")
 
 
 class RecordChange:
-    """Another record of a registration: its endpoint, and the lease that was made for it.
+    """Another record of a registration: its endpoint, and its new lease.
 
     A change that is made has the record before.
     """

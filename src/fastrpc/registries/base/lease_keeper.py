@@ -1,4 +1,4 @@
-"""Keep endpoints registered: write them, renew them, and write them again once the registry is back."""
+"""Keep endpoints registered: write and renew them, and write them again after an outage of the registry."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ __all__ = ["LeaseKeeper", "Registration"]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Seconds that leaving a registration waits for the registry; after that the lease expires by itself.
+#: Seconds that the end of a registration waits for the registry; after that the lease expires by itself.
 LEAVE_SECONDS = 5.0
 
 
@@ -104,7 +104,7 @@ class Registration:
             self._note_slow()
 
     async def change(self, endpoint: Endpoint) -> None:
-        """Register another endpoint of the same address, whose record replaces the present one without a gap.
+        """Register another endpoint of the same address, whose record replaces the present record without a gap.
 
         Return once the registry has the record, or is known to be unreachable: then the record is written once the
         registry is back. The mark of a server that leaves stays.
@@ -190,7 +190,7 @@ class LeaseKeeper:
             self._changed.notify_all()
 
     def change(self, record: KeptRecord, endpoint: Endpoint, lease: Lease) -> Future[None]:
-        """Schedule another record of the same address; return a future that is done when `Registration.change` is.
+        """Schedule another record of the same address; return a future that ends with `Registration.change`.
 
         Args:
             lease: the lease of the endpoint, which was not used yet.
@@ -261,7 +261,7 @@ class LeaseKeeper:
             elif self._clock() >= max(record.due, self._away_until):
                 self._attempt(record)
             elif record.is_hurried:
-                # The record has to wait for the next attempt; its caller must not wait.
+                # The record waits for the next attempt; its caller must not wait.
                 error = StoreError("the registry is unreachable")
                 self._note_failure(record, error, self._exchanged(record))
         with self._changed:
@@ -271,7 +271,7 @@ class LeaseKeeper:
             return max(0.0, min(dues) - self._clock(), min(self._away_until - self._clock(), BACKOFF.longest))
 
     def _exchanged(self, record: KeptRecord) -> RecordChange | None:
-        """Give a registration the record that it is to have; return the change that is made thereby."""
+        """Give a registration its next record; return the change that this makes."""
         with self._changed:
             change = self._changes.pop(record, None)
         if change is not None:
@@ -347,7 +347,7 @@ class LeaseKeeper:
 
     def _schedule(self, record: KeptRecord, due: float) -> None:
         with self._changed:
-            # A change that came meanwhile is due at once.
+            # A change that arrived meanwhile is due at once.
             if not record.is_leaving and record not in self._changes:
                 record.due = due
 
@@ -366,11 +366,11 @@ class LeaseKeeper:
             change.done.set_result(None)
 
     def _leave(self, record: KeptRecord) -> None:
-        # An attempt that failed in transit may have arrived; a refused one wrote nothing.
+        # An attempt that failed in transit may have been applied; a refused attempt wrote nothing.
         may_be_there = record.is_registered or _is_away(record.error)
         try:
-            # The registry may be back before the next attempt is due. If not, the lease expires by itself: only one
-            # of the leaving registrations tries, the others do not wait for it.
+            # The registry may be back before the next attempt is due; if not, the lease expires by itself. Only one of
+            # the leaving registrations tries, the others do not wait for it.
             if may_be_there and (self._clock() >= self._away_until or not self._has_leave_failed):
                 record.lease.release()
                 self._has_leave_failed = False
@@ -397,7 +397,7 @@ class LeaseKeeper:
 
 
 def _is_held(lease: Lease, change: RecordChange | None) -> bool:
-    """Write a changed record over the earlier one, or renew it; return whether the registry still has it."""
+    """Renew a record, or write a changed one over it; return whether the registry still has it."""
     if change is None:
         return lease.renew()
     return isinstance(lease, ChangingLease) and lease.rewrite()

@@ -33,7 +33,7 @@ class NamesPoller:
     A name is dropped when two answers in a row lack it, like an endpoint of a list in doubt.
 
     Args:
-        ask: returns the names; it blocks.
+        ask: returns the names, blocking.
         work_clock: gives the processor time of this thread in seconds.
         uniform: gives a random number between two.
     """
@@ -87,7 +87,7 @@ class NamesThread:
     """The thread that asks a registry for its names; the names for its watches.
 
     Args:
-        ask: returns the names; it blocks.
+        ask: returns the names, blocking.
         name: the name of the registry, in messages.
     """
 

@@ -133,7 +133,7 @@ class AddressPolicy:
 
 
 def _check_relayed(address: Address) -> None:
-    """Refuse an address of no server behind a relay, and one with options, which are for servers."""
+    """Refuse an address behind a relay that names no server, or has options, which are for servers."""
     try:
         relayed_host(address)
     except ConfigError as error:

@@ -16,7 +16,7 @@ __all__ = ["BACKOFF", "Poller", "WakeFlag", "rest_after"]
 #: Pauses while a registry is unreachable; the longest bounds how late its return is noticed.
 BACKOFF = Backoff(first=0.1, factor=1.6, longest=2.0, jitter=0.2)
 
-#: Pauses after answers that came at once without a change; the longest delays the next change.
+#: Pauses after immediate answers without a change; the longest pause delays the next change.
 IDLE_BACKOFF = Backoff(first=0.05, factor=2.0, longest=0.5, jitter=0.2)
 
 #: A second look due within this many seconds is a query without waiting.

@@ -81,7 +81,7 @@ class WatchedRegistry(Registry, Protocol):
         """
 
 
-#: The value of `registry=`: a URL, an object, or a list of them, for which `Merged` is made.
+#: The value of `registry=`: a URL, an object, or a list of them, which becomes a `Merged`.
 RegistryOption: TypeAlias = str | Registry | Sequence[str | Registry]
 
 
@@ -89,7 +89,7 @@ def tls_for(registry: Any, endpoint: Endpoint, own: TLS | None) -> TLS | None:
     """Return the certificates for connections of a client to an endpoint that a registry lists.
 
     Args:
-        registry: optionally has a method `tls_for`, which takes the other arguments; without it the client's count.
+        registry: optionally has a method `tls_for` with the other arguments; without it the client's settings apply.
         own: the certificates of the client.
     """
     chosen = getattr(registry, "tls_for", None)

@@ -47,13 +47,13 @@ SETTLE_SECONDS = 10.0
 #: often.
 LOOK_SECONDS = 1.0
 
-#: Least seconds before such a look: a sum of many times may lack less than the clock can tell.
+#: Shortest time in seconds before such a look: a sum of many times may fall short by the clock's resolution.
 LEAST_LOOK_SECONDS = 0.001
 
-#: If this long passes between two answers while looks are due, there was an unnoticed outage, and the second one is
-#: the first answer after it. But services that are asked in turn have an answer every five seconds, or later if the
-#: registry is slow. So such an answer still counts as one look against each endpoint that it lacks: otherwise none
-#: would ever be removed.
+#: If this long passes between two answers while looks are due, there was an unnoticed outage, and the second answer is
+#: the first after it. But services that are queried in turn get an answer every five seconds, or later from a slow
+#: registry. So such an answer still counts as one look against each endpoint that it lacks: otherwise no endpoint would
+#: ever be removed.
 SILENT_SECONDS = 6.0
 
 
@@ -61,7 +61,7 @@ SILENT_SECONDS = 6.0
 class ListDecision:
     """The decision about a list."""
 
-    #: The list to publish, possibly the last published one; None while none is accepted.
+    #: The list to publish, possibly the last published one; None if no list is accepted.
     endpoints: tuple[Endpoint, ...] | None
 
     #: Seconds until the second look, whether the registry reports a change or not; None needs no second look.

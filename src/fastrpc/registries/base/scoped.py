@@ -27,7 +27,7 @@ class ScopedPlace(NamedTuple):
     tls: TLS | None = None
 
     def advertised(self, place: Place) -> Endpoint | None:
-        """Return the endpoint to register for a server at a place; None: its bound address."""
+        """Return the endpoint that a server registers at a place; None: its bound address."""
         if self.advertise is None:
             return None
         endpoint = place.endpoint(self.advertise)

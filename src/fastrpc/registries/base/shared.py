@@ -25,22 +25,22 @@ from fastrpc.status import Status
 
 __all__ = ["ALONE_SECONDS", "PART_LISTS", "Rereads", "SharedPoller", "SingleLookup"]
 
-#: Seconds until a list that alone could not be read is read again: it may be one of many megabytes.
+#: Seconds until a list whose read failed is read again: it may be one of many megabytes.
 ALONE_SECONDS = 5.0
 
-#: Most lists that are read at once because of their age: no message counts during the rest after them, which is as
-#: long as they are many.
+#: Most lists that are read at once because of their age: messages are not counted in the rest after them, which grows
+#: with their number.
 PART_LISTS = 64
 
 _AT_ONCE = float("-inf")
 
 
 class SharedPoller:
-    """The poller of many services, driven step by step by one thread; any thread adds services and drops them.
+    """The poller of many services, driven step by step by one thread; any thread adds and drops services.
 
     Args:
         name: the name of the registry, in messages.
-        refused: called in the polling thread, which ends then, if services have to be asked one by one.
+        refused: called in the polling thread, which then ends, if services have to be queried one by one.
         clock: gives an instant in seconds that never goes back.
         work_clock: gives the processor time of this thread in seconds.
         uniform: gives a random number between two.
@@ -78,7 +78,7 @@ class SharedPoller:
         self._lookup.wake()
 
     def drop(self, acceptor: ListAcceptor) -> None:
-        """Follow a service no more, unless another acceptor has it by now."""
+        """Stop following a service, unless another acceptor has taken it by now."""
         self._orders.put((acceptor, False))
 
     def stop(self) -> None:
@@ -138,7 +138,7 @@ class SharedPoller:
         return dict(self._lookup.fetch(max(0.0, min(WAIT_SECONDS, due - now))))
 
     def _accept(self, service: str, listing: Listing | StoreError) -> bool:
-        """Take a list, or the error of reading it; return whether it changed what is used."""
+        """Handle a list, or the error of reading it; return whether it changed the list in use."""
         acceptor = self._acceptors.get(service)
         if acceptor is None:
             return False
@@ -181,7 +181,7 @@ class SharedPoller:
 
 
 class SingleLookup:
-    """The lookup of one service, by a lookup that could follow more."""
+    """The lookup of one service, by a lookup for several."""
 
     def __init__(self, shared: SharedLookup, service: str) -> None:
         self._shared, self._services = shared, frozenset([service])

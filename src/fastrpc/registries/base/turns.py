@@ -20,7 +20,7 @@ _IDLE_SECONDS = 60.0
 
 
 class TurnPoller:
-    """The poller of many services, driven step by step by one thread; any thread adds services and drops them.
+    """The poller of many services, driven step by step by one thread; any thread adds and drops services.
 
     Args:
         clock: gives an instant in seconds that never goes back.
@@ -35,7 +35,7 @@ class TurnPoller:
         # The lookup whose connection the others use, if they can; the lookup that is asked now.
         self._first: Lookup | None = None
         self._asked: Lookup | None = None
-        # Used by the polling thread alone; instants of queries, with numbers that make them differ.
+        # Used only by the polling thread; instants of queries, made distinct by numbers.
         self._pollers: dict[ListAcceptor, Poller] = {}
         self._due: list[tuple[float, int, ListAcceptor, Poller]] = []
         self._numbers = itertools.count()
@@ -52,7 +52,7 @@ class TurnPoller:
         self._woken.set()
 
     def drop(self, acceptor: ListAcceptor) -> None:
-        """Follow a service no more, unless another acceptor has it by now."""
+        """Stop following a service, unless another acceptor has taken it by now."""
         self._orders.put((acceptor, None))
 
     def stop(self) -> None:

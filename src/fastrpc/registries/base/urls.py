@@ -66,7 +66,7 @@ register(
 #: scheme -> the function that opens it; imported on first use.
 _REGISTRIES = places("registries")
 
-#: The registry of a list of them.
+#: The registry of a list of registries.
 _MERGED = "fastrpc.registries.merged:Merged"
 
 #: The extras with the packages of registries, where the scheme has another name.
@@ -164,9 +164,9 @@ class RegistryURL:
         return self._tls
 
     def take_tls(self, scheme: str | None = None, *, ca_file: str | None = None) -> TLS | None:
-        """Return the certificates for an encrypted connection to the registry; None where the URL asks for none.
+        """Return the certificates for an encrypted connection to the registry; None for a URL without TLS.
 
-        They come from the options, and without options from the client or server that opens the registry.
+        The options state them, or else the settings of the client or server that opens the registry.
 
         Args:
             scheme: the scheme of the registry's address, "http" or "https"; None: the option `tls` decides.
@@ -197,7 +197,7 @@ class RegistryURL:
             reason: the difference between these packages, for the hint.
 
         Raises:
-            ConfigError: it is not installed, or another package has the module.
+            ConfigError: the package is not installed, or another package has its module.
         """
         found, extra = None, f"'fastrpc[{_EXTRAS.get(self.scheme, self.scheme)}]'"
         try:
@@ -222,7 +222,7 @@ class RegistryURL:
         """Return the options that every registry has; call it last, as it refuses all unread options.
 
         Args:
-            schemes: the schemes of addresses that may be dialled, where the option gives none.
+            schemes: the schemes of addresses that may be dialled, if the option is missing.
         """
         schemes = self.take("schemes", schemes, _comma_separated)
         networks = self.take("networks", None, _comma_separated)
@@ -343,7 +343,7 @@ def split_target(target: str) -> tuple[str, str] | None:
 
 
 def target_for(address: str, service: str) -> str:
-    """Return the target of a service: the URL of a registry gets the service, an address stays as it is.
+    """Return the target of a service: the service is added to a registry's URL; an address is unchanged.
 
     A URL that names a service stays, too, and every URL does where `service` is empty.
     """
@@ -399,7 +399,7 @@ def _opener(url: RegistryURL) -> Callable[[RegistryURL], Any]:
     place = _REGISTRIES.get(url.scheme)
     if place is not None:
         return cast(Callable[[RegistryURL], Any], load(place))
-    # Imported here: it loads parsers of package metadata, too slow for every import of fastrpc.
+    # Imported here: it loads parsers of package metadata, which are too slow for each import of fastrpc.
     from importlib.metadata import entry_points
 
     foreign = entry_points(group=ENTRY_POINT_GROUP)

@@ -37,7 +37,7 @@ class Latest(Generic[T]):
         #: Whether the list is the registry's: no rule keeps endpoints because of an outage or a doubt.
         self.is_settled = True
         self.is_closed = False
-        # Whether listeners wait for the end of `told_at_once`, and whether there is something to tell then.
+        # Whether listeners wait for the end of `told_at_once`, and whether they have something to hear then.
         self._is_held = self._has_news = False
 
     @property
@@ -47,7 +47,7 @@ class Latest(Generic[T]):
         return None if found is None else found[1]
 
     def put(self, make: Callable[[int], T], is_same: Callable[[T], bool]) -> None:
-        """Publish the value that `make` returns for its number, unless the latest one is the same."""
+        """Publish the value that `make` returns for its number, unless it equals the latest."""
         with self._changed:
             if self._latest is not None and is_same(self._latest[1]):
                 return
@@ -56,7 +56,7 @@ class Latest(Generic[T]):
             self._tell()
 
     def judge(self, error: Exception | None, *, is_settled: bool) -> None:
-        """Set the outcome of the last query; tell of it if it differs in kind."""
+        """Set the outcome of the last query; notify if it differs in kind."""
         with self._changed:
             is_same = (self.error is None, self.is_settled) == (error is None, is_settled)
             self.error, self.is_settled = error, is_settled
@@ -72,7 +72,7 @@ class Latest(Generic[T]):
 
     @contextlib.contextmanager
     def told_at_once(self) -> Iterator[None]:
-        """Tell of all changes in the block at its end, so that a new list is never seen beside an old error."""
+        """Report all changes of the block at its end, so that no reader sees a new list with an old error."""
         with self._changed:
             self._is_held = True
             try:
@@ -162,7 +162,7 @@ class Watching(Closing, Generic[T]):
         return self._channel.is_settled
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call a function at each change from now on, in any thread, until the watch is closed; it must not block."""
+        """Call a function after each change, in any thread, until the watch is closed; it must not block."""
         self._listeners.append(listener)
         self._channel.add_listener(listener)
 
@@ -228,7 +228,7 @@ class Watching(Closing, Generic[T]):
         return True
 
     def __del__(self) -> None:
-        # A thread in `wait` holds the watch, so none has to wake.
+        # A thread in `wait` holds the watch, so there is none to wake.
         if getattr(self, "_release", None) is not None:
             self._end()
 
@@ -237,8 +237,8 @@ class Watch(Watching[Snapshot]):
     """One watcher of one service.
 
     On an event loop, iterate it: `async for snapshot in watch`. Without a loop, `wait` blocks. Both return the newest
-    snapshot that this watch has not returned yet, the first at once if there is one; they skip those in between.
-    `latest` never waits.
+    snapshot that this watch has not returned yet; the first call returns at once if there is a snapshot. Snapshots in
+    between are skipped. `latest` never waits.
     """
 
 

@@ -68,7 +68,7 @@ class AgentAccess:
         return Agent(client, http, self)
 
     def translated(self, error: Exception) -> StoreError:
-        """Return the StoreError for an error of py-consul; a permanent one has a status other than UNAVAILABLE."""
+        """Return the StoreError for an error of py-consul; a permanent error has another status than UNAVAILABLE."""
         kinds = self._consul
         status = Status.UNAVAILABLE
         if isinstance(error, kinds.ACLPermissionDenied | kinds.ACLDisabled):
@@ -112,7 +112,7 @@ class _Transport:
 
     Args:
         token: returns the token for a request.
-        dc: the datacenter of transactions, which py-consul does not name in them; None is the agent's own.
+        dc: the datacenter of transactions, for which py-consul sends none; None is the agent's own.
     """
 
     def __init__(self, http: BoundedHttpClient, token: Callable[[], str], dc: str | None) -> None:
@@ -177,9 +177,10 @@ class Index:
         return {"index": self._index, "wait": f"{max(0.1, wait_seconds * self._uniform(0.9, 1.0)):.3f}s"}
 
     def note(self, text: Any) -> bool:
-        """Take the index of an answer; returns whether it is below the last one, as when the servers lost their state.
+        """Note the index of an answer; return whether it is lower than the last one, as after a loss of the servers'
+        state.
 
-        Below 1 it would not block: such an index counts as 1, which answers at once until there is a real one.
+        An index below 1 would not block: it counts as 1, which answers at once until there is a real index.
 
         Raises:
             HttpError: it is no index.

@@ -22,7 +22,7 @@ from fastrpc.status import Status
 
 __all__ = ["ConsulCatalogue", "InstanceLease", "InstanceLookup", "read_instance"]
 
-#: The metadata key that marks an instance as ours; its value is the format of the record.
+#: The metadata key of our instances; its value is the format of the record.
 FORMAT_KEY = "fastrpc-record"
 
 SCHEME_KEY = "fastrpc-scheme"
@@ -46,7 +46,7 @@ class _Weights(msgspec.Struct):
 
 
 class _Definition(msgspec.Struct):
-    """The fields of a service instance that are read; Consul omits empty ones or sets them to null."""
+    """The fields of a service instance that are read; Consul omits empty fields or sets them to null."""
 
     id: str = msgspec.field(name="ID")
     port: int = msgspec.field(name="Port")
@@ -94,7 +94,7 @@ class ConsulCatalogue:
         self._tags = list(tags)
         self._check = check
         self._ttl_seconds = ttl_seconds
-        # All leases share one client, as one thread uses them.
+        # All leases share one client, since one thread uses them.
         self._agent: Agent | None = None
 
     def open_lookup(self, service: str) -> "InstanceLookup":
@@ -120,7 +120,7 @@ class ConsulCatalogue:
             _, found = agent.client.catalog.service(service)
             listed = [one for one in typed(found, list[_Listed]) if one.is_at(address)]
             for one in listed:
-                # An agent lists its instances anew, so this one has to forget the instances that it registered.
+                # The agent lists its instances again, so this object forgets the instances that it registered.
                 own = typed(agent.client.agent.service_definition(one.id), _Definition | None)
                 if own is not None and (own.address, own.port) == (one.address, one.port):
                     agent.client.agent.service.deregister(one.id)
@@ -193,7 +193,7 @@ class InstanceLookup:
         return Listing(self._entries, is_restart=went_back)
 
     def _read(self, response: Any) -> Any:
-        """Take an answer, and return its index; most are as the last one, and are not decoded again."""
+        """Read an answer, and return its index; most answers repeat the last one and are not decoded again."""
         answer = response.code, response.body
         if answer != self._answer:
             _, found = self._decode(response)
@@ -209,8 +209,8 @@ class InstanceLookup:
 class InstanceLease:
     """Registers one instance with the agent and keeps its check passing.
 
-    Of two registrations of one address, the later one writes the instance and both keep its check passing. The writer
-    removes it; the other one then writes it again.
+    Of two registrations of one address, the later one writes the instance and both keep its check passing. When the
+    writer removes the instance, the other registration writes it again.
     """
 
     def __init__(self, agent: Agent, definition: dict[str, Any], ttl_seconds: int, *, has_ttl: bool) -> None:
@@ -245,8 +245,8 @@ class InstanceLease:
             with self._agent.errors():
                 return bool(client.agent.check.ttl_pass(f"service:{self._id}"))
         except StoreError as error:
-            # An agent without the check answers with status 500, as for other failures; writing the instance again
-            # tells them apart. A missing permission does not mean that the instance is lost.
+            # An agent without the check answers with status 500, as after other failures; a new write of the instance
+            # distinguishes them. A missing permission does not mean that the instance is lost.
             if error.status is not Status.UNAVAILABLE or not str(error.__cause__).startswith(("404", "500")):
                 raise
             return False

@@ -48,7 +48,7 @@ class RpcxKeys:
     def __init__(self, access: AgentAccess, *, base: str) -> None:
         self._access = access
         self._base = base_path(base)
-        # All leases share one client, as one thread uses them.
+        # All leases share one client, since one thread uses them.
         self._agent: Agent | None = None
 
     def open_lookup(self, service: str) -> "KeyLookup":
@@ -117,8 +117,8 @@ class KeyLookup:
 class KeyLease:
     """One key, locked by its own session.
 
-    Of two leases of one address, the later one takes the key over, and the key ends with that session; the other lease
-    then writes it again.
+    Of two leases of one address, the later one takes over the key, which ends with its session; the other lease then
+    writes it again.
     """
 
     renew_seconds = 2.0

@@ -4,7 +4,7 @@
 
     <base>/<service>/<network>@<host>:<port>  the metadata as a URL query: weight=5&group=a
 
-A key has a time, and is set anew at each third of it: clients of Phobos that lost an event hear of the next one.
+A key has a time to live, and is set again at each third of it: clients of Phobos that lost an event get the next one.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ class PhobosKeys:
         self._access = access
         self._base = base_path(base)
         self._ttl_seconds = ttl_seconds
-        # All leases share one client, as one thread uses them.
+        # All leases share one client, since one thread uses them.
         self._client: DeimosClient | None = None
 
     def open_lookup(self, service: str) -> "DeimosLookup":
@@ -125,7 +125,7 @@ class DeimosLease:
         self._key = key
         self.record = record
         self._ttl_seconds = ttl_seconds
-        # The index at which this wrote it; 0: it did not.
+        # The index at which this lease wrote it; 0: it did not.
         self._index = 0
 
     def acquire(self) -> None:
@@ -134,7 +134,7 @@ class DeimosLease:
     def renew(self) -> bool:
         try:
             if not self._is_rewritten(self._index):
-                # Another server took the key over, and its value stays; or the answer to a write of ours was lost.
+                # Another server took over the key, and its value stays; or the answer to our write was lost.
                 node = self._client.get(self._key).node
                 if node.value == self._form()["value"]:
                     self._is_rewritten(node.modified_index)
@@ -167,7 +167,7 @@ class DeimosLease:
 
 
 def _removed(client: DeimosClient, key: str, index: int | None = None) -> bool:
-    """Delete a key; return whether it was there, and as it was written at an index."""
+    """Delete a key; return whether it existed as written at an index."""
     try:
         client.delete(key, index)
     except StoreError as error:

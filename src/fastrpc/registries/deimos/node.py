@@ -18,7 +18,7 @@ from fastrpc.tls.ends import HttpEnd
 
 __all__ = ["DeimosAccess", "DeimosAnswer", "DeimosClient", "DeimosNode", "DeimosRefusedError", "is_nothing"]
 
-#: Seconds of one wait for an event: at a Deimos the end of other watches can make one deaf.
+#: Seconds of one wait for an event: at a Deimos the end of other watches can deafen one.
 WAIT_SECONDS: Final = 5.0
 
 #: Codes of errors: the key is missing, a comparison failed, the key exists, the index is cleared.
@@ -108,7 +108,7 @@ class DeimosAccess:
         self._ends = None if tls is None else [HttpEnd(tls, host) for host, _ in self.places]
 
     def connect(self, place: int) -> BoundedHttpClient:
-        """Return a client of one node; it connects when it is used."""
+        """Return a client of one node; it connects on first use."""
         host, port = self.places[place]
         return BoundedHttpClient(host, port, encrypt=None if self._ends is None else self._ends[place].wrap)
 
@@ -178,10 +178,10 @@ class DeimosClient:
         """Return the answer of a node; each is asked once until one answers.
 
         Args:
-            once: after a node that may have received it, no other one is asked.
+            once: after a node that may have received the request, no other node is asked.
 
         Raises:
-            StoreError: none answers; DeimosRefusedError: one refuses.
+            StoreError: no node answers; DeimosRefusedError: a node refuses.
         """
         for left in reversed(range(len(self._access.places))):
             try:

@@ -34,7 +34,7 @@ PAGE_KEYS, PAGE_NAMES = 128, 5_000
 #: Seconds for all pages of a prefix.
 PAGES_SECONDS = 30.0
 
-#: Longest silence of a watch: etcd tells every ten minutes that nothing changed.
+#: Longest silence of a watch: etcd reports every ten minutes that nothing changed.
 WATCH_IDLE_SECONDS = 15 * 60.0
 
 #: Statuses that an expired or missing token has in some version: "permission denied" in a watch, "user name is empty".
@@ -105,7 +105,7 @@ class _Login(msgspec.Struct):
 
 
 class EtcdAccess:
-    """A cluster: its places, and the login to it.
+    """A cluster: its places, and the login.
 
     Args:
         user: a name with its password; None needs no login.
@@ -117,11 +117,11 @@ class EtcdAccess:
         self.places = places
         self.user = user
         self._ends = None if tls is None else [HttpEnd(tls, host) for host, _ in places]
-        #: The token of each place, which no other place gets.
+        #: The token of each place, which is sent to no other place.
         self.tokens: dict[int, str] = {}
 
     def connect(self, place: int) -> BoundedHttpClient:
-        """Return a client of one place; it connects when it is used."""
+        """Return a client of one place; it connects on first use."""
         host, port = self.places[place]
         return BoundedHttpClient(host, port, encrypt=None if self._ends is None else self._ends[place].wrap)
 
@@ -140,7 +140,7 @@ class Gateway:
         """Return the answer to a request; each place is asked once until one answers.
 
         Args:
-            once: after a place that may have received it, no other one is asked.
+            once: after a place that may have received the request, no other place is asked.
 
         Raises:
             StoreError: none answers, or one refuses.
@@ -287,7 +287,8 @@ class KeyWatch:
     def __init__(self, gateway: Gateway, http: BoundedHttpClient) -> None:
         self._gateway, self._http = gateway, http
         self._lines: LineStream | None = None
-        #: The revision up to which etcd has told, by a line without changes, that all were received; 0 before it did.
+        #: The revision up to which all changes were received, reported by etcd in a line without changes; 0 before the
+        #: first.
         self.complete = 0
         self.is_closed = False
 
@@ -299,10 +300,10 @@ class KeyWatch:
             raise HttpError("it did not create the watch")
 
     def receive(self, wait_seconds: float) -> list[KeyChange] | None:
-        """Return the next changes; none at all is a sign of life; None after a wait without a line.
+        """Return the next changes; an empty answer is a sign of life; None after a wait without a line.
 
         Raises:
-            StoreError: the watch failed or was refused; OUT_OF_RANGE: its revision is compacted.
+            StoreError: the watch failed or was refused. OUT_OF_RANGE: its revision is compacted.
         """
         with self._gateway.errors():
             line = b"" if self._lines is None else self._lines.receive(wait_seconds)

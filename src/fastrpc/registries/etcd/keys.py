@@ -32,7 +32,7 @@ class EtcdKeys:
     def __init__(self, access: EtcdAccess, layout: Layout, ttl_seconds: int) -> None:
         self._access, self._layout = access, layout
         self._ttl_seconds = ttl_seconds
-        # All registrations share one lease, as one thread uses them.
+        # All registrations share one lease, since one thread uses them.
         self._lease: SharedLease | None = None
 
     def open_lookup(self, service: str) -> SingleLookup:
@@ -116,7 +116,7 @@ class SharedLease:
         self._id = 0
 
     def abandon(self, key: str) -> None:
-        """Leave a key that could not be deleted: it ends with this lease, so the others go to another one."""
+        """Leave a key that could not be deleted: it ends with this lease, so the other keys move to another lease."""
         self._keys.discard(key)
         self.lose()
 
@@ -131,8 +131,7 @@ class SharedLease:
 class EtcdLease:
     """The record of one endpoint.
 
-    Of two registrations of one address, the later one writes the record, and the other one writes it again once it is
-    gone.
+    Of two registrations of one address, the later one writes the record; the other writes it again after its removal.
     """
 
     def __init__(self, lease: SharedLease, layout: Layout, service: str, endpoint: Endpoint) -> None:
@@ -216,7 +215,7 @@ class EtcdLease:
 
 
 class RpcxEtcdLease(EtcdLease):
-    """A record of rpcx, whose server can leave; the key of its service is written with it."""
+    """A record of rpcx, whose server can retire; the key of its service is written with it."""
 
     _is_leaving = False
 

@@ -1,4 +1,4 @@
-"""Follow keys of etcd: the lists of services are read, then one watch tells of their changes."""
+"""Follow keys of etcd: read the lists of services, then one watch reports their changes."""
 
 import threading
 import time
@@ -170,7 +170,7 @@ class EtcdLookup:
                 self._forget()
         except StoreError as error:
             if self._watch is not None and self._watch.is_closed and not self._is_closed:
-                # Another one goes on from its revision.
+                # Another watch continues from its revision.
                 return
             if error.status is Status.OUT_OF_RANGE:
                 # The changes from that revision on are compacted.
@@ -185,7 +185,7 @@ class EtcdLookup:
         return self._gateway.watch(self._watched, self._revision + 1)
 
     def _apply(self, changes: list[KeyChange] | None) -> None:
-        """Apply changes, and changes that have come meanwhile, as many as a list may have; then publish the list."""
+        """Apply changes, and further arrived changes up to a list's limit; then publish the list."""
         left = MOST_ENDPOINTS
         while changes and self._watch is not None:
             left -= len(changes)

@@ -63,7 +63,7 @@ def made_folder(path: str) -> None:
     """Make the folder unless it is there, for this user alone.
 
     Raises:
-        StoreError: it cannot be made, or belongs to others; the message names it.
+        StoreError: the folder cannot be made, or belongs to others; the message names it.
     """
     try:
         with contextlib.suppress(FileExistsError):
@@ -83,7 +83,7 @@ def opened_folder(path: str) -> Iterator[int | None]:
     """Yield a descriptor of the folder; None if there is no folder.
 
     Raises:
-        StoreError: it is no folder, it belongs to another user, or others have rights there.
+        StoreError: it is no folder, belongs to another user, or grants rights to others.
     """
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

@@ -29,11 +29,11 @@ logger = logging.getLogger("fastrpc.registry")
 #: Seconds between two looks at the folder.
 LOOK_SECONDS = 0.5
 
-#: A folder that changed this short a time before a look may have changed behind it with the same time: the times of
-#: files go by the ticks of the kernel, which are 1 to 10 ms.
+#: A folder that changed this shortly before a look may change after it with the same time: file times follow the
+#: kernel's ticks of 1 to 10 ms.
 TICK_NS = 100_000_000
 
-#: Files of the folder that are named in the log; the rest is left out without a word.
+#: Files of the folder that the log names; the rest is omitted silently.
 MOST_NAMED = 1_000
 
 
@@ -67,7 +67,7 @@ class HostNode:
         """Look at the folder.
 
         Raises:
-            StoreError: it is not of this user alone.
+            StoreError: the folder is not private to this user.
         """
         with self.changed:
             self._look()
@@ -129,7 +129,7 @@ class HostNode:
         _remove_stale(folder, self.path, sockets - {f"{record_owner(name)}.sock" for name in found})
 
     def _read(self, folder: int, name: str) -> Mapping[str, bytes] | None:
-        """Return the records of a file by service; None if it has none any more."""
+        """Return the records of a file by service; None if it has none left."""
         known = self._known.get(name)
         owner = record_owner(name)
         try:
@@ -164,7 +164,7 @@ class HostNode:
         """Write a record, and remove the files of servers that have ended.
 
         Raises:
-            StoreError: it cannot be written, or the socket is gone.
+            StoreError: the record cannot be written, or the socket is gone.
         """
         if not os.path.exists(f"{self.path}/{socket_name}.sock"):
             # Somebody has removed it: callers would be led to nothing.
@@ -202,7 +202,7 @@ def _check_socket(folder: int, name: str) -> None:
     """Refuse a record whose socket is another kind of file.
 
     Raises:
-        RefusedFileError: it is, or it belongs to another user.
+        RefusedFileError: the socket is in use, or belongs to another user.
     """
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -215,7 +215,7 @@ def _check_socket(folder: int, name: str) -> None:
 
 
 def _remove_stale(folder: int, path: str, names: Iterable[str]) -> None:
-    """Remove the sockets of servers that have ended; one without a record may be new."""
+    """Remove the sockets of ended servers; a socket without a record may be new."""
     stale = list(names)
     if not stale:
         return

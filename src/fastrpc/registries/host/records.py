@@ -30,7 +30,7 @@ __all__ = ["MOST_BYTES", "OwnRecord", "RefusedFileError", "read_record", "record
 #: Longest record file in bytes: some thousand services.
 MOST_BYTES = 1_048_576
 
-#: Attempts to write a file that other processes may take for one of a dead process.
+#: Attempts to write a file that other processes may take for a dead process's.
 _TRIES = 8
 
 _FORMAT = 1
@@ -143,7 +143,7 @@ def _written(folder: int, socket_name: str, services: Mapping[str, bytes]) -> tu
             dir_fd=folder,
         )
         try:
-            # A reader that finds the file without its lock takes it for one of a dead process, and removes it.
+            # A reader that finds the file unlocked takes it for a dead process's, and removes it.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             left = memoryview(content)
             while left:

@@ -74,7 +74,7 @@ def _server(url: RegistryURL, text: str) -> tuple[str, str, int, str]:
     except ValueError:
         host = port = None
     if not host or parts.scheme not in _PORTS or "@" in parts.netloc or parts.query:
-        # The text is not shown: it may have a password.
+        # The text is omitted: it may have a password.
         raise ConfigError(
             f"{url}: the option server is not the address of an apiserver",
             hint="write server=https://host:6443, or server=http://127.0.0.1:8001 for `kubectl proxy`",

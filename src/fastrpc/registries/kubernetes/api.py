@@ -34,7 +34,7 @@ PAGE_SLICES = 500
 #: Seconds for all pages of a list.
 PAGES_SECONDS = 30.0
 
-#: Seconds after which the apiserver ends a watch, drawn anew for each, so that they do not end together.
+#: Seconds after which the apiserver ends a watch, drawn for each watch, so that they do not end together.
 WATCH_SECONDS = 240.0, 480.0
 
 #: Bytes a second of a watch: some hundred slices of 100 endpoints, as each change sends a whole slice.
@@ -67,7 +67,7 @@ class ObjectMeta(msgspec.Struct, rename="camel"):
 
 
 class ListPage(msgspec.Struct):
-    """A page of a list; its metadata has the token of the next one."""
+    """A page of a list; its metadata has the token of the next page."""
 
     metadata: ObjectMeta
     items: list[msgspec.Raw] | None = None

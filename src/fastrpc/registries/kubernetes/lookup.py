@@ -98,7 +98,7 @@ class _Slices:
         self.found: dict[str, Slice] = {}
         #: The services whose slices have changed since this was last emptied.
         self.changed: set[str] = set()
-        # Their endpoints; a slice without one counts as well.
+        # The endpoints of slices; a slice without endpoints counts as well.
         self._size = 0
         #: The version up to which they are known.
         self.version = ""
@@ -109,10 +109,10 @@ class _Slices:
         return self._size > self._most
 
     def read(self) -> bool:
-        """Read all slices; return whether their version went back, as after a restored backup.
+        """Read all slices; return whether their version decreased, as after a restored backup.
 
         Raises:
-            StoreError: they cannot be read; OUT_OF_RANGE: a page is expired.
+            StoreError: the slices cannot be read. OUT_OF_RANGE: a page is expired.
         """
         read, version = _Slices(self._api, self._reading, self._most), ""
         for page in self._api.pages():
@@ -166,7 +166,7 @@ class _Slices:
     def _note_later(self, version: str) -> None:
         """Take the version of an event."""
         if _is_before(version, self.version):
-            # As after a restored backup; the list tells so.
+            # As after a restored backup; the list shows it.
             raise StoreError(f"the version went back to {version[:40]!r}", status=Status.OUT_OF_RANGE)
         self.note_version(version)
 
@@ -292,7 +292,7 @@ class SliceLookup:
         return went_back
 
     def _follow(self, wait_seconds: float) -> float:
-        """Wait for changes and apply them; return the pause after a list, where one is necessary."""
+        """Wait for changes and apply them; return the pause after a list, if one is needed."""
         try:
             if self._api.is_watching or self._opens():
                 with self._waking:
@@ -335,7 +335,7 @@ class SliceLookup:
         return True
 
     def _receive(self, wait_seconds: float) -> None:
-        """Wait for an event, and apply it with the events that have come meanwhile."""
+        """Wait for an event, and apply it with all events that arrived meanwhile."""
         line = self._api.receive(wait_seconds)
         for left in reversed(range(EVENTS_AT_ONCE)):
             if not line:
@@ -355,7 +355,7 @@ class SliceLookup:
 
 
 def _is_before(version: str, other: str) -> bool:
-    """Return whether a version is below another one; False if one of them is no number."""
+    """Return whether a version is below another one; False if either is no number."""
     are_numbers = version.isdecimal() and other.isdecimal()
     # Numbers of any length.
     return are_numbers and (len(version), version) < (len(other), other)

@@ -1,4 +1,4 @@
-"""Endpoints in EndpointSlices (`discovery.k8s.io/v1`): which of them count, and as which addresses."""
+"""Endpoints in EndpointSlices (`discovery.k8s.io/v1`): which endpoints count, and their addresses."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ from fastrpc.registries.kubernetes.api import ObjectMeta
 
 __all__ = ["DNS_LABEL", "Member", "Reading", "Slice", "chosen", "read_slice", "selector_of"]
 
-#: The label that the slices of a Service have, and the prefix of ours, which they get from the Service.
+#: The label of a Service's slices, and the prefix of our labels, which slices inherit from the Service.
 SERVICE_LABEL = "kubernetes.io/service-name"
 PREFIX = "fastrpc/"
 
@@ -77,7 +77,7 @@ class _Slice(_Named, rename="camel"):
 class Reading:
     """The options of a URL for reading slices."""
 
-    #: Name or number of the port; "" is the one named `fastrpc`, or the only one.
+    #: Name or number of the port; "": the port named `fastrpc`, or the only port.
     port: str = ""
 
     #: "tcp" or "tls"; "" follows `appProtocol`.
@@ -98,7 +98,7 @@ class Member(NamedTuple):
 
     address: str
 
-    #: Its properties, as `read_texts` takes them.
+    #: Its properties, in the form of `read_texts`.
     texts: dict[str, str]
 
 
@@ -111,7 +111,7 @@ class Slice(NamedTuple):
     #: The names by which its endpoints are found.
     services: frozenset[str]
 
-    #: The names among them that are services of ours for sure: other Services have a port, too.
+    #: The names that are certainly our services: other Services have a port, too.
     own_services: frozenset[str]
 
     members: list[Member]
@@ -149,7 +149,7 @@ def selector_of(service: str) -> str:
 
 
 def read_slice(text: msgspec.Raw, reading: Reading) -> Slice:
-    """Return a slice; one with another shape has its error.
+    """Return a slice; a malformed slice has its error.
 
     Raises:
         HttpError: it has no metadata.
@@ -171,7 +171,7 @@ def read_slice(text: msgspec.Raw, reading: Reading) -> Slice:
 
 
 def chosen(slices: Iterable[Slice]) -> Iterator[Member]:
-    """Yield the endpoints to call: one for each pod; terminating ones only if no other is left."""
+    """Yield the endpoints to call: one for each pod; terminating ones only if there are no others."""
     best: dict[tuple[str, int], Member] = {}
     for each in slices:
         for member in each.members:

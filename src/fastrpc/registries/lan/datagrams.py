@@ -84,7 +84,7 @@ def signed_datagram(datagram: LanDatagram, keys: LanKeys) -> bytes:
 
 
 def checked_datagram(data: bytes, keys: LanKeys) -> LanDatagram | None:
-    """Return a datagram that one of the keys has signed; None for all other bytes."""
+    """Return a datagram signed by one of the keys; None for all other bytes."""
     if not is_datagram(data):
         return None
     begin = _ID_AT + data[_ID_AT - 1]

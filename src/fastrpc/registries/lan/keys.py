@@ -81,7 +81,7 @@ def add_key(path: Path) -> str:
 
 
 def sign_with_last(path: Path) -> str:
-    """Move the last key of a file to its front, so that it signs; return its id.
+    """Move the last key of a file to its front, where it signs; return its id.
 
     Raises:
         ConfigError: the file cannot be used.

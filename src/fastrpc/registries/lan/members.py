@@ -9,14 +9,14 @@ from fastrpc.registries.lan.datagrams import ANNOUNCE, GOODBYE, TIME_BYTES, LanD
 
 __all__ = ["LanMembers"]
 
-#: Seconds after which a record without an announcement is removed, two of which may be lost. Clients have left it after
-#: 15 seconds: the search for such records and a second look at the list take less than one.
+#: Seconds after which a record without an announcement is removed: two announcements may be lost. Clients have left it
+#: after 15 seconds: the search for such records and a second look at the list take less than one.
 RECORD_SECONDS = 14.0
 
-#: Seconds by which the clock of an instance may differ, which has not answered a query of ours.
+#: Seconds by which the clock may differ of an instance that has not answered our query.
 CLOCK_SECONDS = 30.0
 
-#: Seconds for which the sequence of a silent instance is kept: until no datagram of it would be admitted by its time.
+#: Seconds for which a silent instance's sequence is kept: afterwards its datagrams are too old to be admitted.
 KEPT_SECONDS = 2 * CLOCK_SECONDS + RECORD_SECONDS
 
 #: Seconds for which an answer to a query counts.
@@ -93,9 +93,9 @@ class LanMembers:
         return nonce
 
     def takes_query(self, datagram: LanDatagram) -> bool:
-        """Return whether a query is to be answered: it is later than the last one of its instance, not sent again.
+        """Return whether a query is to be answered: it is newer than its instance's last one, so no replay.
 
-        The time of a stranger does not count: its clock may differ, which is why it asks.
+        The time of a stranger does not count: its clock may differ, which is the reason for its query.
         """
         last = self._asked.pop(datagram.instance, -1)
         self._asked[datagram.instance] = max(last, datagram.sequence)
@@ -107,7 +107,7 @@ class LanMembers:
         """Apply an announcement or a goodbye, if it counts.
 
         Raises:
-            RecordError: its body has another shape; nothing is applied.
+            RecordError: its body is malformed; nothing is applied.
         """
         if datagram.kind not in (ANNOUNCE, GOODBYE):
             return
@@ -145,7 +145,7 @@ class LanMembers:
                 del self._instances[instance]
 
     def _admits(self, datagram: LanDatagram) -> bool:
-        """Return whether an unknown instance is there now, and no datagram of it is sent again by another."""
+        """Return whether an unknown instance is present now, and no datagram of it is a replay by another host."""
         if self._nonces.get(datagram.nonce, 0.0) > self._clock():
             return True
         return abs(self._wall_clock() - datagram.milliseconds / 1000) <= CLOCK_SECONDS

@@ -69,7 +69,7 @@ class Multicast:
             raise failed or OSError("no interface can send to a group")
 
     def dropped(self) -> int:
-        """Return how many datagrams the system has dropped as they were not read in time; 0 where it does not tell."""
+        """Return how many unread datagrams the system has dropped; 0 if it does not report it."""
         found = 0
         for one in self.sockets if sys.platform == "linux" else ():
             with contextlib.suppress(OSError, struct.error):
@@ -98,7 +98,7 @@ def own_hosts() -> list[str]:
 
 
 def _source(index: int | None, host: str) -> ipaddress.IPv4Address:
-    """Return the address from which datagrams to a host leave; the unspecified one if they cannot.
+    """Return the source address of datagrams to a host; the unspecified address if there is no route.
 
     Args:
         index: the interface; None leaves the choice to the routes.

@@ -42,7 +42,7 @@ logger = logging.getLogger("fastrpc.registry")
 ANNOUNCE_SECONDS, JITTER = 4.5, 0.1
 
 #: An answer is sent within this many seconds of a query, and at least as long after the last announcement: it serves
-#: all that have asked meanwhile. An announcement replaces no answer, as a client that has just started heard none.
+#: all queries until then. An announcement replaces no answer, since a client that has just started received none.
 ANSWER_SECONDS = 0.1
 
 #: Most queries that are answered at once, each with its nonce.
@@ -66,8 +66,8 @@ EXPIRE_SECONDS = 0.25
 #: Datagrams that are read in a tenth of a second; the system drops the rest.
 TURN_DATAGRAMS, TURN_SECONDS = 2_000, 0.1
 
-#: After BUSY_DATAGRAMS in TURN_SECONDS the next ones are read together, PAUSE_SECONDS later: to wake up for each takes
-#: longer than to refuse it.
+#: After BUSY_DATAGRAMS in TURN_SECONDS the next datagrams are read together, PAUSE_SECONDS later: a wake-up for each
+#: takes longer than its refusal.
 BUSY_DATAGRAMS, PAUSE_SECONDS = 100, 0.003
 
 #: Datagrams that are read without looking at the clock.
@@ -88,8 +88,8 @@ class LanNode:
         self._keys = keys
         self._interface = interface
         self.members = LanMembers()
-        #: Held while records are read or changed; told of each change of a list. Re-entrant: a finalizer may close a
-        #: lookup on any line of the thread that holds it.
+        #: Held while records are read or changed; notified of each change of a list. Re-entrant: a finalizer may close
+        #: a lookup on any line of the thread that holds it.
         self.changed = threading.Condition(threading.RLock())
         self.error: OSError | None = None
         #: Datagrams that none of the keys has signed.
@@ -99,8 +99,7 @@ class LanNode:
         self._told = 0
         self._own: Counter[tuple[str, bytes]] = Counter()
         self._leaving: dict[tuple[str, bytes], int] = {}
-        # Whether a leaving record has another one in its place: each goodbye comes behind an announcement then, which
-        # may be lost.
+        # Whether another record replaces a leaving one: each goodbye then follows an announcement, which may be lost.
         self._is_replacing = False
         started = int(time.time() * 1000).to_bytes(TIME_BYTES, "big")
         self._instance = started + secrets.token_bytes(16 - TIME_BYTES)
@@ -167,7 +166,7 @@ class LanNode:
         self._wake()
 
     def replace(self, service: str, before: bytes, record: bytes) -> None:
-        """Announce a record in place of another one, which is withdrawn behind it."""
+        """Announce a record in place of another one, which is withdrawn afterwards."""
         with self.changed:
             self._is_replacing = True
             self.publish(service, record)
@@ -244,7 +243,8 @@ class LanNode:
             self._tell()
 
     def _seconds_to(self, instant: float) -> float:
-        """Return the seconds to an instant, or to what is due sooner; 0 or less if that is past or the node closed."""
+        """Return the seconds to an instant, or to the next due event before it; 0 or less if it has passed or the node
+        is closed."""
         with self.changed:
             return 0.0 if self._is_closed else min(instant, self._due()) - time.monotonic()
 
@@ -253,7 +253,7 @@ class LanNode:
             self.changed.wait_for(lambda: self._is_closed, seconds)
 
     def _receive(self, one: socket.socket, keys: LanKeys) -> int:
-        """Read datagrams that have come; return their number."""
+        """Read the arrived datagrams; return their number."""
         count = strangers = 0
         is_named = self.strangers > 0
         with self.changed:
@@ -264,7 +264,7 @@ class LanNode:
                     else:
                         data, sender = one.recvfrom(DATAGRAM_BYTES + 1)
                 except OSError:
-                    # No more have come, or an interface went away.
+                    # No more have arrived, or an interface was removed.
                     break
                 count += 1
                 datagram = checked_datagram(data, keys)
@@ -305,7 +305,7 @@ class LanNode:
             self._answer_at = max(soon, self._announced_at + ANSWER_SECONDS)
 
     def _name_stranger(self, data: bytes, host: str, keys: LanKeys) -> None:
-        """Log the first datagram that no key of ours has signed: a wrong key looks like an empty network."""
+        """Log the first datagram without a signature of our keys: a wrong key looks like an empty network."""
         signer = signer_of(data)
         if signer.encode() in keys:
             logger.warning("%s sends announcements whose signature is wrong; further ones are counted", host)

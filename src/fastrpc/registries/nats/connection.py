@@ -34,7 +34,7 @@ CONNECT_SECONDS = 2
 ANSWER_SECONDS = 3.0
 DROP_SECONDS = 0.5
 
-#: Seconds between two pings; a connection without answers to two of them is lost.
+#: Seconds between two pings; after two unanswered pings a connection is lost.
 PING_SECONDS = 2
 
 #: Errors of a connection, and of answers.
@@ -161,10 +161,10 @@ def take_access(url: RegistryURL, error: type[FastRPCError] = StoreError) -> Nat
 
 
 class NatsConnection(Generic[Entered]):
-    """A connection for one event loop, made anew after each error.
+    """A connection for one event loop, replaced after each error.
 
     Args:
-        enter: called with the client of each new connection; all work on this connection gets what it returns.
+        enter: called with the client of each new connection; its result is passed to all work on this connection.
 
     Attributes:
         generation: grows with each connection, and with each loss of one.
@@ -188,10 +188,10 @@ class NatsConnection(Generic[Entered]):
         return self._entered if self._entered is not None else await self.run(_itself)
 
     async def run(self, work: Callable[[Entered], Awaitable[T]], answer_seconds: float = ANSWER_SECONDS) -> T:
-        """Return the result of work, which may be done beside other work; connect before if need be.
+        """Return the result of work, which may run beside other work; connect first if needed.
 
-        An error of the connection, or no answer in time, ends the connection for all work. It stays where the server
-        refuses this work, an answer of the API of JetStream, and where this work is cancelled or fails by itself.
+        An error of the connection, or no answer in time, ends the connection for all work. The connection stays if the
+        server refuses this work (an answer of JetStream's API), and if this work is cancelled or fails by itself.
 
         Raises:
             FastRPCError: of the class of the access: no server can be reached, or one refuses.
@@ -208,9 +208,9 @@ class NatsConnection(Generic[Entered]):
         except APIError as error:
             raise self.failure(error) from error
         except FAILURES as error:
-            # Before other work opens a connection, which knows nothing of this refusal.
+            # Before other work opens a connection, which does not know this refusal.
             told = self.failure(error)
-            # Not a newer one, which others have opened meanwhile.
+            # Not a newer connection, which other work has opened meanwhile.
             if client is not None and client is self._client:
                 await self.drop()
             raise told from error
@@ -234,7 +234,7 @@ class NatsConnection(Generic[Entered]):
             except FAILURES:
                 pass
             finally:
-                # nats-py leaves the socket open where the end took too long.
+                # nats-py leaves the socket open if the close took too long.
                 client.abort()
                 await asyncio.sleep(0)
 

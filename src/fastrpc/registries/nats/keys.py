@@ -177,7 +177,7 @@ class BucketLookup:
 
 
 class _Keys:
-    """The keys of services; changed by one thread, read by another one."""
+    """The keys of services; one thread changes them, another reads them."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -217,8 +217,7 @@ class _Keys:
 class BucketLease:
     """The record of one endpoint.
 
-    Of two registrations of one address, the later one writes the record, and the other one writes it again once it is
-    gone.
+    Of two registrations of one address, the later one writes the record; the other writes it again after its removal.
     """
 
     def __init__(self, session: BucketSession, key: str, record: bytes) -> None:

@@ -41,12 +41,12 @@ class BucketSession:
     """The connection of a registry object, and the bucket in it.
 
     Args:
-        bucket: its name; `ttl_seconds` and `makes_bucket` count where it is missing.
+        bucket: its name; `ttl_seconds` and `makes_bucket` apply if it is missing.
     """
 
     def __init__(self, access: NatsAccess, *, bucket: str, ttl_seconds: int, makes_bucket: bool) -> None:
         self.ttl_seconds = ttl_seconds
-        #: Grows each time the bucket is another one than before: the server has lost its data.
+        #: Grows each time the bucket is replaced: the server has lost its data.
         self.losses = 0
         self._name = f"fastrpc registry connection to {access.hosts[0]}"
         self._bucket_name = bucket

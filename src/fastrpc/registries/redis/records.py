@@ -1,4 +1,4 @@
-"""Endpoints in Redis: hashes of records and owners, a sorted set of the ends of leases, one script that writes them.
+"""Endpoints in Redis: hashes of records and owners, a sorted set of lease ends, one script that writes them.
 
 ::
 
@@ -101,7 +101,7 @@ class RedisRecords:
     def __init__(self, access: RedisAccess, base: str, ttl_seconds: int) -> None:
         self._access, self._ttl_seconds = access, ttl_seconds
         self._base, self._layout = base_path(base), FastrpcLayout(base)
-        # All registrations share one connection, as one thread uses them.
+        # All registrations share one connection, since one thread uses them.
         self._client: RedisClient | None = None
 
     def open_lookup(self, service: str) -> SingleLookup:
@@ -186,7 +186,7 @@ class RedisLookup:
             self._is_woken = False
 
     def _forget(self, services: Iterable[str]) -> None:
-        """Have lists read and told anew."""
+        """Let lists be read and published again."""
         for name in services:
             self._told.pop(name, None)
             self._rereads.hurry(name)
@@ -215,7 +215,7 @@ class RedisLookup:
         """Wait for messages, but not longer than until a list has to be read."""
         until = min(self._clock() + wait_seconds, self._rereads.next())
         while True:
-            # In parts, as nothing else can interrupt it and leave the connection usable.
+            # In parts: nothing else can interrupt it and leave the connection usable.
             channels = self._channel.receive(max(0.0, min(WAKE_SECONDS, until - self._clock())))
             self._note(channels)
             if channels or self._is_woken or self._clock() >= until:
@@ -243,7 +243,7 @@ class RedisLookup:
         return changed
 
     def _is_another(self, now: int) -> bool:
-        """Return whether this is another server or another run, or a clock that counts leases anew."""
+        """Return whether this is another server, another run, or a clock that was reset."""
         before, self._ahead = self._ahead, now / 1000 - self._clock()
         has_jumped = before is not None and abs(self._ahead - before) > JUMP_SECONDS
         if not self._asks_run:
@@ -280,8 +280,7 @@ class RedisLookup:
 class RedisLease:
     """The record of one endpoint.
 
-    Of two registrations of one address, the later one writes the record, and the other one writes it again once it is
-    gone.
+    Of two registrations of one address, the later one writes the record; the other writes it again after its removal.
     """
 
     def __init__(

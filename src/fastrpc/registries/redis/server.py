@@ -1,6 +1,6 @@
 """Connections to a server of Redis: logins, TLS, answers. Blocking, for threads; keys mean nothing here.
 
-The owner gives the class of errors. Requests of several threads take turns on one connection; `pipeline` sends the
+The owner passes the class of errors. Requests of several threads take turns on one connection; `pipeline` sends the
 commands of many callers in one write.
 """
 
@@ -50,7 +50,7 @@ _REFUSALS = (
 #: Errors of a connection, and of answers.
 _FAILURES = (exceptions.RedisError, HttpError, OSError, msgspec.ValidationError, RecursionError, ValueError)
 
-#: The id of a run in what a server tells of itself.
+#: The id of a run, in the server's information.
 _RUN_ID = re.compile(rb"^run_id:(\w{1,64})", re.MULTILINE)
 
 #: The answer to a command of more than ten words without a login.
@@ -91,7 +91,7 @@ class _BoundedSocket:
         self._timed.allow(min(ANSWER_BYTES, left), time.monotonic() + ANSWER_SECONDS)
 
     def settimeout(self, seconds: float | None) -> None:
-        """Leave the deadline as it is: this is the time for a piece of an answer."""
+        """Keep the deadline: this is the time for a part of an answer."""
 
     def look_ahead(self) -> bool:
         """Wait for bytes until the deadline; return whether there are any."""
@@ -157,18 +157,18 @@ class _Bounded(Connection):
         self.bounded.allow(seconds)
 
     def has_message(self, seconds: float) -> bool:
-        """Wait for bytes of a message that the server sends by itself; return whether there are any."""
+        """Wait for bytes of a pushed message; return whether there are any."""
         self.allow(seconds)
         # redis-py's own parser waits here. The one of hiredis looks only, and has bytes that were read before.
         return self.can_read(0.0) or self.bounded.look_ahead()
 
 
 class RedisAccess:
-    """A server: its place, or the sentinels that name it, and the login to it.
+    """A server: its place, or the sentinels that name it, and the login.
 
     Args:
         places: one server, or sentinels.
-        login: a name with its password, which sentinels do not get; None needs no login.
+        login: a name with its password, which are not sent to sentinels; None needs no login.
         db: the number of the database.
         master: the name of the server among the sentinels.
         error: the class of the errors of its clients.
@@ -189,7 +189,7 @@ class RedisAccess:
         self._login = None if login is None else _Login(*login)
 
     def connect(self) -> "RedisClient":
-        """Return a client; it connects when it is used."""
+        """Return a client; it connects on first use."""
         if self._master is None:
             return self._client(self._places[0], db=self._db, credential_provider=self._login)
         name = f"{self._master} of {', '.join(map(_told, self._places))}"
@@ -226,7 +226,7 @@ class RedisAccess:
 
 
 def _packed(command: Sequence[Word]) -> bytes:
-    """Return the bytes of a command; redis-py takes three times as long for them."""
+    """Return the bytes of a command; redis-py takes three times as long."""
     words = [one if isinstance(one, bytes) else str(one).encode() for one in command]
     return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(one), one) for one in words])
 
@@ -269,7 +269,7 @@ class RedisClient:
     def ask_all(self, kind: Any, commands: Sequence[Sequence[Word]]) -> list[Any]:
         """Return the answers to commands that are sent at once, for one at a key of another type an error.
 
-        Each has the time of one answer and its bytes; there is a bound for their sum, too.
+        Each answer is bounded in time and bytes; their sum is bounded, too.
 
         Raises:
             FastRPCError: the server cannot be reached, refuses, or answers with another type.
@@ -281,9 +281,9 @@ class RedisClient:
     def pipeline(self, commands: Sequence[tuple[Any, Sequence[Word]]]) -> list[Any]:
         """Return the answer to each of several commands, or its error: one write for unrelated callers.
 
-        A refusal is the error of its command alone, and has the error of redis-py as its cause; so is a word that is no
-        UTF-8, whose command is not sent. After the loss of the connection, or an answer of another type, each command
-        without an answer has that error. The bounds of answers are the bounds of `ask_all`.
+        A refusal is the error of its command alone, with redis-py's error as its cause. The same holds for a word that
+        is no UTF-8, whose command is not sent. After the loss of the connection, or an answer of another type, each
+        command without an answer has that error. The bounds of answers are those of `ask_all`.
 
         Args:
             commands: the type of the answer, and the words.
@@ -361,7 +361,7 @@ class RedisClient:
         return "" if run is None else run[1].decode()
 
     def subscribe(self, verb: str, channels: Sequence[str]) -> set[bytes]:
-        """Subscribe channels, or unsubscribe them; return the channels of the messages that came meanwhile."""
+        """Subscribe or unsubscribe channels; return the channels of the messages that arrived meanwhile."""
         found: set[bytes] = set()
         left = len(channels)
         with self._request():
@@ -385,7 +385,7 @@ class RedisClient:
         """Wait for messages of the subscribed channels; return channel and content of the first messages.
 
         Args:
-            more_seconds: the time after each message in which another one may come; 0: return at once.
+            more_seconds: the time after each message for a further one; 0: return at once.
         """
         found: set[tuple[bytes, bytes]] = set()
         until = time.monotonic() + wait_seconds + ANSWER_SECONDS
@@ -417,8 +417,8 @@ class RedisClient:
     def _request(self) -> Iterator[None]:
         """Have the connection for the block and turn its errors into ours; the connection is closed after one.
 
-        Every Exception becomes one of ours, also a fault of redis-py or of a parser below it: threads that ask handle
-        these, and would end without a word by another one.
+        Every Exception becomes one of ours, including faults of redis-py or its parser: the asking threads handle only
+        ours, and would end silently by another one.
         """
         with self._turn:
             self._is_sent = False
@@ -432,7 +432,7 @@ class RedisClient:
                 if isinstance(error, self._error) or not isinstance(error, Exception):
                     raise
                 if self._is_closed:
-                    # `close` takes the parser of redis-py away from a request that reads: any error may come of it.
+                    # `close` removes redis-py's parser from a request that reads: any error may follow.
                     raise self._failure(ConnectionError("the connection is closed")) from error
                 raise self._failure(error) from error
             finally:

@@ -70,7 +70,7 @@ class _Nodes:
 
     def __init__(self, layout: RpcxLayout, woken: WakeFlag) -> None:
         self.decoded = DecodedRecords(layout.read)
-        #: Names and values as they were told; None if they have to be.
+        #: Names and values as last reported; None if a report is due.
         self.told: list[tuple[str, bytes]] | None = None
         self.read_at = float("-inf")
         #: Whether the server has lost its data since the last listing that was returned.
@@ -85,16 +85,17 @@ class _Nodes:
         self._woken.set()
 
     def note_parent(self, made: int) -> None:
-        """Take the transaction that made their parent; 0: it is missing. If a known one is gone, it is a restart.
+        """Note the transaction that made their parent; 0: the parent is missing. A known parent that is gone means a
+        restart.
 
-        Parents are never deleted: a server that has lost its data makes them anew.
+        Parents are never deleted: a server that has lost its data makes new ones.
         """
         self.is_restart |= self._made not in (0, made)
         self._made = made
 
 
 class NodeLookup:
-    """Reads the nodes of services when one comes or goes, and their values every few seconds.
+    """Reads the nodes of services when nodes are added or removed, and their values every few seconds.
 
     Args:
         clock: gives an instant in seconds that never goes back.
@@ -168,9 +169,9 @@ class NodeLookup:
             nodes.note()
 
     def _read(self, service: str, nodes: _Nodes) -> tuple[int, Iterator[tuple[str, bytes]]]:
-        """Return who made the parent, names and values, and watch for nodes that come and go."""
+        """Return the parent's creation, names and values, and watch for added and removed nodes."""
         path = f"/{self._layout.prefix}{service}"
-        # Before the request: a change that comes meanwhile counts.
+        # Before the request, so that a concurrent change counts.
         nodes.read_at = self._clock()
         try:
             names, found = self._session.ask(
@@ -178,7 +179,7 @@ class NodeLookup:
             )
             made = found.czxid
         except NoNodeError:
-            # Tells when the service exists; if it does by now, the next list comes at once.
+            # Notifies when the service exists; if it exists by now, the next list arrives at once.
             if self._session.ask(lambda client: client.exists_async(path, watch=nodes.note)) is not None:
                 nodes.note()
             names, made = [], 0
@@ -193,8 +194,7 @@ class NodeLookup:
 class NodeLease:
     """The record of one endpoint, a node that ends with the session.
 
-    Of two registrations of one address, the later one writes the record, and the other one writes it again once it is
-    gone.
+    Of two registrations of one address, the later one writes the record; the other writes it again after its removal.
     """
 
     def __init__(
@@ -297,10 +297,10 @@ class NodeLease:
 
 
 def _each(session: ZookeeperSession, names: list[str], ask: Any) -> Iterator[tuple[str, Any]]:
-    """Yield names with the answers to their requests; a node that has gone meanwhile is left out."""
+    """Yield names with the answers to their requests; removed nodes are left out."""
     for start in range(0, len(names), PAGE_NODES):
         page = names[start : start + PAGE_NODES]
-        # The last one is no name: one request alone raises its error.
+        # The last item is no name: a single request raises its own error.
         answers = session.ask_all([*(partial(ask, name=name) for name in page), _nothing])
         for name, found in zip(page, answers, strict=False):
             if not isinstance(found, NoNodeError):

@@ -1,4 +1,4 @@
-"""One session of ZooKeeper, which many threads may use; paths mean nothing here."""
+"""One session of ZooKeeper, which many threads may use; it gives paths no meaning."""
 
 import contextlib
 import socket
@@ -33,8 +33,8 @@ CONNECT_SECONDS, ANSWER_SECONDS, END_SECONDS = 3.0, 3.0, 2.0
 #: Pauses between attempts to connect: a server that is back is found soon.
 RETRY = {"max_tries": -1, "delay": 0.1, "backoff": 2, "max_delay": 1.0}
 
-#: Seconds without a connection after which kazoo's client is replaced: its thread ends with an answer that does not
-#: fit, and servers with older data refuse a client that has seen newer.
+#: Seconds without a connection after which kazoo's client is replaced: an unexpected answer ends its thread, and
+#: servers with older data refuse a client that has seen newer data.
 REPLACE_SECONDS = 4.0
 
 
@@ -45,7 +45,7 @@ class _Sockets(SequentialThreadingHandler):  # type: ignore[misc]
         super().__init__()
         self._ends = ends
         self._last: socket.socket | None = None
-        #: The reason why the last connection could not be made; kazoo does not tell it.
+        #: The reason why the last connection failed, which kazoo does not report.
         self.failure = ""
 
     def create_connection(self, address: Any, hostname: str, timeout: float, **_: Any) -> socket.socket:
@@ -68,7 +68,7 @@ class _Sockets(SequentialThreadingHandler):  # type: ignore[misc]
 
 
 class ZookeeperSession:
-    """The session of a registry object; it begins with its first use, and anew when it has ended.
+    """The session of a registry object; it begins on first use, and again after its end.
 
     Args:
         login: a name with its password; None needs no login.
@@ -134,7 +134,7 @@ class ZookeeperSession:
             return answers
 
     def close(self) -> None:
-        """End the session: its ephemeral nodes go with it."""
+        """End the session and, with it, its ephemeral nodes."""
         with self._lock:
             self._is_closed = True
             client, self._client = self._client, None

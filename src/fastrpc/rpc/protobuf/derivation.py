@@ -234,7 +234,7 @@ class Derivation:
             if not _is_tagged(get_origin(one) or one):
                 raise UnfitTypeError(
                     "a union is one of Structs there",
-                    "make each member a msgspec.Struct with a tag, which is a separate message; for a `oneof` of a"
+                    "make each member a msgspec.Struct with a tag, which is a separate message; for a `oneof` of an"
                     " existing .proto file, give the members fields that may be None, with their numbers",
                 )
         union = reduce(or_, members)

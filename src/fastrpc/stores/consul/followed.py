@@ -14,7 +14,7 @@ _KEPT_CHANGES: Final = 100
 
 
 class Followed:
-    """The state of a key or prefix that a watch has shown; a later one can go on from it."""
+    """The state of a key or prefix that a watch has shown; a later watch can continue from it."""
 
     def __init__(self) -> None:
         self.index = Index()
@@ -31,7 +31,7 @@ class Followed:
         self.base = self._reached = self.index.latest
 
     def reach_back(self, watched: str, after: int, items: dict[str, Item[bytes]]) -> None:
-        """Show the changes after an earlier revision, which the first answer tells of one key alone."""
+        """Show the changes after an earlier revision; only for a single key does the first answer have them."""
         if self.base <= after:
             return
         if watched.endswith("/") or not watched:

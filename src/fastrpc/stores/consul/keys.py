@@ -110,7 +110,7 @@ class ConsulKeys:
     def _read_keys(
         self, keys: Sequence[str], absent: Collection[str] = (), *, stale: bool = False
     ) -> dict[str, Item[bytes]]:
-        """Return the items of keys: each answer has its items of one moment, if the token may write the absent ones.
+        """Return the items of keys: each answer has its items of one moment, if the token may write the absent keys.
 
         Args:
             absent: the keys that are not expected to be there.
@@ -162,7 +162,7 @@ class ConsulKeys:
     def transact(self, when: Sequence[Unchanged], do: Sequence[Write | Deletion]) -> tuple[Transacted, int]:
         """Return the outcome, and how many keys were deleted.
 
-        Each operation requires what was read before, so that it suits the present lease of its key.
+        Each operation requires the state that was read before, so that it fits the present lease of its key.
         """
         failure, index = "", Index()
         for _ in range(_TRIES):
@@ -219,7 +219,7 @@ class ConsulKeys:
         return found is not None
 
     def _done(self, operations: list[dict[str, Any]], *, stale: bool = False) -> _Outcome:
-        """Do operations on keys, all or none of them: then the outcome has errors. `stale` is for reads alone."""
+        """Do operations on keys, all or none; the outcome has errors if none was done. `stale` is for reads only."""
         from consul.callback import CB
 
         def answer(response: Any) -> Any:
@@ -252,7 +252,7 @@ class ConsulKeys:
         return key | {"Verb": "check-index", "Index": step.revision}
 
     def _operations(self, step: Write | Deletion, present: Item[bytes] | None) -> list[dict[str, Any]]:
-        """Return the operations of a step on an item as it is; they fail if its revision or lease changed."""
+        """Return the operations of a step on an item; they fail if its revision or lease has changed."""
         key = {"Key": self._base.outer(step.key)}
         revision, lease = (0, None) if present is None else (present.revision, present.lease)
         if isinstance(step, Deletion):
@@ -266,7 +266,7 @@ class ConsulKeys:
         return [key | unlock, lock] if lease not in (None, step.lease) else [lock]
 
     def _revision(self, outcome: _Outcome, latest: int, do: Sequence[Write | Deletion]) -> int:
-        """Return the revision of a transaction: the revision of its writes; deletions alone have none."""
+        """Return the revision of a transaction: the revision of its writes; a transaction of deletions has none."""
         if do and not any(isinstance(step, Write) for step in do):
             index = Index()
             self.read(do[0].key, index)
@@ -301,7 +301,7 @@ def _is_denial(failure: str) -> bool:
 def _conditions(
     when: Sequence[Unchanged], do: Sequence[Write | Deletion], present: dict[str, Item[bytes] | None]
 ) -> list[Unchanged]:
-    """Add conditions of deletions: Consul reports a deletion as done even if the key is gone, or has come, then."""
+    """Add conditions of deletions: Consul reports a deletion as done even if the key was gone, or new."""
     found = {step.key: present[step.key] for step in do if isinstance(step, Deletion)}
     added = (Unchanged(key, item.revision if item else 0) for key, item in found.items())
     return [*when, *(one for one in added if bool(one.revision) is (len(when) + len(do) == 1))]

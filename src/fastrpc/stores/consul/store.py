@@ -40,7 +40,7 @@ T = TypeVar("T")
 #: Seconds for which the agent holds a request of a watch.
 WATCH_SECONDS: Final = 55.0
 
-#: Watches that go on where an earlier one or a list ended, and their keys.
+#: Watches that continue from an earlier watch or a list, and their keys.
 _KEPT_WATCHES: Final = 16
 _KEPT_KEYS: Final = 10_000
 
@@ -164,7 +164,7 @@ class ConsulStore:
         """Return the state from which a watch goes on."""
         kept = None if after is None else self._followed.get(watched)
         if kept is not None and after is not None and kept.base <= after:
-            # A watch of the same keys beside this one begins anew.
+            # A second watch of the same keys starts anew.
             del self._followed[watched]
             return kept
         followed = Followed()
@@ -198,7 +198,7 @@ class ConsulStore:
         return await self._threads.ask(work, writes=writes)
 
     async def _check_version(self) -> None:
-        """Ask the agent for its version, once; ConfigError: it is too old."""
+        """Check the agent's version once; ConfigError: it is too old."""
         if not self._is_known:
             text = await self._threads.ask(lambda keys: keys.version())
             found = _VERSION.match(text)

@@ -1,4 +1,4 @@
-"""The leases of a store in Deimos: each is one item with a time, known to the store object that made it."""
+"""The leases of a store in Deimos: each is one item with a time to live, known to the store object that made it."""
 
 import asyncio
 import contextlib
@@ -55,7 +55,7 @@ class ItemLeases:
         return name
 
     def find(self, name: str) -> ItemLease | None:
-        """Return a lease; None: it has ended."""
+        """Return a lease; None if it has ended."""
         found = self._leases.get(name)
         if found is not None and not found.created and found.due <= self._clock():
             self.remove(name)
@@ -71,7 +71,7 @@ class ItemLeases:
     def writing(self, name: str, key: str, value: str, *, creates: bool) -> Iterator[None]:
         """Note the item that the block writes under a lease: a write that may have arrived ends with the lease, too.
 
-        A write that was not done leaves the lease as it was, and the key with its lease.
+        A failed write leaves the lease unchanged, and the key with its lease.
         """
         lease = self._leases[name]
         earlier = (lease.value, lease.created, lease.revision) if lease.key == key else None

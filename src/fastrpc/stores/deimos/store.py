@@ -103,7 +103,7 @@ class DeimosStore:
     async def list(
         self, prefix: str = "", *, limit: int = 1000, after: str = "", stale: bool = False
     ) -> ItemPage:
-        """Return the first items of a prefix; all of it is read. `stale` changes nothing here."""
+        """Return the first items of a prefix, all of which is read. `stale` has no effect here."""
         check_page(prefix, limit)
         _check_visible(prefix)
         items, index = await self._threads.ask(lambda client: self._below(client, prefix))
@@ -194,7 +194,7 @@ class DeimosStore:
         return ItemWatch(changes())
 
     async def lease(self, seconds: float) -> str:
-        """Make a lease; it is known to this object alone, and in Deimos once it has an item."""
+        """Make a lease; only this object knows it, and Deimos once it has an item."""
         check_lease_seconds(seconds, self.limits)
         return self._leases.add(int(seconds))
 
@@ -282,10 +282,11 @@ class DeimosStore:
         return True
 
     async def _is_refound(self, name: str, lease: ItemLease, key: str) -> bool:
-        """Read the item of a lease that has changed, or whose write may have arrived; return whether the lease goes on.
+        """Read the item of a lease that has changed, or whose write may have arrived; return whether the lease
+        continues.
 
-        Another item at its key, or none after one, is the end of the lease; the same one without a time has left it.
-        So has an item that may stem from a first write without an answer, or from another program, unless its key names
+        The lease has ended if its key has another item, or has lost its item. An item without a time to live has left
+        the lease. So has an item that may stem from an unanswered first write or another program, unless its key names
         the lease.
         """
         created = lease.created

@@ -1,7 +1,8 @@
 """The changes of keys in Deimos after an index. Blocking, for a thread.
 
-A Deimos loses events: the end of one watch makes others deaf, and a directory goes with one event that no watch below
-it hears. So each wait ends after some seconds and goes on by index, and all is read again now and then.
+A Deimos loses events: the end of one watch can deafen others, and the deletion of a directory is one event that no
+watch below it gets. So each wait ends after some seconds and continues by index, and all is read again from time to
+time.
 """
 
 import time
@@ -58,7 +59,7 @@ class KeyWatcher:
         self._read_due = time.monotonic() + READ_SECONDS
 
     def receive(self, client: DeimosClient) -> list[ItemChange]:
-        """Wait for the next changes; none after some seconds without one.
+        """Wait for the next changes; return none after some seconds.
 
         Raises:
             CompactedError: the events after the index are not kept.

@@ -1,6 +1,6 @@
 """A store of this process with one revision for all keys: items, leases, history.
 
-`commits` is the group commit of any journal: it knows no item.
+`commits` is the group commit of any journal: it does not know items.
 """
 
 from fastrpc.stores.local.leases import ITEM_LEASE

@@ -1,7 +1,7 @@
 """Group commit into a journal: all changes that arrive during a commit form the next one.
 
-It knows the size of a change and nothing else of it: the items of a store and the messages of a broker are kept by the
-same rules. A commit without room is undone and refuses its changes. Any other failed commit is the last one.
+It knows only the size of a change: items of a store and messages of a broker are kept by the same rules. A commit
+without room is undone, and its changes are refused. Any other failed commit is the last one.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class CommitJournal(Protocol[Change_contra, Kept_co]):
         """Return what is kept."""
 
     def commit(self, changes: Sequence[Change_contra]) -> None:
-        """Keep changes, all or none of them.
+        """Keep changes, all or none.
 
         A FastRPCError with RESOURCE_EXHAUSTED: there is no room, and none is kept. After any other error they may be
         kept.
@@ -97,7 +97,7 @@ class Commits(Generic[Change, Kept]):
         name: names the thread.
         keep: called with the changes of a commit that was kept, in their order.
         undo: called with changes that were not kept as there is no room for them, in their order.
-        fail: called with the error of a commit that may have been kept; no other one follows it.
+        fail: called with the error of a commit that may have been kept; no other commit follows.
         complete: called in the loop with the changes of the next commit; returns the changes for the journal.
     """
 
@@ -123,7 +123,7 @@ class Commits(Generic[Change, Kept]):
         self._commit: _Commit | None = None
         # Bytes of changes that are not committed.
         self._bytes = 0
-        # The room of the journal when it was last asked, which was since the latest commit; None: it has to be asked.
+        # The room of the journal, as of the last question after the latest commit; None: it has to be asked.
         self._room: int | None = None
         # Whether a commit is under way or begins with the next turn of the loop.
         self._is_committing = False
@@ -191,7 +191,7 @@ class Commits(Generic[Change, Kept]):
         return self._commit is not None
 
     def settled(self) -> "asyncio.Future[bool]":
-        """Return a future of whether all changes so far were kept; one of them `is_waiting`."""
+        """Return a future of whether all changes so far were kept; one of them is waiting."""
         assert self._commit is not None
         return self._commit.settled()
 
@@ -221,7 +221,7 @@ class Commits(Generic[Change, Kept]):
         self._end(batch, commit, later, is_kept=error is None)
 
     def _undo_all(self, batch: Sequence[Change]) -> None:
-        """Undo a commit without room, and all changes behind it: these were judged by what it had changed."""
+        """Undo a commit without room and all later changes, which were based on it."""
         later, self._pending = self._pending, []
         self._bytes -= sum(one.size for one in later)
         self._undo([*batch, *later])

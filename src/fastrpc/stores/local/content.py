@@ -1,4 +1,4 @@
-"""The content of a store: items and leases under one revision. It changes at once, and is told the time."""
+"""The content of a store: items and leases under one revision. It changes at once; callers pass the time."""
 
 import secrets
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -50,7 +50,7 @@ class Content:
         return Saved(self.revision, self.revision, self.items.all(), leases)
 
     def restore(self, saved: Saved) -> None:
-        """Begin with the content of a journal; its leases begin anew."""
+        """Begin with the content of a journal; its leases start again."""
         self.revision = saved.revision
         for lease in saved.leases:
             if lease.seconds is not None:
@@ -64,7 +64,7 @@ class Content:
         """Check that there is room for writes, and that their leases are alive.
 
         Raises:
-            StoreError: NOT_FOUND: a lease has ended; RESOURCE_EXHAUSTED: they go beyond a bound.
+            StoreError: NOT_FOUND: a lease has ended; RESOURCE_EXHAUSTED: a bound is exceeded.
         """
         for lease in {step.lease for step in writes if step.lease is not None}:
             if not self.leases.is_alive(lease):
@@ -106,7 +106,7 @@ class Content:
         return self.leases.until_next()
 
     def undo(self, lost: Sequence[Uncommitted], revision: int) -> None:
-        """Go back to a revision, behind which these changes came. Leases that had ended begin anew."""
+        """Return to the revision before these changes. Leases that they ended start again."""
         for one in reversed(lost):
             change, before = one.change, one.before
             if isinstance(change, ItemChange):
@@ -122,7 +122,7 @@ class Content:
             self.observer.undone()
 
     def _apply(self, do: Iterable[Write | Deletion], *ended: Uncommitted) -> None:
-        """Do operations under the next revision; it rises only if one of them changes anything."""
+        """Apply operations under the next revision, which rises only if one of them changes anything."""
         revision = self.revision + 1
         changes = [
             self._replace(step, revision) for step in do if isinstance(step, Write) or step.key in self.items

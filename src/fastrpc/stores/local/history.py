@@ -1,4 +1,4 @@
-"""The latest changes of a store, and those who wait for the next one."""
+"""The latest changes of a store, and the tasks that wait for the next one."""
 
 import asyncio
 import bisect
@@ -11,11 +11,11 @@ from fastrpc.stores.base import ItemChange
 
 __all__ = ["History", "HistoryObserver", "change_size", "is_watched"]
 
-#: Changes of the history: the first ones go when there are a tenth more.
+#: Changes of the history: the oldest are dropped in batches of a tenth.
 _CHANGES: Final = 10_000
 _BYTES: Final = 64 * 1024 * 1024
 
-#: Seconds from which on watchers share the timers of their loop: they may give up a second earlier.
+#: Waits of this many seconds or more share a timer per loop: they may end a second early.
 _LONG_SECONDS: Final = 10.0
 
 #: Gets a revision, and whether a change follows it.
@@ -40,7 +40,7 @@ class History:
         self._bytes = 0
         #: The revision of the last change that was dropped.
         self.compacted = compacted
-        # The revision with which the store was opened: it may be above revisions that were lost.
+        # The revision with which the store was opened: it may exceed revisions that were lost.
         self._opened_at = compacted
         self.observer: HistoryObserver | None = None
         # Futures of watchers, by their key or prefix.
@@ -105,10 +105,10 @@ class History:
         return self._changes[end:]
 
     def _is_lost(self, reached: int, end: int) -> bool:
-        """Return whether a store skipped a revision when it was opened, although it had told it before.
+        """Return whether the opening of a store skipped a revision that was reported before.
 
-        A store has each revision but these: behind the last commit that it kept it goes on with the one it was opened
-        with.
+        A store has each revision except these: after its last kept commit it continues with the revision of its
+        opening.
 
         Args:
             end: how many changes have the revision or an earlier one.
@@ -123,10 +123,10 @@ class History:
         """Wait for the next change of a key or prefix, or the end of the store.
 
         Args:
-            end: ends the waits of one watcher once it is done; it has to be done in the end.
+            end: ends the waits of one watcher once it is done; it has to be done eventually.
 
-        Returns a revision before it, and True. False: `seconds` passed, or `end` is done, without one up to that
-        revision. Later ones may have come since.
+        Returns a revision before it, and True. False: there is none up to that revision, and `seconds` passed or `end`
+        is done. Later ones may exist.
         """
         loop = asyncio.get_running_loop()
         changed: _Waiter = loop.create_future()
@@ -161,7 +161,7 @@ class History:
         self._giving_up[second][0].add(changed)
 
     def _stay_beyond(self, second: int, changed: _Waiter) -> None:
-        """Let a watcher not give up; the last one of the second ends its timer."""
+        """Keep a watcher from giving up; the last watcher of the second ends its timer."""
         if second in self._giving_up:
             others, timer = self._giving_up[second]
             others.discard(changed)
@@ -178,7 +178,7 @@ class History:
     def _give_up(self, waiters: Sequence[_Waiter]) -> None:
         for changed in waiters:
             if not changed.done():
-                # The waiting task goes on in another turn of the loop: a change in between is behind this revision.
+                # The waiting task continues in another turn of the loop: a change in between follows this revision.
                 changed.set_result((self.latest, False))
 
     def end(self) -> None:

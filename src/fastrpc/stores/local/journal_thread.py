@@ -1,4 +1,4 @@
-"""A thread that calls functions one after the other, and tells the loop of each end.
+"""A thread that calls functions in order, and notifies the loop of each end.
 
 An executor makes two futures, a lock and a wait for an idle thread of each call: more work than a commit of one row.
 """
@@ -22,7 +22,8 @@ class _Call(NamedTuple, Generic[T]):
 
 
 class JournalThread:
-    """Begins with its first call. It does not hold up the end of the process: a journal keeps a commit or none of it.
+    """Begins with its first call. It does not delay the end of the process: a journal keeps a commit completely or not
+    at all.
 
     Args:
         name: names the thread.
@@ -36,14 +37,14 @@ class JournalThread:
     def call(
         self, function: Callable[[], T], on_end: Callable[[T | None, BaseException | None], None]
     ) -> None:
-        """Call a function behind the former ones, then `on_end` in the running loop with its result or its error."""
+        """Call a function after the earlier ones, then call `on_end` in the running loop with its result or error."""
         if not self._has_begun:
             threading.Thread(target=self._run, name=self._name, daemon=True).start()
             self._has_begun = True
         self._calls.put(_Call(function, asyncio.get_running_loop(), on_end))
 
     def result(self, function: Callable[[], T]) -> "asyncio.Future[T]":
-        """Return a future of what a function returns; a cancel of it leaves the call under way."""
+        """Return a future of a function's result; cancelling it does not stop the call."""
         ended: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def end(result: T | None, error: BaseException | None) -> None:

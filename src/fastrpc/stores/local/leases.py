@@ -24,7 +24,7 @@ class Leases:
         self._ends: dict[str, float] = {}
         # Most leases have no item yet.
         self._keys: dict[str, set[str]] = {}
-        # When each lease may end: one entry for each, put back when it was renewed meanwhile.
+        # When each lease may end: one entry per lease, put back if it was renewed meanwhile.
         self._dues: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ class Leases:
         heapq.heappush(self._dues, (due, name))
 
     def renew(self, name: str) -> bool:
-        """Begin a lease anew; return whether it was alive."""
+        """Restart a lease; return whether it was alive."""
         if not self.is_alive(name):
             return False
         self._ends[name] = self._clock() + self._seconds[name]
@@ -83,7 +83,7 @@ class Leases:
         return keys
 
     def end_emptied(self, changes: Sequence[Uncommitted]) -> Iterator[Uncommitted]:
-        """Remove the leases that end with an item that is changed; yield what changes by it."""
+        """Remove the leases that end with a changed item; yield the resulting changes."""
         for one in changes:
             name = one.before.lease if isinstance(one.before, Item) else None
             if name is None or not name.startswith(ITEM_LEASE):

@@ -11,7 +11,7 @@ __all__ = ["Creation", "StoreObserver"]
 
 
 class Creation(Write):
-    """Writes an item as a new one: over any other, and created by this revision."""
+    """Writes an item as a new one: over any other item, and created by this revision."""
 
 
 class StoreObserver(HistoryObserver, Protocol):

@@ -1,4 +1,4 @@
-"""A store of this process with one revision for all keys, in memory alone or with a journal, for one event loop."""
+"""A store of this process with one revision for all keys, in memory or with a journal, for one event loop."""
 
 import asyncio
 import time
@@ -148,7 +148,7 @@ class LocalStore:
         return was_there
 
     async def transact(self, when: Sequence[Unchanged], do: Sequence[Write | Deletion]) -> Transacted:
-        """Do all operations if all keys have the compared revisions, else none of them."""
+        """Do all operations if all keys have the expected revisions, otherwise none."""
         check_transaction(when, do)
         while True:
             self._check_open()
@@ -165,7 +165,7 @@ class LocalStore:
                 raise _full_disk()
 
     def watch(self, watched: str, *, after: int | None = None) -> AsyncGenerator[ItemChange, None]:
-        """Return each change of a key, or of all keys of a prefix, in order: those after a revision, or from now on.
+        """Return each change of a key or prefix in order, after a revision or from now on.
 
         Raises:
             CompactedError: the history does not reach back, or not yet up, to the revision.
@@ -187,7 +187,7 @@ class LocalStore:
         seconds: float | None = None,
         end: asyncio.Future[None] | None = None,
     ) -> tuple[Sequence[ItemChange], int]:
-        """Wait for changes after a revision; return some of them, whole revisions, and the revision that they reach.
+        """Wait for changes after a revision; return some of them, in whole revisions, and the revision that they reach.
 
         After `seconds` without one, a long wait up to a second earlier, or once `end` is done, it returns no change and
         the latest revision.
@@ -257,10 +257,11 @@ class LocalStore:
             "watchers": self._history.watchers,
         }
 
-    # For the tree of Deimos, whose requests read and write in one step; `settled` tells whether that is kept
+    # For the tree of Deimos, whose requests read and write in one step; `settled` tells whether the step is kept
 
     def observe(self, observer: StoreObserver | None) -> Sequence[ItemChange]:
-        """Tell an observer of each change from now on; return the history. RuntimeError: there is another one."""
+        """Report each change from now on to an observer; return the history. RuntimeError: there is another
+        observer."""
         if observer is not None and self.content.observer is not None:
             raise RuntimeError("the store has an observer already")
         self.content.observer = observer
@@ -292,7 +293,7 @@ class LocalStore:
         return self._history.latest
 
     async def _read(self, look: Callable[[], T]) -> T:
-        """Return what a look at the items finds, once that is committed; look again if it was not kept."""
+        """Return what a look at the items finds once it is committed; look again if a commit was not kept."""
         while True:
             found = look()
             if await self.settled():
@@ -338,11 +339,11 @@ class LocalStore:
             self._commits.add(changes)
 
     async def settled(self) -> bool:
-        """Return whether all changes so far are committed, once that is known; False: there is no room for them."""
+        """Return whether all changes so far are committed, once that is known; False: the journal is too full."""
         commits = self._commits
         is_kept = None if commits is None or not commits.is_waiting else await commits.settled()
         if not is_kept:
-            # A kept change must not be told as none, even if the store was closed since.
+            # A kept change must not be reported as lost, even if the store was closed since.
             self._check_open()
         return is_kept is not False
 

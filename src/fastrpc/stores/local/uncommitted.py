@@ -25,7 +25,7 @@ class Uncommitted:
 
 
 class HistoryJournal:
-    """A journal as group commits use it: it forgets with each commit what the history has compacted."""
+    """A journal for group commits: with each commit it forgets the compacted history."""
 
     def __init__(self, journal: Journal, history: History) -> None:
         self._journal, self._history = journal, history

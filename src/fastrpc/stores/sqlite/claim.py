@@ -30,7 +30,7 @@ class FolderClaim:
         """Make the folder, and lock it against other processes.
 
         Raises:
-            FastRPCError: of the kind: other users can enter it, or another process holds it.
+            FastRPCError: of the kind: other users can enter the folder, or another process holds it.
         """
         folder, kind = self._folder, self._kind
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -66,7 +66,7 @@ class FolderClaim:
 
 
 def _release_claims() -> None:
-    """Close the claims that a forked child has inherited: its parent's end has to free the folders."""
+    """Close the claims inherited by a forked child: the folders must be free when the parent ends."""
     for claim in list(_held):
         claim.release()
 

@@ -1,4 +1,4 @@
-"""Copies of a store: backups, what is made of them, and the check of a folder."""
+"""Copies of a store: backups, stores restored from them, and the check of a folder."""
 
 import contextlib
 import os
@@ -91,7 +91,7 @@ def copy_folder(folder: Path, path: Path) -> int:
 def restore_copy(path: Path, folder: Path) -> int:
     """Make the store of a folder from a copy; return how many items it has.
 
-    Its revision comes from the clock: above all that were given so far, also by stores restored from the same copy.
+    Its revision is taken from the clock: it exceeds all revisions so far, also of stores restored from the same copy.
 
     Raises:
         StoreError: the copy is damaged, or the folder has files.
@@ -108,7 +108,7 @@ def restore_copy(path: Path, folder: Path) -> int:
             f"{folder} has files already", status=Status.ALREADY_EXISTS, hint="restore into a new folder"
         )
     with StoreCopy(folder / STORE.file) as copy:
-        # A sum alone would be the same at each restoring of one copy.
+        # A sum alone would be the same each time one copy is restored.
         revision = revision_of_now()
         if revision <= saved.revision:
             revision = saved.revision + _RESTORED_REVISIONS

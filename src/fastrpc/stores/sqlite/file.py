@@ -1,6 +1,6 @@
 """A file of SQLite by its kind: made whole, and refused when it is damaged, of a later version or another program's.
 
-It knows no table: `Tables` is all that it asks of them.
+It knows no table: `Tables` is its only interface to them.
 """
 
 import contextlib
@@ -57,7 +57,7 @@ class FileKind:
     #: The class of its errors.
     error: type[FastRPCError]
 
-    #: The way out where another process holds the folder, where the schema is a later one, and where a file is damaged.
+    #: The hints for a folder held by another process, for a schema of a later version, and for a damaged file.
     if_held: str
     if_later: str
     if_damaged: str
@@ -94,13 +94,13 @@ class Tables(Protocol):
         """Return the greatest number of a commit; 0 without one."""
 
     def was_unsynced(self, connection: sqlite3.Connection) -> bool:
-        """Return whether a version without the second file did not sync its commits; False if there is no such one."""
+        """Return whether a version without the second file left its commits unsynced; False if there was none."""
 
     def raise_to(self, connection: sqlite3.Connection, number: int, *, is_incomplete: bool) -> None:
         """Have `latest` return a number, within a transaction that is open: no later commit has it or a lower one.
 
         Args:
-            is_incomplete: commits may be missing. Forget what is right with all of them only, such as a history.
+            is_incomplete: commits may be missing. Drop data that is only right with all of them, such as a history.
         """
 
 
@@ -109,11 +109,11 @@ def make_file(made: Path, path: Path, kind: FileKind, *, is_logged: bool = False
 
     Args:
         is_logged: switch it to a write-ahead log, under the other name: the switch leaves a journal, whose removal is
-            not synced. A copy has no log: SQLite tells no error where it cannot move a log into its file at the end.
+            not synced. A copy has no log: SQLite reports no error if it cannot move a log into its file at the end.
     """
     for suffix in ("", "-wal", "-shm", "-journal"):
         Path(f"{made}{suffix}").unlink(missing_ok=True)
-    # SQLite gives its other files the mode of this one.
+    # SQLite gives its other files the mode of this file.
     os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     connection = sqlite3.connect(made, isolation_level=None)
     try:
@@ -133,7 +133,7 @@ def open_file(path: Path, tables: Tables) -> sqlite3.Connection:
     """Return a connection to a file that is whole.
 
     Raises:
-        FastRPCError: of the kind: it is damaged, of a later version, or of another program.
+        FastRPCError: of the kind: the file is damaged, of a later version, or of another program.
     """
     if path.stat().st_size == 0:
         raise tables.kind.damaged(path, "it is empty")
@@ -157,13 +157,12 @@ def read_only(path: Path) -> sqlite3.Connection:
 
 
 def roll_back_journal(path: Path) -> None:
-    """Roll back the journal of a switch to a log, which a power cut left beside the file; the log stays as it is.
+    """Roll back the journal of a switch to a log, which a power cut left beside the file; the log is unchanged.
 
     A connection that only reads cannot do it, and refuses the file. No commit is lost: the journal has the file before
     its first log, and SQLite syncs the folder with the first sync of a log, before it moves a commit into the file.
 
-    Raises:
-        sqlite3.Error: it cannot be rolled back.
+    sqlite3.Error: the journal cannot be rolled back.
     """
     with contextlib.suppress(FileNotFoundError), Path(f"{path}-journal").open("rb") as journal:
         if journal.read(len(_HOT)) != _HOT:

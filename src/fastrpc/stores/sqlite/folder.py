@@ -1,11 +1,11 @@
-"""A folder with one file of SQLite in WAL, written and checkpointed by one connection. It knows no table.
+"""A folder with one SQLite file in WAL mode, written and checkpointed by one connection. It knows no table.
 
     claim    the folder: private, and of one process
     file     the file by its kind: made, checked
     log      the write-ahead log, read before SQLite opens it
     numbers  the second file: numbers that commits may have been given
 
-An owner gives its `Tables`, which have the names and texts of their `FileKind`, and calls, in one thread:
+An owner passes its `Tables`, which have the names and texts of their `FileKind`, and calls, in one thread:
 
     open     claim, check, go on behind lost commits; returns what the owner reads
     commit   one transaction, all or nothing
@@ -52,7 +52,7 @@ _LOST_NUMBERS: Final = 1 << 20
 #: There is no room when the disk has less, so that deletions can still be written.
 _FREE_BYTES: Final = 64 * 1024 * 1024
 
-#: Bytes of the log after which its pages go into the file, and bytes of a commit beside its values: some six pages.
+#: Bytes of the log after which its pages are moved into the file; bytes of a commit besides its values: some six pages.
 _LOG_BYTES: Final = 4 * 1024 * 1024
 _COMMIT_BYTES: Final = 6 * 4096
 
@@ -63,8 +63,8 @@ _NO_CHECKPOINT_ON_CLOSE: Final = 1006
 class SqliteFolder:
     """Belongs to one process at a time. Errors that its methods name are of the kind's class.
 
-    Each commit has a number, which only rises. Unless the folder was closed, the next opening raises it above all that
-    commits may have been given: none comes twice, even if acknowledged commits are lost.
+    Each commit has a number, which only rises. Unless the folder was closed, the next opening raises it above all
+    numbers that commits may have: none is repeated, even if acknowledged commits are lost.
 
     Args:
         place: the folder; made if it is missing, with the mode 0700. Others must not be able to enter it.
@@ -101,7 +101,7 @@ class SqliteFolder:
         self._logged = 0
 
     def open(self, read: Callable[[sqlite3.Connection], T]) -> T:
-        """Open the file, made if it is missing; return what a function reads of it.
+        """Open the file, created if it is missing; return what a function reads from it.
 
         Raises:
             FastRPCError: FAILED_PRECONDITION: another process holds the folder or others can enter it, the file is of
@@ -130,12 +130,12 @@ class SqliteFolder:
         return self._connection
 
     def commit(self, write: Callable[[sqlite3.Connection], None], *, number: int, size: int) -> None:
-        """Keep what a function writes, all or nothing of it.
+        """Keep what a function writes, all or nothing.
 
-        It has to change the file: SQLite adds no commit to its log for rows that stay as they were.
+        It has to change the file: SQLite adds no commit to its log for unchanged rows.
 
         Args:
-            number: the greatest number that it gives; 0 for none.
+            number: the greatest number that it assigns; 0 for none.
             size: bytes of the values that it writes, each once.
 
         Raises:
@@ -178,7 +178,7 @@ class SqliteFolder:
             self.claim.release()
 
     def room(self) -> int:
-        """Return for how many bytes of values there is room; below 0: for none."""
+        """Return the number of bytes of values that still fit; below 0: none."""
         disk = os.statvfs(self.place)
         # Each copy is in the log and in the file.
         return (disk.f_bavail * disk.f_frsize - _FREE_BYTES) // (2 * self._kind.copies)
@@ -213,7 +213,7 @@ class SqliteFolder:
     def _check_log(self, end: LogEnd, has_numbers: bool) -> None:
         """Refuse a log that lost commits by damage, and warn of others that SQLite drops.
 
-        A power cut tears the last commit alone if commits are synced, and any of them otherwise.
+        With synced commits a power cut tears only the last commit, otherwise any of them.
 
         Raises:
             FastRPCError: commits were lost that nothing but damage takes away.
@@ -282,7 +282,7 @@ class SqliteFolder:
         self._has_begun = True
 
     def _has_lost(self, latest: int, end: LogEnd) -> bool:
-        """Return whether acknowledged commits are missing, and warn of them."""
+        """Return whether acknowledged commits are missing, and log a warning."""
         numbers, word = self._numbers, self._kind.number
         lost = self._lost_commits(end)
         if latest >= numbers.acknowledged and not lost:
@@ -300,7 +300,7 @@ class SqliteFolder:
         return True
 
     def _acknowledge(self, number: int) -> None:
-        """Note a commit, as one more of its log; a log that has begun anew has other salts."""
+        """Note a commit, as one more of its log; a restarted log has other salts."""
         if self._log_file is None:
             self._log_file = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
         salts = os.pread(self._log_file, len(self._salts), SALTS_AT)
@@ -312,8 +312,8 @@ class SqliteFolder:
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
         """Write the pages of the log into the file.
 
-        SQLite would do that by itself without telling of errors: it would sync again after a sync that failed, which
-        succeeds on most systems although pages are lost, and then write over the log.
+        SQLite would do that by itself without reporting errors: after a failed sync it would sync again, which succeeds
+        on most systems although pages are lost, and then overwrite the log.
         """
         try:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()

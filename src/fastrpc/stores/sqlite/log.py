@@ -1,14 +1,15 @@
 """The write-ahead log of a store, read before SQLite opens it.
 
-SQLite ends a log at its first bad frame and drops the frames behind it silently: so it must, as a power cut tears the
-last transaction. A bad frame before a later transaction is damage. One transaction ends at the frame that names the
-pages after it, and has each page once, in the order of the numbers. The format: https://www.sqlite.org/walformat.html.
+SQLite ends a log at its first bad frame and drops the later frames silently. It has to, since a power cut tears the
+last transaction. A bad frame before a later transaction is damage. A transaction ends at the frame that states the
+number of pages after it, and has each page once, in the order of the numbers. The format:
+https://www.sqlite.org/walformat.html.
 
     header (32 bytes): magic, version, page size, number; salts; checksum
     frame: page, pages after a commit or 0; the salts of the header; checksum; the page
 
-The checksum of a frame goes on from the frame before it. A log that was begun anew has other salts; frames of the log
-before it lie behind the frames of the present one.
+The checksum of a frame continues the previous frame's. A restarted log has other salts; frames of the previous log
+follow the frames of the present one.
 """
 
 import struct
@@ -46,13 +47,13 @@ _READ_BYTES: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class LogEnd:
-    """The end of the frames that SQLite takes from a log, and the frames of the same log behind it.
+    """The end of the frames that SQLite reads from a log, and the later frames of the same log.
 
     Attributes:
         frames: how many frames are good, from the first one on.
         has_bad_header: SQLite drops all frames.
         later: how many frames of the same log follow the first bad one.
-        later_commits: how many of them end a commit, and are good.
+        later_commits: the number of good frames that end a commit.
         is_before_commit: whether one of these commits is later than the commit with the bad frame.
         commits: how many commits are good, from the first one on.
         is_torn: whether it ends with a bad frame of the same log, or without the end of a commit.
@@ -75,7 +76,7 @@ class LogEnd:
 
 
 def read_log(path: Path) -> LogEnd:
-    """Return where a log ends; a missing or empty one has no frames."""
+    """Return where a log ends; a missing or empty log has no frames."""
     try:
         with open(path, "rb") as file:
             return _read(file)
@@ -105,15 +106,16 @@ def _end_of(frames: Iterator[memoryview], salts: bytes, sums: tuple[int, int], *
     for frame in frames:
         page, pages, own_salts, *told = _FRAME.unpack_from(frame)
         is_own = _are_of_one_log(own_salts, salts)
-        # A commit begins here; behind the bad frame it is another commit than the bad frame's.
+        # A commit begins here; after the bad frame it is another commit than the bad frame's.
         is_other |= is_ended and is_own and page <= last_page
         if own_salts != salts:
             if not is_ended and not is_own and last_page == _LAST_PAGE:
-                # A power cut may have left out the first frame of the last commit: the next ones are of that commit.
+                # A power cut may have lost the first frame of the last commit: the next frames are of that commit.
                 last_page = 0
             is_ended = True
         else:
-            # From the frame before it, good or bad: behind a bad frame the whole ones are told from torn ones, too.
+            # From the previous frame, good or bad: after a bad frame, too, whole frames are distinguished from torn
+            # ones.
             found = _frame_sum(frame, sums, is_big=is_big)
             is_good = page != 0 and list(found) == told
             sums = (told[0], told[1])
@@ -134,7 +136,7 @@ def _end_of(frames: Iterator[memoryview], salts: bytes, sums: tuple[int, int], *
 
 
 def _are_of_one_log(one: bytes, other: bytes) -> bool:
-    """Compare salts: salts of an earlier log share neither half, and a flipped bit leaves one of them."""
+    """Compare salts: salts of an earlier log share neither half, and a flipped bit leaves one half."""
     return one[:4] == other[:4] or one[4:] == other[4:]
 
 

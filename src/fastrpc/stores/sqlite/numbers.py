@@ -1,11 +1,11 @@
-"""The second file of a folder: numbers that its commits may have been given, so that none comes twice.
+"""The second file of a folder: numbers that its commits may have, so that none is repeated.
 
     0    the greatest number that a commit may have, synced before that commit; whether the folder was closed cleanly
     512  the latest number that was acknowledged, and the commits of the present log; it is not synced
 
-A commit is acknowledged after its sync: a file with fewer has lost some. A power cut may leave an older record of what
-was acknowledged, so a folder whose end is not noted goes on behind the greatest number. Each record has a sector, which
-a disk writes whole. The numbers of a store are its revisions.
+A commit is acknowledged after its sync: a file with fewer commits has lost some. A power cut may leave an older record
+of the acknowledged ones, so a folder without a noted end continues after the greatest number. Each record has a sector,
+which a disk writes whole. The numbers of a store are its revisions.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ _BLOCK: Final = 1 << 20
 
 
 class NumbersFile:
-    """Keeps the greatest number that may have been given, what was acknowledged, and whether the end was clean.
+    """Keeps the greatest number that may be assigned, the acknowledged commits, and whether the end was clean.
 
     Attributes:
         path: the file; `open` makes it.
@@ -81,7 +81,7 @@ class NumbersFile:
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
 
     def note(self, *, is_unsynced: bool, is_clean: bool = False) -> None:
-        """Note whether commits from here on are not synced, and whether none is missing in the file; sync that."""
+        """Note whether commits are unsynced from here on, and whether the file lacks none; sync the note."""
         if (is_unsynced, is_clean) != (self.is_unsynced, self.is_clean):
             self.is_unsynced, self.is_clean = is_unsynced, is_clean
             self._reserve(self.reserved)
@@ -92,7 +92,7 @@ class NumbersFile:
             self._reserve(number + _BLOCK)
 
     def acknowledge(self, number: int, salts: bytes, commits: int) -> None:
-        """Note the last commit: its number, and how many commits the log has with it."""
+        """Note the last commit: its number, and the log's number of commits with it."""
         self.acknowledged = max(self.acknowledged, number)
         self.salts, self.commits = salts, commits
         self._write(_record(1, self.acknowledged, 0, salts, commits), 1)
