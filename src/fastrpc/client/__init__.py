@@ -14,5 +14,5 @@
     serving       the services of a client, which its servers may call
     blocking/     the same without a loop;  services/: one client for many services
 
-It may import every layer below it, `peers/` above all, and nothing of `server/`.
+May import every layer below it, above all `peers/`, and nothing of `server/`.
 """

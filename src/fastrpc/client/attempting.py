@@ -288,8 +288,8 @@ class Attempting(BaseAttempting):
     async def _wait_connection(self, pick: Pick, pinned: Address | None) -> tuple[ClientEngine, Pick]:
         """Pick again after each change, until the picked endpoint has a connection.
 
-        A user-defined selector picks again only after its pick proved unreachable; so does a call with a key, which
-        waits for its endpoint as `KeyWait` says.
+        A user-defined selector picks again only after its pick proved unreachable. So does a call with a key, which
+        waits for its endpoint by the rules of `KeyWait`.
         """
         pool = self._pool
         patience = self.patience()

@@ -2,9 +2,8 @@
 
 Compiled code makes the first attempt, even with several endpoints; after a failure the fail mode decides. `retry`
 replays the failed attempt to the fail mode: its first `pick` returns that endpoint, its first `attempt` raises that
-error. A user-defined fail mode thus sees every call from its beginning, and the built-in ones cost nothing while calls
-succeed.
-Hedged calls and user-defined selectors, which may read metadata, take this path from the start.
+error. So a user-defined fail mode sees every call from its beginning, and the built-in ones cost nothing while calls
+succeed. Hedged calls, and user-defined selectors, which may read metadata, use this path from the start.
 """
 
 import asyncio
@@ -69,7 +68,7 @@ class BaseCallRunner:
 
     @cached_property
     def streams(self) -> Any:
-        """The calls whose messages go one way or both; clients without any load nothing of them."""
+        """The calls with streams in one direction or both; clients without such calls load none of their modules."""
         streams = self._new_streams()
         if self._interceptors:
             streams.proceed = Chain(self._interceptors, streams.run, note_failure, admits_none).proceed()

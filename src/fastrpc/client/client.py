@@ -42,9 +42,8 @@ class Client(Caller, FanOut, StreamVerbs):
         target: an address such as `tcp://host:port`, `unix:///path` or `memory://name`; a list of addresses of equal
             servers; the URL of a service in a registry, such as `consul://host:8500/arith` or `dns://host:port`; or
             the name of a service, together with `registry`.
-        registry: the registry that lists the endpoints: a URL without the service, an object of
-            `fastrpc.registries`, or a list of them, see `fastrpc.registries.Merged`. Closing the client does not close
-            such an object.
+        registry: the registry that lists the endpoints: a URL without the service, an object of `fastrpc.registries`,
+            or a list of them, see `fastrpc.registries.Merged`. Closing the client does not close such an object.
         selector: the rule that picks an endpoint for a call, by name or as an object, see `fastrpc.selectors`. The
             default is round robin.
         fail_mode: the rule for failed attempts, by name or as an object, see `fastrpc.failmodes`. The default retries
@@ -52,8 +51,9 @@ class Client(Caller, FanOut, StreamVerbs):
         interceptors: functions around every call, the first outermost; around calls of the services `side` is "server".
         credentials: a token that the client shows to its servers, or a function, `async () -> str`, which is asked for
             each connection, and again before a token expires.
-        services: served on the connections of the client: instances, classes or functions as for `Server`. It then
-            is entered by `async with`, which connects, keeps one connection to each endpoint, and drains at its end.
+        services: served on the connections of the client: instances, classes or functions as for `Server`. The client
+            is then entered by `async with`, which connects, keeps one connection to each endpoint, and drains at its
+            end.
         config: the settings, see `fastrpc.config`; None: the defaults.
 
     Raises:

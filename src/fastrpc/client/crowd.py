@@ -37,7 +37,7 @@ class Widening(Protocol):
 
 
 class Crowd:
-    """Watches the connections of one endpoint, while there may be one more."""
+    """Watches the connections of one endpoint while a further one is allowed."""
 
     def __init__(self, subchannel: Widening) -> None:
         self._subchannel = subchannel

@@ -3,15 +3,15 @@
 A loop redials a lost connection though no call needs it. Such a dial must not fail a later call: the server may be back
 long before the pause behind the dial is over. So the first call that asks for a connection ends that pause.
 
-- A dial counts as *asked for* if a call waits when it fails, or asked since the dial before it failed. The pause behind
-  it is kept: calls fail until it is over, and a server that is down gets no more dials from a client that calls often.
-- A connection that ended right after SETTINGS leaves a pause that is kept if a call asked for its dial or went out on
-  it. Any other one leaves a pause that a call ends, once until a connection lasts.
-- A server that is down gets no more dials for such calls. The dial of a call that ends a short pause takes the place of
-  the dial behind that pause: the next pause is counted from there.
-- Behind a long pause the loop follows its server loosely. The first call that ends one starts the pauses anew with
-  `Backoff.first`, so a client that is used again follows its server closely. Once a dial that no call asked for fails,
-  the pauses go on with their former length.
+- A dial counts as *requested* if a call waits when it fails, or called since the previous dial failed. The pause after
+  it is kept: calls fail until it is over, so a frequent caller does not dial a dead server more often.
+- After a connection that ended right after SETTINGS, the pause is kept if a call requested its dial or used it. Any
+  other pause can be ended by a call, once until a connection lasts.
+- So calls do not dial a dead server more often. The dial of a call that ends a short pause replaces the dial after that
+  pause: the next pause is counted from there.
+- After a long pause the loop dials its server rarely. The first call that ends such a pause restarts the pauses with
+  `Backoff.first`, so a client that is used again reconnects quickly. Once an unrequested dial fails, the pauses
+  continue with their former length.
 """
 
 import random
@@ -22,8 +22,8 @@ from fastrpc.config.delays import Delays
 
 __all__ = ["LONG_SECONDS", "DialPauses"]
 
-#: Pauses of at least this many seconds are long: the call that ends one has the pauses start anew. Too low dials a
-#: dead server more often for calls; too high leaves a client that was idle without a connection for as long.
+#: Pauses of this many seconds or more are long: the call that ends one restarts the pauses. Too low dials a dead server
+#: more often for calls; too high leaves an idle client without a connection for as long.
 LONG_SECONDS = 5.0
 
 
@@ -36,9 +36,9 @@ class DialPauses:
         self._delays = Delays(backoff, uniform)
         # Whether the next call ends the pause: no call asked for the dial before it.
         self._is_skippable = False
-        # Whether a call asked since a dial failed; whether one started the pauses anew since the server answered.
+        # Whether a call arrived since a dial failed; whether one restarted the pauses since the server answered.
         self._is_asked = self._has_restarted = False
-        # The length of the present pause; the instant of the dial that an earlier one takes the place of, 0 for none.
+        # The length of the present pause; the instant of the dial that an earlier one replaces, 0 for none.
         self._pause = self._replaced = 0.0
         #: Whether a call asked for the present connection, or went out on it.
         self.is_called = False

@@ -1,8 +1,8 @@
 """The queue of dials: few at a time, the likeliest to answer first.
 
 At most 64 dials are in progress, and at most four begin in one turn of the loop. Endpoints that answered before come
-first, then unknown ones. An endpoint that a call needs counts as if it had answered; the endpoint of a call's key
-precedes all others.
+first, then unknown ones. An endpoint that a call needs counts as answered; the endpoint of a call's key precedes all
+others.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ __all__ = ["MOST_DIALS", "DialQueue", "Dialled"]
 #: to unreachable endpoints take all descriptors.
 MOST_DIALS = 64
 
-#: Dials that begin in one turn of the loop: each takes a good part of a millisecond.
+#: Most dials that begin in one turn of the loop: each takes a large part of a millisecond.
 BEGUN_TOGETHER = 4
 
 

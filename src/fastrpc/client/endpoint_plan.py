@@ -48,7 +48,7 @@ class _Connection(Protocol):
 
     @property
     def is_aged(self) -> bool:
-        """Whether its age limit has passed; it takes calls until it is replaced."""
+        """Whether its age limit has passed; it accepts calls until it is replaced."""
 
     def retire(self) -> None:
         """Take no new calls; the clients retire the connections that the plan names."""
@@ -89,7 +89,7 @@ class EndpointPlan:
         self.is_removed = False
         #: Whether it is connected before the first call and stays connected (`Pool.warm`).
         self.is_warm = False
-        #: Its random rank in this client, which chooses the warm endpoints.
+        #: Its random rank in this client, which selects the warm endpoints.
         self.rank = random.random()
         #: The EndpointState of the endpoint set, or None.
         self.endpoint_state: Any = None
@@ -99,7 +99,7 @@ class EndpointPlan:
         self._needed = 1
         self._width = width
         self._first = backoff.first
-        #: Whether calls wait for its next dial, which a pause defers though nothing failed.
+        #: Whether calls wait for its next dial, which a pause defers although no dial failed.
         self.is_awaited = False
         # The connections in a row that ended early as the server asked for others, and the last such instant.
         self._replacements, self._replaced_at = 0, -math.inf
@@ -147,7 +147,7 @@ class EndpointPlan:
         self._needed = self.width + 1
 
     def narrow(self) -> None:
-        """Demand no more connections than present: one ended because it was idle."""
+        """Demand only as many connections as present: one ended because it was idle."""
         self._needed = max(1, len(self.lasting))
 
     # The outcome of dials and connections
@@ -206,8 +206,8 @@ class EndpointPlan:
     def _note_restart(self, dialed_at: float, now: float) -> bool:
         """Record that the server replaced a connection early; return whether that does not count as a failed dial.
 
-        The next one may reach another worker that is about to end: it is dialled at once for each, then with a few
-        pauses. A connection that was dialled before the last such end counts with that one.
+        The next dial may reach another worker that is about to end: it is made at once after each such end, then with a
+        few pauses. A connection dialled before the last such end counts with that one.
         """
         if dialed_at >= self._replaced_at:
             self._replacements += 1
@@ -242,7 +242,8 @@ class EndpointPlan:
             self._pauses.fail(at, is_awaited=self.has_callers)
 
     def note_refusal(self, status: int, text: object, at: float) -> None:
-        """Record that the server refused the credentials: calls fail with its verdict until another one is dialled."""
+        """Record that the server refused the credentials: calls fail with its verdict until another connection is
+        dialled."""
         self.note_failure(refusal_at(self.endpoint, status, text), at)
 
     def note_pings(self, engine: object) -> None:
@@ -292,7 +293,7 @@ class EndpointPlan:
     def lacks(self, width: int = 1) -> bool:
         """Return whether a connection is missing: the first one, and further ones after SETTINGS.
 
-        So a server that is down or silent is dialled no more often than with one connection.
+        So a dead or silent server is dialled no more often than with one connection.
         """
         lasting = self.lasting
         if not lasting:

@@ -55,8 +55,8 @@ class FanOut:
     def broadcast(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call every endpoint, and return the answer or the error of each.
 
-        Each call has the options of this client and goes to its endpoint alone, within one deadline. Endpoints that the
-        filters of the selector leave out are not called.
+        Each call has the options of this client and is sent only to its endpoint, within one deadline. Endpoints that
+        the selector's filters exclude are not called.
 
         Raises:
             NoEndpointError: there is no endpoint.
@@ -95,10 +95,10 @@ class FanOut:
     def fork(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call every endpoint at once and return the first answer; the other calls are cancelled.
 
-        The handler may run on every one of them, so the method has to permit that.
+        The handler may run on each endpoint, so the method has to permit that.
 
         Raises:
-            FastRPCError: all of them failed; this is the last error.
+            FastRPCError: all calls failed; this is the last error.
         """
         return self._fork(method, args, kwargs)
 

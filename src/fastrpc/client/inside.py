@@ -1,4 +1,4 @@
-"""The connections of a client of either kind, for the parts of the package around it; programs see none of them."""
+"""The connections of a client of either kind, for other parts of the package; they are not public."""
 
 from typing import Protocol, TypeVar
 

@@ -1,14 +1,14 @@
 """The wait of one call for the endpoint of its key, sans-IO and the same in both clients.
 
-A selector that places keys picks from the list of endpoints, connected or not. So a call may find that its endpoint was
-never dialled, or has just lost its connection. It waits for that dial, once, and goes to the key's next endpoint when
-the dial fails or the wait is over: `Timeouts.connect`, and at most half of the time that the call has left.
+A selector that places keys picks from the list of endpoints, connected or not. So a call's endpoint may not have been
+dialled yet, or may just have lost its connection. The call waits for that dial, once, and uses the key's next endpoint
+when the dial fails or the wait is over: after `Timeouts.connect`, and at most half of the call's remaining time.
 
 The calls of a client share the time for one dial, counted from the first call that waited for it. So a server that
-accepts connections and stays silent delays the first call, and not each later one.
+accepts connections and stays silent delays only the first call.
 
-In a loop one call gets that time once for all endpoints whose dial has begun, because they are dialled at the same
-time. An endpoint gets its own time if its dial has not begun, as in a thread, or if no endpoint is connected at all.
+On a loop one call gets that time once for all endpoints whose dial has begun, since they are dialled at the same time.
+An endpoint gets a separate time if its dial has not begun, as in a thread, or if no endpoint is connected at all.
 """
 
 import math

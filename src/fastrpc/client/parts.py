@@ -52,7 +52,7 @@ __all__ = [
 
 _DEFAULT_CONFIG = ClientConfig()
 
-#: With one endpoint it retries there, which is equally safe.
+#: With one endpoint it retries at the same endpoint, which is equally safe.
 DEFAULT_FAIL_MODE = "failover"
 
 #: The frames between a warning and the program: here, the constructor, and the check of its arguments.
@@ -150,7 +150,7 @@ def checked_config(config: Any) -> ClientConfig:
 def _client_services(
     services: Any, config: ClientConfig, interceptors: Sequence[Interceptor], numbers: WireNumbers
 ) -> "ClientServices | None":
-    """Return the services of a client; None if it only calls, as most do: those load nothing that serves."""
+    """Return the services of a client; None if it only calls. Most clients do, and load no serving code."""
     if services == ():
         return None
     from fastrpc.client.serving import client_services
@@ -220,7 +220,7 @@ def client_credentials(source: Any, config: ClientConfig, target: Target) -> Cli
 
 
 def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always: bool = True) -> WireSettings:
-    """Return the settings that a client announces; one with services announces later that it serves calls.
+    """Return the settings that a client announces; a client with services announces later that it serves calls.
 
     A client that reads only while it waits does not promise to answer PING.
     """

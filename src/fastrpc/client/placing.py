@@ -70,7 +70,7 @@ class AttemptPlacing:
         self._running: list[tuple[Any, Pick | None]] = []
         #: Picks of attempts that still wait for a connection.
         self._connecting: list[Pick] = []
-        #: Picks of endpoints that the call waits for: once the time for that is over, it picks another one.
+        #: Picks of endpoints for which the call waits; when that time is over, it picks another one.
         self._key_picks: list[Pick] = []
         #: Endpoints that took an attempt instead of the picked one, which had no connection yet.
         self._moved: dict[Endpoint, Endpoint] = {}
@@ -130,7 +130,7 @@ class AttemptPlacing:
         """Place the next attempt: at this address, or by the selector."""
         endpoint_set: EndpointSet = self._endpoint_set
         if pinned is None:
-            # A hedge avoids the endpoints of the attempts beside it, and so does an attempt that has to move.
+            # A hedge avoids the endpoints of concurrent attempts; so does an attempt that has to move.
             beside = [pick for _, pick in self._running if pick is not None]
             beside += self._connecting
             tried = [*self._tried, *(pick.endpoint for pick in beside)]
@@ -151,7 +151,8 @@ class AttemptPlacing:
         return endpoint_set.pick_preferred(self._call, name, tried)
 
     def _takes_preferred(self, pick: Pick) -> bool:
-        """Return whether a call goes to the endpoint that it prefers; one with a key waits for it as for its own."""
+        """Return whether a call uses its preferred endpoint; a call with a key waits for it as for its key's
+        endpoint."""
         subchannel = pick.endpoint_state.subchannel
         if self._key_wait is None or (subchannel is not None and subchannel.is_ready):
             return True
@@ -197,7 +198,8 @@ class AttemptPlacing:
         return self._key_wait.ends(subchannel, time.monotonic(), self._seconds_left())
 
     def waits_for_key(self, pick: Pick) -> bool:
-        """Return whether the call waits for the endpoint of a pick: it did, or that has lost its connection since."""
+        """Return whether the call waits for the endpoint of a pick: it has waited before, or the endpoint lost its
+        connection since."""
         if self.key_wait_ends(pick.endpoint_state.subchannel) is not None:
             self.note_key_pick(pick)
         return pick in self._key_picks

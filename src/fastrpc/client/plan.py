@@ -1,8 +1,8 @@
 """The connection plan of both clients: which endpoint to dial, retire and check next.
 
-The plan is sans-IO: nothing here reads, writes, sleeps or takes the time. `ConnectionPlan` holds the endpoints of a
-client, each an `EndpointPlan` (`client/endpoint_plan.py`): a pool reports the list, and asks which endpoints stay
-connected, which one to dial next, when to look again, and when a call without a connection fails.
+The plan is sans-IO: it does not read, write, sleep or read the time. `ConnectionPlan` holds the endpoints of a client,
+each an `EndpointPlan` (`client/endpoint_plan.py`). A pool reports the list, and asks which endpoints stay connected,
+which one to dial next, when to check again, and when a call without a connection fails.
 
 One client has a loop, the other only its calling threads. They differ in these points:
 
@@ -11,8 +11,8 @@ One client has a loop, the other only its calling threads. They differ in these 
   connection when all others are in use, so an aged connection retires as soon as one other is ready. With "auto" both
   add one when all others are crowded.
 - The loop sees SETTINGS arrive at once. A thread sees it while it reads, so an endpoint counts as tried once dialled.
-- The loop reconnects by itself, so it does not log a connection that ended right after SETTINGS. A thread logs it: the
-  next call may be far away.
+- The loop reconnects by itself, so it does not log a connection that ended right after SETTINGS. A thread logs it,
+  since the next call may be far away.
 - Only the loop probes endpoints, hedges calls, and connects to endpoints without a call.
 """
 
@@ -32,8 +32,7 @@ logger = logging.getLogger("fastrpc.client")
 #: Interval of the checks whether the registry failed, until it has sent a first list.
 LOOK_SECONDS = 0.05
 
-#: Interval at which a thread that waits for another thread checks for a fork by a signal handler: the child does not
-#: have that other thread.
+#: Interval at which a waiting thread checks for a fork by a signal handler: the child lacks the thread it waits for.
 FORK_LOOK_SECONDS = 0.1
 
 E = TypeVar("E", bound=EndpointPlan)
@@ -153,7 +152,7 @@ class ConnectionPlan(Generic[E]):
 
     @property
     def reached(self) -> list[E]:
-        """The endpoints of a fan-out: the wanted ones, but of each server one where a filter takes the nearest."""
+        """The endpoints of a fan-out: the wanted ones, reduced to one for each server if a filter takes the nearest."""
         filters = () if self.endpoint_set is None else self.endpoint_set.filters
         if not any(hasattr(narrow, "of_each_server") for narrow in filters):
             return self.wanted
@@ -179,7 +178,7 @@ class ConnectionPlan(Generic[E]):
     def mark(self, is_reachable: Callable[[E], bool]) -> bool:
         """Report the endpoints without a connection to the endpoint set; return whether that changed anything.
 
-        Calls go to such endpoints only while none is connected. An endpoint keeps its keys while it is expected; with a
+        Calls use such endpoints only while none is connected. An endpoint keeps its keys while it is expected; with a
         user-defined selector it does so during its first dial.
         """
         places_keys, keeps_new = self.places.places_keys, self.places.selector.is_keyed

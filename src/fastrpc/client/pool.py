@@ -1,4 +1,4 @@
-"""The connections of a client: made on demand or ahead of it, and made again after a loss.
+"""The connections of a client: made on demand or in advance, and again after a loss.
 
 Each client warms endpoints (`Pool.warm`) in its own random order. Otherwise a thousand clients would warm the same few.
 """
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConnectionPool", "Home"]
 
-#: The number of subchannels from which a pass over all of them takes noticeable time.
+#: The number of subchannels from which visiting all of them takes noticeable time.
 MANY_LINKS = 64
 
 #: With more subchannels: the pause after announcing a change, as a multiple of the time that took, and its limit.
@@ -45,7 +45,7 @@ LONGEST_PAUSE = 0.25
 
 
 class Home(Protocol):
-    """The part of a `Services` that the pool of one of its services tells."""
+    """The interface of `Services` for the pool of one of its services."""
 
     def used_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Record the loop of the first use of a service.
@@ -99,7 +99,7 @@ class ConnectionPool:
         #: Decides which subchannels may dial now.
         self.dials = DialQueue()
         self._waiters = Waiters()
-        # The list of subchannels started last, and whether one of them lost a connection since.
+        # The list of subchannels started last, and whether one of them has lost a connection since.
         self._started: list[Subchannel] | None = None
         self._has_idle = False
         # Whether a change was announced in this pause, and whether more changes followed.
@@ -114,7 +114,7 @@ class ConnectionPool:
         tells_gauges(self)
 
     def _new_subchannel(self, endpoint: Endpoint) -> Subchannel:
-        # A client that serves calls keeps one connection: the server calls it there.
+        # A client that serves calls keeps one connection, on which the server calls it.
         width = self.config.pool.connections_per_endpoint if self.serving is None else 1
         return Subchannel(self, self.connector, endpoint, self.config.backoff, width=width)
 
@@ -166,7 +166,7 @@ class ConnectionPool:
             if subchannel.is_warm:
                 subchannel.start()
             else:
-                # The first call may go to a warm endpoint; it wakes the others.
+                # The first call may use a warm endpoint; it wakes the others.
                 subchannel.is_dormant = self._has_idle = True
         if self._follower is not None:
             self._follower.start(loop)
@@ -375,7 +375,7 @@ class ConnectionPool:
             await self.wait_changed(priority)
 
     async def try_all(self) -> None:
-        """Return once one endpoint completed the handshake, or none of them could be reached."""
+        """Return once one endpoint completed the handshake, or none could be reached."""
         patience = self.config.timeouts.connect
         with contextlib.suppress(UnavailableError, TimeoutError):
             async with time_limit(patience):
@@ -450,7 +450,7 @@ class ConnectionPool:
         return self._plan.tried(None if self._follower is None else self._follower.error)
 
     def abandon(self) -> None:
-        """Forget every connection: their loop is closed, so they cannot be used or closed."""
+        """Forget every connection: their loop is closed, so they can be neither used nor closed."""
         self.is_closed = True
         if self._follower is not None:
             self._follower.stop()

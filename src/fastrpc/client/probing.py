@@ -4,17 +4,17 @@ No task is involved: a timer sends a probe, and its answer sets the timer. So cl
 ends without closing leaves no pending task.
 
 - Probes are off by default (`Pool.probes`): their traffic grows with clients times endpoints. They use the connection
-  that calls use, because that connection has to work. An endpoint without a connection gets none: a dial is its probe.
+  of calls, because that connection has to work. An endpoint without a connection is not probed: a dial is its probe.
 - A single NOT_SERVING marks an endpoint as down. Unanswered probes do so only after `fall` of them, as silence may be a
   pause; Envoy does the same. As in gRPC (proposal A17), a server without the health service counts as up, and so does
-  a refusing one. Unlike gRPC, a new connection takes calls before its first probe is answered, which saves
+  one that refuses the probe. Unlike gRPC, a new connection takes calls before its first probe is answered, which saves
   a round trip.
-- An answer on a connection that takes no more calls is ignored: its server may have told its clients to leave, and
-  another one may listen at its address. The probe of the next connection decides.
+- An answer on a connection that takes no more calls is ignored: its server may have told clients to leave, and another
+  server may listen at its address. The probe of the next connection decides.
 - Probes have their own caller, without the client's totals, budget, interceptors and options. The counters of methods
   show them as `fastrpc.health.check`.
 - Probes do not count as activity on either side: `Timeouts.idle` ignores them, they wake no dormant endpoint, and a
-  connection that carried nothing else is not remade after a loss.
+  connection with probes only is not remade after a loss.
 """
 
 import asyncio
@@ -132,7 +132,7 @@ class Prober:
             # The server is overloaded, but answers in time.
             self._passed(subchannel)
         elif not _was_left(error):
-            # A probe that got no slot before its deadline counts as failed: a call would have failed as well.
+            # A probe without a slot before its deadline counts as failed: a call would have failed as well.
             reason = status.name if error.processed == "yes" else error.message
             self._failed(subchannel, fall, f"its probes fail, the last one with {reason!r:.200}")
         # Otherwise the connection was lost: the probe of the next one decides.
@@ -174,7 +174,7 @@ class _NoRunner:
 
 
 class EndpointProbes:
-    """The probes of one endpoint: one for each new connection, then one for each interval while it is connected."""
+    """The probes of one endpoint: one for each new connection, then one per interval while it is connected."""
 
     def __init__(self, prober: Prober, subchannel: Probed, loop: asyncio.AbstractEventLoop) -> None:
         self._prober = prober
@@ -237,7 +237,8 @@ class EndpointProbes:
             if connection.is_usable:
                 self._conclude(answer.value)
             else:
-                # The next connection may lead to another server, and none is probed beside an unanswered probe.
+                # The next connection may lead to another server; while a probe is unanswered no other connection is
+                # probed.
                 self.begin()
         except FastRPCError as error:
             self._conclude(error)

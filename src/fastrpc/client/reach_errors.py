@@ -69,7 +69,7 @@ def unreachable(endpoints: Sequence[Tried]) -> FastRPCError:
 
 
 def not_ready_in_time(seconds: float | None, pool: Any) -> DeadlineExceededError:
-    """Return the error of a client none of whose endpoints answered in time; its cause is the last error of one."""
+    """Return the error of a client without an endpoint that answered in time; its cause is the last error of one."""
     error = DeadlineExceededError(
         f"not ready within {seconds:g} s: {pool.tried()}", processed="no", hint=REACH_HINT
     )

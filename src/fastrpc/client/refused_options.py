@@ -51,7 +51,7 @@ def explain_options(init: Callable[P, None]) -> Callable[P, None]:
 def _check_services(client: str, services: object) -> None:
     """Accept the default of a Client, so that one set of arguments serves both."""
     if services != ():
-        # Without the value: it may be anything.
+        # The value is left out: it may be anything.
         raise ConfigError(
             f"services is given to {client}, but it reads only while it waits, and could not answer calls (use Client)",
             hint="leave services out",

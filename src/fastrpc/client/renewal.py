@@ -30,10 +30,10 @@ LONGEST_REPLACEMENT: Final = 30.0
 
 
 class Renewal:
-    """Shows a server another token before the one it knows expires.
+    """Shows a server another token before its present token expires.
 
-    A token that was shown already does not count: its server would end the connection, and the calls under way with it.
-    If no other token comes in time, the connection is replaced, and its calls end normally.
+    A token that was shown before does not count: its server would end the connection with the calls under way. If no
+    other token is available in time, the connection is replaced, and its calls end normally.
 
     Args:
         shown: the token that the connection begins with.
@@ -62,7 +62,7 @@ class Renewal:
         self._task = self._loop.create_task(self._renew(seconds), context=contextvars.Context())
 
     def refused(self) -> None:
-        """Show another token, if there is one: the server takes the one it knows no more."""
+        """Show another token, if there is one: the server no longer accepts the present one."""
         if self._task is None or self._task.done():
             self._task = self._loop.create_task(self._replace(), context=contextvars.Context())
 
@@ -78,7 +78,7 @@ class Renewal:
             self._task = None
 
     async def _renew(self, seconds: float) -> None:
-        """Show another token at four fifths of the time; without one, try again until the time is over."""
+        """Show another token at four fifths of the time; if there is none, retry until the time is over."""
         ends = self._loop.time() + seconds
         delays = Delays(self._backoff)
         await asyncio.sleep(RENEWED_AT * seconds)
@@ -119,7 +119,7 @@ class Renewal:
 
 
 class Renewals:
-    """The renewals of those connections whose credential can be renewed."""
+    """The renewals of connections with a renewable credential."""
 
     def __init__(self) -> None:
         self._running: dict[ClientEngine, Renewal] = {}
@@ -132,7 +132,7 @@ class Renewals:
         backoff: Backoff,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        """Renew the credential of a connection from now on, if it has one and there are others."""
+        """Renew the credential of a connection from now on, if it has one and further ones exist."""
         if shown is not None and credentials is not None and credentials.can_renew:
             self._running[connection] = Renewal(connection, credentials, shown, backoff, loop)
 

@@ -36,7 +36,7 @@ def _refuse_roles(services: Sequence[ServiceDefinition]) -> None:
 
 
 class ClientServices:
-    """The services of one client, behind one gate for all of its connections.
+    """The services of one client, behind one gate for all its connections.
 
     Args:
         interceptors: the client's interceptors; around calls of its servers `side` is "server".

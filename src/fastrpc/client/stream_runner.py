@@ -1,9 +1,8 @@
 """The run of a stream from its first attempt to its end: connecting, another attempt, interceptors.
 
-With one connected address, the first attempt is sent at once. Otherwise the fail mode runs in its own task, until an
-attempt shows a sign of the server, its initial metadata or a message: from then on nothing is tried again. A stream
-that sends is attempted once.
-Interceptors stand around the whole of it, in a task too.
+With one connected address, the first attempt is sent at once. Otherwise the fail mode runs in a separate task, until an
+attempt shows a sign of the server, its initial metadata or a message: from then on there are no retries. A stream that
+sends is attempted once. Interceptors surround the whole stream, in a task too.
 """
 
 import asyncio
@@ -41,7 +40,7 @@ _ONCE = _Once()
 
 
 class _Answering:
-    """The fail mode of one stream: it raises where the program's mode returns without a successful attempt.
+    """The fail mode of one stream: it raises if the program's mode returns without a successful attempt.
 
     A call then returns the mode's value, for which a stream has no place.
     """
@@ -119,7 +118,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
         else:
             await stream.wait_open(stream.intercept(self._intercepted(stream.origin)))
 
-    # These coroutines hold the call, which only borrows its stream: a stream that the program dropped can be released.
+    # These coroutines hold the call, which only borrows its stream: a dropped stream can be freed.
 
     async def _intercepted(self, call: AwaitedCall) -> None:
         """Run the interceptors, the first of them outermost, around the whole stream."""
@@ -174,14 +173,15 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
         return True
 
     async def _attempts(self, call: AwaitedCall, error: FastRPCError | None) -> None:
-        """Run the fail mode; its failure ends the stream. `error` comes from an attempt already made."""
+        """Run the fail mode; its failure ends the stream. `error` is from an attempt already made."""
         try:
             await self._run_mode(call, error)
         except Exception as failure:
             _finish(call, failure)
 
     async def _run_mode(self, call: AwaitedCall, error: FastRPCError | None) -> None:
-        """Make attempts by the fail mode until the stream takes one; raise the error of the call if it takes none."""
+        """Make attempts by the fail mode until the stream accepts one; raise the error of the call if it accepts
+        none."""
         await _StreamAttempting(self._pool, call, error).run(self._mode_of(call))
 
 
@@ -259,7 +259,7 @@ def _wanted(call: AwaitedCall) -> Stream[Any, Any]:
     stream: Stream[Any, Any] | None = _stream_of(call)
     if stream is None:
         raise RuntimeError(f"{call.method}: the stream was dropped")
-    # It may have been cancelled while this waited for a connection: then nothing is sent.
+    # It may have been cancelled during the wait for a connection: then nothing is sent.
     stream.check_wanted()
     return stream
 

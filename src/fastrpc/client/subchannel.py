@@ -32,7 +32,7 @@ class Waiters:
     """Calls that wait for a change of their endpoints.
 
     They are woken together, by priority and then in the order of arrival: if a new connection has fewer slots than
-    calls wait, the first ones take them.
+    calls wait, the first calls take them.
     """
 
     def __init__(self) -> None:
@@ -74,12 +74,12 @@ class Subchannels(Protocol):
     is_closed: bool
     #: Whether the client has no connections until the next call.
     is_resting: bool
-    #: Sends health probes; None: there are none.
+    #: Sends health probes, or None.
     prober: "Prober | None"
 
     @property
     def shared(self) -> "SharedConnections | None":
-        """The connections that the client shares with others; None: it shares none."""
+        """The connections that the client shares with others, or None."""
 
     @property
     def any_waits(self) -> bool:
@@ -110,7 +110,7 @@ class Subchannel(EndpointPlan):
         width: int | Literal["auto"],
     ) -> None:
         super().__init__(endpoint, backoff, width=width)
-        #: Connections that take calls, as far as is known; the list is replaced, never changed.
+        #: Connections that accept calls, as far as known; the list is replaced, never changed.
         self.live: list[ClientEngine] = []
         #: Whether a connection ended because no call needed it: the next call makes another.
         self.is_dormant = False
@@ -183,7 +183,7 @@ class Subchannel(EndpointPlan):
         self._task.add_done_callback(self._end_dial, context=context)
 
     async def _connect(self) -> bool:
-        """Dial once, or take a connection that another client has; return whether there is one now."""
+        """Dial once, or use another client's connection; return whether there is a connection now."""
         shared = self._pool.shared
         try:
             connection = await (self.make(self) if shared is None else shared.connection(self, self.make))
@@ -298,7 +298,7 @@ class Subchannel(EndpointPlan):
         self.renewals.refused(connection)
 
     def connection_aged(self, connection: ClientEngine) -> None:
-        """Replace an aged connection, which takes calls until then."""
+        """Replace an aged connection, which accepts calls until then."""
         if self.is_removed or (connection.is_dispensable and not self.is_warm):
             connection.retire()
             return
@@ -320,7 +320,7 @@ class Subchannel(EndpointPlan):
         self._changed()
 
     def connection_used(self, connection: ClientEngine) -> None:
-        """Record that a call goes out where none did before; wake dormant subchannels, as it ends a quiet time."""
+        """Record a call after a time without calls; wake dormant subchannels, as the quiet time ends."""
         self.note_use()
         self._pool.wake()
 

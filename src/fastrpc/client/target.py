@@ -1,7 +1,7 @@
 """The target of a client: one address, several, or a service in a registry.
 
 A client with one fixed address has no endpoint set: there is no choice, and a breaker for the only server would hide
-its error. A `Pool.breaker` other than the default requests a breaker all the same: then the set has one endpoint.
+its error. But a `Pool.breaker` other than the default requests a breaker: the set then has one endpoint.
 """
 
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ def target_of(target: Any, registry: Any, tls: TLS | None = None) -> Target:
     `tls` are the client's certificates, which an encrypted registry gets as well.
 
     Raises:
-        ConfigError: it is of another form, no transport or registry supports it, or the registry cannot hold the name.
+        ConfigError: it is malformed, no transport or registry supports it, or the registry cannot hold the name.
     """
     if registry is not None:
         if not isinstance(target, str) or "://" in target or not target:

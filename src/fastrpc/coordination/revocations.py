@@ -30,7 +30,8 @@ class Revocations:
             ttl: the seconds after which the lease ends by itself.
             context: of the task. The deadline of a caller does not bind it.
 
-        StoreError, TimeoutError: the first attempt failed, and others may follow; or the store is closed, and none
+        Raises:
+            StoreError, TimeoutError: the first attempt failed, and others may follow; or the store is closed, and none
             follows.
         """
         if self._is_closed:

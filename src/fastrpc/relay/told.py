@@ -23,7 +23,8 @@ class ToldReasons:
     def note(self, reason: Hashable) -> int | None:
         """Note that a reason came.
 
-        None if it was logged in the last minute; otherwise the number of unlogged repetitions since, to be logged.
+        Returns:
+            None if it was logged in the last minute; otherwise the number of unlogged repetitions since, to be logged.
         """
         now = self._clock()
         told = self._told.get(reason)

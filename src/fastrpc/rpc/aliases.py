@@ -75,7 +75,7 @@ class ServiceNames(NamedTuple):
         return tuple(dict.fromkeys((name, *alias, *in_go, *by_grpc)))
 
     def _grpc_name(self, name: str) -> str:
-        """Return a name as it is by gRPC, where it has no `-`."""
+        """Return the gRPC form of a name, if it has no `-`."""
         package, dot, last = name.replace("-", "_").rpartition(".")
         return f"{package}{dot}{pascal_name(last) if self.grpc == 'pascal' else last}"
 
@@ -87,7 +87,7 @@ def checked_aliases(
 
     Args:
         what: "service" or "method".
-        name: the canonical name, as far as it is known; an alias that equals it is a mistake.
+        name: the canonical name, as far as known; an alias that equals it is a mistake.
 
     Raises:
         TypeError: one is not text, or occurs twice.

@@ -1,8 +1,8 @@
 """Claim the functions of a class as its remote methods.
 
-`@service` claims each marked function for its class. A function that belongs to another class already (a base class,
-a mixin) is copied, so that `A.ping` and `B.ping` are two methods though both inherit `ping` from one base. Subclasses
-of a service claim their overrides as soon as they exist.
+`@service` claims each marked function for its class. A function that another class (a base class, a mixin) has claimed
+is copied, so that `A.ping` and `B.ping` are two methods though both inherit `ping` from one base. Subclasses of a
+service claim their overrides as soon as they exist.
 """
 
 import functools

@@ -50,7 +50,7 @@ _UNION_HINT: Final = (
     "make each a msgspec.Struct with a tag that tells them apart: class Cat(msgspec.Struct, tag=True)"
 )
 
-#: The same for a union with a class that msgspec does not know: it decodes such a class from any payload.
+#: The hint for a union with a class that msgspec does not know: it decodes such a class from any payload.
 _OWN_UNION_HINT: Final = (
     "wrap each in a msgspec.Struct with a tag that tells them apart: class Home(msgspec.Struct, tag=True): path: Path;"
     " of pydantic models, make one: pydantic.RootModel[Cat | Dog]"
@@ -65,7 +65,7 @@ _ALIAS_HINT: Final = (
 #: Codecs whose payload is one value, not an array of arguments.
 _ONE_VALUE: Final = frozenset({"raw", "protobuf"})
 
-#: Codecs that decode values of any type by themselves; the others give plain values, which are converted.
+#: Codecs that decode values of any type themselves; the others return plain values, which are converted.
 _TYPED: Final = frozenset({"msgpack", "json"})
 
 #: Types of scalar values, by name, to avoid importing `uuid` only for the comparison.
@@ -105,7 +105,7 @@ def coders_for(
     if codec.name in _ONE_VALUE:
         _check_single(definition, codec.name)
     open_arguments, exact = _argument_decoders(codec, shape, known.parameters)
-    # By HTTP a server encodes results and messages of them alone.
+    # With HTTP only a server encodes results and messages of these types.
     sent = (known.result,) if is_plain else (*known.parameters, known.result, known.message)
     if is_plain and codec.name == "json":
         told = definition.types()
@@ -254,7 +254,7 @@ def encoder_for(codec: Codec, kinds: Sequence[Any]) -> Callable[[Any], bytes]:
 
 
 def _payload_decoder(codec: Codec, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a decoder for a payload of one value; `convert` takes an item of it."""
+    """Return a decoder for a payload of one value; `convert` gets an item of it."""
     if codec.name in _ONE_VALUE or codec.name in _TYPED:
         return convert
     opened = plain_decoder(codec)

@@ -58,7 +58,7 @@ def differences(definition: ServiceDefinition, contract: ServiceDefinition) -> I
 
 
 def is_accepted(given: Any, expected: Any) -> bool:
-    """Return whether every value of `given` is one of `expected`, as far as that is decidable."""
+    """Return whether every value of `given` is also one of `expected`, as far as that is decidable."""
     given, expected = _plain(given), _plain(expected)
     if expected is Any or expected is object or given is Any or given == expected:
         return True

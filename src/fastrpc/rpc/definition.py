@@ -68,13 +68,13 @@ class MethodDefinition:
         "timeout",
     )
 
-    #: Whether values go on as they came, encoded, as in a gateway: the types describe them, and check nothing.
+    #: Whether values are passed on encoded, as in a gateway: the types describe them, and check nothing.
     passes_on: bool
     #: Whether `check_service` of `rpc/marshals` has found its types encodable: types do not change.
     is_checked: bool
     #: The functions that encode and decode its payloads in place of its codec's, or None.
     given_coders: GivenCoders | None
-    #: The rules for faults, which callers are told.
+    #: The rules for faults, for callers.
     faults: Faults
     #: None until it is asked for.
     _types: MethodTypes | None
@@ -281,7 +281,7 @@ class MethodDefinition:
 
 
 class ServiceDefinition:
-    """A service: its name and its methods, as one class has them."""
+    """A service: its name and the methods of one class."""
 
     __slots__ = ("__weakref__", "contract", "is_part", "methods", "names", "owner", "version")
 

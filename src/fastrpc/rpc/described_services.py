@@ -1,4 +1,4 @@
-"""Parse a server's description of its services; it is checked, as the server may be hostile."""
+"""Parse a server's description of its services, and check it, as the server may be hostile."""
 
 from typing import Any
 
@@ -124,7 +124,7 @@ class ServiceDescription(msgspec.Struct):
     documentation: str
     methods: list[MethodDescription]
     types: list[ClassDescription] = []
-    #: Other names as they are written, and all of them.
+    #: Other names as written, and all of them.
     alias: list[str] = []
     rpcx: str | None = None
     grpc: str | None = None
@@ -135,7 +135,7 @@ def read_descriptions(value: Any, source: str) -> list[ServiceDescription]:
     """Parse the result of `fastrpc.reflection.services`.
 
     Raises:
-        DecodeError: it does not have that form.
+        DecodeError: it is malformed.
     """
     try:
         return msgspec.convert(_with_types(value), list[ServiceDescription], strict=True)

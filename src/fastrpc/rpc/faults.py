@@ -1,4 +1,4 @@
-"""Statuses and texts for faults of a method: for all that goes wrong beside the errors that it raises.
+"""Statuses and texts for faults of a method, except the errors that it raises itself.
 
 ::
 

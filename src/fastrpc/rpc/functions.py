@@ -36,11 +36,11 @@ R_co = TypeVar("R_co", covariant=True)
 
 @final
 class _Served:
-    """The place of `self` where a function stands for a method; it has no instances."""
+    """The `self` of a function that stands for a method; it has no instances."""
 
 
 class RemoteFunction(Protocol[P, R_co]):
-    """A function under `@function`, to type checkers: called here as it is, or given to the verbs of a client."""
+    """A function under `@function`, for type checkers: called directly, or given to the verbs of a client."""
 
     @overload
     def __call__(self, served: _Served, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
@@ -145,7 +145,7 @@ def with_function(service: ServiceDefinition | None, handler: Any) -> ServiceDef
 
 
 def functions_of(service: ServiceDefinition) -> Functions:
-    """Return an object with the functions of a service, whose class may not have all of them yet."""
+    """Return an object with the functions of a service, whose class may lack some of them yet."""
     found = Functions()
     vars(found).update({name: method.function for name, method in service.methods.items()})
     return found

@@ -21,7 +21,7 @@ class GivenCoders(NamedTuple):
     encode: Callable[[Any], bytes]
     #: Returns the value of a payload that this side receives.
     decode: Callable[[bytes], Any]
-    #: At a caller the same; where the method is served, it checks results, and None checks nothing.
+    #: The same at a caller; where the method is served, it checks results, and None checks nothing.
     decode_result: Callable[[bytes], Any] | None
     #: The class of received values, whose bounds are checked before; Any if it is unknown.
     received: Any = Any

@@ -30,7 +30,7 @@ class Identity:
     Raises:
         TypeError: the name or a role is not text, or the claims are not a mapping.
         ConfigError: the name could be taken for something else in a rule or a log: it begins with `role:`, is
-            `anonymous` or empty, or holds `*` or a character that is not shown, such as a line feed.
+            `anonymous` or empty, or holds `*` or an invisible character, such as a line feed.
     """
 
     __slots__ = ("_claims", "_name", "_roles")
@@ -134,7 +134,7 @@ def _checked_roles(roles: Any) -> frozenset[str]:
 
 
 def _check_visible(what: str, text: str) -> None:
-    """Refuse characters that are invisible in a log, or change how the rest of it is shown."""
+    """Refuse characters that are invisible in a log, or change how its text is shown."""
     hidden = sorted(hidden_in(text))
     if hidden:
         raise ConfigError(f"{what} is {text!a}, it must not hold the hidden character {hidden[0]!a}")

@@ -78,7 +78,7 @@ def checked_interceptors(given: Any) -> tuple[Interceptor, ...]:
 def put_around_clients(*interceptors: Interceptor) -> None:
     """Put interceptors around the calls of all clients that this process makes from now on.
 
-    For `fastrpc run --otel`, which traces a program that does not know of it; a library has to name its own.
+    For `fastrpc run --otel`, which traces programs without a change; a library has to pass its own.
     """
     global _around_clients
     _around_clients = interceptors

@@ -23,7 +23,7 @@ __all__ = [
     "unencoded",
 ]
 
-# Where msgspec says that a value does not fit; its text has the value, too, which no log may have.
+# The place of msgspec's mistake; its text also has the value, which must not be logged.
 _PLACE = re.compile(r"at `(\$[^`]*)`")
 
 _encode = encoder_for(JsonCodec(), (Any,))

@@ -41,7 +41,7 @@ def check_service(definition: ServiceDefinition) -> None:
     """Resolve and check the types of all methods, before any call; each method that passes is checked once.
 
     Raises:
-        ConfigError: a name is unknown at run time, or a type cannot be encoded; it names parameter and class.
+        ConfigError: a name is unknown at run time, or a type cannot be encoded; the text names parameter and class.
         TypeError: now that all types are known, the class differs from the contract it implements.
     """
     for method in definition.methods.values():
@@ -55,7 +55,7 @@ def check_service(definition: ServiceDefinition) -> None:
 
 
 def codec_for(definition: MethodDefinition, preferred: str) -> str:
-    """Return the name of the codec for calls of a method: its own, or the one preferred."""
+    """Return the name of the codec for calls of a method: its own, or the preferred one."""
     if definition.codec is not None:
         return definition.codec
     known = definition.types()
@@ -78,9 +78,9 @@ def marshal_for(
     Args:
         depth: deepest nesting of containers in a payload.
         items: most values in all containers of a payload.
-        by_value: a payload is one value, as in rpcx: the only argument, or a map of all of them.
-        by_name: whether arguments are a map by name alone, as by HTTP: there JSON holds neither NaN nor infinity, and
-            integers beyond 2⁵³ may come as text.
+        by_value: a payload is one value, as in rpcx: the only argument, or a map of all arguments.
+        by_name: whether arguments are always a map by name, as with HTTP: there JSON holds neither NaN nor infinity,
+            and integers beyond 2⁵³ may be text.
 
     Raises:
         ConfigError: the types are unknown at run time, or this codec cannot encode them.
@@ -197,7 +197,7 @@ def _refusal(definition: MethodDefinition) -> Callable[[tuple[Any, ...], dict[st
 def _local_twin(definition: MethodDefinition) -> Callable[..., None]:
     """Return an empty function with the method's parameters, for Python's own error messages."""
     parameters = definition.parameters
-    # `self` cannot be given by name in any call of a method, so it may as well be positional-only.
+    # No call can pass `self` by name, so it counts as positional-only.
     own = inspect.Parameter(_free_name(parameters), inspect.Parameter.POSITIONAL_ONLY)
     signature = inspect.Signature([own, *map(_without_value, parameters)])
     # As in `dataclasses`. The text contains only names that Python has accepted as parameter names before.

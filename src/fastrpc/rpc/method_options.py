@@ -72,7 +72,7 @@ def check_safe(label: str, options: MethodOptions, signature: HandlerSignature) 
     """Refuse `safe` on a method that cannot be safe.
 
     Raises:
-        TypeError: it takes a stream, or is said not to be idempotent.
+        TypeError: it takes a stream, or is marked as not idempotent.
     """
     if options.idempotent is False:
         raise TypeError(f"{label} is safe, so it is idempotent: leave idempotent=False out")
@@ -83,7 +83,7 @@ def check_safe(label: str, options: MethodOptions, signature: HandlerSignature) 
 
 
 def check_tool(label: str, signature: HandlerSignature) -> None:
-    """Refuse a tool that streams: a model gives its arguments at once, and reads one result."""
+    """Refuse a tool that streams: a model passes all arguments at once, and reads one result."""
     if signature.kind != "unary":
         raise TypeError(f"{label} streams, so it cannot be a tool: leave tool=True out")
 

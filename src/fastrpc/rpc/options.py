@@ -28,9 +28,9 @@ class CallOptions(TypedDict, total=False):
     codec: str | None
     #: By name, such as "zstd".
     compressor: str | None
-    #: 0 normal; 1 sheddable: last of the calls that wait, and refused first by a busy server; 2 high: first among the
-    #: calls of this client. Messages above 16 KiB take turns, whatever their priority. A server counts 2 as 0,
-    #: unless its policy allows it. Calls made by a handler do not inherit it.
+    #: 0 normal; 1 sheddable: the last of waiting calls, and refused first by a busy server; 2 high: first among the
+    #: calls of this client. Messages above 16 KiB take turns, whatever their priority. A server counts 2 as 0, unless
+    #: its policy allows it. Calls made by a handler do not inherit it.
     priority: int
     #: Whether the server may run the call twice; by default the method's option.
     idempotent: bool | None
@@ -38,7 +38,7 @@ class CallOptions(TypedDict, total=False):
     wait_for_ready: bool
     #: The fail mode: a name, or an object of `fastrpc.failmodes`.
     fail_mode: Any
-    #: Calls with the same key go to the same endpoint.
+    #: Calls with the same key use the same endpoint.
     hash_key: str | bytes | int | None
     #: Send to this endpoint and no other.
     endpoint: str | Address | Endpoint | None

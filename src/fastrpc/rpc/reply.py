@@ -35,14 +35,14 @@ class Reply(Generic[T_co]):
         received: bytes = b"",
     ) -> None:
         self._value = value
-        # The metadata as it came, with the entries of fastrpc itself.
+        # The raw metadata, with the entries of fastrpc itself.
         self._received = received
         self.metadata = metadata
         self.endpoint = endpoint
         self.attempts = attempts
         self.seconds = seconds
 
-    # A property cannot be assigned to, so that a Reply[bool] may stand where a Reply[int] is expected.
+    # A property cannot be assigned to, so that a Reply[bool] may be passed for a Reply[int].
     @property
     def value(self) -> T_co:
         """The result of the method."""
@@ -56,5 +56,5 @@ class Reply(Generic[T_co]):
 
 
 def received_block(reply: Reply[object]) -> bytes:
-    """Return the metadata of an answer as it came, with the entries of fastrpc itself; b"" without any."""
+    """Return the raw metadata of an answer, with the entries of fastrpc itself; b"" without any."""
     return reply._received

@@ -46,7 +46,7 @@ def check_route_types(definition: MethodDefinition, route: HttpRoute) -> None:
 
 
 def whole_body_of(definition: MethodDefinition, route: HttpRoute) -> str | None:
-    """Return the parameter that a body is by itself: the only one beside the path, if its type has fields.
+    """Return the parameter that is the whole body: the only one outside the path, if its type has fields.
 
     A form has its fields by name.
     """

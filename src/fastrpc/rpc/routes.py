@@ -1,8 +1,8 @@
 """Routes of HTTP: `@method(http="GET /orders/{id}")` beside `POST /service/method`.
 
 A template has fixed segments, compared as they are sent, and parameters of the method: `{id}` is one segment, and
-`{path:path}`, as the last one, all that follow. A path that fits several templates is one of the most special: at each
-place where they differ it has a fixed segment before a parameter, and `{id}` before `{path:path}`.
+`{path:path}`, as the last one, all further segments. A path that fits several templates belongs to the most specific:
+at the first difference a fixed segment precedes a parameter, and `{id}` precedes `{path:path}`.
 """
 
 import re

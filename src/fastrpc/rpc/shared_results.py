@@ -19,7 +19,7 @@ class SharedResult:
 
 
 def encoded_once(encode: Callable[[Any], bytes], kind: Any) -> Callable[[Any], bytes]:
-    """Return an encoder that keeps the payloads of results whose type is a `SharedResult`; the same one for others."""
+    """Return an encoder that keeps the payloads of `SharedResult` results; for other types the encoder itself."""
     if not (isinstance(kind, type) and issubclass(kind, SharedResult)):
         return encode
 

@@ -207,8 +207,8 @@ def read_signature(handler: Callable[..., Any], *, has_self: bool = True) -> Han
 def warn_of_parameters(signature: HandlerSignature, handler: Any) -> None:
     """Warn, at the line of the handler, of parameters that do something else than they say.
 
-    These are defaults that one call can change for all others, and limits of other libraries, which are not checked.
-    Values without a hash count as mutable, as defaults of fields do in `dataclasses`.
+    Such defaults can be changed by one call for all others, and such limits of other libraries are not checked. Values
+    without a hash count as mutable, as `dataclasses` does for defaults of fields.
     """
     for parameter in signature.parameters:
         if not parameter.is_required and type(parameter.default).__hash__ is None:

@@ -15,7 +15,7 @@ def checked_token(token: Any) -> str:
 
     Raises:
         TypeError: it is not text.
-        ConfigError: it is empty, too long, or has other characters than visible ASCII ones.
+        ConfigError: the token is empty, too long, or has other characters than visible ASCII ones.
     """
     if not isinstance(token, str):
         raise TypeError(f"a token is a {type(token).__name__}, it must be text")

@@ -60,11 +60,11 @@ class Accepting:
         self._gate: Gate | None = None
         self._services: Sequence[ServiceDefinition] = ()
         self._proxies: Proxies | None = None
-        # Returns the factory of the objects that begin connections before their session; None: there are none.
+        # Returns the factory of the objects that begin connections before their session; None: not used.
         self._begin: Callable[[SessionFactory], SessionFactory] | None = None
         # Waits for the connections that these objects keep; None: they keep none.
         self._kept: Callable[[], Awaitable[None]] | None = None
-        # Whether these objects begin a connection of a peer; None: they begin all.
+        # Whether these objects begin a peer's connection; None: they begin all.
         self._begin_admits: Callable[[Any], bool] | None = None
         # Whether the process that accepts the connections of `take` judges them.
         self._are_judged = False
@@ -91,7 +91,7 @@ class Accepting:
         self._begin, self._kept, self._begin_admits = wrap, kept, admits
 
     async def wait_kept(self) -> None:
-        """Wait for the ends of connections without a session, which the objects that begin them keep."""
+        """Wait for the ends of connections without a session, which the beginning objects keep."""
         if self._kept is not None:
             await self._kept()
 
@@ -124,7 +124,7 @@ class Accepting:
             self._trusted = TrustedProxies(self._config.http.trusted_proxies, judge)
 
     async def open_mounts(self, served: ServiceTable) -> None:
-        """Start the applications that are mounted, before the server listens; they shut down before its sources."""
+        """Start the mounted applications, before the server listens; they shut down before its sources."""
         if self._config.http.mounts and "http" in self._config.protocols:
             # Few servers mount anything.
             mounts: Any = registered("server", "Mounts")(self._config, self._gate)
@@ -226,7 +226,7 @@ class Accepting:
         await taking
 
     def _judge(self) -> Callable[[Any], bool] | None:
-        """Return the judge of accepted connections, by their peers as sockets name them; None: all pass."""
+        """Return the judge of accepted connections, by their peers' socket addresses; None: all pass."""
         edge = None if self._edges is None else self._edges.admits_connection
         # Behind a proxy all peers have the address of the proxy.
         own = self._begin_admits if self._proxies is None else None

@@ -75,7 +75,7 @@ class ServerAccess:
             self._look_later()
 
     def check(self, services: Iterable[ServiceDefinition]) -> None:
-        """Refuse rules that cannot work, and warn of those without effect.
+        """Refuse rules that cannot work, and warn of rules without effect.
 
         Raises:
             ConfigError: roles or an authorisation without an authentication, or a policy that names an unknown method.
@@ -127,7 +127,7 @@ class ServerAccess:
             self._gate.access.renew(self._gate.engines)
 
     def _compare(self) -> None:
-        """Warn of unknown names in a changed policy; the rest of it counts, as other servers may share the file."""
+        """Warn of unknown names in a changed policy; its other rules apply, as other servers may share the file."""
         policy = self._authorize
         if isinstance(policy, Policy) and policy.version != self._compared:
             self._compared = policy.version

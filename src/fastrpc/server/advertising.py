@@ -20,7 +20,7 @@ class Advertising:
         registry: a URL, or an object, which its owner closes.
         serving: returns the healthy services with their versions.
         place: where the server runs.
-        admin_address: returns the address of the admin pages; None: there are none.
+        admin_address: returns the address of the admin pages, or None.
 
     Raises:
         ConfigError: the registry is neither.

@@ -33,7 +33,7 @@ _REASON_DRAIN = 0
 #: The reason for a connection that its client is to replace.
 _REASON_MAX_AGE = 1
 
-#: Connections that are compared before one of them moves.
+#: Connections that are compared before one of them is moved.
 _MOST_COMPARED = 64
 
 #: Seconds for the first bytes of connections that were accepted just before a drain.
@@ -54,7 +54,7 @@ class _Drain:
         self._shuts_at = self._searches_at + _FIRST_BYTES_SECONDS
 
     def reaches_all(self) -> bool:
-        """Begin the drain of new connections, repeatedly; return whether no further ones can come."""
+        """Begin the drain of new connections, repeatedly; return whether no further ones can arrive."""
         now = asyncio.get_running_loop().time()
         if now >= self._searches_at:
             self._searches_at = now + _SEARCH_SECONDS

@@ -189,7 +189,7 @@ def _has_messages(service: ServiceDefinition) -> bool:
 
 
 def _known_name(service: ServiceDefinition) -> str | None:
-    """Return the name of one of gRPC's own services, if this is a built-in one with it."""
+    """Return the name of one of gRPC's own services, if this built-in service has it."""
     if not service.name.startswith(BUILTIN_PREFIX):
         return None
     return next((alias for alias in service.names.alias if alias in _KNOWN_SERVICES), None)

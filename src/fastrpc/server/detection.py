@@ -1,6 +1,6 @@
 """Detection of a connection's protocol by its first bytes.
 
-A server with one protocol skips it: sessions are then made as connections are accepted.
+A server with one protocol skips detection: sessions are made when connections are accepted.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Detection:
         return UndecidedConnection(self, parts)
 
     def shut(self) -> None:
-        """Close all of them, and later ones: the server closes."""
+        """Close all present and later connections: the server closes."""
         self.is_shut = True
         for connection in list(self.undecided):
             connection.abort()
@@ -40,7 +40,7 @@ class Detection:
 class UndecidedConnection(asyncio.BufferedProtocol):
     """One connection, until a protocol takes it over.
 
-    It counts among the openings: with too many of them, the longest silent one is closed.
+    It counts as opening: with too many of them, the longest silent one is closed.
     """
 
     def __init__(self, detection: Detection, parts: ServerParts) -> None:
@@ -93,7 +93,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         self.abort()
 
     def _fits_alpn(self, protocol: Protocol) -> bool:
-        """Return whether TLS agreed to the protocol of these bytes; close the connection if not."""
+        """Return whether TLS agreed on the protocol of these bytes; close the connection if not."""
         if self.transport.get_extra_info("ssl_object") is None:
             return True
         agreed = self.transport.get_extra_info("alpn_protocol")

@@ -38,7 +38,7 @@ def edges_of(
 ) -> "Edges":
     """Return the edge of a server; the arguments are as for `Edges`."""
     trusts = None
-    # Their clients are judged by each request by HTTP; without that, they are peers like others.
+    # Their clients are judged at each HTTP request; without HTTP they are ordinary peers.
     if config.http.trusted_proxies and {"http", "grpc"}.intersection(config.protocols):
         # Imported on first use: most servers stand behind no proxy.
         from fastrpc.server.http.forwarded import TrustedProxies

@@ -13,8 +13,8 @@ from fastrpc.transports.sockets import encrypted
 
 __all__ = ["Encryption", "check_listening"]
 
-#: The order in which names are offered, other protocols last: browsers name both kinds of HTTP, and are to reach the
-#: gateway, which speaks HTTP/1.1; clients of gRPC name HTTP/2 alone.
+#: The order in which names are offered, other protocols last. Browsers name both kinds of HTTP, and should reach the
+#: gateway, which speaks HTTP/1.1; clients of gRPC name only HTTP/2.
 _PREFERENCE = (ALPN, HTTP_ALPN, H2_ALPN)
 
 
@@ -55,7 +55,7 @@ def _in_order(names: Iterable[str | None]) -> tuple[str | None, ...]:
 
 
 class Encryption:
-    """The TLS of connections that another process accepted, made with the first of them.
+    """The TLS of connections accepted by another process, made with the first of them.
 
     Each address has its certificates: a LAN pass keeps strangers out of one listener alone.
     """
@@ -66,7 +66,7 @@ class Encryption:
         self.agreed = _in_order(
             name for protocol in config.protocols for name in protocol_named(protocol).agreed
         )
-        # By address; None stands for all that have the server's certificates.
+        # By address; None stands for all addresses with the server's certificates.
         self._ends: dict[Address | None, ServerEnd] = {}
 
     def prepare(self, addresses: Mapping[Address, TLS | None]) -> None:

@@ -1,4 +1,4 @@
-"""The end of a server: its drain, and the close of all that it holds."""
+"""The end of a server: its drain, and the close of all its parts."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ __all__ = ["Ending"]
 class Ending:
     """Drains a server and closes its parts, in an order that loses no call.
 
-    Its methods take the gate of the calls; None if the server has not started.
+    Its methods get the gate of the calls; None if the server has not started.
     """
 
     def __init__(

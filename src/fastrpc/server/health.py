@@ -57,7 +57,7 @@ class ServingState:
 
     @contextmanager
     def removing(self, service: str) -> Iterator[None]:
-        """Report a service as not serving until the block ends; what was set before is forgotten then."""
+        """Report a service as not serving until the block ends; an earlier setting is forgotten then."""
         self._leaving.add(service)
         self.watchers.wake()
         try:

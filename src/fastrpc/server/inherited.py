@@ -1,8 +1,8 @@
 """Sockets that another program opened and passed on: the addresses `fd://NAME` and `fd://N`.
 
 systemd passes the sockets of a `.socket` unit as the descriptors from 3 on: LISTEN_FDS is their number, LISTEN_FDNAMES
-their names, LISTEN_PID the process that they are for. `fd://NAME` finds one by its name. `fd://N` is the descriptor
-number N, from systemd or any other parent.
+their names, LISTEN_PID the intended process. `fd://NAME` finds a socket by its name. `fd://N` is the descriptor number
+N, from systemd or any other parent.
 """
 
 import os
@@ -33,7 +33,7 @@ def inherited_address(
         is_encrypted: whether connections of a TCP socket begin with TLS.
 
     Raises:
-        ConfigError: no such socket was passed on, or no server can listen with it; the hint lists the present ones.
+        ConfigError: no such socket was passed on, or no server can listen with it; the hint lists the present sockets.
     """
     descriptor = _descriptor(address, environment)
     with socket.socket(fileno=os.dup(descriptor)) as bound:

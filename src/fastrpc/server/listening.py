@@ -22,7 +22,7 @@ __all__ = ["Listening", "WantedAddress"]
 class WantedAddress(NamedTuple):
     """An address to listen at, checked."""
 
-    #: The address as it was given, and the address that it stands for: the place of an inherited socket.
+    #: The address as given, and the address that it stands for, such as the place of an inherited socket.
     named: Address
     real: Address
     advertise: "Advertise"
@@ -33,7 +33,7 @@ class WantedAddress(NamedTuple):
 
 
 class Listening:
-    """Opens the listeners of a server, and shuts all of them together."""
+    """Opens the listeners of a server, and closes all of them together."""
 
     def __init__(self, config: ServerConfig, accepting: Accepting, offer: Offer) -> None:
         self._config = config
@@ -41,7 +41,7 @@ class Listening:
         self._offer = offer
         #: The open listeners, also after the server stopped accepting.
         self.listeners: list[Listener] = []
-        # The addresses before the server had a registry, which the first `any://` gives it.
+        # The addresses before the server had a registry, which the first `any://` adds.
         self._unlisted: list[tuple[Address, Advertise]] = []
         #: Whether the server has stopped accepting.
         self.is_shut = False
@@ -61,7 +61,7 @@ class Listening:
             tls: the certificates of its listener; None: the server's.
 
         Raises:
-            ConfigError: it cannot be used, or certificates are missing for it.
+            ConfigError: it is invalid, or certificates are missing for it.
         """
         named = real = Address.parse(address)
         if is_inherited(named):
@@ -94,7 +94,7 @@ class Listening:
     async def open(
         self, wanted: Sequence[WantedAddress], *, backlog: int, reuse_port: bool, check: Callable[[], None]
     ) -> list[Address]:
-        """Accept connections at addresses, and register them, all or none; return the bound ones.
+        """Accept connections at addresses, and register them, all or none; return the bound addresses.
 
         Args:
             check: raises an error if the server takes no connections any more.

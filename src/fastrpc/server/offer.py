@@ -67,7 +67,7 @@ class Offer:
         self.advertising = Advertising(registry, self._config, self.serving_now, place, self.admin_address)
 
     def places(self, address: Address) -> "list[tuple[ScopedPlace, Endpoint | None]]":
-        """Return where a server listens in all scopes of an address, with what it registers; keep records in them.
+        """Return where a server listens in all scopes of an address, with its registrations; keep records in them.
 
         Raises:
             ConfigError: the address has an option that is wrong.
@@ -126,7 +126,7 @@ class Offer:
         return kind(self.health)
 
     def _make_reflection(self, services: Sequence[ServiceDefinition]) -> object:
-        """Make the service of reflection, by the names of gRPC unless a source has one of these.
+        """Make the reflection service under gRPC's names, unless a source has one of these names.
 
         Args:
             services: the services of the server, which may grow.

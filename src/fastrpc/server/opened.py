@@ -1,4 +1,4 @@
-"""The parts of a started server that workers, hosts, gateways and admin pages work with; programs see none of them."""
+"""The parts of a started server for workers, hosts, gateways and admin pages; they are not public."""
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 

@@ -74,7 +74,7 @@ class ServerAssembly:
 
 
 class Ownership:
-    """Detects a server that is used in another process or on another loop than the one it was started on."""
+    """Detects use of a server in another process or on another loop than those of its start."""
 
     def __init__(self) -> None:
         # The process of the last start; 0 before the first one.

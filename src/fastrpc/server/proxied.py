@@ -25,7 +25,7 @@ _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _TEXT = b"PROXY "
 #: Including its line end (section 2.1).
 _LONGEST_TEXT = 107
-#: Headers carry addresses and a few hundred bytes of further fields; 16 bytes of fixed size come before them.
+#: Headers carry addresses and a few hundred bytes of further fields, after 16 bytes of fixed size.
 _LONGEST_BODY = 4_096
 _FIRST_READ_BYTES = 4_096
 #: Without leading zeros, which might mean octal (section 2.1).
@@ -114,7 +114,7 @@ class ProxyRegister(Protocol):
         """Return whether the peer that a header names may connect."""
 
     def enter(self, connection: "ProxiedConnection") -> None:
-        """Note that a connection waits for its header, or that some of it came."""
+        """Note that a connection waits for its header, or received a part of it."""
 
     def leave(self, connection: "ProxiedConnection") -> None:
         """Note that it waits no more."""

@@ -42,7 +42,7 @@ class Proxies:
         return self._edges is None or self._edges.admits_peer(peer_name)
 
     def enter(self, connection: ProxiedConnection) -> None:
-        """Note that a connection waits for its header, or that some of it came."""
+        """Note that a connection waits for its header, or received a part of it."""
         if self._is_shut:
             connection.abort()
             return

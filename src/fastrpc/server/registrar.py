@@ -79,7 +79,7 @@ class Registrar:
         self._untaken: set[Record] = set()
 
     def widen(self, address: Address) -> ScopedRegistry:
-        """Register in all scopes of an address from now on, of which the registry so far is the farthest; return it.
+        """Register in all scopes of an address from now on, with the present registry as the farthest; return it.
 
         `settle` and `follow` move the records that the registry so far holds.
 
@@ -111,7 +111,7 @@ class Registrar:
 
     @property
     def is_leaving(self) -> bool:
-        """Whether the server leaves the registry: its records stay as they are, or are withdrawn."""
+        """Whether the server leaves the registry: its records stay unchanged, or are withdrawn."""
         return self._is_leaving
 
     def configured_weights(self) -> list[int]:
@@ -121,8 +121,8 @@ class Registrar:
     def set_override(self, override: Override) -> None:
         """Make every record from another override, and send in the background all that differ.
 
-        Records that the registry does not take now are sent until it takes them. A server that leaves keeps its records
-        as they are.
+        Records that the registry refuses now are sent until it accepts them. A leaving server keeps its records
+        unchanged.
         """
         self._override = override
         if self._configured and not self._is_leaving:
@@ -157,7 +157,7 @@ class Registrar:
             raise failures[0]
 
     async def attempt(self) -> list[BaseException]:
-        """Send every difference to the registry; return one failure for each record that it does not hold now."""
+        """Send every difference to the registry; return one failure for each record that it lacks now."""
         async with self._settling:
             extra = [record for record in self._held if record not in self._wanted]
             missing = [record for record in self._wanted if record not in self._held]
@@ -252,7 +252,7 @@ class Registrar:
         self._held[record] = _Held(registry, held)
 
     async def _move(self, record: Record, endpoint: Endpoint) -> None:
-        # One after the other: both registries may have the same place for it.
+        # One after the other: both registries may use the same place for it.
         await self._leave(record)
         await self._enter(record, endpoint)
 

@@ -72,7 +72,7 @@ class _RunningCalls:
         return not self.calls()
 
     def cut_off(self) -> int:
-        """Answer them, and stop their handlers; return how many there were."""
+        """Answer the calls, and stop their handlers; return their number."""
         calls = self.calls()
         if calls:
             logger.warning("%d calls of a removed service were cut off", len(calls))

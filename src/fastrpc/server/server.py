@@ -56,7 +56,7 @@ class Server:
         authorize: decides which methods a caller may call: a `fastrpc.auth.Policy`, or a plain function
             `(Identity | None, Route) -> bool`.
         limits: the limits of callers, see `fastrpc.limits`.
-        place: where the server runs, for its records in the registry; None: as the environment says.
+        place: the place where the server runs, for its records in the registry; None: as the environment says.
         store: the URL of a store for scheduled methods and `current_store()`, which the server opens and closes.
         broker: the broker for subscribers and `current_broker()`: a URL, which the server opens and closes, or an open
             Broker, which its owner closes.
@@ -169,13 +169,13 @@ class Server:
             wrap: takes the server's factory of sessions, and returns the factory of these objects. An object passes its
                 connection on by `fastrpc.server.proxied.pass_on`.
             kept: waits for the ends of connections that the objects keep; a drain waits for it.
-            admits: takes the peer as sockets name it, and returns whether its connection is begun at all; not called
-                where headers of proxies name the peers.
+            admits: gets the peer's socket address, and returns whether its connection is begun at all; not called if
+                headers of proxies name the peers.
         """
         self._accepting.begin_with(wrap, kept, admits)
 
     async def hold(self, context: AbstractAsyncContextManager[Any]) -> None:
-        """Enter a context beside a started server; it is left once the connections are closed, before the sources."""
+        """Enter a context with a started server; it is left once the connections are closed, before the sources."""
         await self._served.hold(context)
 
     async def __aenter__(self) -> Self:
@@ -266,11 +266,11 @@ class Server:
             self._offer.add(source)
 
     async def remove(self, name: str, timeout: float | None = None) -> bool:
-        """Serve a service no longer: callers go to other servers, until `add` brings it back.
+        """Stop serving a service: callers use other servers, until `add` brings it back.
 
-        Its record is withdrawn from the registry. For `Timeouts.announce` seconds its calls are served as before, so
-        that clients can see the withdrawal; later ones are refused before they start, as in a drain. Once its running
-        calls have ended, the context managers of its sources are left, unless they hold other services, too.
+        Its record is withdrawn from the registry. For `Timeouts.announce` seconds its calls are still served, so that
+        clients can see the withdrawal; later calls are refused before they start, as in a drain. Once its running calls
+        have ended, the context managers of its sources are left, unless they hold other services, too.
 
         Args:
             name: the service, by any of its names.
@@ -310,7 +310,7 @@ class Server:
             advertise: the address to register in place of the bound one: an address, whose port 0 stands for the bound
                 port; an Endpoint with weight, zone and labels; or False for no registration.
             backlog: the number of connections that may wait to be accepted.
-            reuse_port: let several processes listen at one port; the system spreads connections over them (tcp).
+            reuse_port: let several processes listen at one port; the system distributes connections over them (tcp).
             socket: a bound socket to listen on instead of a new one; the server then owns it (tcp, tls, unix).
             allow_plain: listen at `tcp://` beyond loopback although `ServerConfig.tls` is set.
 
@@ -347,7 +347,7 @@ class Server:
         return address if names_scopes(address) else bound[0]
 
     async def _wanted_in_scopes(self, address: Address) -> "list[WantedAddress]":
-        """Return the addresses that stand for one of all scopes."""
+        """Return the addresses that an address of all scopes stands for."""
         await self.start()
         self._check_taking()
         return [
@@ -437,7 +437,7 @@ class Server:
 
     @property
     def scopes(self) -> dict[str, list[str]]:
-        """The addresses in each scope of `any://`, as clients dial them; empty without that."""
+        """The addresses in each scope of `any://`, for clients; empty without that."""
         return self._offer.scopes()
 
     @property

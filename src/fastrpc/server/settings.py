@@ -1,4 +1,4 @@
-"""The checks of a server's settings, and the part of them that each connection announces."""
+"""The checks of a server's settings, and the settings that each connection announces."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def checked_config(config: Any) -> ServerConfig:
     """Return the settings of a server; the defaults for None.
 
     Raises:
-        ConfigError: they are of another type, name an unknown codec, or set `http` while HTTP is not served.
+        ConfigError: they have another type, name an unknown codec, or set `http` while HTTP is not served.
             `ServerConfig` itself cannot refuse that: the command line and the environment may add protocols to the
             settings of an App, and other packages install codecs.
     """

@@ -91,7 +91,7 @@ class Watchers:
             wakeup.end(draining)
 
     def wake(self) -> None:
-        """Wake every handler: some now, the others in the next turns of the loop, so that other calls go on."""
+        """Wake every handler: some now, the others in the next turns of the loop, so that other calls continue."""
         is_waking = bool(self._due)
         self._due |= dict.fromkeys(self._waiting)
         if not is_waking:

@@ -50,7 +50,7 @@ class Ends:
     """Tells a function of the end of each request and call of a server.
 
     Args:
-        tell: gets each end, on the loop of the server; what it raises is logged.
+        tell: is called with each end, on the loop of the server; its exceptions are logged.
     """
 
     def __init__(self, tell: Callable[[Ended], None]) -> None:
@@ -64,7 +64,7 @@ class Ends:
             logger.error("the end of %s could not be told", ended.what, exc_info=error)
 
     def connection(self) -> "RequestWatch":
-        """Return what a connection of HTTP/1.1 tells of its requests."""
+        """Return what an HTTP/1.1 connection reports of its requests."""
         return RequestWatch(self.tell)
 
     def log_beside(self, own: CallLog | None) -> CallLog:

@@ -58,7 +58,7 @@ class Acceptor:
         self._wanted = list(wanted)
         self._contexts: list[ContextSource] = []
         # The functions that remove the files of unix sockets, by the index of their address; None for files of the
-        # program before this one, until this one owns them.
+        # previous program, until this one owns them.
         self._removals: dict[int, Callable[[], None] | None] = {}
         try:
             for index, one in enumerate(wanted):
@@ -89,7 +89,7 @@ class Acceptor:
         if tls is None:
             check_listening(address, self._config)
         if address.scheme == "tls":
-            # Each worker makes its own: here mistakes are found before the first of them starts.
+            # Each worker makes its own: a check here finds mistakes before the first worker starts.
             self._contexts.append(server_contexts(tls or self._config.tls or TLS()))
         return address
 
@@ -141,13 +141,13 @@ class Acceptor:
         return shares
 
     def own(self) -> None:
-        """Remove the files of all sockets at the end: the program that made them has left them to this one."""
+        """Remove the files of all sockets at the end: the program that made them has handed them over."""
         for index, remove in self._removals.items():
             if remove is None:
                 self._removals[index] = unix.removal_of(self.addresses[index])
 
     def leave(self, names: Container[str]) -> bool:
-        """Leave the addresses of these names to another program; return whether these are all."""
+        """Leave the addresses of these names to another program; return whether these are all addresses."""
         left = {index for index, address in enumerate(self.addresses) if _name(address) in names}
         for index in left:
             self._removals.pop(index, None)
@@ -181,7 +181,7 @@ def _address_at(wanted: Address, bound: Address, config: ServerConfig) -> Addres
 
 
 def _name(address: Address) -> str:
-    """Return the address as another program may read it, which may have another working directory."""
+    """Return the address in a form for another program, which may have another working directory."""
     if address.scheme != "unix":
         return str(address)
     return str(Address("unix", path=os.path.abspath(address.path)))

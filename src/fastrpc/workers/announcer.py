@@ -1,7 +1,7 @@
 """The announcer: the process that keeps the workers' shared addresses in a registry.
 
 It is a separate process because registries need threads, and the supervisor, which forks, must not have any. A worker
-cannot do it: its end would withdraw the address for all others.
+cannot do it: its end would withdraw the address for all workers.
 """
 
 import asyncio

@@ -68,7 +68,7 @@ class App:
         ConfigError: interceptors, limits, registry or config are invalid.
     """
 
-    #: The advice of `handlers/sources.py` where one is given as a source.
+    #: The advice of `handlers/sources.py` if an App is given as a source.
     place_of_source: ClassVar[str] = (
         "give it alone to serve() or fastrpc run; annotate a function that returns one: -> fastrpc.App"
     )
@@ -127,7 +127,7 @@ def loaded(plan: Plan) -> Plan:
     """Return a plan with its sources loaded, and with the settings of the App if the source is one.
 
     Raises:
-        ConfigError: an App comes with other sources, or a setting is given both by the plan and the App.
+        ConfigError: an App is combined with other sources, or a setting is given both by the plan and the App.
     """
     if plan.is_loaded:
         return plan

@@ -47,13 +47,13 @@ class Crew:
         on_end: Callable[[WorkerRecord], None],
         let_go: Callable[[WorkerRecord], None],
     ) -> None:
-        #: Workers that serve, or are to serve; a roll replaces them.
+        #: Workers that serve, or will serve; a roll replaces them.
         self.workers = workers
         #: All processes: also workers that a roll starts, and workers that drain after one.
         self.processes = [*workers, *others]
         self.clock = clock
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
-        # During a roll there are twice as many workers, beside them the announcer, or a draining announcer.
+        # During a roll there are twice as many workers, and the announcer or a draining announcer.
         self.board = Scoreboard(2 * len(workers) + 1)
         self._on_report = on_report
         self._on_end = on_end
@@ -124,7 +124,7 @@ class Crew:
     # Life
 
     def wait(self, until: float | None) -> None:
-        """Wait for events until an instant, or for ever, and handle at most one round of them."""
+        """Wait for events until an instant, or for ever, and handle at most one round of events."""
         timeout = None if until is None else max(0.0, until - self.clock())
         for key, _ in self.selector.select(timeout):
             key.data()
@@ -134,13 +134,13 @@ class Crew:
         reap_adopted({process.process_id for process in self.processes})
 
     def tell(self, command: int) -> None:
-        """Send a command to all of them."""
+        """Send a command to all these processes."""
         for worker in self.processes:
             if worker.channel is not None:
                 worker.channel.tell(command)
 
     def any_alive(self, besides: WorkerRecord | None = None) -> bool:
-        """Return whether any of them lives."""
+        """Return whether any of these processes lives."""
         return any(worker.is_alive for worker in self.processes if worker is not besides)
 
     def _hear(self, worker: WorkerRecord) -> None:

@@ -1,7 +1,7 @@
-"""Process 1, as a container starts a program: it gets the signals, and the orphans there become its children.
+"""Process 1 of a container: it gets the signals, and orphans become its children.
 
-A process that serves cannot reap zombies: it does not know which children its program waits for. So the program goes on
-in a child, and process 1 does nothing but this::
+A process that serves cannot reap zombies: it does not know which children its program waits for. So the program runs in
+a child, and process 1 only does this::
 
     process 1 ── passes signals on, reaps zombies ──► ends with the code of its child
         └── the program, which serves
@@ -36,8 +36,8 @@ _LAST_STREAM: Final = 2
 def is_needed() -> bool:
     """Return whether this is process 1 and may go on in a child.
 
-    It may not if it has threads or children already. They would stay behind: threads end with the fork, and a child can
-    only be awaited by its parent.
+    Refused if it has threads or children: they would stay behind, since threads end with the fork, and only a parent
+    can await a child.
     """
     return (
         os.getpid() == 1

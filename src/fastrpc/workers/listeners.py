@@ -1,4 +1,4 @@
-"""All listening sockets of a supervisor: made, taken from the program before it, or left to the one after it."""
+"""All listening sockets of a supervisor: made, taken from the previous program, or left to the next one."""
 
 import contextlib
 import socket
@@ -29,7 +29,7 @@ class Listeners:
     ) -> None:
         self.services: Acceptor
         self.admin: Acceptor | None = None
-        #: The socket at which another program may take this one's place.
+        #: The socket at which another program may take over from this one.
         self.control: Control | None = None
         self._plan = plan
         self._clock = clock
@@ -39,7 +39,7 @@ class Listeners:
         self._ends = contextlib.ExitStack()
 
     def bind(self) -> None:
-        """Bind all addresses, or take their sockets from the program whose place this one takes; call `close` next.
+        """Bind all addresses, or take their sockets from the program that is taken over; call `close` next.
 
         Raises:
             OSError: an address is not available.
@@ -98,16 +98,16 @@ class Listeners:
         return {} if self._takeover is None else self._takeover.environment
 
     def conclude_takeover(self) -> None:
-        """Tell the previous program that this program serves; return once the previous one drains, or is gone.
+        """Notify the previous program that this program serves; return once the previous one drains, or has ended.
 
         Raises:
-            ConfigError: it stops for another reason, and takes its addresses along.
+            ConfigError: it stops for another reason, and keeps its addresses.
         """
         assert self._takeover is not None
         self._takeover.conclude()
 
     def own(self) -> None:
-        """Remove the files of the sockets at the end: the program that made them has left them to this one."""
+        """Remove the files of the sockets at the end: the program that made them has handed them over."""
         self.services.own()
         if self.admin is not None:
             self.admin.own()

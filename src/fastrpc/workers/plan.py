@@ -106,7 +106,7 @@ class Plan:
     shared_limits: "tuple[RateLimiter | None, ...]" = ()
     #: Whether `load` already returns the loaded sources.
     is_loaded: bool = False
-    #: Whether the sources have to hold a service, if nothing is mounted; a gateway and a registry serve without one.
+    #: Whether the sources have to hold a service if nothing is mounted; a gateway and a registry serve without one.
     needs_service: bool = False
     #: Applies the command line to the settings of an App; None without a command line.
     configure: Callable[[ServerConfig], ServerConfig] | None = None
@@ -128,7 +128,7 @@ class Plan:
     worker_timeout: float | None = 60.0
     #: Calls after which a worker is replaced, of several workers, 10 % more or fewer; None: never.
     max_calls: int | None = None
-    #: The control socket, at which another program may take this one's place; and whether this one takes one there.
+    #: The control socket, at which another program may take over from this one; and whether this one takes over there.
     control: Address | None = None
     takeover: bool = False
     #: From the command line: sentences about settings that were not given and follow from others.
@@ -205,7 +205,7 @@ def _traceback_of(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
     except OSError as second:
-        # CPython 3.15 loads what writes it on first use, for which there may be no descriptor left.
+        # CPython 3.15 loads the writer of it on first use, when there may be no descriptor left.
         return f"(no traceback: {second})"
 
 

@@ -7,8 +7,8 @@
                         └─► one cannot start: the new ones end, the old ones stay
 
 A worker that has served `--max-calls` is replaced in the same way, alone. After a SIGHUP all are replaced at once, as
-nginx does it: the connections of the old ones spread evenly over the new ones. One by one, the first new worker would
-get the connections of all old ones.
+nginx does it: the connections of the old workers spread evenly over the new ones. One by one, the first new worker
+would get the connections of all old ones.
 """
 
 import logging
@@ -28,7 +28,7 @@ logger = logging.getLogger("fastrpc.server")
 
 
 class _Roll:
-    """Some workers, and the new ones for them until all of these serve."""
+    """Some workers, and their replacements until all of these serve."""
 
     def __init__(self, old: list[WorkerRecord], *, is_reload: bool) -> None:
         self.old = old
@@ -68,7 +68,7 @@ class Rolling:
         self._asked += 1
 
     def starts(self, worker: WorkerRecord) -> bool:
-        """Return whether this is a new worker of the roll under way: it ends with it."""
+        """Return whether this is a new worker of the roll under way, which ends with it."""
         return self._roll is not None and worker in self._roll.fresh
 
     def go_on(self) -> None:

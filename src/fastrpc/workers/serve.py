@@ -43,7 +43,7 @@ _DEFAULT_CONFIG = ServerConfig()
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds that threads get to end by themselves before the process ends without waiting for them.
+#: Seconds for threads to end by themselves before the process ends without waiting for them.
 THREAD_SECONDS = 0.2
 
 #: Whether a plan runs in this process: a module that calls `serve` when it is imported then gets a clear error.
@@ -68,9 +68,9 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain and return. A second signal quits at once.
 
-    It uses uvloop if that is installed. Unless the program configures logging, warnings and errors, such as the
-    traceback of a handler that failed, go to standard error. At a terminal it prints a line with addresses and
-    protocols once it serves, and nothing else.
+    It uses uvloop if installed. Unless the program configures logging, warnings and errors, such as the traceback of a
+    failed handler, are written to standard error. At a terminal it prints a line with addresses and protocols once it
+    serves, and nothing else.
 
     Args:
         sources: instances of classes under `@service`, classes or functions without arguments that make them,
@@ -87,7 +87,7 @@ def serve(
         interceptors: functions around every call, the first outermost.
         authenticate, authorize: identify callers and decide on their calls; see `Server`.
         limits: how much callers may ask for, see `fastrpc.limits`.
-        place: where the program runs, for its records in the registry; None: as the environment says.
+        place: the place where the program runs, for its records in the registry; None: as the environment says.
         store: the URL of a store for scheduled methods, see `Server`; each worker opens it.
         broker: the URL of a broker for subscribers, see `Server`; each worker opens it.
 
@@ -162,7 +162,7 @@ def run(
             plan = loaded(plan)
             on_loaded(plan)
             _warn_of_memory(plan)
-            # A program that is replaced serves and drains at once: its supervisor sees to both.
+            # A program that is replaced serves and drains at once: its supervisor does both.
             is_supervised = plan.workers > 1 or plan.control is not None
             supervise = partial(_run_workers if is_supervised else _run_here, plan)
             if not is_supervised and init.is_needed():

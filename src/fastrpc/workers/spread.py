@@ -19,8 +19,8 @@ __all__ = ["Spread"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Connections accepted in one round of events; others are handled between. Calls do not wait for them: this process
-#: serves none.
+#: Connections accepted in one round of events; other events are handled between. Calls do not wait for them: this
+#: process serves none.
 MOST_AT_ONCE = 32
 
 #: Seconds between the start of a worker and the first connections that move to it, and between further ones.
@@ -30,17 +30,17 @@ MOVE_SECONDS = 0.5
 #: The most moves after the start of a worker; connections with endless streams do not move.
 MOST_MOVES = 20
 
-#: Connections of a worker that move at once: their clients connect anew.
+#: Connections of a worker that are moved at once: their clients reconnect.
 MOVED_AT_ONCE = 64
 
-#: The share of the mean that a worker has to have: with fewer connections it gets some of others.
+#: The share of the mean that a worker has to have: with fewer connections it gets some of other workers.
 FAIR = 0.8
 
 #: Seconds without accepting after every worker refused a connection, or the descriptors ran out.
 PAUSE_SECONDS = 0.05
 
 #: Seconds without accepting, once no connection waits and some were refused. In a flood all connections of this time
-#: cost one round of events and one attempt that finds none; without the rest almost each of them would cost both.
+#: cost one round of events and one attempt that finds none; without the pause almost each of them would cost both.
 REST_SECONDS = 0.001
 
 #: Seconds between two records about connections that cannot be accepted.
@@ -50,9 +50,9 @@ RECORD_SECONDS = 60.0
 class Spread:
     """Accepts connections, and hands each to the worker that has the fewest; of several to the next in turn.
 
-    By the number of connections, not in turn alone: a worker that started later than the others would stay behind them
+    By the number of connections, not only in turn: a worker that started later than the others would stay behind them
     for as long as connections live, and connections of RPC clients live long. For the same reason a worker that
-    replaces a dead one gets connections of the others: these tell some clients to connect anew, as at a connection's
+    replaces a dead one gets connections of the others: they tell some clients to reconnect, as at a connection's
     maximum age, which fails no call.
 
     Args:
@@ -80,7 +80,7 @@ class Spread:
         #: When connections move next, if the workers do not have about as many.
         self.move_at: float | None = None
         self._moves_left = 0
-        # Failed attempts to accept since the last record of them, and when that was.
+        # Failed attempts to accept since the last log record about them, and its time.
         self._failures = 0
         self._told_at = -math.inf
 
@@ -109,7 +109,7 @@ class Spread:
         self.move_at = self._clock() + FIRST_MOVE_SECONDS
 
     def balance(self) -> None:
-        """Move connections if that is due: from workers that have more than their share, if one has far fewer."""
+        """Move connections if that is due: from workers with more than their share, if another has far fewer."""
         if self.move_at is None or self._clock() < self.move_at:
             return
         workers = [worker for worker in self._workers() if worker.takes_connections]
@@ -136,7 +136,7 @@ class Spread:
                 return
 
     def take(self, listening_socket: ListeningSocket) -> bool:
-        """Take a waiting connection; return whether others may be taken: there was one, and it was not left over."""
+        """Take a waiting connection; return whether to try another: there was one, and a worker took it."""
         try:
             connection = accept_judged(listening_socket.socket, self._admits)
         except BlockingIOError:
@@ -161,7 +161,7 @@ class Spread:
         workers = self._workers()
         self._turn += 1
         in_turn = [workers[(self._turn + offset) % len(workers)] for offset in range(len(workers))]
-        # `sorted` keeps the order of those with as many.
+        # `sorted` keeps the order of workers with equal numbers.
         return any(
             worker.takes(index, connection) for worker in sorted(in_turn, key=lambda one: one.connections)
         )

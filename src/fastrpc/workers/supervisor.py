@@ -175,7 +175,7 @@ class Supervisor:
             self._spread.accept()
         if not self._must_stop():
             self._start_monitor()
-        # Behind everything else that may fail: it replaces the records of a program that is taken over.
+        # After everything else that may fail: it replaces the records of a program that is taken over.
         if not self._must_stop():
             self._announce()
         # Clients may have called it already. In the place of another program, they still call that one.

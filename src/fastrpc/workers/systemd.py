@@ -10,12 +10,13 @@ __all__ = ["Systemd"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds that a state waits for a manager that does not read: if one got lost, the start or the stop would time out.
+#: Seconds for which a state waits for a manager that does not read: after a lost state the start or stop would time
+#: out.
 STATE_SECONDS = 1.0
 
 
 class Systemd:
-    """Tells the service manager about the server: its state, its main process, and that it lives.
+    """Notifies the service manager of the server's state, its main process, and its life signs.
 
     The variables are taken out of the environment: workers and programs that they start must not answer for the server.
     """
@@ -47,14 +48,14 @@ class Systemd:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables for a program that takes this one's place: it may have another parent."""
+        """The variables for a program that takes over from this one: it may have another parent."""
         if not self._path:
             return {}
         interval = {} if self.interval is None else {"WATCHDOG_USEC": str(round(self.interval * 2e6))}
         return {"NOTIFY_SOCKET": self._path, **interval}
 
     def leave(self, process: int) -> None:
-        """Name another process as the main one, and send nothing more: that process goes on with the messages."""
+        """Name another process as the main one, and send nothing more: that process continues the messages."""
         self.tell(f"MAINPID={process}")
         self._path, self.interval = "", None
 

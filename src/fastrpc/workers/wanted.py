@@ -14,7 +14,7 @@ __all__ = ["WantedSocket"]
 class WantedSocket(NamedTuple):
     """An address to listen at."""
 
-    #: The address as the program has it that takes this one's place; of `any://` one scope.
+    #: The address in the form of the program that takes over; of `any://` one scope.
     named: Address
     #: The same with a place for a new socket.
     place: Address

@@ -47,7 +47,7 @@ class Watchdog:
         self._suspects: dict[int, float] = {}
         self._is_needed = timeout is not None or systemd.interval is not None
         self._step = min(LOOK_SECONDS, systemd.interval or LOOK_SECONDS, timeout or LOOK_SECONDS)
-        #: When to look next; None: there is nothing to look for.
+        #: The instant of the next check; None: there is nothing to check.
         self.due: float | None = clock() + self._step if self._is_needed else None
 
     def look(self) -> None:
@@ -72,9 +72,9 @@ class Watchdog:
     def _find_hung(self, started: list[WorkerRecord], silent: Mapping[int, float], timeout: float) -> None:
         overdue = [one for one in started if silent[one.process_id] >= timeout and one.kill_at is None]
         for worker in overdue:
-            # Killed at the second look, without a sign of life since the first. One look proves nothing: all workers
-            # are overdue after the machine stood still, and each is for a moment if the limit is no longer than the
-            # time between two signs.
+            # Killed at the second check, without a sign of life since the first. One check proves nothing: all workers
+            # are overdue after the machine stood still, and each is for a moment if the limit is not above the time
+            # between two signs.
             before = self._suspects.get(worker.process_id, math.inf)
             if silent[worker.process_id] >= before + self._step / 2:
                 logger.error(

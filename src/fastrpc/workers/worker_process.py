@@ -61,7 +61,7 @@ def run_worker(
     """
     worker = Worker(plan, channel, addresses, place)
     if not faulthandler.is_enabled():
-        # The supervisor ends a worker that hangs by SIGABRT: its stacks say where.
+        # The supervisor ends a hung worker by SIGABRT: its stacks show where.
         with contextlib.suppress(OSError, ValueError, AttributeError, RuntimeError):  # No standard error.
             faulthandler.enable(all_threads=True)
     # A terminal sends SIGINT to the whole group, a service manager SIGTERM. A worker must not count either twice.
@@ -130,7 +130,7 @@ class Worker:
     async def _open_listener(self, server: Server) -> list[str]:
         opened = opened_server(server)
         self._server, self._gate = server, opened.gate
-        # Not with the first connection: a worker that cannot serve must not take another one's place.
+        # Not with the first connection: a worker that cannot serve must not replace another one.
         wanted = dict(zip(self._addresses, self._wanted, strict=True))
         certificates = {address: one.tls for address, one in wanted.items()}
         opened.accepting.prepare(certificates, are_judged=True)
@@ -216,7 +216,7 @@ class Worker:
 
     def _connections(self) -> tuple[int, int]:
         """Return the connections taken so far, and those open now."""
-        # Connections that leave do not count: they are about to end.
+        # Leaving connections do not count: they are about to end.
         engines = set() if self._gate is None else self._gate.engines
         self._moved &= engines
         return self._taken, len(self._taking) + len(engines) - len(self._moved)

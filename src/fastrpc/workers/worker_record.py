@@ -13,7 +13,7 @@ __all__ = ["WorkerRecord", "ending", "start_failure"]
 
 
 class WorkerRecord:
-    """The record of one worker, or of another process beside them: its name, and the process that has it now.
+    """The record of one worker, or of another process: its name, and its present process.
 
     Args:
         work: the function that the process runs.
@@ -56,7 +56,7 @@ class WorkerRecord:
 
     @property
     def connections(self) -> int:
-        """The connections that it has, or will have once it has read those handed to it."""
+        """Its connections, including those handed to it but not read yet."""
         return 0 if self.place is None else self.place.connections(self.handed)
 
     def takes(self, index: int, connection: socket.socket) -> bool:

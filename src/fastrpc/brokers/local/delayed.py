@@ -16,7 +16,8 @@ _SPARE: Final = 64
 class DelayedMessages:
     """A heap of instants with the numbers of their messages; some no longer count.
 
-    open, replays: all messages that may wait, by number.
+    Args:
+        open, replays: all messages that may wait, by number.
     """
 
     def __init__(self, open: Mapping[int, Entry], replays: Mapping[int, Entry]) -> None:

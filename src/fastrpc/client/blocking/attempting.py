@@ -19,7 +19,7 @@ __all__ = ["SyncAttempting"]
 
 
 class SyncAttempting(BaseAttempting):
-    """The `pick` and `attempt` of a fail mode, for one blocking call; neither of them awaits."""
+    """The `pick` and `attempt` of a fail mode for one blocking call; neither awaits anything."""
 
     _pool: SyncPool
     _call: BlockingCall
@@ -51,7 +51,7 @@ class SyncAttempting(BaseAttempting):
         call, attempt = self._call, None
         running = self._options.running
         while attempt is None:
-            # A connection may end just before the send: then take the next one.
+            # A connection may end just before the send: then the next one is used.
             connection, pick = self._connection(endpoint)
             if running is not None and running.is_over:
                 if pick is not None:
@@ -146,7 +146,7 @@ class _Choice:
 
     @property
     def key_wait_ends(self) -> float | None:
-        """The instant until which the call waits for the endpoint of its key alone; None: it does not wait."""
+        """The instant until which the call waits only for its key's endpoint; None: it does not wait."""
         if self.pick is None or self.is_pinned:
             return None
         return self._attempting.key_wait_ends(self.pick.endpoint_state.subchannel)
@@ -163,7 +163,7 @@ class _Choice:
             self._attempting.note_key_pick(self.pick)
             subchannel: SyncSubchannel = self.pick.endpoint_state.subchannel
             self._attempting.begin_key_wait(subchannel)
-            # A remaining pause comes from a dial that was cut, or from a dial beside a connection that has ended.
+            # A remaining pause follows a dial that was cut off, or a dial beside a connection that has ended.
             subchannel.due = 0.0
         return ends
 

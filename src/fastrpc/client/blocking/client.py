@@ -1,7 +1,7 @@
 """The blocking client.
 
-It neither hedges nor probes: its constructor refuses both settings. To hedge, one thread would have to wait for two
-connections, which other threads may be reading; and between calls there is no thread to probe.
+It neither hedges nor probes; its constructor refuses both settings. To hedge, one thread would have to wait for two
+connections, which other threads may be reading. Between calls there is no thread to probe.
 """
 
 import time
@@ -42,15 +42,15 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
     threads, too, and releases the GIL while it waits. The constructor does no I/O: the first call connects.
 
     It may be used in the child of a fork, whether or not the parent used it: the child makes its own connections, and
-    the parent's stay as they are. A signal handler that calls a client in which its thread waits gets a RuntimeError.
+    the parent's are unaffected. A signal handler that calls the client in which its thread waits gets a RuntimeError.
 
     Args:
         target, registry, selector: as for `Client`.
         fail_mode: as for `Client`, except `"failbackup"`: a thread makes one attempt at a time, so it cannot hedge.
-        interceptors: functions around every call, the first outermost. They run without a loop: they may await
-            `proceed`, each other and `call.sleep(seconds)`, nothing else.
-        credentials: a token that the client shows to its servers, or a function that returns one; it is asked for each
-            connection, and a connection is replaced before its token expires.
+        interceptors: functions around every call, the first outermost. They run without a loop: they may await only
+            `proceed`, each other and `call.sleep(seconds)`.
+        credentials: a token that the client shows to its servers, or a function that returns one, called for each
+            connection; a connection is replaced before its token expires.
         config: the settings, see `fastrpc.config`; None: the defaults. `Pool.probes` is refused.
 
     Raises:

@@ -71,7 +71,7 @@ class Dialer:
         try:
             if protocol.traits.io_layer is not None:
                 io = protocol.traits.io_layer(parts, io)
-            # A signal handler may have forked meanwhile: then the parent uses the same socket.
+            # A signal handler may have forked meanwhile: the parent then uses the same socket.
             check_process()
             return BlockingSession(
                 client_engine(parts),

@@ -42,7 +42,7 @@ def advance(coroutine: Coroutine[Any, Any, Any], step: Callable[[], Any], pause:
         return pause
     refusal = RuntimeError(f"{_path_of_wait(coroutine, awaited)} needs an event loop; {_RULE}")
     try:
-        # Raised inside the coroutine, so that its traceback shows the await; it comes out here unless it is caught.
+        # Raised inside the coroutine, so that its traceback shows the await; unless caught, it is raised here again.
         coroutine.throw(refusal)
     except StopIteration as end:
         return end.value

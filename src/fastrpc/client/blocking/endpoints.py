@@ -47,7 +47,7 @@ class SyncEndpoints:
         self.on_need: Callable[[], object] = lambda: None
         self._changed = threading.Condition()
         self._changes = 0
-        #: Whether it is closed; the pool that replaces a closed one after a fork is closed as well.
+        #: Whether it is closed; a pool that replaces a closed one after a fork is closed too.
         self.is_closed = False
         #: The threads that wait in the pool or in one of its connections.
         self.reentry = ReentryGuard() if shared is None else shared.reentry
@@ -164,7 +164,7 @@ class SyncEndpoints:
             self.follow()
 
     def _update(self, endpoints: Sequence[Endpoint]) -> None:
-        """Replace the endpoints; calls under way at removed ones end there."""
+        """Replace the endpoints; calls under way at removed endpoints end there."""
         try:
             self._plan.take(endpoints)
         finally:
@@ -180,7 +180,7 @@ class SyncEndpoints:
     def _take_left(self) -> None:
         """Have the next call connect to the endpoints that the filters now admit.
 
-        The change may come from a pick, which does not hold the lock: so this only replaces the list.
+        A pick, which does not hold the lock, may cause the change: so this only replaces the list.
         """
         if self._plan.take_left():
             self.on_need()

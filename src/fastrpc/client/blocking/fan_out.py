@@ -42,8 +42,8 @@ class BlockingFanOut:
     def broadcast(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call every endpoint, and return the answer or the error of each.
 
-        Each call has the options of this client and goes to its endpoint alone, within one deadline. Endpoints that the
-        filters of the selector leave out are not called.
+        Each call has the options of this client and is sent only to its endpoint, within one deadline. Endpoints that
+        the selector's filters exclude are not called.
 
         Raises:
             NoEndpointError: there is no endpoint.
@@ -63,10 +63,10 @@ class BlockingFanOut:
     def fork(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call every endpoint at once and return the first answer; the other calls are cancelled.
 
-        The handler may run on every one of them, so the method has to permit that.
+        The handler may run on each endpoint, so the method has to permit that.
 
         Raises:
-            FastRPCError: all of them failed; this is the last error.
+            FastRPCError: all calls failed; this is the last error.
         """
         endpoints = self._listed(method)
         with ShownAtProgram(), self._begun(endpoints, method, "call", args, kwargs) as ended:
@@ -146,7 +146,7 @@ class OutcomeQueue:
 
     def __init__(self) -> None:
         self._ended: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
-        # Locked while nothing new came; it protects nothing, so a child of a fork may find it in either state.
+        # Locked while there is no new outcome. It protects no data, so the child of a fork may find it in either state.
         self._bell = threading.Lock()
         self._bell.acquire()
 
@@ -157,7 +157,7 @@ class OutcomeQueue:
             self._bell.release()
 
     def next(self, pool: Any) -> tuple[int, Any]:
-        """Return the next outcome. A signal handler may fork meanwhile: in the child none would come."""
+        """Return the next outcome. After a fork by a signal handler, the child would get none."""
         while True:
             try:
                 return self._ended.get_nowait()

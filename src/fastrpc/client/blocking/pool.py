@@ -4,7 +4,7 @@ With several endpoints the pool picks in Python, under its lock, because a pick 
 address, calls stay in compiled code.
 
 Threads that wait for a connection are woken together, whatever the priority of their calls: the system decides which of
-them runs first. From there on priority orders their calls, in the call slots.
+them runs first. From then on the call slots order the calls by priority.
 """
 
 import math
@@ -184,7 +184,7 @@ class SyncPool(SyncEndpoints):
                         break
 
     def _warm(self, subchannel: SyncSubchannel, until: float | None) -> bool:
-        """Dial a warm endpoint if it may have one more connection; return whether it might."""
+        """Dial a warm endpoint if it may have one more connection; return whether that is possible."""
         claimed = made = None
         try:
             with self._lock():
@@ -276,7 +276,7 @@ class SyncPool(SyncEndpoints):
         """Wait for a change until an instant."""
         seen = self._changes
         while self._changes == seen and (left := ends - time.monotonic()) > 0:
-            # Its result is False as well for a change that comes after its time and before it has the lock again.
+            # Its result is also False for a change after its time and before it has the lock again.
             self._changed.wait(min(left, FORK_LOOK_SECONDS))
             self.check_process()
             if self.has_news:
@@ -285,9 +285,9 @@ class SyncPool(SyncEndpoints):
     def _dial_times(
         self, until: float | None, key_ends: float | None, connection: BlockingSession | None
     ) -> tuple[float | None, float | None]:
-        """Return a dial's time limit beside the general ones, and the instant from which it fails for its call.
+        """Return the time limit of a dial beside the general limits, and the instant from which it fails for its call.
 
-        If calls have keys, others still wait for an endpoint whose dial was cut at half of the time of one of them.
+        Calls with keys may still wait for an endpoint whose dial was cut off at half of another call's time.
         """
         spare = seconds_until(key_ends) if connection is None else spare_seconds_until(until)
         places_keys = self.endpoint_set is not None and self.endpoint_set.places_keys
@@ -305,7 +305,7 @@ class SyncPool(SyncEndpoints):
         """Dial once, after this thread has set `is_dialing`; `_announce` has to follow.
 
         Args:
-            cut: the instant from which a failed dial says nothing about the endpoint; None: it always does.
+            cut: the instant from which a failed dial no longer counts against the endpoint; None: it always counts.
         """
         try:
             make = partial(self._make, subchannel, until, spare_seconds)
@@ -322,7 +322,7 @@ class SyncPool(SyncEndpoints):
                     subchannel.note_failure(error, now, is_logged=not is_told)
                     subchannel.due = subchannel.due if due is None else due
                 elif cut != until and self.connections:
-                    # Calls that go elsewhere meanwhile are not to wait for this dial one after the other.
+                    # Calls that use other endpoints meanwhile must not wait for this dial one after the other.
                     subchannel.put_off(now)
             return None
 
@@ -341,7 +341,7 @@ class SyncPool(SyncEndpoints):
         with self._lock():
             self.totals.connections += 1
         if self.endpoint_set is not None and self.endpoint_set.places_keys:
-            # Its opening leaves now, so that the next call of one of its keys finds it ready.
+            # Its opening is sent now, so that the next call of one of its keys finds it ready.
             made.catch_up()
         return opened(made, spare_seconds) if replaces else made
 

@@ -45,7 +45,7 @@ class Interception(Protocol):
     """The interceptors around a stream, which wait for its end."""
 
     def end(self, error: BaseException | None) -> Any:
-        """Let them go on at the end of the stream; return or raise their outcome."""
+        """Let the interceptors continue at the end of the stream; return or raise their outcome."""
 
     def leave(self) -> None:
         """Cancel them: the program dropped the stream."""
@@ -131,7 +131,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
 
     @property
     def metadata(self) -> Metadata:
-        """The first metadata; LookupError before it or a message has come."""
+        """The first metadata; LookupError before it or a message has arrived."""
         return self._known_metadata("stream.headers()")
 
     def headers(self) -> Metadata:
@@ -147,7 +147,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
 
     @property
     def reply(self) -> Reply[T_co]:
-        """The reply, known at the end, which comes after the last message.
+        """The reply, known at the end, after the last message.
 
         Raises:
             LookupError: the stream has not ended yet.
@@ -201,7 +201,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
                 error = self._attempt_failure if self._attempt is not None else cancelled
                 is_clean = error is None
             if is_clean and self.waiting:
-                # Its clean end stands behind messages that are not read any more.
+                # Its clean end follows messages that are not read any more.
                 error = cancelled
             try:
                 if self._is_over:
@@ -285,7 +285,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
             self._attempt._end_pick(error)
 
     def conclude(self, error: BaseException | None, value: Any = NO_VALUE) -> None:
-        """End the stream: received messages come first, then the error; None is a clean end."""
+        """End the stream: received messages are returned first, then the error is raised; None is a clean end."""
         if self._is_over:
             return
         self._keep_outcome(error, value)

@@ -1,9 +1,9 @@
 """The run of a stream of a `SyncClient` from its first attempt to its end.
 
 The thread that begins a stream sends the first attempt and does not wait for a sign of the server. If that attempt
-fails before any sign, the thread that receives makes the next ones, by the fail mode, and waits for a sign of each. A
-stream that sends is attempted once. Interceptors stand around the whole of it: they are suspended in `proceed` while
-the stream is used, and go on in the thread that finds its end.
+fails before any sign, the receiving thread makes the next attempts, by the fail mode, and waits for a sign of each. A
+stream that sends is attempted once. Interceptors surround the whole stream: they are suspended in `proceed` while it is
+used, and continue in the thread that finds its end.
 """
 
 import asyncio
@@ -74,7 +74,8 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
 
     async def run(self, call: BlockingCall) -> Any:
         """Begin a stream and return at its end: the innermost interceptor proceeds to this."""
-        # No variable keeps the stream: it holds this coroutine, and is cancelled without another holder.
+        # No local variable keeps the stream: the stream holds this coroutine, which is cancelled when nothing else
+        # holds the stream.
         self._attempt(unbegun(call), None)
         await _AtTheEnd()
         return answer_of(call)
@@ -92,7 +93,7 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
 
 
 class _StreamAttempting(SyncAttempting):
-    """The attempts of one stream, for a fail mode: the first one is sent, each further one shows a sign."""
+    """The attempts of one stream, for a fail mode: the first one is sent; each further one has to show a sign."""
 
     is_stream = True
 
@@ -129,7 +130,7 @@ class _AtTheEnd:
 
 
 class _Interception:
-    """The interceptors around one stream: they run up to `proceed`, and on from there at its end."""
+    """The interceptors around one stream: they run up to `proceed`, and continue from there at its end."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], call: BlockingCall) -> None:
         self._coroutine = coroutine
@@ -144,7 +145,7 @@ class _Interception:
         self._step(partial(self._coroutine.send, None))
 
     def end(self, error: BaseException | None) -> Any:
-        """Let them go on at the end of the stream; return or raise their outcome."""
+        """Let the interceptors continue at the end of the stream; return or raise their outcome."""
         if not self.is_over:
             step: Callable[[], Any] = partial(self._coroutine.send, None)
             if error is not None:

@@ -60,9 +60,9 @@ class BlockingStreamVerbs:
                     print(number)
 
         Nothing is sent before the block is entered; leaving it early cancels the handler. If the method takes a stream
-        as well, give an iterable of messages: the thread that reads the answers sends them, whenever no answer waits to
-        be read. An iterable that waits for an answer itself would wait for ever: use `open` and two threads.
-        `Timeouts.call` does not count: `with_options(timeout=)` limits the whole stream.
+        as well, pass an iterable of messages: the thread that reads the answers sends them whenever no answer waits to
+        be read. An iterable that itself waits for an answer would wait for ever: use `open` and two threads.
+        `Timeouts.call` does not apply: `with_options(timeout=)` limits the whole stream.
 
         Raises:
             TypeError: the method gives one answer, or its stream is missing.
@@ -96,7 +96,7 @@ class BlockingStreamVerbs:
     @overload
     def open(self, method: str, /, *args: Any, **kwargs: Any) -> "SyncStream[Any, Any]": ...
     def open(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a method that takes a stream, to send its messages by hand; its arguments come without the stream.
+        """Call a method that takes a stream, to send its messages by hand; pass its arguments without the stream.
 
         ::
 

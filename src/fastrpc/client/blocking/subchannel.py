@@ -86,7 +86,7 @@ class SyncSubchannel(EndpointPlan):
 
     @property
     def asks_below(self) -> int:
-        """The number of connections below which calls ask for another one, if the present ones are crowded."""
+        """The number of connections below which calls request another one when the present ones are crowded."""
         if self.is_automatic and not any(connection.is_ready for connection in self.open_connections):
             # The number of workers is not read yet.
             return MOST_AUTOMATIC

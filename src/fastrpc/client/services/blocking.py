@@ -39,7 +39,7 @@ class SyncServices(ManyServices[SyncClient], _Verbs):
         with fastrpc.SyncServices("consul://127.0.0.1:8500") as services:
             services.call(Arith.mul, 6, 7)
 
-    It has the verbs of a `SyncClient`, and like it may be used in the child of a fork. It has no thread: its `call`
+    It has the verbs of a `SyncClient`, and may be used in the child of a fork as well. It has no thread: its `call`
     checks for services without calls.
 
     Args:
@@ -136,7 +136,7 @@ class _Home(ServicesHome):
         if process not in self._opened:
             config = self._given.config
             made = open_registry(self._given.registry, tls=config.tls), SharedSessions(config)
-            # Threads may come here together: the first ones stay, and the others were never used.
+            # Concurrent threads may make several clients here: the first one stays, the others were never used.
             self._opened.setdefault(process, made)
         return self._opened[process]
 

@@ -39,7 +39,7 @@ class SharedSessions:
             make: dials.
             until: the deadline of the call, an instant of `time.monotonic()`, or None.
             check_process: raises in the child of a fork.
-            cut: the instant from which a failed dial says nothing about the address; None: it always does.
+            cut: the instant from which a failed dial no longer counts against the address; None: it always counts.
 
         Raises:
             FastRPCError: the dial failed, or the last one did and the next is not due.

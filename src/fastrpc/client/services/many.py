@@ -1,7 +1,7 @@
 """The part of `Services` and `SyncServices` that is the same: verbs, and views with other options.
 
-A verb finds the service of its method, and calls the client of this service. `call`, which is compiled
-(`ServiceCalls`), does so once for each method: from then on it has the client's own verb.
+A verb finds the service of its method, and calls that service's client. `call`, which is compiled (`ServiceCalls`),
+does so once for each method, and then keeps the client's verb.
 """
 
 from collections.abc import Callable, Mapping, Sequence

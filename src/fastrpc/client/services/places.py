@@ -3,9 +3,9 @@
 The place of an address (`SharedAddress`) is kept from its first dial until the last subchannel that dialled it has left
 and its last connection has ended.
 
-One subchannel at a time dials an address. The others wait, then take its connection; after a failed dial they get its
-error until the next one is due. So an address that is down is dialled no more often than by one client. A call of any
-of them ends a pause as it does for one client (`client/dial_pauses.py`).
+One subchannel at a time dials an address. The others wait, then use its connection; after a failed dial they get its
+error until the next one is due. So a dead address is dialled no more often than by one client. A call of any of them
+ends a pause as with one client (`client/dial_pauses.py`).
 """
 
 import threading
@@ -27,7 +27,7 @@ C = TypeVar("C", bound=Any)
 
 
 class SharedAddress(Generic[C]):
-    """The place of one address, as one protocol calls it: its connections, and its next dial."""
+    """The place of one address in one protocol: its connections, and its next dial."""
 
     def __init__(self, key: tuple[Address, str], lock: Any, pauses: DialPauses) -> None:
         #: The key of the place; the lock that a subchannel holds while it dials.
@@ -43,7 +43,7 @@ class SharedAddress(Generic[C]):
         self._error: FastRPCError | None = None
 
     def take(self, subchannel: EndpointPlan, now: float) -> C | None:
-        """Return a connection that a subchannel did not use before; None if it has to dial now.
+        """Return a connection that is new to a subchannel; None if the subchannel has to dial now.
 
         Raises:
             FastRPCError: the last dial failed, and the next is not due.
@@ -108,7 +108,7 @@ class SharedAddresses(Generic[C]):
                 self.leave(subchannel)
                 self._joined[subchannel] = place
                 place.users += 1
-                # A subchannel that left in a finalizer meanwhile may have dropped the place.
+                # A finalizer may have removed a subchannel meanwhile, and with it the place.
                 self._places[place.key] = place
             return place
 

@@ -42,9 +42,9 @@ class Services(ManyServices[Client], _Verbs):
             await services.call("shop.orders.get", "17")
             orders = services["shop.orders"]
 
-    The service of a call belongs to the method's class, or is its name before the last dot. It has the verbs of a
-    `Client`; `services[name]` is the client of one service, which is closed with all the others. Each service has its
-    own breakers and its own budget of retries.
+    The service of a call is the service of the method's class, or its name before the last dot. A `Services` has the
+    verbs of a `Client`; `services[name]` is the client of one service, which is closed with all others. Each service
+    has separate breakers and a separate budget of retries.
 
     Args:
         registry: as for `Client`: a URL without a service, an object of `fastrpc.registries`, or a list of them.

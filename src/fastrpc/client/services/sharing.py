@@ -1,4 +1,4 @@
-"""The connections that the clients of several services share: to each address as many as one client would have.
+"""The shared connections of the clients of several services: each address has as many as for one client.
 
 A shared connection reports to `SharedConnections`, which passes each report on to the subchannels that use it.
 """

@@ -1,4 +1,4 @@
-"""The clients of services, each made when its service is first called, and the rest and end of those without calls."""
+"""The clients of services: each is made on the first call of its service, and ends after a time without calls."""
 
 import weakref
 from collections import Counter
@@ -27,7 +27,7 @@ class _Tenant(Generic[C]):
     """The client of one service, and when that was last called."""
 
     def __init__(self, client: C) -> None:
-        #: None once it is dropped: then it lives for as long as the program holds it.
+        #: None once it is dropped: then it lives while the program holds it.
         self.kept: C | None = client
         #: Returns the client; None once it is collected.
         self.find = weakref.ref(client)
@@ -56,7 +56,7 @@ class Tenants(Generic[C]):
 
     Args:
         make: makes the client of a service.
-        idle_seconds: the time without a call after which a service is not followed; None: it always is.
+        idle_seconds: the time without a call after which a service is no longer followed; None: it always is.
     """
 
     def __init__(self, make: Callable[[str], C], idle_seconds: float | None) -> None:
@@ -78,7 +78,7 @@ class Tenants(Generic[C]):
                 raise TypeError(f"{service!r} is no name of a service: write services['shop.orders']")
             with ShownAtProgram(hides_block=True):
                 made = _Tenant(self._make(service))
-            # Threads may come here together: one of their clients stays, and the others were never used.
+            # Concurrent threads may make several clients here: one stays, the others were never used.
             while (client := (tenant := self._tenants.setdefault(service, made)).find()) is None:
                 self._end(service, tenant)
         return client
@@ -93,7 +93,7 @@ class Tenants(Generic[C]):
             self._tenants.setdefault(service, found)
 
     def left(self, pool: Any) -> None:
-        """Forget the client of a pool that closed; the next use of its service makes another one."""
+        """Forget the client of a closed pool; the next use of its service makes another one."""
         for name, tenant in list(self._tenants.items()):
             if tenant.totals is pool.totals:
                 self._end(name, tenant)

@@ -78,7 +78,7 @@ class CronText(NamedTuple):
         return -math.inf
 
     def _walk(self, shown: datetime, *, is_reverse: bool) -> Iterator[datetime]:
-        """Yield the times of the text after a shown one, or those before it."""
+        """Yield the times of the text after a shown time, or before it."""
         try:
             from cronsim import CronSim, CronSimError
         except ImportError as error:
@@ -118,7 +118,7 @@ class CronText(NamedTuple):
 
 
 def _is_shown_twice(shown: datetime) -> bool:
-    """Return whether clocks go back over a time; its fold does not matter."""
+    """Return whether a time occurs twice because clocks are set back; its fold does not matter."""
     return _offset(shown, fold=0) > _offset(shown, fold=1)
 
 

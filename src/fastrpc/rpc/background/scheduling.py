@@ -68,7 +68,7 @@ def scheduled(
     Args:
         cron: the instants as of cron, in the wall-clock time of a timezone.
         every: in place of `cron`, a number of seconds: runs start at its multiples since 1970.
-        timezone: its name, such as "Europe/Berlin".
+        timezone: the name of a zone, such as "Europe/Berlin".
         on: "leader": each instant starts at most once in all servers of one store; a run that is cut off is not
             repeated. "each": in every server, without a store.
         missed: instants that passed while no server led, or while a run took longer: "skip" them, or run "once".

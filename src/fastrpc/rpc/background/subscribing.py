@@ -69,22 +69,22 @@ def subscriber(
             @fastrpc.subscriber(orders)
             async def bill(self, order: Order) -> None: ...
 
-    Its parameter is the value of the message, or a `fastrpc.Message` of it. Returning acknowledges the message. An
-    exception has it delivered again after a pause: `CallError(…, retry_after=3)` in 3 s, any other by `backoff`.
-    `CallError(Status.INVALID_ARGUMENT, reason)` makes it a dead letter at once. A `def` runs in a thread. The method is
-    served to callers only with `@method` as well. The server needs a broker: `App(…, broker=URL)`.
+    Its parameter is the value of the message, or a `fastrpc.Message` of it. Returning acknowledges the message. After
+    an exception it is delivered again after a pause: for `CallError(…, retry_after=3)` in 3 s, for any other by
+    `backoff`. `CallError(Status.INVALID_ARGUMENT, reason)` makes it a dead letter at once. A `def` runs in a thread.
+    Callers can call the method only if it has `@method` as well. The server needs a broker: `App(…, broker=URL)`.
 
     Args:
         topic: a `Topic`, or the name or pattern of one.
         group: its members share the messages; None: the full name of the method.
-        broadcast: every process gets each message from its start on, and nothing is kept for a process that is away.
+        broadcast: every process gets each message from its start on, and no message is kept for a process that is away.
         start: the beginning of a group that does not exist: "oldest", "new", a datetime or a sequence.
         ordered: one message of a key at a time is under way in the group, and a retry holds its key.
         concurrency: the most messages under way in each process. No message is taken that cannot start.
         deliveries: the number of deliveries after which a message is a dead letter; None: never.
         backoff: the pauses between deliveries.
-        timeout: seconds after which a handler is cancelled, which counts as an exception; None: no limit. A `def` goes
-            on, and its message stays taken until it returns.
+        timeout: seconds after which a handler is cancelled, which counts as an exception; None: no limit. A `def`
+            continues, and its message stays taken until it returns.
 
     Raises:
         ConfigError: an option has no such value.

@@ -5,10 +5,9 @@
     {"UserID": 7, "Items": [{"ItemName": …}]}  ──►  {"user_id": 7, "items": [{"item_name": …}]}  ──► decoded as usual
     Order(user_id=7, items=[…])                ──►  a twin of it with fields UserID, Items       ──► encoded as usual
 
-A payload received may have either name. Fields of dataclasses and Structs have names of Go, also within lists, tuples,
-maps and optional values; a sent value of `Any` has the names of its class. Values of sets keep our names: the
-guard against collisions reads them. Methods without such fields have the plain coders. This module decodes,
-`twins` encodes.
+A received payload may have either name. Fields of dataclasses and Structs have Go's names, also within lists, tuples,
+maps and optional values; a sent value of `Any` has the names of its class. Values of sets keep our names: the guard
+against collisions reads them. Methods without such fields have the plain coders. This module decodes, `twins` encodes.
 
 A payload is opened level by level, along the fields whose types have names. So each level is read once more; the size
 of the payload limits the total.
@@ -44,7 +43,7 @@ def coders_in_go(
     Args:
         coders: the coders of a codec whose payloads are values, with our names.
         types: the types of the method.
-        written: Go's names of the parameters, where arguments are a map of them; None for a single argument.
+        written: Go's names of the parameters if arguments are a map; None for a single argument.
     """
     if coders.codec not in _NAMED:
         return coders
@@ -93,7 +92,7 @@ def _argument_encoder(
 
 
 def _decoder(codec: Any, decode: Callable[[Any], Any], kind: Any) -> Callable[[Any], Any]:
-    """Return a decoder that takes fields in the names of Go as well; `decode` itself if the type has no such fields."""
+    """Return a decoder that accepts fields in Go's names as well; `decode` itself if the type has no such fields."""
     plan = _Plans(codec).of(schema.type_info(kind))
     if plan is None:
         return decode
@@ -110,8 +109,8 @@ class _Budget:
     """The bytes of a payload that may still be opened."""
 
     def __init__(self, payload: Any) -> None:
-        #: Whether a part of the payload does not fit its type. That part and all after it keep their names: the decoder
-        #: then refuses the part and names its place. In a map with a wrong key it names the first entry.
+        #: Whether a part of the payload does not fit its type. That part and all later ones keep their names: the
+        #: decoder then refuses the part and names its place. In a map with a wrong key it names the first entry.
         self.is_unfit = False
         self._left = MOST_TIMES * len(memoryview(payload)) + SPARE_BYTES
 
@@ -125,14 +124,14 @@ class _Budget:
 
 
 class _Plan:
-    """How values of a type are renamed: as an array, as a map, or as either; None stays as it is."""
+    """The renaming of a type's values: as an array, as a map, or as either; None changes nothing."""
 
     def __init__(self, codec: Any) -> None:
         self._codec = codec
         self._open: Callable[[Any], Any] | None = None
         self.array: _Row | _Places | None = None
         self.map: _Entries | _Fields | _Tagged | None = None
-        #: Whether values of other kinds are possible; these stay as they are.
+        #: Whether values of other kinds are possible, which are unchanged.
         self.takes_others = False
 
     def renamed(self, payload: Any, budget: _Budget) -> Any:
@@ -252,7 +251,7 @@ class _Fields:
 
 
 class _Tagged:
-    """The fields of one of several Structs, which a tag tells apart."""
+    """The fields of one of several Structs, distinguished by a tag."""
 
     keys: Final = str
 

@@ -4,8 +4,8 @@
 
     User(user_id=7, name="Ann")  ──►  Twin(UserID=7, Name="Ann")  ──►  msgspec encodes it
 
-The writers of a type replace the objects in its values by twins. Values without fields stay as they are. So do values
-of another type than annotated: they are encoded with our own names, which the peer accepts as well.
+The writers of a type replace the objects in its values by twins. Values without fields are unchanged. So are values of
+another type than annotated: they are encoded with our own names, which the peer accepts as well.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ _KEYS: Final = (
 
 _SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
 
-#: The writer of each class, whatever the annotation; None for a class that stays as it is.
+#: The writer of each class, whatever the annotation; None for a class without changes.
 _by_class: dict[type, Writer | None] = {}
 
 
@@ -58,7 +58,7 @@ def has_names(part: schema.Type) -> bool:
 
 
 def key_type(part: schema.DictType) -> schema.Type | None:
-    """Return the type of the keys of a map; None where msgspec cannot decode them without help."""
+    """Return the type of the keys of a map; None if msgspec cannot decode them without help."""
     return part.key_type if all(isinstance(key, _KEYS) for key in _all_in(part.key_type)) else None
 
 
@@ -106,7 +106,7 @@ class _Twins:
 
     def __init__(self, cls: Any) -> None:
         self._cls = cls
-        #: By the place of a field: its default that is left out, and the writer of its values.
+        #: By the place of a field: its omitted default, and the writer of its values.
         self._children: list[tuple[int, Any, Writer]] = []
         names = _names_in_go(cls)
         fields: Any = (
@@ -176,12 +176,12 @@ class _Writers(TypeWriters):
         return _written if _is_untyped(part) else None
 
     def of_map(self, part: schema.DictType) -> Writer | None:
-        """Return the writer of a map; None where it is not opened when it comes back."""
+        """Return the writer of a map; None for a map that is not opened when it returns."""
         write = self.of(part.value_type)
         return None if write is None or key_type(part) is None else _entry_writer(write)
 
     def of_class(self, part: Any) -> Writer | None:
-        """Return what makes the twins of a class; None for one without names."""
+        """Return the function that makes the twins of a class; None for a class without names."""
         if not is_class(part):
             return None
         twins = self._of_classes.get(part.cls)
@@ -239,7 +239,7 @@ def _written(value: Any) -> Any:
 
 
 def _object_written(value: Any) -> Any:
-    """Return the twin of an object of a dataclass or Struct, whatever its type is; anything else stays as it is."""
+    """Return the twin of an object of a dataclass or Struct, whatever its type; other values are returned unchanged."""
     cls = type(value)
     try:
         write = _by_class[cls]

@@ -26,7 +26,7 @@ class Declared(NamedTuple):
     #: Ranges of numbers, and names, that no field or value may have.
     numbers: tuple[range, ...] = ()
     names: tuple[str, ...] = ()
-    #: Before the names of an enum's values, which then are as Python has them; None: the name of the enum.
+    #: The prefix of an enum's value names, which otherwise are as in Python; None: the name of the enum.
     prefix: str | None = None
 
     @property
@@ -47,14 +47,14 @@ def proto(
     reserved: Iterable[int | range | str] = (),
     prefix: str | None = None,
 ) -> Callable[[C], C]:
-    """Declare what the class of a message or an enum has in an existing .proto file; other wires ignore it.
+    """Declare the form of a message or enum in an existing .proto file; other wires ignore it.
 
     Args:
         name: the full name, such as google.type.Money, where it is not the class's name in its service's package.
         file: the .proto file that defines it, such as google/type/money.proto: `fastrpc proto` imports that.
         reserved: numbers, ranges of numbers and names that no field or value may have.
-        prefix: before the name of each value of an enum, which is written as it is; without it values have the name
-            of the enum, `SIZE_SMALL` of `Size.SMALL`.
+        prefix: the prefix of each value name of an enum, written unchanged; without it values have the name of the
+            enum, `SIZE_SMALL` of `Size.SMALL`.
 
     Raises:
         ConfigError: protobuf has no such name or number, or a file is given without a name.

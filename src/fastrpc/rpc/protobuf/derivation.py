@@ -287,7 +287,7 @@ class Derivation:
         """Return the message of a class with fields.
 
         Raises:
-            UnfitTypeError: one of the fields has no form there; the text names it.
+            UnfitTypeError: one of the fields has no form in protobuf; the text names it.
         """
         known = ANY if annotation is AnyMessage else self.messages.get(annotation)
         if known is not None:
@@ -350,7 +350,7 @@ class Derivation:
 
         Args:
             position: its number without `Field`.
-            key: its key in the plain map, if that is not its name there.
+            key: its key in the plain map, if it differs from its name in protobuf.
             is_row: its place in the plain array is filled always.
         """
         part, marks = self.part(field.annotation), marks_of(field.annotation)
@@ -392,7 +392,7 @@ def _set_absence(made: ProtoField, part: Part, field: PayloadField) -> None:
     if part.shape != "single":
         made.absent = made.zero()
     elif part.message is VALUE:
-        # None is a value, which is left out unless absence is another one.
+        # None is a value, which is omitted unless absence means another value.
         if field.default is None or not has_default:
             made.takes_none, made.absent = True, packed(None)
     elif part.takes_none:
@@ -474,7 +474,7 @@ def _is_tagged(owner: Any) -> bool:
 
 
 def _head(owner: Any, *, is_row: bool) -> bytes:
-    """Return the tag of a Struct as its plain value begins with it; no bytes without one."""
+    """Return the tag of a Struct as the first bytes of its plain value; b"" without a tag."""
     if not _is_tagged(owner):
         return b""
     config = owner.__struct_config__

@@ -1,11 +1,11 @@
-"""Descriptors on the wire: their fields written, and the names in them read, without the protobuf package."""
+"""Descriptors on the wire: writes their fields and reads their names, without the protobuf package."""
 
 from collections.abc import Iterable, Iterator
 
 __all__ = ["imports_in", "names_in", "written_number", "written_part", "written_text"]
 
-#: Parts with names: the kind of part in each field of a file, and in each field of a part. A "leaf" has a name
-#: alone. The names of an enum's values lie beside the enum, not below it.
+#: Parts with names: the kind of part in each field of a file, and in each field of a part. A "leaf" has only a name.
+#: The names of an enum's values are siblings of the enum, not below it.
 _FILE = {4: "message", 5: "enum", 6: "service"}
 _PARTS = {"message": {2: "leaf", 3: "message", 4: "enum"}, "enum": {2: "value"}, "service": {2: "leaf"}}
 
@@ -16,7 +16,7 @@ def written_number(field: int, value: int) -> bytes:
 
 
 def written_text(field: int, value: str) -> bytes:
-    """Return a field with a text; an empty one is left out."""
+    """Return a field with a text; an empty text is omitted."""
     return written_part(field, [value.encode()]) if value else b""
 
 

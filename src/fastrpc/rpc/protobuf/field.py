@@ -48,11 +48,11 @@ class Field:
     double.
 
     Args:
-        number: from 1 to 536,870,911, without 19,000 to 19,999; each field of a class has another one.
+        number: from 1 to 536,870,911, without 19,000 to 19,999; unique among the fields of a class.
         kind: of an int: int32, uint32, uint64, sint32, sint64, fixed32, fixed64, sfixed32 or sfixed64; of a float:
             float; of other types a message such as google.protobuf.StringValue, Struct, ListValue or FieldMask.
         oneof: the oneof of the field, which is `T | None`; at most one field of a oneof is set.
-        name: the name in protobuf, where Python has another one: a keyword such as `from`.
+        name: the name in protobuf, if Python has another one, such as for the keyword `from`.
 
     Raises:
         ConfigError: there is no such number, kind or name, or all are left out.
@@ -114,7 +114,7 @@ class Field:
 
 
 class FieldError(TypeError):
-    """A `Field` where it cannot be: a number that is there twice, or the kind of another type."""
+    """An invalid `Field`: a repeated number, or the kind of another type."""
 
 
 def field_in(metadata: tuple[Any, ...]) -> Field | None:

@@ -1,4 +1,4 @@
-"""The files that classes declare to be in: their messages, as far as others use them."""
+"""The files that classes declare as theirs: their messages, as far as others use them."""
 
 from collections.abc import Iterable, Iterator
 

@@ -4,7 +4,7 @@
 
     JSON ─► plain values ─► bytes of the message ─► plain values, checked
 
-So JSON holds what the message holds: a number of 32 bits is one, and what is absent there is absent here.
+So JSON holds the same as the message: a number of 32 bits is one, and an absent field is absent here.
 
 https://protobuf.dev/programming-guides/json/
 """

@@ -4,7 +4,7 @@
 
     values ─► bytes of the message ─► plain values ─► JSON
 
-So JSON holds what the message holds: a zero that is not written there is not written here.
+So JSON holds the same as the message: a zero that is not written there is not written here.
 
 https://protobuf.dev/programming-guides/json/
 """

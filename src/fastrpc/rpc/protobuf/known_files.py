@@ -203,7 +203,7 @@ def known_file(name: str) -> bytes | None:
 
 
 def service_file(service: str, methods: Collection[str]) -> tuple[str, bytes]:
-    """Return name and descriptor of the file of one of gRPC's own services, with these methods of it alone."""
+    """Return name and descriptor of the file of one of gRPC's own services, with only these methods."""
     messages, known = _SERVICES[service]
     package, _, own = service.rpartition(".")
     # The file of grpc.health.v1 is called health.

@@ -187,7 +187,7 @@ class ProtoField:
         self.shape = shape
         self.message = message
         self.enum = enum
-        #: Its key in the plain map, as it is and encoded.
+        #: Its key in the plain map, raw and encoded.
         self.plain_key = name if key is None else key
         self.key = packed(self.plain_key)
         #: The name as a key, where `key` is a position.
@@ -230,7 +230,7 @@ class ProtoField:
         return self.shape == "single" and self.message is VALUE
 
     def zero(self) -> bytes | None:
-        """Return the zero of the type as a plain value; None if it has none."""
+        """Return the zero of the type as a plain value, or None."""
         if self.shape != "single":
             return packed({} if self.shape == "map" else [])
         if self.enum is not None:
@@ -286,7 +286,7 @@ class ProtoMessage(ProtoType):
 
     @property
     def tag(self) -> dict[str, Any]:
-        """The tag of a Struct, as the first pair of its plain map; empty without one."""
+        """The tag of a Struct, as the first pair of its plain map; empty without a tag."""
         if not self.head:
             return {}
         found: dict[str, Any] = _unpacked(b"\x81" + self.head)

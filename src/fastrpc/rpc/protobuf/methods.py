@@ -57,7 +57,7 @@ def method_messages(definition: MethodDefinition, derivation: Derivation) -> Met
 
 
 def check_field_options(methods: Iterable[MethodDefinition]) -> None:
-    """Refuse what `Field` cannot say of these methods and their classes.
+    """Refuse what `Field` cannot express of these methods and their classes.
 
     Unknown types, and types without a form in protobuf, are left to the first use.
 

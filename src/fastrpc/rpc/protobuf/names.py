@@ -46,7 +46,7 @@ def field_name(name: str) -> str:
 
 
 def written_member(name: str) -> str:
-    """Return the name of a member as protobuf has it: `None_` is None there, which no member of Python has."""
+    """Return the protobuf name of a member: `None_` is None there, which no member of Python can be called."""
     own = name[:-1]
     return own if name.endswith("_") and (keyword.iskeyword(own) or own in NAMES_OF_ENUMS) else name
 
@@ -62,7 +62,7 @@ def snake(name: str) -> str:
 
 
 def check_fields(message: ProtoMessage) -> None:
-    """Refuse two fields with one number or one name, and a field with a reserved one.
+    """Refuse two fields with the same number or name, and a field with a reserved one.
 
     Raises:
         FieldError: a number is there twice, or it is reserved; a oneof is called like a field.

@@ -1,7 +1,7 @@
 """A package of a protobuf schema: services, the messages and enums that they use, and a name for each.
 
-Two classes of one name are told apart as in OpenAPI: `Item`, `Item2`. Names are given in the order in which services
-and methods use them, so that a schema is the same each time.
+Two classes of one name are distinguished as in OpenAPI: `Item`, `Item2`. Names are assigned in the order in which
+services and methods use them, so that a schema is the same each time.
 """
 
 import re
@@ -31,7 +31,7 @@ class ProtoMethod(NamedTuple):
 
 
 class ProtoService(NamedTuple):
-    """A service: its name after the package's, and its methods."""
+    """A service: its name without the package's, and its methods."""
 
     name: str
     definition: ServiceDefinition
@@ -79,7 +79,7 @@ class ProtoPackage:
         return name if found not in self._names or not self.name else f"{self.name}.{name}"
 
     def messages_of(self, definition: MethodDefinition) -> MethodMessages:
-        """Return the messages of a method; ConfigError if a type of it has no form in protobuf."""
+        """Return the messages of a method; ConfigError if one of its types has no form in protobuf."""
         for service in self.services:
             for method in service.methods:
                 if method.definition.full_name == definition.full_name and method.messages is not None:
@@ -197,7 +197,7 @@ class EnumNames:
 
 
 def _reached(roots: Iterable[ProtoMessage], *, with_outer: bool = True) -> Iterator[ProtoMessage | ProtoEnum]:
-    """Yield the messages and enums of a package that these messages hold, each once; not those from elsewhere.
+    """Yield the messages and enums of a package that these messages hold, each once; other packages' are skipped.
 
     Args:
         with_outer: yield the message around each nested one, too.

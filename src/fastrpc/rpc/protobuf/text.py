@@ -93,7 +93,7 @@ def _content(package: ProtoPackage, message: ProtoMessage) -> Iterator[str]:
 
 
 def _scope(message: ProtoMessage) -> set[str]:
-    """Return the names in a message and in those around it, which hide the types of the package."""
+    """Return the names in a message and the enclosing messages, which hide the types of the package."""
     found: set[str] = set()
     place: ProtoMessage | None = message
     while place is not None:
@@ -132,7 +132,7 @@ def _field_type(package: ProtoPackage, field: ProtoField, hidden: Set[str]) -> s
 
 
 def _type(package: ProtoPackage, found: ProtoMessage | ProtoEnum, hidden: Set[str]) -> str:
-    """Return the name of a type as it is found from inside the package, where other things have the `hidden` names."""
+    """Return the name by which a type is found inside the package, where `hidden` names mean other things."""
     name = package.name_of(found)
     first = name.partition(".")[0]
     # A name with dots is looked up by its first part, which a part of the package hides.

@@ -128,7 +128,7 @@ def captured_names(annotations: Iterable[Any], frame: types.FrameType | None) ->
 
 
 def stream_form(annotation: Any, scope: Scope) -> StreamForm | None:
-    """Return the kind of stream of `annotation`, or None; its message type need not be resolvable yet."""
+    """Return the kind of stream of `annotation`, or None; its message type may still be unresolvable."""
     if annotation is UNANNOTATED:
         return None
     try:
@@ -157,7 +157,7 @@ def type_variables(owner: type[Any]) -> dict[Any, dict[Any, Any]]:
                 continue
             arguments = [evaluate(argument, Scope(member, member)) for argument in get_args(base)]
             values = [substitute(argument, known.get(member, {}), keep=True) for argument in arguments]
-            # With one variable number of them the arguments do not pair; such bases stay unresolved.
+            # With a variable number of them the arguments cannot be paired; such bases stay unresolved.
             pairs = zip(getattr(origin, "__parameters__", ()), values, strict=False)
             known.setdefault(origin, dict(pairs))
     return known
@@ -177,7 +177,7 @@ def substitute(annotation: Any, values: Mapping[Any, Any], *, keep: bool = False
 
 
 def unaliased(annotation: Any) -> Any:
-    """Return the type that a name of `type X[T] = …` stands for; any other annotation as it is.
+    """Return the type behind a name of `type X[T] = …`; other annotations are returned unchanged.
 
     Libraries have such names, too: `NDArray` of numpy 2.5. A name with any number of arguments stays as it is.
     """

@@ -58,12 +58,12 @@ def holds_arrays(kinds: Sequence[Any]) -> bool:
 
 
 def may_hold_arrays(kinds: Sequence[Any]) -> bool:
-    """Whether values of these types may have numpy arrays in them."""
+    """Whether values of these types may hold numpy arrays."""
     return any(payload_type(part).may_hold_arrays for part in written_types(kinds))
 
 
 def written_types(kinds: Sequence[Any]) -> list[Any]:
-    """Return the parts of these types that msgspec does not know, as annotated; TypeError if one cannot travel."""
+    """Return the annotated parts of these types that msgspec does not know; TypeError if one cannot be encoded."""
     return [part for kind in kinds for part in _written_in(kind)]
 
 
@@ -86,7 +86,7 @@ def _has_type(kind: Any) -> bool:
 
 
 def payload_type(kind: Any) -> PayloadType:
-    """Return the payload type of a class or of one with type arguments; TypeError if it has none."""
+    """Return the payload type of a class, with or without type arguments; TypeError if it has none."""
     known = find(get_origin(kind) or kind)
     if known is None:
         raise TypeError(
@@ -156,7 +156,7 @@ def _has_odd_keys(kind: Any) -> bool:
 
 
 def _reader(codec_name: str, kind: Any) -> Callable[[Any], Any]:
-    """Return the same function as `_direct`; it encodes and decodes again."""
+    """Return the same function as `_direct`, which here encodes and decodes again."""
     dec_hook = _dec_hook(codec_name)
     if codec_name == "json":
         text = msgspec.json.Decoder(kind, dec_hook=dec_hook)

@@ -26,7 +26,7 @@ _LONGEST: Final = 500
 
 _PLAIN: Final = frozenset({bool, int, str, bytes, type(None)})
 
-#: Types whose values are written as the type with a text of them.
+#: Types whose values are written as a call of the type with their text.
 _BY_TEXT: Final = frozenset(
     {
         *("decimal.Decimal", "uuid.UUID"),

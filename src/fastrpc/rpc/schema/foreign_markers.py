@@ -34,7 +34,7 @@ _REQUESTS: Final = {
 _FIELDS: Final = "FieldInfo"
 _DEPENDENCIES: Final = "Depends"
 
-#: Markers that take a value from another place of a request, each with what to write.
+#: Markers that take a value from another place of a request, each with its replacement.
 _PLACES: Final = {
     "Header": (
         "callers could send the value as an argument. Leave the parameter out: Authorization goes to authenticate=, "
@@ -62,7 +62,7 @@ def default_refusal(name: str, default: Any) -> str | None:
 def annotation_refusal(name: str, annotation: Any, scope: Scope) -> str | None:
     """Return the reason why an annotation is refused, or None.
 
-    It has a dependency, an object of a request, or a marker that takes the value from elsewhere or by another name.
+    It has a dependency, an object of a request, or a marker for another place or name of the value.
     """
     for kind, metadata in _parts(annotation, scope):
         found = (
@@ -133,10 +133,10 @@ def _checks(marker: Any) -> bool:
 
 
 def _marker_refusal(name: str, marker: Any, kind: Any = None) -> str | None:
-    """Return the reason why a marker is refused that says where, or under which name, a value comes; or None.
+    """Return the reason to refuse a marker that states the place or name of a value; or None.
 
     Args:
-        kind: the type that it stands at; None for a default.
+        kind: the type at which it is; None for a default.
     """
     if _is_a(marker, _DEPENDENCIES):
         return _dependency(name, marker)

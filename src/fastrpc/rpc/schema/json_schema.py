@@ -98,7 +98,7 @@ class SchemaSet:
     def settle(self, document: Any) -> Any:
         """Return a document with short names for classes of which it has one form, taken or sent.
 
-        The components have them from now on; it is complete by then.
+        The components have it from now on; by then it is complete.
         """
         short = dict(self._short_names())
         if not short:
@@ -249,7 +249,7 @@ class SchemaSet:
         return {"$ref": self._prefix + self._names[key]}
 
     def _direction(self, cls: Any) -> str:
-        """Return what the name of a class ends with, if a model in it is sent in another form than it is taken."""
+        """Return the suffix of a class's name if one of its models has different forms when sent and received."""
         if not any(_has_two_forms(get_origin(part) or part) for part in written_types([cls])):
             return ""
         return _SENT if self._is_sent else _TAKEN
@@ -374,13 +374,13 @@ def _has_two_forms(cls: type[Any]) -> bool:
 
 
 def _forms(cls: Any, known: PayloadType) -> tuple[JsonSchema, JsonSchema]:
-    """Return the schemas of such a class, as it is taken and as it is sent."""
+    """Return the schemas of such a class, as received and as sent."""
     assert known.schema is not None
     return known.schema(cls), (known.sent_schema or known.schema)(cls)
 
 
 def _unlike(inner: dict[str, JsonSchema], other: dict[str, JsonSchema]) -> set[str]:
-    """Return the names of the schemas that have another form in `other`, or refer to such ones."""
+    """Return the names of the schemas that differ in `other`, or refer to such ones."""
     found = {name for name, one in inner.items() if one != other.get(name, one)}
     while True:
         marked = {_MODEL_REFERENCE + name: "" for name in found}
@@ -391,7 +391,7 @@ def _unlike(inner: dict[str, JsonSchema], other: dict[str, JsonSchema]) -> set[s
 
 
 def _renamed(value: Any, names: Mapping[str, str], *, is_reference: bool = False) -> Any:
-    """Return a part of a document with other references; a default or an example may be equal to one."""
+    """Return a part of a document with other references; a default or an example may look like a reference."""
     if isinstance(value, str):
         return names.get(value, value) if is_reference else value
     if isinstance(value, list):
@@ -413,7 +413,7 @@ def _choice(values: Sequence[Any]) -> JsonSchema:
 
 
 def _with_names(described: JsonSchema, owner: type[Enum]) -> JsonSchema:
-    """Add the names of an enum's members where its values do not tell them, for people, models and generators."""
+    """Add the names of an enum's members if its values do not show them, for people, models and generators."""
     if all(isinstance(member.value, str) for member in owner):
         return described
     named = ", ".join(f"{member.value} = {member.name}" for member in owner)
@@ -467,7 +467,7 @@ def _annotations(cls: Any) -> dict[str, Any]:
 
 
 def _plain_annotation(annotation: Any) -> Any:
-    """Return an annotation with `list[int]` for `deque[int]` and the like; the same object if it has none."""
+    """Return an annotation with `list[int]` for `deque[int]` and similar types; the same object if it has none."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is None or origin is Literal:
         return annotation

@@ -1,10 +1,11 @@
 """All mistakes in refused arguments, found by a second pass: decoding stops at the first one.
 
-A part that does not decode is opened, and its own parts are decoded one by one. So only refused parts are looked at,
-each by a decoder of its type. Types are told and never values, which may be secret.
+A part that does not decode is opened, and its own parts are decoded one by one. So only refused parts are examined,
+each by a decoder of its type. Reports have types and never values, which may be secret.
 
-Any peer can send what does not fit: beyond the bounds the search ends with the mistakes found so far. To decode a long
-part again would hold the loop as long as the first time: of such a part the mistake is told that refused it.
+Any peer can send payloads that do not fit: beyond the bounds the search ends with the mistakes found so far. Decoding a
+long part again would hold the loop as long as the first time: for such a part only the mistake that refused it is
+reported.
 """
 
 import contextlib
@@ -151,7 +152,7 @@ class _Search:
         except _FAILURES as error:
             self._look_into(part, error)
         except Exception:
-            # A type of the program fails at what comes, which is no mistake of the caller.
+            # A type of the program raised on received data, which is no mistake of the caller.
             return
 
     def _look_into(self, part: ValuePart, error: Exception) -> None:
@@ -229,7 +230,7 @@ class _Search:
 
 
 def _told_in(error: BaseException | None) -> Sequence[Mistake]:
-    """Return the mistakes that a class which validates by itself has found; empty if another one has refused."""
+    """Return the mistakes found by a class that validates itself; empty if another one refused."""
     while error is not None and not isinstance(error, MistakesError):
         error = error.__cause__
     return () if error is None else error.mistakes

@@ -1,11 +1,11 @@
-"""Encode numbers in 32 bits where the types of a method say so; `types/floats.py` has the numbers themselves.
+"""Encode numbers in 32 bits if the types of a method say so; `types/floats.py` has the numbers themselves.
 
 ::
 
     Point(x=1.5, name="a")  ──►  a copy of it with x=Raw(ca 3f c0 00 00)  ──►  encoded as usual
 
 The writers of a type replace each number annotated with `Float32` by its encoded form. Objects keep their class, so
-that names, tags and left-out defaults stay what they are. Values of a wrong type stay as they are: the receiver refuses
+that names, tags and omitted defaults are unchanged. Values of a wrong type are unchanged too: the receiver refuses
 them. Methods without such numbers have the plain encoders.
 """
 
@@ -36,7 +36,7 @@ def narrowed(
     Args:
         types: the types of the method.
         names: the names of its parameters.
-        by_value: how arguments lie in one value, as for `Marshal`; None if they are an array or a map.
+        by_value: how arguments are laid out in one value, as for `Marshal`; None if they are an array or a map.
     """
     if coders.codec in _FORMLESS or not _holds_floats(
         schema.multi_type_info((*types.parameters, types.result, types.message))

@@ -85,7 +85,7 @@ def payload_classes(annotations: Iterable[Any]) -> list[PayloadClass]:
     """Return the classes in these types, and in the fields of each, in the order in which they are met."""
     found: dict[Any, PayloadClass] = {}
     waiting = list(annotations)
-    #: Types by their identity, as those with metadata may have no hash; held, so that none is used again.
+    #: Types by their identity, as types with metadata may have no hash; held, so that no identity is reused.
     seen: dict[int, Any] = {}
     while waiting:
         annotation = plain_annotation(waiting.pop(0))
@@ -202,7 +202,8 @@ def _hints(cls: Any) -> dict[str, Any] | None:
 
 
 def _typed_dict_variables(cls: Any) -> dict[Any, Any]:
-    """Return the type arguments of the generic typed dicts that one inherits from, which are no bases of it."""
+    """Return the type arguments of the generic typed dicts that a typed dict inherits from, which are not among its
+    bases."""
     found: dict[Any, Any] = {}
     for base in getattr(cls, "__orig_bases__", ()):
         origin = get_origin(base)
@@ -278,7 +279,7 @@ def _options(cls: Any, kind: str) -> dict[str, Any]:
     if kind != "dataclass":
         return {}
     if hasattr(cls, "__attrs_attrs__"):
-        # attrs tells of it by this method alone.
+        # attrs shows it only by this method.
         return {"frozen": True} if cls.__setattr__.__name__ == "_frozen_setattrs" else {}
     return {name: True for name in DATACLASS_OPTIONS if getattr(cls.__dataclass_params__, name)}
 

@@ -75,7 +75,7 @@ def colliding_types(kinds: Sequence[Any], *, is_text: bool) -> tuple[list[Any], 
     """Return the types of map keys and set values whose hashes are predictable.
 
     Args:
-        is_text: keys are text, as in JSON: they are numbers only where an annotation says so.
+        is_text: keys are text, as in JSON: they are numbers only if an annotation says so.
     """
     keys: list[Any] = []
     values: list[Any] = []
@@ -161,7 +161,7 @@ def _is_seeded(part: Any) -> bool:
 
 
 def _is_seeded_class(kind: Any) -> bool:
-    """Return the same for a key of a model: the class that pydantic makes of it counts, not msgspec's."""
+    """Return the same for a key of a model: pydantic's class for it counts, not msgspec's."""
     if not isinstance(kind, type):
         return False
     known = find(kind)

@@ -1,8 +1,8 @@
 """Values of parameters as texts of a URL: `?id=7&at=2026-01-31&color=red`.
 
-A text is the value itself where the type is `str`. Where the JSON of every value is a text (UUIDs, dates and times,
-decimals, enums of texts, bytes in base64, paths) its quotes may be left out. Where it may be a text, as in a union, the
-text is first tried as JSON. Every other value is written as JSON, which is the plain way to write a number.
+A text is the value itself if the type is `str`. If the JSON of every value is a text (UUIDs, dates and times, decimals,
+enums of texts, bytes in base64, paths), its quotes may be left out. If some values are texts, as in a union, the text
+is first tried as JSON. Every other value is written as JSON, which is the plain way to write a number.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _WORDS: Final = {
     frozenset({"number"}): "a number",
 }
 
-#: Types whose values msgpack has in another way: bytes, floats that JSON may write as integers of any size, and
+#: Types whose values msgpack encodes differently: bytes, floats that JSON may write as integers of any size, and
 #: integers that it may write as texts.
 _OTHER_IN_MSGPACK: Final = (bytes, bytearray, memoryview, float, int)
 
@@ -80,8 +80,9 @@ class TextValue:
         """Return the JSON of the value that a text stands for.
 
         Raises:
-            ValueError: the text does not fit; its message says which forms the type takes. Most values are checked when
-                they are decoded: here are JSON, booleans, enums, and texts with a space, which may be a plus.
+            ValueError: the text does not fit; the message says which forms the type accepts. Most values are checked
+                when they are decoded; checked here are JSON, booleans, enums, and texts with a space, which may be a
+                plus.
         """
         raw = self._json(text)
         if self._choices and not self._is_choice(raw):
@@ -93,7 +94,7 @@ class TextValue:
     def msgpack(self, text: str) -> bytes:
         """Return the same value in msgpack, which has bytes where JSON has base64; errors as for `json`.
 
-        A text that does not fit the type stays one: it is refused once the arguments are decoded.
+        A text that does not fit the type stays a text: it is refused when the arguments are decoded.
         """
         raw = self.json(text)
         value = msgspec.json.decode(raw)
@@ -153,7 +154,7 @@ def has_plain_texts(described: JsonSchema, schemas: SchemaSet) -> bool:
 
 
 def is_part_of_path(described: JsonSchema, schemas: SchemaSet) -> bool:
-    """Whether every value of a schema is such a value, and none is null, which a path has no text for."""
+    """Whether every value of a schema is such a value, and none is null, for which a path has no text."""
     return all(one in _SCALARS and one != "null" for one in _types(described, schemas))
 
 
@@ -186,7 +187,7 @@ def _described(kind: Any, schemas: SchemaSet) -> JsonSchema:
 
 
 def _choices(kind: Any) -> dict[Any, str]:
-    """Return the values of an enum as an error lists them; empty for other types, and for enums that take more."""
+    """Return the values of an enum for an error; empty for other types, and for enums that accept more."""
     if not isinstance(kind, type) or not issubclass(kind, Enum) or issubclass(kind, Flag):
         return {}
     if getattr(kind._missing_, "__func__", None) is not Enum._missing_.__func__:  # type: ignore[attr-defined]
@@ -206,7 +207,7 @@ def _form(found: frozenset[str]) -> TextForm:
 
 
 def _types(described: JsonSchema, schemas: SchemaSet, depth: int = 0) -> list[str]:
-    """Return the types of JSON of the values of a schema; "any" where it does not tell."""
+    """Return the JSON types of a schema's values; "any" if it does not state them."""
     if depth == _DEEPEST:
         return ["any"]
     reference = described.get("$ref")

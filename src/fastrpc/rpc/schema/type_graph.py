@@ -1,4 +1,4 @@
-"""The graph of types in payloads, as msgspec inspects them and as they are written; types may refer to themselves."""
+"""The graph of types in payloads, as msgspec inspects them and as written; types may refer to themselves."""
 
 import typing
 from collections import abc
@@ -76,7 +76,7 @@ def parts_within(roots: Iterable[schema.Type]) -> Iterator[schema.Type]:
 def all_annotations(kinds: Sequence[Any]) -> Iterator[Any]:
     """Yield these annotations and all that they hold, each once, with the fields of classes.
 
-    Type arguments of a class that msgspec does not know, as in `deque[int]`, are found here only. Types that such a
+    Type arguments of a class that msgspec does not know, as in `deque[int]`, are found only here. Types that such a
     class decodes itself, such as the fields of a pydantic model, are not followed.
 
     Raises:

@@ -36,11 +36,11 @@ BUILTIN: Final = frozenset(
         "...",
     ]
 )
-#: Words that a class cannot have as its name: readers of a description give them their usual meaning.
+#: Words that cannot be the name of a class: readers of a description give them their usual meaning.
 KEYWORDS: Final = BUILTIN | frozenset(
     ["Annotated", "Any", "AsyncIterator", "Field", "Float32", "Literal", "Meta", "Optional", "Union"]
 )
-#: Names that no class gets; one with such a name gets a number behind it.
+#: Names that no class gets; a class with such a name gets a number after it.
 _WORDS: Final = KEYWORDS | {"fastrpc", "msgspec"}
 _NOT_IN_NAMES: Final = re.compile(r"\W+", re.ASCII)
 

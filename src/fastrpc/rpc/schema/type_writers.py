@@ -1,12 +1,11 @@
-"""Writers along the types of a method: each returns the value to encode in place of another, mostly the same one.
+"""Writers along the types of a method: each returns the value to encode, usually unchanged.
 
 ::
 
     list[Point]  ──►  row writer  ──►  writer of Point, which its room knows
 
-Rows, places and keys are walked here, once for all that change values before encoding: the names of Go
-(`rpc/go/twins.py`) and floats of 32 bits (`narrow_floats`). A value that is not of its type stays as it is: its
-receiver refuses it.
+Rows, places and keys are walked here, for all changes of values before encoding: Go's names (`rpc/go/twins.py`) and
+floats of 32 bits (`narrow_floats`). A value of another type is unchanged: its receiver refuses it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from msgspec import inspect as schema
 
 __all__ = ["ROW_CLASSES", "TypeWriters", "Writer", "key_writer", "place_writer"]
 
-#: Returns the value to encode in place of another; that itself if nothing changes.
+#: Returns the value to encode in place of another; the same object if nothing changes.
 Writer: TypeAlias = Callable[[Any], Any]
 
 #: Classes of the values that rows are written for.
@@ -57,7 +56,7 @@ class TypeWriters:
         raise NotImplementedError
 
     def own(self, part: Any) -> Writer | None:
-        """Return the writer of a type that the subclass changes as a whole; None: look at its parts."""
+        """Return the subclass's writer for a whole type; None: its parts are examined."""
         raise NotImplementedError
 
     def of_class(self, part: Any) -> Writer | None:
@@ -74,7 +73,7 @@ class TypeWriters:
 
 
 def place_writer(writers: Sequence[Writer | None]) -> Writer | None:
-    """Return a writer of arrays in which each item has a writer; None where no item has one."""
+    """Return a writer of arrays in which each item has a writer; None if no item has one."""
     if not any(writers):
         return None
 
@@ -88,7 +87,7 @@ def place_writer(writers: Sequence[Writer | None]) -> Writer | None:
 
 
 def key_writer(writers: Mapping[Any, Writer | None]) -> Writer | None:
-    """Return a writer of maps with known keys; None where none of them has one."""
+    """Return a writer of maps with known keys; None if no key has one."""
     changed = {key: write for key, write in writers.items() if write is not None}
     if not changed:
         return None
@@ -109,7 +108,7 @@ def _row_writer(write: Writer | None) -> Writer | None:
         return None
 
     def write_row(value: Any) -> Any:
-        # An empty one stays what it is, as it may be a default that is left out.
+        # An empty value is unchanged, as it may be an omitted default.
         return list(map(write, value)) if value and isinstance(value, ROW_CLASSES) else value
 
     return write_row

@@ -27,7 +27,7 @@ _OF_TYPED_DICTS: Final = (Required, NotRequired)
 
 
 class ValuePart(NamedTuple):
-    """A part of a value: its type, its payload, None where it is missing, and its place."""
+    """A part of a value: its type, its payload (None if missing), and its place."""
 
     kind: Any
     raw: bytes | None
@@ -51,7 +51,7 @@ def parts_of(opener: Opener, part: ValuePart) -> Iterator[ValuePart]:
 
 
 def _named(kind: Any) -> Any:
-    """Return the type behind a name or metadata; any other type itself."""
+    """Return the type behind a name or metadata; other types are returned unchanged."""
     if isinstance(kind, NewType):
         return kind.__supertype__
     return get_args(kind)[0] if get_origin(kind) is Annotated else unaliased(kind)

@@ -1,10 +1,10 @@
-"""Integers that JavaScript's numbers cannot hold, which callers by HTTP may write as text: `"9007199254740993"`.
+"""Integers that JavaScript's numbers cannot hold, which HTTP callers may write as text: `"9007199254740993"`.
 
-A payload is decoded as it is. Only if it does not fit its type are such texts replaced by numbers, where the type says
-integer, and the payload is decoded once more. Methods without such integers have the plain decoder.
+A payload is first decoded unchanged. Only if it does not fit its type are such texts replaced by numbers where the type
+is an integer, and the payload is decoded once more. Methods without such integers have the plain decoder.
 
 The search costs a hundred times as much as decoding, and any peer can send a payload that does not fit: beyond a bound
-the plain refusal stands.
+the first refusal stands.
 """
 
 import re
@@ -101,7 +101,7 @@ def may_hold_wide_integers(kind: Any) -> bool:
 
 
 def wide_integer_decoder(decode: Callable[[Any], Any], kind: Any) -> Callable[[Any], Any]:
-    """Return a decoder of JSON that takes integers beyond 2⁵³ as texts, too: `decode` itself if there can be none."""
+    """Return a decoder of JSON that accepts integers beyond 2⁵³ as texts, too: `decode` itself if there can be none."""
     if not may_hold_wide_integers(kind):
         return decode
     rewritten = _Rewriters().of(schema.type_info(kind))
@@ -120,7 +120,8 @@ def wide_integer_decoder(decode: Callable[[Any], Any], kind: Any) -> Callable[[A
 
 
 def wide_integer_passer(decode: Callable[[Any], Any], kind: Any) -> Callable[[Any], Any]:
-    """Return the same for values that go on encoded, for a reader that takes no such texts; `kind` describes them.
+    """Return the same for values that are passed on encoded, to a reader that refuses such texts; `kind` describes
+    them.
 
     Whether they fit the type is for the reader to say, so texts are replaced wherever the type says integer.
     """
@@ -162,7 +163,7 @@ class _Rewriters:
     """Makes the rewriters of a type and its parts, each once: types may refer to themselves."""
 
     def __init__(self) -> None:
-        #: By the id of a type, which is kept beside.
+        #: By the id of a type, which is kept alongside.
         self._made: dict[int, tuple[schema.Type, list[_Rewriter]]] = {}
 
     def of(self, part: Any) -> _Rewriter:
@@ -227,7 +228,7 @@ class _Rewriters:
         return rewrite
 
     def _one_of_maps(self, members: list[Any]) -> _Rewriter:
-        """Return the rewriter of an object that is one of several: msgspec tells structs by their tags."""
+        """Return the rewriter of an object that is one of several: msgspec distinguishes structs by their tags."""
         tagged = {
             one.tag: self.of(one)
             for one in members

@@ -1,4 +1,4 @@
-"""The admin pages of a server: its state and its figures over HTTP, and changes of it by operators.
+"""The admin pages of a server: its state and figures over HTTP, and changes by operators.
 
 Imported only when a server with `ServerConfig.admin_address` starts.
 """

@@ -27,7 +27,7 @@ logger = logging.getLogger("fastrpc.audit")
 
 
 class Token:
-    """A token, or the one in a file, which is read again once it has changed.
+    """A token, or the token in a file, which is read again after a change.
 
     Raises:
         ConfigError: the file cannot be used.

@@ -35,7 +35,7 @@ class Changeable(Protocol):
 
 
 class ActedServer:
-    """A server of one process, as acts change it; of several workers the services of one.
+    """The interface of acts to a server of one process, or to the services of one worker.
 
     Args:
         identity: the server, another text after each start.
@@ -59,7 +59,7 @@ class ActedServer:
         """Return whether a service is set to serve, the whole server for ""; None while it drains.
 
         Raises:
-            ConfigError: it has no such service.
+            ConfigError: the server has no such service.
         """
         self._health.check_name(service)
         return None if self._health.is_draining else self._health.of(service) == "SERVING"

@@ -63,14 +63,14 @@ class Acting(Protocol):
         """
 
     def drain(self) -> list[int]:
-        """Drain, as by SIGTERM; return the processes that were told.
+        """Drain, as after SIGTERM; return the notified processes.
 
         Raises:
             ActRefusedError: the server drains already.
         """
 
     def roll(self) -> list[int]:
-        """Replace the workers, as by SIGHUP; return the processes that were told.
+        """Replace the workers, as after SIGHUP; return the notified processes.
 
         Raises:
             ActRefusedError: there are no workers, or the server drains.
@@ -91,7 +91,7 @@ class _Asked:
 
 
 class Acts:
-    """Takes the requests for acts of one server, one after the other."""
+    """Runs the acts that one server is asked for, one after the other."""
 
     def __init__(self, acting: Acting, operators: "Operators") -> None:
         self._acting = acting
@@ -119,7 +119,7 @@ class Acts:
             raise
 
     def begin(self, name: str, body: bytes, operator: Identity, peer: Peer, tell: Tell) -> None:
-        """Carry out an act soon, and tell status and values of the answer, also if the caller is gone by then."""
+        """Run an act soon, and report status and values of the answer, even if the caller has left by then."""
         task = asyncio.ensure_future(self._take(_Asked(name, body, operator, peer, tell)))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -181,7 +181,7 @@ class Acts:
         return Done(now, now, processes, [])
 
     def _log(self, asked: _Asked, subject: str, before: Any, after: Any) -> None:
-        """Log an act as soon as it is carried out: what follows may fail, or be cut off."""
+        """Log an act as soon as it is done: later steps may fail, or be cut off."""
         asked.is_done = True
         shown = {
             "act": printable(" ".join(filter(None, (asked.name, subject)))),

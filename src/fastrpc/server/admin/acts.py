@@ -8,8 +8,8 @@ A setting has a value in each process of the server, or in its records in the re
 server. `was` is the value that the caller saw: if it is another one by now, nothing is changed. A further act is a
 class here, with a row in `ACTS`.
 
-Each setting gives constants to what it sets. So the last one of each act and subject, carried out in order, gives the
-same values as all of them.
+Each setting assigns constants. So the last act of each kind and subject, run in order, gives the same values as all
+acts.
 """
 
 import json
@@ -74,7 +74,7 @@ class ActRefusedError(Exception):
 
     Args:
         status: of the answer.
-        now: the value at this time, where another one was expected.
+        now: the present value, if another one was expected.
     """
 
     def __init__(self, status: int, text: str, *, now: Any = None) -> None:
@@ -121,7 +121,7 @@ class Serves(Protocol):
         """Return whether a service is set to serve, the whole server for ""; None while the process drains.
 
         Raises:
-            ConfigError: it has no such service.
+            ConfigError: the server has no such service.
         """
 
     def set_serving(self, serving: bool, service: str) -> None:
@@ -133,7 +133,7 @@ class Records(Protocol):
 
     @property
     def is_leaving(self) -> bool:
-        """Whether the server drains: its records stay as they are."""
+        """Whether the server drains: its records stay unchanged."""
 
     @property
     def override(self) -> Override:
@@ -184,7 +184,7 @@ class Setting(Protocol):
         """The processes that have the value."""
 
     def wanted(self, values: Values) -> tuple[str, Any]:
-        """Return subject and value in a body; the next act of this name on the subject takes the place of this one."""
+        """Return subject and value in a body; the next act of this name on the subject replaces this one."""
 
     def look(self, parts: Parts, subject: str) -> Any:
         """Return the value in this process; None: it has none, as it drains.
@@ -198,7 +198,7 @@ class Setting(Protocol):
 
 
 class Order(NamedTuple):
-    """An act of the whole server, which is told by its process, or by the supervisor of its workers."""
+    """An act on the whole server, run by its process, or by the supervisor of its workers."""
 
     keys: Mapping[str, _Key]
     #: The name of the method that carries it out: of `Acting`.
@@ -360,12 +360,12 @@ def values_of(act: Act, body: bytes) -> Values:
     """Return the values in a body.
 
     Raises:
-        ActRefusedError: it is no object, or it has other keys or values than the act takes.
+        ActRefusedError: the body is no object, or has other keys or values than the act takes.
     """
     try:
         values = json.loads(body.decode(), object_pairs_hook=_object)
     except (ValueError, RecursionError):
-        # Without the text of the error: it may quote the body.
+        # The error's text is left out: it may quote the body.
         raise ActRefusedError(400, "the body is not JSON in which each key is given once") from None
     if not isinstance(values, dict):
         raise ActRefusedError(400, "the body must be an object")
@@ -391,13 +391,13 @@ def _object(pairs: list[tuple[str, Any]]) -> Values:
 def check_was(was: Any, wanted: Any, found: Mapping[int, Any]) -> None:
     """Refuse an act if the caller saw another value.
 
-    A process that has the wanted value already agrees as well: an act that came half-way is repaired by the next one.
+    A process that already has the wanted value also agrees: the next act repairs one that was only partly applied.
 
     Args:
         found: the values now, by processes; at least one.
 
     Raises:
-        ActRefusedError: it is another value by now.
+        ActRefusedError: the value has changed by now.
     """
     values = list(found.values())
     if was in values and all(value in (was, wanted) for value in values):
@@ -415,7 +415,7 @@ def keep_audit() -> None:
 
 
 def level_of(name: str) -> str:
-    """Return the level from which on a logger takes records, as the act `log_level` names it; "" is the root logger."""
+    """Return the level from which a logger accepts records, as the act `log_level` names it; "" is the root logger."""
     return logging.getLevelName(logging.getLogger(name).getEffectiveLevel()).lower()
 
 

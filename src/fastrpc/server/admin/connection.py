@@ -127,7 +127,7 @@ class AdminConnection(PythonHttpConnection):
         self._on_gone(self)
 
     def _tell(self, status: int, values: dict[str, Any]) -> None:
-        # An act that took a while: the operator may be gone.
+        # After a slow act the operator may have left.
         if self.is_answering:
             fields = [*GUARDING, ("Content-Type", "application/json")]
             if status == 401:
@@ -135,7 +135,7 @@ class AdminConnection(PythonHttpConnection):
             self.respond(status, fields, json.dumps(values).encode() + b"\n")
 
     def _show(self, page: Page) -> None:
-        # A page that took a while: the reader may be gone.
+        # After a slow page the reader may have left.
         if self.is_answering:
             self.respond(page.status, [*GUARDING, ("Vary", "Accept"), *page.fields], page.content)
 

@@ -91,7 +91,8 @@ class FigureChanges:
 
 
 def json_of_methods(facts: Mapping[str, Any], methods: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return facts and methods as JSON, each method on a line: encoded one by one, they hold no other thread up."""
+    """Return facts and methods as JSON, each method on a line: they are encoded one by one, to let other threads
+    run."""
     head, rows = _encoded(facts), ",\n".join(map(_encoded, methods))
     return f'{head[:-1]},"methods":[\n{rows}\n]}}\n'.encode()
 
@@ -106,7 +107,7 @@ def method_figures(counters: MethodCounters) -> dict[str, Any]:
 
 
 def process_facts(process_id: int | None = None) -> dict[str, Any]:
-    """Return what a process uses: this one, or on Linux another one of the same user.
+    """Return the resource use of a process: this one, or on Linux another one of the same user.
 
     Returns:
         `processor_seconds` of all its threads, `resident_bytes`, and `descriptors`, its open files. None is a number

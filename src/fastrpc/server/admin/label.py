@@ -30,11 +30,11 @@ def advertised_pages(given: str) -> Address:
 
 
 def with_pages(record: Endpoint, advertise: str | bool | None, bound: Address | None) -> Endpoint:
-    """Return a record with the label of the pages, where it gets one.
+    """Return a record with the label of the pages, if it gets one.
 
     Args:
         advertise: `ServerConfig.admin_advertise`.
-        bound: the address of the pages; None: there are none.
+        bound: the address of the pages, or None.
     """
     if bound is None or advertise is False or ADMIN in record.labels:
         return record
@@ -54,7 +54,7 @@ def _shown(record: Endpoint, bound: Address) -> Address | None:
         return bound if is_local(record.address) else None
     if bound.host not in UNDIALABLE:
         return bound
-    # Bound to all interfaces: the service names one of them.
+    # Bound to all interfaces: the address of the service names one of them.
     host = record.address.host
     is_on_machine = record.address.scheme in _SCHEMES and host not in UNDIALABLE
     return Address(bound.scheme, host=host, port=bound.port) if is_on_machine else None

@@ -42,8 +42,8 @@ class Operators:
     def judge(self, head: RequestHead) -> Identity:
         """Return the operator behind a request for an act.
 
-        A browser sends no bearer token by itself, so no page of another site can act by the rights of its reader. The
-        password of a browser's dialog is not taken for that reason.
+        A browser sends no bearer token by itself, so no page of another site can act with its reader's rights. For that
+        reason the password of a browser's dialog is not accepted.
 
         Raises:
             ActRefusedError: it may not act.

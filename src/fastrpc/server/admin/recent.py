@@ -17,7 +17,7 @@ __all__ = ["LogRing", "Recent"]
 MOST_CALLS = 256
 MOST_RECORDS = 1_000
 
-#: Bytes of JSON of all log records that are kept; usual ones take a third of it. Readers of the page bound its length.
+#: Bytes of JSON of all kept log records; usual records take a third of it. Readers of the page bound its length.
 MOST_BYTES = 512 * 1024
 
 #: Seconds from which on a call that succeeded is kept as well.
@@ -62,7 +62,7 @@ class LogRing(KeepingHandler):
         )
 
     def _keep(self, row: dict[str, Any]) -> None:
-        """Keep a row, and drop the oldest ones for which there is no room beside it."""
+        """Keep a row, and drop the oldest rows if room is missing."""
         size = len(json.dumps(row))
         self._sizes.append(size)
         self._size += size

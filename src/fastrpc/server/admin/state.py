@@ -210,7 +210,7 @@ class ServerState:
         }
 
     def facts(self) -> dict[str, Any]:
-        """Return what the page of figures tells of this server beside its numbers."""
+        """Return the facts about this server on the page of figures, besides its numbers."""
         records = self._records()
         services = [
             {"name": one.name, "version": one.version, "state": self._health.of(one.name)}
@@ -334,10 +334,10 @@ class ServerState:
 
 def _recent_of(gate: Any) -> "Recent":
     """Return what keeps recent calls and log records from now on."""
-    # Imported on first use: workers without pages have none of it.
+    # Imported on first use: workers without pages do not load it.
     from fastrpc.server.admin.recent import Recent
 
-    # The command line says where records go; elsewhere logging is the program's.
+    # The command line chooses the destination of records; otherwise logging is the program's.
     recent = Recent(of_all_loggers=isinstance(logging.lastResort, OwnLastResort))
     recent.begin()
     gate.runner.call_log = recent.log_beside(gate.runner.call_log)
@@ -349,7 +349,7 @@ def with_records(
 ) -> list[dict[str, Any]]:
     """Return rows of services, each with the values of its records in the registry.
 
-    A value that differs among the records of a service is the sorted list of the different ones; None: it has none.
+    A value that differs among a service's records becomes the sorted list of its values; None: there is none.
 
     Args:
         records: rows as of `Registrar.shown`; None: there is no registry, the services stay as they are.

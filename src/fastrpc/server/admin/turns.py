@@ -1,4 +1,4 @@
-"""Long work of a thread, in short turns: a loop that waits for the interpreter gets it between two of them."""
+"""Long work of a thread in short turns: a loop that waits for the interpreter gets it between two turns."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,8 @@ T = TypeVar("T")
 
 
 def in_turns(items: Iterable[T], each: int = 32) -> Iterator[T]:
-    """Yield items, and let other threads run after this number of them: they would wait for 5 ms each time."""
+    """Yield items, and let other threads run after each such number of items: otherwise they would wait for 5 ms each
+    time."""
     for number, item in enumerate(items):
         if number % each == 0:
             time.sleep(0)

@@ -33,7 +33,7 @@ class Scheduling:
             self._served.gate.dispatcher.store = self._store
 
     def shown(self, most_rows: int) -> dict[str, Any] | None:
-        """Return the state of the store for the admin page; None without one, or for one of another process."""
+        """Return the state of the store for the admin page; None without a store, or for a store of another process."""
         if self._store is None:
             return None
         found: dict[str, Any] | None = registered("server", "overview_of")(self._store, most_rows)
@@ -61,5 +61,5 @@ class Scheduling:
 
 
 def check_store(url: str) -> None:
-    """Raise ConfigError for the URL of no store: each process opens its own, where the error would come late."""
+    """Raise ConfigError for a URL of no store: each process opens its store, where the error would be late."""
     registered("server", "open_store")(url)

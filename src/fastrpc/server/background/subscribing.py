@@ -41,7 +41,7 @@ class Subscribing:
             self._served.gate.dispatcher.broker = opened
 
     def shown(self, most_rows: int) -> dict[str, Any] | None:
-        """Return topics and groups for the admin page; None without a broker, or for one of another process."""
+        """Return topics and groups for the admin page; None without a broker, or for a broker of another process."""
         broker = self._served.gate.dispatcher.broker
         try:
             # Backends of brokers elsewhere have none.
@@ -91,7 +91,7 @@ class Subscribing:
 
 
 def check_broker(broker: Any) -> None:
-    """Raise ConfigError for anything but a broker or its URL: each process opens it, where the error comes late."""
+    """Raise ConfigError unless it is a broker or its URL: each process opens it, where the error would be late."""
     if isinstance(broker, str):
         registered("server", "open_broker")(broker)
     elif not isinstance(broker, registered("server", "Broker")):

@@ -67,7 +67,7 @@ class BackgroundWork:
         await self.subscribing.stop_taking()
 
     async def stop(self, seconds: float | None, name: str | None = None) -> bool:
-        """Start nothing more, of one service or of all; return whether all that runs ended in time."""
+        """Start nothing more, of one service or of all; return whether all running work ended in time."""
         ended = await asyncio.gather(
             self.scheduling.stop(seconds, name), self.subscribing.stop(seconds, name)
         )
@@ -76,7 +76,7 @@ class BackgroundWork:
     async def stop_beside(
         self, work: Awaitable[bool], seconds: float | None, name: str | None = None
     ) -> bool:
-        """Stop while other work ends in the same time; return whether all of it ended by itself."""
+        """Stop while other work ends in the same time; return whether all work ended by itself."""
         stopping = asyncio.ensure_future(self.stop(seconds, name))
         try:
             is_clean = await work

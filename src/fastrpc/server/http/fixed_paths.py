@@ -24,7 +24,7 @@ def fixed_paths(
     *,
     reveals_services: bool,
 ) -> dict[str, Path]:
-    """Return the handlers of fixed paths, for the connections at one address; HTTP/1.1 alone has them."""
+    """Return the handlers of fixed paths for the connections at one address; only HTTP/1.1 has them."""
     if "http" not in config.protocols:
         return {}
     depth, items = config.limits.depth, config.memory.items

@@ -5,7 +5,7 @@
     preamble ──► head of a part ──► field ──► …          all of them are there before the file begins
                           └──► file ──► its bytes, as they come ──► end
 
-A file is handed on in pieces; the part of it that is kept is shorter than a delimiter.
+A file is passed on in pieces; the part of it that is kept is shorter than a delimiter.
 """
 
 import re
@@ -20,7 +20,7 @@ __all__ = ["FormReader", "boundary_of"]
 MOST_FIELDS: Final = 100
 MOST_FIELD_BYTES: Final = 64 * 1024
 MOST_HEAD_BYTES: Final = 8 * 1024
-#: Bytes of memory that a kept field takes beside its name and its text: three objects and a place in a list.
+#: Memory of a kept field besides its name and text, in bytes: three objects and a place in a list.
 _FIELD_COST: Final = 160
 
 #: RFC 2046, section 5.1.1.
@@ -62,14 +62,14 @@ class FormReader:
         self._file = file
         self._arguments_of = arguments_of
         self._delimiter = b"\r\n--" + boundary
-        # The first delimiter may stand at the begin of the body, so a line end is put before it.
+        # The first delimiter may be at the start of the body, so a line end is put before it.
         self._kept = bytearray(b"\r\n")
         #: The offset in them before which the mark that is searched does not begin.
         self._searched = 0
         self._state: _State = "preamble"
         self._part = ""
         self._is_complete = False
-        #: Names and texts in UTF-8, which has one byte for a letter: a `str` has four once a sign is beyond U+FFFF.
+        #: Names and texts in UTF-8, with one byte per letter: a `str` has four per character if one is beyond U+FFFF.
         self._fields: list[tuple[bytes, bytes]] = []
         #: The memory that the fields take.
         self.field_bytes = 0
@@ -126,7 +126,7 @@ class FormReader:
             self._is_complete = True
             return self._follow("epilogue", 2)
         end = self._find(b"\r\n", MOST_HEAD_BYTES, "a boundary is followed by too much space")
-        # Until the line end has come, the last byte may begin it, or the `--` behind the last boundary.
+        # Until the line end has arrived, the last byte may begin it, or the `--` after the last boundary.
         if bytes(self._kept[:end]).strip(b" \t") if end >= 0 else bytes(self._kept).strip(b" \t\r-"):
             raise _refusal("a boundary is followed by something else than a line end")
         if end >= 0 and self.filename is not None:
@@ -217,7 +217,8 @@ class FormReader:
         return True
 
     def _find(self, mark: bytes, most: int, too_long: str) -> int:
-        """Return the offset of a mark, -1 if it has not come yet; refuse a form that lacks it within `most` bytes."""
+        """Return the offset of a mark, -1 if it has not arrived yet; refuse a form that lacks it within `most`
+        bytes."""
         at = self._kept.find(mark, self._searched)
         self._searched = max(0, len(self._kept) - len(mark) + 1)
         if at > most or (at < 0 and self._searched > most):
@@ -237,7 +238,7 @@ class FormReader:
 
 
 def _parameters(text: str) -> dict[str, str]:
-    """Return the parameters of a field by their names in lower case; none if they are malformed or given twice."""
+    """Return the parameters of a field by their names in lower case; none if they are malformed or repeated."""
     found: dict[str, str] = {}
     at = text.find(";")
     while 0 <= at < len(text):

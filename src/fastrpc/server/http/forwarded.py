@@ -23,7 +23,7 @@ _MOST_ENTRIES: Final = 10
 #: The longest text of an address, with brackets and a port.
 _LONGEST: Final = 64
 
-#: The schemes that `X-Forwarded-Proto` names; with any other value, or without one, the connection's scheme counts.
+#: The schemes that `X-Forwarded-Proto` may name; with any other value, or without one, the connection's scheme counts.
 _SCHEMES: Final = {"https": "tls", "http": "tcp"}
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -72,7 +72,7 @@ class TrustedProxies:
     def _client(self, forwarded_for: Sequence[str]) -> tuple[tuple[_Address, int] | None, bool]:
         """Return the address of the client, or of the last trusted proxy, None without any; and whether it is named.
 
-        Without entries, or with entries of trusted proxies alone, the request comes from a proxy itself.
+        Without entries, or with trusted entries only, the request is from a proxy itself.
         """
         found: tuple[_Address, int] | None = None
         entries = _entries(forwarded_for) if any(forwarded_for) else []
@@ -98,7 +98,7 @@ class TrustedProxies:
 
 
 def _peer_behind(peer: Peer, found: tuple[_Address, int] | None, forwarded_proto: Sequence[str]) -> Peer:
-    """Return the peer of one request on the connection of a trusted one; without a client it is that one's address."""
+    """Return the peer of one request on a trusted peer's connection; without a client it has that peer's address."""
     address = peer.address
     # A proxy at a unix socket that says nothing had a plain client.
     own = address.scheme if address.host else "tcp"

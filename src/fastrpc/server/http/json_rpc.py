@@ -43,7 +43,7 @@ _CODES: Final = {
     Status.INTERNAL: _INTERNAL,
 }
 
-#: The most bytes of an id as it is written: it is kept until its answer, and no budget counts it.
+#: The most bytes of a raw id: it is kept until its answer, and no budget counts it.
 _MOST_ID_BYTES: Final = 1_024
 
 #: The first bytes of a text, a number and null.

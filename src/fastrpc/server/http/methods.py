@@ -109,7 +109,7 @@ def _open_form(definition: MethodDefinition, arguments_of: QueryArguments, conte
 
 
 def _mistakes_in(definition: MethodDefinition, codec: str, payload: bytes, first: str) -> bytes | None:
-    """Return all mistakes in refused arguments, encoded in their codec; None if no part of them is wrong by itself."""
+    """Return all mistakes in refused arguments, encoded in their codec; None if every part is valid by itself."""
     # Imported on first use: callers seldom make mistakes.
     import msgspec
 
@@ -121,7 +121,7 @@ def _mistakes_in(definition: MethodDefinition, codec: str, payload: bytes, first
 
 
 def _web_calls(config: ServerConfig, gate: Gate) -> "WebCalls | None":
-    """Return what finds calls by gRPC-Web and Connect; None where neither is served."""
+    """Return the finder of calls by gRPC-Web and Connect; None if neither is served."""
     if not (config.http.grpc_web or config.http.connect):
         return None
     # Imported on first use, with the rooms of gRPC.

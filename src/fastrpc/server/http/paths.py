@@ -43,7 +43,7 @@ class HttpRequest:
         self.head = head
         self.body = body
         self._is_message = is_message
-        #: The identity of its sender; None without one, or if none was requested.
+        #: The identity of its sender; None if there is none, or none was requested.
         self.identity = identity
 
     @property
@@ -107,7 +107,7 @@ class HttpRequest:
 
         Args:
             arguments: a map by name.
-            done: gets the outcome, perhaps before this returns; not called for a one-way call that starts.
+            done: gets the outcome, possibly before this returns; not called for a one-way call that starts.
         """
         return self._connection.begin_call(method, arguments, done, codec, one_way)
 
@@ -118,7 +118,7 @@ class Path:
 
     #: Methods of HTTP; with GET, HEAD is answered as well.
     verbs: tuple[str, ...]
-    #: Returns the answer, or None: it comes later, by `HttpRequest.answer`.
+    #: The answer; None if it follows later, by `HttpRequest.answer`.
     handle: Callable[[HttpRequest], HttpAnswer | None]
     #: Media types that POST takes.
     content_types: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from fastrpc.status import Status
 
 __all__ = ["Routed", "Routes", "check_routes"]
 
-#: The bounds of a form without a file: it is read at once.
+#: The limits of a form without a file, which is read at once.
 _MOST_PAIRS: Final = 100
 _MOST_PAIR_BYTES: Final = 64 * 1024
 
@@ -64,7 +64,7 @@ class Routed:
         return f"{', '.join(names)}: {self._handled.route} takes no query: {how}"
 
     def payload_of_pairs(self, body: bytes) -> bytes:
-        """Return the arguments where the body is a form that is written as a query; errors as for others."""
+        """Return the arguments if the body is a form in the query's syntax; errors as for other bodies."""
         if len(body) > _MOST_PAIR_BYTES or body.count(b"&") >= _MOST_PAIRS:
             raise _refusal(f"a form has at most {_MOST_PAIRS} fields and {_MOST_PAIR_BYTES} bytes")
         try:
@@ -136,7 +136,7 @@ class Routes:
     """The routes of a server.
 
     Args:
-        table: its methods, which may change; methods of removed services keep their routes, behind all others.
+        table: its methods, which may change; methods of removed services keep their routes, after all others.
     """
 
     def __init__(self, table: RouteTable) -> None:
@@ -240,7 +240,8 @@ def _verbs_for(verb: str) -> tuple[str, ...]:
 
 
 def _first(fitting: Iterable[Sequence[_Handled]]) -> _Handled | None:
-    """Return the first route whose method is served; without one the first of all, which refuses its calls."""
+    """Return the first route whose method is served; if there is none, return the first of all, which refuses its
+    calls."""
     handled = [one for routes in fitting for one in routes]
     return next((one for one in handled if not one.method.is_withdrawn), handled[0] if handled else None)
 

@@ -43,7 +43,7 @@ class WebRequest(NamedTuple):
         return [value for known, value in self.fields if known == name]
 
     def value(self, name: bytes) -> bytes:
-        """Return the values of a field as one, b"" without one."""
+        """Return the values of a field joined into one, b"" without any."""
         return b",".join(self.values(name))
 
 
@@ -60,7 +60,7 @@ class WebCall:
 
     #: The name of the protocol, as `Peer.protocol` has it.
     protocol: ClassVar[str]
-    #: Whether the body consists of messages, which `cut` takes in parts; else it is the one message.
+    #: Whether the body consists of messages, which `cut` returns in parts; otherwise it is a single message.
     is_enveloped: ClassVar[bool] = False
     #: The status of a request, or a message of one, that does not decompress.
     corrupt_status: ClassVar[Status] = Status.INVALID_ARGUMENT
@@ -78,15 +78,15 @@ class WebCall:
         #: Names of metadata that was left out.
         self.dropped: list[bytes] = []
         self.metadata = metadata_of(request.fields, self.dropped)
-        #: The time that the caller gives in microseconds; None: it gives none.
+        #: The timeout that the caller states, in microseconds; None: it states none.
         self.timeout_us: int | None = None
         #: The message of a GET.
         self.payload: bytes | None = None
-        #: Why the call is refused; None: it is not.
+        #: The reason of its refusal; None: it is accepted.
         self.fault: Failure | None = None
         self._takes_gzip = _GZIP in request.compressors
         self._has_gzip = self._takes_gzip and accepts(request.values(self.accepting_field), b"gzip")
-        #: The compressor of the body, or of its messages that are compressed; 0: none.
+        #: The compressor of the body, or of its compressed messages; 0: none.
         self.compressor = 0
         self._encoding = ""
         #: The compressor that a head which has left names.
@@ -127,7 +127,7 @@ class WebCall:
         return [(self.encoding_field, b"gzip")] if compressor == _GZIP else []
 
     def _accepted_fields(self, failure: Failure) -> Pairs:
-        """Return the field with the encodings that a caller may use, which an unknown one is told."""
+        """Return the field with the accepted encodings, for a caller that used an unknown one."""
         told = failure.status == Status.UNIMPLEMENTED and self._encoding
         return [(self.accepting_field, self._encodings())] if told else []
 
@@ -222,7 +222,7 @@ class EnvelopedCall(WebCall):
     # The answer
 
     def head(self, metadata: bytes | None, compressor: int = 0) -> Pairs | None:
-        """Return the fields of a head that leaves now; the compressor of all its messages is known then."""
+        """Return the fields of a head that is sent now; the compressor of all its messages is known then."""
         self._announced = compressor or (_GZIP if self.compressor == _GZIP and self._has_gzip else 0)
         return self._head_fields(self._announced, metadata)
 

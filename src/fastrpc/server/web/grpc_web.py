@@ -5,7 +5,7 @@
     POST /shop.v1.Orders/Get    Content-Type: application/grpc-web+proto    the body: u8 flags, u32 length, the message
     200                         the same type                               messages, then flags 0x80: the trailers
 
-With `-text` body and answer are base64; each part of an answer is padded by itself.
+With `-text` body and answer are base64; each part of an answer is padded separately.
 """
 
 import base64
@@ -61,7 +61,7 @@ class GrpcWebCall(EnvelopedCall):
         found, at = [], 0
         try:
             while at < whole:
-                # A group with padding may stand inside: parts of a body are padded by themselves.
+                # A group with padding may be inside: parts of a body are padded separately.
                 padded = digits.find(b"=", at, whole)
                 end = whole if padded < 0 else min(whole, padded - padded % 4 + 4)
                 found.append(base64.b64decode(digits[at:end], validate=True))
@@ -84,7 +84,7 @@ class GrpcWebCall(EnvelopedCall):
 
 
 def _line_end_size(digits: bytes, is_last: bool) -> int:
-    """Return the bytes of a line end behind base64, which some clients send; the first of two may have come alone."""
+    """Return the bytes of a line end after base64, which some clients send; the first of two may have arrived alone."""
     if digits.endswith(b"\r\n"):
         return 2
     return int(digits.endswith(b"\n") or (digits.endswith(b"\r") and not is_last))

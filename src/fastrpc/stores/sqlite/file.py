@@ -162,7 +162,8 @@ def roll_back_journal(path: Path) -> None:
     A connection that only reads cannot do it, and refuses the file. No commit is lost: the journal has the file before
     its first log, and SQLite syncs the folder with the first sync of a log, before it moves a commit into the file.
 
-    sqlite3.Error: the journal cannot be rolled back.
+    Raises:
+        sqlite3.Error: the journal cannot be rolled back.
     """
     with contextlib.suppress(FileNotFoundError), Path(f"{path}-journal").open("rb") as journal:
         if journal.read(len(_HOT)) != _HOT:

@@ -22,7 +22,7 @@ from fastrpc.workers.monitoring.scoreboard import ProcessPlace, Role, Scoreboard
 
 __all__ = ["ActedWorkers"]
 
-#: Seconds that processes have to carry out an act, or to tell a value before it.
+#: Seconds for processes to run an act, or to report a value before it.
 ACT_SECONDS: Final = 3.0
 
 #: Seconds without a sign of life after which a process is not asked: it catches up once it runs again.
@@ -81,7 +81,7 @@ class ActedWorkers:
         return self._board.identity
 
     async def set(self, name: str, setting: Setting, values: dict[str, Any], note: Note) -> Done:
-        """Carry out a setting in all processes that have it, if none of them has another value than the caller saw.
+        """Apply a setting in all processes that have it, if each still has the value that the caller saw.
 
         Args:
             note: called once the setting is kept, before processes are asked for it.

@@ -43,7 +43,7 @@ class Counted:
 
     def record(self, told: Iterable[Gauge]) -> bytes:
         """Return the record now, with these gauges."""
-        # Encoded one by one: thousands of methods at once would hold the loop up, and so would the collector, if all
+        # Encoded one by one: thousands of methods at once would block the loop; so would the garbage collector, if all
         # their objects lived at the same time.
         methods = b", ".join(json.dumps(row).encode() for row in in_turns(method_values()))
         families = program_families(self._failing, without=family_names())

@@ -4,9 +4,9 @@
 
     monitor ──► the record of the server on the scoreboard ──► each process, at a question or its next beat
 
-The record lasts as long as the server. So a process that starts later, hangs meanwhile or takes the place of a killed
-one has them too, and a monitor that is killed in the middle of an act leaves no process behind. An announcer that is
-killed between two records of the registry is followed by an announcer that writes them all.
+The record lasts as long as the server. So a process that starts later, hangs meanwhile or replaces a killed one has the
+settings too, and a monitor killed in the middle of an act leaves no process behind. If an announcer is killed between
+two records of the registry, its successor writes all of them.
 """
 
 import json
@@ -33,7 +33,7 @@ class _Kept(Protocol):
 
 
 class _Made(NamedTuple):
-    """A setting as an act made it; of the later ones of one act and subject only the last is kept."""
+    """A setting made by an act; of later settings of one act and subject only the last is kept."""
 
     #: Counts the settings of a server.
     number: int
@@ -97,8 +97,8 @@ class KeptSettings:
             question: JSON with act and subject, and whether the value is set by now.
 
         Returns:
-            `value`, None if the process has none, and `problem`, the reason why it has no full effect yet, "" if it
-            has, or is not set; or `refused`, the reason why the act is refused here, and its `status`.
+            `value`, None if the process has none, and `problem`, the reason why it has no full effect yet, or ""; or
+            `refused`, the reason of the refusal here, and its `status`.
         """
         self.catch_up()
         act, subject, is_set = json.loads(question)

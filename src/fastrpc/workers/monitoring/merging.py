@@ -36,7 +36,7 @@ def _rows(name: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _services(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the services; their state is shared by all workers, or a list of the different ones."""
+    """Return the services; their state is the workers' common state, or a list of the different ones."""
     services: dict[str, dict[str, Any]] = {}
     states: dict[str, set[str]] = {}
     for answer in answers.values():
@@ -75,7 +75,7 @@ def _messages(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
         for row in answer["topics"]:
             counts = dict(row)
             topics[counts.pop("topic")].update(counts)
-    # Another one may not have looked at its server yet.
+    # Another worker may not have checked its server yet.
     most = max(shown, key=lambda answer: len(answer["groups"]))
     return {
         "messages": most["messages"] | {"topics": len(topics)},

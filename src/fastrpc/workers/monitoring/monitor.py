@@ -1,7 +1,7 @@
 """The monitor: the process with the admin pages of several workers.
 
-It is a separate process, as the announcer is: the supervisor has no loop, and a worker may be blocked or gone just
-when the pages are needed. It reads the records that workers write to the scoreboard, and asks them for momentary state.
+It is a separate process, as the announcer is: the supervisor has no loop, and a worker may be blocked or gone just when
+the pages are needed. It reads the records that workers write to the scoreboard, and asks them for momentary state.
 """
 
 import asyncio
@@ -278,7 +278,7 @@ class Workers:
 def _with_records(
     name: str, answers: dict[str, dict[str, Any]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]] | None]:
-    """Return a page with services, these with the records of the announcer, and the records; None: there are none."""
+    """Return a page with services, which have the announcer's records, and the records; None if there are none."""
     of_workers = {process: answer for process, answer in answers.items() if "services" in answer}
     merged = merge_of(name)(of_workers)
     of_others = [answer["records"] for answer in answers.values() if "services" not in answer]

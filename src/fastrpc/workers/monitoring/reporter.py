@@ -21,13 +21,13 @@ __all__ = ["Reporter"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds between two reports: a process that is killed takes no more of its figures along.
+#: Seconds between two reports: a killed process loses at most this much of its figures.
 REPORT_SECONDS = 1.0
 
 #: The largest share of the time for reports of very many methods.
 REPORT_SHARE = 0.05
 
-#: Bytes of a question, which may have an argument behind its name: the longest subject of an act, and its frame.
+#: Bytes of a question, which may have an argument after its name: the longest subject of an act, and its frame.
 QUESTION_BYTES = 4_096
 
 
@@ -97,7 +97,7 @@ class Reporter:
         self._place.set_ready(self._is_ready())
 
     def count_connections(self, connections: Callable[[], tuple[int, int]]) -> None:
-        """Tell these numbers from now on: the connections taken so far, and those open now."""
+        """Report these numbers from now on: the connections taken so far, and those open now."""
         self._connections = connections
 
     def connections_changed(self) -> None:
@@ -134,7 +134,7 @@ class Reporter:
             task.add_done_callback(self._answering.discard)
 
     def _report(self, number: bytes) -> None:
-        # Objects of this loop tell their gauges here: in the thread they could change, or end, meanwhile.
+        # Objects of this loop report their gauges here: in the thread they could change, or end, meanwhile.
         self._is_writing = True
         self._submit(partial(self._write, list(gauges()), number))
 

@@ -1,4 +1,4 @@
-"""The scoreboard: memory that the processes of one server share, so that each can read the state of the others.
+"""The scoreboard: memory shared by the processes of one server, so that each can read the state of the others.
 
 ::
 
@@ -11,7 +11,7 @@ killed: the next one in the place adds to them. Messages would be lost with thei
 would need a directory that can be written, which containers often lack.
 
 A record becomes valid by one store of one word, so a process may be killed at any instant. A pair of sockets for each
-place carries questions and the news that an answer was written: both ends outlive the process that has the place.
+place carries questions and the notice that an answer was written: both ends outlive the process in the place.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ WORDS = 8
 WORD_BYTES = 8
 
 #: The words of a row: the number of the living process, 0 for none; its purpose; the instant of its last sign of life,
-#: in ns; whether it runs and takes calls; connections it took and has open; from here on, for each kind, which of its
-#: two records is valid, 0 for none.
+#: in ns; whether it runs and takes calls; its taken and its open connections; then, for each kind, which of its two
+#: records is valid, 0 for none.
 PROCESS, ROLE, BEAT, READY, CONNECTIONS, VALID = range(6)
 
 #: The values of READY: the process starts, runs, takes calls.
@@ -43,7 +43,7 @@ STARTS, RUNS, TAKES_CALLS = range(3)
 #: In the row of the whole server: how often its record was replaced. It has the first kind.
 VERSION = 0
 
-#: The connections taken are in the upper half of their word, those open in the lower.
+#: The taken connections are in the upper half of their word, the open ones in the lower.
 HALF_WORD = 1 << 32
 
 #: The space of one record, enough for some 100,000 methods. The file has holes: only written bytes take memory. A
@@ -53,7 +53,7 @@ RECORD_BYTES = 64 << 20
 #: Before the bytes of a record: their number, and their checksum.
 PREFIX_BYTES = 16
 
-#: Looks at a record that is written anew meanwhile.
+#: Retries of a read while a record is rewritten.
 LOOKS = 5
 
 
@@ -144,7 +144,7 @@ class ProcessPlace:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the process has told by itself that it lives: it answers questions."""
+        """Whether the process has reported that it lives: it answers questions."""
         return self._board.words[self._row + READY] != STARTS
 
     @property
@@ -200,7 +200,7 @@ class Scoreboard:
         return next(place for place in self.places if not place.process)
 
     def count_refused(self, reason: EdgeReason) -> None:
-        """Count a connection that the supervisor refused; only that one may."""
+        """Count a connection that the supervisor refused; only the supervisor may."""
         self.words[self._refused_at[reason]] += 1
 
     def refused(self) -> dict[str, int]:

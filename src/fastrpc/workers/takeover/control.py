@@ -1,4 +1,4 @@
-"""The control socket of a server: a new program gets the listening sockets there, and takes this one's place.
+"""The control socket of a server: a new program gets the listening sockets there, and takes over.
 
 Only programs of the same user may: the file of the socket has mode 0600, and the system reports the user that connects.
 This program serves until the new one reports that it serves, and continues if that never happens.
@@ -51,7 +51,7 @@ class Control:
     """The control socket, and the program that is about to take this one's place.
 
     Args:
-        bound: the socket that the program before this one had; None makes one.
+        bound: the control socket of the previous program; None makes one.
         offer: returns a description of the sockets for a new program, and these.
     """
 

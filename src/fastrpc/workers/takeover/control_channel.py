@@ -19,7 +19,7 @@ from typing import Any
 
 __all__ = ["VERSION", "Inbox", "peer_of", "receive", "send", "send_sockets", "take_sockets"]
 
-#: The version of these messages: programs of different releases take each other's place.
+#: The version of these messages: programs of different releases take over from each other.
 VERSION = 1
 
 _LENGTH = struct.Struct("!I")
@@ -27,7 +27,7 @@ _LENGTH = struct.Struct("!I")
 #: Bytes of a message. Addresses take some hundred bytes each.
 MOST_BYTES = 1 << 20
 
-#: Sockets that go with one byte; Linux takes 253 (SCM_MAX_FD).
+#: Sockets sent with one byte; Linux allows 253 (SCM_MAX_FD).
 AT_ONCE = 200
 
 #: The process, the user and the group of a peer (struct ucred of Linux).
@@ -114,7 +114,7 @@ def peer_of(connection: socket.socket) -> tuple[int, int]:
 def _exactly(connection: socket.socket, size: int) -> bytes:
     received = b""
     while len(received) < size:
-        # Sockets come with the bytes behind a message, which must not be read with it.
+        # Sockets are sent with the bytes after a message, which must not be read with it.
         data = connection.recv(size - len(received))
         if not data:
             raise ConnectionResetError("the connection was closed")

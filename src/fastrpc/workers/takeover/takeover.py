@@ -1,4 +1,4 @@
-"""A new program takes the place of a serving program: it gets the listening sockets, and the old one drains.
+"""A new program takes over from a serving program: it gets the listening sockets, and the old one drains.
 
 ::
 
@@ -33,7 +33,7 @@ ANSWER_SECONDS = 10.0
 class Given:
     """The sockets of one address of the old program."""
 
-    #: The address as it was given: port 0 and `fd://` are not real addresses.
+    #: The address as given: port 0 and `fd://` are not real addresses.
     wanted: Address
     address: Address
     sockets: tuple[socket.socket, ...]
@@ -118,10 +118,10 @@ class Takeover:
         self._given.clear()
 
     def conclude(self) -> None:
-        """Tell the old program that this one serves with its sockets; return once it drains, or is gone.
+        """Notify the old program that this one serves with its sockets; return once it drains, or has ended.
 
         Raises:
-            ConfigError: it stops for another reason, and takes its addresses along.
+            ConfigError: it stops for another reason, and keeps its addresses.
         """
         try:
             with contextlib.suppress(OSError):
