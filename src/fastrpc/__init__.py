@@ -99,8 +99,8 @@ __all__ = [
     "timeout",
 ]
 
-#: The public names by the module that defines them. It is imported when a program first asks for one of its names:
-#: a command line starts at once, a client loads no server.
+#: The public names by the module that defines them. A module is imported when a program first uses one of its names: a
+#: command line starts at once, a client loads no server.
 _NAMES = {
     "_core.calls.call": (
         "Call",
@@ -343,6 +343,6 @@ def __dir__() -> list[str]:
     return sorted(globals().keys() | _MODULES | _MODULE_OF.keys())
 
 
-# Errors alone are told unless the program configures logging: without a handler Python prints warnings as well.
+# Only errors are shown unless the program configures logging: without a handler Python prints warnings as well.
 logging.getLogger("fastrpc").addHandler(_UnheardErrors())
 _escape_loggers()

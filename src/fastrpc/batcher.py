@@ -1,4 +1,4 @@
-"""Dynamic batching: callers that wait at the same time are served by one run of a function.
+"""Dynamic batching: one run of a function serves callers that wait at the same time.
 
 ::
 
@@ -32,11 +32,11 @@ R = TypeVar("R")
 class Batcher(Generic[T, R]):
     """Call `run` with the items of several callers at once: `score = await batcher(item)`.
 
-    A batch starts `wait` seconds after its first item, or as soon as it has `size` items. Items that come while a
-    batch of their key runs form the next one. The oldest items go first.
+    A batch starts `wait` seconds after its first item, or as soon as it has `size` items. Items that arrive while a
+    batch of their key runs form the next one. The oldest items are first.
 
     `run` has no `current_call()` and no identity. Calls made in it have the latest deadline of its callers. A cancelled
-    caller leaves its batch. Once all have left, `async def run` is cancelled, `def run` goes on to its end. A batcher
+    caller leaves its batch. Once all have left, `async def run` is cancelled, and `def run` runs to its end. A batcher
     belongs to the event loop of its first use.
 
     Args:
@@ -125,7 +125,7 @@ class _Line:
         self._is_async = is_async
         self._waiting: dict[_Place, None] = {}  # The oldest first; a dict, as any of them may leave.
         self._timer: asyncio.Handle | None = None
-        # The batch that runs, else empty; `_staying`: its callers that have not left.
+        # The batch that runs, otherwise empty; `_staying`: its callers that have not left.
         self._batch: list[_Place] = []
         self._staying: set[_Place] = set()
         self._task: asyncio.Task[Any] | None = None

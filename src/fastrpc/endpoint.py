@@ -29,7 +29,7 @@ _HIGHEST_PORT = 65_535
 GREATEST_WEIGHT = 65_535
 #: The part after the scheme, for schemes without a host.
 _WITHOUT_HOST = {"unix": "path", "memory": "name", "fd": "name or number", "any": "options"}
-#: `any://` is complete: it stands for an address in each scope.
+#: `any://` is complete: it represents an address in each scope.
 _COMPLETE = frozenset({"any"})
 #: The schemes of targets that speak gRPC, and the schemes of the transports below.
 _BELOW_GRPC = {"grpc": "tcp", "grpcs": "tls"}
@@ -233,12 +233,12 @@ def dialed_address(address: Address) -> Address:
 
 
 def names_scopes(address: Address) -> bool:
-    """Return whether an address to listen at stands for one in each scope."""
+    """Return whether an address to listen at represents one in each scope."""
     return address.scheme == "any"
 
 
 def scopes_among(addresses: Iterable[Address]) -> Address | None:
-    """Return the address of all scopes among the addresses of one server; None without one.
+    """Return the address of all scopes among a server's addresses, or None.
 
     Raises:
         ConfigError: two of them have different options.
@@ -260,7 +260,7 @@ def is_encrypted(address: Address) -> bool:
 def relayed_host(address: Address) -> str:
     """Return the host name by which callers reach the server at `relay://host:port/NAME`: `NAME.host`.
 
-    Options after `?` are left out: they are for the server alone.
+    Options after `?` are left out: they are only for the server.
 
     Raises:
         ConfigError: the address names no server behind a relay.

@@ -90,7 +90,7 @@ class FastRPCError(Exception):
 
     is_lasting: bool = False
 
-    #: The value that a handler on the other side gave as details, as plain data; None without one.
+    #: The value that a handler on the other side gave as details, as plain data, or None.
     details: Any = None
     #: The details as another protocol sent them.
     _details_as_sent: bytes | None = None
@@ -184,7 +184,7 @@ class CallError(FastRPCError):
     marks the call as safe to retry.
 
     Attributes:
-        details: the value that the handler gave, as plain data; None without one.
+        details: the value that the handler gave, as plain data, or None.
         retry_after: seconds after which the same call may succeed; None without an advice.
 
     Raises:
@@ -253,7 +253,7 @@ class DeadlineExceededError(FastRPCError, TimeoutError):
 
 
 class UnavailableError(FastRPCError):
-    """The service cannot answer now; another server, or the same one later, may.
+    """The service cannot answer now; another server may, or the same one later.
 
     Attributes:
         retry_after: seconds that the refusing server asks to wait; None without a wish.
@@ -428,7 +428,7 @@ class LockHeldError(StoreError):
 
 
 class LockLostError(StoreError):
-    """A lock or lease may have ended before its block did: what the block did last may have been without it."""
+    """A lock or lease may have ended before its block: the block's last steps may have run without it."""
 
     default_status: ClassVar[Status] = Status.ABORTED
 
@@ -455,7 +455,7 @@ def copied_error(error: Exception) -> Exception:
     """
     kind = type(error)
     try:
-        # The constructor of a subclass may take other arguments than it gave to its base.
+        # The constructor of a subclass may take other arguments than it passed to its base.
         is_own = isinstance(kind.__init__, FunctionType)
         own = _rebuild(kind, error.args, error.__dict__) if is_own else copy(error)
     except Exception:

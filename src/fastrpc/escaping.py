@@ -45,7 +45,7 @@ _BLANK = re.compile(
 
 
 def without_secrets(url: str) -> str:
-    """Return a URL, or a text that was meant as one, without its user and its options: they may hold secrets."""
+    """Return a URL, or a text meant as one, without its user and its options, which may hold secrets."""
     place, options, _ = url.partition("?")
     scheme, separator, rest = place.partition("://")
     if not separator:
@@ -148,12 +148,12 @@ class OwnLastResort(logging.StreamHandler):  # type: ignore[type-arg]  # it is n
     """Writes the records that no handler gets: the last resort of `logging` in programs of the command line."""
 
 
-#: The events of warnings about the program itself, such as a setting that has no effect: its author has to read them.
+#: The events of warnings about the program itself, such as a setting without effect: its author has to read them.
 _OF_PROGRAM = frozenset({"any_host", "cors_taken_over", "wrapped_function"})
 
 
 class UnheardErrors(logging.Handler):
-    """Gives errors to Python's last resort, standard error, where no other handler gets them.
+    """Passes errors to Python's last resort, standard error, if no other handler gets them.
 
     A logger without any handler would pass on all warnings as well, a `NullHandler` nothing. Callers are referred to
     the log for the reason of a failure, so errors must be shown, and warnings about the program itself.

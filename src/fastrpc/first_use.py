@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 #: Held by the constructors of `Client`, `SyncClient` and `Server`: the first ones import the modules of their parts. A
-#: fork waits for it: its child would find the locks of half-imported modules held by a thread that it does not have.
+#: fork waits for it: otherwise its child could find locks of half-imported modules held by a thread that it lacks.
 PARTS = threading.RLock()
 os.register_at_fork(before=PARTS.acquire, after_in_parent=PARTS.release, after_in_child=PARTS.release)
 
@@ -40,7 +40,7 @@ def has_parts(module: str) -> None:
 def import_parts() -> None:
     """Import the parts of the clients and servers that the program has imported, before it forks.
 
-    Its children share their memory, and none imports them later, when other code may be installed.
+    Its children share this memory, and none imports them later, when other code may be installed.
     """
     for module in tuple(_parts):
         import_module(module)
@@ -56,7 +56,7 @@ def register(group: str, modules: Mapping[str, str]) -> None:
 
 
 def places(group: str) -> Mapping[str, str]:
-    """Return the objects of a group, each as `module:attribute`; later ones appear as well."""
+    """Return the objects of a group, each as `module:attribute`, including later ones."""
     return _places.setdefault(group, {})
 
 

@@ -1,6 +1,6 @@
 """Gauges, which objects of this process report when a monitor asks, and counts of rare events.
 
-Counters of calls lie in the compiled core. A gauge is not stored: its object computes it on request, so that a process
+Counters of calls are in the compiled core. A gauge is not stored: its object computes it on request, so that a process
 without a monitor pays nothing.
 """
 
@@ -28,8 +28,8 @@ logger = logging.getLogger("fastrpc.server")
 Gauge: TypeAlias = tuple[str, tuple[str, ...], float]
 
 
-#: Events of this process so far: by what they are, then by the values of their labels, one a line. A monitor notices
-#: the first event only where there was a 0 before.
+#: Events of this process so far: by kind, then by the values of their labels, one a line. A monitor notices the first
+#: event only where there was a 0 before.
 COUNTS: Final[dict[str, dict[str, int]]] = {
     "locks_lost": {"": 0},
     "lan_unverified": {"": 0},
@@ -41,12 +41,12 @@ COUNTS: Final[dict[str, dict[str, int]]] = {
     "relay_refused": {},
 }
 
-#: Names that have series; further ones are `_other`.
+#: Names with series; further ones are `_other`.
 _MOST_NAMES: Final = 200
 
 
 class BoundedNames:
-    """The names that have series: the first to come. They keep their places when they are gone."""
+    """The names with series: the first ones. They keep their places when they are gone."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()

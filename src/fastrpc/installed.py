@@ -17,8 +17,8 @@ _NAME = re.compile(r"[a-z0-9._-]{1,32}")
 
 
 def installed(group: str, built_in: Container[str]) -> "dict[str, EntryPoint]":
-    """Return the entry points of a group by name, without built-in names: these have one meaning on the wire."""
-    # Imported here: it loads parsers of package metadata, too slow for every import of fastrpc.
+    """Return the entry points of a group by name, without built-in names, which have one meaning on the wire."""
+    # Imported here: it loads parsers of package metadata, which are too slow for each import of fastrpc.
     from importlib.metadata import entry_points
 
     return {found.name: found for found in entry_points(group=group) if found.name not in built_in}
@@ -46,6 +46,6 @@ def load(kind: str, entry_point: "EntryPoint") -> Any:
 
 
 def free_number(wanted: int, taken: Container[int]) -> int | None:
-    """Return the preferred number or the next free one: two packages may prefer the same."""
+    """Return the preferred number or the next free one: two packages may prefer the same number."""
     endpoint_states = [*range(wanted, LAST_NUMBER + 1), *range(FIRST_OWN_NUMBER, wanted)]
     return next((number for number in endpoint_states if number not in taken), None)

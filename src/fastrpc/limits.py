@@ -10,8 +10,8 @@
         ConnectionRate(20),
     ]
 
-A call over a limit is refused before anything of it is decoded: it does not start, and its caller gets an
-`OverloadedError` with `retry_after`. A call that one limit refuses counts on no other. A refused connection is closed.
+A call over a limit is refused before any part of it is decoded: it does not start, and its caller gets an
+`OverloadedError` with `retry_after`. A call refused by one limit counts on no other. A refused connection is closed.
 """
 
 import math
@@ -48,9 +48,9 @@ _ADAPTIVE: Final = {"initial": 20, "floor": 4, "ceiling": 1_000}
 class RateLimit:
     """At most `rate` calls a second, after `burst` at once.
 
-    A bucket holds `burst` tokens and is filled by `rate` tokens a second; each call takes one. Each key has its own
-    bucket. 10,000 keys are kept; beyond that, new ones share one bucket until others are full again. The workers of a
-    server share all buckets.
+    A bucket holds `burst` tokens and is filled with `rate` tokens a second; each call takes one. Each key has its own
+    bucket. 10,000 keys are kept; beyond that, new keys share one bucket until other buckets are full again. The workers
+    of a server share all buckets.
 
     Args:
         rate: calls a second; 0.1 is one in ten seconds.
@@ -143,10 +143,10 @@ class ConcurrencyLimit:
 class Addresses:
     """The addresses whose connections are served; with several lists an address has to pass all of them.
 
-    The longest network that has an address decides; an address that both lists name is denied. An IPv6 address
-    that stands for an IPv4 one counts as IPv4. Unix sockets pass. A refused connection is closed before TLS, and before
-    it counts among `Limits.connections`. Behind `ServerConfig.proxy_protocol` the told address counts; a request by one
-    of `HTTP.trusted_proxies` is answered with 403, by gRPC PERMISSION_DENIED, if its client is denied.
+    The longest network that contains an address decides; an address in both lists is denied. An IPv6 address that
+    represents an IPv4 one counts as IPv4. Unix sockets pass. A refused connection is closed before TLS, and before it
+    counts among `Limits.connections`. Behind `ServerConfig.proxy_protocol` the address in the header counts; a request
+    by one of `HTTP.trusted_proxies` is answered with 403, by gRPC PERMISSION_DENIED, if its client is denied.
 
     Args:
         allow: networks such as "10.0.0.0/8"; once there are any, all other addresses are denied.
@@ -221,7 +221,7 @@ def checked_limits(given: Any, *, has_identities: bool = True) -> tuple[Limit, .
         has_identities: whether callers are authenticated.
 
     Raises:
-        ConfigError: the value is not a list of limits, or one of them needs callers that are authenticated.
+        ConfigError: the value is no list of limits, or one limit needs authenticated callers.
     """
     hint = "write limits=[RateLimit(100, burst=20)]"
     if isinstance(given, Limits):

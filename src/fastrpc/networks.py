@@ -1,4 +1,4 @@
-"""Networks of IP addresses, and the addresses in them; an IPv6 address that stands for an IPv4 one counts as IPv4."""
+"""Networks of IP addresses, and the addresses in them; an IPv6 address that represents an IPv4 one counts as IPv4."""
 
 import socket
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Any, Final
 
 __all__ = ["Networks", "ProxyNetworks", "network_name", "packed_address"]
 
-#: The start of an IPv6 address that stands for an IPv4 one (RFC 4291).
+#: The start of an IPv6 address that represents an IPv4 one (RFC 4291).
 _MAPPED_IPV4: Final = bytes(10) + b"\xff\xff"
 
 
@@ -29,7 +29,7 @@ def network_name(packed: bytes) -> bytes:
 
 
 class Networks:
-    """Networks such as `10.0.0.0/8`, for lookups of addresses that cost the same for any number of them."""
+    """Networks such as `10.0.0.0/8`, with lookups of addresses at constant cost for any number of networks."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         # Imported on first use: few servers name any network.
@@ -62,5 +62,5 @@ class ProxyNetworks:
         self._networks = Networks(texts)
 
     def contains(self, peer_name: Any) -> bool:
-        """Return whether a peer is in one of them, as sockets name it; peers at Unix sockets are not."""
+        """Return whether one of them contains a peer's socket address; Unix sockets are in none."""
         return isinstance(peer_name, tuple) and self._networks.longest(packed_address(peer_name[0])) >= 0

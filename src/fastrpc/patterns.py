@@ -86,7 +86,7 @@ class WordPattern:
         return len(words) > len(self.words) and self.fits(words)
 
     def fits(self, words: list[str]) -> bool:
-        """Return whether words fit one by one, as far as both go."""
+        """Return whether words fit one by one, up to the shorter length."""
         return all(mine in ("*", word) for mine, word in zip(self.words, words, strict=False))
 
     def __repr__(self) -> str:
@@ -249,7 +249,7 @@ class RelayPattern(WordPattern):
 
 
 def fault_of_word(word: str) -> str | None:
-    """Return the fault of a word in the name of a topic or a group; None for a good one."""
+    """Return the fault of a word in the name of a topic or a group; None for a valid word."""
     if not word:
         return "it has an empty word"
     if not _OF_PATTERNS.isdisjoint(word):

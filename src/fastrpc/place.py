@@ -24,7 +24,7 @@ _AS_LABELS: Final = ("region", "latitude", "longitude")
 class Place:
     """Where a program runs: its zone and region, its coordinates, and further labels.
 
-    A server with a registry registers them with its addresses: region and coordinates as labels of these names. The
+    A server with a registry registers it with its addresses: region and coordinates are labels of these names. The
     environment has the other fields: `FASTRPC_ZONE`, `FASTRPC_REGION`, `FASTRPC_LATITUDE`, `FASTRPC_LONGITUDE`.
 
     Args:

@@ -7,8 +7,8 @@ from types import TracebackType
 
 __all__ = ["time_limit"]
 
-#: Before, `asyncio.timeout` let a block that ran out of time in a cancelled task end with CancelledError, so what
-#: follows the block, such as a kill, was left out.
+#: Earlier, `asyncio.timeout` ended a block without time left in a cancelled task with CancelledError, so that code
+#: after the block, such as a kill, did not run.
 _IS_RELIABLE = sys.version_info >= (3, 11, 4)
 
 

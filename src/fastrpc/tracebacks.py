@@ -21,8 +21,8 @@ _MOST: Final = 32
 def shortened(error: E) -> E:
     """Return the error of a failed call, to be raised once more, without our frames so far.
 
-    Frames of interceptors, codecs and other code of the program stay. The errors that it comes from lose our frames as
-    well. It stands in an `except` where a `with` block would cost every call.
+    Frames of interceptors, codecs and other code of the program stay. The causes of the error lose our frames as well.
+    It stands in an `except` since a `with` block would cost every call.
     """
     if os.environ.get(VARIABLE) == "full":
         return error

@@ -30,7 +30,7 @@ _on_interrupt: Callable[[], None] | None = None
 
 
 class ContainedError(RuntimeError):
-    """User code raised something that is no plain error; its cause."""
+    """User code raised an exception that is no plain error, which is the cause."""
 
 
 def as_error(error: BaseException, name: str) -> Exception:
@@ -46,7 +46,7 @@ def plain_error(error: BaseException, name: str) -> Exception:
     """Return the error to report for an exception of a function of this name; the function does not await.
 
     Raises:
-        KeyboardInterrupt: it is Ctrl-C in the main thread without a loop, which belongs to the program.
+        KeyboardInterrupt: it is Ctrl-C in the main thread without a loop, which is for the program.
     """
     if isinstance(error, KeyboardInterrupt):
         loop = _running_loop()
@@ -128,10 +128,10 @@ class without_exit(Coroutine[Any, Any, T]):  # noqa: N801 (used as a function)
 class contained:  # noqa: N801 (used as a function)
     """Let only errors leave a block of user code: `with contained("the check of a setting"): check(value)`.
 
-    The block may await. These leave it as they are: a cancellation of the task that runs it, the GeneratorExit of a
-    coroutine or generator that is closed outside this task, and Ctrl-C in the main thread without a loop, which belongs
-    to the program. The GeneratorExit of a coroutine that its own task closes cannot be told from a GeneratorExit that
-    user code raises: it becomes an error.
+    The block may await. Three exceptions pass unchanged: a cancellation of the task that runs it; the GeneratorExit of
+    a coroutine or generator that is closed outside this task; and Ctrl-C in the main thread without a loop, which is
+    for the program. The GeneratorExit of a coroutine closed by its own task cannot be distinguished from one raised by
+    user code: it becomes an error.
     """
 
     __slots__ = ("_name", "_task")

@@ -3,9 +3,9 @@
 `dataclass` writes and compiles the methods of each class, which took a third of the import of a client. Here all
 classes share them. `fields`, `replace`, `asdict`, `inspect.signature`, copies and subclasses work as with a dataclass.
 
-Their methods know fields that are given, shown and compared. A class that needs more is refused with a TypeError: a
-class that extends a dataclass, has an `InitVar` or a `field` with `init`, `repr`, `compare` or `hash`, or defines a
-method that it is given here. `dataclass(frozen=True, slots=True)` takes all of these, and may extend a class of values.
+Their methods know only which fields are given, shown and compared. A class that needs more is refused with a TypeError:
+it extends a dataclass, has an `InitVar` or a `field` with `init`, `repr`, `compare` or `hash`, or defines a method that
+is generated here. `dataclass(frozen=True, slots=True)` supports all of this, and may extend a class of values.
 """
 
 import inspect
@@ -39,7 +39,7 @@ def frozen_class(cls: type[_Kind], *, kw_only: bool) -> type[_Kind]:
     """Make a frozen class with slots, with the comparison and the `repr` that it has or inherits.
 
     Raises:
-        TypeError: it needs what only a dataclass can do.
+        TypeError: it needs features of a dataclass.
     """
     _check_class(cls, _GIVEN)
     made: Any = dataclass(init=False, repr=False, eq=False, slots=True, kw_only=kw_only)(cls)
@@ -113,7 +113,7 @@ def _initializer(made: Any) -> Callable[..., None]:
 
 
 class _Factory:
-    """The default in a signature where each value is made anew."""
+    """The default in a signature of a value that is made anew each time."""
 
     def __repr__(self) -> str:
         return "<factory>"
@@ -138,7 +138,7 @@ def _signature(made: Any) -> inspect.Signature:
 
 
 def _frozen(made: Any) -> tuple[Callable[[Any, str, Any], None], Callable[[Any, str], None]]:
-    """Return the methods that refuse changes; a subclass may have further attributes, which change."""
+    """Return the methods that refuse changes; a subclass may have further, mutable attributes."""
     names = frozenset(one.name for one in fields(made))
 
     def refuse_value(self: Any, name: str, value: Any) -> None:

@@ -27,7 +27,7 @@ class WatchedFile(Generic[T]):
 
     A file counts as changed by its device, inode, size and time of modification; links are followed, as Kubernetes
     replaces them. A change is taken once two looks a second apart agree, or once the file has been unchanged for a
-    second, so that a half-written file is not read. A file that cannot be used keeps the value before it.
+    second, so that a half-written file is not read. After a change to an unusable file the previous value stays.
 
     Args:
         kind: names the file in logs: "the policy", "the tokens".
@@ -129,7 +129,7 @@ class WatchedFile(Generic[T]):
         return ConfigError(f"{self._kind} {self.path!r}: {error.message}", hint=error.hint)
 
     def _rests(self) -> bool:
-        """Return whether the file has been unchanged for a second, so that one look is as good as two."""
+        """Return whether the file has been unchanged for a second, so that one look suffices."""
         changed_at = self._changed_at()
         return changed_at is not None and changed_at <= self._wall_clock() - LOOK_SECONDS
 

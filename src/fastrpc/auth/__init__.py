@@ -1,7 +1,6 @@
 """Authentication and authorisation: values for `Server(authenticate=…, authorize=…)`.
 
-They know neither servers nor connections: an authenticator is asked about a peer, a policy about an identity and a
-route.
+They know neither servers nor connections: an authenticator judges a peer, a policy an identity and a route.
 
 A scheme other than `bearer` needs more: `handlers/auth/verdicts.py`, `schemes` in `server/access.py`,
 `client/credentials.py` and the connections in `_core/client` that send it, `_core/rpcx/native_forms.pyx`, the challenge

@@ -17,12 +17,12 @@ __all__ = ["AnyOf"]
 class AnyOf:
     """Accept what one of several authenticators accepts.
 
-    Each credential is tried by the members that know its kind. A token that no member accepts is refused, even
-    beside a certificate that one would accept.
+    Each credential is tried by the members that know its kind. A token that no member accepts is refused, even with an
+    acceptable certificate.
 
     Raises:
         TypeError: a member is not an object of `fastrpc.auth`.
-        ConfigError: there is no member, or two of them could give the same name to different callers.
+        ConfigError: there is no member, or two members could give the same name to different callers.
     """
 
     def __init__(self, *members: Any) -> None:
@@ -144,7 +144,7 @@ def _check_names(members: tuple[Authenticator, ...]) -> None:
 
 
 def _clash_of(member: Authenticator, other: Authenticator) -> str | None:
-    """Return which names a member shares with another one, whose issuer chooses them."""
+    """Return the names that a member shares with another one whose issuer chooses them."""
     if isinstance(member, StaticTokens):
         clashes = (_clash_of_name(name, other) for name in sorted(member.names))
         return next((clash for clash in clashes if clash is not None), None)

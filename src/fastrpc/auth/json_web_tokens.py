@@ -16,7 +16,7 @@ from fastrpc.status import Status
 
 __all__ = ["JWT"]
 
-#: The algorithms of RFC 7518 and RFC 8037 by the kind of their keys. `none` is not one of them.
+#: The algorithms of RFC 7518 and RFC 8037 by the kind of their keys; `none` is excluded.
 _KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "secret": ("HS256", "HS384", "HS512"),
     "RSA": ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
@@ -140,7 +140,7 @@ class JWT:
             )
         longest = max(int(name[2:]) for name in self._algorithms) // 8
         if len(raw) < longest:
-            # RFC 7518, section 3.2. Without the secret.
+            # RFC 7518, section 3.2. The text omits the secret.
             raise ConfigError(
                 f"the secret has {len(raw)} bytes, {max(self._algorithms)} needs at least {longest}"
             )
@@ -195,7 +195,7 @@ class JWT:
     # Tokens
 
     def look(self) -> None:
-        """Do nothing: keys are renewed as tokens come."""
+        """Do nothing: keys are renewed when tokens arrive."""
 
     def handles(self, peer: Presented) -> bool:
         """Return whether the peer presents a token."""

@@ -111,7 +111,7 @@ class KeySet:
             self._begin()
 
     def begins_look(self) -> bool:
-        """Return whether the set is fetched for a key that is not in it; if so, it counts as a look."""
+        """Return whether the set is fetched for an unknown key; if so, the fetch counts as a look."""
         if self._under_way() is not None:
             return True
         now = self._clock()
@@ -219,7 +219,7 @@ def parsed_keys(content: Any, make: Callable[[Mapping[str, Any]], Any]) -> list[
         make: makes a key, or returns None for a key that is of no use here.
 
     Raises:
-        ConfigError: it is no key set, or has no such key.
+        ConfigError: it is no key set, or lacks this key.
     """
     entries = content.get("keys") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

@@ -83,7 +83,7 @@ class Decision:
     """The decision of a policy about one caller and one method."""
 
     is_allowed: bool
-    #: The number of the rule that decided, from 1 on, and its pattern; None: no rule allows it.
+    #: The number of the deciding rule, from 1 on, and its pattern; None: no rule allows it.
     rule: int | None = None
     pattern: str | None = None
     #: Whether an allowing rule lets the caller use priority 2.
@@ -133,7 +133,7 @@ class Findings:
 
 
 class Rules(ABC):
-    """Authorisation by names of callers and methods alone: its answers are kept until its files change."""
+    """Authorisation by names of callers and methods only: its answers are kept until its files change."""
 
     @abstractmethod
     def decide(self, identity: Identity | None, method: str) -> Decision:
@@ -163,7 +163,7 @@ class Policy(Rules):
     Args:
         rules: tables with the keys of the file.
 
-    It cannot be subclassed: a function `(Identity | None, Route) -> bool` may ask one, and more.
+    It cannot be subclassed: a function `(Identity | None, Route) -> bool` may call one, and check more.
 
     Raises:
         ConfigError: a rule cannot be used.
@@ -271,9 +271,9 @@ class Policy(Rules):
     def check(self, methods: Iterable[str], *, public: Collection[str] | None = None) -> Findings:
         """Compare the patterns of `allow` and `deny` with the methods that a server has.
 
-        An unknown method of a service that is served is an error, and so is a service that is served under its name in
-        another case: a `deny` of it would deny nothing. Any other service that is not served is a warning, and so is a
-        pattern that allows `anonymous` a method that is not public: the method refuses callers without identity.
+        An unknown method of a served service is an error, and so is the name of a served service in another case: a
+        `deny` of it would deny nothing. Any other unserved service is a warning, and so is a pattern that allows
+        `anonymous` a method that is not public: the method refuses callers without identity.
 
         Args:
             public: the methods that are `public`; None: unknown.

@@ -43,7 +43,7 @@ class StaticTokens:
 
         StaticTokens({"s3cr3t": Identity("ada", roles={"admin"})})
 
-    A token is compared by its digest, and each comparison takes the same steps: its time tells nothing about a token.
+    Tokens are compared by digests, and each comparison takes the same steps: its time reveals nothing about a token.
 
     Raises:
         TypeError: a token is not text, or its value is not an Identity.
@@ -143,7 +143,7 @@ def _read(text: str) -> _Table:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        # Its text has the place and the kind of the mistake, and one character at most.
+        # Its text has the place and the kind of the mistake, and at most one character.
         raise ConfigError(f"it is not TOML: {error}") from None
     entries = content.pop("token", None)
     if content or not isinstance(entries, list) or not entries:

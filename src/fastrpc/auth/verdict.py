@@ -63,4 +63,4 @@ class Authenticator(Protocol):
         """Return whether it knows this kind of credential."""
 
     def verify(self, peer: Presented) -> Answer | Awaitable[Answer]:
-        """Return the answer, or an awaitable of it where something has to be fetched."""
+        """Return the answer, or an awaitable if something has to be fetched."""

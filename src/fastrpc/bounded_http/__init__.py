@@ -1,16 +1,16 @@
 """HTTP requests to servers that are not trusted: each response is bounded in bytes and time.
 
 Every HTTP client of the package uses this one: `client` makes requests, `line_stream` reads endless responses, and
-`timed_socket` bounds both. It blocks, so it runs in threads; `awaited` lets a loop await short responses in their
-place. A response is refused when it
+`timed_socket` bounds both. It blocks, so it runs in threads; `awaited` lets a loop await short responses instead. A
+response is refused when it
 
 - redirects: a request may carry a secret, which is meant for one server;
 - exceeds the byte limit; headers, chunk sizes, trailers and interim responses count;
 - is incomplete at its deadline, even if bytes keep arriving;
 - has a content encoding, since the request accepts none.
 
-An endless response is read line by line (`LineStream`): the length and the time of each line, the silence between two
-of them and the bytes over time have limits instead.
+An endless response is read line by line (`LineStream`). Its limits are the length and the time of each line, the
+silence between two lines, and the bytes over time.
 
 Proxy settings and `.netrc` are ignored.
 """

@@ -22,13 +22,13 @@ MOST_HEAD_BYTES: Final = 4_096
 # A head that needs no parser: status 200, no folded line.
 _HEAD: Final = re.compile(rb"HTTP/1\.1 200 [^\r\n]*\r\n(?:[0-9A-Za-z-]+:[^\r\n]*\r\n)+\r\n")
 _LENGTH: Final = re.compile(rb"\ncontent-length:([^\r\n]*)", re.IGNORECASE)
-# Fields that give the body another form or another end, or end the connection.
+# Fields that change the form or the end of the body, or end the connection.
 _SPECIAL: Final = re.compile(rb"\n(?:content-encoding|transfer-encoding|connection|upgrade):", re.IGNORECASE)
 
 #: Text that http.client would refuse or encode.
 _UNSAFE: Final = re.compile(r"[^\t\x20-\x7e]")
 
-#: Reads what is left of a response, in a thread; it raises like `BoundedHttpClient.request`.
+#: Reads the rest of a response, in a thread; it raises like `BoundedHttpClient.request`.
 Remaining: TypeAlias = Callable[[], Response]
 
 
@@ -67,7 +67,7 @@ async def begin_get(
 
 
 def _request(authority: str, target: str, headers: Mapping[str, str]) -> bytes | None:
-    """Return a request; None if http.client has to refuse or to encode a text of it."""
+    """Return a request; None if http.client would refuse or encode one of its texts."""
     fields = {"Host": authority, "Accept-Encoding": "identity", **headers}
     lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     if " " in target or any(map(_UNSAFE.search, lines)):
@@ -100,14 +100,14 @@ def _end(readable: asyncio.Future[bool], is_readable: bool) -> None:
 
 
 def _receive(connected: TimedSocket, received: bytearray) -> bool:
-    """Add the bytes that have come; return whether the stream goes on."""
+    """Add the received bytes; return whether the stream continues."""
     one = connected.socket
     while True:
         piece = connected.receive_now()
         if piece is None:
             return True
         received += piece
-        # The system tells nothing of bytes that TLS has decrypted already.
+        # The system does not report bytes that TLS has decrypted already.
         is_more = isinstance(one, ssl.SSLSocket) and one.pending() > 0
         if not piece or not is_more or len(received) > MOST_BYTES:
             return bool(piece)

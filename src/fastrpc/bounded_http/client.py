@@ -55,7 +55,7 @@ class BoundedHttpClient:
     """A client of one server over one kept connection, for one thread; another thread may call `interrupt` and `close`.
 
     Args:
-        encrypt: does a TLS handshake on a connected socket, which then checked the server; None is plain HTTP.
+        encrypt: does a TLS handshake on a connected socket and checks the server; None is plain HTTP.
         most_bytes: longest response.
     """
 
@@ -203,7 +203,7 @@ class BoundedHttpClient:
         return TimedSocket(kept, self._most_bytes, time.monotonic() + held_seconds + ANSWER_SECONDS)
 
     def _connected(self, held_seconds: float) -> TimedSocket:
-        """Return the connection for one request: the kept one if it is open and idle, else a new one."""
+        """Return the connection for one request: the kept one if it is open and idle, otherwise a new one."""
         if (kept := self.kept(held_seconds)) is not None:
             return kept
         begun = time.monotonic()
@@ -237,7 +237,7 @@ class BoundedHttpClient:
             raise HttpError(f"the answer has {response.length:,} bytes, the limit is {self._most_bytes:,}")
 
     def _body(self, response: http.client.HTTPResponse) -> bytes:
-        """Return all of a body; its bytes are counted where they are received."""
+        """Return the whole body; its bytes are counted when they are received."""
         length = response.length
         # Piece by piece: an announced length allocates no memory.
         body = bytearray()
@@ -281,7 +281,7 @@ class BoundedHttpClient:
                 _shut(one)
 
     def drop(self, only: socket.socket | None = None) -> None:
-        """Drop the connection, or `only` this one; the next request opens another."""
+        """Drop the connection, or only if it is `only`; the next request opens another."""
         with self._lock:
             if only is not None and only is not self._socket:
                 return
@@ -338,5 +338,5 @@ def _is_quiet(one: socket.socket) -> bool:
 def _shut(one: socket.socket) -> None:
     """Wake a thread that waits on a socket."""
     with contextlib.suppress(OSError):
-        # On the plain socket: a TLS object would drop its state, which the other thread is using.
+        # On the plain socket: a TLS object would drop its state, which the other thread uses.
         socket.socket.shutdown(one, socket.SHUT_RDWR)

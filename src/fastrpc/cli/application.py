@@ -159,7 +159,7 @@ def run_command_line() -> int:
 
 
 def _give_up_full_output() -> None:
-    """Leave nothing for the flush at exit of an output that takes nothing: it would change the exit code."""
+    """Discard output that a full or closed stream refuses: the flush at exit would change the exit code."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -101,7 +101,7 @@ def _alternative_names(names: list[str]) -> str:
     """Return names as OpenSSL writes them.
 
     Raises:
-        ConfigError: one is no host name; a comma would begin another entry.
+        ConfigError: a name is no host name; a comma would begin another entry.
     """
     return ",".join(map(_alternative_name, names))
 

@@ -36,7 +36,7 @@ def health(
     """Check the health of a server: exit code 0 if it is SERVING, else 1.
 
     Given a registry, check one endpoint of the service and print its address; `fastrpc list registry://host:port`
-    checks all of them.
+    checks all endpoints.
     """
     with reported(ExitCode.USAGE):
         dial = dialing(ca, cert, key, server_name, token_file)

@@ -1,7 +1,7 @@
-"""A command and all that it starts: one process group, which is a job of the terminal of this process if it has one.
+"""A command and its children in one process group, which is a job of this process's terminal, if there is one.
 
-The group gets signals as a whole. It has the foreground, where Ctrl-C goes, from its start or once it asks for it. When
-the command stops this process stops with it: a shell sees only that.
+The group gets signals as a whole. It has the foreground, and so Ctrl-C, from its start or when it asks for it. When the
+command stops, this process stops too: a shell sees only this process.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["CommandGroup"]
 
-#: Seconds between two looks whether the command is stopped: a loop tells its end alone.
+#: Seconds between two checks whether the command is stopped: a loop only learns of its end.
 _LOOK_SECONDS: Final = 0.1
 
 #: Signals that stop a background group when it uses the terminal.
@@ -107,7 +107,7 @@ class CommandGroup:
             raise
 
     def _follow(self, process: asyncio.subprocess.Process, held: Lock) -> None:
-        """Give a stopped command the foreground if it asks for it; else stop, and go on with it."""
+        """Give a stopped command the foreground if it asks for it; otherwise stop, and continue together with it."""
         stopped = None
         with contextlib.suppress(ChildProcessError):
             stopped = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG)
@@ -140,7 +140,7 @@ def _lead_group(*, has_foreground: bool) -> None:
 
 
 def _owns_foreground() -> bool:
-    """Return whether the group of this process gets what is typed; False if no session has the terminal."""
+    """Return whether the group of this process gets terminal input; False if no session has the terminal."""
     try:
         return os.tcgetpgrp(0) == os.getpgrp()
     except OSError:

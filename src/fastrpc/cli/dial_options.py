@@ -53,7 +53,7 @@ TokenPath = Annotated[
     ),
 ]
 
-#: Names of these options, for values of a call that look like options.
+#: Names of these options, for call values that look like options.
 DIAL_OPTIONS = ("--ca", "--cert", "--key", "--server-name", "--token-file")
 
 

@@ -91,10 +91,10 @@ def data_folder_option(contents: str) -> Any:
 
 
 def checked_sync(sync: str | None, data_dir: Path | None, contents: str) -> Literal["full", "normal"]:
-    """Return how a service keeps its contents; another word is refused by the service.
+    """Return how a service keeps its contents; the service refuses other words.
 
     Raises:
-        ConfigError: it keeps them in memory only.
+        ConfigError: the service keeps them in memory only.
     """
     if sync is not None and data_dir is None:
         raise ConfigError(

@@ -23,8 +23,8 @@ class JSONLines(logging.Formatter):
     """Format a record as a JSON object on one line.
 
     It has `time` (UTC, RFC 3339), `level`, `logger`, `message` and `process`, then each field of the record's `extra`;
-    `exception` and `stack` where the record has them. A field of `extra` with one of these names gets an underscore
-    behind it. Values that JSON lacks are written as text.
+    also `exception` and `stack` if the record has them. A field of `extra` with one of these names gets a trailing
+    underscore. Values that JSON lacks are written as text.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -48,7 +48,7 @@ class JSONLines(logging.Formatter):
                 while name in fields:
                     name += "_"
                 fields[name] = _plain(value, _DEPTH)
-        # Characters that hide or reorder text are escaped, so that a terminal shows the line as it is.
+        # Characters that hide or reorder text are escaped, so that a terminal shows the line unaltered.
         return printable_json(json.dumps(fields, ensure_ascii=False))
 
 

@@ -99,7 +99,7 @@ def address_option(default: str) -> Any:
 
 
 def tls_settings(cert: Path | None, key: Path | None, ca: Path | None) -> dict[str, Any]:
-    """Return the settings that `--tls-cert`, `--tls-key` and `--tls-ca` stand for; None for those not given."""
+    """Return the settings for `--tls-cert`, `--tls-key` and `--tls-ca`; None for missing ones."""
     return {
         "tls.cert_file": cert and str(cert),
         "tls.key_file": key and str(key),

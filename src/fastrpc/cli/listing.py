@@ -32,7 +32,7 @@ from fastrpc.workers.plan import ExitCode
 
 __all__ = ["explained", "list_services"]
 
-#: The kinds of methods as people call them; none for the usual one.
+#: The kinds of methods in words; "" for the usual kind.
 KINDS = {
     "unary": "",
     "server_stream": "server stream",
@@ -142,7 +142,7 @@ def _refuse(address: str, service: str, names: list[str]) -> NoReturn:
 
 
 async def explained(asking: Any, address: str) -> Any:
-    """Return the result of `asking`; if the server refuses it because its reflection is off, say so."""
+    """Return the result of `asking`; if the server refuses since its reflection is off, the error says so."""
     try:
         return await asking
     except CallError as error:
@@ -188,7 +188,7 @@ def _note_registry(address: str, names: list[str]) -> None:
 
 
 def _also(names: Iterable[str]) -> str:
-    """Return the aliases of a service or method for its line; nothing without one."""
+    """Return the aliases of a service or method for its line; "" without aliases."""
     text = ", ".join(names)
     return f"  also {text}" if text else ""
 

@@ -62,8 +62,8 @@ def lock(
 ) -> None:
     """Run a command while holding a lock; its exit code is the command's, or 1 if the lock is held or was lost.
 
-    FASTRPC_LOCK_TOKEN has the token, which rises with each hold: give it to all that the command writes. When the lock
-    is lost the command gets SIGTERM, and SIGKILL before another one may hold it.
+    FASTRPC_LOCK_TOKEN has the token, which rises with each hold: pass it to everything that the command writes. When
+    the lock is lost the command gets SIGTERM, and SIGKILL before another one may hold it.
     """
     dial = partial(dialing, ca, cert, key, server_name, token_file)
     _run(store, dial, lambda opened: opened.lock(name, ttl=ttl, wait=wait, value=_own_name()), command)
@@ -141,7 +141,8 @@ def _run(
 
 
 async def _run_held(opened: Store, make: Callable[[Store], Lock], command: Sequence[str]) -> int:
-    """Run a command once a lock is held; a signal before that leaves the queue, and gives 128 and its number."""
+    """Run a command once a lock is held; a signal before that leaves the queue, and the exit code is 128 plus its
+    number."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     ended_by: list[int] = []
 

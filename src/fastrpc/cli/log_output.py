@@ -26,7 +26,7 @@ def install_logging(level: str, *, is_demanded: bool, log_format: str = "text") 
     own.left_out = _PRINTED
     formatter = logging.Formatter(LOG_FORMAT)
     if log_format == "json":
-        # Imported on first use: text needs nothing of it.
+        # Imported on first use: text output needs none of it.
         from fastrpc.cli.json_lines import JSONLines
 
         formatter = JSONLines()

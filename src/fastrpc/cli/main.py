@@ -21,7 +21,7 @@ def main() -> NoReturn:
 def _open_standard_streams() -> None:
     """Open /dev/null in place of each standard stream that is closed: sockets would get these numbers.
 
-    libuv ends the program rather than close one of them.
+    libuv aborts the program if one of them is closed.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:

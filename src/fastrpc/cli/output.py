@@ -25,7 +25,7 @@ Part = str | tuple[str, str]
 #: Between two columns of a table.
 _GAP = "   "
 
-#: With one of these rich may style output to a file or a pipe, too.
+#: With one of these, rich may style output to a file or a pipe, too.
 _STYLED_ANYWHERE = ("FORCE_COLOR", "TTY_COMPATIBLE")
 
 

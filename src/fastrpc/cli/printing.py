@@ -49,7 +49,7 @@ _TOKEN_HINT = "show a token that the server knows: --token-file FILE, or FASTRPC
 _BUILT_IN = re.compile(r"(fastrpc\.[a-z_]+)\.[a-z_]+: ")
 _TIMEOUT_HINT = "give it more time with --timeout, or find out what delays the server"
 
-#: Texts printed behind a label: a line break in them must not look like a line of ours.
+#: Texts printed after a label: a line break in them must not look like a line of ours.
 _CONTINUATION = "\n" + " " * len("error: ")
 
 
@@ -135,7 +135,7 @@ def describe_error(error: BaseException) -> tuple[str, str | None]:
 
 
 def json_text(value: Any) -> str:
-    """Return a value as JSON on one line: arrays as their values, others that JSON lacks as in Python."""
+    """Return a value as JSON on one line: arrays as their values, other non-JSON values as in Python."""
     try:
         encoded = msgspec.json.encode(value, enc_hook=_printed)
     except (TypeError, ValueError, msgspec.MsgspecError):  # keys that JSON does not allow, lone surrogates
@@ -144,7 +144,7 @@ def json_text(value: Any) -> str:
 
 
 def _printed(value: Any) -> Any:
-    """Return the values of an array, where numpy is installed; any other value as in Python."""
+    """Return the values of an array if numpy is installed; other values as in Python."""
     if isinstance(value, msgspec.msgpack.Ext) and value.code == ARRAY_EXTENSION:
         with contextlib.suppress(ImportError, ValueError):
             from fastrpc.types.arrays import array_in
@@ -174,7 +174,7 @@ def print_json(value: Any) -> None:
 
 
 def line_of(message: Any) -> str:
-    """Return a message of a stream as one line: as JSON, bytes that are text as text."""
+    """Return a message of a stream as one line of JSON; bytes of UTF-8 are shown as text."""
     return printable(_text_of(message)) if isinstance(message, bytes) else json_text(message)
 
 

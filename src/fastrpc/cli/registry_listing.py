@@ -26,8 +26,8 @@ from fastrpc.workers.plan import ExitCode
 
 __all__ = ["asked", "details", "list_registry", "listed", "split", "values_of"]
 
-#: The health shown for an endpoint that does not answer, for one without the health service, and for one whose server
-#: tells its health to callers with a token alone.
+#: The health shown for an endpoint that does not answer, for one without the health service, and for one that requires
+#: a token for its health.
 UNREACHABLE = "UNREACHABLE"
 UNKNOWN = "UNKNOWN"
 UNAUTHENTICATED = "UNAUTHENTICATED"
@@ -101,7 +101,7 @@ async def listed(
     """Return the endpoints of each service, or of one.
 
     Raises:
-        StoreError: the registry refuses, or did not tell all of them in time.
+        StoreError: the registry refuses, or did not report all services in time.
     """
     names = [service] if service is not None else await _names(registry)
     return dict(zip(names, await _lists(registry, names, timeout), strict=True))
@@ -182,7 +182,7 @@ async def _endpoints(registry: WatchedRegistry, service: str, ends: float) -> tu
 
     Raises:
         StoreError: the registry refuses, or cannot be reached.
-        TimeoutError: it told nothing before `ends`, a time of the loop.
+        TimeoutError: it reported nothing before `ends`, a time of the loop.
     """
     loop = asyncio.get_running_loop()
     if loop.time() >= ends:
@@ -210,7 +210,7 @@ def _is_final(error: Exception | None) -> bool:
 async def _health(address: Address, services: list[str], wanted: _Wanted, tls: TLS | None) -> dict[str, str]:
     """Return the health of each service of a server, or of the server as a whole, in time.
 
-    The token of the command is for the registry alone: any server that may register a service there would get it here.
+    The command's token is for the registry only: any server that may register a service there would get it here.
     """
     config = ClientConfig(timeouts=_TIMEOUTS, tls=tls)
     async with Client(address, config=config) as client:

@@ -39,7 +39,7 @@ class SettingPlaces:
         return {place: getattr(tls, name) for name, place in self.below("tls").items()}
 
     def named(self, error: ConfigError) -> ConfigError | None:
-        """Return an error about a field as one about its place; None for every other error."""
+        """Return an error about a field as one about its place; None for other errors."""
         field, _, rest = error.message.partition(" ")
         place = self._by_field.get(field.rstrip(":"))
         if place is None:
@@ -61,7 +61,7 @@ class SettingPlaces:
         """Name the place in each ConfigError about a field.
 
         Args:
-            section: the section whose places are named where settings contradict each other; None names none.
+            section: the section to name if settings contradict each other; None names none.
         """
         try:
             yield

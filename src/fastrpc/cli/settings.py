@@ -181,7 +181,7 @@ def _limits(values: Mapping[str, Any], places: SettingPlaces) -> Iterator[Limit]
     for section, kind in _LIMITS.items():
         keys = [key for key in values if key.rpartition(".")[0] == section]
         if keys:
-            # A rate is needed; its absence is told as any other wrong value.
+            # A rate is required; a missing one is reported like any wrong value.
             given: dict[str, Any] = {"rate": None} if kind is ConnectionRate else {}
             given |= {key.rpartition(".")[2]: values[key] for key in keys}
             with places.naming_fields(section):
@@ -250,7 +250,7 @@ def _config(values: Mapping[str, Any], base: ServerConfig, places: SettingPlaces
 
 
 def _implies_http(values: Mapping[str, Any]) -> bool:
-    """Return whether applications are mounted, which HTTP alone can serve, and the protocols are not given."""
+    """Return whether applications are mounted, which need HTTP, and no protocols are given."""
     return bool(values.get("http.mounts")) and "protocols" not in values
 
 
@@ -322,7 +322,7 @@ def _take_file(found: _Found, file: Path, named_by: str, keys: Mapping[str, Any]
 def _take_table(
     found: _Found, file: str, section: str, table: Mapping[str, Any], keys: Mapping[str, Any]
 ) -> None:
-    """Take the values of a table, and of those in it."""
+    """Read the values of a table and of its subtables."""
     for name, value in table.items():
         key = f"{section}.{name}" if section else name
         place = f"{file}: [{section}] {name}" if section else f"{file}: {name}"

@@ -1,7 +1,7 @@
 """`fastrpc run --otel`: the SDK of OpenTelemetry, started in each process that serves.
 
-Its threads do not survive a fork, so it starts before the sources of a worker and ends behind them. The SDK reads the
-variables `OTEL_*` itself, but for the names of the exporters.
+Its threads do not survive a fork, so it starts before the sources of a worker and ends after them. The SDK reads the
+variables `OTEL_*` itself, except the names of the exporters.
 """
 
 import asyncio

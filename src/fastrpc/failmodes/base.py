@@ -3,8 +3,8 @@
 Fail modes use `Attempts`, which only decides. So the rules of safe retries are written once, for both clients, and a
 custom fail mode cannot break them. The final error never has `processed` "no" if an earlier attempt may have run.
 
-`retry_after` is honoured even when another endpoint is free: it comes from a server that did not start the call.
-Without it the next attempt follows at once, so restarts cost no time.
+`retry_after` is honoured even when another endpoint is free: it is from a server that did not start the call. Without
+it the next attempt follows at once, so restarts cost no time.
 
 Only the tier next to a failure retries (`inside_retry`). Each tier has its own budget: when all three tiers retried,
 one offered call became 1.78 calls at the bottom. Now it becomes 1.21, the limit of the last tier's budget. A handler
@@ -65,7 +65,7 @@ _BUILT_IN = {
 
 _MOST_RETRIES = 100
 
-# The `processed` of several attempts is the worst of them.
+# The `processed` of several attempts is the worst of theirs.
 _CERTAINTY = {"no": 0, "unknown": 1, "yes": 2}
 
 
@@ -113,7 +113,7 @@ class FailMode(Protocol):
 
 
 class SequentialMode(FailMode, Protocol):
-    """A fail mode that makes one attempt at a time and lets `Attempts` decide about each further one."""
+    """A fail mode that makes one attempt at a time; `Attempts` decides about each further one."""
 
     @property
     def retries(self) -> int:
@@ -174,7 +174,7 @@ class Attempts:
 
     Args:
         retries: attempts after the first one.
-        elsewhere: whether the next attempt goes to another endpoint, so that it need not wait for this one.
+        elsewhere: whether the next attempt uses another endpoint, and need not wait for this one.
     """
 
     def __init__(self, call: AttemptedCall, retries: int, *, elsewhere: bool = True) -> None:

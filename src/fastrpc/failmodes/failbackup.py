@@ -37,10 +37,10 @@ _TIMER_SECONDS = 0.001
 class SlowLimit:
     """Follows the time that all but `slow_share` of the attempts of a method keep.
 
-    The rule only asks whether an attempt passed the limit, so an attempt cancelled after it counts as ended.
-    Each attempt that passes raises the limit, each other one lowers it, so that in the long run the wanted share passes
-    (Ma, Muthukrishnan, Sandler, "Frugal streaming for estimating quantiles", arXiv 1407.1121, with steps in proportion
-    to the limit).
+    The rule only asks whether an attempt passed the limit, so an attempt cancelled after it counts as ended. Each
+    attempt that passes raises the limit, each other one lowers it, so that in the long run the wanted share passes (Ma,
+    Muthukrishnan, Sandler, "Frugal streaming for estimating quantiles", arXiv 1407.1121, with steps in proportion to
+    the limit).
     """
 
     def __init__(self, slow_share: float = 0.05) -> None:
@@ -67,16 +67,16 @@ class SlowLimit:
 class FailBackup:
     """Make a second attempt elsewhere when the first one takes long; the first answer wins, the other is cancelled.
 
-    Second attempts need an idempotent method and the client's retry budget; other calls are tried as `FailOver` does.
-    If a method gives a stream, its first message counts as the answer; a method that takes a stream is tried once. A
-    SyncClient, whose threads make one attempt at a time, refuses it.
+    Second attempts need an idempotent method and the client's retry budget; other calls are tried as by `FailOver`. If
+    a method returns a stream, its first message counts as the answer; a method that takes a stream is tried once. A
+    SyncClient, whose threads make one attempt at a time, refuses this mode.
 
     Args:
         delay: seconds after which the second attempt is made; None takes the time that 95 % of the method's calls keep.
         retries: attempts after failures, as in `FailOver`.
     """
 
-    #: Two attempts run beside each other: that takes a loop.
+    #: Two concurrent attempts require a loop.
     needs_loop = True
 
     def __init__(
@@ -106,7 +106,7 @@ class FailBackup:
 
 
 class _Race:
-    """The attempts of one call that may run beside each other."""
+    """The attempts of one call, which may run concurrently."""
 
     def __init__(self, mode: FailBackup, call: AttemptedCall, pick: Pick, attempt: Attempt) -> None:
         self._call = call
@@ -158,7 +158,7 @@ class _Race:
     async def _has_answer(self) -> bool:
         """Return whether an attempt has ended meanwhile.
 
-        A delayed loop runs timers before it reads received bytes: let it read, and let the attempt take them.
+        A delayed loop runs timers before it reads received bytes: let it read first, and the attempt handle them.
         """
         for _ in range(2):
             await asyncio.sleep(0)
@@ -197,7 +197,7 @@ class _Race:
             raise self._attempts.final(last) from unavailable
 
     async def _stop(self) -> None:
-        """Cancel the attempts that still run, and wait for their end: that takes one turn of the loop."""
+        """Cancel the running attempts, and wait for their end: that takes one turn of the loop."""
         self._observe_first()
         for future in self._running:
             future.cancel()

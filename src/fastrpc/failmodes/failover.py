@@ -8,7 +8,7 @@ __all__ = ["FailOver"]
 
 
 class FailOver:
-    """Try up to `retries` other endpoints, as far as it is safe and the budget of the client allows.
+    """Try up to `retries` other endpoints, as far as it is safe and the client's budget allows.
 
     The first attempt that cost no server any work does not count.
     """

@@ -40,8 +40,8 @@ async def download(
 ) -> FileDigest:
     """Copy the file `name` of a `FileService` to `path`, and return its size and SHA-256.
 
-    Until it is complete and has the service's digest, it is `<path>.fastrpc-part`; a download that failed or
-    was killed resumes there, unless `resume` is False. A file that changes meanwhile is begun anew.
+    Until it is complete and has the service's digest, its name is `<path>.fastrpc-part`; a download that failed or was
+    killed resumes there, unless `resume` is False. After a change of the remote file the download starts again.
 
     Args:
         progress: called with the bytes received and the size of the file.
@@ -68,7 +68,7 @@ async def upload(
     """Copy the file at `path` to a `FileService` as `name`, and return its size and SHA-256.
 
     The file is hashed first. The service gives it its name once its size and digest are right; an upload that failed or
-    was killed resumes behind the bytes that the service has, unless `resume` is False.
+    was killed resumes after the service's bytes, unless `resume` is False.
 
     Args:
         progress: called with the bytes sent and the size of the file.
@@ -105,7 +105,7 @@ class _LoopRuntime:
     async def ask(self, method: Callable[..., Any], /, *args: Any) -> Any:
         reply = await self._client.request(method, *args)
         if not self._is_pinned:
-            # Another server may have another version of the file, and has none of its parts.
+            # Another server may have another version of the file, and has no part of it.
             self._client = self._client.with_options(endpoint=reply.endpoint)
             self._is_pinned = True
         return reply.value

@@ -86,8 +86,8 @@ class Digests:
     def keep(self, status: os.stat_result, since: float, hashing: FileHash) -> None:
         """Remember the SHA-256 of a whole file that had this status before and after it was hashed.
 
-        Nothing is remembered of a file that was changed just before `since`, the time at which hashing began: it may
-        have been changed once more within the same tick.
+        No digest is kept of a file that was changed just before `since`, the start of hashing: it may have been changed
+        once more within the same tick.
         """
         is_coarse = status.st_ctime_ns % 1_000_000_000 == 0
         if since - status.st_ctime < (COARSE_TICK_SECONDS if is_coarse else FINE_TICK_SECONDS):

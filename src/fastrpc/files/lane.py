@@ -21,7 +21,7 @@ def new_pool(threads: int = DISK_THREADS) -> ThreadPoolExecutor:
 
 
 class Lane:
-    """Runs the jobs of one file: never two at once, so that none closes a file that another one reads.
+    """Runs the jobs of one file, never two at once, so that no job closes a file that another one reads.
 
     Lanes share the threads of their pool and take turns after each job, which therefore has to be short.
     """

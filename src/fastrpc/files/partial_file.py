@@ -4,10 +4,10 @@
 
     open: claim it ──► start_at: an offset ──► hash_on: the part kept ──► write … ──► finish ──► close
 
-The claim is a lock of the system on the partial file, so it holds between processes too and ends with its holder. The
-content is on the disk before the file takes its name, and the name is on the disk when `finish` returns: a file of that
-name is complete, also after a loss of power. A partial file may lose bytes that the system had not written yet; the
-digest of the whole shows that.
+The claim is a lock of the system on the partial file, so it also holds between processes and ends with its holder. The
+content is on the disk before the file gets its name, and the name is on the disk when `finish` returns: a file of that
+name is complete, also after a loss of power. A partial file may lose bytes that the system had not written yet, which
+the digest of the whole shows.
 """
 
 import errno
@@ -32,7 +32,7 @@ CLAIM_ATTEMPTS = 10
 NEW_MODE = 0o666
 _PERMISSIONS = 0o777
 
-#: Up to this number pieces are written one by one; more, which are short, are joined.
+#: Up to this number, pieces are written one by one; more than that are short, and are joined.
 _FEW_PIECES = 64
 
 # Folders that cannot be synced: not readable, or on a file system that does not know it.
@@ -97,7 +97,7 @@ class PartialFile:
                 os.close(descriptor)
 
     def start_at(self, offset: int) -> None:
-        """Keep the first `offset` bytes, which `hash_on` has to hash, and write behind them.
+        """Keep the first `offset` bytes, which `hash_on` has to hash, and write after them.
 
         Raises:
             CallError: ABORTED: there are fewer.
@@ -141,7 +141,7 @@ class PartialFile:
         self.position = 0
 
     def finish(self) -> None:
-        """Give the file its name, once all of it is on the disk."""
+        """Give the file its name once it is completely on the disk."""
         assert self._place is not None
         folder, name = self._place.folder, self._place.name
         if self._mode is not None:

@@ -1,12 +1,12 @@
-"""Pieces of a file that are read while those before them are sent.
+"""Pieces of a file that are read while the previous ones are sent.
 
-A job reads on while its pieces are taken, so that a thread wakes the loop for each of them, and not the loop a thread.
-It ends after some pieces: others wait for the same threads, which a job that reads a whole file from a slow disk would
+A job reads while its pieces are taken, so the thread wakes the loop for each piece, instead of the loop a thread. It
+ends after some pieces: other jobs wait for the same threads, which a job that reads a whole file from a slow disk would
 occupy until its end.
 
-A handler counts each piece before it is read; once it is sent it is output, which is counted as such. One is read
-ahead of it once the caller has taken one, as long as there is enough memory. A download that has begun waits while the
-process has no memory left, and holds none meanwhile.
+A handler counts each piece before it is read; a sent piece counts as output instead. One piece is read ahead once the
+caller has taken one, as long as there is enough memory. A begun download waits while memory is full, and holds no piece
+meanwhile.
 """
 
 import asyncio
@@ -21,19 +21,19 @@ from fastrpc.files.reader import PIECE_BYTES
 
 __all__ = ["Pieces", "ReadAhead"]
 
-#: Pieces that are read before one is taken, where nothing counts them. More would leave at once, and hold up small
-#: calls of the same connection.
+#: Pieces that are read before one is taken, if they are not counted. More would be sent at once, and delay small calls
+#: of the same connection.
 PIECES_AHEAD = 2
 
-#: Pieces that a job reads, and the seconds after which it begins none: then it is the turn of others.
+#: Pieces that a job reads, and the seconds after which it begins no further piece: then others have a turn.
 PIECES_AT_ONCE = 8
 TURN_SECONDS = 0.02
 
 
-#: Bytes of a piece that may have left while its rest waits for credit, as output that counts: all of it is in memory.
+#: Bytes of a piece that may be sent while its rest waits for credit, as counted output: all of it is in memory.
 SENT_BYTES = 64 * 1024
 
-#: How often a download looks for memory where the process has none left.
+#: The interval at which a download checks for memory while the process is full.
 NO_ROOM_SECONDS = 0.05
 
 
@@ -81,7 +81,7 @@ class ReadAhead:
         self._reading = self._start_reading()
 
     async def take(self) -> bytes:
-        """Return the next piece; none at the end, behind which nothing is taken."""
+        """Return the next piece; none at the end, after which this must not be called."""
         await self.has_more()
         return self.pop()
 

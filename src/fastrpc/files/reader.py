@@ -24,7 +24,7 @@ class FileReader:
     Args:
         open_file: returns the descriptor, which the reader closes.
         label: the name for error messages.
-        digests: where the digest is kept once the whole file was read or hashed; None: reading hashes nothing.
+        digests: keeps the digest once the whole file was read or hashed; None: reading hashes nothing.
     """
 
     def __init__(self, open_file: Callable[[], int], label: str, digests: Digests | None = None) -> None:
@@ -63,7 +63,7 @@ class FileReader:
         """Set where reading begins.
 
         Raises:
-            CallError: ABORTED: the file has another version than the given one; INVALID_ARGUMENT: it has no such
+            CallError: ABORTED: the file has another version than the given one. INVALID_ARGUMENT: it has no such
                 offset.
         """
         if version and version != self.version:

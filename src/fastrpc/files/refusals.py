@@ -22,14 +22,14 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Seconds after which a writer that found another one may come back. The other one may be the handler of a caller that
-#: was killed, which ends soon.
+#: Seconds after which a writer that found another writer may retry. The other may be the handler of a killed caller,
+#: which ends soon.
 BUSY_SECONDS = 0.2
 
 _NO_ROOM = "there is no room left for"
 _NOT_ALLOWED = "the server may not do this with"
 
-#: Errors about a name or the disk; any other one is a fault of the server.
+#: Errors about a name or the disk; any other error is a fault of the server.
 _TOLD: dict[int, tuple[Status, str]] = {
     errno.EISDIR: (Status.INVALID_ARGUMENT, "a folder has the name"),
     errno.ENAMETOOLONG: (Status.INVALID_ARGUMENT, "the file system takes no name as long as"),
@@ -45,7 +45,7 @@ _TOLD: dict[int, tuple[Status, str]] = {
     errno.EIO: (Status.DATA_LOSS, "the disk failed at"),
 }
 
-# A link where a walk expects none leads outside, or was put there meanwhile.
+# A link where a walk expects none leads outside, or was placed there meanwhile.
 _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 

@@ -1,8 +1,8 @@
 """The folder that a file service never leaves, for no name and no link that is moved meanwhile.
 
-A name is walked part by part, each opened relative to the folder before it and never through a link. A link is read and
-its target walked in its place, so that links that stay inside are followed, and any other leads to nothing. No path is
-looked at before it is opened: only the state of a descriptor is sure to stay.
+A name is walked part by part, each opened relative to the previous folder and never through a link. A link is read and
+its target walked instead, so that links that stay inside are followed, and others lead to nothing. No path is examined
+before it is opened: only the state of a descriptor is reliable.
 """
 
 import errno
@@ -138,7 +138,8 @@ class Root:
         return place
 
     def infos(self, names: list[str]) -> list[FileInfo]:
-        """Describe files and folders; entries that are neither, lead outside or have gone are left out."""
+        """Describe files and folders; other kinds of entries, and entries that lead outside or are gone, are left
+        out."""
         found = []
         for name in names:
             try:
@@ -153,7 +154,7 @@ class Root:
         return os.open(self._path, _PASSED & ~os.O_NOFOLLOW)
 
     def beneath(self, target: str) -> str | None:
-        """Return an absolute target relative to the root; None if it lies outside."""
+        """Return an absolute target relative to the root; None if it is outside."""
         for prefix in self._prefixes:
             if target == prefix or target.startswith(prefix.rstrip("/") + "/"):
                 return target[len(prefix) :]
@@ -165,7 +166,7 @@ class _Walk:
 
     def __init__(self, root: Root, parts: tuple[str, ...]) -> None:
         self._root = root
-        # The parts still to be walked, from the right, and the folders walked, none of them a link.
+        # The parts still to be walked, from the right, and the walked folders, none of them a link.
         self._left = list(reversed(parts))
         self._passed: list[str] = []
         self._links = 0
@@ -191,7 +192,7 @@ class _Walk:
                 os.close(self._folder)
 
     def _step(self, part: str) -> RootPlace | None:
-        """Walk one part; return where the name leads once that is known."""
+        """Walk one part; return the target of the name once it is known."""
         if part in {"", "."}:
             return None
         if part == "..":

@@ -107,7 +107,7 @@ class FileService:
         lane = self._lane()
         reader = self._reader(path)
         pieces = pieces_of_call()
-        # Before the first wait, so that the requests behind this one find it counted.
+        # Before the first wait, so that later requests find it counted.
         pieces.begin(PIECE_BYTES)
         try:
             await lane.run(reader.open)
@@ -140,7 +140,7 @@ class FileService:
     async def write(
         self, data: AsyncIterator[bytes], path: str, offset: int, size: int, sha256: str
     ) -> FileDigest:
-        """Write a file from an offset on, and give it its name once its size and SHA-256 are those given.
+        """Write a file from an offset on, and give it its name once its size and SHA-256 are the given ones.
 
         Until then it is `<path>.fastrpc-part`, of which the first `offset` bytes are kept. ABORTED means that it has
         fewer, or that another call writes it.
@@ -233,7 +233,7 @@ async def write_all(data: AsyncIterator[bytes], written: WriteBehind, left: int)
     """Write the pieces of a stream.
 
     Raises:
-        CallError: INVALID_ARGUMENT: these are not `left` bytes.
+        CallError: INVALID_ARGUMENT: the number of bytes is not `left`.
     """
     async for piece in data:
         left -= len(piece)

@@ -1,6 +1,7 @@
 """`download` and `upload` of a `SyncClient`.
 
-The calling thread receives and sends; another one, which ends with the transfer, reads, writes and hashes beside it.
+The calling thread receives and sends; another thread, which ends with the transfer, reads, writes and hashes
+concurrently.
 """
 
 import os
@@ -74,7 +75,7 @@ class _BlockingRuntime:
     async def ask(self, method: Callable[..., Any], /, *args: Any) -> Any:
         reply = self._client.request(method, *args)
         if not self._is_pinned:
-            # Another server may have another version of the file, and has none of its parts.
+            # Another server may have another version of the file, and has no part of it.
             self._client = self._client.with_options(endpoint=reply.endpoint)
             self._is_pinned = True
         return reply.value

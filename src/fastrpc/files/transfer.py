@@ -40,14 +40,14 @@ class Messages(Protocol):
     """The messages of a stream that is being read."""
 
     async def take(self) -> Sequence[Piece]:
-        """Return the messages that have come, at least one; none at the end."""
+        """Return the messages that have arrived, at least one; none at the end."""
 
 
 class Runtime(Protocol):
     """The means of a transfer: a client, and a thread for disk and hashing."""
 
     async def ask(self, method: Callable[..., Any], /, *args: Any) -> Any:
-        """Return the answer of a method; all calls after the first answer go to the endpoint that gave it."""
+        """Return the answer of a method; all calls after the first answer use the endpoint that gave it."""
 
     def receive(self, method: Callable[..., Any], /, *args: Any) -> AbstractAsyncContextManager[Messages]:
         """Return the stream of a method."""
@@ -55,7 +55,7 @@ class Runtime(Protocol):
     async def send(
         self, method: Callable[..., Any], reader: FileReader, on_piece: Callable[[int], None], /, *args: Any
     ) -> Any:
-        """Return the answer of a method to the pieces of a file; tell the bytes of each when it is sent."""
+        """Return the answer of a method to the pieces of a file; report the bytes of each when it is sent."""
 
     def start(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run a blocking job beside the coroutine; never two at once."""

@@ -1,7 +1,7 @@
 """Pieces on their way to the disk: further ones are taken from the network while it writes.
 
-A job writes until nothing waits, so that one of them serves many pieces. Only the side of the network appends pieces
-and counts them; only the job takes pieces and counts those.
+A job writes until no piece waits, so that one job serves many pieces. Only the network side appends pieces and counts
+them; only the job takes pieces and counts those.
 """
 
 from collections import deque
@@ -45,7 +45,7 @@ class WriteBehind:
         self._taken = 0
 
     async def put(self, pieces: Sequence[Piece]) -> None:
-        """Write pieces behind those before; return as soon as there is room for more."""
+        """Append pieces; return as soon as there is room for more."""
         self._pieces += pieces
         self._put += sum(map(len, pieces))
         if self._writing is not None:

@@ -71,7 +71,7 @@ class Catalogue:
         #: Whether the registry has listed its services, or never will; listed services that no server described yet.
         self._is_listed = False
         self._awaited: set[str] = set()
-        #: Whether services found now come after the start, whose report names those before.
+        #: Whether services found now were found after the start, whose report names the earlier ones.
         self._is_following = False
         #: The kind of error that was warned of last, by service; "" is the registry.
         self._warned: dict[str, str] = {}
@@ -94,7 +94,7 @@ class Catalogue:
                     names=contract.names,
                 ),
             )
-        # The servers behind have such services as well: the ones of this server are unknown to callers.
+        # The servers behind have such services as well; callers do not see this server's own.
         gate = remove_builtin(self._server, keeps=self._own)
         gate.dispatcher.why_absent = self._why_absent
         await self._look()
@@ -158,10 +158,10 @@ class Catalogue:
                 made = await self._described(name)
             self._add(name, made)
         except Exception as error:
-            # Reflection that is off, or not for every caller; an unreachable server; invalid names: the others are
-            # served all the same.
+            # Reflection that is off or limited to some callers, an unreachable server, invalid names: the other
+            # services are served nevertheless.
             if not _is_away(error):
-                # A server has answered: its methods come no sooner by waiting.
+                # A server has answered: a longer wait would not bring its methods sooner.
                 self._awaited.discard(name)
             if getattr(error, "status", None) in _REFUSALS:
                 self._refused_until[name] = self._clock() + REFUSED_SECONDS
@@ -189,7 +189,7 @@ class Catalogue:
         return Forwarder(self._places.client(name), is_grpc=is_grpc, hides_token=self._hides_token)
 
     async def _speaks_grpc(self, name: str) -> bool:
-        """Return whether the servers of a contract speak gRPC; no as long as none is known."""
+        """Return whether the servers of a contract speak gRPC; False while none is known."""
         try:
             async with time_limit(ASK_SECONDS):
                 return await self._places.speaks_grpc(name)
@@ -207,14 +207,14 @@ class Catalogue:
             logger.info("serving %s: %s", name, methods)
 
     def _why_absent(self, method: str) -> str | None:
-        """Return why an unknown method may still come; None if it will not."""
+        """Return why an unknown method may still appear; None if it will not."""
         if not self._is_listed:
             return "the registry has not told its services"
         service = method.rpartition(".")[0]
         return f"no server of {service} has described its methods" if service in self._awaited else None
 
     def _warn(self, about: str, text: str, error: Exception) -> None:
-        """Log a fault, once as long as its kind stays the same: texts have times in them."""
+        """Log a fault, once while its kind stays the same: texts contain times."""
         kind = "" if _is_away(error) else f"{type(error).__name__} {getattr(error, 'status', '')}"
         if self._warned.get(about) != kind:
             self._warned[about] = kind
@@ -254,8 +254,8 @@ def catalogues(
     # A client with TLS never dials tcp:// beyond loopback. A certificate would name the gateway as the caller of every
     # call without a token: servers are shown none.
     shown = None if allows_plain else replace(tls or TLS(), cert_file=None, key_file=None)
-    # Each call has the deadline that its caller or the gateway's server gave it. There are no breakers: one caller
-    # could open them for all, by short deadlines or by its own rate limit.
+    # Each call has the deadline of its caller or of the gateway's server. There are no breakers: one caller could open
+    # them for all, by short deadlines or by its own rate limit.
     unbroken = Pool(breaker=None, outlier=None)
     config = ClientConfig(tls=shown, pool=unbroken, timeouts=Timeouts(call=None))
     return partial(Catalogue, urls=urls, dial=dial, config=config, contracts=contracts)

@@ -1,4 +1,4 @@
-"""Contracts read from files of Python: their classes under `@service`, and their functions."""
+"""Contracts read from Python files: their classes under `@service`, and their functions."""
 
 import importlib.util
 import inspect
@@ -19,7 +19,7 @@ def services_of_file(path: Path) -> list[ServiceDefinition]:
     """Return the services that a file of Python defines.
 
     Raises:
-        ConfigError: it is missing, cannot be run, or has none.
+        ConfigError: the file is missing, cannot be run, or has no contract.
         OSError: it cannot be read.
     """
     try:

@@ -1,7 +1,7 @@
-"""Methods behind a gateway as the reflection of their server describes them: names, kinds, types of plain values.
+"""Methods behind a gateway from their server's reflection: names, kinds, types of plain values.
 
-A type that is written with `int`, `str`, lists and the like is that type here. A class of the server is not: its values
-pass as they came, and the server behind checks them. Nothing that a server wrote is run.
+A type written with `int`, `str`, lists and similar types is that type here. A class of the server is not: its values
+pass unchanged, and the server behind checks them. No text of a server is executed.
 """
 
 import ast
@@ -19,7 +19,7 @@ __all__ = ["annotation_of", "described_methods"]
 #: Longest type that is parsed, in characters: a peer wrote it.
 _LONGEST_TYPE: Final = 1000
 
-#: Stands for any value, as it came.
+#: Stands for any value, unchanged.
 _UNTYPED: Final = msgspec.Raw
 
 _PLAIN: Final[dict[str, Any]] = {"int": int, "str": str, "float": float, "bool": bool, "bytes": bytes}
@@ -66,7 +66,7 @@ def _method(described: MethodDescription) -> ForwardedMethod:
 
 
 def _default(text: str | None) -> Any:
-    """Return a default, for people: an argument that is left out is left to the server behind."""
+    """Return a default, for people: a missing argument is left to the server behind."""
     if text is None or len(text) > _LONGEST_TYPE:
         return ...
     try:
@@ -78,7 +78,7 @@ def _default(text: str | None) -> Any:
 
 
 def annotation_of(text: str) -> Any:
-    """Return the type that a text names, as far as it is made of plain ones; one for any value otherwise."""
+    """Return the type that a text names, as far as it consists of plain types; otherwise a type for any value."""
     if len(text) > _LONGEST_TYPE:
         return _UNTYPED
     try:
@@ -88,7 +88,7 @@ def annotation_of(text: str) -> Any:
 
 
 def _read(node: ast.expr) -> Any:
-    """Return a type; ValueError where it is not made of plain ones."""
+    """Return a type; ValueError if it does not consist of plain types."""
     if isinstance(node, ast.Constant) and node.value is None:
         return None
     if isinstance(node, ast.Name) and node.id in _PLAIN:

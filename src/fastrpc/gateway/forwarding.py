@@ -1,8 +1,8 @@
 """Services of `fastrpc gateway`: each method passes its calls on to the servers of a registry.
 
-Values go on in the codec in which they came, undecoded: a contract has the names and types of a server, but only the
-server has the checks and conversions of its classes, such as pydantic models. Before servers of gRPC they are decoded,
-by a contract or by the descriptors of the server, as messages have another form.
+Values are passed on undecoded, in the codec in which they arrived: a contract has the names and types of a server, but
+only the server has the checks and conversions of its classes, such as pydantic models. For gRPC servers they are
+decoded, by a contract or by the descriptors of the server, as messages have another form.
 
 Metadata of a caller, its own `authorization` included, its deadline, request id and cancellation are passed on; a
 token that means something to the gateway alone stays there. The token and the certificate that the gateway shows to a
@@ -104,7 +104,7 @@ class ForwardedMethod(NamedTuple):
     stream: tuple[str, Any, int] | None = None
     #: The options of `@method`.
     options: Mapping[str, Any] = {}
-    #: How the method is called, if it is not called as it is here.
+    #: The method's name for the call, if it differs from the name here.
     behind: Behind | None = None
 
 
@@ -144,7 +144,7 @@ def _of_contract(definition: MethodDefinition, *, is_grpc: bool) -> ForwardedMet
             "safe": definition.safe,
             "tool": bool(definition.options.tool),
             "timeout": definition.timeout,
-            # By every other codec values go on as they came.
+            # With every other codec values are passed on unchanged.
             "codec": definition.codec if definition.codec in _OF_ONE_VALUE else None,
             "renamed": definition.renamed or None,
             "alias": definition.options.alias or (),
@@ -153,7 +153,7 @@ def _of_contract(definition: MethodDefinition, *, is_grpc: bool) -> ForwardedMet
 
 
 def _described(kind: Any) -> Any:
-    """Return a type as far as it describes values; any value where it does not, as with unions of models."""
+    """Return a type if it can be described; otherwise any value, as with unions of models."""
     try:
         SchemaSet().schema_of(kind)
     except (TypeError, ValueError, NameError, AttributeError, RecursionError):
@@ -206,7 +206,7 @@ class Forwarder:
         self._hides_token = hides_token
 
     def asking_view(self) -> Any:
-        """Return the same as `view`, which for a caller by HTTP asks for status and fields of the answer, too."""
+        """Return the same as `view`; for an HTTP caller it also asks for status and fields of the answer."""
         view = self.view()
         if not self.is_grpc and current_call().peer.protocol in _BY_HTTP:
             add_entry(view, ASKS_FIELDS)

@@ -1,7 +1,7 @@
-"""Methods behind a gateway as the descriptors of a server of gRPC tell them.
+"""Methods behind a gateway, from the descriptors of a gRPC server.
 
 The arguments are the fields of the request, by the names that protobuf's JSON takes: `itemName` and `item_name`. Values
-have the form of that JSON; the descriptors check them here, as the server takes messages alone.
+have the form of that JSON; the descriptors check them here, as the server accepts only messages.
 """
 
 import re
@@ -27,7 +27,7 @@ _IDEMPOTENT: Final = 2
 _WHOLE: Final = "value"
 _STREAM: Final = "messages"
 
-#: Most names of fields that are words of Python: a method has no more old names.
+#: Most field names that are Python keywords: a method has no more old names.
 _MOST_RENAMED: Final = 4
 
 #: Types by google.protobuf.FieldDescriptorProto.Type; numbers may be text in JSON, and enums their names.

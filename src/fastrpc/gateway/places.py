@@ -1,4 +1,4 @@
-"""The places before which a gateway stands: a registry, several as one, or one server of gRPC."""
+"""The places behind a gateway: a registry, several as one, or one gRPC server."""
 
 import asyncio
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Places(Protocol):
         """Return the names of the services; None if they are never listed."""
 
     def client(self, name: str) -> Client:
-        """Return the client of a service; it shows the credentials of callers alone.
+        """Return the client of a service; it shows only callers' credentials.
 
         Raises:
             ConfigError: no client takes the name.
@@ -63,7 +63,7 @@ def check_places(urls: Sequence[str], dial: Dialing) -> None:
     """Refuse URLs before anything is served.
 
     Raises:
-        ConfigError: one cannot be used, or not beside others, or credentials have no effect.
+        ConfigError: a place is invalid, or cannot be combined with others, or credentials have no effect.
     """
     for url in urls if len(urls) > 1 else ():
         if is_grpc(url) or names_service(url):

@@ -116,7 +116,7 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
 
 
 class _Watch:
-    """The watch of a function of `subscribe`, which may end it before it has wholly begun."""
+    """The watch of a function of `subscribe`, which may end it before it has begun completely."""
 
     def __init__(self, callback: Callable[[Any], object]) -> None:
         self._callback = callback

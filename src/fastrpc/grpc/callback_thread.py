@@ -14,7 +14,7 @@ logger = logging.getLogger("fastrpc.grpc")
 
 
 class CallbackThread:
-    """Calls functions one after another, in a thread that starts with the first of them."""
+    """Calls functions one after another, in a thread that starts with the first."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -47,7 +47,7 @@ class CallbackThread:
 
 
 def call_logged(function: Callable[..., object], *arguments: object) -> None:
-    """Call a function of the program, which ends nothing by what it raises."""
+    """Call a function of the program; its exceptions are logged and end nothing."""
     try:
         with contained("a callback"):
             function(*arguments)

@@ -37,14 +37,14 @@ DoneCallback = Callable[[Any], object]
 class Context:
     """The part of a context that is the same on the loop and in threads."""
 
-    #: The status that was set, as it was given; None before.
+    #: The raw status that was set; None before.
     _code: Any = None
     _status = Status.OK
     _text = ""
-    #: The metadata that was set, as it was given.
+    #: The raw metadata that was set.
     _given_trailing: Any = None
     _trailing: Pairs = ()
-    #: Initial metadata that goes with the end, as the protocol has no other place for it.
+    #: Initial metadata that is sent with the end, as the protocol has no other place for it.
     _initial: Pairs = ()
     _invocation: Pairs | None = None
     _callbacks: tuple[Callable[[], object], ...] = ()
@@ -73,7 +73,7 @@ class Context:
         address = self.call.peer.address
         if not address.host:
             return f"{address.scheme}:{address.path or ''}"
-        # An IPv6 address may stand for one of IPv4.
+        # An IPv6 address may represent an IPv4 address.
         host = address.host.removeprefix("::ffff:")
         if ":" not in host:
             return f"ipv4:{host}:{address.port}"
@@ -81,7 +81,7 @@ class Context:
         return f"ipv6:{quote(f'[{address.host}]', safe=':')}:{address.port}"
 
     def auth_context(self) -> Mapping[str, Sequence[bytes]]:
-        """Return the facts of the caller's verified certificate, by grpcio's names of them."""
+        """Return the facts of the caller's verified certificate, by grpcio's names."""
         peer = self.call.peer
         if peer.address.scheme != "tls" and peer.certificate is None:
             if peer.address.scheme not in {"tcp", "unix"}:
@@ -131,7 +131,7 @@ class Context:
         self._given_trailing = trailing_metadata
 
     def code(self) -> Any:
-        """Return the status that was set, as it was given; None before."""
+        """Return the raw status that was set; None before."""
         return self._code
 
     def _send_initial(self, initial_metadata: Any) -> Any:
@@ -176,7 +176,7 @@ class Context:
         return self._aborted is not None
 
     def takes_over(self, error: CallError) -> bool:
-        """Return whether the caller gets an error of its input in any case; else the servicer gets it."""
+        """Return whether the caller gets an error of its input in any case; otherwise the servicer gets it."""
         if not self._faults.ends_quietly:
             return False
         self._aborted = error
@@ -184,7 +184,7 @@ class Context:
 
     @property
     def _faults(self) -> Any:
-        """The rules for faults, which the caller is told."""
+        """The rules for faults, for the caller."""
         return self.call.route.definition.faults
 
     def _travels(self, pair: Pair) -> bool:
@@ -358,7 +358,7 @@ async def _room_in(stream: ServedStream) -> None:
 
 
 class ThreadContext(Context):
-    """The context of a handler in a thread; its methods wait for the loop where they need it."""
+    """The context of a handler in a thread; its methods wait for the loop if they need it."""
 
     #: The text that was set; None before.
     _given_text: str | None = None
@@ -378,11 +378,11 @@ class ThreadContext(Context):
         super().set_details(self._given_text)
 
     def trailing_metadata(self) -> Any:
-        """Return the metadata that was set, as it was given; None before."""
+        """Return the raw metadata that was set; None before."""
         return self._given_trailing
 
     def on_loop(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run a function on the loop, and what it returns to await; return the result of that."""
+        """Run a function on the loop, await its return value, and return the result."""
 
         async def run() -> Any:
             found = function(*args)

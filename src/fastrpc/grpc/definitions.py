@@ -31,7 +31,7 @@ class GeneratedMethod(NamedTuple):
     is_safe: bool = False
     #: Runs it, where it is served.
     handler: Callable[..., Any] | None = None
-    #: The rules for faults, which its callers are told.
+    #: The rules for faults, for its callers.
     faults: Faults = GENERATED_FAULTS
 
     def served_by(self, handler: Callable[..., Any]) -> "GeneratedMethod":
@@ -132,7 +132,7 @@ class _Entered:
         return await self.servicer.__aexit__(*failure)
 
 
-# A function for each method: it bears the mark and the types.
+# A function for each method, with its mark and types.
 
 
 def _unary() -> Callable[..., Any]:

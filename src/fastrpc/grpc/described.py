@@ -22,8 +22,8 @@ def service(descriptor: Any, servicer: Any) -> Any:
         greeter = fastrpc.grpc.service(hello_pb2.DESCRIPTOR.services_by_name["Greeter"], Greeter())
         server = fastrpc.Server(greeter)
 
-    A method has the form `(self, request)` or `(self, request, context)`; where the caller streams, `request` is an
-    asynchronous iterator. It is `async def`, with `yield` where it streams its answers, or plain `def`, which runs in a
+    A method has the form `(self, request)` or `(self, request, context)`; if the caller streams, `request` is an
+    asynchronous iterator. It is `async def`, with `yield` if it streams its answers, or plain `def`, which runs in a
     thread. The context has the methods of grpc.aio's.
 
     Raises:

@@ -19,7 +19,7 @@ def code_of(status: Status) -> grpc.StatusCode:
 
 
 class AbortError(CallError, grpc.aio.AbortError):  # type: ignore[misc]
-    """Raised by `abort`; interceptors and servicers written for grpcio tell it from other exceptions."""
+    """Raised by `abort`; interceptors and servicers written for grpcio distinguish it from other exceptions."""
 
 
 class AioContext(LoopContext, grpc.aio.ServicerContext):  # type: ignore[misc]

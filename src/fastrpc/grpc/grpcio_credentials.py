@@ -11,7 +11,7 @@ def checked_tls(tls: Any) -> TLS:
     """Return the certificates of a channel or a port.
 
     Raises:
-        TypeError: they are none of ours.
+        TypeError: they are not fastrpc's.
     """
     if isinstance(tls, TLS):
         return tls

@@ -1,4 +1,4 @@
-"""The warning for programs whose tracing wraps functions of grpcio, which are called no more after the switch.
+"""The warning for programs whose tracing wraps functions of grpcio, which are no longer called after the switch.
 
 OpenTelemetry's `GrpcInstrumentorServer` and the like replace the functions that make servers and channels of grpc and
 grpc.aio. Servers and channels of fastrpc are made by other functions, so no span would be written, without a word.
@@ -16,7 +16,7 @@ logger = logging.getLogger("fastrpc.grpc")
 
 _OPENTELEMETRY: Final = "opentelemetry.instrumentation.grpc"
 
-#: By the name of the function of grpcio: its counterpart, and what takes the place of the wrapper.
+#: By the name of the function of grpcio: its counterpart, and the replacement for the wrapper.
 _REPLACEMENTS: Final = {
     "grpc.server": (
         "fastrpc.grpc.server",
@@ -74,7 +74,7 @@ def warn_of_wrapped(name: str, interceptors: Any = ()) -> None:
 
 
 def _wrapper_of(name: str) -> str | None:
-    """Return what wraps a function of grpcio: its module, or its type; None if nothing does."""
+    """Return the wrapper of a grpcio function: its module, or its type; None if it is unwrapped."""
     module, _, attribute = name.rpartition(".")
     function = getattr(grpc.aio if module == "grpc.aio" else grpc, attribute)
     found = getattr(function, "__module__", None) or ""
@@ -85,6 +85,6 @@ def _wrapper_of(name: str) -> str | None:
         return found or type(function).__name__
     if not hasattr(function, "__wrapped__"):
         return None
-    # A wrapper that shows the module of what it wraps, as `wrapt` makes it; it has the function that it calls.
+    # A wrapper that reports the module of the wrapped function, like `wrapt`'s; it has the function that it calls.
     caller = getattr(function, "_self_wrapper", None)
     return getattr(caller, "__module__", None) or type(function).__module__

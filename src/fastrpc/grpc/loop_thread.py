@@ -38,7 +38,7 @@ class LoopThread:
         self._name = name
         self._close = close
         self._owner = owner
-        #: Calls the program's functions, which the loop could not wait for: it ends after the loop.
+        #: Calls the program's functions, for which the loop cannot wait: it ends after the loop.
         self.callbacks = CallbackThread(f"{name} callbacks")
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -66,7 +66,7 @@ class LoopThread:
         if self._close is not None and is_running and not self._is_stopped:
             self._life.last_work = self._close
             self.stop()
-            # Last: a filter may make an exception of it.
+            # a filter may turn it into an exception.
             warnings.warn(f"unclosed {self._owner}", ResourceWarning, source=self, stacklevel=2)
 
     def is_current(self) -> bool:

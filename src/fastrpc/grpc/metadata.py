@@ -1,4 +1,4 @@
-"""Metadata as gRPC has it: pairs of keys and values, in which a key may come several times."""
+"""Metadata in gRPC's form: pairs of keys and values, in which keys may repeat."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias

@@ -1,6 +1,7 @@
 """Options of channels and servers, `("grpc.name", value)`, as settings of fastrpc.
 
-One without a counterpart is one warning that names it; one whose value is already the rule here is taken silently.
+For an option without a counterpart, one warning names it; an option whose value is the rule here anyway is accepted
+silently.
 """
 
 import warnings
@@ -29,7 +30,7 @@ _NEVER: Final = 2**31 - 1
 
 
 class SendingLimits(Limits):
-    """Limits of received messages alone: what is sent has the limit of an option, or none, as in grpcio."""
+    """Limits for received messages only: sent messages have the limit of an option, or none, as in grpcio."""
 
     @property
     def _sent_bytes(self) -> int:
@@ -129,7 +130,7 @@ _OF_SERVERS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 #: The direction of each option for the size of a message.
 _SIZES: Final = {"grpc.max_send_message_length": "sent", "grpc.max_receive_message_length": "received"}
 
-#: Options that say what is the rule here already; None stands for any value.
+#: Options that state a rule which holds here anyway; None stands for any value.
 _RULES: Final[Mapping[str, tuple[Any, ...] | None]] = {
     "grpc.enable_http_proxy": (0, False),
     "grpc.use_local_subchannel_pool": None,
@@ -177,7 +178,7 @@ def server_options(
     options: Iterable[tuple[str, Any]] | None, compression: Any, config: ServerConfig | None
 ) -> ServerOptions:
     """Return the settings of a server for its options; `config` is theirs to change."""
-    # As in grpcio, unless settings are given: they say whether callers get the texts of exceptions.
+    # As in grpcio, unless settings are given, which decide whether callers get the texts of exceptions.
     made = ServerConfig(expose_errors=True) if config is None else config
     sizes: dict[str, int | None] = {}
     if WIRE not in made.protocols:

@@ -16,7 +16,7 @@ _ANY = ("", "::", _ANY_IPV4)
 
 
 class Port(NamedTuple):
-    """A bound port: addresses of ours, each with its socket; None: the server makes it."""
+    """A bound port: our addresses, each with its socket; None: the server makes the socket."""
 
     number: int
     sockets: list[tuple[str, socket.socket | None]]
@@ -32,7 +32,7 @@ def bound_port(address: str, *, is_encrypted: bool, reuse_port: bool) -> Port:
     """Bind an address: `host:port`, `[::]:port`, `unix:path`.
 
     Raises:
-        RuntimeError: it cannot be bound, or has another form.
+        RuntimeError: it cannot be bound, or is malformed.
     """
     if address.startswith("unix:"):
         path = Path(address.removeprefix("unix:").removeprefix("//")).absolute()

@@ -5,8 +5,8 @@
     a request ──► handler ──► context, servicer ──► its answer
                                    └──► its end: status, metadata, callbacks
 
-A function on the loop is `async def`: it returns the answer, yields messages, or writes them by its context. One with
-plain `def` runs in a thread (`thread_handlers`).
+A function on the loop is `async def`: it returns the answer, yields messages, or writes them by its context. A plain
+`def` runs in a thread (`thread_handlers`).
 """
 
 import inspect
@@ -29,7 +29,7 @@ __all__ = ["ServicerMessages", "Servicing", "handler_for", "is_on_loop"]
 
 C = TypeVar("C", bound=Context)
 
-#: Calls a servicer's function with a request, or the stream of them, and the context.
+#: Calls a servicer's function with a request, or the stream of requests, and the context.
 Servicer = Callable[[Any, Any], Any]
 
 
@@ -40,7 +40,7 @@ class Servicing(NamedTuple):
     thread_context: Callable[[ServerCall], ThreadContext]
     #: The threads of functions with plain `def`; None: the threads of the server.
     executor: Executor | None = None
-    #: The rules for faults, which callers are told.
+    #: The rules for faults, for callers.
     faults: GeneratedFaults = GENERATED_FAULTS
     #: The most bytes of a message in each direction.
     limits: MessageLimits = NO_LIMITS

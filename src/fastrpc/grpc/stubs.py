@@ -18,8 +18,8 @@ def stub(descriptor: Any, client: Any) -> Any:
         greeter = fastrpc.grpc.stub(hello_pb2.DESCRIPTOR.services_by_name["Greeter"], client)
         reply = await greeter.SayHello(hello_pb2.HelloRequest(name="Ada"), timeout=1.0)
 
-    A method that streams its answers gives a stream, as `client.stream` does. A method that takes a stream gets an
-    iterable of messages; without one it gives a stream for sending by hand, as `client.open` does.
+    A method that streams its answers returns a stream, as `client.stream` does. A method that takes a stream gets an
+    iterable of messages; without one it returns a stream for sending by hand, as `client.open` does.
     """
     made = _Stub(descriptor.full_name)
     for one in descriptor.methods:

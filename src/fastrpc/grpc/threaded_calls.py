@@ -25,7 +25,7 @@ FAULTY_REQUESTS = "Exception iterating requests!"
 class ThreadedRpcError(grpc.aio.AioRpcError, grpc.Call, grpc.Future):  # type: ignore[misc]
     """The error of a call for threads, which is the call that failed as well.
 
-    Programs ask it by `grpc.Call`; `intercept_channel` of grpcio and its interceptors ask it by `grpc.Future`.
+    Programs check it by `grpc.Call`; `intercept_channel` of grpcio and its interceptors check it by `grpc.Future`.
     """
 
     @classmethod
@@ -135,7 +135,7 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
         self._sends(self._call.done_writing())
 
     def _sends(self, sending: Coroutine[Any, Any, None]) -> bool:
-        """Send a message or the end of them; return False if the call is over: its reader gets the error."""
+        """Send a message or the end of the messages; return False if the call is over: its reader gets the error."""
         try:
             self._thread.run(sending)
         except (grpc.RpcError, asyncio.InvalidStateError, CancelledError, ThreadEndedError):
@@ -196,7 +196,7 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
         return not self.done() and self._stop(is_faulty=False)
 
     def _stop(self, *, is_faulty: bool) -> bool:
-        """Cancel the call and note why, before a reader hears of it; return whether it was under way."""
+        """Cancel the call and note the reason before a reader learns of it; return whether it was under way."""
 
         async def stop() -> bool:
             if self.done():

@@ -21,7 +21,7 @@ class FixedPaths:
 
 
 def arguments_of(application: Callable[..., Any]) -> int:
-    """Return the number of arguments that an application takes; 3 if it is unknown, 0 if it needs none."""
+    """Return the number of arguments of an application: 3 if unknown, 0 if it needs none."""
     try:
         parameters = inspect.signature(application).parameters.values()
     except (TypeError, ValueError):

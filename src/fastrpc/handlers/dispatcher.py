@@ -105,7 +105,7 @@ class Dispatcher:
         self._watching = 0
         self._unpacking = Unpacking(config.limits.message_bytes, config.admission.queue_age)
         self._packings: dict[ServerCall, Packing] = {}
-        #: Returns the reason why an unknown method may still come, or None; a gateway sets it.
+        #: Returns the reason why an unknown method may still appear, or None; a gateway sets it.
         self.why_absent: Callable[[str], str | None] | None = None
         #: Whether the log has a record of left-out metadata entries.
         self.has_told_dropped = False
@@ -125,7 +125,7 @@ class Dispatcher:
         return Status.UNIMPLEMENTED, text or self._unknown_text(method, call.connection)
 
     def absent_text(self, method: str) -> str | None:
-        """Return the error text for an unknown method that may still come; None for any other."""
+        """Return the error text for an unknown method that may still appear; None for others."""
         reason = None if self.why_absent is None else self.why_absent(method)
         return None if reason is None else f"no method {method!r} here yet: {reason}"
 
@@ -195,7 +195,7 @@ class Dispatcher:
         return marshal
 
     def message_marshal_of(self, route: MethodRoute, as_json: bool) -> Marshal:
-        """Return the marshal of a method whose payloads are protobuf messages, as by gRPC, or the JSON of them.
+        """Return the marshal of a method whose payloads are protobuf messages, as with gRPC, or their JSON.
 
         Raises:
             CallError: protobuf cannot carry this method's types.
@@ -434,7 +434,7 @@ class Dispatcher:
     # Errors
 
     def failure_of(self, call: ServerCall, error: BaseException) -> Failure:
-        """Return the failure that the caller gets for an error, and log the rest of it."""
+        """Return the failure that the caller gets for an error, and log the rest of the error."""
         return self._failures.tell(call, error)
 
 

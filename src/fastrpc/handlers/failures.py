@@ -10,10 +10,10 @@
 
 A caller never gets the text of an exception or the message of another server: both may contain private data.
 
-An error of a call that the handler made (`mark_own` in `_core/client/call_errors.pyx`) describes that call, not
-the caller's. So its status is hidden unless it holds for the caller's call, too. `sys.exit()` in a handler fails
-one call and does not end the server. A KeyboardInterrupt on the loop has the effect of Ctrl-C: the server drains.
-A CancelledError that the handler raises by itself, while nothing cancels its task, is a crash.
+An error of a call that the handler made (`mark_own` in `_core/client/call_errors.pyx`) describes that call, not the
+caller's. So its status is hidden unless it holds for the caller's call, too. `sys.exit()` in a handler fails one call
+and does not end the server. A KeyboardInterrupt on the loop acts as Ctrl-C: the server drains. A CancelledError that
+the handler raises itself, while nothing cancels its task, is a crash.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class Failures:
     def status_of(self, call: ServerCall, error: BaseException) -> Status:
         """Return the status of the answer that `tell` makes."""
         if isinstance(error, asyncio.CancelledError) and not call._is_stopped():
-            # The handler raised it by itself: `tell` gets another error in its place.
+            # The handler raised it itself: `tell` gets another error in its place.
             return _crash_status(call, error)
         return _classified(call, _unwrapped(error))[1]
 

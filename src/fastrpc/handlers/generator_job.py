@@ -6,11 +6,11 @@
                   ▲                             │
                   └─── waits while many messages lie there, until some are sent
 
-The loop is woken once for all messages that come before it checks. Only the thread appends and counts the bytes it put,
-only the loop takes and counts the bytes it took. A waiter announces its wait, then checks once more.
+The loop is woken once for all messages that arrive before it checks. Only the thread appends and counts its bytes, only
+the loop takes and counts its bytes. A waiter announces its wait, then checks once more.
 
-Functions of interceptors around messages are called on the loop, as for every handler: with them the thread encodes
-nothing itself, and waits until the loop has encoded its message.
+Interceptors' functions around messages run on the loop, as for every handler: with them the thread encodes nothing
+itself, and waits until the loop has encoded its message.
 """
 
 import threading
@@ -127,7 +127,7 @@ class GeneratorJob(AwaitedJob):
                 close()
 
     def _hand_over(self, payload: bytes) -> None:
-        """Pass a message to the loop; wait while many lie there.
+        """Pass a message to the loop; wait while many messages are queued.
 
         Raises:
             CancelledError: no further message is wanted.

@@ -85,7 +85,7 @@ def _broken(text: str, module_name: str, error: Exception) -> ConfigError:
 
 
 def _place(error: Exception) -> str:
-    """Return file and line of the innermost frame below the import; of the program, where one is."""
+    """Return file and line of the innermost frame below the import; if possible, of a frame of the program."""
     if isinstance(error, SyntaxError):
         return ""  # The error's text names file and line.
     frames = [

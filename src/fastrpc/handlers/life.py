@@ -22,7 +22,7 @@ logger = logging.getLogger("fastrpc.server")
 #: Seconds between two records about strangers.
 STRANGER_SECONDS = 60.0
 
-#: Connections refused by TLS that are logged one by one in `STRANGER_SECONDS`.
+#: Connections refused by TLS that are logged singly within `STRANGER_SECONDS`.
 TLS_REFUSALS = 60
 
 
@@ -33,17 +33,17 @@ def log_listening(address: Address, workers: int = 1) -> None:
 
 
 class MinuteLog:
-    """Tell the first of many events at once, further ones as a count once a minute; needs no loop.
+    """Logs the first of many events at once, and further ones as a count once a minute; needs no loop.
 
     Args:
-        tell: logs the number of events, and peer and reason of the last of them.
+        tell: logs the number of events, and peer and reason of the last event.
     """
 
     def __init__(self, tell: Callable[[int, str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._tell = tell
         self._clock = clock
         self._count = 0
-        # Its text is made once it is told: a flood has tens of thousands a second.
+        # Its text is made when it is logged: a flood has tens of thousands a second.
         self._last: tuple[Any, str] = ("", "")
         self._told_at = float("-inf")
 

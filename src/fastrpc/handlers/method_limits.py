@@ -60,7 +60,7 @@ def limits_connections(limits: Sequence[Limit]) -> bool:
 
 
 def shared_limiters(limits: Sequence[Limit]) -> tuple[RateLimiter | None, ...]:
-    """Make the counters shared by all processes, before the fork; None if each process counts by itself."""
+    """Make the counters shared by all processes, before the fork; None if each process counts separately."""
     return tuple(
         rate_limiter_for(limit) if isinstance(limit, RateLimit | ConnectionRate) else None for limit in limits
     )

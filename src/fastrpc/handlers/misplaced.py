@@ -59,7 +59,7 @@ class MisplacedClients:
 
 def _protocol_of(first: bytes) -> str | None:
     """Return the protocol of a client by its first bytes; None for any but HTTP and gRPC."""
-    # The rest of them may come later.
+    # The rest may arrive later.
     if first.startswith(_PREFACE[:4]) and _PREFACE.startswith(first[: len(_PREFACE)]):
         return "grpc"
     return "http" if first.startswith(_VERBS) else None

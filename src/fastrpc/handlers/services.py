@@ -34,7 +34,7 @@ __all__ = ["ServedPart", "ServiceTable", "is_inside_handler"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Methods of removed services that refuse calls; those withdrawn before them are unknown, as if they had never been.
+#: Methods of removed services that refuse calls; methods removed before them are unknown again.
 MOST_WITHDRAWN = 1_000
 
 
@@ -52,7 +52,7 @@ class ServiceTable:
     Args:
         calling: the part that calls to the other side share, if that serves as well.
         address_of: names the other side of a connection.
-        limits: the limits of the server; those for calls are kept here.
+        limits: the limits of the server; the limits for calls are kept here.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class ServiceTable:
         self.gate: Gate
 
     def make_gate(self) -> Gate:
-        """Make the gate of calls, on the running loop; it knows no method yet."""
+        """Make the gate of calls, on the running loop; it has no methods yet."""
         config = self._config
         loop = asyncio.get_running_loop()
         self._threads = ThreadPool(
@@ -186,8 +186,8 @@ class ServiceTable:
         """Return the definition that a service has once this source is served, and the names of its methods.
 
         Raises:
-            ConfigError: functions and a class have the same service, two classes have it that are not both parts of it,
-                or two functions the same name.
+            ConfigError: functions and a class have the same service, two classes have it without both being parts of
+                it, or two functions have the same name.
         """
         given = service_definition(service)
         known = next((one for one in self.definitions if one.name == given.name), None)

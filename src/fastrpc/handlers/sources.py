@@ -13,10 +13,10 @@ __all__ = ["Opened", "SourceScope", "open_sources"]
 
 
 class SourceScope:
-    """The context managers around some services, left with the last of these, or with all sources.
+    """The context managers around some services, left with the last of these services, or with all sources.
 
     Args:
-        around: the scope in which this one was entered; None for the scope of all sources, which is never left early.
+        around: the scope in which this scope was entered; None for the scope of all sources, which is never left early.
     """
 
     __slots__ = ("_around", "_in_use", "_stack")
@@ -41,7 +41,7 @@ class SourceScope:
         return scope, await scope.enter(source)
 
     async def enter(self, source: AbstractAsyncContextManager[Any]) -> Any:
-        """Enter a context manager, which is left with this scope; return the value that it gives."""
+        """Enter a context manager, which is left with this scope; return its value."""
         return await self._stack.enter_async_context(source)
 
     def hold(self) -> None:
@@ -118,7 +118,8 @@ async def _open(source: Any, opened: list[Opened], scope: SourceScope, maker: An
 
 
 def _refuse_application(thing: Any, maker: Any) -> None:
-    """Raise ConfigError for an application of ASGI, which `maker` may have made: it is mounted, and is no source."""
+    """Raise ConfigError for an ASGI application, which `maker` may have made: it has to be mounted, and is no
+    source."""
     if not is_application(thing):
         return
     name = getattr(thing, "__qualname__", type(thing).__qualname__)

@@ -23,7 +23,7 @@ logger = logging.getLogger("fastrpc.server")
 
 
 class CallJob:
-    """A function that runs in a thread for a call; it is told when the deadline of the call passes."""
+    """A function that runs in a thread for a call; it is notified when the call's deadline passes."""
 
     __slots__ = ("_call", "is_cancelled")
 
@@ -62,7 +62,7 @@ class ThreadJob(CallJob):
         self._is_left = False
         super().__init__(call)
         self._handler = handler
-        # The call drops its arguments when it ends, which may be before its thread does.
+        # The call drops its arguments when it ends, possibly before its thread does.
         self._given = call.given
         self._deliver = deliver
         self._context = contextvars.copy_context()
@@ -76,7 +76,8 @@ class ThreadJob(CallJob):
 
     def run(self) -> None:
         """Call the handler; in a thread of the pool."""
-        # Before the look at `is_cancelled`, and `leave` the other way round: at least one side sees the other.
+        # Before the check of `is_cancelled`; `leave` does it in the opposite order, so at least one side sees the
+        # other.
         self._has_begun = True
         if self.is_cancelled:
             self.refuse("its caller no longer waits for it")
@@ -84,10 +85,10 @@ class ThreadJob(CallJob):
         try:
             self._value = self._context.run(run_handler, self._call, self._handler, self._given)
         except StopIteration as error:
-            # A future does not accept it; Python does the same to a StopIteration that leaves a coroutine.
+            # A future does not accept it; Python treats a StopIteration that leaves a coroutine likewise.
             self._error = renamed(self._call, error)
         except KeyboardInterrupt as error:
-            # Ctrl-C reaches the main thread only: code in this thread raised it, which is to end no process.
+            # Ctrl-C reaches the main thread only: code in this thread raised it, which must not end the process.
             self._error = renamed(self._call, error)
         except BaseException as error:
             self._error = error
@@ -111,7 +112,7 @@ class ThreadJob(CallJob):
 
     def leave(self) -> bool:
         self.is_cancelled = True
-        # Read once: the thread may begin meanwhile, and both have to say the same.
+        # Read once: the thread may begin meanwhile, and both have to agree.
         has_begun = self._is_left = self._has_begun
         return has_begun
 
@@ -127,8 +128,8 @@ class ThreadJob(CallJob):
 class AwaitedJob(ThreadJob):
     """A job for which a coroutine waits: of a stream, or inside interceptors.
 
-    Its thread cannot be stopped. A cancelled coroutine goes on waiting until the thread has returned, so that the call
-    keeps its slot, and a drain and the sources wait for the thread.
+    Its thread cannot be stopped. A cancelled coroutine waits until the thread has returned, so that the call keeps its
+    slot, and a drain and the sources wait for the thread.
     """
 
     __slots__ = ("_is_over", "_loop", "_waiter", "_workers")

@@ -11,9 +11,9 @@ short jobs alone, and blocking jobs soon have a thread each.
 Jobs wait by the priority of their calls, as calls in the admission queue do, and within each in the order of arrival.
 If the queue is full, the last sheddable job makes room for a job that is not sheddable.
 
-There is no lock. Deques and lists of CPython change atomically, and each side first changes its own state, then
-checks the other's: the submitter adds a job, then looks for an idle thread; a thread marks itself idle, then looks
-for a job. So at least one of the two sees the other.
+There is no lock. Deques and lists of CPython change atomically, and each side first changes its own state, then checks
+the other's: the submitter adds a job, then looks for an idle thread; a thread marks itself idle, then looks for a job.
+So at least one of the two sees the other.
 """
 
 import asyncio
@@ -268,7 +268,7 @@ class ThreadPool:
                 queue.append(entry)
 
     def _shed(self) -> None:
-        """Refuse the sheddable job that came last, if there is one."""
+        """Refuse the latest sheddable job, if there is one."""
         streams, queue = self._waiting_streams[_SHEDDABLE], self._queue[_SHEDDABLE]
         entry = _take(queue, last=True)
         if streams and (entry is None or entry[1] < streams[-1][1]):

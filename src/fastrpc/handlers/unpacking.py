@@ -7,14 +7,14 @@
                                           └─► too late: refused
 
 All decompressions under way take at most a quarter of `Memory.process_bytes` (`Room` in
-`_core/server/memory_budget.pyx`), for any number of connections. A payload that has begun never waits: beyond its
-stated size it goes on while there is room, else it is refused. So a payload that holds memory never waits.
+`_core/server/memory_budget.pyx`), for any number of connections. A begun payload never waits: beyond its stated size it
+continues while there is room, otherwise it is refused. So a payload that holds memory never waits.
 
 The requests of a server are one `_Queue`, its stream messages another one: messages held by handlers do not delay
 requests. All connections share a few milliseconds of each turn with the loop's other deferred work (`loop/turns.pyx`).
-The smallest payload under way has most of that time, so that small payloads pass large ones. The stated size counts
-even for a payload that outgrows it: gzip of several members states the size of the last one, and would find no room to
-grow if it went behind others.
+The smallest payload under way has most of that time, so that small payloads overtake large ones. The stated size counts
+even for a payload that outgrows it: gzip of several members states the size of the last one, and behind others it would
+find no room to grow.
 """
 
 from asyncio import TimerHandle
@@ -122,7 +122,7 @@ class _Queue:
         # The first waiting payload of each line, except of full ones.
         self._order: list[tuple[_Key, _Line]] = []
         self._full: set[_Line] = set()
-        # Jobs under way; the job of this turn, None between two turns; its remaining steps; the turns so far.
+        # Jobs under way; the job of this turn, None between two turns; its remaining steps; the number of turns.
         self._begun: list[tuple[_Key, _Job]] = []
         self._current: _Job | None = None
         self._steps_left = 0
@@ -143,8 +143,8 @@ class _Queue:
             line = self._lines[connection] = _Line(self, connection)
         job.line = line
         if job.room.take() == _TAKEN:
-            # If no other payload is under way, this one may end within the read that brought it. Others may belong to
-            # other connections, whose handlers must not start in that read.
+            # If no other payload is under way, this one may end within the read that brought it. Other payloads may be
+            # of other connections, whose handlers must not start in that read.
             self._begin(job, at_once=not self._begun)
             return
         insort(line.waiting, (job.key, job), key=_key_of)
@@ -167,7 +167,7 @@ class _Queue:
     def look(self) -> None:
         """Begin waiting payloads, as far as there is room."""
         if self._is_looking:
-            # A payload that was decompressed at once gave room back: the loop around this call goes on.
+            # A payload that was decompressed at once returned its room: the loop around this call continues.
             return
         self._is_looking = True
         try:
@@ -238,7 +238,7 @@ class _Queue:
         try:
             job.done(payload, error)
         except Exception:
-            # These slices end with the error: other payloads of the line go on in new ones.
+            # These slices end with the error: other payloads of the line continue in new slices.
             line.is_sliced = False
             self._slice(line)
             raise

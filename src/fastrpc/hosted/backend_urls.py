@@ -1,4 +1,4 @@
-"""Backends by their URL, such as `sqlite:///var/lib/shop`, and those in the memory of a process by their name.
+"""Backends by their URL, such as `sqlite:///var/lib/shop`, and backends in a process's memory by their name.
 
 Options have the names and the meaning that they have for registries: `tls=true` with its files, secrets by file.
 """
@@ -30,7 +30,7 @@ class BackendURLs(Generic[B]):
         table: scheme -> "module:function" that makes a backend of a `RegistryURL`; imported on first use.
         entry_points: the group of functions that other packages install.
         form: shows URLs in hints.
-        with_credentials: the scheme with a function that takes the credentials, too; None: there is no such scheme.
+        with_credentials: the scheme with a function that also takes the credentials; None: there is no such scheme.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class _Open(Generic[B]):
 
 
 class NamedBackends(Generic[B]):
-    """Backends `memory://name`: one for all that open the name in this process, until the last of them closes it.
+    """Backends `memory://name`: all that open a name in this process share one, until the last one closes it.
 
     Args:
         name: names the kind in errors: "store".

@@ -138,7 +138,7 @@ class _Begun(Generic[T]):
         self._task.add_done_callback(self._end)
 
     def give_up(self, unwanted: Callable[[T], None] | None, is_over: threading.Event) -> None:
-        """End the coroutine, give a result that it has all the same to `unwanted`, and set `is_over`."""
+        """End the coroutine, pass a result that it still has to `unwanted`, and set `is_over`."""
 
         def end(task: asyncio.Task[T]) -> None:
             try:

@@ -30,7 +30,7 @@ class BackendErrors:
     Args:
         command: serves the backend: "store" or "broker".
         failure: the class of its errors.
-        own_error: returns the error for an answer that the backend alone gives; None for an answer of any service.
+        own_error: returns the error for an answer that is specific to the backend; None for an answer of any service.
     """
 
     __slots__ = ("_command", "_failure", "_own_error")
@@ -73,7 +73,7 @@ class BackendErrors:
         return f"is it running? `fastrpc {self._command}` serves one" if is_absent else error.hint
 
     def _answered(self, error: CallError) -> FastRPCError:
-        # A backend that has ended, before its server is gone: the next one may answer soon.
+        # A backend that has ended before its server: the next one may answer soon.
         is_away = error.status is Status.UNAVAILABLE
         details: Any = error.details
         return self._failure(

@@ -21,7 +21,7 @@ def hosted_client(
     timeouts: Timeouts,
     message_bytes: int,
 ) -> Client:
-    """Return a client, not entered yet, of the one hosted service that a URL names; it takes all options of the URL.
+    """Return a client, not entered yet, of the one hosted service in a URL; it uses all options of the URL.
 
     Args:
         service, contents: words for errors, such as "store" and "other keys".

@@ -1,4 +1,4 @@
-"""The store and the broker of a server, for the code that it runs: handlers, and what it starts by itself."""
+"""The store and the broker of a server, for the code that it runs: handlers and background work."""
 
 import contextvars
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _of_run: Final[contextvars.ContextVar[Mapping[str, Any]]] = contextvars.ContextV
 
 
 def run_with(resources: Mapping[str, Any]) -> None:
-    """Give the code of this context the resources of its server, by their names: it runs in no call."""
+    """Give the code of this context the resources of its server, by their names: it runs outside calls."""
     _of_run.set(resources)
 
 

@@ -39,7 +39,7 @@ class Grant(Generic[P]):
 def rights_of(
     authenticate: Authenticate | None, policy: Policy | None, *, command: str
 ) -> "ServiceRights | None":
-    """Return the guard of the callers' rights; None where every caller has all of them.
+    """Return the guard of the callers' rights; None if every caller has all rights.
 
     Args:
         command: the command of the service, whose full name is `fastrpc.` and this.

@@ -74,7 +74,7 @@ def check_hosted(address: Address) -> None:
     """Refuse an address that the URL for clients cannot name.
 
     Raises:
-        ConfigError: it is neither TCP nor TLS, or no socket of its name was passed on.
+        ConfigError: the address is neither TCP nor TLS, or no socket of its name was passed on.
     """
     real = inherited_address(address, is_encrypted=False) if is_inherited(address) else address
     if real.scheme not in ("tcp", "tls"):

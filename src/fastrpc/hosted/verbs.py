@@ -45,8 +45,7 @@ class Verbs:
             verb: names it in the error.
             idempotent: repeat a write that may have arrived, too: the backend does it once.
             ends_in_time: whether an attempt ends within the time by itself.
-            repeat: takes the place of `work` after an attempt that may have arrived; is called with the seconds since
-                the first one.
+            repeat: replaces `work` after an attempt that may have arrived; it gets the seconds since the first attempt.
 
         Raises:
             FastRPCError: of the class of failures. The backend refuses the verb, or the time is over; `processed` is
@@ -101,7 +100,7 @@ class _Attempts:
         self._seconds = seconds
         self._writes = writes
         self._idempotent = idempotent
-        # The error of the latest attempt, and whether one of them may have reached the backend.
+        # The error of the latest attempt, and whether one attempt may have reached the backend.
         self._latest: FastRPCError | None = None
         self._may_have_arrived = False
 

@@ -1,4 +1,4 @@
-"""ASGI: services of ours in servers of others, and applications of others in servers of ours.
+"""our services in other servers, and other applications in our servers.
 
     application    `fastrpc.asgi`: settings, lifespan, scopes
     application_requests, application_answers    a request as HTTP/1.1, its answer as events

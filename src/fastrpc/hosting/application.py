@@ -5,9 +5,9 @@
     scope, receive ──► request head, body ──► ExchangeTransport ──► the engine of the gateway ──► gate, handler
     send ◄── EngineAnswer, or frames ◄── ExchangeTransport ◄─────────────────────┘
 
-Each request is given to a new engine as HTTP/1.1, which the engine parses in C: some 30 µs of a call, 8 of them in
-the engine and its handler. So parsing, gate, codecs, limits, error texts and the rules for browsers are the
-gateway's, each written once; an engine fed with the fields themselves would need its own copy of them.
+Each request is passed to a new engine as HTTP/1.1, which the engine parses in C: some 30 µs of a call, 8 of them in the
+engine and its handler. So parsing, gate, codecs, limits, error texts and the rules for browsers are the gateway's, each
+written once; an engine that takes the fields directly would need its own copy of them.
 """
 
 import asyncio
@@ -160,7 +160,7 @@ class ASGIApplication:
             yield
         finally:
             try:
-                # Requests that come meanwhile are served while it drains, and then get 503.
+                # Requests that arrive meanwhile are served while it drains, and then get 503.
                 await self._server.__aexit__(None, None, None)
             finally:
                 self._server, self._serving = self._make(), None
@@ -178,7 +178,7 @@ class ASGIApplication:
                 await receive()
         except Exception:
             await send({"type": f"lifespan.{step}.failed", "message": traceback.format_exc()})
-            # As Starlette does: its test client waits for that, and servers say no more.
+            # Like Starlette: its test client waits for that, and servers send nothing more.
             raise
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -189,7 +189,7 @@ class ASGIApplication:
         return self._serving
 
     async def _surroundings(self, scope: Mapping[str, Any]) -> Surroundings:
-        """Return what a request needs of this application, entering the sources if nothing did so before."""
+        """Return what a request needs from this application, entering the sources unless they are entered."""
         serving = self._serving
         if serving is None:
             if not self._has_warned:
@@ -247,7 +247,7 @@ def _is_near(host: str) -> bool:
 
 
 def _http_only(config: Any) -> ServerConfig:
-    """Return the settings of a server that speaks HTTP alone, for connections of another one.
+    """Return the settings of an HTTP-only server for connections of another server.
 
     Raises:
         ConfigError: a setting is set that only a server that listens can keep.

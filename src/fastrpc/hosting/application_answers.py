@@ -16,14 +16,14 @@ _LINE_END: Final = b"\r\n"
 
 
 class EngineAnswer:
-    """The reader of one answer, which comes in any pieces. The engine is ours: its answers are well formed."""
+    """The reader of one answer in pieces of any size. The engine is ours: its answers are well formed."""
 
     def __init__(self, *, is_head: bool) -> None:
         self._is_head = is_head
         self._kept = b""
         self.status = 0
         self.fields: list[tuple[bytes, bytes]] = []
-        # Bytes that are left of the body or of a chunk; -1: the end of the connection ends it.
+        # Remaining bytes of the body or of a chunk; -1: the end of the connection ends it.
         self._left = 0
         self._is_chunked = False
         self.is_whole = False
@@ -46,7 +46,7 @@ class EngineAnswer:
         return self._left < 0
 
     def take(self, data: bytes) -> Iterator[dict[str, Any]]:
-        """Yield the events of further bytes; none stand for the end of the connection."""
+        """Yield the events of further bytes; no bytes mean the end of the connection."""
         if not data:
             yield from self._end()
             return

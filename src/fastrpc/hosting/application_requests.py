@@ -23,7 +23,7 @@ _CHUNKED: Final = b"transfer-encoding: chunked\r\n\r\n"
 #: The most digits of a length that the engine takes.
 _DIGITS: Final = 18
 
-#: Line ends inside of a part would begin another one: the engine refuses the byte in their place.
+#: Line ends inside a part would begin another one: the engine refuses the byte that replaces them.
 _IN_VALUE: Final = bytes.maketrans(b"\r\n", b"\0\0")
 _IN_NAME: Final = bytes.maketrans(b"\r\n:", b"\0\0\0")
 _IN_TARGET: Final = bytes.maketrans(b"\r\n ", b"\0\0\0")
@@ -52,7 +52,7 @@ def request_head(
 def _target_of(scope: Mapping[str, Any]) -> bytes:
     """Return path and query as they were sent, without the prefix of the application.
 
-    Programs around rewrite the path alone: then that counts, and nothing is known of how it was sent.
+    Enclosing programs rewrite only the path: then it counts, and its raw form is unknown.
     """
     root, path = _root_of(scope), scope["path"]
     raw: bytes = (scope.get("raw_path") or b"").partition(b"?")[0]
@@ -78,7 +78,7 @@ def _is_below(path: str, root: str) -> bool:
 
 
 def opened_transport(surroundings: Surroundings, scope: Mapping[str, Any]) -> ExchangeTransport:
-    """Return the transport of an exchange, which tells the engine who its peer is."""
+    """Return the transport of an exchange, which tells the engine the peer."""
     scheme = "tls" if scope.get("scheme") in ("https", "wss") else "tcp"
     extra = {"peername": _peer_of(scope), "scheme": scheme, "root_path": _root_of(scope)}
     return ExchangeTransport(surroundings, extra)
@@ -113,8 +113,8 @@ async def answer_request(
         while not answer.is_whole:
             data = await transport.read()
             if not data and answer.has_begun and (body.is_cut or not answer.ends_with_connection):
-                # The server around closes the connection of an answer that stops. An answer that has not begun is
-                # told as 503 even to a client that is gone: the middleware around takes no answer for a defect.
+                # The enclosing server closes the connection of an answer that stops. An answer that has not begun is
+                # reported as 503 even to a client that is gone: enclosing middleware treats no answer as a defect.
                 return
             for event in answer.take(data):
                 await send(event)
@@ -140,7 +140,7 @@ class _Body:
         self._receive = receive
         #: Whether its client is gone.
         self.is_cut = False
-        #: Whether its body is wanted: a server around asks for one with `Expect` as soon as it is received here.
+        #: Whether its body is wanted: an enclosing server requests it with `Expect` as soon as it is received here.
         self.goes_on = asyncio.Event()
 
     async def run(self) -> None:
@@ -160,8 +160,8 @@ class _Body:
         is_newer, is_chunked = version > "1.1", b"transfer-encoding" in fields
         head = request_head(self._scope, verb, _OF_CHUNKS if is_chunked else _OF_CONNECTION)
         if not is_chunked and b"content-length" not in fields:
-            # A body of HTTP/2 needs neither field: a Content-Type tells of it, except with GET. Otherwise only its
-            # first part shows whether there is a body: a route without one takes not even an empty one in chunks.
+            # A body of HTTP/2 needs neither field: a Content-Type announces it, except with GET. Otherwise only its
+            # first part shows whether there is a body: a route without one does not accept even an empty one in chunks.
             is_chunked = is_newer and b"content-type" in fields and verb not in {"GET", "HEAD"}
             if not is_chunked and (is_newer or b"expect" not in fields):
                 return await self._pass_on_unknown(head, is_newer)
@@ -171,7 +171,7 @@ class _Body:
             await self.goes_on.wait()
         if is_chunked:
             return await self._pass_on_chunks(b"", True)
-        # Another form of it is refused by the engine.
+        # The engine refuses other forms.
         length = fields.get(b"content-length", b"")
         return await self._pass_on_known(int(length) if length.isdigit() and len(length) <= _DIGITS else 0)
 
@@ -189,8 +189,8 @@ class _Body:
         return not left
 
     async def _pass_on_unknown(self, head: bytes, is_newer: bool) -> bool:
-        """Pass on a body whose first part tells whether there is one."""
-        # By HTTP/2 that part may never come: the request counts, and its time runs, before it does.
+        """Pass on a body whose first part shows whether there is one."""
+        # With HTTP/2 that part may never arrive: the request counts, and its time runs, before it does.
         early, head = (head, b"") if is_newer else (b"", head)
         self._transport.push(early)
         part, has_more = await self._part()

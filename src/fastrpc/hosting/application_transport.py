@@ -1,11 +1,11 @@
-"""The transport of one exchange: its input is given by a scope's events, its output is read by their answer.
+"""The transport of one exchange: a scope's events supply its input, and their answer reads its output.
 
 ::
 
     feed ──► session's buffer, outside of any task        write ──► kept ──► read
 
-Both ways are bounded: `feed` returns once the session has taken all of it, and a session waits while its output is not
-read, as behind a socket.
+Both directions are bounded: `feed` returns once the session has taken all input, and a session waits while its output
+is not read, as with a socket.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class ExchangeTransport(asyncio.Transport):
     # The scope's side
 
     async def feed(self, data: bytes) -> None:
-        """Give the session these bytes; return once it has taken them, or is gone."""
+        """Pass bytes to the session; return once it has taken them, or has ended."""
         self.push(data)
         await self._was_taken.wait()
 
@@ -86,7 +86,7 @@ class ExchangeTransport(asyncio.Transport):
         return found
 
     def leave(self) -> None:
-        """Close behind a whole answer, and behind calls without one, such as notifications of JSON-RPC."""
+        """Close after a complete answer, and after calls without one, such as notifications of JSON-RPC."""
         if self._engine is None or not self._engine.stats()["calls"]:
             self.abort()
         elif not self._is_closing:

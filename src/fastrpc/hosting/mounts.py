@@ -73,7 +73,7 @@ class Mounts:
         self._started: list[Lifespan] = []
 
     def __call__(self, path: bytes) -> "_Mount | None":
-        """Return the application at a path as it was sent: the longest prefix of whole segments; None without one."""
+        """Return the application at a raw path: the longest prefix of whole segments; None without one."""
         for mount in self._mounts:
             if mount.has(path):
                 return mount
@@ -182,7 +182,7 @@ class _Mount:
         return b""
 
     async def end(self) -> None:
-        """Tell the application that its requests are over, then cancel them; wait a while behind each."""
+        """Notify the application that its requests are over, then cancel them; wait a while after each step."""
         for step in (MountedRequest.leave_now, MountedRequest.cancel):
             self._none_runs.clear()
             for request in list(self._running):
@@ -199,7 +199,7 @@ class _Mount:
 
 
 def _is_of_client(error: BaseException | None) -> bool:
-    """Return whether an error is, or comes from, the error that tells an application that its client is gone."""
+    """Return whether an error is, or is caused by, the error that reports a lost client to an application."""
     found, waiting = set[int](), [error]
     while waiting:
         error = waiting.pop()
@@ -242,7 +242,7 @@ def _application(prefix: str, given: Any) -> Callable[..., Any]:
 
 @service("mounts")
 class _Applications:
-    """The form of every application, for its route: bytes in, and nothing out but what it sends itself."""
+    """The form of every application, for its route: bytes in, and no output except its own."""
 
     @method(public=True, codec="raw")
     async def handle(self, body: bytes) -> bytes:

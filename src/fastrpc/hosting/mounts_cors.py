@@ -3,7 +3,7 @@
 The middleware of an application does not see the requests that our methods answer. A page whose origin it allows gets
 403 there, until `HTTP.cors_origins` has that origin.
 
-Starlette, FastAPI and frameworks with the same attributes tell their routes; others do not.
+Starlette, FastAPI and frameworks with the same attributes expose their routes; others do not.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The lifespan of a mounted application: its startup before the server listens, its shutdown behind the drain."""
+"""The lifespan of a mounted application: its startup before the server listens, its shutdown after the drain."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ logger = logging.getLogger("fastrpc.server")
 
 _VERSIONS: Final = {**ASGI, "spec_version": "2.0"}
 
-#: The answer of an application that takes its lifespan for a request: it has no lifespan.
+#: The answer of an application that mistakes its lifespan for a request: it has no lifespan.
 _UNSUPPORTED: Final = "unsupported"
 
 
@@ -83,7 +83,7 @@ class Lifespan:
             await self._end()
 
     async def _ask(self, event: str) -> dict[str, Any] | None:
-        """Send an event, and return the answer; None if the application has ended and had none to give."""
+        """Send an event, and return the answer; None if the application ended without one."""
         self._answer = asyncio.get_running_loop().create_future()
         if self._task is None:
             self._task = asyncio.ensure_future(self._run())

@@ -54,7 +54,7 @@ def scope_of(request: MountedRequest, root: str, prefix: str, state: Mapping[str
 
 
 def _client(address: Address) -> tuple[str, int] | None:
-    """Return the client as ASGI has it: host and port; None for one at a unix socket."""
+    """Return the client in ASGI's form: host and port; None for a client at a unix socket."""
     return (address.host, address.port) if address.host else None
 
 

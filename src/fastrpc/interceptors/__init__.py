@@ -1,6 +1,6 @@
 """Interceptors for operating a service: a log of calls, and traces.
 
-It may import calls and the layers below. Each interceptor loads what it needs when it is made.
+May import calls and the layers below. Each interceptor loads what it needs when it is made.
 """
 
 from fastrpc.interceptors.access_log import AccessLog

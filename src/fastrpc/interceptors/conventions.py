@@ -37,12 +37,12 @@ SYSTEM_NAME: Final = "fastrpc"
 #: The system of calls by gRPC, named as their protocol.
 GRPC: Final = "grpc"
 METHOD: Final = "rpc.method"
-#: The method of calls whose own name is left out; spans have that name beside it.
+#: The method of calls whose own name is omitted; spans also have that name.
 OTHER: Final = "_OTHER"
 METHOD_ORIGINAL: Final = "rpc.method_original"
 STATUS: Final = "rpc.status_code"
 ERROR_TYPE: Final = "error.type"
-#: The target of a client, which stands for all servers behind it.
+#: The target of a client, which represents all servers behind it.
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 #: The server of the last attempt.

@@ -21,7 +21,7 @@ class OpenTelemetry:
         Server(Arith, interceptors=[OpenTelemetry()])
         Client(target, interceptors=[OpenTelemetry()])
 
-    The trace context travels in the call's metadata, as the global propagator of OpenTelemetry writes it: `traceparent`
+    The trace context is sent in the call's metadata, in the form of OpenTelemetry's global propagator: `traceparent`
     and `tracestate` unless `OTEL_PROPAGATORS` says otherwise. The attempts of a client's call are events of its span; a
     stream is one span. Reflection, health checks and the registry's own calls have none.
 
@@ -29,8 +29,8 @@ class OpenTelemetry:
     to carry on take longer. A provider that is set later counts from the next call on.
 
     Args:
-        tracer_provider: makes the tracer; None takes the global provider, which may be set later.
-        meter_provider: makes the histograms of durations; None takes the global one.
+        tracer_provider: makes the tracer; None: the global provider, which may be set later.
+        meter_provider: makes the histograms of durations; None: the global provider.
 
     Raises:
         ConfigError: the package `opentelemetry-api` is not installed.

@@ -118,8 +118,8 @@ class _Recording:
 
     def is_on(self) -> bool:
         """Return whether a call that begins now is recorded."""
-        # As long as nothing is set, the functions of the API look into the environment each time, which takes longer
-        # than a call of ours. With a version that lacks these names every call counts as recorded.
+        # While nothing is set, the functions of the API read the environment each time, which takes longer than a call
+        # of ours. With a version that lacks these names every call counts as recorded.
         providers = (
             _TRACE_NAMES.get("_TRACER_PROVIDER", _UNKNOWN),
             _METER_NAMES.get("_METER_PROVIDER", _UNKNOWN),
@@ -199,7 +199,7 @@ class CallSpans:
         span_context = span.get_span_context()
         if not span_context.is_valid and not around:
             if side == "client" and contexts.get_current():
-                # Baggage, say. With nothing to carry the metadata is left as it is encoded already.
+                # For example, baggage. With nothing to carry, the encoded metadata is unchanged.
                 propagate.inject(call.metadata, None, _METADATA)
             return _Begun(span, attributes, None, begun)
         inside = trace.set_span_in_context(span, around)

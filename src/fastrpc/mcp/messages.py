@@ -1,7 +1,7 @@
 """The messages of the Model Context Protocol over HTTP, in the revisions 2025-11-25 and 2026-07-28.
 
-The earlier one begins with `initialize`, here without a session. In the later one every request states its revision, in
-`_meta` and in fields of its head, which must agree.
+The earlier revision begins with `initialize`, here without a session. In the later one every request states its
+revision, in `_meta` and in fields of its head, which must agree.
 
 Sources: https://modelcontextprotocol.io/specification/2026-07-28 and …/2025-11-25
 """
@@ -104,7 +104,7 @@ class Conversation:
 
         Args:
             field: returns the value of a field of the request's head.
-            may_call: whether the caller may call a tool, or None, which is no tool; the others do not exist for it.
+            may_call: whether the caller may call a tool, or None, which is no tool; other tools do not exist for it.
         """
         try:
             message = msgspec.json.decode(body, type=_Message)

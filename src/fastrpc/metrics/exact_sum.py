@@ -1,8 +1,8 @@
 """Sums of floats that do not depend on the order of the additions.
 
-Floats add up to a sum whose last bits depend on the order: (a + b) + c is not a + (b + c). A process that is replaced
-changes the order, so that a counter could fall by its last bit, which Prometheus takes for a restart: the rate would
-have the whole value as its increase.
+The last bits of a sum of floats depend on the order: (a + b) + c is not a + (b + c). A replaced process changes the
+order, so a counter could fall by its last bit, which Prometheus treats as a restart: the rate would have the whole
+value as its increase.
 """
 
 import math

@@ -26,7 +26,7 @@ STORE = "fastrpc.store"
 #: Buckets of the core's histogram in each doubling.
 PARTS = 4
 
-#: The first and the last finite bound shown; each bound between them doubles the one before.
+#: The first and the last finite bound shown; each bound between them is double the previous one.
 LOWEST_SECONDS = 0.000_5
 HIGHEST_SECONDS = 16.384
 

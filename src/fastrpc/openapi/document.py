@@ -123,8 +123,8 @@ def _template(parts: Sequence[RoutePart]) -> str:
 def _renamed(route: HttpRoute, operation: dict[str, Any]) -> str:
     """Give the parameter of `{name:path}` another name, and return the path with it.
 
-    So it stands beside a route with `{name}`. OpenAPI calls two paths identical that differ by a name alone, as two
-    routes whose parameters have different names do; tools take them as two.
+    So it is distinct from a route with `{name}`. OpenAPI calls two paths identical that differ only in a parameter's
+    name, like two routes with differently named parameters; tools accept them as two.
     """
     last = len(route.names) - 1
     name = f"{route.names[last]}_path"

@@ -19,7 +19,7 @@ def address_of(place: Any) -> Address:
 
 
 def _preferred(place: Any) -> str:
-    """Return the name of a preferred endpoint. Any text will do: it may come from a caller, and is only compared."""
+    """Return the name of a preferred endpoint. It may be any text from a caller, and is only compared."""
     if not isinstance(place, str | Address | Endpoint):
         raise ConfigError(f"prefer is {place!r}, it must be an Endpoint, an Address or a text, or None")
     try:

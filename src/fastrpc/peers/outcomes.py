@@ -96,7 +96,7 @@ def is_of_own_call(error: BaseException) -> TypeGuard[FastRPCError]:
 
 @contextlib.contextmanager
 def own_call() -> Iterator[None]:
-    """Mark errors as raised by a call of this process: a handler that lets one through did not mean it for its caller.
+    """Mark errors as raised by a call of this process: a handler that lets one pass did not mean it for its caller.
 
     Attempts of calls mark their errors themselves; this context is for other awaits of a client.
     """

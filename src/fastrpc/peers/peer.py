@@ -43,7 +43,7 @@ class Peer:
     #: `dns_names`, `uris`, `fingerprint` (SHA-256) and `expires` (seconds of `time.time()`).
     certificate: Mapping[str, Any] | None
     #: The name of its protocol, as in `ServerConfig.protocols`: "native" by default; "websocket" for a WebSocket,
-    #: "connect" and "grpc_web" for the calls of pages; where a connection of HTTP/1.1 has several, the latest call's.
+    #: "connect" and "grpc_web" for calls from web pages; if an HTTP/1.1 connection has several, the latest call's.
     protocol: str
     #: The same on all connections of one Client that serves; None for a peer that does not serve, and for a server.
     id: str | None
@@ -68,7 +68,7 @@ class Peer:
         #: Whether it gets only notifications, as by rpcx.
         self._is_pushed = False
         self._client: PeerClient | None = None
-        #: Its address as logs show it, once one showed it.
+        #: Its address for logs, from the first log record on.
         self._shown: str | None = None
         #: For a unix socket: the number of the user whose process connected.
         self._user: int | None = None

@@ -65,8 +65,8 @@ class PeerClient(Caller, StreamVerbs):
 
     A handler gets it as `current_call().peer.client`, a server from `Server.peers()`; it may be kept. It never retries.
     A call may take `Timeouts.call` seconds, and inside a handler no longer than that handler. After the connection
-    ended, or is about to end, calls raise ConnectionLostError: the other side reconnects by itself, which makes
-    another Peer.
+    ended, or is about to end, calls raise ConnectionLostError: the other side reconnects by itself, which makes another
+    Peer.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class PeerClient(Caller, StreamVerbs):
 
     @property
     def is_closed(self) -> bool:
-        """Whether no more calls can go out: the connection ended, or its other side drains."""
+        """Whether no more calls can be sent: the connection ended, or its other side drains."""
         return cast(bool, self._state.runner.is_closed)
 
     async def wait_closed(self) -> None:

@@ -20,7 +20,7 @@ __all__ = ["PushClient"]
 
 
 class PushClient(PeerClient):
-    """The PeerClient of a peer that speaks rpcx: its `notify` pushes, its other verbs raise UNIMPLEMENTED."""
+    """The PeerClient of an rpcx peer: its `notify` pushes, its other verbs raise UNIMPLEMENTED."""
 
     @staticmethod
     def _runner_of(calling: PeerCalling, address: Address, peer_at: Callable[[Address], Any]) -> PeerRunner:
@@ -66,7 +66,7 @@ class _PushRunner(PeerRunner):
         )
 
     async def run(self, call: AwaitedCall) -> Any:
-        """Push a notification as soon as earlier ones have left; other calls to such a peer fail."""
+        """Push a notification as soon as earlier ones are sent; other calls to such a peer fail."""
         if not call._is_one_way or self.is_closed:
             return await super().run(call)
         await self._begin_with_room(call)

@@ -64,7 +64,7 @@ class RouteMaker:
         self._limits = config.limits
         self._totals = totals
         wire = config.wire_protocol if isinstance(config, ClientConfig) else None
-        # Whether each connection tells its protocol; else the protocol of all, and the form of its payloads.
+        # Whether each connection states its protocol; otherwise the protocol of all, and the form of its payloads.
         self._has_forms = isinstance(config, ClientConfig) and wire is None and not by_value
         self._protocol = "rpcx" if by_value else "native"
         self._payload: PayloadForm = "value" if by_value else "arguments"

@@ -7,7 +7,7 @@
                                                  interceptors, if there are any
 
 `finish` is the end of the last attempt, `conclude` the end of the stream. Between them the program takes the received
-messages, and then the interceptors go on, whose outcome counts.
+messages, and then the interceptors continue, whose outcome counts.
 
 The tasks of a stream hold no reference to it: a stream that the program drops is cancelled, even while they work.
 """
@@ -177,7 +177,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
 
     @property
     def metadata(self) -> Metadata:
-        """The first metadata; LookupError before it or a message has come."""
+        """The first metadata; LookupError before it or a message has arrived."""
         return self._known_metadata("await stream.headers()")
 
     async def headers(self) -> Metadata:
@@ -191,7 +191,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
 
     @property
     def reply(self) -> Reply[T_co]:
-        """The reply, known at the end, which comes after the last message.
+        """The reply, known at the end, after the last message.
 
         Raises:
             LookupError: the stream has not ended yet.
@@ -244,7 +244,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
                 return
         error = None
         if not self._is_over or (self.waiting and self._failure is None):
-            # The call goes on, or its clean end lies behind messages that nothing reads any more.
+            # The call continues, or its clean end follows messages that are not read any more.
             error = self._cancelled()
         self._stop_tasks()
         self._drop(error)
@@ -364,7 +364,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
             self._check_failure()
 
     def until_told(self) -> asyncio.Future[None] | None:
-        """Return the future that interceptors have to wait for, None once they may get the end."""
+        """Return the future for which interceptors have to wait, None once they may get the end."""
         return None if self._is_told or self._is_over else self.change()
 
     @property
@@ -406,7 +406,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
             self.wake()
 
     def conclude(self, error: BaseException | None, value: Any = NO_VALUE) -> None:
-        """End the stream: received messages come first, then the error; None is a clean end."""
+        """End the stream: received messages are returned first, then the error is raised; None is a clean end."""
         if self._is_over:
             return
         self._is_finished = True

@@ -15,7 +15,7 @@ def split_messages(
     """Return the route of a method, its arguments without the stream, and the stream; None with `open` or without one.
 
     Raises:
-        TypeError: the method is not of a kind that the verb takes, its stream is missing, or `open` is given one.
+        TypeError: the verb does not fit the kind of method, its stream is missing, or `open` is given a stream.
     """
     messages = None
     if isinstance(method, str) and verb != "open":

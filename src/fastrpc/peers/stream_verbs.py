@@ -51,8 +51,8 @@ class StreamVerbs:
                     print(number)
 
         Nothing is sent before the block is entered; leaving it early cancels the handler. If the method takes a stream
-        as well, give an iterable of messages, asynchronous or not: it is sent while answers are read. `Timeouts.call`
-        does not count: `with_options(timeout=)` limits the whole stream.
+        as well, pass an iterable of messages, asynchronous or not: it is sent while answers are read. `Timeouts.call`
+        does not apply: `with_options(timeout=)` limits the whole stream.
 
         Raises:
             TypeError: the method gives one answer, or its stream is missing.
@@ -86,7 +86,7 @@ class StreamVerbs:
     @overload
     def open(self, method: str, /, *args: Any, **kwargs: Any) -> "Stream[Any, Any]": ...
     def open(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a method that takes a stream, to send its messages by hand; its arguments come without the stream.
+        """Call a method that takes a stream, to send its messages by hand; pass its arguments without the stream.
 
         ::
 

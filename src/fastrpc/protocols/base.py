@@ -112,7 +112,7 @@ class ServerEngine(PeerConnection, typing.Protocol):
 
     @property
     def connection(self) -> "ServedConnection":
-        """The calls of this connection; its `held_bytes` and `return_credit` are for memory that runs short."""
+        """The calls of this connection; its `held_bytes` and `return_credit` are used when memory is short."""
 
     def begin_drain(self, reason: int, text: str = "") -> None:
         """Take no new calls, and call `ServedConnection.note_drain`; the reason is one of GOAWAY in PROTOCOL.md."""
@@ -136,7 +136,7 @@ class ServerEngine(PeerConnection, typing.Protocol):
 
 @typing.runtime_checkable
 class LastRequest(typing.Protocol):
-    """A server's `Engine` that may wait for a last request in a drain: it does where its protocol has no goodbye."""
+    """A server's `Engine` that may wait for a last request in a drain, since its protocol has no goodbye."""
 
     @property
     def is_at_rest(self) -> bool:
@@ -144,7 +144,7 @@ class LastRequest(typing.Protocol):
 
 
 class ClientEngine(PeerConnection, typing.Protocol):
-    """The interface of a client's `Engine`, beside bytes and its `calling`; `CallingEngine` has all of it.
+    """The interface of a client's `Engine`, besides bytes and its `calling`; `CallingEngine` implements all of it.
 
     It tells its owner, if any: `connection_ready`, `connection_draining` and `connection_lost` (with the error),
     `connection_used` if `announces_calls`, `connection_aged`, `connection_crowded` after `await_crowd`,
@@ -176,7 +176,7 @@ class ClientEngine(PeerConnection, typing.Protocol):
 
     @property
     def is_aged(self) -> bool:
-        """Whether it is older than `Keepalive.max_age`: it takes calls until its successor does."""
+        """Whether it is older than `Keepalive.max_age`: it accepts calls until its successor does."""
 
     @property
     def is_dispensable(self) -> bool:
@@ -238,7 +238,7 @@ class ClientParts:
     timeouts: "Timeouts"
     #: The settings that the native protocol announces.
     settings: WireSettings
-    #: Hears how the connection fares; None for threads, which look at it.
+    #: Notified of the connection's state; None for threads, which check it.
     owner: Any = None
     #: The loop of the connection; None for threads.
     loop: asyncio.AbstractEventLoop | None = None
@@ -279,11 +279,11 @@ class ClientTraits:
     has_streams: bool = False
     #: Whether a client can serve calls of its servers.
     serves: bool = False
-    #: The names of the compressors that it has; None: the compressors that both sides have.
+    #: The names of its compressors; None: the compressors that both sides have.
     compressors: tuple[str, ...] | None = None
     #: None: the health check of the native protocol.
     health: HealthCheck | None = None
-    #: Make the layer between an engine's stream and its transport, where another protocol is translated; None: none.
+    #: Make the translating layer between an engine's stream and its transport; None: no translation.
     stream_layer: Callable[[ClientParts, StreamSession], Any] | None = None
     io_layer: Callable[[ClientParts, BlockingIO], BlockingIO] | None = None
 
@@ -372,7 +372,7 @@ def register(
 
 
 def _extends(merged: Protocol, known: Protocol) -> bool:
-    """Return whether a protocol has all that was known of it."""
+    """Return whether a protocol has everything that was registered of it before."""
     if known.client_engine is not None and merged.traits != known.traits:
         return False
     return merged.agreed == known.agreed and all(

@@ -50,7 +50,8 @@ def _server_of_threads() -> WireSettings:
 
 
 def validity(token: bytes) -> float:
-    """Return the seconds for which a token is valid, as a JWT says; 0 for another one: no server of gRPC tells it."""
+    """Return the validity of a token in seconds, as a JWT states it; 0 for other tokens: gRPC servers do not report
+    it."""
     pieces = token.split(b".")
     if len(pieces) != 3:
         return 0.0

@@ -15,7 +15,7 @@ from fastrpc.protocols.native_client import EARLY_BYTES, native_connection
 
 __all__ = ["RpcxStream", "rpcx_client_engine", "rpcx_io", "rpcx_stream", "rpcx_translation"]
 
-#: Calls under way on one connection; a server of Go has no such limit and announces none.
+#: Calls under way on one connection; a Go server has no such limit and announces none.
 _MOST_CALLS = 10_000
 _MOST_METADATA = 65_535
 
@@ -31,7 +31,7 @@ class RpcxStream(RpcxLayer, asyncio.BufferedProtocol):
 def rpcx_translation(
     config: ClientConfig, wire: str = "rpcx", *, takes_pushes: bool = False
 ) -> RpcxTranslation:
-    """Make the translation of one connection, which announces what rpcx can carry.
+    """Make the translation of one connection, which announces the abilities of rpcx.
 
     Args:
         wire: "rpcx" or "phobos".
@@ -39,7 +39,7 @@ def rpcx_translation(
     """
     settings = WireSettings(True)
     settings.max_frame = 1_048_576
-    # Bounded by the peer alone, which does not announce it.
+    # Limited only by the peer, which does not announce its limit.
     settings.max_message = 2**31
     settings.max_metadata = _MOST_METADATA
     settings.max_calls = _MOST_CALLS
@@ -73,7 +73,7 @@ def rpcx_stream(
 
 
 def rpcx_io(io: BlockingIO, config: ClientConfig, wire: str) -> RpcxBlockingIO:
-    """Return the I/O of a blocking connection that speaks rpcx; it owns `io`, which carries the bytes."""
+    """Return the I/O of a blocking rpcx connection; it owns `io`, which carries the bytes."""
     return RpcxBlockingIO(io, rpcx_translation(config, wire))
 
 

@@ -1,8 +1,8 @@
 """The interface of selectors, the table that finds one by name, and the adapter for custom ones.
 
-Round robin and smooth weighting go on where they were when the endpoints change. While connections come and go the
-list changes many times a second, and beginning anew would give some endpoints a multiple of their share. A pick that
-leads to no connection is undone, so that the first calls of a client already follow the sequence.
+Round robin and smooth weighting keep their position when the endpoints change. While connections are opened and closed
+the list changes many times a second, and a restart would give some endpoints a multiple of their share. A pick without
+a connection is undone, so that the first calls of a client already follow the sequence.
 """
 
 import itertools
@@ -53,7 +53,7 @@ _METHODS = ("update", "pick", "observe")
 #: Seconds between two records about exceptions of one selector.
 _LOG_SECONDS = 60.0
 
-#: Narrows endpoints: gets all of them in order, and a function that tells whether one is healthy.
+#: Narrows endpoints: gets all of them in order, and a function that returns whether one is healthy.
 Filter: TypeAlias = Callable[[Sequence[Endpoint], Callable[[Endpoint], bool]], Sequence[Endpoint]]
 
 
@@ -70,8 +70,8 @@ class Selector(Protocol):
     def pick(self, call: Any) -> Endpoint:
         """Return one of the endpoints, of which there is at least one.
 
-        It may be called again if that one was already tried for this call. `call` is what interceptors get; its
-        `hash_key` comes from `with_options(hash_key=)`, or is None.
+        It may be called again if that endpoint was already tried for this call. `call` is the interceptors' call; its
+        `hash_key` is from `with_options(hash_key=)`, or None.
         """
         ...
 
@@ -91,7 +91,7 @@ class ClientName:
     """The name of a client, by which each client chooses endpoints in a different order: rendezvous hashing.
 
     Args:
-        name: None makes one of the host, the process and a number; after a fork it is another one.
+        name: None makes one of the host, the process and a number; after a fork it changes.
 
     Raises:
         ConfigError: it is no key.

@@ -12,16 +12,15 @@ __all__ = ["Canary"]
 class Canary(CanarySelector):
     """Send a part of the calls to the endpoints that a filter keeps, and the rest to the others.
 
-    A side without an endpoint that can take calls gives them to the other side, and so does one whose endpoints were
-    all tried for this call. `percent` may be set while it runs.
+    If no endpoint of a side can take calls, or all were tried for this call, the other side gets it. `percent` may be
+    set while it runs.
 
     Args:
         inner: picks on both sides, by name or as an object of `fastrpc.selectors` with its filters.
         to: the filter of the canary, such as `version(">=2")`.
         percent: the share of its calls.
-        by: the metadata entry whose hash decides, so that one user stays on one side; None, and calls without it:
-            chance.
-        when: pairs of metadata; a call that has one of them goes to the canary.
+        by: the metadata entry whose hash decides, so that a user stays on one side; None, and calls without it: chance.
+        when: pairs of metadata; a call with one of them goes to the canary.
 
     Raises:
         ConfigError: an argument cannot be used, such as a key of metadata that no call can have.

@@ -10,19 +10,20 @@ __all__ = ["ConsistentHash"]
 
 
 class ConsistentHash(ConsistentHashSelector):
-    """Pick by `with_options(hash_key=…)`: the same endpoint in every process, and few keys move when one comes or goes.
+    """Pick by `with_options(hash_key=…)`: the same endpoint in every process; few keys move when an endpoint is added
+    or removed.
 
-    Calls beyond an endpoint's bound go to the next on the ring, and so do calls of an endpoint that cannot take them
-    now. Calls without a key go anywhere.
+    Calls beyond an endpoint's bound use the next on the ring, and so do calls of an endpoint that cannot take them now.
+    Calls without a key may use any endpoint.
 
     Args:
         bound: an endpoint has at most this many times its share of the calls under way. Too low moves keys for small
-            bursts, too high lets one key load its endpoint alone; None sends a key there however busy it is.
-        least_load: calls under way that every endpoint takes whatever `bound` says, so that with few of them keys stay
+            bursts, too high lets one key load its endpoint alone; None keeps a key at its endpoint however busy it is.
+        least_load: calls under way that every endpoint accepts whatever `bound` says, so that with few calls keys stay
             where they are.
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one
             of your own.
-        seed: makes random picks repeatable, for tests; None takes a random one.
+        seed: makes random picks repeatable, for tests; None: a random seed.
     """
 
     __slots__ = ()

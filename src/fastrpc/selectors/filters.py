@@ -28,7 +28,7 @@ _VERSION = re.compile(r"v?(\d+(?:\.\d+)*)")
 def labels(**wanted: str) -> Filter:
     """Keep endpoints that have all these labels: `labels(tier="fast", stage="blue")`.
 
-    The label `group` may name several groups of rpcx, with commas between them; one of them is enough.
+    The label `group` may name several groups of rpcx, separated by commas; one match is enough.
     """
 
     def has(endpoint: Endpoint, name: str, value: str) -> bool:
@@ -73,7 +73,7 @@ def version(condition: str) -> Filter:
 
 
 def zone(name: str, *, sound: float = 0.7) -> Filter:
-    """Keep the endpoints of one zone while at least this share of them is in good health; else keep all zones.
+    """Keep the endpoints of one zone while at least this share of them is healthy; otherwise keep all zones.
 
     A low `sound` lets few endpoints carry the whole load, a high one leaves the zone after a single failure.
     """
@@ -91,9 +91,9 @@ def zone(name: str, *, sound: float = 0.7) -> Filter:
 def subset(size: int, *, client: str | bytes | int | None = None) -> Filter:
     """Keep `size` endpoints of a large endpoint set, so that not every client connects to every server.
 
-    The choice depends on the client's name and the endpoints alone (rendezvous hashing, Thaler and Ravishankar, 1998):
-    one endpoint that comes or goes changes at most one of them. Each client of many must have a different name; the
-    servers then get about equal shares.
+    The choice depends only on the client's name and the endpoints (rendezvous hashing, Thaler and Ravishankar, 1998):
+    adding or removing an endpoint changes at most one of the chosen ones. Each of many clients must have a different
+    name; the servers then get about equal shares.
 
     Args:
         client: the name, which chooses the same endpoints after a restart; None makes one of host and process.

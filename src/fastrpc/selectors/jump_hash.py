@@ -57,14 +57,14 @@ def rpcx_key(method: str, arguments: tuple[Any, ...]) -> str | None:
 class JumpHash(JumpHashSelector):
     """Pick by jump hash over the addresses in their order.
 
-    The key is `hash_key`, else rpcx's key of method and argument; a call without either goes anywhere. It spreads
-    better than a ring and needs no memory, but an endpoint that goes from the middle of the list moves half of the
-    keys. Only keys of an endpoint that is in the list and cannot take calls now go elsewhere.
+    The key is `hash_key`, or else rpcx's key of method and argument; a call without either may use any endpoint. It
+    spreads better than a ring and needs no memory, but removing an endpoint from the middle of the list moves half of
+    the keys. Only keys of a listed endpoint that cannot take calls now use another one.
 
     Args:
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one
             of your own.
-        seed: makes random picks repeatable, for tests; None takes a random one.
+        seed: makes random picks repeatable, for tests; None: a random seed.
     """
 
     __slots__ = ()
@@ -76,13 +76,13 @@ class DoubleJump(DoubleJumpSelector):
     """Pick as rpcx's consistent hash does, by double jump hash; the key is made as for `JumpHash`.
 
     The endpoint of a key depends on the order in which endpoints joined and left the list, not on connections. Within
-    one change this side takes them by address; Go leaves that to chance, so after a change of several endpoints two Go
-    clients may differ as well. Only keys of an endpoint that is in the list and cannot take calls now go elsewhere.
+    one change this side orders them by address; Go leaves that to chance, so after a change of several endpoints two Go
+    clients may differ as well. Only keys of a listed endpoint that cannot take calls now use another one.
 
     Args:
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one
             of your own.
-        seed: makes random picks repeatable, for tests; None takes a random one.
+        seed: makes random picks repeatable, for tests; None: a random seed.
     """
 
     __slots__ = ()

@@ -45,12 +45,13 @@ def zones(
 ) -> Filter:
     """Keep the endpoints of the client's zone, and as many of the next zones as it needs help.
 
-    While the sound endpoints of the zone, times `headroom`, are fewer than those listed, sound ones of the next zones
+    While the healthy endpoints of the zone, times `headroom`, are fewer than those listed, healthy ones of the next
+    zones
     join: the zones of `order`, then the region's other zones, then by distance, then the rest. A zone without an
     endpoint gives way to the next. With less than half of all endpoints sound, all are kept.
 
-    Endpoints that a registry allots to zones, as Kubernetes does by its hints, belong to these, if all have them and
-    one is allotted to the client's zone.
+    Endpoints that a registry assigns to zones, as Kubernetes does by its hints, belong to these, if all have a hint and
+    one is assigned to the client's zone.
 
     Args:
         order: the zones after the client's zone.
@@ -58,7 +59,8 @@ def zones(
             has a warning.
         headroom: the load that endpoints can take, as a factor of their usual one. Too low leaves the zone for a single
             failure, too high overloads the remaining endpoints.
-        client: a name for all that choose alike, as selectors by key need it; None lets each client choose by itself.
+        client: a name shared by all clients that choose alike, which selectors by key need; None lets each client
+            choose by itself.
 
     Raises:
         ConfigError: an argument has the wrong type or range.
@@ -146,7 +148,7 @@ class _Zones:
 
 
 def closest(keep: int = 1, *, place: Place | None = None) -> Filter:
-    """Keep the `keep` nearest sound endpoints, and all that are as near as the last of them.
+    """Keep the `keep` nearest healthy endpoints, and all that are as near as the last of them.
 
     Endpoints without coordinates come last; without a sound endpoint all are kept.
 
@@ -181,7 +183,7 @@ class Nearest:
 
     Args:
         label: names the group of an endpoint.
-        order: the groups, the nearest first; endpoints of other groups come last.
+        order: the groups, the nearest first; endpoints of other groups are last.
         server: the label that the endpoints of one server share.
     """
 
@@ -197,7 +199,7 @@ class Nearest:
         return groups[min(groups)] if groups else endpoints
 
     def of_each_server(self, endpoints: Sequence[Endpoint], is_sound: _IsSound) -> Sequence[Endpoint]:
-        """Return one endpoint of each server: its nearest sound one, else its nearest."""
+        """Return one endpoint of each server: its nearest healthy one, otherwise its nearest."""
         found: dict[str, Endpoint] = {}
         for each in sorted(endpoints, key=lambda each: (not is_sound(each), self._rank(each))):
             found.setdefault(each.labels.get(self._server) or str(each.address), each)
@@ -213,7 +215,7 @@ def _weight(endpoints: Sequence[Endpoint]) -> int:
 
 
 def _part(own: int, taken: int, more: int, wanted: float) -> float:
-    """Return the part of the clients that take one endpoint more: then the mean of their shares is `own / wanted`."""
+    """Return the share of clients that take one more endpoint, so that the mean of their shares is `own / wanted`."""
     if not own:
         return (wanted - taken) / (more - taken)
     without, with_it = own / taken, own / more

@@ -11,7 +11,7 @@ class RoundRobin(RoundRobinSelector):
     Args:
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one
             of your own.
-        seed: makes random picks repeatable, for tests; None takes a random one.
+        seed: makes random picks repeatable, for tests; None: a random seed.
     """
 
     __slots__ = ()

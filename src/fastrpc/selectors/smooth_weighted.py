@@ -6,12 +6,12 @@ __all__ = ["SmoothWeighted"]
 
 
 class SmoothWeighted(SmoothWeightedSelector):
-    """Pick by `Endpoint.weight` so that picks of the same endpoint lie apart: 5, 1, 1 give a a b a c a a.
+    """Pick by `Endpoint.weight` so that picks of the same endpoint are spread: 5, 1, 1 give a a b a c a a.
 
     Args:
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one
             of your own.
-        seed: makes random picks repeatable, for tests; None takes a random one.
+        seed: makes random picks repeatable, for tests; None: a random seed.
     """
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""The tests that every broker passes, for one of your own; they need pytest and asynchronous tests.
+"""The tests that every broker passes, for your own broker; they need pytest and asynchronous tests.
 
 ::
 
@@ -280,7 +280,7 @@ class BrokerContract(RepeatContract):
         taking = asyncio.ensure_future(member.take(1))
         await asyncio.sleep(0)
         publishing = asyncio.ensure_future(_publish(broker, b"1"))
-        # As soon as anything may have been assigned, and before the take goes on.
+        # As soon as anything may have been assigned, and before the take continues.
         await asyncio.sleep(0)
         taking.cancel()
         await publishing
@@ -402,7 +402,7 @@ class BrokerContract(RepeatContract):
         taking = asyncio.ensure_future(member.take(5))
         await asyncio.sleep(0)
         await _publish(broker, b"next")
-        # The message has come to the other group by then.
+        # The other group has got the message by then.
         assert [one.body for one in await witness.take(5)] == [b"next"]
         stopped = next(group for group in await broker.groups() if group.name == "a")
         assert (stopped.lag, stopped.under_way, taking.done()) == (1, 0, False)

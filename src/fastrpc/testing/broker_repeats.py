@@ -28,7 +28,7 @@ class RepeatContract:
         (one,) = await member.take(5)
         assert one.id == kept.id
         assert await member.ack(one.token)
-        # Its group has handled it: a queue keeps it no longer.
+        # Its group has handled it: a queue no longer keeps it.
         other = OutgoingMessage("orders.new", b"2", made_id="0123-2")
         found = await broker.publish([replace(_FIRST, age=1.0), replace(other, age=1.0)])
         assert [one.is_duplicate for one in found] == [True, False]

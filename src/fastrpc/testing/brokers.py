@@ -57,7 +57,7 @@ class SteeredBroker(Broker):
         super().__init__(self._memory)
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass, from one due message to the next; each is handled before time goes on."""
+        """Let time pass, from one due message to the next; each is handled before time passes further."""
         end = self._time() + seconds
         while True:
             await self.settled()

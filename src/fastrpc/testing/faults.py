@@ -161,7 +161,7 @@ class _Faults:
         return self.random[way].uniform(0.0, self.owner.delay)
 
     def drops(self, size: int) -> bool:
-        """Count bytes; True if the connection has to fall silent before them."""
+        """Count bytes; True if the connection has to become silent before them."""
         if self._heard is None:
             return False
         self._heard -= size

@@ -73,7 +73,7 @@ class Connecting:
 
 
 class ServedAddress(str):
-    """The address of a server that runs on a thread; it ends with the `with` block, else with the test."""
+    """The address of a server on a thread; the server ends with the `with` block, or else with the test."""
 
     __slots__ = ("_stack",)
 

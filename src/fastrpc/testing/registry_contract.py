@@ -193,7 +193,7 @@ async def _service_that_is_followed_again_has_its_list(registries: _Registries) 
 
 
 async def _server_that_starts_again_at_its_address_is_listed_once(registries: _Registries) -> None:
-    # The one before was killed: its lease is still there.
+    # The previous one was killed: its lease still exists.
     left = registries.open().register(registries.service, ONE)
     await left.__aenter__()
     async with registries.open().register(registries.service, NEWER), registries.watch() as watch:

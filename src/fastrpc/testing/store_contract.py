@@ -1,4 +1,4 @@
-"""The tests that every store passes, for one of your own; they need pytest and asynchronous tests.
+"""The tests that every store passes, for your own store; they need pytest and asynchronous tests.
 
 ::
 

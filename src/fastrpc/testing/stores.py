@@ -43,7 +43,7 @@ class SteeredStore(Store):
                 pass
 
     async def lose(self, lock: Lock | StoreLease) -> None:
-        """Take a lock or lease away: its block is cancelled, and the next one holds."""
+        """Take a lock or lease away: its block is cancelled, and the next contender holds it."""
         lease = lock if isinstance(lock, StoreLease) else lock.lease
         await self._local.revoke(lease.id)
         lease.lose("the test took it away")

@@ -94,7 +94,7 @@ def is_of_pass(told: Mapping[str, Any]) -> bool:
 def is_nameless(opened: ssl.SSLObject | ssl.SSLSocket | None) -> bool:
     """Return whether the certificate that was refused in a handshake has no subjectAltName.
 
-    `ssl` gives the certificate of a failed handshake by its compiled part alone; without that the answer is False.
+    `ssl` returns the certificate of a failed handshake only by its compiled part; without that the answer is False.
     """
     chain_of = getattr(getattr(opened, "_sslobj", None), "get_unverified_chain", list)
     return any("subjectAltName" not in one.get_info() for one in (chain_of() or ())[:1])
@@ -107,7 +107,7 @@ def period_of(pem: bytes) -> Period | None:
     """
     try:
         fields = _fields_of(pem)
-        # Behind the version, which may be left out: serial number, algorithm, issuer, validity.
+        # After the version, which may be omitted: serial number, algorithm, issuer, validity.
         (kind, begin), (end_kind, end) = _elements(fields[4 if fields[0][0] == _VERSION else 3][1])
         return Period(_instant(kind, begin), _instant(end_kind, end))
     except (ValueError, IndexError):

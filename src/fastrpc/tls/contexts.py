@@ -79,7 +79,7 @@ class ContextSource:
         self._take()
 
     def check(self) -> None:
-        """Check that the files can take the place of those before them, for contexts of other processes.
+        """Check that the files can replace the previous ones, for contexts of other processes.
 
         Raises:
             ConfigError: a file cannot be used, or the certificate is outdated and the previous one is valid.
@@ -208,7 +208,7 @@ def client_context(tls: TLS, protocol: str | None = ALPN) -> ssl.SSLContext:
 def _strict(context: ssl.SSLContext, tls: TLS, *protocols: str) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    # CPython 3.11.2 sets it: a cut stream would look as if its peer had ended it.
+    # CPython 3.11.2 sets it: a cut-off stream would look as if its peer had ended it.
     context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     context.set_ciphers(_CIPHERS)
     if protocols:
@@ -257,7 +257,7 @@ def _load_chain(context: ssl.SSLContext, tls: TLS) -> None:
 
 
 def _period(tls: TLS) -> Period | None:
-    """Return the life of the certificate that is presented; None without one, or if it cannot be read."""
+    """Return the validity of the presented certificate; None if there is none, or it cannot be read."""
     if tls.cert_file is None:
         return None
     return period_of(_check_pem("cert_file", tls.cert_file, _BEGIN_CERTIFICATE, "certificate"))
@@ -319,7 +319,7 @@ def _fingerprint(tls: TLS) -> _Fingerprint:
 
 
 def _rest_since(tls: TLS, instant: float) -> bool:
-    """Return whether the files stayed untouched since an instant, so that one look is enough."""
+    """Return whether the files are unchanged since an instant, so that one look is enough."""
     for path in _files(tls).values():
         try:
             if os.stat(path).st_ctime > instant:

@@ -34,7 +34,7 @@ class End(Protocol):
         """
 
     def explain(self, error: Exception, is_open: bool, ssl_object: ssl.SSLObject) -> OSError:
-        """Return an error of TLS in words; `is_open` tells whether the handshake was over."""
+        """Return an error of TLS in words; `is_open`: whether the handshake was complete."""
 
 
 class ServerEnd:
@@ -44,14 +44,14 @@ class ServerEnd:
         ConfigError: a certificate file cannot be used.
 
     Args:
-        agreed: the names that both sides may agree to by ALPN; None stands for no protocol.
+        agreed: the names that both sides may agree on by ALPN; None stands for no protocol.
     """
 
     def __init__(self, tls: TLS, *, agreed: tuple[str | None, ...] = (ALPN,)) -> None:
         #: A session that is resumed skips the check of the client's certificate.
         self.reads_hello = tls.ca_file is not None
         offered = tuple(name for name in agreed if name is not None)
-        # Without a name a client may still come that names none.
+        # Without it, a client that names no protocol may connect.
         self._contexts: ContextSource = server_contexts(tls, offered or (ALPN,))
         self._agreed = agreed
 
@@ -152,7 +152,7 @@ class HttpEnd:
         """Do the handshake on a connected socket, within its timeout; the result owns it.
 
         Raises:
-            OSError: it failed; the text says why.
+            OSError: the handshake failed; the text says why.
         """
         context, wrapped = self._contexts.current(), None
         try:
@@ -175,7 +175,7 @@ class HttpEnd:
 
 
 def _check_identity(opened: ssl.SSLObject | ssl.SSLSocket, identities: tuple[str, ...]) -> None:
-    """Check that the certificate of the server has one of these URIs, if there are any."""
+    """Check that the server's certificate has one of these URIs, if any are given."""
     if not identities:
         return
     found = alternative_names(opened.getpeercert() or {}, "URI")

@@ -62,7 +62,7 @@ _HINTS = {
 _NAMELESS: Final = "it has no subjectAltName, and a name in its subject does not count"
 _NAMELESS_HINT: Final = "make it anew with the host names as subjectAltName, as `fastrpc certs dev` does"
 
-# Alerts of RFC 8446 6, as OpenSSL names them behind the version: the other side's objections to our certificate.
+# Alerts of RFC 8446 6, as OpenSSL names them after the version: the other side's objections to our certificate.
 _ALERTS = {
     "ALERT_BAD_CERTIFICATE": "our certificate is bad, or for another name",
     "ALERT_UNSUPPORTED_CERTIFICATE": "our certificate is for another purpose",

@@ -1,7 +1,7 @@
 """The program `openssl`, which writes certificates.
 
-It is part of nearly every system that runs servers, where a package that writes certificates would be a large
-dependency for two commands.
+It is part of nearly every system that runs servers; a package that writes certificates would be a large dependency for
+two commands.
 """
 
 import secrets

@@ -1,4 +1,4 @@
-"""The LAN pass: one file by which programs on a local network find each other, and encrypt what they say.
+"""The LAN pass: one file by which programs on a local network find each other, and encrypt their traffic.
 
 A file has one pass or several: the first is presented, all are accepted. Each is four blocks of PEM:
 
@@ -100,7 +100,7 @@ def pass_server_tls(path: str) -> TLS:
 
 
 def pass_client_tls(path: str) -> TLS:
-    """Return the settings of a client that presents the first pass of a file, to servers that hold one of it."""
+    """Return the settings of a client that presents the first pass of a file, to servers with one of its passes."""
     return TLS(cert_file=path, ca_file=path, server_name=LAN_NAME)
 
 

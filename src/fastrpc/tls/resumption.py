@@ -1,10 +1,10 @@
 """Full handshakes for clients that offer a session of TLS 1.2.
 
-A session that is resumed by its id skips the client's certificate, which may have expired, been revoked or lost its
-authority since. Python's `ssl` cannot switch OpenSSL's cache of sessions off, and to close a resumed connection would
-lock its client out for as long as the client keeps the session. But a cache belongs to one context. So a server that
-verifies certificates has two contexts of the same files: a client that offers a session of the first one gets the
-second one, where its session is unknown. TLS 1.3 resumes by tickets only, and the server issues none.
+A session resumed by its id skips the client's certificate, which may have expired, been revoked or lost its authority
+since. Python's `ssl` cannot disable OpenSSL's cache of sessions, and closing a resumed connection would lock its client
+out for as long as the client keeps the session. But a cache belongs to one context. So a server that verifies
+certificates has two contexts of the same files: a client that offers a session of the first one gets the second one,
+which does not know the session. TLS 1.3 resumes by tickets only, and the server issues none.
 """
 
 import ssl
@@ -43,7 +43,7 @@ class TwinContext(ssl.SSLContext):
         self._issued = {}
 
     def for_session(self, offered: bytes) -> ssl.SSLContext:
-        """Return the context that does not know a session; sessions of the twin are known to it alone."""
+        """Return the context that does not know a session; only the twin knows its own sessions."""
         return self.twin if offered in self._issued else self
 
     def note(self, opened: ssl.SSLObject) -> None:
@@ -71,7 +71,7 @@ def check_full(opened: ssl.SSLObject) -> None:
 
 
 def offered_session(received: bytes) -> bytes | None:
-    """Return the session id in the first bytes of a client, b"" for none, None as long as they do not tell.
+    """Return the session id in the first bytes of a client, b"" for none, None while they are too few.
 
     Bytes that are not a ClientHello offer no session: OpenSSL answers them.
     """

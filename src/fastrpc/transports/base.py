@@ -1,8 +1,8 @@
 """The interface of a transport, and the lookup of the transport for an address.
 
-To add one: write a file beside this one with an object that fits `Transport`, and register it below.
-A separate package registers the object as an entry point of the group `fastrpc.transports`, named after the
-scheme. Socket transports share `sockets.py`.
+To add one: write a file beside this one with an object that fits `Transport`, and register it below. A separate package
+registers the object as an entry point of the group `fastrpc.transports`, named after the scheme. Socket transports
+share `sockets.py`.
 """
 
 import asyncio
@@ -97,11 +97,11 @@ class ListenOptions:
     #: Certificates of encrypted connections (tls).
     tls: TLS | None = None
 
-    #: The names that both sides may agree to by ALPN, before a byte is parsed; None stands for no protocol (tls).
+    #: The names that both sides may agree on by ALPN, before a byte is parsed; None stands for no protocol (tls).
     agreed: tuple[str | None, ...] = (ALPN,)
 
-    #: Wraps the factory of sessions in a factory of objects that begin an accepted connection before a byte of it
-    #: is read (tcp, tls).
+    #: Wraps the factory of sessions in a factory of objects that begin an accepted connection before a byte of it is
+    #: read (tcp, tls).
     wrap: Callable[[SessionFactory], SessionFactory] | None = None
 
     #: Whether an accepted connection is served, by its peer as sockets name it; None: all are. Others are closed
@@ -132,7 +132,7 @@ class Reloading(Protocol):
 
 
 def reload_listeners(listeners: Iterable[Listener]) -> None:
-    """Read the files of those listeners that have some again now."""
+    """Read the files of all listeners that have files again now."""
     for listener in listeners:
         if isinstance(listener, Reloading):
             listener.reload()

@@ -9,8 +9,8 @@ __all__ = ["replay"]
 def replay(early: bytes, transport: asyncio.Transport, taker: Callable[[], asyncio.BufferedProtocol]) -> None:
     """Feed bytes to the protocol that `taker` returns, asked before each piece: it may pass its transport on.
 
-    Pausing the transport holds nothing back, so the bytes have to be few: at most one first read, for which a session
-    has room.
+    Pausing the transport does not hold the bytes back, so they have to be few: at most one first read, for which a
+    session has room.
 
     Raises:
         RuntimeError: the protocol's buffer is full.

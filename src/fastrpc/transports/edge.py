@@ -1,7 +1,7 @@
 """Listening sockets of a server that refuses some peers: these are closed before anything is made for them.
 
-An event loop makes a transport for each connection that it accepts, and tells the address of its peer only then. Under
-a flood that costs several times as much as to accept and close, and the loop accepts as long as connections come.
+An event loop makes a transport for each accepted connection, and reports its peer's address only then. Under a flood
+that costs several times as much as accepting and closing, and the loop accepts as long as connections arrive.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _OF_ONE: Final = {
     *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, getattr(errno, "ENONET", 0)),
 }
 
-#: On, with 0 seconds: the peer is told by a reset, and no state of the connection is left here.
+#: On, with 0 seconds: the peer gets a reset, and no state of the connection is left here.
 _LINGER: Final = struct.pack("ii", 1, 0)
 
 
@@ -42,7 +42,7 @@ def admitted(connection: socket.socket, admits: Callable[[Any], bool]) -> bool:
     """Return whether an accepted connection is served; close it if not.
 
     Raises:
-        OSError: it is already lost; it is closed.
+        OSError: the connection is already lost; it is closed.
     """
     try:
         if admits(connection.getpeername()):
@@ -62,7 +62,7 @@ def accept_judged(bound: socket.socket, admits: Callable[[Any], bool] | None) ->
         OSError: the next attempt would fail as well.
     """
     try:
-        # `accept` makes an object at once; that costs as much as all else here for a connection that is refused.
+        # `accept` makes an object at once; for a refused connection that costs as much as everything else here.
         descriptor, peer_name = bound._accept()  # type: ignore[attr-defined]
     except BlockingIOError:
         raise
@@ -76,7 +76,7 @@ def accept_judged(bound: socket.socket, admits: Callable[[Any], bool] | None) ->
         os.close(descriptor)
         raise
     if not is_admitted:
-        # Its options and its end are all that it needs: the family, whichever it is, has no part in either.
+        # Only its options and its end are used: the family has no part in either.
         _reset(socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor))
         return None
     connection = socket.socket(bound.family, bound.type, bound.proto, descriptor)

@@ -232,7 +232,7 @@ def watch_peer(opened: _HasOptions, idle_seconds: int, probe_seconds: int) -> No
 
 
 def _set_if_known(opened: _HasOptions, names: Sequence[str], value: int) -> None:
-    """Set the option of TCP that this system has under one of these names, if it has it."""
+    """Set the TCP option that this system has under one of these names, if any."""
     for name in names:
         option = getattr(socket, name, None)
         if option is not None:

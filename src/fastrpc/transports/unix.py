@@ -93,7 +93,7 @@ class UnixTransport:
 
 
 def user_of(transport: asyncio.BaseTransport) -> int | None:
-    """Return the number of the user whose process connected; None where the system does not tell."""
+    """Return the number of the user whose process connected; None if the system does not report it."""
     connected = transport.get_extra_info("socket")
     option = getattr(socket, "SO_PEERCRED", None)
     if connected is None or option is None:
@@ -187,11 +187,11 @@ def _remove_if_stale(path: str) -> None:
 
 @asynccontextmanager
 async def _starting_in(directory: Path) -> AsyncIterator[None]:
-    """Keep other processes from binding in this directory: one could take a new file for a stale one."""
+    """Keep other processes from binding in this directory: one could mistake a new file for a stale one."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:
-        # This process may create files there but not open the directory: then there is no lock.
+        # This process may create files there without being able to open the directory: then there is no lock.
         yield
         return
     try:

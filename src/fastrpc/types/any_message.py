@@ -18,7 +18,7 @@ class AnyMessage(NamedTuple):
     value: bytes
 
     def unpack(self, cls: type[M]) -> M | None:
-        """Return the message as an instance of its class; None if it is of another type.
+        """Return the message as an instance of its class; None if it has another type.
 
         Args:
             cls: a message class of the protobuf package.

@@ -4,9 +4,9 @@
 
     u8 n | dtype, n bytes | u8 ndim | ndim x u64 dimension | 0 to 15 zeros | values in C order, little-endian
 
-An array that arrives is a read-only view of its message, and keeps it alive. numpy needs aligned values:
-`aligned_encoder` places them at multiples of 16 bytes of the payload, where the receiver's memory is aligned. Values
-that lie elsewhere are copied.
+A received array is a read-only view of its message, and keeps it alive. numpy needs aligned values: `aligned_encoder`
+places them at multiples of 16 bytes of the payload, where the receiver's memory is aligned. Values at other offsets are
+copied.
 """
 
 import math
@@ -108,7 +108,7 @@ def _marked(arrays: list[_Array], value: Any) -> Any:
 
 
 def _pieces(parts: list[bytes], arrays: list[_Array]) -> Iterator[Any]:
-    """Yield the payload's pieces: the parts with an array between each two of them."""
+    """Yield the payload's pieces: its parts, with an array between each two parts."""
     at = 0
     for before, array in zip(parts, arrays, strict=False):
         yield before

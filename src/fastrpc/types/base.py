@@ -1,7 +1,7 @@
 """The interface of payload types, and the table that finds one by its class.
 
-msgspec calls a hook for each value of a class that it does not know. The hook finds the `PayloadType` here: as
-the program registered it, or for a library by the module of the class, so that no library is imported for it.
+msgspec calls a hook for each value of a class that it does not know. The hook finds the `PayloadType` here: registered
+by the program, or for a library by the module of the class, so that no library is imported for it.
 """
 
 import importlib
@@ -61,7 +61,7 @@ class ModelField(NamedTuple):
     """A field of a class that validates by itself."""
 
     name: str
-    #: Its key in the payload; None if it has none, or one for encoding and another for decoding.
+    #: Its key in the payload; None if it has none, or different keys for encoding and decoding.
     wire_name: str | None
     annotation: Any
     is_required: bool
@@ -71,7 +71,7 @@ class ModelField(NamedTuple):
 
 
 class ModelKeys(NamedTuple):
-    """The keys that a class takes from a payload, before it validates them by itself."""
+    """The keys that a class reads from a payload before it validates them itself."""
 
     #: The type of the value at each key.
     types: dict[str, Any]
@@ -95,7 +95,7 @@ class MistakesError(ValueError):
     """A value whose class validates by itself is refused.
 
     Attributes:
-        mistakes: all of them, at least one; the text tells of the first ones.
+        mistakes: all of them, at least one; the text names the first ones.
     """
 
     def __init__(self, text: str, mistakes: Sequence[Mistake]) -> None:
@@ -113,16 +113,16 @@ class PayloadType(NamedTuple):
     decoder: Callable[[Any, Inner], Callable[[Any], Any]]
     #: The type whose payload an annotation of this class has, if it holds values of other types.
     plain_type: Callable[[Any], Any] | None = None
-    #: Returns the fields of a class that validates them by itself.
+    #: Returns the fields of a class that validates them itself.
     fields: Callable[[Any], list[ModelField]] | None = None
-    #: Returns the keys that such a class takes; None if its payload is the payload of its one field.
+    #: Returns the keys that such a class accepts; None if its payload is the payload of its one field.
     keys: Callable[[Any], ModelKeys | None] | None = None
     #: Whether values are arrays, and whether they may have arrays inside.
     is_array: bool = False
     may_hold_arrays: bool = False
     #: Whether no sender can predict the hashes of values.
     is_seeded: bool = False
-    #: Returns the JSON Schema of a class; None if any value may stand in JSON, or `plain_type` has it.
+    #: Returns the JSON Schema of a class; None if any JSON value is possible, or `plain_type` has it.
     schema: Callable[[Any], dict[str, Any]] | None = None
     #: Returns the JSON Schema of values as they are sent; None if they are sent in the form in which they are taken.
     sent_schema: Callable[[Any], dict[str, Any]] | None = None
@@ -131,14 +131,14 @@ class PayloadType(NamedTuple):
 def register(cls: type[T], /, *, encode: Callable[[T], Any], decode: Callable[[Any], T]) -> None:
     """Make a class a payload type, in this whole process.
 
-    It holds for exactly this class, not for subclasses. Register it before a service with it is added or called: until
+    It applies to exactly this class, not to subclasses. Register it before a service with it is added or called: until
     then, the class is refused.
 
     Args:
         encode: returns anything that msgspec encodes, or another payload type.
-        decode: takes the plain form of what `encode` returned (dicts, lists, texts, numbers) and returns the
-            value. Its ValueError is a mistake of the caller, INVALID_ARGUMENT; any other exception is a failure of
-            the handler, INTERNAL.
+        decode: gets the plain form of `encode`'s result (dicts, lists, texts, numbers) and returns the value. Its
+            ValueError is a mistake of the caller, INVALID_ARGUMENT; any other exception is a failure of the handler,
+            INTERNAL.
 
     Raises:
         ConfigError: the class is registered already, or travels without being registered.

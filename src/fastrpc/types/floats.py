@@ -1,7 +1,7 @@
 """Numbers of 32 bits: `Annotated[float, fastrpc.Float32]`, for peers that take no others, such as the `float32` of Go.
 
-In Python such a number is a float. msgpack has a form of four bytes for it, which msgspec reads and does not write: an
-encoder gets the bytes. Other codecs get the shortest number that is the same one in 32 bits, as Go writes it.
+In Python such a number is a float. msgpack has a form of four bytes for it, which msgspec reads but does not write: an
+encoder gets the bytes. Other codecs get the shortest number that is equal in 32 bits, as Go writes it.
 """
 
 import struct
@@ -27,7 +27,7 @@ _MOST_DIGITS: Final = 9
 #: Digits of a decimal number that survive 32 bits unchanged.
 _FEWEST_DIGITS: Final = 6
 
-#: The annotation of a number that goes out in 32 bits. Its range is checked where it is sent; either width is read.
+#: The annotation of a number that is sent in 32 bits. Its range is checked when it is sent; either width is read.
 Float32: Final = msgspec.Meta(extra_json_schema={"format": "float"}, extra={"fastrpc.bits": 32})
 
 
@@ -38,7 +38,7 @@ class _Key(float):
 
 
 def packed(value: Any) -> Any:
-    """Return the form of a number that an encoder of msgpack writes; other values stay: the receiver refuses them.
+    """Return the form of a number for an encoder of msgpack; other values are unchanged: the receiver refuses them.
 
     Raises:
         ValueError: the number is beyond the range.
@@ -57,7 +57,7 @@ def packed_key(value: Any) -> Any:
 
 
 def shortest_float(value: Any) -> Any:
-    """Return the number with the fewest digits that is this one in 32 bits; anything else stays as it is.
+    """Return the number with the fewest digits that is equal in 32 bits; other values are unchanged.
 
     Raises:
         ValueError: the number is beyond the range.

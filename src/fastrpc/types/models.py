@@ -23,7 +23,7 @@ __all__ = ["key_converter", "payload_type"]
 
 #: Errors of one model that the text of a refusal names; the rest is counted.
 MOST_ERRORS = 4
-#: Errors of one model that are read; pydantic makes as many as a peer sends mistakes, and takes microseconds for each.
+#: Errors of one model that are read; pydantic makes one per mistake of a peer, and takes microseconds for each.
 MOST_READ = 1_000
 
 #: Errors with texts of pydantic. A text of a validator may hold the value.
@@ -173,7 +173,7 @@ def _mistake(cls: Any, given: Any, error: Any) -> Mistake:
 
 
 def _reason(error: Any) -> str:
-    """Return the text of an error; what pydantic quotes of the value is left out."""
+    """Return the text of an error, without the parts of the value that pydantic quotes."""
     kind, text, facts = error["type"], error["msg"], error.get("ctx", {})
     if kind == "union_tag_invalid":
         return f"Input should be one of {facts['expected_tags']} by its {facts['discriminator']}"

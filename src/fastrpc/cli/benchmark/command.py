@@ -72,7 +72,7 @@ def bench(
     token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure rate and latency of a method: callers that each await one call, or one stream, after the other.
+    """Measure rate and latency of a method: each caller awaits one call, or one stream, after another.
 
     Of a stream it measures messages, the first message, and the gaps between deliveries. A method that takes a stream
     gets the lines of standard input again and again: write `-` in the place of its stream.

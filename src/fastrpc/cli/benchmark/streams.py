@@ -47,7 +47,7 @@ class StreamBenchmark(BenchmarkRun):
         self.first = Latencies()
         #: From the last message sent to the one answer.
         self.answers = Latencies()
-        #: From one delivery of messages to the next; messages that come together are one delivery.
+        #: From one delivery of messages to the next; messages that arrive together are one delivery.
         self.gaps = Latencies()
         self._args = args
         self._kwargs = kwargs

@@ -224,7 +224,7 @@ async def described_method(
 
     Raises:
         CallError: the server has no such method, or no reflection.
-        ConfigError: a kind is given, which the server tells.
+        ConfigError: a kind is given, though the server states it.
     """
     if kind is not None:
         raise ConfigError(f"--kind has no effect on {address}, which tells its kinds", hint="leave it out")

@@ -1,4 +1,4 @@
-"""A method of a server of gRPC as the command line calls it: its arguments are the fields of a message."""
+"""A method of a gRPC server on the command line: its arguments are the fields of a message."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
@@ -53,12 +53,12 @@ class KnownGrpcMethod(GrpcMethod):
             return value
         fields = self.request.fields
         types = {name: text_kind(field) for name, field in fields.items()}
-        # Behind those, which are in the order of positions.
+        # After those, which are in the order of positions.
         types |= {field.json_name: types[name] for name, field in fields.items()}
         return _values_of(self.request, *read_arguments(texts, types=types))
 
     async def input(self, codec: str | None) -> AsyncIterator[bytes]:
-        """Yield the messages on standard input; each line is one, and a line that is no object is its first field."""
+        """Yield the messages on standard input, one per line; a line that is no object is the message's first field."""
         fields = list(self.request.fields.values())
         kind = text_kind(fields[0]) if fields else ""
         async for line in read_lines():
@@ -73,7 +73,7 @@ async def grpc_method(view: Any, address: str, name: str, *, decodes: bool = Tru
     """Ask a server for a method.
 
     Raises:
-        CallError: it has none of this name, or no reflection.
+        CallError: the server has no method of this name, or no reflection.
         ConfigError: the protobuf package is not installed.
     """
     found = ServerDescriptors(view, address)
@@ -89,7 +89,7 @@ def _values_of(messages: MessageValues, args: Sequence[Any], kwargs: Mapping[str
     """Return the values of a message from arguments, which are its fields by position and by name.
 
     Raises:
-        ConfigError: there is no such field, or one is given twice.
+        ConfigError: the field is unknown, or given twice.
     """
     fields = list(messages.descriptor.fields)
     name = messages.descriptor.full_name

@@ -27,7 +27,7 @@ _JSON = "application/json"
 #: The most methods listed to a caller whose method name resembles none of them.
 SHOWN_NAMES = 10
 
-#: Types of JSON Schema as the command line reads values for them; any other takes JSON.
+#: Types of JSON Schema for which the command line reads values; any other type takes JSON.
 _TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 _OTHER = "object"
 
@@ -90,12 +90,12 @@ class _Described(NamedTuple):
     types: dict[str, str] | None
     #: The type of the messages that it takes, if that is known.
     message: str = ""
-    #: The methods that the server describes to every caller, where it does not describe this one.
+    #: The methods that the server describes to every caller, if it does not describe this one.
     others: Sequence[str] = ()
 
     @classmethod
     def of(cls, place: "HttpPlace", wanted: HttpCall) -> "_Described":
-        """Ask the server for the types of the arguments, where only it knows them."""
+        """Ask the server for the types of the arguments if only it knows them."""
         given = wanted.kind or "unary"
         is_asked = needs_method(wanted.texts, None) or any("=" not in text for text in wanted.texts)
         document = place.document(wanted.timeout) if is_asked else None
@@ -235,7 +235,7 @@ def _chunk(data: bytes) -> bytes:
 def _print_answer(answer: http.client.HTTPResponse, *, as_json: bool) -> dict[str, Any]:
     """Print the content of a response; return the facts known at its end."""
     kind = answer.headers.get_content_type()
-    # Handlers set statuses, such as 201 or 303; those without content come to None.
+    # Handlers set statuses, such as 201 or 303; statuses without content become None.
     has_answered = http.client.OK <= answer.status < http.client.BAD_REQUEST
     is_none = answer.status in (http.client.NO_CONTENT, http.client.RESET_CONTENT)
     if has_answered and kind == _LINES:

@@ -1,4 +1,4 @@
-"""A server of HTTP as the command line sees it: its URL, the credentials for it, and connections to it."""
+"""An HTTP server on the command line: its URL, credentials, and connections."""
 
 import contextlib
 import http.client
@@ -96,7 +96,7 @@ class HttpPlace:
         return PlaceConnection(connected, self.url, ends, self._hint)
 
     def _hint(self) -> str:
-        """Return advice for a server that does not answer as one of HTTP: it may speak TLS."""
+        """Return advice for a server whose answers are not HTTP: it may speak TLS."""
         if not self._is_encrypted and _speaks_tls(self._host, self._port):
             return f"the server speaks TLS there: write https://{self.authority}"
         return _HTTP_HINT
@@ -141,7 +141,7 @@ class PlaceConnection(io.RawIOBase):
     def __init__(
         self, connected: socket.socket, url: str, ends: float | None, hint: Callable[[], str]
     ) -> None:
-        # A TLS connection is for one thread at a time, and a socket has one timeout: no thread waits inside of it.
+        # A TLS connection is for one thread at a time, and a socket has one timeout: so no thread waits inside it.
         self._using = threading.Lock()
         self._connected = connected
         connected.setblocking(False)
@@ -218,14 +218,14 @@ class PlaceConnection(io.RawIOBase):
                 selector.select(left)
 
     def close(self) -> None:
-        # Bytes that another thread sends meanwhile would leave in the clear: a socket of TLS forgets TLS first.
+        # Bytes sent by another thread meanwhile would be sent in the clear: a TLS socket first drops TLS.
         with self._using:
             self._connected.close()
         super().close()
 
 
 def _speaks_tls(host: str, port: int) -> bool:
-    """Return whether a server answers a TLS handshake; its certificate does not matter for that."""
+    """Return whether a server answers a TLS handshake; its certificate is not checked."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""A method as the command line knows it before a call: its kind, its parameters, the place of its stream."""
+"""The knowledge about a method before a call: its kind, its parameters, the place of its stream."""
 
 from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
@@ -61,7 +61,7 @@ class Prepared(NamedTuple):
 
 
 class KnownMethod:
-    """A method as far as it is known: by its server, by `--kind`, or not at all."""
+    """A method as far as its server or `--kind` describes it, if at all."""
 
     def __init__(self, name: str, told: MethodDescription | None, kind: KindName | None) -> None:
         self.name = name

@@ -20,7 +20,7 @@ _WRITE_BYTES = 4_096
 
 
 async def read_lines(descriptor: int = 0) -> AsyncIterator[str]:
-    """Yield the lines of standard input without their ends, each as soon as it has come.
+    """Yield the lines of standard input without line ends, each as soon as it is complete.
 
     Raises:
         ConfigError: standard input cannot be read, or a line is not UTF-8, or too long.

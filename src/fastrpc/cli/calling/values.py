@@ -1,7 +1,7 @@
 """Parse the arguments of a call on the command line: each is JSON, else text; `name=value` is by name.
 
-A known parameter type decides: `str` takes the text as it is, and so do paths and IP addresses; `bool` takes True as
-well as true.
+A known parameter type decides: `str` takes the raw text, and so do paths and IP addresses; `bool` takes True as well as
+true.
 """
 
 import ast

@@ -237,7 +237,7 @@ class _Class:
     def _mixed_struct(
         self, options: Sequence[str], written: Sequence[tuple[FieldDescription, str, WrittenDefault | None]]
     ) -> list[str]:
-        """Write a Struct with fields by name behind others: those are in a base class."""
+        """Write a Struct with keyword fields before others: the others are in a base class."""
         name = self._described.name
         base = self._names.free(f"{name}ByPosition")
         of_values = [one for one in options if not one.startswith("tag")]
@@ -322,7 +322,7 @@ class _Class:
 
 
 def _or_unset(tree: TypeTree) -> TypeTree:
-    """Return a type or UNSET; what `Field` says stays around all of it."""
+    """Return a type or UNSET; an annotation with `Field` surrounds both."""
     fields = [one for one in tree.arguments if tree.name == "Annotated" and one.name == "Field"]
     if not fields:
         return TypeTree("|", (tree, TypeTree("msgspec.UnsetType")))

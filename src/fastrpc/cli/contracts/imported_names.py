@@ -1,4 +1,4 @@
-"""The names that a module of source imports, beside its own ones."""
+"""The names that a module of source imports, besides its own."""
 
 from collections.abc import Collection, Iterable
 
@@ -6,11 +6,11 @@ __all__ = ["ImportedNames"]
 
 
 class ImportedNames:
-    """The names of one module: a name that it defines stays, and what it imports has another one then.
+    """The names of one module: its own names stay, and an import with the same name is renamed.
 
     Args:
         taken: the names that the module defines.
-        always: names that an import may have all the same.
+        always: names that an import may have nevertheless.
     """
 
     def __init__(self, taken: Iterable[str], always: Collection[str] = frozenset()) -> None:
@@ -47,7 +47,7 @@ class ImportedNames:
         return self._imported[key]
 
     def by_module(self) -> list[tuple[str, list[str]]]:
-        """Return the imported names of each module, those with another name here as `name as other`."""
+        """Return the imported names of each module; a renamed one is `name as other`."""
         by_module: dict[str, list[str]] = {}
         for (module, name), here in self._imported.items():
             plain = name.removesuffix(" as")

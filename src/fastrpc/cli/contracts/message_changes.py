@@ -55,7 +55,7 @@ def message_changes(
 
 
 def _methods_of(services: Sequence[ServiceDescription]) -> dict[str, ProtoMethod]:
-    """Return the methods by every full name; those without a form in protobuf are left out."""
+    """Return the methods by every full name; methods without a form in protobuf are left out."""
     found: dict[str, ProtoMethod] = {}
     for package in _packages(services):
         for service in package.services:
@@ -83,7 +83,7 @@ def _packages(services: Sequence[ServiceDescription]) -> list[ProtoPackage]:
 
 
 class _Messages:
-    """Compares messages, each pair of them once."""
+    """Compares messages, each pair once."""
 
     def __init__(self, *, is_request: bool) -> None:
         self._is_request = is_request
@@ -168,7 +168,7 @@ def _oneof(field: ProtoField) -> str:
 
 
 def _takes(read: str, written: str) -> bool:
-    """Return whether a reader of one type takes what is written as another one."""
+    """Return whether a reader of one type accepts what is written as another type."""
     if (read, written) == ("bytes", "string") or (written == "enum" and _ALIKE.get(read) == "a varint"):
         return True
     return read in _ALIKE and _ALIKE[read] == _ALIKE.get(written)

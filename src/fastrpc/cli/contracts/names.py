@@ -1,4 +1,4 @@
-"""The names in the source of a contract: its classes, its imports, and the types that are written with them.
+"""The names in the source of a contract: its classes, its imports, and the types written with them.
 
 A class of the server keeps its name: `date` of a server is beside `from datetime import date as date_type`. So does a
 type that a field of the same name would hide.
@@ -57,7 +57,7 @@ _MODULES: Final = {
 _SAME: Final = {"AbstractSet": "Set", "WindowsPath": "PureWindowsPath"}
 
 _WORD: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-#: Modules that protoc writes; they hold generated code alone.
+#: Modules that protoc generates; they hold only generated code.
 _GENERATED: Final = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*_pb2", re.ASCII)
 
 
@@ -127,7 +127,7 @@ class Names:
     def type(
         self, tree: TypeTree, variables: Mapping[str, str] | None = None, hidden: Collection[str] = ()
     ) -> str:
-        """Write a type made of known names; Any, with a warning, for every other one.
+        """Write a type made of known names; for other types, write Any with a warning.
 
         Args:
             variables: the type variables of the class around, with their names here.

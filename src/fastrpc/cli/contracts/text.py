@@ -1,8 +1,8 @@
 """Write a contract as Python source: a `typing.Protocol` under `@service`, and the classes of its payloads.
 
-A server's description becomes source that is imported, so nothing of it is copied: names must be Python identifiers,
-types are parsed and written anew, defaults and texts are written as literals. Everything else is left out, with a
-comment or a warning that says so.
+A server's description becomes source that is imported, so nothing is copied from it: names must be Python identifiers,
+types are parsed and rewritten, defaults and texts are written as literals. Everything else is left out, with a comment
+or a warning.
 """
 
 from collections.abc import Iterator, Sequence

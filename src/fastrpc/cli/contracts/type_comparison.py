@@ -61,12 +61,12 @@ class _Comparison:
             yield from self._single(given, expected)
 
     def _is_opaque(self, expected: TypeTree) -> bool:
-        """Whether a type is written as Any in a contract: its values travel in a special form."""
+        """Whether a type is written as Any in a contract: its values have a special encoding."""
         described = self._expected.get(expected.name)
         return described is not None and described.kind in {"protobuf", "opaque"}
 
     def _constrained(self, given: TypeTree, expected: TypeTree) -> Iterator[str]:
-        """Compare types with constraints: each that is expected has to follow from the given ones."""
+        """Compare types with constraints: each expected constraint has to follow from the given ones."""
         inner, has = _taken_apart(given)
         wanted, needs = _taken_apart(expected)
         if inner.name == "|" or wanted.name == "|":

@@ -128,7 +128,7 @@ def _read_constraints(node: ast.AST) -> TypeTree | None:
 
 
 def _read_field(node: ast.Call) -> TypeTree | None:
-    """Return what `Field` says of a field in protobuf; None for others than it takes."""
+    """Return a field's `Field` for protobuf; None if its arguments are invalid."""
     pairs = [("number", ast.literal_eval(one)) for one in node.args]
     pairs += [(one.arg or "", ast.literal_eval(one.value)) for one in node.keywords]
     given = dict(pairs)

@@ -137,7 +137,7 @@ def gateway(
 ) -> None:
     """Offer the services of a registry, or of a server of gRPC, by HTTP, until SIGTERM or Ctrl-C.
 
-    A caller's token goes on with each of its calls; --token-file and --cert are for the registry alone.
+    A caller's token is passed on with each of its calls; --token-file and --cert are for the registry only.
 
     Settings of HTTP may be in the environment (FASTRPC_HTTP_JSONRPC, …) and in a TOML file.
     """

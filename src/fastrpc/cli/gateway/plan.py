@@ -24,7 +24,7 @@ def serve_front(plan: Plan, settings: RunSettings) -> ExitCode:
 
 
 def _run(plan: Plan) -> ExitCode:
-    """Serve; the error of an unavailable address names it as it was given."""
+    """Serve; the error of an unavailable address names the address as given."""
     try:
         return run_plan(plan)
     except OSError as error:

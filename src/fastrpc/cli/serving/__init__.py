@@ -1,1 +1,1 @@
-"""`fastrpc run` and `fastrpc dev`: their options, the plan made of these, reports of the start and of errors."""
+"""`fastrpc run` and `fastrpc dev`: their options, the plan built from them, reports of the start and of errors."""

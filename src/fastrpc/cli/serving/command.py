@@ -264,13 +264,13 @@ def _planned(
     takeover: bool,
     as_json: bool,
 ) -> tuple[Plan, RunSettings, list[str]]:
-    """Return the plan of `run`, its settings, and warnings: its old name, variables that look misspelt."""
+    """Return the plan of `run`, its settings, and warnings about an old name or misspelt variables."""
     settings, warnings = read_settings(arguments, os.environ, config)
     if context.info_name == OLD_NAME:
         warnings.append(
             f"`fastrpc {OLD_NAME}` is deprecated, and a later version removes it: write `fastrpc run`"
         )
-    # Never by the environment: the first start of the program has the same one, and must not take over.
+    # Never from the environment: the first start of the program has the same variable, and must not take over.
     settings = replace(settings, takeover=takeover)
     if not settings.registry:  # An encrypted one gets the certificates as well.
         options = {"--tls-cert": "tls.cert_file", "--tls-key": "tls.key_file", "--tls-ca": "tls.ca_file"}

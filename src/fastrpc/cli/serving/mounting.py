@@ -17,7 +17,7 @@ RootPath = Annotated[
 
 
 def http_settings(mount: Sequence[str] | None, root_path: str | None) -> dict[str, Any]:
-    """Return the settings that `--mount` and `--root-path` stand for; None for those not given.
+    """Return the settings for `--mount` and `--root-path`; None for missing ones.
 
     Raises:
         ConfigError: a mount is not PREFIX=module:attribute, or two have one prefix.

@@ -31,7 +31,7 @@ Weight = Annotated[
 def place_settings(
     zone: str | None, region: str | None, label: list[str] | None, weight: int | None
 ) -> dict[str, Any]:
-    """Return the settings that `--zone`, `--region`, `--label` and `--weight` stand for; None for those not given."""
+    """Return the settings for `--zone`, `--region`, `--label` and `--weight`; None for missing ones."""
     return {"zone": zone, "region": region, "label": label or None, "weight": weight}
 
 

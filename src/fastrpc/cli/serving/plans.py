@@ -69,7 +69,7 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
 
 
 def _addresses(settings: RunSettings) -> tuple[Address, ...]:
-    """Return the addresses to listen at; those with a transport."""
+    """Return the addresses to listen at, including those with a transport."""
     with settings.places.naming("address"):
         addresses = addresses_of(settings.addresses)
         for address in addresses:
@@ -129,7 +129,7 @@ def _inferred(settings: RunSettings) -> Iterator[str]:
 
 
 def _load(app: str | None, settings: RunSettings, around_clients: Sequence[Interceptor]) -> list[Any]:
-    """Import the program, whose clients are traced as its services are; without one only mounts are served."""
+    """Import the program, whose clients are traced like its services; without a program only mounts are served."""
     put_around_clients(*around_clients)
     try:
         return [] if app is None else [import_from_string(app)]

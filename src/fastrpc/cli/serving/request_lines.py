@@ -1,4 +1,4 @@
-"""The lines that `fastrpc dev` prints: one for each request, and for each call that is no request by itself."""
+"""The lines that `fastrpc dev` prints: one per request, and one per call that is not a request."""
 
 from datetime import datetime
 

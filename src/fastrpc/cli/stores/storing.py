@@ -1,4 +1,4 @@
-"""`fastrpc store`: a store of keys as a program, and copies of it."""
+"""`fastrpc store`: a key-value store as a program, and copies of it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -114,7 +114,7 @@ def backup(
     server_name: ServerName = None,
     token_file: TokenPath = None,
 ) -> None:
-    """Copy all items and leases of one moment into a file; a store goes on meanwhile."""
+    """Copy all items and leases of one moment into a file; a running store continues meanwhile."""
     with reported(ExitCode.USAGE):
         dial = dialing(ca, cert, key, server_name, token_file)
         remote = (
@@ -146,7 +146,7 @@ def restore(
 ) -> None:
     """Make a store in a new folder from a backup.
 
-    Its revision comes from the clock, so no token of a lock comes twice; watchers list their keys again.
+    Its revision is taken from the clock, so no lock token is repeated; watchers list their keys again.
     """
     with reported(ExitCode.FAILED):
         count = restore_copy(file, folder)

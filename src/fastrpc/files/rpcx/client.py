@@ -37,8 +37,8 @@ async def upload(
 ) -> FileDigest:
     """Copy the file at `path` to rpcx's file service as `name`; return its size and SHA-256.
 
-    It returns once the server has closed the connection: ours has stored the file by then, a server of Go has read it.
-    A server that got everything may be silent for ten minutes, as its disk may be busy; then the upload fails.
+    It returns once the server has closed the connection: our server has stored the file by then, a Go server has read
+    it. A server that got everything may be silent for ten minutes, as its disk may be busy; then the upload fails.
 
     Args:
         allow_plain: copy it although calls to the server are encrypted, and this transfer is not.

@@ -43,20 +43,20 @@ PROTOCOL = "rpcx-files"
 #: Bytes that may wait for the disk, or for the network.
 HELD_BYTES = 512 * 1024
 
-#: Seconds in which a token has to come, and without a byte after which a transfer is given up.
+#: Seconds until a token has to arrive, and seconds without a byte until a transfer is given up.
 TOKEN_SECONDS = 10.0
 SILENCE_SECONDS = 20.0
 
-#: Connections that may be open without a token; above it the longest silent one is closed.
+#: Most open connections without a token; beyond it the longest silent one is closed.
 MOST_SILENT = 64
 
 #: The rules of a connection. It has no drain and no age: its server ends the transfers that outlast a drain. It does
-#: not linger: to the peer the end of our output is the end of a file.
+#: not linger: for the peer the end of our output is the end of a file.
 _TIMEOUTS: Final = Timeouts(handshake=TOKEN_SECONDS, idle=None, drain=None, linger=None)
-#: A handler gives a peer up that takes nothing; behind its answer, or where it does not, the connection does.
+#: A handler gives up a peer that takes nothing; after its answer, or if it does not, the connection does.
 _KEEPALIVE: Final = Keepalive(interval=None, timeout=2 * SILENCE_SECONDS + 5)
 
-#: On close the system sends a reset; or what is left of the output, and the end.
+#: On close the system sends a reset; or the rest of the output, and the end.
 _RESETS: Final = struct.pack("ii", 1, 0)
 _ENDS: Final = struct.pack("ii", 0, 0)
 
@@ -92,7 +92,7 @@ class Accepted:
         self._open.pop(wire.connection, None)
 
     def close(self) -> None:
-        """End all of them at once."""
+        """End all transfers at once."""
         for wire in list(self._open.values()):
             wire.reset()
 
@@ -110,7 +110,7 @@ class TransferWire(PythonWire):
         self._received_bytes = 0
         self._has_ended = False
         self._is_given_up = False
-        #: Whether all of it was transferred: a close from here on is the end of a file.
+        #: Whether the transfer is complete: from here on a close is the end of a file.
         self.is_complete = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -162,7 +162,7 @@ class TransferWire(PythonWire):
             except TimeoutError:
                 before, taken = taken, self.taken_bytes()
                 if taken > before:
-                    # A slow peer: the system asks for more only when a third of what it holds is gone.
+                    # A slow peer: the system asks for more only when a third of its buffer has been sent.
                     continue
                 text = f"the peer {what} for {SILENCE_SECONDS:g} s"
                 raise CallError(Status.DEADLINE_EXCEEDED, text) from None

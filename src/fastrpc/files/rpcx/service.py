@@ -49,7 +49,7 @@ _END_SECONDS = 5.0
 #: The default for the largest file that callers may write.
 MOST_BYTES = 1024 * 1024 * 1024
 
-#: The keys of a reply, as tags in Go name them in JSON alone; clients of Go ignore the last one.
+#: The keys of a reply, as JSON tags of Go name them; clients of Go ignore the last one.
 _KEYS = ("Token", "Addr", "FileSize")
 _JSON_KEYS = ("token", "addr", "file_size")
 _JSON = frozenset({CODECS["json"], *(number for number, name in VALUE_CODECS.items() if name == "json")})
@@ -70,7 +70,7 @@ class RpcxFiles:
         root: the folder, which callers never leave.
         writable: let callers write files.
         address: where transfers are accepted, `tcp://host:port` with a host that callers reach. Port 0 is a free one;
-            several worker processes need it, as a token is known to the process that gave it.
+            several worker processes need it, as only the process that issued a token knows it.
         advertise: `host:port` to tell callers in place of that address.
         most_bytes: the size of the largest file that callers may write.
         allow_plain: serve callers with TLS as well, although transfers are not encrypted.
@@ -209,7 +209,7 @@ class RpcxFiles:
     # Transfers
 
     def _transfer(self) -> TransferWire | None:
-        """Return the transfer that the current call is; None for a call that asks for one."""
+        """Return the transfer that the current call is; None for a call that requests one."""
         return self._accepted.transfer_of(cast(ServerCall, current_call()).connection)
 
     @contextlib.contextmanager

@@ -46,7 +46,8 @@ class Tickets:
     """Tickets that were given out and not used.
 
     Args:
-        most: the most of them at a time. Beyond it the holder of most of them loses its oldest one, unless it asks.
+        most: the most tickets at a time. Beyond it the holder of most tickets loses its oldest one, unless it is the
+            caller.
         seconds: for how long each is valid.
     """
 
@@ -61,7 +62,7 @@ class Tickets:
         """Return a token for a ticket.
 
         Raises:
-            CallError: RESOURCE_EXHAUSTED: too many are given out, and no holder has more of them than this one would.
+            CallError: RESOURCE_EXHAUSTED: too many are issued, and no holder has more of them than the caller would.
         """
         self._drop_old()
         if len(self._given) >= self._most and not self._take_back(ticket.holder):
@@ -81,7 +82,7 @@ class Tickets:
         return None if found is None else found[0]
 
     def _take_back(self, asker: str) -> bool:
-        """Take the oldest ticket from the holder of most; return False if the asking one would then have as many."""
+        """Take the oldest ticket from the holder of most; return False if the caller would then have as many."""
         counts = Counter(ticket.holder for ticket, _ in self._given.values())
         holder, most = counts.most_common(1)[0]
         if counts[asker] + 1 >= most:

@@ -40,7 +40,7 @@ _MOST_BYTES = 4_096
 
 
 class Transfer(Protocol):
-    """One transfer. Its methods block, one at a time, but for `cancel`, which any thread may call."""
+    """One transfer. Its methods block, one at a time, except `cancel`, which any thread may call."""
 
     #: The method that gives the token.
     method: str
@@ -97,7 +97,7 @@ class _Connected:
                 self._socket = connected = socket.socket(family, kind, number)
                 connected.settimeout(0)
                 code = connected.connect_ex(address)
-                # From here on `cancel` ends the dial; before, there was none.
+                # From here on `cancel` ends the dial; before, there was no dial.
                 connected.settimeout(SILENCE_SECONDS)
                 if self._is_cancelled:
                     raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
@@ -269,13 +269,13 @@ def _patiently(connected: socket.socket, step: Callable[[], int], seconds: float
             return step()
         except TimeoutError as error:
             left = _unsent(connected)
-            # With a number it is the end of the connection, which the next step would take for the end of a stream.
+            # With a number it is the end of the connection, which the next step would mistake for the end of a stream.
             if error.errno is not None or (left >= before and (left or time.monotonic() >= ends)):
                 raise
 
 
 def _unsent(connected: socket.socket) -> int:
-    """Return the bytes that the system has not sent yet; 0 where it does not tell."""
+    """Return the bytes that the system has not sent yet; 0 if it does not report them."""
     try:
         return int.from_bytes(fcntl.ioctl(connected, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
     except OSError:

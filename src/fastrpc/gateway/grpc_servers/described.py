@@ -34,7 +34,7 @@ async def describe_services(
     """Return the services of a server, or only services of these names.
 
     Raises:
-        CallError: the server has no reflection, or not one of these services.
+        CallError: the server has no reflection, or lacks one of these services.
         DecodeError: its descriptors are malformed.
     """
     wanted = await found.services() if names is None else names

@@ -1,4 +1,4 @@
-"""Details of errors, messages of any type, as values: by the descriptors of the server, or those known everywhere."""
+"""Details of errors, messages of any type, as values: by the server's descriptors, or by well-known ones."""
 
 import base64
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ __all__ = ["shown_details"]
 
 
 def shown_details(details: Any, pool: Any = None) -> Any:
-    """Return details with their messages as values: the JSON of those with a known type, bytes in base64 of others.
+    """Return details with their messages as values: JSON for known types, bytes in base64 for others.
 
     Args:
         pool: the descriptors of the server.

@@ -75,7 +75,7 @@ class MessageValues:
 
 
 class GrpcMethod:
-    """A method of a server of gRPC: its kind, its messages as values, and the way to call it.
+    """A method of a gRPC server: its kind, its messages as values, and the way to call it.
 
     Args:
         descriptor: of the method.

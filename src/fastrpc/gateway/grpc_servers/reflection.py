@@ -1,4 +1,4 @@
-"""The descriptors of a server of gRPC, by its reflection: version 1, or v1alpha where it has no other."""
+"""The descriptors of a gRPC server, by its reflection: version 1, or v1alpha if it has no other."""
 
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -19,7 +19,7 @@ __all__ = ["OWN_PREFIXES", "ServerDescriptors", "check_protobuf", "is_grpc"]
 #: The beginnings of the names of gRPC's own services.
 OWN_PREFIXES: Final = ("grpc.health.", "grpc.reflection.")
 
-#: Most files of one service: a server could tell imports for ever.
+#: Most files of one service: a server could report imports for ever.
 MOST_FILES: Final = 2000
 
 _REFLECTION_METHOD: Final = re.compile(
@@ -122,7 +122,7 @@ class ServerDescriptors:
         """Return the files of services and their imports, each file behind its imports.
 
         Raises:
-            CallError: the server has not one of these services, or no reflection.
+            CallError: the server lacks one of these services, or has no reflection.
             DecodeError: its descriptors are malformed.
         """
         found: dict[str, Any] = {}

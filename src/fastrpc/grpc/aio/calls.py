@@ -83,7 +83,7 @@ class ChannelCall(aio.Call):  # type: ignore[misc]
     _error: FastRPCError | None = None
     #: Whether this side cancelled it.
     _is_cancelled_here = False
-    #: Our call; for a stream, the call that stands for all of its attempts.
+    #: Our call; for a stream, the call that represents all its attempts.
     _call: AwaitedCall
 
     # Done by each kind
@@ -153,11 +153,11 @@ class ChannelCall(aio.Call):  # type: ignore[misc]
 class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
     """A call with one request and one answer.
 
-    No task drives it unless its first attempt needs more work: a future tells of the end, and the answer is
-    decoded for the first that asks.
+    No task drives it unless its first attempt needs more work: a future signals its end, and the first reader decodes
+    the answer.
 
     Args:
-        under_way: the calls of its channel by their futures: it is one of them until its end.
+        under_way: the calls of its channel by their futures, which include it until its end.
     """
 
     #: The task that makes the call if more is needed than one attempt on an open connection.
@@ -229,7 +229,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
             try:
                 yield from future
             except asyncio.CancelledError:
-                # An answer that came in the same turn stays there to be taken.
+                # An answer that arrived in the same turn is left for its reader.
                 if not future.done() or future.cancelled():
                     self._stop()
                 raise
@@ -240,7 +240,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
             raise failure
         return self._answer
 
-    # Channels of threads ask both from other threads: neither decodes the answer, whose error would be another one.
+    # Channels of threads ask both from other threads: neither decodes the answer, whose error would differ.
 
     def done(self) -> bool:
         return self._future.done()

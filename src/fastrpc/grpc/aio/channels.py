@@ -110,7 +110,7 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
             credentials=checked_credentials(credentials),
             config=found.config,
         )
-        #: Unary calls by the futures of their ends, until each has ended; and the others, which may be dropped before.
+        #: Unary calls by the futures of their ends, until each has ended; and the others, which may be dropped earlier.
         self.under_way: dict[asyncio.Future[None], Any] = {}
         self.others: weakref.WeakSet[Any] = weakref.WeakSet()
         self._views: dict[Any, Client] = {}
@@ -174,7 +174,7 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
         if active and grace:
             ends = [asyncio.ensure_future(call.code()) for call in active]
             for end in (await asyncio.wait(ends, timeout=grace))[0]:
-                # Refused on the way: its caller is told.
+                # Refused on its way: its caller gets the error.
                 end.exception()
         for call in active:
             call.cancel()
@@ -247,7 +247,7 @@ class _MultiCallable:
         self._interceptors = channel.interceptors[kind]
 
     def begin(self, details: aio.ClientCallDetails, request: Any, compression: Any = None) -> Any:
-        """Make a call, without interceptors; `request` may be a stream of them."""
+        """Make a call, without interceptors; `request` may be a stream of requests."""
         checked_credentials(details.credentials, of_call=True)
         function = self._function
         if details.method != self._path:

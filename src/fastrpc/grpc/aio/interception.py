@@ -1,4 +1,4 @@
-"""Interceptors of grpc.aio's channels: the call that their chain makes, and the face of it for its caller."""
+"""Interceptors of grpc.aio's channels: the call made by their chain, and its object for the caller."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
@@ -36,7 +36,7 @@ _END = object()
 
 
 def sorted_by_kind(interceptors: Sequence[Any]) -> dict[Kind, list[Any]]:
-    """Return the interceptors by the kind of calls for which they are; one of several kinds counts for each.
+    """Return the interceptors by the kind of their calls; an interceptor of several kinds is listed for each.
 
     Raises:
         ValueError: one is not an interceptor of grpc.aio's channels.
@@ -65,7 +65,7 @@ def intercepted(
 async def _chain(
     kind: Kind, interceptors: Sequence[Any], begin: Begin, details: aio.ClientCallDetails, request: Any
 ) -> Any:
-    """Run the interceptors from the first one on; return a call, or the answer in its place."""
+    """Run the interceptors from the first on; return a call, or an answer in its place."""
     if not interceptors:
         return begin(details, request)
     first, *rest = interceptors

@@ -56,7 +56,7 @@ class Intercepting(Handlers):
         self._interceptors = tuple(interceptors)
         self._executor = executor
         self._compressor = compressor
-        #: The rules for faults, which callers are told.
+        #: The rules for faults, for callers.
         self.faults = faults
         self._limits = limits
 
@@ -197,5 +197,5 @@ class _Decoded:
         return self._decode(await self._stream.receive())
 
     async def receive_many(self, limit: int) -> list[Any]:
-        """Return the messages that have come, at least one."""
+        """Return the messages that have arrived, at least one."""
         return [self._decode(one) for one in await self._stream.receive_many(limit)]

@@ -46,9 +46,9 @@ def server(
 
     Args:
         migration_thread_pool: runs servicers with plain `def`; None: threads of the server.
-        config: the settings of the server; it speaks gRPC, whatever `protocols` says besides. Without them callers
-            get the texts of exceptions, as in grpcio; with them `expose_errors` decides.
-        authenticate, authorize, registry: as for `fastrpc.Server`.
+        config: the settings of the server; it speaks gRPC, whatever `protocols` adds. Without settings callers get the
+            texts of exceptions, as in grpcio; with them `expose_errors` decides. authenticate, authorize, registry: as
+            for `fastrpc.Server`.
         call_limits: its limits of callers.
     """
     warn_of_wrapped("grpc.aio.server", interceptors)
@@ -65,7 +65,7 @@ def new_server(
     call_limits: Sequence[Limit] = (),
     **access: Any,
 ) -> "AioServer":
-    """Return a server whose callers are told of faults by one of the rules.
+    """Return a server that reports faults to callers by one of the rules.
 
     Args:
         given: the arguments of `server` in grpcio, in their order.
@@ -149,7 +149,7 @@ class AioServer(aio.Server):  # type: ignore[misc]
                 await self._server.listen(address, socket=bound, allow_plain=self._tls is not None)
 
     async def stop(self, grace: float | None) -> None:
-        """Stop: calls under way have `grace` seconds to end; None ends them at once."""
+        """calls under way have `grace` seconds to end; None ends them at once."""
         if self._server is None:
             for port in self._ports:
                 port.close()

@@ -23,9 +23,9 @@ MIXED = "a call is either iterated, or read and written by hand"
 
 
 class _StreamCall(ChannelCall):
-    """A call that streams: a stream of ours, which begins at once."""
+    """A streaming call: a stream of ours, which begins at once."""
 
-    #: Whether messages are read by iteration: None before the first of them is.
+    #: Whether messages are read by iteration; None before the first read.
     _is_iterated: bool | None = None
     _is_fed = False
     _is_half_closed = False
@@ -88,7 +88,7 @@ class _StreamCall(ChannelCall):
         self._note_end()
 
     def _note_end(self) -> None:
-        """Take over the error of a stream that is over, which may be another one than its sender got."""
+        """Take over the error of an ended stream, which may differ from the sender's error."""
         failure = self._stream.failure if self.done() else None
         if isinstance(failure, FastRPCError) and not (self._is_cancelled_here or self._is_refused_here):
             self._error = failure
@@ -164,7 +164,7 @@ class _StreamCall(ChannelCall):
             self.cancel()
 
     def _refuse(self, error: FastRPCError) -> None:
-        """End a call of which a message cannot be encoded, or is too large: its reader gets the error."""
+        """End a call with a message that cannot be encoded or is too large: its reader gets the error."""
         if not self.done():
             self._error, self._is_refused_here = error.with_traceback(None), True
             self._stop()

@@ -13,10 +13,10 @@ __all__ = ["Audit", "place_of"]
 
 logger = logging.getLogger("fastrpc.audit")
 
-#: Records a second of one peer; further ones are counted in its next record.
+#: Records per second of one peer; further ones are counted in its next record.
 MOST_RECORDS = 10
 
-#: Seconds until the number of left-out records is logged by itself, unless another refusal of the peer is logged
+#: Seconds until the number of omitted records is logged separately, unless another refusal of the peer is logged
 #: before.
 UNTOLD_SECONDS = 1.0
 
@@ -34,7 +34,7 @@ class Audit:
         self._clock = clock
         # By place: the second, the number of its records, and the number left out since the last record.
         self._counts: dict[bytes, tuple[int, int, int]] = {}
-        # Logs the left-out ones if no other record does; the last peer of each such place.
+        # Logs the omitted records if no other record does; the last peer of each such place.
         self._timer: asyncio.TimerHandle | None = None
         self._untold: dict[bytes, str] = {}
         # The instant of the last logged refusal of reflection for a caller, by place and name, the oldest first.

@@ -126,7 +126,7 @@ class Authentication:
     def again(self, connection: ServedConnection) -> None:
         """Verify the credential of a connection again, after a file changed.
 
-        A client whose credential is refused is asked to reconnect: it may have a newer one.
+        A client with a refused credential is asked to reconnect: it may have a newer one.
         """
         peer, known = connection.peer_info, connection.identity
         if peer is None or not self.verdicts.is_object:
@@ -151,7 +151,7 @@ class Authentication:
                 answer = Refusal("its credential has expired")
             elif answer.identity.name == getattr(known, "name", None):
                 if _is_shorter(connection, left):
-                    # Its client knows another end, and would renew too late.
+                    # Its client knows another expiry, and would renew too late.
                     self._replace_soon(connection)
                 access.replace(connection, answer.identity, left)
                 return

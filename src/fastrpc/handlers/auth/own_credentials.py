@@ -1,6 +1,6 @@
 """The credentials of single calls, in their metadata.
 
-A call whose verdict takes time waits beside the others of its connection: they go on meanwhile.
+A call whose verdict takes time waits; other calls of its connection continue.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ from fastrpc.status import Status
 __all__ = ["OwnCredentials", "peer_of"]
 
 #: Calls of one connection that wait as their host presents wrong tokens. More are refused at once, whatever their
-#: tokens: they leave room for the others.
+#: the remaining slots are for other connections.
 MOST_PAUSED: Final = 32
 
-#: Calls of one connection that are answered at their deadline while their credentials are still being verified. Further
-#: ones are answered after their verification: short deadlines start no more of these than a connection may have.
+#: Calls of one connection that are answered at their deadline during their verification. Further ones are answered
+#: after it: short deadlines cannot start more verifications than a connection may have.
 MOST_LATE: Final = 32
 
 #: The peer of a call whose engine names none.

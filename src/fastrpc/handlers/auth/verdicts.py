@@ -48,7 +48,7 @@ class Verdicts:
         self._seconds = seconds
         self._clock = clock
         self._kept: OrderedDict[bytes, tuple[Verdict, float]] = OrderedDict()
-        # Verdicts that take time: by credential, for all callers that wait for one, and all of them.
+        # Slow verdicts: by credential, for all callers that wait for one; and all of them.
         self._asked: dict[bytes, asyncio.Future[Answer]] = {}
         self._tasks: set[asyncio.Future[Answer]] = set()
 
@@ -64,7 +64,7 @@ class Verdicts:
     def forget(self) -> None:
         """Drop all kept verdicts: the data behind them has changed."""
         self._kept.clear()
-        # Callers that wait for one request it again, and no later caller gets it.
+        # Callers that wait for a verdict request it again, and no later caller gets it.
         self._asked.clear()
 
     def known(self, peer: Peer) -> Answer | None:
@@ -83,7 +83,7 @@ class Verdicts:
         return None
 
     def about(self, peer: Peer) -> Answer | Awaitable[Answer]:
-        """Return the verdict on a token, or an awaitable of it if it takes time."""
+        """Return the verdict on a token, or an awaitable if it takes time."""
         known = self.known(peer)
         if known is not None:
             return known
@@ -169,7 +169,7 @@ def seconds_left(verdict: Verdict) -> float | None:
 
 
 def _key(peer: Peer) -> bytes:
-    # A function may read all of it.
+    # A function may read the whole peer.
     parts = (
         peer.credentials,
         peer.protocol,

@@ -2,7 +2,7 @@
 
 A connection is a pair of `MemoryEnd`s. An end writes immutable chunks to the inbox of the other end, whose event loop
 copies them into its session's buffer: all chunks written in one turn of a loop arrive by one callback in the next. The
-two ends may live on different loops in different threads.
+two ends may be on different loops in different threads.
 """
 
 import asyncio

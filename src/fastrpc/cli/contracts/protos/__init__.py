@@ -1,4 +1,4 @@
-"""A contract from the descriptors of protobuf: of a .proto file, or as a server of gRPC tells them.
+"""A contract from protobuf descriptors: of a .proto file, or reported by a gRPC server.
 
 ::
 

@@ -135,7 +135,7 @@ class TypeWriter:
     def _declaration(
         self, descriptor: Any, proto: Any, indent: int, options: Sequence[str], hidden: Collection[str]
     ) -> list[str]:
-        """Return the decorator that says what the class does not; none if there is nothing to say."""
+        """Return the decorator for what the class does not state; none if it states everything."""
         is_enum = hasattr(descriptor, "values")
         # The end of a range is in it for an enum alone.
         ranges = [(one.start, one.end + is_enum) for one in proto.reserved_range]

@@ -80,7 +80,7 @@ def _folders(source: Path, folders: Sequence[Path]) -> list[Path]:
 
 
 def _mistake(source: Path, told: str) -> ConfigError:
-    """Return the error for what protoc tells: each line has the file, the line and the column of a mistake."""
+    """Return the error for protoc's output: each line has the file, the line and the column of a mistake."""
     lines = [line for line in told.splitlines() if line.strip() and "warning:" not in line]
     missing = [line.partition(":")[0] for line in lines if line.endswith("File not found.")]
     if missing:

@@ -1,4 +1,4 @@
-"""Lines of source as formatters leave them: a statement is on one line, or has a line for each of its parts."""
+"""Lines of source as formatters write them: a statement is on one line, or has a line for each of its parts."""
 
 import inspect
 import re
@@ -14,7 +14,7 @@ WIDTH: Final = 88
 
 
 class Group(NamedTuple):
-    """Parts in brackets, such as the arguments of a call; the one part of a type has no comma behind it."""
+    """Parts in brackets, such as the arguments of a call; a single part of a type has no trailing comma."""
 
     head: str
     parts: "Sequence[Group | str]"
@@ -53,7 +53,7 @@ def statement(indent: int, before: str, group: Group | str, after: str = "") -> 
 
 def docstring(text: str, indent: int) -> list[str]:
     """Return a text as a docstring that it cannot terminate; no lines for no text."""
-    # Formatters leave the first line out of account, and take away what the others are indented by.
+    # Formatters ignore the first line, and remove the common indentation of the others.
     lines = [_escaped(line) for line in inspect.cleandoc(text).split("\n")]
     if not text.strip():
         return []
@@ -75,5 +75,5 @@ def _escaped(line: str) -> str:
 
 
 def _visible(line: str) -> str:
-    """Return a line with the characters that cannot be seen as escapes: they could show it in another order."""
+    """Return a line with invisible characters as escapes: they could show it in another order."""
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)

@@ -70,7 +70,7 @@ class Lost:
         return lines
 
     def _custom(self, options: Any) -> Iterator[str]:
-        """Yield options that are no ones of protobuf itself, as a file writes them."""
+        """Yield options other than protobuf's own, as written in a file."""
         if not options.ByteSize():
             return
         from google.protobuf import text_format

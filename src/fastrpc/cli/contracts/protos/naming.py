@@ -1,4 +1,4 @@
-"""A Python name for each part of a schema; where it differs, protobuf's own name is declared beside it."""
+"""A Python name for each part of a schema; if it differs, protobuf's name is declared with it."""
 
 import keyword
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -138,7 +138,7 @@ def _identifier(name: str) -> str:
 
 def _attribute(name: str) -> str:
     if name.startswith("__"):
-        # Within a class Python gives it another one.
+        # Python mangles the name within a class.
         return f"m{name}"
     return f"{name}_" if keyword.iskeyword(name) else name
 

@@ -28,7 +28,7 @@ def read_proto_contract(
     """Return the contract of a .proto file, or of a server of gRPC.
 
     Args:
-        folders: those in which imports of the file are found.
+        folders: the folders in which imports of the file are found.
         is_sync: write `def` methods.
 
     Raises:
@@ -44,7 +44,7 @@ def read_proto_contract(
 
 
 async def _told(client: Any, address: str, timeout: float) -> tuple[list[Any], set[str]]:
-    """Return the files of a server, and the names of those with its services."""
+    """Return the files of a server, and the names of the files with its services."""
     async with client:
         found = ServerDescriptors(client.with_options(timeout=timeout, idempotent=True), address)
         every = await found.services()

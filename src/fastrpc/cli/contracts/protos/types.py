@@ -19,7 +19,7 @@ _KINDS: Final = {number: name for name, number in KINDS.items()}
 _PLAIN: Final = {"bool": "bool", "bytes": "bytes", "double": "float", "float": "float", "string": "str"}
 _DEFAULT_KINDS: Final = frozenset({"bool", "bytes", "double", "int64", "string"})
 _ZEROS: Final = {"bool": "False", "bytes": 'b""', "float": "0.0", "int": "0", "str": '""'}
-#: Messages of google.protobuf that are a type of Python by themselves: its name and module.
+#: Messages of google.protobuf that have a Python type: its name and module.
 _TYPES: Final = {
     "google.protobuf.Any": ("AnyMessage", "fastrpc.grpc"),
     "google.protobuf.Duration": ("timedelta", "datetime"),
@@ -91,7 +91,7 @@ class FieldTypes:
         return f'b"{text[2:-1]}"' if text.startswith("b'") and '"' not in text else text
 
     def _content(self, field: Any) -> tuple[Type, list[str]]:
-        """Return the type of a field, and what `Field` says of it."""
+        """Return the type of a field, and the contents of its `Field`."""
         inner = field.message_type
         if is_entry(inner):
             key, value = (
