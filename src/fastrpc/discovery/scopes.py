@@ -1,4 +1,4 @@
-"""the distance of a server, and the labels that it states."""
+"""Scopes: the distance of a server, and the labels that it states."""
 
 import hashlib
 import hmac

@@ -66,7 +66,7 @@ class LoopThread:
         if self._close is not None and is_running and not self._is_stopped:
             self._life.last_work = self._close
             self.stop()
-            # a filter may turn it into an exception.
+            # Last: a filter may turn it into an exception.
             warnings.warn(f"unclosed {self._owner}", ResourceWarning, source=self, stacklevel=2)
 
     def is_current(self) -> bool:

@@ -87,7 +87,7 @@ class StaticRegistry(Closing):
         if self._is_closed:
             raise RuntimeError(f"{self!r} is closed")
         with self._lock:
-            # a watch collected on one of these lines is not the last one.
+            # First: a watch collected on one of these lines is not the last one.
             self._watches[check_service_name(service)] += 1
             if service not in self._channels:
                 self._channels[service] = Channel(self._versions)

@@ -251,7 +251,7 @@ def signals_handled(handler: Callable[[int], None], *numbers: int) -> Iterator[N
         yield
     finally:
         for number, earlier in before.items():
-            # C code installed it; it cannot be restored.
+            # None: C code installed it; it cannot be restored.
             signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
 
 

@@ -32,7 +32,7 @@ class AwaitedCall(ClientCall):
         value: BaseException | object = None,
         traceback: TracebackType | None = None,
     ) -> Any:
-        """Raise an exception where the call waits: the handler is cancelled, the exception goes on."""
+        """Raise an exception at the await of the call: the handler is cancelled, and the exception propagates."""
 
     def close(self) -> None:
         """End without a result: a call under way is cancelled on the server."""
@@ -67,7 +67,7 @@ class AwaitedCall(ClientCall):
 
     @property
     def _streamed(self) -> tuple[tuple[Any, ...], dict[str, Any] | None] | None:
-        """The arguments by position and by name if one of them is a stream of messages, else None."""
+        """The positional and keyword arguments if one of them is a stream of messages, else None."""
 
     def _finish_unpacked(self) -> Any:
         """Return the result of the answer, now that it is decompressed."""
@@ -106,7 +106,7 @@ class AwaitedCall(ClientCall):
         """Send the attempt; `sign`, a future, is done at the first sign of the server."""
 
     def _give_up(self, error: BaseException | None = None) -> None:
-        """End the attempt, if it is not over: it is no longer wanted."""
+        """End the attempt unless it is over: it is no longer wanted."""
 
     @property
     def _is_over(self) -> bool:

@@ -6,9 +6,10 @@
       (the answer comes) OwnCalls.on_response → settle → the future wakes the task
     …                    AwaitedCall.resume  decodes the answer in the caller's own turn
 
-A compiled object that stands in for a coroutine: no frame, no StopIteration, one C future that the task waits on. Tasks
-have a fast path for the loop's own futures that nothing home-made has. It answers `PyIter_Send` through its type slot, so
-awaiting it makes no StopIteration. It is registered as `collections.abc.Coroutine`, so `TaskGroup.create_task` takes it.
+A compiled object in place of a coroutine: no frame, no StopIteration, one C future for which the task waits. Tasks have
+a fast path for the loop's own futures that other futures lack. It answers `PyIter_Send` through its type slot, so
+awaiting it makes no StopIteration. It is registered as `collections.abc.Coroutine`, so `TaskGroup.create_task` accepts
+it.
 
 The call of a stream is never stepped: the stream (`client_stream`) starts its attempts.
 """
@@ -61,7 +62,7 @@ cdef class AwaitedCall(ClientCall):
     """A call that a task awaits: nothing is sent before the first step."""
 
     def throw(self, kind, value=None, traceback=None):
-        """Raise an exception where the call waits: the handler is cancelled, the exception goes on."""
+        """Raise an exception at the await of the call: the handler is cancelled, and the exception propagates."""
         if self.phase == PHASE_DELEGATING:
             if value is None and isinstance(kind, BaseException):
                 return self._thrown(kind)
@@ -258,7 +259,8 @@ cdef class AwaitedCall(ClientCall):
 
     @cython.nonecheck(False)
     cdef bint send_on(self, Engine session, uint64_t now) except -1:
-        """Send on a connection; the call keeps its data for another attempt. False: its arguments are to be packed first."""
+        """Send on a connection; the call keeps its data for another attempt. False: its arguments have to be compressed
+        first."""
         cdef CallingPart part = <CallingPart>session.calling
         cdef bytes payload
         cdef EncodedRequest encoded
@@ -295,7 +297,7 @@ cdef class AwaitedCall(ClientCall):
             return self._settle_stream()
         if self.batch is not None:
             return (<BatchCall>self.batch).settle(self)
-        # Here, not where the task goes on: the task may never go on.
+        # Here, not where the task continues: the task may never continue.
         try:
             if self.endpoint_state is not None:
                 self.leave(self.failure, self.ended_ns)
@@ -397,7 +399,7 @@ cdef class AwaitedCall(ClientCall):
 
     @property
     def _streamed(self):
-        """The arguments by position and by name if one of them is a stream of messages, else None."""
+        """The positional and keyword arguments if one of them is a stream of messages, else None."""
         return (self.args, self.kwargs) if sends_stream(self.route, self.args, self.kwargs) else None
 
     def _finish_unpacked(self):
@@ -414,7 +416,7 @@ cdef class AwaitedCall(ClientCall):
             attempt.streaming = new_streaming(NULL)
             attempt.phase = PHASE_CLOSED
         elif isinstance(self.prepared, EncodedRequest):
-            # Its first attempt takes it over.
+            # The first attempt takes it over.
             attempt.prepared, self.prepared = self.prepared, None
         return attempt
 
@@ -442,7 +444,7 @@ cdef class AwaitedCall(ClientCall):
         return self._to_pack
 
     def _take_packed(self, bytes payload not None, bint is_smaller):
-        """Take the arguments of a stream in their compressed form; raise if its connection takes no more calls."""
+        """Take the compressed arguments of a stream; raise if its connection takes no more calls."""
         self._check_connection()
         self.prepared = new_encoded(self.route, self.names, payload, True, is_smaller)
 
@@ -469,7 +471,7 @@ cdef class AwaitedCall(ClientCall):
     # The attempt of a stream
 
     cdef int start(self, ClientStream stream) except -1:
-        """Send the attempt; from here on it notifies the stream.
+        """Send the attempt, which notifies the stream from now on.
 
         Raises:
             TypeError: the arguments do not fit the method.
@@ -540,7 +542,7 @@ cdef class AwaitedCall(ClientCall):
             raise
 
     def _give_up(self, error=None):
-        """End the attempt, if it is not over: it is no longer wanted."""
+        """End the attempt unless it is over: it is no longer wanted."""
         self.abandon(CANCEL_USER, error)
 
     @property
@@ -555,7 +557,7 @@ cdef class AwaitedCall(ClientCall):
 
 
 cdef AwaitedCall new_stream_call(ClientStream stream):
-    """Return the call of a stream, as interceptors see it: nothing awaits it."""
+    """Return the call of a stream for interceptors, which nothing awaits."""
     cdef AwaitedCall call = AwaitedCall.__new__(AwaitedCall)
     call.phase = PHASE_CLOSED
     call.streaming = new_streaming(<PyObject*>stream)

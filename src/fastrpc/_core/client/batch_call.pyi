@@ -5,7 +5,7 @@ from fastrpc._core.client.client_call import ClientCall
 from fastrpc.errors import FastRPCError
 
 def sent_failure(outcomes: Iterable[Any]) -> FastRPCError | None:
-    """Return the error of a batch as one attempt: the first of a call that was sent; None without one."""
+    """Return the error of a batch as one attempt: the first error of a sent call, or None."""
 
 @final
 class BatchMember(ClientCall):

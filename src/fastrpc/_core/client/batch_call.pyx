@@ -23,7 +23,7 @@ from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER
 from fastrpc.errors import DeadlineExceededError, EncodeError, FastRPCError
 
 cdef enum:
-    # Members that a client keeps; no more of them, some 250 KiB.
+    # Most members that a client keeps, some 250 KiB.
     SPARE_MEMBERS = 512
 
 
@@ -36,7 +36,7 @@ cdef class BatchMember(ClientCall):
             self.count_unread()
 
     cdef bint make_new(self) noexcept:
-        """Reset a call that went the plain way; fields that `copy_options` and the table set may stay."""
+        """Reset an ordinary call; fields that `copy_options` and the table set may stay."""
         if self.failure is not None or self.compressor or self.head is not None or not self.is_plain():
             return False
         self.id = 0
@@ -64,7 +64,7 @@ cdef class BatchMember(ClientCall):
 
 
 cdef int take_back(list spare, list members) except -1:
-    """Keep members of a batch that ended, so that the next one allocates none; `members` is given up."""
+    """Keep members of an ended batch, so that the next one allocates none; `members` is given up."""
     cdef BatchMember member
     while members and len(spare) < SPARE_MEMBERS:
         member = <BatchMember>members.pop()
@@ -74,7 +74,7 @@ cdef int take_back(list spare, list members) except -1:
 
 
 def sent_failure(outcomes):
-    """Return the error of a batch as one attempt: the first of a call that was sent; None without one.
+    """Return the error of a batch as one attempt: the first error of a sent call, or None.
 
     Of a batch of which no call was sent it is the first error of all.
     """
@@ -104,7 +104,7 @@ cdef class BatchCall:
         """Let a new call stand for the batch."""
         self.argument_tuples = argument_tuples
         self.return_exceptions = return_exceptions
-        # Its first call stands for the batch if it is placed by its arguments.
+        # The first call represents the batch if its arguments choose the endpoint.
         head.args = <tuple>argument_tuples[0] if argument_tuples else ()
         head.batch = self
         return 0
@@ -148,7 +148,7 @@ cdef class BatchCall:
         try:
             return member.options.pack(member, <bytes>payload, peer, is_ready)
         except FastRPCError as error:
-            # The other calls go on: this error is the result of its call alone.
+            # The other calls continue: this error is the result of this call alone.
             member.failed(error)
             return None
 
@@ -192,7 +192,7 @@ cdef class BatchCall:
         return <tuple>self.argument_tuples[index]
 
     cdef int check_head(self, ClientCall head) except -1:
-        """Raise if another call stands for this batch, such as a call of a client of the other kind."""
+        """Raise if another kind of call is the head of this batch, such as a call of a client of the other kind."""
         if head.batch is not self:
             raise ValueError(f"{head!r} does not stand for this batch")
         return 0

@@ -29,7 +29,7 @@ cdef class BlockingCall(ClientCall):
             self.count_unread()
 
     cdef int settle(self) except -1:
-        """The call ended: its thread goes on. The guard of the session is held."""
+        """Note the end of the call: its thread continues. The guard of the session is held."""
         cdef ClientStream stream = None
         if self.streaming is None:
             return 0 if self.wait is None else self.wait.came()
@@ -47,7 +47,7 @@ cdef class BlockingCall(ClientCall):
     # A unary call
 
     cdef bint start_on(self, BlockingSession session, uint64_t now) except -1:
-        """Hand the call to a connection; False if it takes no more calls."""
+        """Pass the call to a connection; False if it takes no more calls."""
         cdef CallingPart part = <CallingPart>session.engine.calling
         cdef bytes payload
         self.route = route_on(self.route, session.engine)
@@ -171,8 +171,8 @@ cdef class BlockingCall(ClientCall):
         attempt.become_attempt(self, session.engine, number)
         attempt.byte_stream = session
         attempt.streaming = new_streaming(NULL)
-        # Before it is sent: it may end at once, and then reports to the endpoint set. A pick without an attempt is
-        # taken back by the maker of the attempt.
+        # Before it is sent: it may end at once, and then reports to the endpoint set. If there is no attempt, its maker
+        # takes the pick back.
         attempt.streaming.pick = pick
         return attempt if attempt.start(<ClientStream>self.streaming.stream) else None
 

@@ -18,8 +18,8 @@ cdef class BlockingCalledStream(ClientStream):
         bint _is_receiving
         object _source
 
-        # Whether all messages of that iterable exist already, so that several leave in one write; the messages of the
-        # next write, or None.
+        # Whether all messages of that iterable exist already, so that several share one write; the messages of the next
+        # write, or None.
         bint _is_there
         Gathered _gathered
 

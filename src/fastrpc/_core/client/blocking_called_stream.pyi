@@ -22,10 +22,10 @@ class BlockingCalledStream(ClientStream):
     def __iter__(self) -> Iterator[Any]: ...
     def __next__(self) -> Any: ...
     def receive(self) -> Any:
-        """Return the next message; of a method that streams its input only, the one answer."""
+        """Return the next message; for a method that streams its input only, return its answer."""
 
     def receive_many(self, limit: int = 4096) -> list[Any]:  # type: ignore[override]
-        """Return the messages that have come, at least one and at most `limit`."""
+        """Return the messages that have arrived, at least one and at most `limit`."""
 
     def send(self, message: Any, /) -> None:
         """Send a message, as soon as the server's window has room for it."""
@@ -34,7 +34,7 @@ class BlockingCalledStream(ClientStream):
         """Send messages; messages at hand leave in few writes. Waits for room as `send` does."""
 
     def end(self) -> None:
-        """Announce that nothing more will be sent; the server may go on answering."""
+        """Announce the end of our messages; the server may continue to answer."""
 
     # Done by its runner
 
@@ -55,7 +55,7 @@ class BlockingCalledStream(ClientStream):
         """Set an iterable whose messages the receiving thread sends; several at once if they are there already."""
 
     def _drop_source(self) -> None:
-        """Send no more of the iterator. A generator that gave messages is closed, another iterator stays as it is."""
+        """Stop sending the iterator's messages. A generator is closed, another iterator is left alone."""
 
     def _cancel_attempt(self, error: BaseException) -> None:
         """End the attempt that is under way; the server is notified."""

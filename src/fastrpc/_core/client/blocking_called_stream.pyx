@@ -1,8 +1,8 @@
 """The compiled part of `SyncStream`: a stream of ours whose user blocks, without a loop and without a thread.
 
-The thread that reads the connection puts messages into the channel, under the guard of the session; the thread that
+The thread that reads the connection puts messages into the channel, under the guard of the session. The thread that
 receives takes them out, under the guard too, and decodes them without it. Only a thread that uses a stream ends it: the
-reading thread notes the end of the attempt and wakes the receiving one, which goes on from there
+reading thread notes the end of the attempt and wakes the receiving one, which continues from there
 (`client/blocking/stream.py`).
 
 An iterable of messages is sent by the thread that receives, whenever there is room and no message waits for it.
@@ -48,7 +48,7 @@ cdef class BlockingCalledStream(ClientStream):
         cdef BlockingCall attempt
         if self.origin is None:
             return
-        # Released by the program: it is not read any more.
+        # Dropped by the program: it is not read any more.
         self.origin.streaming.detach(self.origin)
         if self.call is not self.origin:
             attempt = <BlockingCall>self.call
@@ -120,7 +120,7 @@ cdef class BlockingCalledStream(ClientStream):
         self._is_there = are_there(messages)
 
     def _drop_source(self):
-        """Send no more of the iterator. A generator that gave messages is closed, another iterator stays as it is."""
+        """Stop sending the iterator's messages. A generator is closed, another iterator is left alone."""
         if self._is_receiving:
             # The source may be running: the receiving thread drops it.
             return
@@ -140,7 +140,7 @@ cdef class BlockingCalledStream(ClientStream):
             call.byte_stream.end_stream(call, reason, error)
 
     def _drop(self, error):
-        """Drop the messages that have come; all waits end with the error."""
+        """Drop the received messages; all waits end with the error."""
         cdef BlockingSession session
         cdef BlockingCall call = <BlockingCall>self.call
         if call is self.origin:
@@ -173,7 +173,7 @@ cdef class BlockingCalledStream(ClientStream):
         raise StopIteration
 
     def receive(self):
-        """Return the next message; of a method that streams its input only, the one answer."""
+        """Return the next message; for a method that streams its input only, return its answer."""
         cdef object message
         if not self.gives_stream:
             return self._receive_answer()
@@ -185,7 +185,7 @@ cdef class BlockingCalledStream(ClientStream):
                 return message
 
     def receive_many(self, limit=MOST_AT_ONCE):
-        """Return the messages that have come, at least one and at most `limit`."""
+        """Return the messages that have arrived, at least one and at most `limit`."""
         cdef list messages = []
         if not isinstance(limit, int) or limit < 1:
             raise ValueError(f"limit is {limit!r}, it must be a whole number from 1")
@@ -208,7 +208,7 @@ cdef class BlockingCalledStream(ClientStream):
         return messages
 
     def _receive_answer(self):
-        """Return the one answer of a method that only takes a stream; `client/blocking/stream.py` implements this."""
+        """Return the answer of a method that streams its input only; `client/blocking/stream.py` implements this."""
         raise NotImplementedError
 
     def _await_messages(self):
@@ -314,7 +314,7 @@ cdef class BlockingCalledStream(ClientStream):
         return min(due_ns, now_ns() + self.idle_ns) if self.idle_ns else due_ns
 
     cdef bint _await_change(self, bint or_room) except -1:
-        """Wait until a message, HEAD or the end comes; with `or_room` also until there is room to send."""
+        """Wait until a message, HEAD or the end arrives; with `or_room` also until there is room to send."""
         cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
         cdef uint64_t due_ns = self._due()
         cdef Wait wait = new_wait(1, due_ns)
@@ -354,7 +354,7 @@ cdef class BlockingCalledStream(ClientStream):
             session.room_waits.append(wait)
 
     cdef int _overdue(self, uint64_t due_ns, bint sends) except -1:
-        """A wait ended without its event: it took too long, or the connection ended."""
+        """Handle a wait that ended without its event: it took too long, or the connection ended."""
         cdef BlockingCall call = <BlockingCall>self.call
         cdef BlockingSession session = call.byte_stream
         if self.attempt_ended or self.is_closed:
@@ -422,7 +422,7 @@ cdef class BlockingCalledStream(ClientStream):
         return 0
 
     def end(self):
-        """Announce that nothing more will be sent; the server may go on answering."""
+        """Announce the end of our messages; the server may continue to answer."""
         if not self.is_open:
             self.begin()
         self.check_sends()
@@ -443,7 +443,7 @@ cdef class BlockingCalledStream(ClientStream):
             session.leave_use()
 
     cdef int _check_output(self) except -1:
-        """Raise the error for which nothing can be sent any more, if there is one."""
+        """Raise the error because of which nothing can be sent any more, if there is one."""
         if self.attempt_ended and not self.output_ended:
             self._end_sending((<BlockingCall>self.call).failure)
         if self.output_ended:
@@ -494,7 +494,7 @@ cdef class BlockingCalledStream(ClientStream):
         return 0
 
     cdef bint _send_now(self, bytes payload) except -1:
-        """Hand a message to the connection, and read the input; False: nothing can be sent any more."""
+        """Pass a message to the connection, and read the input; False: nothing can be sent any more."""
         cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
         cdef uint8_t number = 0
         if self.is_worth_compressing(payload):
@@ -519,7 +519,7 @@ cdef class BlockingCalledStream(ClientStream):
         return 0
 
     cdef bint _send_gathered(self, Gathered gathered) except -1:
-        """Hand over the gathered messages that the connection has room for; False: nothing can be sent any more."""
+        """Pass the gathered messages that fit to the connection; False: nothing can be sent any more."""
         cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
         session.enter_use()
         try:
@@ -535,7 +535,7 @@ cdef class BlockingCalledStream(ClientStream):
         return True
 
     cdef int _feed_gathered(self) except -1:
-        """Send the messages that an iterable has ready, as far as there is room, and the end after the last one."""
+        """Send the ready messages of an iterable, as far as there is room, and the end after the last one."""
         cdef Gathered gathered = self._gathered
         if gathered is None:
             gathered = self._gathered = gather(self, self._source)

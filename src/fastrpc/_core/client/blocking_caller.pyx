@@ -35,7 +35,7 @@ cdef class BlockingBatch(BatchCall):
         return BlockingCall.__new__(BlockingCall)
 
     cdef bint start_on(self, BlockingCall head, BlockingSession session, Py_ssize_t unsent) except -1:
-        """Hand all calls to a connection; False if it takes no more calls.
+        """Pass all calls to a connection; False if it takes no more calls.
 
         `unsent` is the number of calls to count if the deadline has passed.
         """
@@ -194,7 +194,7 @@ cdef class BlockingCaller(CallerView):
             TypeError: arguments do not fit the method's signature; nothing was sent.
             CallError: the server refused, or the handler failed.
             DeadlineExceededError: the time was over, here or there.
-            UnavailableError: no answer can be had now; `retryable` and `processed` say what that means.
+            UnavailableError: no answer is available now; `retryable` and `processed` say what that means.
             EncodeError: an argument cannot be encoded, or is too large.
             DecodeError: the answer does not fit the method's annotation.
             RuntimeError: the client belongs to the process before a fork.
@@ -218,8 +218,8 @@ cdef class BlockingCaller(CallerView):
     def call_many(self, method, arguments, /, *, bint return_exceptions=False, **unknown):
         """Call a method once for each tuple of arguments: one write, answers in order.
 
-        Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
-        the list. The time of one `call` is there for all of them together.
+        Without `return_exceptions` the first error is raised after all calls ended; with it errors are in the list. All
+        calls together have the time of one `call`.
         """
         try:
             return self._made_many(method, argument_tuples_of(arguments, unknown), return_exceptions)

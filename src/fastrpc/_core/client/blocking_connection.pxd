@@ -8,7 +8,7 @@ cdef class BlockingConnection(Connection):
         # The token to show before the first call, or None.
         bytes credential
 
-        # The last flush of which the system took anything; whether the stream is lost, or left to the parent of a fork.
+        # The last flush in which the system took bytes; whether the stream is lost, or left to the parent of a fork.
         uint64_t handed_flushes
         bint is_lost
         bint is_left_behind

@@ -40,7 +40,7 @@ cdef class BlockingConnection(Connection):
         return 0
 
     cdef int on_verdict(self) except -1:
-        """Without a loop, no timer renews a credential: a younger connection, with a new one, takes its place."""
+        """Without a loop, no timer renews a credential: a newer connection with a new credential replaces this one."""
         cdef uint64_t age
         if self.auth_status == OK and self.auth_valid_seconds:
             age = self.now - self.liveness.made_ns + <uint64_t>self.auth_valid_seconds * RENEWED_NS
@@ -55,7 +55,7 @@ cdef class BlockingConnection(Connection):
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
         """Check age and rest, which only the next call sees.
 
-        An old connection takes other calls until it has a successor, or is twice as old as it should be.
+        An old connection takes other calls until it has a successor, or reaches twice its maximum age.
         """
         cdef uint64_t age = self.liveness.age(now)
         if age >= 2 or (rested_ns and self.liveness.is_rested(rested_ns, now)):

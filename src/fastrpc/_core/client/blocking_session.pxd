@@ -15,7 +15,7 @@ cdef class BlockingSession(BlockingStream):
         bint lingers
         uint64_t linger_ns
 
-        # The turns besides the receiver's: whether it also watches for room to send; the thread that watches only for
+        # The roles besides the receiver's: whether it also watches for room to send; the thread that watches only for
         # that.
         bint receiver_pushes
         Wait pusher
@@ -30,7 +30,7 @@ cdef class BlockingSession(BlockingStream):
         # Threads that have a call here, from `start` to the end of `wait`, and streams, from `start` to their end.
         readonly Py_ssize_t users
 
-        # Waits apart from those for answers: for the server's settings; for one-way calls to be handed over.
+        # Waits other than for answers: for the server's settings; for one-way calls to be sent.
         list ready_waits
         list hand_overs
 

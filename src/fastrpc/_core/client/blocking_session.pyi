@@ -69,7 +69,7 @@ class BlockingSession(BlockingStream):
 
     @property
     def used_at(self) -> float:
-        """Instant of `time.monotonic()` at which the last use ended; the present one while there is a call."""
+        """Instant of `time.monotonic()` at which the last use ended; the present instant during a call."""
 
     @property
     def lifetime(self) -> float:

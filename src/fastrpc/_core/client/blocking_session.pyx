@@ -9,11 +9,10 @@
                       push    if the system took only a part, unless another thread does: watch until it takes more
                       sleep   until another thread wakes this one: its answer came, or a turn is free
 
-A thread that leaves wakes a sleeper if it leaves a turn behind that no other thread would take.
+A leaving thread wakes a sleeper if it leaves a role that no other thread would take.
 
-A thread that waits until the socket takes more cannot be woken by the thread that read for it and left. So it checks
-every 10 ms whether another thread is reading: a server that reads nothing before its own output is taken would wait
-for both.
+A thread that waits for room in the socket cannot be woken by a receiver that leaves. So it checks every 10 ms whether
+another thread is reading: a server that reads nothing before its own output is taken would wait for both.
 
 The session knows no protocol: its engine has a `CallingPart`, which sends calls and gives them up.
 """
@@ -60,7 +59,7 @@ cdef class BlockingSession(BlockingStream):
         self.linger_ns = <uint64_t>(linger * 1e9)
         self.spin_ns = spin_microseconds * 1000
         self.made_ns = self.rests_ns = engine.now
-        # Its output leaves together with the first request.
+        # Its output is sent together with the first request.
         engine.connected()
 
     # Calls
@@ -93,7 +92,7 @@ cdef class BlockingSession(BlockingStream):
         return is_started
 
     cdef bint start_many(self, list calls, list payloads) except -1:
-        """Take several calls over for one `wait`; a call that cannot be sent is settled with its error."""
+        """Take over several calls for one `wait`; a call that cannot be sent is settled with its error."""
         cdef Py_ssize_t i
         cdef bint is_started = False, takes_call
         self.enter()
@@ -117,7 +116,7 @@ cdef class BlockingSession(BlockingStream):
 
     @cython.nonecheck(False)
     cdef bint _takes_call(self, uint64_t now) except -1:
-        """Return whether a new call may go out here, by the age of the connection and by its rest."""
+        """Return whether a new call may be sent here, by the age of the connection and its time without calls."""
         cdef Engine engine = self.engine
         engine.now = max(engine.now, now)
         return (<CallingPart>engine.calling).takes_call(engine.now, self.rests_ns if self.users == 1 else 0)
@@ -149,7 +148,7 @@ cdef class BlockingSession(BlockingStream):
         self.reentry.begin(&stay)
         try:
             if self.has_news and not self.is_sending and not self.engine.is_closed:
-                # At once, before any check: it travels meanwhile.
+                # At once, before any check: the request travels meanwhile.
                 self.send_all(False)
             while wait.missing > 0 and not self.engine.is_closed and not wait.is_over():
                 due_ns = self._check() if self.receiver is None else NO_DEADLINE
@@ -177,7 +176,7 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef int leave_use(self) except -1:
-        """Give up the guard after a step of a stream; its output is sent."""
+        """Release the guard after a step of a stream; its output is sent."""
         return self._go()
 
     cdef int end_stream(self, ClientCall call, int reason, object error) except -1:
@@ -350,7 +349,7 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef int _sleep(self, Wait wait) except -1:
-        """Let other threads work until one of them wakes us."""
+        """Let other threads work until one of them wakes this one."""
         cdef PyLockStatus status = PY_LOCK_ACQUIRED
         wait.park(self.sleepers)
         self.leave()
@@ -490,7 +489,8 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef bint _leaves(self, ClientCall call) noexcept:
-        """Return whether the server may get the request: it did, or will, as written bytes go out with the last words."""
+        """Return whether the server may get the request: it is sent, or will be, as written bytes are sent before the
+        close."""
         cdef CallingPart part = <CallingPart>self.engine.calling
         if self.is_left_behind:
             # The parent makes the same call.
@@ -560,7 +560,7 @@ cdef class BlockingSession(BlockingStream):
 
     @property
     def used_at(self):
-        """Instant of `time.monotonic()` at which the last use ended; the present one while there is a call."""
+        """Instant of `time.monotonic()` at which the last use ended; the present instant during a call."""
         return (now_ns() if self.users else self.rests_ns) / 1e9
 
     @property

@@ -1,9 +1,9 @@
 """The state that a SyncClient and its views share: the connections for calls, and the runner of all the rest.
 
-In the child of a fork the parts of a client are made anew, as gunicorn and Celery load programs before they fork:
-pool, connections, locks, breakers, counters and random numbers; the state that its views share stays. A count of forks
-shows the fork before any lock is taken: a thread that is not in the child may hold it. Sessions compare that count
-wherever a signal handler may have run.
+In the child of a fork the parts of a client are made anew: pool, connections, locks, breakers, counters and random
+numbers. The state shared by its views stays. (gunicorn and Celery load programs before they fork.) A count of forks
+shows the fork before any lock is taken: a thread that is missing in the child may hold the lock. Sessions compare that
+count wherever a signal handler may have run.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ cdef object get_running_loop = asyncio._get_running_loop
 # The event loops on which a client was used, and that were warned of.
 cdef object warned_loops = weakref.WeakSet()
 
-# Held while a client is made anew in the child of a fork, where several threads may begin to use it at once.
+# Held while a client is remade in the child of a fork, where several threads may begin to use it at once.
 cdef object renewal = threading.RLock()
 
 
@@ -93,7 +93,7 @@ cdef class BlockingState(ViewState):
         return not self.follows or not self.pool.has_news
 
     cdef BlockingSession least_used(self, list group):
-        """Return the connection with the fewest threads; None if one is over or another one is allowed."""
+        """Return the connection with the fewest threads; None if one has ended or another one is allowed."""
         cdef BlockingSession session, chosen = None
         for session in group:
             if not session.engine.is_usable:
@@ -152,7 +152,7 @@ cdef class BlockingState(ViewState):
         return 0
 
     cdef int _renew(self) except -1:
-        """Make all parts anew: the present ones belong to the parent of this process, locks and connections above all."""
+        """Remake all parts: the present ones belong to the parent of this process, locks and connections above all."""
         cdef unsigned long thread = PyThread_get_thread_ident()
         cdef uint64_t process = fork_generation()
         if self.renewing == thread:

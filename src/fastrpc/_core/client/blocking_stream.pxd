@@ -24,8 +24,8 @@ cdef class BlockingStream(ByteStream):
         bint is_lost
         bint is_shut
 
-        # The lock of the connection, released during system calls that wait, except briefly in `look`; the thread that
-        # has it.
+        # The lock of the connection, released during waiting system calls, except briefly in `look`; the thread that
+        # holds it.
         PyThread_type_lock guard
         unsigned long holder
 

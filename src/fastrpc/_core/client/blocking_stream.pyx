@@ -1,6 +1,6 @@
-"""The byte stream of a blocking connection, shared by the threads that use it: one at a time, one receives, one sends.
+"""The byte stream of a blocking connection, shared by the threads that use it: at any time one receives and one sends.
 
-A thread holds the guard while it touches the connection and gives it up, and the GIL with it, around every system call
+A thread holds the guard while it touches the connection. It releases the guard and the GIL around every system call
 that waits. Small output is sent with both held: that takes microseconds, and getting the GIL back can take longer.
 """
 
@@ -121,7 +121,8 @@ cdef class BlockingStream(ByteStream):
         return self.check_process()
 
     cdef int leave_behind(self) except -1:
-        """In the child of a fork: leave the stream to the parent, which goes on using it; nothing is written or shut.
+        """In the child of a fork: leave the stream to the parent, which continues to use it; nothing is written or shut
+        down.
 
         Threads of the parent are not here. Objects that they hold and wait for are not touched.
         """
@@ -147,7 +148,7 @@ cdef class BlockingStream(ByteStream):
 
     @cython.nonecheck(False)
     cdef bint look_before(self, uint64_t now, uint64_t due_ns) except -1:
-        """Before a write: read until nothing is left, unless input came just before `now`.
+        """Before a write: read all available input, unless input arrived just before `now`.
 
         The end of the stream may follow any amount of bytes. If the peer does not stop, reading ends at `due_ns`, and
         the result is False.
@@ -265,7 +266,7 @@ cdef class BlockingStream(ByteStream):
 
     @cython.nonecheck(False)
     cdef int send_all(self, bint stays_inside) except -1:
-        """Send as much as the system takes without waiting; large output outside the guard if that is allowed."""
+        """Send as much as the system takes without waiting; if allowed, large output is sent without the guard."""
         cdef iovec[PARTS] vectors
         cdef Py_ssize_t size = 0, sent = 0, count, rounds = 0
         cdef Engine engine = self.engine
@@ -296,14 +297,14 @@ cdef class BlockingStream(ByteStream):
             self._sent(sent)
             rounds += 1
             if rounds >= ROUNDS and self.sleepers and not self.parts:
-                # More may wait, also output of other threads: one of them has to go on.
+                # More may wait, including output of other threads: one of them has to continue.
                 self.has_news = True
                 return 0
         return 0
 
     @cython.nonecheck(False)
     cdef bint _send_plain(self, Engine engine, Py_ssize_t* sent) except -1:
-        """Send output that lies in one piece, the common case; False: only `sent` bytes could go so."""
+        """Send output in one piece, the common case; False: only `sent` bytes could be sent so."""
         cdef Py_ssize_t size = 0
         cdef const char* data = engine.output.plain(&size)
         sent[0] = 0
@@ -398,7 +399,7 @@ cdef class BlockingStream(ByteStream):
         return self.lose(ConnectionAbortedError("it was aborted"))
 
     cdef int on_lost(self, object error) except -1:
-        """The connection is over; its engine has been notified."""
+        """Note the end of the connection, of which its engine has been notified."""
         return 0
 
     cdef int wind_up(self, bint lingers) except -1:
@@ -425,7 +426,7 @@ cdef class BlockingStream(ByteStream):
         cdef ReadBuffer block
         self.tail = 0
         place = self.place_for(&room)
-        # Ours alone meanwhile: a leaving thread would give it back, and another connection receive into it.
+        # Held meanwhile: a leaving thread would free the buffer, and another connection would receive into it.
         block = self.block
         self.block = None
         while (came > 0 or came == INTERRUPTED) and not self.is_left_behind:

@@ -30,7 +30,7 @@ cdef struct Stay:
     # The guard of the client that the thread waits in, borrowed: the waiting code keeps it. The stay around this one.
     void* owner
     Stay* outer
-    # Whether it was allocated by `with`; others lie on the stack of the waiting code.
+    # Whether it was allocated by `with`; others are on the stack of the waiting code.
     bint is_allocated
 
 

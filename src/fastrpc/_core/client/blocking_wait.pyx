@@ -14,7 +14,7 @@ from fastrpc._core.calls.call cimport NO_DEADLINE
 cdef extern from "pythread.h" nogil:
     PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int intr_flag)
 
-# A thread that wakes up this late was stopped, so its answer may lie unread: it gets a little more time to read it.
+# A thread that wakes up this late was stopped, so its answer may be unread: it gets a little more time to read it.
 cdef uint64_t LATE_NS = 50_000_000
 cdef uint64_t GRACE_NS = 10_000_000
 

@@ -63,7 +63,7 @@ cdef dict details_decoders = {}
 
 
 cdef int mark_own(object error) except -1:
-    """Mark an error as raised by a call of ours: a handler that lets it through did not mean it for its caller."""
+    """Mark an error as raised by a call of ours: a handler that lets it pass did not mean it for its caller."""
     if isinstance(error, FastRPCError):
         error._of_own_call = True
     return 0
@@ -103,12 +103,12 @@ cdef int check_request(CallingPart part, Call call, bytes payload) except -1:
 
 
 cdef bint is_over(bytes metadata, uint32_t limit) except -1:
-    # Its form was checked where it was made, and gRPC allows a key several times.
+    # Its form was checked where it was made, and gRPC allows repeated keys.
     return check_metadata(PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), limit) == METADATA_TOO_LARGE
 
 
 cdef int check_message(CallingPart part, Call call, bytes payload) except -1:
-    """Raise EncodeError when a message of a stream is over our own limit; its sender knows the peer's limit."""
+    """Raise EncodeError for a stream message above our own limit; its sender knows the peer's limit."""
     if <uint64_t>PyBytes_GET_SIZE(payload) > part.most_bytes:
         raise EncodeError(
             f"a message to {call.route.method} has {len(payload)} bytes, this client sends at most "
@@ -203,7 +203,7 @@ def take_details(int codec, decode not None):
 
 def decode_details(bytes payload, int codec):
     """Return the details of an error: a plain value, from JSON if the call is in JSON, else msgpack; or their bytes."""
-    import msgspec  # On first use: a client that makes no call loads nothing of it.
+    import msgspec  # On first use: a client that makes no call does not load it.
 
     try:
         return msgspec.json.decode(payload) if codec == 2 else msgspec.msgpack.decode(payload)

@@ -31,10 +31,10 @@ class CalledStream(ClientStream):
     def __del__(self) -> None: ...
     def __anext__(self) -> Coroutine[Any, Any, Any]: ...
     def receive(self) -> Coroutine[Any, Any, Any]:
-        """Return the next message; of a method that streams its input only, the one answer."""
+        """Return the next message; for a method that streams its input only, return its answer."""
 
     def receive_many(self, limit: int = 4096) -> Coroutine[Any, Any, list[Any]]:
-        """Return the messages that have come, at least one and at most `limit`."""
+        """Return the messages that have arrived, at least one and at most `limit`."""
 
     async def send(self, message: Any, /) -> None:
         """Send a message, as soon as the server's window has room for it."""
@@ -43,7 +43,7 @@ class CalledStream(ClientStream):
         """Send messages; messages at hand leave in few writes. Waits for room as `send` does."""
 
     async def end(self) -> None:
-        """Announce that nothing more will be sent; the server may go on answering."""
+        """Announce the end of our messages; the server may continue to answer."""
 
     async def begin(self) -> None:
         """Start the call, unless it has begun."""
@@ -54,7 +54,7 @@ class CalledStream(ClientStream):
         """The server showed a sign: a message or the initial metadata."""
 
     def tries_again(self, error: FastRPCError) -> bool:
-        """Return whether another attempt follows the first one, which failed."""
+        """Return whether another attempt follows the failed first one."""
 
     def unpack_message(
         self, call: ClientCall, payload: bytes, most: int
@@ -74,10 +74,10 @@ class CalledStream(ClientStream):
         """End the stream at once: messages that are there are dropped, all waits get the error."""
 
     def _tell_drained(self) -> None:
-        """Have `drained` called once no message is left, which may be now."""
+        """Call `drained` once no message is left, which may be now."""
 
     def _drop_messages(self) -> None:
-        """Drop the messages that have come, and let the rest go on."""
+        """Drop the received messages, and let the stream continue."""
 
     def _set_loop(self, state: LoopState, idle_seconds: float) -> None:
         """Set the loop, and the seconds that a wait for a message may take; 0 is no limit."""
@@ -90,7 +90,7 @@ class CalledStream(ClientStream):
     def _messages(self, limit: int) -> Coroutine[Any, Any, list[Any]]: ...
 
 async def feed(call: AwaitedCall, messages: Any) -> None:
-    """Send every message of an iterable, then the end; an exception in it ends the stream and is its error.
+    """Send every message of an iterable, then the end; an exception of the iterable ends the stream and is its error.
 
     A generator is closed at the end, an iterable of another kind is left to the program.
     """

@@ -40,7 +40,7 @@ cdef class CalledStream(ClientStream):
         cdef AwaitedCall attempt
         if self.origin is None:
             return
-        # Released by the program: it is not read any more.
+        # Dropped by the program: it is not read any more.
         self._drop_packing()
         self.origin.streaming.detach(self.origin)
         attempts = list(self.attempts)
@@ -114,7 +114,7 @@ cdef class CalledStream(ClientStream):
         raise NotImplementedError
 
     def tries_again(self, error):
-        """Return whether another attempt follows the first one, which failed."""
+        """Return whether another attempt follows the failed first one."""
         raise NotImplementedError
 
     def finish(self, error):
@@ -132,13 +132,13 @@ cdef class CalledStream(ClientStream):
         self.close(error)
 
     def _tell_drained(self):
-        """Have `drained` called once no message is left, which may be now."""
+        """Call `drained` once no message is left, which may be now."""
         self.tells_drained = True
         if self.waiting == 0:
             self.on_drained()
 
     def _drop_messages(self):
-        """Drop the messages that have come, and let the rest go on."""
+        """Drop the received messages, and let the stream continue."""
         self.drop_messages()
         if self.tells_drained:
             self.on_drained()
@@ -159,13 +159,13 @@ cdef class CalledStream(ClientStream):
         return self._next_slowly()
 
     def receive(self):
-        """Return the next message; of a method that streams its input only, the one answer."""
+        """Return the next message; for a method that streams its input only, return its answer."""
         if self.is_open and self.gives_stream:
             return StreamChannel.receive(self)
         return self._receive_slowly()
 
     def receive_many(self, limit=MOST_AT_ONCE):
-        """Return the messages that have come, at least one and at most `limit`."""
+        """Return the messages that have arrived, at least one and at most `limit`."""
         if self.is_open and self.gives_stream:
             return StreamChannel.receive_many(self, limit)
         return self._receive_many_slowly(limit)
@@ -307,7 +307,7 @@ cdef class CalledStream(ClientStream):
             self.is_sending = False
 
     async def end(self):
-        """Announce that nothing more will be sent; the server may go on answering."""
+        """Announce the end of our messages; the server may continue to answer."""
         if not self.is_open:
             await self.begin()
         self.check_sends()
@@ -333,7 +333,7 @@ cdef class CalledStream(ClientStream):
 
 
 async def feed(AwaitedCall call not None, messages):
-    """Send every message of an iterable, then the end; an exception in it ends the stream and is its error.
+    """Send every message of an iterable, then the end; an exception of the iterable ends the stream and is its error.
 
     A generator is closed at the end, an iterable of another kind is left to the program.
     """
@@ -367,7 +367,7 @@ cdef CalledStream stream_of(AwaitedCall call):
 
 
 cdef object offer(AwaitedCall call, object message):
-    """Send a message and return None; without room return the awaitable for it. It may not be wanted any more."""
+    """Send a message and return None; without room return the awaitable for it. Perhaps it is not wanted any more."""
     cdef CalledStream stream = stream_of(call)
     if stream is not None and not stream.output_ended:
         if stream.is_full():

@@ -19,7 +19,7 @@ class AwaitedBatch(BatchCall):
     """
 
     def is_long(self, head: AwaitedCall) -> bool:
-        """Return whether arguments of its calls are compressed in slices: each call is then made by itself."""
+        """Return whether its arguments are long enough for compression in slices: each call is then made separately."""
 
     def packed(self) -> list[BatchMember]:
         """Return its calls whose answers are still compressed."""

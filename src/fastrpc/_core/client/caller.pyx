@@ -169,7 +169,7 @@ cdef class AwaitedBatch(BatchCall):
     # For the runner
 
     def is_long(self, AwaitedCall head not None):
-        """Return whether arguments of its calls are compressed in slices: each call is then made by itself."""
+        """Return whether its arguments are long enough for compression in slices: each call is then made separately."""
         self.check_head(head)
         if head.options.compressor is None:
             return False
@@ -254,7 +254,7 @@ cdef class Caller(CallerView):
             TypeError: arguments do not fit the method's signature; nothing was sent.
             CallError: the server refused, or the handler failed.
             DeadlineExceededError: the time was over, here or there.
-            UnavailableError: no answer can be had now; `retryable` and `processed` say what that means.
+            UnavailableError: no answer is available now; `retryable` and `processed` say what that means.
             EncodeError: an argument cannot be encoded, or is too large.
             DecodeError: the answer does not fit the method's annotation.
             RuntimeError: the client belongs to another loop, or to the process before a fork.
@@ -278,8 +278,8 @@ cdef class Caller(CallerView):
     def call_many(self, method, arguments, /, *, bint return_exceptions=False, **unknown):
         """Call a method once for each tuple of arguments: one write, one wake-up, answers in order.
 
-        Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
-        the list. The time of one `call` is there for all of them together.
+        Without `return_exceptions` the first error is raised after all calls ended; with it errors are in the list. All
+        calls together have the time of one `call`.
         """
         cdef list given = argument_tuples_of(arguments, unknown)
         cdef AwaitedCall batch = new_batch(given, return_exceptions)

@@ -1,4 +1,4 @@
-"""The state that a client and its views share: its loop, the connections for calls, and the runner of all the rest."""
+"""The state shared by a client and its views: its loop, its connections, and the runner of other calls."""
 
 import asyncio
 
@@ -50,8 +50,8 @@ cdef class CallerState(ViewState):
         self.connections = checked
 
     cdef int check_use(self) except -1:
-        # A thread runs one loop at most: if our loop runs, and this is its thread, then our loop runs here. To get the
-        # running loop instead costs a system call on Python 3.11.
+        # A thread runs at most one loop: if our loop runs, and this is its thread, then it runs here. Asking for the
+        # running loop costs a system call on Python 3.11.
         if (
             self.fork_generation == fork_generation()
             and self.thread == PyThread_get_thread_ident()

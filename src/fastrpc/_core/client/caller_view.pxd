@@ -19,8 +19,8 @@ cdef enum:
 
 cdef class ViewState:
     cdef:
-        # `resolve(method, codec)` makes a MethodRoute; {codec name: {method: MethodRoute}} keeps them.
-        # `check(options)` returns the options of a view with names resolved.
+        # `resolve(method, codec)` makes a MethodRoute; {codec name: {method: MethodRoute}} keeps them. `check(options)`
+        # returns the options of a view with names resolved.
         object resolve
         dict routes
         public object check
@@ -29,7 +29,7 @@ cdef class ViewState:
         public object pool
         readonly object runner
 
-        # endpoint -> the record that the client's service has of it; None if no other client uses its connections.
+        # endpoint -> its record in the client's service; None if no other client uses its connections.
         public object record_of
 
         # Whether all calls need the runner (a selector), or only calls that concern an interceptor; None: no call needs it.
@@ -93,7 +93,7 @@ cdef class ViewOptions:
     cdef bint packs_later(self, bytes payload, WireSettings peer, bint is_ready) except -1
     cdef bint needs_settings(self, MethodRoute route, bytes metadata) except -1
 
-    # The payload of a request as its peer takes it; `is_ready`: the settings of the peer are known.
+    # The payload of a request in the form for its peer; `is_ready`: the settings of the peer are known.
     cdef bytes pack(self, Call call, bytes payload, WireSettings peer, bint is_ready)
     cdef bytes pack_for_stream(self, Call call, bytes payload, WireSettings peer, bint is_ready)
     cdef int take_packed(self, Call call, WireSettings peer, bint is_smaller) except -1
@@ -122,7 +122,7 @@ cdef list argument_tuples_of(object given, dict unknown)
 cdef bint holds_iterator(tuple args, dict kwargs) noexcept
 
 cdef inline MethodRoute route_on(MethodRoute route, Engine session):
-    # The route of a call on a connection, which may have another protocol. Equal names are mostly one object.
+    # The route of a call on a connection, whose protocol may differ. Equal names are usually one object.
     cdef str protocol = (<CallingPart>session.calling).protocol
     return route if route.protocol is protocol else route.form_for(protocol)
 

@@ -55,7 +55,7 @@ class ViewState:
     @property
     def budget(self) -> RetryBudget: ...
     def routes_of(self, codec: str) -> dict[Any, MethodRoute]:
-        """Return the routes of a codec by method; they fill as methods are called."""
+        """Return the routes of a codec by method; they are added when methods are called."""
 
 @final
 class ViewOptions:

@@ -101,7 +101,7 @@ cdef class ViewState:
         return self.needs_runner or (self.chain is not None and self.chain.concerns(None))
 
     def routes_of(self, codec):
-        """Return the routes of a codec by method; they fill as methods are called."""
+        """Return the routes of a codec by method; they are added when methods are called."""
         return self.routes.setdefault(codec, {})
 
 
@@ -265,7 +265,7 @@ cdef class CallerView:
         return view
 
     cdef CallerView new_view(self):
-        """Return a view without options yet: the last one if it is unused, else a new one.
+        """Return a view without options yet: the last one if it is unused, otherwise a new one.
 
         A new view for each call would cost 540 more instructions (`make guard`, raw echo with a view each), 3.5 % of a call.
         """
@@ -397,7 +397,7 @@ Args:
     idempotent: whether the server may run the call twice.
     wait_for_ready: wait within the deadline while no server is reachable.
     fail_mode: the rule for failed attempts, by name or as an object; a SyncClient refuses `"failbackup"`.
-    hash_key: calls with the same key go to the same endpoint, if the selector uses keys.
+    hash_key: calls with the same key use the same endpoint, if the selector uses keys.
     endpoint: the only endpoint to call.
     prefer: the endpoint to call while it is listed and sound, such as `reply.endpoint`.
 """
@@ -484,7 +484,7 @@ cdef bint is_iterator(object value) noexcept:
 
 
 cdef bint holds_iterator(tuple args, dict kwargs) noexcept:
-    """Return whether an argument of a method known by its name is an iterator of messages, which no codec takes."""
+    """Return whether an argument of a method known by name is an iterator of messages, which no codec encodes."""
     for value in args:
         if is_iterator(value):
             return True

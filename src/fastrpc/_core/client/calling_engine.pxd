@@ -21,7 +21,7 @@ cdef class CallingEngine(PythonEngine):
         ClientLife life
         readonly bytes credential
 
-        # The calls under way; the number of calls written so far, and of these the number that the stream has.
+        # The calls under way; the number of calls written so far, and how many of these the stream has.
         dict _calls
         uint64_t _written
         uint64_t _handed

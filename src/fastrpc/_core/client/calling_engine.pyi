@@ -65,7 +65,7 @@ class CallingEngine(PythonEngine):
         """
 
     def leave(self) -> None:
-        """Note that the server takes no new calls here; those under way go on."""
+        """Note that the server takes no new calls here; calls under way continue."""
 
     def codec_of(self, call: ClientCall) -> str:
         """Return the name of the codec of a call's payload."""

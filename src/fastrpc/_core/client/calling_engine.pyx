@@ -86,7 +86,7 @@ cdef class PythonCalls(CallingPart):
             try:
                 engine.cancel_call(call, reason)
             except Exception as error:
-                # The call ends all the same.
+                # The call ends nevertheless.
                 engine.report_crash(error)
             engine.life.close_when_idle(engine, len(engine._calls))
         return 0
@@ -186,7 +186,7 @@ cdef class CallingEngine(PythonEngine):
             self.life.close_when_idle(self, len(self._calls))
 
     def leave(self):
-        """Note that the server takes no new calls here; those under way go on."""
+        """Note that the server takes no new calls here; calls under way continue."""
         self.part().peer_leaves = self.peer_replaces = True
         self.retire()
 
@@ -260,14 +260,14 @@ cdef class CallingEngine(PythonEngine):
             self.life.owner.connection_crowded(self)
 
     def begin_probe(self, ClientCall call not None):
-        """Note that a call only asks for health: it does not count as use of the connection."""
+        """Note that a call only probes health: it does not count as use of the connection."""
         call.is_probe = True
 
     def end_probe(self, ClientCall call not None):
         """Note that such a call ended, or was not sent."""
 
     def present(self, bytes token not None):
-        """Show the server another token: a connection that begins with it takes the place of this one."""
+        """Show the server another token: a connection that begins with it replaces this one."""
         self.retire()
 
     def takes_thread(self, uint64_t now, uint64_t rested_ns):
@@ -293,7 +293,7 @@ cdef class CallingEngine(PythonEngine):
         return {"calls": len(self._calls), "waiting": 0, "buffered": self.unsent_bytes(), "credit": 0}
 
     cdef bint _take(self, ClientCall call) except -1:
-        """Take a call off the table; False: it is over."""
+        """Remove a call from the table; False if it is over."""
         cdef LoopState loop_state = self.part().loop_state
         if not self._forget(call):
             return False
@@ -310,7 +310,7 @@ cdef class CallingEngine(PythonEngine):
         return True
 
     cdef int _fail_all(self, str why, bint leaves) except -1:
-        """Fail all calls; `leaves` says whether written output still leaves."""
+        """Fail all calls; `leaves`: written output is still sent."""
         cdef ClientCall call
         cdef PythonCalls part = self.part()
         for call in list(self._calls):
@@ -343,7 +343,7 @@ cdef class CallingEngine(PythonEngine):
         return 0
 
     cdef int crash(self) except -1:
-        # Its bytes of the stream are lost: it could not match later answers to calls.
+        # Its bytes of the stream are lost: later answers could not be matched to calls.
         self.close(0, "internal error")
         return PythonEngine.crash(self)
 

@@ -45,7 +45,7 @@ cdef class ClientCall(Call):
         # again (`send_again`).
         bytes early_request
 
-        # The answer once it came: the payload and its encoding, or the error. `is_settled`: one of them came.
+        # The answer once it arrived: the payload and its encoding, or the error. `is_settled`: there is one.
         bytes answer
         object failure
         uint32_t server_microseconds
@@ -59,11 +59,11 @@ cdef class ClientCall(Call):
         uint8_t is_counted
         uint8_t is_inside_retry
 
-        # Whether it only asks for the server's health: calls of the engine alone keep no connection open and wake none.
+        # Whether it only probes the server's health: calls of the engine itself keep no connection open and wake none.
         uint8_t is_probe
 
-        # The verb (VERB_CALL …). An attempt of another call has that call's deadline and a given connection,
-        # and its errors are not retried; `has_lost`: another attempt was faster.
+        # The verb (VERB_CALL …). An attempt of another call has that call's deadline and a given connection, and its
+        # errors are not retried; `has_lost`: another attempt was faster.
         uint8_t verb
         uint8_t is_attempt
         uint8_t has_lost
@@ -101,7 +101,7 @@ cdef class ClientCall(Call):
         EndpointState endpoint_state
         int64_t ticket
 
-        # The state of a call that streams, None for a unary one; the calls of a batch that it stands for (BatchCall), or
+        # The state of a streaming call, None for a unary one; the calls of a batch whose head it is (BatchCall), or
         # None.
         Streaming streaming
         object batch

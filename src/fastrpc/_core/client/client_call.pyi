@@ -8,7 +8,7 @@ from fastrpc.errors import DecodeError, EncodeError
 from fastrpc.status import Status
 
 class Streaming:
-    """The state of a call that streams, apart from the call as most calls have none, and the link to its stream."""
+    """The state of a streaming call, separate because most calls have none, and the link to its stream."""
 
 class ClientCall(Call):
     """A call of ours, of either client, or one attempt of it."""
@@ -28,7 +28,7 @@ class ClientCall(Call):
 
     @property
     def _selecting_metadata(self) -> Mapping[str, str | bytes] | None:
-        """The metadata of the request for selectors, which only read it; None without any."""
+        """The metadata of the request for selectors, which only read it, or None."""
 
     @property
     def hash_key(self) -> str | bytes | int | None:
@@ -88,7 +88,7 @@ class ClientCall(Call):
 
     @property
     def inside_retry(self) -> bool:
-        """Whether it is made by a handler that serves a retry: then it is not retried itself."""
+        """Whether a handler that serves a retry makes it: then it is not retried itself."""
 
     @property
     def status(self) -> Status | None:
@@ -132,7 +132,7 @@ class ClientCall(Call):
         """The stream that it is the call of, or None."""
 
     def _lose(self) -> None:
-        """Note that another attempt was faster: the reason for the server when this one is given up."""
+        """Note that another attempt was faster: the server gets this reason when this attempt is given up."""
 
     @property
     def _failure(self) -> BaseException | None:

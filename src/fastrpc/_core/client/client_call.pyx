@@ -11,9 +11,9 @@
 An answer is decoded where it is awaited, not where it arrives: no Python code of a decoder runs while a pointer into
 the receive buffer is held, and an answer that is no longer awaited is never decoded.
 
-A call that streams, and each attempt of it, points to its stream without a reference: the table of calls holds the
-attempt, and a stream that the program has released is to be cancelled. Interceptors, and the task that sends an
-iterable, hold the call that the attempts belong to, and find the stream by it as long as it exists.
+A streaming call, and each attempt of it, points to its stream without a reference: the table of calls holds the
+attempt, and a stream that the program has dropped has to be cancelled. Interceptors, and the task that sends an
+iterable, hold the call of the attempts, and find the stream by it as long as it exists.
 """
 
 cimport cython
@@ -45,10 +45,10 @@ cdef enum:
 
 
 cdef class Streaming:
-    """The state of a call that streams, apart from the call as most calls have none, and the link to its stream."""
+    """The state of a streaming call, separate because most calls have none, and the link to its stream."""
 
     cdef int message_came(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
-        """A message of the stream came, which took `cost` bytes of its window."""
+        """Handle a message of the stream, which took `cost` bytes of its window."""
         raise NotImplementedError
 
     cdef int head_came(self, Call call, bytes metadata) except -1:
@@ -200,8 +200,8 @@ cdef class ClientCall(Call):
     def _count_end(self, error):
         """Count an attempt of a stream that ended, now that its messages were read or are no longer wanted.
 
-        It ended well for the server; a message that cannot be decoded is its failure all the same. One answer is counted
-        as it is decoded.
+        For the server it ended well; a message that cannot be decoded still counts as a failure here. A single answer
+        is counted when it is decoded.
         """
         if self.is_settled and self.flags & STREAM_OUT:
             self.count_outcome(error.status if isinstance(error, DecodeError) else 0)
@@ -379,7 +379,7 @@ cdef class ClientCall(Call):
         attempt.moved_bytes = 0
 
     def _lose(self):
-        """Note that another attempt was faster: the reason for the server when this one is given up."""
+        """Note that another attempt was faster: the server gets this reason when this attempt is given up."""
         self.has_lost = True
         if isinstance(self.prepared, ClientCall):
             (<ClientCall>self.prepared).has_lost = True
@@ -418,7 +418,7 @@ cdef class ClientCall(Call):
 
     @cython.final
     cdef int drop(self) except -1:
-        """Take the attempt back, if the endpoint set knows of it."""
+        """Withdraw the attempt, if the endpoint set knows it."""
         cdef EndpointState endpoint_state = self.endpoint_state
         if endpoint_state is None:
             return 0
@@ -427,7 +427,7 @@ cdef class ClientCall(Call):
 
     @cython.final
     cdef int undo(self) except -1:
-        """Take the pick back: it led to no connection, or to no attempt."""
+        """Undo the pick: it led to no connection, or to no attempt."""
         cdef EndpointState endpoint_state = self.endpoint_state
         if endpoint_state is None:
             return 0
@@ -459,13 +459,13 @@ cdef class ClientCall(Call):
         return <object>self.streaming.stream
 
     def wrap_sent(self, function):
-        """Have a function replace each message sent; the one given first is called first."""
+        """Let a function replace each sent message; the first given function is called first."""
         if self.streaming is None:
             return Call.wrap_sent(self, function)
         self.streaming.wrap(self, function, True)
 
     def wrap_received(self, function):
-        """Have a function replace each message received; the one given first is called last."""
+        """Let a function replace each received message; the first given function is called last."""
         if self.streaming is None:
             return Call.wrap_received(self, function)
         self.streaming.wrap(self, function, False)
@@ -521,7 +521,7 @@ cdef class ClientCall(Call):
 
     @property
     def inside_retry(self):
-        """Whether it is made by a handler that serves a retry: then it is not retried itself."""
+        """Whether a handler that serves a retry makes it: then it is not retried itself."""
         return bool(self.is_inside_retry)
 
     @property
@@ -531,7 +531,7 @@ cdef class ClientCall(Call):
 
     @property
     def _selecting_metadata(self):
-        """The metadata of the request for selectors, which only read it; None without any."""
+        """The metadata of the request for selectors, which only read it, or None."""
         return self.options.metadata if self._metadata is None else self._metadata
 
     @property

@@ -3,7 +3,8 @@ from fastrpc._core.native.connection cimport Connection
 
 cdef class ClientConnection(Connection):
     cdef:
-        # The object that is told of each event of its life (see the stub); whether the peer's SETTINGS came.
+        # The object that is notified of each event of its life (see the stub); whether the peer's SETTINGS have
+        # arrived.
         readonly object owner
         readonly bint is_ready
         # The token to show before the first call, or None.
@@ -11,7 +12,7 @@ cdef class ClientConnection(Connection):
         # Whether it is older than `Keepalive.max_age` and waits for its successor.
         readonly bint is_aged
 
-        # Whether it ends as soon as nothing is under way; whether no call but probes went out on it, or none for long.
+        # Whether it ends as soon as no call is under way; whether only probes were sent on it, or nothing for long.
         bint is_retiring
         readonly bint is_dispensable
 

@@ -43,10 +43,10 @@ cdef class ClientConnection(Connection):
         return self.calling.endpoint
 
     cdef int connected(self) except -1:
-        """Begin; from here on calls may go out, even before the SETTINGS of the server."""
+        """Begin; from now on calls may be sent, even before the SETTINGS of the server."""
         Connection.connected(self)
         if self.credential is not None:
-            # The credential precedes every call: the server takes none before it knows the caller.
+            # The credential precedes every call: the server accepts none before it knows the caller.
             self.control.send_credential(b"bearer", self.credential)
             self.credential = None
             self.on_output()
@@ -93,7 +93,7 @@ cdef class ClientConnection(Connection):
         return self.slots.slots_taken
 
     cdef int on_crowd(self) except -1:
-        # A REQUEST is being written: the owner, which may want to dial, is told in another turn.
+        # A REQUEST is being written: the owner, which may want to dial, is notified in another turn.
         self.loop_state.call_soon(self._tell_crowd)
         return 0
 
@@ -167,7 +167,8 @@ cdef class ClientConnection(Connection):
         return self.sender.data_frames_sent <= self.liveness.probes
 
     cdef int _close_when_idle(self) except -1:
-        """Close a connection that takes no new calls, once its last call has ended and, if the server drains, FINAL came."""
+        """Close a connection that takes no new calls, once its last call has ended and, if the server drains, FINAL has
+        arrived."""
         if self._is_leaving() and self.slots.opened.size == 0 and not self.is_closed and not self.slots.unsent_calls():
             if self.serving is None or self._has_served():
                 self.close()

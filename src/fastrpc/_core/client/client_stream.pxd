@@ -9,14 +9,15 @@ from fastrpc._core.streams.stream_channel cimport StreamChannel
 
 cdef class ClientStream(StreamChannel):
     cdef:
-        # The call as interceptors see it; its attempts have the connection.
+        # The call for interceptors; its attempts have the connection.
         readonly ClientCall origin
 
-        # Whether the program may send, whether messages or one answer come back.
+        # Whether the program may send, and whether messages or one answer are returned.
         readonly bint takes_stream
         readonly bint gives_stream
 
-        # Whether an attempt is under way; whether the stream takes the messages of one; whether a message or HEAD came.
+        # Whether an attempt is under way; whether the stream takes the messages of one; whether a message or HEAD has
+        # arrived.
         readonly bint is_open
         readonly bint is_chosen
         readonly bint has_sign
@@ -55,11 +56,11 @@ cdef Streaming new_streaming(PyObject* stream)
 @cython.final
 cdef class Gathered:
     cdef:
-        # Payloads, with the number of their compressor if they have one; those from `next` on are not handed over yet.
+        # Payloads, with the number of their compressor if they have one; those from `next` on are not passed on yet.
         list messages
         Py_ssize_t next
 
-        # The exception of the next message, which cannot be encoded, or None; whether nothing follows.
+        # The exception of the next message, which cannot be encoded, or None; whether no message follows.
         object failure
         bint is_last
 

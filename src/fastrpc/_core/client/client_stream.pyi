@@ -68,7 +68,7 @@ class ClientStream(StreamChannel):
 
     @property
     def _attempt(self) -> Any:
-        """The attempt whose messages it takes, or took last; None before the first."""
+        """The attempt whose messages it takes or took last; None before the first."""
 
     @property
     def _window_bytes(self) -> int:
@@ -76,7 +76,7 @@ class ClientStream(StreamChannel):
 
     @property
     def _first_block(self) -> bytes:
-        """The encoded initial metadata; b"" before it came, or without any."""
+        """The encoded initial metadata; b"" before it arrived, or if there is none."""
 
     @property
     def _first_metadata(self) -> Metadata | None:
@@ -90,7 +90,7 @@ class ClientStream(StreamChannel):
 
 @final
 class StreamLink(Streaming):
-    """The link from a call to its stream: input of the chosen attempt goes there, other input is dropped."""
+    """The link from a call to its stream: input of the chosen attempt is passed on, other input is dropped."""
 
 @final
 class Gathered:

@@ -1,4 +1,4 @@
-"""A stream of ours, of either client: a call whose messages go one way or both, and its attempts.
+"""A stream of ours, of either client: a call with messages in one or both directions, and its attempts.
 
 ::
 
@@ -11,12 +11,12 @@
         ├── CalledStream           (called_stream) under `Stream`, awaited
         └── BlockingCalledStream   (blocking_called_stream) under `SyncStream`, blocks
 
-The stream is the channel itself, so the messages of one read reach its user without an intermediate step. It outlives
-its attempts: before the first sign of the server, an attempt that failed may be followed by another one. The stream
-takes the messages of the first attempt that shows a sign.
+The stream is the channel itself, so the messages of one read reach its user directly. It outlives its attempts: before
+the first sign of the server, another attempt may follow a failed one. The stream takes the messages of the first
+attempt that shows a sign.
 
-Messages that are there already are encoded up to the size of one write, then handed over together: `Gathered`. If one
-cannot be encoded, those before it go out.
+Ready messages are encoded up to the size of one write, then passed on together: `Gathered`. If one cannot be encoded,
+the earlier ones are sent.
 """
 
 from array import array
@@ -37,7 +37,7 @@ from fastrpc._core.payload.metadata import Metadata
 from fastrpc.errors import DecodeError, EncodeError, FastRPCError, StreamEndedError
 
 cdef enum:
-    # Bytes of messages that leave in one write; bytes that each counts besides its payload.
+    # Bytes of messages that share one write; bytes that each counts in addition to its payload.
     GATHERED_BYTES = 65_536
     MESSAGE_BYTES = 16
 
@@ -66,7 +66,7 @@ cdef class ClientStream(StreamChannel):
         raise NotImplementedError
 
     cdef int attach(self, ClientCall attempt) except -1:
-        """An attempt begins; a stream that sends belongs to its only one from the start."""
+        """Begin an attempt; a stream that sends belongs to its only attempt from the start."""
         raise NotImplementedError
 
     cdef int withdraw(self, Call before) except -1:
@@ -124,7 +124,7 @@ cdef class ClientStream(StreamChannel):
 
     @property
     def _attempt(self):
-        """The attempt whose messages it takes, or took last; None before the first."""
+        """The attempt whose messages it takes or took last; None before the first."""
         return None if self.call is self.origin else self.call
 
     @property
@@ -135,7 +135,7 @@ cdef class ClientStream(StreamChannel):
 
     @property
     def _first_block(self):
-        """The encoded initial metadata; b"" before it came, or without any."""
+        """The encoded initial metadata; b"" before it arrived, or if there is none."""
         return (<ClientCall>self.call).streaming.first_metadata or b""
 
     @property
@@ -231,7 +231,7 @@ cdef class ClientStream(StreamChannel):
 
 @cython.final
 cdef class StreamLink(Streaming):
-    """The link from a call to its stream: input of the chosen attempt goes there, other input is dropped."""
+    """The link from a call to its stream: input of the chosen attempt is passed on, other input is dropped."""
 
     cdef int message_came(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         # Held until the message is in it: a sign of the server may wake code that releases the stream.
@@ -312,7 +312,7 @@ cdef class Gathered:
 
 
 cdef bint are_there(object messages) except -1:
-    """Return whether all messages of an iterable are there already, so that several may leave in one write."""
+    """Return whether all messages of an iterable exist already, so that several may share one write."""
     return isinstance(messages, (list, tuple, range, array))
 
 

@@ -1,4 +1,4 @@
-"""The arguments of a call, encoded: an attempt that compresses them in slices keeps them here until it sends them."""
+"""The encoded arguments of a call: an attempt that compresses them in slices keeps them here until it sends them."""
 
 cimport cython
 

@@ -10,7 +10,7 @@ from fastrpc._core.native.connection cimport Connection
 @cython.final
 cdef class OwnCalls(NativeCalling):
     cdef:
-        # Functions that are called once no new calls may go out here; None without any.
+        # Functions that are called once no new calls may be sent here, or None.
         list watchers
 
     cdef Connection session(self)

@@ -9,7 +9,7 @@ class OwnCalls(NativeCalling):
     """The calls of ours on one connection."""
 
 def watch_calls(session: Connection, endpoint: Any, ended: Callable[[], object]) -> bool:
-    """Let calls of ours go out on a connection; return whether they may now.
+    """Let calls of ours be sent on a connection; return whether they may be now.
 
     Args:
         endpoint: the other side's name in errors, unless the connection makes calls already.

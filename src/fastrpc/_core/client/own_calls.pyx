@@ -5,8 +5,8 @@
     ClientCall ──► OwnCalls.start ──► CallSlots ──► REQUEST
     ClientCall ◄──  OwnCalls ◄── RESPONSE, HEAD, DATA, the end of the connection
 
-The side that makes calls also counts the other's budget for idle work (PROTOCOL.md 9) and keeps a CANCEL back if it
-would use the budget up: a program that cancels without end would lose the connection, and all other calls.
+The calling side also counts the other's budget for idle work (PROTOCOL.md 9) and holds a CANCEL back if it would use
+the budget up: otherwise a program that cancels endlessly would lose the connection, and all other calls.
 """
 
 cimport cython
@@ -206,7 +206,7 @@ cdef class OwnCalls(NativeCalling):
 
 
 cdef int keep_early(Connection connection, ClientCall call, bytes payload) except -1:
-    """Before the peer's SETTINGS: keep a request that is sent now, in case they show that it came too early."""
+    """Before the peer's SETTINGS: keep a request that is sent now, in case they show that it was too early."""
     # Messages may have left already after the REQUEST of a stream.
     if not call.flags & (ONE_WAY | STREAM_IN) and <uint64_t>PyBytes_GET_SIZE(payload) <= connection.peer.max_message:
         call.early_request = payload
@@ -214,7 +214,7 @@ cdef int keep_early(Connection connection, ClientCall call, bytes payload) excep
 
 
 cdef bint send_again(Connection connection, ClientCall call, Frame* frame) except -1:
-    """Queue a call again, once, if a limit refused it that was unknown then; False: take the answer.
+    """Queue a call again, once, if a limit refused it that was unknown then; False: the answer counts.
 
     It is the same attempt: the server started nothing, and its limits are known now.
     """
@@ -252,7 +252,7 @@ cdef object refused_error(Connection session, object endpoint, Call call):
 
 
 cdef OwnCalls new_own_calls(Connection session, object endpoint, object protocol=None):
-    """Let a connection make calls; its end clears `owner`."""
+    """Let a connection make calls; when the result is freed it clears `owner`."""
     cdef OwnCalls calls = OwnCalls.__new__(OwnCalls)
     calls.owner = <PyObject*>session
     calls.endpoint = endpoint
@@ -269,7 +269,7 @@ cdef OwnCalls new_own_calls(Connection session, object endpoint, object protocol
 
 
 def watch_calls(Connection session not None, endpoint, ended):
-    """Let calls of ours go out on a connection; return whether they may now.
+    """Let calls of ours be sent on a connection; return whether they may be now.
 
     Args:
         endpoint: the other side's name in errors, unless the connection makes calls already.

@@ -12,8 +12,8 @@
     WebAnswering     gRPC-Web, Connect  HeaderAnswering  rpcx, Phobos      MountAnswering   an application
     SocketEnd        a WebSocket, from the end of its handshake on
 
-The served connection asks only for a call whose request waits for its response, so none of them looks whether the client
-is still there. A method that a class leaves out raises: a call never needs it.
+The served connection asks only for a call whose request waits for its response, so no class checks whether the client
+is still there. A method that a class omits raises: no call uses it.
 """
 
 from libc.stdint cimport uint64_t
@@ -53,7 +53,7 @@ cdef class Answering:
         raise lacking(self, "room")
 
     cdef int note(self, HttpConnection engine, ServerCall call, int status, dict fields, object compress) except -1:
-        """Keep what the handler says of its answer; the engine is None once it is gone.
+        """Keep the handler's settings for its answer; the engine is None once it is gone.
 
         Args:
             status: of HTTP, 0: none.
@@ -71,7 +71,7 @@ cdef class Answering:
 
 
 cdef class BareAnswering(Answering):
-    """A way whose answer is one message, without a sign of life: nothing is noted, or checked, for it."""
+    """An answering with a single message and no signs of life: nothing is noted or checked for it."""
 
     cdef int hold(self, HttpConnection engine, ServerCall call) except -1:
         return 0

@@ -43,7 +43,7 @@ cdef class LinesBody(BodyReading):
         if is_last:
             lines.append(bytes(self._line))
             self._line = bytearray()
-        # Counted like bytes that wait for their turn, before a line is taken, which may end the connection.
+        # Counted like deferred bytes, before a line is read, which may end the connection.
         intake.engine().tail_changed(PyByteArray_GET_SIZE(self._line) - before)
         try:
             for line in lines:
@@ -143,7 +143,7 @@ cdef class FormBody(BodyReading):
         return 0
 
     cdef int _begin(self, RequestIntake intake, HttpTerms terms) except -1:
-        """Count the fields of a form; begin its call once the file has come."""
+        """Count the fields of a form; begin its call once the file arrives."""
         cdef bytes arguments
         if terms.upload.held > intake.service.body_bytes:
             text = f"the fields of the form have more than {intake.service.body_bytes} bytes (Limits.message_bytes)"

@@ -1,4 +1,4 @@
-"""Answers that caches may store, and requests of clients that have one (RFC 9110, sections 8.8 and 13; RFC 9111)."""
+"""Answers that caches may store, and requests of clients that hold one (RFC 9110, sections 8.8 and 13; RFC 9111)."""
 
 from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http.service cimport HttpService
@@ -14,7 +14,8 @@ cdef bint is_unchanged(RequestHead head, dict fields) except -1
 # Return the fields of a 304.
 cdef dict kept_fields(dict fields)
 
-# Note the fields of a handler; of a call by gRPC-Web or Connect those about stored answers, if its answer may be one.
+# Note the fields of a handler; for gRPC-Web or Connect, only the fields about stored answers if its answer may be
+# stored.
 cdef int note_fields(HttpTerms terms, HttpService service, dict fields) except -1
 cdef int note_stored(HttpTerms terms, HttpService service, dict fields) except -1
 

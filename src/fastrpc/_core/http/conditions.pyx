@@ -1,4 +1,4 @@
-"""Answers that caches may store, and requests of clients that have one (RFC 9110, sections 8.8 and 13; RFC 9111).
+"""Answers that caches may store, and requests of clients that hold one (RFC 9110, sections 8.8 and 13; RFC 9111).
 
 ::
 
@@ -18,13 +18,13 @@ from fastrpc._core.http1.head cimport VERB_GET, VERB_HEAD, VERB_POST
 
 cdef bytes NO_STORE = b"Cache-Control: no-store\r\n"
 
-# An entity tag: its text is compared without the mark of a weak one. A list of them is read in one piece.
+# An entity tag: its text is compared without the mark of a weak one. A list of tags is read in one piece.
 cdef object TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 cdef object TAGS = re.compile(rf'[ \t,]*(?:{TAG.pattern}[ \t]*(?:,[ \t,]*|$))*')
 
 # The fields of a 304 that a handler has set: none describes the content that the client has.
 cdef frozenset KEPT = frozenset({"cache-control", "etag", "expires", "vary"})
-# The fields about stored answers, which those to a GET by Connect have, too.
+# The fields about stored answers, which answers to a GET by Connect have, too.
 cdef frozenset STORING = KEPT | {"last-modified"}
 
 cdef list MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -56,14 +56,14 @@ cdef bint is_unchanged(RequestHead head, dict fields) except -1:
     if len(given) != 1:
         return False
     known, changed = parsed_date(given[0]), parsed_date(_value_of(fields, "last-modified"))
-    # A date to come is sent as the present one.
+    # A future date is sent as the present one.
     return known is not None and changed is not None and min(changed, _present()) <= known
 
 
 cdef dict kept_fields(dict fields):
     found = {name: line for name, line in fields.items() if name in KEPT}
     if "etag" not in found and "last-modified" in fields:
-        # This field alone tells the client which of its stored answers is meant.
+        # Only this field tells the client which of its stored answers is meant.
         found["last-modified"] = fields["last-modified"]
     return found
 
@@ -113,13 +113,13 @@ def _value_of(dict fields, str name):
 
 
 def _tag_line(bytes line, bint is_packed):
-    """Return the field of a tag: a compressed answer has other bytes, so its tag is a weak one (RFC 9110, 8.8.1)."""
+    """Return the field of a tag: a compressed answer has other bytes, so its tag is weak (RFC 9110, 8.8.1)."""
     name, _, value = line.partition(b": ")
     return b"%b: W/%b" % (name, value) if is_packed and value.startswith(b'"') else line
 
 
 def _date_line(bytes line, str value):
-    """Return the field of a last change, which is never to come (RFC 9110, section 8.8.2.1)."""
+    """Return the field of a last change, which is never in the future (RFC 9110, section 8.8.2.1)."""
     changed = parsed_date(value)
     if changed is None or changed <= time.time():
         return line
@@ -132,7 +132,7 @@ def _present():
 
 
 def _has_tag(str given, str own):
-    """Return whether a list of tags has this one, by the weak comparison; "*" stands for any."""
+    """Return whether a list of tags contains this one, by the weak comparison; "*" matches any."""
     if given.strip(" \t") == "*":
         return True
     tag = TAG.fullmatch(own)
@@ -150,7 +150,7 @@ def parsed_date(str text not None):
 
 
 def _seconds_of(found, bint is_short):
-    """Return the seconds since 1970 of a date whose parts have their forms; None if there is no such day or time."""
+    """Return the seconds since 1970 of a date with well-formed parts; None if there is no such day or time."""
     year, month, day = int(found["year"]), MONTHS.index(found["month"]) + 1, int(found["day"])
     hour, minute, second = int(found["hour"]), int(found["minute"]), int(found["second"])
     if is_short:
@@ -158,7 +158,7 @@ def _seconds_of(found, bint is_short):
         this = time.gmtime().tm_year
         year += this - this % 100
         year -= 100 if year > this + 50 else 0
-    # A leap second counts as the one behind it.
+    # A leap second counts as the next second.
     if not (year and 1 <= day <= monthrange(year, month)[1] and hour < 24 and minute < 60 and second <= 60):
         return None
     return timegm((year, month, day, hour, minute, second))

@@ -1,4 +1,4 @@
-"""One connection of the HTTP gateway: its life, and what the paths on it may ask."""
+"""One connection of the HTTP gateway: its life, and its interface for the paths on it."""
 
 cimport cython
 

@@ -1,4 +1,4 @@
-"""One connection of the HTTP gateway: its life, and what the paths on it may ask.
+"""One connection of the HTTP gateway: its life, and its interface for the paths on it.
 
 ::
 
@@ -6,8 +6,8 @@
                     ▲                                            │
                     └── Answering ◄── HttpServedConnection ◄─────┘
 
-The rules of its life are the ones of all protocols (`server/connection_life`). It closes by itself behind an answer: a
-drain, and the age of a connection, only see to it that the next answer is the last one.
+The rules of its life are those for all protocols (`server/connection_life`). It closes by itself after an answer: a
+drain, and the age of a connection, only make the next answer the last one.
 """
 
 cimport cython
@@ -133,7 +133,7 @@ cdef class GatewayConnection(HttpConnection):
         if not self.life.drains:
             self.life.begin_drain(now_ns() + REST_NS)
             self.schedule_check(self.life.left_due())
-        # Where the peer takes no output its time stays as it is; all is looked at once it does.
+        # If the peer takes no output, its time is unchanged; all is checked once it does.
         if self.connection.talk is not None and not self.is_stuck:
             self._wait_until(earlier(self._due_ns, self.life.left_due()))
 
@@ -144,7 +144,7 @@ cdef class GatewayConnection(HttpConnection):
             if self.connection.talk.has_calls() or self.unsent_output():
                 return False
             return now_ns() >= self.life.kept_until_ns
-        # Otherwise the connection closes by itself: after its last answer, or once it has rested.
+        # Otherwise the connection closes by itself: after its last answer, or after its rest.
         return self.is_closed and not (self.connection.held or self.connection.queue or self.unsent_output())
 
     def end_calls(self, str text not None):

@@ -13,11 +13,11 @@ class HeaderAnswering(BareAnswering):
 
 @final
 class MountAnswering(ValueAnswering):
-    """The failure of an application: it sends its response by itself."""
+    """The failure of an application, which sends its responses itself."""
 
 @final
 class WebDialect(HttpDialect):
-    """The words of gRPC-Web and Connect for a call; without its form the words of the gateway."""
+    """The texts of gRPC-Web and Connect for a call; a call without their form gets the gateway's texts."""
 
 @final
 class HeaderDialect(HttpDialect):

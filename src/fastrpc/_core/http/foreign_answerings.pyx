@@ -66,7 +66,7 @@ cdef class WebAnswering(Answering):
         return engine.send_part(terms_of(call).web.message(payload, compressor))
 
     cdef int _begin(self, HttpConnection engine, ServerCall call, bytes metadata, int compressor) except -1:
-        """Send the head of an answer, unless it has left, or leaves with the whole answer."""
+        """Send the head of an answer, unless it was sent, or is sent with the whole answer."""
         if engine.has_begun:
             return 0
         fields = terms_of(call).web.head(metadata, compressor)
@@ -118,7 +118,7 @@ cdef class HeaderAnswering(BareAnswering):
         return connection.conclude(engine, status, lines, b"", connection.leaves_body)
 
     cdef bint answers_at_once(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
-        """Answer a heartbeat of Phobos, or a one-way call before it is made; return whether that is all."""
+        """Answer a heartbeat of Phobos, or a one-way call before it is made; return whether the request is finished."""
         cdef RpcxHeaders headers = terms_of(call).rpcx
         cdef bint is_heartbeat = headers.is_heartbeat
         if not headers.is_phobos or not (is_heartbeat or headers.is_one_way):
@@ -133,7 +133,7 @@ cdef class HeaderAnswering(BareAnswering):
 
 @cython.final
 cdef class MountAnswering(ValueAnswering):
-    """The failure of an application: it sends its response by itself."""
+    """The failure of an application, which sends its responses itself."""
 
     cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
         return 0
@@ -154,7 +154,7 @@ cdef class MountAnswering(ValueAnswering):
 
 @cython.final
 cdef class WebDialect(HttpDialect):
-    """The words of gRPC-Web and Connect for a call; without its form the words of the gateway."""
+    """The texts of gRPC-Web and Connect for a call; a call without their form gets the gateway's texts."""
 
     cdef str unknown_compressor(self, Call call):
         return None if terms_of(call).web is None else terms_of(call).web.unknown_compressor()

@@ -5,9 +5,9 @@
     head ──► Host, origin ──► fixed path ────────────────────────────► what is there answers
                         └──► method, verb, type ──► body ──► RequestIntake ──► Gate.pass_in ──► handler
 
-At its head a request gets its call, its way to be answered (`Answering`) and, if its body comes in parts, the reading of
-these (`BodyReading`). HttpServedConnection goes from there to responses. A request for a WebSocket is judged by its head
-alone; SocketTalk goes on.
+At its head a request gets its call, its `Answering` and, if its body arrives in parts, its `BodyReading`.
+HttpServedConnection leads from there to responses. A request for a WebSocket is judged by its head alone; SocketTalk
+continues.
 
 RequestSender reads a long body once its sender is known. A request to a mounted application is a call without a method: the
 gate counts and bounds it, and MountedRequest has its body and its response.
@@ -97,7 +97,7 @@ cdef class GatewayRequests(HttpApplication):
                 engine.messages_left = 0
             return 0
         if engine.takes_parts:
-            # Its arguments come in its first line, or are the messages of its body.
+            # Its arguments are in its first line, or are the messages of its body.
             return 0 if terms.web is None or not call.route.takes_stream else self.intake.pass_in(b"")
         if terms.web is not None and terms.web.payload is not None:
             payload = terms.web.payload

@@ -22,7 +22,7 @@ cdef enum:
 @cython.final
 cdef class HttpTerms:
     cdef:
-        # The method of the name, or None; the name as the gate looks for it; the page at a fixed path.
+        # The method of the name, or None; the name in the gate's form; the page at a fixed path.
         HttpMethod target
         bytes name
         object path
@@ -36,7 +36,7 @@ cdef class HttpTerms:
         object exchange
         bint needs_identity
 
-        # The status, 0: the usual one, and the fields that the handler has set by `Call.http`; None: none.
+        # The status, 0: the usual one, and the fields that the handler has set by `Call.http`, or None.
         int answer_status
         dict answer_fields
         # Whether pages of other origins may read answers.
@@ -57,7 +57,7 @@ cdef class HttpTerms:
         # The target of that request, if requests are watched (`http1/request_watch`).
         str part_of
 
-        # Why the request is refused, 0: it is not: an HTTP status, a text, and further fields. Whether that is told behind
+        # The reason of its refusal, 0: none: an HTTP status, a text, and further fields. Whether it is reported after
         # the guards of the gate.
         readonly int fault_status
         str fault_text
@@ -69,10 +69,10 @@ cdef class HttpTerms:
         # The mistakes in its arguments, encoded in the codec of the call; None without any.
         bytes details
 
-        # The origin of the page that sent it, None: of no page, or of one from here.
+        # The origin of the page that sent it; None: no page did, or a page of this origin.
         bytes origin
 
-        # Whether it asks for a WebSocket, which is open then, and the subprotocol chosen for it.
+        # Whether it asks for a WebSocket, which is open then, and the chosen subprotocol.
         bint is_socket
         bint is_open
         str subprotocol
@@ -147,7 +147,7 @@ cdef inline HttpTerms terms_of(Call call):
     return <HttpTerms>(<ServerCall>call).head
 
 
-# Make the call of a request on a connection; its `head` are its terms.
+# Make the call of a request on a connection; its `head` holds the terms.
 cdef ServerCall new_call(ServedConnection connection, uint64_t now)
 
 # Return the error text for metadata over a limit.

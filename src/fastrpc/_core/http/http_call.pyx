@@ -1,7 +1,7 @@
 """A call as its HTTP request describes it, before the gate sees it.
 
-Faults of a request other than its framing are answered behind the guards of the gate: a caller that may not call a method
-does not learn which verbs it has. Such a call gets the shape of another kind of method, which the gate refuses there; its
+Faults of a request other than its framing are answered after the guards of the gate: a caller that may not call a
+method does not learn its verbs. Such a call gets the shape of another kind of method, which the gate refuses there; the
 answer is the reason kept in its terms. Faults of the sender are answered at once.
 """
 
@@ -66,7 +66,7 @@ cdef enum:
 cdef tuple SUBPROTOCOLS = ("fastrpc.json", "fastrpc.msgpack")
 cdef tuple JSON_SUBPROTOCOL = ("fastrpc.json",)
 
-# For clients that name HTTP/1.1 as well as HTTP/2, such as connect-go.
+# For clients that offer HTTP/1.1 as well as HTTP/2, such as connect-go.
 cdef str GRPC_TEXT = (
     'gRPC is not spoken by HTTP/1.1: name h2 alone by ALPN, or call a port without "http" in ServerConfig.protocols'
 )
@@ -85,7 +85,7 @@ cdef str too_much_metadata(uint32_t limit):
 cdef class HttpTerms:
 
     cdef int understand(self, ServerCall call, RequestHead head, HttpService service) except -1:
-        """Take what the head of a request says: who sends it, which method it calls, in which form."""
+        """Read the head of a request: its sender, its method, its form."""
         cdef Py_ssize_t size = 0, path
         cdef const char* target = head.target_data(&size)
         cdef const char* end = <const char*>memchr(target, b"?", <size_t>size)
@@ -167,7 +167,7 @@ cdef class HttpTerms:
     cdef bint _is_mounted(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
     ) except -1:
-        """Return whether the request is one of an application: nothing of ours is at its path."""
+        """Return whether the request is for an application: no path of ours matches."""
         cdef object mount = service.mounts(path[:size])
         if mount is None or self._is_ours(head, service, path, size):
             return False
@@ -213,7 +213,7 @@ cdef class HttpTerms:
             return True
         if service.routes is None:
             return False
-        # A page asks by OPTIONS whether it may send another verb: that one decides.
+        # A page asks by OPTIONS whether it may send another verb, which decides.
         asked = head.values("access-control-request-method") if head.verb == VERB_OPTIONS else []
         found = service.routes(asked[0] if asked else head.method, path[:size])
         return found is not None and found[1] is not None
@@ -288,7 +288,7 @@ cdef class HttpTerms:
         return call.note_name(self.name, PyBytes_GET_SIZE(self.name)) if service.gate.asks_access() else 0
 
     cdef MethodRoute _named(self, HttpService service, const char* path, Py_ssize_t size):
-        """Return the method at `/service/method`, where a service may have dots; None without one."""
+        """Return the method at `/service/method`, where a service may have dots; None if there is none."""
         cdef char[NAME_BYTES] name
         cdef Py_ssize_t at, slash = 0
         if not 1 < size <= NAME_BYTES:
@@ -455,7 +455,7 @@ cdef class HttpTerms:
         return self._check_form(call, head)
 
     cdef bint _may_send_form(self, RequestHead head) except -1:
-        """Return whether a form may come from where it does; otherwise it is refused."""
+        """Return whether a form is allowed from its origin; otherwise it is refused."""
         if self.origin is not None or takes_form(head):
             return True
         self.set_fault(403, "pages of that site may not send forms to this server (HTTP.cors_origins)", b"")

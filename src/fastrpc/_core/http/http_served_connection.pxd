@@ -22,7 +22,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         ServerCall call
         bint leaves_body
 
-        # The peer of the connection itself, where requests have other peers; None: they have this one.
+        # The peer of the connection itself, if requests have other peers; None: it is their peer.
         object own_peer
 
         # The settings by which the clients of WebSockets at mounted applications are pinged.

@@ -26,7 +26,7 @@ class HttpServedConnection(EngineServedConnection):
     def note_answer(
         self, call: ServerCall, status: int, fields: dict[str, bytes], compress: bool | None
     ) -> None:
-        """Keep what the handler says of its answer, unless its protocol has other answers."""
+        """Keep the handler's settings for its answer, unless its protocol has other answers."""
 
     def peer_of(self, call: ServerCall) -> Any:
         """Return the other side of a call: the connection's peer, or the client of a trusted proxy."""

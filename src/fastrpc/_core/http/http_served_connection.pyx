@@ -5,8 +5,8 @@
     Gate ──► do_answer, do_fail, do_refuse ──► Answering ──► conclude ──► HttpConnection.answer
         └──► send_head, send_message ────────► Answering ──► HttpConnection.send_part
 
-The `Answering` of a request is chosen at its head. It is asked only for the call of the present request, and for calls that
-are parts of it; other calls have lost their client.
+The `Answering` of a request is chosen at its head. It is used only for the call of the present request, and for calls
+that are parts of it; other calls have lost their client.
 """
 
 cimport cython
@@ -78,7 +78,7 @@ cdef class HttpServedConnection(EngineServedConnection):
     cdef int do_fail(self, Call call, Failure failure) except -1:
         cdef int told = http_status_of(failure.status)
         if failure.status == RESOURCE_EXHAUSTED and not failure.has_run:
-            # The handler came to find no room: it is refused as before its start.
+            # A handler that finds memory full is refused as if it had not started.
             told = status_of_load(<Gate>self.gate, failure.pushback_ms)
         return self.fail_as(<ServerCall>call, failure, told, b"")
 
@@ -96,7 +96,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         return terms.answering.fail(engine, call, failure, status, lines)
 
     def note_answer(self, ServerCall call not None, int status, dict fields, compress):
-        """Keep what the handler says of its answer, unless its protocol has other answers."""
+        """Keep the handler's settings for its answer, unless its protocol has other answers."""
         terms_of(call).answering.note(self.owner(), call, status, fields, compress)
 
     cdef int follow_proxy(self, ServerCall call, RequestHead head) except -1:
@@ -147,7 +147,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         return 0
 
     cdef int leave_handler(self, Call call) except -1:
-        """Tell an application that its request is over; where the time of it is, it has a while before it is cancelled."""
+        """Notify an application that its request is over; after a timeout it has a while before it is cancelled."""
         cdef ServerCall served = <ServerCall>call
         cdef MountedRequest request = mounted_request_of(served)
         if served.is_expired:
@@ -184,7 +184,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         return engine.schedule_check(self.sign_due_ns)
 
     cdef uint64_t send_sign(self, uint64_t now) except? 0:
-        """Send a sign of life in a stream where one is due: its head, and in events a comment; return when the next is."""
+        """Send a due sign of life in a stream: its head, and in events a comment; return when the next is due."""
         cdef HttpConnection engine = self.owner()
         cdef ServerCall call = self.call
         if self.sign_due_ns == 0 or now < self.sign_due_ns or engine is None:

@@ -35,13 +35,13 @@ cdef bytes value_part(int form, bytes payload)
 cdef bytes end_part(int form, dict metadata)
 cdef bytes error_part(int form, bytes document)
 
-# Return what a line of a request says, and the JSON in it. CallError: it says nothing.
+# Return the meaning of a request's line, and the JSON in it. CallError: it is malformed.
 cdef int open_line(bytes line, list content) except -1
 
 # The envelopes of a call by WebSocket.
 cdef bytes value_envelope(int codec, bytes payload)
 
-# Return what stands around the value of such an envelope.
+# Return the text around the value of such an envelope.
 cdef bytes before_value(int codec)
 cdef bytes behind_value(int codec)
 
@@ -49,5 +49,5 @@ cdef bytes metadata_envelope(int codec, dict metadata)
 cdef bytes end_envelope(int codec, dict metadata)
 cdef bytes error_envelope(int codec, dict document)
 
-# Return what an envelope of the caller holds, each part encoded. CallError: it is not an envelope.
+# Return the content of a caller's envelope, each part encoded. CallError: it is no envelope.
 cdef dict opened_envelope(int codec, bytes message)

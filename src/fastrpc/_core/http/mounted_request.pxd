@@ -21,15 +21,15 @@ cdef class MountedRequest:
         # The parts of the body that the application has not taken, and the number of their bytes.
         object _parts
         Py_ssize_t _held
-        # The whole body came; the application knows its end.
+        # Whether the whole body arrived; whether the application knows its end.
         bint _has_all
         bint _has_told_all
 
         # Whether the client is gone, or the time of the request is over.
         readonly bint is_gone
 
-        # The head of the response, which leaves with the first part of its body: 0 before it. Its stated length, -1: none,
-        # and how many bytes of it are left.
+        # The head of the response, which is sent with the first part of its body: 0 before it. Its stated length, -1:
+        # none, and its remaining bytes.
         int _status
         bytes _lines
         int64_t _length

@@ -11,7 +11,7 @@ while the process's memory is full. It takes a long body in pieces: a body that 
 each. The head of a response leaves with the first part of its body, so an application that fails before that is
 answered by an error.
 
-The application is not cancelled when its client leaves: `receive` tells it, and `send` raises OSError.
+The application is not cancelled when its client leaves: `receive` reports it, and `send` raises OSError.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ cdef enum:
 #: Seconds that an application has after the end of its request, before it is cancelled.
 GRACE_SECONDS = 1.0
 
-# Fields of a response that are the server's: its first lines have Date.
+# Fields of a response that the server sets: its first lines have Date.
 cdef frozenset OWN_FIELDS = frozenset({b"connection", b"date", b"keep-alive", b"transfer-encoding"})
 
 cdef dict DISCONNECT = {"type": "http.disconnect"}
@@ -118,7 +118,7 @@ cdef class MountedRequest:
         return self._taken()
 
     cdef int _ask(self) except -1:
-        """Let the body come that the client keeps back until it is asked for it (`Expect: 100-continue`)."""
+        """Request the body that the client holds back (`Expect: 100-continue`)."""
         cdef HttpConnection engine = self._engine()
         return 0 if engine is None else engine.ask_body()
 
@@ -244,7 +244,7 @@ cdef class MountedRequest:
         return 0
 
     cdef int _finish(self, int status) except -1:
-        """The response is whole: the next request may follow, though the application may go on."""
+        """Note that the response is complete: the next request may follow, though the application may continue."""
         self.is_complete = self.call.was_ended = True
         self.call.told_status = status_of_response(status)
         return self._drop_body()

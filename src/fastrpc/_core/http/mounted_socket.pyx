@@ -75,7 +75,7 @@ cdef class MountedSocket(SocketEnd):
         return offered_protocols(self._request.head)
 
     cdef HttpConnection _engine(self):
-        """Return the connection; None once it is gone, or closes."""
+        """Return the connection; None once it is gone or closing."""
         return None if self.has_closed else self._request._engine()
 
     # Messages in

@@ -5,7 +5,7 @@
     result ──► fields of the handler, 304 ──► HttpConnection.answer          failure ──► a document (RFC 9457)
     messages ──► head, once ──► lines, events ──► HttpConnection.send_part   silence ──► a comment in events
 
-A call that is a part of a request, as one of JSON-RPC is, has no response: its request gets the `Outcome`.
+A call that is a part of a request, such as one of JSON-RPC, has no response: its request gets the `Outcome`.
 """
 
 cimport cython

@@ -34,7 +34,7 @@ cdef class OwnHosts:
         name = host[:size].partition(b":")[0].decode("latin-1").lower().rstrip(".")
         if name in self._names:
             return True
-        # The dot of an end stands behind at least one letter: the name itself needs its own entry.
+        # The dot of a suffix needs at least one letter before it: the name itself needs a separate entry.
         return any([name.endswith(end) and len(name) > len(end) for end in self._ends])
 
 

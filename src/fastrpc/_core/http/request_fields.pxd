@@ -1,4 +1,4 @@
-"""The fields of a request that concern its call: its metadata, its time, the handshake of WebSocket."""
+"""The fields of a request that concern its call: its metadata, its timeout, the handshake of WebSocket."""
 
 from libc.stdint cimport uint64_t
 
@@ -11,7 +11,7 @@ cdef enum:
 # Return the metadata of a call as on the wire, or None.
 cdef bytes metadata_of(RequestHead head)
 
-# Return the metadata of a request to an application: its trace and its id, and the credential where it is ours to verify.
+# Return the metadata of a request to an application: its trace, its id, and the credential if we verify it.
 cdef bytes mounted_metadata(RequestHead head, bint takes_credential)
 
 # Return the caller's timeout in microseconds, and whether there is one; 0 is a timeout as well.
@@ -23,7 +23,7 @@ cdef bytes metadata_lines(bytes metadata)
 # Return metadata as text by key, as JSON has it: bytes in base64.
 cdef dict metadata_texts(bytes metadata)
 
-# Return whether the request has an id that is taken over; that id as an entry of metadata, empty without one.
+# Return whether the request has an acceptable id; the id as an entry of metadata, or b"".
 cdef bint has_plain_id(RequestHead head) noexcept
 cdef bytes id_entry(RequestHead head)
 
@@ -36,13 +36,13 @@ cdef bint takes_gzip(RequestHead head) except -1
 # Return whether a request is a GET that asks for WebSocket.
 cdef bint asks_socket(RequestHead head) except -1
 
-# Return the HTTP status and the text of what is wrong with a handshake, and further fields; None: nothing is.
+# Return the HTTP status and the text of a handshake's fault, and further fields; None: there is no fault.
 cdef tuple handshake_fault(RequestHead head)
 
 # Return the token among the subprotocols, or None. RequestRefusedError: it is malformed, or not the only credential.
 cdef bytes token_of(RequestHead head)
 
-# Return the subprotocol that is chosen; "": the caller names none, None: it names others only.
+# Return the chosen subprotocol; "": the caller names none, None: it names only others.
 cdef str chosen_protocol(RequestHead head, tuple known)
 
 # Return the head of the answer that ends the handshake, with further fields.

@@ -1,4 +1,4 @@
-"""The fields of a request that concern its call: its metadata, its time, the handshake of WebSocket.
+"""The fields of a request that concern its call: its metadata, its timeout, the handshake of WebSocket.
 
 ::
 
@@ -9,9 +9,9 @@
 
 Other fields are no metadata: proxies and browsers add what they like.
 
-The handshake of WebSocket (RFC 6455, section 4.2) is a request that asks for it. A page cannot set Authorization for a
-WebSocket, so its token may come as the subprotocol `fastrpc.bearer.TOKEN`, with the token in base64url without padding.
-That one is never chosen, so it is never echoed.
+The handshake of WebSocket (RFC 6455, section 4.2) is a request for one. A page cannot set Authorization for a
+WebSocket, so its token may be sent as the subprotocol `fastrpc.bearer.TOKEN`, with the token in base64url without
+padding. That subprotocol is never chosen, so the token is never echoed.
 """
 
 import base64
@@ -31,7 +31,7 @@ from fastrpc._core.http1.head import RequestRefusedError
 
 cdef enum:
     ENTRY_HEAD = 4
-    # Digits of a timeout in milliseconds: 300 years of them fit 64 bits of nanoseconds.
+    # Digits of a timeout in milliseconds: 300 years fit 64 bits of nanoseconds.
     MOST_DIGITS = 12
     # Digits of a timeout in gRPC.
     GRPC_DIGITS = 8
@@ -42,7 +42,7 @@ cdef uint64_t LONGEST_US = <uint64_t>1_000_000_000_000_000
 
 cdef dict MICROSECONDS = {"H": 3_600_000_000, "M": 60_000_000, "S": 1_000_000, "m": 1_000, "u": 1}
 
-# Fields that become entries of metadata under their own names; X-Request-Id does so only where it is plain.
+# Fields that become entries of metadata under their own names; X-Request-Id does so only if it is plain.
 cdef tuple NAMED = (
     (FIELD_AUTHORIZATION, b"authorization"),
     (FIELD_TRACEPARENT, b"traceparent"),
@@ -89,7 +89,7 @@ cdef bytes mounted_metadata(RequestHead head, bint takes_credential):
 
 
 cdef bytes _field_entry(RequestHead head, int field, bytes key, bint is_needed):
-    """Return a field as an entry; a field that cannot be an entry is refused if it is needed, else left out."""
+    """Return a field as an entry; a field that cannot be an entry is refused if it is required, otherwise skipped."""
     cdef Py_ssize_t size = 0
     cdef const char* data = head.field_data(field, &size)
     if data is NULL:

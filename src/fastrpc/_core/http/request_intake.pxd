@@ -27,7 +27,7 @@ cdef class RequestIntake:
         HttpService service
         Gate gate
 
-        # Of the present request: whether the gate has its call; the reading of its body, None: it comes whole.
+        # Of the present request: whether the gate has its call; the reading of its body, None: it arrives whole.
         bint has_started
         BodyReading body
 

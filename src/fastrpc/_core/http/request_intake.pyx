@@ -85,7 +85,7 @@ cdef class RequestIntake:
         if connection.ended_ns > engine.turn_ends_ns or outlasts_turn(PyBytes_GET_SIZE(payload), engine.turn_ends_ns):
             engine.messages_left = 0
         if connection.call is not None:
-            # Its handler may go on in the next turn of the loop.
+            # Its handler may continue in the next turn of the loop.
             engine.woke = True
         return 0
 
@@ -123,7 +123,7 @@ cdef class RequestIntake:
         return 0
 
     cdef int end_input(self, object error) except -1:
-        """No further message comes; what is wrong with the body is told to a call that has not begun by its refusal."""
+        """Note the last message; a call that has not begun gets the body's fault as its refusal."""
         cdef ServerCall call = self.connection().call
         if call is None:
             return 0
@@ -136,7 +136,7 @@ cdef class RequestIntake:
         return 0 if call.stream is None else (<StreamChannel>call.stream).end_input(error)
 
     cdef uint64_t check_rest(self, uint64_t now) except? 0:
-        """Answer a request whose deadline passes before the rest of it came, and close; return that deadline, 0 = none."""
+        """Answer a request whose deadline passes before its rest arrives, and close; return that deadline, 0 = none."""
         cdef HttpConnection engine = self.engine()
         cdef ServerCall call = self.connection().call
         if engine.body is None or self.has_started or engine.is_deciding or call is None or call.deadline_ns == NO_DEADLINE:

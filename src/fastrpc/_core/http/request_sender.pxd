@@ -28,12 +28,12 @@ cdef class RequestSender:
         self, HttpConnection engine, HttpServedConnection connection, ServerCall call, HttpTerms terms, RequestHead head
     ) except? -2
 
-    # Answer a request whose time is over before its sender is known; return when that is, 0: it is not waited for.
+    # Answer a request whose deadline passes before its sender is judged; return the deadline, 0: none.
     cdef uint64_t check(self, HttpConnection engine, HttpServedConnection connection, uint64_t now) except? 0
 
-    # The request is gone: its verdict is dropped.
+    # Drop the verdict of a request that is gone.
     cdef int drop(self) except -1
 
 
-# Answer a request before its body came, which is not read.
+# Answer a request before its body, which is not read.
 cdef int answer_early(HttpConnection engine, HttpServedConnection connection) except -1

@@ -88,7 +88,7 @@ cdef class RequestSender:
         self, HttpConnection engine, HttpServedConnection connection, ServerCall call, HttpTerms terms, RequestHead head
     ) except? -2:
         cdef bint is_large = is_long(head), is_method = terms.path is None and terms.mount is None
-        # By what the request says alone: a stream passes the gate at its begin, and one of no method is told as early.
+        # By the request alone: a stream passes the gate at its begin, and an unknown method is reported as early.
         cdef bint is_stream = terms.is_socket or body_kind(head) == BODY_LINES
         cdef bint asks_early = (<Gate>connection.gate).asks_access() and (is_large or is_stream and is_method)
         if terms.fault_status or terms.path is None and call.route is None:

@@ -1,4 +1,4 @@
-"""The parts of responses: their fields, each with its end, and the documents of errors (RFC 9457)."""
+"""The parts of responses: their fields, each with its line end, and the documents of errors (RFC 9457)."""
 
 from libc.stdint cimport uint32_t
 
@@ -20,7 +20,7 @@ cdef int status_of_response(int http_status) except -1
 # Return a document. `http_status` is a status of HTTP; pushback in milliseconds as in `Failure`.
 cdef bytes problem_document(int http_status, Failure failure, int codec)
 
-# Return the field Retry-After where the status has one, else nothing.
+# Return the field Retry-After if the status has one, else b"".
 cdef bytes retry_line(int http_status, Failure failure)
 
 cdef bytes NOSNIFF
@@ -36,7 +36,7 @@ cdef bytes stream_lines(HttpTerms terms, RequestHead head)
 cdef bytes call_lines(ServerCall call, HttpTerms terms, RequestHead head)
 cdef bint has_lines(ServerCall call, HttpTerms terms, RequestHead head) noexcept
 
-# Return the fields and the document for a request that is refused by a status of HTTP; its call and its head may be None.
+# Return the fields and the document for a request refused with an HTTP status; its call and its head may be None.
 cdef tuple refusal_answer(RequestHead head, ServerCall call, int status, str text)
 
 # Return 429 where the caller has asked for too much, 503 where the server has too much to do.

@@ -1,11 +1,12 @@
-"""The parts of responses: their fields, each with its end, and the documents of errors (RFC 9457).
+"""The parts of responses: their fields, each with its line end, and the documents of errors (RFC 9457).
 
 ::
 
     {"type": "about:blank", "title": "Not Found", "status": 404, "code": "NOT_FOUND", "detail": "no order 7",
      "processed": "yes", "retry_after": 1.5, "details": {...}}
 
-`code` is the name of the status, which tells more than HTTP's number; `processed` tells whether the handler may have run.
+`code` is the name of the status, which is more specific than HTTP's number; `processed` tells whether the handler may
+have run.
 """
 
 from http import HTTPStatus
@@ -27,7 +28,7 @@ from fastrpc._core.wire.frame cimport PUSHBACK_NEVER
 from fastrpc.status import Status
 
 cdef enum:
-    # Seconds after which a client may come again where no time is given.
+    # Seconds until a client may retry if no time is given.
     COMMON_PAUSE = 1
 
 cdef int[17] statuses
@@ -41,7 +42,7 @@ cdef dict refusals = {
     504: Status.DEADLINE_EXCEEDED.value,
 }
 
-# The status that a response of an application counts as: a number of `statuses` as its first there, 409 as ABORTED.
+# The status for a response of an application: for a number in `statuses` its first status there, 409 as ABORTED.
 cdef dict responses = {number: status for status, number in reversed(list(enumerate(statuses)))} | {
     400: INVALID_ARGUMENT, 409: Status.ABORTED.value, 500: INTERNAL,
 }
@@ -112,7 +113,7 @@ def _code(int status):
 
 
 def _plain_details(bytes details):
-    """Return details in msgpack as values; what JSON cannot carry is left out."""
+    """Return details in msgpack as values, without those that JSON cannot carry."""
     try:
         found = msgspec.msgpack.decode(details)
         encode(found)
@@ -212,7 +213,7 @@ cdef tuple refusal_of_call(ServerCall call, HttpTerms terms, int status, str tex
     if status == INVALID_ARGUMENT and terms.fault_status and terms.web is not None and terms.web.fault is not None:
         status, text = terms.web.fault.status, terms.web.fault.text
     elif status == INVALID_ARGUMENT and terms.fault_status:
-        # The fault is one of HTTP: it has the form of the gateway's.
+        # The fault is one of HTTP: it has the gateway's form.
         terms.web = None
         told, text, lines = terms.fault_status, terms.fault_text, terms.fault_lines
         if terms.other_verbs is not None:

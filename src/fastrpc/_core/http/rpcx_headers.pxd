@@ -28,7 +28,7 @@ cdef class RpcxHeaders:
         bint is_phobos
         bint is_heartbeat
 
-        # Why the headers are none of rpcx; None: they are.
+        # The reason why the headers are not rpcx's, or None.
         str problem
 
     # Return the method's full name, empty where no method has such a name.
@@ -45,5 +45,5 @@ cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path, bint is_phobos)
 # Take metadata up to a limit, token and timeout into a call; return why they cannot be, or None.
 cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, Gate gate)
 
-# Return the status of HTTP for a failure, which other ways tell by `told`.
+# Return the HTTP status for a failure, which other forms report in `told`.
 cdef int rpcx_status(RpcxHeaders headers, Failure failure, int told) noexcept

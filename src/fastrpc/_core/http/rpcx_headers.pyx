@@ -10,8 +10,8 @@
     {"A":6,"B":7}                              {"C":42}
 
 Both bodies are one value, as in frames of rpcx. A failure has no body: its text is in X-RPCX-ErrorMessage, and
-X-RPCX-MessageStatusType is `Error`, which a success does not have. Fields that are no fields of rpcx, or none at all,
-answer 200 with such a failure, as servers in Go do.
+X-RPCX-MessageStatusType is `Error`; a success lacks the latter. Malformed or missing fields of rpcx are answered with
+200 and such a failure, as servers in Go do.
 
 Phobos has the same fields under PHOBOS-Gateway. A request needs a MessageID; without a SerializeType its body is raw bytes.
 Every answer is 200: a success has no field of the gateway and no metadata, a failure its text, and its metadata as fields.
@@ -58,7 +58,7 @@ cdef str PHOBOS_PREFIX = "phobos-gateway-"
 # Fields that mark a request of rpcx, whatever its path.
 cdef frozenset MARKS = frozenset({b"servicemethod", b"serializetype"})
 cdef frozenset KNOWN = MARKS | {b"version", b"messageid", b"servicepath", b"oneway", b"meta", b"heartbeat"}
-# Fields of an answer that are not its handler's to set: a peer would read another answer out of them.
+# Fields of an answer that its handler must not set: a peer would misread the answer.
 cdef frozenset OWN_FIELDS = frozenset({
     b"cache-control", b"connection", b"date", b"keep-alive", b"location", b"set-cookie", b"te", b"trailer",
     b"transfer-encoding", b"upgrade", b"vary", b"www-authenticate",
@@ -156,7 +156,7 @@ cdef dict _fields_of(RequestHead head, str prefix):
 
 
 cdef str _problem_in(RpcxHeaders headers, dict found):
-    """Return what is wrong with the fields, and forget what cannot be echoed; None where nothing is."""
+    """Return the fault of the fields, and drop values that cannot be echoed; None without a fault."""
     twice = sorted([name.decode() for name, value in found.items() if value is None])
     headers.version = headers.version or b""
     headers.method = headers.method or b""
@@ -183,7 +183,7 @@ cdef str _problem_in(RpcxHeaders headers, dict found):
 
 
 cdef bytes _short(bytes value):
-    """Return a malformed value as far as it is echoed."""
+    """Return the part of a malformed value that is echoed."""
     return value if value is not None and PyBytes_GET_SIZE(value) <= ECHOED_BYTES and value.isascii() else b""
 
 
@@ -234,7 +234,7 @@ cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, G
 
 
 def _meta_pairs(RequestHead head, str prefix):
-    """Return the pairs of a query; ValueError where it is not one."""
+    """Return the pairs of a query; ValueError if it is malformed."""
     query = "".join(head.values(prefix + "meta"))
     if not query.isascii() or BROKEN_ESCAPE.search(query):
         raise ValueError("it is no query of a URL")

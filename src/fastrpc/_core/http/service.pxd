@@ -13,7 +13,7 @@ from fastrpc._core.server.gate cimport Gate
 @cython.final
 cdef class HttpMethod:
     cdef:
-        # The method; whether it may be called by GET; whether its payloads are protobuf, which HTTP does not carry.
+        # The method; whether GET may call it; whether its payloads are protobuf, which HTTP does not carry.
         readonly MethodRoute route
         readonly bint is_safe
         readonly bint is_protobuf
@@ -88,15 +88,15 @@ cdef class HttpService:
     cdef bint is_own_origin(self, RequestHead head, bytes origin) except -1
 
 
-# Return whether the page that sent a request may; `origin` is set for one from elsewhere that may.
+# Return whether the page that sent a request is allowed; `origin` is set for an allowed page of another origin.
 cdef bint takes_page(HttpService service, RequestHead head, list origin) except -1
 
 # Return the error text for a request of a page that may not call, and for one to a host that is not this server.
 cdef str refused_page_text(HttpService service, RequestHead head)
 cdef str refused_host_text(RequestHead head)
 
-# Return whether a request that no page of another origin sent may be a form: a browser sends forms without a preflight,
-# and may have left out from which of the sites that share a domain.
+# Return whether a request without a page of another origin may be a form. A browser sends forms without a preflight,
+# and may not have said which of the sites that share a domain sent it.
 cdef bint takes_form(RequestHead head) noexcept
 
 # Return whether a browser asks with this request whether it may send another one.

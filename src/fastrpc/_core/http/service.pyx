@@ -1,8 +1,8 @@
 """The state that all connections of the gateway at one address share: methods, fixed paths, pages that may call.
 
-A page in a browser can make its user's browser send requests anywhere. The checks against that are here: of the Host that
-a request names (a page's own name may lead to this machine), and of the origin of the page that sends it. Pages of origins
-that may call are told so by fields (CORS).
+A page in a browser can make its user's browser send requests anywhere. The checks against that are here: of the Host
+that a request names (a page's own name may lead to this machine), and of the origin of the page that sends it. Pages of
+allowed origins are told so by fields (CORS).
 """
 
 cimport cython
@@ -127,7 +127,8 @@ cdef class HttpService:
         return hosts is None or hosts.takes_any or lists_host(hosts, head)
 
     cdef bint takes_pages_of_host(self, RequestHead head) except -1:
-        """Return whether pages that came from the host of a request may call: where any host is taken, only listed ones.
+        """Return whether pages from the host of a request may call: if any host is accepted, only listed hosts' pages
+        may.
 
         A page under a name that leads to this machine is of the same origin as the server.
         """
@@ -142,7 +143,7 @@ cdef class HttpService:
 
 
 cdef bint lists_host(OwnHosts hosts, RequestHead head) except -1:
-    """Return whether a request names one of these hosts, as far as its fields tell."""
+    """Return whether a request names one of these hosts, as far as its fields show."""
     cdef Py_ssize_t size = 0
     cdef const char* data = head.field_data(FIELD_HOST, &size)
     # Browsers always send one.

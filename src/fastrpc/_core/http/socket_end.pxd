@@ -16,13 +16,13 @@ cdef class SocketEnd(BareAnswering):
         HttpService service
         WebSocketReader reader
 
-        # The call, None once it is answered; of a fixed path the request that asked for the socket. Its terms; whether a
-        # close frame was sent.
+        # The call, None once it is answered; for a fixed path the request that asked for the socket. Its terms; whether
+        # a close frame was sent.
         ServerCall call
         HttpTerms terms
         bint has_closed
 
-        # How its handshake would have been answered: also the way for its call once the connection is gone.
+        # How its handshake would have been answered: also for its call once the connection is gone.
         Answering before
 
         # Bytes counted of a message that is not whole; as how long it was compared with the budgets, 0: not yet.
@@ -32,16 +32,16 @@ cdef class SocketEnd(BareAnswering):
         uint64_t began_ns
         # The last message of either side.
         uint64_t used_ns
-        # The last ping; 0: it was answered.
+        # The instant of the last ping; 0: it was answered.
         uint64_t pinged_ns
         # The last ping to a peer that was held.
         uint64_t probed_ns
-        # An incomplete message: its begin, the instant at which more of it must have come, its bytes.
+        # An incomplete message: its begin, the instant by which more of it must arrive, its bytes.
         uint64_t message_began_ns
         uint64_t message_due_ns
         Py_ssize_t message_bytes
 
-        # The silence after which a peer is pinged, 0: never; that after a ping, 0: as for requests.
+        # The silence after which a peer is pinged, 0: never; the silence after a ping, 0: as for requests.
         uint64_t ping_after_ns
         uint64_t gone_after_ns
 

@@ -4,9 +4,9 @@
 
     frames ──► WebSocketReader ──► message_came     ping: pong     close: peer_closes
 
-The times are as for requests (HTTPLimits): each message has `body_idle_seconds`, as a body has. While a call is under way,
-a peer that was silent for `idle_seconds` is sent a ping, and is gone if nothing comes of it. At a mounted application
-`Keepalive` has both times. A peer whose messages wait here is sent a ping each second.
+The times are as for requests (HTTPLimits): each message has `body_idle_seconds`, as a body has. While a call is under
+way, a peer that was silent for `idle_seconds` is sent a ping, and counts as lost if it does not react. At a mounted
+application `Keepalive` has both times. A peer whose messages wait here is sent a ping each second.
 """
 
 from libc.stdint cimport uint64_t
@@ -107,13 +107,13 @@ cdef class SocketEnd:
     # Bytes in
 
     cdef Py_ssize_t take_bytes(self, HttpConnection engine, const char* data, Py_ssize_t size) except -1:
-        """Take what is whole of these bytes; return how many those are."""
+        """Handle the complete frames in these bytes; return their size."""
         cdef Py_ssize_t at = 0, part
         cdef int taken = TAKEN_NOTHING
         if self.pinged_ns:
             # The peer lives.
             self.pinged_ns = 0
-            # The check finds the next end: it may be a message, a credential or the time to leave.
+            # The check finds the next end: it may be of a message, a credential or the drain.
             engine._wait_until(engine.now)
         try:
             while at < size and engine._may_parse():
@@ -156,13 +156,13 @@ cdef class SocketEnd:
         return self.message_came(engine, self.reader.kind, payload)
 
     cdef int _count(self, HttpConnection engine) except -1:
-        """Count what is kept of a message, like bytes that wait for their turn; one over a budget ends the connection."""
+        """Count the kept bytes of a message, like deferred bytes; a message over a budget ends the connection."""
         cdef Py_ssize_t held = self.reader.held_bytes(), whole
         cdef Gate gate = self.service.gate
         if held != self.counted:
             engine.tail_changed(held - self.counted)
             self.counted = held
-        # A frame tells its length, and not how many more follow. The bytes held of it are counted already.
+        # A frame states its length, not the number of further frames. Its held bytes are counted already.
         whole = held + <Py_ssize_t>self.reader.left
         if held > SMALL_MESSAGE and self.call is not None:
             refusal = gate.over_budget(self.call, whole if whole > self.weighed else 0, self.weighed == 0)
@@ -173,7 +173,7 @@ cdef class SocketEnd:
         return 0
 
     cdef int _watch_message(self, HttpConnection engine) except -1:
-        """Have a message that is not whole go on in time, and come at a lowest rate."""
+        """Require an incomplete message to continue in time and at a lowest rate."""
         if self.reader.opcode == 0 or engine.is_closed:
             return 0
         if self.message_due_ns == 0:
@@ -206,7 +206,7 @@ cdef class SocketEnd:
         return engine._end()
 
     cdef int drop(self, HttpConnection engine) except -1:
-        """The connection is gone, or about to be: forget what is kept."""
+        """Drop all kept data: the connection is gone, or about to be."""
         self.call = None
         if self.before is not None:
             self.terms.answering, self.before = self.before, None
@@ -218,7 +218,7 @@ cdef class SocketEnd:
     # Time
 
     cdef uint64_t check(self, HttpConnection engine, uint64_t now) except? 0:
-        """Close what is silent, late, expired or drained; return when to look again."""
+        """Close the connection if it is silent, late, expired or drained; return when to check again."""
         cdef uint64_t due
         if self.has_closed or self.call is None:
             return 0
@@ -241,10 +241,10 @@ cdef class SocketEnd:
         return due
 
     cdef uint64_t _probe(self, HttpConnection engine, uint64_t now) except? 0:
-        """Send a ping to a peer of which nothing is read; return when to send the next one.
+        """Send a ping to a peer whose input is not read; return when to send the next one.
 
-        Silence proves nothing then. The end of a peer that is gone may lie behind bytes for which there is no room here: its
-        system holds it back, and answers what we send by a reset, which `HeldSockets` notices.
+        Silence then proves nothing. The end of a lost peer may be behind bytes for which there is no room here: its
+        system holds it back, and answers our output with a reset, which `HeldSockets` notices.
         """
         self.pinged_ns = 0
         if now < engine.rested_ns + HELD_NS:

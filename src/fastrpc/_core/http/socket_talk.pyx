@@ -7,9 +7,9 @@
                     └──► ping: pong     close: the call is cancelled
     HttpServedConnection ──► value, end, error ──► frames ──► close frame
 
-A connection at `/ws/service/method` is one call: it closes behind the answer. Messages that its handler has not taken
-stay within the window of a stream, and nothing more is read. Output that the peer has not taken holds the handler, as in
-any stream.
+A connection at `/ws/service/method` is one call: it closes after the answer. Messages that its handler has not taken
+stay within the window of a stream; beyond it nothing more is read. Output that the peer has not taken blocks the
+handler, as in any stream.
 
 The first envelope has the time of a message (SocketEnd).
 """
@@ -63,7 +63,7 @@ cdef enum:
     # one byte.
     PART_FACTOR = 8
 
-# By codec, for parts that are decoded before the guards: with types, which a value of another one ends at once.
+# By codec, for parts that are decoded before the guards: with types, so that a value of another type fails at once.
 cdef dict decode_number = {
     CODEC_JSON: msgspec.json.Decoder(int | float).decode, CODEC_MSGPACK: msgspec.msgpack.Decoder(int | float).decode
 }
@@ -80,7 +80,7 @@ cdef class SocketTalk(SocketEnd):
 
     def __init__(self, HttpService service not None, ServerCall call not None):
         cdef bint is_packed = call.codec == CODEC_MSGPACK
-        # As a body of such a request, which has another answer for a longer one.
+        # As for a body of such a request, which has another answer for a longer one.
         cdef bint is_small = terms_of(call).path is not None and call.identity is None and service.gate.asks_access()
         self.service = service
         self.call = call
@@ -192,7 +192,7 @@ cdef class SocketTalk(SocketEnd):
         self.service.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
         if connection.ended_ns > engine.turn_ends_ns or outlasts_turn(PyBytes_GET_SIZE(payload), engine.turn_ends_ns):
             engine.messages_left = 0
-        # Its handler may go on in the next turn of the loop.
+        # Its handler may continue in the next turn of the loop.
         engine.woke = True
         return 0
 
@@ -219,7 +219,7 @@ cdef class SocketTalk(SocketEnd):
         return 0
 
     cdef int message(self, HttpConnection engine, ServerCall call, bytes payload, int compressor) except -1:
-        """Send a message of a stream, or an answer; a large one is put together where it leaves, not here."""
+        """Send a message of a stream, or an answer; a large one is assembled where it is sent, not here."""
         cdef bytes before, behind
         cdef Py_ssize_t size
         if PyBytes_GET_SIZE(payload) <= SMALL_MESSAGE:
@@ -262,7 +262,8 @@ cdef class SocketTalk(SocketEnd):
         """Answer a message at a fixed path."""
         self._send(engine, content)
         if (engine.is_draining or self.expires_ns) and not engine.is_stuck:
-            # This may have been the last answer. A peer that takes no output keeps its time: the output is checked anyhow.
+            # This may have been the last answer. A peer that takes no output keeps its time: the output is checked
+            # anyway.
             engine._wait_until(now_ns())
         return 0
 
@@ -300,7 +301,7 @@ cdef class SocketTalk(SocketEnd):
 
 
 cdef object stated_milliseconds(int codec, bytes part):
-    """Return the timeout of an envelope; CallError: it has no number."""
+    """Return the timeout of an envelope; CallError: it is no number."""
     try:
         timeout = decode_number[codec](part)
     except (msgspec.MsgspecError, ValueError) as error:
@@ -311,7 +312,7 @@ cdef object stated_milliseconds(int codec, bytes part):
 
 
 cdef dict stated_texts(int codec, bytes part):
-    """Return the metadata of an envelope as it was sent. The type refuses what is no text before it is decoded."""
+    """Return the raw metadata of an envelope. Its type refuses values other than text before they are decoded."""
     try:
         return decode_texts[codec](part)
     except msgspec.ValidationError:

@@ -22,7 +22,7 @@ cdef class StreamRequest:
     cdef:
         HttpService _service
 
-        # The request as one of HTTP/1.1, and its meaning; None where even its fields are refused.
+        # The request in HTTP/1.1's form, and its meaning; None if even its fields are refused.
         RequestHead _head
         HttpTerms _terms
 
@@ -36,8 +36,8 @@ cdef class StreamRequest:
         readonly str protocol
         readonly bint is_unfit
 
-        # Whether the rest of the body has the form of gRPC as it is. The parts of a body that states no length, how many
-        # bytes they are, and the most of them; a stated length, -1: none.
+        # Whether the rest of the body has gRPC's form already. For a body without a stated length: its parts, their
+        # bytes, and the most bytes; the stated length, -1: none.
         readonly bint is_plain
         list _parts
         readonly Py_ssize_t held

@@ -6,7 +6,7 @@
     DATA ──► `translate` ──► GrpcRequests                      messages, memory, time and windows as by gRPC
     outcome ──► WebCall ──► fields and content                 `responses`, as by HTTP/1.1
 
-The wire of gRPC has the stream; it asks here for what differs from gRPC.
+gRPC's wire has the stream; it calls this module for everything that differs from gRPC.
 """
 
 cimport cython
@@ -36,7 +36,7 @@ from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.http1.head import RequestRefusedError
 from fastrpc.status import Status
 
-# The longest message that a prefix can tell: a longer one is over each limit.
+# The longest message that a prefix can state: a longer one exceeds each limit.
 cdef int64_t LONGEST = 0xFFFFFFFF
 
 
@@ -109,7 +109,7 @@ cdef class StreamRequest:
             self.owed += size - PyBytes_GET_SIZE(found)
             return found
         if self._length >= 0 and self.form.payload is None:
-            # The prefix, then the body as it comes.
+            # The prefix, then the body unchanged.
             self.is_plain = True
             return self._prefix(self._length) + part
         self.owed += size
@@ -164,7 +164,7 @@ cdef class StreamRequest:
 
 
 cdef RequestHead head_of_block(HeaderBlock block, RequestLimits limits):
-    """Return the head of a request as by HTTP/1.1, None: it is a CONNECT, which has no path."""
+    """Return the head of a request in HTTP/1.1's form, None for a CONNECT, which has no path."""
     cdef HeaderField method = block.field(TOKEN_METHOD), path = block.field(TOKEN_PATH), field
     cdef HeaderField authority = block.field(TOKEN_AUTHORITY)
     cdef list lines = []

@@ -7,9 +7,9 @@
           ├──► refusal_of, request_dropped: a request that is not answered by the application
           └──► upgraded_came, upgraded_due: the protocol that took over
 
-A connection holds its application, and gives itself to each method: `http1/connection` says which of its functions an
-application may call. A method that a class leaves out raises: an application that takes no body in parts, and lets no other
-protocol take over, is not asked for these.
+A connection holds its application, and passes itself to each method: `http1/connection` says which of its functions an
+application may call. A method that a class omits raises: it is never called for an application that neither reads
+bodies in parts nor hands over to another protocol.
 """
 
 from libc.stdint cimport int64_t, uint64_t
@@ -23,8 +23,8 @@ cdef class HttpApplication:
     cdef int64_t head_came(self, Engine connection, RequestHead head) except? -2:
         """Return the most bytes of a body that this request may have.
 
-        Before that it may set `is_deciding`: the body waits for `admit_body`; and `takes_parts`: the request is handed
-        over now, and its body by `part_came`. The limit then holds for the content that waits.
+        Before that it may set `is_deciding`, and the body waits for `admit_body`; or `takes_parts`, and the request is
+        passed on now, its body by `part_came`. The limit then applies to the waiting content.
         """
         raise lacking(self, "head_came")
 
@@ -45,15 +45,15 @@ cdef class HttpApplication:
         raise lacking(self, "part_came")
 
     cdef int body_awaited(self, Engine connection) except -1:
-        """The body of a request is to come, or the rest of it."""
+        """Note that the body of a request, or its rest, is still to come."""
         raise lacking(self, "body_awaited")
 
     cdef int body_grew(self, Engine connection, Py_ssize_t size) except -1:
-        """`size` bytes of a body are here, and more are to come."""
+        """Note that `size` bytes of a body are here, and more are to come."""
         raise lacking(self, "body_grew")
 
     cdef Py_ssize_t upgraded_came(self, Engine connection, const char* data, Py_ssize_t size) except -1:
-        """Take bytes of the protocol that took over, where `is_upgraded` is set; return how many were consumed."""
+        """Handle bytes of the protocol that took over, if `is_upgraded` is set; return how many were consumed."""
         raise lacking(self, "upgraded_came")
 
     cdef uint64_t upgraded_due(self, Engine connection, uint64_t now) except? 0:

@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t
 from fastrpc._core.http1.head cimport RequestHead, RequestLimits
 
 cdef enum:
-    # Bytes that a client may send ahead while its request is answered; with more of them nothing further is read.
+    # Bytes that a client may send ahead while its request is answered; beyond them reading pauses.
     AHEAD_BYTES = 65_536
 
 

@@ -26,7 +26,7 @@ cdef class HttpConnection(Engine):
         ConnectionLife life
 
         # The request that is received or answered; None between two. Its body, None while the head is received and once
-        # all of it came.
+        # the body is complete.
         readonly RequestHead head
         BodyReader body
 
@@ -45,7 +45,7 @@ cdef class HttpConnection(Engine):
 
         # The application has yet to admit the body.
         bint is_deciding
-        # It takes the body in parts; it holds them at present.
+        # Whether the application reads the body in parts; whether it pauses them at present.
         bint takes_parts
         bint is_body_held
 
@@ -59,7 +59,7 @@ cdef class HttpConnection(Engine):
         Py_ssize_t _seen
         bint _had_empty_line
 
-        # Bytes of a body that its answer did not wait for; they come before the next head.
+        # Bytes of a body that its answer did not wait for; they precede the next head.
         int64_t _dropped
 
         # Whether the last head began with the method HEAD.

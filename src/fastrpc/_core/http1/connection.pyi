@@ -25,7 +25,7 @@ class HttpConnection(Engine):
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether it carries nothing; it waits for a last request."""
+        """Whether it carries nothing, and a last request may still come."""
 
     def begin_drain(self) -> None:
         """Close with the next answer; a connection that rests stays open for one more request."""

@@ -7,14 +7,13 @@
                   └── the next request, if any was sent behind this one ◄──── answer, or begin_parts … end_parts
 
 Requests are answered one after the other: bytes sent before the answer wait in the stream, unparsed. The stream reads
-on up to `AHEAD_BYTES` of it, so that the end of a client is seen while its request runs. Nothing is read while the peer
-reads none of its answers. However many requests come together, each turn of the loop has time for other connections:
-the clock is asked behind every request.
+up to `AHEAD_BYTES` ahead, so that the end of a client is seen while its request runs. Nothing is read while the peer
+reads none of its answers. However many requests arrive together, each turn of the loop has time for other connections:
+the clock is read after every request.
 
 A refused request is answered, and the connection closes: the meaning of its next bytes is unknown. Every state that
-waits for the peer has an instant at which it ends; a body defers it only by bytes of its content, and only as far as
-they arrive at a lowest rate. The instants are here, the rules that give them in
-`server/connection_life`.
+waits for the peer has an instant at which it ends; a body defers it only by bytes of its content, and only if they
+arrive at a lowest rate. The instants are here, their rules in `server/connection_life`.
 
 The connection holds what answers its requests, an `HttpApplication`. `python_connection` has the base of applications in
 Python.
@@ -122,7 +121,7 @@ cdef class HttpConnection(Engine):
         return self.write(first_lines_of(status) + lines + LINE_END)
 
     cdef int send_part(self, bytes part, Py_ssize_t at=0, Py_ssize_t size=-1) except -1:
-        """Send a part, or `size` bytes of it from `at` on; if they are many, all of it is kept until they are sent."""
+        """Send a part, or `size` bytes of it from `at` on; a long part is kept whole until it is sent."""
         cdef bint is_chunk = not self.is_sized and self.head.minor_version > 0
         size = PyBytes_GET_SIZE(part) if size < 0 else size
         if self.head.verb == VERB_HEAD or size == 0 or self.is_closed:
@@ -162,7 +161,7 @@ cdef class HttpConnection(Engine):
         return self.written()
 
     cdef int schedule_check(self, uint64_t due_ns) except -1:
-        """Look at all instants again at this one, or before; 0: at none."""
+        """Schedule a check of all instants for this instant, or earlier; 0: for none."""
         return 0 if self._stream is NULL or due_ns == 0 else (<ByteStream>self._stream).schedule_check(due_ns)
 
     def unsent_bytes(self):
@@ -212,13 +211,13 @@ cdef class HttpConnection(Engine):
         return self._go_on()
 
     cdef int _look_soon(self) except -1:
-        """Have the protocol that took over look at its peer, which may go while nothing of it is read."""
+        """Schedule a check of the peer by the protocol that took over: it may leave while nothing of it is read."""
         cdef uint64_t due = self.rested_ns + HELD_NS
         return 0 if self._due_ns and self._due_ns < due else self._wait_until(due)
 
     @property
     def is_at_rest(self):
-        """Whether it carries nothing; it waits for a last request."""
+        """Whether it carries nothing, and a last request may still come."""
         return not (self.is_answering or self.is_upgraded or self.head is not None or self._seen or self.unsent_output())
 
     def begin_drain(self):
@@ -284,11 +283,11 @@ cdef class HttpConnection(Engine):
         cdef uint64_t due = 0
         cdef Facts facts
         if is_between and served is not None and (served.held or served.queue):
-            # One-way calls: their ends are looked for, as none of them goes on with the connection.
+            # One-way calls: their ends are polled, since none of them continues the connection.
             is_between = False
             due = now + life.look_after()
         if self.is_stuck and is_between:
-            # The last answer is still being taken: rest, and whatever else lies behind it, begins then.
+            # The last answer is still being taken: the rest period, and any further input, begin then.
             life.used_ns = now
             due = max(now + UNSENT_NS, life.left_due()) if life.drains else 0
         # Its rest begins with the first answer.
@@ -301,7 +300,7 @@ cdef class HttpConnection(Engine):
         if self.is_stuck or self._stream is NULL or not (<ByteStream>self._stream).is_stuck():
             return 0
         self.is_stuck = True
-        # The peer's time stops here and goes on later: nothing is read meanwhile.
+        # The peer's time stops here and continues later: nothing is read meanwhile.
         self._left_ns = max(self._due_ns, self.now) - self.now if self._due_ns else 0
         self.life.stuck_ns = 0
         self.life.is_stuck(1, self.now)
@@ -408,7 +407,7 @@ cdef class HttpConnection(Engine):
         if 0 <= head.content_length <= size - whole and head.content_length <= most and not (
             self.is_deciding or self.takes_parts
         ):
-            # All of it is here.
+            # The body is complete.
             self._hand_over(data[whole:whole + <Py_ssize_t>head.content_length])
             return whole + <Py_ssize_t>head.content_length
         self._await_body(head, most)

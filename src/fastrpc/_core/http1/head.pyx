@@ -1,11 +1,11 @@
 """The head of a request: its line and its fields, checked.
 
-It is stricter than RFC 9112 allows, as two programs that understand one request differently let a caller smuggle a second
-one past the first of them: every line ends with CRLF, no field is folded, no space stands before a colon, the length of
+It is stricter than RFC 9112 allows: if two programs understand one request differently, a caller can smuggle a second
+request past the first program. Every line ends with CRLF, no field is folded, no space precedes a colon, the length of
 the body is stated once and in one way. A refused head closes the connection, as the start of the next request is
 unknown.
 
-A head is kept as it came. Fields that engines read are noted as places in it, so that an unread field costs no object.
+A head is kept unchanged. Fields that engines read are noted as places in it, so that an unread field costs no object.
 
 Field values are checked by RFC 9110, section 5.5; names and methods are tokens of section 5.6.2.
 """
@@ -128,7 +128,7 @@ cdef class RequestHead:
         return PyBytes_AS_STRING(self._raw) + self._target_at
 
     cdef const char* field_data(self, int field, Py_ssize_t* size) noexcept:
-        """Return the value of the first field of a kind, which lies in this object; NULL without one."""
+        """Return the value of the first field of a kind, which lies in this object; NULL if there is none."""
         if self._noted[field].count == 0:
             return NULL
         size[0] = self._noted[field].size
@@ -347,7 +347,7 @@ cdef int _understand(RequestHead head) except -1:
 
 
 cdef int _check_host(RequestHead head) except -1:
-    """Accept a name, an address, or one of version 6 in brackets; behind it nothing, or a colon and a port."""
+    """Accept a name, an address, or a version 6 address in brackets, optionally with a colon and a port."""
     cdef Py_ssize_t size = 0, at = 0
     cdef const char* data = head.field_data(FIELD_HOST, &size)
     if size == 0:

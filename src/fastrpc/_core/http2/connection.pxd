@@ -20,13 +20,14 @@ cdef enum:
 
 cdef class Http2Connection(Wire):
     cdef:
-        # The engine that holds it, borrowed: valid in every hook and order, as only the engine, and calls that ask it first,
-        # lead here.
+        # The engine that holds it, borrowed: valid in every hook and order, since only the engine, and calls through
+        # it, reach this object.
         PyObject* _engine
 
-        # Its parts. Sides use these: `count_open()` and `limit` of the streams tell whether a client may open one more; the
-        # control has the settings of the peer (`peer`), whether they came (`is_settled`), and the stage of our drain
-        # (`drain_step`); `began_ns` and `came` of what comes in are facts of an incomplete frame for a connection's life.
+        # Its parts. Sides use these: `count_open()` and `limit` of the streams tell whether a client may open one more;
+        # the control has the settings of the peer (`peer`), whether they arrived (`is_settled`), and the stage of our
+        # drain (`drain_step`); `began_ns` and `came` of the incoming part describe an incomplete frame, for a
+        # connection's life.
         StreamTable streams
         Http2Sender sender
         Http2Control control
@@ -35,7 +36,7 @@ cdef class Http2Connection(Wire):
         readonly bint is_client
         uint32_t _window_bytes
 
-        # The size of the largest message that came whole, set by the side above: `Assembly.place` takes it.
+        # The size of the largest complete message, set by the side above: `Assembly.place` uses it.
         Py_ssize_t trusted
 
         # The begin of a head under way.
@@ -49,7 +50,7 @@ cdef class Http2Connection(Wire):
         readonly int closed_code
         readonly str closed_text
 
-    # The engine, its instant, its stream (NULL: it has none), and its end of a read.
+    # The engine, its instant, its stream (NULL: it has none), and the end of a read.
     cdef inline Engine engine(self):
         return <Engine>self._engine
 
@@ -75,8 +76,9 @@ cdef class Http2Connection(Wire):
     cdef int lend(self, int64_t pool_bytes, int64_t message_bytes) noexcept
     cdef int open(self, bint is_wide) except -1
 
-    # The pings of both sides, in seconds: a silent peer is asked after `interval` (0: never) and dropped after `timeout`;
-    # pings of the peer that come faster than half of `minimum_interval`, with no answer of ours between, are strikes.
+    # The pings of both sides, in seconds: a silent peer is pinged after `interval` (0: never) and dropped after
+    # `timeout`. Pings of the peer that come faster than half of `minimum_interval`, without an answer of ours between,
+    # are strikes.
     cdef int set_pings(self, double interval, double timeout, double minimum_interval) except -1
 
     # Hooks: a side overrides these; each does nothing here. All pointers are valid during the call alone. A hook may give
@@ -113,7 +115,7 @@ cdef class Http2Connection(Wire):
     # A stream that called `await_turn` has its turn, and all its earlier messages are written.
     cdef int on_sendable(self, Http2Stream stream) except -1
 
-    # The settings of the peer came, at first or anew (`peer`): a client may have room for further streams.
+    # The peer's settings arrived, the first or new ones (`peer`): a client may have room for further streams.
     cdef int on_settings(self) except -1
 
     # GOAWAY of the peer. `not_taken`: our streams that it did not process; they are closed already (no `on_over`). With
@@ -123,7 +125,7 @@ cdef class Http2Connection(Wire):
     # The peer broke a rule of the connection, or used up a budget: GOAWAY and `on_closed` follow.
     cdef int on_violation(self, int code, str text) except -1
 
-    # Whether memory is left for windows to grow. Let the rest of a long message come, if one is under way;
+    # Whether windows may grow into free memory. Let the rest of a long message arrive, if one is under way;
     # `is_awaited`: the reader of its stream begins to wait for it.
     cdef bint may_lend(self) noexcept
     cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1
@@ -152,12 +154,12 @@ cdef class Http2Connection(Wire):
     cdef bint is_full(self, Http2Stream stream) noexcept
     cdef int await_turn(self, Http2Stream stream) except -1
 
-    # Trailers behind all that waits. A server's side of a stream that ends before the client's ends all of it: RST_STREAM
-    # with CODE_NONE follows by itself.
+    # Trailers after all waiting output. If a server's side of a stream ends before the client's, the whole stream ends:
+    # RST_STREAM with CODE_NONE follows by itself.
     cdef int send_trailers(self, Http2Stream stream, HeaderTemplate template, list fields) except -1
     cdef int end_stream(self, Http2Stream stream) except -1
 
-    # Reset a stream and drop its waiting messages; an ended stream is left alone.
+    # Reset a stream and drop its waiting messages; has no effect on an ended stream.
     cdef int reset(self, Http2Stream stream, uint32_t code) except -1
 
     # With `keeps_credit`, set in `on_head`, received bytes of the stream keep their credit of the connection until this
@@ -208,8 +210,8 @@ cdef class Http2Connection(Wire):
     cdef Py_ssize_t unsent_bytes(self) except? -1
     cdef Py_ssize_t held_bytes(self) noexcept
 
-    # Compare the instants of this layer with now (pings, drain); return the next one, 0 = none. A side calls it from its
-    # `check`; `schedule_check` of the stream starts these calls.
+    # Compare the instants of this layer with now (pings, drain); return the next one, 0 = none. A side calls it from
+    # its `check`; `schedule_check` of the stream starts these calls.
     cdef uint64_t check_http2(self, uint64_t now) except? 0
 
     # The frames of the peer.

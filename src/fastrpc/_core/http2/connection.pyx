@@ -11,9 +11,9 @@
     send_head, send_message, send_trailers, reset ──► Http2Sender ──► pump ──► the byte stream
 
 A side of gRPC is a subclass: it implements the hooks and gives the orders. The engine that holds it has the life of the
-connection, the time and the byte stream; its output is the sender of this object. All frames of a read, or of a turn of the
-loop, leave in one write. A unary exchange crosses six times between the two: on_head, on_data;
-send_head, send_message, send_trailers; on_over.
+connection, the time and the byte stream; the engine's output is the sender of this object. All frames of a read, or of
+a turn of the loop, share one write. A unary exchange crosses six times between the two: on_head, on_data; send_head,
+send_message, send_trailers; on_over.
 """
 
 cimport cython
@@ -209,7 +209,7 @@ cdef class Http2Connection(Wire):
             if frame.kind == KIND_NOTHING:
                 continue
             self._take_frame(&frame)
-            # No `-=`: it would take a reference first.
+            # No `-=`, which would take a reference first.
             engine.messages_left = engine.messages_left - 1
             if engine.messages_left < 0 and at < size and engine.has_to_wait():
                 self.incoming.note_rest(0, engine.now)
@@ -397,7 +397,7 @@ cdef class Http2Connection(Wire):
         return self._is_over(stream)
 
     cdef int _drop_late(self, uint32_t id, Py_ssize_t size) except -1:
-        """Drop a frame that an honest peer may still have had under way; too many of them are a flood."""
+        """Drop a frame that an honest peer may have sent too late; too many such frames are a flood."""
         cdef Violation violation
         self.engine().note_unanswered()
         return 0 if self.control.drop_late(id, size, self.instant(), &violation) == 0 else self._violate(&violation)
@@ -503,11 +503,11 @@ cdef class Http2Connection(Wire):
         cdef FlowControl flow = self.incoming.flow
         cdef int64_t left = flow.pool.left
         self.took(stream, size - <Py_ssize_t>flow.repay(&stream.windows, size))
-        # Most messages were granted nothing: then the pool has no more for waiting ones.
+        # Most messages got no grant: then the pool has none for waiting ones.
         return 0 if flow.waiting is None or flow.pool.left == left else self.grant_waiting()
 
     cdef int grant_waiting(self) except -1:
-        # A stream that still has to wait takes its place again: all behind it wait, too.
+        # A stream that still has to wait takes its place again: all later ones wait, too.
         for stream in self.incoming.flow.take_waiting():
             self.grant_rest(<Http2Stream>stream, False)
         return 0
@@ -525,7 +525,7 @@ cdef class Http2Connection(Wire):
 
     @cython.nonecheck(False)
     cdef int _sent(self, Http2Stream stream) except -1:
-        """A frame of a stream was written, perhaps its last one: let it leave."""
+        """Note a written frame of a stream, perhaps its last one, and flush it."""
         if stream.is_ended_by_us:
             self._is_over(stream)
         return self.written()

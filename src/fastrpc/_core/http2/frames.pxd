@@ -146,7 +146,7 @@ cdef enum:
 
 cdef class Http2Settings:
     cdef:
-        # The values of one side that count now; those without a limit are 2 ** 32 - 1.
+        # The values of one side that apply now; values without a limit are 2 ** 32 - 1.
         readonly uint32_t header_table_bytes
         readonly uint32_t streams
         readonly uint32_t window_bytes
@@ -203,7 +203,8 @@ cdef enum Http2Flag:
 
 cdef enum:
     HEAD_BYTES = 9
-    # The bounds of SETTINGS_MAX_FRAME_SIZE: every peer takes the lower one, and may send it before it reads our settings.
+    # The bounds of SETTINGS_MAX_FRAME_SIZE: every peer accepts the lower one, and may send it before it reads our
+    # settings.
     LEAST_FRAME_LIMIT = 16_384
     MOST_FRAME_LIMIT = 16_777_215
     # The most bytes of a header block, and its frames of CONTINUATION.
@@ -222,8 +223,8 @@ cdef struct Http2Frame:
     const char* data
     Py_ssize_t size
 
-    # DATA: whether this is the first part of its frame; the bytes of the whole frame that count for the windows, with the
-    # first part, 0 with later ones.
+    # DATA: whether this is the first part of its frame; the bytes of the whole frame that count for the windows, with
+    # the first part, 0 with later ones.
     bint is_first
     Py_ssize_t flow_bytes
 
@@ -244,25 +245,26 @@ cdef class Http2Parser:
         # Our SETTINGS_MAX_FRAME_SIZE.
         public Py_ssize_t frame_limit
 
-        # Whether the preface and the first SETTINGS are still to come; bytes of the preface that came.
+        # Whether the preface and the first SETTINGS are still to come; the received bytes of the preface.
         bint _awaits_preface
         bint _awaits_settings
 
-        # The DATA frame under way: content and padding that are missing, its stream, whether it ends it. An unknown frame
-        # under way: its missing bytes are `_padding_left`, and its stream is 0.
+        # The DATA frame under way: its missing content and padding, its stream, whether it ends it. For an unknown
+        # frame under way: its missing bytes are `_padding_left`, and its stream is 0.
         Py_ssize_t _data_left
         Py_ssize_t _padding_left
         uint32_t _data_stream
         bint _data_ends_stream
 
-        # The header block under way, _block_stream 0: none. Its bytes so far, its frames of CONTINUATION, its HEADERS.
+        # The header block under way, _block_stream 0: none. Its bytes so far, its number of CONTINUATION frames, its
+        # HEADERS.
         WriteBuffer _block
         uint32_t _block_stream
         int _continuations
         Http2Frame _block_frame
 
-    # Parse the next frame, or part of one. Return its size; 0: more bytes are needed, the rest is presented again; -1: the
-    # peer broke a rule of the connection, `frame.violation` has it.
+    # Parse the next frame, or part of one. Return its size; 0: more bytes are needed, the rest is presented again; -1:
+    # the peer broke a rule of the connection, `frame.violation` has it.
     cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Http2Frame* frame) except? -1
     cdef Py_ssize_t _parse_preface(self, const char* data, Py_ssize_t size, Http2Frame* frame) noexcept
     cdef int _check_head(self, Http2Frame* frame, Py_ssize_t length) noexcept

@@ -9,12 +9,12 @@
                           └── an unknown kind ──► its head alone; the rest is skipped
 
 `stream_table` has the rules that need the state of a stream or a window. One table has all rules that a peer can
-break: whether the connection ends or the stream, the error code, the text. Parsers return the number of a rule and go on:
-nothing is raised on the way of a frame, and the owner of a connection looks up here what it has to answer. Codes are
-from RFC 9113; CALM_DOWN marks our bounds against floods. Texts never quote names or values of fields, which
-may be secrets.
+break: whether the connection or the stream ends, the error code, the text. Parsers return the number of a rule and
+continue: nothing is raised while frames are parsed, and the owner of a connection looks up its answer here. Codes are
+from RFC 9113; CALM_DOWN marks our bounds against floods. Texts never quote names or values of fields, which may be
+secrets.
 
-The peer's settings (section 6.5) count as soon as they are read; ours count for what it sends once it has acknowledged
+The peer's settings (section 6.5) apply as soon as they are read; ours apply to its output once it has acknowledged
 them, in their order.
 """
 
@@ -305,7 +305,7 @@ cdef class Http2Parser:
         return violated(&frame.violation, RULE_CONTROL_SIZE, length, CONTROL_LIMIT) if length > CONTROL_LIMIT else 0
 
     cdef int _check_block(self, Http2Frame* frame, Py_ssize_t length) noexcept:
-        """Bound a header block as soon as a head announces more of it."""
+        """Check the size of a header block as soon as a frame head announces more of it."""
         if frame.kind == KIND_CONTINUATION:
             if self._block_stream == 0:
                 return violated(&frame.violation, RULE_LONE_CONTINUATION)
@@ -455,7 +455,7 @@ cdef int close_block(WriteBuffer out, Py_ssize_t start, uint32_t stream, int fla
     cdef char* block
     if more:
         out.reserve(more * HEAD_BYTES)
-    # The buffer does not grow any more: its bytes stay where they are.
+    # The buffer does not grow any more: its bytes stay in place.
     block = <char*>out.data() + start + HEAD_BYTES
     for index in range(more, 0, -1):
         part = min(frame_limit, size - index * frame_limit)

@@ -5,14 +5,14 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint16_t, uint64_t
 from libc.string cimport memcmp
 
-# Return the bytes that the code of these bytes takes.
+# Return the size of the Huffman code of these bytes.
 cdef Py_ssize_t huffman_size(const char* data, Py_ssize_t size) noexcept nogil
 
 # Write the code of these bytes to `out`, which has room for `huffman_size`; return the end.
 cdef char* huffman_encode(const char* data, Py_ssize_t size, char* out) noexcept nogil
 
-# Write the bytes that a code stands for to `out`, which has room for `most_decoded(size)`; return how many they are.
-# -1: the code has EOS in it, or padding that is longer than 7 bits or no prefix of EOS.
+# Decode a Huffman code to `out`, which has room for `most_decoded(size)`; return the number of bytes. -1: the code has
+# EOS in it, or padding that is longer than 7 bits or no prefix of EOS.
 cdef Py_ssize_t huffman_decode(const char* data, Py_ssize_t size, char* out) noexcept nogil
 
 
@@ -76,7 +76,7 @@ cdef class HeaderField:
     cdef:
         readonly bytes name
         readonly bytes value
-        # The number of the name; the place in the static table, 0: not of it.
+        # The number of the name; the place in the static table, 0: not in it.
         readonly int token
         int static_index
         # The rule of RFC 9113, section 8.2, that it breaks (Rule).
@@ -101,11 +101,11 @@ cdef class DynamicTable:
         Py_ssize_t _inserted
         readonly Py_ssize_t count
 
-        # Bytes of its fields, and the most of them: size <= capacity.
+        # The bytes of its fields, and their limit: size <= capacity.
         readonly Py_ssize_t size
         readonly Py_ssize_t capacity
 
-        # Changes with each change of the table; no other table ever has the same.
+        # Changes with each change of the table; unique among all tables.
         readonly uint64_t generation
 
     cdef int insert(self, HeaderField field) except -1
@@ -159,26 +159,28 @@ cdef enum CheckedAs:
 @cython.final
 cdef class HeaderBlock:
     cdef:
-        # The fields in order (HeaderField); for each token the place of the first one, counted from 1, 0: no such field.
+        # The fields in order (HeaderField); for each token the place of the first one, counted from 1, 0: no such
+        # field.
         readonly list fields
         uint16_t[TOKEN_COUNT] _places
         bint _has_regular
 
-        # The first rule of RFC 9113, section 8, that its fields break (Rule). Whether a field that takes them begins or ends
-        # with a blank, which messages of gRPC alone may have; whether its content-type is of gRPC, known once checked.
+        # The first rule of RFC 9113, section 8, that its fields break (Rule). Whether a field other than gRPC's begins
+        # or ends with a blank, which only gRPC messages may have; whether its content-type is gRPC's, known once
+        # checked.
         readonly int rule
         readonly bint has_blanks
         bint is_of_grpc
 
-        # The kind it was last checked as (CheckedAs), and the rule that it breaks then: a known block comes again.
+        # The kind as which it was last checked (CheckedAs), and the rule that it breaks then: known blocks recur.
         int _checked_as
         int _checked_rule
 
-        # Its bytes as MAX_HEADER_LIST_SIZE counts them. Above the limit the fields behind are left out.
+        # Its bytes as MAX_HEADER_LIST_SIZE counts them. Fields beyond the limit are left out.
         readonly Py_ssize_t size
         readonly bint is_too_large
 
-        # The bytes it was decoded from, and the generation of the table they count for; None: it is not kept.
+        # The bytes it was decoded from, and the generation of the table to which they refer; None: it is not kept.
         bytes raw
         uint64_t generation
 
@@ -201,7 +203,7 @@ cdef class HeaderBlock:
     # Return the first field with a token, or None.
     cdef HeaderField field(self, int token)
 
-    # Return the rule (Rule) that these fields break as the head of a request or of an answer; `is_of_grpc` is known then.
+    # Return the rule (Rule) that these fields break as the head of a request or of an answer; sets `is_of_grpc`.
     cdef int check(self, int kind) except -1
 
     # Return the rule (Rule) that these fields break as trailers; `is_of_grpc` says whether the message is of gRPC.

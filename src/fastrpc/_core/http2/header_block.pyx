@@ -1,18 +1,18 @@
-"""Header blocks: their fields, the tables that HPACK keeps of these (RFC 7541), and the rules of heads and trailers.
+"""Header blocks: their fields, HPACK's tables of fields (RFC 7541), and the rules of heads and trailers.
 
 The tables (section 2.3) are the static one and the dynamic one of a direction. A field is checked once, when it is made
-(RFC 9113, section 8.2): its name by the bytes of a token in small letters, its value as in HTTP/1.1 here, without controls.
-A block that refers to it by index gets the result of that check. A field that breaks a rule enters the table like any
-other, so that both sides keep the same table.
+(RFC 9113, section 8.2): its name has to be a token in lower case, its value is as in HTTP/1.1 here, without control
+characters. A block that refers to it by index gets the result of that check. A field that breaks a rule enters the
+table like any other, so that both sides keep the same table.
 
-A rule of heads (RFC 9113, section 8) that is broken makes the message malformed, an error of its stream alone; the table
-of the connection is in step. Requests are checked more strictly than the RFC demands, as two programs that understand a
-request differently let a caller smuggle a second one past the first: one authority, equal to Host, no user in it; a path,
-no fragment; one content-length.
+A broken rule of heads (RFC 9113, section 8) makes the message malformed, an error of its stream alone; the table of the
+connection stays in step. Requests are checked more strictly than the RFC demands: if two programs understand a request
+differently, a caller can smuggle a second request past the first program. There is one authority, equal to Host,
+without a user; a path without a fragment; one content-length.
 
-The decoder of the Huffman code (section 5.2) takes 11 bits at a time from a word of 64: they hold one symbol or two short
-ones. Longer codes are rare; the code is canonical, so comparing with the end of each length finds them. A state machine by
-nibbles has tables of twice the size, and two dependent lookups for each byte.
+The decoder of the Huffman code (section 5.2) takes 11 bits at a time from a 64-bit word: they hold one symbol or two
+short ones. Longer codes are rare; the code is canonical, so comparing with the end of each length finds them. A state
+machine by nibbles has tables of twice the size, and two dependent lookups for each byte.
 """
 
 cimport cython
@@ -136,7 +136,7 @@ cdef char* huffman_encode(const char* data, Py_ssize_t size, char* out) noexcept
 
 
 cdef Py_ssize_t huffman_decode(const char* data, Py_ssize_t size, char* out) noexcept nogil:
-    # The next bits, highest first; how many of them are of the code, the rest is not defined.
+    # The next bits, highest first; how many of them are of the code; further bits are undefined.
     cdef uint64_t word = 0
     cdef int filled = 0, length
     cdef uint32_t entry
@@ -156,7 +156,7 @@ cdef Py_ssize_t huffman_decode(const char* data, Py_ssize_t size, char* out) noe
             return _decode_end(word, filled, decoded, out)
         entry = lookup[word >> (64 - LOOKUP_BITS)]
         if entry:
-            # The second symbol may be none: it is overwritten then.
+            # There may be no second symbol: it is overwritten then.
             out[decoded] = <char>entry
             out[decoded + 1] = <char>(entry >> 8)
             length = entry >> 24
@@ -176,7 +176,7 @@ cdef Py_ssize_t _decode_end(uint64_t word, int filled, Py_ssize_t decoded, char*
     cdef uint32_t entry
     cdef int length, symbol
     while filled:
-        # Ones behind the end: what is left there is part of a code, or padding.
+        # Ones after the end: the rest is part of a code, or padding.
         word |= ~<uint64_t>0 >> filled
         entry = lookup[word >> (64 - LOOKUP_BITS)]
         if entry:
@@ -194,7 +194,7 @@ cdef Py_ssize_t _decode_end(uint64_t word, int filled, Py_ssize_t decoded, char*
 
 
 cdef inline int long_length(uint64_t word) noexcept nogil:
-    """Return the bits of the code that the word begins with, which is longer than the first lookup."""
+    """Return the bits of the word's first code, which is longer than the first lookup."""
     cdef uint32_t top = <uint32_t>(word >> 32)
     cdef int length = LOOKUP_BITS + 1
     while length < LONGEST and top >= ends[length]:
@@ -253,7 +253,7 @@ cdef class DynamicTable:
         return 0
 
     cdef int _grow(self) except -1:
-        """Double the ring; the fields lie at its start then, oldest first."""
+        """Double the ring; afterwards the fields are at its start, oldest first."""
         cdef Py_ssize_t index, count = self.count
         cdef list fields = [None] * (2 * len(self._fields))
         for index in range(count):
@@ -415,7 +415,7 @@ cdef class HeaderBlock:
         return 0
 
     cdef int _judge(self, HeaderField field) except -1:
-        """Note the rule that a field breaks by itself, or behind the others."""
+        """Note the rule that a field breaks, by itself or after the others."""
         cdef int token = field.token
         if field.rule == RULE_VALUE_EDGE and takes_blanks(token):
             self.has_blanks = True

@@ -15,8 +15,8 @@ cdef class HpackDecoder:
     cdef:
         readonly DynamicTable table
 
-        # The most bytes of the table, which the peer acknowledged; whether its next block has to begin with a table size
-        # update, as they became less.
+        # The size limit of the table that the peer acknowledged; whether its next block has to begin with a table size
+        # update, since the limit became lower.
         readonly Py_ssize_t table_limit
         bint _needs_update
 
@@ -36,7 +36,7 @@ cdef class HpackDecoder:
         # While a block is decoded: its next byte and its end, in the bytes of the caller.
         const uint8_t* _at
         const uint8_t* _end
-        # The last long string of it, decoded.
+        # The last long decoded string of it.
         bytes _large
 
     # Return the fields of a whole block. None: the peer broke a rule of the connection, and the decoder is of no more use.
@@ -63,7 +63,7 @@ cdef class HpackDecoder:
 
 
 cdef enum Indexing:
-    # Into the table; in full, with each block anew; in full, and by no one who passes it on into a table either.
+    # Into the table; in full, repeated in each block; in full, and never indexed by an intermediary either.
     INDEXING_TABLE = 0
     INDEXING_NONE = 1
     INDEXING_NEVER = 2
@@ -91,7 +91,7 @@ cdef class HpackEncoder:
     cdef:
         readonly DynamicTable table
 
-        # By their places: templates (or None), and the block of each as it was when the table had that generation.
+        # By their places: templates (or None), and the block of each for that generation of the table.
         list _templates
         list _blocks
         uint64_t[KNOWN_TEMPLATES] _generations

@@ -6,20 +6,21 @@
          └──► size updates, at most two ──► fields: by index ──► HeaderField of a table
                                                 └── literal ──► HeaderField, checked once
 
-A block of indexes alone changes no table. Until the table changes, an equal block has the same fields and is found by its
-bytes. A few such blocks are kept, as a client gets heads and trailers by turns and a server the heads of several methods.
-Blocks with values that are not inserted are kept once they recur. If a block begins with indexes and goes on with a new
-value, the fields of its indexes are copied from a kept block. A block with grpc-timeout refers to the kept block of its
-path, its twin, if they differ in the timeout alone: the checks and the parsed head of the twin hold for it, too.
+A block of indexes alone changes no table. Until the table changes, an equal block has the same fields and is found by
+its bytes. A few such blocks are kept, since a client gets heads and trailers in turn and a server gets the heads of
+several methods. Blocks with values that are not inserted are kept once they recur. If a block begins with indexes and
+continues with a new value, the fields of its indexes are copied from a kept block. A block with grpc-timeout refers to
+the kept block of its path, its twin, if they differ only in the timeout: the checks and the parsed head of the twin
+apply to it, too.
 
 The decoded size is counted while decoding. A block above the limit is no error of the connection: fields behind the limit
 are left out, the table goes on, and the owner answers that the head is too large.
 
-The encoder decides by the name. Fields of HTTP and gRPC whose values recur go into the table. Values that differ with each
-call are sent in full, as an entry for each would push out the others and make all templates stale; of grpc-timeout and
-traceparent the first value is inserted, for its name. Fields whose names have no token are sent in full. Credentials and
-`-bin` values are never indexed, and proxies must not index them: no attacker can guess them by the sizes of blocks
-(RFC 7541, section 7.1).
+The encoder decides by the name. Fields of HTTP and gRPC whose values recur are inserted into the table. Values that
+differ with each call are sent in full, as an entry for each would evict the others and make all templates stale; of
+grpc-timeout and traceparent the first value is inserted, for its name. Fields whose names have no token are sent in
+full. Credentials and `-bin` values are never indexed, and proxies must not index them: so no attacker can guess them by
+the sizes of blocks (RFC 7541, section 7.1).
 
 A template is a run of fields that many blocks share. Until the table changes, its encoded bytes are copied.
 """
@@ -112,7 +113,7 @@ cdef enum:
     ROOM_BYTES = 1024
     # The most bytes of an encoded integer, up to 2 ** 35.
     ENCODED_BYTES = 6
-    # A shorter string gains at most two bytes by its code, which costs both sides more than those.
+    # A shorter string gains at most two bytes by its code, which costs both sides more than that.
     SHORT_STRING = 10
     # A field with a larger share of the table than this is not put into it.
     SHARE_OF_FIELD = 2
@@ -172,7 +173,7 @@ cdef class HpackDecoder:
             field = self._decode_field(violation)
             if field is None:
                 return -1
-            # No `+=`: it would take a reference first.
+            # No `+=`, which would take a reference first.
             block.size = block.size + field.size
             if block.size <= self.list_limit:
                 block.add(field)
@@ -185,7 +186,7 @@ cdef class HpackDecoder:
 
     @cython.nonecheck(False)
     cdef HeaderBlock _find(self, const char* data, Py_ssize_t size):
-        """Return the block of these bytes if it is known and means the same; None: it is to be decoded."""
+        """Return the block of these bytes if it is known and means the same; None: it has to be decoded."""
         cdef Py_ssize_t place = <Py_ssize_t>(hash_bytes(data, <size_t>size, 0) & (KNOWN_BLOCKS - 1))
         # The list has the block while it is returned.
         cdef HeaderBlock block = <HeaderBlock>PyList_GET_ITEM(self._known, place)
@@ -197,14 +198,14 @@ cdef class HpackDecoder:
         return None
 
     cdef HeaderBlock _begin(self, const char* data, Py_ssize_t run):
-        """Return a block with the fields of the indexes that it begins with; what follows may be new each time."""
+        """Return a block with the fields of its leading indexes; the rest may be new each time."""
         cdef Violation violation
         cdef HeaderBlock known = self._find(data, run)
         if known is None:
             known = new_block()
             self._end = self._at + run
             if self._decode_fields(known, &violation) < 0 or known.is_too_large:
-                # From its beginning again, so that the owner hears of it.
+                # From its start again, so that the owner is notified.
                 self._at = <const uint8_t*>data
                 return new_block()
             self._know(known, data, run)
@@ -212,13 +213,15 @@ cdef class HpackDecoder:
         return begun_with(known)
 
     cdef int _find_twin(self, HeaderBlock block) except -1:
-        """Find the last block for the same path that differs in its timeout alone; a client has a new one each time."""
+        """Find the last block for the same path that differs only in its timeout; a client's timeout changes each
+        time."""
         cdef HeaderField path = block.field(TOKEN_PATH)
         cdef Py_ssize_t place
         cdef HeaderBlock twin
         if path is None or block.is_too_large or block.size > KNOWN_LIST_BYTES:
             return 0
-        # By its address, as the table has one object for a path: another one of the same path only costs a look.
+        # By its address, since the table has one object per path: another object of the same path only costs a failed
+        # search.
         place = <Py_ssize_t>(<size_t><PyObject*>path // sizeof(PyObject*) // 8 & (KNOWN_BLOCKS - 1))
         twin = <HeaderBlock>self._twins[place]
         if twin is not None and block.is_twin(twin, TOKEN_GRPC_TIMEOUT):
@@ -363,7 +366,8 @@ cdef class HpackDecoder:
 
     @cython.nonecheck(False)
     cdef const char* _read_string(self, char* room, Py_ssize_t* size, Violation* violation) except? NULL:
-        """Read a string; it lies in the block, in `room`, or in `_large` until the next one is read. NULL: a violation."""
+        """Read a string; it lies in the block, in `room`, or in `_large` until the next one is read. NULL: a
+        violation."""
         cdef const char* text
         cdef char* place = room
         cdef bint is_huffman
@@ -488,7 +492,7 @@ cdef class HpackEncoder:
         cdef int place = template._place
         cdef bytes block
         cdef Py_ssize_t size
-        # The lists have as many places, and keep what lies there while it is used.
+        # The lists are full-sized, and keep their entries while they are used.
         if (
             PyList_GET_ITEM(self._templates, place) != <PyObject*>template
             or self._generations[place] != self.table.generation

@@ -6,7 +6,7 @@
 
 #define FRPC_HUFFMAN_LOOKUP_BITS 11
 
-/* By symbol: its code, and the bits of it. */
+/* By symbol: its code, and the number of its bits. */
 static const uint32_t frpc_huffman_codes[257] = {
     0x1ff8, 0x7fffd8, 0xfffffe2, 0xfffffe3, 0xfffffe4, 0xfffffe5, 0xfffffe6, 0xfffffe7, 0xfffffe8, 0xffffea,
     0x3ffffffc, 0xfffffe9, 0xfffffea, 0x3ffffffd, 0xfffffeb, 0xfffffec, 0xfffffed, 0xfffffee, 0xfffffef, 0xffffff0,
@@ -43,7 +43,7 @@ static const uint8_t frpc_huffman_lengths[257] = {
     27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26, 30,
 };
 
-/* By the next bits: a symbol, the one behind it << 8, the bits of the first << 16, of both << 24. */
+/* By the next bits: a symbol, the second symbol << 8, the bits of the first << 16, of both << 24. */
 static const uint32_t frpc_huffman_lookup[2048] = {
     0xa053030, 0xa053030, 0xa053130, 0xa053130, 0xa053230, 0xa053230, 0xa056130, 0xa056130, 0xa056330, 0xa056330,
     0xa056530, 0xa056530, 0xa056930, 0xa056930, 0xa056f30, 0xa056f30, 0xa057330, 0xa057330, 0xa057430, 0xa057430,

@@ -18,7 +18,7 @@ cdef enum:
 
 cdef enum DrainStep:
     DRAIN_NONE = 0
-    # GOAWAY with 2 ** 31 - 1 went out: the peer opens nothing new once it has read that.
+    # GOAWAY with 2 ** 31 - 1 was sent: the peer opens nothing new once it has read it.
     DRAIN_ANNOUNCED = 1
     # GOAWAY with the last id went out: higher streams are dropped.
     DRAIN_FINAL = 2
@@ -33,7 +33,7 @@ cdef class Http2Control:
         StreamTable streams
         bint is_client
 
-        # The settings of the peer, and whether they came; ours, and whether they went out.
+        # The settings of the peer, and whether they arrived; ours, and whether they were sent.
         Http2Settings peer
         bint is_settled
         OwnSettings ours
@@ -48,8 +48,8 @@ cdef class Http2Control:
         # The last id that is taken.
         uint32_t last_taken
 
-        # The budgets of the peer. `short`: DATA that its windows force to be short; `credits`: frames of WINDOW_UPDATE so
-        # far; `max_streams`: streams that may be open at once.
+        # The budgets of the peer. `short`: DATA that its windows force to be short; `credits`: frames of WINDOW_UPDATE
+        # so far; `max_streams`: streams that may be open at once.
         Budget settings
         Budget skipped
         Budget late_frames
@@ -59,7 +59,7 @@ cdef class Http2Control:
         uint64_t credits
         int64_t max_streams
 
-        # Its pings: they may come so close to each other, and the frames that we had sent before the last one. Its silence.
+        # Its pings: their shortest allowed interval, and the frames that we had sent before the last one. Its silence.
         PingCount pings
         uint64_t ping_gap_ns
         uint64_t sent_before_ping
@@ -67,7 +67,7 @@ cdef class Http2Control:
 
     cdef int open(self, uint32_t window_bytes, uint32_t header_list_bytes) except -1
 
-    # Frames of the peer. Those with a `Violation` return -1 for a broken rule, also where a budget is used up.
+    # Frames of the peer. Functions with a `Violation` return -1 for a broken rule, and for a used-up budget.
     # `take_settings`: 1: its settings have changed.
     cdef int take_settings(self, Http2Frame* frame, uint64_t now, Violation* violation) except -2
     cdef int take_ping(self, Http2Frame* frame, uint64_t now, bint is_stuck, Violation* violation) except -2
@@ -78,9 +78,9 @@ cdef class Http2Control:
 
     # A frame has no effect.
     cdef int skip(self, int kind, uint64_t now, Violation* violation) noexcept
-    # A frame came for an ended stream; `size`: of DATA its size, of other frames -1.
+    # Count a frame for an ended stream; `size`: for DATA its size, for other frames -1.
     cdef int drop_late(self, uint32_t id, Py_ssize_t size, uint64_t now, Violation* violation) noexcept
-    # The client wasted a stream; it used a stream.
+    # Count a stream that the client wasted; count a stream that it used.
     cdef int spend_idle_work(self, uint64_t now, Violation* violation) noexcept
     cdef int return_idle_work(self) noexcept
     # A stream ended: frames for it may still come.
@@ -118,8 +118,7 @@ cdef class Http2Incoming:
         Http2Control control
         WriteBuffer out
 
-        # When an incomplete frame or header block began (0: none has), and how many of its bytes came, those consumed among
-        # them.
+        # When an incomplete frame or header block began (0: none has), and its received bytes, including consumed ones.
         uint64_t began_ns
         Py_ssize_t came
         Py_ssize_t consumed
@@ -128,7 +127,7 @@ cdef class Http2Incoming:
         Http2Stream data_stream
         Assembly sink
 
-    # Consume the next frame, or part of one, as `Http2Parser.parse`; note what is incomplete.
+    # Consume the next frame, or part of one, as `Http2Parser.parse`; note an incomplete one.
     cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Http2Frame* frame, uint64_t now) except? -1
     cdef int note_rest(self, Py_ssize_t rest, uint64_t now) noexcept
 
@@ -143,7 +142,7 @@ cdef class Http2Incoming:
     cdef char* place_in(self, Assembly sink, Py_ssize_t* room, Py_ssize_t trusted) except? NULL
     cdef bint placed(self, Py_ssize_t size, uint64_t now) except -1
 
-    # Return the bytes that may still come of a stream: what its window has left, and the rest of a frame under way.
+    # Return the bytes that may still arrive for a stream: the rest of its window, and of a frame under way.
     cdef inline int64_t to_come(self, Http2Stream stream) noexcept:
         return self.flow.receivable(&stream.windows) + (self.parser.missing_data() if self.data_stream is stream else 0)
 

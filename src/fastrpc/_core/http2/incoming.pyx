@@ -7,8 +7,8 @@
                                                                        place_in ───┘    into an assembly, uncopied
     credit:  of the connection when bytes are in their place, of a stream when the program takes them
 
-`Control` has the frames of the connection itself: SETTINGS, PING, WINDOW_UPDATE, GOAWAY; the budgets against floods; drain
-and silence. It knows no hooks: it answers what it can, and returns the broken rule to the connection.
+`Control` has the frames of the connection itself: SETTINGS, PING, WINDOW_UPDATE, GOAWAY; the budgets against floods;
+drain and silence. It knows no hooks: it answers frames itself, and returns a broken rule to the connection.
 
 ::
 
@@ -141,7 +141,7 @@ cdef class Http2Control:
     cdef int take_ping(self, Http2Frame* frame, uint64_t now, bint is_stuck, Violation* violation) except -2:
         if frame.flags & FLAG_ACK:
             if self.drain_step == DRAIN_ANNOUNCED and memcmp(frame.data, PyBytes_AS_STRING(PING_OF_DRAIN), PING_BYTES) == 0:
-                # Behind what came with the answer: clients send it before requests that they have queued.
+                # After the input that came with the answer: clients send it before queued requests.
                 self.drain_is_due = True
                 return 0
             return 0 if self.silence.asked_ns else self.skip(KIND_PING, now, violation)
@@ -226,18 +226,18 @@ cdef class Http2Control:
         return not_taken
 
     cdef bint start_drain(self, str text, uint64_t now) except -1:
-        """Send the first step of the drain; False: it did so before, or nothing can be sent."""
+        """Send the first step of the drain; False: it was sent before, or nothing can be sent."""
         if self.drain_step != DRAIN_NONE or not self.has_opened:
             return False
         self.drain_step = DRAIN_ANNOUNCED
         self.drain_started_ns = now
         put_goaway(self.sender.out, HIGHEST_ID, CODE_NONE, debug_of(text))
-        # In order: its answer shows that the peer has read the GOAWAY before.
+        # In order: its answer shows that the peer has read the GOAWAY before it.
         put_ping(self.sender.out, PyBytes_AS_STRING(PING_OF_DRAIN), False)
         return True
 
     cdef bint finish_drain(self) except -1:
-        """Send the second step of the drain; False: the first one did not go out, or the second did."""
+        """Send the second step of the drain; False: the first step was not sent, or the second was."""
         if self.drain_step != DRAIN_ANNOUNCED:
             return False
         self.drain_step = DRAIN_FINAL
@@ -437,7 +437,7 @@ cdef Http2Incoming new_incoming(Http2Control control, Py_ssize_t header_list_byt
     incoming.streams = control.streams
     incoming.flow = control.flow
     incoming.out = control.sender.out
-    # The limit of frames that we announce counts at once: the peer may obey before its ACK comes.
+    # The frame limit that we announce applies at once: the peer may obey before its ACK arrives.
     incoming.parser = Http2Parser(not control.is_client, OWN_FRAME_LIMIT)
     incoming.decoder = HpackDecoder(FIRST_TABLE_BYTES, header_list_bytes)
     return incoming

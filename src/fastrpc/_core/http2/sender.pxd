@@ -61,8 +61,8 @@ cdef class Http2Sender(OutputBuffer):
         # Streams in these queues that need nothing any more: they stay until they are too many.
         Py_ssize_t dropped
 
-        # The bytes of all waiting messages; the bytes of messages that others pass: the rests of messages that have begun,
-        # and messages that only the windows of their streams hold up.
+        # The bytes of all waiting messages; the bytes of messages that others overtake: the rests of begun messages,
+        # and messages that only the windows of their streams block.
         readonly Py_ssize_t queued_bytes
         Py_ssize_t cut_bytes
 
@@ -75,13 +75,14 @@ cdef class Http2Sender(OutputBuffer):
         Py_ssize_t _open_end
         uint32_t _open_stream
 
-        # Streams that have room now, and streams that a frame of this `pump` closed: the connection tells the side above.
+        # Streams that have room now, and streams that a frame of this `pump` closed: the connection notifies the side
+        # above.
         bint is_pumping
         list woken
         list over
 
-        # Frames of DATA (one for 16 KiB) and HEADERS so far, which WINDOW_UPDATE and PING of the peer depend on; the cost of
-        # short pieces that a window forced.
+        # The DATA frames (one for 16 KiB) and HEADERS sent so far, which bound WINDOW_UPDATE and PING of the peer; the
+        # cost of short pieces that a window forced.
         uint64_t frames_sent
         Py_ssize_t short_cost
 

@@ -9,9 +9,9 @@
     trailers ──► behind the messages of its stream ────┘
 
 The order is as in `native/send_queue`: short messages first, then deficit round robin in bytes. Here streams wait, each
-with a chain of messages, and one without room in its own window waits outside every queue. A header block counts for the
-peer's table in the order of the output, so it is encoded when it is written, and nothing overtakes what is written.
-Several short messages of a stream share a DATA frame.
+with a chain of messages, and a stream without room in its own window waits outside every queue. A header block refers
+to the peer's table in the order of the output, so it is encoded when it is written, and nothing overtakes written
+output. Several short messages of a stream share a DATA frame.
 """
 
 cimport cython
@@ -36,7 +36,7 @@ cdef enum:
     # A message is not cut to leave less than this.
     SMALLEST_PIECE = 4_096
     # The result of an attempt to write: the window of the connection is used up; all is written; the stream waits
-    # elsewhere; more of it waits for its next turn.
+    # elsewhere; the rest waits for its next turn.
     BLOCKED = 0
     WRITTEN = 1
     PARKED = 2
@@ -117,7 +117,7 @@ cdef class Http2Sender(OutputBuffer):
 
     @cython.nonecheck(False)
     cdef int _ended(self, Http2Stream stream) except -1:
-        """Our last frame of a stream is written. A server that ends before the client wants no more of it."""
+        """Note the last written frame of a stream. A server that ends before the client wants no more of it."""
         self.streams.end(stream)
         if stream.waits_to_send:
             stream.waits_to_send = False
@@ -180,7 +180,7 @@ cdef class Http2Sender(OutputBuffer):
             place = self.out.reserve(HEAD_BYTES + whole)
             store_head(place, whole, KIND_DATA, FLAG_END_STREAM if ends_stream else 0, stream.id)
             place += HEAD_BYTES
-        # Messages that share a frame count alone: their receiver may give credit for each.
+        # Messages that share a frame count separately: their receiver may give credit for each.
         self.frames_sent += 1
         if whole:
             if prefix_size:
@@ -357,14 +357,14 @@ cdef class Http2Sender(OutputBuffer):
         )
 
     cdef int wait_turn(self, Http2Stream stream) except -1:
-        """Let a stream wait until all of it is written and it is its turn; then it is among the woken."""
+        """Let a stream wait until all its output is written and it has the turn; then it is among the woken."""
         stream.waits_to_send = True
         if stream.unsent is None and not stream.is_queued:
             self._add_to_ring(stream, False)
         return 0
 
     cdef int _lacks(self, Http2Stream stream) noexcept:
-        """Return the window that holds a stream back. BLOCKED: the connection's; PARKED: the stream's; WRITTEN: none."""
+        """Return the window that blocks a stream. BLOCKED: the connection's; PARKED: the stream's; WRITTEN: none."""
         if self.flow.first_sending + stream.windows.sending <= 0:
             return PARKED
         return BLOCKED if self.flow.sending <= 0 else WRITTEN
@@ -385,7 +385,7 @@ cdef class Http2Sender(OutputBuffer):
     # Turns
 
     cdef int pump(self, Py_ssize_t room, bint with_large) except -1:
-        """Move messages into the output as windows allow: short ones first, then pieces until `room` bytes lie there."""
+        """Move messages into the output as windows allow: short ones first, then pieces until it holds `room` bytes."""
         self.lacks_credit = False
         self.is_pumping = True
         if self._pump_small(with_large) != BLOCKED and with_large and self.ring._items is not None:
@@ -437,7 +437,7 @@ cdef class Http2Sender(OutputBuffer):
         return WRITTEN
 
     cdef int _pump_ring(self, Py_ssize_t room) except -1:
-        """Let each stream of the ring send its share, until `room` bytes lie in the output; one may send in any case."""
+        """Let each stream of the ring send its share, until the output holds `room` bytes; one may send in any case."""
         cdef Http2Stream stream
         cdef int done = WRITTEN
         cdef Py_ssize_t before = self.size(), shared = 0, written = 0, more
@@ -457,7 +457,7 @@ cdef class Http2Sender(OutputBuffer):
                 # The stream has sent more than its share before.
                 self._add_to_ring(stream, False)
             elif stream.unsent is None:
-                # Its share counts as written; its bytes leave after the output that lies there already.
+                # Its share counts as written; its bytes are sent after the present output.
                 shared += stream.share
                 self._wake(stream)
             else:
@@ -472,7 +472,7 @@ cdef class Http2Sender(OutputBuffer):
         return stream.share > 0
 
     cdef int _send_share(self, Http2Stream stream) except -1:
-        """Write pieces of a stream until its share is used up, and let it wait again where more is left."""
+        """Write pieces of a stream until its share is used up; if more is left, let it wait again."""
         cdef int done = BEGUN
         cdef Http2Message message = <Http2Message>stream.unsent
         cdef Py_ssize_t left, size, most

@@ -8,8 +8,8 @@ from fastrpc._core.wire.window cimport Window
 
 
 cdef struct StreamWindows:
-    # Relative to the first windows of all streams, so that SETTINGS change each window without a look at each stream: raised
-    # by WINDOW_UPDATE, lowered by DATA. The windows themselves may be negative.
+    # Relative to the first windows of all streams, so that SETTINGS change each window without visiting each stream:
+    # raised by WINDOW_UPDATE, lowered by DATA. The windows themselves may be negative.
     int64_t sending
     int64_t receiving
     # The bytes up to the limit that the last credit replaced, 0 or less: it is reached. The peer may not know more yet.
@@ -56,7 +56,7 @@ cdef class FlowControl:
     # Apply WINDOW_UPDATE of the connection (stream NULL) or a stream. -1: it breaks a rule, of the connection or the stream.
     cdef int raise_window(self, StreamWindows* stream, uint32_t increment, Violation* violation) noexcept
 
-    # Apply the peer's SETTINGS_INITIAL_WINDOW_SIZE: where `needs_highest` says so, with the highest sending window of all
+    # Apply the peer's SETTINGS_INITIAL_WINDOW_SIZE; if `needs_highest` says so, with the highest sending window of all
     # open streams. -1: a window overflows.
     cdef bint needs_highest(self, int64_t first) noexcept
     cdef int change_first_sending(self, int64_t first, int64_t highest, Violation* violation) noexcept
@@ -67,13 +67,14 @@ cdef class FlowControl:
     # Count received DATA of a stream, NULL: an ended stream. -1: it exceeds a window, of the connection or the stream.
     cdef int receive(self, StreamWindows* stream, Py_ssize_t size, Violation* violation) noexcept
 
-    # Count bytes as placed; return the credit to send now, 0: none yet. `may_lend`: memory is left for windows to grow.
+    # Count bytes as placed; return the credit to send now, 0: none yet. `may_lend`: windows may grow into free memory.
     cdef int64_t place(self, Py_ssize_t size) noexcept
     cdef int64_t place_of_stream(self, StreamWindows* stream, Py_ssize_t size, bint may_lend) noexcept
 
     # Messages longer than the window of their stream.
     #
-    # Return whether the pool has room for one: first come, first served, but answers before messages that may never be read.
+    # Return whether the pool has room for one: first come, first served, but answers before messages that may never be
+    # read.
     cdef bint has_room(self, Http2Stream stream, int64_t size, bint is_answer) except -1
     # Take the room for one, whatever the pool has left.
     cdef int borrow(self, Http2Stream stream, int64_t size) except -1
@@ -84,12 +85,12 @@ cdef class FlowControl:
     # The program took bytes: return how many of these were granted. They are back in the pool.
     cdef int64_t repay(self, StreamWindows* stream, int64_t size) noexcept
 
-    # Let a message go on beyond the window of its stream; return the credit to send now.
+    # Let a message continue beyond the window of its stream; return the credit to send now.
     cdef int64_t grant(self, StreamWindows* stream, int64_t size) noexcept
 
     # The reader of a stream waits: let its window grow, and return the credit to send now, 0: none.
     cdef int64_t reader_waits(self, StreamWindows* stream, bint may_lend) noexcept
-    # A stream is over: return its borrowed bytes to the pool, both the growth of its window and what it was granted.
+    # A stream is over: return its borrowed bytes to the pool, both the growth of its window and its grants.
     cdef inline int end_window(self, StreamWindows* stream) noexcept:
         return self.take_back(stream) if stream.growth.grown or stream.granted else 0
 
@@ -101,7 +102,7 @@ cdef class FlowControl:
 
 
 cdef enum:
-    # Streams that ended lately and are known as such; by their ids, a newer one takes the place of an older one.
+    # Recently ended streams that are remembered by their ids; a newer one replaces an older one.
     REMEMBERED = 128
 
 cdef enum Ending:
@@ -134,8 +135,8 @@ cdef class Http2Stream:
         bint keeps_credit
         int64_t kept_credit
 
-        # Our messages that wait, the first one of a chain (Http2Message) or None, and where the stream waits with them: in
-        # a queue, or for its own window.
+        # Our waiting messages, the first one of a chain (Http2Message) or None, and where the stream waits with them:
+        # in a queue, or for its own window.
         object unsent
         bint is_queued
         bint is_parked
@@ -143,12 +144,12 @@ cdef class Http2Stream:
         # Its share of a turn of the connection, and the number of this turn.
         int64_t share
         uint32_t share_turn
-        # It is to be told that it has room.
+        # Whether it has to be notified of room.
         bint waits_to_send
-        # It waited to be told when it entered the ring: it has more to send.
+        # Whether it waited to be notified when it entered the ring: it has more to send.
         bint is_streaming
 
-        # Whether the user knows it, and was not told yet that it is over. Whether we reset it before the peer's end.
+        # Whether the user knows it, and was not yet notified of its end. Whether we reset it before the peer's end.
         bint is_known
         bint was_cut_short
 
@@ -165,7 +166,8 @@ cdef class StreamTable:
         CallTable _streams
         public Py_ssize_t limit
 
-        # The highest id so far: higher ones are idle. Whether GOAWAY of the peer came, and the highest id that it takes.
+        # The highest id so far: higher ones are idle. Whether GOAWAY of the peer arrived, and the highest id that it
+        # accepts.
         readonly uint32_t highest
         # The streams that the peer has opened so far: ids may be skipped.
         uint64_t opened
@@ -179,7 +181,8 @@ cdef class StreamTable:
     # is decoded, its DATA counts for the connection), or the peer broke a rule, and `violation.rule` is not 0.
     cdef Http2Stream arrive(self, int kind, uint32_t id, Violation* violation)
 
-    # Note the head of a message, or its trailers, with the content-length (-1: none). -1: it breaks a rule of the stream.
+    # Note the head of a message, or its trailers, with the content-length (-1: none). -1: it breaks a rule of the
+    # stream.
     cdef int take_head(
         self, Http2Stream stream, bint is_interim, bint ends_stream, int64_t content_length, Violation* violation
     ) except -2

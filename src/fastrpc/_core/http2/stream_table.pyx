@@ -15,10 +15,10 @@ Push is never on, so all are opened by the client, with odd ids.
 
 PRIORITY means nothing here, whatever the state of its stream.
 
-A stream keeps how far WINDOW_UPDATE and DATA moved its windows; the first sizes lie in `Windows`. So a change of
-SETTINGS_INITIAL_WINDOW_SIZE costs the same with one stream and with ten thousand, and a peer gains nothing by repeating it.
-Whether a change overflows a window depends on the highest one. An upper bound of it is kept, and the owner checks all
-streams only if this bound overflows.
+A stream keeps how far WINDOW_UPDATE and DATA moved its windows; the first sizes are in `Windows`. So a change of
+SETTINGS_INITIAL_WINDOW_SIZE costs the same with one stream and with ten thousand, and a peer gains nothing by repeating
+it. Whether a change overflows a window depends on the highest one. An upper bound of it is kept, and the owner checks
+all streams only if this bound overflows.
 """
 
 cimport cython
@@ -110,7 +110,7 @@ cdef class FlowControl:
         cdef int64_t left = self.receiving.left
         if size > left:
             return violated(violation, RULE_WINDOW, size, left)
-        # Also where the stream's window is exceeded: the connection goes on.
+        # Even if the stream's window is exceeded: the connection continues.
         self.receiving.left = left - size
         if stream is NULL:
             return 0
@@ -300,7 +300,7 @@ cdef class StreamTable:
 
     @cython.nonecheck(False)
     cdef int _end_by_peer(self, Http2Stream stream, Violation* violation) except -2:
-        # An answer to HEAD would announce content that never comes; no such request is made or answered here.
+        # An answer to HEAD would announce content that is never sent; no such request is made or answered here.
         if stream.content_left > 0:
             return violated(violation, RULE_CONTENT_LENGTH)
         stream.is_ended_by_peer = True

@@ -1,6 +1,6 @@
 """The parts of a wire of HTTP/2 that a link asks: long messages in place, and messages that wait.
 
-Most reads have neither: both answer by a look at a field then, and the wire is not called.
+Most reads have neither: both then answer by reading a field, and the wire is not called.
 """
 
 cimport cython

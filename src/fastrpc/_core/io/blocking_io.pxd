@@ -9,21 +9,21 @@ cdef class BlockingIO:
         # The descriptor of the socket, for polls, also below layers. -1 once it is closed.
         readonly int descriptor
 
-        # The error behind a negative size, in words; None where its number says all.
+        # The text of the error behind a negative size; None if the number is enough.
         readonly object failure
 
-    # A size, 0 at the end of the stream, or -errno; -EAGAIN where it would have to wait. None of them needs the GIL.
+    # A size, 0 at the end of the stream, or -errno; -EAGAIN if it would have to wait. None of them needs the GIL.
     cdef Py_ssize_t receive(self, char* place, Py_ssize_t room) noexcept nogil
     cdef Py_ssize_t send(self, const char* data, Py_ssize_t size) noexcept nogil
     cdef Py_ssize_t send_parts(self, iovec* parts, int count) noexcept nogil
 
-    # These wait, until `due_ns` at the latest; besides the above they return TIMED_OUT, INTERRUPTED or WRITABLE.
+    # These wait, until `due_ns` at the latest; they may also return TIMED_OUT, INTERRUPTED or WRITABLE.
     cdef Py_ssize_t receive_until(
         self, char* place, Py_ssize_t room, bint fill, bint push, uint64_t due_ns, uint64_t spin_ns
     ) noexcept nogil
     cdef int wait(self, short events, uint64_t due_ns) noexcept nogil
 
-    # Bytes that `send` took, and that lie before the socket.
+    # Bytes that `send` took and that have not reached the socket.
     cdef Py_ssize_t unsent(self) noexcept
 
     # The end. No other method runs when it is closed.
@@ -39,7 +39,7 @@ cdef class SocketIO(BlockingIO):
 
 cdef class LayeredIO(BlockingIO):
     cdef:
-        # The I/O that carries the bytes, owned; how many are worked on before the first of them leave.
+        # The I/O that carries the bytes, owned; how many bytes are processed before the first of them are sent.
         readonly BlockingIO below
         Py_ssize_t part_bytes
 
@@ -51,8 +51,8 @@ cdef class LayeredIO(BlockingIO):
         # Whether bytes may be had without the socket.
         bint has_more
 
-        # Bytes that are ready to leave and not taken yet, from `_left_at` on. `_owes`: the last byte of the caller among
-        # them was reported as not sent, so that the caller comes again for it; it is skipped then.
+        # Bytes that are ready to be sent and not taken yet, from `_left_at` on. `_owes`: the caller's last byte among
+        # them was reported as unsent, so that the caller calls again for it; it is skipped then.
         bytes _left
         Py_ssize_t _left_at
         bint _owes

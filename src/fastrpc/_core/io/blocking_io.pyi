@@ -33,7 +33,7 @@ class SocketIO(BlockingIO):
         """Close the socket, without a word to the peer. Closing twice is fine."""
 
 class LayeredIO(BlockingIO):
-    """Bytes that are worked on before they leave and after they came, by one thread at a time."""
+    """Bytes that are processed before they are sent and after they arrive, by one thread at a time."""
 
     @property
     def below(self) -> BlockingIO:

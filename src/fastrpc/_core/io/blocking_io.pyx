@@ -10,8 +10,8 @@
 
 Only this module knows the layers between the bytes of a connection and the bytes of its socket.
 
-A layer works with the GIL and one lock, as what it works with is not for two threads at once. The lock is never held
-while a thread waits for the socket: so one thread sends while another one waits.
+A layer works with the GIL and one lock, as its tools are not for two threads at once. The lock is never held while a
+thread waits for the socket: so one thread sends while another one waits.
 """
 
 import os
@@ -57,7 +57,7 @@ cdef class BlockingIO:
         self.descriptor = -1
 
     cdef Py_ssize_t receive(self, char* place, Py_ssize_t room) noexcept nogil:
-        """Receive the bytes that have come, up to `room` of them."""
+        """Receive the bytes that have arrived, up to `room` of them."""
         return -EBADF
 
     cdef Py_ssize_t send(self, const char* data, Py_ssize_t size) noexcept nogil:
@@ -65,7 +65,7 @@ cdef class BlockingIO:
         return -EBADF
 
     cdef Py_ssize_t send_parts(self, iovec* parts, int count) noexcept nogil:
-        """Send as much as is taken at once, of several pieces one after the other."""
+        """Send as much as is taken at once, of several pieces in order."""
         return -EBADF
 
     cdef Py_ssize_t receive_until(
@@ -136,7 +136,7 @@ cdef class SocketIO(BlockingIO):
 
 
 cdef class LayeredIO(BlockingIO):
-    """Bytes that are worked on before they leave and after they came, by one thread at a time."""
+    """Bytes that are processed before they are sent and after they arrive, by one thread at a time."""
 
     def __cinit__(self, *arguments):
         self._left = b""
@@ -149,7 +149,8 @@ cdef class LayeredIO(BlockingIO):
             PyThread_free_lock(self._lock)
 
     cdef int rest_on(self, BlockingIO below, Py_ssize_t part_bytes) except -1:
-        """Take what carries the bytes, which is owned from then on, and how many are worked on before the first leave."""
+        """Set the I/O that carries the bytes, which is owned from then on, and how many bytes are processed before the
+        first are sent."""
         self.below = below
         self.descriptor = below.descriptor
         self.part_bytes = part_bytes
@@ -174,7 +175,7 @@ cdef class LayeredIO(BlockingIO):
         return ConnectionResetError(str(error))
 
     cdef int look(self) except -1:
-        """Note what threads without the GIL have to know."""
+        """Note the state for threads without the GIL."""
         return 0
 
     # The lock, and the end of the stream by an error
@@ -283,13 +284,13 @@ cdef class LayeredIO(BlockingIO):
             self.work_on(data + done, size - done)
         flushed = self.flush()
         if flushed == -EAGAIN:
-            # All is worked on, but part of it is still here: the caller has to come again.
+            # All is processed, but part of it is still here: the caller has to call again.
             self._owes = True
             return size - 1 if size > 1 else -EAGAIN
         return flushed if flushed < 0 else size
 
     cdef Py_ssize_t flush(self) except? -1:
-        """Send what is ready to leave; -EAGAIN where not all of it is taken."""
+        """Send ready bytes; -EAGAIN if not all are taken."""
         cdef Py_ssize_t sent
         while True:
             if self._left_at == PyBytes_GET_SIZE(self._left):
@@ -316,7 +317,7 @@ cdef class LayeredIO(BlockingIO):
         return self.below.shut_down(how)
 
     cpdef object close(self):
-        # close(2) and nothing else: after a fork the parent goes on using the connection.
+        # Only close(2): after a fork the parent continues to use the connection.
         self.descriptor = -1
         if self.below is not None:
             self.below.close()

@@ -7,7 +7,8 @@ from fastrpc._core.io.engine cimport Engine
 @cython.final
 cdef class ClientLife:
     cdef:
-        # The object that is notified, None for threads, which look at the connection; whether it hears of the next call.
+        # The object that is notified, None for threads, which check the connection; whether it is notified of the next
+        # call.
         readonly object owner
         public bint announces_calls
 
@@ -31,7 +32,8 @@ cdef class ClientLife:
         Py_ssize_t _calls
         bint _was_used
 
-        # Whether it waits for its successor, ended for its age or rest, or was not used; whether it ends with its last call.
+        # Whether it waits for its successor, ended for its age or rest, or was not used; whether it ends with its last
+        # call.
         readonly bint is_aged
         readonly bint is_spent
         readonly bint is_dispensable

@@ -1,12 +1,12 @@
-"""The rules of a connection that a client made: its opening, age, rest and end, for all protocols but the native one.
+"""The rules of a client's connection: its opening, age, rest and end, for all protocols but the native one.
 
 ::
 
     check(engine, now) ──► due: opening, age, rest ──► close, abort and retire of the engine
                                                    ──► connection_aged, connection_draining of the owner
 
-It is told the time and the calls, and asks nothing. A client of a loop is the owner and is notified. Threads have none: the
-thread with the next call looks at age and rest (`takes_thread`). Probes of a server's health are no use of a connection.
+The caller passes the time and the calls. A client of a loop is the owner and is notified. Threads have no owner: the
+thread with the next call checks age and rest (`takes_thread`). Probes of a server's health are no use of a connection.
 `native/liveness` has the rules of native connections.
 """
 
@@ -77,14 +77,14 @@ cdef class ClientLife:
         self.crowd = 0
         return True
 
-    # The credential, where no verdict of the server comes with its validity
+    # The credential, if the server sends no verdict with its validity
 
     cdef int credential_expires(self, Engine engine, double seconds) except -1:
         cdef uint64_t age
         if self.owner is not None:
             self.owner.connection_accepted(engine, seconds)
             return 0
-        # Without a loop no timer renews it: a younger connection, with a new one, takes the place of this one.
+        # Without a loop no timer renews it: a newer connection with a new credential replaces this one.
         age = engine.now - self._made_ns + <uint64_t>(seconds * RENEWED_NS)
         self._age_ns = age if self._age_ns == 0 else min(age, self._age_ns)
         return 0

@@ -5,7 +5,7 @@ from fastrpc._core.base.output_buffer cimport OutputBuffer
 from fastrpc._core.base.timer_wheel cimport Timed
 
 cdef enum:
-    # Bytes of ours that may lie in the stream while an engine still chooses what comes next.
+    # Bytes of ours that may be in the stream while an engine still chooses the next output.
     STREAM_SHARE = 262_144
     # Messages that are handled between two looks at the clock.
     MESSAGES_AT_ONCE = 32
@@ -13,7 +13,7 @@ cdef enum:
     LATE_NS = 1_000_000
 
 cdef enum:
-    # A further pump may find: nothing, no more than may leave in the same turn of the loop, or more.
+    # A further pump may find: nothing, at most what may be sent in the same turn of the loop, or more.
     NOTHING
     LITTLE
     MUCH
@@ -57,11 +57,11 @@ cdef class Engine:
         # freed first clears the other's pointer.
         PyObject** _known_at
 
-        # The bytes that it has to send, never None. The stream takes them behind each `pump`.
+        # The bytes that it has to send, never None. The stream takes them after each `pump`.
         OutputBuffer output
 
         # Set by the stream before each use: the instant now, the instant of the last bytes, and the earliest instant at
-        # which the peer may have sent the bytes that are handled now (0: unknown, they came now).
+        # which the peer may have sent the present bytes (0: unknown, they arrived now).
         public uint64_t now
         public uint64_t received_ns
         uint64_t came_ns
@@ -82,18 +82,19 @@ cdef class Engine:
         # for these.
         bint woke
 
-        # Whether what came before the end of the stream counts even if it waits for its turn.
+        # Whether input before the end of the stream counts even if it waits for its turn.
         bint reads_to_end
 
         # Whether the connection is over.
         readonly bint is_closed
 
-        # Whether calls of ours may go out: connected, and the peer takes new ones. The part that makes them, a CallingPart
-        # (`calls/calling_part`, which this room does not know); None where no calls of ours are made.
+        # Whether calls of ours may be sent: connected, and the peer takes new ones. The part that makes them, a
+        # CallingPart (`calls/calling_part`, which this room does not know); None if no calls of ours are made.
         readonly bint is_usable
         readonly object calling
 
-    # Bytes in. Bytes that `receive` leaves are presented again, with more behind them; a place is valid until the next call.
+    # Bytes in. Bytes that `receive` leaves are presented again, with further ones; a place is valid until the next
+    # call.
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1
     cdef char* body_place(self, Py_ssize_t* room) except? NULL
     cdef int body_received(self, Py_ssize_t size) except -1
@@ -107,7 +108,7 @@ cdef class Engine:
     cdef int pump(self) except -1
     cdef int rest(self) noexcept
 
-    # For engines: whether what is left of this read has to wait, asked once `messages_left` is used up.
+    # For engines: whether the rest of this read has to wait, asked once `messages_left` is used up.
     cdef bint has_to_wait(self) except -1
 
     # For engines: something was written. It leaves at the end of the read that is handled now, else in the next turn of
@@ -117,7 +118,7 @@ cdef class Engine:
             (<ByteStream>self._stream).on_output()
         return 0
 
-    # For engines whose messages wait in their output alone: the bytes of it that the peer has not taken.
+    # For engines whose messages wait only in their output: its bytes that the peer has not taken.
     cdef inline int64_t unsent_output(self) except? -1:
         return self.output.size() + (0 if self._stream is NULL else (<ByteStream>self._stream).untaken_bytes())
 

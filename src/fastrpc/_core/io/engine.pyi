@@ -89,7 +89,7 @@ class PythonEngine(Engine):
         """Return the bytes of output that the peer has not taken."""
 
     def taken_bytes(self) -> int:
-        """Return the bytes of output that have left this machine, as far as it can be known."""
+        """Return the bytes of output that have left this machine, as far as known."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
         """Close once all output is sent; a protocol with a last word sends it first."""

@@ -7,13 +7,13 @@
                       │      ◄─ pump, output: size, plain, take, skip ───────────   │
                       └◄──────── on_output, schedule_check, finish, cut_off ────────┘
 
-A `Session` holds its engine, which borrows its stream: users of a connection, such as calls and pools, hold the engine, so
-it may outlive the stream. So does a `BlockingStream`. Between the two there are only bytes
-and instants: a layer that encrypts lies below the stream.
+A `Session` holds its engine, which borrows its stream: users of a connection, such as calls and pools, hold the engine,
+so it may outlive the stream. The same holds for a `BlockingStream`. Only bytes and instants pass between the two: a
+layer that encrypts is below the stream.
 
-A read costs ten crossings, however many calls it carries: body_place, receive, read_done; pump, the output's size twice,
-plain, skip; rest, flushed. A small rest of large messages costs some more, and `on_output` crosses only where
-no read is handled. That is a read of `Session`; `BlockingStream` never tells read_done, blocked and unblocked.
+A read costs ten crossings, however many calls it carries: body_place, receive, read_done; pump, the output's size
+twice, plain, skip; rest, flushed. A small rest of large messages costs some more, and `on_output` crosses only outside
+a read. That is a read of `Session`; `BlockingStream` never calls read_done, blocked and unblocked.
 
 `Session` is the stream of an event loop, `BlockingStream` of the blocking client. `Connection` is the engine of the
 native protocol.
@@ -83,7 +83,7 @@ cdef class ByteStream(Timed):
         return False
 
     cdef int hold_input(self) except -1:
-        """Hand over nothing more of what is received, and read nothing more, until `release_input`."""
+        """Pass no more received bytes on, and read nothing more, until `release_input`."""
         return 0
 
     cdef int release_input(self) except -1:
@@ -91,7 +91,7 @@ cdef class ByteStream(Timed):
         return 0
 
     cdef bint waits_for_turn(self) noexcept:
-        """Return whether something received waits for its turn; nothing is read until then."""
+        """Return whether received bytes wait for their turn; nothing is read until then."""
         return False
 
     cdef bint has_unread(self) except -1:
@@ -119,11 +119,11 @@ cdef class ByteStream(Timed):
         return self.untaken_bytes()
 
     cdef int64_t taken_bytes(self) except? -1:
-        """Return how many bytes left this machine, as far as it can be known."""
+        """Return how many bytes left this machine, as far as known."""
         return 0
 
     cdef bint finish(self, bint lingers) except -1:
-        """The engine is closed: write what is left of its output, then end the stream.
+        """The engine is closed: write the rest of its output, then end the stream.
 
         With `lingers` it reads on until the peer closes, so that no reset discards the last words; True: it does so.
         """
@@ -142,7 +142,7 @@ cdef class ByteStream(Timed):
         return False
 
     cdef int engine_ready(self) except -1:
-        """The peer has shown what it takes: its opening is over."""
+        """Note that the peer has stated its abilities: its opening is over."""
         return 0
 
 
@@ -175,7 +175,7 @@ cdef class Engine:
 
     @property
     def peer_takes(self):
-        """Return "calls" or "pushes" where the other side serves this one, None where it does not."""
+        """Return "calls" or "pushes" if the other side serves this one, otherwise None."""
         return None
 
     def abort(self):
@@ -220,9 +220,9 @@ cdef class Engine:
         return 0
 
     cdef bint hears_rest_first(self) except -1:
-        """The peer sends no more, and input of it is held. Return whether that is handled before the end is.
+        """The peer sends no more, and some of its input is held. Return whether the input is handled before the end.
 
-        So it is where nothing under way is to be ended, and where an end of the input is no end of the connection.
+        It is if nothing under way is to be ended, and the end of the input is no end of the connection.
         """
         return False
 
@@ -289,7 +289,8 @@ cdef class Engine:
         return 0
 
     cdef int left_behind(self) except -1:
-        """This is the child of a fork, the stream the parent's: the connection is over here, without a word to the peer."""
+        """In the child of a fork the stream is the parent's: the connection is over here, without notice to the
+        peer."""
         return 0
 
     cdef bint may_spin(self) noexcept:
@@ -364,7 +365,7 @@ cdef class PythonEngine(Engine):
         self.written()
 
     def turn_is_over(self):
-        """Note that one message was handled. Return whether the rest of the data has to wait: it is presented again."""
+        """Note a handled message. Return whether the rest of the data has to wait: it is presented again."""
         self.messages_left -= 1
         return self.messages_left < 0 and self.has_to_wait()
 
@@ -383,7 +384,7 @@ cdef class PythonEngine(Engine):
         return self.unsent_output()
 
     def taken_bytes(self):
-        """Return the bytes of output that have left this machine, as far as it can be known."""
+        """Return the bytes of output that have left this machine, as far as known."""
         return 0 if self._stream is NULL else (<ByteStream>self._stream).taken_bytes()
 
     def close(self, reason=0, text=""):

@@ -11,7 +11,7 @@ cdef struct SentOutput:
     # The places among them where the last long output begins and ends.
     int64_t long_begins
     int64_t long_ends
-    # The place where the long output before it began, if a rest of that one was left then. No third one is given.
+    # The place where the previous long output began, if a rest of it was left then. No third long output is given.
     int64_t earlier_begins
 
 
@@ -30,14 +30,14 @@ cdef class Layer:
     cdef:
         readonly LoopState loop_state
 
-        # The transport below, None before it is connected; where it receives.
+        # The transport below, None before it is connected; the place where it receives.
         readonly object transport
         object _place
 
         # The protocol above, None before there is one and once the transport is gone.
         object _protocol
 
-        # Whether the protocol above wants no bytes for now; whether handing over what waits for it is scheduled.
+        # Whether the protocol above wants no bytes for now; whether passing on waiting bytes is scheduled.
         bint is_paused
         bint _is_scheduled
 

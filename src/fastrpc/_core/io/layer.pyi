@@ -6,7 +6,7 @@ from fastrpc._core.loop.loop_state import LoopState
 PLAIN_TRANSPORTS: frozenset[tuple[str, str]]
 
 def is_nameless(transport: asyncio.BaseTransport) -> bool:
-    """Return whether a connection has an address of its peer that the system does not tell any more: it was reset."""
+    """Return whether the system no longer reports the address of a connection's peer: it was reset."""
 
 class Layer:
     """A layer between a transport, to which it is a protocol, and a protocol, to which it is a transport."""

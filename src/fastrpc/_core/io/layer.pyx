@@ -1,16 +1,17 @@
-"""A loop's transport: its socket, and layers between it and the protocol above, which work on the bytes.
+"""A loop's transport: its socket, and layers between it and the protocol above, which process the bytes.
 
 ::
 
     transport ──► Layer, a protocol to it ──► protocol, such as a session
     transport ◄── Layer, a transport to it ◄─ protocol
 
-Neither of them notices the other's. A layer for connections of a blocking client is a `LayeredIO` (`blocking_io`).
+Socket and protocol do not notice the layers. A layer for connections of a blocking client is a `LayeredIO`
+(`blocking_io`).
 
-Small output goes to the socket directly, past the transport, while nothing waits in the transport: uvloop collects
-what is written until the end of the loop's turn, and answers are to leave while the read they answer is still
-handled. Only plain sockets of the loops' own transports are passed by, never a transport that encrypts or disturbs.
-Once the system takes less than all of it, the transport has the rest.
+Small output is sent to the socket directly, past the transport, while nothing waits in the transport: uvloop collects
+output until the end of the loop's turn, and answers should be sent while the read they answer is still handled. Only
+plain sockets of the loops' own transports are written directly, never a transport that encrypts or disturbs. Once the
+system takes less than all of it, the transport gets the rest.
 """
 
 import socket
@@ -25,7 +26,7 @@ except ImportError:  # Not a system that could be asked.
     fcntl = termios = None
 
 # Transports that pass bytes to their socket unchanged, by module and name of their classes, none of which is public. A
-# transport that wraps another one, to encrypt or to disturb it, must not be passed by.
+# transport that wraps another one, to encrypt or to disturb it, must not be bypassed.
 PLAIN_TRANSPORTS = frozenset((
     ("uvloop.loop", "TCPTransport"),
     ("uvloop.loop", "UnixTransport"),
@@ -54,9 +55,9 @@ cdef int socket_of(object transport) except -2:
 
 
 cpdef bint is_nameless(object transport) except -1:
-    """Return whether a connection has an address of its peer that the system does not tell any more: it was reset.
+    """Return whether the system no longer reports the address of a connection's peer: it was reset.
 
-    Sockets of this machine have none either, but they tell which user connected.
+    Sockets of this machine have none either, but they report which user connected.
     """
     if transport.get_extra_info("peername") is not None:
         return False
@@ -65,24 +66,24 @@ cpdef bint is_nameless(object transport) except -1:
 
 
 cdef int64_t unsent_bytes(object transport) except? -1:
-    """Bytes in the system's send buffer below a transport, or 0 where it does not tell, or has no socket."""
+    """Bytes in the system's send buffer below a transport, or 0 if it does not report them, or has no socket."""
     opened = transport.get_extra_info("socket")
     return 0 if opened is None else unsent_in_socket(opened.fileno())
 
 
 cdef int64_t unsent_in_socket(int descriptor) except? -1:
-    """Bytes in the system's send buffer of a socket, or 0 where it does not tell or the socket is closed."""
+    """Bytes in the system's send buffer of a socket, or 0 if it does not report them or the socket is closed."""
     return 0 if termios is None else bytes_of(descriptor, termios.TIOCOUTQ)
 
 
 cdef int64_t unread_bytes(object transport) except? -1:
-    """Bytes that the system has received and that are not read yet, or 0 where it does not tell or there is no socket."""
+    """Received, unread bytes in the system, or 0 if it does not report them or there is no socket."""
     opened = transport.get_extra_info("socket")
     return 0 if opened is None or termios is None else bytes_of(opened.fileno(), termios.FIONREAD)
 
 
 cdef int64_t bytes_of(int descriptor, object question) except? -1:
-    """Ask the system for a number of bytes of a socket; 0: it does not tell, or the socket is closed."""
+    """Ask the system for a number of bytes of a socket; 0: it does not report it, or the socket is closed."""
     if descriptor < 0:
         return 0
     try:
@@ -92,7 +93,7 @@ cdef int64_t bytes_of(int descriptor, object question) except? -1:
 
 
 cdef int note_long(SentOutput* sent, Py_ssize_t size, int64_t untaken) noexcept:
-    """Note that a long output is given to the transport next, which keeps all of it until the last byte is gone."""
+    """Note that a long output is passed to the transport next, which keeps all of it until the last byte is sent."""
     cdef bint is_alone = sent.bytes - untaken >= sent.long_ends
     sent.earlier_begins = sent.bytes if is_alone else sent.long_begins
     sent.long_begins = sent.bytes
@@ -139,7 +140,7 @@ cdef class Layer:
     # Calls of the transport below
 
     def get_buffer(self, Py_ssize_t sizehint):
-        """Where the transport is to receive: the loop's shared buffer, which is copied from at once."""
+        """The place where the transport receives: the loop's shared buffer, which is copied from at once."""
         return self._place
 
     def pause_writing(self):

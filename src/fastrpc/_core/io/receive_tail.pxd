@@ -8,12 +8,12 @@ from fastrpc._core.loop.turns cimport Turns
 
 cdef class ReceiveTail:
     cdef:
-        # The bytes, which end an owned block; NULL where there are none.
+        # The bytes, which end an owned block; NULL if there are none.
         char* data
         char* _block
         Py_ssize_t size
 
-        # The last bytes of a long payload: they lie at their final place already, and do not count yet.
+        # The last bytes of a long payload: they are in their final place already, and do not count yet.
         Py_ssize_t placed
 
         # Whether all this waits for a turn of the loop, and since when (0: it does not).
@@ -29,7 +29,8 @@ cdef class ReceiveTail:
         int64_t behind_bytes
         uint64_t full_ns
 
-        # Bytes received since the peer was weighed, and what the bucket held then; whether it counts as a light caller.
+        # Bytes received since the peer was weighed, and the level of its bucket then; whether it counts as a light
+        # caller.
         int64_t received
         int64_t level
         uint64_t weighed_ns

@@ -6,9 +6,9 @@
     what a turn has no time left for ─────► put off: kept, counted and dated until the connection goes on
     the end of a payload, for that reason ► put off where it lies
 
-Each read has a date: its bytes came after the last instant at which the socket was known to be empty. That is the later of
-the last read that emptied it and the return of the last poll that did not report it (`loop/polling`). So the time that
-bytes spend in the socket of a busy loop counts as waiting time of their calls.
+Each read has a date: its bytes arrived after the last instant at which the socket was known to be empty. That is the
+later of two instants: the last read that emptied it, and the return of the last poll that did not report it
+(`loop/polling`). So the time that bytes spend in the socket of a busy loop counts as waiting time of their calls.
 """
 
 cimport cython
@@ -24,8 +24,8 @@ cdef enum:
     # From this number of deferred bytes on a further connection reads at most SHORT_READ: a thousand hold 48 MiB, not 500.
     MANY_DEFERRED = 16_777_216
     SHORT_READ = 32_768
-    # A light caller sends at most LIGHT_BYTES at once, some two hundred calls, and LIGHT_BYTES_A_SECOND. Its deferred reads
-    # come before the reads of others: behind a thousand busy connections it would have sent more by each turn.
+    # A light caller sends at most LIGHT_BYTES at once, some two hundred calls, and LIGHT_BYTES_A_SECOND. Its deferred
+    # reads precede those of others: behind a thousand busy connections it would have sent more by each turn.
     LIGHT_BYTES = 16_384
     LIGHT_BYTES_A_SECOND = 49_152
     # A caller that sends much is a busy one for ten seconds after.
@@ -64,7 +64,7 @@ cdef class ReceiveTail:
         return 0
 
     cdef bint keep_unseen(self, Engine engine, const char* data, Py_ssize_t size, bint in_body) except -1:
-        """Put off what was received without a look at it; False: it makes no work."""
+        """Defer received bytes without parsing them; False: they cost no work."""
         if engine.is_closed:
             return False
         if not in_body:
@@ -77,10 +77,10 @@ cdef class ReceiveTail:
         return True
 
     cdef Py_ssize_t give(self, Engine engine) except -1:
-        """Let the engine handle what is kept, which is not copied; return how many bytes it consumed."""
+        """Let the engine handle the kept bytes, which are not copied; return how many it consumed."""
         cdef Py_ssize_t size = self.size, consumed = size
         cdef char* data = self.data
-        # Ours alone while the engine reads it: what that calls may drop the tail.
+        # Owned here while the engine reads it: the engine's calls may drop the tail.
         cdef char* block = self._block
         self._block = self.data = NULL
         self.size = 0
@@ -98,7 +98,8 @@ cdef class ReceiveTail:
         return consumed
 
     cdef Py_ssize_t take_up(self, Engine engine, bint* in_body) except -1:
-        """Put nothing off any more; return how many bytes wait at the place of a long payload, and whether there is one."""
+        """Defer nothing any more; return how many bytes wait at the place of a long payload, and whether there is
+        one."""
         cdef Py_ssize_t room = 0, waiting = self.placed
         self.is_put_off = False
         self.placed = 0
@@ -127,12 +128,12 @@ cdef class ReceiveTail:
         return self.counted - before
 
     cdef Py_ssize_t room(self, LoopState loop_state) noexcept:
-        """Return how many bytes a read may add: few where many connections wait for a slice with what they sent."""
+        """Return how many bytes a read may add: few if many connections wait for a slice with their input."""
         cdef Py_ssize_t left = loop_state.buffer.capacity - self.size
         return left if loop_state.turns.deferred_bytes < MANY_DEFERRED else min(left, <Py_ssize_t>SHORT_READ)
 
     cdef bint weigh(self, uint64_t now) noexcept:
-        """Find out whether the caller is a light one: what it has sent fits into a bucket that leaks; return it."""
+        """Find out whether the caller is a light one: its input fits into a leaky bucket; return it."""
         cdef int64_t sent = self.level + self.received - light_bytes(now - min(now, self.weighed_ns))
         # The bytes that lie in the socket count as well: slow reading makes no light caller.
         cdef int64_t waiting = self.size + self.placed + (self.behind_bytes if self.is_behind else 0)
@@ -144,7 +145,8 @@ cdef class ReceiveTail:
         return self.is_light
 
     cdef bint weigh_short(self, Py_ssize_t size, uint64_t now, uint64_t came_ns) noexcept:
-        """Weigh the caller of a read; return whether it is light, and the read short, with nothing put off before it."""
+        """Weigh the caller of a read; return whether it is light, and the read short, with nothing deferred before
+        it."""
         if self.is_put_off or self.size + size > SHORT_BYTES:
             return False
         # For the moment, as `weigh` allows for the wait.
@@ -153,8 +155,8 @@ cdef class ReceiveTail:
         self.put_off_ns = 0
         return self.is_light
 
-    # Calls that come while a connection waits for its turn lie in the socket. The next read of a light caller goes on with
-    # the rest of its slice: otherwise these calls would wait for a second round.
+    # Calls that arrive while a connection waits for its turn are in the socket. The next read of a light caller
+    # continues with the rest of its slice: otherwise these calls would wait for a second round.
 
     cdef int leave_time(self, uint64_t now, uint64_t ends_ns) noexcept:
         """All that was put off was handled before the end of the slice."""
@@ -162,13 +164,14 @@ cdef class ReceiveTail:
         return 0
 
     cdef bint has_time_left(self) noexcept:
-        """Return whether a read that is put off now goes on with the last slice; if not, what is left is dropped."""
+        """Return whether a read that is deferred now continues with the last slice; if not, the rest of the slice is
+        dropped."""
         if not self.is_light or self.left_us < LEAST_LEFT_US or self.put_off_ns >= self.watched_ns:
             self.left_us = 0
         return self.left_us != 0
 
     cdef uint64_t take_time(self, uint64_t now, uint64_t ends_ns) noexcept:
-        """Return the end of a slice that begins now: of the rest of the last one, or of a whole one."""
+        """Return the end of a slice that begins now: the rest of the last one, or a whole one."""
         cdef uint64_t left_ns = self.left_us * <uint64_t>1_000
         self.left_us = 0
         return min(ends_ns, now + left_ns) if left_ns else ends_ns
@@ -176,7 +179,8 @@ cdef class ReceiveTail:
     # The date of what is read
 
     cdef uint64_t dated(self, LoopState loop_state, uint64_t now, object transport, Py_ssize_t most) except 0:
-        """Return the date of the bytes that are read now: `most` bytes, as many as fitted, or 0: fewer, so none are left."""
+        """Return the date of the present bytes. `most`: as many bytes were read as fitted; 0: fewer, so none are
+        left."""
         cdef uint64_t date = now
         cdef bint is_busy = loop_state.turns.polls.is_armed or self.is_behind
         if is_busy or now > loop_state.calm_until_ns:
@@ -198,12 +202,12 @@ cdef class ReceiveTail:
             # Something else held the loop: since its last tick nothing was read.
             since = loop_state.seen_ns
         if self.is_behind or self.watched_ns >= since:
-            # No poll has looked at it since then, or the poll that did reported it.
+            # No poll has checked it since then, or the checking poll reported it.
             since = 0
         return min(now, max(since, self.emptied_ns))
 
     cdef int _leave_rest(self, uint64_t now, object transport, Py_ssize_t size) except -1:
-        """A read took as much as fits: what it left has the same date, and what comes behind that a later one."""
+        """A read took as much as fits: the bytes that it left have the same date, and bytes behind them a later one."""
         if isinstance(transport, TLSLayer):
             # The encrypted bytes in the socket are longer than their data.
             size = (<TLSLayer>transport).take_received()
@@ -220,14 +224,14 @@ cdef class ReceiveTail:
         if not for_turn:
             self.emptied_ns = self.watched_ns
             return 0
-        # The next poll does not tell when the socket was empty, and its instant may be noted after this one. The bytes that
-        # lie there now came earlier, at an unknown time.
+        # The next poll does not tell when the socket was empty, and its instant may be noted after this one. The bytes
+        # in the socket now came earlier, at an unknown time.
         if not self.is_behind:
             self._note_unread(self.watched_ns, transport)
         return polls.arm(self.watched_ns, False)
 
     cdef int _note_unread(self, uint64_t now, object transport) except -1:
-        """Date the bytes in the socket by the last read; bytes that come after them have a later date."""
+        """Date the bytes in the socket by the last read; bytes that arrive after them have a later date."""
         self.behind_bytes = unread_bytes(transport)
         self.is_behind = self.behind_bytes > 0
         if self.is_behind:

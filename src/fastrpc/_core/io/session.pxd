@@ -16,23 +16,23 @@ cdef class Session(SessionOutput):
         # The last place given out belongs to a long payload.
         bint in_body
 
-        # Whether the tail has a place among the loop's turns, and whether the end of the stream came behind it.
+        # Whether the tail has a place among the loop's turns, and whether the end of the stream followed it.
         bint has_turn
         bint has_end
 
         # Whether the engine takes nothing more until it says so.
         bint is_input_held
 
-        # Whether it is not read from for another reason, which `hold_back` told.
+        # Whether reading is paused for another reason, set by `hold_back`.
         bint is_held_back
 
-        # Whether it is asked once a second if the peer is gone, as nothing is read that would tell.
+        # Whether it is checked once a second if the peer is gone, since no read would show it.
         bint is_watched
 
         # When this read began, or what it has not spent yet of the time for work without an answer.
         uint64_t began_ns
 
-        # The size of the last place given out; bytes that may be received before other callbacks get their turn.
+        # The size of the last place given out; bytes that may be received before other callbacks have their turn.
         Py_ssize_t place_size
         Py_ssize_t read_share
 

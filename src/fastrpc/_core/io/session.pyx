@@ -9,7 +9,7 @@ An `asyncio.BufferedProtocol`, whose writing half is `SessionOutput`: the transp
 buffer, or into the final memory of a long payload. Input for which a turn of the loop has no time waits here, with reading
 paused.
 
-Bytes come in at `_took_in` and leave at `_write_output`. TLS lies below: `TLSLayer` is a transport as well.
+Bytes enter at `_took_in` and leave at `_write_output`. TLS is below: `TLSLayer` is a transport as well.
 """
 
 import logging
@@ -35,7 +35,7 @@ cdef enum:
     # The rest of READ_SHARE at which the loop runs waiting callbacks, such as the callbacks of answered calls: a megabyte
     # was read. To pause and resume reading costs two system calls.
     READ_SHARE_WOKEN = READ_SHARE - 1_048_576
-    # Bytes of a long payload that a connection reads in a turn of the loop that has handled enough: they make no work, but a
+    # Bytes of a long payload that a connection reads in a turn of the loop that is used up: they cost no work, but a
     # thousand payloads at once would take seconds. FRAME_SHARE: bytes of a long payload that take as long as a frame.
     LATE_SHARE = 262_144
     FRAME_SHARE = 16_384
@@ -43,7 +43,7 @@ cdef enum:
     SHORT_READ_NS = 500_000
     SHORT_FRAMES = 8
 
-# How often a spinning loop looks at the socket before other callbacks get their turn: two microseconds.
+# How often a spinning loop checks the socket before other callbacks have their turn: two microseconds.
 cdef int LOOKS = 8
 
 logger = logging.getLogger("fastrpc")
@@ -182,7 +182,7 @@ cdef class Session(SessionOutput):
         return True
 
     cdef int _yield_loop(self) except -1:
-        """Read no further before other callbacks had their turn, such as callbacks of calls answered meanwhile."""
+        """Pause reading until other callbacks had their turn, such as callbacks of calls answered meanwhile."""
         self.read_share = READ_SHARE
         if self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()
@@ -261,7 +261,7 @@ cdef class Session(SessionOutput):
         self.is_input_held = True
         if not self.is_watched:
             self._watch_peer()
-        # This read stops behind the message that is handled now; a later one finds the tail put off.
+        # This read stops after the present message; a later read finds the tail deferred.
         self.tail.is_put_off = True
         self.engine.messages_left = 0
         if not self.engine.is_reading:
@@ -339,7 +339,7 @@ cdef class Session(SessionOutput):
         return self.has_turn
 
     cdef int _go_on(self) except -1:
-        """Handle what was put off, dated when it came."""
+        """Handle the deferred bytes, with their arrival time."""
         cdef Py_ssize_t waiting = self.tail.take_up(self.engine, &self.in_body)
         self.began_ns = self.engine.now
         try:
@@ -349,7 +349,7 @@ cdef class Session(SessionOutput):
         return 0
 
     cdef int _read_on(self) except -1:
-        """Nothing is put off any more: read again, or hear of the end that came behind it."""
+        """Nothing is deferred any more: read again, or handle the end that followed."""
         self.tail.end()
         self.has_turn = False
         self._recount_tail()
@@ -364,7 +364,7 @@ cdef class Session(SessionOutput):
         return 0
 
     def eof_received(self):
-        """The peer writes no more: nothing can be answered to any purpose, the transport closes."""
+        """The peer writes no more: an answer would reach nobody, so the transport closes."""
         if self.tail.is_put_off:
             self.has_end = True
             return True
@@ -390,12 +390,12 @@ cdef class Session(SessionOutput):
         engine.lost(error)
 
     cdef int _hear_last_answers(self) except -1:
-        """Take the answers that came before the end of the stream: they count."""
+        """Handle the answers that arrived before the end of the stream: they count."""
         self.engine.turn_ends_ns = now_ns() + <uint64_t>SECOND
         try:
             self._hand_over(self.tail.take_up(self.engine, &self.in_body))
         except Exception as problem:
-            # Whatever became of these answers, the end of the stream has to be told.
+            # Whatever the outcome of these answers, the end of the stream has to be reported.
             logger.error("fastrpc: internal error on a connection of %s", self.peer_name, exc_info=problem)
         self.engine.came_ns = 0
         return 0
@@ -403,7 +403,7 @@ cdef class Session(SessionOutput):
     # While the loop spins
 
     cdef bint on_spin(self) except -1:
-        """Receive past the loop: its poll, its callback and a call of Python cost more than all the rest."""
+        """Receive without the loop: its poll, its callback and a call of Python cost more than everything else."""
         cdef Py_ssize_t came, room = 0
         cdef int descriptor = self.descriptor
         cdef char* place
@@ -415,7 +415,7 @@ cdef class Session(SessionOutput):
             # As when a transport asks for the place: what it held of the payload is lost.
             self.engine.report_crash(error)
             return False
-        # The loop's thread, this one, is the only one to touch the buffer, the payload on its way, and the socket.
+        # Only the loop's thread, this one, touches the buffer, the payload under way, and the socket.
         with nogil:
             came = receive_soon(descriptor, place, room, LOOKS)
         if came > 0:
@@ -425,7 +425,7 @@ cdef class Session(SessionOutput):
             self._took_in(came)
             return True
         if came != -EAGAIN:
-            # The end, or an error: both show themselves to the transport as well, which knows what to do.
+            # The end, or an error: the transport sees both, and handles them.
             self.descriptor = -1
         elif self.loop_state.turns.polls.is_armed:
             self.tail.emptied_ns = now_ns()
@@ -461,7 +461,7 @@ cdef class Session(SessionOutput):
         return 0
 
     def end_at_once(self):
-        """Abort the transport; what it has not written is lost."""
+        """Abort the transport; its unwritten bytes are lost."""
         self.transport.abort()
 
     def end_written(self):

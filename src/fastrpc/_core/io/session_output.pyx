@@ -1,4 +1,4 @@
-"""The writing half of a session: what its engine has to say goes to the transport, or past it to the socket.
+"""The writing half of a session: its engine's output is passed to the transport, or past it to the socket.
 
 ::
 
@@ -21,11 +21,11 @@ from fastrpc._core.io.socket_io cimport send_bytes
 from fastrpc._core.io.tls_layer cimport TLSLayer
 
 cdef enum:
-    # pause_writing comes above the high mark, resume_writing below the low one.
+    # pause_writing is called above the high mark, resume_writing below the low one.
     HIGH_WATER = 131_072
     LOW_WATER = 65_536
-    # Output up to this size goes straight to the socket. Longer output goes to the transport, which keeps all of it until
-    # its last byte is gone.
+    # Output up to this size is sent straight to the socket. Longer output is passed to the transport, which keeps all
+    # of it until its last byte is sent.
     DIRECT_BYTES = 65_536
 
 # In asyncio of Python 3.12 and of the first 3.13 `writelines` never calls pause_writing, and so nothing calls
@@ -115,7 +115,7 @@ cdef class SessionOutput(ByteStream):
 
     @cython.nonecheck(False)
     cdef int flush(self) except -1:
-        """Hand what may leave to the transport: everything small in one write, pieces as long as it takes them."""
+        """Pass sendable output to the transport: all small output in one write, pieces as long as it takes them."""
         cdef Engine engine = self.engine
         if self.transport is None:
             return 0
@@ -130,7 +130,7 @@ cdef class SessionOutput(ByteStream):
         return self.flush()
 
     cdef int _write_all(self) except -1:
-        """Write what is ready and one round of pieces; a small rest follows at once, if the transport has taken that."""
+        """Write ready output and one round of pieces; a small rest follows at once, if the transport has taken that."""
         cdef Engine engine = self.engine
         cdef int rest
         while True:
@@ -183,7 +183,8 @@ cdef class SessionOutput(ByteStream):
         return self._flush_scheduled
 
     cdef bint _send_directly(self) except -1:
-        """Send what is small past the transport; False: it has to take it, as bytes of ours wait there already."""
+        """Send small output past the transport; False: the transport has to take it, as bytes of ours wait there
+        already."""
         cdef Py_ssize_t size = 0, sent
         cdef const char* data
         cdef OutputBuffer output = self.engine.output
@@ -205,7 +206,7 @@ cdef class SessionOutput(ByteStream):
         self.transport_holds = True
         if sent > 0:
             self._write(output.take()[sent:])
-        # Nothing went, or an error: the transport meets the same.
+        # Nothing was sent, or an error: the transport meets the same.
         return sent > 0
 
     cdef int leave_closed_loop(self) except -1:
@@ -231,5 +232,6 @@ cdef class SessionOutput(ByteStream):
         return 0 if self.transport is None else kept_of(&self.sent, self.untaken_bytes())
 
     cdef int64_t taken_bytes(self) except? -1:
-        # The system keeps megabytes, and takes more only when a third of them is gone: a slow reader needs long for that.
+        # The system keeps megabytes, and takes more only when a third of them is sent: a slow reader needs long for
+        # that.
         return 0 if self.transport is None else self.sent.bytes - self.untaken_bytes() - unsent_bytes(self.transport)

@@ -48,7 +48,7 @@ static inline int frpc_wait(int descriptor, short events, uint64_t due_ns)
     return errno == EINTR ? FRPC_INTERRUPTED : -errno;
 }
 
-/* The result of one receive without waiting: bytes, 0 at the end of the stream, -EAGAIN when nothing is there. */
+/* The result of one receive without waiting: bytes, 0 at the end of the stream, -EAGAIN if there are none. */
 static inline ssize_t frpc_receive_now(int descriptor, char *place, size_t room)
 {
     ssize_t received;
@@ -60,7 +60,7 @@ static inline ssize_t frpc_receive_now(int descriptor, char *place, size_t room)
     return errno == EWOULDBLOCK ? -EAGAIN : -errno;
 }
 
-/* Look a few times in a row whether bytes are there; -EAGAIN when none came meanwhile. */
+/* Check a few times in a row for bytes; -EAGAIN if none arrived meanwhile. */
 static inline ssize_t frpc_receive_soon(int descriptor, char *place, size_t room, int looks)
 {
     ssize_t came;

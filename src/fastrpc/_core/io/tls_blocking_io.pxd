@@ -20,7 +20,7 @@ cdef class TLSBlockingIO(LayeredIO):
         # Where encrypted bytes are received; used with the lock held.
         bytearray _ahead
 
-        # Whether our close_notify has left: then what comes is discarded.
+        # Whether our close_notify was sent: from then on input is discarded.
         bint _has_said_end
 
     cdef Py_ssize_t _decrypt(self, char* place, Py_ssize_t room) except? -1

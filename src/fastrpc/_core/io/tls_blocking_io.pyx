@@ -17,7 +17,7 @@ from fastrpc._core.io.socket_io cimport iovec, send_bytes
 
 cdef enum:
     AHEAD_BYTES = 65_536
-    # Bytes that are encrypted before the first of them leave.
+    # Bytes that are encrypted before the first part of them is sent.
     PART_BYTES = 131_072
     # Shorter pieces are copied together: each piece alone would make a record.
     JOINED_BYTES = 16_384
@@ -41,7 +41,7 @@ cdef class TLSBlockingIO(LayeredIO):
         self._read = inner.read
         self._write = inner.write
         self._ahead = bytearray(AHEAD_BYTES)
-        # Bytes may have come behind the handshake.
+        # Bytes may have arrived after the handshake.
         self.has_more = True
 
     def __repr__(self):
@@ -51,7 +51,7 @@ cdef class TLSBlockingIO(LayeredIO):
         """Do the handshake within `timeout` seconds, or None.
 
         Raises:
-            OSError: it failed; the text says why.
+            OSError: the handshake failed; the text says why.
         """
         due = None if timeout is None else time.monotonic() + timeout
         try:
@@ -67,7 +67,7 @@ cdef class TLSBlockingIO(LayeredIO):
             raise TimeoutError("no TLS handshake in time") from None
         except (OSError, ValueError) as error:
             self._tell()
-            # An error of the check is returned as it is: it must not become its own cause.
+            # An error of the check is returned unchanged: it must not become its own cause.
             raise self._end.explain(error, False, self.ssl_object) from None
         self.socket.settimeout(None)
 
@@ -119,7 +119,7 @@ cdef class TLSBlockingIO(LayeredIO):
             self.has_more = True
 
     cdef Py_ssize_t _decrypt(self, char* place, Py_ssize_t room) except? -1:
-        """Decrypt as much as there is or fits; 0 after close_notify, -EAGAIN where more is needed."""
+        """Decrypt as much as there is or fits; 0 after close_notify, -EAGAIN if more is needed."""
         cdef Py_ssize_t filled = 0, size
         try:
             while filled < room:
@@ -187,7 +187,7 @@ cdef class TLSBlockingIO(LayeredIO):
         if self._has_said_end or self.failure is not None or self.flush() < 0:
             return 0
         self._has_said_end = True
-        # Input is discarded from now on; `unwrap` would take it for an attack.
+        # Input is discarded from now on; `unwrap` would treat it as an attack.
         self._incoming.read()
         self.has_more = False
         try:

@@ -18,7 +18,7 @@ cdef class TLSLayer(Layer):
         # The input so far, where the first bytes of the peer choose the SSL object; None once they did, or need not.
         bytes _hello
 
-        # The socket to write past the transport (-1 where that cannot be), whether that may hold bytes of ours.
+        # The socket to write past the transport (-1 if that is impossible), whether it may hold bytes of ours.
         readonly int descriptor
         bint transport_holds
 
@@ -47,12 +47,11 @@ cdef class TLSLayer(Layer):
         # Reading pauses until the next turn.
         bint _rests
 
-        # Orders from before the end of the handshake, carried out then: to write no more, to close.
+        # Orders from before the end of the handshake, executed then: to stop writing, to close.
         bint ends_when_open
         bint closes_when_open
 
-        # Ends a connection whose handshake failed or should end by closing, unless the peer does before; None where that did
-        # not happen.
+        # Closes a connection whose handshake failed or should end, unless the peer closes first; None if not needed.
         object _linger
 
         # Ends: we closed or sent our last words; the peer's close_notify came; the stream below ended.

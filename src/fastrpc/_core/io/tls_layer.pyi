@@ -63,7 +63,7 @@ class TLSLayer(Layer):
         """
 
     def connect(self, protocol: asyncio.BufferedProtocol) -> None:
-        """Connect the protocol above, once the handshake is over, and hand over what came behind it."""
+        """Connect the protocol above, once the handshake is over, and pass on later bytes."""
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Take another protocol above; its `heard_below`, if it has one, is called for bytes of the handshake."""

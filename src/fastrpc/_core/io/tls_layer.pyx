@@ -1,9 +1,9 @@
 """TLS between a transport of the loop and the protocol above it.
 
-The bytes are encrypted and decrypted by Python's `ssl`, in memory. It is not the loop's own TLS for three reasons: that
-copies long payloads once more, writes through the loop's queue where this writes to the socket at once, and leaves it to
-the loop whether a truncated stream differs from an ended one. 32-byte calls cost 7 to 30 % more processor time than without
-TLS (`make compare ARGS="--peers fastrpc,fastrpc_tls --workloads W2"`).
+Python's `ssl` encrypts and decrypts the bytes, in memory. The loop's own TLS is not used for three reasons: it copies
+long payloads once more; it writes through the loop's queue, while this writes to the socket at once; and it is up to
+the loop whether a truncated stream differs from an ended one. 32-byte calls cost 7 to 30 % more processor time than
+without TLS (`make compare ARGS="--peers fastrpc,fastrpc_tls --workloads W2"`).
 
 A server connects its session at once, so that limits and timeouts of openings hold during the handshake. A client awaits
 `opened` and then connects its session.
@@ -38,7 +38,7 @@ cdef enum:
 # TLS 1.0 as of RFC 8446 5.1, alert: fatal, unexpected_message.
 cdef bytes PLAIN_ALERT = b"\x15\x03\x01\x00\x02\x02\x0a"
 
-# How long a server goes on reading after a handshake that failed, and goes on with one before it closes.
+# How long a server reads on after a failed handshake, and how long it continues one before it closes.
 cdef double LINGER_SECONDS = 1.0
 
 cdef object WantRead = ssl.SSLWantReadError
@@ -107,13 +107,14 @@ cdef class TLSLayer(Layer):
                 self._most = min(2 * self._most, <Py_ssize_t>len(self._place))
 
     cdef Py_ssize_t take_received(self) noexcept:
-        """Return how many encrypted bytes the last read took, once: they may come to the protocol above in parts."""
+        """Return how many encrypted bytes the last read took, once: they may be passed up in parts."""
         cdef Py_ssize_t size = self._received
         self._received = 0
         return size
 
     cdef int _note_barren(self, uint64_t since) except -1:
-        """These bytes brought next to no data, as records of the protocol itself do: that has its share of a turn."""
+        """These bytes held next to no data, as records of the protocol itself do, which have a limited share of a
+        turn."""
         cdef Turns turns = self.loop_state.turns
         self._most = BARREN_BYTES
         turns.begin(since)
@@ -127,7 +128,7 @@ cdef class TLSLayer(Layer):
         return 0
 
     def _let_others_read(self):
-        """The next poll is for the others; the one behind it finds this socket last."""
+        """The next poll is for the other sockets; the one after it finds this socket last."""
         self.loop_state.call_soon(self._read_on)
 
     def _read_on(self):
@@ -176,7 +177,7 @@ cdef class TLSLayer(Layer):
         """Wait until the handshake has ended.
 
         Raises:
-            OSError: it failed; the text says why.
+            OSError: the handshake failed; the text says why.
         """
         if not self.is_open and self.failure is None and not self.is_closed:
             self._opened = self.loop_state.loop.create_future()
@@ -187,7 +188,7 @@ cdef class TLSLayer(Layer):
             raise _reset()
 
     def connect(self, protocol):
-        """Connect the protocol above, once the handshake is over, and hand over what came behind it."""
+        """Connect the protocol above, once the handshake is over, and pass on later bytes."""
         self.set_protocol(protocol)
         protocol.connection_made(self)
         if not self.is_paused:
@@ -199,7 +200,7 @@ cdef class TLSLayer(Layer):
         return 0
 
     cdef int _hear(self, bytes data) except -1:
-        """Keep the first bytes until they choose the SSL object; the previous object got none of them."""
+        """Keep the first bytes until they select the SSL object; the previous object got none of them."""
         self._hello += data
         chosen = self.end.answer(self._hello, self._incoming, self._outgoing)
         if chosen is not None:
@@ -232,7 +233,8 @@ cdef class TLSLayer(Layer):
         return 0
 
     cdef int _tell(self) except -1:
-        """Tell the peer why: by the alert of OpenSSL, which has none for a peer that speaks no TLS at all, or by the end."""
+        """Tell the peer the reason: by OpenSSL's alert, which it lacks for a peer that speaks no TLS at all, or by the
+        end."""
         if self.ssl_object.version() is not None:
             self.has_said_end = True
             try:
@@ -245,7 +247,7 @@ cdef class TLSLayer(Layer):
         return self._send()
 
     cdef object _explained(self, object error):
-        """Return the error of a handshake; a client that said nothing only looked whether somebody listens."""
+        """Return the error of a handshake; a client that said nothing only checked whether a server listens."""
         if self.ssl_object.server_side and not self.has_heard:
             return _reset()
         return self.end.explain(error, False, self.ssl_object)
@@ -253,8 +255,8 @@ cdef class TLSLayer(Layer):
     cdef int _fail(self, object error) except -1:
         """End by an error of TLS, which the protocol above gets with `connection_lost`.
 
-        A server goes on reading for a moment, and discards: to close with unread bytes sends a reset, which destroys the
-        alert. A client has read all that a server says before it waits.
+        A server reads on for a moment, and discards: closing with unread bytes sends a reset, which destroys the alert.
+        A client has read all output of a server before it waits.
         """
         self.failure = error
         self.is_closed = True
@@ -279,7 +281,7 @@ cdef class TLSLayer(Layer):
         if self.has_peer_end:
             return 0
         while not self.is_paused and not self.is_closed and self._protocol is not None:
-            # The encrypted bytes have left the shared place, so that it is free for decrypted ones.
+            # The encrypted bytes have left the shared place, so it is free for decrypted ones.
             size = self._fill(self._protocol.get_buffer(-1) if self._is_buffered else self._place)
             self._brought += max(size, 0)
             if size > 0 and self._is_buffered:
@@ -295,7 +297,8 @@ cdef class TLSLayer(Layer):
         return 0
 
     cdef Py_ssize_t _fill(self, object view) except -2:
-        """Decrypt into a buffer as much as there is or fits; return the size, -1 where the stream ended unsaid."""
+        """Decrypt into a buffer as much as there is or fits; return the size, -1 if the stream ended without
+        close_notify."""
         cdef Py_ssize_t room = len(view), filled = 0, size
         try:
             while True:
@@ -322,7 +325,7 @@ cdef class TLSLayer(Layer):
             if self._protocol is not None and not self._protocol.eof_received() and not self.is_closed:
                 self.close()
             return 0
-        # Without close_notify what came may have been cut by somebody else.
+        # Without close_notify the input may have been cut by an attacker.
         if self.failure is None:
             self.failure = self.end.explain(ssl.SSLEOFError(), True, self.ssl_object)
         self._send()
@@ -332,7 +335,7 @@ cdef class TLSLayer(Layer):
     # Calls of the protocol above, as of an `asyncio.Transport`
 
     def set_protocol(self, protocol):
-        """Take another protocol above; the first one gets `connection_made` when the transport below is connected."""
+        """Set another protocol above; the first one gets `connection_made` when the transport below is connected."""
         Layer.set_protocol(self, protocol)
         self._is_buffered = hasattr(protocol, "get_buffer")
         self._heard_below = getattr(protocol, "heard_below", None)
@@ -380,7 +383,7 @@ cdef class TLSLayer(Layer):
         self._send()
 
     cdef bint _may_write(self) except -1:
-        """Return whether what is written now can be sent: not on a closed connection, where it is dropped."""
+        """Return whether output can still be sent: on a closed connection it is dropped."""
         if self.is_closed or self.closes_when_open:
             return False
         if self.has_said_end or self.ends_when_open:
@@ -425,7 +428,7 @@ cdef class TLSLayer(Layer):
         if self.has_said_end or not self.is_open:
             return 0
         self.has_said_end = True
-        # `unwrap` looks for the peer's close_notify, and takes other bytes in its place for an attack.
+        # `unwrap` looks for the peer's close_notify, and treats other bytes in its place as an attack.
         waiting = self._incoming.read()
         try:
             self.ssl_object.unwrap()
@@ -461,8 +464,8 @@ cdef class TLSLayer(Layer):
     def close(self):
         """Say the end and close once all is written.
 
-        A server ends the handshake first, if that takes no longer than a moment: what it wrote cannot be said before, and
-        to close with unread bytes sends a reset.
+        A server completes the handshake first, if that takes only a moment: output cannot be sent before, and closing
+        with unread bytes sends a reset.
         """
         if self.is_closed:
             self.transport.close()

@@ -1,4 +1,4 @@
-"""The two parts of a connection that know calls: one serves theirs, the other makes ours."""
+"""The two parts of a connection that know calls: one serves the peer's calls, the other makes ours."""
 
 from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
@@ -59,7 +59,7 @@ cdef class NativeCalling(CallingPart):
     cdef int on_unsendable(self, Call call, object error) except -1
     cdef int on_not_started(self, Call call) except -1
 
-    # From the connection: settings of both sides; no new calls may go out; all calls are over.
+    # From the connection: settings of both sides; no new calls may be sent; all calls are over.
     cdef int know_limits(self, WireSettings ours) except -1
     cdef int know_peer(self, WireSettings peer) except -1
     cdef int stop(self) except -1

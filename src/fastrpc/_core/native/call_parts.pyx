@@ -24,7 +24,7 @@ cdef class ServingPart:
         return Call.__new__(Call)
 
     cdef int on_begun(self, Call call, Frame* frame) except -1:
-        """A REQUEST that is incomplete, or refused at once: its method is known."""
+        """Note the method of a REQUEST that is incomplete, or refused at once."""
         return 0
 
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
@@ -53,7 +53,7 @@ cdef class ServingPart:
         return 0
 
     cdef int on_ended(self, Call call) except -1:
-        """A call of the peer is over; it may have been before."""
+        """Note the end of a peer's call, which may have been noted before."""
         return 0
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
@@ -67,7 +67,7 @@ cdef class ServingPart:
         return 0
 
     cdef str on_part(self, Frame* frame, Py_ssize_t size):
-        """`size` bytes of a frame's payload are here; return the reason to take no more, or None."""
+        """Count `size` bytes of a frame's payload; return the reason to refuse the rest, or None."""
         return None
 
     cdef int on_part_ended(self, bint is_over) except -1:
@@ -82,7 +82,7 @@ cdef class ServingPart:
         return False
 
     cdef int on_made(self) except -1:
-        """A client's connection is made: it counts from now on."""
+        """Note that a client's connection is made, and counts from now on."""
         return 0
 
     cdef int on_read(self) except -1:
@@ -164,9 +164,9 @@ cdef class NativeCalling(CallingPart):
         return 0
 
     cdef int stop(self) except -1:
-        """No new calls may go out: those of which the other side has seen no byte are given back."""
+        """Send no new calls: those of which the other side has seen no byte are given back."""
         return 0
 
     cdef int fail_all(self, str why) except -1:
-        """End every call that is still under way; those not handed over did not run."""
+        """End every call that is still under way; calls not sent yet did not run."""
         return 0

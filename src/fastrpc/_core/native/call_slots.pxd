@@ -12,7 +12,7 @@ from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.window cimport Budget
 
 cdef enum:
-    # The interval of checks whether the peer's budget has room again: it grows by a hundred calls meanwhile.
+    # The interval of checks whether the peer's budget has room again: in this time it grows by a hundred calls.
     WITHHELD_NS = 10_000_000
 
 
@@ -32,9 +32,9 @@ cdef class CallSlots:
         int early_calls
         uint64_t early_until
 
-        # Short REQUESTs leave before the turn ends once `early_bytes` wait, 0: never. With `is_paced` they do so only
-        # over a stream that sends at once, not before `early_due_ns` and not while many calls are in flight; a REQUEST
-        # that is alone in its turn leaves at once.
+        # Short REQUESTs are sent before the turn ends once `early_bytes` wait, 0: never. With `is_paced` this needs a
+        # stream that sends at once, the instant `early_due_ns`, and few calls in flight; a REQUEST that is alone in its
+        # turn is sent at once.
         Py_ssize_t early_bytes
         bint is_paced
         uint64_t early_due_ns
@@ -42,7 +42,7 @@ cdef class CallSlots:
         # The number of frames sent before the first REQUEST of this turn.
         uint64_t turn_began_at
 
-        # The calls of ours that hold one of the peer's slots.
+        # Our calls that hold a slot of the peer.
         Py_ssize_t slots_taken
         # Below `usual_slots` calls another is opened without a further check: all slots of the peer, or fewer if the
         # owner waits for the load of `crowd` calls. 0 before its SETTINGS.
@@ -54,7 +54,7 @@ cdef class CallSlots:
         # queue is None until one waits.
         PriorityQueue slot_waiters
         PriorityQueue stream_waiters
-        # Counts waits: of the first REQUESTs of both queues the older one goes first.
+        # Counts waits: of the first REQUESTs of both queues the older one is sent first.
         uint64_t arrivals
         # Dropped REQUESTs in the queues: they stay until they are many.
         Py_ssize_t dropped

@@ -6,10 +6,10 @@
                           │
                      slot_waiters, stream_waiters: by priority, then by arrival
 
-Ids are given when the first frame is written: they appear in rising order whichever call waited.
+Ids are assigned when the first frame is written: so they rise on the wire, whichever call waited.
 
-The slot of the next call is prefetched: beside 100,000 open calls each new one was a miss of the cache, 5 % of the
-rate, now 2 % (`make promises ARGS=live_deadlines`).
+The slot of the next call is prefetched: with 100,000 open calls each new one caused a cache miss, 5 % of the rate, now
+2 % (`make promises ARGS=live_deadlines`).
 """
 
 cimport cython
@@ -40,9 +40,9 @@ cdef enum:
     # A longer REQUEST waits for the end of the turn, as large messages do.
     SHORT_REQUEST = 512
 
-# Short REQUESTs leave before the end of a turn once it has lasted FIRST_EARLY_NS, and again after NEXT_EARLY_NS at the
-# earliest. A peer that gets few at a time spends more on each: twice as much with 30 µs instead of 300 (`make compare`,
-# W2x512).
+# Short REQUESTs are sent before the end of a turn once it has lasted FIRST_EARLY_NS, and again after NEXT_EARLY_NS at
+# the earliest. A peer that gets few at a time spends more on each: twice as much with 30 µs instead of 300 (`make
+# compare`, W2x512).
 cdef uint64_t FIRST_EARLY_NS = 15_000
 cdef uint64_t NEXT_EARLY_NS = 200_000
 
@@ -94,7 +94,7 @@ cdef class CallSlots:
         return True
 
     cdef bint _is_in_debt(self) noexcept:
-        """Return whether refusals have used the peer's budget up, so that one more slot would be too many.
+        """Return whether refusals have used up the peer's budget, so that one more slot would exceed it.
 
         If all calls under way are refused as well, the peer still has room for them.
         """
@@ -185,7 +185,7 @@ cdef class CallSlots:
         return stream.flush() if stream.sends_at_once() or not self.is_paced else 0
 
     cdef bint _begin_turn(self) noexcept:
-        """Note that a REQUEST is the first one of a turn; return whether it is alone, judged by the turn before."""
+        """Note that a REQUEST is the first of a turn; return whether it is alone, judged by the previous turn."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef uint64_t sent_before = self.sender.data_frames_sent - 1
         cdef bint is_alone = sent_before - self.turn_began_at == 1
@@ -217,7 +217,8 @@ cdef class CallSlots:
     # Slots at the peer
 
     cdef bint _gives_way(self, Call call) noexcept:
-        """Return whether calls wait before this one. Time makes room for them unnoticed; a one-way call needs none."""
+        """Return whether calls wait before this one. Their budget may have grown unnoticed; a one-way call needs
+        none."""
         return self._has_waiters() and not call.flags & ONE_WAY
 
     cdef PriorityQueue _waiters_of(self, Call call):
@@ -247,7 +248,7 @@ cdef class CallSlots:
         return self.sender.enqueue(item)
 
     cdef int return_slot(self, Call call) except -1:
-        """A call of ours is over: another may be opened."""
+        """Free the slot of an ended call of ours: another may be opened."""
         if call.has_slot:
             call.has_slot = False
             self.slots_taken -= 1
@@ -260,7 +261,7 @@ cdef class CallSlots:
     cdef int release_slots(self) except -1:
         """Start waiting calls as far as slots allow; called when one is free or the peer's limits arrived."""
         if self.is_releasing:
-            # A waiting call gave its slot back at once: the loop that started it goes on anyhow.
+            # A waiting call freed its slot at once: the loop that started it continues anyway.
             return 0
         self.is_releasing = True
         try:
@@ -295,7 +296,7 @@ cdef class CallSlots:
                 queue = streams
                 streams_left -= 1
             self._release_if_early(queue)
-            # A call that ended meanwhile may have taken dropped ones with it.
+            # A call that ended meanwhile may have removed dropped ones with it.
             calls_left = min(calls_left, 0 if calls is None else len(calls))
             streams_left = min(streams_left, 0 if streams is None else len(streams))
         return 0
@@ -374,7 +375,8 @@ cdef class CallSlots:
     # Calls that are given up
 
     cdef int give_up(self, Call call, int reason) except -1:
-        """Stop a call of ours: never sent if it still waits, else CANCEL; its slot is free after the RESPONSE.
+        """Stop a call of ours: it is never sent if it still waits, otherwise CANCEL is sent; its slot is free after the
+        RESPONSE.
 
         The peer has a budget for CANCELs, and closes the connection when it is used up.
         """
@@ -390,7 +392,7 @@ cdef class CallSlots:
         # A deadline counts as any other reason: a peer that reads REQUEST and CANCEL together does not believe it.
         if not spend(&self.their_idle_work, 1, (<PartsOwner>self.owner).now):
             if not is_cut:
-                # Its REQUEST has left as a whole: it may go on, and its answer is dropped. A stream gets no credit.
+                # Its REQUEST is sent completely: it may run, and its answer is dropped. A stream gets no credit.
                 return self._keep_untold(call, reason)
             owe(&self.their_idle_work, 1, (<PartsOwner>self.owner).now)
         return self._send_cancel(call, reason)
@@ -418,7 +420,7 @@ cdef class CallSlots:
     cdef bint resume_withheld(self) except -1:
         """Send what the peer's budget now has room for; return whether anything still waits.
 
-        Of the calls that were given up the last ones come first: the server has the most work left for them.
+        Of the given-up calls the latest come first: for them the server has most work left.
         """
         cdef Call call
         spend(&self.their_idle_work, 0, (<PartsOwner>self.owner).now)
@@ -451,8 +453,8 @@ cdef class CallSlots:
     cdef int know_slots(self, int64_t slots) noexcept:
         """The peer announced MAX_CALLS.
 
-        Half of its base is left for events that only the peer counts, and one token per slot: one CANCEL per slot may lie
-        unread while time refills our count.
+        Half of its base is left for events that only the peer counts, and one token per slot: one CANCEL per slot may
+        be unread while time refills our count.
         """
         self.usual_slots = min(slots, self.crowd) if self.crowd else slots
         self.known_places = max(self.known_places, slots)
@@ -503,7 +505,7 @@ cdef class CallSlots:
 
 
 cdef CallSlots new_slots(PartsOwner owner, SendQueue sender):
-    """Make the call slots of a connection; the owner clears `owner` when it goes."""
+    """Make the call slots of a connection; when freed, the owner clears `owner`."""
     cdef CallSlots slots = CallSlots.__new__(CallSlots)
     slots.owner = <PyObject*>owner
     slots.sender = sender

@@ -1,16 +1,16 @@
 """The table from call ids to the objects that wait for their answers.
 
-A hash table with open addressing and linear probing; deleting moves later entries of the cluster back, so
-there are no tombstones and a table that lives for a billion calls stays as fast as a new one (Knuth, The Art
-of Computer Programming 3, section 6.4, algorithm R). At most half of the slots are in use.
+A hash table with open addressing and linear probing; deleting moves later entries of the cluster back, so there are no
+tombstones and a table that lives for a billion calls stays as fast as a new one (Knuth, The Art of Computer Programming
+3, section 6.4, algorithm R). At most half of the slots are in use.
 
-Ids rise by two. Taken as they are they would fill neighbouring slots, and a block of calls that stay open
-(streams) would be one long cluster for every later id that comes around to it. Multiplying by a fraction such
-as the golden ratio (the same section) spreads neighbours: ids of one window do not meet.
+Ids rise by two. Used directly they would fill neighbouring slots, and a block of calls that stay open (streams) would
+be one long cluster for every later id that maps to it. Multiplying by a fraction such as the golden ratio (the same
+section) spreads neighbours: ids of one window do not collide.
 
-The peer chooses the ids, so each table has its own secret fraction: with a known one a peer could choose
-ids that all meet. A fraction spreads neighbours well when the partial quotients of its continued fraction are
-small (Knuth, section 6.4, exercise 9). The quotients of the golden ratio are all 1; here each is 1 or 2 at random.
+The peer chooses the ids, so each table has its own secret fraction: with a known one a peer could choose ids that all
+collide. A fraction spreads neighbours well when the partial quotients of its continued fraction are small (Knuth,
+section 6.4, exercise 9). The quotients of the golden ratio are all 1; here each is 1 or 2 at random.
 """
 
 import os
@@ -122,8 +122,8 @@ cdef class CallTable:
         cdef uint64_t last = self._capacity - 1
         cdef uint64_t index = (gap + 1) & last
         while self._slots[index].entry is not NULL:
-            # An entry may move if the gap is not before its home, going round: if it is at least as far
-            # from its home as from the gap.
+            # An entry may move unless its home lies cyclically after the gap: it is at least as far from its home as
+            # from the gap.
             if ((index - home(self._slots[index].id, self.multiplier, self._shift)) & last) >= ((index - gap) & last):
                 self._slots[gap] = self._slots[index]
                 gap = index
@@ -131,7 +131,7 @@ cdef class CallTable:
         self._slots[gap].entry = NULL
 
     cdef int _grow(self) except -1:
-        """Double the capacity; on a MemoryError the table stays as it was."""
+        """Double the capacity; on a MemoryError the table is unchanged."""
         cdef uint64_t capacity = max(<uint64_t>SMALLEST_CAPACITY, self._capacity * 2)
         cdef Slot* slots = <Slot*>calloc(capacity, sizeof(Slot))
         cdef Slot* old = self._slots
@@ -152,7 +152,7 @@ cdef class CallTable:
         return 0
 
     cdef void _release(self) noexcept:
-        """Drop every entry. An entry that dies may run code that uses this table: it finds it empty."""
+        """Drop every entry. The destructor of an entry may use this table: it finds it empty."""
         cdef Slot* slots = self._slots
         cdef uint64_t capacity = self._capacity
         cdef uint64_t index
@@ -170,7 +170,7 @@ cdef class CallTable:
     def __contains__(self, uint64_t id):
         return self._find(id) is not NULL
 
-    # The ids are objects here: a C integer would make Cython take them for positions in a sequence.
+    # The ids are objects here: Cython would treat a C integer as a position in a sequence.
     def __getitem__(self, object id):
         cdef PyObject* entry = self.get(id)
         if entry is NULL:
@@ -233,9 +233,9 @@ cdef uint64_t spreading_multiplier() noexcept:
     return quotient << 32 | (rest << 32) // below | 1
 
 
-# Cython visits only declared Python objects, and the entries lie in a C array. So the two slots of the type
-# are replaced, as SageMath does for its coerce_dict; without that a session, its table and the calls in it
-# would be a cycle that no collection finds.
+# Cython visits only declared Python objects, but the entries are in a C array. So the two slots of the type are
+# replaced, as SageMath does for its coerce_dict; otherwise a session, its table and the calls in it would be a cycle
+# that no collection finds.
 cdef traverseproc generated_traverse
 cdef inquiry generated_clear
 

@@ -29,7 +29,7 @@ cdef class CalleeStates:
         # The last id that we take after GOAWAY FINAL.
         readonly uint64_t last_taken
 
-        # One-way calls whose handlers have not ended: they are counted apart.
+        # One-way calls whose handlers have not ended: they are counted separately.
         readonly Py_ssize_t one_way_calls
         # One-way calls in `calls`: their REQUEST is incomplete.
         Py_ssize_t one_way_listed

@@ -6,7 +6,7 @@
     DATA, END, CANCEL ──► the call by its id ──► the assembler, on_end, on_cancel
     RESPONSE written ──► answered ──► ended
 
-A side without a `ServingPart` gets no further than `request`, so a call that is listed has one.
+Without a `ServingPart` no REQUEST passes `request`, so each listed call has one.
 """
 
 cimport cython
@@ -121,7 +121,8 @@ cdef class CalleeStates:
 
     @cython.nonecheck(False)
     cdef str _over_limit(self, Frame* frame, int* status, bint* is_faulty):
-        """Return the reason to refuse the REQUEST before any of it is kept, or None; and whether the caller is at fault."""
+        """Return the reason to refuse the REQUEST before any part of it is kept, or None; and whether the caller is at
+        fault."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef int verdict
         cdef uint64_t size = frame.total if frame.flags & MORE else <uint64_t>frame.payload_size
@@ -175,7 +176,7 @@ cdef class CalleeStates:
         return None
 
     cdef bint _refuse_early(self, Call call, Frame* frame) except -1:
-        """Refuse a REQUEST that is over a limit before any of it is kept; more of it may come."""
+        """Refuse a REQUEST over a limit before any part of it is kept; more of it may arrive."""
         cdef int status = 0
         cdef bint is_faulty = False
         cdef PartsOwner owner = <PartsOwner>self.owner
@@ -365,7 +366,8 @@ cdef class CalleeStates:
         return owner.serving.on_cancel(call, reason if reason <= CANCEL_LOCAL_LIMIT else 0)
 
     cdef bint _is_overdue(self, Call call, int reason) noexcept:
-        """Return whether a CANCEL names the deadline, and that may have passed: the REQUEST may have come late."""
+        """Return whether a CANCEL states the deadline, and the deadline may have passed: the REQUEST may have been
+        late."""
         return (
             reason == CANCEL_DEADLINE
             and call.stated_timeout_us != 0
@@ -398,7 +400,7 @@ cdef class CalleeStates:
 
 
 cdef CalleeStates new_callee(PartsOwner owner, FrameReader reader, MessageAssembler assembler, SendQueue sender):
-    """Make the callee's states of a connection; the owner clears `owner` when it goes."""
+    """Make the callee's states of a connection; when freed, the owner clears `owner`."""
     cdef CalleeStates callee = CalleeStates.__new__(CalleeStates)
     callee.owner = <PyObject*>owner
     callee.reader = reader

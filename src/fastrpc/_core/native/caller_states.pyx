@@ -128,7 +128,7 @@ cdef class CallerStates:
         return (<PartsOwner>self.owner).violate(REASON_PROTOCOL, f"DATA for call {frame.id}, which expects none now")
 
     cdef int _given_up_data(self, Call call, Frame* frame) except -1:
-        """Handle DATA for a call of ours that was given up; the last piece of its RESPONSE frees the slot."""
+        """Handle DATA for a given-up call of ours; the last piece of its RESPONSE frees the slot."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if not call.is_untold:
             owner.discard(frame)
@@ -138,7 +138,7 @@ cdef class CallerStates:
         return 0
 
     cdef int forget(self, Call call) except -1:
-        """A call of ours is over: free its slot, and drop its unsent messages."""
+        """Note the end of a call of ours: free its slot, and drop its unsent messages."""
         cdef PyObject* entry = self.slots.opened.take(call.id)
         if entry is not NULL:
             Py_DECREF(<object>entry)
@@ -164,7 +164,7 @@ cdef class CallerStates:
 
 
 cdef CallerStates new_caller(PartsOwner owner, FrameReader reader, MessageAssembler assembler, CallSlots slots):
-    """Make the caller's states of a connection; the owner clears `owner` when it goes."""
+    """Make the caller's states of a connection; when freed, the owner clears `owner`."""
     cdef CallerStates caller = CallerStates.__new__(CallerStates)
     caller.owner = <PyObject*>owner
     caller.reader = reader

@@ -27,7 +27,7 @@ cdef class Connection(PartsOwner):
 
         # Calls that wait until our output has left; None without any.
         dict _output_waiters
-        # It is the turn of streams: their tasks run before the next pieces of large messages are written.
+        # Whether streams have the turn: their tasks run before the next pieces of large messages are written.
         bint streams_have_turn
 
         # The server's last verdict on our credential: its status, -1 before; a text; its validity in seconds, 0 = as
@@ -36,7 +36,7 @@ cdef class Connection(PartsOwner):
         readonly str auth_text
         readonly uint32_t auth_valid_seconds
 
-        # Whether the peer read none of our bytes, as its first bytes showed, or a refusal of TLS: none of our calls ran
+        # Whether the peer read none of our bytes, as its first bytes or a refusal of TLS showed: none of our calls ran
         # there.
         bint is_unreadable
 

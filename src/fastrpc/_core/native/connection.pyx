@@ -159,11 +159,11 @@ cdef class Connection(PartsOwner):
         return self.caller.whole_response(call, frame, payload)
 
     cdef bint was_handed(self, Call call) noexcept:
-        """Return whether the last piece of the REQUEST was given to the transport: from then on, the call may run."""
+        """Return whether the last piece of the REQUEST was passed to the transport: from then on, the call may run."""
         return call.handed_at != 0 and call.handed_at <= self.sender.flushes
 
     cdef bint was_written(self, Call call) noexcept:
-        """Return whether the last piece of the REQUEST is written: it leaves, unless the stream ends."""
+        """Return whether the last piece of the REQUEST is written: it will be sent unless the stream ends."""
         return call.handed_at != 0
 
     cdef bint may_have_left(self, Call call) noexcept:
@@ -175,7 +175,7 @@ cdef class Connection(PartsOwner):
     cdef int open(self) except -1:
         """Send our half of the opening: preface, SETTINGS and the raise of the connection window.
 
-        A client does this once the stream is connected; a server does it by itself once the client's preface came.
+        A client calls this once the stream is connected; a server does it itself after the client's preface.
         """
         cdef Py_ssize_t window = max(<Py_ssize_t>CONNECTION_WINDOW, <Py_ssize_t>self.ours.max_frame + HEADER_SIZE)
         self._write_raw(PREFACE)
@@ -203,7 +203,7 @@ cdef class Connection(PartsOwner):
         """Send SETTINGS; lower limits apply after the peer's ACK, higher ones at once.
 
         Raises:
-            LocalProtocolError: they change the stream window, which only the first ones may set.
+            LocalProtocolError: they change the stream window, which only the first settings may set.
         """
         self.control.announce(settings)
 
@@ -408,7 +408,7 @@ cdef class Connection(PartsOwner):
         self.liveness.probes += 1
 
     def buffered_bytes(self):
-        """Return the bytes of ours that the peer has not taken: here and in the transport."""
+        """Return our bytes that the peer has not taken: here and in the transport."""
         return self.untaken_bytes()
 
     cdef int end_connection(self, int reason, str text, bint by_peer) except -1:
@@ -478,7 +478,7 @@ cdef class Connection(PartsOwner):
         return 0 if self.serving is None else self.serving.on_flushed()
 
     cdef bint output_is_full(self, Call call) noexcept:
-        """Return whether a stream waits for output to leave or for its turn; waits for credit do not count."""
+        """Return whether a stream waits for output to be sent or for its turn; waits for credit do not count."""
         return self.output_is_stuck() or not self.sender.has_room(call)
 
     cdef int await_turn(self, Call call) except -1:
@@ -549,13 +549,13 @@ cdef class Connection(PartsOwner):
         self.is_usable = False
         if self.serving is not None:
             self.serving.on_closed()
-        # Written output leaves together with the GOAWAY: only then is it known which calls were not handed over.
+        # Written output is sent with the GOAWAY: only then is it known which calls were not sent.
         if self._stream is not NULL:
             stream = <ByteStream>self._stream
             if stream.finish(self.liveness.linger_ns != 0):
                 self.schedule_check(self.liveness.linger(self.now))
             else:
-                # Its peer may take nothing of the output that is left.
+                # The peer may take none of the remaining output.
                 self.schedule_check(self.liveness.check(self.now))
         return 0 if self.calling is None else (<NativeCalling>self.calling).fail_all(self.closed_text or "it was closed")
 

@@ -242,7 +242,7 @@ cdef class ControlFrames:
         return self.sender.send_control(self.sender.out, AUTH, ACK, verdict)
 
     cdef int send_credential(self, bytes scheme, bytes data) except -1:
-        """Send our credential to the server; its verdict comes by `on_auth`."""
+        """Send our credential to the server; the verdict arrives by `on_auth`."""
         self.auths_sent += 1
         body = struct.pack("<BBH", 0, len(scheme), len(data)) + scheme + data
         return self.sender.send_control(self.sender.out, AUTH, 0, body)
@@ -278,7 +278,7 @@ cdef class ControlFrames:
         return owner.on_peer_drains(reason, text)
 
     cdef int _fail_above(self, uint64_t last_id) except -1:
-        """End our calls above the last id that the peer took: they were not started."""
+        """End our calls above the last id that the peer accepted: they were not started."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Call call
         for call in sorted(self.slots.opened.entries(), key=BY_ID):
@@ -299,7 +299,7 @@ cdef class ControlFrames:
         self.pings.append(body)
         self.pings_sent += 1
         self.drain_ping = self.pings_sent
-        # In order, unlike other PINGs: its answer shows that the peer read the GOAWAY in front of it.
+        # In order, unlike other PINGs: its answer shows that the peer read the GOAWAY before it.
         return self.sender.send_control(self.sender.out, PING, 0, body)
 
     cdef int finish_drain(self) except -1:
@@ -321,7 +321,7 @@ cdef class ControlFrames:
 cdef ControlFrames new_control(
     PartsOwner owner, CalleeStates callee, CallerStates caller, CallSlots slots, SendQueue sender
 ):
-    """Make this part of a connection; the owner clears `owner` when it goes."""
+    """Make this part of a connection; when freed, the owner clears `owner`."""
     cdef ControlFrames control = ControlFrames.__new__(ControlFrames)
     control.owner = <PyObject*>owner
     owner.peer_last_id = NO_LAST_ID

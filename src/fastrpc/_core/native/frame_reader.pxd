@@ -27,7 +27,7 @@ cdef class FrameReader:
         PyObject* owner
         WireProtocol wire
 
-        # Whether the opening before the frames is still to come: the owner takes it.
+        # Whether the opening before the frames is still to come, which the owner handles.
         bint awaits_opening
 
         # The window that all calls share, and whether the present frame was already taken from it.
@@ -44,8 +44,8 @@ cdef class FrameReader:
         # The missing bytes of its payload.
         readonly Py_ssize_t body_left
 
-        # The last REQUEST that was incomplete at the end of a read: its id, its flags, its timeout as it states it, the
-        # instant of its begin. It may be whole by now.
+        # The last REQUEST that was incomplete at the end of a read: its id, its flags, its stated timeout, the instant
+        # of its begin. It may be complete by now.
         uint64_t cut_id
         uint8_t cut_flags
         uint64_t cut_timeout_us

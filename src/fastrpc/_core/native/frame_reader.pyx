@@ -7,8 +7,8 @@
          └── a payload longer than the buffer ────┘  straight into an Assembly; its frame counts when it is complete
                          └── its memory counts as it comes: without memory, the rest is skipped
 
-A frame has no effect before all of it is there, so any cut of the bytes gives the same events. Only its memory counts
-earlier: by the end a thousand connections could hold it.
+A frame has no effect before it is complete, so any cut of the bytes gives the same events. Only its memory counts
+earlier: otherwise a thousand connections could hold it uncounted.
 """
 
 cimport cython
@@ -51,8 +51,8 @@ cdef class FrameReader:
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
         """Consume whole frames and the beginnings of long payloads; return the number of bytes consumed.
 
-        The rest belongs to an incomplete frame: present it again, with more bytes after it. Or it has to wait,
-        according to `has_to_wait`: present it again later, alone.
+        The rest belongs to an incomplete frame: present it again with further bytes. Or, if `has_to_wait` says so, it
+        has to wait: present it again later, without more.
         """
         cdef Frame frame
         cdef PartsOwner owner = <PartsOwner>self.owner
@@ -87,7 +87,7 @@ cdef class FrameReader:
                 self.is_counted = False
                 owner.on_frame(&frame, None)
             at += consumed
-            # No `-=`: it would take a reference first.
+            # No `-=`, which would take a reference first.
             owner.messages_left = owner.messages_left - 1
             if owner.messages_left < 0 and at < size and owner.has_to_wait():
                 return at
@@ -95,7 +95,8 @@ cdef class FrameReader:
 
     @cython.nonecheck(False)
     cdef int _count(self, Frame* frame) except -1:
-        """Take the frame from the connection window as soon as its header is known; return 1 if it exceeded it."""
+        """Subtract the frame from the connection window as soon as its header is known; return 1 if it exceeded the
+        window."""
         self.is_counted = True
         if frame.kind == REQUEST or frame.kind == RESPONSE or frame.kind == DATA or frame.kind == HEAD:
             self.received.left -= HEADER_SIZE + <Py_ssize_t>frame.length
@@ -153,7 +154,7 @@ cdef class FrameReader:
         return self._count_part()
 
     cdef int _count_part(self) except -1:
-        """Count the received bytes of a payload; without memory skip the rest of it."""
+        """Count the received bytes of a payload; if memory is full, skip the rest."""
         cdef Py_ssize_t came = self.held.frame.payload_size - self.body_left
         if self.sink is None or came - self.counted < COUNTED_STEP:
             return 0
@@ -162,7 +163,7 @@ cdef class FrameReader:
         return 0 if self.dropped is None else self.drop_part()
 
     cdef int _note_cut(self, Frame* frame, uint64_t timeout_us) except -1:
-        """Note a REQUEST of which more is to come: its deadline may pass before."""
+        """Note an incomplete REQUEST: its deadline may pass before the rest."""
         if frame.id == self.cut_id:
             return 0
         self.cut_id = frame.id
@@ -207,7 +208,7 @@ cdef class FrameReader:
             self.was_skipped = False
             self.held_at = 0
             if self.counted:
-                # Its message has been counted by itself meanwhile.
+                # Its message has been counted separately meanwhile.
                 self.counted = 0
                 (<PartsOwner>self.owner).on_part_ended(True)
         return 0
@@ -230,7 +231,7 @@ cdef void rebase(Frame* frame, const char* data, const char* copy) noexcept nogi
 
 
 cdef FrameReader new_reader(PartsOwner owner):
-    """Make the reader of a connection; the owner clears `owner` when it goes."""
+    """Make the reader of a connection; when freed, the owner clears `owner`."""
     cdef FrameReader reader = FrameReader.__new__(FrameReader)
     reader.owner = <PyObject*>owner
     reader.wire = owner.wire

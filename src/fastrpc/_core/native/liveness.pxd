@@ -36,15 +36,15 @@ cdef class Liveness:
         # The silence of the peer, and our PING.
         Silence silence
 
-        # The instant since which no waiting output left, and the bytes that had left by then.
+        # The instant since which no waiting output was sent, and the bytes sent by then.
         uint64_t blocked_ns
         int64_t blocked_taken
 
-        # Whether a translation lies between, whose own frames prove nothing: only the answer to a ping does, after the
-        # next byte of the server, and output that the server takes. After a long request it answers no ping.
+        # Whether a translation lies between, whose own frames prove nothing. Only the answer to a ping does, after the
+        # server's next byte, and output that the server takes. After a long request it answers no ping.
         bint answers_prove
 
-        # Whether the peer may read nothing for any time: it pauses between two messages of a stream.
+        # Whether the peer may stop reading for any time: it pauses between two messages of a stream.
         bint is_pausing
 
         # The begin of the time without calls, and the ids used by then.

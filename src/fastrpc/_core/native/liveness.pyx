@@ -10,8 +10,8 @@ Opening, age and rest are here for connections that clients made; served connect
 
 A timer of the loop calls it for the session. A blocking client has no timer: the thread that reads calls it between two
 reads, and only while a call is under way. So two things differ there. Age and idleness are checked before the next call
-(`age`, `is_rested`), as the connection is not needed earlier. And silence counts from the moment a thread reads again
-(`forget_silence`), as an answer to a ping would have stayed unread. It also lingers by itself: a separate loop reads
+(`age`, `is_rested`), since the connection is not needed earlier. Silence counts from the moment a thread reads again
+(`forget_silence`), since an answer to a ping would have stayed unread. It also lingers by itself: a separate loop reads
 on until its last words are read.
 """
 
@@ -66,7 +66,7 @@ cdef class Liveness:
         return now + self.handshake_ns if self.handshake_ns else 0
 
     cdef uint64_t linger(self, uint64_t now) noexcept:
-        """The stream reads on, so that the peer reads its last words: return the instant at which it stops."""
+        """Read on, so that the peer reads the last words: return the instant at which reading stops."""
         self.linger_until_ns = now + self.linger_ns
         return self.linger_until_ns
 
@@ -108,7 +108,7 @@ cdef class Liveness:
     # Writing
 
     cdef uint64_t note_blocked(self, uint64_t now) except? 0:
-        """Output waits and cannot be written: watch whether that changes. Return the next check; 0: it is watched."""
+        """Watch waiting output that cannot be written. Return the next check; 0: it is watched already."""
         if self.blocked_ns:
             return 0
         self.blocked_ns = now
@@ -260,7 +260,7 @@ cdef class Liveness:
         return 0
 
     cdef uint64_t _check_life(self, uint64_t now) except? 0:
-        """Ping a peer from which nothing came for an interval; drop it when the answer takes too long."""
+        """Ping a peer that was silent for an interval; drop it when the answer takes too long."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef uint64_t heard_ns, due = 0
         cdef int verdict
@@ -288,7 +288,7 @@ cdef class Liveness:
 
 
 cdef Liveness new_liveness(PartsOwner owner):
-    """Make the rules of a connection, all off; the owner clears `owner` when it goes."""
+    """Make the rules of a connection, all off; when freed, the owner clears `owner`."""
     cdef Liveness liveness = Liveness.__new__(Liveness)
     liveness.owner = <PyObject*>owner
     return liveness

@@ -82,7 +82,7 @@ cdef class MessageAssembler:
         cdef Incoming incoming = Incoming.__new__(Incoming)
         cdef Assembly assembly = self.reader.arrived
         incoming.head = frame[0]
-        # The memory that the frame points to is gone when the next piece comes.
+        # The frame points into memory that the next piece overwrites.
         incoming.head.payload = incoming.head.method = incoming.head.text = incoming.head.metadata = NULL
         if frame.kind == REQUEST:
             incoming.text = PyBytes_FromStringAndSize(frame.method, frame.method_size)
@@ -218,7 +218,7 @@ cdef class MessageAssembler:
         return 0
 
     cdef int reader_waits(self, Call call) except -1:
-        """The application waits for a message: its window may have to grow."""
+        """The application waits for a message: the window may have to grow."""
         cdef StreamWindow window = call.window
         cdef int64_t growth, credit
         # Before its REQUEST is written a call has no window.
@@ -235,7 +235,7 @@ cdef class MessageAssembler:
         return self.sender.send_credit(call.id, <uint32_t>credit)
 
     cdef int drop_incoming(self, Call call) except -1:
-        """Drop the messages of this call: they are no longer wanted."""
+        """Drop the messages of this call, which are no longer wanted."""
         cdef StreamWindow window = call.window
         cdef Py_ssize_t reserved = 0
         if call.incoming is not None and call.incoming.head.kind == DATA:
@@ -252,7 +252,7 @@ cdef class MessageAssembler:
         return self._return_to_pool(reserved) if reserved else 0
 
     cdef int end_window(self, Call call) except -1:
-        """Drop the messages of this call, the last ones: the bytes that it borrowed go back."""
+        """Drop the last messages of this call, and return the bytes that it borrowed."""
         self.drop_incoming(call)
         if call.window is None or call.window.growth.grown == 0:
             return 0
@@ -287,7 +287,7 @@ cdef class MessageAssembler:
         return True
 
     cdef bint _reserve(self, Call call, int64_t size) except -1:
-        """Take from the pool; False if that has to wait: then `_serve_waiters` tries again."""
+        """Take bytes from the pool; False if that has to wait: `_serve_waiters` then tries again."""
         if size <= self.pool.left and (not self.pool_waiters or self.pool_waiters[0] is call):
             self.pool.left -= size
             if call.waits_for_pool:
@@ -304,14 +304,14 @@ cdef class MessageAssembler:
         return self._serve_waiters()
 
     cdef int _serve_waiters(self) except -1:
-        """Bytes came back to the pool: grant the messages that wait for them."""
+        """Grant waiting messages the bytes that were returned to the pool."""
         while self.pool_waiters and self._grant_missing(<Call>self.pool_waiters[0]):
             pass
         return 0
 
 
 cdef MessageAssembler new_assembler(PartsOwner owner, FrameReader reader, SendQueue sender):
-    """Make the assembler of a connection; the owner clears `owner` when it goes."""
+    """Make the assembler of a connection; when freed, the owner clears `owner`."""
     cdef MessageAssembler assembler = MessageAssembler.__new__(MessageAssembler)
     assembler.owner = <PyObject*>owner
     assembler.reader = reader

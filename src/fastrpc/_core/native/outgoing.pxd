@@ -10,13 +10,13 @@ from fastrpc._core.wire.rounds cimport Round, has_used_up, take_off
 cdef enum:
     # Dropped messages that may stay in queues before these are searched for them.
     FEW_DROPPED = 64
-    # The kind of the empty message of a stream in the ring while it waits for its turn: nothing of it is written.
+    # The kind of the empty message of a stream in the ring while it waits for its turn; it is never written.
     TURN = 0
 
 
 cdef class Outgoing:
     cdef:
-        # A message that waits for a slot, for credit, or for its turn. The messages of one call are a chain in order:
+        # A message that waits for a slot, for credit, or for its turn. The messages of one call are an ordered chain:
         # `Call.unsent` is the first, `next` the following one, `last` (of the first) the end.
         Call call
         Outgoing next
@@ -33,13 +33,13 @@ cdef class Outgoing:
         # Its first piece is sent.
         bint is_cut
 
-        # A REQUEST that waits for its slot: the order of arrival, and the begin of its wait; 0 once it has a slot.
+        # Of a REQUEST that waits for its slot: the order of arrival, and the begin of its wait; 0 once it has a slot.
         uint64_t arrival
         uint64_t queued_ns
 
         # In the ring. The bytes that its id gets with each turn.
         int quantum
-        # It leaves as a whole, once its id has saved enough bytes.
+        # Whether it is sent as a whole, once its id has saved enough bytes.
         bint is_saving
         # It has waited for a place among the cut messages.
         bint had_no_place
@@ -86,8 +86,8 @@ cdef class DeficitRing:
         Queue items
         Round round
 
-        # Cut requests and responses that are not wholly sent, messages of streams aside; the peer bounds each number.
-        # `unopened`: messages that may be cut only after another one has ended, None until the first.
+        # Cut requests and responses that are not completely sent, without messages of streams; the peer bounds each
+        # number. `unopened`: messages that may be cut only after another one has ended, None until the first.
         int cut_requests
         int cut_responses
         PriorityQueue unopened
@@ -114,7 +114,7 @@ cdef class DeficitRing:
         return 0
 
     cdef inline bint is_used_up(self, Call call) noexcept:
-        """Return whether an id has to wait for its turn before it sends more, because others want to send as well."""
+        """Return whether an id has to wait for its turn before it sends more, because other ids want to send."""
         return has_used_up(&self.round, call.share, call.share_turn, self.items._items is not None)
 
 

@@ -1,4 +1,4 @@
-"""Messages on their way out that could not be written at once: their frames, and the order in which they are sent.
+"""Outgoing messages that could not be written at once: their frames, and the order in which they are sent.
 
 Deficit round robin over the ids of a connection, in bytes::
 
@@ -6,18 +6,18 @@ Deficit round robin over the ids of a connection, in bytes::
                                                          ▲                          │
                                                          └──── more of it: add ◄────┘
 
-In each turn an id gets a quantum, by its priority. Sent bytes are charged. An id may send beyond its quantum, because a
-message is not cut to leave a small rest, or because no other id wants to send: it owes these bytes and waits for them.
-An unused quantum is kept, but no more than one. So over time all ids get equal shares, whatever the sizes of their
-messages.
+In each turn an id gets a quantum, by its priority, and is charged for sent bytes. An id may send beyond its quantum if
+a message would leave a small rest, or if no other id wants to send: it owes these bytes and waits for them. At most one
+unused quantum is kept. So over time all ids get equal shares, whatever the sizes of their messages.
 
-A stream that sends small messages is charged as well, without being in the ring: it enters when its share is used up
-and others wait. Its place there is an empty message, a TURN, so no object is made for its messages.
+A stream that sends small messages is charged as well, without being in the ring: it enters the ring when its share is
+used up and others wait. An empty message, a TURN, holds its place there, so no object is made for its messages.
 
-A few ids get several quanta at once, as many as there is room for: an id alone all of it. If all wait with one message,
-a call or an answer, they get up to four also if that takes four turns of the connection: messages of 64 KiB are not cut
-then. Pieces cost both sides work, and in pieces all would end as late as the last. A stream has more messages, and
-needs its turn more often. An id that has sent nothing in this turn has a quantum at once: a rare message never waits.
+A few ids get several quanta at once, as many as there is room for: an id alone gets all of it. If each waits with one
+message, a call or an answer, they get up to four, even if that takes four turns of the connection: messages of 64 KiB
+are then not cut. Pieces cost both sides work, and in pieces all would end as late as the last. A stream has more
+messages, and needs its turn more often. An id that has sent nothing in this turn has a quantum at once: a rare message
+never waits.
 """
 
 cimport cython
@@ -156,7 +156,7 @@ cdef int forget_dropped(tuple queues, Py_ssize_t* dropped) except -1:
 
 
 cdef int let_go(Outgoing item) except -1:
-    """Detach a message, and those after it, from their call and from each other, so that none keeps another."""
+    """Detach a message and its successors from their call and from each other, so that none keeps another alive."""
     cdef Outgoing following
     while item is not None:
         following = item.next
@@ -243,7 +243,7 @@ cdef class DeficitRing:
     # Cut messages
 
     cdef bint count_cut(self, Outgoing item, int change) noexcept:
-        """Count a message that is cut, or ends as such; False: the peer bounds none of its kind."""
+        """Count a message that begins or ends as a cut one; False: the peer bounds none of its kind."""
         if item.kind == REQUEST:
             self.cut_requests += change
         elif item.kind == RESPONSE:
@@ -253,7 +253,8 @@ cdef class DeficitRing:
         return True
 
     cdef bint may_cut(self, Outgoing item, int most) noexcept:
-        """Return whether this message is cut already or the peer takes one more in pieces. Waiting ones go first."""
+        """Return whether this message is cut already or the peer accepts one more in pieces. Waiting ones have
+        precedence."""
         if item.is_cut or item.kind == DATA:
             return True
         if not item.had_no_place and self.unopened is not None and self.unopened.has_items():
@@ -261,7 +262,8 @@ cdef class DeficitRing:
         return has_place(self, item, most)
 
     cdef int await_place(self, Outgoing item) except -1:
-        """Let a message wait until the peer takes one more in pieces; a message that waited before is the next again."""
+        """Let a message wait until the peer accepts one more in pieces; a message that waited before becomes the next
+        again."""
         cdef Queue waiting
         if self.unopened is None:
             self.unopened = PriorityQueue()
@@ -272,7 +274,7 @@ cdef class DeficitRing:
         return waiting.append(item)
 
     cdef bint open_next(self, int most) except -1:
-        """One more message may be cut: give the first waiting one its turn. Return whether there is one."""
+        """Give the first waiting message its turn when one more may be cut. Return whether there is one."""
         cdef Outgoing item
         cdef Queue waiting
         while self.unopened is not None and self.unopened.has_items():

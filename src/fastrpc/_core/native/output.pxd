@@ -20,8 +20,8 @@ cdef class Output(OutputBuffer):
         # The rules of the wire, the owner's.
         WireProtocol wire
 
-        # Frames that may overtake what lies in order, except while the preface waits there. No CREDIT may overtake a CANCEL
-        # that waits there.
+        # Frames that may overtake the ordered output, except while the preface waits there. No CREDIT may overtake a
+        # CANCEL that waits there.
         WriteBuffer control
         bint opening_waits
         bint cancel_waits
@@ -43,7 +43,7 @@ cdef class Output(OutputBuffer):
         self, WriteBuffer buffer, int kind, int flags, uint64_t id, const char* body, Py_ssize_t size
     ) except -1
     cdef inline bint is_full(self) noexcept:
-        """Return whether as much lies there as streams may write before the transport takes it."""
+        """Return whether the output holds as much as streams may write before the transport takes it."""
         return self.output_bytes() > STREAM_SHARE + SHARE_OF_HEADS
 
     cdef int put_frame(self, Frame* frame, bytes payload, Py_ssize_t offset, Py_ssize_t size) except -1

@@ -78,7 +78,7 @@ cdef class Output(OutputBuffer):
         if self.control.size == 0:
             return ordered
         control = self.control.take()
-        # Rare, and most connections have no more of it for long.
+        # Rare, and most connections never have more than one.
         self.control.release()
         if not ordered:
             # No part is empty: `writelines` of asyncio waited for room for that for ever (gh-155888).

@@ -21,9 +21,9 @@ cdef enum Phase:
 
 cdef enum DrainStep:
     DRAIN_NONE = 0
-    # GOAWAY went out, with a PING behind it: the answer shows that the peer opens nothing new.
+    # GOAWAY was sent with a PING after it: the answer shows that the peer opens nothing new.
     DRAIN_ANNOUNCED = 1
-    # GOAWAY FINAL went out: it names the last call that was taken.
+    # GOAWAY FINAL was sent: it names the last accepted call.
     DRAIN_FINAL = 2
 
 
@@ -80,7 +80,8 @@ cdef class PartsOwner(Engine):
         readonly str closed_text
         readonly bint closed_by_peer
 
-        # Whether this is the client's side; whether the peer takes no new calls, and whether it asks for another connection.
+        # Whether this is the client's side; whether the peer takes no new calls, and whether it asks for another
+        # connection.
         readonly bint is_client
         readonly bint peer_drains
         readonly bint peer_replaces
@@ -168,6 +169,6 @@ cdef class PartsOwner(Engine):
     cdef int on_crowd(self) except -1
     cdef int on_ids_used_up(self) except -1
 
-    # Our calls: one goes out that the owner wanted to be notified of; whether a thread may make one.
+    # Our calls: a call is sent of which the owner wanted to be notified; whether a thread may make one.
     cdef int on_used(self) except -1
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1

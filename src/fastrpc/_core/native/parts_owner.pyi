@@ -17,7 +17,7 @@ class PartsOwner(Engine):
 
     @property
     def connection(self) -> Any:
-        """The connection as the gate knows it; None on a side that serves nothing."""
+        """The served connection; None on a side that serves nothing."""
 
     @property
     def peer_takes(self) -> Literal["calls"] | None:

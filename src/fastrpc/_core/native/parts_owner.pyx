@@ -1,6 +1,6 @@
 """The owner of the parts of a connection: the state that they share, and the hooks that they call.
 
-Events of calls are no hooks: of the two parts that know calls, `serving` and `calling`, one gets each.
+Events of calls are no hooks: each is passed to one of the two parts that know calls, `serving` and `calling`.
 
 ::
 
@@ -9,8 +9,8 @@ Events of calls are no hooks: of the two parts that know calls, `serving` and `c
          │                                            │
          └────── hooks, shared state ─────────────────┘  by a borrowed pointer, `owner`
 
-A part keeps no reference to its owner, so the two make no cycle. The owner makes it, and clears the pointer when it
-goes. A part gets the parts that it calls from its owner: the states, for example, send through the SendQueue. The two
+A part keeps no reference to its owner, so the two make no cycle. The owner makes it, and clears the pointer when it is
+freed. A part gets the parts that it calls from its owner: the states, for example, send through the SendQueue. The two
 sides of a connection, server and client, which are Connections, call parts as well.
 """
 
@@ -44,7 +44,7 @@ cdef class PartsOwner(Engine):
 
     @property
     def connection(self):
-        """The connection as the gate knows it; None on a side that serves nothing."""
+        """The served connection; None on a side that serves nothing."""
         return None if self.serving is None else self.serving.connection_of()
 
     @property
@@ -79,14 +79,14 @@ cdef class PartsOwner(Engine):
 
     @cython.final
     cdef int stop_calls(self) except -1:
-        """Let no new calls of ours go out here."""
+        """Send no new calls here."""
         self.is_usable = False
         return 0 if self.calling is None else (<NativeCalling>self.calling).stop()
 
     # Of the reader
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
-        """Take the opening before frames: return its size; 0: it is done; OPENING_INCOMPLETE: more is to come."""
+        """Handle the opening before frames: return its size; 0: it is done; OPENING_INCOMPLETE: more is to come."""
         return 0
 
     cdef int on_frame(self, Frame* frame, bytes payload) except -1:
@@ -94,12 +94,12 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef Assembly sink_for(self, Frame* frame):
-        """Return the place for the payload of an incomplete frame: a new message, a begun one, or None: nowhere."""
+        """Return the place for the payload of an incomplete frame: a new message, a begun one, or None to skip it."""
         return None
 
     @cython.final
     cdef str on_part(self, Frame* frame, Py_ssize_t size):
-        """`size` bytes of a frame's payload are here; return the reason to take no more, or None."""
+        """Count `size` bytes of a frame's payload; return the reason to refuse the rest, or None."""
         return None if self.serving is None else self.serving.on_part(frame, size)
 
     @cython.final
@@ -118,7 +118,7 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef int discard(self, Frame* frame) except -1:
-        """Drop a frame that an honest peer may still have had under way; too many of them are a flood."""
+        """Drop a frame that an honest peer may have sent too late; too many such frames are a flood."""
         cdef bint allowed
         if frame.kind == REQUEST or frame.kind == HEAD or frame.kind == DATA:
             allowed = spend(&self.late_bytes, max(LEAST_LATE_BYTES, HEADER_SIZE + <Py_ssize_t>frame.length), self.now)
@@ -140,17 +140,17 @@ cdef class PartsOwner(Engine):
 
     @cython.final
     cdef int on_head(self, Call call, bytes metadata) except -1:
-        """The initial metadata of a stream of ours came."""
+        """Handle the initial metadata of a stream of ours."""
         return 0 if self.calling is None else (<NativeCalling>self.calling).on_head(call, metadata)
 
     @cython.final
     @cython.nonecheck(False)
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
-        """The final answer to a call of ours; the call is gone already."""
+        """Handle the final answer to a call of ours, which is removed already."""
         return 0 if self.calling is None else (<NativeCalling>self.calling).on_response(call, frame, payload)
 
     cdef int on_freed(self, Call call) except -1:
-        """The RESPONSE to a call of ours that had been given up came."""
+        """Handle the RESPONSE to a given-up call of ours."""
         return 0
 
     @cython.final
@@ -159,7 +159,7 @@ cdef class PartsOwner(Engine):
         return 0 if self.calling is None else (<NativeCalling>self.calling).on_not_started(call)
 
     cdef int on_forgotten(self, Call call) except -1:
-        """A call of ours is gone, whatever its outcome."""
+        """Note the removal of a call of ours, whatever its outcome."""
         return 0
 
     @cython.final
@@ -192,11 +192,11 @@ cdef class PartsOwner(Engine):
         return 0 if self.serving is None else self.serving.on_cut(change)
 
     cdef int on_whole_request(self, Call call, Frame* frame, bytes payload) except -1:
-        """The last piece of a REQUEST came; `frame` has the head of its first one."""
+        """Handle the last piece of a REQUEST; `frame` has the head of its first piece."""
         return 0
 
     cdef int on_whole_response(self, Call call, Frame* frame, bytes payload) except -1:
-        """The last piece of a RESPONSE came; `frame` has the head of its first one."""
+        """Handle the last piece of a RESPONSE; `frame` has the head of its first piece."""
         return 0
 
     cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
@@ -211,7 +211,7 @@ cdef class PartsOwner(Engine):
     # Of the sender
 
     cdef int begin_call(self, Call call) except -1:
-        """The first frame of a call of ours is about to be written: give it its id."""
+        """Assign the id of a call of ours whose first frame is about to be written."""
         return 0
 
     cdef int give_up(self, Call call, int reason) except -1:
@@ -220,7 +220,7 @@ cdef class PartsOwner(Engine):
 
     @cython.final
     cdef int on_output(self) except -1:
-        """There is output; the end of a read flushes by itself."""
+        """Note new output; the end of a read flushes by itself."""
         return 0 if self.is_reading or self._stream is NULL else (<ByteStream>self._stream).on_output()
 
     cdef int on_answered(self, Call call) except -1:
@@ -232,7 +232,7 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef int on_unsent(self, Call call) except -1:
-        """A call of ours was dropped before its first frame: the peer never sees it."""
+        """Note a call of ours that was dropped before its first frame: the peer never sees it."""
         return 0
 
     @cython.final
@@ -268,7 +268,7 @@ cdef class PartsOwner(Engine):
         return 0 if self._stream is NULL else <uint64_t>(<ByteStream>self._stream).untaken_bytes()
 
     cdef int64_t taken_bytes(self) except? -1:
-        """Return the number of bytes that left this machine, as far as it is known."""
+        """Return the number of bytes that left this machine, as far as known."""
         return 0 if self._stream is NULL else (<ByteStream>self._stream).taken_bytes()
 
     cdef bint output_is_stuck(self) noexcept:
@@ -296,7 +296,7 @@ cdef class PartsOwner(Engine):
         return True
 
     cdef bint may_pause(self, bint is_pausing) noexcept:
-        """Return whether the peer may read nothing for any time; `is_pausing`: whether it could before."""
+        """Return whether the peer may stop reading for any time; `is_pausing`: whether it could before."""
         return False
 
     cdef int give_back(self) except -1:
@@ -312,7 +312,7 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef int close_with(self, int reason, str text) except -1:
-        """End the connection for a reason of ours; the peer is notified."""
+        """End the connection for a reason of ours, and notify the peer."""
         return self.violate(reason, text)
 
     cdef int cut_off(self) except -1:
@@ -377,7 +377,8 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef int on_crowd(self) except -1:
-        """A call of ours is opened beside the number of others named by `await_crowd`, which is now off."""
+        """Note that a call of ours is opened while as many others are open as `await_crowd` stated, which is now
+        off."""
         return 0
 
     cdef int on_ids_used_up(self) except -1:

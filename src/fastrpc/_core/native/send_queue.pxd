@@ -14,16 +14,15 @@ cdef enum:
     SMALL_MESSAGE = 16_384
     # Bytes of small messages that may overtake waiting larger ones in a row.
     SMALL_IN_A_ROW = 262_144
-    # Bytes of calls and answers that leave in one flush if nothing else waits: with a STREAM_SHARE before, a
-    # megabyte.
+    # Bytes of calls and answers sent in one flush if nothing else waits: with a STREAM_SHARE before, a megabyte.
     BURST = 786_432
 
 
 @cython.final
 cdef class SendQueue(Output):
     cdef:
-        # Messages that wait: small ones for credit; large ones, and streams without room, for their turn. Each None until
-        # the first. Dropped ones stay in their queue until they are too many.
+        # Waiting messages: small ones wait for credit; large ones, and streams without room, for their turn. Each queue
+        # is None until the first message. Dropped messages stay in their queue until they are too many.
         PriorityQueue small
         DeficitRing ring
         Py_ssize_t dropped

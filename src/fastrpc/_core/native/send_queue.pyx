@@ -8,8 +8,8 @@
                            └─► unopened ──► ring                      │
     control frames ──────────────► `control`: before everything ──────┘
 
-A message is cut when it is sent, so a later small one still goes first; after `SMALL_IN_A_ROW` bytes of these a large
-one has its turn. Messages that wait for credit, or for a place among cut messages, wait by priority.
+A message is cut when it is sent, so a later small one is still sent first; after `SMALL_IN_A_ROW` bytes of these a
+large one has its turn. Messages that wait for credit, or for a place among cut messages, wait by priority.
 """
 
 cimport cython
@@ -34,8 +34,8 @@ from fastrpc._core.wire.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
 from fastrpc.errors import EncodeError
 
 cdef enum:
-    # Messages of streams up to this size are written at once if nothing holds them back: the ring charges an id for
-    # this debt beyond its share. The sender of a longer one waits for a turn of the loop.
+    # Stream messages up to this size are written at once if nothing blocks them: the ring charges an id for this debt
+    # beyond its share. The sender of a longer one waits for a turn of the loop.
     WRITTEN_AT_ONCE = QUANTUM + MOST_OWED
     # A piece shorter than this waits for more credit, unless it is the last one.
     SMALLEST_PIECE = 4_096
@@ -44,7 +44,7 @@ cdef enum:
     WRITTEN = 1
     PARKED = 2
     BEGUN = 3
-    # SAVING: a message that may only begin as a whole saves its quanta. UNOPENED: it waits for a place among cut messages.
+    # SAVING: a message that must begin whole saves its quanta. UNOPENED: it waits for a place among cut messages.
     SAVING = 4
     UNOPENED = 5
 
@@ -81,7 +81,7 @@ cdef class SendQueue(Output):
                 self.wire.write_answer(
                     self.out, call.id, call.codec, call.compressor, elapsed_us, call.sent_metadata, payload
                 )
-                # No `-=` and `+=`: they would take a reference first.
+                # No `-=` and `+=`, which would take a reference first.
                 self.send_left = self.send_left - whole
                 self.data_frames_sent = self.data_frames_sent + 1
                 (<PartsOwner>self.owner).on_answered(call)
@@ -143,7 +143,7 @@ cdef class SendQueue(Output):
             and whole <= call.send_left and whole <= self.send_left and size <= <Py_ssize_t>peer.max_frame
             and (size < SMALL_MESSAGE or self._goes_alone(call))
         ):
-            # Nothing holds it back: it needs no object.
+            # Nothing blocks it: it needs no object.
             memset(&frame, 0, sizeof(Frame))
             frame.kind = DATA
             frame.id = call.id
@@ -212,7 +212,7 @@ cdef class SendQueue(Output):
         return self.drop_unsent(call)
 
     cdef int forget_all(self, list calls) except -1:
-        """Drop all that waits, of these calls too, without notice: the connection is lost."""
+        """Drop all waiting messages, also of these calls, without notice: the connection is lost."""
         let_go_of_all(calls, self.queues())
         self.ring = None
         self.queued_bytes = self.cut_bytes = self.dropped = 0
@@ -247,7 +247,7 @@ cdef class SendQueue(Output):
         return 0
 
     cdef int enqueue(self, Outgoing item) except -1:
-        """Write the first message of a call, and those after it, or put it into the queue it belongs to."""
+        """Write the first message of a call and its successors, or put it into its queue."""
         cdef Call call = item.call
         cdef int done = WRITTEN
         while item is not None and done == WRITTEN:
@@ -265,7 +265,8 @@ cdef class SendQueue(Output):
         return not self.is_full() and (self.ring is None or not self.ring.is_used_up(call))
 
     cdef bint _goes_alone(self, Call call) noexcept:
-        """Return whether a large message of a stream may go at once: no other waits for a turn, and there is room."""
+        """Return whether a large message of a stream may be sent at once: no other waits for a turn, and there is
+        room."""
         return not self.has_pieces() and self.has_room(call)
 
     cdef int wait_turn(self, Call call) except -1:
@@ -371,7 +372,7 @@ cdef class SendQueue(Output):
         return 0
 
     cdef int _write_piece(self, Outgoing item) except -1:
-        """Write the next frame of a large message, as long as the share of its call; a small rest goes with it."""
+        """Write the next frame of a large message, as long as the share of its call; a small rest is included."""
         cdef Frame frame
         cdef Call call = item.call
         cdef WireSettings peer = (<PartsOwner>self.owner).peer
@@ -381,7 +382,7 @@ cdef class SendQueue(Output):
         fill_frame(&frame, item, (<PartsOwner>self.owner).now)
         head = self.wire.head_size(&frame)
         room = room_for(item, <Py_ssize_t>peer.max_frame, <Py_ssize_t>self.send_left)
-        # A call that owes may be let through alone: its negative share would make a piece longer than its rest.
+        # A call in debt may be sent when it is alone: its negative share would make a piece longer than its rest.
         if head + left > room or left > max(<int64_t>0, call.share) + SMALLEST_PIECE:
             if not self.ring.may_cut(item, peer.open_messages):
                 item.is_saving = head + left <= room
@@ -490,7 +491,7 @@ cdef class SendQueue(Output):
         return 0
 
     cdef int pump(self, Py_ssize_t room, bint with_large) except -1:
-        """Move messages into the output as credit allows: small ones first, then pieces until `room` bytes lie there."""
+        """Move messages into the output as credit allows: small ones first, then pieces until it holds `room` bytes."""
         cdef Outgoing item
         cdef Call call
         cdef Queue small
@@ -511,7 +512,7 @@ cdef class SendQueue(Output):
         return self._pump_ring(room) if with_large and self.has_pieces() else 0
 
     cdef int _pump_ring(self, Py_ssize_t room) except -1:
-        """Let each id of the ring send its share, until `room` bytes lie in the output; the first may always send."""
+        """Let each id of the ring send its share, until the output holds `room` bytes; the first may always send."""
         cdef Outgoing item
         cdef Call call
         cdef DeficitRing ring = self.ring
@@ -533,7 +534,7 @@ cdef class SendQueue(Output):
                 # The message has sent more than its share before.
                 ring.add(item)
             elif item.kind == TURN:
-                # Its share counts as written; its bytes leave after the output that lies there already.
+                # Its share counts as written; its bytes are sent after the present output.
                 call = item.call
                 granted += call.share
                 self._ended(item)
@@ -571,13 +572,13 @@ cdef class SendQueue(Output):
         return done
 
     cdef int _open_next(self) except -1:
-        """One more message may be cut: the first waiting one, by priority, gets its turn."""
+        """Give the first waiting message, by priority, its turn when one more may be cut."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         return owner.on_output() if self.ring.open_next(owner.peer.open_messages) else 0
 
 
 cdef SendQueue new_sender(PartsOwner owner):
-    """Make the sender of a connection; the owner clears `owner` when it goes."""
+    """Make the sender of a connection; when freed, the owner clears `owner`."""
     cdef SendQueue sender = SendQueue()
     sender.owner = <PyObject*>owner
     sender.wire = owner.wire

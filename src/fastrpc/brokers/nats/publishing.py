@@ -1,4 +1,4 @@
-"""a single message, and several as one batch that JetStream keeps as a whole."""
+"""Publications: a single message, and several as one batch that JetStream keeps as a whole."""
 
 import asyncio
 import secrets

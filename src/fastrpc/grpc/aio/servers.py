@@ -149,7 +149,7 @@ class AioServer(aio.Server):  # type: ignore[misc]
                 await self._server.listen(address, socket=bound, allow_plain=self._tls is not None)
 
     async def stop(self, grace: float | None) -> None:
-        """calls under way have `grace` seconds to end; None ends them at once."""
+        """Stop: calls under way have `grace` seconds to end; None ends them at once."""
         if self._server is None:
             for port in self._ports:
                 port.close()

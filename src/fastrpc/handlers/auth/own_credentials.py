@@ -20,7 +20,7 @@ from fastrpc.status import Status
 __all__ = ["OwnCredentials", "peer_of"]
 
 #: Calls of one connection that wait as their host presents wrong tokens. More are refused at once, whatever their
-#: the remaining slots are for other connections.
+#: tokens: other callers need the room.
 MOST_PAUSED: Final = 32
 
 #: Calls of one connection that are answered at their deadline during their verification. Further ones are answered
