@@ -79,7 +79,7 @@ class Memory(Settings):
         request_bytes: requests being received, waiting or decoded; calls of priority 1 use 75 % of it. Too low refuses
             bursts of large requests, too high lets one client hold this much.
         stream_pool: bytes that streams may hold beyond their first windows, shared by the streams of a connection: half
-            of it for windows that grow, each to a quarter of the pool, and all that is left for messages larger than
+            of it for windows that grow, each to a quarter of the pool, and the whole rest for messages larger than
             their window. Too low slows fast streams on long lines, too high lets unread streams hold this much.
         send_soft: unsent bytes above which no further handler starts and streams wait. Too low idles handlers while
             the network catches up, too high answers into a growing queue.
@@ -120,9 +120,9 @@ class Admission(Settings):
     """The limits before a server starts to work.
 
     Attributes:
-        handshakes: connections that may be opening at once; above it the one silent for longest is closed, if for
-            0.2 s or more. Too low closes slow clients in a rush of new ones, too high lets strangers hold memory before
-            they authenticate.
+        handshakes: connections that may be opening at once; above it the longest silent one is closed, if it is silent
+            for 0.2 s or more. Too low closes slow clients in a rush of new ones, too high lets strangers hold memory
+            before they authenticate.
         queue_length: calls that may wait for a handler; more are refused at once, priority 1 first. Too low
             refuses short bursts, too high only fills with calls that expire while they wait.
         queue_age: seconds a call may wait for a handler, unread in its socket too, before it is refused. Too low

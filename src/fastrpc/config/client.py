@@ -42,8 +42,8 @@ class Pool(Settings):
         breaker: the circuit breaker of each method at each endpoint; None has no breakers.
             The default does not apply to a single fixed address, as there is no other endpoint; other values do.
         outlier: when an endpoint is ejected because it does worse than the others; None ejects none.
-        probes: the health checks of endpoints; None sends none. A client with one fixed address sends none either,
-            as there is no other endpoint. Not in a `SyncClient`, which does nothing between calls.
+        probes: the health checks of endpoints; None sends none. A client with one fixed address sends none either, as
+            there is no other endpoint. Not in a `SyncClient`, which does nothing between calls.
     """
 
     connections_per_endpoint: int | Literal["auto"] = "auto"
@@ -81,19 +81,19 @@ class ClientConfig(Settings):
         keepalive: the detection of silent peers.
         limits: the limits for one peer.
         pool: the connections that the client keeps.
-        backoff: the delays before a lost connection is opened again. The first call after a dial that no call asked
-            for ends the delay; it starts a long one anew.
+        backoff: the delays before a lost connection is opened again. The first call after an unrequested dial ends the
+            delay; it restarts a long one.
         tls: certificates for `tls://` addresses; None trusts the system's authorities there. With it, `tcp://` is
             dialled on loopback only.
         early_calls: which calls may leave before the server answered the opening. "idempotent" saves those a round
             trip, "all" saves it for every call, but a lost one may or may not have run, "none" always waits.
-        spin_microseconds: time the loop, or a waiting thread, polls after the last byte came or left; 0 sleeps at
+        spin_microseconds: time the loop, or a waiting thread, polls after the last received or sent byte; 0 sleeps at
             once. It saves the wake-up, some 40 microseconds, for data that arrives within this time. Too low saves
             nothing, too high burns a whole core for this time after each burst. Ignored, with a warning, on one core.
         memory: the memory budgets: of streams, and of calls that the client serves (`Client(services=…)`).
         admission: the admission of calls that the client serves.
-        allow_insecure_credentials: whether credentials may go over plain TCP beyond loopback, where anyone on the path
-            can read and use them.
+        allow_insecure_credentials: whether credentials may be sent over plain TCP beyond loopback, where anyone on the
+            path can read and use them.
     """
 
     codec: str = "msgpack"

@@ -73,8 +73,8 @@ class Breaker(Settings):
     """The circuit breaker of one method at one endpoint.
 
     The breaker opens after `consecutive` faults in a row, or when `fault_rate` of at least `minimum_calls` within
-    `window` were faults. After `open_seconds`, longer each time, `probes` calls are let through; when all of them
-    succeed it closes, when one fails it opens again.
+    `window` were faults. After `open_seconds`, longer each time, `probes` calls are admitted; it closes when all of
+    them succeed, and opens again when one fails.
 
     Attributes:
         consecutive: faults in a row that open it; None does not count them. Too low opens on bad luck, too high
@@ -87,9 +87,9 @@ class Breaker(Settings):
             late.
         open_seconds: time it stays open at first; doubled each time probes fail, up to `longest_open`. Too low
             probes a sick endpoint all the time, too high keeps calls from a healthy one.
-        longest_open: most seconds it stays open. Where services call each other, each of them finds out after the
-            one behind it. Too low asks a sick endpoint again and again, too high keeps failing calls for long after
-            it is well.
+        longest_open: most seconds it stays open. If services call each other, each tier notices a recovery only after
+            the tier behind it. Too low calls a failing endpoint again and again, too high keeps failing calls long
+            after its recovery.
         probes: calls let through at once to find out, and successes needed to close. Too low trusts a single
             success, too high burdens an endpoint that is just coming back.
     """
@@ -127,9 +127,8 @@ class Outlier(Settings):
             too high never looks at clients with few calls.
         success_gap: how far the share of good answers may lie below the share of all endpoints; None does not look at
             it. Too low ejects on noise, too high keeps an endpoint that fails many calls.
-        slow_factor: how many times as long as the median of all endpoints one may take on the average, method by
-            method; None does not look at it. Too low ejects endpoints that are merely far away, too high keeps a slow
-            endpoint.
+        slow_factor: how many times the median of all endpoints one may take on average, method by method; None does not
+            check it. Too low ejects endpoints that are merely far away, too high keeps a slow endpoint.
         slow_above: average times below this are never slow. Too low ejects over microseconds, too high keeps an
             endpoint that is slow for fast calls.
         ejection: seconds an endpoint is out the first time; as much longer each further time, up to
@@ -163,11 +162,11 @@ class Outlier(Settings):
 class Probes(Settings):
     """Health probes, which detect a failing endpoint before a call does.
 
-    Each endpoint with a connection is probed by `fastrpc.health.check` on it: once it is open, then every
-    `interval`, give or take 10 %. An endpoint that answers anything but SERVING is down at once, a silent one after
-    `fall` probes; its calls in flight continue, new ones go elsewhere. If more than half of the endpoints would be
-    down or ejected, all are used. A server without the health service, or a server that refuses the probe, is up as
-    long as it answers.
+    Each endpoint with a connection is probed by `fastrpc.health.check` on it: once it is open, then every `interval`,
+    plus or minus 10 %. An endpoint that answers anything but SERVING is down at once, a silent one after `fall` probes;
+    its calls in flight continue, new ones use other endpoints. If more than half of the endpoints would be down or
+    ejected, all are used. A server without the health service, or a server that refuses the probe, is up as long as it
+    answers.
 
     Every client probes every endpoint: the traffic grows with both. Health probes do not count as activity.
 
@@ -180,8 +179,8 @@ class Probes(Settings):
             endpoints without that service count as not serving.
         fall: probes in a row without an answer after which an endpoint is down. Too low loses an endpoint to a
             single pause, too high sends calls to a hung endpoint for many intervals.
-        rise: probes in a row that have to pass before an endpoint is up again. Too low trusts an endpoint that
-            comes and goes, too high leaves a healthy endpoint without calls.
+        rise: probes in a row that have to pass before an endpoint is up again. Too low trusts an unstable endpoint, too
+            high leaves a healthy endpoint without calls.
     """
 
     interval: float = 5.0

@@ -52,18 +52,18 @@ class ServerConfig(Settings):
             (version 1 or 2): the address in it is the peer's. From elsewhere a header is refused. Too wide a network
             lets its machines pretend to be any peer.
         admin_address: address that serves the admin pages over HTTP: `/livez`, `/readyz`, `/metrics` and `/`, which
-            lists the others; `fd://NAME` is a socket that systemd passed on; None serves them nowhere. Beyond loopback
-            all but the first two need `admin_token`.
+            lists the others; `fd://NAME` is a socket that systemd passed on; None serves no admin pages. Beyond
+            loopback all but the first two need `admin_token`.
         admin_token: token for the admin pages, or the path of its file, or "file:" with that path. A file is read again
             once it has changed.
-        admin_operators: file of tokens (TOML, as `StaticTokens.from_file` reads it) whose names may act by
-            `POST /act/…`; None: nothing can be changed there. These tokens read no page.
+        admin_operators: file of tokens (TOML, as `StaticTokens.from_file` reads it) whose names may act by `POST
+            /act/…`; None: nothing can be changed there. These tokens read no page.
         admin_advertise: address of the admin pages for the label `admin` of the server's records; port 0 stands for the
-            bound port. None: the bound address, if it is not on loopback or the record's own address is; bound to all
-            interfaces, with the host of the record. False: no label.
+            bound port. None: the bound address, if it is not on loopback or the record's own address is; if bound to
+            all interfaces, with the host of the record. False: no label.
         ready_needs_registry: whether `/readyz` fails while a registry does not have the records of the server. With
             True an outage of the registry takes ready servers out of service.
-        spin_microseconds: time the loop polls after the last byte came or left, before it sleeps; 0 sleeps at once.
+        spin_microseconds: time the loop polls after the last received or sent byte, before it sleeps; 0 sleeps at once.
             It saves the wake-up, some 40 microseconds, for data that arrives within this time. Too low saves nothing,
             too high burns a whole core for this time after each burst. Ignored, with a warning, on one core.
     """

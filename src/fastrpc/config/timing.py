@@ -21,14 +21,14 @@ class Timeouts(Settings):
             in the program's own code, which takes messages or makes them, does not count. Too low ends quiet but wanted
             streams, none keeps forgotten ones for as long as the connection lasts.
         idle: seconds a connection may be without calls before it is closed; health probes do not count as calls. Too
-            low pays for new connections again and again, none keeps unused ones open.
+            low reconnects again and again, none keeps unused connections open.
         announce: seconds between telling registries and peers that this server leaves and refusing new calls. Too low
             refuses calls of clients that have not heard yet, too high makes every restart slower.
-        drain: seconds that running calls get to finish when a server leaves; those still running then are cancelled.
-            Too low cuts work off, too high delays restarts; none waits for the last call.
-        linger: seconds a closing connection goes on reading until the peer has closed as well. Too low can destroy the
-            last answers on their way, too high holds descriptors of silent peers; 0 ends it at once (in HTTP behind the
-            last response), none once all output has left, and both read nothing more.
+        drain: seconds for running calls to finish when a server leaves; calls that still run then are cancelled. Too
+            low cuts work off, too high delays restarts; none waits for the last call.
+        linger: seconds for which a closing connection reads on until the peer has closed as well. Too low can destroy
+            the last answers on their way, too high holds descriptors of silent peers; 0 ends it at once (in HTTP after
+            the last response), none once all output is sent, and both stop reading.
     """
 
     connect: float | None = 1.0
@@ -61,9 +61,9 @@ class Keepalive(Settings):
             this. Too low drops peers that are merely busy, too high lets calls wait for a peer that is gone.
         minimum_interval: fewest seconds between pings that this side accepts; it is announced to the peer. Too
             low allows a flood of pings, too high forces peers to notice our loss late.
-        max_age: age in seconds at which a connection is replaced, give or take 10 %, so that load spreads over new
-            servers. A client's takes calls until its successor stands, and goes without one at twice that age. Too low
-            reconnects all the time, none leaves long-lived connections where they once landed.
+        max_age: age in seconds at which a connection is replaced, plus or minus 10 %, so that load spreads over new
+            servers. A client's connection takes calls until its successor is ready, and closes without one at twice
+            that age. Too low reconnects all the time, none leaves long-lived connections at their first server.
     """
 
     interval: float | None = 10.0

@@ -16,7 +16,7 @@ cdef class RetryBudget:
         readonly double per_second
         object _clock
 
-        # Calls and retries of the last slots; slot number n is at n % BUDGET_SLOTS. The sums are over all of them.
+        # Calls and retries of the last slots; slot number n is at n % BUDGET_SLOTS. The sums cover all slots.
         int64_t[BUDGET_SLOTS] _calls
         int64_t[BUDGET_SLOTS] _retries
         int64_t _call_sum

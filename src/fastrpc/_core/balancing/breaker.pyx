@@ -1,4 +1,4 @@
-"""The bounds of attempts after faults: the circuit breaker of one method at one endpoint, the retry budget of a client.
+"""The limits of attempts after faults: the circuit breaker of one method at one endpoint, the retry budget of a client.
 
 ::
 
@@ -127,7 +127,7 @@ cdef class EndpointBreaker:
         return max(0.0, <double>self._until_ns * 1e-9 - now)
 
     cdef void begin(self, int64_t generation) noexcept:
-        """Give tickets from this one on; before the first."""
+        """Issue tickets from this one on; earlier ones are of the previous state."""
         self.generation = self.first_generation = generation
 
     cdef int64_t enter(self, uint64_t now) noexcept:
@@ -179,7 +179,7 @@ cdef class EndpointBreaker:
             self._open(now)
 
     cdef void forget(self, int64_t ticket) noexcept:
-        """End a call whose outcome tells nothing about the endpoint: another call may probe instead."""
+        """End a call whose outcome says nothing about the endpoint: another call may probe instead."""
         if self._state == BREAKER_HALF_OPEN and ticket == self.generation and self._under_way > 0:
             self._under_way -= 1
 

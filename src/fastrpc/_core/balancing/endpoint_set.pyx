@@ -30,12 +30,12 @@ Filters run twice: as if all endpoints were healthy, for the endpoints to connec
 the zone to use when the client's zone is not sound. An untried endpoint counts as sound, or every client would start in all
 zones.
 
-Endpoints without a connection count as leaving, so that picks are made among connected ones; without a connected one,
-all are tried. Selectors of users keep an endpoint that was never connected.
+Endpoints without a connection count as leaving, so that picks are made among connected ones; if none is connected, all
+are tried. User-defined selectors keep an endpoint that was never connected.
 
-Key selectors get the list that the filters leave, connected or not: else keys would move with each connection. The
-endpoints that may not be picked now are shut, so that only their keys go elsewhere, and return. An endpoint that is
-about to be connected is not shut: its calls wait for it, as `client/attempting.py` says.
+Key selectors get the list that the filters leave, connected or not: otherwise keys would move with each connection.
+Endpoints that may not be picked now are shut, so that only their keys use others, and return later. An endpoint that is
+about to be connected is not shut: its calls wait for it, by the rules of `client/attempting.py`.
 
 A call that a leaving server did not start is no fault, nor is one whose connection closed first, nor a notification.
 Otherwise one rolling restart would open the breakers of a whole endpoint set.
@@ -365,7 +365,7 @@ cdef class EndpointSet:
     cdef EndpointState _pass_by(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket):
         """Pick again, without the endpoints whose breakers are open.
 
-        In an outage that is most of them: they are skipped all at once, instead of by one pick each.
+        In an outage that is most of them: they are skipped together, instead of by one pick each.
         """
         cdef EndpointState endpoint_state = None
         cdef tuple held = self._held_back(method, now)
@@ -384,7 +384,7 @@ cdef class EndpointSet:
         return endpoint_state if self._admits(endpoint_state, method, now, ticket) else None
 
     cdef bint _admits(self, EndpointState endpoint_state, str method, uint64_t now, int64_t* ticket) except -1:
-        """Enter the breaker if there is one; if it refuses the call, undo the pick."""
+        """Enter the breaker, if there is one; if it refuses the call, undo the pick."""
         ticket[0] = 0 if endpoint_state.breakers is None else self._enter(endpoint_state, method, now)
         if ticket[0] >= 0:
             return True
@@ -498,7 +498,7 @@ cdef class EndpointSet:
     cdef int _judge(self, EndpointState endpoint_state, bint is_fault, uint64_t now) except -1:
         """Eject an endpoint that failed too often in a row; the next pick updates the selector.
 
-        The user's filters run then, in the turn of a caller; here it may be the turn of a connection.
+        The user's filters would run in the turn of a connection here; later they run in the turn of a caller.
         """
         if (
             is_fault

@@ -18,7 +18,7 @@ cdef struct Node:
     uint32_t points
     uint32_t weight
 
-    # Calls in flight here; whether the next search skips it; whether all searches do: it is shut.
+    # Calls in flight here; whether the next search skips it; whether all searches do, since it is shut.
     int64_t load
     bint is_avoided
     bint is_shut

@@ -1,14 +1,14 @@
 """Consistent hashing with bounded load.
 
-Each node has points on a circle of 2**64 positions, and a key belongs to the first point at or after its hash
-(Karger and others, STOC 1997). 256 points for a node of weight 1 keep its share within 6 % of the fair one (one
-standard deviation), 25 % at four of them.
+Each node has points on a circle of 2**64 positions, and a key belongs to the first point at or after its hash (Karger
+and others, STOC 1997). 256 points for a node of weight 1 keep its share within 6 % of the fair one (one standard
+deviation), 25 % at four of them.
 
 A search starts at the bucket of the hash's highest bits. There are as many buckets as points, so a bucket holds about
-one point; should one hold many, it is searched by halving. Points are sorted the same way: dealt out to buckets, then
-put in order within them.
+one point; a bucket with many is searched by halving. Points are sorted the same way: distributed to buckets, then
+sorted within them.
 
-A ring is a function of names and weights alone, so incremental changes and a fresh start give the same one. Beyond
+A ring is a function of names and weights alone, so incremental changes and a fresh start give the same ring. Beyond
 2**20 points every node has half as many points; more keys move only when that limit is crossed.
 """
 
@@ -123,7 +123,7 @@ def jump(uint64_t hash, uint32_t buckets):
 
 
 cdef inline bint comes_before(Point* left, Point* right, Node* nodes) noexcept nogil:
-    # Two nodes may have a point at the same position; which of them is first must not depend on their numbers.
+    # Two nodes may have a point at the same position; their order must not depend on their numbers.
     if left.position != right.position:
         return left.position < right.position
     return nodes[left.node].identity < nodes[right.node].identity
@@ -135,7 +135,7 @@ cdef int bucket_shift(uint64_t size) noexcept nogil:
 
 
 cdef int sort_points(Point* points, Py_ssize_t size, Node* nodes) except -1:
-    """Put points in order. They are spread evenly, so dealing them out to buckets leaves little to do."""
+    """Sort points. They are spread evenly, so distributing them to buckets leaves little to sort."""
     cdef int shift = bucket_shift(<uint64_t>size)
     cdef Py_ssize_t buckets = <Py_ssize_t>1 << (64 - shift)
     cdef uint32_t* ends = <uint32_t*>PyMem_Calloc(buckets + 1, sizeof(uint32_t))
@@ -308,7 +308,7 @@ cdef class HashRing:
         for number in range(len(self._names)):
             node = &self._nodes[number]
             if self._names[number] is None:
-                is_fresh[number] = True  # Its points go, and no new ones come.
+                is_fresh[number] = True  # Its points are removed, and no new ones are added.
                 node.points = 0
             elif is_fresh[number]:
                 amount = <uint32_t>((<uint64_t>node.weight * self.points_per_weight) >> self._halvings)
@@ -395,7 +395,7 @@ cdef class HashRing:
         )
 
     cdef Py_ssize_t take(self, uint64_t hash) noexcept:
-        """Count a key on the first node with room, past avoided ones while there are others; -1 in an empty ring."""
+        """Count a key on the first node with room, past avoided nodes while there are others; -1 in an empty ring."""
         cdef uint32_t start, point, owner, last
         cdef Py_ssize_t spare = -1
         if not self._size:
@@ -423,7 +423,7 @@ cdef class HashRing:
             self.set_load(number, self._nodes[number].load - 1)
 
     cdef void set_load(self, Py_ssize_t number, int64_t load) noexcept:
-        """Set the number of keys of a node, including those taken before it left."""
+        """Set the number of keys of a node, including keys taken before it left."""
         self.total_load += load - self._nodes[number].load
         if self._nodes[number].is_shut:
             self._shut_load += load - self._nodes[number].load

@@ -6,10 +6,10 @@
                                             │
     connections, probes, ejection ─► shut endpoints          are skipped: only their keys move, and return
 
-A key has one order of endpoints in every client of the same list: first the place that its hash names, then the next
+A key has one order of endpoints in every client of the same list: first the place that its hash names; then the next
 nodes of the ring, or, for the jump hashes, the others by the hash of key and address together (rendezvous hashing,
-Thaler and Ravishankar, IEEE/ACM Transactions on Networking 6, 1998). A call goes to the first of them that is neither
-shut nor tried.
+Thaler and Ravishankar, IEEE/ACM Transactions on Networking 6, 1998). A call uses the first of them that is neither shut
+nor tried.
 """
 
 cimport cython
@@ -35,7 +35,7 @@ cdef class KeySelector(BaseSelector):
     is_keyed = True
 
     cdef int take_up_list(self, list endpoint_states, list usable, list usual) except -1:
-        """Take up the list that the filters leave. Its endpoints outside `usable` are shut: they get no calls for now."""
+        """Adopt the list that the filters leave. Its endpoints outside `usable` are shut: they get no calls for now."""
         cdef EndpointState endpoint_state
         if not has_weight(usable) and has_weight(endpoint_states):
             # Then only the usable endpoints count, and their weight is ignored.
@@ -68,7 +68,7 @@ cdef class KeySelector(BaseSelector):
         return BaseSelector.take_up(self, endpoint_states)
 
     cdef bint has_key(self, object call, object key) except -1:
-        """Return whether a call belongs to an endpoint; without a key it may go anywhere."""
+        """Return whether a call belongs to an endpoint; a call without a key may use any."""
         return key is not None
 
     cdef bint _spares_tried(self) except -1:
@@ -115,7 +115,7 @@ cdef class ConsistentHashSelector(KeySelector):
         for endpoint_state in self.endpoint_states:
             endpoint_state.node = self.ring.number_of(endpoint_state.name)
             self._owners[endpoint_state.node] = endpoint_state
-            # The endpoint may have been missing from the list while calls went on there.
+            # The endpoint may have been missing from the list while its calls continued.
             self.ring.set_load(endpoint_state.node, endpoint_state.in_flight)
             self.ring.set_shut(endpoint_state.node, False)
         return 0
@@ -262,7 +262,7 @@ cdef class DoubleJumpSelector(JumpHashSelector):
         cdef list loose, compact, holes
         follow(self._loose, self._compact, self._holes, {(<EndpointState>each).name for each in usual})
         loose, compact, holes = self._loose.copy(), self._compact.copy(), self._holes.copy()
-        # Filters that select other endpoints for a time, such as another zone, leave the history alone.
+        # Filters that temporarily select other endpoints, such as another zone, do not change the history.
         follow(loose, compact, holes, indices)
         self._loose_indices = [indices.get(name, -1) for name in loose]
         self._compact_indices = [indices[name] for name in compact]
@@ -281,7 +281,8 @@ cdef list weighted(list endpoint_states):
 
 
 cdef int follow(list loose, list compact, list holes, object names) except -1:
-    """Bring the arrays to these names. New ones come first, as in rpcx; by address, because Go's order is random."""
+    """Change the arrays to these names. New names are added first, as in rpcx; by address, because Go's order is
+    random."""
     cdef Py_ssize_t hole, place
     present = set(compact)
     for name in sorted(names):

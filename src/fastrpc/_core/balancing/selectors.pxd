@@ -26,7 +26,7 @@ cdef class EndpointState:
         readonly EndpointHealth health
         # Method -> Breaker; None before the first fault.
         dict breakers
-        # It leaves, or is not connected.
+        # Whether it leaves, or is not connected.
         readonly bint is_leaving
         # Its only flaw is that it was never tried.
         bint is_untried
@@ -38,11 +38,11 @@ cdef class EndpointState:
         # SmoothWeighted: its current weight as of the last change of the endpoints.
         int64_t current
 
-        # ConsistentHash: its number on the ring; -1 = none. JumpHash: the hash of its name.
+        # ConsistentHash: HashRing: its number on the ring; -1 = none. JumpHash: the hash of its name.
         Py_ssize_t node
         uint64_t identity
 
-        # Whether calls may go there; whether the current search skips it. Key selectors: whether all searches do.
+        # Whether calls may use it; whether the current search skips it. Key selectors: whether all searches do.
         bint is_listed
         bint is_tried
         bint is_shut
@@ -105,7 +105,7 @@ cdef class RoundRobinSelector(BaseSelector):
         uint32_t _turn
         uint32_t _picks
 
-        # The endpoints since the last change; those at the last pick, and the next index then.
+        # The endpoints since the last change; the endpoints at the last pick, and the next index then.
         list _listed
         list _order
         uint32_t _next_turn
@@ -150,7 +150,7 @@ cdef class LeastLoadedSelector(BaseSelector):
 @cython.final
 cdef class UserSelector(BaseSelector):
     cdef:
-        # The program's selector; a function that is called with what its `observe` raises.
+        # The program's selector; a function that is called with the exceptions of its `observe`.
         readonly object selector
         object _on_failure
 

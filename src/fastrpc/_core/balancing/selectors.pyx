@@ -63,7 +63,7 @@ cdef class EndpointState:
 
 
 cdef int mark_gone(object endpoint_states, object names) except -1:
-    """Mark endpoints that left a list, which has these names."""
+    """Mark endpoints that left a list; the list has these names."""
     cdef EndpointState endpoint_state
     for endpoint_state in endpoint_states:
         if endpoint_state.name not in names:
@@ -167,9 +167,8 @@ cdef class BaseSelector:
         known = list(by_name.values())
         listed = [endpoint_state for endpoint_state in known if endpoint_state.weight] or known
         by_id = {id((<EndpointState>each).endpoint): each for each in known}
-        # No pick may happen before all fields agree. Up to Python 3.11 each allocation may start the garbage
-        # collection, which runs finalizers; these make calls or let other threads make some. So may the objects
-        # released here.
+        # No pick may happen before all fields agree. Up to Python 3.11 each allocation may start a garbage collection,
+        # which runs finalizers; these make calls or let other threads make some. So may the objects released here.
         before = (self.endpoint_states, self._by_name, self._by_id)
         is_collecting = PyGC_Disable()
         try:
@@ -193,7 +192,7 @@ cdef class BaseSelector:
 
     cdef EndpointState state_of(self, object endpoint):
         found = self._by_id.get(id(endpoint))
-        # A record may have been renewed since, and another object may have the id of the old one.
+        # A record may have been renewed since, and another object may have the old object's id.
         if found is not None and (<EndpointState>found).endpoint is endpoint:
             return <EndpointState>found
         return self._by_name.get(str(endpoint.address))
@@ -229,7 +228,7 @@ cdef class BaseSelector:
 
     @cython.nonecheck(False)
     cdef EndpointState choose(self, object call, object key, tuple tried, uint64_t now):
-        """Pick the endpoint of the next attempt; those in `tried` only when there is no other."""
+        """Pick the endpoint of the next attempt; endpoints in `tried` only if there is no other."""
         cdef EndpointState endpoint_state
         if not self.size:
             raise NoEndpointError("there is no endpoint to pick from")
@@ -254,7 +253,7 @@ cdef class BaseSelector:
         return 0
 
     cdef int take_back(self, EndpointState endpoint_state) except -1:
-        """Drop a picked attempt: it is not made, or its outcome tells nothing."""
+        """Drop a picked attempt: it is not made, or its outcome says nothing."""
         return BaseSelector.settle(self, endpoint_state, 0.0, None, 0)
 
     cdef int refuse(self, EndpointState endpoint_state) except -1:
@@ -266,7 +265,7 @@ cdef class BaseSelector:
         return self.take_back(endpoint_state)
 
     cdef uint32_t _mark_tried(self, tuple tried, bint is_tried) except? 0xFFFFFFFF:
-        """Mark the endpoints of these endpoints; return how many that are."""
+        """Mark the states of these endpoints; return how many were marked."""
         cdef EndpointState endpoint_state
         cdef uint32_t marked = 0
         for endpoint in tried:
@@ -327,7 +326,8 @@ cdef class RoundRobinSelector(BaseSelector):
     cdef int _changed(self) except -1:
         """Continue after the last picked endpoint, or the nearest one before it that still exists.
 
-        Restarting at each change would give some endpoints more calls than others while connections come and go.
+        A restart at each change would give some endpoints more calls than others while connections are opened and
+        closed.
         """
         cdef Py_ssize_t size, step
         if self._picks:
@@ -383,7 +383,7 @@ cdef class SmoothWeightedSelector(BaseSelector):
         self._order = self.endpoint_states
         for index in range(<Py_ssize_t>self.size):
             self._weights[index] = weights[index]
-            # Credit saved beside heavier endpoints is not spent at once after these have gone.
+            # Credit saved beside heavier endpoints is not spent at once after these have left.
             self._start[index] = max(-self._total, min(self._total, (<EndpointState>self.endpoint_states[index]).current))
         memcpy(self._current, self._start, self.size * sizeof(int64_t))
         return 0
@@ -486,7 +486,7 @@ cdef class LeastLoadedSelector(BaseSelector):
         cdef EndpointState endpoint_state
         for endpoint_state in self.endpoint_states:
             if not endpoint_state.observed_ns:
-                # Better than most, so that a new endpoint is tried soon; not so good that all calls rush there at once.
+                # Better than most, so that a new endpoint is tried soon; not so good that all calls use it at once.
                 endpoint_state.seconds = self._mean_seconds / 2
                 endpoint_state.observed_ns = self.instant()
         return 0
@@ -517,7 +517,7 @@ cdef class LeastLoadedSelector(BaseSelector):
             return 0  # It was cut short, so its time says nothing.
         else:
             self._mean_seconds += (seconds - self._mean_seconds) * (MEAN_SHARE if self._mean_seconds else 1.0)
-        # A peak counts at once, better news only as time goes by: the peak EWMA of Finagle.
+        # A peak counts at once, better times only gradually: the peak EWMA of Finagle.
         rest = self._fading(endpoint_state, now)
         if seconds >= endpoint_state.seconds:
             endpoint_state.seconds = seconds

@@ -10,7 +10,7 @@ cdef struct Binding:
     uint64_t hash
     uint32_t place
 
-    # Ticks (`TICK_NS`) of its last use, and of the first call that went elsewhere; 0: no call did.
+    # Ticks (`TICK_NS`) of its last use, and of the first call that used another endpoint; 0: no call did.
     uint32_t used
     uint32_t away
 
@@ -64,11 +64,11 @@ cdef class StickySelector(WrappingSelector):
         uint64_t _began_ns
         object _clock
 
-        # The binding whose endpoint the last pick found again, and since when its calls had gone elsewhere; 0: none.
+        # The binding whose endpoint the last pick found again, and since when its calls had used others; 0: none.
         uint64_t _reset_hash
         uint32_t _reset_away
 
-        # Name -> number of an endpoint; number -> EndpointState, None once it has left, its bindings, its name. Those
+        # Name -> number of an endpoint; number -> EndpointState, None once it has left, its bindings, its name. Numbers
         # without endpoint and bindings are spare.
         dict _numbers
         list _places

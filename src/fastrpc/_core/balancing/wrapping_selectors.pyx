@@ -7,8 +7,8 @@
     EndpointSet ─► Canary ─► inner selector of the canary     endpoints that `to` keeps
                      └─────► inner selector of the others
 
-Endpoints, their states and the counts of calls under way belong to the inner selectors. A wrapper has the same list,
-so that errors and breakers see all of it.
+Endpoints, their states and the counts of calls under way belong to the inner selectors. A wrapper has the same list, so
+that errors and breakers see the whole list.
 
 Bindings lie in a table of C structs, with chains by the seeded hash of the key and a list in the order of use: 80 bytes for
 each at most, and no Python object.
@@ -249,7 +249,7 @@ cdef class StickySelector(WrappingSelector):
                 binding.used = ticks
                 self.bindings.touch(binding)
                 if binding.away:
-                    # A breaker may still refuse the call: then the time goes on.
+                    # A breaker may still refuse the call: the time then continues.
                     self._reset_hash, self._reset_away = hash, binding.away
                     binding.away = 0
                 self.inner.take(endpoint_state)
@@ -259,9 +259,10 @@ cdef class StickySelector(WrappingSelector):
     cdef EndpointState _elsewhere(
         self, object call, object key, tuple tried, uint64_t now, uint64_t hash, uint32_t ticks
     ):
-        """Let the inner selector pick, and bind the key there: at once if its endpoint has left, else after some time."""
+        """Let the inner selector pick, and bind the key to its pick: at once if the key's endpoint has left, otherwise
+        after some time."""
         cdef EndpointState endpoint_state = self.inner.choose(call, key, tried, now)
-        # The pick may have run other code, so that the binding is looked up again.
+        # The pick may have run other code, so the binding is looked up again.
         cdef Binding* binding = self.bindings.find(hash)
         if binding is not NULL and ticks - binding.used <= self._keep_ticks and self._places[binding.place] is not None:
             binding.used = ticks
@@ -288,7 +289,7 @@ cdef class StickySelector(WrappingSelector):
         return endpoint_state
 
     cdef EndpointState _levelled(self, EndpointState picked, tuple tried, uint64_t now):
-        """Return the endpoint with the fewest keys among those as little loaded as the picked one, and take it instead.
+        """Return the endpoint with the fewest keys among those as little loaded as the picked one, and pick it instead.
 
         Only a pick by load is levelled: other inner selectors mean the endpoint that they pick.
         """
@@ -388,7 +389,8 @@ cdef set names_of(object endpoints):
 
 
 def narrow_sides(to, filters, endpoints, is_sound):
-    """Return what the filters leave of each side: they may compare all endpoints that they get, as `zones` does."""
+    """Return the endpoints of each side that the filters leave: they may compare all endpoints that they get, as
+    `zones` does."""
     ours = names_of(to(endpoints, always_sound))
     left = set()
     for is_canary in (False, True):

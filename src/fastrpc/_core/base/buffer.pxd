@@ -47,7 +47,7 @@ cdef class ReadBuffer:
         readonly Py_ssize_t capacity
 
 
-# Let blocks of payloads that are received take hardly more than came of them, or double again.
+# Let blocks of received payloads grow little beyond the received bytes, or double again.
 cdef void grow_tightly(bint is_on) noexcept
 
 

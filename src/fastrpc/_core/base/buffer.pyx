@@ -63,7 +63,7 @@ cdef enum:
     # factor on a connection whose large payloads have arrived whole before.
     FIRST_PIECE = 65536
     TRUST = 16
-    # Where memory is short, a block takes up to two such parts of the received bytes more than came.
+    # If memory is short, a block exceeds the received bytes by at most two such parts.
     TIGHT_PART = 8
 
 # Whether memory is short. A block that doubles takes up to twice the bytes that count.
@@ -222,8 +222,8 @@ cdef class Assembly:
     cdef char* reserve(self, Py_ssize_t size, Py_ssize_t trusted) except NULL:
         """Make room for `size` more bytes and return their address; the caller adds the received ones to `filled`.
 
-        `trusted` is the size of the largest payload this connection has already delivered whole: within it more
-        may be allocated at once, beyond it the block doubles as it fills, or grows slowly where memory is short.
+        `trusted` is the size of the largest payload this connection has delivered completely: up to it memory may be
+        allocated at once; beyond it the block doubles as it fills, or grows slowly if memory is short.
         """
         cdef Py_ssize_t filled = self.filled, needed = filled + size
         cdef Py_ssize_t capacity = self._capacity

@@ -1,4 +1,4 @@
-"""Numbers of codecs as compiled code knows them (`assigned_numbers`), and the serialize types that rpcx has for them."""
+"""Numbers of codecs in compiled code (`assigned_numbers`), and rpcx's serialize types for them."""
 
 from libc.stdint cimport uint8_t
 

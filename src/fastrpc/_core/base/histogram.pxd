@@ -47,8 +47,8 @@ cdef inline int bucket_of(uint64_t elapsed_ns) noexcept nogil:
         return 0
     below -= 1
     highest = fastrpc_highest_bit(below)
-    # The bits under the highest one choose the part; the highest one itself adds 1 << PART_BITS, which
-    # steps over the first bucket and is taken back but for that 1.
+    # The bits under the highest one choose the part. The highest one itself adds 1 << PART_BITS, which skips the first
+    # bucket; all but 1 of it is subtracted again.
     return (
         ((highest - LOWEST_BITS) << PART_BITS)
         + <int>(below >> (highest - PART_BITS))

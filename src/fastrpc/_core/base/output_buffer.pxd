@@ -1,14 +1,14 @@
 from fastrpc._core.base.buffer cimport WriteBuffer
 
 cdef enum:
-    # A part this long is kept as it is, shorter ones are copied.
+    # A part of this length or more is kept unchanged, shorter ones are copied.
     UNCOPIED = 16_384
 
 
 cdef class OutputBuffer:
     cdef:
-        # Output in order: the chunks (None: there are none), then the bytes of `out`. Chunks lie there from the first part
-        # that was kept until all is taken; `chunk_bytes` is their size, so it is above 0 as long as there are chunks.
+        # Output in order: the chunks (None: there are none), then the bytes of `out`. Chunks exist from the first kept
+        # part until all output is taken; `chunk_bytes` is their size, so it is above 0 while there are chunks.
         WriteBuffer out
         list chunks
         Py_ssize_t chunk_bytes

@@ -56,7 +56,7 @@ cdef class OutputBuffer:
         return self.out.size + self.chunk_bytes
 
     cdef const char* plain(self, Py_ssize_t* size) noexcept:
-        """Return all output where it lies in one piece, NULL where it does not; valid until more is written, or taken."""
+        """Return all output if it is in one piece, otherwise NULL; valid until more is written, or taken."""
         size[0] = self.out.size
         return self.out.data() if self.chunk_bytes == 0 else NULL
 

@@ -30,7 +30,7 @@ cdef class Queue:
 @cython.final
 cdef class PriorityQueue:
     cdef:
-        # By priority; the queues of the other two are None until one of their items waits.
+        # By priority; two of the queues are None until one of their items waits.
         readonly Queue normal
         readonly Queue sheddable
         readonly Queue high

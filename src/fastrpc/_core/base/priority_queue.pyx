@@ -94,7 +94,7 @@ cdef class PriorityQueue:
         return self.normal
 
     cdef Queue at(self, int rank):
-        """Return the queue of the priority of this rank; None if no item of it has ever waited."""
+        """Return the queue of this rank's priority; None if no item of it has ever waited."""
         if rank == RANK_NORMAL:
             return self.normal
         return self.high if rank == RANK_HIGH else self.sheddable

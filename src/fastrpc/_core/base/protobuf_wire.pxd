@@ -51,7 +51,7 @@ cdef inline const uint8_t* load_tag(
 cdef inline const uint8_t* skip_scalar(
     const uint8_t* place, const uint8_t* end, uint32_t wire_type
 ) noexcept nogil:
-    """Return the end of a scalar; NULL if it is incomplete or `wire_type` is not one of a scalar."""
+    """Return the end of a scalar; NULL if it is incomplete or `wire_type` is no scalar's."""
     cdef uint64_t ignored
     cdef Py_ssize_t width
     if wire_type == WIRE_VARINT:
@@ -74,7 +74,7 @@ cdef inline const uint8_t* skip_sized(const uint8_t* place, const uint8_t* end) 
 
 
 cdef inline const uint8_t* skip_group(const uint8_t* place, const uint8_t* end, uint32_t number) noexcept nogil:
-    """Return the end of a group, behind its end tag; NULL if it is malformed."""
+    """Return the end of a group, after its end tag; NULL if it is malformed."""
     cdef uint32_t[DEEPEST_GROUP] numbers
     cdef uint32_t tag = 0
     cdef int depth = 1

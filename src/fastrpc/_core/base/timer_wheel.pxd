@@ -15,8 +15,8 @@ cdef enum:
 
 
 cdef struct Timer:
-    # Embedded in its owner. All zero: not linked. The owner keeps the memory alive and in place while the
-    # timer is linked, and cancels it before it goes away: an owner that a garbage collection may clear is declared
+    # Embedded in its owner. All zero: not linked. The owner keeps the memory alive and in place while the timer is
+    # linked, and cancels it before it is freed: an owner that a garbage collection may clear is declared
     # `@cython.no_gc_clear`, so that it keeps its wheel until then.
     Timer* next
     Timer* previous

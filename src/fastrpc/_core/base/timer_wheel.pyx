@@ -71,7 +71,7 @@ cdef inline void link(TimerWheel wheel, Timer* timer, int position) noexcept:
 
 @cython.nonecheck(False)
 cdef inline void place(TimerWheel wheel, Timer* timer) noexcept:
-    """Link a timer where its tick belongs as seen from the current one."""
+    """Link a timer in the slot of its tick, relative to the current one."""
     cdef uint64_t difference = timer.tick ^ wheel._current
     cdef int level, position = EXPIRED
     if timer.tick > wheel._current:
@@ -95,7 +95,7 @@ cdef class TimerWheel:
 
     cdef void add(self, Timer* timer, uint64_t due_ns) noexcept:
         cdef uint64_t tick = due_ns >> TICK_BITS
-        # Round up, so that no timer is due early; not past the last tick, whose end does not fit 64 bits.
+        # Round up, so that no timer is due early; at most to the last tick, whose end does not fit 64 bits.
         if due_ns & ((<uint64_t>1 << TICK_BITS) - 1) and tick < (~<uint64_t>0 >> TICK_BITS):
             tick += 1
         self.cancel(timer)
@@ -184,7 +184,7 @@ cdef class ScheduledValue:
     # Alive while linked: the schedule's set holds it.
     cdef Timer _timer
     cdef readonly object value
-    # The one it was made by, whose wheel it may be linked into.
+    # The loop that made it, in whose wheel it may be linked.
     cdef Schedule _schedule
 
 

@@ -8,7 +8,7 @@ from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.growth cimport Growth
 
 cdef enum CallState:
-    # Callee: the highest id seen and the table tell "new" and "gone"; see PROTOCOL.md "Calls".
+    # Callee: the highest id seen and the table distinguish "new" and "gone"; see PROTOCOL.md "Calls".
     STATE_NEW = 0
     STATE_ASSEMBLING = 1
     STATE_OPEN = 2
@@ -28,7 +28,7 @@ cdef enum HandlerStyle:
     STYLE_THREAD = 2
 
 cdef enum:
-    # A flag of a route beside the flags of its REQUEST: its service was removed. No frame has this bit.
+    # A flag of a route, in addition to the flags of its REQUEST: its service was removed. No frame has this bit.
     ROUTE_WITHDRAWN = 256
 
 cdef uint64_t NO_DEADLINE
@@ -73,8 +73,8 @@ cdef class MethodRoute:
 
         # Client only. The protocol of the connections whose calls this route counts.
         readonly str protocol
-        # The routes of the same method for other protocols, by the protocol's name, and the function that makes them. None
-        # and None: all connections have this protocol.
+        # The routes of the same method for other protocols, by the protocol's name, and the function that makes them.
+        # None and None: all connections have this protocol.
         dict _forms
         object _make_form
 
@@ -85,9 +85,9 @@ cdef class MethodRoute:
         bint is_public
         # Whether it is a mounted application: without codec and interceptors, and not cancelled when its caller leaves.
         public bint is_application
-        # Its marshals for other codecs than its own, by number; None until there is one.
+        # Its marshals for codecs other than its own, by number; None until there is one.
         dict marshals
-        # The limits of its calls (`server/guards`), found at the first of them.
+        # The limits of its calls (`server/guards`), found at the first call.
         tuple limits
         bint takes_stream
         bint gives_stream
@@ -184,8 +184,8 @@ cdef class Call(Timed):
         # The peer's calls: the timeout that the REQUEST states, in microseconds (frame.timeout_us).
         uint64_t stated_timeout_us
 
-        # The bytes of stream messages that may still be sent, and the window for those received; None: it has no
-        # stream, or its own REQUEST is not written yet.
+        # The bytes of stream messages that may still be sent, and the window for received ones; None: it has no stream,
+        # or its own REQUEST is not written yet.
         int64_t send_left
         StreamWindow window
 
@@ -220,7 +220,7 @@ cdef class Call(Timed):
         # For a `timeout` block: the call around it, or None. None in a call, where a reference would be a cycle.
         Call owner
 
-        # The id of the request as an entry of metadata, which calls made inside carry on; None: none is known (call_log).
+        # The id of the request as an entry of metadata, which calls made inside repeat; None: none is known (call_log).
         bytes request_entry
 
         # Encoded: the metadata sent with our REQUEST or RESPONSE, and the metadata received with the peer's.

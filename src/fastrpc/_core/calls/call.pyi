@@ -104,7 +104,7 @@ class RouteTable:
     """The methods of a server, found by the bytes of a frame."""
 
     def add(self, *routes: MethodRoute) -> None:
-        """Add routes, or none of them. They take the place of withdrawn ones of the same names.
+        """Add routes, all or none. They replace withdrawn ones of the same names.
 
         Raises:
             ConfigError: a route of this name is there already.
@@ -185,7 +185,7 @@ class Call(Timed):
         """The bytes of its payloads in both directions, so far."""
 
     def _has_received(self, keys: frozenset[bytes]) -> bool:
-        """Return whether metadata that was received has one of these keys; nothing is decoded."""
+        """Return whether received metadata has one of these keys; nothing is decoded."""
 
     @property
     def attempt(self) -> int:
@@ -215,7 +215,7 @@ class Call(Timed):
     def reply_metadata(self, entries: Metadata | Mapping[str, str | bytes]) -> None: ...
     @property
     def _received_block(self) -> bytes:
-        """The encoded metadata that came, with keys several times where the protocol allows that; b"" without any."""
+        """The raw received metadata, with repeated keys if the protocol allows them; b"" if there is none."""
 
     def _send_block(self, block: bytes | None) -> None:
         """Send encoded metadata with the request, in place of the options' metadata."""

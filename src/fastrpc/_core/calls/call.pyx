@@ -217,11 +217,11 @@ cdef class RouteTable:
         PyMem_Free(self._slots)
 
     def add(self, *routes):
-        """Add routes, or none of them. They take the place of withdrawn ones of the same names.
+        """Add routes, all or none. They replace withdrawn ones of the same names.
 
         Raises:
             ConfigError: a route of this name is there already.
-            TypeError: a name is an alias of one method and means another one as well.
+            TypeError: a name is an alias of one method and also names another one.
         """
         cdef MethodRoute route
         known = {name: one for name, one in zip(self._names, self._routes) if not one.is_withdrawn}
@@ -314,7 +314,7 @@ cdef class Draining:
         self._event = event
 
     def notify(self, function):
-        """Call a function, without arguments, once it is done; at once if it is done already."""
+        """Call a function without arguments once it is done; at once if it is done already."""
         self._event.notify(function)
 
     def forget(self, function):
@@ -350,7 +350,7 @@ collections.abc.Coroutine.register(Draining)
 
 @cython.final
 cdef class Incoming:
-    """A message of which some pieces have come: its first one, and the payload so far."""
+    """An incomplete message: its first piece, and the payload so far."""
 
 
 @cython.final
@@ -425,7 +425,7 @@ cdef class Call(Timed):
         return self.moved_bytes
 
     def _has_received(self, frozenset keys not None):
-        """Return whether metadata that was received has one of these keys; nothing is decoded."""
+        """Return whether received metadata has one of these keys; nothing is decoded."""
         return self.received_metadata is not None and has_any_key(self.received_metadata, keys)
 
     @property
@@ -467,7 +467,7 @@ cdef class Call(Timed):
 
     @property
     def _received_block(self):
-        """The encoded metadata that came, with keys several times where the protocol allows that; b"" without any."""
+        """The raw received metadata, with repeated keys if the protocol allows them; b"" if there is none."""
         return self.received_metadata or b""
 
     def _send_block(self, bytes block):
@@ -498,8 +498,8 @@ cdef class Call(Timed):
                 that hold a secret and text of another caller are safer without.
 
         Raises:
-            ValueError: the status is another one, or a field is the gateway's, `Meta-*` or `Access-Control-*`, is for
-                safe methods alone, or its value has CR, LF or NUL.
+            ValueError: the status is none of these, or a field is the gateway's, `Meta-*` or `Access-Control-*`, is
+                allowed for safe methods only, or has CR, LF or NUL in its value.
             RuntimeError: the head of the answer was sent, or this side made the call.
         """
         raise RuntimeError("http() is for the handler of a call, and this side made this one")

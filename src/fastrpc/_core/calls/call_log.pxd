@@ -8,8 +8,8 @@ cdef class CallLog:
         # The function that writes the record of a chosen call: `write(call, status, nanoseconds)`.
         readonly object write
 
-        # The share of the calls that is written. Calls that last `slow_ns` are always written. Of other calls with an id
-        # the log takes those whose id hashes below `chosen` (all bits set: every call); of other calls without an id it
+        # The share of calls that is logged. Calls that last `slow_ns` are always logged. Of other calls with an id the
+        # log takes those whose id hashes below `chosen` (all bits set: every call); of other calls without an id it
         # takes the first one after `left_out` calls.
         double sample
         uint64_t slow_ns
@@ -34,7 +34,7 @@ cdef class CallLog:
             and call.request_entry is None
             and call.received_metadata is None
         ):
-            # No `-=`: it would take a reference first.
+            # No `-=`, which would take a reference first.
             self.left_out = self.left_out - 1
             return 0
         return self.write_if_chosen(call, status, nanoseconds)

@@ -28,7 +28,7 @@ class CallLog:
         """Take the end of a call, at the present time."""
 
 def request_id_of(call: Call) -> str:
-    """Return the id of the request that a call belongs to; it is made on first use."""
+    """Return the id of a call's request; it is made on first use."""
 
 @final
 class AccessRecords:

@@ -1,15 +1,15 @@
-"""The log of ended calls: which of them are written, the ids that join the records of one request, and the records.
+"""The log of ended calls: the choice of calls, the ids that join the records of one request, and the records.
 
 A server reports to its log each call that reached a handler or its interceptors. A call that is left out costs a few
 comparisons and a count: no Python runs for it, and no random number is drawn.
 
-A request id travels in the metadata entry `frpc-request-id`. It is made by the first tier that has a log, and only once it
-is needed: by a record, or by a call made inside. The caller's own id is kept if it is plain: 1 to 128 letters, digits,
+A request id is sent in the metadata entry `frpc-request-id`. The first tier with a log makes it, and only once it is
+needed: by a record, or by a call made inside. The caller's own id is kept if it is plain: 1 to 128 letters, digits,
 `.`, `_` or `-`. It decides which calls are sampled, so all tiers choose the same requests.
 
-The records of the access log are ordinary log records, made in a fifth of the time that `logging` takes for one.
-`LogRecord.__init__` asks for its thread, its process and the parts of its file's name, which are the same for one record
-after the other. Here they are read once a second, in another thread, and after a fork; a record gets a copy. If the
+The records of the access log are ordinary log records, made in a fifth of the time that `logging` takes.
+`LogRecord.__init__` looks up its thread, its process and the parts of its file's name, which are the same for
+successive records. Here they are read once a second, in another thread, and after a fork; a record gets a copy. If the
 program has set a factory of records, the factory makes them.
 """
 
@@ -247,7 +247,7 @@ cdef int put_hex(char* place, uint64_t value) noexcept:
 
 
 cdef str request_id_of_call(Call call):
-    """Return the id of the request that a call belongs to; it is made on first use."""
+    """Return the id of a call's request; it is made on first use."""
     cdef Py_ssize_t at = ENTRY_HEAD + PyBytes_GET_SIZE(KEY)
     find_request_entry(call, True)
     return PyUnicode_DecodeASCII(
@@ -256,7 +256,7 @@ cdef str request_id_of_call(Call call):
 
 
 def request_id_of(Call call not None):
-    """Return the id of the request that a call belongs to; it is made on first use."""
+    """Return the id of a call's request; it is made on first use."""
     return request_id_of_call(call)
 
 
@@ -406,7 +406,7 @@ cdef object task_name():
 
 
 cdef object shown_peer(object peer):
-    """Return the address of a peer as text, kept with the peer for further calls; None for a call without one."""
+    """Return the address of a peer as text, kept with the peer for further calls; None for a call without a peer."""
     if peer is None:
         return None
     if not peer._shown:

@@ -26,10 +26,10 @@ cdef class CallingPart:
         # Whether the other side has said that it leaves.
         bint peer_leaves
 
-        # Watches the deadlines of calls; None where threads wait for them.
+        # Watches the deadlines of calls; None if threads wait for them.
         readonly LoopState loop_state
 
-    # The connection: whether it takes a new call; whether its output waits, and who is told once it has left.
+    # The connection: whether it takes a new call; whether its output waits, and whom to notify once it is sent.
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1
     cdef bint output_waits(self) except -1
     cdef int await_output(self, Call call) except -1
@@ -39,7 +39,7 @@ cdef class CallingPart:
     cdef int send(self, Call call, bytes payload) except -1
     cdef int abandon(self, Call call, int reason) except -1
 
-    # Its messages, and the credit of those received.
+    # Its messages, and the credit of received ones.
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1
     cdef int send_end(self, Call call) except -1
     cdef bint output_is_full(self, Call call) noexcept
@@ -47,7 +47,7 @@ cdef class CallingPart:
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1
     cdef int reader_waits(self, Call call) except -1
 
-    # The state of its request; its error where the connection does not answer it.
+    # The state of its request; its error if the connection does not answer it.
     cdef bint was_written(self, Call call) noexcept
     cdef bint was_handed(self, Call call) noexcept
     cdef object error_of_end(self, Call call, bint handed, str why)

@@ -1,4 +1,4 @@
-"""The interface between a call of ours and the connection that it goes out on, whatever the protocol.
+"""The interface between a call of ours and its connection, whatever the protocol.
 
 ::
 
@@ -6,8 +6,8 @@
                                                 PythonCalls (client/calling_engine)  protocols written in Python
 
 A call holds its engine, which holds this part as `Engine.calling`. An engine of any protocol may have one: its class
-overrides `send` and `abandon`, and where calls stream the six methods of messages. It ends a call by
-`ClientCall.answer_came` or `ClientCall.failed`, once.
+overrides `send` and `abandon`, and for streams the six methods of messages. It ends a call by `ClientCall.answer_came`
+or `ClientCall.failed`, once.
 
 The clients of an event loop and of threads use the same part: `loop_state` tells them apart.
 """
@@ -19,7 +19,8 @@ cdef class CallingPart:
     # The connection
 
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
-        """Return whether a new call of a thread may go out here, by the age of the connection and by its rest.
+        """Return whether a new call of a thread may be sent here, by the age of the connection and by its time without
+        calls.
 
         Args:
             rested_ns: since when no thread uses the connection; 0: one does.
@@ -27,7 +28,7 @@ cdef class CallingPart:
         return True
 
     cdef bint output_waits(self) except -1:
-        """Return whether the other side does not take what was sent before."""
+        """Return whether the other side does not take the earlier output."""
         return False
 
     cdef int await_output(self, Call call) except -1:
@@ -41,13 +42,13 @@ cdef class CallingPart:
         raise NotImplementedError
 
     cdef int send(self, Call call, bytes payload) except -1:
-        """Send a call whose deadline is watched elsewhere. EncodeError: it cannot travel; CallError: it is of a kind
-        that the protocol does not have.
+        """Send a call whose deadline is watched elsewhere. EncodeError: it cannot be encoded; CallError: the protocol
+        lacks this kind of call.
         """
         raise NotImplementedError
 
     cdef int abandon(self, Call call, int reason) except -1:
-        """Forget a call, and tell the other side once; the reason is one of CANCEL in PROTOCOL.md."""
+        """Forget a call, and notify the other side once; the reason is one of CANCEL in PROTOCOL.md."""
         return 0
 
     # Its messages
@@ -57,7 +58,7 @@ cdef class CallingPart:
         raise NotImplementedError
 
     cdef int send_end(self, Call call) except -1:
-        """Tell the other side that no further message follows; nothing if it cannot get the call any more."""
+        """Announce that no further message follows; has no effect if the other side cannot get the call any more."""
         return 0
 
     cdef bint output_is_full(self, Call call) noexcept:
@@ -79,7 +80,7 @@ cdef class CallingPart:
     # The state of its request
 
     cdef bint was_written(self, Call call) noexcept:
-        """Return whether the whole request is written: it leaves, sooner or later, unless the stream ends."""
+        """Return whether the whole request is written: it will be sent unless the stream ends."""
         return True
 
     cdef bint was_handed(self, Call call) noexcept:

@@ -10,9 +10,9 @@ stores the outcome of the call for the outer interceptors as soon as the inner o
 An interceptor with a method `_concerns(call) -> bool` is asked before each call; `call` is None before a client makes a
 call. A call that concerns no interceptor skips the chain: it takes the path of calls without interceptors.
 
-An interceptor that certainly forgot `await` or `return` is reported by name: it returned an awaitable; or it returned None
-although the call did not and the method's result is never None; or it called `proceed` without awaiting it. Replacing the
-result by another value, or by None if the result may be None, is allowed.
+An interceptor that certainly forgot `await` or `return` is reported by name: it returned an awaitable; or it returned
+None although the call did not and the method's result is never None; or it called `proceed` without awaiting it.
+Replacing the result by another value, or by None if the result may be None, is allowed.
 """
 
 import collections.abc

@@ -22,7 +22,7 @@ cdef class AnswerHead:
         readonly bint is_grpc
         readonly bytes http_status
 
-        # The number of grpc-encoding, 0: messages are as they are; its name for errors.
+        # The number of grpc-encoding, 0: messages are uncompressed; its name for errors.
         readonly int compressor
         readonly bytes encoding
 
@@ -39,39 +39,39 @@ cdef class AnswerEnd:
         readonly int outcome
         readonly uint32_t pushback_ms
 
-        # grpc-status-details-bin, b"" without; its native metadata, or None.
+        # grpc-status-details-bin, b"" if missing; its native metadata, or None.
         readonly bytes details
         readonly bytes metadata
 
-    # Fill the frame of an answer without messages; its pointers are valid as long as this object.
+    # Fill the frame of an answer without messages; its pointers are valid while this object lives.
     cdef int fill(self, Frame* frame) noexcept
 
 
 @cython.final
 cdef class GrpcAnswer:
     cdef:
-        # The call that it is the answer to; None: it is over, or its answer is dropped.
+        # The call that it answers; None: it is over, or its answer is dropped.
         ClientCall call
 
         # The head once it came, and the text of a head that is not gRPC's.
         AnswerHead head
         bytes text
 
-        # The reader of messages, None until one is cut; the message of a call that gets one, None before.
+        # The reader of messages, None until one is cut; the message of a unary call, None before it.
         MessageReader reader
         bytes message
         bint is_compressed
 
 
-# Return what a head or trailers say; names of metadata that is left out are added to `dropped`.
+# Return the meaning of a head or trailers; names of omitted metadata are added to `dropped`.
 cdef AnswerHead head_of(HeaderBlock block, list dropped)
 cdef AnswerEnd end_of(HeaderBlock block, list dropped)
 
-# Make the end of an answer that brings no status itself: of any kind; of HTTP alone, with the text that came.
+# Make the end of an answer without a status: of any kind; of plain HTTP, with the received text.
 cdef AnswerEnd new_end(int status, int outcome, str text)
 cdef AnswerEnd refused_by_http(bytes status, bytes body)
 
-# Return the name of a compressor on this wire, by its number; None: it is not of this wire.
+# Return the name of a compressor on this wire, by its number; None if the wire lacks it.
 cdef bytes encoding_name(int compressor)
 
 
@@ -88,7 +88,7 @@ cdef class AnsweredConnection(Http2Connection):
         list left_out
         bint has_told_dropped
 
-    # Hook: a call is over here, before its error or its answer is told.
+    # Hook: Called when a call is over here, before its error or its answer is reported.
     cdef int call_over(self, ClientCall call) except -1
 
     # Hook: the server refused a call for its credential.

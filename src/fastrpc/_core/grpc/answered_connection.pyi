@@ -36,7 +36,7 @@ class AnswerEnd:
 
 @final
 class GrpcAnswer:
-    """The answer to a call, as far as it came."""
+    """The answer to a call, as far as received."""
 
 class AnsweredConnection(Http2Connection):
     """The half of a client's connection that takes answers."""

@@ -60,7 +60,7 @@ cdef dict NUMBERS = {name: number for number, name in ENCODINGS.items()}
 logger = logging.getLogger("fastrpc.client")
 
 cdef enum:
-    # The time by which a server may end a call before our deadline, as the timeout that it got was rounded down.
+    # The time by which a server may end a call before our deadline, since its timeout was rounded down.
     EARLY_NS = 2_000_000
     # The most bytes of a text that are kept of an answer of HTTP alone.
     LONGEST_TEXT = 1_024
@@ -90,7 +90,7 @@ cdef class AnswerEnd:
 @cython.final
 @cython.freelist(64)
 cdef class GrpcAnswer:
-    """The answer to a call, as far as it came."""
+    """The answer to a call, as far as received."""
 
 
 cdef bytes encoding_name(int compressor):
@@ -98,7 +98,7 @@ cdef bytes encoding_name(int compressor):
 
 
 cdef bint is_of_grpc(HeaderBlock block) except -1:
-    """Return whether a head is one of gRPC; some servers leave the content-type of a bare status out."""
+    """Return whether a head is gRPC's; some servers omit the content-type of a bare status."""
     cdef HeaderField found = block.field(TOKEN_STATUS)
     if found is None or found.value != b"200":
         return False
@@ -149,7 +149,7 @@ cdef AnswerEnd end_of(HeaderBlock block, list dropped):
 
 
 cdef AnswerEnd http_end(HeaderBlock block):
-    """Return the end of an answer without grpc-status: trailers, or a head that is all of it."""
+    """Return the end of an answer without grpc-status: from trailers, or from a head that is the whole answer."""
     cdef HeaderField status = block.field(TOKEN_STATUS)
     if status is None or (status.value == b"200" and is_of_grpc(block)):
         return new_end(status_of_http(b"200"), OUTCOME_UNKNOWN, "the server ended the answer without a status")
@@ -238,7 +238,7 @@ cdef class AnsweredConnection(Http2Connection):
         return self._finish(stream, end_without_status(answer)) if ends_stream and answer.call is not None else 0
 
     cdef int _take_text(self, Http2Stream stream, GrpcAnswer answer, const char* data, Py_ssize_t size) except -1:
-        """Keep the text of an answer of HTTP alone; a long one does not count any more."""
+        """Keep the text of a plain HTTP answer; bytes beyond a limit are ignored."""
         answer.text = ((answer.text or b"") + data[:min(size, <Py_ssize_t>LONGEST_TEXT)])[:LONGEST_TEXT]
         if size and PyBytes_GET_SIZE(answer.text) == LONGEST_TEXT:
             return self._finish(stream, end_without_status(answer))
@@ -265,10 +265,11 @@ cdef class AnsweredConnection(Http2Connection):
         return self._open_window(stream, answer, False)
 
     cdef int _open_window(self, Http2Stream stream, GrpcAnswer answer, bint is_awaited) except -1:
-        """Let the rest of a long message come at once, beyond the window of its stream, as far as the pool has room.
+        """Let the rest of a long message arrive at once, beyond the window of its stream, as far as the pool has room.
 
-        A unary answer waits for other answers at most, not for the reader of a stream: it passes their messages, and one
-        always comes. A reader that waits for the message gets it, too, whatever streams hold that are read later.
+        A unary answer waits for other answers at most, not for the reader of a stream: it overtakes their messages, and
+        one may always arrive. A message for which a reader waits may arrive too, whatever streams hold that are read
+        later.
         """
         cdef FlowControl flow = self.incoming.flow
         cdef int64_t size = answer.reader.missing() - self.incoming.to_come(stream)
@@ -393,7 +394,7 @@ cdef class AnsweredConnection(Http2Connection):
         return self._end_locally(stream, INTERNAL, f"the server broke the protocol: {violation_text(violation)}")
 
     cdef int _end_locally(self, Http2Stream stream, int status, str text) except -1:
-        """End a call for a fault of its answer: the server is told, and its handler may have run."""
+        """End a call for a fault of its answer: the server is notified, and its handler may have run."""
         cdef GrpcAnswer answer = <GrpcAnswer>stream.user
         cdef ClientCall call = answer.call
         if call is None:
@@ -412,7 +413,7 @@ cdef class AnsweredConnection(Http2Connection):
         return 0 if answer.call is None else answer.call.may_send()
 
     cdef list _left_out(self):
-        """Return the list that takes the names of metadata that is left out; they are counted with the next head."""
+        """Return the list for the names of omitted metadata; they are counted with the next head."""
         cdef list dropped = self.left_out
         if dropped:
             self.left_out = []

@@ -25,22 +25,23 @@ cdef class AskingConnection(AnsweredConnection):
         ClientLife life
         RequestHeads heads
 
-        # Returns the seconds for which a token is valid, 0: it does not say so. None: there is no other token later.
+        # Returns the seconds for which a token is valid, 0: it does not state them. None: there is no other token
+        # later.
         object validity
         double valid_seconds
 
-        # Calls that wait for a stream, and how many in there were given up. Whether some of them are being started.
+        # Calls that wait for a stream, and how many of them were given up. Whether some of them are being started.
         PriorityQueue waiting
         Py_ssize_t dropped
         bint is_releasing
 
-        # The streams that may be reset without an answer: about what servers take for no flood.
+        # The streams that may be reset without an answer: about what servers do not treat as a flood.
         Budget resets
 
-        # Flushes of all output so far: a request written before one has left.
+        # Flushes of all output so far: a request written before one has been sent.
         uint64_t flushes
 
-        # Whether the server leaves so that another takes its place, or does not speak HTTP/2; whether it wants fewer pings.
+        # Whether the server leaves and another replaces it, or does not speak HTTP/2; whether it wants fewer pings.
         readonly bint peer_replaces
         bint is_unreadable
         readonly bint wants_fewer_pings
@@ -65,5 +66,5 @@ cdef class AskingConnection(AnsweredConnection):
     cdef int fail_all(self, str why, bint leaves) except -1
     cdef int _close_when_idle(self) except -1
     cdef inline Py_ssize_t in_flight(self) noexcept:
-        """Return the calls under way; all that wait for a stream count as one."""
+        """Return the calls under way; all calls that wait for a stream count as one."""
         return self.streams.count_open() + (1 if self.waiting.has_items() else 0)

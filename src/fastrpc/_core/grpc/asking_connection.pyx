@@ -6,7 +6,7 @@
     ClientCall ◄── answers of the other half, RST_STREAM, GOAWAY, the end of the connection
 
 A stream has the answer to its call as `user` (`answered_connection`), and a call the id of its stream. `client` has the
-engine that holds this connection, and the life of it.
+engine that holds this connection, and its life.
 """
 
 import logging
@@ -145,11 +145,11 @@ cdef class AskingConnection(AnsweredConnection):
         return 0
 
     cdef int _release(self) except -1:
-        """Start waiting calls by priority, then by arrival, as far as there are streams."""
+        """Start waiting calls by priority, then by arrival, while there are free streams."""
         cdef Outgoing item
         cdef ClientCall call
         if self.is_releasing or not self.control.is_settled:
-            # A call that ended at once: the loop that started it goes on anyhow.
+            # A call that ended at once: the loop that started it continues anyway.
             return 0
         self.is_releasing = True
         try:
@@ -182,7 +182,7 @@ cdef class AskingConnection(AnsweredConnection):
         return None
 
     cdef int give_up(self, ClientCall call) except -1:
-        """Stop a call: it is never sent if it waits, else its stream is reset."""
+        """Stop a call: it is never sent if it waits, otherwise its stream is reset."""
         cdef Http2Stream stream
         if call.state == STATE_GONE:
             return 0
@@ -196,13 +196,13 @@ cdef class AskingConnection(AnsweredConnection):
         if stream is not None:
             (<GrpcAnswer>stream.user).call = None
             if not spend(&self.resets, 1, self.instant()) and stream.is_ended_by_us:
-                # A server would take more of them for a flood. The call may go on, and its answer is dropped.
+                # A server would treat further resets as a flood. The call may continue, and its answer is dropped.
                 return 0
             self.reset(stream, CODE_CANCEL)
         return self._close_when_idle()
 
     cdef int call_over(self, ClientCall call) except -1:
-        """A call is over here: it may be used again, and its deadline is not watched."""
+        """Note the end of a call here: it may be reused, and its deadline is not watched."""
         cdef LoopState loop_state = self.calling.loop_state
         if loop_state is not None:
             loop_state.stop_timer(call)
@@ -274,7 +274,7 @@ cdef class AskingConnection(AnsweredConnection):
         return 0
 
     cdef int fail_all(self, str why, bint leaves) except -1:
-        """Fail all calls; `leaves` says whether written output still leaves."""
+        """Fail all calls; `leaves`: written output is still sent."""
         cdef CallingPart part = self.calling
         cdef Http2Stream stream
         cdef ClientCall call

@@ -5,7 +5,7 @@
     byte stream ──► GrpcClient ──► AskingConnection ──► answers ──► ClientCall
     ClientCall ──► GrpcCalls ──► AskingConnection ──► the output of the engine
 
-It serves the clients of loops and of threads, which `ClientLife` tells apart.
+It serves the clients of loops and of threads, which `ClientLife` distinguishes.
 """
 
 cimport cython
@@ -116,7 +116,7 @@ cdef class GrpcCalls(CallingPart):
         return 0
 
     cdef bint output_is_full(self, Call call) noexcept:
-        # Without a stream it waits for one, or is over: its end ends the wait.
+        # A call without a stream waits for one, or is over: its end ends the wait.
         cdef AskingConnection http2 = self.http2()
         cdef Http2Stream stream = http2.streams.find(<uint32_t>call.id)
         return stream is None or http2.is_full(stream)
@@ -222,7 +222,7 @@ cdef class GrpcClient(Engine):
 
     @property
     def auth_status(self):
-        """The verdict about the credential, which each call gets for itself: the connection has no verdict."""
+        """The verdict on the credential, which each call gets separately: the connection has none."""
         return -1
 
     @property
@@ -237,12 +237,12 @@ cdef class GrpcClient(Engine):
 
     @property
     def peer_replaces(self):
-        """Whether the server leaves so that another takes its place."""
+        """Whether the server leaves and another replaces it."""
         return bool(self.http2.peer_replaces)
 
     @property
     def wants_fewer_pings(self):
-        """Whether the server left as pings came too often."""
+        """Whether the server left because of too many pings."""
         return bool(self.http2.wants_fewer_pings)
 
     # Bytes in
@@ -333,7 +333,7 @@ cdef class GrpcClient(Engine):
             self.http2.life.owner.connection_crowded(self)
 
     def begin_probe(self, ClientCall call not None):
-        """Note that a call only asks for health: it does not count as use of the connection."""
+        """Note that a call only probes health: it does not count as use of the connection."""
         call.is_probe = True
 
     def end_probe(self, ClientCall call not None):

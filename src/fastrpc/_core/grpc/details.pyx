@@ -74,7 +74,7 @@ cdef bytes any_of(object message):
 
 cdef object plain_value(object details):
     """Return the details as values that JSON has."""
-    import msgspec  # On first use: a client that makes no call loads nothing of it.
+    import msgspec  # On first use: a client that makes no call does not load it.
 
     return msgspec.to_builtins(details, str_keys=True)
 

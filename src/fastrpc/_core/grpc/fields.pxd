@@ -25,25 +25,25 @@ cdef class MessageReader:
         # The most bytes of a message.
         public Py_ssize_t limit
 
-        # Bytes of a prefix that came in parts; PREFIX_BYTES of them: it is whole, and its message is under way.
+        # Received bytes of a prefix; with PREFIX_BYTES it is complete, and its message is under way.
         uint8_t[PREFIX_BYTES] _prefix
         int _prefix_size
 
-        # The message under way, of `total` bytes, or the one returned last. None: nothing of it came yet.
+        # The message under way, of `total` bytes, or the one returned last. None: no byte of it has arrived.
         readonly Assembly assembly
         readonly Py_ssize_t total
         readonly bint is_compressed
 
-        # The rule that its prefix breaks (MessageProblem); the reader is of no more use.
+        # The rule that its prefix breaks (MessageProblem), after which the reader is unusable.
         readonly int problem
 
-    # Take bytes of DATA: move `data` on, and take off `size`. Return a whole message; None: more bytes are needed, or
+    # Take bytes of DATA: advance `data`, and reduce `size`. Return a complete message; None: more bytes are needed, or
     # there is a `problem`. `trusted` is as in Assembly.reserve.
     cdef bytes read(self, const char** data, Py_ssize_t* size, Py_ssize_t trusted)
     cdef bint _read_prefix(self, const char** data, Py_ssize_t* size) except -1
 
-    # Return where more of the message under way is received, and how many bytes fit, at most `most`; then note how many
-    # were, and return the message if it is whole.
+    # Return the place for more of the message under way, and how many bytes fit, at most `most`; then note how many
+    # arrived, and return the message if it is complete.
     cdef char* place(self, Py_ssize_t most, Py_ssize_t* room, Py_ssize_t trusted) except NULL
     cdef bytes placed(self, Py_ssize_t size)
     cdef bytes _finish(self)
@@ -76,7 +76,7 @@ cpdef int64_t timeout_ns(bytes value) noexcept
 # Return grpc-timeout for the nanoseconds left, rounded down, at least 1n.
 cpdef bytes timeout_field(int64_t left_ns)
 
-# Return grpc-message for a text, and back; a broken encoding is kept as it is.
+# Return grpc-message for a text, and the text for it; a broken encoding is kept unchanged.
 cpdef bytes message_field(str text)
 cpdef str message_text(bytes value)
 
@@ -94,8 +94,8 @@ cpdef int status_of(bytes value) noexcept
 cpdef int status_of_http(bytes value) noexcept
 cpdef int status_of_reset(uint32_t code) noexcept
 
-# Return the entries of a head or of trailers as native metadata, None without one. Names of entries that are left out, as
-# they have no native form, are added to `dropped`.
+# Return the entries of a head or of trailers as native metadata, or None. Names of omitted entries, which have no
+# native form, are added to `dropped`.
 cpdef bytes metadata_of(HeaderBlock block, list dropped)
 
 # The same for names in lower case with their values.
@@ -105,7 +105,7 @@ cpdef bytes metadata_of_pairs(object pairs, list dropped)
 # travel as a field. Trailers may have `grpc-status-details-bin`, as grpcio-status sets it.
 cpdef Py_ssize_t metadata_size(bytes metadata, bint is_of_answer=*) except -1
 
-# Return native metadata as fields: token, name, value; write it as such. `metadata_size` took it.
+# Return native metadata as fields: token, name, value; write it as such. `metadata_size` has accepted it.
 cpdef list metadata_fields(bytes metadata)
 cdef int put_metadata(HpackEncoder encoder, WriteBuffer out, bytes metadata) except -1
 

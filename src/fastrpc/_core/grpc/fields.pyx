@@ -12,12 +12,12 @@
 Names that begin with `grpc-` or `frpc-` are the protocol's: from peers they are no metadata, except the id of a request.
 An entry whose name has no native form, or whose value is no text, is left out, as in other protocols of strangers.
 
-DATA is cut anywhere, inside a prefix too, and one DATA may have many messages. A message that lies in one part is copied
-once; a longer one is received into an `Assembly`, whose memory grows with the bytes that came, not with the length.
+DATA is cut anywhere, even inside a prefix, and one DATA may have many messages. A message in one part is copied once; a
+longer one is received into an `Assembly`, whose memory grows with the received bytes, not with the stated length.
 
 `RequestHeads` has the fields that are the same in each call of a method on a connection, as one template of HPACK:
-`:method`, `:scheme`, `:authority`, `:path`, te, content-type, user-agent, grpc-accept-encoding, authorization. A call may
-bring `authorization` and `user-agent` in its metadata: they replace ours.
+`:method`, `:scheme`, `:authority`, `:path`, te, content-type, user-agent, grpc-accept-encoding, authorization. A call
+may have `authorization` and `user-agent` in its metadata: they replace ours.
 """
 
 cimport cython
@@ -120,7 +120,7 @@ cdef class MessageReader:
         return self.is_inside()
 
     cdef bint _read_prefix(self, const char** data, Py_ssize_t* size) except -1:
-        """Take bytes of the prefix; True: it is whole, and without a problem."""
+        """Take bytes of the prefix; True: it is complete and valid."""
         cdef Py_ssize_t taken = min(size[0], <Py_ssize_t>(PREFIX_BYTES - self._prefix_size))
         # The bytes of the caller.
         memcpy(self._prefix + self._prefix_size, data[0], <size_t>taken)
@@ -147,7 +147,7 @@ cdef class MessageReader:
         return self._finish()
 
     cdef bytes _finish(self):
-        """Return the message if all of it came."""
+        """Return the message if it is complete."""
         cdef bytes message
         if self.assembly.filled < self.total:
             return None
@@ -214,7 +214,7 @@ cpdef bytes timeout_field(int64_t left_ns):
 # Texts
 
 cdef inline bint is_plain(const char* text, Py_ssize_t at, Py_ssize_t size) noexcept:
-    """Return whether a byte of a message stands for itself; HTTP strips spaces at the ends of a value."""
+    """Return whether a byte of a message is sent unescaped; HTTP strips spaces at the ends of a value."""
     if text[at] == c" ":
         return 0 < at < size - 1
     return c" " < text[at] <= c"~" and text[at] != c"%"
@@ -438,7 +438,7 @@ cdef bytes entry_of(bytes name, bytes value):
 
 
 cdef int leave_out(list entries, list dropped, bytes name, bytes value) except -1:
-    """Leave out a field that has no native form; a credential stays one, which is refused: no other takes its place."""
+    """Omit a field without a native form; a credential stays one, which is refused: no other replaces it."""
     dropped.append(name)
     if name == b"authorization":
         # The character of what cannot be read is in no token.

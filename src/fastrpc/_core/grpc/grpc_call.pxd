@@ -18,28 +18,28 @@ cdef enum:
 @cython.final
 cdef class GrpcHead:
     cdef:
-        # The method by its name here, `service.method`; the path as it came where no method can have it.
+        # The method by its name here, `service.method`; the raw path if it cannot be a method's.
         readonly bytes name
 
         # Whether messages are JSON.
         readonly bint is_json
 
-        # The status of HTTP that refuses a request which is no call of gRPC, and its text; 0: it is one.
+        # The HTTP status that refuses a request which is no gRPC call, and its text; 0: it is one.
         readonly int http_status
 
-        # The status of gRPC that refuses the call, and its text; 0: it may go on. The text goes with both.
+        # The gRPC status that refuses the call, and its text; 0: accepted. Both statuses use the text.
         readonly int status
         readonly str fault
 
         # Whether it is a HEAD, whose answer has no content.
         bint is_head
 
-        # The caller's timeout as a native request states it (`Call.stated_timeout_us`); whether it is over at once.
+        # The caller's timeout in the native form (`Call.stated_timeout_us`); whether it has passed at once.
         readonly uint64_t timeout_us
         readonly bint is_late
 
         # The compressor of the messages, and the name of an unknown one; a bit for each compressor that answers may
-        # have.
+        # use.
         readonly uint8_t compressor
         readonly uint8_t accepted
         readonly str encoding
@@ -59,14 +59,14 @@ cdef class GrpcHead:
     cdef int _take_metadata(self, HeaderBlock block, uint32_t metadata_bytes) except -1
 
 
-# Return the head that a block stands for; equal blocks give one object.
+# Return the head that a block represents; equal blocks give one object.
 cdef GrpcHead head_of(HeaderBlock block, uint32_t metadata_bytes)
 
 # Make the head of a call by gRPC-Web or Connect; make the head of a request that HTTP refuses by a status.
 cdef GrpcHead new_head(bytes name, bint is_json, int compressor)
 cdef GrpcHead refused_head(int http_status)
 
-# Return the name of a compressor in grpc-encoding, None: it has none.
+# Return the name of a compressor in grpc-encoding, or None.
 cdef bytes encoding_name(int compressor)
 
 cdef enum RequestFault:
@@ -82,7 +82,7 @@ cdef enum RequestFault:
     # A compressed message came, and the head names no compressor.
     FAULT_ENCODING
     FAULT_TOO_LARGE
-    # The body is not base64, as gRPC-Web may have it; the form of the request differs from its method's form.
+    # The body is not base64, which gRPC-Web allows; the form of the request differs from its method's form.
     FAULT_TEXT
     FAULT_FORM
 
@@ -96,10 +96,10 @@ cdef class GrpcCall(ServerCall):
         # The same as a request by gRPC-Web or Connect (`http.stream_request.StreamRequest`); None by gRPC.
         object web
 
-        # Cuts messages from its DATA; None as long as each came in one piece.
+        # Cuts messages from its DATA; None while each arrives in one piece.
         MessageReader reader
 
-        # The message of a call that takes one, until its request ends; None before it is whole.
+        # The message of a call that takes one, until its request ends; None before it is complete.
         bytes message
 
         # The gate has the call.

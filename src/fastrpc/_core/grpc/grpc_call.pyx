@@ -1,4 +1,4 @@
-"""A call that came by gRPC: its head, and the state of its request.
+"""A call received by gRPC: its head, and the state of its request.
 
 ::
 

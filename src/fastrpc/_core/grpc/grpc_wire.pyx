@@ -6,8 +6,8 @@
                                                                          │ answer, fail, refuse, messages
     bytes ◄── Http2Connection ◄── GrpcOutcomes ◄── GrpcWire ◄── Link ◄───┘
 
-A drain has two steps, as HTTP/2 has it: a GOAWAY with the highest id, so that a call under way is no last one too many, and
-behind the answer to a PING one with the last id that is taken. Calls above it are not processed.
+A drain has two steps, as in HTTP/2: a GOAWAY with the highest id, so that no call under way is refused, and after the
+answer to a PING a GOAWAY with the last accepted id. Calls above it are not processed.
 """
 
 cimport cython
@@ -148,7 +148,7 @@ cdef class GrpcWire(GrpcRequests):
         facts.is_receiving = self.incoming.began_ns != 0
         facts.began_ns = self.incoming.began_ns
         facts.received = self.incoming.came
-        # Messages of streams may wait for the windows of their readers for as long as `Timeouts.stream_idle` lets them.
+        # Messages of streams may wait for their readers' windows as long as `Timeouts.stream_idle` allows.
         facts.parked = max(0, self.sender.queued_bytes - self.waiting_bytes)
         return 0
 
@@ -194,7 +194,7 @@ cdef class GrpcWire(GrpcRequests):
         if life.patience_ns == 0 or life.is_held_back or self.stream_below() is NULL:
             return 0
         if (<ByteStream>self.stream_below()).waits_for_turn() or self.window_of(call.http2_stream) <= 0:
-            # Its bytes are here, or its window is used up: then we hold it up.
+            # Its bytes are here, or its window is used up: then we delay it.
             call.heard_ns = self.instant()
             return 0
         return life.message_due(

@@ -12,7 +12,7 @@ from fastrpc._core.link.contract cimport Flow
 from fastrpc._core.link.failure cimport Failure
 
 
-# Return the fields that tell a failure, beside fields of metadata: token, name, value.
+# Return the fields that report a failure, in addition to fields of metadata: token, name, value.
 cpdef list failure_fields(Failure failure, list sent)
 
 
@@ -32,7 +32,7 @@ cdef class GrpcOutcomes(Flow):
         # The same fields of heads whose messages are JSON; None until one is.
         HeaderTemplate json_head_fields
 
-    # Outcomes of calls, as `Wire` has them; a status of HTTP for a request that is no call of gRPC.
+    # Outcomes of calls, in `Wire`'s form; an HTTP status for a request that is no gRPC call.
     cdef int answer(self, Call call, bytes payload) except -1
     cdef int fail(self, Call call, Failure failure) except -1
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1

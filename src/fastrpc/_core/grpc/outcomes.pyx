@@ -280,7 +280,7 @@ cdef class GrpcOutcomes(Flow):
     # Answers by gRPC-Web and Connect
 
     cdef int _begin_web(self, GrpcRequests wire, GrpcCall call, int compressor, bytes metadata) except -1:
-        """Send the head of an answer, unless it leaves with the whole of it."""
+        """Send the head of an answer, unless it is sent with the whole answer."""
         cdef list fields = call.web.head_fields(call, metadata, compressor)
         if fields is None:
             return 0
@@ -309,7 +309,7 @@ cdef class GrpcOutcomes(Flow):
 
 
 cdef bytes short_message(str text):
-    """Return grpc-message for a text, which a long one is cut to."""
+    """Return grpc-message for a text; a long text is cut to fit."""
     cdef bytes value = message_field(text)
     while PyBytes_GET_SIZE(value) > LONGEST_TEXT:
         text = text[:len(text) // 2] + "…"

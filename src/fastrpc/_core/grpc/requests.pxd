@@ -22,29 +22,29 @@ cdef class GrpcRequests(Http2Connection):
         # Finds the clients of trusted proxies (`fastrpc.server.http.forwarded`); None: none are trusted.
         object proxies
 
-        # The stream of the message that came although the pool had too little left for it, or others wait before it: one
-        # at a time, or None.
+        # The stream of the message that was admitted although the pool had too little left for it, or others wait
+        # before it: one at a time, or None.
         Http2Stream unpooled
 
-        # The calls that stream, and the most of them.
+        # The streaming calls, and their limit.
         Py_ssize_t streaming
         Py_ssize_t most_streaming
 
         # Calls of which the request, or a message of the stream, is incomplete.
         set incomplete
-        # The call opened last, until more of it comes: most calls are complete with the next frame.
+        # The last opened call, until more of it arrives: most calls are complete with the next frame.
         GrpcCall latest
         # An ended call that can be reused.
         GrpcCall spare
 
-        # Whether a request of the connection was authenticated, or none has to be. Until then each stream keeps the credit
-        # of its bytes until its call is let in: strangers never have more under way than the first window.
+        # Whether a request of the connection was authenticated, or none has to be. Until then each stream keeps the
+        # credit of its bytes until its call is admitted: strangers never have more under way than the first window.
         bint is_trusted
 
         # Bytes of answers without a stream that wait for a window of the peer.
         int64_t waiting_bytes
 
-    # GrpcWire implements these: a request is no call of gRPC; a head came behind a trusted proxy.
+    # GrpcWire implements these: for a request that is no gRPC call; for a head from behind a trusted proxy.
     cdef int refuse_http(self, GrpcCall call, int status, str text) except -1
     cdef bint takes_client(self, GrpcCall call, HeaderBlock block) except -1
 
@@ -56,7 +56,7 @@ cdef class GrpcRequests(Http2Connection):
     cdef int sender_known(self, GrpcCall call, int verdict) except -1
     # A handler took a message.
     cdef int message_taken(self, GrpcCall call, Py_ssize_t cost) except -1
-    # A handler took all messages and waits for the next one; it no longer waits.
+    # A handler took all messages and waits for the next; a handler stopped waiting.
     cdef int reader_waits(self, GrpcCall call) except -1
     cdef int reader_left(self, GrpcCall call) except -1
 

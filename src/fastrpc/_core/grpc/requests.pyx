@@ -6,8 +6,8 @@
                         └──► one message: DATA ──► message, and the end ──► Gate.pass_known
     RST_STREAM ──► Gate.cancel
 
-A request that does not come whole with its first DATA is listed until it is: its sender is judged before more is kept, its
-bytes count, and they come at a lowest rate. A message longer than its window comes at once where memory allows it.
+A request that is not complete with its first DATA is listed until it is: its sender is judged before more is kept, its
+bytes count, and they have a lowest rate. A message longer than its window arrives at once if memory allows it.
 """
 
 import logging
@@ -46,7 +46,7 @@ from fastrpc._core.base.histogram import count_refusal
 from fastrpc.errors import CallError
 
 cdef enum:
-    # Messages up to here may wake their reader in this turn of the loop; longer ones have time.
+    # Messages up to this size may wake their reader in this turn of the loop; longer ones have time.
     SMALL_MESSAGE = 16_384
     # So often messages that wait for memory are asked for again.
     MEMORY_LOOK_NS = 1_000_000_000
@@ -139,7 +139,7 @@ cdef class GrpcRequests(Http2Connection):
         return 0
 
     cdef bint _has_place(self, GrpcCall call) except -1:
-        """Return whether the connection has a place for the call; REFUSED_STREAM: it was not looked at."""
+        """Return whether the connection has a place for the call; REFUSED_STREAM: it was not processed."""
         cdef Intake intake = (<Link>self._engine).intake
         cdef MethodRoute route = call.route
         if intake.is_crowded():
@@ -182,7 +182,7 @@ cdef class GrpcRequests(Http2Connection):
         connection.received_ns = link.received_ns
         connection.is_reading = link.is_reading
         if call.route.flags & ROUTE_WITHDRAWN:
-            # Since its head came: another service may have the name now.
+            # Since its head arrived: another service may have the name now.
             name = (<GrpcHead>call.head).name
             self.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
         else:
@@ -192,13 +192,13 @@ cdef class GrpcRequests(Http2Connection):
         if connection.ended_ns > link.turn_ends_ns:
             link.messages_left = 0
         if Py_REFCNT(call) == 1 and call.make_new():
-            # Answered already, and known only to the function that called us: the next request gets the same object.
+            # Answered already, and held only by our caller: the next request reuses the object.
             self.spare = call
             return 0
         if call.charge and not call.is_held and call.waiting_payload is None:
             # The call ended in its first step: the count of its request is taken back here.
             self.gate.memory.charge(call, 0)
-        # Its handler may go on in the next turn of the loop.
+        # Its handler may continue in the next turn of the loop.
         link.woke = True
         return 0
 
@@ -224,7 +224,7 @@ cdef class GrpcRequests(Http2Connection):
                 # All of its request is here.
                 return self._pass_in(call, copied(data + PREFIX_BYTES, size - PREFIX_BYTES))
         if call.route is None:
-            # A call of no method waits for the verdict about its caller; its messages are dropped.
+            # A call of an unknown method waits for the verdict on its caller; its messages are dropped.
             return 0
         if call.web is not None and not call.web.is_plain:
             return self._translate(call, data, size, ends_stream)
@@ -389,7 +389,7 @@ cdef class GrpcRequests(Http2Connection):
         if call.was_ended:
             return 0
         if call.has_started:
-            # Both sides watch the deadline: it is the same reason if either is first.
+            # Both sides watch the deadline: the reason is the same whichever is first.
             return cancel_in_read(self.engine(), self.gate, call, call.deadline_ns <= self.instant())
         self._drop_check(call)
         call.was_ended = True
@@ -426,7 +426,7 @@ cdef class GrpcRequests(Http2Connection):
         return 0 if call is None else self._note_part(call)
 
     cdef int _note_part(self, GrpcCall call) except -1:
-        """A part of a request, or of a message of a stream, is here; more of it is to come."""
+        """Note an incomplete part of a request, or of a stream message."""
         call.heard_ns = self.instant()
         if not call.is_incomplete:
             call.is_incomplete = True
@@ -467,7 +467,7 @@ cdef class GrpcRequests(Http2Connection):
         return 0 if self.stream_below() is NULL else (<ByteStream>self.stream_below()).flush()
 
     cdef bint _has_room(self, GrpcCall call) except -1:
-        """Count what is here; return whether the budgets take it: the call is ended if not."""
+        """Count the received bytes; return whether the budgets accept them: otherwise the call is ended."""
         cdef MessageReader reader = call.reader
         cdef Py_ssize_t size = 0, whole = 0
         cdef str problem
@@ -485,7 +485,7 @@ cdef class GrpcRequests(Http2Connection):
             size += PyBytes_GET_SIZE(call.message)
         if call.web is not None:
             size += <Py_ssize_t>call.web.held
-        # At its first piece the whole of it has to fit, from then on the received bytes.
+        # At the first piece the whole request has to fit, later the received bytes.
         problem = self.gate.over_budget(call, size - call.charge if call.charge else max(size, whole), call.charge == 0)
         if problem is not None:
             count_refusal("memory")
@@ -496,11 +496,11 @@ cdef class GrpcRequests(Http2Connection):
         return True
 
     cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1:
-        """Let the rest of a message come that is longer than what its window has left.
+        """Let the rest of a message arrive that exceeds its window.
 
-        A message of a stream that its window could hold waits until earlier messages are taken, a longer one for the
-        pool of long messages. Messages that no handler takes may hold all of the pool: beyond it, one message that a handler
-        waits for comes at a time.
+        A stream message that its window could hold waits until earlier messages are taken, a longer one waits for the
+        pool of long messages. Untaken messages may hold the whole pool: beyond it, one message for which a handler
+        waits may arrive at a time.
         """
         cdef GrpcCall call = None if stream is None else <GrpcCall>stream.user
         cdef FlowControl flow = self.incoming.flow
@@ -512,17 +512,18 @@ cdef class GrpcRequests(Http2Connection):
         if size <= 0:
             return 0
         if call.has_started:
-            # The ones before it may have been taken before a part of it came: their credit may be too little to be sent.
+            # Earlier messages may have been taken before a part of it arrived: their credit may be too little to be
+            # sent.
             is_awaited = is_awaited or call.stream is not None and (<ServedStream>call.stream).awaits_message()
             is_next = is_awaited or call.stream is not None and (<ServedStream>call.stream).waiting == 0
             if not is_next and call.reader.total + PREFIX_BYTES <= flow.first_receiving + stream.windows.growth.grown:
                 return 0
-            # With what may come beyond the pool already.
+            # Includes what may arrive beyond the pool already.
             has_memory = process_held + size - min(<int64_t>0, flow.pool.left) <= self.gate.memory.lend_below
             if flow.granted and not (has_memory and flow.has_room(stream, size, False)):
                 if not (has_memory and is_awaited) or holds_grant(self.unpooled):
                     if not has_memory and self.stream_below() is not NULL:
-                        # Other connections may hold it, and nothing of this one tells when they hold less.
+                        # Other connections may hold it, and this one is not notified when they hold less.
                         (<ByteStream>self.stream_below()).schedule_check(now_ns() + MEMORY_LOOK_NS)
                     return flow.await_room(stream, False)
                 self.unpooled = stream
@@ -534,7 +535,7 @@ cdef class GrpcRequests(Http2Connection):
         return self.incoming.flow.receivable(&stream.windows)
 
     cdef int message_taken(self, GrpcCall call, Py_ssize_t cost) except -1:
-        """The handler took a message: its credit goes back."""
+        """Return the credit of a message that the handler took."""
         let_in(self, call)
         return self.took_messages(call.http2_stream, cost)
 
@@ -542,13 +543,13 @@ cdef class GrpcRequests(Http2Connection):
         return process_held < self.gate.memory.lend_below and Http2Connection.may_lend(self)
 
     cdef int reader_waits(self, GrpcCall call) except -1:
-        """The handler took all messages: only the window can hold up the next one, or the rest of it."""
+        """The handler took all messages: only the window can block the next one, or the rest of it."""
         let_in(self, call)
         self.let_grow(call.http2_stream)
         return self.grant_rest(call.http2_stream, True) if call.is_incomplete else 0
 
     cdef int reader_left(self, GrpcCall call) except -1:
-        """The handler waits no more: the message of another one may come beyond the pool."""
+        """The handler stopped waiting: another handler's message may arrive beyond the pool."""
         if call.http2_stream is not self.unpooled:
             return 0
         self.unpooled = None
@@ -561,7 +562,7 @@ cdef class GrpcRequests(Http2Connection):
         call.is_incomplete = False
         self.incomplete.discard(call)
         if call.counted:
-            # The message that it joins is counted by itself.
+            # Its message is counted separately.
             self.gate.memory.count_part(self.connection, self.connection.part_held - call.counted, False)
             call.counted = 0
         if call.charge and not call.has_started and call.http2_stream is None:
@@ -577,7 +578,7 @@ cdef class GrpcRequests(Http2Connection):
         return 0
 
     cdef int forget_incomplete(self) except -1:
-        """The connection is over: nothing more comes."""
+        """The connection is over: forget incomplete requests."""
         cdef GrpcCall call
         self.latest = None
         while self.incomplete:

@@ -11,8 +11,8 @@ cdef extern from "limiting/shared_word.h" nogil:
     uint64_t keyed_hash "frpc_keyed_hash"(const uint64_t* secret, const char* data, size_t size) noexcept
 
 cdef enum:
-    # The most keys of a table, and its places: three times as many, so that a key finds one within its window (the chance
-    # of a full window is below 1e-13).
+    # The most keys of a table, and its places: three times as many, so that a key finds one within its window (the
+    # chance of a full window is below 1e-13).
     MOST_KEYS = 10_000
     PLACES = 32_768
     WINDOW = 64
@@ -20,7 +20,7 @@ cdef enum:
     OVERFLOW = PLACES
 
 
-# The word of a name in every table of this process and of those forked from it. Never 0.
+# The word of a name in every table of this process and of its forks. Never 0.
 cdef uint64_t key_of(bytes name) noexcept
 
 
@@ -35,7 +35,8 @@ cdef class KeyTable:
         # The count of taken places.
         int64_t* _taken
 
-        # In the unit of the words: before `sweep_at` a sweep finds nothing idle; the next is at least `sweep_pause` later.
+        # In the unit of the words: before `sweep_at` a sweep finds nothing idle; the next is at least `sweep_pause`
+        # later.
         int64_t sweep_at
         int64_t sweep_pause
 

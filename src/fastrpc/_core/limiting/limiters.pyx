@@ -12,22 +12,21 @@
                     └─► no free place, none that is idle ──► the overflow word, shared by all such keys
 
 A word at or below the caller's idle value means the same as no word: a full bucket, no call in progress. Only such
-places are given to other keys, so a caller cannot reset a spent bucket by sending many keys. Every search looks at all 64
+places are given to other keys, so a caller cannot reset a spent bucket by sending many keys. Every search checks all 64
 places, so it finds its key behind a place that became free.
 
 Keys are kept as their 64-bit hash under a secret of this process: two of 10,000 keys share a word with a chance of
-3e-12, and callers cannot choose them. Processes change keys and words without locks, so a killed process
-blocks no other. Two processes that meet a new key at the same instant may give it two places; the second one then stays
-idle.
+3e-12, and callers cannot choose them. Processes change keys and words without locks, so a killed process blocks no
+other. Two processes that add a new key at the same instant may give it two places; the second one then stays idle.
 
 **RateLimiter**: a bucket is one word, the instant at which it will be full again: the theoretical arrival time of the
-generic cell rate algorithm (ITU-T I.371). Taking a token moves it on by the time in which a token comes; a bucket whose
-instant has passed is full. Nothing runs between calls, one compare-and-swap takes a token in any process, and an idle
-bucket is one whose word lies in the past.
+generic cell rate algorithm (ITU-T I.371). Taking a token advances it by the time of one token; a bucket whose instant
+has passed is full. Nothing runs between calls, one compare-and-swap takes a token in any process, and an idle bucket is
+one whose word is in the past.
 
-**AdaptiveLimit** follows the times of calls. Calls that take longer than on an idle server wait for each other: then fewer
-of them should run. Ten times a second the median of the calls that ended is compared with the shortest such median of ten
-seconds (the gradient of Netflix's concurrency-limits, github.com/Netflix/concurrency-limits)::
+**AdaptiveLimit** follows the times of calls. Calls that take longer than on an idle server wait for each other: then
+fewer of them should run. Ten times a second the median of the ended calls is compared with the shortest such median of
+ten seconds (the gradient of Netflix's concurrency-limits, github.com/Netflix/concurrency-limits)::
 
     gradient = 1.5 x shortest / median, from 0.5 to 1
     limit    = 0.8 x limit + 0.2 x (gradient x limit + sqrt(limit))
@@ -69,8 +68,8 @@ cdef enum:
     PROBE_WINDOWS = 2
 
 cdef enum:
-    # Ticks in a nanosecond: at 1,000,000 calls/s a token takes 16,000 of them, so rounding is 0.003 % at most. 63 bits of
-    # them last 18 years.
+    # Ticks in a nanosecond: at 1,000,000 calls/s a token takes 16,000 of them, so rounding is 0.003 % at most. 63 bits
+    # of them last 18 years.
     TICKS = 16
     # A sweep of the whole table costs about 20 us: at most one in a millisecond.
     SWEEP_TICKS = 1_000_000 * TICKS
@@ -140,7 +139,7 @@ cdef class KeyTable:
                 return place
 
     cdef Py_ssize_t _claim(self, uint64_t key, Py_ssize_t free, Py_ssize_t idle_place, int64_t idle) noexcept:
-        """Take one of these places; return -1 if another process was first, or the search is worth repeating."""
+        """Claim one of these places; return -1 if another process was first, or the search is worth repeating."""
         cdef int64_t old
         if free >= 0 and not self.is_full():
             if not replace_word(&self._keys[free], 0, <int64_t>key):
@@ -206,7 +205,7 @@ cdef class AdaptiveLimit:
         return max(self._floor, <int64_t>(self._limit / 2 if self._probes_left else self._limit))
 
     cdef int note(self, uint64_t now, uint64_t held_ns, bint is_late, int64_t calls) noexcept:
-        """Note the end of a call; `calls` are in progress, itself included. 0 ns: its time says nothing."""
+        """Note the end of a call; `calls` are in progress, including it. 0 ns: its time says nothing."""
         if self._began_ns == 0:
             self._began_ns = now
         self._peak = max(self._peak, calls)
@@ -242,7 +241,7 @@ cdef class AdaptiveLimit:
         return self._times[count // 2]
 
     cdef uint64_t _shortest(self, uint64_t now, uint64_t median) noexcept:
-        """Return the shortest median of the last seconds, this one included; measure anew once it is too old."""
+        """Return the shortest median of the last seconds, including this one; measure anew once it is too old."""
         cdef uint64_t second = now // SECOND_NS, before = 0, shortest = median
         cdef int index, passed
         if self._second == 0:

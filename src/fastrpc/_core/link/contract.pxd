@@ -12,11 +12,11 @@ cdef struct Facts:
     # Whether a call is under way; whether an incomplete message is waited for.
     bint is_busy
     bint is_receiving
-    # Of that message: its begin, the instant of its last byte, and the bytes received.
+    # Of that message: its begin, the instant of its last byte, and the received bytes.
     uint64_t began_ns
     uint64_t heard_ns
     int64_t received
-    # Bytes of output that the peer has not taken; among them the bytes of streams whose readers may take their time.
+    # Bytes of output that the peer has not taken; among them the bytes of streams whose readers have no time limit.
     int64_t unsent
     int64_t parked
 
@@ -50,7 +50,7 @@ cdef class Forms:
 
 
 cdef class Assembling:
-    # Requests that come in parts beside each other.
+    # Several requests that arrive in parts at the same time.
     cdef Py_ssize_t count(self) except -1
     cdef int judged(self, Call call, int verdict) except -1
     cdef int end(self, str text) except -1
@@ -100,12 +100,12 @@ cdef class Wire:
         readonly bint takes_values
         readonly bint closes_on_refusal
 
-        # Whether the end of the peer's input is no end of the connection; whether no request begins as one of HTTP, so that
-        # a client of HTTP can be told from its first bytes.
+        # Whether the connection outlasts the end of the peer's input; whether no request can begin like HTTP, so that
+        # the first bytes show an HTTP client.
         readonly bint outlasts_input
         readonly bint excludes_http
 
-        # Interfaces that a protocol has or lacks as a whole; None: it lacks it.
+        # Interfaces that a protocol implements completely, or lacks: None.
         readonly Placing placing
         readonly Dialect dialect
         readonly Forms forms

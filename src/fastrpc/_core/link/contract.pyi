@@ -8,10 +8,10 @@ class Forms:
     """Calls of several protocols, or with several kinds of payloads, on one connection."""
 
 class Assembling:
-    """Requests that come in parts beside each other, each with a sender to judge."""
+    """Several requests that arrive in parts at the same time, each with a sender to judge."""
 
 class Pushing:
-    """One-way calls of ours, which the peer takes as messages of its server."""
+    """One-way calls of ours, which are messages of its server for the peer."""
 
 class Flow:
     """Streams of messages: each side sends at the pace of its reader."""

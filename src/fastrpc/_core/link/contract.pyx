@@ -24,24 +24,24 @@ bytes into requests and writes answers. It has no timers, and calls its link alo
 reports that by `written`. HTTP/2 goes beyond this, as its connection serves clients, too, which have no `Link` yet: `join`
 gives the engine an output that cuts frames, and the wire asks the byte stream for turns and checks.
 
-These are objects beside the wire, each implemented as a whole, or None. They are no methods of `Wire` with a default: an
-author who forgets one of a group learns it from the class, and not from a connection that hangs. A call of a method that a
-class leaves out raises.
+These are objects beside the wire, each implemented completely, or None. They are no default methods of `Wire`: an
+author who forgets a method of a group learns it from the class, not from a connection that hangs. A call of a method
+that a class omits raises.
 
-A stream is a call whose `flags` have STREAM_IN or STREAM_OUT, as its route has them: a wire sets them before
-`Link.request`, and finds the messages of the call in `Call.stream` afterwards, until the call has ended::
+A stream is a call whose `flags` have STREAM_IN or STREAM_OUT, like its route's: a wire sets them before `Link.request`,
+and then finds the messages of the call in `Call.stream`, until the call has ended::
 
     message received ──► ServedStream.put ──► handler ──► Flow.taken: credit for the peer
     Flow.message ◄── a step of the handler, while Flow.is_full is false
     Flow.await_turn ◄── a sender waits ◄─┘      Flow.room ──► StreamChannel.wake_sender
 
-A wire that lets messages wait for credit, or for the turn of their stream, has a `Backlog`. It writes what may leave into
-`Link.output`, before each flush; the link counts the rest as output that the peer has not taken. Bytes are the facts that
-the rules of a link need, so queues stay in the wire.
+A wire whose messages may wait for credit, or for the turn of their stream, has a `Backlog`. Before each flush it writes
+sendable messages into `Link.output`; the link counts the rest as output that the peer has not taken. The rules of a
+link need only byte counts, so queues stay in the wire.
 
-A wire with a `Goodbye` tells its peer of a drain, and then serves the calls that came before the peer knew. Without one a
-connection that drains closes when it had no call for a while. The interface has only the methods that a wire of this tree
-implements.
+A wire with a `Goodbye` tells its peer of a drain, and then serves the calls that arrived before the peer knew. Without
+one, a draining connection closes after a while without a call. The interface has only the methods that a wire of this
+tree implements.
 """
 
 from fastrpc._core.calls.call cimport Call
@@ -56,7 +56,7 @@ cdef class Placing:
         raise lacking(self, "place")
 
     cdef int placed(self, Py_ssize_t size) except -1:
-        """Bytes came at the last place: `size` of them."""
+        """Note that `size` bytes arrived at the last place."""
         raise lacking(self, "placed")
 
     cdef object owner(self):
@@ -88,7 +88,7 @@ cdef class Dialect:
         raise lacking(self, "corrupt_status")
 
     cdef bytes details(self, Call call, int status, str text, object details):
-        """Return the details of an error as the protocol has them; None: a value in the codec of the call."""
+        """Return the details of an error in the protocol's form; None: a value in the codec of the call."""
         raise lacking(self, "details")
 
     cdef int compressor(self, Call call, int number) except -1:
@@ -125,7 +125,7 @@ cdef class Forms:
 
 
 cdef class Assembling:
-    """Requests that come in parts beside each other, each with a sender to judge.
+    """Several requests that arrive in parts at the same time, each with a sender to judge.
 
     Without it a connection receives one long request at a time, and input waits for the verdict about its sender.
     """
@@ -144,7 +144,7 @@ cdef class Assembling:
 
 
 cdef class Pushing:
-    """One-way calls of ours, which the peer takes as messages of its server."""
+    """One-way calls of ours, which are messages of its server for the peer."""
 
     cdef int push(self, Engine link, Call call) except -1:
         """Write a one-way call of ours."""
@@ -171,15 +171,16 @@ cdef class Flow:
         raise lacking(self, "await_turn")
 
     cdef int room(self) except -1:
-        """After an `await_turn` all output was flushed, and the peer took enough of it: wake senders that waited so."""
+        """Wake senders that wait after `await_turn`: all output was flushed, and the peer took enough of it."""
         raise lacking(self, "room")
 
     cdef int taken(self, Call call, Py_ssize_t cost) except -1:
-        """The handler took messages, or they were dropped: return their cost, given to `ServedStream.put`, as credit."""
+        """The handler took messages, or they were dropped: return their cost, as passed to `ServedStream.put`, as
+        credit."""
         raise lacking(self, "taken")
 
     cdef int reader(self, Call call, bint waits) except -1:
-        """The handler waits for the next message; or it waits no more, although none came."""
+        """The handler waits for the next message; or it stopped waiting without one."""
         raise lacking(self, "reader")
 
     cdef int end_early(self, Call call) except -1:
@@ -199,10 +200,10 @@ cdef class Goodbye:
         raise lacking(self, "is_told")
 
     cdef int say(self, int reason, str text) except -1:
-        """Write why the connection closes (`REASON_DRAIN` and others of `wire/frame`); nothing is written behind it.
+        """Write why the connection closes (`REASON_DRAIN` and others of `wire/frame`); nothing is written after it.
 
-        A `Backlog` is dropped, and these words pass it: a closed link pumps no more. A wire that has ended the connection
-        by itself, through `Leaving.finish`, has written them before.
+        A `Backlog` is dropped, and these words overtake it: a closed link pumps no more. A wire that has ended the
+        connection itself, through `Leaving.finish`, has written them before.
         """
         raise lacking(self, "say")
 
@@ -210,18 +211,18 @@ cdef class Goodbye:
 cdef class Backlog:
     """Output that waits in the wire, for credit of the peer or for its turn.
 
-    The link weighs it with each flush. A wire whose messages begin to wait without one has them weighed by `weigh_answer`
-    of its connection.
+    The link weighs it with each flush. If a wire's messages begin to wait without a flush, it calls `weigh_answer` of
+    its connection.
     """
 
     cdef bint pump(self) except -1:
-        """Move what may leave now into the output of the link; return whether messages, or senders, still wait."""
+        """Move sendable messages into the output of the link; return whether messages, or senders, still wait."""
         raise lacking(self, "pump")
 
     cdef int rest(self) noexcept:
         """Return what a further `pump` may find once the stream has taken the output: NOTHING, LITTLE, or MUCH.
 
-        It is asked, as `queued` is, only where the last `pump` left something.
+        Called, like `queued`, only if the last `pump` left messages.
         """
         return NOTHING
 
@@ -234,7 +235,7 @@ cdef class Backlog:
         raise lacking(self, "queued")
 
     cdef int64_t passed(self) except? -1:
-        """Return how many of these bytes other answers pass: they hold up no call."""
+        """Return how many of these bytes other answers overtake: they block no call."""
         raise lacking(self, "passed")
 
     cdef int64_t credit(self) except? -1:
@@ -257,8 +258,8 @@ cdef class Wire:
         """Handle received bytes; return the number of consumed ones. The rest is presented again, with more behind it.
 
         Each request spends one of the `messages_left` of the link, and the wire stops while the link `has_to_wait`:
-        otherwise one client holds the loop. A message that makes no call, such as a heartbeat, ends the opening by
-        `leave_opening` of the connection's life. A RemoteProtocolError ends the connection once the calls under way
+        otherwise one client would block the loop. A message that makes no call, such as a heartbeat, ends the opening
+        by `leave_opening` of the connection's life. A RemoteProtocolError ends the connection once the calls under way
         have ended; the link logs it.
         """
         raise lacking(self, "take")

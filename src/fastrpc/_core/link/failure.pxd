@@ -12,10 +12,10 @@ cdef class Failure:
         readonly str text
         readonly bytes details
 
-        # Milliseconds after which to retry; 0: not stated, all ones: do not retry.
+        # Milliseconds until a retry; 0: not stated, all ones: do not retry.
         readonly uint32_t pushback_ms
 
-        # Whether the handler, or an interceptor in its place, may have run; whether it runs on behind the answer, so that
-        # its outcome is unknown.
+        # Whether the handler, or an interceptor in its place, may have run; whether it continues after the answer, so
+        # that its outcome is unknown.
         readonly bint has_run
         readonly bint goes_on

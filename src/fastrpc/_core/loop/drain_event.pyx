@@ -34,5 +34,5 @@ class DrainEvent(asyncio.Event):
                 with contained("a function that waits for the drain"):
                     function()
             except Exception:
-                # The others are called all the same, and the connection drains.
+                # The others are called nevertheless, and the connection drains.
                 logger.exception("a function that waits for the drain of a connection failed")

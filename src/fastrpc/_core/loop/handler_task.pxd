@@ -26,8 +26,8 @@ cdef class HandlerTask:
         object _registration             # asyncio's weak reference to this task; held, to keep its address
         object __weakref__
 
-        # How the coroutine ended, for the subclass: both None before, at most one of them not None after.
-        # A cancelled task has its CancelledError in `error`.
+        # How the coroutine ended, for the subclass: both None before, at most one of them not None after. A cancelled
+        # task has its CancelledError in `error`.
         object value
         object error                     # BaseException or None
 

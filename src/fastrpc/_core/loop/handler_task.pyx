@@ -1,11 +1,11 @@
 # cython: auto_pickle=False
 """Reusable tasks that start at once, and cost nothing while a handler does not suspend.
 
-`asyncio.create_task` makes a task, a context and a handle per coroutine and runs the first step one loop turn
-later. `HandlerTask.begin` runs the first step now; the object already is the loop's current task, so
-`asyncio.timeout`, `TaskGroup`, anyio and aiohttp work before the first suspension too, on every Python from
-3.11. From there on the loop steps the same object as it steps an `asyncio.Task`: the rules and messages below
-follow `task_step_impl` in CPython's Modules/_asynciomodule.c.
+`asyncio.create_task` makes a task, a context and a handle per coroutine and runs the first step one loop turn later.
+`HandlerTask.begin` runs the first step now; the object already is the loop's current task, so `asyncio.timeout`,
+`TaskGroup`, anyio and aiohttp work before the first suspension too, on every Python from 3.11. Then the loop steps the
+same object as it steps an `asyncio.Task`: the rules and messages below follow `task_step_impl` in CPython's
+Modules/_asynciomodule.c.
 
     HandlerTask       begin(), the hooks, and the parts of asyncio.Task in common use
       ServerTask      runs the handler of a served call (serving.handler_runner)
@@ -18,8 +18,8 @@ Where a HandlerTask differs from asyncio.Task, on purpose:
   task ends with that error; an asyncio.Task would stay pending for ever.
 - SystemExit ends the task like any other exception and does not leave the loop: a handler cannot end its server.
   KeyboardInterrupt has the effect of Ctrl-C, from a separate callback.
-- It is registered once, when it is made, and counts as done while it idles in its pool: `all_tasks()` stays right at no
-  cost.
+- It is registered once, when it is made, and counts as done while it is idle in its pool: `all_tasks()` stays right at
+  no cost.
 """
 
 cimport cython
@@ -151,8 +151,8 @@ cdef class HandlerTask:
         finally:
             Py_DECREF(self)
 
-    # For handlers that are begun one after the other in one callback: become_current() once, step_as_current()
-    # for each as long as this very task is reusable, stop_being_current() before anything else runs.
+    # For handlers that are begun one after the other in one callback: become_current() once, step_as_current() for each
+    # while this very task is reusable, stop_being_current() before anything else runs.
 
     cdef int become_current(self) except -1:
         # Make this idle task the loop's current one.

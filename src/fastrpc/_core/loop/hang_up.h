@@ -16,7 +16,7 @@
 /* An error, or a descriptor that is closed: reading would fail. */
 #define FRPC_RESET (POLLERR | POLLNVAL)
 
-/* Ask about all sockets at once; returns how many have something to tell, or -1. */
+/* Poll all sockets at once; returns how many have events, or -1. */
 static inline int frpc_look_for_ends(struct pollfd *entries, size_t count)
 {
     size_t i;

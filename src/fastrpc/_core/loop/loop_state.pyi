@@ -15,7 +15,7 @@ async def slept(seconds: float) -> None:
 
 @final
 class HeldSockets:
-    """The sockets of one loop whose input is held, asked once a second whether their peer is gone."""
+    """The sockets of one loop whose input is held, checked once a second for a lost peer."""
 
     def __init__(self, loop: AbstractEventLoop) -> None: ...
     def __len__(self) -> int: ...

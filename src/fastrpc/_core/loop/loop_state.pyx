@@ -294,17 +294,17 @@ async def slept(seconds):
 
 
 cdef str loop_label(loop):
-    # Two loops can have the same repr: their addresses tell them apart.
+    # Two loops can have the same repr: their addresses distinguish them.
     return f"{loop!r} at {id(loop):#x}"
 
 
 @cython.final
 cdef class HeldSockets:
-    """The sockets of one loop whose input is held, asked once a second whether their peer is gone.
+    """The sockets of one loop whose input is held, checked once a second for a lost peer.
 
-    A connection that is not read, as its stream has a full window or its peer takes no answers, does not notice the end of
-    that peer: the FIN or the reset lies behind unread bytes, where neither a read nor MSG_PEEK shows it. `poll` does. One
-    call checks all of them, so that thousands cost a millisecond a second.
+    A connection that is not read, because its stream has a full window or its peer takes no answers, does not notice
+    the end of that peer: the FIN or the reset is behind unread bytes, where neither a read nor MSG_PEEK shows it.
+    `poll` does. One call checks all of them, so that thousands cost a millisecond a second.
 
     A peer that vanished without either is noticed by the system's keepalive (`transports/tcp`), which ends in an error here.
     """
@@ -372,7 +372,7 @@ cdef class HeldSockets:
         try:
             return owner.held_descriptor()
         except Exception as error:
-            # The others are checked all the same.
+            # The others are checked nevertheless.
             self._loop.call_exception_handler({"message": f"{owner!r} does not tell its socket", "exception": error})
             return -1
 
@@ -380,7 +380,7 @@ cdef class HeldSockets:
         try:
             owner.on_hang_up(is_reset)
         except Exception as error:
-            # The others are notified all the same.
+            # The others are notified nevertheless.
             self._loop.call_exception_handler({"message": f"{owner!r} cannot end with its peer", "exception": error})
         return 0
 

@@ -1,4 +1,4 @@
-"""The polls of a loop: their instants, spinning in their place, the bell by which threads end them."""
+"""The polls of a loop: their instants, spinning in their place, the bell by which threads wake them."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -20,8 +20,8 @@ cdef class PollClock:
         readonly bint is_armed
         int _turns_left
 
-        # A socket that this turn's poll reported, and that was watched before, was known to be empty at `before_ns`; the
-        # poll returned at `polled_ns`, 0: unknown so far.
+        # A socket that this turn's poll reported, and that was watched before, was known to be empty at `before_ns`;
+        # the poll returned at `polled_ns`, 0: unknown so far.
         readonly uint64_t before_ns
         uint64_t polled_ns
 
@@ -32,7 +32,7 @@ cdef class PollClock:
     cdef int worked(self, uint64_t since, bint is_read) except -1
     cdef int _schedule(self) except -1
 
-    # Return the instant at which sockets that are read at `now` were last known to be empty, as far as polls tell.
+    # Return the instant at which sockets that are read at `now` were last known to be empty, as far as polls show.
     cdef inline uint64_t dated(self, uint64_t now) noexcept:
         if self.polled_ns == 0:
             self.polled_ns = now

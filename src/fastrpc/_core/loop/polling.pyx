@@ -16,9 +16,9 @@ dated before a moment at which its socket was empty.
 40 microseconds, more than all other costs of a small call. A callback that reschedules itself keeps the loop's poll from
 waiting, and stops after enough time without activity.
 
-One callback serves all connections of the loop. It polls the socket of the last busy connection itself, a few times with
-the GIL released: the loop's poll, the transport's callback and its queue cost more than the engine. Compared with the
-spinning C echo in one run, a single call in flight took 1.75 times as long over the transports and 1.4 to 1.6 times
+One callback serves all connections of the loop. It polls the socket of the last busy connection itself, a few times
+with the GIL released: the loop's poll, the transport's callback and its queue cost more than the engine. Compared with
+the spinning C echo in one run, a single call in flight took 1.75 times as long over the transports and 1.4 to 1.6 times
 directly.
 
 The number of cores of the machine decides whether spinning is allowed, not the cores of this process. A process bound to
@@ -70,7 +70,7 @@ cdef class PollClock:
         self.polls_first = isinstance(loop, asyncio.BaseEventLoop)
 
     cdef int arm(self, uint64_t since, bint is_read) except -1:
-        """Mark the next turns; this one's poll returned at `since` or before, in a read: that follows it."""
+        """Mark the next turns; this turn's poll returned at `since` or before, in a read: that follows it."""
         self._turns_left = 2
         if self.is_armed:
             return 0

@@ -6,8 +6,8 @@ from fastrpc._core.loop.polling cimport PollClock
 
 
 cdef enum:
-    # The time of work without an answer in one turn of the loop, whose slices take 4 ms; in longer ones it has as large a
-    # share (`unanswered_share`).
+    # The time of work without an answer in one turn of the loop, whose slices take 4 ms; in longer turns it has a
+    # proportional share (`unanswered_share`).
     UNANSWERED_NS = 1_000_000
 
 cdef enum:

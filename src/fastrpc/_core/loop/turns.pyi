@@ -39,7 +39,7 @@ class SlicedWork(Timed):
 
     def __init__(self, turns: Turns, step: Callable[[], bool]) -> None: ...
     def begin(self) -> None:
-        """Begin at once if no other work waits and this turn of the loop has time left; else wait for a slice."""
+        """Begin at once if no other work waits and this turn of the loop has time left; otherwise wait for a slice."""
 
     def queue(self) -> None:
         """Wait for a slice in any case."""

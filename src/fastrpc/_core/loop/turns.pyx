@@ -17,18 +17,18 @@ a turn is noted only when there is something to count: every NOTED_FRAMES frames
 slow handler. A callback for each turn would cost an almost idle loop too much. Short reads of light callers are not deferred
 for SHORT_READS_NS more: a few calls do not wait for the reads of thousands of connections.
 
-Work without a slice so far goes first, so a short call does not wait for two hundred decompressions. The others have every
-second slice, or half of the time, whichever is less, so a stream of short calls does not starve them. A deferred read of a
-connection that sends much counts as work that had a slice, and one of a light caller does not (`ReceiveTail.weigh`), even
-after a slice: a few calls do not wait for a thousand connections that each send as much as they can.
+Work without a slice so far has precedence, so a short call does not wait for two hundred decompressions. The others
+have every second slice, or half of the time, whichever is less, so a stream of short calls does not starve them. A
+deferred read of a heavy sender counts as work that had a slice, and a light caller's does not (`ReceiveTail.weigh`),
+even after a slice: a few calls do not wait for a thousand connections that each send as much as they can.
 
 Work without an answer is in no budget of the wire: one-way calls, refusals by deadline, heartbeats. Its caller does not
-wait, and sends as fast as it is read. So all of it together has UNANSWERED_NS of a turn, a quarter of its slices; the rest
-is deferred, and comes after the reads of other connections. Connections with such work take turns. One message may be a
+wait, and sends as fast as it is read. So all of it together has UNANSWERED_NS of a turn, a quarter of its slices; the
+rest is deferred until after the reads of other connections. Connections with such work take turns. One message may be a
 batch of a hundred notifications, so none begins once the share is used up.
 
-A connection with a deferred read is not read from meanwhile. So the rest is at most one buffer, and order, end of stream
-and flow control stay intact. The rest keeps its instant of arrival: deadlines do not start anew. The memory of
+A connection with a deferred read is not read from meanwhile. So the rest is at most one buffer, and order, end of
+stream and flow control stay intact. The rest keeps its instant of arrival: deadlines do not restart. The memory of
 decompressions is bounded where they wait to begin (`handlers/unpacking.py`).
 """
 
@@ -53,8 +53,8 @@ cdef uint64_t ROUND_NS = 200_000_000
 cdef uint64_t LEAST_NS = 100_000
 # The time of short reads in a turn that has handled enough.
 cdef uint64_t SHORT_READS_NS = 1_000_000
-# The longest slices of a turn. They take as long as the reads and callbacks before them, so that deferred work goes on
-# where thousands of sockets are read in each turn.
+# The longest slices of a turn. They take as long as the reads and callbacks before them, so that deferred work
+# continues even if thousands of sockets are read in each turn.
 cdef uint64_t LONGEST_TURN_NS = 20_000_000
 # The most that work with a slice may be ahead of work without one, or behind it.
 cdef int64_t MOST_LEAD_NS = 20_000_000
@@ -64,7 +64,7 @@ cdef uint64_t STALL_TURN_NS = 20_000_000
 cdef uint64_t STALLED_NS = 30_000_000
 # Short of a stall, slices have at least this part of the time of other callbacks.
 cdef uint64_t LEAST_SHARE = 5
-# A read that takes longer begins a turn by itself.
+# A read that takes longer begins a new turn.
 cdef uint64_t UNNOTED_NS = 250_000
 
 
@@ -147,12 +147,12 @@ cdef class Turns:
         return self._schedule()
 
     cdef int go_on(self, Timed owner) except -1:
-        """Queue an owner that has something left of its last slice, before those without one, in the current context."""
+        """Queue an owner with a rest of its last slice, before owners without one, in the current context."""
         self._going_on.append((owner, contextvars.copy_context()))
         return self._schedule()
 
     cdef int keep_first(self, Timed owner) except -1:
-        """For an owner in its slice: queue it again among those without one, for the next turn."""
+        """For an owner in its slice: queue it again among owners without one, for the next turn."""
         self._kept.append((owner, contextvars.copy_context()))
         return 0
 
@@ -186,7 +186,7 @@ cdef class Turns:
         cdef bint has_fresh = self._going_on or self._fresh
         if not self._begun:
             self._lead_ns = 0
-        # A slice of work that had one may be several times as long as one of work without.
+        # A slice of work that had one may be several times as long as a slice of other work.
         self._is_fresh_slice = has_fresh and (self._lead_ns >= 0 or not self._is_fresh_slice or not self._begun)
         if not self._is_fresh_slice:
             return self._begun.popleft()
@@ -202,7 +202,7 @@ cdef class Turns:
         if self._call_at is None:
             self.unanswered_ns = unanswered_share(length)
         else:
-            # Reads that had the whole share in each turn would leave nothing to those that wait.
+            # Reads that had the whole share in each turn would leave nothing to waiting reads.
             self.unanswered_ns = max(self.unanswered_ns, unanswered_share(length) // 2)
         left = self._due
         self.ends_ns = began + length
@@ -214,12 +214,12 @@ cdef class Turns:
             self.polls.worked(began, False)
             self.frames_left = NOTED_FRAMES
             if left == 0 and self.unanswered_ns == 0:
-                # All had a slice, in the same order as before: the share is another one's in the next turn.
+                # All had a slice, in the same order as before: the next turn begins with another one.
                 self._begun.rotate(-1)
             self._fresh.extend(self._kept)
             self._kept.clear()
             if not self._going_on and not self._fresh:
-                # Work that comes then goes first: the time of earlier work does not count against it.
+                # Work that arrives then has precedence: the time of earlier work does not count against it.
                 self._lead_ns = 0
             if self._waiting():
                 self._schedule()
@@ -267,7 +267,7 @@ cdef class SlicedWork(Timed):
         self._step = step
 
     def begin(self):
-        """Begin at once if no other work waits and this turn of the loop has time left; else wait for a slice."""
+        """Begin at once if no other work waits and this turn of the loop has time left; otherwise wait for a slice."""
         cdef Turns turns = self._turns
         cdef uint64_t now = now_ns()
         cdef bint has_more = True

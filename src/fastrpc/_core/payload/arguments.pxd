@@ -66,15 +66,15 @@ cdef class ArgumentShape:
         # Takes (args, kwargs) that do not fit, and raises the TypeError of a local call.
         readonly object refuse
 
-    # Returns the value of each parameter, MISSING where it was left out; None when the call does not fit.
+    # Returns the value of each parameter, MISSING for omitted ones; None when the call does not fit.
     cdef list fit(self, tuple args, dict kwargs)
 
     # Takes the list of `fit`. Returns a tuple of positions, or BoundArguments; missing values are left to the handler's
     # defaults. Raises a refusal if there is no default.
     cdef object bind(self, list values)
 
-    # Returns the index of the parameter that a map's key means, -1 without one. `takes_digits`: JSON and its kin have
-    # no other keys than text, so that "0" is a position, too.
+    # Returns the index of the parameter that a map's key means, or -1. `takes_digits`: JSON and similar codecs have
+    # only text keys, so "0" is a position, too.
     cdef Py_ssize_t position_of(self, object key, bint takes_digits) except -2
 
     cdef str takes_text(self)

@@ -235,7 +235,7 @@ def described_error(error, str root not None, tuple names not None, *, bint quot
     """Turn "Expected `int`, got `str` - at `$[1].x`" into "b.x: expected `int`, got `str`".
 
     `root` is what `$` stands for; if it is empty, `$[n]` is the parameter names[n]. A value that the decoder quotes is
-    left out unless `quotes`: a caller's value may be secret. A text of the program stays as it is.
+    omitted unless `quotes`: a caller's value may be secret. A text of the program is unchanged.
     """
     cdef str text, place
     if isinstance(error, RecursionError):
@@ -256,8 +256,9 @@ def described_error(error, str root not None, tuple names not None, *, bint quot
 
 
 def is_of_decoder(error):
-    """Return whether the text of an error is msgspec's own, and not one of a type of the program, which it wraps."""
-    # Here, as a client that makes no call loads nothing of it.
+    """Return whether the text of an error is msgspec's own, and not that of a type of the program, which msgspec
+    wraps."""
+    # Here, since a client that makes no call does not load it.
     from msgspec import MsgspecError
 
     while error.__cause__ is not None:

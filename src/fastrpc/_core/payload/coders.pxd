@@ -27,7 +27,7 @@ cdef enum:
     # Without a scan a payload up to this size is charged with its bytes: its texts take little.
     LONG_PAYLOAD = 1_024
 
-# Returns the bytes that a payload without a scan takes once it is decoded: its own, and those by which its texts grow.
+# Returns the bytes that a payload without a scan takes once decoded: its own, and the growth of its texts.
 cdef Py_ssize_t weight_of(int codec_id, object payload) except -1
 
 # Returns the scan of the details of an error, which may be any value.
@@ -68,7 +68,7 @@ cdef class PayloadCoders:
 
         # exact[n]: payload of n arguments -> tuple, or None if n arguments do not fit; None as a whole if not prepared.
         readonly tuple exact
-        # A payload in another form -> one of msgpack, which the parts above take; None where they take it as it is.
+        # A payload in another form -> one of msgpack, for the parts above; None if they accept it unchanged.
         readonly object read_arguments
         readonly object read_result
         readonly object read_message

@@ -129,7 +129,7 @@ cdef str scan_text(int found, str what, int max_depth, Py_ssize_t max_items, str
 
 
 cdef str scan_limit(int found):
-    """Return the setting of the limit that was found to be passed, for behind the text; empty for other findings."""
+    """Return the setting of the exceeded limit, to append to the text; empty for other findings."""
     if found == PRESCAN_TOO_DEEP:
         return " (Limits.depth)"
     return " (Memory.items)" if found == PRESCAN_TOO_MANY_ITEMS else ""

@@ -1,10 +1,10 @@
-"""Finds a key that comes twice in one map of a payload.
+"""Finds a repeated key in one map of a payload.
 
 Decoders take the last of two equal keys, other programs the first: a handler would get another value than a proxy has
 checked. So protocols that are used behind proxies refuse such a payload.
 
-The payload is walked once, without recursion and without an object for a key. The keys of open maps form a stack; at the
-end of a map its keys are compared, each with each where they are few, else sorted. A key of JSON with an escape may be
+The payload is walked once, without recursion and without an object for a key. The keys of open maps form a stack; at
+the end of a map its keys are compared, pairwise if they are few, otherwise sorted. A key of JSON with an escape may be
 equal to one without: such a payload is read again by the json module.
 """
 
@@ -89,7 +89,7 @@ cdef int compare(const void* left, const void* right) noexcept nogil:
 
 
 cdef bint close_map(Keys* keys, Py_ssize_t base) noexcept nogil:
-    """Forget the keys of the innermost map; return whether one of them came twice."""
+    """Forget the keys of the innermost map; return whether one of them is repeated."""
     cdef Py_ssize_t count = keys.count - base, at, other
     cdef Key* first = keys.keys + base
     keys.count = base
@@ -112,7 +112,7 @@ cdef enum JsonByte:
     JSON_WRONG
     # A part of a number, of a name, or of the space between values.
     JSON_OTHER
-    # A byte that begins or ends a string, an object or a list, or separates values; or a blank, which comes in runs.
+    # A byte that begins or ends a string, an object or a list, or separates values; or a blank, which occurs in runs.
     JSON_MARK
 
 
@@ -210,7 +210,7 @@ cdef uint64_t big_endian(const uint8_t* place, int width) noexcept nogil:
 
 
 cdef Py_ssize_t body_of(const uint8_t* place, const uint8_t* end, int* head) noexcept nogil:
-    """Return the bytes of a scalar behind its head, whose size is set; -1: it is malformed, or cut off."""
+    """Return the bytes of a scalar after its head, whose size is set; -1: it is malformed, or cut off."""
     cdef uint8_t lead = place[0]
     cdef int width
     cdef Py_ssize_t size = 0

@@ -1,10 +1,10 @@
 """Refuses map keys and set values with chosen hash collisions.
 
-Python seeds the hash of text and bytes, but no hash of numbers or of values made of numbers: a sender can choose half
-a million keys so that each insertion into a dict probes all earlier ones, for minutes. The types of a method determine
-which keys with such hashes its payloads may have (`rpc/schema/scans.py`). If the pre-scan finds a long map, its keys are
-decoded separately, once for each such type, and hashed by Python itself. Then they are inserted into a model of a dict or
-a set.
+Python seeds the hash of text and bytes, but no hash of numbers or of values made of numbers: a sender can choose half a
+million keys so that each insertion into a dict probes all earlier ones, for minutes. The types of a method determine
+which keys with such hashes its payloads may have (`rpc/schema/scans.py`). If the pre-scan finds a long map, its keys
+are decoded separately, once for each such type, and hashed by Python itself. Then they are inserted into a model of a
+dict or a set.
 
 The bounds:
 
@@ -22,11 +22,11 @@ The bounds:
 Not checked: maps that together allow fewer than 32,768 comparisons, and maps of up to 64 entries. The cost of `==` and
 `hash` of a program's own types is unknown here.
 
-The walks follow CPython's Objects/dictobject.c and Objects/setobject.c. In a dict: slot = hash, then
-5 * slot + 1 + the rest of the hash, which loses five bits each time; a table that is two thirds full is replaced by one
-for three times as many. A set looks at nine neighbours first and grows by four, above 50,000 by two, when it is three
-fifths full. Equal hashes collide in any table; if another version walks otherwise, the count of the others is off, and
-a test that measures real dicts and sets fails.
+The walks follow CPython's Objects/dictobject.c and Objects/setobject.c. In a dict: slot = hash, then 5 * slot + 1 + the
+rest of the hash, which loses five bits each time; a table that is two thirds full is replaced by one for three times as
+many. A set first probes nine neighbours and grows by four, above 50,000 by two, when it is three fifths full. Equal
+hashes collide in any table. If another version walks differently, the count of the other probes is wrong, and a test
+that measures real dicts and sets fails.
 """
 
 from typing import Any
@@ -43,7 +43,7 @@ from fastrpc._core.payload.prescan cimport Group
 cdef enum:
     MSGPACK = 1
 
-    # The slots of a new dict or set; the bits that a hash loses at each step; the neighbours that a set looks at.
+    # The slots of a new dict or set; the bits that a hash loses at each step; the neighbours that a set probes.
     FIRST_SLOTS = 8
     PERTURB_SHIFT = 5
     NEIGHBOURS = 9
@@ -59,7 +59,7 @@ cdef enum:
 
     # Keys decoded at a time: few enough to leave little behind, many enough that the call does not count.
     KEYS_AT_ONCE = 1024
-    # Keys of at most this number fail together only if one of them is at fault: in a longer key msgspec makes lists of
+    # Up to this number, keys fail together only if one of them is at fault: in a longer key msgspec makes lists of
     # inner arrays.
     SURE_AT_ONCE = 16
 
@@ -67,12 +67,13 @@ cdef enum:
     IS_THERE = -1
     IS_FLOOD = -2
 
-    # Results of `_weigh`, beside the results of `look_at`: a key has another type, and the keys after it do not count.
+    # Results of `_weigh`, in addition to those of `look_at`: a key has another type, and the keys after it do not
+    # count.
     KEYS_STOP = 3
     # The keys could not be decoded together.
     KEYS_FAIL = 4
 
-    # Larger entries are decoded one by one, so that none of them is decoded twice; much larger ones if their head fits.
+    # Larger entries are decoded one by one, so that none is decoded twice; much larger ones if their head fits.
     SMALL_ENTRY = 64
     LARGE_ENTRY = 1024
     # Times the payload's size that may be decoded beyond once for each type.
@@ -147,7 +148,7 @@ cdef class HashModel:
     cdef Py_ssize_t _find(self, object key, uint64_t hash, int* rank) except -3:
         """Return the free slot for a key, IS_THERE or IS_FLOOD; `rank` is the number of others with its hash.
 
-        Keys of one hash walk the same way, so all of them are met in front of the free slot, some more than once.
+        Keys of one hash walk the same way, so all of them are met before the free slot, some more than once.
         """
         cdef uint64_t perturb = hash, slot = hash & self._mask, at, last
         cdef uint32_t there
@@ -230,7 +231,8 @@ cdef class HashFloodGuard:
             return KEYS_PASS
         of_maps = [(decode, HashModel(is_set=False)) for decode in self.keys]
         of_arrays = [(decode, HashModel(is_set=True)) for decode in self.values]
-        # Inner containers ended first and so come first: no dict or set within an entry is a flood when that is decoded.
+        # Inner containers ended first and so are first: no dict or set within an entry is a flood when that entry is
+        # decoded.
         for number in range(log.group_count):
             group = &log.groups[number]
             for decode, table in of_maps if group.is_map else of_arrays:
@@ -315,9 +317,10 @@ cdef class HashFloodGuard:
         return True
 
     cdef bytes _payload_of(self, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left):
-        """Return a payload of these entries: [entry, …], in msgpack as a key, {[entry, …]: nil}, and so decoded as keys.
+        """Return a payload of these entries: [entry, …], in msgpack as a key, {[entry, …]: nil}, and so decoded as
+        keys.
 
-        Their bytes are taken off `left`; below 0 the result is empty.
+        Their bytes are subtracted from `left`; below 0 the result is empty.
         """
         cdef Py_ssize_t size = 5 + count, index
         cdef bytes payload
@@ -387,7 +390,7 @@ cdef bint _is_of_another_type(error) except -1:
 
 def key_decoder(int codec_id, type, *, is_key=True, dec_hook=None):
     """Return the decoder of many keys, or values of a set, of one type; the hook is msgspec's, for other classes."""
-    import msgspec  # On first use: a client that makes no call loads nothing of it.
+    import msgspec  # On first use: a client that makes no call does not load it.
 
     if codec_id == MSGPACK:
         return msgspec.msgpack.Decoder(dict[tuple[type, ...], Any], dec_hook=dec_hook).decode

@@ -1,4 +1,4 @@
-"""The strings of JSON, for what walks a payload before any object of it exists."""
+"""The strings of JSON, for code that walks a payload before any object of it exists."""
 
 from libc.stdint cimport uint8_t
 from libc.string cimport memchr

@@ -26,13 +26,13 @@ cdef class Marshal:
         object _decode_result
         tuple _exact
 
-        # Whether the single argument is the payload itself; whether arguments come by name alone, each name once, and
+        # Whether the single argument is the payload itself; whether arguments are always by name, each name once, and
         # results hold no number that JSON lacks.
         bint _takes_bytes
         readonly bint by_name
 
         # The scans of payloads before decoding, None for no scan; and their limits. _scan_opened is for arguments that
-        # are not a row of positions: they may hold containers even if the types of the arguments do not.
+        # are not positional: they may hold containers even if the types of the arguments do not.
         PayloadScan _scan_arguments
         PayloadScan _scan_opened
         PayloadScan _scan_result
@@ -40,8 +40,8 @@ cdef class Marshal:
         int _depth
         Py_ssize_t _item_limit
 
-        # Bytes to charge for the arguments or the message decoded last: the payload, 72 for each scanned container, and
-        # those by which long texts grow.
+        # Bytes to charge for the last decoded arguments or message: the payload, 72 for each scanned container, and the
+        # growth of long texts.
         readonly Py_ssize_t charge
 
         # Whether the arguments decoded last, by name, were accepted as a map: a refusal is about its parts.

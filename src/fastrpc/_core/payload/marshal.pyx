@@ -234,7 +234,8 @@ cdef class Marshal:
             raise refusal(described_error(error, "message", ())) from None
 
     cdef object _encode_slowly(self, tuple args, dict kwargs, uint64_t* names):
-        """Encode arguments given by name, or one argument that is the whole payload; refuse arguments that do not fit."""
+        """Encode arguments given by name, or one argument that is the whole payload; refuse arguments that do not
+        fit."""
         cdef object values
         if self.shape is None:
             return self._encode_untyped(args, kwargs)
@@ -251,7 +252,7 @@ cdef class Marshal:
         return self._encode_single(self._encode, values[0], f"argument {self.shape.names[0]}")
 
     cdef object _encode_by_name(self, tuple args, dict kwargs, uint64_t* names):
-        """Encode an array if the given values fill the first positions, otherwise a map; defaults are left out."""
+        """Encode an array if the given values fill the first positions, otherwise a map; defaults are omitted."""
         cdef list values = self.shape.fit(args, kwargs)
         # The number of given values; of values that fill the first positions; of positions up to the last given one.
         cdef Py_ssize_t at, given = 0, leading = 0, reached = 0
@@ -277,7 +278,7 @@ cdef class Marshal:
         return _encoded_arguments(self, named, args, kwargs)
 
     cdef object _encode_value(self, list values, tuple args, dict kwargs):
-        """Encode arguments as one value: the only one as it is, others as a map by name; defaults are left out."""
+        """Encode arguments as one value: a single one unchanged, others as a map by name; defaults are omitted."""
         if self._form != FORM_NAMED:
             return _encoded_arguments(self, None if values[0] is MISSING else values[0], args, kwargs)
         named = {name: value for name, value in zip(self.shape.names, values) if value is not MISSING}
@@ -337,7 +338,7 @@ cdef class Marshal:
         return _decoded(self, self._exact[count], plain)
 
     cdef object _decode_opened(self, object payload):
-        """Return the arguments in an array or a map of them."""
+        """Return the arguments in an array or a map."""
         cdef object opened
         if self._scan_opened is not None:
             self._scan_or_refuse(self._scan_opened, payload, "the arguments")
@@ -460,7 +461,8 @@ cdef class Marshal:
         return tuple(values) if self.shape is None else self.shape.bind(values)
 
     cdef int _refuse_long_map(self, object payload) except -1:
-        """Refuse a map of more arguments than there are parameters: its keys may be numbers, and made to collide."""
+        """Refuse a map of more arguments than there are parameters: its keys may be numbers that are chosen to
+        collide."""
         cdef bytes head
         cdef Py_ssize_t count
         if self.shape is None or self.codec_id != PRESCAN_MSGPACK:

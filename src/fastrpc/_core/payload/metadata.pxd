@@ -9,14 +9,15 @@ cdef int check_metadata(const char* data, Py_ssize_t size, Py_ssize_t limit) noe
 cpdef bytes encode_metadata(object entries)
 cpdef dict decode_metadata(bytes data)
 
-# Return the metadata of an answer without a stream, as it came by a protocol with head and trailers; either may be None.
+# Return the metadata of an answer without a stream, in the form of a protocol with head and trailers; either may be
+# None.
 cdef bytes join_answer(bytes head, bytes trailers)
 cdef bint has_any_key(bytes data, frozenset keys) except -1
 
-# Return whether a key of a protocol of Go programs, in small letters, is one of ours as well.
+# Return whether a lower-case key of a protocol of Go programs is also one of ours.
 cdef bint has_form(bytes key) except -1
 
-# Count entries that were left out, and log the first one unless that was told before.
+# Count omitted entries, and log the first one unless that was logged before.
 cdef int note_dropped(list dropped, str protocol, object logger, bint is_told) except -1
 
 # Return the beginning of a key for a text.

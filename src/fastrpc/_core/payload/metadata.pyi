@@ -23,7 +23,7 @@ class Metadata(MutableMapping[str, str]):
     def update(  # type: ignore[override]
         self, other: Mapping[str, Any] | Iterable[tuple[str, str | bytes]] = (), /, **more: str | bytes
     ) -> None:
-        """Take over text and, under keys that end in `-bin`, bytes; all of them or none."""
+        """Take over text and, under keys that end in `-bin`, bytes; all entries or none."""
 
     @property
     def binary(self) -> MutableMapping[str, bytes]:

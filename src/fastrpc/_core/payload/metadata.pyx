@@ -4,11 +4,11 @@ Each entry is u8 key length, u8 0, u16 value length, key, value. Keys are `[a-z0
 or bytes when the key ends in `-bin`. An entry counts key + value + 32 against the limit, as in HTTP/2
 (RFC 9113, 6.5.2), so that many tiny entries are charged for their overhead.
 
-By gRPC a key may come several times, and an answer has a head and trailers. A block of metadata that came by it, or is to
-leave by it, holds both as they are: `decode_metadata` joins the values of a key, `metadata_pairs` keeps them apart.
+With gRPC a key may repeat, and an answer has a head and trailers. A block of metadata received or sent by gRPC holds
+both unchanged: `decode_metadata` joins the values of a key, `metadata_pairs` keeps them separate.
 
-Protocols of Go programs allow keys of any bytes. A call goes on without an entry whose key has another form than ours: the
-entry is counted, and the first one is logged. That holds for rpcx, Phobos and both of their header gateways.
+Protocols of Go programs allow keys of any bytes. An entry whose key has another form than ours is omitted from the
+call: it is counted, and the first one is logged. That applies to rpcx, Phobos and both of their header gateways.
 """
 
 import os
@@ -143,7 +143,7 @@ def pairs_of(entries):
 
 
 def encode_pairs(pairs):
-    """Return the wire form of keys and values, in their order; a key may come several times."""
+    """Return the wire form of keys and values, in their order; keys may repeat."""
     parts = []
     for key, value in pairs:
         check_entry(key, value)
@@ -192,7 +192,7 @@ cdef bytes join_answer(bytes head, bytes trailers):
 
 
 def split_answer(bytes data):
-    """Return head and trailers of an answer; without a head all of it are trailers."""
+    """Return head and trailers of an answer; without a head all entries are trailers."""
     if data is None:
         return b"", b""
     at = 0
@@ -236,7 +236,7 @@ def check_entry(key, value):
 
 
 class Metadata(MutableMapping):
-    """The text entries of a call's metadata; those whose key ends in `-bin` are in `binary`.
+    """The text entries of a call's metadata; entries whose key ends in `-bin` are in `binary`.
 
     `entries` holds both kinds.
     """
@@ -248,7 +248,7 @@ class Metadata(MutableMapping):
         self.update(entries)
 
     def update(self, other=(), /, **more):
-        """Take over text and, under keys that end in `-bin`, bytes; all of them or none."""
+        """Take over text and, under keys that end in `-bin`, bytes; all entries or none."""
         entries = {**(other.entries if isinstance(other, Metadata) else dict(other)), **more}
         for key, value in entries.items():
             check_entry(key, value)
@@ -282,13 +282,13 @@ class Metadata(MutableMapping):
         return sum(1 for _ in self)
 
     def __repr__(self):
-        # A text of it may go into a log, where a credential has no place.
+        # Its text may be logged, where a credential must not appear.
         shown = {key: "…" if key == "authorization" else value for key, value in self.entries.items()}
         return f"Metadata({shown!r})"
 
 
 class MetadataPairs(Metadata):
-    """Metadata whose keys may come several times, as gRPC has it; as a mapping it joins their values."""
+    """Metadata with repeatable keys, as in gRPC; as a mapping it joins their values."""
 
     __slots__ = ("pairs",)
 

@@ -1,12 +1,12 @@
 """Coders around msgspec's: for payloads that are one `bytes` value, and for the defaults of plain dataclasses.
 
-A large `bytes` value, or its payload, goes into pooled memory: fresh memory costs a page fault for each 4 KiB, which takes
-longer than the copy. `make promises ARGS=files` shows the gain.
+A large `bytes` value, or its payload, is placed in pooled memory: fresh memory costs a page fault for each 4 KiB, which
+takes longer than the copy. `make promises ARGS=files` shows the gain.
 
-For a missing field of a dataclass, msgspec finds the default as an attribute of the class and sets nothing on the object.
-But it encodes the object's `__dict__`: a forwarded value loses the field, and the next reader applies its own default.
-Here each such object gets all its fields. Fillers form a graph like the types (`rpc/schema/defaults.py`); a type without
-such dataclasses has none.
+For a missing field of a dataclass, msgspec finds the default as an attribute of the class and sets nothing on the
+object. But it encodes the object's `__dict__`: a forwarded value loses the field, and the next reader applies its own
+default. Here each such object gets all its fields. Fillers form a graph like the types (`rpc/schema/defaults.py`); a
+type without such dataclasses has none.
 """
 
 cimport cython

@@ -24,7 +24,7 @@ cdef struct KeyLog:
     # Whether keys of maps and values of arrays are noted; without either the scan gets no log.
     bint notes_maps
     bint notes_arrays
-    # Keys of msgpack that are text or bytes are left out: their hashes are unpredictable.
+    # Keys of msgpack that are text or bytes are omitted: their hashes are unpredictable.
     bint skips_texts
 
     # Spans of the containers being read, the innermost one last; the first `size` of `capacity`.
@@ -85,7 +85,7 @@ cdef enum:
     PRESCAN_DEEPEST = 1024
     # Bytes charged for each container beside the payload's own: an empty dict or list with its slot.
     PRESCAN_CONTAINER_CHARGE = 72
-    # Longer texts are charged with what their `str` takes; the header of a shorter one outweighs its signs.
+    # Longer texts are charged with the size of their `str`; the header of a shorter one outweighs its characters.
     LONG_TEXT = 64
 
 # The bytes that a `str` takes beyond its UTF-8, without its header. `place` is borrowed for the call.

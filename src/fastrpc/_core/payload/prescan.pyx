@@ -7,8 +7,8 @@ keys for `hash_flood`, which checks them for chosen collisions. It is never more
 decoder: the decoder stops at a malformed byte or earlier, so it meets no more values than were
 counted here.
 
-A `str` takes as many bytes for each sign as its widest one needs: one sign beyond U+FFFF makes it four times as long as
-its ASCII. Long texts are charged with their size in memory.
+A `str` takes as many bytes for each character as its widest one needs: one character beyond U+FFFF makes it four times
+as long as its ASCII. Long texts are charged with their size in memory.
 
 The positions of the keys of long maps and of the values of long arrays are noted for `hash_flood`, which decodes them
 separately. Containers nest, so the entries of open containers form a stack; when a container ends, its entries are kept
@@ -119,17 +119,17 @@ cdef inline Py_ssize_t survey_word(uint64_t word, uint64_t* latin, uint64_t* pla
     """Return the number of continuation bytes among eight bytes of UTF-8; note first bytes of wide signs."""
     cdef uint64_t highest = <uint64_t> 0x8080808080808080, lowest = <uint64_t> 0x0101010101010101
     cdef uint64_t leads = word & (word << 1) & highest
-    # Bits of each byte, moved to its highest: the first bytes of signs beyond U+00FF, and of those beyond U+FFFF.
+    # Bits of each byte, moved to its highest: the first bytes of characters beyond U+00FF, and of those beyond U+FFFF.
     latin[0] |= leads & ((word << 2) | (word << 3) | (word << 4) | (word << 5))
     plane[0] |= leads & (word << 2) & (word << 3)
     return <Py_ssize_t> (((word & ~(word << 1) & highest) >> 7) * lowest >> 56)
 
 
 cdef Py_ssize_t signs_in(const uint8_t* place, Py_ssize_t size, int* width) noexcept nogil:
-    """Return the number of signs in UTF-8, and the bytes that a `str` needs for each of them."""
+    """Return the number of characters in UTF-8, and the bytes that a `str` needs for each of them."""
     cdef uint64_t word, latin = 0, plane = 0
     cdef Py_ssize_t at, followers = 0
-    # Eight bytes at a time: one by one, a text of 16 MB would hold the loop for 15 ms.
+    # Eight bytes at a time: one by one, a text of 16 MB would block the loop for 15 ms.
     for at in range(0, size - 7, 8):
         memcpy(&word, place + at, 8)
         if word & <uint64_t> 0x8080808080808080:
@@ -273,7 +273,7 @@ cdef inline Py_ssize_t growth_behind(const uint8_t* place, const uint8_t* end, u
 cdef inline const uint8_t* weigh_scalar(
     const uint8_t* place, const uint8_t* end, uint8_t lead, Py_ssize_t* beyond
 ) noexcept nogil:
-    """Return what lies behind a scalar, NULL if it is malformed or cut off; add the growth of a text."""
+    """Return the position after a scalar, NULL if it is malformed or cut off; add the growth of a text."""
     cdef const uint8_t* behind = skip_scalar(place, end, lead)
     if behind != NULL and 0xD9 <= lead <= 0xDB:             # str 8, 16, 32
         beyond[0] += growth_behind(place, behind, lead)
@@ -428,7 +428,7 @@ def prescan_payload(int codec_id, payload, *, int max_depth=100, Py_ssize_t max_
     cdef Py_ssize_t charge = 0
     cdef int result
     PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
-    # `view` keeps the payload alive and unmoved until it is released, so the GIL may go.
+    # `view` keeps the payload alive and unmoved until it is released, so the GIL may be released.
     with nogil:
         result = prescan(codec_id, <const char*> view.buf, view.len, max_depth, max_items, &charge, NULL)
     PyBuffer_Release(&view)

@@ -22,7 +22,7 @@ cdef enum FieldKind:
     KIND_SFIXED64 = 16
     KIND_SINT32 = 17
     KIND_SINT64 = 18
-    # Members of google.protobuf.Value: its null; its number, which is an int where it is whole.
+    # Members of google.protobuf.Value: its null; its number, which is an int if it is whole.
     KIND_NULL = 32
     KIND_NUMBER = 33
 
@@ -44,7 +44,7 @@ cdef enum MessageForm:
     # The value of the one field that is set; google.protobuf.Value, of which the encoder makes any value.
     FORM_UNION
     FORM_ANY
-    # A key and its value, one behind the other.
+    # A key and its value, one after the other.
     FORM_ENTRY
     # An extension of msgpack; a text as in ISO 8601.
     FORM_TIMESTAMP
@@ -67,7 +67,7 @@ cdef struct FieldTable:
     uint32_t number
     uint8_t kind
     uint8_t shape
-    # The wire type of one value; the tag, behind which the encoder puts a value, or all of them if they are packed.
+    # The wire type of one value; the tag, after which the encoder puts a value, or all of them if they are packed.
     uint8_t wire_type
     bint is_packed
     # For an integer: its bounds; whether it has 32 bits; whether its lowest bit on the wire is the sign.
@@ -85,7 +85,7 @@ cdef struct FieldTable:
     Piece key
     Piece name_key
 
-    # The plain value of an absent field; NULL: it is left out.
+    # The plain value of an absent field; NULL: it is omitted.
     Piece absent
 
     # A zero is written, since an absent field means something else.

@@ -40,7 +40,7 @@ cdef dict KINDS = {
     KIND_SINT32: "sint32",
     KIND_SINT64: "sint64",
 }
-# Integers of 32 bits, those without a sign, and those whose lowest bit is the sign.
+# Integers of 32 bits, unsigned ones, and those whose lowest bit is the sign.
 cdef frozenset NARROW = frozenset({KIND_INT32, KIND_UINT32, KIND_SINT32, KIND_FIXED32, KIND_SFIXED32, KIND_ENUM})
 cdef frozenset UNSIGNED = frozenset({KIND_UINT32, KIND_UINT64, KIND_FIXED32, KIND_FIXED64})
 cdef frozenset ZIGZAG = frozenset({KIND_SINT32, KIND_SINT64})
@@ -165,7 +165,7 @@ cdef class MessageSchema:
         return 0
 
     cdef int _keep(self, object data, Piece* piece) except -1:
-        """Point to bytes, which are kept; None and no bytes leave the pointer NULL."""
+        """Point to bytes, which are kept alive; None and empty bytes leave the pointer NULL."""
         if data:
             self._kept.append(data)
             # Kept by the list.

@@ -6,7 +6,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from fastrpc._core.protobuf.message cimport FieldTable, MessageSchema, MessageTable
 
 
-# Values of one field that lie one behind the other, each but the first behind its tag.
+# Consecutive values of one field, each but the first after its tag.
 cdef struct Run:
     const uint8_t* start
     const uint8_t* end
@@ -26,7 +26,7 @@ cdef class MessageDecoder:
         readonly MessageSchema root
         readonly bint in_row
 
-        # Bounds of the plain value: containers in each other, values in all of them.
+        # Limits of the plain value: its depth of containers, and the number of values.
         int _deepest
         Py_ssize_t _most_items
 

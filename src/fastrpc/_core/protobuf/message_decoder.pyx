@@ -1,8 +1,8 @@
 """Bytes of a message -> plain values in msgpack.
 
-A message is scanned once: each of its fields has a `Run` that notes where its values lie. Then they are written in the
-order of the schema, as a map or an array needs its length, and all values of a list, together. Fields may come in any
-order, cut into parts and several times; a message that comes several times is the sum of its parts.
+A message is scanned once: each of its fields has a `Run` that notes where its values are. Then they are written in the
+order of the schema, since a map or an array needs its length, and a list all its values together. Fields may arrive in
+any order, in parts and repeatedly; a repeated message is the sum of its parts.
 """
 
 cimport cython
@@ -57,12 +57,13 @@ cdef enum:
 
 # google/protobuf/duration.proto: 10,000 years.
 cdef int64_t LONGEST_SECONDS = 315_576_000_000
-# Whole numbers up to here are exact as a float, and so each of them stands for an int.
+# Whole numbers up to this one are exact as a float, and so each represents an int.
 cdef double MOST_EXACT = 9007199254740992.0
 
 
-# While a payload is read: the plain value so far, and the runs of all messages under way. Each payload is read without a
-# pause, so one of each serves all decoders; a thread that raises an error may be interrupted, and needs them no more.
+# While a payload is read: the plain value so far, and the runs of all messages under way. Each payload is read without
+# a pause, so one of each serves all decoders; a thread that raises an error may be interrupted, and no longer needs
+# them.
 cdef WriteBuffer out = WriteBuffer()
 cdef Run* runs = NULL
 cdef int32_t run_capacity = 0
@@ -132,7 +133,7 @@ cdef class MessageDecoder:
         return 0
 
     cdef int _message(self, const MessageTable* message, const uint8_t* start, const uint8_t* end) except -1:
-        """Write a message that lies in one piece."""
+        """Write a message that is in one piece."""
         cdef int32_t base = self._run_count
         self._reserve_runs(message.count)
         self._scan(message, base, start, end)
@@ -209,7 +210,7 @@ cdef class MessageDecoder:
         return 0
 
     cdef void _drop_others(self, const MessageTable* message, int32_t base, int at) noexcept:
-        """Forget all members of a oneof but this one; all fields of a union are in one."""
+        """Forget all members of a oneof except this one; all fields of a union are in one."""
         cdef int other, oneof = message.fields[at].oneof
         if not oneof and message.form != table.FORM_UNION and message.form != table.FORM_ANY:
             return
@@ -218,7 +219,7 @@ cdef class MessageDecoder:
                 runs[base + other].start = NULL
 
     cdef int _note(self, const FieldTable* field, int32_t slot, const uint8_t* tag, Run found) except -1:
-        """Note values that lie behind `tag`: at the end of the last run, or as a new one."""
+        """Note values after `tag`: at the end of the last run, or as a new one."""
         cdef Run* run = &runs[slot]
         cdef Run* tail
         if field.is_packed and found.wire_type == WIRE_BYTES:
@@ -396,7 +397,7 @@ cdef class MessageDecoder:
         while True:
             place = run.start
             while True:
-                # The scan has seen that all of them are complete.
+                # The scan has found all of them complete.
                 if field.is_packed and run.wire_type == WIRE_BYTES:
                     place = load_varint(place, run.end, LONGEST_SIZE, &size)
                     stop = place + size

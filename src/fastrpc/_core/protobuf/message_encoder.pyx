@@ -1,7 +1,7 @@
 """Values, encoded by msgspec -> bytes of a message.
 
 The plain value is read from begin to end, and each value is written at once. The length of a nested message is known
-only after its bytes: one byte is reserved for it, and the bytes move if the length needs more.
+only after its bytes: one byte is reserved for it, and the bytes are moved if the length needs more.
 """
 
 cimport cython
@@ -60,8 +60,8 @@ cdef uint64_t MOST_EXACT = <uint64_t>1 << 53
 cdef int64_t LONGEST_SECONDS = 315_576_000_000
 
 
-# While a value is written: the message so far. Each value is written without a pause, so one serves all encoders; a thread
-# that raises an error may be interrupted, and needs it no more.
+# While a value is written: the message so far. Each value is written without a pause, so one serves all encoders; a
+# thread that raises an error may be interrupted, and no longer needs it.
 cdef WriteBuffer out = WriteBuffer()
 # The oneofs of all messages under way, for all encoders too: the field of each that is set, borrowed from the table.
 cdef const FieldTable** chosen = NULL
@@ -249,7 +249,7 @@ cdef class MessageEncoder:
         return 0
 
     cdef int _position(self, const MessageTable* message, int guess) except -2:
-        """Pass a key, and return the position of its field; -1 if it has none."""
+        """Skip a key, and return the position of its field; -1 if it has none."""
         cdef const FieldTable* field
         cdef int _tried, at = guess
         for _tried in range(message.count):
@@ -328,7 +328,7 @@ cdef class MessageEncoder:
         return 0
 
     cdef int _check_exact(self, const FieldTable* field) except -1:
-        """Refuse an integer, which comes next, that a float does not hold."""
+        """Refuse the next integer if a float cannot hold it."""
         cdef const uint8_t* start = self._plain.place
         cdef bint is_negative = False
         cdef uint64_t value = 0

@@ -86,7 +86,7 @@ cdef inline Py_ssize_t take_size(Plain* plain, int head, int width) except -1:
 
 
 cdef inline Py_ssize_t take_count(Plain* plain) except -1:
-    """Pass the head of an array or a map, which comes next, and return its length."""
+    """Skip the head of the next array or map, and return its length."""
     cdef uint8_t lead = plain.place[0]
     if lead < FIXSTR:
         plain.place += 1
@@ -95,7 +95,7 @@ cdef inline Py_ssize_t take_count(Plain* plain) except -1:
 
 
 cdef inline Py_ssize_t take_text(Plain* plain) except -1:
-    """Pass the head of a text, which comes next, and return its length; the whole text has come."""
+    """Skip the head of the next text, and return its length; the whole text is present."""
     cdef uint8_t lead = plain.place[0]
     cdef Py_ssize_t size
     if lead < NIL:
@@ -108,7 +108,7 @@ cdef inline Py_ssize_t take_text(Plain* plain) except -1:
 
 
 cdef inline int take_integer(Plain* plain, uint64_t* value, bint* is_negative) except -1:
-    """Pass an integer, which comes next; set its 64 bits."""
+    """Skip the next integer; set its 64 bits."""
     cdef uint8_t lead = plain.place[0]
     cdef int width
     is_negative[0] = lead >= NEGATIVE
@@ -128,7 +128,7 @@ cdef inline int take_integer(Plain* plain, uint64_t* value, bint* is_negative) e
 
 
 cdef inline int take_number(Plain* plain, double* value) except -1:
-    """Pass an integer or a float, which comes next."""
+    """Skip the next integer or float."""
     cdef bint is_negative = False
     cdef uint64_t bits = 0
     cdef uint32_t narrow_bits
@@ -151,7 +151,7 @@ cdef inline int take_number(Plain* plain, double* value) except -1:
 
 
 cdef inline int take_instant(Plain* plain, int64_t* seconds, int64_t* nanos) except -1:
-    """Pass an extension of the type of instants, which comes next; return 0 if it is of another type."""
+    """Skip an extension of the type of instants; return 0 if it has another type."""
     cdef uint8_t lead = plain.place[0]
     cdef int head = 2 if lead == EXT8 else 1
     cdef int width = 4 if lead == FIXEXT4 else 8 if lead == FIXEXT8 else 12

@@ -1,4 +1,4 @@
-"""The frames of rpcx: where their parts lie, what of them is refused, and the protocols that have them.
+"""The frames of rpcx: the places of their parts, the refusals, and the protocols that use them.
 
 ::
 
@@ -37,7 +37,7 @@ cdef struct RpcxFrame:
     uint8_t flags
     uint8_t kinds
     uint64_t sequence
-    # All pointers lie in the bytes that were parsed, and are valid as long as those.
+    # All pointers are into the parsed bytes, and valid as long as those.
     const char* data
     Py_ssize_t size
     const char* path
@@ -55,13 +55,14 @@ cdef uint64_t load64_big(const char* data) noexcept
 cdef void store32_big(char* data, uint32_t value) noexcept
 cdef void store64_big(char* data, uint64_t value) noexcept
 
-# Return the size of the frame that begins here, 0 while its header is not whole; a magic of -1 is not looked at.
+# Return the size of the frame that begins here, 0 while its header is incomplete; a magic of -1 is not checked.
 cdef Py_ssize_t announced_size(const char* data, Py_ssize_t size, int magic) except -1
 
 # Find the parts of a whole frame.
 cdef int parse_frame(const char* data, Py_ssize_t size, RpcxFrame* frame) except -1
 
-# Find path, method and metadata of a frame of `whole` bytes whose first `size` bytes are here; False: they are incomplete.
+# Find path, method and metadata of a frame of `whole` bytes whose first `size` bytes are here; False: they are
+# incomplete.
 cdef bint parse_head(const char* data, Py_ssize_t size, Py_ssize_t whole, RpcxFrame* frame) except -1
 
 # Write a text with its length, and return where it ends.

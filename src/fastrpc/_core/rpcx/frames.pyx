@@ -1,13 +1,13 @@
 """The frames of rpcx: how they are read, and the protocols that have them.
 
-A frame has no checksum, and a connection has neither a handshake nor a goodbye: after a frame that makes no sense a side
-can only close. So every violation is a `RemoteProtocolError` that names what was announced and its bound. Nothing is
-allocated for what a length announces: a frame of 2 GiB is refused by its header.
+A frame has no checksum, and a connection has neither a handshake nor a goodbye: after a malformed frame a side can only
+close. So every violation is a `RemoteProtocolError` that names the announced value and its limit. Nothing is allocated
+for an announced length: a frame of 2 GiB is refused by its header.
 
 Phobos has the layout, the flags and the numbers of rpcx. It has its own magic, error key and texts, states no deadline,
-keeps a connection whose token it refused, and asks heartbeats for the token, too. Its server neither inflates requests nor
-compresses. Its processes set some bits without care: a process that served frames of rpcx sends Phobos frames with rpcx's
-magic, an error may lack its text, and plain answers may have the flag of gzip.
+keeps a connection whose token it refused, and requires the token in heartbeats, too. Its server neither inflates
+requests nor compresses. Its processes set some bits carelessly: a process that served frames of rpcx sends Phobos
+frames with rpcx's magic, an error may lack its text, and plain answers may have the flag of gzip.
 """
 
 cimport cython

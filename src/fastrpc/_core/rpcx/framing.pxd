@@ -11,7 +11,7 @@ from fastrpc._core.server.link cimport Link, LinkedConnection
 
 
 cdef enum:
-    # A frame up to here is presented again until it is whole; a longer one gets memory for itself.
+    # A frame up to this size is presented again until it is complete; a longer one gets separate memory.
     SHORT_FRAME = 65_536
 
 cdef enum LongFrame:
@@ -27,7 +27,7 @@ cdef class RpcxBody(Placing):
         # The wire, borrowed: it holds this object, and only it and its link use it.
         PyObject* wire
 
-        # The long frame that is being received, or None; the size of the largest frame that came whole.
+        # The long frame under way, or None; the size of the largest complete frame.
         Assembly frame
         Py_ssize_t trusted
 
@@ -44,22 +44,22 @@ cdef class RpcxFraming(Wire):
     cdef:
         readonly Profile profile
 
-        # Its link's connection, which knows the link: None before `join`.
+        # Its link's connection, which leads to the link; None before `join`.
         LinkedConnection connection
 
         # The most bytes of a frame that is taken.
         Py_ssize_t most_frame
 
-        # The long frame that is being received; bytes still to come of a refused one.
+        # The long frame under way; bytes still to come of a refused one.
         RpcxBody body
         Py_ssize_t skip_left
 
-        # Whether a frame has begun and is not whole, its begin (0: none has), and the bytes of it that came.
+        # Whether a frame is incomplete, its begin (0: none has), and its received bytes.
         bint is_partial
         readonly uint64_t frame_began_ns
         Py_ssize_t frame_bytes
 
-    # Its link, which lives: nothing else calls a wire.
+    # Its link, which is alive: nothing else calls a wire.
     cdef inline Link link(self):
         return <Link>self.connection._engine
 

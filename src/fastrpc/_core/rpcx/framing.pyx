@@ -6,7 +6,7 @@
       │            └─► longer than SHORT_FRAME: RpcxBody, straight into an Assembly, parsed when it is whole
       └─► RemoteProtocolError: the peer broke the protocol
 
-A frame counts when it is whole, so any cut of the bytes gives the same events.
+A frame counts when it is complete, so any cut of the bytes gives the same events.
 """
 
 cimport cython
@@ -42,19 +42,20 @@ cdef class RpcxFraming(Wire):
     # A side implements these
 
     cdef int on_frame(self, RpcxFrame* frame) except -1:
-        """Handle a whole frame; its bytes are valid only during this call."""
+        """Handle a complete frame; its bytes are valid only during this call."""
         return 0
 
     cdef int on_cut(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
-        """A part of a frame is here, from its header on, and the rest of it is to come."""
+        """Handle an incomplete frame, whose header is here."""
         return 0
 
     cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
-        """Return whether a long frame is received, by its header and what else is here of it; LONG_WAITS: unknown so far."""
+        """Return whether a long frame is received, by its header and its received bytes; LONG_WAITS: undecided so
+        far."""
         return LONG_TAKEN
 
     cdef bint refuses_rest(self) except -1:
-        """Return whether a long frame that is being received is refused, so that nothing of it is kept any longer."""
+        """Return whether a long frame under way is refused, so that nothing of it is kept any longer."""
         return False
 
     # The wire
@@ -116,7 +117,7 @@ cdef class RpcxFraming(Wire):
         return at
 
     cdef Py_ssize_t _begin_frame(self, const char* data, Py_ssize_t size) except -1:
-        """Take the beginning of a long frame; return the bytes taken of it, 0: it is to be presented again."""
+        """Take the beginning of a long frame; return the bytes taken of it, 0: it has to be presented again."""
         cdef Py_ssize_t whole = announced_size(data, size, self.profile.checked_magic)
         cdef int taken = self.takes_long_frame(data, size, whole)
         if taken == LONG_WAITS:
@@ -146,7 +147,7 @@ cdef class RpcxBody(Placing):
         return 0
 
     cdef Py_ssize_t feed(self, const char* data, Py_ssize_t size) except -1:
-        """Append bytes that came with others; return the number that belongs to the frame."""
+        """Append bytes that arrived with others; return the number that belongs to the frame."""
         cdef Py_ssize_t part = min(size, self.frame.total - self.frame.filled)
         self.frame.append(data, part, self.trusted)
         (<RpcxFraming>self.wire).link().intake.charge(part)
@@ -202,11 +203,11 @@ cdef class RpcxBody(Placing):
         return 0
 
     cdef const char* beginning(self) noexcept:
-        """Return the bytes that came of the frame: they lie in its memory, and are valid until more of them come."""
+        """Return the received bytes of the frame: they are in its memory, and valid until more arrive."""
         return PyBytes_AS_STRING(<bytes>self.frame._block)
 
     cdef int skip(self) except -1:
-        """Keep nothing of the frame; the rest of it is skipped."""
+        """Keep nothing of the frame; its rest is skipped."""
         (<RpcxFraming>self.wire).skip_left = self.frame.total - self.frame.filled
         return self.drop()
 

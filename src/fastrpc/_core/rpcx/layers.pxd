@@ -29,13 +29,13 @@ cdef class RpcxBlockingIO(LayeredIO):
         # Where bytes of the server are received.
         bytearray _block
 
-        # Bytes for the connection above that it has not received, from `_up_at` on. Whether further ones come once another
-        # thread sends credit.
+        # Bytes for the connection above that it has not received, from `_up_at` on. Whether further ones follow once
+        # another thread sends credit.
         bytes _up
         Py_ssize_t _up_at
         bint _waits_for_credit
 
-        # Whether the server sent what is no rpcx: only what came before it is received.
+        # Whether the server sent bytes that are not rpcx: only earlier bytes are received.
         bint _is_broken
 
     cdef Py_ssize_t _hand_over(self, char* place, Py_ssize_t room) except? -1

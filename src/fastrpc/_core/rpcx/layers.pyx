@@ -8,8 +8,9 @@
     socket ──► receive ──► RpcxTranslation.receive ──► BlockingSession
     socket ◄── send ◄───── RpcxTranslation.send ◄───── BlockingSession
 
-A thread that waits cannot be woken by what another one sends, and what it sends may be credit for which answers wait here.
-So it looks every 10 ms while there are such answers. Whatever else comes without the server has time until its next byte.
+A waiting thread cannot be woken by another thread's output, which may be credit for answers that wait here. So it
+checks every 10 ms while there are such answers. Everything else that arises without the server has time until its next
+byte.
 """
 
 import logging
@@ -33,10 +34,10 @@ logger = logging.getLogger("fastrpc.client")
 
 cdef enum:
     READ_BYTES = 65_536
-    # Bytes that are translated before the first of them leave.
+    # Bytes that are translated before the first part of them is sent.
     PART_BYTES = 1_048_576
 
-# How often a waiting thread looks whether another one sent credit.
+# How often a waiting thread checks whether another one sent credit.
 cdef uint64_t CREDIT_LOOK_NS = 10_000_000
 
 
@@ -93,7 +94,7 @@ cdef class RpcxLayer(Layer):
     cdef int hand_over(self) except -1:
         cdef Py_ssize_t size
         if self._is_handing_over:
-            # Its output meanwhile may have answers of ours: the loop below takes them.
+            # Its output meanwhile may have answers of ours: the loop below handles them.
             return 0
         self._is_handing_over = True
         try:
@@ -112,7 +113,7 @@ cdef class RpcxLayer(Layer):
         return 0
 
     cdef bint _is_put_off(self) noexcept:
-        """Whether the session above takes no more now: where its transport is closing, it asks for no pause."""
+        """Whether the session above is paused: while its transport is closing, it asks for no pause."""
         return isinstance(self._protocol, Session) and (<Session>self._protocol).tail.is_put_off
 
     cdef int hand_over_soon(self) except -1:
@@ -154,7 +155,7 @@ cdef class RpcxLayer(Layer):
 
 @cython.final
 cdef class RpcxBlockingIO(LayeredIO):
-    """The bytes of a native connection, which lie below as rpcx."""
+    """The bytes of a native connection, which are rpcx below."""
 
     def __init__(self, BlockingIO below not None, RpcxTranslation translation not None):
         self.rest_on(below, PART_BYTES)

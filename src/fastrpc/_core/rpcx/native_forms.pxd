@@ -20,11 +20,11 @@ cdef struct Reserved:
 # protocol states deadlines.
 cdef int find_reserved(const char* block, Py_ssize_t size, bint states_deadlines, Reserved* found) except -1
 
-# Return the entries of a request in the native form; ValueError for a value that has none. The keys that have none come into
+# Return the entries of a request in the native form; ValueError for a value without one. Keys without one are added to
 # `dropped`.
 cdef bytes native_entries(const char* block, Py_ssize_t size, bint states_deadlines, list dropped)
 
-# The same for an answer; the entries of errors come into `told`.
+# The same for an answer; the entries of errors are added to `told`.
 cdef bytes native_answer(const char* block, Py_ssize_t size, bytes error_key, dict told, list dropped)
 
 # Return native entries as a block.
@@ -33,10 +33,10 @@ cdef bytes block_of(bytes entries)
 # Return one entry of a block.
 cdef bytes entry(bytes key, bytes value)
 
-# Return the milliseconds after which to retry, all ones: not at all, 0: nothing was said.
+# Return the milliseconds until a retry, all ones: no retry, 0: not stated.
 cdef uint32_t pause_of(object text) except? 0xFFFFFFFE
 
-# Take the credential of a call out of a block; return it, else the given one, and the rest of the block.
+# Take the credential of a call out of a block; return it, otherwise the given one, and the rest of the block.
 cdef tuple without_token(bytes block, bytes token)
 
 # Return the head of a RESPONSE, up to its payload.
@@ -49,13 +49,13 @@ cdef class UpwardFrames:
         # The bytes for the connection above.
         WriteBuffer out
 
-        # The most bytes of a frame that it takes, without its header; of a piece's payload and of the metadata in such a
-        # frame.
+        # The most bytes of a frame that it accepts, without its header; of a piece's payload and of the metadata in
+        # such a frame.
         Py_ssize_t frame_bytes
         Py_ssize_t piece
         Py_ssize_t most_metadata
 
-        # Bytes that it takes at present, 0 before its preface came, and frames that wait for more of these, in order.
+        # The bytes that it accepts at present, 0 before its preface; the frames that wait for more credit, in order.
         int64_t credit
         object held
 

@@ -5,9 +5,10 @@
     rpcx      u32 key length, key, u32 value length, value        any bytes, the last of two equal keys counts
     native    u8 key length, u8 0, u16 value length, key, value   keys of a-z 0-9 . _ -, each once; values are text
 
-Keys are lower-cased: Go's are case exact, of two that differ by case only the last counts. `__AUTH` becomes `authorization`,
-as a bearer token unless it names another scheme. `__ServerTimeout` becomes the deadline where the protocol states one. An
-entry whose key has no native form is left out (`payload/metadata`); what else has none is refused with the reason.
+Keys are lower-cased: Go's are case-sensitive, and of two that differ only in case the last counts. `__AUTH` becomes
+`authorization`, as a bearer token unless it names another scheme. `__ServerTimeout` becomes the deadline if the
+protocol states one. An entry whose key has no native form is omitted (`payload/metadata`); other values without one are
+refused with the reason.
 
 A connection that sends native frames has its queue and its credit for them (`native/send_queue`). The other side of a
 translated connection exists only as the bytes that are made here.
@@ -205,7 +206,7 @@ cdef bytes block_of(bytes entries):
 
 
 cdef uint32_t pause_of(object text) except? 0xFFFFFFFE:
-    """Return the milliseconds after which to retry, all ones: not at all, 0: nothing was said."""
+    """Return the milliseconds until a retry, all ones: no retry, 0: not stated."""
     if text is None:
         return 0
     if text == b"never":
@@ -214,7 +215,8 @@ cdef uint32_t pause_of(object text) except? 0xFFFFFFFE:
 
 
 cdef tuple without_token(bytes block, bytes token):
-    """Take the credential of a call out of its metadata; return it, else the given one, and the rest of the block."""
+    """Take the credential of a call out of its metadata; return it, otherwise the given one, and the rest of the
+    block."""
     cdef list parts = []
     cdef Py_ssize_t at = 0, size
     while at < len(block):
@@ -283,7 +285,7 @@ cdef class UpwardFrames:
         return self.raise_credit(FIRST_CREDIT)
 
     cdef int raise_credit(self, uint32_t size) except -1:
-        """Take credit over; what waited leaves as far as it goes."""
+        """Add credit; waiting frames are sent as far as it suffices."""
         self.credit += size
         while self.held and PyBytes_GET_SIZE(<bytes>self.held[0]) <= self.credit:
             self._put(self.held.popleft())

@@ -4,7 +4,7 @@ from fastrpc._core.link.contract import Dialect
 from fastrpc._core.rpcx.framing import RpcxFraming
 
 class RpcxRequests(RpcxFraming):
-    """Makes calls of the frames of one connection; `RpcxWire` hands them to the gate."""
+    """Makes calls from the frames of one connection; `RpcxWire` passes them to the gate."""
 
 @final
 class RpcxDialect(Dialect):

@@ -24,7 +24,7 @@ cdef uint64_t MOST_MILLISECONDS = 1_000_000_000_000
 
 
 cdef class RpcxRequests(RpcxFraming):
-    """Makes calls of the frames of one connection; `RpcxWire` hands them to the gate."""
+    """Makes calls from the frames of one connection; `RpcxWire` passes them to the gate."""
 
     cdef ServerCall call_of(self, RpcxFrame* frame, int compressor):
         """Make the call of a request; its metadata follows."""
@@ -40,7 +40,8 @@ cdef class RpcxRequests(RpcxFraming):
         )
         if size == 0:
             call.head += bytes(2 * LENGTH_BYTES)
-        # A peer that states none has no deadline: the server's default is for protocols in which every caller can state one.
+        # A peer that states none has no deadline: the server's default is for protocols in which every caller can state
+        # one.
         call.stated_timeout_us = TIMEOUT_NONE
         return call
 
@@ -56,7 +57,7 @@ cdef class RpcxRequests(RpcxFraming):
         return size
 
     cdef bint takes_metadata(self, ServerCall call, RpcxFrame* frame, bint is_whole) except -1:
-        """Take the metadata of a request, which is looked at again once it is whole; False: it was refused for it."""
+        """Take the metadata of a request, which is checked again once it is complete; False: it was refused for it."""
         cdef Gate gate = self.link().gate
         cdef Reserved found
         cdef Py_ssize_t size = self.find_name(frame)

@@ -12,7 +12,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class RpcxWire(RpcxRequests):
     cdef:
-        # A protocol that derives from this one, whose peers may come with its magic; None: none is served here.
+        # A protocol derived from this one, whose peers may send its magic; None: none is served here.
         Profile derived
 
         # The call of an incomplete frame that states a timeout, or None.
@@ -32,5 +32,5 @@ cdef class RpcxPushes(Pushing):
     cdef:
         Profile profile
 
-        # Pushes so far, which number them.
+        # The number of pushes so far, which numbers the next one.
         uint64_t count

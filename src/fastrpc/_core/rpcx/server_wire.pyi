@@ -18,4 +18,4 @@ class RpcxWire(RpcxRequests):
 
 @final
 class RpcxPushes(Pushing):
-    """Frames of ours that the peer takes as messages of its server."""
+    """Frames of ours that are messages of its server for the peer."""

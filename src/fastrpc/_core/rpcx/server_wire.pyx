@@ -6,12 +6,13 @@
                                                 │ answer, fail
     frame ◄── RpcxWire ◄────────────────────────┘
 
-A request names its method by path and method, `Arith` and `Mul` for `Arith.Mul`. Its payload is one value: `by_value` of
-`payload/marshal` says how arguments lie in it. A token comes with each call, so the gate verifies it as the credential of
-the call; a call whose token is refused is answered, then the connection closes once the calls under way have ended.
+A request names its method by path and method, `Arith` and `Mul` for `Arith.Mul`. Its payload is one value: `by_value`
+of `payload/marshal` says how arguments are laid out in it. Each call has a token, so the gate verifies it as the
+credential of the call; a call with a refused token is answered, then the connection closes once the calls under way
+have ended.
 
-The protocol has neither a cancel nor a goodbye. Only the end of a connection cancels its calls. Where it drains, the
-metadata of each answer tells clients of ours to call elsewhere.
+The protocol has neither a cancel nor a goodbye. Only the end of a connection cancels its calls. In a drain, the
+metadata of each answer tells our clients to call another server.
 """
 
 cimport cython
@@ -160,7 +161,7 @@ cdef class RpcxWire(RpcxRequests):
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Answer a request whose deadline passes before the rest of it came; return that deadline, 0 = none."""
+        """Answer a request whose deadline passes before its rest arrives; return that deadline, 0 = none."""
         cdef Link link = self.link()
         cdef ServerCall call = self.cut
         if call is None or not self.is_partial or self.cut_ns != self.frame_began_ns or link.leaving.ignores_input:
@@ -179,7 +180,7 @@ cdef class RpcxWire(RpcxRequests):
         return 0
 
     cdef int _sender_of(self, ServerCall nameless, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
-        """Judge the sender of a long frame of which not all is here; SENDER_WAITS: present the same beginning again.
+        """Judge the sender of an incomplete long frame; SENDER_WAITS: present the same beginning again.
 
         A call that is refused before its names are known is `nameless`.
         """
@@ -211,11 +212,11 @@ cdef class RpcxWire(RpcxRequests):
         cdef Link link = self.link()
         if process_held <= link.gate.memory.process_bytes:
             return False
-        # The bytes that have come are counted already.
+        # The received bytes are counted already.
         return not link.intake.has_room(self._call_of(self.body.beginning()), 0, False)
 
     cdef ServerCall _call_of(self, const char* data):
-        """Return a call that stands for a frame of which the header is here, to refuse it."""
+        """Return a call for a frame whose header is here, to refuse it."""
         cdef Link link = self.link()
         cdef ServerCall call = ServerCall.__new__(ServerCall)
         call.connection = link.connection
@@ -280,7 +281,7 @@ cdef class RpcxWire(RpcxRequests):
 
 @cython.final
 cdef class RpcxPushes(Pushing):
-    """Frames of ours that the peer takes as messages of its server."""
+    """Frames of ours that are messages of its server for the peer."""
 
     cdef int push(self, Engine link, Call call) except -1:
         cdef ClientCall pushed = <ClientCall?>call
@@ -315,7 +316,7 @@ cdef RpcxPushes new_pushes(Profile profile):
 
 
 cdef int check_heartbeat(Py_ssize_t size) except -1:
-    """End a connection by a long heartbeat, whole or not: it names no sender."""
+    """End a connection by a long heartbeat, complete or not: it names no sender."""
     if size > SHORT_FRAME:
         text = f"a heartbeat has {size} bytes, at most {<int>SHORT_FRAME} are taken where tokens are asked for"
         raise RemoteProtocolError(text)

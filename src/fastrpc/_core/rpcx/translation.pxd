@@ -9,7 +9,7 @@ from fastrpc._core.rpcx.native_forms cimport UpwardFrames
 
 
 cdef struct RpcxCall:
-    # The fields of a REQUEST; the metadata lies behind the method.
+    # The fields of a REQUEST; the metadata follows the method.
     uint8_t flags
     uint8_t kinds
     uint64_t timeout_us
@@ -21,7 +21,7 @@ cdef struct RpcxCall:
 @cython.final
 cdef class OpenRequest:
     cdef:
-        # A REQUEST that comes in pieces: its call, whose method and metadata are kept here, and its payload so far.
+        # A REQUEST in pieces: its call, whose method and metadata are kept here, and its payload so far.
         RpcxCall call
         bytes texts
         bytearray payload
@@ -32,7 +32,7 @@ cdef class RpcxTranslation:
     cdef:
         readonly Profile profile
 
-        # The most bytes of an answer's frame; what the connection above is told once it opened.
+        # The most bytes of an answer's frame; the output for the connection above once it opened.
         Py_ssize_t most_frame
         bytes settings
 
@@ -49,7 +49,7 @@ cdef class RpcxTranslation:
         bint is_open
         # The server said that it leaves.
         bint is_leaving
-        # The token of the connection, None: it showed none. Its entry, if any.
+        # The token of the connection, or None. Its entry, if any.
         bytes token
         bytes token_entry
 

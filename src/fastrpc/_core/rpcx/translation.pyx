@@ -6,11 +6,11 @@
     ClientConnection ◄── SETTINGS, CREDIT, RESPONSE, PING with ACK ◄── up ◄── receive ◄──── answers
     ClientConnection ◄── one-way REQUEST ◄──────────────────────────── up ◄── receive ◄──── pushes
 
-A client that speaks rpcx is a native client above this translation: calls, deadlines, retries, batches, pings and limits
-are as in every client. The connection above sees this translation as its peer: it opens at once, returns credit, holds
-answers without credit, and ends a cancelled call. rpcx has no cancellation: a late answer is dropped.
+An rpcx client is a native client above this translation: calls, deadlines, retries, batches, pings and limits are as in
+every client. The connection above sees this translation as its peer: it opens at once, returns credit, holds answers
+without credit, and ends a cancelled call. rpcx has no cancellation: a late answer is dropped.
 
-It is sans-IO: bytes in, bytes out. The token of the connection goes with each call, as rpcx wants it.
+It is sans-IO: bytes in, bytes out. Each call has the token of the connection, as rpcx requires.
 """
 
 import logging
@@ -100,7 +100,7 @@ cdef enum:
 # Serialize types as the codecs of native frames.
 cdef int[4] CODEC = [CODEC_RAW, CODEC_JSON, CODEC_PROTOBUF, CODEC_MSGPACK]
 
-# The body of a GOAWAY for a drain that is not final: those under way are answered.
+# The body of a GOAWAY for a drain that is not final: calls under way are answered.
 cdef bytes NO_MORE_CALLS = (2**63 - 1).to_bytes(8, "little") + bytes(8)
 
 cdef bytes AUTHORIZATION = b"authorization"
@@ -342,7 +342,7 @@ cdef class RpcxTranslation:
         return 0
 
     cdef int _cancel(self, uint64_t id) except -1:
-        """End a cancelled call here; the server goes on with it."""
+        """End a cancelled call here; the server continues it."""
         cdef object sequence = self.sequences.pop(id, None)
         if self.requests.pop(id, None) is None:
             if sequence is None:
@@ -353,7 +353,8 @@ cdef class RpcxTranslation:
     # From the stream below
 
     cdef str silence(self):
-        """Return what to say of a server that ends the connection before it sent anything; None if it sent something."""
+        """Return the error text for a server that ends the connection before it sent anything; None if it sent
+        something."""
         if self.has_received:
             return None
         return f"the server closed it without an answer: does it speak {self.profile.name}?"
@@ -394,7 +395,8 @@ cdef class RpcxTranslation:
             self.cut_below += at[:left]
 
     cdef Py_ssize_t _whole_size(self, const char* data, Py_ssize_t size) except -1:
-        """Return the size of the frame that begins here, 0 while its header is not whole; refuse one over the limit."""
+        """Return the size of the frame that begins here, 0 while its header is incomplete; refuse a frame over the
+        limit."""
         cdef Py_ssize_t whole = announced_size(data, size, self.profile.checked_magic)
         if whole > self.most_frame:
             raise RemoteProtocolError(
@@ -412,7 +414,7 @@ cdef class RpcxTranslation:
             return self._take_push(frame) if self.takes_pushes else 0
         waits = self.waiting.pop(frame.sequence, None)
         if waits is None:
-            # Also a heartbeat: its own bytes told what it was to tell.
+            # Also a heartbeat, whose bytes alone are a sign of life.
             return 0
         id = waits
         del self.sequences[waits]
@@ -485,7 +487,8 @@ cdef class RpcxTranslation:
         id, self.next_push = self.next_push, self.next_push + 2
         head += name + metadata
         if serialize == SERIALIZE_RAW and not compressor:
-            # All that Go pushes. As a value it fits methods that return nothing, which raw bytes have no form for.
+            # The result of everything that Go pushes. As a value it fits methods that return nothing, for which raw
+            # bytes have no form.
             payload = BIN32 + (<object>frame.payload_size).to_bytes(4, "big") + frame.payload[:frame.payload_size]
             return self.above.put_message(
                 REQUEST, ONE_WAY, id, head, payload, PyBytes_GET_SIZE(payload), codec_of(SERIALIZE_MSGPACK)
@@ -495,7 +498,7 @@ cdef class RpcxTranslation:
         )
 
     cdef int _drop_push(self, str why) except -1:
-        """Log a push that cannot be served: the first one, then at most one in a minute, with the number of the others."""
+        """Log a push that cannot be served: the first one, then at most one a minute, with the number of the others."""
         cdef uint64_t now = now_ns()
         self.untold_pushes += 1
         if self.told_push_ns == 0 or now >= self.told_push_ns + <uint64_t>MINUTE:
@@ -504,7 +507,7 @@ cdef class RpcxTranslation:
         return 0
 
     cdef int _note_dropped(self, list dropped) except -1:
-        """Count entries of metadata that have no native form; the first one of a connection is logged."""
+        """Count entries of metadata without a native form; the first one of a connection is logged."""
         note_dropped(dropped, self.profile.name, logger, self.has_told_dropped)
         self.has_told_dropped = True
         return 0

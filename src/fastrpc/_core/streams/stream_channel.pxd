@@ -29,14 +29,14 @@ cdef class StreamChannel(Timed):
         readonly Call call
         LoopState loop_state
 
-        # Messages received and not taken: a ring of a power of two places, `has_messages` of them from _first on.
+        # Received, untaken messages: a ring of a power of two places, `has_messages` of them from _first on.
         Message* _ring
         Py_ssize_t _places
         Py_ssize_t _first
         readonly Py_ssize_t waiting
 
-        # The decompression of the oldest message in short steps, or None; the error it ended with; how
-        # often in a row it had no time.
+        # The decompression of the oldest message in short steps, or None; the error it ended with; how often in a row
+        # it had no time.
         object _steps
         object _unpacking_error
         int _missed_turns
@@ -48,7 +48,7 @@ cdef class StreamChannel(Timed):
         # The same error, until it is raised for the first time.
         object fresh_error
 
-        # Whether nothing more can be sent, and what a sender is told; None: this side ended its stream itself.
+        # Whether nothing more can be sent, and the error for a sender; None: this side ended its stream itself.
         readonly bint output_ended
         object output_error
 
@@ -80,10 +80,10 @@ cdef class StreamChannel(Timed):
         # The compression of the message sent last (calling.packing), or None.
         object _packing
 
-        # Nanoseconds that one wait may take (`Timeouts.stream_idle`), 0: as long as it likes.
+        # Nanoseconds that one wait may take (`Timeouts.stream_idle`), 0: no limit.
         uint64_t idle_ns
 
-        # Functions of interceptors around messages, in the order they were given; None where there are none.
+        # Functions of interceptors around messages, in the order they were given, or None.
         list sent_wraps
         list received_wraps
 
@@ -142,7 +142,7 @@ cdef class StreamChannel(Timed):
 
 
 cdef enum Wanted:
-    # The result of an awaitable: one message for `async for`, one for `receive`, all that are there.
+    # The result of an awaitable: one message for `async for`, one for `receive`, all present ones.
     WANTED_NEXT = 0
     WANTED_ONE = 1
     WANTED_MANY = 2

@@ -7,14 +7,14 @@
     send_payload ──► emit ──► the connection; full: wait_room ◄── on_sendable
                         └──► long and to be compressed: in slices; until it is sent the channel is full
 
-A message is decoded when it is taken, so an unread stream holds its encoded window and no more. No queue of
-asyncio and no task stands between the connection and its reader: while messages are there, `async for` and `receive` get
-them without a suspension; a reader that has to wait waits for one future of its loop.
+A message is decoded when it is taken, so an unread stream holds its encoded window and no more. No queue of asyncio and
+no task lies between the connection and its reader: while messages are present, `async for` and `receive` get them
+without a suspension; a reader that has to wait waits for one future of its loop.
 
 `Receiving` is a compiled coroutine object that answers `PyIter_Send` through its type slot, and costs no allocation.
 
-The error of a stream is raised at each use: first the error itself, then twins of it. The channel keeps
-a twin that was never raised, since a raised error holds the frames of the program, which hold the stream.
+The error of a stream is raised at each use: first the error itself, then twins of it. The channel keeps a twin that was
+never raised, since a raised error holds the frames of the program, which hold the stream.
 
 The side that a channel is on (`server/served_stream`, `client/client_stream`) overrides how messages are decoded and
 where payloads go. Call and channel hold each other until `close`.
@@ -43,7 +43,7 @@ cdef enum:
     FIRST_PLACES = 4
     # An empty ring of more places is given back.
     KEPT_PLACES = 64
-    # Nanoseconds for which messages that have come are taken before others have their turn.
+    # Nanoseconds for which present messages are taken before others have their turn.
     SLICE_NS = 5_000_000
     # Turns of the loop that a decompression waits for time before it takes a step without.
     MOST_MISSED_TURNS = 7
@@ -79,7 +79,7 @@ cdef class StreamChannel(Timed):
         return self.wake_receiver() if self._receiver is not None or self.loop_state is None else 0
 
     cdef int _grow(self) except -1:
-        """Make the ring twice as long: its messages stand from the start on then."""
+        """Double the ring: its messages then begin at the start."""
         cdef Py_ssize_t i, places = max(2 * self._places, <Py_ssize_t>FIRST_PLACES)
         cdef Message* ring = <Message*>PyMem_Realloc(self._ring, places * sizeof(Message))
         if ring is NULL:
@@ -92,7 +92,8 @@ cdef class StreamChannel(Timed):
         return 0
 
     cdef int end_input(self, object error) except -1:
-        """No further message comes: an error is raised behind the last one, None is a clean end. The first one counts."""
+        """Note the end of the input: an error is raised after the last message, None is a clean end. The first end
+        counts."""
         if self.input_ended:
             return 0
         self.input_ended = True
@@ -101,7 +102,7 @@ cdef class StreamChannel(Timed):
         return self.wake_receiver()
 
     cdef bytes _pop(self, Message* message):
-        """Take the oldest message out of the ring; its credit is not returned yet."""
+        """Remove the oldest message from the ring; its credit is not returned yet."""
         if self.waiting == 0:
             raise IndexError("no message waits")
         message[0] = self._ring[self._first]
@@ -148,8 +149,8 @@ cdef class StreamChannel(Timed):
     cdef bint unpack(self) except -1:
         """Decompress the oldest message as far as this turn of the loop has time; True once it can be taken.
 
-        All long work of a loop shares a few milliseconds of each turn (loop/turns). Where other work used them up, a
-        step is made in every eighth turn all the same.
+        All long work of a loop shares a few milliseconds of each turn (loop/turns). If other work used them up, a step
+        is still made in every eighth turn.
         """
         cdef uint64_t now = now_ns(), ends_ns = self.loop_state.turns.begin(now)
         cdef Message* message = &self._ring[self._first]
@@ -185,7 +186,7 @@ cdef class StreamChannel(Timed):
         return True
 
     cdef list take_many(self, Py_ssize_t limit):
-        """Return the oldest messages, at most `limit`; an error behind the first of them is raised next time."""
+        """Return the oldest messages, at most `limit`; an error after the first of them is raised next time."""
         cdef list messages = []
         while self.waiting and limit > 0:
             if messages and self.is_packed() and not self.unpack():
@@ -201,7 +202,7 @@ cdef class StreamChannel(Timed):
         return messages
 
     cdef int drop_messages(self) except -1:
-        """Forget untaken messages; their credit goes back."""
+        """Forget untaken messages; their credit is returned."""
         cdef Message message
         self._steps = self._unpacking_error = None
         while self.waiting:
@@ -233,7 +234,7 @@ cdef class StreamChannel(Timed):
         return new_receiving(self, WANTED_ONE, 1)
 
     def receive_many(self, limit=MOST_AT_ONCE):
-        """Return the messages that have come, at least one and at most `limit`."""
+        """Return the messages that have arrived, at least one and at most `limit`."""
         if not isinstance(limit, int) or limit < 1:
             raise ValueError(f"limit is {limit!r}, it must be a whole number from 1")
         return new_receiving(self, WANTED_MANY, limit)
@@ -279,12 +280,13 @@ cdef class StreamChannel(Timed):
         return self.await_turn()
 
     cdef int pack(self, object compressor, bytes payload) except -1:
-        """Compress a long message in slices, then send it: the channel is full until then, so messages keep their order."""
+        """Compress a long message in slices, then send it: the channel is full until then, so messages keep their
+        order."""
         self._packing = self.packing(compressor, payload)
         return 0
 
     def _packed(self, bytes payload not None, bint is_smaller, error):
-        """Send the message that was compressed; its compression may have failed."""
+        """Send the compressed message; its compression may have failed."""
         self._packing = None
         if error is None:
             try:
@@ -307,7 +309,7 @@ cdef class StreamChannel(Timed):
         return 0
 
     cdef int end_output(self, object error, bint is_fresh=False) except -1:
-        """Nothing more can be sent: senders are told the error, None stands for their own end. The first one counts.
+        """Allow no further output: senders get the error, None stands for their own end. The first end counts.
 
         Args:
             is_fresh: whether the error was made for this call; it is then kept without a copy.
@@ -330,7 +332,7 @@ cdef class StreamChannel(Timed):
     # The end of both
 
     cdef int close(self, object error) except -1:
-        """Drop untaken messages and let go of the call; waiters get the error."""
+        """Drop untaken messages and release the call; waiters get the error."""
         if self.is_closed:
             return 0
         self.is_closed = True
@@ -361,7 +363,7 @@ cdef class StreamChannel(Timed):
         raise NotImplementedError
 
     cdef int leave_packed(self) except -1:
-        """The oldest message is not asked for: its decompression goes on only if it has begun."""
+        """Nobody asks for the oldest message: its decompression continues only if it has begun."""
         return 0
 
     cdef int on_drained(self) except -1:
@@ -373,7 +375,7 @@ cdef class StreamChannel(Timed):
         return 0
 
     cdef int taken(self, Py_ssize_t cost) except -1:
-        """A message left the channel: its credit goes back."""
+        """Return the credit of a message that left the channel."""
         raise NotImplementedError
 
     cdef int asked(self) except -1:
@@ -393,7 +395,7 @@ cdef class StreamChannel(Timed):
         raise NotImplementedError
 
     cdef object packing(self, object compressor, bytes payload):
-        """Begin the compression of a message in slices; `_packed` gets the result, unless it is told to `stop`."""
+        """Begin the compression of a message in slices; `_packed` gets the result, unless `stop` ends it."""
         raise NotImplementedError
 
     cdef int emit_packed(self, bytes payload, bint is_smaller) except -1:
@@ -474,7 +476,7 @@ cdef int settle(object future) except -1:
 @cython.final
 @cython.freelist(8)
 cdef class Receiving:
-    """The awaitable of one message, or of all that have come."""
+    """The awaitable of one message, or of all that have arrived."""
 
     def throw(self, kind, value=None, traceback=None):
         """Raise an exception where it waits; no message is lost."""
@@ -522,7 +524,8 @@ cdef class Receiving:
         return self.give(result)
 
     cdef int pause(self, PyObject** result) except -1:
-        """Let others have their turn, though a message has come; what came meanwhile is read, and its sender gets credit.
+        """Let others have their turn, though a message is present; input that arrived meanwhile is read, and its sender
+        gets credit.
 
         The place is kept: a second receiver would take the message, and this one would wait in its place.
         """
@@ -535,7 +538,7 @@ cdef class Receiving:
         return YIELDED
 
     cdef int give(self, PyObject** result) except -1:
-        """Return what is there, or raise what lies behind the last message."""
+        """Return the present messages, or raise the error after the last message."""
         cdef StreamChannel channel = self.channel
         cdef object value
         if not channel.waiting:

@@ -64,7 +64,7 @@ cdef class WebSocketReader:
         readonly int close_code
         readonly str close_reason
 
-    # Take the next part of these bytes; return its size, and the part completed. 0: more bytes are needed, the rest is
+    # Take the next part of these bytes; return its size, and the completed part. 0: more bytes are needed, the rest is
     # presented again. SocketViolationError: the peer broke the protocol, or a limit.
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size, int* taken) except -1
 

@@ -5,13 +5,13 @@
     bytes ──► take ──► header ──► content: unmasked, text checked as it comes ──► message
                          └──────► control frame, also within a message ──► ping, pong, close
 
-Every rule is checked by the first byte that breaks it: a length over the limit is refused before anything is kept of it,
-wrong text within its frame. No extension is agreed to, so the reserved bits are never set. The memory of a message
-grows with its received bytes, not with the announced size.
+Every rule is checked by the first byte that breaks it: a length over the limit is refused before any part of it is
+kept, wrong text within its frame. No extension is agreed on, so the reserved bits are never set. The memory of a
+message grows with its received bytes, not with the announced size.
 
-Why not a library: wsproto and the part of websockets without input and output make several Python objects of each frame,
-and a server's connection here is compiled, so that its messages cost what a line of a body costs. These frames are the
-small part of WebSocket: the handshake is a request like any other, and compression is not offered.
+Why not a library: wsproto and the sans-IO part of websockets make several Python objects of each frame, and a server's
+connection here is compiled, so its messages cost as much as a line of a body. These frames are the small part of
+WebSocket: the handshake is an ordinary request, and compression is not offered.
 """
 
 cimport cython
@@ -44,7 +44,7 @@ cdef enum:
     ONE_MORE = 1
     TWO_MORE = 2
     THREE_MORE = 3
-    # States behind E0, ED, F0 and F4: only a part of these values may follow.
+    # States after E0, ED, F0 and F4: only a part of these values may follow.
     BEHIND_E0 = 4
     BEHIND_ED = 5
     BEHIND_F0 = 6
@@ -301,9 +301,9 @@ def close_payload(int code, str reason not None=""):
 cdef uint32_t check_text(uint32_t state, const char* data, Py_ssize_t size) noexcept nogil:
     """Return the state after further bytes of a text.
 
-    It begins as UTF8_WHOLE; any other but UTF8_WRONG is within a character. A wrong byte is reported on arrival, not at the
-    end of its message (RFC 6455, section 8.1). The table of well-formed sequences (The Unicode Standard, table 3-7) has no
-    overlong forms, no surrogates, nothing above U+10FFFF.
+    It begins as UTF8_WHOLE; any other but UTF8_WRONG is within a character. A wrong byte is reported on arrival, not at
+    the end of its message (RFC 6455, section 8.1). The table of well-formed sequences (The Unicode Standard, table 3-7)
+    has no overlong forms, no surrogates, nothing above U+10FFFF.
     """
     cdef Py_ssize_t at = 0
     cdef uint64_t word

@@ -47,7 +47,7 @@ cdef inline void open_idle_work(Budget* budget) noexcept nogil:
 
 
 cdef inline void pay_idle_work(Budget* budget) noexcept nogil:
-    """A call was answered: it pays for a call that was not."""
+    """An answered call pays for an unanswered one."""
     if budget.left < budget.capacity:
         give(budget, 1, budget.capacity // budget.period)
 

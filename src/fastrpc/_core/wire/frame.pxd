@@ -83,7 +83,7 @@ cdef uint32_t PUSHBACK_NEVER
 
 
 cdef struct Frame:
-    # The header; kind to compressor lie side by side, as on the wire.
+    # The header; kind to compressor are adjacent, as on the wire.
     uint32_t length
     uint8_t kind
     uint8_t flags
@@ -111,8 +111,8 @@ cdef struct Frame:
     const char* metadata
     Py_ssize_t metadata_size
 
-    # The payload, or the whole body of a control frame. A large payload may be parsed, or written, before all of
-    # it has come: payload_present <= payload_size.
+    # The payload, or the whole body of a control frame. A large payload may be parsed, or written, before it is
+    # complete: payload_present <= payload_size.
     const char* payload
     Py_ssize_t payload_size
     Py_ssize_t payload_present
@@ -120,8 +120,8 @@ cdef struct Frame:
     # Wire bytes of the whole message, in the first piece of a cut one.
     uint64_t total
 
-    # Why `parse` refused: the GOAWAY reason, a static text, what was found and what is allowed. A violation in an
-    # incomplete body is set here and not returned: it counts when the frame is complete.
+    # The reason of `parse` to refuse: the GOAWAY reason, a static text, the found and the allowed number. A violation
+    # in an incomplete body is set here and not returned: it counts when the frame is complete.
     int refused
     const char* problem
     uint64_t found

@@ -6,16 +6,16 @@
     the reader waits, and nothing is there ──────────┴──► wanted_growth ──► has_growth ──► grow: credit
     the reader took half a window ──► is_due ──► settle: what a window larger than needed gives back ──► take_owed: credit
 
-A window doubles, out of the pool of its connection, when the application waits for a message after the sender waited for
-the window, twice within two windows: then only the window holds the stream back. A window that the sender has not waited
-for in a long time gives half back: that credit is not returned. A protocol says how it knows that the sender waited: native
-by a flag of the sender, HTTP/2 by DATA that uses its limit up.
+A window doubles, out of the pool of its connection, when the application waits for a message after the sender waited
+for the window, twice within two windows: then only the window holds the stream back. A window for which the sender has
+not waited in a long time gives half back: that credit is not returned. A protocol defines how it knows that the sender
+waited: native by a flag of the sender, HTTP/2 by DATA that uses up its limit.
 """
 
 from libc.stdint cimport int64_t
 
 cdef enum:
-    # Shares of the pool: one window, all growth together, and of its rest one step.
+    # Shares of the pool: one window, all growth together, and one step of the rest.
     WINDOW_SHARE = 4
     GROWTH_SHARE = 2
     STEP_SHARE = 2
@@ -36,7 +36,7 @@ cdef struct WindowPool:
 
 
 cdef struct Growth:
-    # Bytes taken and not yet returned as credit; what the window has beyond its first size.
+    # Bytes taken and not yet returned as credit; the window's growth beyond its first size.
     int64_t owed
     int64_t grown
     # The sender had to wait for the window since the reader last waited.
@@ -75,7 +75,8 @@ cdef inline void give_back(Growth* window, WindowPool* pool, int64_t size) noexc
 
 
 cdef inline int64_t settle(Growth* window, WindowPool* pool, int64_t first_size, bint may_lend) noexcept nogil:
-    """Count what is owed as returned; return what went back to the pool of it, as the window is larger than needed."""
+    """Count owed bytes as returned; return how many of them went back to the pool, as the window is larger than
+    needed."""
     cdef int64_t size = first_size + window.grown, kept
     window.returned += window.owed
     window.calm += window.owed

@@ -9,9 +9,9 @@
     0        4    5     6     7          8                16
     | length | kind | flags | codec | compressor | call id | body of `length` bytes …
 
-Headers have 16 bytes and fixed-width little-endian fields, no varints. Whatever begins otherwise is a stranger, whose
-bytes tell what it is. PROTOCOL.md is the authority; `tests/support` has the pure-Python reference this file is compared
-with.
+Headers have 16 bytes and fixed-width little-endian fields, no varints. A peer that begins otherwise is a stranger,
+whose first bytes show its protocol. PROTOCOL.md is the authority; `tests/support` has the pure-Python reference this
+file is compared with.
 """
 
 cimport cython
@@ -120,7 +120,7 @@ cdef str stranger_of(bytes first, bint is_client):
 
 
 cdef str version_problem(const char* data, bint is_client):
-    """Return the reason why a whole preface leads to no connection, None: it does."""
+    """Return the reason why a complete preface leads to no connection, or None."""
     cdef int lowest = <uint8_t>data[4], highest = <uint8_t>data[5]
     cdef bint is_common = lowest and lowest <= VERSION <= highest and load16(data + 6) == 0
     if not is_client:

@@ -6,15 +6,15 @@ A share is what a call may send in the turn it belongs to; below 0 the call owes
 from libc.stdint cimport int64_t, uint32_t
 
 cdef enum:
-    # Bytes that a call may send in each turn. They take some 10 µs on a fast line, the delay that one call more adds for
-    # the others, and are long enough to make the cost of a frame negligible.
+    # Bytes that a call may send in each turn. They take some 10 µs on a fast line, by which one more call delays the
+    # others, and are long enough to make the cost of a frame negligible.
     QUANTUM = 16_384
     # The most that a call owes, as one frame may exceed a share by more. Bytes sent while no other wanted to send took
     # nothing from the others.
     MOST_OWED = 65_536
     # The bytes shared out in one turn of the connection.
     MOST_IN_ONE_TURN = 262_144
-    # Quanta that calls and answers get at once if all get theirs within as many turns: 64 KiB go whole.
+    # Quanta that calls and answers get at once if all get theirs within as many turns: 64 KiB are sent whole.
     QUANTA_OF_CALLS = 4
 
 
@@ -22,8 +22,8 @@ cdef struct Round:
     # The sum of the quanta of all that wait for their turn, and the number that belong to streams.
     int64_t quanta
     int64_t streams
-    # The number of the turn of the connection. `quanta_at_once`: the quanta that each gets at once in this
-    # turn. `is_shared`: whether more than one took part.
+    # The number of the turn of the connection. `quanta_at_once`: the quanta that each gets at once in this turn.
+    # `is_shared`: whether more than one took part.
     uint32_t turn
     int64_t quanta_at_once
     bint is_shared

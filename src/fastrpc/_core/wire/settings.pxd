@@ -2,7 +2,7 @@ cimport cython
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
-    # Numbers below stand for the same codec or compressor on both sides; each side assigns the others itself.
+    # Numbers below this stand for the same codec or compressor on both sides; each side assigns the others itself.
     FIRST_OWN_NUMBER = 64
 
 

@@ -182,8 +182,8 @@ def usual_settings(bint of_server):
 cpdef tuple decode_settings(bytes body, bint first=True):
     """Parse a SETTINGS body: the known settings, (name, value) in order.
 
-    Lists are tuples; of (id, name) pairs if they have ids. `first`: the peer's first SETTINGS, which may contain
-    more settings than later ones.
+    Lists are tuples; of (id, name) pairs if they have ids. `first`: the peer's first SETTINGS, which may contain more
+    settings than later ones.
 
     Raises:
         ValueError: the body is invalid; the message names the defect.

@@ -5,13 +5,13 @@ from libc.stdint cimport uint64_t
 cdef enum Verdict:
     # Look again at `due_ns`; 0: never.
     PEER_LIVES = 0
-    # Nothing came for the interval: send a PING and note that by `asked`, or look again after the interval.
+    # The peer was silent for the interval: send a PING and note it by `asked`, or check again after the interval.
     PEER_IS_SILENT = 1
     # No answer came in time.
     PEER_IS_GONE = 2
 
 cdef enum:
-    # A second check of a silent peer, a turn of the loop later: its answer may have come in this very moment.
+    # A second check of a silent peer, a turn of the loop later: its answer may have arrived in this very moment.
     LOOK_AGAIN_NS = 2_000_000
 
 

@@ -5,7 +5,8 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.base.wire cimport MINUTE
 
 cdef enum:
-    # PROTOCOL.md, "Budgets", idle work: calls that may fail before a handler: a base, plus a number for each of MAX_CALLS.
+    # PROTOCOL.md, "Budgets", idle work: calls that may fail before a handler: a base, plus a number for each of
+    # MAX_CALLS.
     IDLE_CALLS = 1000
     IDLE_CALLS_PER_SLOT = 4
     IDLE_CALLS_PER_SECOND = 10_000
@@ -25,7 +26,7 @@ cdef struct Window:
 
 cdef struct Budget:
     # A token bucket that counts exactly: a token is `period` units, so that each nanosecond brings `rate` units back,
-    # up to `capacity`. `left` may be above it where `give` put it; time adds nothing then.
+    # up to `capacity`. `left` may be above it where `give` put it; time then adds nothing.
     int64_t left
     int64_t capacity
     int64_t rate
