@@ -1,4 +1,4 @@
-"""What the suites share: a benchmark whose report tells the time of one call."""
+"""The shared parts of the suites: a benchmark whose report has the time of one call."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)  # Below the table of the plug-in.
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print what one call costs; the table above tells of the rounds, which make many."""
+    """Print the cost of one call; the table above is about rounds of many calls."""
     session = getattr(config, "_benchmarksession", None)
     costs = {
         benchmark.fullname.partition("bench/")[2]: benchmark.extra_info["nanoseconds_per_call"]

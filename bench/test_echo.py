@@ -1,7 +1,7 @@
 """Echo from end to end over each transport and loop, both sides in this process.
 
-Client and server share one loop and one core, so a figure is what both sides cost together and hardly
-drifts; what a caller sees with a core for each side, `python -m bench.compare` tells.
+Client and server share one loop and one core, so a figure is the cost of both sides together and hardly drifts; `python
+-m bench.compare` measures what a caller sees with a core for each side.
 
 pytest bench/test_echo.py
 """
@@ -51,7 +51,7 @@ class Connected:
         self._runner.run(self._opened.aclose())
 
     def call_from_many(self, call: Callable[[], Any], callers: int, calls_each: int) -> None:
-        """Make the calls of so many tasks, each awaiting one after the other."""
+        """Make the calls of several tasks, each awaiting one after the other."""
 
         async def call_repeatedly() -> None:
             for _ in range(calls_each):

@@ -1,4 +1,4 @@
-"""Parts of the core, one by one, each in a loop in C: what a call pays for them.
+"""Parts of the core, one by one, each in a loop in C: their cost for a call.
 
 pytest bench/test_micro.py
 """

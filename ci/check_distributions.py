@@ -16,7 +16,7 @@ INSTALLED_BYTES = 18_800_000
 
 
 def check_wheel(path: Path) -> list[str]:
-    """Return what is wrong with a wheel: its size, its contents, what its libraries carry along."""
+    """Return the faults of a wheel: in its size, its contents, the dependencies of its libraries."""
     faults = []
     if path.stat().st_size > WHEEL_BYTES:
         faults.append(f"{path.name} has {path.stat().st_size:,} bytes, the limit is {WHEEL_BYTES:,}")
@@ -51,7 +51,7 @@ def is_foreign(name: str) -> bool:
 
 
 def check_library(path: Path, name: str) -> list[str]:
-    """Return what is wrong with a compiled module: it should be stripped."""
+    """Return the faults of a compiled module, such as unstripped symbols."""
     sections = subprocess.run(
         ["readelf", "--sections", "--wide", path], capture_output=True, text=True, check=True
     )

@@ -74,7 +74,7 @@ def longer() -> tuple[list[int], list[int]]:
     for length in range(1, LONGEST + 1):
         same = [(code, place) for place, (bits, _, code) in enumerate(codes()) if bits == length]
         if same:
-            # EOS ends at 2 ** 32, which 32 bits do not hold: no code comes behind it.
+            # EOS ends at 2 ** 32, which 32 bits cannot hold: no code follows it.
             end = min(((same[-1][0] + 1) << (32 - length)), 0xFFFFFFFF)
             offsets[length] = same[0][1] - same[0][0]
         ends[length] = end

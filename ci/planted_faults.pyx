@@ -29,7 +29,7 @@ def read_past_bytes() -> int:
 
 
 def use_after_free() -> int:
-    """Read a block that was given back; as a number, so that the compiler does not see it coming."""
+    """Read a freed block; its address is a number, so that the compiler does not notice."""
     cdef volatile size_t address = <size_t> malloc(16)
     free(<void*> address)
     return (<volatile char*> address)[0]

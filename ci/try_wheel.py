@@ -1,4 +1,4 @@
-"""Try an installed wheel, with what it declares to need and nothing else: run by ci/wheel in an empty environment.
+"""Try an installed wheel with only its declared dependencies: run by ci/wheel in an empty environment.
 
 Given the README, with the extra `cli` installed, it runs the first service there as printed.
 """

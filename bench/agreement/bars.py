@@ -1,4 +1,4 @@
-"""The promises about stores and locks: the time of an operation of ours against that of another one in the same run."""
+"""The promises about stores and locks: the time of our operation against that of another stack in the same run."""
 
 from bench.beside.bars import Bar, Side
 
@@ -41,8 +41,8 @@ BARS = (
         1.5,
         "times that of a Mutex",
     ),
-    # Not 3 times a Mutex, which makes two requests in the session that it keeps. Each of our locks has a lease of its
-    # own, and its four requests go through the JSON gateway: they alone take longer than that.
+    # Not 3 times a Mutex, which makes two requests in a kept session. Each of our locks has a separate lease, and its
+    # four requests pass the JSON gateway: they alone take longer than that.
     Bar(
         "lock and release through etcd://, one after the other",
         Side("etcd", "ours", "lock"),

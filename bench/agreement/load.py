@@ -1,4 +1,4 @@
-"""Our client, in a process of its own; prints the seconds of one operation as JSON, as does the program of Go.
+"""Our client, in a separate process; prints the seconds of one operation as JSON, like the Go program.
 
 python -m bench.agreement.load KIND URL SECONDS PROCESS
     echo      echoes, 64 in flight: the time by their number
@@ -36,7 +36,7 @@ VALUE = b"x" * 256
 WAITERS = 64
 WATCHERS = 1_000
 
-#: Of a lock that many wait for: none of them ends meanwhile.
+#: Of a lock with many waiters: none of them ends meanwhile.
 LONG_TTL = 60
 
 
@@ -118,7 +118,7 @@ async def watch(store: Store, seconds: float, process: int) -> float:
     return (last.server_cpu - first.server_cpu) / (last.completed - first.completed)
 
 
-#: Those of a store, by the name that the command line takes.
+#: The operations of a store, by their names on the command line.
 KINDS: dict[str, Callable[[Store, float, int], Awaitable[float]]] = {
     one.__name__: one for one in (get, put, lock, waiters, watch)
 }

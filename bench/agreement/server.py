@@ -1,4 +1,4 @@
-"""The store under test, in a process of its own; it ends with its input: `python -m bench.agreement.server FOLDER`."""
+"""The store under test, in a separate process; it ends with its input: `python -m bench.agreement.server FOLDER`."""
 
 import asyncio
 import sys

@@ -20,7 +20,7 @@ GO_SOURCES = ROOT / "bench" / "agreement" / "go"
 #: A node of etcd and its client.
 ETCD = BUILD / "go" / "etcd"
 
-#: What setting up and the passes that have begun may take beside the seconds of a load.
+#: The time for setup and for passes under way, in addition to the seconds of a load.
 BESIDE_SECONDS = 60.0
 
 

@@ -1,4 +1,4 @@
-"""The time of one operation while several tasks do one after the other."""
+"""The time of one operation while several tasks run operations one after the other."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ class Window:
         self._one_done.clear()
         first, started = self._done, time.perf_counter()
         await asyncio.sleep(seconds)
-        # One of them may take longer than all that time.
+        # One of them may take longer than the whole window.
         await self._one_done.wait()
         return (time.perf_counter() - started) / (self._done - first)
 
@@ -40,7 +40,7 @@ async def together(
     *,
     tasks: int | None = None,
 ) -> float:
-    """Return the time by the number of operations of tasks, 64 or as told, each of which does one after the other."""
+    """Return the time per operation of several tasks, 64 or as given, each running operations one after another."""
     window = Window()
     running = True
 

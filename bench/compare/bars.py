@@ -16,7 +16,7 @@ Rows = Mapping[tuple[str, str], Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """A figure of ours as a multiple of others' in the same workload."""
+    """A figure of ours as a multiple of another stack's in the same workload."""
 
     title: str
     workload: str

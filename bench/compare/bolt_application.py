@@ -23,7 +23,7 @@ async def _record(record: Record) -> Record:
     return record
 
 
-# Without a type, which would be validated, and no `str`, which would be plain text.
+# Neither a type, which would be validated, nor `str`, which would be plain text.
 async def _hello() -> Any:
     return JSON(HELLO)
 

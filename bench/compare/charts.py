@@ -9,7 +9,7 @@ from bench.compare.svg import Drawing
 
 __all__ = ["Bar", "Line", "Role", "bar_chart", "line_chart", "short_count", "short_time"]
 
-#: What a peer is to the reader; it decides the colour.
+#: The role of a peer for the reader, which decides the colour.
 Role = Literal["ours", "limit", "base", "other"]
 
 MARGIN = 16
@@ -19,7 +19,7 @@ BAR_WIDTH = 760
 BAR_HEIGHT = 14
 #: Room for the value of the longest bar.
 VALUE_WIDTH = 80
-#: What a letter takes on average: SVG does not tell how wide a text came out.
+#: The average width of a letter: SVG does not report the width of a text.
 LETTER_WIDTH = 6.8
 
 PLOT_WIDTH = 480
@@ -57,7 +57,7 @@ class _Span:
     end: float
 
     def place(self, value: float) -> float:
-        """Return where a value lies; with a single value that is the middle."""
+        """Return the place of a value; with a single value that is the middle."""
         if self.highest <= self.lowest:
             return (self.start + self.end) / 2
         share = math.log(value / self.lowest) / math.log(self.highest / self.lowest)
@@ -110,7 +110,7 @@ def line_chart(
 ) -> str:
     """Draw lines over logarithmic axes; `axes` names them with their units, `show` writes their values.
 
-    Zero has no logarithm: it stands where the next smaller point would.
+    Zero has no logarithm: it is drawn where the next smaller point would be.
     """
     drawing = Drawing(PLOT_WIDTH, PLOT_HEIGHT, title)
     drawing.heading((MARGIN, MARGIN + 12), title)

@@ -1,8 +1,8 @@
 """Peers in Go and Rust: programs built from `go/` and `rust/` that load as `load.py` does.
 
-Each program takes `serve`, or `serve CERT KEY` for TLS, or `load ORDER`; the order is one JSON object with all that the
-workload asks for, so that no value stands twice. The toolchains fetch what `go.sum` and `Cargo.lock` name; everything
-built and generated goes to the build directory.
+Each program takes `serve`, or `serve CERT KEY` for TLS, or `load ORDER`; the order is one JSON object with all
+parameters of the workload, so that no value is repeated. The toolchains fetch the packages in `go.sum` and
+`Cargo.lock`; all built and generated files are in the build directory.
 """
 
 import importlib.util
@@ -124,7 +124,7 @@ class GoPeer(CompiledPeer):
         return self.name
 
     def generate(self, go: str) -> Path | None:
-        """Generate what its program imports; return the overlay that puts it into the module, if any."""
+        """Generate the program's imports; return the overlay that puts them into the module, if any."""
         return _generate_go(go) if self.needs_protobuf else None
 
     @property
@@ -259,7 +259,7 @@ def _generate_go(go: str) -> Path:
 
 
 def overlay_of(generated: Path, inside: Path) -> Path:
-    """Return a file beside what was generated that tells Go to find it inside a module."""
+    """Return a file beside the generated ones that lets Go find them inside a module."""
     overlay = generated.with_suffix(".json")
     files = {str(inside / file.relative_to(generated)): str(file) for file in generated.rglob("*.go")}
     overlay.write_text(json.dumps({"Replace": files}))
@@ -278,7 +278,7 @@ def _protoc_program() -> Path:
 
 
 def run_tool(command: Sequence[str], directory: Path, environment: Mapping[str, str] = {}) -> None:
-    """Run a compiler or generator; raise PeerUnavailableError with its words where it fails."""
+    """Run a compiler or generator; raise PeerUnavailableError with its output if it fails."""
     try:
         outcome = subprocess.run(
             command,

@@ -1,4 +1,4 @@
-"""How much of the measured cores other programs took: what tells a bad figure from a bad moment."""
+"""The share of the measured cores that other programs took: it distinguishes a bad figure from a bad moment."""
 
 import os
 import time

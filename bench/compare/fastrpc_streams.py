@@ -15,9 +15,9 @@ from bench.compare.workloads import Workload
 
 __all__ = ["FastRPCBlockingStreams", "FastRPCStreams", "Streams"]
 
-#: A thread that sends by `send_many` and receives in turn has so many messages under way before it sends further ones.
-#: With those they take less than a stream's first window of 64 KiB: 48 bytes each, 16 of them the header. With more,
-#: both sides could wait for each other for ever.
+#: A thread that alternates between `send_many` and receiving has this many messages under way. They take less than a
+#: stream's first window of 64 KiB: 48 bytes each, 16 of them the header. With more, both sides could wait for each
+#: other for ever.
 MOST_AHEAD = 64 * 1024 // 48 - MANY_MESSAGES - 64
 
 

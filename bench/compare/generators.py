@@ -58,7 +58,7 @@ class Request:
 
 
 def find_generator(name: str) -> Path:
-    """Return the program; raise PeerUnavailableError where it is neither installed nor fetched by `ci/setup_bench`."""
+    """Return the program; raise PeerUnavailableError if it is neither installed nor fetched by `ci/setup_bench`."""
     fetched = ROOT / ".cache" / name / f"run-{name}"
     if path := shutil.which(name) or (fetched.exists() and fetched):
         return Path(path)

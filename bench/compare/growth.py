@@ -1,4 +1,4 @@
-"""What a call costs while one quantity grows, as tables; the plots draw the same points."""
+"""The cost of a call while one quantity grows, as tables; the plots draw the same points."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ def curve_points(result: Mapping[str, Any], curve: Curve) -> dict[str, list[tupl
 
 
 def growth_tables(result: Mapping[str, Any]) -> str:
-    """Return a table per curve that was measured; empty where none was."""
+    """Return a table per measured curve; empty if there is none."""
     parts = []
     for curve in CURVES.values():
         points = curve_points(result, curve)
@@ -52,7 +52,7 @@ def show_quantity(curve: Curve, quantity: float) -> str:
 
 
 def cpu_seconds(row: Mapping[str, Any]) -> float:
-    """Return what both sides spend on a call: its cost, however long it waits."""
+    """Return the processor time of both sides for a call, however long it waits."""
     spent: float = row["client_cpu_per_call"] + row["server_cpu_per_call"]
     return spent
 

@@ -134,7 +134,7 @@ SHOWN = ("grpc_echo", "grpc_record")
 
 
 def grpc_tables(result: Mapping[str, Any]) -> str:
-    """Return a table per workload with a row per pair, the fastest first, then the bars; empty if none was measured."""
+    """Return a table per workload with a row per pair, the fastest first, then the bars; empty without measurements."""
     rows = _rows(result)
     parts = []
     for workload in GRPC.values():

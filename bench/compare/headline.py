@@ -82,6 +82,6 @@ def _cells(
 
 
 def _rate(row: Row, workload: Workload) -> str:
-    # A stream is one operation, its messages are many: it has no median time.
+    # A stream is one operation with many messages: it has no median time.
     is_small_stream = workload.is_stream and not workload.name.endswith("_64K")
     return f"{row['calls_per_second']:,.0f}" if is_small_stream else rate_cell(row, workload)

@@ -1,6 +1,6 @@
 """The client half of the Python peers that speak HTTP and JSON, a connection per call in flight.
 
-It is aiohttp for the workloads that all stacks share, and the generator in C for those of HTTP alone.
+It is aiohttp for the workloads that all stacks share, and the generator in C for HTTP-only workloads.
 """
 
 from collections.abc import AsyncIterator, Collection

@@ -100,7 +100,7 @@ async def drive_tasks(operation: AsyncOperation, order: LoadOrder) -> Measuremen
 
 
 async def _window(seconds: float, has_ended: Callable[[], bool]) -> None:
-    """Wait for the end of a window. On a busy machine no call may have ended by then: it lasts until one has."""
+    """Wait for the end of a window. On a busy machine no call may have ended by then: it is extended until one has."""
     await asyncio.sleep(seconds)
     while not has_ended():  # noqa: ASYNC110 - to set an event would cost every call
         await asyncio.sleep(LONGER_SECONDS)
@@ -158,7 +158,7 @@ def _thread_window(seconds: float, stop: threading.Event, has_ended: Callable[[]
 
 @contextmanager
 def _threads(work: Callable[[int], None], count: int, failures: list[BaseException]) -> Iterator[None]:
-    """Run `work` in so many threads; at the end of the block wait for them and raise their first failure."""
+    """Run `work` in this many threads; at the end of the block wait for them and raise their first failure."""
     threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(count)]
     for thread in threads:
         thread.start()

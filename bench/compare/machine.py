@@ -13,7 +13,7 @@ from typing import Any
 from bench.compare.compiled import built_versions
 from bench.compare.paths import ROOT
 
-#: What takes part; those that are not installed are not named.
+#: The packages that take part; missing ones are not named.
 PACKAGES = (
     "fastrpc",
     "uvloop",

@@ -28,7 +28,7 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOrder:
-    """What one client process is to do, as it travels on its command line."""
+    """The order for one client process, in the form of its command line."""
 
     address: str
     workload: str

@@ -1,8 +1,8 @@
 """The load at a fixed rate, the same for every Python peer on an event loop.
 
-An open loop starts each call when it is due, whatever became of those before. A latency counts from the instant at
-which its call was due, so a stall counts for every call that it delays. The generator looks at the clock in each turn
-of its event loop, and after each answer, and never sleeps, because the timers of event loops are as coarse as a
+An open loop starts each call when it is due, whatever the state of earlier calls. A latency counts from the instant at
+which its call was due, so a stall counts for every call that it delays. The generator reads the clock in each turn of
+its event loop, and after each answer, and never sleeps, because the timers of event loops are as coarse as a
 millisecond.
 """
 
@@ -46,10 +46,10 @@ async def drive_at_rate(operation: AsyncOperation, order: LoadOrder) -> Measurem
 
 
 class _Schedule:
-    """Calls and when each of them is due, and the tasks that make them.
+    """Calls with their due times, and the tasks that make them.
 
-    Tasks are kept: to make one for each call was a third of the generator's work, and most programs call from tasks
-    that they have. One that becomes free makes the next call if that is due; another is added when none is free.
+    Tasks are kept: making one for each call was a third of the generator's work, and most programs call from existing
+    tasks. A free task makes the next call if that is due; another task is added when none is free.
     """
 
     def __init__(self, operation: AsyncOperation, rate: int) -> None:
@@ -96,7 +96,7 @@ class _Schedule:
         await asyncio.gather(*self._tasks)
 
     def _start_next(self) -> None:
-        """Let a task make the next call: one that is free, or another one."""
+        """Let a task make the next call: a free one, or a new one."""
         if self._free:
             self._free.pop().set_result(self._started)
         else:

@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple
 
 from bench.compare.paths import ROOT
 
-#: Until a server announces its address, and what a client may take beyond its window.
+#: The time until a server announces its address, and the time of a client beyond its window.
 START_SECONDS = 20.0
 
 #: Between asking a process to end and making it.
@@ -22,7 +22,7 @@ END_SECONDS = 2.0
 
 
 class Cores(NamedTuple):
-    """Where each side runs; the same core twice on a machine that has only one."""
+    """The cores of both sides; the same core twice on a machine that has only one."""
 
     server: int
     client: int
@@ -37,7 +37,7 @@ class RunningServer:
     """A server that announced itself."""
 
     address: str
-    #: Every process that works for it, for the CPU accounts; the first is the one started.
+    #: Every process that works for it, for the CPU accounts; the first is the started one.
     processes: tuple[int, ...]
 
     def peak_bytes(self) -> int:
@@ -118,7 +118,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _pass_on_priority(process: int) -> None:
-    """Give a new session our priority: where those are scheduled as groups theirs counts, see sched(7)."""
+    """Pass our priority on to a new session: if sessions are scheduled as groups, theirs counts, see sched(7)."""
     priority = os.getpriority(os.PRIO_PROCESS, 0)
     if priority:
         with suppress(OSError), open(f"/proc/{process}/autogroup", "w") as file:

@@ -15,8 +15,8 @@ class Progress:
 
     Args:
         count: measurements there will be.
-        output: where the lines go; a terminal gets one that changes.
-        step_seconds: what one takes before any was seen.
+        output: the destination of the lines; on a terminal one line changes.
+        step_seconds: the time of a measurement before the first one.
         clock: seconds that only grow.
     """
 
@@ -42,7 +42,7 @@ class Progress:
             self._show(f"{CLEAR_LINE}{self._place(self._done + 1)} {_describe(step)} {self._remaining()}")
 
     def end(self, step: Step, outcome: Outcome) -> None:
-        """Show what came out; on a terminal only a failure stays."""
+        """Show the result; on a terminal only a failure stays."""
         self._done += 1
         line = f"{self._place(self._done)} {_describe(step)} {_rate(step, outcome)}"
         if not self._is_live:
@@ -53,7 +53,7 @@ class Progress:
             self._show(CLEAR_LINE)
 
     def remaining_seconds(self) -> float:
-        """Return the estimate: what is left, at the pace so far."""
+        """Return the estimated rest, at the pace so far."""
         pace = (self._clock() - self._began) / self._done if self._done else self._step_seconds
         return (self._count - self._done) * pace
 

@@ -13,7 +13,7 @@ from bench.compare.workloads import RECORD_ID, RECORD_NAME, RECORD_SCORE, Worklo
 PROTO = SOURCES / "bench.proto"
 GENERATED = BUILD / "protobuf"
 
-#: What gRPC takes by default; its channel arguments lift both limits.
+#: gRPC's default limits; its channel arguments lift both.
 USUAL_BYTES = 4 * 1024 * 1024
 USUAL_CALLS = 1000
 NO_SIZE_LIMITS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
@@ -24,7 +24,7 @@ MANY_CALLS = (
 
 
 def generate_modules(plugin: str = "grpc_python") -> None:
-    """Run protoc with its Python plugin and another one, where the source is newer than what they made."""
+    """Run protoc with its Python plugin and another one, if the source is newer than their output."""
     made = GENERATED / plugin
     if made.exists() and made.stat().st_mtime > PROTO.stat().st_mtime:
         return

@@ -1,8 +1,8 @@
 """Puts a result into the documents: `python -m bench.compare.readme [RESULT.json]`.
 
-The tables of calls, streams, HTTP, rpcx and gRPC stand in `bench/RESULTS.md` between markers of their own, each with
-machine, date, versions and the command that made them: a result replaces those of which it has workloads. The README
-has eight figures and two pictures of one result, and two figures of gRPC; a result that has fewer leaves it as it is.
+The tables of calls, streams, HTTP, rpcx and gRPC are in `bench/RESULTS.md` between separate markers, each with machine,
+date, versions and its command: a result replaces the tables whose workloads it has. The README has eight figures and
+two pictures of one result, and two figures of gRPC; a result with fewer figures leaves it unchanged.
 """
 
 import json
@@ -136,7 +136,7 @@ def _write(path: Path, blocks: Mapping[Section, str]) -> None:
 
 
 def calls_block(result: Mapping[str, Any], plots: Sequence[str]) -> str:
-    """Return the tables of calls, with their pictures of those in `plots`."""
+    """Return the tables of calls, with their pictures in `plots`."""
     parts = [
         conditions(result),
         "Calls/s, and MB/s each way for large payloads:\n",
@@ -153,7 +153,7 @@ def calls_block(result: Mapping[str, Any], plots: Sequence[str]) -> str:
 
 
 def streams_block(result: Mapping[str, Any], plots: Sequence[str]) -> str:
-    """Return the tables of streams, with their pictures of those in `plots`, and of calls at fixed rates."""
+    """Return the tables of streams, with their pictures in `plots`, and of calls at fixed rates."""
     parts = [conditions(result)]
     if streams := stream_rates(result):
         parts += ["One stream: messages/s, and MB/s (each way) for messages of 64 KiB:\n", streams]

@@ -107,7 +107,7 @@ def _figures(workload: Workload, outcomes: Sequence[Outcome]) -> Figures:
 def best_of_family(
     summary: Summary, peers: Mapping[str, PeerNames], family: str, workload: Workload
 ) -> Figures | None:
-    """Return the fastest member's figures, or of the workload that stands in where none offers this one."""
+    """Return the fastest member's figures; if the family lacks the workload, those of the substitute workload."""
     for name in (workload.name, workload.stand_in):
         members = [
             figures
@@ -252,7 +252,7 @@ def conditions(result: Mapping[str, Any]) -> str:
 
 
 def latency_table(result: Mapping[str, Any]) -> str:
-    """Return the median times of W1 beside those of a C echo that waits in the same way; empty if none was."""
+    """Return the median times of W1 beside a C echo that waits in the same way; empty without measurements."""
     rows = {row["peer"]: row for row in result["summary"] if row["workload"] == "W1"}
     body = []
     for peer, limit in LATENCY_LIMITS.items():
@@ -267,7 +267,7 @@ def latency_table(result: Mapping[str, Any]) -> str:
 
 
 def ratio_table(result: Mapping[str, Any], peer: str) -> str:
-    """Return a row per workload of one peer: its rate and both ratios; empty if none was measured."""
+    """Return a row per workload of one peer: its rate and both ratios; empty without measurements."""
     body = []
     for row in result["summary"]:
         if row["peer"] == peer and row["workload"] in TABLE:

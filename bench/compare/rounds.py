@@ -1,7 +1,7 @@
 """Runs every peer on every workload, round after round, one pair of processes at a time.
 
-Peers take turns within each workload of each round, so a machine that drifts drifts for all; a pair is
-started for one measurement only, so no peer competes with another or inherits its own past.
+Peers take turns within each workload of each round, so a machine that drifts drifts for all; a pair is started for one
+measurement only, so no peer competes with another or inherits its own past.
 """
 
 import json

@@ -29,7 +29,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
 
 
 class UnknownNameError(Exception):
-    """There is no peer or workload of that name; the message lists those there are."""
+    """The name of a peer or workload is unknown; the message lists the known ones."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ def assign(
     workloads: Sequence[str] | None = None,
     quick: bool = False,
 ) -> list[Assignment]:
-    """Return what to measure; workloads that nobody chosen offers are left out.
+    """Return the measurements; workloads that no chosen peer offers are left out.
 
     Args:
         found: every peer there is, by name.
-        peers: names, or `all`; without them each workload is taken to the peers it is there for.
+        peers: names, or `all`; without names each workload has its own peers.
         workloads: names of workloads, of curves, `table`, `streams`, `tails`, `http`, `rpcx`, `grpc` or `growth`;
             without them the table, and for the whole default run the others too.
         quick: take the main peers and the table, unless told otherwise.

@@ -1,4 +1,4 @@
-"""The load of one stream: its messages are counted for a while, by the same rules for every Python peer.
+"""The load of one stream: its messages are counted over a window, by the same rules for every Python peer.
 
 A first, short stream is checked: each message, how many there are, and that it ends. Then:
 
@@ -38,8 +38,8 @@ CHECKED_MESSAGES = 100
 #: Messages of each call that sends many.
 MANY_MESSAGES = 512
 
-#: Messages of each stream that is a list. Those of the one that is under way when the window opens count, too: 0.2 % of
-#: a second's.
+#: Messages of each stream that is a list. The messages of the list under way at the start of the window count, too: 0.2
+#: % of a second's.
 LISTED_MESSAGES = 5_000
 
 
@@ -56,14 +56,14 @@ class _Streams:
 
 
 class AsyncStreams(_Streams):
-    """The streams of a client on an event loop; a peer fills in those that its workloads need."""
+    """The streams of a client on an event loop; a peer implements those that its workloads need."""
 
     def receive(self, count: int) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
         """Open a server stream of so many messages; leaving the block ends it."""
         raise NotImplementedError
 
     def receive_many(self, count: int) -> AbstractAsyncContextManager[AsyncIterator[Sequence[Any]]]:
-        """Open the same stream, whose messages come as lists of those that are ready."""
+        """Open the same stream, whose ready messages are returned as lists."""
         raise NotImplementedError
 
     async def send(self, messages: AsyncIterator[Any]) -> int:
@@ -76,7 +76,7 @@ class AsyncStreams(_Streams):
 
 
 class BlockingStreams(_Streams):
-    """The streams of a blocking client; a peer fills in those that its workloads need."""
+    """The streams of a blocking client; a peer implements those that its workloads need."""
 
     def receive(self, count: int) -> AbstractContextManager[Iterator[Any]]:
         """Open a server stream of so many messages; leaving the block ends it."""
@@ -122,7 +122,7 @@ class _Window:
         return self._clocks.read(self._counted())
 
     def is_empty(self, first: Reading) -> bool:
-        """Tell whether no message has been counted since then, as on a busy machine: the window lasts until one is."""
+        """Return whether no message has been counted yet, as on a busy machine: the window is extended until one is."""
         return self._counted() == first.completed
 
     def _counted(self) -> int:
@@ -176,7 +176,7 @@ def drive_blocking_stream(streams: BlockingStreams, order: LoadOrder) -> Measure
 
 
 def _numbered(payload: bytes) -> list[bytes]:
-    """Return the payloads of the stream that is checked, no two of them alike."""
+    """Return the payloads of the checked stream, all different."""
     return [number.to_bytes(4, "big") + payload[4:] for number in range(CHECKED_MESSAGES)]
 
 

@@ -47,7 +47,7 @@ def stream_rates(result: Mapping[str, Any]) -> str:
 
 
 def stream_ratios(result: Mapping[str, Any]) -> str:
-    """Return a row per stream of fastrpc: its rate, how many times that of others, which share of the limit."""
+    """Return a row per stream of fastrpc: its rate, its multiple of others' rates, its share of the limit."""
     rows = _rows(result)
     body = []
     for peer, suffix in OURS.items():
@@ -80,7 +80,7 @@ def _cell(row: Mapping[str, Any] | None, workload: Workload) -> str:
 def _multiple(
     result: Mapping[str, Any], rows: Rows, row: Mapping[str, Any], workload: Workload, family: str
 ) -> str:
-    """Hold a rate against the family's fastest, in the workload that stands in where it does not offer this one."""
+    """Compare a rate with the family's fastest, in the substitute workload if the family lacks this one."""
     members = [peer for peer, names in result["peers"].items() if names["family"] == family]
     for name in (workload.name, workload.stand_in):
         if name and (best := max((_rate(rows, peer, name) for peer in members), default=0.0)):

@@ -1,7 +1,7 @@
 """The few elements of SVG that the plots need; small files that follow the reader's light or dark mode.
 
-The library one would take embeds each letter as a path and fixed colours: ten times the size, and unreadable in
-one of the modes. Here colours are classes of a style sheet with a rule for dark mode, and text is text.
+The usual library embeds each letter as a path and fixed colours: ten times the size, and unreadable in one of the
+modes. Here colours are classes of a style sheet with a rule for dark mode, and text is text.
 """
 
 from collections.abc import Sequence

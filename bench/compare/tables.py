@@ -7,7 +7,7 @@ from bench.compare.workloads import Workload
 
 __all__ = ["NOTHING", "rate_cell", "share_cell", "table", "times_cell"]
 
-#: What stands in a cell where nothing was measured.
+#: The content of a cell without a measurement.
 NOTHING = "–"
 
 

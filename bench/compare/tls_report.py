@@ -1,4 +1,4 @@
-"""The table of what was measured over TLS: each cipher, and what it costs."""
+"""The table of measurements over TLS: each cipher, and its cost."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ LIMIT = "c_echo_tls"
 
 
 def encrypted_table(result: Mapping[str, Any]) -> str:
-    """Return a row for each measurement over TLS, with the cipher that was agreed to; empty if there is none."""
+    """Return a row for each measurement over TLS, with the agreed cipher; empty without measurements."""
     rates = {(row["peer"], row["workload"]): row["calls_per_second"] for row in result["summary"]}
     body = []
     for row in result["summary"]:

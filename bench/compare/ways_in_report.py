@@ -25,7 +25,7 @@ OURS = ("fastrpc_http", "fastrpc_rpcx", "fastrpc_rpcx_client", "fastrpc_rpcx_ser
 
 
 def http_table(result: Mapping[str, Any]) -> str:
-    """Return a row per server, the fastest first, then the bars; empty if none was measured."""
+    """Return a row per server, the fastest first, then the bars; empty without measurements."""
     servers = _table(result, HTTP, _http_cells, ["{title}", "of FastAPI", "of net/http", "server µs"])
     bars = bars_table(result, HTTP_BARS)
     return "\n".join(part for part in (servers, bars) if part)

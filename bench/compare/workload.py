@@ -78,7 +78,7 @@ class Workload:
     sample_every: int = 8
     #: A program of others that loads every server in place of the peers' own clients.
     generator: Literal["h2load", "wrk"] | None = None
-    #: The workload that stands in where a peer to compare with does not offer this one.
+    #: The substitute workload for peers that do not offer this one.
     stand_in: str | None = None
     #: Multiples are of the fastest of this family.
     base_family: str = "grpc.aio"
@@ -114,7 +114,7 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Workloads that differ in one quantity: what a call costs should not depend on it."""
+    """Workloads that differ in one quantity, on which the cost of a call should not depend."""
 
     name: str
     title: str

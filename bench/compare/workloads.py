@@ -41,7 +41,7 @@ __all__ = [
     "plain_record",
 ]
 
-#: Both sides of these poll instead of sleeping, or do without an event loop: they show what W1 can come to.
+#: Both sides of these poll instead of sleeping, or have no event loop: they show the best possible W1.
 LOW_LATENCY_PEERS = (
     "c_echo_spin",
     "c_echo_unix_spin",
@@ -135,7 +135,7 @@ _BOTH_WAYS = _stream("both_ways", "both ways, an echo of each message")
 def _at_once(stream: Workload, suffix: str, way: str) -> Workload:
     """Return the variant of a stream whose messages exist before they are sent, by a blocking client.
 
-    From a generator it sends each message as soon as it is made.
+    A generator's messages are each sent as soon as they are made.
     """
     return _stream(
         f"{stream.name}_{suffix}",  # type: ignore[arg-type]
@@ -185,7 +185,7 @@ _TAILS = tuple(
     for rate, peers in _RATES.items()
 )
 
-#: All of them are loaded by `c_http.c` or `wrk`, a connection for each call in flight.
+#: `c_http.c` or `wrk` loads all of them, with a connection for each call in flight.
 _HTTP_PEERS = (
     "c_http",
     "fastrpc_http",
@@ -249,7 +249,7 @@ _GRPC_PAIRS = (
 )
 _GRPC_MIXED = ("fastrpc_grpc_client", "fastrpc_grpc_server", "fastrpc_grpc_server_aio")
 _GRPC_BLOCKING = ("fastrpc_grpc_blocking", "grpc_sync")
-#: One side of these, beside one that is the same for all.
+#: One side of these, beside a side that is the same for all.
 _GRPC_SERVERS = ("fastrpc_grpc_stub", "pygrpc_native", "grpc_uvloop")
 _GRPC_CLIENTS = ("fastrpc_grpc_stub", "grpc_uvloop")
 
@@ -318,7 +318,7 @@ _GRPC = (
     ),
 )
 
-#: Each point costs a measurement per peer and round: enough of them to see a bend, no more.
+#: Each point costs a measurement per peer and round: only enough points to see a bend.
 _IN_FLIGHT = (1, 4, 16, 64, 256, 1024, 4096)
 _PAYLOAD_BYTES = (0, 64, _KIB, 16 * _KIB, 64 * _KIB, 256 * _KIB, _MIB, 4 * _MIB, 16 * _MIB)
 _CONNECTIONS = (1, 10, 100, 1_000, 10_000)

@@ -18,12 +18,12 @@ VARIANTS = {"c_echo_tls": ("c_echo", ("-DTLS",), ("-lssl", "-lcrypto"))}
 
 
 def yardstick_program(name: str) -> Path:
-    """Return where a yardstick lies once it is compiled."""
+    """Return the path of a compiled yardstick."""
     return BUILD / name
 
 
 def build_yardstick(name: str) -> Path:
-    """Compile a yardstick if a source of it is newer; return the program."""
+    """Compile a yardstick if its source is newer; return the program."""
     stem, options, libraries = VARIANTS.get(name, (name, (), ()))
     program, source = yardstick_program(name), SOURCES / f"{stem}.c"
     if is_newer(program, [source, *SHARED]):

@@ -1,9 +1,9 @@
 """Command line: `python -m bench.guard [--update]`.
 
-Counts the instructions of the hot paths and compares them with counts.json. Ends with 1 if one differs by more than
-5 %: a count that grew must become smaller or be recorded in the same commit; one that fell is recorded, so that it
-cannot grow back unseen. In an environment other than the recorded one counts as near as that pass as well: most new
-versions of a package change nothing. Else the commit that recorded last is built and counted too, and compared with.
+Counts the instructions of the hot paths and compares them with counts.json. Ends with 1 if a count differs by more than
+5 %: a count that grew must become smaller or be recorded in the same commit; a count that fell is recorded, so that it
+cannot grow back unseen. In another environment than the recorded one, counts within the limit pass as well: most new
+versions of a package change nothing. Otherwise the last recording commit is built and counted too, and compared.
 """
 
 import argparse
@@ -52,10 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def recorded_counts(counts: Counts) -> Counts | None:
-    """Return the record as it would have been counted here, or None where that cannot be known.
+    """Return the record as it would have been counted here, or None if that is unknown.
 
     Args:
-        counts: the present ones; a record from which none of them is far is taken whatever its environment.
+        counts: the present counts; a record close to all of them is used whatever its environment.
     """
     record, here = Record.read(RECORD), environment()
     if record.environment == here:
@@ -73,7 +73,7 @@ def recorded_counts(counts: Counts) -> Counts | None:
 
 
 def show(before: Counts, now: Counts) -> None:
-    """Print what was counted, beside what was recorded."""
+    """Print the counts beside the recorded ones."""
     print(f"{'instructions a call':<42} {'recorded':>10} {'now':>10}")
     for name, count in now.items():
         change = f"{count / before[name] - 1:+8.1%}" if name in before else ""

@@ -19,16 +19,16 @@ MARKS = 4
 WORKER_SECONDS = 300
 BUILD = ROOT / "build" / "guard"
 
-#: What compiles, what is compiled against, and what runs beside our own code.
+#: The compilers, the packages compiled against, and the packages that run beside our own code.
 PACKAGES = ("Cython", "msgspec", "uvloop")
 
 
 class CountingFailedError(Exception):
-    """A program that is needed for counting failed; carries the end of what it said."""
+    """A program that is needed for counting failed; carries the end of its output."""
 
 
 def environment() -> dict[str, str]:
-    """Return what the counts depend on besides the sources: they compare only where all of it is the same."""
+    """Return everything besides the sources on which the counts depend: they compare only if all of it is equal."""
     return {
         "python": sys.version,
         "compiler": _first_line([*sysconfig.get_config_var("CC").split(), "--version"]),
@@ -91,7 +91,7 @@ def last_commit_of(path: Path) -> str | None:
 
 
 def count_commit(commit: str) -> dict[str, float]:
-    """Build a commit of this repository in a tree of its own, and count what its hot paths take here."""
+    """Build a commit of this repository in a separate tree, and count its hot paths here."""
     tree = BUILD / commit
     if not (tree / ".built").exists():
         tree.mkdir(parents=True, exist_ok=True)

@@ -100,7 +100,7 @@ Operation = Callable[[fastrpc.Client], Awaitable[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class CallPath:
-    """One way to call, as one of `BATCH` callers does it or, if `is_batch`, for all of them at once."""
+    """One way to call, as run by one of `BATCH` callers or, if `is_batch`, for all of them at once."""
 
     #: None for a path by HTTP, for which there is no client here: the server alone is counted.
     operation: Operation | None = None

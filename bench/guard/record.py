@@ -1,4 +1,4 @@
-"""The record in the tree: what the hot paths took when somebody last agreed to it."""
+"""The record in the tree: the last accepted counts of the hot paths."""
 
 import json
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class Record:
 
 
 def faults(before: Counts, now: Counts) -> list[str]:
-    """Say, path by path, what does not agree with the record within `LIMIT`, or costs too much beside another path."""
+    """Return, path by path, every count beyond `LIMIT` of the record, or too large beside another path."""
     found = []
     for name in {**before, **now}:
         if name not in now:

@@ -1,4 +1,4 @@
-"""Connections whose far end is a recording: what one side costs without the other.
+"""Connections whose far end is a recording: the cost of one side without the other.
 
 A real client and a real server talk once over `RecordedTransport`, which keeps every write. Afterwards a new client
 gets the server's writes, and a new server the client's, in the same order and without the other side.
@@ -16,7 +16,7 @@ S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
 
 class Tape:
-    """What went over a connection: the client's writes, and what the server wrote after each of them."""
+    """The bytes of a connection: the client's writes, and the server's output after each of them."""
 
     def __init__(self) -> None:
         self.requests: list[bytes] = []
@@ -28,7 +28,7 @@ class Tape:
         self.answers.append([])
 
     def beginning(self, requests: int) -> "Tape":
-        """Return what went over it up to so many writes of the client, and the answers to them."""
+        """Return the bytes up to a number of client writes, and the answers to them."""
         tape = Tape()
         tape.requests = self.requests[:requests]
         tape.answers = self.answers[: requests + 1]
@@ -39,7 +39,7 @@ class Tape:
 
 
 class Line(asyncio.Transport):
-    """The near end of a connection: gives what is written to `on_write`, and its session what `feed` is given."""
+    """The near end of a connection: passes output to `on_write`, and the input of `feed` to its session."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_write: Callable[[bytes], None]) -> None:
         super().__init__({"peername": "guard"})
@@ -47,7 +47,7 @@ class Line(asyncio.Transport):
         self._on_write = on_write
         self._session: Any = None
         self._is_closing = False
-        #: The other end, if there is one: closed when this is.
+        #: The other end, if there is one: closed when this end is.
         self.far_end: Line | None = None
 
     def start(self, session_factory: Callable[[], S]) -> S:
@@ -155,16 +155,16 @@ class RecordedTransport:
         return client, client.start(session_factory)
 
     def open_server(self, on_write: Callable[[bytes], None]) -> Line:
-        """Connect nobody to the listener; what is fed to the line is what it receives."""
+        """Connect the listener without a peer; its input is what is fed to the line."""
         assert self._server_factory is not None
         line = Line(asyncio.get_running_loop(), on_write)
         line.start(self._server_factory)
         return line
 
     def _answer(self, line: Line) -> None:
-        """Give the client what the server wrote after its write that is due; its goodbye is not answered.
+        """Give the client the server's output after its due write; its goodbye is not answered.
 
-        What the server wrote at the beginning comes behind the client's first write, as it did when this was recorded.
+        The server's first output follows the client's first write, as in the recording.
         """
         due = 0 if self._step == 0 else self._step + 1
         self._step += 1

@@ -1,7 +1,7 @@
 """The program whose instructions are counted: `python -m bench.guard.worker`, under callgrind.
 
 Each path runs warm, then some number of times and twice that number, with a mark before, between and after, and its
-name is printed: the difference of the two counts is what that number costs, and nothing else.
+name is printed: the difference of the two counts is exactly the cost of that number.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ async def count_client(path: CallPath, recording: Tape, mark: Mark) -> None:
 
 
 async def count_server(path: CallPath, recording: Tape, ends: list[int], mark: Mark) -> None:
-    """Count a server to which the recorded requests are given; `ends` says where each part of them ends."""
+    """Count a server that gets the recorded requests; `ends` has the end of each part of them."""
     transport = RecordedTransport(recording)
     written: list[int] = []
     async with listening(path, transport):
@@ -70,7 +70,7 @@ async def count_requests(path: CallPath, mark: Mark) -> None:
 async def feed(line: Line, writes: list[bytes]) -> None:
     loop = asyncio.get_running_loop()
     for data in writes:
-        # As from a transport: handlers take their first step in it, which they cannot inside a task.
+        # As from a transport: handlers take their first step in it, which is impossible inside a task.
         loop.call_soon(line.feed, data)
         await give_turns()
 
@@ -82,7 +82,7 @@ async def give_turns() -> None:
 
 
 async def record(path: CallPath) -> tuple[Tape, list[int]]:
-    """Let a client and a server make the calls; return the recording and where each part of it ends."""
+    """Let a client and a server make the calls; return the recording and the end of each of its parts."""
     transport = RecordedTransport()
     async with listening(path, transport), connected(path, transport) as client:
         ends = [len(transport.tape.requests)]

@@ -14,7 +14,7 @@ __all__ = ["BEHIND", "OurClient", "backlog", "connected"]
 
 ORDERS = Topic(TOPIC, Order)
 
-#: Messages of a backlog, unless told, and the ones that are published at once to make it.
+#: The default number of messages of a backlog, and how many are published at once to make it.
 BEHIND = 200_000
 _AT_ONCE = 500
 
@@ -36,7 +36,7 @@ class OurClient:
 
     @asynccontextmanager
     async def subscribed(self, handle: Handle, acked: Callable[[int], None]) -> AsyncIterator[None]:
-        """Serve a subscriber. Its return counts as the ack, which goes out with those of the same turn."""
+        """Serve a subscriber. Its return counts as the ack, which is sent with the acks of the same turn."""
 
         @fastrpc.service("billing")
         class Billing:
@@ -58,7 +58,7 @@ async def connected(url: str) -> AsyncIterator[OurClient]:
 
 
 async def backlog(url: str, seconds: float, behind: int = BEHIND) -> float:
-    """Return the time of one message to its ack, for a group that begins behind many of them."""
+    """Return the time of one message to its ack, for a group that begins behind many messages."""
     async with connected(url) as client:
         for first in range(0, behind, _AT_ONCE):
             await client.publish_many(

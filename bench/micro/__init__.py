@@ -1,1 +1,1 @@
-"""Benchmarks of single parts of the core: what a call pays for each of them, timed around loops in C."""
+"""Benchmarks of single parts of the core: their cost for a call, timed around loops in C."""

@@ -1,4 +1,4 @@
-"""Call table: one add and one take, the two things every call does to it.
+"""Call table: one add and one take, which every call makes.
 
 pytest bench/micro/test_call_table.py
 """

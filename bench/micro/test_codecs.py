@@ -79,7 +79,7 @@ def test_decode(benchmark: BenchmarkFixture, codec_name: str, type: Any, value: 
 @codecs
 @values
 def test_prescan(benchmark: BenchmarkFixture, codec_name: str, type: Any, value: Any) -> None:
-    # A few hundred nanoseconds of it are the call from Python, which the engine does not pay.
+    # A few hundred nanoseconds of it are the call from Python, which the engine does not make.
     codec = codec_named(codec_name)
     payload = codec.encode(value)
     assert benchmark(prescan_payload, codec.wire_id, payload)[0] == "ok"

@@ -1,4 +1,4 @@
-"""Selectors: what a pick and the observation that belongs to it cost, as the engine calls them.
+"""Selectors: the cost of a pick and its observation, as the engine calls them.
 
 pytest bench/micro/test_selectors.py
 """

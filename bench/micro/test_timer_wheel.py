@@ -24,7 +24,7 @@ def test_add_and_cancel(measure_per_call: MeasurePerCall, live: int) -> None:
 
 @pytest.mark.parametrize("span_ms", [200, 5_000, 60_000])
 def test_add_and_expire(measure_per_call: MeasurePerCall, span_ms: int) -> None:
-    """Let timers cascade through up to none, one and two levels; the ticks that pass are in the price."""
+    """Let timers cascade through up to none, one and two levels; the cost includes the ticks that pass."""
 
     def expire_all() -> None:
         hot_loops.expire(TimerWheel(NOW), CALLS, NOW, span_ms * 1_000_000)
@@ -34,7 +34,7 @@ def test_add_and_expire(measure_per_call: MeasurePerCall, span_ms: int) -> None:
 
 @pytest.mark.parametrize("distance_ms", [5, 5_000])
 def test_next_due_time(measure_per_call: MeasurePerCall, distance_ms: int) -> None:
-    """Find the next slot in use, called from Python: an empty method costs about 40 ns of it."""
+    """Find the next used slot, called from Python: an empty method costs about 40 ns of it."""
     schedule = Schedule(NOW)
     schedule.schedule(NOW + distance_ms * 1_000_000, None)
 

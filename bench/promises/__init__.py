@@ -1,1 +1,1 @@
-"""Promises in figures, each measured by one module: what is true beside the headline of the comparison."""
+"""Promises in figures, each measured by one module, in addition to the headline of the comparison."""

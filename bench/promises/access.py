@@ -1,4 +1,4 @@
-"""Callers that are known: what that costs, and that the time of a refusal says nothing about a token.
+"""Identified callers: their cost, and that the time of a refusal reveals nothing about a token.
 
 `python -m bench.promises.access serve plain|guarded` serves, `… ADDRESS` measures and prints JSON.
 """
@@ -49,7 +49,7 @@ def guarded_rate(kind: str) -> float:
 
 
 def token_timings() -> list[Finding]:
-    """Wrong tokens that share all but one byte with a listed one, against those that share nothing with it."""
+    """Wrong tokens that share all but one byte with a listed one, against tokens that share nothing with it."""
     listed = secrets.token_urlsafe(32)
     tokens = StaticTokens({listed: Identity("ada")})
     makers: list[Callable[[], str]] = [
@@ -84,8 +84,8 @@ def token_timings() -> list[Finding]:
 def mixed(makers: Sequence[Callable[[], str]]) -> list[tuple[int, str]]:
     """Return a batch of tokens of each kind, in random order.
 
-    They are made in that order and in one way: tokens of a kind that had its own places in memory would be read faster
-    or slower than others, by a nanosecond or two.
+    They are made in that order and in one way: tokens of a kind with separate places in memory would be read faster or
+    slower than others, by a nanosecond or two.
     """
     kinds = [kind for kind in range(len(makers)) for _ in range(BATCH)]
     random.shuffle(kinds)

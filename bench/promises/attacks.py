@@ -1,4 +1,4 @@
-"""Promises about attacks: what strangers and heavy load may cost those beside them."""
+"""Promises about attacks: the cost of strangers and heavy load for other callers."""
 
 import statistics
 import sys

@@ -1,4 +1,4 @@
-"""The client under test, in a process of its own; prints what it measured as JSON.
+"""The client under test, in a separate process; prints its measurements as JSON.
 
 python -m bench.promises.caller rate ADDRESS SECONDS WAITING
     32 B echoes, 64 in flight, beside so many calls that wait with a deadline: calls per second
@@ -67,7 +67,7 @@ async def measure_rate(
 
 
 async def measure_in_turn(addresses: Sequence[str], seconds: float, pairs: int) -> dict[str, list[float]]:
-    """Return the rates of two servers; which one goes first alternates."""
+    """Return the rates of two servers; which one is first alternates."""
     rates: list[list[float]] = [[], []]
     async with fastrpc.Client(addresses[0]) as one, fastrpc.Client(addresses[1]) as other:
         clients = (one, other)
@@ -106,7 +106,7 @@ async def measure_latency(client: fastrpc.Client, seconds: float, rate: int) -> 
             calls.add(task)
             task.add_done_callback(calls.discard)
 
-    # Timers of a loop are rounded to milliseconds; those of the system are not.
+    # A loop's timers are rounded to milliseconds; the system's are not.
     loop.add_signal_handler(signal.SIGALRM, start_due)
     signal.setitimer(signal.ITIMER_REAL, 1 / rate, 1 / rate)
     async with asyncio.timeout(seconds * 2 + 20):
@@ -123,10 +123,10 @@ async def waiting_calls(client: fastrpc.Client, count: int) -> AsyncIterator[Non
     calls: list[asyncio.Future[None]] = []
     while len(calls) < count:
         calls += [asyncio.ensure_future(patient.call(Promised.wait)) for _ in range(min(TOGETHER, count))]
-        # An answer behind them: by then the server holds each. More at once would find its queue full.
+        # An answer after them: by then the server holds each. More at once would find its queue full.
         await client.call(Promised.echo, SMALL)
-    # What Python's collector makes of so many objects is the program's choice and not what is measured here: it
-    # goes through all of them again and again unless it is told not to.
+    # The cost of so many objects for Python's collector is the program's choice and not measured here: it visits all of
+    # them again and again unless it is told not to.
     await patient.call(Promised.freeze)
     gc.collect()
     gc.freeze()

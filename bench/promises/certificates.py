@@ -32,7 +32,7 @@ def make_certificate(
 
     Args:
         key: `rsa:BITS` or `ec:CURVE`.
-        names: its alternative names, as `openssl` takes them.
+        names: its alternative names, in the form of `openssl`.
     """
     made = Made(folder / f"{name}.pem", folder / f"{name}.key")
     kind, _, size = key.partition(":")

@@ -168,7 +168,7 @@ class ConsoleViews:
         self._http.close()
 
     def facts(self) -> dict[str, Any]:
-        """Return what the console tells about itself."""
+        """Return the facts that the console reports about itself."""
         facts: dict[str, Any] = self.view("console")[0]["blocks"][0]["facts"]
         return facts
 
@@ -194,7 +194,7 @@ def wait_for_fleet(asking: tuple[int, str]) -> None:
 
 
 def _read(views: ConsoleViews, number: int, found: ConsoleFigures, over: threading.Event) -> None:
-    """Read one view after the other as a person does who looks for a failing method."""
+    """Read one view after another, like a person who looks for a failing method."""
     service = service_name(number)
     server = views.rows("by server, since it started", "method", service=service, method="method_00")[0][0]
     asked: list[tuple[str, dict[str, str]]] = [

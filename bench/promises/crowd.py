@@ -1,7 +1,7 @@
 """Many quiet connections to one server, from a process of their own: `python -m bench.promises.crowd ADDRESS`.
 
-Each number read from standard input is how many connections there are to be; a line is printed once each of the new
-ones has had one call answered. Until standard input closes they only answer pings.
+Each number read from standard input is a target number of connections; a line is printed once each of the new ones has
+had one call answered. Until standard input closes they only answer pings.
 """
 
 import contextlib

@@ -4,8 +4,8 @@ The client prints the p50 and p99 in seconds of 1 KiB calls made one after the o
 again and again: `nothing`, a `stream`, an `upload`, a `file` of a FileService, or `answers` of 16 MiB. `handler` is the
 p99 from the call to its handler, which is the server's share: it reads while it writes.
 
-An answer of 16 MiB is one value of the client's program. Its memory does not matter: the allocator uses it again,
-freeing it takes a microsecond, and a pool for it changes nothing. Slow calls lie in the middle of its transfer.
+An answer of 16 MiB is one value of the client's program. Its memory does not matter: the allocator reuses it, freeing
+it takes a microsecond, and a pool for it changes nothing. Slow calls are in the middle of its transfer.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ TRANSFER = 256 * MIB
 BLOCK = bytes(256 * KIB)
 #: Made once: zeroing it anew would keep the server's loop for more than a millisecond.
 ANSWER = bytes(16 * MIB - KIB)
-#: The instant at which its handler ran, in front of the payload of an answer; both processes have one clock.
+#: The instant at which its handler ran, before the payload of an answer; both processes have one clock.
 INSTANT = struct.Struct("<d")
 CALLS = 2_000
 
@@ -97,7 +97,7 @@ async def transfer(client: fastrpc.Client, beside: str) -> None:
 
 
 async def latencies(client: fastrpc.Client, beside: str) -> tuple[list[float], list[float]]:
-    """Return the seconds of each small call beside a transfer, and those until its handler ran."""
+    """Return the seconds of each small call beside a transfer, and the seconds until its handler ran."""
     payload, seconds, until_handler = bytes(KIB), list[float](), list[float]()
     moving = asyncio.ensure_future(transfer(client.with_options(timeout=None), beside))
     try:

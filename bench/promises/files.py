@@ -1,9 +1,9 @@
 """A transfer of 256 MiB: `python -m bench.promises.files serve FOLDER`, and `… ADDRESS FOLDER`.
 
-The client prints medians: the seconds of a download, of one whose digest the server remembers, of an upload, of the
-SHA-256 by one core; and by how many KiB it grew. Folders are in memory where there is such a place, so that no disk is
-measured. Server and client have a core each, as two machines would. With both cores for both it takes longer: threads
-that wake each other on another core cost more than the hash that runs beside the network saves.
+The client prints medians: the seconds of a download, of a download whose digest the server remembers, of an upload, of
+the SHA-256 by one core; and its growth in KiB. Folders are in memory if possible, so that no disk is measured. Server
+and client have a core each, like two machines. With both cores for both it takes longer: threads that wake each other
+on another core cost more than the parallel hash saves.
 """
 
 import asyncio

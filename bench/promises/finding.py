@@ -16,7 +16,7 @@ PROCESSES, PAIRS, SECONDS = 5, 15, 0.1
 
 @dataclass(frozen=True)
 class Finding:
-    """A figure and what was promised of it."""
+    """A figure and its promise."""
 
     title: str
     figure: float
@@ -52,7 +52,7 @@ def call(server: RunningServer, kind: str, seconds: float, *numbers: int) -> dic
 def slowdown(
     title: str, without: Callable[[], float], with_it: Callable[[], float], *, pairs: int, limit: float
 ) -> Finding:
-    """Compare two rates, taken in turn so that a drifting machine drifts for both; which goes first alternates."""
+    """Compare two rates, taken in turn so that a drifting machine drifts for both; which is first alternates."""
     rates: dict[bool, list[float]] = {False: [], True: []}
     for number in range(pairs):
         for has_it in (number % 2 == 0, number % 2 == 1):

@@ -1,7 +1,7 @@
 """A hostile client in a process of its own: `python -m bench.promises.flooder ADDRESS KIND CONNECTIONS`.
 
-It writes as fast as the server reads until it is thrown out; who is thrown out stays out.
-When its input closes it prints as JSON how many calls it opened a second and how often it was thrown out.
+It writes as fast as the server reads until its connection is closed, and does not reconnect. When its input closes it
+prints as JSON how many calls it opened a second and how often it was disconnected.
 """
 
 import json
@@ -71,7 +71,7 @@ class _Flood:
         self._is_open = False
 
     def read(self) -> bool:
-        """Take what the server says; False: it is over."""
+        """Read the server's output; False: the connection is over."""
         try:
             data = self.socket.recv(2**18)
         except BlockingIOError:
@@ -85,7 +85,7 @@ class _Flood:
         return bool(data)
 
     def write(self) -> bool:
-        """Write until the system takes no more; False: it is over."""
+        """Write until the system takes no more; False: the connection is over."""
         if not self._unsent and self._is_open:
             first = 2 * self.calls + 1
             self._unsent = memoryview(b"".join(map(self._make, range(first, first + 2 * TOGETHER, 2))))
@@ -101,7 +101,7 @@ class _Flood:
 
 @contextmanager
 def flooding(address: str, kind: str, connections: int) -> Iterator[dict[str, float]]:
-    """Flood a server while the block runs; behind it the dictionary says what came of that."""
+    """Flood a server while the block runs; afterwards the dictionary has the results."""
     command = [sys.executable, "-m", "bench.promises.flooder", address, kind, str(connections)]
     found: dict[str, float] = {}
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

@@ -1,7 +1,7 @@
 """Large answers that are given up: `python -m bench.promises.given_up ADDRESS ANSWERS`.
 
-Asks for two answers of 16 MiB at a time, gives both up 10 ms later, reads what still comes, and prints as JSON how many
-bytes came after that and how many connections that took. Bytes that came before say how fast the machine is.
+Requests two answers of 16 MiB at a time, gives both up 10 ms later, reads the further input, and prints as JSON how
+many bytes arrived after that and how many connections that took. Earlier bytes show how fast the machine is.
 """
 
 import json
@@ -18,7 +18,7 @@ WAIT_SECONDS = 0.01
 
 
 class _Line:
-    """One connection, and what came on it."""
+    """One connection, and its received bytes."""
 
     def __init__(self, target: tuple[str, int]) -> None:
         self.received = 0
@@ -40,7 +40,7 @@ class _Line:
         self._flush()
 
     def receive(self) -> bool:
-        """Take what comes; False when the connection is over."""
+        """Read input; False when the connection is over."""
         data = self._socket.recv(262_144)
         self.received += len(data)
         self.events += self._connection.receive_data(data)

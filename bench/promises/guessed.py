@@ -51,7 +51,7 @@ async def refused(call: Awaitable[Any]) -> bool:
 
 
 async def load(address: str) -> dict[str, float]:
-    """Make good calls, one after the other, beside wrong ones."""
+    """Make valid calls, one after the other, beside wrong ones."""
     async with fastrpc.Client(address, credentials=TOKEN, fail_mode="failfast") as client:
         await client.ready(timeout=10)
         took: list[float] = []

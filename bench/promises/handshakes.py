@@ -24,10 +24,10 @@ from bench.compare.measurement import ProcessorClocks
 from bench.compare.peers.base import announce
 from bench.promises.server import Promised, read_all_input
 
-#: Connections whose cost is not counted: the first ones make what later ones reuse.
+#: Connections whose cost is not counted: the first ones make objects that later ones reuse.
 WARM = 20
 
-#: Nothing tells when the server has handled the end of the last ones.
+#: There is no sign that the server has handled the end of the last ones.
 REST_SECONDS = 0.2
 
 

@@ -30,7 +30,7 @@ RATE = 1_000
 BURST = 100
 DEADLINE = 0.25
 
-#: Calls a second that a greedy peer may make, that it makes, and that the others make: a third of what a server can do.
+#: Calls a second that a greedy peer may make, that it makes, and that the others make: a third of a server's capacity.
 PEER_RATE = 200
 PEER_BURST = 10
 GREEDY_RATE = 2_000
@@ -97,7 +97,7 @@ def serve_rated(port: str, workers: str) -> None:
 
 
 class Counted:
-    """What became of calls: when those that succeeded ended, how long refusals took."""
+    """The outcomes of calls: when successful ones ended, and the durations of refusals."""
 
     def __init__(self) -> None:
         self.good: list[float] = []
@@ -119,7 +119,7 @@ class Counted:
 
 
 async def offered(rate: float, seconds: float, call: Callable[[], Awaitable[Any]]) -> Counted:
-    """Make calls at a rate, whatever becomes of them."""
+    """Make calls at a rate, whatever their outcome."""
     counted, tasks, made = Counted(), set(), 0
     began = time.perf_counter()
     while (passed := time.perf_counter() - began) < seconds:
@@ -162,7 +162,7 @@ async def rated(address: str, seconds: float) -> dict[str, float]:
 
 
 async def overload(address: str, seconds: float) -> dict[str, float]:
-    """Return the goodput at the capacity and at three times of it, and what refusals and normal times are like."""
+    """Return the goodput at the capacity and at three times of it, and the durations of refusals and normal calls."""
     async with fastrpc.Client(address) as client:
         await client.ready(timeout=20)
         call = impatient(client, "limited.work", timeout=DEADLINE)
@@ -203,7 +203,7 @@ async def greedy(address: str, seconds: float) -> dict[str, float]:
 
 @asynccontextmanager
 async def hammering(address: str, rate: int, seconds: float) -> AsyncIterator[asyncio.StreamReader]:
-    """Run another process that calls as another peer, from before the block to after it; give what it prints."""
+    """Run another process that calls as another peer, from before the block to after it; yield its output."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.promises.limited", address.replace("127.0.0.1", "[::1]")),
         *("hammer", str(seconds), str(rate)),
@@ -216,7 +216,7 @@ async def hammering(address: str, rate: int, seconds: float) -> AsyncIterator[as
 
 
 async def at_random(rate: float, seconds: float, call: Callable[[], Awaitable[Any]]) -> Counted:
-    """Make calls at instants that know nothing of each other, as many callers do, the same ones each time."""
+    """Make calls at independent instants, like many callers, the same ones each time."""
     instants, due, counted, tasks = random.Random(1), time.perf_counter(), Counted(), set()
     until = due + seconds
     while (due := due + instants.expovariate(rate)) < until:
@@ -237,7 +237,7 @@ def percentile(counted: Counted) -> float:
 async def hammer(address: str, seconds: float, rate: float) -> dict[str, float]:
     """Ask for so many calls a second, in batches; print a line once it has begun.
 
-    It gives way on the core that it shares with the others' client: what counts is how the server divides its own.
+    It gives way on the core that it shares with the others' client: only the server's own division counts.
     """
     os.nice(19)
     async with fastrpc.Client(address) as client:

@@ -46,7 +46,7 @@ def _workers(count: int) -> Iterator[str]:
 
 
 def overload(seconds: int = 60) -> list[Finding]:
-    """Three times what a server can do, with deadlines of 250 ms, for so many seconds, then half of it."""
+    """Three times a server's capacity, with deadlines of 250 ms, for some seconds, then half of it."""
     found = _measured("adaptive", "overload", seconds)
     without = _measured("unlimited", "overload", 5)
     details = (
@@ -75,7 +75,7 @@ def overload(seconds: int = 60) -> list[Finding]:
 
 
 def greedy_caller() -> list[Finding]:
-    """Others beside one that asks for ten times its limit."""
+    """Others beside a caller that makes ten times its limit."""
     found = _measured("per_peer", "greedy", 6)
     times = ", ".join(
         f"{kind.replace('_', ' a ')} {found[kind] * 1e3:.2f} ms" for kind in ("alone", "beside_modest")

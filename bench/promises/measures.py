@@ -45,7 +45,7 @@ KIB = 1024
 
 
 def idle_connection_kib(few: int, many: int) -> float:
-    """Return by how much one more connection makes the server grow, after one call on each."""
+    """Return the server's growth by one more connection, after one call on each."""
     with serving() as server, crowd(server.address) as connections:
         connections.grow(few)
         before = server.peak_bytes()
@@ -135,7 +135,7 @@ def _library(path: str) -> Iterator[None]:
 
 
 def access() -> list[Finding]:
-    """Callers that are known, allowed by a policy and counted one by one."""
+    """Identified callers, allowed by a policy and counted one by one."""
     title = "authentication, a policy of 100 rules and a rate for each caller"
     # 80 % of the rate without them.
     slower = slowdown(
@@ -207,7 +207,7 @@ def windows() -> list[Finding]:
 
 
 def resting_streams() -> list[Finding]:
-    """Streams that are open and idle, and one that nobody reads beside 99 that are used."""
+    """Open, idle streams, and one unread stream beside 99 used ones."""
     command = [sys.executable, "-m", "bench.promises.resting"]
     peaks = []
     with running_server([*command, "serve"], choose_cores().server) as server:
@@ -268,15 +268,15 @@ def fairness() -> list[Finding]:
     ]
 
 
-#: How many times as long as a plain copy a transfer may take: calls go on beside it, and it can be resumed.
+#: How many times as long as a plain copy a transfer may take: calls run concurrently, and it can be resumed.
 OF_A_PLAIN_COPY = 1.3
 
 
 def files() -> list[Finding]:
     """256 MiB by a FileService, against the SHA-256 of one core or the stream in C, whichever is slower.
 
-    Where a plain copy, which does no more to each byte, takes longer than that, it is the measure: beside a processor
-    that hashes in hardware, the rest of the work counts.
+    If a plain copy, which does the minimum to each byte, takes longer than that, it is the measure: on a processor that
+    hashes in hardware, the rest of the work counts.
     """
     command = [sys.executable, "-m", "bench.promises.files"]
     with tempfile.TemporaryDirectory(dir=folder_in_memory()) as folder:
@@ -333,7 +333,7 @@ def _sink_seconds(size: int) -> float:
 
 
 def _spread(kind: str, count: int, against: str, *, processes: int = 3, pairs: int = 11) -> Finding:
-    """Compare the rates through registry and selector with those by hand; the figure is that of the worst way."""
+    """Compare the rates through registry and selector with those by hand; the figure is the worst way's."""
     medians = _slowdowns(kind, count, processes, pairs)
     return Finding(
         f"registry and selector, {count} endpoint{'s' if count > 1 else ''}, 64 {kind}, against {against}",
@@ -383,7 +383,7 @@ def arrays() -> Finding:
 
 
 def notified_clients() -> list[Finding]:
-    """10,000 connected clients that serve are notified in a loop, 100 of them having died."""
+    """10,000 connected clients that serve are notified in a loop, after 100 of them have died."""
     told = tell_many(9_900, 100)
     details = f"{told['kept']:.0f} kept, {told['told']:.0f} told, {told['lost']:.0f} lost"
     wrong = abs(told["lost"] - 100) + abs(told["told"] - 9_900)

@@ -1,8 +1,7 @@
-"""Many clients that serve, and a server that notifies them all: `python -m bench.promises.notified serve`, and
-`… hold ADDRESS COUNT`, which connects so many clients and then prints a line.
+"""Many clients that serve, and a server that notifies them all: `python -m bench.promises.notified serve`, and `… hold
+ADDRESS COUNT`, which connects COUNT clients and then prints a line.
 
-`hub.keep` keeps the clients that are connected, `hub.tell` notifies all that were kept and counts those that
-were lost.
+`hub.keep` keeps the connected clients, `hub.tell` notifies all kept ones and counts the lost ones.
 """
 
 import asyncio
@@ -99,7 +98,7 @@ async def hold(address: str, count: int) -> None:
 
 
 def tell_many(living: int, dead: int) -> dict[str, float]:
-    """Notify so many clients after some of those that the server kept have ended without a word."""
+    """Notify clients after some of the kept ones have ended without notice."""
     cores = choose_cores()
 
     def running(core: int, *arguments: str) -> AbstractContextManager[RunningServer]:

@@ -1,4 +1,4 @@
-"""What a server pays for what it offers: the access log, OpenTelemetry without an SDK, other protocols."""
+"""The cost of a server's features: the access log, OpenTelemetry without an SDK, other protocols."""
 
 from dataclasses import replace
 

@@ -1,7 +1,7 @@
 """New clients beside silent openings: `python -m bench.promises.openings serve`, and `… ADDRESS SILENT CLIENTS`.
 
-The second keeps so many connections silent, a new one for each that the server closes, and prints as JSON how long
-each of so many clients took, one after the other, to have its first call answered.
+The second keeps COUNT connections silent, replaces each that the server closes, and prints as JSON how long each of
+several clients took, one after the other, to have its first call answered.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ async def serve() -> None:
 
 
 def open_silently(target: tuple[str, int], opened: list[socket.socket], count: int) -> None:
-    """Drop the connections that the server closed, and make them anew."""
+    """Drop the connections that the server closed, and open new ones."""
     for one in list(opened):
         try:
             if one.recv(1, socket.MSG_DONTWAIT) == b"":

@@ -1,4 +1,4 @@
-"""How long the loop stands still for payloads that are made to be expensive, and what honest ones pay for the look."""
+"""How long expensive payloads block the loop, and the cost of the check for honest ones."""
 
 import datetime
 import math
@@ -79,7 +79,7 @@ class Tables:
 
 
 def flood_ratios() -> dict[str, float]:
-    """Return, for keys of one hash in several spellings, how many times as long they take as honest ones by msgspec."""
+    """Return, for keys of one hash in several spellings, their time as a multiple of msgspec's for honest ones."""
     alike = [5 + times * MODULUS for times in range(FLOOD_KEYS)]
     spellings = {"{}": "plain", "+{}": "with a sign", "{}E0": "with an exponent", "{}.0": "with a fraction"}
     ratios = {}
@@ -99,7 +99,7 @@ def flood_ratios() -> dict[str, float]:
 
 
 def crowded_seconds() -> dict[str, float]:
-    """Return how long the keys take that collide as much as is let through: for the look, and in the dict itself."""
+    """Return the time for the most colliding keys that are accepted: for the check, and in the dict itself."""
     alike = [str(5 + key % (CROWDED_KEYS // 64) + key * MODULUS) for key in range(CROWDED_KEYS)]
     tables: list[tuple[str, Any, Iterable[Any]]] = [
         ("decimals", Tables.decimals, alike),
@@ -119,7 +119,7 @@ def _decoding_seconds(method: Any, payload: bytes) -> float:
 
 
 def honest_ratios() -> dict[str, float]:
-    """Return, for maps that nobody made to collide, how many times as long they take as msgspec alone; ∞ if refused."""
+    """Return, for ordinary maps, the time as a multiple of msgspec's alone; ∞ if refused."""
     count = HONEST_KEYS
     tables: list[tuple[str, Any, Any, Iterable[Any]]] = [
         ("ints", Tables.numbers, dict[int, int], range(count)),
@@ -149,7 +149,7 @@ def protobuf_bomb() -> tuple[float, float]:
 
 
 def _cost(method: Any, kind: Any, payload: bytes) -> float:
-    """Return how many times as long as by msgspec alone an argument is decoded; ∞ if it is refused."""
+    """Return the time to decode an argument as a multiple of msgspec's alone; ∞ if it is refused."""
     marshal, decoder = _marshal(method), msgspec.msgpack.Decoder(kind)
     try:
         return _seconds(lambda: marshal.decode_arguments(b"\x91" + payload)) / _seconds(

@@ -1,9 +1,9 @@
 """A file over blocking sockets: `python -m bench.promises.plain_copy serve FOLDER`, and `… ADDRESS FOLDER`.
 
 The smallest program that does to each byte what a transfer does: read, hash, send, receive, hash, write; in one thread
-and with one buffer on each side. No calls run beside it, it has no limits, and it resumes nothing: its time is the
-machine's share of a transfer. The client prints medians: the seconds of a copy that both sides hash, of one that the
-receiver alone hashes, and of one that the sender hashes before it sends, as an upload does.
+and with one buffer on each side. It runs no concurrent calls, has no limits and resumes nothing: its time is the
+machine's share of a transfer. The client prints medians: the seconds of a copy that both sides hash, of a copy that
+only the receiver hashes, and of a copy that the sender hashes before it sends, as an upload does.
 """
 
 import hashlib

@@ -29,7 +29,7 @@ __all__ = ["polled_figures"]
 #: The most that a process counts on one side, less the methods that are called here.
 MANY = 4_090
 
-#: Methods of a common server; its readers, each of which asks every two seconds, and for how long.
+#: Methods of a common server; its readers, each of which reads every two seconds; the duration.
 COMMON, READERS, POLL_SECONDS, SECONDS = 100, 3, 2.0, 20.0
 
 #: Pages whose stalls are measured.

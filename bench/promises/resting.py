@@ -1,8 +1,7 @@
 """Streams at rest, a process each: `python -m bench.promises.resting serve`, and `… ADDRESS idle|unread COUNT`.
 
-`idle` opens COUNT streams on which nothing more is sent, and prints how much memory it took at most. `unread` makes
-round trips on COUNT streams, alone and beside a stream that offers a gibibyte and is not read. It prints p99 of both,
-and by how much it grew.
+`idle` opens COUNT streams without further messages, and prints its peak memory. `unread` makes round trips on COUNT
+streams, alone and beside an unread stream of a gibibyte. It prints p99 of both, and its growth.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ from bench.compare.measurement import percentile
 from bench.compare.peers.base import announce
 from bench.promises.server import read_all_input
 
-#: Streams of one connection; the calls beside them are few.
+#: Streams of one connection, with few calls.
 LIMITS = fastrpc.Limits(streams=20_000, concurrent_calls=30_000)
 
 #: Streams opened at the same time.
@@ -80,7 +79,7 @@ async def idle(client: fastrpc.Client, count: int) -> dict[str, float]:
 
 
 async def unread(client: fastrpc.Client, count: int) -> dict[str, float]:
-    """Return p99 of round trips without and beside a stream that is not read, and growth in KiB for that one."""
+    """Return p99 of round trips without and beside an unread stream, and that stream's growth in KiB."""
     await round_trips(client, count)
     alone = await round_trips(client, count)
     before = peak_kib()
@@ -92,7 +91,7 @@ async def unread(client: fastrpc.Client, count: int) -> dict[str, float]:
 
 
 async def round_trips(client: fastrpc.Client, count: int) -> float:
-    """Return p99 of round trips on so many streams, on each of them one every `GAP_SECONDS`."""
+    """Return p99 of round trips on several streams, one per stream every `GAP_SECONDS`."""
     seconds: list[float] = []
 
     async def talk(number: int) -> None:
@@ -110,7 +109,7 @@ async def round_trips(client: fastrpc.Client, count: int) -> float:
 
 
 async def run(address: str, kind: str, count: int) -> None:
-    """Print what the command line asks for as one line of JSON."""
+    """Run the command line's measurement and print one line of JSON."""
     async with fastrpc.Client(address, config=fastrpc.ClientConfig(limits=LIMITS)) as client:
         await client.ready(timeout=10)
         print(json.dumps(await {"idle": idle, "unread": unread}[kind](client, count)), flush=True)

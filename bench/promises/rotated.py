@@ -88,7 +88,7 @@ async def shown(port: int, authority: Path) -> bytes:
 
 
 async def rotate(address: str, folder: Path, rotations: int) -> dict[str, float]:
-    """Put one certificate after the other in its place, each once the last one is in use."""
+    """Install one certificate after another, each once the last one is in use."""
     authority, port = folder / "authority.pem", int(address.rpartition(":")[2])
     keepalive = fastrpc.Keepalive(max_age=AGE_SECONDS)
     config = fastrpc.ClientConfig(tls=fastrpc.TLS(ca_file=authority), keepalive=keepalive)
@@ -101,7 +101,7 @@ async def rotate(address: str, folder: Path, rotations: int) -> dict[str, float]
             expected = ssl.PEM_cert_to_DER_cert((folder / f"{number}.pem").read_text())
             put(folder, number)
             changed = time.perf_counter()
-            # There is nothing that tells: each look is a new connection.
+            # There is no notification: each look is a new connection.
             while await shown(port, authority) != expected:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             delays.append(time.perf_counter() - changed)

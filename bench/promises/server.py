@@ -1,9 +1,9 @@
-"""The server under test, in a process of its own; it ends with its input: `python -m bench.promises.server [WHAT]`.
+"""The server under test, in a separate process; it ends with its input: `python -m bench.promises.server [WHAT]`.
 
-With `usual` it has the configuration that servers have by default; with `access_log` or `open_telemetry` it has that
-interceptor, whose records go nowhere, with `open_telemetry_sdk` the SDK as well; with `every_protocol` it serves them
-all. With a number there are so many
-servers in it, and an embedded registry that names them; it announces that one's URL and their addresses.
+With `usual` it has the default configuration; with `access_log` or `open_telemetry` it has that interceptor, whose
+records are discarded, with `open_telemetry_sdk` the SDK as well; with `every_protocol` it serves all protocols. With a
+number it holds that many servers, and an embedded registry that lists them; it announces the registry's URL and their
+addresses.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Promised:
 
     @fastrpc.method
     async def freeze(self) -> None:
-        """Let the garbage collector look no more at what there is by now."""
+        """Let the garbage collector ignore all present objects."""
         gc.collect()
         gc.freeze()
 

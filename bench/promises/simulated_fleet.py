@@ -1,4 +1,4 @@
-"""A thousand servers in one process, as `fastrpc console` reads them: each has a port with figures, and a record.
+"""A thousand servers in one process, for `fastrpc console`: each has a port with figures, and a record.
 
 `python -m bench.promises.simulated_fleet [REGISTRY]` runs until its input ends; without a registry it hosts one.
 Services have the same number of servers each, and call the next two services. Every method is called all the time. Some
@@ -134,7 +134,7 @@ class SimulatedConnection(asyncio.Protocol):
 
 
 async def simulate(url: str | None = None) -> None:
-    """Run the servers, and their registry if no other one has them, until the input ends."""
+    """Run the servers, and their registry unless another one has them, until the input ends."""
     loop = asyncio.get_running_loop()
     servers = [SimulatedServer(number, hangs=number < HANGING) for number in range(SERVERS)]
     async with contextlib.AsyncExitStack() as stack:

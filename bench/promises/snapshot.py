@@ -1,4 +1,4 @@
-"""The embedded registry with many records, and how long its loop stands while it writes them: prints that as JSON.
+"""The embedded registry with many records: prints as JSON how long its loop is blocked while it writes them.
 
 python -m bench.promises.snapshot BYTES
 """
@@ -61,7 +61,7 @@ def record_at(number: int) -> str:
 
 
 def replaced(file: Path, before: int, least: int = 0) -> int:
-    """Wait, in a thread, for another content of a file that has so many bytes; returns the time of its making."""
+    """Wait, in a thread, for new content of a file of this size; return its time of creation."""
     while not file.exists() or file.stat().st_mtime_ns == before or file.stat().st_size < least:
         time.sleep(0.01)
     return file.stat().st_mtime_ns
@@ -95,7 +95,7 @@ async def measure(total: int, folder: Path) -> dict[str, float]:
 
 
 def main(total: str) -> None:
-    """Print what was measured as one line of JSON."""
+    """Print the measurements as one line of JSON."""
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(uvloop.run(measure(int(total), Path(folder)))), flush=True)
 

@@ -1,4 +1,4 @@
-"""The client of the promise about selectors, in a process of its own; prints what it measured as JSON.
+"""The client of the promise about selectors, in a separate process; prints its measurements as JSON.
 
 python -m bench.promises.spread tasks "REGISTRY ADDRESS…" SECONDS PAIRS
     32 B echoes, 64 in flight, by hand to one fixed address after the other and through registry and each selector, in
@@ -31,7 +31,7 @@ __all__ = ["KEYED", "SERVICES_CALL", "SERVICES_VIEW"]
 #: Until every caller is under way; each slice begins anew.
 WARM_SECONDS = 0.02
 
-#: What the name of a selector is followed by where each call has another key, which a view of the client carries.
+#: The suffix of a selector's name if each call has another key, carried by a view of the client.
 KEYED = " with a key each"
 
 #: The ways of calling a service of a Services.
@@ -44,7 +44,7 @@ Rates = dict[str, tuple[list[float], list[float]]]
 async def measure(
     clients: Sequence[fastrpc.Client | fastrpc.Services], seconds: float, *, keyed: bool
 ) -> float:
-    """Return the calls per second of tasks that make one call after the other, to one client after the other."""
+    """Return the calls per second of tasks that make one call after another, to one client after another."""
     completed = 0
     running = True
     turns = itertools.cycle(clients)
@@ -74,7 +74,7 @@ async def measure(
 
 
 def measure_blocking(clients: Sequence[fastrpc.SyncClient], seconds: float, *, keyed: bool) -> float:
-    """Return the calls per second of threads that make one call after the other, to one client after the other."""
+    """Return the calls per second of threads that make one call after another, to one client after another."""
     completed = [0] * CALLERS
     over = threading.Event()
 
@@ -123,7 +123,7 @@ def connected_blocking(client: fastrpc.SyncClient, count: int) -> None:
 
 
 def slices(pairs: int) -> Iterator[tuple[str, str, int]]:
-    """Yield what to measure: the way of calling, its selector, the side; which side goes first alternates."""
+    """Yield the measurements: the way of calling, its selector, the side; which side is first alternates."""
     for number in range(pairs):
         for selector in selector_names():
             for way in (selector, selector + KEYED):

@@ -1,4 +1,4 @@
-"""How long a server keeps its loop in one go under attack: the server in this process, the attackers in a thread."""
+"""How long a server blocks its loop at once under attack: the server in this process, the attackers in a thread."""
 
 import asyncio
 import gc
@@ -67,7 +67,7 @@ class _Attacker:
         self._socket.sendall(data)
 
     def wait(self, answers: int) -> None:
-        """Return once so many RESPONSEs came, however they look, or nothing more does."""
+        """Return once this many RESPONSEs, of any content, have arrived, or none arrives any more."""
         seen = b""
         while answers:
             data = self._socket.recv(2**18)
@@ -135,7 +135,7 @@ def many_bombs(connections: int = 200) -> Attack:
 
 
 def one_read() -> Attack:
-    """So many calls cancelled that they fill whole reads, within what may come to nothing."""
+    """Enough cancelled calls to fill whole reads, within the budget of idle work."""
     return Attack([b"".join(cancelled(call) for call in range(1, 30_001, 2))], answers=15_000)
 
 

@@ -1,7 +1,7 @@
 """Streams in one process for each side: `python -m bench.promises.streams serve`, and `… ADDRESS read|leave COUNT`.
 
-`read` receives messages of 32 bytes for two seconds, one by one and many at once, and prints the rates; with COUNT idle
-streams beside. `leave` opens COUNT endless streams that it never reads, and prints by how much it grew.
+`read` receives messages of 32 bytes for two seconds, one by one and many at once, and prints the rates; COUNT idle
+streams are open as well. `leave` opens COUNT endless streams that it never reads, and prints its growth.
 """
 
 import asyncio

@@ -1,5 +1,5 @@
 """Compile the core: requirements, flags, translation, freshness, cache and progress.
 
-setup.py builds with it, so `pip install` does what `ci/build` does. It imports the standard library, setuptools and
-Cython only, and the source distribution carries it.
+setup.py builds with it, so `pip install` does the same as `ci/build`. It imports only the standard library, setuptools
+and Cython, and the source distribution contains it.
 """

@@ -89,7 +89,7 @@ class ModuleCache:
             held -= size
 
     def _prepare(self) -> None:
-        """Make the folder; give it up where it cannot be made or is not safe."""
+        """Make the folder; give it up if it cannot be made or is not safe."""
         folder = self._folder
         if folder is None:
             return
@@ -111,7 +111,7 @@ class ModuleCache:
 def _unsafe(folder: Path) -> str:
     """Return why modules of a folder could be another user's; empty if they cannot."""
     for path, owners in ((folder, {os.geteuid()}), (folder.parent, {os.geteuid(), 0})):
-        # A link could be turned to another folder once it was looked at; above the folder it may be the owner's choice.
+        # A link could be turned to another folder after the check; above the folder links may be the owner's choice.
         status = os.lstat(path) if path is folder else path.stat()
         if not stat.S_ISDIR(status.st_mode):
             return f"{path} is not a folder"

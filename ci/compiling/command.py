@@ -72,7 +72,7 @@ class BuildCore(build_ext):
         tell_warnings(log)
 
     def _tell_refusal(self, told: str) -> str:
-        """Print why the cache is not used, unless that was told before; return it."""
+        """Print why the cache is not used, unless it was printed before; return it."""
         refusal = self._cache.refusal
         if refusal != told:
             print(f"the cache of compiled modules is not used: {refusal}", file=sys.stderr)
@@ -171,14 +171,14 @@ def build_command(profile: str) -> type[BuildCore]:
 
 
 def size_of(extension: Extension) -> int:
-    """Return the bytes of a source; Cython writes the shared module itself, which is a large one."""
+    """Return the bytes of a source; Cython writes the shared module itself, which is large."""
     source = Path(extension.sources[0])
     return source.stat().st_size if source.exists() else 20_000
 
 
 @contextmanager
 def output_into(log: Path) -> Iterator[TextIO]:
-    """Send what this process and those it starts print to a file; yield what was the standard output."""
+    """Redirect the output of this process and its children to a file; yield the former standard output."""
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)

@@ -108,7 +108,7 @@ class Record:
             self._entries = json.loads(path.read_text(encoding="utf-8"))
 
     def is_fresh(self, module: Path, key: str) -> bool:
-        """Return whether a module was built with a key and is as it was then."""
+        """Return whether a module was built with a key and is unchanged."""
         entry = self._entries.get(os.path.relpath(module))
         return entry is not None and entry[0] == key and module.exists() and digest_of(module) == entry[1]
 
@@ -124,7 +124,7 @@ class Record:
 
 
 def _program_at(command: Sequence[str]) -> int:
-    """Return where the compiler itself stands in its command: behind ccache or another that starts it."""
+    """Return the position of the compiler in its command: after ccache or another launcher."""
     return 1 if len(command) > 1 and not command[1].startswith("-") else 0
 
 

@@ -1,4 +1,4 @@
-"""The copies of a build before whose sources are gone: they would be installed, and may stand before newer modules."""
+"""Copies of an earlier build whose sources are gone: they would be installed, and may shadow newer modules."""
 
 from pathlib import Path
 

@@ -32,7 +32,7 @@ QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVN
 class PrecompiledHeaders:
     """The headers of a build, one for each set of flags.
 
-    gcc reads the header itself where what was made of it does not fit; what it cannot use at all is deleted.
+    gcc reads the header itself if the precompiled one does not fit; an unusable one is deleted.
 
     Args:
         command: what compiles a file of C, with the flags of all modules.
@@ -68,7 +68,7 @@ class PrecompiledHeaders:
         self._making.clear()
 
     def arguments_for(self, extension: Extension) -> list[str]:
-        """Return what has gcc begin a module with its header; nothing where there is none."""
+        """Return the arguments that make gcc begin a module with its header; none if there is no header."""
         header = self._headers.get(self._flags_of(extension))
         return [] if header is None else ["-include", str(header)]
 

@@ -20,19 +20,19 @@ __all__ = [
 CORE = Path("src/fastrpc/_core")
 HARNESS = Path("src/fastrpc_harness")
 
-#: What Cython adds to every module that needs it, such as its type of functions, is in one module for all of them.
+#: Cython's shared code, such as its type of functions, is in one module for all of them.
 SHARED = "fastrpc._core._shared"
 
 STRIP = ["-Wl,-s", "-Wl,--gc-sections", "-Wl,--build-id=none"] if sys.platform == "linux" else []
-# As fast as -O3 within what can be measured, and the wheel is a sixth smaller. No unwind tables of either kind: only
-# debuggers unwind these frames, and have other profiles; a wheel by clang is 4 % smaller. No PLT: calls of CPython go
-# straight to it, without a table of jumps in each module. No fused product and sum, as aarch64 has it, without
-# rounding between them: a breaker's times are the same everywhere.
+# Measurably as fast as -O3, and the wheel is a sixth smaller. No unwind tables of either kind: only debuggers unwind
+# these frames, and have other profiles; a wheel by clang is 4 % smaller. No PLT: calls of CPython are direct, without a
+# table of jumps in each module. No fused multiply-add, which aarch64 has and which skips a rounding: a breaker's times
+# are the same everywhere.
 FAST = [
     *("-O2", "-g0", "-ffunction-sections", "-fno-plt", "-fno-ident", "-ffp-contract=off"),
     *("-fno-asynchronous-unwind-tables", "-fno-unwind-tables"),
 ]
-# Texts as they are: a wheel is compressed as a whole, and they need nothing that unpacks them on import.
+# Texts are uncompressed: a wheel is compressed as a whole, and they need no unpacking on import.
 PLAIN = {"CYTHON_WITHOUT_ASSERTIONS": "1", "CYTHON_COMPRESS_STRINGS": "0"}
 # Modules by their place in the core.
 # Seldom run: once per connection or less, for monitoring, for engines in Python, or after a call failed or was
@@ -100,7 +100,7 @@ THOROUGH = {
     "websocket/frames",
     "wire/native",
 }
-# Elsewhere these find next to nothing in what Cython writes, and take a sixth of the time.
+# On other platforms they find next to nothing in Cython's output, and take a sixth of the time.
 FRUITLESS = [
     *("caller-saves", "code-hoisting", "gcse", "ipa-cp", "ipa-icf", "ipa-modref", "ipa-pure-const", "ipa-ra"),
     *("ipa-reference", "ipa-sra", "rerun-cse-after-loop", "schedule-insns2", "tree-loop-optimize"),
@@ -134,7 +134,7 @@ class Profile:
     link_arguments: list[str]
     macros: dict[str, str]
     directives: dict[str, object] = field(default_factory=dict)
-    #: Whether modules hold nothing of the folder they were built in, so that builds can share them.
+    #: Whether modules contain no path of their build folder, so that builds can share them.
     is_shared: bool = False
 
 
@@ -175,7 +175,7 @@ def extensions_of(name: str, *, with_harness: bool) -> list[Extension]:
 
 
 def fruitless_arguments(extension: Extension) -> list[str]:
-    """Return what spares gcc passes that find nothing in a module; other compilers do not know these."""
+    """Return the arguments that spare gcc passes without effect on a module; other compilers do not know these."""
     place = _place_of(Path(extension.sources[0]))
     if "-O2" not in extension.extra_compile_args or place in THOROUGH or _level_of(place):
         return []

@@ -15,7 +15,7 @@ class Progress:
 
     Args:
         sizes: of the sources that are compiled, in bytes.
-        cores: how many of them are compiled at a time.
+        cores: the number of modules that are compiled at a time.
     """
 
     def __init__(

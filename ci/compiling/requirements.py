@@ -134,7 +134,7 @@ def _counted(modules: int) -> str:
 
 
 def _temporary_folder() -> Path:
-    """Return the folder that compilers use; Python passes over one in which it cannot write."""
+    """Return the folder that compilers use; Python skips a folder in which it cannot write."""
     given = os.environ.get("TMPDIR", "")
     return Path(given) if given and Path(given).is_dir() else Path(tempfile.gettempdir())
 
@@ -153,7 +153,7 @@ def _packages() -> tuple[str, str]:
 
 
 def _system_names(release: Path = Path("/etc/os-release")) -> list[str]:
-    """Return the name of this Linux and of those it derives from, nearest first."""
+    """Return the name of this Linux and of the ones it derives from, nearest first."""
     if not release.exists():
         return []
     lines = (line.partition("=") for line in release.read_text(encoding="utf-8").splitlines())

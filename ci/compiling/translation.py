@@ -15,7 +15,7 @@ __all__ = ["Translator"]
 
 
 class ReachableDeclarations(dict[str, Any]):
-    """The declarations that Cython has read; iterated, those alone that the translated module cimports."""
+    """The declarations that Cython has read; iterating yields only those that the translated module cimports."""
 
     def __init__(self, declarations: dict[str, Any], module: Any) -> None:
         super().__init__(declarations)
@@ -35,8 +35,9 @@ class ReachableDeclarations(dict[str, Any]):
 class Translator:
     """Translates modules with Cython.
 
-    Cython reads the declarations (`.pxd`) of all that a module cimports, which takes longer than the module itself.
-    A build reads them once and forks for each module: translation changes them, so a process translates one module.
+    Cython reads the declarations (`.pxd`) of everything that a module cimports, which takes longer than the module
+    itself. A build reads them once and forks for each module: translation changes them, so a process translates one
+    module.
     """
 
     def __init__(self, directives: dict[str, object], generated: Path, source_folder: str = "src") -> None:
@@ -61,7 +62,7 @@ class Translator:
         return self._generated / source.with_suffix(".c")
 
     def translate(self, name: str, source: Path) -> Path:
-        """Write the C of one module, once in a process; messages go to stderr.
+        """Write the C of one module, once in a process; messages are printed to stderr.
 
         Raises:
             SystemExit: the source has errors.

@@ -1,4 +1,4 @@
-"""Settings of Sphinx for the site; its sources are what `ci.site.pages` lays out."""
+"""Settings of Sphinx for the site; its sources are laid out by `ci.site.pages`."""
 
 from fastrpc._version import __version__
 

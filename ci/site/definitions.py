@@ -30,7 +30,7 @@ class Definition:
 
 @cache
 def _parsed(module: str) -> tuple[ast.Module, tuple[str, ...]] | None:
-    """Return a module's tree and lines: of its stub where there is one, as compiled modules have no other."""
+    """Return a module's tree and lines: of its stub if there is one, since compiled modules have no source."""
     place = SOURCES / module.replace(".", "/")
     for path in (place.with_suffix(".pyi"), place.with_suffix(".py"), place / "__init__.py"):
         if path.is_file():
@@ -40,7 +40,7 @@ def _parsed(module: str) -> tuple[ast.Module, tuple[str, ...]] | None:
 
 
 def flat(body: list[ast.stmt]) -> list[ast.stmt]:
-    """Return statements as a type checker sees them: with those below `if TYPE_CHECKING`, without the others."""
+    """Return statements as a type checker sees them: including those below `if TYPE_CHECKING`, without the others."""
     found: list[ast.stmt] = []
     for node in body:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":

@@ -76,7 +76,7 @@ class Entry:
 
 
 def home_of(module: str, name: str) -> str:
-    """Return the public module that describes a name: the most special one that has the same definition."""
+    """Return the public module that describes a name: the most specific one with the same definition."""
     here = resolved(module, name)
     if module != "fastrpc":
         return module

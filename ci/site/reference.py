@@ -41,7 +41,7 @@ def page_of(module: str) -> str:
     """Return the page of a public module."""
     parts = [f"{module}\n{'=' * len(module)}\n", f".. py:module:: {module}\n"]
     parts.append(as_text(module_docstring(module).partition("\n\n")[0]) + "\n")
-    # Those that another page describes come last.
+    # Names that another page describes are last.
     entries = sorted(entries_of(module), key=lambda entry: entry.home != module)
     parts += ["\n".join(_entry(module, entry)) + "\n" for entry in entries]
     return "\n".join(parts)

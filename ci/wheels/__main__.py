@@ -105,7 +105,7 @@ def build_base() -> Path:
 def build_wheel(
     version: str, machine: str, includes: list[Path], extensions: list[Extension], base: Path, output: Path
 ) -> Path:
-    """Compile all modules for one CPython on one machine, put the wheel together and return it."""
+    """Compile all modules for one CPython on one machine, assemble the wheel and return it."""
     digits = version.replace(".", "")
     suffix = f".cpython-{digits}-{machine}-linux-gnu.so"
     target = Target.linux(machine, includes)
@@ -140,7 +140,7 @@ def check_targets(extensions: list[Extension]) -> None:
 
 
 def foreign_headers(target: str) -> list[Path]:
-    """Return headers for a system that Debian has none for: those for Linux, with another `pyconfig.h` for macOS."""
+    """Return headers for a system for which Debian has none: those for Linux, with another `pyconfig.h` for macOS."""
     includes = headers_of("3.13", target.partition("-")[0], CACHE, {})
     assert includes is not None
     if not target.endswith("-macos"):

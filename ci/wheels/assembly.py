@@ -13,7 +13,7 @@ __all__ = ["assemble"]
 
 
 def assemble(base: Path, modules: Mapping[str, Path], tag: str, epoch: int, folder: Path) -> Path:
-    """Write a wheel and return where it is; the same input gives the same bytes.
+    """Write a wheel and return its path; the same input gives the same bytes.
 
     Args:
         base: a wheel without compiled modules.
@@ -40,7 +40,7 @@ def assemble(base: Path, modules: Mapping[str, Path], tag: str, epoch: int, fold
 
 
 def bill_of_materials(metadata: str, epoch: int) -> bytes:
-    """Return the CycloneDX document of a wheel: the package, its licence, and what it requires. It bundles nothing."""
+    """Return the CycloneDX document of a wheel: the package, its licence, and its requirements. It bundles nothing."""
     fields = HeaderParser().parsestr(metadata)
     name, version = fields["Name"], fields["Version"]
     reference = f"pkg:pypi/{name}@{version}"
@@ -67,7 +67,7 @@ def bill_of_materials(metadata: str, epoch: int) -> bytes:
 def _write(path: Path, files: Mapping[str, bytes], epoch: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     time = datetime.fromtimestamp(epoch, UTC).timetuple()[:6]
-    # Metadata come last, so that a reader finds them without reading all.
+    # Metadata are last, so that a reader finds them without reading all.
     names = sorted(files, key=lambda name: (".dist-info/" in name, name.endswith("/RECORD"), name))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name in names:

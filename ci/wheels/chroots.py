@@ -1,7 +1,7 @@
 """Chroots of Debian's packages, one for each suite and machine, and commands in them.
 
-They need root, mmdebstrap and, for another machine than this one, qemu-user-static, which binfmt_misc runs its programs
-by. They stay in `.cache/chroots` while they have the packages that are asked for.
+They need root, mmdebstrap and, for another machine than this one, qemu-user-static, by which binfmt_misc runs its
+programs. They stay in `.cache/chroots` while they have the requested packages.
 """
 
 import os
@@ -15,7 +15,7 @@ __all__ = ["can_have_chroot", "chroot_of", "is_foreign", "run_in", "virtual_envi
 
 CHROOTS = Path(".cache/chroots")
 MIRROR = "http://deb.debian.org/debian"
-#: What the tests and the README call beside CPython; none of it compiles.
+#: The programs that the tests and the README call besides CPython; none of them compiles.
 TOOLS = ("curl", "iproute2", "openssl", "tzdata")
 #: Within a chroot: the packages that it was made with.
 PACKAGES = Path("etc/fastrpc-packages")
@@ -39,7 +39,7 @@ def can_have_chroot(version: str, machine: str) -> bool:
 
 
 def chroot_of(version: str, machine: str) -> Path | None:
-    """Return a chroot with a CPython, made by an earlier run with the same packages or now; None without one."""
+    """Return a chroot with a CPython, made by an earlier run with the same packages or now; None if there is none."""
     if not can_have_chroot(version, machine):
         return None
     suite = SUITES[version]
@@ -58,7 +58,7 @@ def make_chroot(root: Path, suite: str, machine: str, packages: str) -> None:
     shutil.rmtree(new, ignore_errors=True)
     new.parent.mkdir(parents=True, exist_ok=True)
     source = f"deb [signed-by={KEYRING}] {MIRROR} {suite} main"
-    # A mirror may lag behind: lists are signed all the same.
+    # A mirror may lag behind: lists are signed nevertheless.
     options = ("--mode=root", "--variant=minbase", '--aptopt=Acquire::Check-Valid-Until "false"')
     chosen = (f"--include={packages}", f"--architectures={MACHINES[machine]}")
     # It mounts this machine's /dev/shm, too. In a namespace, a kill leaves nothing mounted that the next run deletes.
@@ -66,7 +66,7 @@ def make_chroot(root: Path, suite: str, machine: str, packages: str) -> None:
     (new / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     (new / PACKAGES).write_text(packages)
     if root.exists():
-        # Its list first: what is left if this is interrupted counts as no chroot.
+        # Its list first: the remains of an interrupted removal count as no chroot.
         (root / PACKAGES).unlink(missing_ok=True)
         shutil.rmtree(root)
     new.rename(root)

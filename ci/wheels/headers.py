@@ -1,4 +1,4 @@
-"""The headers of each CPython: those of Debian's packages, or of an interpreter that the machine has."""
+"""The headers of each CPython: from Debian's packages, or from an interpreter of this machine."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ Components: main
 Architectures: {architectures}
 Signed-By: {keyring}
 """
-# A mirror may lag behind: lists are signed all the same, and only headers are taken.
+# A mirror may lag behind: lists are signed nevertheless, and only headers are taken.
 CONFIGURATION = """Dir "{root}";
 Dir::State::status "{root}/var/lib/dpkg/status";
 APT::Architectures {{ {architectures} }};
@@ -50,7 +50,7 @@ def headers_of(
 
 
 def interpreters_named(programs: str) -> dict[tuple[str, str], str]:
-    """Return interpreters by version and machine, from their names as `PYTHONS="python3.12 …"` gives them."""
+    """Return interpreters by version and machine, from their names in `PYTHONS="python3.12 …"`."""
     found = {}
     for program in programs.split():
         version = _ask(program, "sysconfig.get_python_version()")

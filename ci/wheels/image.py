@@ -17,8 +17,8 @@ from ci.wheels.trial import COMPILERS
 __all__ = ["based_on", "try_image"]
 
 IMAGE = Path("deploy/docker/Dockerfile")
-#: Bytes that the image may add to its base, with byte code, which lets it start half a second sooner. Of these fastrpc
-#: has 21 MB, uvloop 16, and pydantic and pygments, which typer and rich bring, 18.
+#: Bytes that the image may add to its base, including byte code, with which it starts half a second sooner. Of these
+#: fastrpc has 21 MB, uvloop 16, and pydantic and pygments, which typer and rich require, 18.
 MOST_ADDED = 85_000_000
 INSIDE = Path(__file__).with_name("try_image.py")
 

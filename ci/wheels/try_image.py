@@ -1,4 +1,4 @@
-"""Run a container's command where its image is the root: run by ci.wheels.image, with what the image says as JSON."""
+"""Run a container's command with its image as the root: run by ci.wheels.image, with the image's settings as JSON."""
 
 import json
 import os

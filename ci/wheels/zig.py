@@ -26,7 +26,7 @@ class Target:
         return cls(f"{machine}-linux-gnu.{GLIBC}", tuple(includes))
 
 
-#: What `make cross-check` compiles for beside them; nothing of it is shipped.
+#: Further targets of `make cross-check`; nothing of them is shipped.
 CHECKED = ("x86_64-macos", "aarch64-macos", "x86_64-linux-musl", "aarch64-linux-musl")
 
 

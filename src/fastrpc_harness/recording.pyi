@@ -78,7 +78,7 @@ class RecordingConnection(Connection):
 
     @property
     def waiting(self) -> int:
-        """Messages in all queues, including dropped ones that still lie there."""
+        """Messages in all queues, including dropped messages."""
 
     def receive_data(self, data: bytes) -> list[tuple[Any, ...]]:
         """Take bytes from the peer; return the events since the last time."""

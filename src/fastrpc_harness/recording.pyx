@@ -416,7 +416,7 @@ cdef class RecordingConnection(Connection):
 
     @property
     def waiting(self):
-        """Messages in all queues, including dropped ones that still lie there."""
+        """Messages in all queues, including dropped messages."""
         return sum(map(len, self.slots.queues()))
 
     @property

@@ -1,5 +1,5 @@
-"""The stacks that are compared, one file each, named after what it is; `base` holds what they implement.
+"""The compared stacks, one file each, named after the stack; `base` holds their interface.
 
-A file here is found by itself: it sets `PEERS`, and that is all. It may import its own stack at the top;
-where that is not installed the file is reported as left out.
+A file here is found automatically: it only sets `PEERS`. It may import its own stack at the top; if that is not
+installed, the file is reported as left out.
 """

@@ -1,7 +1,7 @@
 """Apache Thrift with its accelerated protocol: a thread and a connection per caller.
 
-Its compiler comes with no Python package, so what it makes of `bench.thrift` (as `thrift --gen py:dynamic`) stands
-here by hand: the same specifications for the same compiled encoder.
+Its compiler is in no Python package, so its output for `bench.thrift` (as by `thrift --gen py:dynamic`) is written here
+by hand: the same specifications for the same compiled encoder.
 """
 
 import threading

@@ -1,7 +1,7 @@
 """What a peer is, and the ready halves for those written in Python.
 
-A peer in another language gives two commands (see `c_echo`). A peer in Python derives from one server half
-and one client half and fills in how it serves and connects:
+A peer in another language gives two commands (see `c_echo`). A peer in Python derives from one server half and one
+client half and implements serving and connecting:
 
     AsyncServer.serving      BlockingServer.serving
     AsyncClient.connected    BlockingClient.connected    for calls
@@ -43,7 +43,7 @@ __all__ = [
     "wait_for_end_of_input",
 ]
 
-#: Connections that may wait to be accepted: where each caller has its own, all of them come at once.
+#: Connections that may wait to be accepted: if each caller has its own, all of them arrive at once.
 BACKLOG = 4096
 
 Loop = Literal["asyncio", "uvloop"]
@@ -70,7 +70,7 @@ class Peer(Protocol):
         ...
 
     def prepare(self) -> None:
-        """Compile or generate what it needs; raise PeerUnavailableError where that cannot be."""
+        """Compile or generate its files; raise PeerUnavailableError if that is impossible."""
         ...
 
     def server_command(self, directory: Path, workload: Workload) -> list[str]:
@@ -82,7 +82,7 @@ class Peer(Protocol):
         ...
 
     def client_command(self, order: LoadOrder) -> list[str]:
-        """Return what runs the load; its last line of output is a Measurement as JSON."""
+        """Return the command of the load; its last line of output is a Measurement as JSON."""
         ...
 
 
@@ -137,7 +137,7 @@ class PythonPeer:
     """A peer whose server and client each run in `bench.compare.worker`."""
 
     operations: ClassVar[Collection[Operation]] = ("echo", "mul", "record")
-    #: Whether its client can start calls at a rate, whatever became of those before.
+    #: Whether its client can start calls at a fixed rate, whatever the state of earlier ones.
     keeps_rates: ClassVar[bool] = False
 
     def __init__(self, name: str, title: str, *, family: str, by_default: bool = True) -> None:
@@ -172,7 +172,7 @@ class PythonPeer:
 
 
 def announce(address: str, *further_processes: int) -> None:
-    """Tell the parent that the server listens, and which processes beside this one work for it."""
+    """Notify the parent that the server listens, and which further processes work for it."""
     print(json.dumps({"address": address, "processes": [os.getpid(), *further_processes]}), flush=True)
 
 
@@ -200,7 +200,7 @@ class AsyncServer(PythonPeer):
         raise NotImplementedError
 
     def further_processes(self) -> Collection[int]:
-        """Return the ids of those that work for the server beside this one, once it serves."""
+        """Return the ids of the further processes of the server, once it serves."""
         return ()
 
     def serve(self, directory: Path, workload: Workload) -> None:
@@ -258,7 +258,7 @@ class BlockingClient(PythonPeer):
     def connected(
         self, address: str, workload: Workload
     ) -> AbstractContextManager[Callable[[], BlockingOperation]]:
-        """Hold a client while the block runs; each thread calls what it gives once, for its own operation."""
+        """Hold a client while the block runs; each thread calls the yielded function once, for its own operation."""
         raise NotImplementedError
 
     def streaming(self, address: str, workload: Workload) -> AbstractContextManager[BlockingStreams]:

@@ -1,4 +1,4 @@
-"""A server of HTTP in C that answers every request with the same bytes: more than the load generator can tell apart."""
+"""An HTTP server in C that answers every request with the same bytes: faster than the load generator can measure."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Frames sent one way by C over epoll: what the machine gives to a perfect stream (`bench/compare/c_sink.c`)."""
+"""Frames sent one way by C over epoll: the machine's limit for a stream (`bench/compare/c_sink.c`)."""
 
 from pathlib import Path
 

@@ -38,7 +38,7 @@ class BothSides(_ConnectRpc):
 
 
 class ServerUnderWrk(_ConnectRpc):
-    """The server alone, by HTTP/1.1; wrk reads its answers, which come in chunks, and `c_http` does not."""
+    """The server alone, by HTTP/1.1; wrk reads its answers, which are chunked; `c_http` cannot read them."""
 
     def __init__(self, name: str, title: str) -> None:
         super().__init__(name, title, library="connectrpc", calls=("http_record",))

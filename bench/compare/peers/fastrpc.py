@@ -1,4 +1,4 @@
-"""fastrpc through its public API, as a user gets it: nothing is set but transport and spinning."""
+"""fastrpc through its public API, with default settings except transport and spinning."""
 
 import asyncio
 import itertools
@@ -185,7 +185,7 @@ class FastRPCAsync(_Serving, AsyncClient):
                     *(client.ready(timeout=5) for client in clients[first : first + OPENING])
                 )
             operation = _async_operation(clients, workload)
-            # First calls prepare what later ones reuse; the warm-up might be too short to reach every turn.
+            # First calls prepare objects that later ones reuse; the warm-up might be too short to reach every turn.
             for _ in range(max(workload.connections, workload.methods) - 1):
                 await operation.run()
             yield operation

@@ -1,6 +1,6 @@
 """gRPC's own Python stack on asyncio, set up as its documentation advises: one channel, stubs reused.
 
-Raw payloads go through handlers without serializers; typed ones through generated stubs and servicers.
+Raw payloads use handlers without serializers, typed ones generated stubs and servicers.
 """
 
 from collections.abc import AsyncIterator

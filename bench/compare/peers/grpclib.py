@@ -1,6 +1,6 @@
 """grpclib, the pure Python gRPC: one channel, generated base class and stub.
 
-Raw payloads go through a codec that hands bytes on; typed ones through protobuf as the default codec does.
+Raw payloads use a codec that passes bytes on, typed ones protobuf with the default codec.
 """
 
 import socket

@@ -32,5 +32,5 @@ class NetHttp(GoPeer):
         return load_command(order)
 
 
-# In go.mod the line `go` names the oldest Go that will do.
+# In go.mod the line `go` names the oldest sufficient version of Go.
 PEERS: tuple[Peer, ...] = (NetHttp("net_http", "net/http", library="go"),)

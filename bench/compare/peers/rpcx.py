@@ -1,4 +1,4 @@
-"""rpcx, Go (`bench/compare/go/rpcx`), a module of its own: it needs sixty others."""
+"""rpcx, Go (`bench/compare/go/rpcx`), a separate module: it needs sixty others."""
 
 from bench.compare.compiled import GoPeer
 from bench.compare.peers.base import Peer

@@ -1,6 +1,6 @@
 """rpyc with pipelined asynchronous calls over one connection; its threaded server.
 
-Values travel by value as rpyc has it for immutable ones, so the record is a tuple.
+rpyc sends immutable values by value, so the record is a tuple.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class Rpyc(BlockingServer, AsyncClient):
 
 
 def _read_answers(connection: Any) -> None:
-    """Take every answer that is there: `poll_all` without a time would take one."""
+    """Take every arrived answer: `poll_all` without a timeout would take one."""
     while connection.poll():
         pass
 

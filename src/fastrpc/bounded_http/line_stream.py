@@ -15,11 +15,11 @@ __all__ = ["STREAM_BYTES_PER_SECOND", "LineStream"]
 #: change every second take less; parsing this many takes some 2 % of a core.
 STREAM_BYTES_PER_SECOND = 1024 * 1024
 
-#: Bytes that each received piece counts beside its own, for the work that it makes: chunks of one byte would take a
+#: Bytes charged for each received piece in addition to its size, for its processing: chunks of one byte would occupy a
 #: core before their bytes reached the rate.
 PIECE_COST_BYTES = 64
 
-#: Shortest wait for bytes of a stream: `receive(0)` looks for bytes that have come.
+#: Shortest wait for bytes of a stream: `receive(0)` checks for arrived bytes.
 _LEAST_SECONDS = 0.001
 
 
@@ -37,7 +37,7 @@ class LineStream:
     """The lines of an endless response, for the thread that made the request.
 
     A line is refused if it is longer than a whole response may be, or takes more than `REST_SECONDS` from its first
-    byte to its last; the response, if it is silent for too long or sends too many bytes a second.
+    byte to its last; the response is refused if it is silent for too long or sends too many bytes a second.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class LineStream:
         self._source.allow(self._most_bytes, self._heard_at + REST_SECONDS)
         piece = self._response.read1(PIECE_BYTES)
         if self._response.chunked and self._response.chunk_left == 0:
-            # The end of the chunk; `http.client` would read it before the next one, which may come much later.
+            # The end of the chunk; `http.client` would read it before the next one, which may be much later.
             self._response.fp.read(2)
             self._response.chunk_left = None
         self._check_rate(self._heard_at - heard_at)
@@ -118,7 +118,7 @@ class LineStream:
         return True
 
     def _check_rate(self, seconds: float) -> None:
-        """Refuse more bytes than may come; `seconds` have passed since the last call."""
+        """Refuse more bytes than allowed; `seconds` have passed since the last call."""
         most = min(float(self._most_bytes), self._allowed + seconds * self._bytes_per_second)
         self._allowed = most - (self._source.received - self._counted) - PIECE_COST_BYTES
         self._counted = self._source.received

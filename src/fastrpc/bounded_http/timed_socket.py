@@ -114,7 +114,7 @@ class TimedSocket:
         return piece
 
     def give_back(self, data: "bytes | bytearray") -> None:
-        """Have the bytes that were received read again, before others; they are counted already."""
+        """Let received bytes be read again, before others; they are counted already."""
         self._given_back = bytes(data)
         # An end that has come is read again behind these bytes.
         self.is_ended = False

@@ -146,7 +146,7 @@ class Subscription(Generic[T]):
         return message
 
     def next_now(self) -> Message[T] | None:
-        """Return the next message that is here and still held, without a wait; None if there is none."""
+        """Return the next message that is here and still held, without a wait, or None."""
         while self._ready and not self._is_left:
             message = self._ready.popleft()
             if not message.is_lost:

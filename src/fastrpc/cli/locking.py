@@ -141,8 +141,7 @@ def _run(
 
 
 async def _run_held(opened: Store, make: Callable[[Store], Lock], command: Sequence[str]) -> int:
-    """Run a command once a lock is held; a signal before that leaves the queue, and the exit code is 128 plus its
-    number."""
+    """Run a command once a lock is held; a signal before that leaves the queue and exits with 128 plus its number."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     ended_by: list[int] = []
 

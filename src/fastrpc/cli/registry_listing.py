@@ -26,8 +26,8 @@ from fastrpc.workers.plan import ExitCode
 
 __all__ = ["asked", "details", "list_registry", "listed", "split", "values_of"]
 
-#: The health shown for an endpoint that does not answer, for one without the health service, and for one that requires
-#: a token for its health.
+#: The health shown for an endpoint that does not answer, that lacks the health service, or that requires a token for
+#: it.
 UNREACHABLE = "UNREACHABLE"
 UNKNOWN = "UNKNOWN"
 UNAUTHENTICATED = "UNAUTHENTICATED"

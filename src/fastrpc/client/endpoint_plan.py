@@ -242,8 +242,7 @@ class EndpointPlan:
             self._pauses.fail(at, is_awaited=self.has_callers)
 
     def note_refusal(self, status: int, text: object, at: float) -> None:
-        """Record that the server refused the credentials: calls fail with its verdict until another connection is
-        dialled."""
+        """Record that the server refused the credentials: calls fail with its verdict until another dial succeeds."""
         self.note_failure(refusal_at(self.endpoint, status, text), at)
 
     def note_pings(self, engine: object) -> None:

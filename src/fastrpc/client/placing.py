@@ -151,8 +151,7 @@ class AttemptPlacing:
         return endpoint_set.pick_preferred(self._call, name, tried)
 
     def _takes_preferred(self, pick: Pick) -> bool:
-        """Return whether a call uses its preferred endpoint; a call with a key waits for it as for its key's
-        endpoint."""
+        """Return whether a call uses its preferred endpoint, for which a call with a key waits as for its key's."""
         subchannel = pick.endpoint_state.subchannel
         if self._key_wait is None or (subchannel is not None and subchannel.is_ready):
             return True
@@ -198,8 +197,7 @@ class AttemptPlacing:
         return self._key_wait.ends(subchannel, time.monotonic(), self._seconds_left())
 
     def waits_for_key(self, pick: Pick) -> bool:
-        """Return whether the call waits for the endpoint of a pick: it has waited before, or the endpoint lost its
-        connection since."""
+        """Return whether the call waits for the endpoint of a pick: it waited before, or the connection is lost."""
         if self.key_wait_ends(pick.endpoint_state.subchannel) is not None:
             self.note_key_pick(pick)
         return pick in self._key_picks

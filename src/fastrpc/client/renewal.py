@@ -78,7 +78,7 @@ class Renewal:
             self._task = None
 
     async def _renew(self, seconds: float) -> None:
-        """Show another token at four fifths of the time; if there is none, retry until the time is over."""
+        """Show another token at four fifths of the time; without one, retry until the time is over."""
         ends = self._loop.time() + seconds
         delays = Delays(self._backoff)
         await asyncio.sleep(RENEWED_AT * seconds)

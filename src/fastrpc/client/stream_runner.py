@@ -180,8 +180,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
             _finish(call, failure)
 
     async def _run_mode(self, call: AwaitedCall, error: FastRPCError | None) -> None:
-        """Make attempts by the fail mode until the stream accepts one; raise the error of the call if it accepts
-        none."""
+        """Make attempts by the fail mode until the stream accepts one; if it accepts none, raise the call's error."""
         await _StreamAttempting(self._pool, call, error).run(self._mode_of(call))
 
 

@@ -53,7 +53,7 @@ class Codec(Protocol):
     for the hot path and may raise the errors of the library; `encode_failure` and `decode_failure` convert them.
 
     A codec does not bound depth and number of items: the pre-scan does that first. An installed codec has no pre-scan,
-    so it must bound hostile payload itself. It is asked for plain values only, which are converted to the annotated
+    so it must bound hostile payloads itself. It decodes to plain values only, which are converted to the annotated
     types afterwards, and must return the arguments as the list or map that it encoded.
 
     `wire_id` is the preferred number of an installed codec. Each process assigns the real one, which may differ between

@@ -68,7 +68,7 @@ def message_layout(type: Any) -> list[dict[int, int]] | None:
     descriptor: Any = getattr(type, "DESCRIPTOR", None)
     if not hasattr(descriptor, "fields_by_number"):
         return None
-    # Messages refer to each other, in cycles too: each gets its position when it is first met.
+    # Messages refer to each other, even in cycles: each gets its position when it is first met.
     places = {descriptor.full_name: 0}
     descriptors = [descriptor]
     layout: list[dict[int, int]] = []

@@ -43,8 +43,8 @@ Payload: TypeAlias = bytes | bytearray | memoryview
 #: size in bytes, else None.
 Steps: TypeAlias = Generator[int | None, None, bytes]
 
-#: A step-wise compression: yields, between its steps, how many bytes came out so far; returns the frame, or None if the
-#: payload does not shrink.
+#: A compression in steps: between its steps it yields the number of output bytes so far; it returns the frame, or None
+#: if the payload does not shrink.
 PackSteps: TypeAlias = Generator[int, None, bytes | None]
 
 #: Takes input and a limit of output; returns the output, the bytes of input used, and whether the frame is complete.
@@ -76,12 +76,11 @@ _BUILT_IN = {
 class Compressor(Protocol):
     """Compresses and decompresses payload. One object serves all threads.
 
-    A compressor may also have `decompress_steps(payload, max_size)`, a generator that yields every few
-    microseconds of work and returns the result, so that an event loop can run in between. It yields the
-    size that its output is about to have if it grows, else None. For the same reason it may
-    have `compress_pieces(payload)`, which returns an iterator of the pieces of the frame: each of them is less than a
-    millisecond of work. Payloads above 256 KiB are compressed so. And it may have `stated_size(payload)`, which returns
-    the decompressed size that a payload states, or None.
+    A compressor may also have `decompress_steps(payload, max_size)`, a generator that yields every few microseconds of
+    work and returns the result, so that an event loop can run in between. It yields the next size of its output if it
+    is about to grow, else None. For the same reason it may have `compress_pieces(payload)`, which returns an iterator
+    of the pieces of the frame: each is less than a millisecond of work. Payloads above 256 KiB are compressed so. And
+    it may have `stated_size(payload)`, which returns the decompressed size that a payload states, or None.
 
     `wire_id` is the preferred number of an installed compressor. Each process assigns the real one, which may differ
     between the two sides: the name identifies the compressor.
@@ -91,7 +90,7 @@ class Compressor(Protocol):
     wire_id: int
 
     def compress(self, payload: Payload) -> bytes:
-        """Return `payload` as one self-contained frame; it may come out larger."""
+        """Return `payload` as one self-contained frame, which may be larger."""
 
     def decompress(self, payload: Payload, max_size: int) -> bytes:
         """Return the content of one whole frame.
@@ -160,7 +159,7 @@ def compressor_numbers() -> dict[int, Compressor]:
 
 
 def compress_if_smaller(payload: Payload, compressor: Compressor) -> bytes | None:
-    """Return `payload` compressed, or None if it does not shrink and should be sent as it is."""
+    """Return `payload` compressed, or None if it does not shrink and should be sent uncompressed."""
     made: Any = compressor.compress(payload)
     # An installed compressor may return another kind of bytes.
     compressed = made if type(made) is bytes else bytes(memoryview(made))

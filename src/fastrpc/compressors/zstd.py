@@ -83,7 +83,7 @@ class ZstdCompressor:
 
 
 class _CompressorOfThread(threading.local):
-    """Makes one frame after the other; each stands alone.
+    """Makes one frame after another; each is independent.
 
     A new compression context for each costs ten times as much as a payload of a kilobyte. One for all threads would
     make the event loop wait for the compressions of other threads.

@@ -49,7 +49,7 @@ class Limits(Settings):
 
     @property
     def _sent_bytes(self) -> int:
-        """The largest message sent; channels and servers of `fastrpc.grpc` have another one."""
+        """The largest sent message; channels and servers of `fastrpc.grpc` have a different one."""
         return self.message_bytes
 
     def __post_init__(self) -> None:
@@ -83,10 +83,10 @@ class Memory(Settings):
             their window. Too low slows fast streams on long lines, too high lets unread streams hold this much.
         send_soft: unsent bytes above which no further handler starts and streams wait. Too low idles handlers while
             the network catches up, too high answers into a growing queue.
-        send_hard: unsent bytes above which a peer of the native protocol that reads nothing for one second is
-            dropped. Over gRPC, messages that have begun, or lack the window of their stream, count towards it instead
-            of `send_soft`: above it no further handler starts. At least `send_soft`. Peers of HTTP have
-            `HTTPLimits.body_idle_seconds`, peers of rpcx the sum of `Keepalive.interval` and `timeout`. Too low drops
+        send_hard: unsent bytes above which a peer of the native protocol that reads nothing for one second is dropped.
+            Over gRPC, messages that have begun, or lack the window of their stream, count towards it instead of
+            `send_soft`: above it no further handler starts. At least `send_soft`. HTTP peers have
+            `HTTPLimits.body_idle_seconds`, rpcx peers the sum of `Keepalive.interval` and `timeout`. Too low drops
             peers with a slow line, too high lets a silent one hold this much.
         open_messages: cut messages that may be unfinished at once, in each direction. Too low makes large messages
             wait for each other, too high multiplies their memory.

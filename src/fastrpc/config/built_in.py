@@ -10,7 +10,7 @@ __all__ = ["built_in"]
 
 
 def built_in(kind: str, choice: str, known: Mapping[str, tuple[str, str]]) -> Any:
-    """Make the object called `choice`; its module is imported on demand.
+    """Make the object named `choice`; its module is imported on demand.
 
     Args:
         kind: the kind of object, for the error.

@@ -147,7 +147,7 @@ class HTTP(Settings):
         connect: calls by Connect, from pages in browsers and by curl, at the paths of gRPC. A POST of JSON is one only
             with `Connect-Protocol-Version: 1`.
         docs: the pages `/docs`, `/openapi.json` and `/client.js`, which describe and call the services. They need no
-            identity. None shows them where `ServerConfig.reflection` does.
+            identity. None shows them if `ServerConfig.reflection` does.
         cors_origins: origins whose pages may call, such as "https://shop.example". Their scripts then act with the
             credentials of their users.
         allowed_hosts: names by which clients reach the server, beside "localhost", IP addresses and the advertised
@@ -158,9 +158,9 @@ class HTTP(Settings):
         mounts: ASGI applications by the start of their paths, "/" for all that nothing of ours has: an application, or
             "module:name", which each worker imports. FastAPI keeps its `/docs` at "/", where `docs` is then off unless
             set.
-        mount_authenticated: whether requests to mounts need an identity, where the server has `authenticate`: True
-            refuses others before an application sees them, False verifies nothing and leaves `Authorization` to the
-            applications. Rules about methods hold for neither.
+        mount_authenticated: whether requests to mounts need an identity if the server has `authenticate`: True refuses
+            others before an application sees them, False verifies nothing and leaves `Authorization` to the
+            applications. In both cases rules about methods do not apply.
         root_path: the start of all paths that a proxy in front strips, such as "/api". Mounted applications find it in
             `root_path` and `path` of their scope; OpenAPI and the first page write it in front of their paths.
         trusted_proxies: networks of proxies such as "10.0.0.0/8", and "unix" for those at unix sockets, whose

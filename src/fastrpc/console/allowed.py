@@ -68,7 +68,7 @@ class AllowedServers:
             records: the addresses of the server in its records.
 
         Raises:
-            AddressRefusedError: the address is not allowed; the text says why.
+            AddressRefusedError: the address is forbidden; the text says why.
         """
         self._policy.check(address)
         is_here = is_local(address)
@@ -86,7 +86,7 @@ class AllowedServers:
         """Refuse an address that a registry names, where the token of an operator is shown.
 
         Raises:
-            AddressRefusedError: the address is not allowed; the text says why.
+            AddressRefusedError: the address is forbidden; the text says why.
         """
         if not self._takes_acts:
             raise AddressRefusedError(

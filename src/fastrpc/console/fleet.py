@@ -295,7 +295,7 @@ class Fleet:
         """Return the address of a server that may be shown the token of an operator.
 
         Raises:
-            PageError: the view is not allowed; the text says why.
+            PageError: the view is forbidden; the text says why.
         """
         return self._checked(server, self._allowed.check_act, "it gets no acts")
 
@@ -373,8 +373,7 @@ class Fleet:
             server.due = self.clock() + self._pause(server) * self._uniform(0.9, 1.1)
 
     async def _polled(self, server: FleetServer, path: str, kind: type[T], take: Callable[[T], R]) -> R:
-        """Return the result of a function on a page. The loop awaits the page; a thread runs work that would block
-        it."""
+        """Return the result of a function on a page. The loop awaits the page; a thread runs blocking work."""
         reader = self._reader(server)
         # Polls are cancelled only at the end, when nothing else reads the server.
         async with server.reading:

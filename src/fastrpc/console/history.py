@@ -217,7 +217,7 @@ class FigureHistory:
         if len(most) <= share:
             self._balanced = slot
             return False
-        # The last server is limited: one that reports ever more methods has begun with the known ones.
+        # The last server is limited: a server that reports ever more methods has begun with the known ones.
         self.forget(next(reversed(most)))
         self.displaced += 1
         return True

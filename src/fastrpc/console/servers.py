@@ -176,7 +176,7 @@ class FleetServer:
         )
 
     def cut(self, most_bytes: int) -> None:
-        """Keep no counts, and from the next figures on no more than this."""
+        """Keep no counts, and at most this from the next figures on."""
         self.most_bytes = min(self.most_bytes, most_bytes)
         # In this order: a thread that counts meanwhile and finds no counts finds the cut as well.
         self._is_cut = True

@@ -106,8 +106,7 @@ def new_pass(now: float | None = None) -> Pass:
 
 
 class _Maker:
-    """Makes the certificates of one pass in a folder, by `openssl ca`: other commands cannot set an earlier begin of
-    validity."""
+    """Makes the certificates of a pass in a folder, by `openssl ca`: other commands cannot backdate their validity."""
 
     def __init__(self, folder: Path, now: float) -> None:
         self._folder = folder

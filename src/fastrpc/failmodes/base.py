@@ -65,7 +65,7 @@ _BUILT_IN = {
 
 _MOST_RETRIES = 100
 
-# The `processed` of several attempts is the worst of theirs.
+# The `processed` of several attempts is the worst among them.
 _CERTAINTY = {"no": 0, "unknown": 1, "yes": 2}
 
 

@@ -138,8 +138,7 @@ class Root:
         return place
 
     def infos(self, names: list[str]) -> list[FileInfo]:
-        """Describe files and folders; other kinds of entries, and entries that lead outside or are gone, are left
-        out."""
+        """Describe files and folders, without other kinds of entries and entries that lead outside or are gone."""
         found = []
         for name in names:
             try:

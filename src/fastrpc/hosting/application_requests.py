@@ -147,7 +147,7 @@ class _Body:
         """Give the request to the engine, and close once the client is gone."""
         try:
             if await self._pass_on():
-                # Nothing but the end follows.
+                # Only the end follows.
                 await self._part()
         except Exception:
             logger.exception("the body of a request to fastrpc.asgi cannot be read")

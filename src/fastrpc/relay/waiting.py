@@ -88,7 +88,7 @@ class WaitingCallers:
         self._waiting.pop(caller, None)
 
     def take(self) -> WaitingCaller | None:
-        """Return the next caller and remove it; None if there is none."""
+        """Return the next caller and remove it, or return None."""
         if not self._waiting:
             return None
         found = min(self._waiting, key=lambda caller: self._calls_of[caller.network])

@@ -74,7 +74,7 @@ class ServerAssembly:
 
 
 class Ownership:
-    """Detects use of a server in another process or on another loop than those of its start."""
+    """Detects use of a server outside the process and the loop in which it was started."""
 
     def __init__(self) -> None:
         # The process of the last start; 0 before the first one.

@@ -257,7 +257,7 @@ def _load_chain(context: ssl.SSLContext, tls: TLS) -> None:
 
 
 def _period(tls: TLS) -> Period | None:
-    """Return the validity of the presented certificate; None if there is none, or it cannot be read."""
+    """Return the validity of the presented certificate; None if it is missing or unreadable."""
     if tls.cert_file is None:
         return None
     return period_of(_check_pem("cert_file", tls.cert_file, _BEGIN_CERTIFICATE, "certificate"))

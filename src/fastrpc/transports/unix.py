@@ -107,7 +107,7 @@ def user_of(transport: asyncio.BaseTransport) -> int | None:
 
 
 class _Removal:
-    """Remove the socket file that is there now, but no file that has replaced it."""
+    """Remove the present socket file, but no file that has replaced it."""
 
     def __init__(self, path: str) -> None:
         self._path = path

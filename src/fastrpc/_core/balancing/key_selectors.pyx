@@ -281,8 +281,7 @@ cdef list weighted(list endpoint_states):
 
 
 cdef int follow(list loose, list compact, list holes, object names) except -1:
-    """Change the arrays to these names. New names are added first, as in rpcx; by address, because Go's order is
-    random."""
+    """Change the arrays to these names. New names are added first, by address, because Go's order is random."""
     cdef Py_ssize_t hole, place
     present = set(compact)
     for name in sorted(names):

@@ -259,8 +259,7 @@ cdef class StickySelector(WrappingSelector):
     cdef EndpointState _elsewhere(
         self, object call, object key, tuple tried, uint64_t now, uint64_t hash, uint32_t ticks
     ):
-        """Let the inner selector pick, and bind the key to its pick: at once if the key's endpoint has left, otherwise
-        after some time."""
+        """Let the inner selector pick, and bind the key to its pick: at once if the key's endpoint left, else later."""
         cdef EndpointState endpoint_state = self.inner.choose(call, key, tried, now)
         # The pick may have run other code, so the binding is looked up again.
         cdef Binding* binding = self.bindings.find(hash)
@@ -389,8 +388,7 @@ cdef set names_of(object endpoints):
 
 
 def narrow_sides(to, filters, endpoints, is_sound):
-    """Return the endpoints of each side that the filters leave: they may compare all endpoints that they get, as
-    `zones` does."""
+    """Return the endpoints of each side that the filters leave: they may compare all of them, as `zones` does."""
     ours = names_of(to(endpoints, always_sound))
     left = set()
     for is_canary in (False, True):

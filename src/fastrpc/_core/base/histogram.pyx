@@ -79,8 +79,7 @@ def count_dropped(str protocol not None):
 
 
 cdef tuple labels_of(str name):
-    """Split the name of a method into its service, which may have dots itself, and the rest; a path has only the
-    rest."""
+    """Split the name of a method into service, which may have dots itself, and rest; a path has only the rest."""
     if name == OTHER_METHODS:
         return OTHER_METHODS, OTHER_METHODS
     service, is_path, method = name.partition("./")

@@ -215,7 +215,7 @@ class Call(Timed):
     def reply_metadata(self, entries: Metadata | Mapping[str, str | bytes]) -> None: ...
     @property
     def _received_block(self) -> bytes:
-        """The raw received metadata, with repeated keys if the protocol allows them; b"" if there is none."""
+        """The raw received metadata, with repeated keys if the protocol allows them; or b""."""
 
     def _send_block(self, block: bytes | None) -> None:
         """Send encoded metadata with the request, in place of the options' metadata."""

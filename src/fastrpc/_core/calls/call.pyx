@@ -467,7 +467,7 @@ cdef class Call(Timed):
 
     @property
     def _received_block(self):
-        """The raw received metadata, with repeated keys if the protocol allows them; b"" if there is none."""
+        """The raw received metadata, with repeated keys if the protocol allows them; or b""."""
         return self.received_metadata or b""
 
     def _send_block(self, bytes block):
@@ -498,7 +498,7 @@ cdef class Call(Timed):
                 that hold a secret and text of another caller are safer without.
 
         Raises:
-            ValueError: the status is none of these, or a field is the gateway's, `Meta-*` or `Access-Control-*`, is
+            ValueError: the status is another one, or a field is the gateway's, `Meta-*` or `Access-Control-*`, is
                 allowed for safe methods only, or has CR, LF or NUL in its value.
             RuntimeError: the head of the answer was sent, or this side made the call.
         """

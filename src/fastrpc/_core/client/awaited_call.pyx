@@ -259,8 +259,7 @@ cdef class AwaitedCall(ClientCall):
 
     @cython.nonecheck(False)
     cdef bint send_on(self, Engine session, uint64_t now) except -1:
-        """Send on a connection; the call keeps its data for another attempt. False: its arguments have to be compressed
-        first."""
+        """Send on a connection; the call keeps its data for another attempt. False: compress its arguments first."""
         cdef CallingPart part = <CallingPart>session.calling
         cdef bytes payload
         cdef EncodedRequest encoded

@@ -489,8 +489,7 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef bint _leaves(self, ClientCall call) noexcept:
-        """Return whether the server may get the request: it is sent, or will be, as written bytes are sent before the
-        close."""
+        """Return whether the server may get the request: it is sent, or will be: written bytes precede the close."""
         cdef CallingPart part = <CallingPart>self.engine.calling
         if self.is_left_behind:
             # The parent makes the same call.

@@ -167,8 +167,7 @@ cdef class ClientConnection(Connection):
         return self.sender.data_frames_sent <= self.liveness.probes
 
     cdef int _close_when_idle(self) except -1:
-        """Close a connection that takes no new calls, once its last call has ended and, if the server drains, FINAL has
-        arrived."""
+        """Close a connection that takes no new calls, after its last call and, if the server drains, after FINAL."""
         if self._is_leaving() and self.slots.opened.size == 0 and not self.is_closed and not self.slots.unsent_calls():
             if self.serving is None or self._has_served():
                 self.close()

@@ -76,7 +76,7 @@ class ClientStream(StreamChannel):
 
     @property
     def _first_block(self) -> bytes:
-        """The encoded initial metadata; b"" before it arrived, or if there is none."""
+        """The encoded initial metadata; b"" if missing or before its arrival."""
 
     @property
     def _first_metadata(self) -> Metadata | None:

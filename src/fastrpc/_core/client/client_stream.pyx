@@ -135,7 +135,7 @@ cdef class ClientStream(StreamChannel):
 
     @property
     def _first_block(self):
-        """The encoded initial metadata; b"" before it arrived, or if there is none."""
+        """The encoded initial metadata; b"" if missing or before its arrival."""
         return (<ClientCall>self.call).streaming.first_metadata or b""
 
     @property

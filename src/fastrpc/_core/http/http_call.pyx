@@ -288,7 +288,7 @@ cdef class HttpTerms:
         return call.note_name(self.name, PyBytes_GET_SIZE(self.name)) if service.gate.asks_access() else 0
 
     cdef MethodRoute _named(self, HttpService service, const char* path, Py_ssize_t size):
-        """Return the method at `/service/method`, where a service may have dots; None if there is none."""
+        """Return the method at `/service/method`, where a service may have dots; or None."""
         cdef char[NAME_BYTES] name
         cdef Py_ssize_t at, slash = 0
         if not 1 < size <= NAME_BYTES:

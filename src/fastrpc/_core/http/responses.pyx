@@ -113,7 +113,7 @@ def _code(int status):
 
 
 def _plain_details(bytes details):
-    """Return details in msgpack as values, without those that JSON cannot carry."""
+    """Return details in msgpack as values, without details that JSON cannot carry."""
     try:
         found = msgspec.msgpack.decode(details)
         encode(found)

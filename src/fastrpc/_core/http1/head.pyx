@@ -128,7 +128,7 @@ cdef class RequestHead:
         return PyBytes_AS_STRING(self._raw) + self._target_at
 
     cdef const char* field_data(self, int field, Py_ssize_t* size) noexcept:
-        """Return the value of the first field of a kind, which lies in this object; NULL if there is none."""
+        """Return the value of the first field of a kind, which lies in this object, or NULL."""
         if self._noted[field].count == 0:
             return NULL
         size[0] = self._noted[field].size

@@ -213,8 +213,7 @@ cdef class HpackDecoder:
         return begun_with(known)
 
     cdef int _find_twin(self, HeaderBlock block) except -1:
-        """Find the last block for the same path that differs only in its timeout; a client's timeout changes each
-        time."""
+        """Find the last block for the same path that differs only in its timeout, which changes each time."""
         cdef HeaderField path = block.field(TOKEN_PATH)
         cdef Py_ssize_t place
         cdef HeaderBlock twin
@@ -366,8 +365,7 @@ cdef class HpackDecoder:
 
     @cython.nonecheck(False)
     cdef const char* _read_string(self, char* room, Py_ssize_t* size, Violation* violation) except? NULL:
-        """Read a string; it lies in the block, in `room`, or in `_large` until the next one is read. NULL: a
-        violation."""
+        """Read a string; it lies in the block, in `room`, or in `_large` until the next read. NULL: a violation."""
         cdef const char* text
         cdef char* place = room
         cdef bint is_huffman

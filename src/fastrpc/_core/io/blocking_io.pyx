@@ -149,8 +149,7 @@ cdef class LayeredIO(BlockingIO):
             PyThread_free_lock(self._lock)
 
     cdef int rest_on(self, BlockingIO below, Py_ssize_t part_bytes) except -1:
-        """Set the I/O that carries the bytes, which is owned from then on, and how many bytes are processed before the
-        first are sent."""
+        """Set the I/O that carries the bytes, owned from now on, and the bytes to process before the first are sent."""
         self.below = below
         self.descriptor = below.descriptor
         self.part_bytes = part_bytes

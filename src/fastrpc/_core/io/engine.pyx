@@ -289,8 +289,7 @@ cdef class Engine:
         return 0
 
     cdef int left_behind(self) except -1:
-        """In the child of a fork the stream is the parent's: the connection is over here, without notice to the
-        peer."""
+        """In the child of a fork the stream is the parent's: end the connection here, without notice to the peer."""
         return 0
 
     cdef bint may_spin(self) noexcept:

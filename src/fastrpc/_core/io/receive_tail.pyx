@@ -25,7 +25,7 @@ cdef enum:
     MANY_DEFERRED = 16_777_216
     SHORT_READ = 32_768
     # A light caller sends at most LIGHT_BYTES at once, some two hundred calls, and LIGHT_BYTES_A_SECOND. Its deferred
-    # reads precede those of others: behind a thousand busy connections it would have sent more by each turn.
+    # reads precede others' reads: behind a thousand busy connections it would have sent more by each turn.
     LIGHT_BYTES = 16_384
     LIGHT_BYTES_A_SECOND = 49_152
     # A caller that sends much is a busy one for ten seconds after.
@@ -98,8 +98,7 @@ cdef class ReceiveTail:
         return consumed
 
     cdef Py_ssize_t take_up(self, Engine engine, bint* in_body) except -1:
-        """Defer nothing any more; return how many bytes wait at the place of a long payload, and whether there is
-        one."""
+        """Defer nothing any more; return the bytes that wait at a long payload's place, and whether there is one."""
         cdef Py_ssize_t room = 0, waiting = self.placed
         self.is_put_off = False
         self.placed = 0
@@ -145,8 +144,7 @@ cdef class ReceiveTail:
         return self.is_light
 
     cdef bint weigh_short(self, Py_ssize_t size, uint64_t now, uint64_t came_ns) noexcept:
-        """Weigh the caller of a read; return whether it is light, and the read short, with nothing deferred before
-        it."""
+        """Weigh the caller of a read; return whether it is light, the read short, and nothing deferred before it."""
         if self.is_put_off or self.size + size > SHORT_BYTES:
             return False
         # For the moment, as `weigh` allows for the wait.
@@ -164,8 +162,7 @@ cdef class ReceiveTail:
         return 0
 
     cdef bint has_time_left(self) noexcept:
-        """Return whether a read that is deferred now continues with the last slice; if not, the rest of the slice is
-        dropped."""
+        """Return whether a read deferred now continues with the last slice; otherwise the slice's rest is dropped."""
         if not self.is_light or self.left_us < LEAST_LEFT_US or self.put_off_ns >= self.watched_ns:
             self.left_us = 0
         return self.left_us != 0
@@ -179,8 +176,7 @@ cdef class ReceiveTail:
     # The date of what is read
 
     cdef uint64_t dated(self, LoopState loop_state, uint64_t now, object transport, Py_ssize_t most) except 0:
-        """Return the date of the present bytes. `most`: as many bytes were read as fitted; 0: fewer, so none are
-        left."""
+        """Return the date of the present bytes. `most`: as many bytes as fitted were read; 0: fewer, none are left."""
         cdef uint64_t date = now
         cdef bint is_busy = loop_state.turns.polls.is_armed or self.is_behind
         if is_busy or now > loop_state.calm_until_ns:

@@ -364,7 +364,7 @@ cdef class Session(SessionOutput):
         return 0
 
     def eof_received(self):
-        """The peer writes no more: an answer would reach nobody, so the transport closes."""
+        """The peer writes no more: no answer would be read, so the transport closes."""
         if self.tail.is_put_off:
             self.has_end = True
             return True

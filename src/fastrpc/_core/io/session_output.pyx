@@ -183,8 +183,7 @@ cdef class SessionOutput(ByteStream):
         return self._flush_scheduled
 
     cdef bint _send_directly(self) except -1:
-        """Send small output past the transport; False: the transport has to take it, as bytes of ours wait there
-        already."""
+        """Send small output past the transport; False: the transport has to take it, since it holds earlier bytes."""
         cdef Py_ssize_t size = 0, sent
         cdef const char* data
         cdef OutputBuffer output = self.engine.output

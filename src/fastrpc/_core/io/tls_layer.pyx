@@ -113,8 +113,7 @@ cdef class TLSLayer(Layer):
         return size
 
     cdef int _note_barren(self, uint64_t since) except -1:
-        """These bytes held next to no data, as records of the protocol itself do, which have a limited share of a
-        turn."""
+        """These bytes held next to no data, like records of the protocol itself, which have a share of a turn."""
         cdef Turns turns = self.loop_state.turns
         self._most = BARREN_BYTES
         turns.begin(since)
@@ -233,8 +232,7 @@ cdef class TLSLayer(Layer):
         return 0
 
     cdef int _tell(self) except -1:
-        """Tell the peer the reason: by OpenSSL's alert, which it lacks for a peer that speaks no TLS at all, or by the
-        end."""
+        """Tell the peer the reason: by OpenSSL's alert, or, for a peer that speaks no TLS at all, by the end."""
         if self.ssl_object.version() is not None:
             self.has_said_end = True
             try:
@@ -297,8 +295,7 @@ cdef class TLSLayer(Layer):
         return 0
 
     cdef Py_ssize_t _fill(self, object view) except -2:
-        """Decrypt into a buffer as much as there is or fits; return the size, -1 if the stream ended without
-        close_notify."""
+        """Decrypt into a buffer as much as there is or fits; return the size, -1 at an end without close_notify."""
         cdef Py_ssize_t room = len(view), filled = 0, size
         try:
             while True:

@@ -175,8 +175,7 @@ cdef class Flow:
         raise lacking(self, "room")
 
     cdef int taken(self, Call call, Py_ssize_t cost) except -1:
-        """The handler took messages, or they were dropped: return their cost, as passed to `ServedStream.put`, as
-        credit."""
+        """The handler took messages, or they were dropped: return their cost (`ServedStream.put`) as credit."""
         raise lacking(self, "taken")
 
     cdef int reader(self, Call call, bint waits) except -1:

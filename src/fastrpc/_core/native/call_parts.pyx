@@ -164,7 +164,7 @@ cdef class NativeCalling(CallingPart):
         return 0
 
     cdef int stop(self) except -1:
-        """Send no new calls: those of which the other side has seen no byte are given back."""
+        """Send no new calls: calls without a byte at the other side are given back."""
         return 0
 
     cdef int fail_all(self, str why) except -1:

@@ -5,7 +5,7 @@ EARLY_CALLS: Final[dict[str, int]]
 
 @final
 class CallSlots:
-    """Our calls, a part of a connection: their slots at the peer, their ids, and those that are given up."""
+    """Our calls, a part of a connection: their slots at the peer, their ids, and the given-up calls."""
 
     #: The id of our next call.
     next_id: int

@@ -217,8 +217,7 @@ cdef class CallSlots:
     # Slots at the peer
 
     cdef bint _gives_way(self, Call call) noexcept:
-        """Return whether calls wait before this one. Their budget may have grown unnoticed; a one-way call needs
-        none."""
+        """Return whether calls wait before this one, though their budget may have grown; a one-way call needs none."""
         return self._has_waiters() and not call.flags & ONE_WAY
 
     cdef PriorityQueue _waiters_of(self, Call call):

@@ -121,8 +121,7 @@ cdef class CalleeStates:
 
     @cython.nonecheck(False)
     cdef str _over_limit(self, Frame* frame, int* status, bint* is_faulty):
-        """Return the reason to refuse the REQUEST before any part of it is kept, or None; and whether the caller is at
-        fault."""
+        """Return the reason to refuse the REQUEST before any part is kept, or None; whether the caller is at fault."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef int verdict
         cdef uint64_t size = frame.total if frame.flags & MORE else <uint64_t>frame.payload_size
@@ -366,8 +365,7 @@ cdef class CalleeStates:
         return owner.serving.on_cancel(call, reason if reason <= CANCEL_LOCAL_LIMIT else 0)
 
     cdef bint _is_overdue(self, Call call, int reason) noexcept:
-        """Return whether a CANCEL states the deadline, and the deadline may have passed: the REQUEST may have been
-        late."""
+        """Return whether a CANCEL states the deadline, which may have passed: the REQUEST may have been late."""
         return (
             reason == CANCEL_DEADLINE
             and call.stated_timeout_us != 0

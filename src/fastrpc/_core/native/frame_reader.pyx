@@ -95,8 +95,7 @@ cdef class FrameReader:
 
     @cython.nonecheck(False)
     cdef int _count(self, Frame* frame) except -1:
-        """Subtract the frame from the connection window as soon as its header is known; return 1 if it exceeded the
-        window."""
+        """Subtract the frame from the connection window when its header is known; return 1 if it exceeds the window."""
         self.is_counted = True
         if frame.kind == REQUEST or frame.kind == RESPONSE or frame.kind == DATA or frame.kind == HEAD:
             self.received.left -= HEADER_SIZE + <Py_ssize_t>frame.length

@@ -253,8 +253,7 @@ cdef class DeficitRing:
         return True
 
     cdef bint may_cut(self, Outgoing item, int most) noexcept:
-        """Return whether this message is cut already or the peer accepts one more in pieces. Waiting ones have
-        precedence."""
+        """Return whether this message is cut already or the peer accepts one more in pieces. Waiting ones go first."""
         if item.is_cut or item.kind == DATA:
             return True
         if not item.had_no_place and self.unopened is not None and self.unopened.has_items():
@@ -262,8 +261,7 @@ cdef class DeficitRing:
         return has_place(self, item, most)
 
     cdef int await_place(self, Outgoing item) except -1:
-        """Let a message wait until the peer accepts one more in pieces; a message that waited before becomes the next
-        again."""
+        """Let a message wait until the peer accepts one more in pieces; a former waiter is next again."""
         cdef Queue waiting
         if self.unopened is None:
             self.unopened = PriorityQueue()

@@ -377,8 +377,7 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef int on_crowd(self) except -1:
-        """Note that a call of ours is opened while as many others are open as `await_crowd` stated, which is now
-        off."""
+        """Note that a call of ours is opened beside as many others as `await_crowd` stated, which is now off."""
         return 0
 
     cdef int on_ids_used_up(self) except -1:

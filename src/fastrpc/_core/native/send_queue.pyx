@@ -265,8 +265,7 @@ cdef class SendQueue(Output):
         return not self.is_full() and (self.ring is None or not self.ring.is_used_up(call))
 
     cdef bint _goes_alone(self, Call call) noexcept:
-        """Return whether a large message of a stream may be sent at once: no other waits for a turn, and there is
-        room."""
+        """Return whether a large stream message may be sent at once: no other waits for a turn, and there is room."""
         return not self.has_pieces() and self.has_room(call)
 
     cdef int wait_turn(self, Call call) except -1:

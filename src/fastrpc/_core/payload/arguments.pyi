@@ -68,5 +68,4 @@ def described_error(error: BaseException, root: str, names: tuple[str, ...], *, 
     """
 
 def is_of_decoder(error: BaseException) -> bool:
-    """Return whether the text of an error is msgspec's own, and not that of a type of the program, which msgspec
-    wraps."""
+    """Return whether the text of an error is msgspec's own, not the wrapped text of a type of the program."""

@@ -256,8 +256,7 @@ def described_error(error, str root not None, tuple names not None, *, bint quot
 
 
 def is_of_decoder(error):
-    """Return whether the text of an error is msgspec's own, and not that of a type of the program, which msgspec
-    wraps."""
+    """Return whether the text of an error is msgspec's own, not the wrapped text of a type of the program."""
     # Here, since a client that makes no call does not load it.
     from msgspec import MsgspecError
 

@@ -67,7 +67,7 @@ cdef enum:
     IS_THERE = -1
     IS_FLOOD = -2
 
-    # Results of `_weigh`, in addition to those of `look_at`: a key has another type, and the keys after it do not
+    # Results of `_weigh`, in addition to `look_at`'s: a key has another type, and the keys after it do not
     # count.
     KEYS_STOP = 3
     # The keys could not be decoded together.

@@ -234,8 +234,7 @@ cdef class Marshal:
             raise refusal(described_error(error, "message", ())) from None
 
     cdef object _encode_slowly(self, tuple args, dict kwargs, uint64_t* names):
-        """Encode arguments given by name, or one argument that is the whole payload; refuse arguments that do not
-        fit."""
+        """Encode arguments given by name, or one argument that is the whole payload; refuse unfit arguments."""
         cdef object values
         if self.shape is None:
             return self._encode_untyped(args, kwargs)
@@ -461,8 +460,7 @@ cdef class Marshal:
         return tuple(values) if self.shape is None else self.shape.bind(values)
 
     cdef int _refuse_long_map(self, object payload) except -1:
-        """Refuse a map of more arguments than there are parameters: its keys may be numbers that are chosen to
-        collide."""
+        """Refuse a map of more arguments than parameters: its keys may be numbers that are chosen to collide."""
         cdef bytes head
         cdef Py_ssize_t count
         if self.shape is None or self.codec_id != PRESCAN_MSGPACK:

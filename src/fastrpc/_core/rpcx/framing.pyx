@@ -50,8 +50,7 @@ cdef class RpcxFraming(Wire):
         return 0
 
     cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
-        """Return whether a long frame is received, by its header and its received bytes; LONG_WAITS: undecided so
-        far."""
+        """Return whether a long frame is received, by its header and its received bytes; LONG_WAITS: undecided."""
         return LONG_TAKEN
 
     cdef bint refuses_rest(self) except -1:

@@ -215,8 +215,7 @@ cdef uint32_t pause_of(object text) except? 0xFFFFFFFE:
 
 
 cdef tuple without_token(bytes block, bytes token):
-    """Take the credential of a call out of its metadata; return it, otherwise the given one, and the rest of the
-    block."""
+    """Take the credential of a call out of its metadata; return it, or the given one, and the rest of the block."""
     cdef list parts = []
     cdef Py_ssize_t at = 0, size
     while at < len(block):

@@ -353,8 +353,7 @@ cdef class RpcxTranslation:
     # From the stream below
 
     cdef str silence(self):
-        """Return the error text for a server that ends the connection before it sent anything; None if it sent
-        something."""
+        """Return the error text for a server that ends the connection without any output; None if it sent some."""
         if self.has_received:
             return None
         return f"the server closed it without an answer: does it speak {self.profile.name}?"
@@ -395,8 +394,7 @@ cdef class RpcxTranslation:
             self.cut_below += at[:left]
 
     cdef Py_ssize_t _whole_size(self, const char* data, Py_ssize_t size) except -1:
-        """Return the size of the frame that begins here, 0 while its header is incomplete; refuse a frame over the
-        limit."""
+        """Return the size of the frame that begins here, 0 while its header is incomplete; refuse a too large one."""
         cdef Py_ssize_t whole = announced_size(data, size, self.profile.checked_magic)
         if whole > self.most_frame:
             raise RemoteProtocolError(

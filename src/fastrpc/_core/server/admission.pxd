@@ -19,7 +19,7 @@ cdef class CallAdmission:
         readonly Py_ssize_t connections
         readonly uint64_t refused_connections
 
-        # Calls that wait for their start, over all connections: all, and those of another priority than 0.
+        # Calls that wait for their start, over all connections: all, and calls of another priority than 0.
         readonly Py_ssize_t waiting
         readonly WaitingCalls prioritised
         # `Admission.queue_length` and `Admission.queue_age`.

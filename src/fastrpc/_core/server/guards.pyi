@@ -63,7 +63,7 @@ class Guards(CallAdmission):
         """Calls that were not started because their deadline had passed."""
 
     def note_late(self, call: ServerCall) -> None:
-        """Answer a call whose deadline passed during the verification of its own credential."""
+        """Answer a call whose deadline passed while its credential was being verified."""
 
     def conclude_access(
         self,

@@ -128,7 +128,7 @@ cdef class ServedConnection:
     # The protocol's texts for missing methods and codecs, and its form of details; None: the dispatcher's
 
     def unknown_method(self, call, str method not None, services):
-        """Return the error text for a method that is not served; `services`: those that the peer may learn, or None."""
+        """Return the error text for a method that is not served; `services`: what the peer may learn, or None."""
         return None
 
     def unknown_codec(self, call):

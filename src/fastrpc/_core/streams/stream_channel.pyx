@@ -92,8 +92,7 @@ cdef class StreamChannel(Timed):
         return 0
 
     cdef int end_input(self, object error) except -1:
-        """Note the end of the input: an error is raised after the last message, None is a clean end. The first end
-        counts."""
+        """End the input: an error is raised after the last message, None is a clean end. The first end counts."""
         if self.input_ended:
             return 0
         self.input_ended = True
@@ -280,8 +279,7 @@ cdef class StreamChannel(Timed):
         return self.await_turn()
 
     cdef int pack(self, object compressor, bytes payload) except -1:
-        """Compress a long message in slices, then send it: the channel is full until then, so messages keep their
-        order."""
+        """Compress a long message in slices, then send it: until then the channel is full, so the order is kept."""
         self._packing = self.packing(compressor, payload)
         return 0
 
@@ -363,7 +361,7 @@ cdef class StreamChannel(Timed):
         raise NotImplementedError
 
     cdef int leave_packed(self) except -1:
-        """Nobody asks for the oldest message: its decompression continues only if it has begun."""
+        """The oldest message is not asked for: its decompression continues only if it has begun."""
         return 0
 
     cdef int on_drained(self) except -1:

@@ -75,8 +75,7 @@ cdef inline void give_back(Growth* window, WindowPool* pool, int64_t size) noexc
 
 
 cdef inline int64_t settle(Growth* window, WindowPool* pool, int64_t first_size, bint may_lend) noexcept nogil:
-    """Count owed bytes as returned; return how many of them went back to the pool, as the window is larger than
-    needed."""
+    """Count owed bytes as returned; return how many went back to the pool, since the window is larger than needed."""
     cdef int64_t size = first_size + window.grown, kept
     window.returned += window.owed
     window.calm += window.owed

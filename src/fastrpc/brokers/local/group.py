@@ -113,7 +113,7 @@ class MessageGroup:
         return sequence in self.open
 
     def oldest(self) -> float | None:
-        """Return the instant of the first message that is neither settled nor dead; None if there is none."""
+        """Return the instant of the first message that is neither settled nor dead, or None."""
         log = self.topic.log
         found = next((number for number in self.open if number in log), None)
         if found is None:
@@ -152,8 +152,7 @@ class MessageGroup:
         return taken
 
     def _next_ready(self, now: float) -> Entry | None:
-        """Return the first waiting message that can start, with its record; a record outside memory has to be read
-        first."""
+        """Return the first waiting message that can start, with its record, which may have to be read first."""
         while self._ready:
             sequence = self._ready[0]
             entry = self._waiting(sequence)

@@ -25,7 +25,7 @@ _LOOK_SECONDS: Final = 5.0
 
 
 class RecentGroups:
-    """Asks a server for its groups while a monitor asks here, and no more than every few seconds.
+    """Asks a server for its groups while a monitor asks here, at most every few seconds.
 
     Args:
         look: returns the groups now.

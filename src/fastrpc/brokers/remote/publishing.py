@@ -86,7 +86,7 @@ class Publications:
         self._client = client
         # The batch that takes messages.
         self._batch: _Batch | None = None
-        # Calls of one message; calls of several that are under way; and those of the latter that have not begun.
+        # Calls of one message; calls of several messages under way; and the latter calls that have not begun.
         self._lone = 0
         self._calls: set[asyncio.Task[None]] = set()
         self._due: set[asyncio.Task[None] | None] = set()

@@ -228,7 +228,7 @@ class Watching(Closing, Generic[T]):
         return True
 
     def __del__(self) -> None:
-        # A thread in `wait` holds the watch, so there is none to wake.
+        # A thread in `wait` holds the watch, so no thread waits in `wait`.
         if getattr(self, "_release", None) is not None:
             self._end()
 

@@ -243,8 +243,7 @@ class LanNode:
             self._tell()
 
     def _seconds_to(self, instant: float) -> float:
-        """Return the seconds to an instant, or to the next due event before it; 0 or less if it has passed or the node
-        is closed."""
+        """Return the seconds to an instant, or to an earlier due event; 0 or less if past or if the node is closed."""
         with self.changed:
             return 0.0 if self._is_closed else min(instant, self._due()) - time.monotonic()
 

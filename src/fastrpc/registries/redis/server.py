@@ -283,7 +283,7 @@ class RedisClient:
 
         A refusal is the error of its command alone, with redis-py's error as its cause. The same holds for a word that
         is no UTF-8, whose command is not sent. After the loss of the connection, or an answer of another type, each
-        command without an answer has that error. The bounds of answers are those of `ask_all`.
+        command without an answer has that error. Answers have the bounds of `ask_all`.
 
         Args:
             commands: the type of the answer, and the words.

@@ -202,8 +202,7 @@ def _hints(cls: Any) -> dict[str, Any] | None:
 
 
 def _typed_dict_variables(cls: Any) -> dict[Any, Any]:
-    """Return the type arguments of the generic typed dicts that a typed dict inherits from, which are not among its
-    bases."""
+    """Return the type arguments of the generic typed dicts that one inherits from, which are not its bases."""
     found: dict[Any, Any] = {}
     for base in getattr(cls, "__orig_bases__", ()):
         origin = get_origin(base)

@@ -391,7 +391,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Values:
 def check_was(was: Any, wanted: Any, found: Mapping[int, Any]) -> None:
     """Refuse an act if the caller saw another value.
 
-    A process that already has the wanted value also agrees: the next act repairs one that was only partly applied.
+    A process that already has the wanted value also agrees: the next act repairs a partly applied one.
 
     Args:
         found: the values now, by processes; at least one.

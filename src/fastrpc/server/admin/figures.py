@@ -91,8 +91,7 @@ class FigureChanges:
 
 
 def json_of_methods(facts: Mapping[str, Any], methods: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return facts and methods as JSON, each method on a line: they are encoded one by one, to let other threads
-    run."""
+    """Return facts and methods as JSON, each method on a line, encoded one by one to let other threads run."""
     head, rows = _encoded(facts), ",\n".join(map(_encoded, methods))
     return f'{head[:-1]},"methods":[\n{rows}\n]}}\n'.encode()
 

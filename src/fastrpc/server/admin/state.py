@@ -315,12 +315,12 @@ class ServerState:
         return None if registrar is None else registrar.shown()
 
     def store(self) -> dict[str, Any]:
-        """Return the store of this process: that of the hosted service, else that of `Server(store=…)`."""
+        """Return the store of this process: the hosted service's, else `Server(store=…)`'s."""
         source = self._hosted("fastrpc.store") or self._background.scheduling
         return source.shown(MOST_ROWS) or {"store": []}
 
     def messages(self) -> dict[str, Any]:
-        """Return topics and groups of the broker of this process: the hosted one, else that of `Server(broker=…)`."""
+        """Return topics and groups of this process's broker: the hosted one, else the one of `Server(broker=…)`."""
         source = self._hosted("fastrpc.broker") or self._background.subscribing
         return source.shown(MOST_ROWS) or {"messages": []}
 
@@ -349,7 +349,7 @@ def with_records(
 ) -> list[dict[str, Any]]:
     """Return rows of services, each with the values of its records in the registry.
 
-    A value that differs among a service's records becomes the sorted list of its values; None: there is none.
+    A value that differs among a service's records becomes the sorted list of its values; None without a value.
 
     Args:
         records: rows as of `Registrar.shown`; None: there is no registry, the services stay as they are.

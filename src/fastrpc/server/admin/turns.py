@@ -10,8 +10,7 @@ T = TypeVar("T")
 
 
 def in_turns(items: Iterable[T], each: int = 32) -> Iterator[T]:
-    """Yield items, and let other threads run after each such number of items: otherwise they would wait for 5 ms each
-    time."""
+    """Yield items, and let other threads run after each such number: otherwise they would wait for 5 ms each."""
     for number, item in enumerate(items):
         if number % each == 0:
             time.sleep(0)

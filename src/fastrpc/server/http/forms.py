@@ -217,8 +217,7 @@ class FormReader:
         return True
 
     def _find(self, mark: bytes, most: int, too_long: str) -> int:
-        """Return the offset of a mark, -1 if it has not arrived yet; refuse a form that lacks it within `most`
-        bytes."""
+        """Return the offset of a mark, -1 before it arrives; refuse a form that lacks it within `most` bytes."""
         at = self._kept.find(mark, self._searched)
         self._searched = max(0, len(self._kept) - len(mark) + 1)
         if at > most or (at < 0 and self._searched > most):

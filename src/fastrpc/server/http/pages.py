@@ -21,7 +21,7 @@ from fastrpc.server.http.paths import HttpAnswer, HttpRequest, Path
 
 __all__ = ["pages"]
 
-#: Nothing but the page's own files, no inline script, in no frame.
+#: Only the page's own files, no inline script, in no frame.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'"
 )

@@ -43,7 +43,7 @@ class HttpRequest:
         self.head = head
         self.body = body
         self._is_message = is_message
-        #: The identity of its sender; None if there is none, or none was requested.
+        #: The identity of its sender, or None; also None if none was requested.
         self.identity = identity
 
     @property

@@ -240,8 +240,7 @@ def _verbs_for(verb: str) -> tuple[str, ...]:
 
 
 def _first(fitting: Iterable[Sequence[_Handled]]) -> _Handled | None:
-    """Return the first route whose method is served; if there is none, return the first of all, which refuses its
-    calls."""
+    """Return the first route whose method is served, otherwise the first of all, which refuses its calls."""
     handled = [one for routes in fitting for one in routes]
     return next((one for one in handled if not one.method.is_withdrawn), handled[0] if handled else None)
 

@@ -125,8 +125,8 @@ class History:
         Args:
             end: ends the waits of one watcher once it is done; it has to be done eventually.
 
-        Returns a revision before it, and True. False: there is none up to that revision, and `seconds` passed or `end`
-        is done. Later ones may exist.
+        Returns a revision before it, and True. False: there is no change up to that revision, and `seconds` passed or
+        `end` is done. Later ones may exist.
         """
         loop = asyncio.get_running_loop()
         changed: _Waiter = loop.create_future()

@@ -260,8 +260,7 @@ class LocalStore:
     # For the tree of Deimos, whose requests read and write in one step; `settled` tells whether the step is kept
 
     def observe(self, observer: StoreObserver | None) -> Sequence[ItemChange]:
-        """Report each change from now on to an observer; return the history. RuntimeError: there is another
-        observer."""
+        """Report each change from now on to an observer; return the history. RuntimeError: there is another one."""
         if observer is not None and self.content.observer is not None:
             raise RuntimeError("the store has an observer already")
         self.content.observer = observer

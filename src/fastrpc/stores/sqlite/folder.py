@@ -216,7 +216,7 @@ class SqliteFolder:
         With synced commits a power cut tears only the last commit, otherwise any of them.
 
         Raises:
-            FastRPCError: commits were lost that nothing but damage takes away.
+            FastRPCError: commits were lost that only damage can remove.
         """
         if end.has_bad_header:
             raise self._kind.damaged(self._log, "its header is bad")
