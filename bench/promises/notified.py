@@ -1,5 +1,5 @@
-"""Many clients that serve, and a server that notifies them all: `python -m bench.promises.notified serve`, and `… hold
-ADDRESS COUNT`, which connects COUNT clients and then prints a line.
+"""Many clients that serve, and a server that notifies them all: `python -m bench.promises.notified serve`, and
+`… hold ADDRESS COUNT`, which connects COUNT clients and then prints a line.
 
 `hub.keep` keeps the connected clients, `hub.tell` notifies all kept ones and counts the lost ones.
 """

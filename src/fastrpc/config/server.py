@@ -56,8 +56,8 @@ class ServerConfig(Settings):
             loopback all but the first two need `admin_token`.
         admin_token: token for the admin pages, or the path of its file, or "file:" with that path. A file is read again
             once it has changed.
-        admin_operators: file of tokens (TOML, as `StaticTokens.from_file` reads it) whose names may act by `POST
-            /act/…`; None: nothing can be changed there. These tokens read no page.
+        admin_operators: file of tokens (TOML, as `StaticTokens.from_file` reads it) whose names may act by
+            `POST /act/…`; None: nothing can be changed there. These tokens read no page.
         admin_advertise: address of the admin pages for the label `admin` of the server's records; port 0 stands for the
             bound port. None: the bound address, if it is not on loopback or the record's own address is; if bound to
             all interfaces, with the host of the record. False: no label.

@@ -41,8 +41,8 @@ cdef enum:
     SHORT_REQUEST = 512
 
 # Short REQUESTs are sent before the end of a turn once it has lasted FIRST_EARLY_NS, and again after NEXT_EARLY_NS at
-# the earliest. A peer that gets few at a time spends more on each: twice as much with 30 µs instead of 300 (`make
-# compare`, W2x512).
+# the earliest. A peer that gets few at a time spends more on each: twice as much with 30 µs instead of 300
+# (`make compare`, W2x512).
 cdef uint64_t FIRST_EARLY_NS = 15_000
 cdef uint64_t NEXT_EARLY_NS = 200_000
 
