@@ -158,7 +158,7 @@ def streams_block(result: Mapping[str, Any], plots: Sequence[str]) -> str:
     if streams := stream_rates(result):
         parts += ["One stream: messages/s, and MB/s (each way) for messages of 64 KiB:\n", streams]
     if ratios := stream_ratios(result):
-        parts += ["fastrpc's streams against those of the same run's other stacks:\n", ratios]
+        parts += ["fastrpc's streams against the streams of the same run's other stacks:\n", ratios]
     if pictures := _pictures([name for name in plots if name in STREAMS], PLOTS.name):
         parts.append(pictures)
     if tails := tail_table(result):

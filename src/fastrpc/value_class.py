@@ -36,7 +36,7 @@ def named_value_class(cls: type[_Kind]) -> type[_Kind]:
 
 
 def frozen_class(cls: type[_Kind], *, kw_only: bool) -> type[_Kind]:
-    """Make a frozen class with slots, with the comparison and the `repr` that it has or inherits.
+    """Make a frozen class with slots; it keeps a comparison and a `repr` that it defines or inherits.
 
     Raises:
         TypeError: it needs features of a dataclass.

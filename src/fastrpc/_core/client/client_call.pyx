@@ -82,7 +82,7 @@ cdef class ClientCall(Call):
         return 0
 
     cdef object endpoint_on(self, Engine session):
-        """Return the endpoint of a connection, which errors name, as the client's service lists it."""
+        """Return the endpoint of a connection in the form of the client's service, which errors name."""
         endpoint = (<CallingPart>session.calling).endpoint
         record_of = None if self.options is None else self.options.shared.record_of
         return endpoint if record_of is None else record_of(endpoint)

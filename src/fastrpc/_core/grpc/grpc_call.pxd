@@ -34,7 +34,8 @@ cdef class GrpcHead:
         # Whether it is a HEAD, whose answer has no content.
         bint is_head
 
-        # The caller's timeout in the native form (`Call.stated_timeout_us`); whether it has passed at once.
+        # The caller's timeout in the native form (`Call.stated_timeout_us`); whether it is 0, so that the call is late
+        # at once.
         readonly uint64_t timeout_us
         readonly bint is_late
 

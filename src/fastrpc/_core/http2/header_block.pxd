@@ -187,7 +187,7 @@ cdef class HeaderBlock:
         # An earlier block that differs in grpc-timeout alone, or None. Its note holds for this block, except the timeout.
         HeaderBlock twin
 
-        # Kept by the user of the connection, as equal blocks are one object. It must not lead back to the connection.
+        # Set by the connection's user; equal blocks are one object and share it. It must not refer to the connection.
         public object note
 
     cdef int add(self, HeaderField field) except -1

@@ -302,7 +302,7 @@ cdef class Http2Sender(OutputBuffer):
         return 0
 
     cdef int drop_unsent(self, Http2Stream stream) except -1:
-        """Forget the messages of a stream that wait."""
+        """Forget the waiting messages of a stream."""
         cdef Http2Message message = <Http2Message>stream.unsent, following
         cdef bint leaves_queue = stream.is_queued and (message is not None or stream.waits_to_send)
         stream.unsent = None

@@ -153,7 +153,7 @@ cdef class Http2Stream:
         bint is_known
         bint was_cut_short
 
-        # The call of the user of the connection, who clears it once the stream is over.
+        # The call for which the connection's user opened it; the user clears it once the stream is over.
         public object user
 
 

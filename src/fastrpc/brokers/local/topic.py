@@ -27,7 +27,7 @@ from fastrpc.status import Status
 
 __all__ = ["Reader", "KeptTopic"]
 
-#: Ids may fill as much as messages may, and at least this.
+#: Ids may take as many bytes as messages may, and at least this many.
 _IDS_BYTES: Final = 64 * 1024 * 1024
 
 #: Seconds after which a queue that was full may have room.

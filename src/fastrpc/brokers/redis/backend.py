@@ -77,7 +77,7 @@ class RedisBroker:
         self._process = secrets.token_hex(8)
         self._numbers = itertools.count(1)
         self.channel = f"{self._base}:bell:{self._process}"
-        # The topics that this process uses, which it tends.
+        # The topics that this process uses, and whose groups it maintains.
         self._topics: dict[str, TopicSettings] = {}
         self._members: set[RedisMembership | Broadcast] = set()
         self._by_name: dict[str, RedisMembership] = {}

@@ -27,7 +27,7 @@ class PendingChange(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes that take room in the journal."""
+        """The size of the change in the journal, in bytes."""
 
 
 Change = TypeVar("Change", bound=PendingChange)
