@@ -39,7 +39,7 @@ TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if path != Path(_
 #: count in the prose of sources and documents, and its count in tests, where names of functions count too. A change
 #: that lowers a count records the lower one here. Name the thing again, or take the word behind the row.
 PHRASES = {
-    "those of": (1, 139),
+    "those of": (0, 139),
     "that of": (1, 97),
     "the same of": (0, 5),
     "those that": (2, 83),
@@ -59,7 +59,7 @@ PHRASES = {
     "not less than": (1, 1),  # at least
     "nothing but": (2, 13),  # only
     "has no room": (0, 8),  # is full
-    "without an end": (2, 16),  # endless
+    "without an end": (1, 16),  # endless
 }
 #: Tests whose names begin with what, who or whose.
 INDIRECT_NAMES = 100

@@ -44,7 +44,8 @@ class Batcher(Generic[T, R]):
             raised for its caller, an exception of `run` for all. `async def`, or `def`, which runs in a thread.
         size: the most items of one run. Too low costs runs, too high lets all callers wait for a long one.
         wait: seconds for which the first item waits for others; 0: one turn of the loop. Too high slows single calls.
-        key: returns the key of an item. Items with different keys go in different batches, which run at the same time.
+        key: returns the key of an item. Items with different keys are put into different batches, which run at the same
+            time.
     """
 
     def __init__(

@@ -244,7 +244,7 @@ class DeadlineExceededError(FastRPCError, TimeoutError):
     """The call's deadline passed, here or on the other side.
 
     Attributes:
-        retry_after: seconds that the other side asks to wait; None without a wish.
+        retry_after: seconds that the other side asks to wait; None if it states no wait.
     """
 
     retry_after: float | None = None

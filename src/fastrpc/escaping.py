@@ -94,7 +94,7 @@ def printable_json(text: str) -> str:
 def escape_record(record: logging.LogRecord) -> bool:
     """A log filter that escapes message and traceback, the message to one line, and drops no record."""
     if type(record.msg) is str and not record.args and not record.exc_info and _is_shown(record.msg):
-        # Most records end here, and all of the access log, which is the busiest.
+        # Most records end here, also all records of the access log, which is the busiest log.
         return True
     try:
         message = record.getMessage()

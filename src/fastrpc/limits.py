@@ -204,7 +204,7 @@ class ConnectionRate:
 
     @property
     def tokens(self) -> int:
-        """The connections that may come at once."""
+        """The most connections that may be made at once."""
         return max(1, math.ceil(self.rate)) if self.burst is None else self.burst
 
 

@@ -87,7 +87,7 @@ def _interrupt() -> None:
 class without_exit(Coroutine[Any, Any, T]):  # noqa: N801 (used as a function)
     """A coroutine that is the whole of a task: only errors end it.
 
-    CancelledError has its usual meaning there, and StopAsyncIteration tells who waits that an iteration is over.
+    CancelledError has its usual meaning there, and StopAsyncIteration would mean that an iteration has ended.
     """
 
     __slots__ = ("_name", "_work")

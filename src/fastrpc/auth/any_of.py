@@ -15,7 +15,7 @@ __all__ = ["AnyOf"]
 
 
 class AnyOf:
-    """Accept what one of several authenticators accepts.
+    """Accept each credential that one of several authenticators accepts.
 
     Each credential is tried by the members that know its kind. A token that no member accepts is refused, even with an
     acceptable certificate.

@@ -59,7 +59,7 @@ class JWT:
             HS512 a secret, at least as long as the digest. Or a list of PEM keys or secrets.
         issuer: the accepted `iss`.
         audience: the accepted `aud`, or several of which a token has to name one.
-        algorithms: the accepted algorithms. `none` is refused, and so are secrets beside public keys.
+        algorithms: the accepted algorithms. `none` is refused, and secrets are refused together with public keys.
         leeway: seconds by which clocks may differ.
         name_claim: the claim with the name of the identity.
         roles_claim: the claim with its roles: a list, or a text with spaces between them. A token need not have it.

@@ -56,7 +56,7 @@ class NamePattern:
         return self._start is not None
 
     def matches(self, identity: Identity | None) -> bool:
-        """Return whether the pattern stands for a caller; None is a caller without an identity."""
+        """Return whether the pattern matches a caller; None is a caller without an identity."""
         if identity is None:
             return self.text == ANONYMOUS
         if self._role:

@@ -58,7 +58,7 @@ class StaticTokens:
         found: dict[bytes, Identity] = {}
         for token, identity in tokens.items():
             if not isinstance(identity, Identity):
-                # Without the token: it is a secret.
+                # The text omits the token, which is a secret.
                 raise TypeError(f"a token stands for a {type(identity).__name__}, it must be an Identity")
             found[_digest(checked_token(token))] = identity
         if not found:
@@ -167,7 +167,7 @@ def _entry(entry: Any) -> tuple[bytes, Identity]:
     if not isinstance(entry, dict):
         raise ConfigError("it is not a table")
     if entry.keys() - _KEYS:
-        # Without the key: a token may stand in its place.
+        # The text omits the key: somebody may have written a token in its place.
         raise ConfigError(f"it has an unknown key, there are {', '.join(sorted(_KEYS))}")
     if ("token" in entry) == ("sha256" in entry):
         raise ConfigError("it needs either token or sha256")

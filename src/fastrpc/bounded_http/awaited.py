@@ -1,4 +1,4 @@
-"""GET requests whose response a loop awaits; a thread works only where it would wait."""
+"""GET requests whose response a loop awaits; a thread works only when it would have to wait."""
 
 import asyncio
 import re
@@ -114,7 +114,7 @@ def _receive(connected: TimedSocket, received: bytearray) -> bool:
 
 
 def _body_of(received: bytearray) -> bytes | bool:
-    """Return the body of a response that is complete; otherwise whether the rest may still come to the loop."""
+    """Return the body of a response that is complete; otherwise return whether the loop may receive the rest."""
     end = received.find(b"\r\n\r\n") + 4
     if end < 4:
         return len(received) < MOST_HEAD_BYTES

@@ -112,7 +112,7 @@ class BoundedHttpClient:
             HttpError: the response is missing, or breaks a rule.
         """
         with self.using():
-            # It reads the connection by `makefile` alone.
+            # The parser reads the connection only by `makefile`.
             response = http.client.HTTPResponse(cast(socket.socket, connected), method="GET")
             response.begin()
             self._check_begun(response, connected)
@@ -140,7 +140,7 @@ class BoundedHttpClient:
         Args:
             target: path and query.
             idle_seconds: longest silence.
-            bytes_per_second: the rate that is allowed, after as many bytes at once as a response may have.
+            bytes_per_second: the allowed rate, which applies after as many bytes at once as a response may have.
 
         Raises:
             HttpError: the response is missing, or breaks a rule.
@@ -291,7 +291,7 @@ class BoundedHttpClient:
             one.close()
 
     def interrupt(self) -> None:
-        """Fail a wait of another thread for a response; the next request opens another connection."""
+        """Fail a wait of another thread for a response; the next request opens a new connection."""
         with self._lock:
             if self._socket is not None:
                 _shut(self._socket)

@@ -61,7 +61,7 @@ class LineStream:
         self._begun = bytearray()
         self._begun_at = 0.0
         self._heard_at = time.monotonic()
-        # Bytes that may come now, as computed at the last check.
+        # The bytes that may be received now, as computed at the last check.
         self._allowed = float(most_bytes)
         self._counted = source.received
         self._is_over = False

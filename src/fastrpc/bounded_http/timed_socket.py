@@ -116,7 +116,7 @@ class TimedSocket:
     def give_back(self, data: "bytes | bytearray") -> None:
         """Let received bytes be read again, before others; they are counted already."""
         self._given_back = bytes(data)
-        # An end that has come is read again behind these bytes.
+        # An end that was received is read again after these bytes.
         self.is_ended = False
 
     def sendall(self, data: bytes) -> None:

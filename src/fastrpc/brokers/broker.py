@@ -74,8 +74,9 @@ def open_broker(url: str, *, tls: TLS | None = None, credentials: CredentialSour
 class Broker:
     """Publishes messages to topics, subscribes to them, and looks after groups and dead letters.
 
-    Each verb ends within the deadline of the call or `fastrpc.timeout` around it, without one within 5 s. Until then
-    reads and publications are repeated while the broker is away, and other writes if they did not start.
+    Each verb ends within the deadline of the call or the `fastrpc.timeout` around it; without a deadline it ends within
+    5 s. Until then reads and publications are repeated while the broker is away, and other writes if they did not
+    start.
     """
 
     def __init__(self, opening: Opening) -> None:
@@ -116,7 +117,7 @@ class Broker:
         return self._opened.backend
 
     async def declare(self, topic: Topic[Any]) -> None:
-        """Make a topic, as its first use does; a pattern has to be there before a message for a name below it.
+        """Make a topic, as its first use does; a pattern has to exist before a message for one of its names.
 
         Raises:
             ConfigError: the broker has it with other settings, or another topic that overlaps.
@@ -315,7 +316,7 @@ class Broker:
         return await _finish("the list of groups", self.backend.groups)
 
     async def seek(self, group: str, to: Place) -> None:
-        """Let a group go on from "oldest", "new", a datetime or a sequence; messages under way count as lost.
+        """Move a group to "oldest", "new", a datetime or a sequence number; messages under way count as lost.
 
         Raises:
             BrokerError: NOT_FOUND: there is no such group.
@@ -327,7 +328,7 @@ class Broker:
         """Remove a group with its dead letters.
 
         Raises:
-            BrokerError: NOT_FOUND: there is no such group. FAILED_PRECONDITION: a queue needs it.
+            BrokerError: NOT_FOUND: the group does not exist. FAILED_PRECONDITION: a queue needs it.
         """
         await _finish(f"removal of {group!r}", partial(self.backend.remove_group, group), writes=True)
 

@@ -10,7 +10,7 @@ from fastrpc.hosted.backend_urls import BackendURLs
 
 __all__ = ["Opening", "open_backend"]
 
-#: A backend is one, and gives itself.
+#: A backend counts as a URL of itself.
 Opening: TypeAlias = AbstractAsyncContextManager[BrokerBackend]
 
 _URLS: Final = BackendURLs[BrokerBackend](

@@ -23,7 +23,7 @@ class _Declaration:
     def __init__(self, topic: Topic[Any] | str, task: asyncio.Task[None]) -> None:
         self.topic = topic
         self.task = task
-        # Also where no call is left to raise it.
+        # The exception is retrieved here too, as no call may be left to raise it.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         self.waiting = 0
 
@@ -57,7 +57,7 @@ class DeclaredTopics:
         Concurrent calls share one declaration, which continues while one of them waits.
 
         Raises:
-            ConfigError: the backend cannot keep such a topic, or has another one of the name.
+            ConfigError: the backend cannot keep such a topic, or has another topic of this name.
         """
         name = topic if isinstance(topic, str) else topic.name
         shared = self._under_way.get(name)

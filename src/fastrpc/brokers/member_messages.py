@@ -31,8 +31,8 @@ class MemberMessages:
     """The unsettled messages of one membership.
 
     Args:
-        in_flight: how many there may be, beside messages whose acks are on their way.
-        on_room: is called when there may be room for another one.
+        in_flight: the most messages of this member, besides messages whose acks are on their way.
+        on_room: is called when there may be room for another message.
     """
 
     def __init__(self, membership: Membership, in_flight: int, on_room: Callable[[], None]) -> None:

@@ -34,7 +34,7 @@ class MessageHolder(Protocol):
 
 
 class Message(Generic[T_co]):
-    """A message of a group, which its subscriber acknowledges, gives back or rejects, once.
+    """A message of a group, which its subscriber acknowledges, hands back or rejects, once.
 
     These verbs return True once the broker has kept the outcome. They return False and do nothing if the message was
     settled before, or another member may have it.
@@ -148,7 +148,7 @@ class Message(Generic[T_co]):
     async def _settle(self, verb: str, work: Callable[[Membership], Awaitable[bool]]) -> bool:
         if self._is_settled:
             return False
-        # Another verb may have settled it meanwhile.
+        # Another verb may have settled the message meanwhile.
         is_ours = await self._holder.settle(self, verb, work)
         self._is_settled = self._is_settled or is_ours
         return is_ours

@@ -53,11 +53,11 @@ class Subscription(Generic[T]):
         self._join = join
         self._decode = decode
         self._in_flight = in_flight
-        # Of the broker, which ends subscriptions that are left open.
+        # The set belongs to the broker, which ends subscriptions that are left open.
         self._is_open = is_open
         self._member: MemberMessages | None = None
         self._task: asyncio.Task[None] | None = None
-        # Messages that have not come out of the iterator.
+        # Messages that the iterator has not yielded yet.
         self._ready: deque[Message[T]] = deque()
         # Messages that are not handed back at the end.
         self._kept: Collection[Message[T]] = ()
@@ -128,7 +128,7 @@ class Subscription(Generic[T]):
         return self
 
     async def __anext__(self) -> Message[T]:
-        """Return the next message; after a BrokerError that is retryable, the following call goes on.
+        """Return the next message; after a retryable BrokerError, the following call continues.
 
         Raises:
             BrokerError: the broker has been away for 5 s, or the group was removed.

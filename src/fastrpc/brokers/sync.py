@@ -150,7 +150,7 @@ class SyncBroker:
         return self._life.run(self._broker.groups())
 
     def seek(self, group: str, to: Place) -> None:
-        """Let a group go on from "oldest", "new", a datetime or a sequence; messages under way count as lost."""
+        """Move a group to "oldest", "new", a datetime or a sequence number; messages under way count as lost."""
         self._life.run(self._broker.seek(group, to))
 
     def remove_group(self, group: str) -> None:

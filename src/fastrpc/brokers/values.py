@@ -106,7 +106,7 @@ def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:
     is_bytes = isinstance(value, _BYTES_LIKE)
     is_message = not is_bytes and _is_message_type(type(value))
     if kind is not None and (is_bytes or is_message or kind is bytes or _is_message_type(kind)):
-        # Subscribers would refuse these as well, where the publisher cannot mend them.
+        # Subscribers would refuse these values as well, when the publisher can no longer correct them.
         fits = is_bytes if kind is bytes else _is_message_type(kind) and isinstance(value, kind)
         if not fits:
             raise EncodeError(f"{name} is a {type(value).__name__}, the topic has {type_text(kind)}")

@@ -46,7 +46,7 @@ class CommandGroup:
         if self._process is None:
             self._early.append(number)
             return
-        # Its first process may have ended before others.
+        # The first process of the group may have ended before others.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
             if number != signal.SIGTSTP:
@@ -151,7 +151,7 @@ def _set_foreground(group: int) -> None:
     # A process of the background is stopped for it unless it blocks the signal.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
     try:
-        # The group may have ended, and the terminal may be gone.
+        # The group may have ended, and the terminal may no longer exist.
         with contextlib.suppress(OSError):
             os.tcsetpgrp(0, group)
     finally:

@@ -68,7 +68,7 @@ class HostedParts:
     #: The service, if it may end by itself: its server is drained then.
     ending: "EndingService | None" = None
 
-    #: Returns the URL for clients of an address; None: the one with the scheme of the service.
+    #: Returns the URL for clients of an address; None: the URL with the scheme of the service.
     url_of: Callable[[Address], str] | None = None
 
     #: Returns the URLs beside the service's URL, by their kind.

@@ -40,7 +40,7 @@ KINDS = {
     "both_ways": "both ways",
 }
 
-#: The beginnings of the names of services that servers have besides their own; servers of gRPC have the last two.
+#: The prefixes of the names of services that servers have besides their own; servers of gRPC have the last two.
 _BUILT_IN_PREFIXES = (BUILTIN_PREFIX, *OWN_PREFIXES)
 
 #: The service of the embedded registry.

@@ -36,7 +36,7 @@ class StyledOutput:
         self._is_error = is_error
 
     def print(self, *parts: Part, style: str = "") -> None:
-        """Print the parts one behind the other, and end the line."""
+        """Print the parts one after the other, and end the line."""
         if self.is_styled:
             self.console.print(rich_text(*parts, style=style))
             return

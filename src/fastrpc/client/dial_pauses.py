@@ -105,6 +105,6 @@ class DialPauses:
         self._replaced = 0.0
 
     def last(self) -> None:
-        """Record that a connection lasted, or ended as planned: the pauses begin with the shortest one."""
+        """Record that a connection lasted, or ended as planned: the next pause is the shortest one."""
         self._delays.reset()
         self._ended_early = self.is_called = False

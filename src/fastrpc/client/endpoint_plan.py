@@ -117,7 +117,7 @@ class EndpointPlan:
 
     @property
     def has_callers(self) -> bool:
-        """Whether a call waits for the present dial; a thread dials for its call alone."""
+        """Whether a call waits for the dial under way; a thread dials only for its own call."""
         return True
 
     # The wanted number of connections
@@ -178,8 +178,8 @@ class EndpointPlan:
             lived: seconds since its dial.
             hint: the remedy for the reason, if it ended before it was ready.
             at: the instant from which the next pause counts.
-            is_aged: whether it was to be replaced by `Keepalive.max_age`, which may be shorter than a pause.
-            is_replaced: whether the server asked for another one, by a GOAWAY that starts a drain.
+            is_aged: whether it was due to be replaced by `Keepalive.max_age`, which may be shorter than a pause.
+            is_replaced: whether the server asked for another connection, by a GOAWAY that starts a drain.
         """
         if not was_ready:
             text = f"{self.endpoint}: the connection ended during its handshake: {reason}"
@@ -290,7 +290,7 @@ class EndpointPlan:
         return [connection for connection in self.connections if not connection.is_aged]
 
     def lacks(self, width: int = 1) -> bool:
-        """Return whether a connection is missing: the first one, and further ones after SETTINGS.
+        """Return whether a connection is missing: the first one, or further ones after SETTINGS.
 
         So a dead or silent server is dialled no more often than with one connection.
         """
@@ -314,7 +314,7 @@ class EndpointPlan:
 
     @property
     def is_expected(self) -> bool:
-        """Whether the next dial is likely to answer: the last one did not fail, and the server does not leave."""
+        """Whether the next dial is likely to succeed: the last one did not fail, and the server does not drain."""
         return self.error is None and not (self.is_awaited or self.is_removed)
 
     @property

@@ -67,7 +67,7 @@ class Follower:
                 async for snapshot in watch:
                     self._take(snapshot.endpoints)
         except Exception as error:
-            # fastrpc's own watches do not raise; the failure of a user-defined one must not end the calls.
+            # fastrpc's own watches do not raise; the failure of a user-defined watch must not end the calls.
             self._error = error
             logger.exception("%s: the watch failed, the last list stays", self._service)
         finally:

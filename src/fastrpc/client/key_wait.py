@@ -1,4 +1,4 @@
-"""The wait of one call for the endpoint of its key, sans-IO and the same in both clients.
+"""The wait of one call for the endpoint of its key, without I/O and the same in both clients.
 
 A selector that places keys picks from the list of endpoints, connected or not. So a call's endpoint may not have been
 dialled yet, or may just have lost its connection. The call waits for that dial, once, and uses the key's next endpoint

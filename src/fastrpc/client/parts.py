@@ -186,8 +186,8 @@ def _prober_for(endpoint_set: EndpointSet | None, config: ClientConfig) -> "Prob
 def needs_runner(endpoint_set: EndpointSet | None, mode: FailMode) -> bool:
     """Return whether first attempts need the call runner.
 
-    A user-defined selector may read the whole call, which is complete only there. A fail mode that does not begin
-    with a single attempt has to run first.
+    A user-defined selector may read the whole call, which is complete only there. A fail mode that does not begin with
+    a single attempt has to run before the pick.
     """
     return (endpoint_set is not None and endpoint_set.selector.needs_whole_call) or not is_sequential(mode)
 
@@ -233,7 +233,7 @@ def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always:
 
 def client_stats(connections: Sequence[Any], totals: Any) -> dict[str, Any]:
     """Return the sums over the open connections of a client, and its totals."""
-    # The figures of a blocking client first read its input, which may be its end.
+    # Reading the figures of a blocking client first reads its input, which may contain the end of the connection.
     found = [(connection.stats(), connection) for connection in connections]
     parts = [part for part, connection in found if not connection.is_closed]
     return {

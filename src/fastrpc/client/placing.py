@@ -122,7 +122,7 @@ class AttemptPlacing:
         return None
 
     def _went(self, endpoint: Endpoint, pick: Pick) -> None:
-        """Send later attempts at the same endpoint to the endpoint of this one."""
+        """Send later attempts for this endpoint to the endpoint of this attempt."""
         if pick.endpoint is not endpoint:
             self._moved[endpoint] = pick.endpoint
 

@@ -192,7 +192,7 @@ class ConnectionPool:
         return self.any_waits or any(each.has_waiting for each in self.subchannels)
 
     def rest(self) -> None:
-        """Follow the registry no more and leave every endpoint, until the next call."""
+        """Stop following the registry and leave every endpoint, until the next call."""
         if self._follower is not None and self.is_watching:
             self.is_resting, self._has_list, self._has_idle = True, False, True
             self._follower.rest()
@@ -336,7 +336,7 @@ class ConnectionPool:
         return {each for each in endpoint_states if each.subchannel is not None and each.subchannel.is_ready}
 
     async def wait_changed(self, priority: int = 0) -> None:
-        """Wait for the next change; calls of higher priority go on before others."""
+        """Wait for the next change; calls of higher priority continue before others."""
         await self._waiters.wait(self.loop, priority)
 
     async def acquire(
@@ -354,7 +354,7 @@ class ConnectionPool:
             wait: keep waiting while no server is reachable, instead of failing once every address was tried.
             ready: accept only a connection whose SETTINGS arrived.
             patience: the waiting time of a further attempt; None for a first one.
-            priority: the call's priority; waiting calls of higher priority go on first.
+            priority: the call's priority; waiting calls of higher priority continue first.
             asks: whether this is the first time that the call asks for a connection.
 
         Raises:

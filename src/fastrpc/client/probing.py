@@ -6,9 +6,9 @@ ends without closing leaves no pending task.
 - Probes are off by default (`Pool.probes`): their traffic grows with clients times endpoints. They use the connection
   of calls, because that connection has to work. An endpoint without a connection is not probed: a dial is its probe.
 - A single NOT_SERVING marks an endpoint as down. Unanswered probes do so only after `fall` of them, as silence may be a
-  pause; Envoy does the same. As in gRPC (proposal A17), a server without the health service, or a server that
-  refuses the probe, counts as up. Unlike gRPC, a new connection takes calls before its first probe is answered, which saves
-  a round trip.
+  pause; Envoy does the same. As in gRPC (proposal A17), a server without the health service, or a server that refuses
+  the probe, counts as up. Unlike gRPC, a new connection takes calls before its first probe is answered, which saves a
+  round trip.
 - An answer on a connection that takes no more calls is ignored: its server may have told clients to leave, and another
   server may listen at its address. The probe of the next connection decides.
 - Probes have their own caller, without the client's totals, budget, interceptors and options. The counters of methods

@@ -49,7 +49,7 @@ def explain_options(init: Callable[P, None]) -> Callable[P, None]:
 
 
 def _check_services(client: str, services: object) -> None:
-    """Accept the default of a Client, so that one set of arguments serves both."""
+    """Accept the default of a Client, so that the same arguments are valid for both clients."""
     if services != ():
         # The value is left out: it may be anything.
         raise ConfigError(

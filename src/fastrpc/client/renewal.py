@@ -67,7 +67,7 @@ class Renewal:
             self._task = self._loop.create_task(self._replace(), context=contextvars.Context())
 
     async def _replace(self) -> None:
-        # Without another token the calls go on failing, each with the verdict of the server.
+        # Without another token the calls continue to fail, each with the verdict of the server.
         with contextlib.suppress(FastRPCError, TimeoutError):
             self._show(await self._next(self._loop.time() + LONGEST_REPLACEMENT))
 
@@ -143,7 +143,7 @@ class Renewals:
             renewal.accepted(seconds)
 
     def refused(self, connection: ClientEngine) -> None:
-        """Ask for another credential: the server refused a call for the present one."""
+        """Ask for another credential, as the server refused the present one for a call."""
         renewal = self._running.get(connection)
         if renewal is not None:
             renewal.refused()

@@ -267,7 +267,7 @@ class Subchannel(EndpointPlan):
         self._pool.changed()
 
     async def wait_changed(self, priority: int = 0) -> None:
-        """Wait for the next change at this endpoint; calls of higher priority go on before others."""
+        """Wait for the next change at this endpoint; calls of higher priority continue before others."""
         await self._waiters.wait(self._pool.loop, priority)
 
     # Reports of connections
@@ -294,7 +294,7 @@ class Subchannel(EndpointPlan):
         self.renewals.accepted(connection, seconds)
 
     def connection_refused(self, connection: ClientEngine) -> None:
-        """Ask for another credential: the server refused a call for the present one."""
+        """Ask for another credential, as the server refused the present one for a call."""
         self.renewals.refused(connection)
 
     def connection_aged(self, connection: ClientEngine) -> None:

@@ -41,7 +41,7 @@ class Pool(Settings):
         retries: the budget of retries for all calls of the client together.
         breaker: the circuit breaker of each method at each endpoint; None has no breakers.
             The default does not apply to a single fixed address, as there is no other endpoint; other values do.
-        outlier: when an endpoint is ejected because it does worse than the others; None ejects none.
+        outlier: when an endpoint is ejected because it performs worse than the others; None ejects no endpoint.
         probes: the health checks of endpoints; None sends none. A client with one fixed address sends none either, as
             there is no other endpoint. Not in a `SyncClient`, which does nothing between calls.
     """

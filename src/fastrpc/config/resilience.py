@@ -79,8 +79,8 @@ class Breaker(Settings):
     Attributes:
         consecutive: faults in a row that open it; None does not count them. Too low opens on bad luck, too high
             lets many calls fail at a dead endpoint.
-        fault_rate: share of calls within `window` that were faults; None does not look at it. Too low opens on
-            ordinary noise, too high never opens on an endpoint that fails every other call.
+        fault_rate: share of calls within `window` that were faults; None ignores it. Too low opens on ordinary noise,
+            too high never opens on an endpoint that fails every other call.
         minimum_calls: calls within `window` below which the rate says nothing. Too low opens on a handful of calls,
             too high never opens for rare methods.
         window: seconds over which the rate is taken. Too low forgets between calls, too high lets old faults open it
@@ -125,8 +125,8 @@ class Outlier(Settings):
         interval: seconds between comparisons. Too low compares too few calls, too high finds a bad endpoint late.
         minimum_calls: attempts within an interval below which an endpoint is not compared. Too low compares noise,
             too high never looks at clients with few calls.
-        success_gap: how far the share of good answers may lie below the share of all endpoints; None does not look at
-            it. Too low ejects on noise, too high keeps an endpoint that fails many calls.
+        success_gap: how far the share of good answers may lie below the share of all endpoints; None ignores it. Too
+            low ejects on noise, too high keeps an endpoint that fails many calls.
         slow_factor: how many times the median of all endpoints one may take on average, method by method; None does not
             check it. Too low ejects endpoints that are merely far away, too high keeps a slow endpoint.
         slow_above: average times below this are never slow. Too low ejects over microseconds, too high keeps an

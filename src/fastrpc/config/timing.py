@@ -54,8 +54,8 @@ class Keepalive(Settings):
 
     Attributes:
         interval: seconds of silence after which a ping asks for a sign of life; None sends no pings. Too low wakes idle
-            peers for nothing, too high notices a vanished peer late. A client of gRPC pings only with a call under way,
-            with the default after five minutes, as most servers allow no more, and half as often once a server
+            peers for nothing, too high notices a vanished peer late. A client of gRPC pings only while a call is under
+            way. By default it pings after five minutes, as most servers allow no more, and half as often once a server
             complains.
         timeout: seconds of silence after a ping that ends the connection. A handler may block the loop for less than
             this. Too low drops peers that are merely busy, too high lets calls wait for a peer that is gone.

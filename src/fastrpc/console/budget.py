@@ -14,7 +14,7 @@ class FleetBudget:
 
     Args:
         servers: all servers, by their keys.
-        on_cut: gets a server whose figures were dropped, and which may keep less from then on.
+        on_cut: called with a server whose figures were dropped, and which may keep less from then on.
     """
 
     def __init__(self, servers: Mapping[str, FleetServer], on_cut: Callable[[FleetServer], None]) -> None:

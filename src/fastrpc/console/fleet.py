@@ -81,10 +81,10 @@ class Fleet:
     """The fleet while its block lasts. Used on one loop; threads read servers that are slow or have long pages.
 
     Args:
-        registry: the services; None: the targets alone. It is closed at the end.
+        registry: the services; None: the targets alone. Closed at the end.
         targets: addresses of admin pages that are read whatever a registry says.
         tls, token: the certificates that are trusted, and the function that returns the reading token.
-        clock: gives an instant in seconds that never goes back.
+        clock: returns an instant in seconds that never decreases.
         uniform: gives a random number between two.
 
     Raises:

@@ -135,7 +135,7 @@ class FigureHistory:
     """Keeps the figures of the last hour. Used by one thread.
 
     Args:
-        clock: gives an instant in seconds that never goes back.
+        clock: returns an instant in seconds that never decreases.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -174,7 +174,7 @@ class FigureHistory:
 
         Args:
             counted: for each series the sums, in the order of `Totals`, and the calls by doubling.
-            owner: the server that counted, which may begin `MOST_BEGUN` series.
+            owner: the server that counted the calls, and which may begin `MOST_BEGUN` series.
         """
         slot, minute = int(ended // TOTALS_SECONDS), int(ended // DURATION_SECONDS)
         shares = _shares(began, ended)

@@ -128,12 +128,12 @@ class FleetServer:
         self._name_again()
 
     def put_record(self, service: str, address: str, endpoint: Endpoint) -> None:
-        """Note a record of it in the registry."""
+        """Note a record of the server in the registry."""
         self.records[service, address] = endpoint
         self._judge_again()
 
     def drop_record(self, service: str, address: str) -> None:
-        """Forget a record of it."""
+        """Forget a record of the server."""
         self.records.pop((service, address), None)
         self._judge_again()
 
@@ -226,7 +226,8 @@ class FleetServer:
         counting.lacks_methods = self._lacks_methods and not is_restarted and not (is_cut and is_whole)
         changes: dict[SeriesKey, Difference] = {}
         sides: dict[tuple[bool, str], Difference] = {}
-        # After a cut the changed methods alone would be no base: of the others no later change could be told.
+        # After a cut, the changed methods alone would be no base: no later change of the other methods could be
+        # determined.
         for row in () if is_cut and not is_whole else page.methods:
             now = _counts_of(row)
             before = counting.keep((row.service, row.method, row.side, row.protocol), now)
@@ -292,7 +293,8 @@ class _Counting:
         self.counts, self.bytes, self._room = counts, taken, room
         #: Methods of the page that had no room.
         self.left_out = 0
-        #: Whether a method without counts may have had no room, so that its calls are of all the time since the start.
+        #: Whether a method without counts may have had no room before, so that its count contains all calls since the
+        #: start.
         self.lacks_methods = False
 
     def keep(self, key: MethodKey, now: MethodCounts) -> MethodCounts | None:

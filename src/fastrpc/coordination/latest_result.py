@@ -1,4 +1,4 @@
-"""The result that was made last, for all callers that are answered with the same one."""
+"""The latest result, which is shared by all callers that need the same result."""
 
 import asyncio
 from collections.abc import Callable, Hashable

@@ -88,7 +88,8 @@ class StoreLease:
         in_time = self._backend.limits.ends_in_time
         self.id = await finish(f"lease of {self._owner}", self._make, writes=True, ends_in_time=in_time)
         if not self.is_valid:
-            # Making it took too long. The task runs: before Python 3.13 it could not take back its own cancellation.
+            # Making the lease took too long. The task is running: before Python 3.13 it could not take back its own
+            # cancellation.
             self._lost = self._reason()
             raise self._told_loss()
         self._task, self._cancelling = task, task.cancelling()
@@ -115,7 +116,7 @@ class StoreLease:
         return not self._is_over and self._lost is None and self._clock() < self._valid_until
 
     def check(self) -> None:
-        """Look at the clock: renew the lease if that is due, give it up if it may have ended. A timer does so, too."""
+        """Check the clock: renew the lease if that is due, give it up if it may have ended. A timer does so, too."""
         if self._timer is not None:
             self._timer.cancel()
         if self._task is None or self._is_over or self._lost is not None:
@@ -140,7 +141,7 @@ class StoreLease:
         self._task.cancel()
 
     async def end(self) -> None:
-        """End the lease and its items in the store: wait for one attempt; others follow without this task."""
+        """End the lease and its items in the store; wait for one attempt, further ones do not need this task."""
         self._stop()
         is_alive, self._is_over = self.is_valid, True
         if is_alive:

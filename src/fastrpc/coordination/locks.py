@@ -123,11 +123,11 @@ class Lock:
 
     @property
     def is_held(self) -> bool:
-        """Whether no other one can hold it yet, by the clock of this machine."""
+        """Whether no other program can hold the lock yet, by the clock of this machine."""
         return self._is_entered and self.lease.is_valid
 
     def held(self) -> Unchanged:
-        """Return the condition of a transaction that this one still holds, under the same token."""
+        """Return the condition of a transaction that this program still holds the lock, under the same token."""
         return Unchanged(self._key, self.token)
 
     async def release(self) -> None:
@@ -209,9 +209,10 @@ class Lock:
     async def _look_after_change(
         self, ahead: list[Item[bytes]], revision: int
     ) -> tuple[list[Item[bytes]], int]:
-        """Look again once enough items ahead have ended: for a lock the one before, for a semaphore all but its slots.
+        """Check again once enough items ahead have ended: for a lock the item before, for a semaphore all but its
+        slots.
 
-        So a departure makes only those ask the store that may hold next.
+        So only those programs ask the store after a departure that may hold the lock next.
         """
         keys = {item.key for item in (ahead[-1:] if self._slots == 1 else ahead)}
         watched = ahead[-1].key if self._slots == 1 else self._folder

@@ -30,7 +30,7 @@ class _Opened(Protocol):
 
 
 def overview_of(store: _Opened, most_rows: int) -> dict[str, Any] | None:
-    """Return the overview of a store; None if it is closed, or if another process has it."""
+    """Return the overview of a store; None if it is closed, or if another process has opened it."""
     try:
         backend = store.backend
     except StoreError:

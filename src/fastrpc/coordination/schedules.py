@@ -110,7 +110,8 @@ class _Job:
         """Let a run end, then cancel it; return whether it ended by itself."""
         self._is_leaving = True
         if not self._is_running:
-            # The task may still give up its lead by a request to the store: a second cancellation would cut it off.
+            # The task may still have to give up its lead by a request to the store; a second cancellation would
+            # interrupt that request.
             self._task.cancel()
             await asyncio.wait([self._task])
             return True

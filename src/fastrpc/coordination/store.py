@@ -297,7 +297,7 @@ class Store:
         that it writes to. When the lock is lost, the block is cancelled and LockLostError is raised.
 
         Args:
-            ttl: seconds after which another one may hold it if this process dies.
+            ttl: seconds after which another program may hold it if this process dies.
             wait: the longest wait in seconds, 0 for none, then LockHeldError. A deadline around it ends it, too.
             value: tells others the holder.
         """
@@ -317,7 +317,7 @@ class Store:
         """Return a candidacy for `async with`, entered when elected; it ends as a lock does.
 
         Args:
-            value: tells others the leader, such as its address.
+            value: describes the leader to others, for example by its address.
         """
         return self._lock(name, folder=LEADERS, ttl=ttl, value=value)
 

@@ -15,7 +15,7 @@ from fastrpc.stores.sqlite import SqliteJournal
 
 __all__ = ["Opening", "known_stores", "open_backend", "open_memory", "open_sqlite"]
 
-#: A backend is one, and gives itself.
+#: A backend counts as a URL of itself.
 Opening: TypeAlias = AbstractAsyncContextManager[StoreBackend]
 
 _URLS: Final = BackendURLs[StoreBackend](

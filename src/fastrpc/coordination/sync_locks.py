@@ -29,7 +29,7 @@ class _Holding:
         try:
             self._thread.run(self._enter())
         except BaseException:
-            # An interrupt may come when it is held already, and before the block.
+            # An interrupt may arrive when the lock is already held, but before the block begins.
             with contextlib.suppress(StoreError, RuntimeError):
                 self._thread.run(self._abandon())
             raise
@@ -115,7 +115,7 @@ class SyncLock:
     LockLostError is raised.
 
     Attributes:
-        lost: set when another one may hold it.
+        lost: set when another program may hold the lock.
     """
 
     def __init__(self, thread: BlockingThread, lock: Lock) -> None:
@@ -135,11 +135,11 @@ class SyncLock:
 
     @property
     def is_held(self) -> bool:
-        """Whether no other one can hold it yet, by the clock of this machine."""
+        """Whether no other program can hold the lock yet, by the clock of this machine."""
         return self._lock.is_held
 
     def held(self) -> Unchanged:
-        """Return the condition of a transaction that this one still holds, under the same token."""
+        """Return the condition of a transaction that this program still holds the lock, under the same token."""
         return self._lock.held()
 
     def check(self) -> None:

@@ -67,7 +67,7 @@ class AnyRegistry(Closing):
         scopes: the scopes to use; empty for all available ones.
         provider: the pattern of the providers whose servers are listed.
         tls: the certificates for the registry of the WAN scope.
-        wan: the registry of the WAN scope; None: the one of `FASTRPC_REGISTRY`, if that is set.
+        wan: the registry of the WAN scope; None: the registry of `FASTRPC_REGISTRY`, if that is set.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class AnyRegistry(Closing):
         self._merged = Merged(
             list(self._members.values()), view=partial(ScopedView, tuple(self._members), provider)
         )
-        # Two addresses of one server have the same.
+        # The mark by which two addresses of one server are recognised.
         self._server = secrets.token_hex(8)
 
     #: The filters of its clients: calls go to the nearest scope.
@@ -162,7 +162,7 @@ class AnyRegistry(Closing):
         if self._tls is None:
             tls = lan_pass.server_tls()
         else:
-            # Its clients need certificates for it, not the pass.
+            # Clients of this server need certificates for it, not the pass.
             labels[CERTIFICATE] = "own"
         listened = Address("tls", host="0.0.0.0", port=0)  # noqa: S104 (the pass closes it)
         dialled = Address("tls", host=hosts[0] if hosts else listened.host, port=0)
@@ -174,7 +174,8 @@ class AnyRegistry(Closing):
         return scope if scope in self._members else ""
 
     def register(self, service: str, endpoint: Endpoint) -> AbstractAsyncContextManager[Any]:
-        """Return a registration in the registry of the endpoint's scope; without that scope, one without effect.
+        """Return a registration in the registry of the endpoint's scope; without that scope, a registration without
+        effect.
 
         Raises:
             ConfigError: the registry cannot hold the endpoint.

@@ -47,7 +47,7 @@ __all__ = [
     "was_load",
 ]
 
-#: Returns the endpoint of the next attempt; an endpoint that failed in this call only when there is no other.
+#: Returns the endpoint of the next attempt. An endpoint that failed in this call is returned only if there is no other.
 Pick: TypeAlias = Callable[[], Endpoint]
 
 #: Makes one attempt.
@@ -189,7 +189,7 @@ class Attempts:
         self._earliest = 0.0
 
     def note(self, error: Exception) -> None:
-        """Record an error without another attempt, as one is still running."""
+        """Record an error for which no further attempt begins, as another attempt is still running."""
         if asked := getattr(error, "retry_after", None):
             self._earliest = max(self._earliest, self._policy.clock() + asked)
         if isinstance(error, FastRPCError) and (

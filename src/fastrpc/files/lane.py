@@ -11,7 +11,7 @@ __all__ = ["Lane", "finished", "new_pool", "wake"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Threads of one pool. More would wait for the same disk and share the same processors.
+#: Threads of one pool. Further threads would only wait for the same disk and share the same processors.
 DISK_THREADS = 8
 
 

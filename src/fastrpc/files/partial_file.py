@@ -40,7 +40,7 @@ _NO_SYNC = {errno.EACCES, errno.EINVAL}
 
 
 class PartialFile:
-    """A file on its way to its name. Every method blocks; any thread may call it, one at a time.
+    """A partial file until it gets its name. Every method blocks; any thread may call it, one at a time.
 
     Args:
         find: returns the place of the whole file, which this closes.
@@ -79,7 +79,7 @@ class PartialFile:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     def _claim(self, folder: int, part: str) -> bool:
-        """Open and lock the partial file; return False if that was replaced meanwhile."""
+        """Open and lock the partial file; return False if the file was replaced meanwhile."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
         mode = NEW_MODE if self._mode is None else self._mode | stat.S_IRUSR | stat.S_IWUSR
         descriptor = os.open(part, flags, mode, dir_fd=folder)

@@ -53,7 +53,7 @@ class FileReader:
         self._hashing = FileHash(self._descriptor)
 
     def close(self) -> None:
-        """Close the file; nothing can be read any more."""
+        """Close the file; it cannot be read any more."""
         self._is_closed = True
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
@@ -83,7 +83,7 @@ class FileReader:
         return min(PIECE_BYTES, self.size - self._position)
 
     def read(self) -> bytes:
-        """Return the next piece; none at the end.
+        """Return the next piece; empty at the end.
 
         Raises:
             CallError: ABORTED: the file is no longer what it was when it was opened.

@@ -80,7 +80,7 @@ class Root:
         self._prefixes = {self._path, os.path.realpath(self._path)}
 
     def place(self, name: str) -> RootPlace:
-        """Return where a name leads, which the caller closes.
+        """Return the place that a name leads to; the caller closes it.
 
         Raises:
             CallError: NOT_FOUND: a folder on the way is missing, or the name leads out of the root.
@@ -215,7 +215,7 @@ class _Walk:
         return None
 
     def _follow(self, part: str) -> None:
-        """Walk the target of a link instead of it."""
+        """Replace a link by the parts of its target."""
         self._links += 1
         try:
             target = os.readlink(part, dir_fd=self._folder)
@@ -232,7 +232,7 @@ class _Walk:
             self._restart([])
 
     def _restart(self, parts: list[str]) -> None:
-        """Go on at the root, these parts first: the parent of an open folder may be another one by now."""
+        """Continue at the root, first with these parts: the parent of an open folder may have changed meanwhile."""
         self._left += reversed(parts)
         self._passed = []
         self._enter(self._root.open_itself())

@@ -1,4 +1,4 @@
-"""Pieces on their way to the disk: further ones are taken from the network while it writes.
+"""Pieces on their way to the disk: while it writes, further ones are received from the network.
 
 A job writes until no piece waits, so that one job serves many pieces. Only the network side appends pieces and counts
 them; only the job takes pieces and counts those.

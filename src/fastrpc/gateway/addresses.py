@@ -14,7 +14,7 @@ _NAMES: Final = {plain: scheme for scheme, plain in _SCHEMES.items()}
 
 
 def http_addresses(texts: Sequence[str]) -> tuple[Address, ...]:
-    """Return addresses of HTTP as those to listen at.
+    """Return addresses of HTTP in the form of addresses to listen at.
 
     Raises:
         ConfigError: one is no address of HTTP.

@@ -237,7 +237,7 @@ def catalogues(
     *,
     allows_plain: bool = False,
 ) -> Callable[..., Catalogue]:
-    """Return the function that makes the catalogue of a server, which may get further arguments of `Catalogue`.
+    """Return the function that makes the catalogue of a server; the function may get further arguments of `Catalogue`.
 
     Args:
         urls, dial, contracts: as for `Catalogue`.

@@ -56,7 +56,7 @@ class Dialing:
         return open_registry(places[0] if len(places) == 1 else places, tls=self.config.tls)
 
     def with_token(self, target: str) -> str:
-        """Return a target. A target of a hosted service gets the token for it, unless it names one."""
+        """Return a target. A target of a hosted service gets the token for that service, unless it names a token."""
         place, _, options = target.partition("?")
         names = {name for name, _ in parse_qsl(options, keep_blank_values=True)}
         if place.partition("://")[0].lower() not in _HOSTED or names & {"token", "token_file"}:

@@ -106,7 +106,7 @@ class _Registries:
 
     def client(self, name: str) -> Client:
         client = self._services[self._named(self._urls[0], name)[1]]
-        # A name that no client takes stays without one.
+        # A name that no client accepts keeps no client.
         self._called.add(name)
         return client
 

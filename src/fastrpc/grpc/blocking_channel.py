@@ -112,7 +112,7 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
         return _Streamed(self._thread, self._inner.stream_stream(*method, **coders), True)
 
 
-# Without the channel, which may be dropped meanwhile
+# Functions without a reference to the channel, which may be dropped meanwhile
 
 
 class _Watch:

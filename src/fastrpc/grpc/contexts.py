@@ -135,7 +135,7 @@ class Context:
         return self._code
 
     def _send_initial(self, initial_metadata: Any) -> Any:
-        """Return the awaitable that sends the initial metadata, or None if it goes with the end."""
+        """Return the awaitable that sends the initial metadata, or None if the metadata is sent at the end."""
         call = self.call
         pairs = pairs_of(initial_metadata)
         if not call.connection.has_trailers and call.kind in {"unary", "client_stream"}:
@@ -289,7 +289,7 @@ class LoopContext(Context):
         """Send the initial metadata now.
 
         Raises:
-            RuntimeError: it was sent before, or a message.
+            RuntimeError: the metadata or a message was already sent.
         """
         sending = self._send_initial(initial_metadata)
         if sending is not None:
@@ -344,7 +344,7 @@ class LoopContext(Context):
         self._compress_by(compressor_of(compression))
 
     def disable_next_message_compression(self) -> None:
-        """Send the next message as it is."""
+        """Send the next message unchanged."""
         self._compress_by(None)
 
 
@@ -394,7 +394,7 @@ class ThreadContext(Context):
         """Send the initial metadata now.
 
         Raises:
-            RuntimeError: it was sent before, or a message.
+            RuntimeError: the metadata or a message was already sent.
         """
         self.on_loop(self._send_initial, initial_metadata)
 
@@ -408,7 +408,7 @@ class ThreadContext(Context):
         self._abort(status.code, status.details, ())
 
     def add_callback(self, callback: Callable[[], object]) -> bool:
-        """Call a function at the end of the call, also if it is cancelled; False: the call has ended already."""
+        """Call a function at the end of the call, also if it is cancelled; False: the call has already ended."""
         return self._add(callback)
 
     def cancel(self) -> bool:
@@ -425,7 +425,7 @@ class ThreadContext(Context):
         self.on_loop(self._compress_by, compressor_of(compression))
 
     def disable_next_message_compression(self) -> None:
-        """Send the next message as it is."""
+        """Send the next message unchanged."""
         self.on_loop(self._compress_by, None)
 
 

@@ -75,7 +75,7 @@ class ServicerFaults(GeneratedFaults, ABC):
 
     @abstractmethod
     def text_with_status(self, error: Exception, text: str) -> str | None:
-        """Return the text for an exception behind a status that was set with `text`; None: no text is known."""
+        """Return the text for an exception after a status was set with `text`; None: no text is known."""
 
     def of_request(self, error: CallError) -> tuple[Status, str] | None:
         over = error.__context__

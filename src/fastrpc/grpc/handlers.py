@@ -92,7 +92,7 @@ def is_of_protobuf(encode: Callable[[Any], bytes] | None) -> bool:
 
 
 def _of_any(encode: Callable[[Any], bytes] | None, is_strict: bool) -> Callable[[Any], bytes]:
-    """Return a function that encodes what a servicer may return: unless strict, None is empty and text is UTF-8."""
+    """Return a function that encodes the results of a servicer: unless strict, None is empty and text is UTF-8."""
 
     def encoded(value: Any) -> bytes:
         if isinstance(value, str) and not is_strict:

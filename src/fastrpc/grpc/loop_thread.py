@@ -23,9 +23,9 @@ class LoopThread:
     """Runs coroutines for other threads, from its first use on.
 
     Args:
-        close: if this object is dropped before it was stopped, the thread ends behind the coroutine that this makes;
-            without it the thread runs on.
-        owner: the name of what was not closed then.
+        close: makes a coroutine. If this object is dropped before it was stopped, the thread runs that coroutine and
+            ends; without `close` the thread continues to run.
+        owner: the name of the object that was not closed then.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class LoopThread:
             raise ThreadEndedError(f"the thread {self._name!r} has ended")
         if self._life.loop is None:
             started = threading.Event()
-            # The thread does not refer to this object, which is dropped once nothing else uses the thread.
+            # The thread has no reference to this object, which is dropped once no other code uses the thread.
             self._thread = threading.Thread(
                 target=self._life.run, args=[started, self.callbacks], name=self._name, daemon=True
             )

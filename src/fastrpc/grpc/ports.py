@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 __all__ = ["Port", "bound_port"]
 
-#: The number that gRPC gives for a port without one.
+#: The number that gRPC returns for a port without a number.
 _WITHOUT_NUMBER = 1
 
 _ANY_IPV4 = "0.0.0.0"  # noqa: S104

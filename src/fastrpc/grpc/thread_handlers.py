@@ -77,7 +77,7 @@ def _job(
 
 
 class _SubmittedJob(CallJob):
-    """A function in an executor, which is taken back if it has not begun by its deadline."""
+    """A function in an executor, which is cancelled if it has not begun by its deadline."""
 
     __slots__ = ("_future",)
 

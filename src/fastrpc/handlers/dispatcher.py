@@ -286,7 +286,7 @@ class Dispatcher:
         return peer
 
     def listens(self, address: Address) -> None:
-        """Show the connections of a transport from now on, even if there are none."""
+        """Show the connections of a transport from now on, even if there are no connections."""
         self._schemes.add(address.scheme)
 
     def gauges(self) -> Iterator[Gauge]:

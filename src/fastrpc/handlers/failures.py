@@ -188,7 +188,7 @@ def _faults_of(call: ServerCall) -> Faults:
 def _status_behind(call: ServerCall, error: FastRPCError) -> Status | None:
     """Return the caller's status for the error of a handler's call; None: it counts as a crash."""
     if error.status is Status.DEADLINE_EXCEEDED:
-        # The own call may have had less time than this call has left.
+        # The handler's call may have had less time than this call has left.
         return error.status if call.is_expired or call.remaining() == 0 else Status.UNAVAILABLE
     return error.status if error.status in _PASSED_ON else None
 

@@ -49,7 +49,7 @@ class MinuteLog:
 
     @property
     def due(self) -> float | None:
-        """When to call `tell_due`; None if all is told."""
+        """When to call `tell_due`; None if every event was reported."""
         return self._told_at + STRANGER_SECONDS if self._count else None
 
     def note(self, peer: Any, reason: str) -> None:

@@ -34,7 +34,7 @@ class SourceScope:
         return await self._stack.__aexit__(*error)
 
     async def inner(self, source: AbstractAsyncContextManager[Any]) -> "tuple[SourceScope, Any]":
-        """Enter a context manager in a new scope; return the scope, and the value that it gives."""
+        """Enter a context manager in a new scope; return the scope, and the entered value."""
         scope = SourceScope(self)
         self._in_use += 1
         await self._stack.enter_async_context(scope)

@@ -71,7 +71,7 @@ class ThreadJob(CallJob):
 
     @property
     def expired(self) -> bool:
-        """Whether its caller no longer waits, or lost its identity: then it is not started."""
+        """Whether the caller no longer waits, or has lost its identity; the function is not started then."""
         return self.is_cancelled or self._call.remaining() == 0 or self._call._has_lapsed()
 
     def run(self) -> None:

@@ -211,7 +211,7 @@ class ThreadPool:
             self._tell(job.done)
         while self._ended:
             thread = self._ended.popleft()
-            thread.join()  # Its last step was the report of its end.
+            thread.join()  # The last step of the thread was the report of its end.
             self._alive.discard(thread)
             self._end_if_quiet()
 

@@ -110,7 +110,7 @@ class EngineAnswer:
                 yield _part(content, has_more=True)
 
     def _end(self) -> Iterator[dict[str, Any]]:
-        """The connection has ended: so does an answer without a length; an answer that never began was cut off."""
+        """The connection has ended; so has an answer without a length. An answer that never began was cut off."""
         self.is_whole = True
         if not self.has_begun:
             yield {"type": "http.response.start", "status": 503, "headers": []}

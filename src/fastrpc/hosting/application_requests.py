@@ -73,7 +73,7 @@ def _root_of(scope: Mapping[str, Any]) -> str:
 
 
 def _is_below(path: str, root: str) -> bool:
-    """Whether a path begins with the prefix; servers of older versions of ASGI have cut it off already."""
+    """Whether a path begins with the prefix; older ASGI servers have already removed the prefix."""
     return path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/")
 
 

@@ -65,14 +65,14 @@ class ExchangeTransport(asyncio.Transport):
         await self._was_taken.wait()
 
     def push(self, data: bytes) -> None:
-        """Give the session few bytes, which nothing waits for."""
+        """Give the session a few bytes; no code waits until they are read."""
         if data and not self._is_closing:
             self._input.append(memoryview(data))
             self._was_taken.clear()
             self._call_soon(self._pass_on)
 
     async def read(self) -> bytes:
-        """Return the next bytes of the session; none at its end."""
+        """Return the next bytes of the session; empty at its end."""
         while not self._output:
             if self._is_closing:
                 return b""
@@ -126,7 +126,7 @@ class ExchangeTransport(asyncio.Transport):
         return self._is_closing
 
     def close(self) -> None:
-        """Take no further output; what is written may still be read."""
+        """Accept no further output; written output may still be read."""
         if not self._is_closing:
             self._is_closing = True
             self._was_written.set()

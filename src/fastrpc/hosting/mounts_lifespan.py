@@ -65,9 +65,9 @@ class Lifespan:
             self._task.add_done_callback(self._note_death)
 
     async def stop(self) -> None:
-        """Let the application shut down; what fails there is logged."""
+        """Let the application shut down; an error of the shutdown is logged."""
         if self._task is None or self._task.done():
-            # Its end is logged already.
+            # The end of the task is logged already.
             return
         self._task.remove_done_callback(self._note_death)
         try:
@@ -106,7 +106,7 @@ class Lifespan:
         return LifespanError(f"the application at {self.place} could not {step}: {reason}")
 
     def _note_death(self, task: asyncio.Task[None]) -> None:
-        """Log that the lifespan failed behind its startup. The application goes on to get requests."""
+        """Log that the lifespan failed after its startup. The application still gets requests."""
         error = asyncio.CancelledError("its task") if task.cancelled() else task.exception()
         if error is not None:
             logger.error(

@@ -54,7 +54,7 @@ CLIENT_DURATION: Final = "rpc.client.call.duration"
 SERVER_DURATION: Final = "rpc.server.call.duration"
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
-#: The event of an attempt and the attribute with its number are ours: the conventions have none.
+#: The event of an attempt and the attribute with its number are our own: the conventions define neither.
 ATTEMPT: Final = "fastrpc.attempt"
 ATTEMPT_NUMBER: Final = "fastrpc.attempt.number"
 

@@ -177,7 +177,7 @@ class CallSpans:
         return call._has_received(self._fields.keys())
 
     def traces(self, method: str) -> bool:
-        """Return whether calls of a method have spans: calls of built-in services have none."""
+        """Return whether calls of a method get spans: calls of built-in services get none."""
         return not method.startswith(_UNTRACED)
 
     def begin(self, call: Call) -> _Begun:

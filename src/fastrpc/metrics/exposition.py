@@ -67,7 +67,7 @@ class Exposition:
 
     def of_process(self, told: Iterable[Gauge]) -> bytes:
         """Return the program's metrics and ours, with these gauges."""
-        # Ours where the program did not register them itself.
+        # Add our own collectors if the program did not register them itself.
         return self.page([*_registered(self._failing), *metrics_of(default_registry, process_values(told))])
 
     def page(self, metrics: Iterable[Metric]) -> bytes:

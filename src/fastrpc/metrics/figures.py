@@ -60,7 +60,7 @@ def method_values(registry: Iterable[MethodCounters] = default_registry) -> Iter
 def process_values(gauges: Iterable[Gauge]) -> Values:
     """Return the counts of the whole process."""
     lag, blocked = loop_seconds()
-    # First: brokers tell their counts as well.
+    # First: This comes first, as brokers report their counts as well.
     told = [list(gauge) for gauge in gauges]
     return {
         "refused": dict(REFUSALS),
@@ -89,7 +89,7 @@ class Sum:
         self._gauges: list[Gauge] = []
 
     def add(self, more: Figures, *, is_alive: bool = True) -> None:
-        """Add the figures of a process; of a dead one only its counts."""
+        """Add the figures of a process; of a dead process only its counts."""
         for row in more["methods"]:
             self._add_row(row, operator.add, 1)
             if is_alive:

@@ -147,7 +147,7 @@ class _StoreFamilies:
         return iter((self._operations, self._seconds))
 
     def take(self, snapshot: dict[str, Any]) -> None:
-        """Take the calls of one method by one protocol."""
+        """Add the calls of one method by one protocol."""
         operation, buckets = snapshot["method"], snapshot["buckets"]
         for status, count in snapshot["calls"].items():
             self._outcomes[operation, status] += count
@@ -291,7 +291,7 @@ class _ProcessFamilies:
         self._blocked = CounterMetricFamily(
             "fastrpc_loop_blocked_seconds", "Time for which event loops that serve calls were blocked."
         )
-        # By name: objects tell them (`fastrpc.gauges`).
+        # By name, as objects report them (`fastrpc.gauges`).
         self._gauges = {name: GaugeMetricFamily(name, text, labels=labels) for name, text, labels in _GAUGES}
 
     def __iter__(self) -> Iterator[Metric]:

@@ -163,7 +163,7 @@ class _Writer:
         }
 
     def operations(self, method: MethodDefinition) -> dict[str, Any]:
-        """Return the operations at a method's path; none if its payload does not travel by HTTP."""
+        """Return the operations at a method's path; empty if its payload cannot be sent by HTTP."""
         try:
             if codec_for(method, "json") == "protobuf":
                 self.left_out.append(f"`{method.full_name}` travels by protobuf alone")

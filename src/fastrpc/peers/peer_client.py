@@ -55,7 +55,7 @@ class PeerCalling:
         self.numbers = numbers
         self.codec = codec
         self.routes = RouteMaker(config, CallTotals())
-        #: The routes of peers that take one value for each call.
+        #: The routes of peers whose calls take exactly one value.
         self.value_routes = RouteMaker(config, CallTotals(), by_value=True)
         self.budget = RetryBudget()
 
@@ -159,7 +159,7 @@ class PeerRunner(Answers):
             state.set_connections([connection])
 
     def _end(self) -> None:
-        """No more calls can go out; drop everything of the connection."""
+        """Note that no more calls can be sent; drop all data of the connection."""
         self.is_closed = True
         if self._state is not None:
             self._state.set_connections(())

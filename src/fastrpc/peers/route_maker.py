@@ -199,7 +199,7 @@ class _NamedMethod:
     def __init__(self, full_name: str, kind: "Kind") -> None:
         from fastrpc.rpc.service import check_name_length
 
-        # A bare function of Phobos has a dot, and no service in front of it.
+        # The name of a bare function of Phobos has a dot, with no service in front of it.
         _, dot, name = full_name.rpartition(".")
         if not dot or not name or not full_name.isascii():
             raise ConfigError(f"{full_name!r} is not a method name", hint="write it as service.method")

@@ -53,7 +53,7 @@ class StreamStarter(Protocol):
 
 
 class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
-    """A call whose messages go one way or both.
+    """A call whose messages are streamed in one direction or both.
 
     ::
 
@@ -273,7 +273,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
     # For its runner
 
     def enter_loop(self, idle_seconds: float) -> None:
-        """Belong to the running loop, where waits for a message take `idle_seconds` at most; 0: any time.
+        """Bind the stream to the running loop, where a wait for a message takes `idle_seconds` at most; 0: any time.
 
         Raises:
             DeadlineExceededError: no time is left for the call.
@@ -317,7 +317,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         self.wake()
 
     def _stop_work(self) -> None:
-        """Stop sending, and attempting unless an attempt was chosen: then the attempts end by themselves."""
+        """Stop sending, and stop attempts unless one was chosen: then they end by themselves."""
         for task in self._tasks:
             if task is not self._attempting or not self.is_chosen:
                 _stop(task)

@@ -1,4 +1,4 @@
-"""The verbs of a client whose messages go one way or both."""
+"""The verbs of a client for streams in one direction or both."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload

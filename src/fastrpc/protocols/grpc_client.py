@@ -43,7 +43,7 @@ def _every_server() -> WireSettings:
 
 
 def _server_of_threads() -> WireSettings:
-    """Return the same for a connection of threads, which widen only once a call waits for a stream."""
+    """Return the same for a connection of threads, which adds connections only once a call waits for a stream."""
     settings = _every_server().copy()
     settings.workers = 1
     return settings
@@ -102,7 +102,7 @@ def grpc_client_engine(parts: ClientParts) -> GrpcClient:
         parts,
         scheme="https" if is_encrypted(address) else "http",
         authority=authority_of(address),
-        # For threads a copy: their number of connections follows from calls that wait (`GrpcClient`).
+        # Threads get a copy: their number of connections depends on waiting calls (`GrpcClient`).
         peer=_every_server() if parts.loop is not None else _server_of_threads(),
         ping_interval=ping_interval(parts.config.keepalive, parts.ping_factor),
         validity=validity,

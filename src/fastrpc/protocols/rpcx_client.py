@@ -79,7 +79,7 @@ def rpcx_io(io: BlockingIO, config: ClientConfig, wire: str) -> RpcxBlockingIO:
 
 def rpcx_client_engine(parts: ClientParts) -> Any:
     """Make the engine of a connection: a native one, whose peer is the translation below it."""
-    # Each answer of the translation follows a whole request: pacing gains nothing, and its frames prove nothing.
+    # The translation answers each request only as a whole, so pacing gains nothing, and its frames prove nothing.
     return native_connection(parts, EARLY_BYTES, is_paced=False, answers_prove=True)
 
 

@@ -226,7 +226,7 @@ class MdnsLease:
         # The announced service in the form of the package, and its text.
         self._info: Any = None
         self._announced = text
-        # In the text of a changed record: readers take no notice of a text that they have had within ten seconds.
+        # Part of the text of a changed record: readers ignore a text that they received within the last ten seconds.
         self._changes = 0
         # Sends the announcement three times.
         self._announcing: Any = None

@@ -46,8 +46,8 @@ class Merged(Closing):
     Args:
         registries: URLs, opened and closed here, or objects, which their owners close.
         tls: the certificates for URLs with `tls=true` that name none.
-        view: makes, for each watch, the function that turns the list of a member, by its number, into the list that is
-            merged; None merges the lists as they are.
+        view: makes, for each watch, the function that converts the list of a member, given its number, into the list to
+            merge; None merges the lists unchanged.
 
     Raises:
         ConfigError: the list is empty, or a member is wrong or repeated.
@@ -241,7 +241,7 @@ class MergedRegistration:
 
     @property
     def is_registered(self) -> bool:
-        """Whether one member holds this record, and all others of the same registries."""
+        """Whether at least one member holds this record and all other records of the same registries."""
         return any(all(one.is_held(index) for one in [self, *self._entered]) for index in self._parts)
 
     def is_held(self, index: int) -> bool:
@@ -298,7 +298,7 @@ class MergedUnion:
     """The lists of one service in all members, merged in the thread of whichever changes.
 
     Args:
-        clock: gives an instant in seconds that never goes back.
+        clock: returns an instant in seconds that never decreases.
         view: turns the list of a member, by its number, into the list that is merged.
     """
 

@@ -231,7 +231,7 @@ class Claims:
             audit.info(
                 "relay: %s takes %s over", owner, name, extra={"identity": owner, "name_at_relay": name}
             )
-            # Clocks differ: the loser must not come back by its own.
+            # Clocks differ, so the start is corrected: the loser must not take the name back by its own clock.
             started = max(started, present.started)
             present.end(CallError(Status.ABORTED, f"another program of {owner} has taken {name!r} over"))
         else:
@@ -240,7 +240,7 @@ class Claims:
         return claim
 
     def leave(self, claim: Claim) -> None:
-        """Withdraw a claim, unless another one has taken its place."""
+        """Withdraw a claim, unless another claim has replaced it."""
         if self.by_name.get(claim.name) is claim:
             del self.by_name[claim.name]
             audit.info(

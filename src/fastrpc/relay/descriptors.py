@@ -22,7 +22,7 @@ def descriptor_limit() -> int:
 
 
 def raise_descriptor_limit(needed: int) -> None:
-    """Let this process have the descriptors that it needs, or as many as the system allows."""
+    """Raise this process's limit to the descriptors that it needs, or to the most that the system allows."""
     if descriptor_limit() >= needed:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -47,7 +47,7 @@ _STEADY_SECONDS: Final = 5.0
 _PATIENCE_SECONDS: Final = 5.0
 #: Seconds after the end of a claim in which callers that the relay had joined still arrive.
 _LAST_SECONDS: Final = 1.0
-#: Data connections at once; a relay asks for no more.
+#: The most data connections at once, which a relay never exceeds.
 MOST_CONNECTIONS: Final = MOST_ASKED + 2 * SPARES
 _FIRST_READ_BYTES: Final = 32_768
 
@@ -205,7 +205,7 @@ class RelayListener:
         config = ClientConfig(
             tls=place.tls,
             timeouts=Timeouts(call=None, connect=5.0),
-            # The claim has its own pauses; a second backoff must not add to them.
+            # The claim has its own pauses, to which a second backoff must not add.
             backoff=Backoff(first=0.05, longest=0.2),
             keepalive=_KEEPALIVE,
             pool=Pool(breaker=None, outlier=None),

@@ -90,7 +90,7 @@ class Opening(asyncio.BufferedProtocol):
         self.transport = cast(asyncio.Transport, transport)
         self.peer_name = transport.get_extra_info("peername")
         if not isinstance(self.peer_name, tuple):
-            # The connection is already lost: the system no longer tells its address.
+            # The connection is already lost, so the system no longer returns its address.
             self.transport.abort()
             return
         self.descriptor = transport.get_extra_info("socket").fileno()
@@ -116,7 +116,7 @@ class Opening(asyncio.BufferedProtocol):
             self.refuse(error.reason)
 
     def eof_received(self) -> bool:
-        # At once: a data connection that comes before the loss is for another caller.
+        # The connection is left at once: a data connection that arrives before `connection_lost` is for another caller.
         self._leave()
         return False
 

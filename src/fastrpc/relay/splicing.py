@@ -71,7 +71,7 @@ class SplicedPair:
         self.server.transport.abort()
 
     def ended(self, end: "SplicedEnd") -> None:
-        """One direction is over: end both connections once the other one is, too."""
+        """Note that one direction has ended; end both connections once the other direction has ended, too."""
         if end.other.has_ended:
             end.transport.close()
             end.other.transport.close()

@@ -17,7 +17,7 @@ class ToldReasons:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # The instant of the last line of each reason, the oldest first, and the times that it came since.
+        # The instant of the last line of each reason, the oldest first, and the number of its occurrences since then.
         self._told: dict[Hashable, tuple[float, int]] = {}
 
     def note(self, reason: Hashable) -> int | None:

@@ -40,7 +40,7 @@ class RelayTransport:
     async def listen(
         self, address: Address, session_factory: SessionFactory, options: ListenOptions
     ) -> Listener:
-        """Claim a name, and make a session for each caller; with an unreachable relay return, and go on trying."""
+        """Claim a name, and make a session for each caller. If the relay is unreachable, return and continue to try."""
         # Imported here: a client needs no server.
         from fastrpc.relay.listener import RelayListener
 

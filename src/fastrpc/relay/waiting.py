@@ -104,7 +104,7 @@ class WaitingCallers:
     def _make_room(self, caller: WaitingCaller) -> None:
         waiting = [*self._waiting, caller]
         number_of = Counter(one.network for one in waiting)
-        # The first of equal ones, which is the oldest.
+        # The first one of several equal callers, which is the oldest one.
         found = max(waiting, key=lambda one: (number_of[one.network], self._calls_of[one.network]))
         is_one_of_many = number_of[found.network] > 1
         reason = RefusalReason.CALLER_FULL if is_one_of_many else RefusalReason.SLOW

@@ -1,4 +1,4 @@
-"""Addresses whose connections to a relay come to nothing.
+"""Addresses whose connections to a relay are never used.
 
 An opening costs a transport, a timer and a place among the openings; closing a connection on accept costs none of
 these. So a flood from one address is closed on accept once it has used up its openings of a second.
@@ -54,7 +54,7 @@ class WastedOpenings:
             self._counts[caller] -= 1
 
     def _is_over(self) -> bool:
-        """Return whether the last second is over, and begin the next one then."""
+        """Return whether the last second has passed; then begin the next one."""
         now = self._clock()
         if now < self._ends_at:
             return False

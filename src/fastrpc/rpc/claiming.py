@@ -45,7 +45,7 @@ class MethodMark:
         self.attribute = ""
         self.function: Any = None
         self.defined_in: type[Any] | None = None
-        #: The service of a function under `@function`, which no class claims; "" for methods.
+        #: The service of a function under `@function` that no class claims; "" for methods.
         self.prefix = prefix
         #: Set when the class is read.
         self.definition: MethodDefinition | None = None

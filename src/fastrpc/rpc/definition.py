@@ -362,7 +362,7 @@ def _spelling(definition: MethodDefinition) -> list[set[str]]:
 
 
 def _matching(spelling: list[set[str]], own: list[set[str]]) -> Iterator[set[str]]:
-    """Return the names of a contract that mean no other parameter of ours."""
+    """Yield, for each parameter, the names in a contract that no other parameter of ours has."""
     for position, (names, here) in enumerate(zip(spelling, own, strict=False)):
         elsewhere = set().union(*own[:position], *own[position + 1 :]) - here
         if not names - elsewhere:

@@ -10,7 +10,7 @@ from fastrpc.rpc.schema.scans import scan_for
 
 __all__ = ["GIVEN_CODEC", "GivenCoders", "coders_of"]
 
-#: The codec of payloads for which the functions are given: one message each.
+#: The codec of payloads that the given functions encode and decode: one message each.
 GIVEN_CODEC: Final = "protobuf"
 
 

@@ -62,10 +62,10 @@ def unencoded(error: Exception, name: str) -> EncodeError:
 
 
 def json_decoder(kind: Any, name: str) -> Callable[[bytes], Any]:
-    """Return the decoder of a type, which raises any exception where a value does not fit.
+    """Return the decoder of a type; it raises an exception, of any class, if a value does not fit.
 
     Raises:
-        ConfigError: it is no type, or has no JSON.
+        ConfigError: it is no type, or cannot be JSON.
     """
     # Some types cannot be keys of the cache, and some values are no types.
     with suppress(TypeError):

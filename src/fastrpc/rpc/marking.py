@@ -30,7 +30,7 @@ __all__ = ["NOT_GIVEN", "mark_function", "method", "set_options", "show_defaults
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: An option that was not given, so that an override can inherit it.
+#: Stands for an option that was not given, so that an override can inherit it.
 NOT_GIVEN: Final[Any] = None
 
 

@@ -21,7 +21,7 @@ class timeout:
     plain `with` works too, for SyncClient.
 
     Args:
-        seconds: how long; not negative. None limits nothing by itself.
+        seconds: the number of seconds; not negative. None sets no separate limit.
     """
 
     def __init__(self, seconds: float | None) -> None:

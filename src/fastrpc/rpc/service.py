@@ -284,7 +284,7 @@ def _read(
 
 
 def _check_aliases(cls: type[Any], methods: Mapping[str, MethodDefinition]) -> None:
-    """Refuse a name that means two methods; canonical ones are known to differ."""
+    """Refuse a name that two methods share; canonical names are known to differ."""
     owners = dict(methods)
     for definition in methods.values():
         for name in definition.names[1:]:

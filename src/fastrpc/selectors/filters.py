@@ -75,7 +75,7 @@ def version(condition: str) -> Filter:
 def zone(name: str, *, sound: float = 0.7) -> Filter:
     """Keep the endpoints of one zone while at least this share of them is healthy; otherwise keep all zones.
 
-    A low `sound` lets few endpoints carry the whole load, a high one leaves the zone after a single failure.
+    If `sound` is low, few endpoints may carry the whole load; if it is high, the zone is left after a single failure.
     """
     if not 0 < sound <= 1:
         raise ConfigError(f"sound is {sound!r}, it must be a number above 0 and at most 1")

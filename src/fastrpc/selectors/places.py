@@ -48,7 +48,7 @@ def zones(
     While the healthy endpoints of the zone, times `headroom`, are fewer than those listed, healthy ones of the next
     zones
     join: the zones of `order`, then the region's other zones, then by distance, then the rest. A zone without an
-    endpoint gives way to the next. With less than half of all endpoints sound, all are kept.
+    endpoint is skipped. If less than half of all endpoints are sound, all are kept.
 
     Endpoints that a registry assigns to zones, as Kubernetes does by its hints, belong to these, if all have a hint and
     one is assigned to the client's zone.
@@ -150,11 +150,11 @@ class _Zones:
 def closest(keep: int = 1, *, place: Place | None = None) -> Filter:
     """Keep the `keep` nearest healthy endpoints, and all that are as near as the last of them.
 
-    Endpoints without coordinates come last; without a sound endpoint all are kept.
+    Endpoints without coordinates come last; if no endpoint is sound, all are kept.
 
     Args:
         keep: the number of endpoints.
-        place: where this program is; None: as the environment says.
+        place: the location of this program; None: as in the environment.
 
     Raises:
         ConfigError: the place has no coordinates, or `keep` is not a number from 1.
@@ -210,7 +210,7 @@ class Nearest:
 
 
 def _weight(endpoints: Sequence[Endpoint]) -> int:
-    """Return the sum of weights; where all are 0 each counts as 1."""
+    """Return the sum of weights; if all are 0, each counts as 1."""
     return sum(each.weight for each in endpoints) or len(endpoints)
 
 

@@ -12,9 +12,9 @@ __all__ = ["Sticky"]
 class Sticky(StickySelector):
     """Keep the endpoint of each `hash_key` while it is listed; calls without a key have one endpoint together.
 
-    An endpoint that is ejected, drains, has no connection or an open breaker loses the call, not the binding: that
-    stays for ten seconds, then moves. Bindings belong to this client; `with_options(prefer=)` continues a session in
-    another process.
+    If an endpoint is ejected, drains, has no connection or an open breaker, the call goes to another endpoint, but the
+    binding stays for ten seconds before it moves. Bindings belong to this client; `with_options(prefer=)` continues a
+    session in another process.
 
     Args:
         inner: picks the endpoint of a new key, by name or as an object of `fastrpc.selectors` with its filters. Of

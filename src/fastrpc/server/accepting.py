@@ -70,9 +70,9 @@ class Accepting:
         self._are_judged = False
         # Judges the addresses of peers; None: all pass.
         self._edges: Edges | None = None
-        # Finds the clients of proxies that speak HTTP; None: none are trusted.
+        # Finds the clients of proxies that use HTTP; None: no proxy is trusted.
         self._trusted: TrustedProxies | None = None
-        # Finds the application at a path; None: none is mounted.
+        # Finds the application at a path; None: no application is mounted.
         self._mounts: Callable[[bytes], Any] | None = None
         # The hosts in advertised addresses, by the address listened at.
         self._advertised: dict[Address, str] = {}
@@ -117,7 +117,7 @@ class Accepting:
 
             self._proxies = Proxies(self._config, served.gate, self.openings, self._edges)
         if self._config.http.trusted_proxies:
-            # Imported on first use: most servers stand behind no proxy.
+            # Imported on first use: most servers are not behind a proxy.
             from fastrpc.server.http.forwarded import TrustedProxies
 
             judge = None if self._edges is None else self._edges.refusal_of

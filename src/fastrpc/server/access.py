@@ -115,7 +115,8 @@ class ServerAccess:
         if self._authentication is not None:
             self._authentication.reload()
             if self._gate is not None and self._gate.access is not None:
-                # Judged by the new files from now on; a handler that asked for this keeps its identity.
+                # Requests are judged by the new files from now on; the handler that asked for the reload keeps its
+                # identity.
                 self._gate.access.look()
                 self._gate.loop_state.loop.call_soon_threadsafe(self._look)
 

@@ -95,7 +95,7 @@ async def drain_connections(gate: Gate, accepting: "Accepting", life: Life, seco
 
 
 def move_connection(gate: Gate, moved: set[Any]) -> None:
-    """Ask the client of one connection to reconnect; of some, that with the fewest calls.
+    """Ask the client of one connection to reconnect; of several, the client of the connection with the fewest calls.
 
     Args:
         moved: the connections that have moved; the chosen one is added.

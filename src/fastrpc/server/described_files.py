@@ -48,7 +48,7 @@ class DescribedFiles:
         """Return a file and its imports, without imports that were sent before; None if the file is unknown.
 
         Args:
-            sent: the names of files that this caller has; returned ones are added.
+            sent: the names of the files that this caller has received; returned files are added.
         """
         if name not in self._files:
             return None
@@ -116,7 +116,7 @@ class Describing:
                     own.append(one)
                 continue
             if find_spec("google") is None or find_spec("google.protobuf") is None:
-                # Messages of another library: only its own code could describe them.
+                # The messages belong to another library, and only its own code could describe them.
                 continue
             from fastrpc.rpc.protobuf.generated_files import generated_service
 

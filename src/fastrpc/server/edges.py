@@ -6,8 +6,8 @@
                     ├─► of proxy_protocol: the address in its header ─┴─► Addresses ──► ConnectionRate ──► session
                     └─► of trusted_proxies: passes; each of its requests is judged by the address of its client
 
-Of several workers the supervisor, which accepts, has an edge for connections: what it refuses never reaches a worker.
-The edges of the workers judge addresses that headers name, and requests.
+With several workers, the supervisor accepts connections and has an edge for them: a connection that it refuses never
+reaches a worker. The edges of the workers judge addresses in headers, and requests.
 """
 
 import time
@@ -40,7 +40,7 @@ def edges_of(
     trusts = None
     # Their clients are judged at each HTTP request; without HTTP they are ordinary peers.
     if config.http.trusted_proxies and {"http", "grpc"}.intersection(config.protocols):
-        # Imported on first use: most servers stand behind no proxy.
+        # Imported on first use: most servers are not behind a proxy.
         from fastrpc.server.http.forwarded import TrustedProxies
 
         trusts = TrustedProxies(config.http.trusted_proxies).trusts
@@ -126,7 +126,7 @@ class Edges:
         return network_name(packed)
 
     def _take(self, host: str, name: bytes) -> tuple[int, str] | None:
-        """Count a connection on all rates, or on none if one is reached."""
+        """Count a connection on all rates, or on none of them if one limit is reached."""
         now = time.monotonic_ns()
         taken: list[RateLimiter] = []
         for is_per_address, counter, over in self._rates:

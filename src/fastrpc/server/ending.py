@@ -69,8 +69,8 @@ class Ending:
         try:
             await outlast(asyncio.ensure_future(self._close_connections(gate)), lambda: _abort(gate))
             if self._leaving is not None:
-                # Cancelling this does not cancel the withdrawal, which continues while the loop runs: otherwise a
-                # registry that its owner keeps open would keep the records.
+                # Cancelling this does not cancel the withdrawal, which continues while the loop runs: otherwise the
+                # records would stay in a registry that its owner keeps open.
                 await asyncio.shield(self._leaving)
         finally:
             self._served.close()

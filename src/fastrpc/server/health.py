@@ -108,7 +108,7 @@ class ServingState:
 
 
 class HealthSource:
-    """Base of a service that may become unable to serve while its server goes on."""
+    """Base of a service that may become unable to serve while its server keeps running."""
 
     _is_serving = True
     _tell: Callable[[bool], None] | None = None
@@ -128,7 +128,7 @@ class HealthSource:
 
 @service("fastrpc.health")
 class Health:
-    """Report whether a server or one of its services serves, in the words of gRPC's health protocol."""
+    """Report whether a server or one of its services is serving, in the terms of gRPC's health protocol."""
 
     def __init__(self, state: ServingState) -> None:
         self._state = state
@@ -161,7 +161,7 @@ class Health:
 
 
 class ServingStatus(enum.Enum):
-    """The states, in the order of the numbers that gRPC gives them: 1 to 3."""
+    """The states, in the order of gRPC's numbers for them: 1 to 3."""
 
     SERVING = "SERVING"
     NOT_SERVING = "NOT_SERVING"

@@ -169,7 +169,7 @@ class Offer:
             definition, _ = self._served.definition_with(source)
             others = [one for one in self._served.definitions if one.owner is not definition.owner]
             self._accepting.check_services([*others, definition])
-            # Before it is served: a program may go on after the error.
+            # This precedes the serving: a program may continue after the error.
             self._access.check([*others, definition])
             self._served.add(source)
             self._follow(source, definition.name)

@@ -23,7 +23,7 @@ class Override:
     #: Whether the records have weight 0 and the label `state=inactive`.
     is_out: bool = False
 
-    #: The weight of a server that is not out; None: the configured one.
+    #: The weight of the records while the server is not out; None: the configured weight.
     weight: int | None = None
 
     def __post_init__(self) -> None:
@@ -38,7 +38,7 @@ class Override:
         return asdict(self)
 
     def applied(self, endpoint: Endpoint) -> Endpoint:
-        """Return a configured endpoint as it is to be registered."""
+        """Return a configured endpoint in the form that is to be registered."""
         if self.is_out:
             return copied(endpoint, weight=0, labels={**endpoint.labels, _STATE: _INACTIVE})
         return endpoint if self.weight is None else copied(endpoint, weight=self.weight)

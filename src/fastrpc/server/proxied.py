@@ -117,7 +117,7 @@ class ProxyRegister(Protocol):
         """Note that a connection waits for its header, or received a part of it."""
 
     def leave(self, connection: "ProxiedConnection") -> None:
-        """Note that it waits no more."""
+        """Note that a connection no longer waits."""
 
     def refuse(self, connection: "ProxiedConnection", reason: str) -> None:
         """Note the reason for its close."""

@@ -50,7 +50,7 @@ class Proxies:
         self._openings.add_undecided(connection)
 
     def leave(self, connection: ProxiedConnection) -> None:
-        """Note that it waits no more."""
+        """Note that a connection no longer waits."""
         self.waiting.discard(connection)
         self._openings.leave_undecided(connection)
 

@@ -100,7 +100,7 @@ class Registrar:
         return "" if self._scopes is None else self._scopes[1].scope_of(endpoint)
 
     def want(self, records: Mapping[Record, Endpoint]) -> None:
-        """Set the configured records; `settle` or `follow` registers them, each as the override says."""
+        """Set the configured records; `settle` or `follow` registers them, each as the override states."""
         self._configured = records
         self._wanted = {record: self._override.applied(endpoint) for record, endpoint in records.items()}
 
@@ -132,7 +132,7 @@ class Registrar:
     async def problem(self, seconds: float) -> str:
         """Return why the registry does not have all records, "" if it has.
 
-        Wait until the registry has them, refuses one or is known to be away, at most some seconds.
+        Wait until the registry has the records, refuses one or is known to be away, at most some seconds.
         """
         if self._is_leaving or not self._configured:
             return ""

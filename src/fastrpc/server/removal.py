@@ -46,7 +46,8 @@ async def end_calls(
 class _RunningCalls:
     """The calls of withdrawn methods that run or wait for their start, without this handler's call.
 
-    No further ones start. So only connections with such a call are looked at again: every end of a call asks for it.
+    No further calls of these methods start, so only connections with such a call are checked again: every end of a call
+    requests a check.
     """
 
     def __init__(self, gate: Gate, routes: Set[MethodRoute]) -> None:

@@ -366,7 +366,7 @@ class Server:
         if self._offer.is_closed:
             connection.close()
             return
-        # Even while it drains: the process that accepted the connection may not have known of the drain.
+        # This holds even during a drain: the process that accepted the connection may not have known of the drain.
         await self._accepting.take(connection, address)
 
     async def serve_forever(self) -> None:
@@ -378,7 +378,8 @@ class Server:
         """Stop listening, let the calls in flight finish, then close.
 
         The server first withdraws from the registry. It then serves new calls for `Timeouts.announce` seconds, so that
-        clients can see the withdrawal. If rpcx reads the registry, its key says `state=inactive` for that time.
+        clients can see the withdrawal. If clients of rpcx read the registry, the key says `state=inactive` for that
+        time.
 
         Args:
             timeout: seconds for the calls; None stands for `Timeouts.drain`.
@@ -399,8 +400,8 @@ class Server:
     async def close(self) -> None:
         """Close listeners and connections at once; calls in flight are cancelled.
 
-        Cancelling it aborts the connections; sources are left in every case, and cancelling again reaches their exits.
-        Closing again returns at once.
+        Cancelling this aborts the connections. The sources are exited in every case, and cancelling again reaches their
+        exits. Closing again returns at once.
         """
         # After a fork, sockets and loop belong to the parent, and so do their entries in its epoll set.
         if self._offer.is_closed or self._ownership.is_of_parent:

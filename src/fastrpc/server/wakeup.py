@@ -35,7 +35,7 @@ class Wakeup:
         self._woken.set()
 
     async def wait(self, seconds: float | None = None) -> bool:
-        """Return at the next change, and once the connection drains; False if neither comes in time."""
+        """Return at the next change, or once the connection drains; False if neither happens in time."""
         try:
             async with time_limit(seconds):
                 await self._woken.wait()

@@ -68,7 +68,7 @@ class Ends:
         return RequestWatch(self.tell)
 
     def log_beside(self, own: CallLog | None) -> CallLog:
-        """Return the log that gets the ends of calls for this one, and for the access log of the server."""
+        """Return the log that passes the ends of calls on to this one, and to the access log of the server."""
 
         def write(call: Call, status: int, nanoseconds: int) -> None:
             self._call_ended(call, status, nanoseconds * 1e-9)
@@ -84,7 +84,7 @@ class Ends:
     def _call_ended(self, call: Any, status: int, seconds: float, reason: str = "") -> None:
         protocol = shown_protocol(call)
         if protocol is None:
-            # The line of its request tells it.
+            # The line of the request already reports this call.
             return
         method = call.method or "?"
         if method.startswith(_MOUNT):

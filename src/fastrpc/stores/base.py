@@ -58,7 +58,7 @@ class Item(Generic[T_co]):
     #: The store's revision when this was written.
     revision: int
 
-    #: Its lease; None for a permanent item.
+    #: The lease of the item; None for a permanent item.
     lease: str | None = None
 
     #: The revision that created it, after its last deletion; 0 in a store of folders.
@@ -69,7 +69,7 @@ class Item(Generic[T_co]):
 class Folder:
     """All items of one folder, at one moment."""
 
-    #: Changes with each change in this folder, and is never reused for other items; 0 for an empty folder.
+    #: Differs after each change in this folder, and is never reused for other items; 0 for an empty folder.
     revision: int
 
     #: In the order of their keys.
@@ -213,7 +213,7 @@ class StoreLimits:
 
 
 class StoreBackend(Protocol):
-    """A store with one revision for all keys: a whole number that rises with each change. For one event loop.
+    """A store with one revision for all keys: a whole number that increases with each change. For one event loop.
 
     Reads return what is committed. `processed` of a StoreError is "no" if the store did nothing; `retryable` says that
     the same request may succeed within seconds. Nothing here repeats a request. Callers cancel it at their deadline,
@@ -312,7 +312,7 @@ class Journal(Protocol):
     def close(self) -> None: ...
 
     def room(self) -> int:
-        """Return for how many bytes of keys and values there is room; below 0: for none. Any thread may ask."""
+        """Return the room in bytes of keys and values; negative: no room is left. Any thread may ask."""
 
 
 def check_key(key: str) -> None:

@@ -364,7 +364,7 @@ class _Watch:
         return gateway.watch(self._keys, self._reached + 1)
 
     def _proven(self, gateway: Gateway, watch: KeyWatch) -> list[KeyChange]:
-        """Return nothing if there is nothing new by a read of a member with a quorum, else the changes under way."""
+        """Return no change if a read with a quorum finds none, else the changes that the watch has not reported yet."""
         request = self._keys | {"limit": 1, "keys_only": True, "min_mod_revision": self._reached + 1}
         found = gateway.ask("kv/range", request, Range)
         if not found.kvs and found.count == self._count:

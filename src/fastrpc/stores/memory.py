@@ -33,18 +33,18 @@ class _Lease:
         self.due = due
         #: The items that end with it.
         self.items: set[tuple[str, str]] = set()
-        #: The items ever written under it, even if another lease has taken them over since.
+        #: The items ever written under the lease, even if another lease has taken them over since.
         self.written: set[tuple[str, str]] = set()
 
 
 @dataclass(frozen=True, slots=True)
 class SavedItem:
-    """One item as `save` yields it and `restore` takes it."""
+    """One item in the form that `save` yields and `restore` takes."""
 
     folder: str
     key: str
 
-    #: None for an item written under the lease that now belongs to another one.
+    #: None for an item that was written under this lease and now belongs to another lease.
     value: bytes | None
 
     #: None for a permanent item.
@@ -162,7 +162,7 @@ class MemoryStore:
         return found is not None and all(place in self._items for place in found.written)
 
     def written_under(self, lease: str) -> set[str]:
-        """Return the folders with items written under a lease; none if it has ended."""
+        """Return the folders with items written under a lease; empty if the lease has ended."""
         found = self._leases.get(lease)
         return set() if found is None else {folder for folder, _ in found.written}
 

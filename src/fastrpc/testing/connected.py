@@ -51,7 +51,7 @@ async def connected(
         client_interceptors: the client's.
         services: the client's services: handlers of `sources` call them by `current_call().peer.client`.
         identity: the client's identity for the server. Services whose methods have roles need one.
-        config: the server's; without one errors of the client have the text of a handler's exception.
+        config: the server's; without it, errors of the client have the text of a handler's exception.
         broker: the server's, such as one of `fastrpc.testing.broker`.
     """
     config = replace(

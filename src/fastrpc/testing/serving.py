@@ -96,5 +96,5 @@ class _Thread(threading.Thread):
     def stop(self) -> None:
         """Let the server drain and the thread end."""
         with suppress(RuntimeError):
-            # The loop is closed already where a handler ended it: KeyboardInterrupt, SystemExit.
+            # The loop is already closed if a handler ended it: KeyboardInterrupt, SystemExit.
             self._loop.call_soon_threadsafe(self._stopping.set)

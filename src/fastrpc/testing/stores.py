@@ -31,7 +31,7 @@ class SteeredStore(Store):
         super().__init__(self._local, clock=clock)
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass: leases that are renewed go on, others end."""
+        """Let time pass: renewed leases continue, others end."""
         while seconds > 0:
             self._time.advance(min(seconds, _STEP_SECONDS))
             seconds -= _STEP_SECONDS

@@ -50,7 +50,7 @@ class Period(NamedTuple):
 
 
 def certificate_of(ssl_object: ssl.SSLObject) -> Mapping[str, Any] | None:
-    """Return the verified certificate of the peer; None if it sent none.
+    """Return the verified certificate of the peer; None if the peer sent none.
 
     It has the fields of `ssl.SSLSocket.getpeercert()`, such as `subject` and `notAfter`, and besides:
 
@@ -83,7 +83,7 @@ def alternative_names(told: Mapping[str, Any], kind: str) -> tuple[str, ...]:
 
 
 def is_of_pass(told: Mapping[str, Any]) -> bool:
-    """Return whether a certificate, as `getpeercert()` returns it, is of a LAN pass: all its holders show the same."""
+    """Return whether a certificate, as `getpeercert()` returns it, is of a LAN pass; all holders show the same one."""
     return any(
         kind == "commonName" and value.startswith(f"{LAN_SUBJECT} ")
         for part in told.get("subject", ())
@@ -101,7 +101,7 @@ def is_nameless(opened: ssl.SSLObject | ssl.SSLSocket | None) -> bool:
 
 
 def period_of(pem: bytes) -> Period | None:
-    """Return the life of the first certificate in a PEM file; None where it cannot be read.
+    """Return the lifetime of the first certificate in a PEM file; None if it cannot be read.
 
     `ssl` returns it only for the certificate of a peer.
     """

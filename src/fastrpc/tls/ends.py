@@ -137,7 +137,7 @@ class HttpEnd:
         self._name = tls.server_name or host.partition("%")[0]
 
     def context(self) -> ssl.SSLContext:
-        """Return the context for a client that does the handshake itself; `check` follows it."""
+        """Return the context for a client that does the handshake itself and calls `check` after it."""
         return self._contexts.current()
 
     def check(self, opened: ssl.SSLObject | ssl.SSLSocket) -> None:

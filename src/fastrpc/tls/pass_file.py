@@ -88,7 +88,7 @@ def open_pass(path: str | os.PathLike[str]) -> WatchedFile[Mapping[bytes, bytes]
         if error.hint is None:
             raise ConfigError(error.message, hint=_COPY) from None
         raise
-    # Not at each change: a clock that is wrong for a while would leave out a file for good.
+    # The check is not made at each change: a clock that is wrong for a while would leave out a file for good.
     assert isinstance(opened.value, _Keys)
     _check_dates(opened.path, opened.value.presented)
     return opened

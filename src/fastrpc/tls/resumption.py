@@ -32,7 +32,7 @@ _MOST_BYTES = 512
 class TwinContext(ssl.SSLContext):
     """The context of a server that resumes no session; `ssl` makes it as any context."""
 
-    #: A context of the same files for clients that offer a session of this one.
+    #: A context of the same files, for clients that offer a session of this context.
     twin: ssl.SSLContext
     #: The ids of the sessions that OpenSSL may keep for this one, the oldest first.
     _issued: dict[bytes, None]

@@ -104,8 +104,8 @@ class ListenOptions:
     #: read (tcp, tls).
     wrap: Callable[[SessionFactory], SessionFactory] | None = None
 
-    #: Whether an accepted connection is served, by its peer as sockets name it; None: all are. Others are closed
-    #: before anything is made for them (tcp, tls).
+    #: Whether an accepted connection is served, given its peer as sockets name it; None: all are served. Others are
+    #: closed before anything is made for them (tcp, tls).
     admits: Callable[[Any], bool] | None = None
 
 

@@ -55,7 +55,7 @@ def admitted(connection: socket.socket, admits: Callable[[Any], bool]) -> bool:
 
 
 def accept_judged(bound: socket.socket, admits: Callable[[Any], bool] | None) -> socket.socket | None:
-    """Accept a connection that waits; return None if it is refused, or was lost meanwhile.
+    """Accept a waiting connection; return None if it is refused, or was lost meanwhile.
 
     Raises:
         BlockingIOError: none waits.
@@ -133,7 +133,7 @@ class JudgedServer:
         self._loop.add_reader(self._bound.fileno(), self._accept)
 
     def _accept(self) -> None:
-        """Accept connections up to the first that is refused: calls do not wait until a flood has none left."""
+        """Accept connections up to the first refused one, so that calls need not wait for the end of a flood."""
         for _ in range(_MOST_AT_ONCE):
             try:
                 connection = accept_judged(self._bound, self._admits)

@@ -247,7 +247,7 @@ async def open_listener(
 
     Args:
         end: the TLS of the connections, whose files the listener can read again.
-        admits: whether a connection is served, by its peer as sockets name it; None: all are.
+        admits: whether a connection is served, given its peer as sockets name it; None: all are served.
     """
     loop = asyncio.get_running_loop()
     servers: list[asyncio.AbstractServer | JudgedServer] = []

@@ -137,7 +137,7 @@ def _encode(array: _Array, codec: str) -> msgspec.msgpack.Ext:
 
 
 def _portable(array: _Array) -> _Array:
-    """Return the array in little-endian values and C order: itself if it has them."""
+    """Return the array in little-endian values and C order; if it has this form, the array itself."""
     if _DTYPE.fullmatch(array.dtype.newbyteorder("<").str) is None:
         raise TypeError(f"numpy arrays of dtype {array.dtype} do not travel{_TRAVELLING}")
     if array.ndim > MOST_DIMENSIONS:

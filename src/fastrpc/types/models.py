@@ -21,7 +21,7 @@ from fastrpc.types.base import (
 
 __all__ = ["key_converter", "payload_type"]
 
-#: Errors of one model that the text of a refusal names; the rest is counted.
+#: The most errors of one model that the text of a refusal names; further errors are counted.
 MOST_ERRORS = 4
 #: Errors of one model that are read; pydantic makes one per mistake of a peer, and takes microseconds for each.
 MOST_READ = 1_000
@@ -30,7 +30,7 @@ MOST_READ = 1_000
 _FORMS: Final = frozenset(get_args(core_schema.ErrorType)) - {"value_error", "assertion_error"}
 #: The facts in texts of pydantic that are taken from the value.
 _FROM_VALUE: Final = frozenset({"error", "encoding_error", "tz_actual"})
-#: The end of such a text that tells the found value.
+#: The end of a text of pydantic that names the found value.
 _FOUND: Final = re.compile(", (got|unable to) .*")
 _TYPES: Final[dict[type[Any], str]] = {
     **{kind: kind.__name__ for kind in (bool, int, float, str, bytes)},
@@ -123,7 +123,7 @@ def _keys(cls: Any) -> ModelKeys | None:
             # Other fields may be in the value at the first part of a path.
             types[str(path[0])] = field.annotation if len(path) == 1 else Any
     validators = cls.__pydantic_decorators__.model_validators.values()
-    # A validator that comes before the fields may read other keys.
+    # A validator that runs before the fields may read other keys.
     reads_others = any(one.info.mode in {"before", "wrap"} for one in validators)
     return ModelKeys(types, reads_others or cls.model_config.get("extra") == "allow")
 

@@ -38,9 +38,9 @@ class ListeningSocket:
 class Acceptor:
     """The listening sockets of a server with several processes.
 
-    One process accepts, and hands the connections to the others in turn. When several processes accept at one socket,
-    or at one port by SO_REUSEPORT, chance distributes the connections. RPC clients have few, long-lived connections,
-    so chance would leave some processes idle. A single acceptor also keeps the backlog when a worker dies.
+    One process accepts the connections, and passes them on to the others in turn. When several processes accept at one
+    socket, or at one port by SO_REUSEPORT, chance distributes the connections. RPC clients have few, long-lived
+    connections, so chance would leave some processes idle. A single acceptor also keeps the backlog when a worker dies.
 
     Args:
         takeover: has the sockets of the program whose place this one takes.
@@ -129,10 +129,10 @@ class Acceptor:
                 raise listen_error(self.addresses[listening_socket.index], failure) from None
             listening_socket.socket.setblocking(False)
 
-    # Another program takes the sockets, or gave them
+    # Passing the sockets on to, or taking them from, another program
 
     def shares(self) -> list[tuple[dict[str, Any], list[socket.socket]]]:
-        """Return the sockets of each address, described for the program that takes them."""
+        """Return the sockets of each address, described for the program that takes them over."""
         shares = []
         for index, (wanted, address) in enumerate(zip(self._wanted, self.addresses, strict=True)):
             sockets = [one.socket for one in self.listening_sockets if one.index == index]

@@ -73,14 +73,15 @@ def _stay_behind(child: int, awaited: frozenset[signal.Signals]) -> NoReturn:
         received = signal.sigwaitinfo(awaited)
         if received.si_signo == signal.SIGCHLD:
             _reap(child)
-        # A process sent it. A signal of a terminal comes from the kernel (above 0), and the child got it as well.
+        # Another process sent the signal. A signal of a terminal comes from the kernel (above 0), and the child got it
+        # as well.
         elif received.si_code <= 0:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, received.si_signo)
 
 
 def _close_descriptors() -> None:
-    """Close all but the standard streams: a connection that the child closes has to end for its peer."""
+    """Close all descriptors except the standard streams: a connection that the child closes must end for its peer."""
     try:
         opened = [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:
@@ -89,7 +90,7 @@ def _close_descriptors() -> None:
         return
     for descriptor in opened:
         if descriptor > _LAST_STREAM:
-            # The list has the descriptor that it was read through, which is closed already.
+            # The list contains the descriptor through which it was read, which is already closed.
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 

@@ -21,7 +21,7 @@ class Listeners:
     """The sockets of the services, of the admin pages, and the control socket.
 
     Args:
-        environment: returns the variables of the service manager, for the program that takes this one's place.
+        environment: returns the variables of the service manager, for the program that replaces this one.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Listeners:
         if taken is not None and config.admin_address is not None:
             real = taken.address_of(Address.parse(config.admin_address))
             if real is not None and Address.parse(config.admin_address).scheme == "fd":
-                # This program has no such socket from its own parent.
+                # This program did not get such a socket from its own parent.
                 config = replace(config, admin_address=str(real))
         check_admin(config, has_registry=self._plan.registry is not None)
 

@@ -73,7 +73,7 @@ class Started:
     process_ids: tuple[int, ...]
     #: The version of each service that declares one.
     versions: dict[str, str] = field(default_factory=dict)
-    #: Names of the methods that the server starts by itself, of each service that has any.
+    #: Names of the methods that the server starts by itself, for each service with such methods.
     background: dict[str, list[str]] = field(default_factory=dict)
     #: Sentences about settings that were not given and follow from others.
     inferred: tuple[str, ...] = ()
@@ -135,7 +135,7 @@ class Plan:
     inferred: tuple[str, ...] = ()
     #: Called once every process serves.
     on_started: Callable[[Started], None] | None = None
-    #: Told of the end of each request and call, in the process that serves it; None in most programs.
+    #: Called with the end of each request and call, in the process that serves it; None in most programs.
     on_ended: Callable[["Ended"], None] | None = None
 
     def __post_init__(self) -> None:

@@ -131,7 +131,7 @@ class ServingProcess:
         self._wake()
 
     def _interrupt(self) -> None:
-        """Take a KeyboardInterrupt of user code: only the first one counts, and none once a drain began."""
+        """Handle a KeyboardInterrupt of user code: only the first one counts, and none counts once a drain began."""
         if self._stops or self._was_interrupted or self._loop is None:
             return
         self._was_interrupted = True
@@ -202,7 +202,7 @@ class ServingProcess:
         return await server.drain()
 
     def _code_of_drain(self, is_clean: bool) -> ExitCode:
-        """Return the exit code behind a drain, which a KeyboardInterrupt of user code may have begun."""
+        """Return the exit code after a drain, which a KeyboardInterrupt of user code may have begun."""
         if not is_clean:
             return ExitCode.DRAIN_TIMED_OUT
         return ExitCode.INTERRUPTED if self._was_interrupted else ExitCode.DONE

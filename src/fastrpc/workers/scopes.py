@@ -12,7 +12,7 @@ __all__ = ["scopes_of", "with_scopes"]
 
 
 def with_scopes(plan: Plan) -> Plan:
-    """Return a plan with the sockets that it wants, in all scopes too if it listens there.
+    """Return a plan with the sockets that it requests, in all scopes too if the plan listens there.
 
     Then it has the registry of the scopes as well; the announcer is its first user.
 

@@ -56,7 +56,7 @@ class Spread:
     maximum age, which fails no call.
 
     Args:
-        admits: whether a connection is served, by its peer as sockets name it; None: all are.
+        admits: whether a connection is served, given its peer as sockets name it; None: all are served.
     """
 
     def __init__(

@@ -178,7 +178,7 @@ class Supervisor:
         # After everything else that may fail: it replaces the records of a program that is taken over.
         if not self._must_stop():
             self._announce()
-        # Clients may have called it already. In the place of another program, they still call that one.
+        # Clients may have called this program already. If it replaces another program, they still call the other one.
         return not self._must_stop() or not self._listeners.are_taken
 
     def _serve(self) -> None:
@@ -477,5 +477,5 @@ class Supervisor:
             while monitor.is_alive and self._clock() < until:
                 self._wait(until)
             if monitor.is_alive:
-                # It would answer at sockets that another program has now.
+                # The process would answer at sockets that now belong to another program.
                 self._crew.kill(monitor)

@@ -51,7 +51,7 @@ class Watchdog:
         self.due: float | None = clock() + self._step if self._is_needed else None
 
     def look(self) -> None:
-        """Look if it is due: dump the stacks of a worker that hangs, and have it killed."""
+        """Check if a check is due: dump the stacks of a worker that hangs, and have it killed."""
         if self.due is None or self._clock() < self.due:
             return
         self.due = self._clock() + self._step

@@ -8,7 +8,7 @@
                              {"wants_successor": true}, {"interrupted": true} by user code, {"retired": true} of an
                              announcer
 
-The end of the stream means that the other process is gone.
+The end of the stream means that the other process has ended.
 """
 
 import contextlib
@@ -83,7 +83,7 @@ class WorkerEnd:
         self._socket.setblocking(False)
 
     def receive(self) -> tuple[int, socket.socket | None] | None:
-        """Return the next command with its connection; None if none has arrived.
+        """Return the next command with its connection; None if no command has arrived.
 
         The loss of the supervisor counts as DRAIN.
         """

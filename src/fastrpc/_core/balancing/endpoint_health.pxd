@@ -24,7 +24,8 @@ cdef class EndpointHealth:
         int64_t times
         uint64_t in_since_ns
 
-        # Whether its probes mark it as down; failed probes in a row, and passed probes in a row while it is down.
+        # Whether the probes mark the endpoint as down; failed probes in a row, and passed probes in a row while it is
+        # down.
         readonly bint is_down
         readonly int64_t failed_probes
         readonly int64_t passed_probes

@@ -49,7 +49,8 @@ cdef class EndpointSet:
 
         # The endpoints that the filters last admitted.
         readonly list left
-        # The endpoints that they would admit if all were sound; only if the selector needs them.
+        # The endpoints that the filters would admit if all endpoints were sound; computed only if the selector needs
+        # them.
         list _usual
         # The function called after the filters ran, or None.
         public object on_narrowed

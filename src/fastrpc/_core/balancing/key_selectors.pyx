@@ -151,8 +151,7 @@ cdef class ConsistentHashSelector(KeySelector):
     @cython.final
     @cython.nonecheck(False)
     cdef EndpointState _take(self, uint64_t hash):
-        """Count a call on the endpoint that the ring names; no Python code, which might change both, runs in
-        between."""
+        """Count a call on the endpoint that the ring names; no Python code that might change both runs in between."""
         cdef EndpointState endpoint_state
         cdef Py_ssize_t number = self.ring.take(hash)
         if number < 0:

@@ -278,8 +278,8 @@ cdef class BaseSelector:
     cdef EndpointState _next_untried(self, object call, object key, tuple tried, uint64_t now):
         """Return an untried endpoint, if there is one.
 
-        Not its index: marks are set and cleared by address, whose text runs Python code; threads may replace the list
-        there.
+        It does not return the index: marks are set and cleared by address, whose text runs Python code, and threads may
+        replace the list meanwhile.
         """
         cdef Py_ssize_t index = 0
         cdef uint32_t marked
@@ -591,10 +591,10 @@ cdef class UserSelector(BaseSelector):
         try:
             self.selector.observe(endpoint_state.endpoint, seconds, error)
         except BaseException as failure:
-            # Raised further, it would end the connection with the calls of others, or stand in place of an answer.
+            # Raised further, the error would end the connection with the calls of others, or replace an answer.
             self._on_failure(plain_error(failure, f"{type(self.selector).__name__}.observe"))
         return 0
 
     cdef int take_back(self, EndpointState endpoint_state) except -1:
-        # Reported as well, as each pick needs one observation.
+        # The error is reported as well, as each pick needs one observation.
         return UserSelector.settle(self, endpoint_state, 0.0, UnavailableError("it was not attempted"), 0)

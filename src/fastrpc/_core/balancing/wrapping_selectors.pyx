@@ -80,7 +80,7 @@ cdef class BindingTable:
         return NULL
 
     cdef Binding* bind(self, uint64_t hash) except NULL:
-        """Add a binding, the newest; there is room, and none with this hash. Valid until the next one."""
+        """Add a binding as the newest; there must be room, and no binding of this hash. Valid until the next call."""
         cdef uint32_t number = self._free
         cdef uint32_t* bucket
         cdef Binding* binding

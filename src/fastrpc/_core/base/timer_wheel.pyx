@@ -148,7 +148,7 @@ cdef class TimerWheel:
         return 0 if position < 0 else self._start_of(position) << TICK_BITS
 
     cdef void _spill(self, int position) noexcept:
-        """Empty a list and link its timers again; if it is DISTANT, some may return to it."""
+        """Empty a list and link its timers again; for the list DISTANT, some timers may be linked into it again."""
         cdef Timer* head = &self._heads[position]
         cdef Timer* timer = head.next
         cdef Timer* following

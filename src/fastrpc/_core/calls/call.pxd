@@ -83,7 +83,8 @@ cdef class MethodRoute:
         readonly object handler
         int style
         bint is_public
-        # Whether it is a mounted application: without codec and interceptors, and not cancelled when its caller leaves.
+        # Whether the call is a request to a mounted application: it has no codec and no interceptors, and is not
+        # cancelled when its caller disconnects.
         public bint is_application
         # Its marshals for codecs other than its own, by number; None until there is one.
         dict marshals
@@ -135,7 +136,8 @@ cdef class Incoming:
 
 cdef class StreamWindow:
     cdef:
-        # Bytes that may still arrive, the size it began with, and what is owed and has grown.
+        # Bytes that may still arrive, the initial size of the window, the credit that is owed, and the growth of the
+        # window.
         int64_t left
         int64_t first_size
         Growth growth
@@ -167,7 +169,7 @@ cdef class Call(Timed):
         uint8_t is_local
         uint8_t is_listed
 
-        # Own calls: whether it holds one of the slots that the peer announced.
+        # For own calls: whether the call holds one of the slots that the peer announced.
         uint8_t has_slot
 
         # The first piece of a cut RESPONSE was received (own calls) or sent (the peer's); a refusal waits for credit.
@@ -207,7 +209,7 @@ cdef class Call(Timed):
         # Own calls: the count of the flush that took the REQUEST's last piece; 0: not written yet.
         uint64_t handed_at
 
-        # Own calls: the REQUEST's hash of the names at its positions (ParameterNames); 0 = none.
+        # For own calls: the REQUEST's hash of the names at its positions (ParameterNames); 0 means none.
         uint64_t names
 
         uint64_t started_ns
@@ -236,7 +238,7 @@ cdef class Call(Timed):
     cdef bint is_plain(self) noexcept
 
     cdef inline int forget_received(self) noexcept:
-        """Drop the metadata that came, before the object is reused for another call."""
+        """Drop the received metadata, before the object is reused for another call."""
         if self.received_metadata is not None:
             self.received_metadata = None
         if self._metadata is not None:

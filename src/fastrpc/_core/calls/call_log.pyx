@@ -126,7 +126,7 @@ cdef class CallLog:
         self._draw()
 
     cdef int _draw(self) noexcept:
-        """Draw the number of calls left out before the next record, as if each call were drawn for alone."""
+        """Draw the number of calls to leave out before the next record, as if each call were drawn separately."""
         cdef double number
         if self.sample >= 1:
             self.left_out = 0

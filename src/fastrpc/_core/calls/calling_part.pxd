@@ -23,7 +23,7 @@ cdef class CallingPart:
         readonly str protocol
         readonly bint takes_values
 
-        # Whether the other side has said that it leaves.
+        # Whether the other side has announced that it drains.
         bint peer_leaves
 
         # Watches the deadlines of calls; None if threads wait for them.

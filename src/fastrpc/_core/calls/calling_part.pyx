@@ -23,7 +23,7 @@ cdef class CallingPart:
         calls.
 
         Args:
-            rested_ns: since when no thread uses the connection; 0: one does.
+            rested_ns: the instant since which no thread uses the connection; 0: a thread uses it.
         """
         return True
 

@@ -73,7 +73,7 @@ class AwaitedCall(ClientCall):
         """Return the result of the answer, now that it is decompressed."""
 
     def _await_output(self, session: Any, future: Future[None]) -> bool:
-        """Have a future done once the output of a connection has left; return whether there is anything to wait for."""
+        """Have a future completed once the output of a connection was sent; return whether there is any output."""
 
     def _attempt_on(self, session: Any, number: int) -> AwaitedCall:
         """Return attempt `number` on a connection: a coroutine; of a stream, an attempt for `_begin`."""

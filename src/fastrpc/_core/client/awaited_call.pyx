@@ -48,7 +48,8 @@ cdef enum:
     PHASE_WAITING = 1
     PHASE_DELEGATING = 2
     PHASE_CLOSED = 3
-    # Sent by `_start`: nothing awaits it, and `inner` is the function to call if its answer needs more work.
+    # The call was sent by `_start`: nothing awaits it, and `inner` is the function to call if its answer needs more
+    # work.
     PHASE_STARTED = 4
 
 cdef object Future = asyncio.Future
@@ -80,7 +81,7 @@ cdef class AwaitedCall(ClientCall):
         raise value.with_traceback(traceback) if traceback is not None else value
 
     cdef object _thrown(self, object error):
-        """Raise an exception in the coroutine that finishes this call, which may convert it."""
+        """Raise an exception in the coroutine that finishes this call; that coroutine may convert the exception."""
         try:
             return self.inner.throw(error)
         except FastRPCError as raised:
@@ -212,7 +213,7 @@ cdef class AwaitedCall(ClientCall):
         return None
 
     def _start(self, rest):
-        """Send the request now; return the future that is done once `_take` has the answer. None: a task has to await it."""
+        """Send the request now; return the future that `_take` completes; None: a task has to await the call."""
         if self.phase != PHASE_NEW:
             raise RuntimeError("cannot start a call twice")
         self.phase = PHASE_CLOSED
@@ -388,7 +389,7 @@ cdef class AwaitedCall(ClientCall):
     # For the runner
 
     def _await_output(self, Engine session not None, future not None):
-        """Have a future done once the output of a connection has left; return whether there is anything to wait for."""
+        """Have a future completed once the output of a connection was sent; return whether there is any output."""
         cdef CallingPart part = <CallingPart>session.calling
         if not part.output_waits():
             return False
@@ -505,7 +506,7 @@ cdef class AwaitedCall(ClientCall):
     cdef int _settle_stream(self) except -1:
         cdef ClientStream stream = None
         if self.streaming.stream is not NULL:
-            # The stream may lose its last other reference meanwhile.
+            # The last other reference to the stream may be dropped meanwhile.
             stream = <ClientStream>self.streaming.stream
         # Unread messages may turn out to be unreadable (`_count_end`).
         if self.failure is None and self.flags & STREAM_OUT and (stream is None or not stream.waiting):

@@ -7,7 +7,7 @@ from fastrpc._core.wire.settings cimport WireSettings
 
 cdef class BatchMember(ClientCall):
     cdef:
-        # The call that stands for the batch, as long as the member is under way.
+        # The call that represents the batch, as long as the member is under way.
         ClientCall head
 
     cdef bint make_new(self) noexcept

@@ -181,7 +181,7 @@ cdef class BatchCall:
         return values
 
     cdef object first_failure(self):
-        """Return the error of the whole batch, which is one attempt, or None."""
+        """Return the error of the whole batch, which is one attempt, or None if the batch succeeded."""
         cdef BatchMember member
         return sent_failure([member.failure for member in self.members])
 

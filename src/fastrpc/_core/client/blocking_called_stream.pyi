@@ -67,7 +67,7 @@ class BlockingCalledStream(ClientStream):
         """Return once a message has come; raise the error after the last one. Messages of ours are sent meanwhile."""
 
     def _await_sign(self) -> None:
-        """Return once the server showed a sign of this attempt, or it ended. Messages of ours are sent meanwhile."""
+        """Return once the server showed a sign of this attempt, or it ended; our messages are sent meanwhile."""
 
     def _await_sign_of_attempt(self) -> None:
         """Do as `_await_sign`, for a thread that receives already."""

@@ -234,7 +234,7 @@ cdef class BlockingCalledStream(ClientStream):
                 self._drop_source()
 
     def _await_sign(self):
-        """Return once the server showed a sign of this attempt, or it ended. Messages of ours are sent meanwhile."""
+        """Return once the server showed a sign of this attempt, or it ended; our messages are sent meanwhile."""
         if self._is_receiving:
             raise RuntimeError(SECOND_RECEIVER)
         self._is_receiving = True

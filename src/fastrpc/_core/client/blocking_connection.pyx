@@ -95,7 +95,7 @@ cdef class BlockingConnection(Connection):
         return call.handed_at != 0 and call.handed_at <= self.handed_flushes
 
     cdef bint may_have_left(self, Call call) noexcept:
-        # Written output goes out with the last words. The parent of a fork makes the same calls.
+        # Written output is sent together with the last frames. The parent of a fork makes the same calls.
         if self.is_left_behind:
             return True
         return self.was_handed(call) if self.is_lost else self.was_written(call)

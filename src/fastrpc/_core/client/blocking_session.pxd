@@ -9,7 +9,7 @@ from fastrpc._core.client.client_call cimport ClientCall
 @cython.final
 cdef class BlockingSession(BlockingStream):
     cdef:
-        # The reason for the end of the connection, and the hint of its error; whether the last words wait to be read.
+        # The reason for the end of the connection, and the hint of its error; whether the last frames wait to be read.
         readonly str lost_because
         readonly object lost_hint
         bint lingers
@@ -34,11 +34,11 @@ cdef class BlockingSession(BlockingStream):
         list ready_waits
         list hand_overs
 
-        # Waits for all output to leave before a stream adds to it; the calls of streams without users.
+        # Waits until all output was sent, before a stream adds to it; the calls of streams without users.
         list room_waits
         list left_calls
 
-        # The time to spin; the instants at which it was made, since which it is unused, and at which it ended.
+        # The time to spin; the instants at which the session was made, since which it is unused, and at which it ended.
         uint64_t spin_ns
         uint64_t made_ns
         uint64_t rests_ns

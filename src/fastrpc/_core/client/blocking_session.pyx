@@ -246,7 +246,7 @@ cdef class BlockingSession(BlockingStream):
                 if not self.engine.is_closed:
                     self._check()
         finally:
-            # This does not count as use of the connection.
+            # This check does not count as use of the connection.
             self._go(True)
 
     cdef int give_up_all(self, list calls, bint is_overdue, object error=None) except -1:
@@ -322,7 +322,8 @@ cdef class BlockingSession(BlockingStream):
 
         Calls that wait for the peer's budget wait for this moment.
 
-        Otherwise a server that reads nothing before its own output was taken would wait for us, and we for it.
+        Otherwise a server that reads nothing until its own output was received would wait for us, and we would wait for
+        it.
         """
         cdef int ready = 0
         cdef BlockingIO io = self.io

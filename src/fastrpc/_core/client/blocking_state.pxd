@@ -18,7 +18,7 @@ cdef class BlockingState(ViewState):
         bint looks_for_loop
         bint has_warned
 
-        # The threads that wait inside it; each process has its own guard.
+        # The threads that wait in the guard; each process has its own guard.
         readonly ReentryGuard reentry
 
         # Usable connections, a list for each endpoint that has one.

@@ -63,7 +63,8 @@ class BlockingState(ViewState):
         """Have the next call ask the runner first."""
 
     def use(self, *, waits: bool = True) -> None:
-        """Make its parts anew in the child of a fork, and warn of an event loop that the thread would block.
+        """Make the parts of the guard anew in the child of a fork, and warn of an event loop that the thread would
+        block.
 
         Args:
             waits: whether the thread may wait for a server now.

@@ -169,7 +169,8 @@ cdef class BlockingState(ViewState):
         return 0
 
     def use(self, *, bint waits=True):
-        """Make its parts anew in the child of a fork, and warn of an event loop that the thread would block.
+        """Make the parts of the guard anew in the child of a fork, and warn of an event loop that the thread would
+        block.
 
         Args:
             waits: whether the thread may wait for a server now.

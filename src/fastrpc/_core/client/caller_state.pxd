@@ -13,7 +13,7 @@ cdef class CallerState(ViewState):
         object is_running
         dict future_options
 
-        # Whether calls wait for room in the output; connections calls may go out on.
+        # Whether calls wait for room in the output; the connections that calls may be sent on.
         public bint bounds_output
         list connections
         Py_ssize_t turn

@@ -12,7 +12,7 @@ from fastrpc.rpc.options import CallOptions
 def split_iterator(
     args: tuple[Any, ...], kwargs: dict[str, Any] | None
 ) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
-    """Return the arguments of a method known by its name without the iterator among them, and that or None."""
+    """Return the arguments of a method known by its name without the iterator among them, and the iterator or None."""
 
 def process_generation() -> int:
     """Return the number of forks between the first process and this one, plus 1."""

@@ -419,7 +419,7 @@ cdef class ServiceCalls:
 
 
 cdef object call_by_method(ServiceCalls self, PyObject** values, Py_ssize_t count, PyObject* names):
-    """`ServiceCalls.call` by vectorcall: arguments are handed over as they lie. In Python it took 15 % of a call's rate."""
+    """`ServiceCalls.call` by vectorcall: arguments are passed on in place. In Python it took 15 % of a call's rate."""
     cdef dict calls = self._calls
     cdef PyObject* found = NULL
     if not count:
@@ -496,7 +496,7 @@ cdef bint holds_iterator(tuple args, dict kwargs) noexcept:
 
 
 def split_iterator(tuple args not None, dict kwargs):
-    """Return the arguments of a method known by its name without the iterator among them, and that or None."""
+    """Return the arguments of a method known by its name without the iterator among them, and the iterator or None."""
     cdef Py_ssize_t at
     for at in range(len(args)):
         if is_iterator(args[at]):

@@ -29,7 +29,8 @@ cdef class CallingEngine(PythonEngine):
         # The reason of its close.
         readonly str closed_text
 
-        # The server's verdict on our credential, -1 before, and its text; whether it asks for another connection.
+        # The server's verdict on our credential, -1 before the verdict, and its text; whether the server asks for
+        # another connection.
         readonly int auth_status
         readonly str auth_text
         readonly bint peer_replaces

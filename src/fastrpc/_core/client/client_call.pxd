@@ -54,8 +54,8 @@ cdef class ClientCall(Call):
         # Truth values of a byte each, as in Call.
         uint8_t is_settled
 
-        # Whether it was counted as started and not yet as ended. An answer is counted once it is decoded; an answer that
-        # is never read counts as OK.
+        # Whether the call was counted as started and not yet as ended. An answer is counted once it is decoded; an
+        # answer that is never read counts as OK.
         uint8_t is_counted
         uint8_t is_inside_retry
 
@@ -71,7 +71,8 @@ cdef class ClientCall(Call):
         # For the interceptors around it: its outcome, and whether an attempt may have reached a handler.
         public uint8_t _may_have_run
 
-        # For `invocation`: the call itself returned None; an interceptor called `proceed` and dropped its result.
+        # For `invocation`: whether the call itself returned None; an interceptor called `proceed` and dropped its
+        # result.
         public uint8_t _gave_none
         public uint8_t _dropped_proceed
 

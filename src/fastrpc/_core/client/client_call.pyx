@@ -56,7 +56,7 @@ cdef class Streaming:
         raise NotImplementedError
 
     cdef int may_send(self) except -1:
-        """All messages that the stream sent so far have left."""
+        """Note that all messages which the stream sent so far have been written out."""
         raise NotImplementedError
 
     cdef int detach(self, Call call) noexcept:
@@ -139,7 +139,7 @@ cdef class ClientCall(Call):
         self.is_settled = True
         self._count(error.status, now_ns())
         if error.processed == "no" and not isinstance(error, EncodeError):
-            # The call ended here before it was sent; a message that cannot be encoded is its caller's fault.
+            # The call ended here before it was sent. If a message cannot be encoded, the fault is its caller's.
             count_unstarted(error.status)
         self.failure = error
         mark_own(error)
@@ -338,7 +338,7 @@ cdef class ClientCall(Call):
     # Its attempts
 
     def _start_clock(self):
-        """Give the call its options and deadline before any attempt; raises when no time is left."""
+        """Give the call its options and deadline before any attempt; raises if no time is left."""
         if self.batch is None:
             self.apply_options(self.route, now_ns())
             self.options.shared.budget.count_call(self.started_ns)
@@ -496,7 +496,7 @@ cdef class ClientCall(Call):
 
     @property
     def draining(self):
-        """Awaitable that is done once the server drains: on this side never, a call ends by itself."""
+        """Return an awaitable that is done once the server drains: on this side never, as a call ends by itself."""
         return Draining(DrainEvent())
 
     @property
@@ -536,7 +536,7 @@ cdef class ClientCall(Call):
 
     @property
     def _batch(self):
-        """The calls of the batch that it stands for, or None."""
+        """The calls of the batch that this call represents, or None."""
         return self.batch
 
     @property
@@ -564,7 +564,7 @@ cdef class ClientCall(Call):
     @property
     def _seconds(self):
         """The seconds that the call took, or has taken so far."""
-        # An end before the beginning is the end of an attempt: the call goes on.
+        # An end that lies before the start is the end of an attempt, and the call is still under way.
         return seconds_between(self.started_ns, self.ended_ns if self.ended_ns > self.started_ns else now_ns())
 
     @property

@@ -180,7 +180,7 @@ cdef class ClientConnection(Connection):
         return self.peer_sent_final or (self.is_retiring and not self.peer_drains)
 
     cdef bint _has_served(self) noexcept:
-        """Return whether no call of the server is under way, and the server knows that none is taken any more."""
+        """Return whether no call of the server is under way, and the server knows that no further one is accepted."""
         if self.callee.calls.size or self.callee.one_way_calls or self.sender.unsent_bytes():
             return False
         return not self.is_retiring or self.drain_step != DRAIN_ANNOUNCED

@@ -85,7 +85,8 @@ cdef class OwnCalls(NativeCalling):
             session.now = now_ns()
             session.give_up(call, reason)
             if session.sender.out.size > CANCELS_AT_ONCE and not session.is_reading:
-                # If thousands of callers are cancelled, the first handlers get it before the last ones are done.
+                # If thousands of callers are cancelled, the first handlers get the cancellation before the last calls
+                # are processed.
                 return 0 if session._stream is NULL else (<ByteStream>session._stream).push()
         return 0
 
@@ -207,7 +208,7 @@ cdef class OwnCalls(NativeCalling):
 
 cdef int keep_early(Connection connection, ClientCall call, bytes payload) except -1:
     """Before the peer's SETTINGS: keep a request that is sent now, in case they show that it was too early."""
-    # Messages may have left already after the REQUEST of a stream.
+    # Messages may have been sent already after the REQUEST of a stream.
     if not call.flags & (ONE_WAY | STREAM_IN) and <uint64_t>PyBytes_GET_SIZE(payload) <= connection.peer.max_message:
         call.early_request = payload
     return 0
@@ -273,7 +274,7 @@ def watch_calls(Connection session not None, endpoint, ended):
 
     Args:
         endpoint: the other side's name in errors, unless the connection makes calls already.
-        ended: called without arguments, once, when no new calls may go out any more.
+        ended: called without arguments, once, when no new calls may be sent any more.
     """
     cdef OwnCalls calls = <OwnCalls?>session.calling if session.calling is not None else None
     if calls is None:

@@ -18,7 +18,7 @@ cdef enum:
 @cython.final
 cdef class AnswerHead:
     cdef:
-        # Whether it is one of gRPC, and :status if it is not.
+        # Whether the response is a gRPC response, and its :status if it is not.
         readonly bint is_grpc
         readonly bytes http_status
 
@@ -53,7 +53,7 @@ cdef class GrpcAnswer:
         # The call that it answers; None: it is over, or its answer is dropped.
         ClientCall call
 
-        # The head once it came, and the text of a head that is not gRPC's.
+        # The head once it was received, and the text of a head that is not a gRPC head.
         AnswerHead head
         bytes text
 

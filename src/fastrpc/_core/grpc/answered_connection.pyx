@@ -299,14 +299,14 @@ cdef class AnsweredConnection(Http2Connection):
 
     cdef int on_placed(self, Http2Stream stream, Py_ssize_t size, bint ends_stream) except -1:
         cdef GrpcAnswer answer = <GrpcAnswer>stream.user
-        # Its bytes are counted already.
+        # The bytes of the message are counted already.
         cdef bytes message = answer.reader.placed(0)
         if message is not None:
             self._take_message(stream, answer, message, answer.reader.is_compressed)
         return self._finish(stream, end_without_status(answer)) if ends_stream and answer.call is not None else 0
 
     cdef bint _take_message(self, Http2Stream stream, GrpcAnswer answer, bytes message, bint is_compressed) except -1:
-        """Take a whole message; return whether the answer goes on."""
+        """Take a whole message; return whether more of the answer is expected."""
         cdef Frame frame
         cdef ClientCall call = answer.call
         cdef Py_ssize_t size = PyBytes_GET_SIZE(message)

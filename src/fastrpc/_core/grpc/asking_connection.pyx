@@ -164,7 +164,7 @@ cdef class AskingConnection(AnsweredConnection):
                 if item.flags & FLAG_END_STREAM:
                     self.calling.send_end(call)
                 elif call.flags & STREAM_IN:
-                    # Its sender waits, and had no stream to wait at.
+                    # The sender of the call already waits, as the call had no stream before.
                     call.may_send()
         finally:
             self.is_releasing = False

@@ -13,7 +13,7 @@ cdef enum:
     IS_COMPRESSED = 1
 
 cdef enum MessageProblem:
-    # The flags are neither 0 nor IS_COMPRESSED; the message has more bytes than its reader takes.
+    # Refusals of a message: its flags are neither 0 nor IS_COMPRESSED; it has more bytes than its reader takes.
     MESSAGE_OK = 0
     MESSAGE_FLAGS = 1
     MESSAGE_TOO_LARGE = 2

@@ -91,7 +91,8 @@ cdef enum RequestFault:
 @cython.final
 cdef class GrpcCall(ServerCall):
     cdef:
-        # Its stream of HTTP/2, whose `user` this is; None once that is over. `head` is the GrpcHead of its request.
+        # The stream of HTTP/2 of this call, whose `user` is this object; None once the stream has ended. `head` is the
+        # GrpcHead of its request.
         Http2Stream http2_stream
 
         # The same as a request by gRPC-Web or Connect (`http.stream_request.StreamRequest`); None by gRPC.
@@ -105,9 +106,9 @@ cdef class GrpcCall(ServerCall):
 
         # The gate has the call.
         uint8_t has_started
-        # It counts as a stream.
+        # The call counts as a stream.
         uint8_t is_streaming
-        # Its request is incomplete, and listed as such.
+        # The request of the call is incomplete, and the call is listed as such.
         uint8_t is_incomplete
         # The head of the answer has left.
         uint8_t has_begun

@@ -72,7 +72,7 @@ cdef class GrpcHead:
         return self._take_metadata(block, metadata_bytes)
 
     cdef int take_over(self, GrpcHead twin, HeaderBlock block) except -1:
-        """Take what a block means that differs in its timeout alone."""
+        """Apply a header block that differs from a known one only in its timeout."""
         self.name = twin.name
         self.is_json = twin.is_json
         self.compressor, self.accepted, self.encoding = twin.compressor, twin.accepted, twin.encoding
@@ -155,7 +155,7 @@ cdef GrpcHead refused_head(int http_status):
 
 
 cdef bytes name_of(HeaderField path):
-    """Return the name of the method that a path stands for; a path without a method is returned unchanged."""
+    """Return the name of the method that a path refers to; a path without a method is returned unchanged."""
     cdef bytes value = path.value, name
     cdef const char* data = PyBytes_AS_STRING(value)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(value), at

@@ -20,7 +20,7 @@ cdef class GrpcWire(GrpcRequests):
 
     cdef int _count_blocks(self, Py_ssize_t size) except -1
 
-    # Incomplete requests and messages: their callers may be late.
+    # Incomplete requests and messages: their senders may be late.
     cdef uint64_t _check_incomplete(self, uint64_t now) except? 0
     cdef uint64_t _late_at(self, GrpcCall call) except? 0
     cdef int _end_late(self, GrpcCall call) except -1

@@ -222,7 +222,7 @@ cdef class GrpcGoodbye(Goodbye):
         cdef GrpcWire wire = <GrpcWire>self.wire
         cdef int code = CODES.get(reason, CODE_NONE)
         if wire.is_closed:
-            # Its own words, for a broken rule, are written.
+            # The wire has already written its own GOAWAY, for a broken rule.
             return 0
         if not wire.control.has_opened:
             wire.open(False)

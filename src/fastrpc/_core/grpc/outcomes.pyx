@@ -134,7 +134,7 @@ cdef class GrpcOutcomes(Flow):
             wire.send_data(served.http2_stream, served.web.message(payload, compressor), False)
         else:
             wire.send_message(served.http2_stream, payload, MESSAGE_COMPRESSED if compressor else 0, False)
-        # The message waits for a window: nothing may be flushed, so the output is weighed here.
+        # The message waits for a window. Perhaps no flush follows, so the output is weighed here.
         return wire.connection.weigh_answer() if served.http2_stream.unsent is not None else 0
 
     cdef bint is_full(self, Call call) noexcept:
@@ -216,7 +216,7 @@ cdef class GrpcOutcomes(Flow):
         if failure.status == UNIMPLEMENTED and (<GrpcHead>served.head).encoding is not None:
             further = [(TOKEN_GRPC_ACCEPT_ENCODING, b"grpc-accept-encoding", self.dialect.encodings())]
         if failure.status == DEADLINE_EXCEEDED or not is_faulty:
-            # Honest callers cause them as well, so they are in no budget.
+            # Honest callers cause such failures as well, so no budget counts them.
             wire.engine().note_unanswered()
         if served.web is not None:
             self._answer_web(wire, served, served.web.refuse(served, failure.status, failure.text, is_faulty))

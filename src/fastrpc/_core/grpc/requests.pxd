@@ -12,7 +12,7 @@ from fastrpc._core.server.link cimport LinkedConnection
 
 cdef class GrpcRequests(Http2Connection):
     cdef:
-        # The gate that all connections share; this connection as the gate knows it.
+        # The gate that all connections share; this connection in the form in which the gate knows it.
         readonly Gate gate
         readonly LinkedConnection connection
 

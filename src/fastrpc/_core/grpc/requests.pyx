@@ -290,7 +290,7 @@ cdef class GrpcRequests(Http2Connection):
         return 0 if message is not None and call.has_started else self._note_part(call)
 
     cdef bint _take_message(self, GrpcCall call, bytes message, bint is_compressed) except -1:
-        """Take a whole message; return whether the call goes on."""
+        """Take a whole message; return whether more of the call is expected."""
         cdef int compressor = (<GrpcHead>call.head).compressor
         if not is_compressed and compressor != ENCODING_UNKNOWN:
             # An unknown compressor is told, even if no message is compressed.

@@ -1,4 +1,4 @@
-"""The gateway: calls that come by HTTP.
+"""The gateway: calls that arrive by HTTP.
 
     connection    the life of a connection;  service: the methods, the pages in browsers that may call
     gateway_requests  from heads to the gate;  request_sender: the sender, before a long body is read

@@ -4,7 +4,7 @@ from fastrpc._core.http.request_intake import BodyReading
 
 @final
 class LinesBody(BodyReading):
-    """Lines of JSON: the arguments in the first one, then messages."""
+    """Lines of JSON: the first line holds the arguments, each further line a message."""
 
 @final
 class MessagesBody(BodyReading):

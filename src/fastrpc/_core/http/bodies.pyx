@@ -25,7 +25,7 @@ from fastrpc.status import Status
 
 @cython.final
 cdef class LinesBody(BodyReading):
-    """Lines of JSON: the arguments in the first one, then messages."""
+    """Lines of JSON: the first line holds the arguments, each further line a message."""
 
     def __cinit__(self):
         self._line = bytearray()

@@ -154,7 +154,7 @@ def _seconds_of(found, bint is_short):
     year, month, day = int(found["year"]), MONTHS.index(found["month"]) + 1, int(found["day"])
     hour, minute, second = int(found["hour"]), int(found["minute"]), int(found["second"])
     if is_short:
-        # More than 50 years to come, it is in the past.
+        # A year of two digits that would be more than 50 years ahead is in the past.
         this = time.gmtime().tm_year
         year += this - this % 100
         year -= 100 if year > this + 50 else 0

@@ -17,5 +17,5 @@ cdef class GatewayConnection(HttpConnection):
         readonly Gate gate
         readonly HttpServedConnection connection
 
-        # Its requests, on their way to the gate.
+        # The requests of the connection, on their way to the gate.
         GatewayRequests requests

@@ -78,7 +78,7 @@ cdef class WebAnswering(Answering):
         return (<HttpServedConnection>call.connection).wake_stream(engine, call)
 
     cdef int hold(self, HttpConnection engine, ServerCall call) except -1:
-        # Its streams have no sign of life.
+        # Streams of this kind have no sign of life.
         return 0
 
     cdef int note(self, HttpConnection engine, ServerCall call, int status, dict fields, object compress) except -1:

@@ -178,7 +178,7 @@ cdef class GatewayRequests(HttpApplication):
     # Time
 
     cdef uint64_t check(self, HttpConnection engine, uint64_t now) except? 0:
-        """Answer a request that is late with the rest of its body, or with its sender; return when to look again."""
+        """Answer a request whose body, or the verdict about its sender, is late; return when to check again."""
         if engine.is_closed:
             return 0
         return earlier(self.intake.check_rest(now), self.sender.check(engine, self.served, now))

@@ -42,14 +42,14 @@ cdef class HttpTerms:
         # Whether pages of other origins may read answers.
         bint has_origins
 
-        # Whether the handler wants its answer compressed; 0: as the setting says.
+        # Whether the handler wants its answer compressed; 0: the setting decides.
         int packing
         # Answers to such requests differ by whether the caller takes gzip.
         bint may_pack
-        # This answer is compressed, if that makes it shorter.
+        # Whether this answer is compressed, if compression makes it shorter.
         bint takes_gzip
 
-        # The request to a route, which makes the arguments; None for others.
+        # The request to a route, from which the arguments are made; None for other requests.
         object routed
 
         # For a call that is a part of a request: called with its outcome. None: the call is the whole request.
@@ -90,7 +90,7 @@ cdef class HttpTerms:
         # Whether the body is a form without a file, written as a query.
         bint has_pairs
 
-        # How the messages of the answer are written; whether the caller's messages come in parts of the body.
+        # The form in which the messages of the answer are written; whether the caller's messages are parts of the body.
         int form
         bint takes_lines
 

@@ -101,7 +101,7 @@ cdef class HttpTerms:
             if self.path is not None:
                 self.is_socket = self.path.takes_messages and asks_socket(head)
             elif path > 4 and memcmp(target, b"/ws/", 4) == 0:
-                # Behind it come service and method, as in any path.
+                # Service and method follow this prefix, as in any path.
                 self.is_socket = True
                 target += 3
                 path -= 3
@@ -139,7 +139,7 @@ cdef class HttpTerms:
         return self.web is not None
 
     cdef bint _may_ask(self, ServerCall call, RequestHead head, HttpService service) except -1:
-        """Check Host and origin, and answer a preflight; return whether the request goes on."""
+        """Check Host and origin, and answer a preflight; return whether the request is processed further."""
         cdef list origin = []
         if not self._asks_us(head, service, service.hosts):
             return False
@@ -189,7 +189,7 @@ cdef class HttpTerms:
         return True
 
     cdef int _check_mounted_socket(self, ServerCall call, RequestHead head) except -1:
-        """Check the handshake of a WebSocket with an application, and take its credential where that is ours to verify."""
+        """Check the handshake of a WebSocket with an application, and take its credential if we have to verify it."""
         cdef tuple fault = handshake_fault(head)
         cdef bytes token = token_of(head) if self.needs_identity else None
         if fault is not None:
@@ -199,7 +199,7 @@ cdef class HttpTerms:
         return 0
 
     cdef bint _is_ours(self, RequestHead head, HttpService service, const char* path, Py_ssize_t size) except -1:
-        """Return whether a fixed path, a method or a route of ours takes the request."""
+        """Return whether one of our fixed paths, methods or routes serves the request."""
         if service.paths and path[:size] in service.paths:
             return True
         if service.offers_sockets and size > 4 and memcmp(path, b"/ws/", 4) == 0:

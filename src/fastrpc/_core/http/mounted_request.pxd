@@ -73,8 +73,9 @@ cdef class MountedRequest:
     cdef int _finish(self, int status) except -1
 
 
-# Return the request to an application that a call is; None for any other call, and before it reached the application.
+# Return the request to an application that a call represents; None for any other call, and before the application was
+# called.
 cdef MountedRequest mounted_request_of(ServerCall call)
 
-# Return the fields of a response, each with its end, and the stated length, -1: none.
+# Return the fields of a response, each with its line end, and the stated length; -1 means that no length is stated.
 cdef tuple checked_fields(str method, object given)

@@ -7,7 +7,7 @@ from fastrpc._core.server.served_call import ServerCall
 GRACE_SECONDS: float
 
 class ClientGoneError(OSError):
-    """Tells an application that sends a response that its client is gone."""
+    """Reports to an application that sends a response that its client has disconnected."""
 
 @final
 class MountedRequest:

@@ -47,7 +47,7 @@ cdef dict DISCONNECT = {"type": "http.disconnect"}
 
 
 class ClientGoneError(OSError):
-    """Tells an application that sends a response that its client is gone."""
+    """Reports to an application that sends a response that its client has disconnected."""
 
 
 @cython.final
@@ -227,7 +227,7 @@ cdef class MountedRequest:
         return self.output_room().weigh(self._connection, size)
 
     cdef int _begin(self, HttpConnection engine) except -1:
-        """Send the head of a response whose body comes in parts, or is left out."""
+        """Send the head of a response whose body is sent in parts, or is omitted."""
         if self._status == 204 or self._status == 304:
             return engine.begin_sized(self._status, self._lines, self._length if self._status == 304 else -1)
         if self._length >= 0:

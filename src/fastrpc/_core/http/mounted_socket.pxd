@@ -10,7 +10,7 @@ from fastrpc._core.http1.connection cimport HttpConnection
 @cython.final
 cdef class MountedSocket(SocketEnd):
     cdef:
-        # The request that asked for it, which is answered by a handshake or otherwise.
+        # The request for the WebSocket, which is answered by a handshake or by an ordinary response.
         MountedRequest _request
         str _name
 

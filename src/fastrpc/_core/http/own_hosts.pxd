@@ -6,7 +6,7 @@ cimport cython
 @cython.final
 cdef class OwnHosts:
     cdef:
-        # Names in lower case without a dot at their end; the ends of names that a pattern allows, with their dot.
+        # Host names in lower case without a final dot; the suffixes that a pattern allows, each with its leading dot.
         frozenset _names
         tuple _ends
 

@@ -36,7 +36,7 @@ cdef class BodyReading:
         raise NotImplementedError(f"{type(self).__name__} does not implement part()")
 
     cdef Py_ssize_t held(self) noexcept:
-        """Return the bytes that are counted of an incomplete line or message: they end with the request."""
+        """Return the counted bytes of an incomplete line or message; the count ends with the request."""
         return 0
 
 
@@ -92,7 +92,7 @@ cdef class RequestIntake:
     # The body
 
     cdef int part_came(self, bytes part, bint is_last) except -1:
-        """Take a part of the body; a request that is answered needs none."""
+        """Take a part of the body; a request that is already answered needs no further part."""
         cdef ServerCall call = self.connection().call
         return 0 if call is None or self.body is None else self.body.part(self, call, part, is_last)
 

@@ -17,10 +17,10 @@ cdef class RequestSender:
         # Judges the senders of long requests that call a method, None: of none yet.
         SenderCheck _check
 
-        # The end of the time of a request to a fixed path or an application whose sender is unknown so far; 0: no end.
+        # The deadline of a request to a fixed path or an application while its sender is unknown; 0: no deadline.
         uint64_t _due_ns
 
-    # Identify the sender of a request to a fixed path or an application; the verdict may come later.
+    # Identify the sender of a request to a fixed path or an application; the verdict may follow later.
     cdef int identify(self, HttpConnection engine, HttpServedConnection connection, ServerCall call) except -1
 
     # Return the most bytes of the body; the long body of a request that is refused anyhow is not awaited.

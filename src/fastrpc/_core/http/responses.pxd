@@ -14,7 +14,7 @@ cdef int http_status_of(int status) noexcept
 # Return our status for a request that HTTP refuses with a status of HTTP.
 cdef int status_of_refusal(int http_status) except -1
 
-# Return the status of ours that a response of an application counts as.
+# Return our status that corresponds to the HTTP status of an application's response.
 cdef int status_of_response(int http_status) except -1
 
 # Return a document. `http_status` is a status of HTTP; pushback in milliseconds as in `Failure`.

@@ -58,7 +58,7 @@ cdef class HttpService:
         # The same for applications that take requests without an identity: the pages of strangers are among their callers.
         public OwnHosts open_hosts
 
-        # The most bytes of a body, and of a message of a stream; what a stream may hold that was not taken.
+        # The most bytes of a body, and of a message of a stream; the most received bytes that a stream may hold.
         Py_ssize_t body_bytes
         Py_ssize_t window_bytes
 
@@ -91,7 +91,8 @@ cdef class HttpService:
 # Return whether the page that sent a request is allowed; `origin` is set for an allowed page of another origin.
 cdef bint takes_page(HttpService service, RequestHead head, list origin) except -1
 
-# Return the error text for a request of a page that may not call, and for one to a host that is not this server.
+# Return the error text for a request of a page that may not call, and the error text for a request to a host that is
+# not this server.
 cdef str refused_page_text(HttpService service, RequestHead head)
 cdef str refused_host_text(RequestHead head)
 
@@ -99,7 +100,7 @@ cdef str refused_host_text(RequestHead head)
 # and may not have said which of the sites that share a domain sent it.
 cdef bint takes_form(RequestHead head) noexcept
 
-# Return whether a browser asks with this request whether it may send another one.
+# Return whether this request is a preflight, by which a browser asks whether it may send another request.
 cdef bint is_preflight(RequestHead head) except -1
 
 # Return the fields of the answer to such a request.

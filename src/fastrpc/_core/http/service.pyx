@@ -135,7 +135,7 @@ cdef class HttpService:
         return self.hosts is None or not self.hosts.takes_any or lists_host(self.hosts, head)
 
     cdef bint is_own_origin(self, RequestHead head, bytes origin) except -1:
-        """Return whether a page of an origin came from the host that it asks now."""
+        """Return whether a page of an origin was loaded from the host that it calls now."""
         cdef Py_ssize_t size = 0
         cdef const char* data = head.field_data(FIELD_HOST, &size)
         scheme, _, authority = origin.partition(b"://")

@@ -25,7 +25,8 @@ cdef class SocketEnd(BareAnswering):
         # How its handshake would have been answered: also for its call once the connection is gone.
         Answering before
 
-        # Bytes counted of a message that is not whole; as how long it was compared with the budgets, 0: not yet.
+        # The counted bytes of an incomplete message; the size with which it was last compared with the budgets, 0: not
+        # yet.
         Py_ssize_t counted
         Py_ssize_t weighed
 

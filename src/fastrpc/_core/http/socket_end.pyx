@@ -90,7 +90,7 @@ cdef class SocketEnd:
         return 0
 
     cdef uint64_t check_rest(self, HttpConnection engine, uint64_t now) except? 0:
-        """Close a connection that makes no use of itself; return when to look again."""
+        """Close a connection that is not used; return when to check again."""
         return 0
 
     cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:

@@ -197,7 +197,7 @@ cdef class SocketTalk(SocketEnd):
         return 0
 
     cdef int _refuse_misuse(self, HttpConnection engine, object error) except -1:
-        """Tell the caller what is wrong with an envelope: behind the guards, as of any request."""
+        """Report to the caller an error in an envelope; the report passes the guards, as for any request."""
         cdef ServerCall call = self.call
         if call is None:
             return 0

@@ -105,7 +105,7 @@ cdef class StreamRequest:
         cdef bytes found
         if self.form.is_enveloped:
             found = self.form.decode(part, is_last)
-            # Digits of base64 may wait for the next part: less than nothing is owed then.
+            # Digits of base64 may wait for the next part, so the number of owed bytes may be negative then.
             self.owed += size - PyBytes_GET_SIZE(found)
             return found
         if self._length >= 0 and self.form.payload is None:

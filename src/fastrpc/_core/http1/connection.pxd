@@ -65,7 +65,7 @@ cdef class HttpConnection(Engine):
         # Whether the last head began with the method HEAD.
         bint _is_head
 
-        # The instant at which the peer has waited for too long, 0 = none; whether that is between two requests.
+        # The instant at which the peer has waited for too long, 0 means none; whether the wait is between two requests.
         uint64_t _due_ns
         bint _rests
         # The instant at which the last answer was complete, or the application let a held body go on.

@@ -28,7 +28,7 @@ class HttpConnection(Engine):
         """Whether it carries nothing, and a last request may still come."""
 
     def begin_drain(self) -> None:
-        """Close with the next answer; a connection that rests stays open for one more request."""
+        """Close after the next answer; an idle connection stays open for one more request."""
 
     def unsent_bytes(self) -> int:
         """Return the bytes of output that the peer has not taken."""

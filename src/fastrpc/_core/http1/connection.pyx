@@ -39,7 +39,7 @@ from fastrpc._core.server.engine_served_connection cimport EngineServedConnectio
 from fastrpc._core.http1.head import RequestRefusedError
 
 cdef enum:
-    # The largest part of a body that is taken in parts: with each the application may hold the next one.
+    # The largest part of a body that is passed on in parts: after each part the application may pause the next one.
     PART_BYTES = 65_536
 
 HELD_NS = 250_000_000
@@ -173,12 +173,12 @@ cdef class HttpConnection(Engine):
         return max(self.came_ns or self.now, self.rested_ns)
 
     cdef int admit_body(self) except -1:
-        """Let the body come, and read the part that is here."""
+        """Allow the body, and read the part that was already received."""
         if not self.is_deciding or self.is_closed:
             return 0
         self.is_deciding = False
         if self.body is None:
-            # Decided within `head_came`: the request goes on there.
+            # The decision was made within `head_came`: the request continues there.
             return 0
         self._begin_body()
         self._go_on()
@@ -195,7 +195,7 @@ cdef class HttpConnection(Engine):
         return self.hold_body(False)
 
     cdef int hold_body(self, bint is_held) except -1:
-        """Hold the further parts of the body, or let them go on."""
+        """Pause or resume the further parts of the body."""
         if self.is_body_held == is_held or self.body is None and not self.is_upgraded:
             return 0
         self.is_body_held = is_held
@@ -221,7 +221,7 @@ cdef class HttpConnection(Engine):
         return not (self.is_answering or self.is_upgraded or self.head is not None or self._seen or self.unsent_output())
 
     def begin_drain(self):
-        """Close with the next answer; a connection that rests stays open for one more request."""
+        """Close after the next answer; an idle connection stays open for one more request."""
         self.is_draining = True
 
     # The engine
@@ -253,7 +253,7 @@ cdef class HttpConnection(Engine):
         return self._due_ns if self.is_closed else earlier(self._due_ns, due)
 
     cdef int _check_peer(self, uint64_t now) except -1:
-        """Answer a request that is late; abort a connection whose peer takes no output, or does not see its end."""
+        """Answer a late request; abort a connection whose peer does not read its output, or does not notice its end."""
         if self._due_ns == 0 or now < self._due_ns:
             return 0
         self._due_ns = 0
@@ -383,7 +383,7 @@ cdef class HttpConnection(Engine):
         cdef RequestHead head
         cdef Py_ssize_t whole
         cdef int64_t most
-        # A head that is refused, or does not come in time, is not parsed to its end.
+        # A head that is refused, or late, is not parsed to its end.
         self._is_head = size >= 5 and memcmp(data, b"HEAD ", 5) == 0
         if data[0] == b"\r" and not self._had_empty_line:
             # One empty line before a request is ignored (RFC 9112, section 2.2): old clients end a body with it.
@@ -461,7 +461,7 @@ cdef class HttpConnection(Engine):
             self.body = None
             self._hand_over(body.value())
         elif len(body.content) > before:
-            # Lines before chunks and trailers defer nothing: a peer could send them byte by byte for hours.
+            # Lines before chunks and trailers do not defer the deadline: a peer could send them byte by byte for hours.
             self._put_off_body(body)
             self.application.body_grew(self, len(body.content))
         return taken

@@ -398,7 +398,7 @@ cdef int _take_target(RequestHead head) except -1:
 
 
 cdef int _take_length(RequestHead head) except -1:
-    """Read the framing of the body: one Content-Length, chunks, or none."""
+    """Determine the framing of the body: one Content-Length, chunks, or no body."""
     cdef int lengths = head._noted[<int>FIELD_CONTENT_LENGTH].count
     cdef int codings = head._noted[<int>FIELD_TRANSFER_ENCODING].count
     cdef Py_ssize_t size = 0, at

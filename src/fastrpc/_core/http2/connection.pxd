@@ -170,7 +170,7 @@ cdef class Http2Connection(Wire):
     cdef int took(self, Http2Stream stream, Py_ssize_t size) except -1
     # As `took`, without the bytes that were granted beyond the window.
     cdef int took_messages(self, Http2Stream stream, Py_ssize_t size) except -1
-    # Bytes may be back in the pool: let waiting messages come, in their order.
+    # Bytes may have been returned to the pool: accept waiting messages, in their order.
     cdef int grant_waiting(self) except -1
     # The program waits for a message: the window may grow.
     cdef int let_grow(self, Http2Stream stream) except -1
@@ -187,7 +187,7 @@ cdef class Http2Connection(Wire):
     cdef int end(self, int code, str text, bint lingers) except -1
     cdef int fall_silent(self, int code, str text) except -1
 
-    # A server's budget of idle work (PROTOCOL.md 9): a call was answered, which refills it.
+    # Refill a server's budget of idle work (PROTOCOL.md 9), because a call was answered.
     cdef int note_answered(self) noexcept
     # A call was refused for its caller's fault. With none of the budget left the connection is over.
     cdef int note_idle_work(self) except -1

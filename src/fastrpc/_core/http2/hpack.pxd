@@ -82,7 +82,7 @@ cdef class HeaderTemplate:
         readonly tuple pairs
         list _ways
 
-        # Its place among the templates that an encoder knows.
+        # The place of the template among the templates that an encoder knows.
         int _place
 
 

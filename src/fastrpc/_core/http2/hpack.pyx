@@ -13,8 +13,8 @@ continues with a new value, the fields of its indexes are copied from a kept blo
 the kept block of its path, its twin, if they differ only in the timeout: the checks and the parsed head of the twin
 apply to it, too.
 
-The decoded size is counted while decoding. A block above the limit is no error of the connection: fields behind the limit
-are left out, the table goes on, and the owner answers that the head is too large.
+The decoded size is counted while decoding. A block above the limit is no error of the connection: fields beyond the
+limit are left out, the table is updated as usual, and the owner answers that the head is too large.
 
 The encoder decides by the name. Fields of HTTP and gRPC whose values recur are inserted into the table. Values that
 differ with each call are sent in full, as an entry for each would evict the others and make all templates stale; of

@@ -73,7 +73,7 @@ cdef class Http2Control:
     cdef int take_ping(self, Http2Frame* frame, uint64_t now, bint is_stuck, Violation* violation) except -2
     cdef int take_window_update(self, Http2Frame* frame, uint64_t now, Violation* violation) except -2
 
-    # Return the streams that the peer did not take; None: a violation.
+    # Return the streams that the peer did not process; None: the peer broke a rule.
     cdef list take_goaway(self, Http2Frame* frame, Violation* violation)
 
     # A frame has no effect.

@@ -184,7 +184,7 @@ cdef class Http2Sender(OutputBuffer):
         self.frames_sent += 1
         if whole:
             if prefix_size:
-                # A body of the web has none, and memcpy takes no NULL, however little it copies.
+                # A plain HTTP body has no prefix, and memcpy must not get NULL, even for 0 bytes.
                 memcpy(place, prefix, <size_t>prefix_size)
             memcpy(place + prefix_size, data, <size_t>size)
             self.flow.sent(&stream.windows, whole)
@@ -370,7 +370,7 @@ cdef class Http2Sender(OutputBuffer):
         return BLOCKED if self.flow.sending <= 0 else WRITTEN
 
     cdef int unpark(self, Http2Stream stream) except -1:
-        """Let a stream wait in a queue again: its window has opened."""
+        """Let a stream wait in a queue again, since its window has room again."""
         if stream.is_parked and self._lacks(stream) != PARKED:
             stream.is_parked = False
             self._enqueue(stream)
@@ -423,7 +423,7 @@ cdef class Http2Sender(OutputBuffer):
                 if lack == PARKED:
                     self._park(stream)
                 elif lack == WRITTEN:
-                    # A part of it fits.
+                    # A part of the message fits.
                     self._add_to_ring(stream, False)
                     lack = PARKED
                 return lack
@@ -466,7 +466,7 @@ cdef class Http2Sender(OutputBuffer):
         return 0
 
     cdef bint _grant(self, Http2Stream stream) noexcept:
-        """Give a stream its quanta; return whether its share is above 0: else it owes more."""
+        """Give a stream its quanta; return whether its share is above 0. Otherwise the stream still owes bytes."""
         stream.share = granted(&self.round, stream.share, QUANTUM, False)
         stream.share_turn = self.round.turn
         return stream.share > 0

@@ -12,7 +12,8 @@ cdef struct StreamWindows:
     # raised by WINDOW_UPDATE, lowered by DATA. The windows themselves may be negative.
     int64_t sending
     int64_t receiving
-    # The bytes up to the limit that the last credit replaced, 0 or less: it is reached. The peer may not know more yet.
+    # The bytes up to the limit that the last credit replaced; 0 or less means that this limit is reached. The peer may
+    # not know the new limit yet.
     int64_t replaced
     # The credit that is owed, and how far the window for receiving has grown.
     Growth growth
@@ -76,7 +77,7 @@ cdef class FlowControl:
     # Return whether the pool has room for one: first come, first served, but answers before messages that may never be
     # read.
     cdef bint has_room(self, Http2Stream stream, int64_t size, bint is_answer) except -1
-    # Take the room for one, whatever the pool has left.
+    # Reserve the room for one stream, even if the pool has none left.
     cdef int borrow(self, Http2Stream stream, int64_t size) except -1
     # Have one wait for room.
     cdef int await_room(self, Http2Stream stream, bint is_answer) except -1

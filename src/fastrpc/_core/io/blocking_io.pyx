@@ -158,15 +158,15 @@ cdef class LayeredIO(BlockingIO):
     # A layer implements these, called with the GIL and the lock
 
     cdef Py_ssize_t take_in(self, char* place, Py_ssize_t room) except? -1:
-        """Receive from below and work on it; return as `receive` does."""
+        """Receive from the layer below and process the bytes; return the same as `receive`."""
         return -EBADF
 
     cdef int work_on(self, const char* data, Py_ssize_t size) except -1:
-        """Work on bytes that are to leave."""
+        """Process bytes that are to be sent."""
         return 0
 
     cdef bytes worked(self):
-        """Return what is ready to leave, once."""
+        """Return the bytes that are ready to be sent, once."""
         return b""
 
     cdef object explained(self, object error):
@@ -180,7 +180,7 @@ cdef class LayeredIO(BlockingIO):
     # The lock, and the end of the stream by an error
 
     cdef bint enter(self) noexcept:
-        """Take the lock; False: this thread has it, as a finalizer or a signal handler ran inside."""
+        """Take the lock. False: this thread holds it already, since a finalizer or a signal handler ran inside."""
         cdef unsigned long thread = PyThread_get_thread_ident()
         if not PyThread_acquire_lock(self._lock, NOWAIT_LOCK):
             if self._holder == thread:
@@ -271,7 +271,7 @@ cdef class LayeredIO(BlockingIO):
             return sent
 
     cdef Py_ssize_t _send(self, const char* data, Py_ssize_t size) except? -1:
-        """Work on bytes and send them; return the number of bytes that are done with."""
+        """Process bytes and send them; return the number of bytes that were processed."""
         cdef Py_ssize_t done = 0, flushed = self.flush()
         if flushed < 0:
             return flushed

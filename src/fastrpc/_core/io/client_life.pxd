@@ -52,7 +52,7 @@ cdef class ClientLife:
     # Return once whether the owner is to be notified of a crowd: `in_flight` calls are enough.
     cdef bint is_crowd(self, Py_ssize_t in_flight) noexcept
 
-    # The credential is valid for this number of seconds; the server no longer takes it. Another one is asked for.
+    # The credential is valid for this number of seconds, or the server no longer accepts it: another one is asked for.
     cdef int credential_expires(self, Engine engine, double seconds) except -1
     cdef int credential_refused(self, Engine engine) except -1
 

@@ -111,8 +111,8 @@ cdef class Engine:
     # For engines: whether the rest of this read has to wait, asked once `messages_left` is used up.
     cdef bint has_to_wait(self) except -1
 
-    # For engines: something was written. It leaves at the end of the read that is handled now, else in the next turn of
-    # the loop.
+    # For engines: report that output was written. It is sent at the end of the read that is handled now, else in the
+    # next turn of the loop.
     cdef inline int written(self) except -1:
         if not self.is_reading and self._stream is not NULL:
             (<ByteStream>self._stream).on_output()

@@ -67,7 +67,7 @@ cdef class ByteStream(Timed):
         return 0
 
     cdef int push(self) except -1:
-        """Flush now, though nothing that the stream called led here."""
+        """Flush now, although no call of the stream led to this output."""
         return self.flush()
 
     cdef bint ask_turn(self) except -1:
@@ -349,7 +349,7 @@ cdef class PythonEngine(Engine):
         return 0
 
     def eof_received(self):
-        """The peer sends no more; the stream closes."""
+        """Handle that the peer sends no more; the stream closes."""
 
     def connection_lost(self, error):
         """The stream is gone."""
@@ -369,7 +369,7 @@ cdef class PythonEngine(Engine):
         return self.messages_left < 0 and self.has_to_wait()
 
     def schedule_check(self, uint64_t due_ns):
-        """Have `check_at` called at an instant, or before; 0: at none."""
+        """Have `check_at` called at an instant, or earlier; 0: at no instant."""
         if self._stream is not NULL and due_ns:
             (<ByteStream>self._stream).schedule_check(due_ns)
 

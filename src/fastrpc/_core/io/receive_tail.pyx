@@ -120,7 +120,7 @@ cdef class ReceiveTail:
         return 0
 
     cdef Py_ssize_t recount(self, Turns turns) noexcept:
-        """Count what is put off; return by how many bytes that is more than before."""
+        """Count the deferred bytes; return by how many bytes the number has grown."""
         cdef Py_ssize_t before = self.counted
         self.counted = self.size if self.is_put_off else 0
         turns.deferred_bytes += self.counted - before
@@ -134,7 +134,7 @@ cdef class ReceiveTail:
     cdef bint weigh(self, uint64_t now) noexcept:
         """Find out whether the caller is a light one: its input fits into a leaky bucket; return it."""
         cdef int64_t sent = self.level + self.received - light_bytes(now - min(now, self.weighed_ns))
-        # The bytes that lie in the socket count as well: slow reading makes no light caller.
+        # The unread bytes in the socket count as well: slow reading does not make a caller light.
         cdef int64_t waiting = self.size + self.placed + (self.behind_bytes if self.is_behind else 0)
         cdef uint64_t waited = min(now - min(now, self.put_off_ns), <uint64_t>LONGEST_WAIT_NS)
         self.level = min(max(sent, <int64_t>(self.size + self.placed)), <int64_t>MOST_LEVEL)
@@ -215,7 +215,7 @@ cdef class ReceiveTail:
         return self._note_unread(now, transport)
 
     cdef int watched(self, PollClock polls, object transport, bint for_turn) except -1:
-        """The loop watches the socket again; until now it had no turn for it, or the connection was not to be read."""
+        """The loop watches the socket again. Until now the loop had no turn for the socket, or reading was paused."""
         self.watched_ns = now_ns()
         if not for_turn:
             self.emptied_ns = self.watched_ns

@@ -82,7 +82,7 @@ cdef class SessionOutput(ByteStream):
         try:
             self.loop_state.call_soon(self._flush_callback)
         except RuntimeError:
-            # The loop was closed around us: nothing is left to write.
+            # The loop was closed meanwhile, so nothing can be written.
             if not self.loop_state.loop.is_closed():
                 raise
             return 0

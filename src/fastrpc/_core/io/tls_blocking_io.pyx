@@ -88,7 +88,7 @@ cdef class TLSBlockingIO(LayeredIO):
                 self._incoming.write_eof()
 
     def _tell(self):
-        """Send the alert that says why, as far as the system takes it."""
+        """Send the alert that states the reason, as far as the system takes it."""
         data = self._outgoing.read()
         if data:
             send_bytes(self.descriptor, <bytes>data, len(data))
@@ -183,7 +183,7 @@ cdef class TLSBlockingIO(LayeredIO):
         return self.below.shut_down(how)
 
     cdef int _say_end(self) except -1:
-        """Say close_notify, unless bytes before it are stuck: then the peer sees a stream that was cut."""
+        """Send close_notify, unless bytes before it could not be sent; then the peer sees a truncated stream."""
         if self._has_said_end or self.failure is not None or self.flush() < 0:
             return 0
         self._has_said_end = True

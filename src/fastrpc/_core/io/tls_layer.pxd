@@ -15,7 +15,8 @@ cdef class TLSLayer(Layer):
         object _read
         object _encrypt
 
-        # The input so far, where the first bytes of the peer choose the SSL object; None once they did, or need not.
+        # The input so far, if the first bytes of the peer choose the SSL object; None once they chose it, or if they
+        # need not.
         bytes _hello
 
         # The socket to write past the transport (-1 if that is impossible), whether it may hold bytes of ours.
@@ -24,7 +25,7 @@ cdef class TLSLayer(Layer):
 
         # The protocol above has a place for received bytes.
         bint _is_buffered
-        # Called when bytes of the handshake came; None if the protocol above does not care.
+        # Called when bytes of the handshake were received; None if the protocol above does not need it.
         object _heard_below
         # Output from before the end of the handshake.
         list _early

@@ -251,7 +251,7 @@ cdef class TLSLayer(Layer):
         return self.end.explain(error, False, self.ssl_object)
 
     cdef int _fail(self, object error) except -1:
-        """End by an error of TLS, which the protocol above gets with `connection_lost`.
+        """End the layer by an error of TLS, which is passed to the protocol above with `connection_lost`.
 
         A server reads on for a moment, and discards: closing with unread bytes sends a reset, which destroys the alert.
         A client has read all output of a server before it waits.
@@ -274,7 +274,7 @@ cdef class TLSLayer(Layer):
     # Receiving
 
     cdef int _decrypt(self) except -1:
-        """Hand over all that can be decrypted, as long as the protocol above takes it."""
+        """Pass on all that can be decrypted, until the protocol above pauses."""
         cdef Py_ssize_t size
         if self.has_peer_end:
             return 0

@@ -62,9 +62,9 @@ cdef class AdaptiveLimit:
         int64_t _ceiling
         int _probes_left
 
-        # The running window: its start.
+        # The start of the current window.
         uint64_t _began_ns
-        # The times of calls that ended well, and the number of these calls.
+        # The times of successful calls, and the number of these calls.
         uint64_t[SAMPLES] _times
         int64_t _ended
         # The number of calls that missed their deadline.

@@ -293,7 +293,7 @@ cdef class RateLimiter:
         self.give_back()
 
     cdef int64_t take(self, uint64_t key, uint64_t now, bint is_sheddable) noexcept:
-        """Take a token; return 0, or the nanoseconds until there will be one.
+        """Take a token; return 0, or the nanoseconds until a token is available.
 
         Sheddable calls may not use the last quarter of the bucket.
         """

@@ -254,7 +254,8 @@ cdef class Wire:
         raise lacking(self, "lost")
 
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1:
-        """Handle received bytes; return the number of consumed ones. The rest is presented again, with more behind it.
+        """Handle received bytes; return the number of consumed ones. The rest is presented again, followed by more
+        bytes.
 
         Each request spends one of the `messages_left` of the link, and the wire stops while the link `has_to_wait`:
         otherwise one client would block the loop. A message that makes no call, such as a heartbeat, ends the opening
@@ -275,7 +276,7 @@ cdef class Wire:
         raise lacking(self, "fail")
 
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
-        """Write that a call was not started, for the fault of its caller if it `is_faulty`; else as `fail`."""
+        """Write that a call was not started: because of its caller's fault if it `is_faulty`, else as `fail` does."""
         raise lacking(self, "refuse")
 
     cdef int tell(self, Facts* facts) except -1:

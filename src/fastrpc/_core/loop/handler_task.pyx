@@ -310,7 +310,7 @@ cdef class HandlerTask:
     @cython.final
     cdef int _settle(self, object value) except -1:
         if self._must_cancel:
-            # Cancelled by itself right before it returned.
+            # The task cancelled itself right before it returned.
             self._must_cancel = False
             self.error = self._cancelled_error()
             self._phase = CANCELLED

@@ -1,4 +1,4 @@
-/* Which of many sockets have lost their peer: one look, without waiting. Bytes and arithmetic, no Python objects. */
+/* Which of many sockets have lost their peer: one check, without waiting. Bytes and arithmetic, no Python objects. */
 
 #ifndef FASTRPC_HANG_UP_H
 #define FASTRPC_HANG_UP_H

@@ -90,7 +90,7 @@ def loop_seconds() -> tuple[float, float]:
     """
 
 def no_loop(kind: str) -> RuntimeError:
-    """Return the error for an object that needs an event loop and is used where none runs."""
+    """Return the error for an object that needs an event loop and is used where no loop runs."""
 
 def wrong_loop(kind: str, own: AbstractEventLoop, other: AbstractEventLoop) -> RuntimeError:
     """Return the error for an object of one loop that is used from another; its text names both loops."""

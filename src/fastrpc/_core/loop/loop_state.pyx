@@ -259,7 +259,7 @@ install_traversal(<PyTypeObject*>LoopState)
 
 
 def no_loop(kind):
-    """Return the error for an object that needs an event loop and is used where none runs."""
+    """Return the error for an object that needs an event loop and is used where no loop runs."""
     trio = sys.modules.get("trio")
     if trio is not None and hasattr(trio.lowlevel, "in_trio_run") and trio.lowlevel.in_trio_run():
         return RuntimeError(
@@ -306,7 +306,8 @@ cdef class HeldSockets:
     the end of that peer: the FIN or the reset is behind unread bytes, where neither a read nor MSG_PEEK shows it.
     `poll` does. One call checks all of them, so that thousands cost a millisecond a second.
 
-    A peer that vanished without either is noticed by the system's keepalive (`transports/tcp`), which ends in an error here.
+    A peer that vanished without a FIN or a reset is detected by the system's keepalive (`transports/tcp`), whose error
+    arrives here.
     """
 
     def __cinit__(self, loop):
@@ -387,7 +388,7 @@ cdef class HeldSockets:
 
 @cython.final
 cdef class TaskPool:
-    """Idle handler tasks, kept for the next calls: to make one costs more than most handlers take."""
+    """Idle handler tasks, kept for the next calls: to make a task takes longer than most handlers."""
 
     def __init__(self, loop, factory=HandlerTask):
         self.loop = loop

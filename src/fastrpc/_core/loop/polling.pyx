@@ -1,4 +1,5 @@
-"""The polls of a loop: the instants at which they returned, spinning in their place, the bell by which threads end them.
+"""The polls of a loop: the instants at which they returned, spinning instead of them, the bell by which threads end
+them.
 
 **PollClock** finds the instants from those that callbacks can observe::
 

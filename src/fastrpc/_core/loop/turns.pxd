@@ -20,7 +20,7 @@ cdef enum:
 
 
 cdef inline bint outlasts_turn(Py_ssize_t size, uint64_t ends_ns) noexcept:
-    """Return whether work that began with a body of `size` bytes took longer than its turn has: other reads wait."""
+    """Return whether a body of `size` bytes took longer than its turn allows, so that other reads wait."""
     return size >= LONG_BODY and now_ns() > ends_ns
 
 
@@ -30,8 +30,8 @@ cpdef uint64_t unanswered_share(uint64_t length_ns) noexcept
 
 cdef class Turns:
     cdef:
-        # The loop, and whether the next round is scheduled there. `_call_at` is None where one callback begins a turn and
-        # gives its slices.
+        # The loop, and whether the next round is scheduled there. `_call_at` is None if one callback begins a turn and
+        # runs its slices.
         object _call_soon
         object _call_at
         object _mark

@@ -56,7 +56,7 @@ cdef uint64_t SHORT_READS_NS = 1_000_000
 # The longest slices of a turn. They take as long as the reads and callbacks before them, so that deferred work
 # continues even if thousands of sockets are read in each turn.
 cdef uint64_t LONGEST_TURN_NS = 20_000_000
-# The most that work with a slice may be ahead of work without one, or behind it.
+# The most time by which work with a slice may be ahead of work without one, or behind it.
 cdef int64_t MOST_LEAD_NS = 20_000_000
 # A turn that takes STALL_TURN_NS counts as a stall for waiting calls. A read that comes STALLED_NS or more after the last
 # tick comes after a stall. In `loop_state` these are STALL_NS, and STALL_NS + TICK_NS.
@@ -123,7 +123,7 @@ cdef class Turns:
         return self.ends_ns != 0 and now >= self.ends_ns
 
     cdef bint spend_unanswered(self, uint64_t nanoseconds) noexcept:
-        """Take time of work without an answer from its share of this turn; return whether any is left."""
+        """Subtract the time of work without an answer from its share of this turn; return whether any time is left."""
         self.unanswered_ns -= min(self.unanswered_ns, nanoseconds)
         return self.unanswered_ns != 0
 
@@ -236,7 +236,7 @@ cdef class Turns:
             if self._give_slice(<Timed>owner, now + self._slice_ns(not self._is_fresh_slice)):
                 self._begun.append((owner, context))
         except BaseException:
-            # An interrupt leaves the loop, as from any callback; the work is not finished.
+            # An interrupt is raised out of the loop, as from any callback; the work is not finished.
             self._begun.append((owner, context))
             raise
         finally:

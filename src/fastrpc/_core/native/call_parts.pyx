@@ -49,7 +49,7 @@ cdef class ServingPart:
         return 0
 
     cdef int on_refused(self, Call call, int status, str text) except -1:
-        """A call is about to be answered as not started, or to be dropped if it is one-way."""
+        """Handle that a call is about to be answered as not started, or dropped if it is one-way."""
         return 0
 
     cdef int on_ended(self, Call call) except -1:

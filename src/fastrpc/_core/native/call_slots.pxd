@@ -60,8 +60,8 @@ cdef class CallSlots:
         Py_ssize_t dropped
         bint is_releasing
 
-        # The rest of the peer's budget for calls without a result, as far as we know. Each announced slot widens it; if
-        # it is below 0, as many slots stay empty.
+        # The rest of the peer's budget for calls without a result, as far as we know. Each announced slot adds to it;
+        # if it is below 0, as many slots are left unused.
         Budget their_idle_work
         int64_t known_places
         # Calls given up without room in the budget for their CANCEL, each with its reason, or None.

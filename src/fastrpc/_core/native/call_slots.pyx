@@ -84,7 +84,7 @@ cdef class CallSlots:
         return self.slots_taken < self.usual_slots or self._has_unusual_slot()
 
     cdef bint _has_unusual_slot(self) noexcept:
-        """Return whether the peer has a slot beyond the usual ones; an owner that waits for that is notified, once."""
+        """Return whether the peer has a slot beyond the usual ones; an owner that waits for one is notified, once."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if self.slots_taken >= <Py_ssize_t>owner.peer.max_calls:
             return False
@@ -203,8 +203,8 @@ cdef class CallSlots:
             call.state = STATE_GONE
         else:
             call.state = STATE_WAITING
-            # The floor holds for REQUESTs in front of our ACK of the peer's first SETTINGS; until then we know only
-            # that.
+            # The floor holds for REQUESTs that precede our ACK of the peer's first SETTINGS; until then we know only
+            # the floor.
             call.send_left = owner.peer.stream_window
             if call.flags & (STREAM_IN | STREAM_OUT):
                 call.window = new_stream_window(owner.our_stream_window)
@@ -388,7 +388,7 @@ cdef class CallSlots:
             call.state = STATE_GONE
             return 0
         call.state = STATE_GIVEN_UP
-        # A deadline counts as any other reason: a peer that reads REQUEST and CANCEL together does not believe it.
+        # A deadline counts as any other reason: a peer that reads REQUEST and CANCEL together cannot verify it.
         if not spend(&self.their_idle_work, 1, (<PartsOwner>self.owner).now):
             if not is_cut:
                 # Its REQUEST is sent completely: it may run, and its answer is dropped. A stream gets no credit.
@@ -436,7 +436,7 @@ cdef class CallSlots:
         return self.withholds
 
     cdef int note_answer(self, Frame* frame) noexcept:
-        """Follow the peer's budget: answers refill it, refusals that our calls may have caused use it."""
+        """Update the peer's budget: answers refill it, refusals that our calls may have caused use it up."""
         if frame.outcome != OUTCOME_NOT_STARTED:
             if self.their_idle_work.left < self.their_idle_work.capacity:
                 self.their_idle_work.left += self.their_idle_work.period

@@ -40,7 +40,7 @@ cdef enum:
     SMALLEST_CAPACITY = 4
     # An empty table keeps at most this many slots, 16 KiB: a burst must not mark a connection for life.
     KEPT_CAPACITY = 1024
-    # The continued fraction ends there: quotients of 32 bits, which 64 bits hold shifted by 32.
+    # The continued fraction ends there: its quotients have 32 bits, and 64 bits hold them shifted by 32.
     LEAST_DENOMINATOR = 1 << 30
 
 # Advances with each table.
@@ -98,7 +98,7 @@ cdef class CallTable:
             self._capacity = 0
 
     cdef list entries(self):
-        # Appending runs no Python code, so the slots stay where they are meanwhile.
+        # Appending runs no Python code, so the slots stay in place meanwhile.
         cdef list found = []
         cdef uint64_t index
         for index in range(self._capacity):

@@ -154,7 +154,7 @@ cdef class CalleeStates:
 
     @cython.nonecheck(False)
     cdef str _over_count(self, Frame* frame, bint* is_faulty):
-        """Return why there is no slot for the REQUEST, or None. A caller that knows the limit and obeys it gets none.
+        """Return why there is no slot for the REQUEST, or None. A caller that knows the limit and obeys it gets None.
 
         Only a ONE_WAY caller cannot know: no frame reports a free slot to it.
         """
@@ -408,7 +408,7 @@ cdef CalleeStates new_callee(PartsOwner owner, FrameReader reader, MessageAssemb
 
 
 cdef int refuse_for_good(CalleeStates states, Call call, int status, str text) except -1:
-    """Refuse a call for a fault of its caller as never acceptable, so that it is not sent again.
+    """Refuse a call for a fault of its caller, as a call that is never acceptable, so that it is not sent again.
 
     An early call is within all limits of an unproved peer, so its caller cannot take the refusal for an unknown limit.
     """

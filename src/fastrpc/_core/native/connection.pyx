@@ -167,7 +167,7 @@ cdef class Connection(PartsOwner):
         return call.handed_at != 0
 
     cdef bint may_have_left(self, Call call) noexcept:
-        """Return whether the peer may have the REQUEST, or get it, now that the connection is over."""
+        """Return whether the peer has, or may still receive, the REQUEST, although the connection has ended."""
         return self.was_handed(call)
 
     # Opening
@@ -583,7 +583,7 @@ cdef class Connection(PartsOwner):
         return self.is_idle()
 
     cdef bint wants_ping(self) noexcept:
-        # A peer that reads only while it waits for an answer is pinged only then. It may hold a stream unread.
+        # A peer that reads only while it waits for an answer is pinged only then. It may leave a stream unread.
         return self.peer.ping_reply_ms != 0 or self.callee.calls.size > self.callee.streams
 
     cdef bint may_pause(self, bint is_pausing) noexcept:

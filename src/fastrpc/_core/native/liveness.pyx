@@ -101,7 +101,7 @@ cdef class Liveness:
         is_stranger = owner.phase == PHASE_PREFACE
         owner.close_with(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
         if is_stranger:
-            # The stranger was sent nothing, so a cut loses nothing.
+            # Nothing was sent to the stranger, so an abort loses nothing.
             owner.cut_off()
         return 0
 
@@ -240,7 +240,7 @@ cdef class Liveness:
         return 0
 
     cdef int forget_silence(self) except -1:
-        """Count silence from here, as no thread read before. Output that left meanwhile is no longer blocked."""
+        """Count the silence from now, as no thread read before. Output that was sent meanwhile is no longer blocked."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         self._hear(owner.now)
         forget_asked(&self.silence)

@@ -109,7 +109,7 @@ cdef class DeficitRing:
         return self.items._items is not None
 
     cdef inline int charge(self, Call call, Py_ssize_t size) noexcept:
-        """Take written bytes off the share of their id, which in a new turn has a quantum without waiting for it."""
+        """Subtract written bytes from the share of their id; in a new turn the id has its quantum at once."""
         take_off(&self.round, &call.share, &call.share_turn, quantum_of(call), size)
         return 0
 

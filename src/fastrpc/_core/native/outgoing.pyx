@@ -65,7 +65,7 @@ cdef Outgoing new_failure(int status, int outcome, str text):
 
 @cython.nonecheck(False)
 cdef int fill_request(Frame* frame, Call call, uint64_t now) noexcept:
-    """Set the fields of a REQUEST, its id and payload aside; `timeout_us` stays 0 if no time is left."""
+    """Set the fields of a REQUEST, except its id and payload; `timeout_us` stays 0 if no time is left."""
     memset(frame, 0, sizeof(Frame))
     frame.kind = REQUEST
     frame.flags = call.flags
@@ -235,7 +235,8 @@ cdef class DeficitRing:
     cdef int64_t grant(self, Outgoing item) noexcept:
         """Give an id its quanta; return its share, which is 0 or less while the id owes more."""
         cdef Call call = item.call
-        # A saving id keeps its share until that is enough for its message, even if no other id wants to send.
+        # An id that saves up keeps its share until the share suffices for its message, even if no other id wants to
+        # send.
         call.share = granted(&self.round, call.share, item.quantum, item.is_saving)
         call.share_turn = self.round.turn
         return call.share

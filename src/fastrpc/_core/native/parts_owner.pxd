@@ -53,7 +53,7 @@ cdef class PartsOwner(Engine):
         Budget late_frames
         Budget late_bytes
 
-        # The contents of the peer's GOAWAYs; whether our half of the opening went out.
+        # The contents of the peer's GOAWAYs; whether our half of the opening was sent.
         readonly uint64_t peer_last_id
         readonly bint peer_sent_final
         bint preface_sent

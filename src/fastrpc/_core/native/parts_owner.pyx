@@ -350,7 +350,7 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef int on_ready(self) except -1:
-        """The peer's first SETTINGS came: the connection counts as made, and its life is watched."""
+        """Handle the peer's first SETTINGS: the connection counts as established, and its life is watched."""
         return 0
 
     cdef int on_peer_drains(self, int reason, str text) except -1:
@@ -373,7 +373,7 @@ cdef class PartsOwner(Engine):
     # Of the call slots
 
     cdef int on_withheld(self) except -1:
-        """A CANCEL or a call waits for the peer's budget: `resume_withheld` is to be called as time goes on."""
+        """Have `resume_withheld` called as time passes, as a CANCEL or a call waits for the peer's budget."""
         return 0
 
     cdef int on_crowd(self) except -1:

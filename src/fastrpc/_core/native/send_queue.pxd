@@ -81,7 +81,7 @@ cdef class SendQueue(Output):
     cdef Queue small_of(self, Call call)
 
     cdef inline bint takes_small(self) noexcept:
-        """Return whether no other small message waits, and it is not the turn of large ones."""
+        """Return whether no other small message waits, and large messages do not have the turn."""
         return not self.has_small() and not self._is_turn_of_large()
 
     cdef inline bint _is_turn_of_large(self) noexcept:

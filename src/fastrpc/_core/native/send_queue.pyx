@@ -330,7 +330,7 @@ cdef class SendQueue(Output):
         fill_frame(&frame, item, (<PartsOwner>self.owner).now)
         whole = self.wire.head_size(&frame) + size
         if whole - HEADER_SIZE > <Py_ssize_t>peer.max_frame:
-            # Its names are so long that even this payload has to be cut.
+            # The names are so long that even this payload has to be cut.
             self.shared_ring().add(item)
             return PARKED
         if item.kind == DATA and whole > call.send_left:
@@ -563,7 +563,7 @@ cdef class SendQueue(Output):
             self.ring.await_place(item)
         elif done == WRITTEN or (done == PARKED and not item.is_parked):
             if item.had_no_place:
-                # The message needed no place after all: it is written, or small now.
+                # The message needs no place in the queue after all: it is already written, or small now.
                 item.had_no_place = False
                 self._open_next()
             if done == WRITTEN and call.unsent is not None:

@@ -59,7 +59,7 @@ cdef class PayloadCoders:
         readonly PayloadScan scan_result
         readonly PayloadScan scan_message
 
-        # arguments, a result, a message of the caller's stream -> payload; payload -> result; payload -> such a message.
+        # Encode arguments, a result or a message of the caller's stream; decode a result or such a message.
         readonly object encode_arguments
         readonly object encode_result
         readonly object encode_message

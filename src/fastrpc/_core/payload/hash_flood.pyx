@@ -57,7 +57,7 @@ cdef enum:
     MISSES_ONCE = 2_500_000
     MISSES_PER_COMPARISON = 16
 
-    # Keys decoded at a time: few enough to leave little behind, many enough that the call does not count.
+    # Keys decoded at a time: few enough to keep little memory, many enough that the cost of a call is negligible.
     KEYS_AT_ONCE = 1024
     # Up to this number, keys fail together only if one of them is at fault: in a longer key msgspec makes lists of
     # inner arrays.

@@ -52,7 +52,7 @@ cdef enum:
     # https://github.com/msgpack/msgpack/blob/master/spec.md
     FIXARRAY = 0x90
     FIXARRAY_LAST = 0x9F
-    # The entries of a map that is opened for every method: so few keys made to collide cost nothing.
+    # The entries of a map that is decoded for every method: so few keys cost nothing, even if they are made to collide.
     SHORT_MAP = 64
 
 cdef dict FORMS = {"whole": FORM_WHOLE, "named": FORM_NAMED, "either": FORM_EITHER}
@@ -157,7 +157,7 @@ cdef class Marshal:
         if self._layout == LAYOUT_MSGPACK and PyBytes_CheckExact(payload) and PyBytes_GET_SIZE(payload) > 0:
             first = <unsigned char> PyBytes_AS_STRING(payload)[0]
             if FIXARRAY <= first <= FIXARRAY_LAST and first - FIXARRAY < PyTuple_GET_SIZE(self._exact):
-                # Borrowed from the tuple, which lives as long as this object and cannot change.
+                # Borrowed from the tuple, which this object keeps and which cannot change.
                 decode = PyTuple_GET_ITEM(self._exact, first - FIXARRAY)
                 if decode != <PyObject*> None:
                     self.charge = PyBytes_GET_SIZE(payload)
@@ -374,7 +374,7 @@ cdef class Marshal:
             raise refusal(described_error(error, self.shape.names[0], ())) from None
 
     cdef object _decode_exactly(self, object payload):
-        """Return the tuple in a JSON array of the one length that fits, None for a map or another length."""
+        """Return the tuple in a JSON array of the only fitting length; None for a map or another length."""
         if self._scan_arguments is not None:
             self._scan_or_refuse(self._scan_arguments, payload, "the arguments")
         try:

@@ -63,7 +63,7 @@ cdef class BytesDecoder:
                     length = length << 8 | data[at]
                 if length == size - 1 - width:
                     return copied(<const char*>data + 1 + width, length)
-        # Another type, another length, or more bytes after it: the other decoder reports the error.
+        # The payload has another type, another length, or more bytes after it: the other decoder reports the error.
         return self.otherwise(payload)
 
 

@@ -66,7 +66,8 @@ cdef bint close_group(KeyLog* log, Py_ssize_t base, bint is_map, Py_ssize_t end)
 cdef void release(KeyLog* log) noexcept nogil
 
 cdef enum:
-    # The codec numbers of PROTOCOL.md that this scan reads; it accepts all others unread. Protobuf has its own scan.
+    # The codec numbers of PROTOCOL.md that this scan reads; payloads of other codecs are accepted unread. Protobuf has
+    # its own scan.
     PRESCAN_MSGPACK = 1
     PRESCAN_JSON = 2
 

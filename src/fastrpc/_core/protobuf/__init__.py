@@ -6,5 +6,6 @@
     message_decoder   bytes of a message ─► plain values, which msgspec decodes to the values of the program
     message_encoder   values, encoded by msgspec ─► bytes of a message
 
-Plain values are a payload of msgpack: so a value is checked, converted and refused as on every other wire.
+Plain values are converted to a payload of msgpack, so that they are checked, converted and refused as on every other
+wire.
 """

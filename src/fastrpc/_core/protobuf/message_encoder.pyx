@@ -132,7 +132,7 @@ cdef class MessageEncoder:
         out.clear()
         try:
             if self.in_row and is_map(<uint8_t>peek(&self._plain)):
-                # Arguments by name: there is one.
+                # Arguments by name: there is exactly one.
                 take_count(&self._plain)
                 skip(&self._plain)
             elif self.in_row:

@@ -91,7 +91,7 @@ cdef class Profile:
         readonly bint closes_on_refusal
         readonly bint compresses
 
-        # Whether requests state their deadline; whether heartbeats bring the token, and nothing else.
+        # Whether requests state their deadline; whether heartbeats carry only the token.
         readonly bint states_deadlines
         readonly bint proves_heartbeats
 

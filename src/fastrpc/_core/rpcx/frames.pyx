@@ -1,4 +1,4 @@
-"""The frames of rpcx: how they are read, and the protocols that have them.
+"""The frames of rpcx: how they are read, and the protocols that use them.
 
 A frame has no checksum, and a connection has neither a handshake nor a goodbye: after a malformed frame a side can only
 close. So every violation is a `RemoteProtocolError` that names the announced value and its limit. Nothing is allocated

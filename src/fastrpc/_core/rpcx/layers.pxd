@@ -10,7 +10,7 @@ cdef class RpcxLayer(Layer):
         # The translation for the stream above.
         readonly RpcxTranslation translation
 
-        # Why the stream below ended, where the transport does not tell.
+        # The reason why the stream below ended, if the transport does not report it.
         str _ending
 
         # Bytes for the stream above that it has no place for yet; whether handing over is under way.

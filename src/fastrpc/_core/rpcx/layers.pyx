@@ -190,7 +190,7 @@ cdef class RpcxBlockingIO(LayeredIO):
                 self.fail(error)
 
     cdef Py_ssize_t _hand_over(self, char* place, Py_ssize_t room) except? -1:
-        """Give out what was translated; return how many bytes that is."""
+        """Pass on the translated bytes; return their number."""
         cdef Py_ssize_t size
         if self._up_at == PyBytes_GET_SIZE(self._up):
             self._up = self.translation.take_up()

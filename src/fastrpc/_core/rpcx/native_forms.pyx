@@ -334,7 +334,7 @@ cdef class UpwardFrames:
         return 0
 
     cdef int _send(self, bytes frame) except -1:
-        """Write a frame that takes credit, or let it wait behind such frames."""
+        """Write a frame that uses credit, or let it wait behind such frames."""
         if self.held or PyBytes_GET_SIZE(frame) > self.credit:
             self.held.append(frame)
             return 0

@@ -122,7 +122,7 @@ cdef class RpcxWire(RpcxRequests):
         return link.written()
 
     cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
-        """Refuse a frame over a limit by its header, an unauthenticated one by its metadata, before any byte is kept."""
+        """Refuse a frame over a limit by its header, an unauthenticated one by its metadata, before a byte is kept."""
         cdef Link link = self.link()
         cdef ServerCall call = self._call_of(data)
         cdef int verdict
@@ -243,7 +243,7 @@ cdef class RpcxWire(RpcxRequests):
         return link.written()
 
     cdef int fail(self, Call call, Failure failure) except -1:
-        """Answer a call that failed: the text for every peer, and for ours status and details, which Go ignores."""
+        """Answer a failed call: the text is for every peer; status and details are for ours, as Go ignores them."""
         cdef Link link = self.link()
         cdef bytes head = <bytes>(<ServerCall>call).head
         cdef uint8_t flags = <uint8_t>PyBytes_AS_STRING(head)[FLAGS_AT] & ~(COMPRESSION_BITS | STATUS_BITS)

@@ -40,7 +40,7 @@ cdef class RpcxTranslation:
         readonly WriteBuffer down
         UpwardFrames above
 
-        # The bytes of incomplete frames, from above and from below; whether anything came from below.
+        # The bytes of incomplete frames, from above and from below; whether any byte was received from below.
         bytearray cut_above
         bytearray cut_below
         bint has_received

@@ -334,7 +334,7 @@ cdef class RpcxTranslation:
         return 0
 
     cdef int _answer_pings(self) except -1:
-        """Let the connection above know that the server lives: during a long frame it would otherwise hear nothing."""
+        """Let the connection above know that the server is alive: a long frame would otherwise mean silence."""
         cdef list pings = self.pings
         self.pings = []
         for body in pings:
@@ -518,7 +518,7 @@ cdef class RpcxTranslation:
         return 0
 
     cdef int _take_error(self, uint64_t id, bytes metadata, dict told) except -1:
-        """Fail a call with the error in the entries of its answer; an answer by Go has the text alone."""
+        """Fail a call with the error in the entries of its answer; an answer by Go has only the text."""
         cdef bytes head, details = told.get(b"frpc-details-bin", b"")
         cdef bytes text = told.get(self.profile.error_key, b"")
         cdef tuple names = self.profile.unknown_names

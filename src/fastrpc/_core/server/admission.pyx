@@ -12,7 +12,8 @@ Calls of priority 1 are sheddable: they start last, and their memory budgets are
 sheddable call to make room for a call that is not sheddable. When a budget is used up, as many sheddable calls are
 refused as the new call needs, or none if all of them are not enough.
 
-Calls that waited start for STARTS_NS in one turn of the loop. The connections that got no time come first in the next.
+Waiting calls are started for STARTS_NS in one turn of the loop. The connections that were not reached are first in the
+next turn.
 
 A stall ends for a connection once a turn brings no further input. Cancels read until then count, and calls that expired
 never start. The hold is bounded in time: if each turn were a stall, calls would become too old to start.
@@ -275,7 +276,7 @@ cdef class CallAdmission:
             count_refusal("drain")
             return self.refuse(call, UNAVAILABLE, "the server drains")
         if call.deadline_ns <= now:
-            # `start` refuses an overdue call, which takes no place among calls that may still start.
+            # `start` refuses an overdue call, which then uses no place of the calls that may still start.
             return self.start(call, payload)
         if not self.has_room(call, payload):
             return 0
@@ -574,7 +575,7 @@ cdef class CallAdmission:
         connection.now = now
         connection.dated_ns = came_ns
         if came_ns < now:
-            # Until the end of this read, which resets it.
+            # Holds until the end of this read, which resets it.
             connection.holding |= HOLD_LATE
         if self.loop_state.calm_until_ns == 0:
             return self.loop_state.watch(now)

@@ -258,7 +258,7 @@ cdef class ConnectionLife:
         return self.taken > before
 
     cdef bint is_stuck(self, int64_t unsent, uint64_t now) except -1:
-        """Return whether the peer took nothing of its output for too long: a slow reader is still a reader."""
+        """Return whether the peer received none of its output for too long; a slow reader still counts as a reader."""
         if unsent == 0:
             self.stuck_ns = 0
             return False

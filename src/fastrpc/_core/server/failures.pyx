@@ -4,7 +4,7 @@
 
     error ──► the dispatcher chooses status, text and details ──► details that fit ──► Failure
 
-Details are left out where they exceed a limit or memory is full: status and text must arrive.
+Details are left out if they exceed a limit or memory is full, as status and text must arrive.
 """
 
 import logging

@@ -176,7 +176,7 @@ cdef class Guards(CallAdmission):
         return self._access.judge(call)
 
     cdef object identify(self, ServerCall call, str credential):
-        """Return identity, status and seconds of a credential without a method; None: `verify` comes next."""
+        """Return identity, status and seconds of a credential without a method; None: `verify` has to be called."""
         return self._access.own_credentials.of_call(call, credential)
 
     cdef int renew(self, ServedConnection connection) except -1:

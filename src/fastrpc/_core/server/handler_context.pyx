@@ -140,7 +140,7 @@ cdef class HandlerContexts:
             PyContext_Exit(context)
         if VARIABLES_AT and self._taken is NULL and current_variables() is not NULL:
             self._idle = None
-            # Held, so that its address cannot be reused by other variables.
+            # A reference is held, so that the address cannot be reused by other variables.
             self._source = <object>current_variables()
             self._slot = slot
             self._taken = <void*>context
@@ -205,7 +205,7 @@ cdef class SharedContext:
             return PyContext_CopyCurrent()
         if self._last is None or variables is not <PyObject*>self._source:
             self._last = PyContext_CopyCurrent()
-            # Held, so that its address cannot be reused by other variables.
+            # A reference is held, so that the address cannot be reused by other variables.
             self._source = <object>variables
         return self._last
 

@@ -137,7 +137,7 @@ cdef class Leaving:
     cdef bint finish(self, int reason, str text, bint lingers) except -1:
         """Close once all output is sent, then send the reason if the protocol can.
 
-        With `lingers` the stream reads on for a while. False: it was closed already.
+        With `lingers` the stream is still read for a while. False: the stream was closed already.
         """
         cdef Engine engine = <Engine>self.engine
         cdef EngineServedConnection connection = <EngineServedConnection>self.connection

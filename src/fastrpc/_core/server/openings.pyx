@@ -8,7 +8,7 @@
                     │                                       the others wait, not read from
                     └─► more than `limit` openings: the one silent for longest is closed
 
-A peer that sends its opening in one piece is open with its first bytes, even if many others are silent or slow.
+A peer that sends its opening in one piece has opened with its first bytes, even if many others are silent or slow.
 """
 
 import logging

@@ -42,7 +42,8 @@ cdef class ServerCall(Call):
         # Whether the caller asks only for the head of a stream: no handler starts.
         readonly uint8_t wants_head
 
-        # Whether its deadline has passed; whether no handler saw it, as an interceptor or a full queue refused it.
+        # Whether the deadline of the call has passed; whether no handler saw the call, as an interceptor or a full
+        # queue refused it.
         readonly bint is_expired
         public bint never_started
 

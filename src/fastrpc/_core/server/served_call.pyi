@@ -27,7 +27,7 @@ class ServerCall(Call):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the caller gave it up or its time ran out; may be read from any thread."""
+        """Whether the caller cancelled the call or its time is over; may be read from any thread."""
 
     @property
     def draining(self) -> Draining:
@@ -82,7 +82,7 @@ class ServerCall(Call):
         """The codec of the request and of the answer, by its number on the wire."""
 
     def wrap_sent(self, function: Callable[[Any], Any]) -> None:
-        """Have a function replace each message that is sent, from the one yielded; in an interceptor."""
+        """Have a function replace each sent message, starting from the yielded one; used in an interceptor."""
 
     def wrap_received(self, function: Callable[[Any], Any]) -> None:
         """Have a function replace each message that the handler receives; in an interceptor."""

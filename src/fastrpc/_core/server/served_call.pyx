@@ -71,7 +71,7 @@ cdef class ServerCall(Call):
 
     @property
     def cancelled(self):
-        """Whether the caller gave it up or its time ran out; may be read from any thread."""
+        """Whether the caller cancelled the call or its time is over; may be read from any thread."""
         return bool(self.was_cancelled) or self.is_expired
 
     @property
@@ -84,7 +84,7 @@ cdef class ServerCall(Call):
         self.note_http(status, headers, compress, False)
 
     cdef int note_http(self, object status, object headers, object compress, bint is_forwarded) except -1:
-        """Set them; fields that a gateway forwards were completed before."""
+        """Set the fields; fields that a gateway forwards were completed before."""
         cdef dict fields = checked_answer(self.route, status, headers, is_forwarded)
         if compress is not None and type(compress) is not bool:
             raise TypeError(f"compress is {compress!r}, it must be True, False or None")
@@ -279,7 +279,7 @@ cdef class ServerCall(Call):
     # Streams
 
     def wrap_sent(self, function):
-        """Have a function replace each message that is sent, from the one yielded; in an interceptor."""
+        """Have a function replace each sent message, starting from the yielded one; used in an interceptor."""
         cdef StreamChannel stream = self._stream_to_wrap()
         stream.sent_wraps = [*(stream.sent_wraps or ()), function]
 

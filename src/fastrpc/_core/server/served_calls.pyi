@@ -30,7 +30,7 @@ class NativeServedConnection(EngineServedConnection):
 
 @final
 class ServedCalls(ServingPart):
-    """The peer's calls on one connection, with the connection as the gate knows it."""
+    """The peer's calls on one connection, with the connection in the form in which the gate knows it."""
 
 def serve_on(engine: Connection, gate: Gate) -> NativeServedConnection:
     """Let a connection serve calls by a gate, as its settings announce. Return the served connection."""

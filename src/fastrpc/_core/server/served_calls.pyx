@@ -228,7 +228,7 @@ cdef class NativeServedConnection(EngineServedConnection):
 
 @cython.final
 cdef class ServedCalls(ServingPart):
-    """The peer's calls on one connection, with the connection as the gate knows it."""
+    """The peer's calls on one connection, with the connection in the form in which the gate knows it."""
 
     cdef inline Connection engine(self):
         # The caller of this method is the connection, or holds it.

@@ -78,7 +78,7 @@ cdef class ServedConnection:
         # The peer, for handlers and logs; None until an engine knows it.
         public object peer_info
 
-        # Whether the peer is gone, so that answers are dropped.
+        # Whether the peer has disconnected, so that answers are dropped.
         readonly bint is_closed
 
         # Instants: of the work handled now, of the last read, of the last turn without a read.

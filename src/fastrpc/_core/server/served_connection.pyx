@@ -58,7 +58,7 @@ cdef int pass_interrupt(object gate, object error) except -1:
 
 
 cdef class ServedConnection:
-    """The served calls of one connection, as the gate sees them."""
+    """The served calls of one connection, in the form in which the gate knows them."""
 
     def __cinit__(self, *arguments, **options):
         self.piece_bytes = ANY_SIZE

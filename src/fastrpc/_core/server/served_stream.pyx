@@ -248,7 +248,7 @@ cdef class ServedStream(StreamChannel):
         return value
 
     cdef bint unpack(self) except -1:
-        """Have the server decompress the oldest message when there is room for it; return True once it can be taken."""
+        """Have the server decompress the oldest message once there is room; return True when it can be taken."""
         cdef Message* message = &self._ring[self._first]
         if self.job is None:
             # Its caller accepts it: a REQUEST may have been too short to be compressed.

@@ -8,7 +8,7 @@ from fastrpc._core.server.served_calls cimport ServedCalls
 
 cdef class ServerConnection(Connection):
     cdef:
-        # Its `serving`, by its own type. The gate that all connections share; the connections in their opening.
+        # The same as `serving`, by its own type. The gate that all connections share; the connections in their opening.
         ServedCalls served
         readonly Gate gate
         readonly Openings openings

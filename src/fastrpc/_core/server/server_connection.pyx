@@ -222,7 +222,7 @@ cdef class ServerConnection(Connection):
             life.opened()
         due = life.check_opening(now)
         if self.is_closed:
-            # The stranger was sent nothing, so a cut loses nothing.
+            # Nothing was sent to the stranger, so an abort loses nothing.
             return self.cut_off() if is_stranger else 0
         if self.replace_at_ns and now >= self.replace_at_ns:
             self.replace_at_ns = 0
@@ -251,7 +251,7 @@ cdef class ServerConnection(Connection):
 
     cdef int on_closed(self) except -1:
         if self._peer_rests():
-            # The peer would not notice before its next call, and then it reads before it writes.
+            # The peer would not notice the close before its next call, and then it reads before it writes.
             self.liveness.linger_ns = 0
         self.leave_opening()
         Connection.on_closed(self)

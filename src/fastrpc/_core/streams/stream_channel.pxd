@@ -70,7 +70,7 @@ cdef class StreamChannel(Timed):
         # The earliest instant from which its wait counts; NOT_YET: that is still unknown.
         uint64_t _counting_ns
 
-        # The instant at which the reader lets others have their turn, though messages wait; 0: not set.
+        # The instant at which the reader gives other work a turn, although messages wait; 0: not set.
         uint64_t _turn_ends_ns
 
         # The future that a sender waits for, and since when.

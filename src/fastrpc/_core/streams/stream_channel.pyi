@@ -52,7 +52,7 @@ class Receiving(Coroutine[Any, Any, Any]):
         """Take one step, as a coroutine does."""
 
     def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any:
-        """Raise an exception where it waits; no message is lost."""
+        """Raise an exception in the waiting function; no message is lost."""
 
     def close(self) -> None:
         """End without a message."""

@@ -117,7 +117,7 @@ cdef class StreamChannel(Timed):
         return <bytes>payload
 
     cdef object take(self):
-        """Return the oldest message and give its credit back; a message that cannot be decoded ends the input."""
+        """Return the oldest message and return its credit; a message that cannot be decoded ends the input."""
         cdef Message message
         cdef bytes payload = self._pop(&message)
         self.taken(message.cost)
@@ -146,7 +146,7 @@ cdef class StreamChannel(Timed):
         )
 
     cdef bint unpack(self) except -1:
-        """Decompress the oldest message as far as this turn of the loop has time; True once it can be taken.
+        """Decompress the oldest message as far as this turn of the loop has time; True once the message can be taken.
 
         All long work of a loop shares a few milliseconds of each turn (loop/turns). If other work used them up, a step
         is still made in every eighth turn.
@@ -241,7 +241,7 @@ cdef class StreamChannel(Timed):
     # Sending
 
     cdef bint is_full(self) noexcept:
-        """Return whether a sender waits before its next message: for credit, for its turn, or for the output to leave."""
+        """Return whether a sender waits before its next message: for credit, for its turn, or for the output."""
         return self.call.unsent is not None or self._packing is not None or self.output_is_full()
 
     cdef int send_payload(self, bytes payload) except -1:
@@ -413,14 +413,14 @@ cdef class StreamChannel(Timed):
         return self.wake_sender()
 
     cdef int wake_receiver(self) except -1:
-        """Wake the reader, so that it looks again."""
+        """Wake the reader, so that it checks again."""
         self._receiving_ns = 0
         if self._receiver is None or self._receiver.future is None:
             return 0
         return settle(self._receiver.future)
 
     cdef int wake_sender(self) except -1:
-        """Wake the sender, so that it looks again."""
+        """Wake the sender, so that it checks again."""
         cdef object room = self._room
         if self._packing is not None and not self.output_ended:
             return 0
@@ -453,7 +453,7 @@ cdef class StreamChannel(Timed):
         return 0
 
     cdef int on_idle(self) except -1:
-        """One wait took as long as it may (`Timeouts.stream_idle`)."""
+        """Handle a wait that reached its limit (`Timeouts.stream_idle`)."""
         raise NotImplementedError
 
 
@@ -477,7 +477,7 @@ cdef class Receiving:
     """The awaitable of one message, or of all that have arrived."""
 
     def throw(self, kind, value=None, traceback=None):
-        """Raise an exception where it waits; no message is lost."""
+        """Raise an exception in the waiting function; no message is lost."""
         self.give_up()
         error = kind if isinstance(kind, BaseException) else value if isinstance(value, BaseException) else kind()
         raise error if traceback is None else error.with_traceback(traceback)
@@ -525,7 +525,7 @@ cdef class Receiving:
         """Let others have their turn, though a message is present; input that arrived meanwhile is read, and its sender
         gets credit.
 
-        The place is kept: a second receiver would take the message, and this one would wait in its place.
+        The place is reserved: a second receiver would otherwise take the message, and this one would have to wait.
         """
         self.channel._receiver = self
         self.channel._receiving_ns = 0

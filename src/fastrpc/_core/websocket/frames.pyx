@@ -34,7 +34,7 @@ cdef enum:
     CONTROL_BYTES = 125
     HEADER_BYTES = 10
 
-# The state of a text in UTF-8: the bytes that may come next.
+# The state of a text in UTF-8: the bytes that may follow.
 cdef enum:
     # The text may end here.
     UTF8_WHOLE = 0

@@ -26,7 +26,7 @@ cdef class WireProtocol:
         return HEADER_REFUSED
 
     cdef bint finds_timeout(self, const char* data, Py_ssize_t size, uint64_t* timeout_us) noexcept nogil:
-        """Return whether the timeout of an incomplete REQUEST is among these bytes of it."""
+        """Return whether the timeout of an incomplete REQUEST is already among the received bytes."""
         return False
 
     cdef int write(self, WriteBuffer out, const Frame* frame) except -1:

@@ -100,8 +100,8 @@ cdef inline int64_t wanted_growth(
 ) noexcept nogil:
     """The application waits for a message: return by how much the window has to grow, 0: not at all.
 
-    If the sender waited as well, the window holds both up. Once may be chance: a slow reader, too, finds nothing when the
-    sender stood still for a moment.
+    If the sender waited as well, the window delays both sides. Once may be chance: a slow reader, too, finds nothing if
+    the sender paused for a moment.
     """
     cdef int64_t size = first_size + window.grown, returned
     if not window.was_short:

@@ -111,7 +111,7 @@ cdef bint begins_with_magic(const char* data, Py_ssize_t size) noexcept:
 
 
 cdef str stranger_of(bytes first, bint is_client):
-    """Describe the other side by its first bytes, which are not fastrpc's."""
+    """Describe the other side by its first bytes, which are not a fastrpc opening."""
     wanted = "server" if is_client else "client"
     for start, name in STRANGERS:
         if first.startswith(start):

@@ -302,7 +302,7 @@ class BrokerBackend(Protocol):
     ) -> None: ...
 
     async def declare(self, topic: TopicSettings) -> None:
-        """Make a topic, and the groups of a queue; do nothing if it exists with these settings.
+        """Make a topic, and the groups of a queue; do nothing if the topic exists with these settings.
 
         Raises:
             ConfigError: it exists with other settings, or overlaps with another topic.
@@ -313,7 +313,7 @@ class BrokerBackend(Protocol):
         """Return the declared topics, sorted by name."""
 
     async def covering(self, pattern: str) -> TopicSettings | None:
-        """Return the topic that holds a name, or every name of a pattern; None without one.
+        """Return the topic that covers a name, or every name of a pattern; None if there is no such topic.
 
         Raises:
             ConfigError: the pattern is malformed.

@@ -109,7 +109,7 @@ class EmbeddedBroker:
         self._progress: asyncio.TimerHandle | None = None
         # How many of the noted changes may wait for a commit with others.
         self._riding = 0
-        # Functions to be told of the commit of noted changes; all functions whose commit has not ended.
+        # Functions to call after the commit of noted changes; all functions whose commit has not ended.
         self._tells: list[Tell] = []
         self._untold: set[Tell] = set()
         self._readings: set[asyncio.Task[None]] = set()
@@ -169,7 +169,7 @@ class EmbeddedBroker:
         return sorted((topic.settings for topic in self.core.topics), key=lambda topic: topic.name)
 
     async def covering(self, pattern: str) -> TopicSettings | None:
-        """Return the topic that holds every name of a pattern; None without one."""
+        """Return the topic that covers every name of a pattern; None if there is no such topic."""
         self.now()
         return self.core.covering(pattern)
 
@@ -264,7 +264,7 @@ class EmbeddedBroker:
         return 0 if self._journal is None else self._journal.file_bytes()
 
     def catch_up(self) -> None:
-        """Do all that is due by now; the loop's timer does so as well."""
+        """Do all work that is due by now; the loop's timer does so as well."""
         now = self._clock()
         while (due := self.core.next_due()) is not None and due <= now:
             self.core.advance(now)
@@ -289,7 +289,7 @@ class EmbeddedBroker:
     def dispatch(self) -> bool:
         """Serve takes that wait, set the timer, and hand changes to the next commit.
 
-        Return whether there were any beside acks that may wait.
+        Return whether there were any changes besides acks that may wait.
         """
         self.takes.serve()
         due = self.core.next_due()

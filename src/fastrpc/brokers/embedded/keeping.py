@@ -46,7 +46,7 @@ class BrokerKeeping(CommitJournal[KeptChanges, KeptBroker], Protocol):
     def read(self, topic: str, numbers: Sequence[int]) -> tuple[Sequence[Record], Sequence[int]]:
         """Return messages of a topic that are there, in order, and the numbers of damaged ones.
 
-        Their times count from the instant at which each was kept. It is called between two commits.
+        The times of the messages count from the instant at which each was kept. It is called between two commits.
         """
 
     def read_ids(self, topic: str, first: int, last: int) -> Mapping[str, int]:

@@ -11,7 +11,7 @@ T = TypeVar("T")
 #: Messages that an object checks per wake-up; for more it schedules another wake-up, so that others have a turn.
 WOKEN_AT_ONCE: Final = 1_000
 
-#: Alarms that no longer count stay in the heap beside as many that do.
+#: The most outdated alarms that stay in the heap beyond the number of current ones.
 _SPARE: Final = 64
 
 

@@ -145,7 +145,7 @@ class BrokerCore:
         return None if topic is None else topic.settings
 
     def restore(self, topics: Sequence[SavedTopic], groups: Sequence[SavedGroup], now: float) -> None:
-        """Go on where a journal ended; nothing was declared yet."""
+        """Continue from the end of a journal; nothing was declared yet."""
         for saved in topics:
             topic = KeptTopic(saved.settings, self._effects)
             topic.restore(saved, now)
@@ -273,7 +273,7 @@ class BrokerCore:
         return bool(self._effects.reading)
 
     def feed(self, topic: str, records: Sequence[Record], damaged: Collection[int], now: float) -> None:
-        """Go on with messages that were read; damaged ones are not delivered, and kept."""
+        """Continue with messages that were read; damaged ones are kept, but not delivered."""
         self.topics[topic].feed(records, damaged, now)
 
     def note_progress(self) -> None:

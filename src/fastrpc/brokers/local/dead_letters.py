@@ -51,10 +51,10 @@ class DeadLetters:
     def take(
         self, ids: Collection[str], bodies: Mapping[int, bytes] | None = None
     ) -> list[tuple[int, Death]]:
-        """Remove the deaths of messages, of all without ids; return them with their numbers.
+        """Remove the dead letters of these messages, or all of them without ids; return them with their numbers.
 
         Args:
-            bodies: the bodies in a journal, by number; a death without one stays.
+            bodies: the bodies in a journal, by number; a dead letter whose body is missing stays.
         """
         taken = _with_bodies(self.of(ids), bodies)
         for number, death in taken:

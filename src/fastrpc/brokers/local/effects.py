@@ -43,13 +43,13 @@ class Effects:
     #: Is called with the text of each event that an operator has to know.
     tell: Callable[[str], None]
 
-    #: Groups that have moved on since the journal was told their places.
+    #: Groups whose position has advanced since the journal last stored it.
     moved: dict[Mover, None] = field(default_factory=dict)
 
     #: Topics some of whose messages have to be read.
     reading: dict[ReadingTopic, None] = field(default_factory=dict)
 
-    #: Groups that may have a message for a member that found none, or were removed.
+    #: Groups that were removed, or may have a message for a member that found none.
     roused: dict[Sleeper, None] = field(default_factory=dict)
 
     #: Bounds the records in memory that a journal has, too; None: all stay.

@@ -301,7 +301,7 @@ class MessageGroup:
         return True
 
     def hand_back(self, entry: Entry, now: float) -> bool:
-        """Deliver a message that is under way again at once, uncounted; False: as in `retry`."""
+        """Deliver a message under way again at once, without counting it; False: as in `retry`."""
         if not self._conclude(entry):
             return False
         self._again(entry, entry.deliveries - 1, now, now)
@@ -383,7 +383,7 @@ class MessageGroup:
     # Messages that go without a delivery
 
     def drop(self, sequence: int, now: float) -> None:
-        """Do without a message that the log keeps no longer; if it is under way, its delivery may still end."""
+        """Remove a message that the log no longer keeps; if it is under way, its delivery may still end."""
         if self._misses(sequence, now):
             self._losses.add(now)
 
@@ -465,7 +465,7 @@ class MessageGroup:
                 self._note((LetterDiscarded if is_held else LetterReplayed)(self._label, number))
             if not is_held:
                 self.revive(death.record, 0, now, now)
-        # It may have been stopped.
+        # The group may have been stopped.
         self._effects.roused[self] = None
         return len(taken)
 

@@ -199,7 +199,7 @@ class Log:
         return [numbers[place] for place in range(start, end) if sizes[place]]
 
     def most_between(self, first: int, last: int) -> int:
-        """Return a number of messages from one to another that is not exceeded."""
+        """Return an upper bound of the number of messages between two numbers."""
         return max(
             0, bisect_right(self._numbers, last, self._head) - bisect_left(self._numbers, first, self._head)
         )

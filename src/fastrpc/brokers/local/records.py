@@ -90,7 +90,7 @@ class Entry(msgspec.Struct, eq=False):
     #: Whether a journal has its number of deliveries; without it, a message that the group has passed was started once.
     is_counted: bool = False
 
-    #: There from the start of its delivery on; the record of a replayed message is always there.
+    #: Set from the start of the delivery on; for a replayed message it is always set.
     record: Record | None = None
 
     #: The member that holds it; None: it waits, or is settled.
@@ -178,7 +178,7 @@ class MessageAppended(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 class MessageDamaged(msgspec.Struct, frozen=True, eq=False):
-    """A journal keeps a message that cannot be delivered: its content is damaged."""
+    """A journal keeps a message that cannot be delivered, as its content is damaged."""
 
     topic: str
     sequence: int
@@ -219,7 +219,7 @@ class GroupRemoved(msgspec.Struct, frozen=True, eq=False):
 class DeliveryCounted(msgspec.Struct, frozen=True, eq=False):
     """The number of started deliveries of a message; the next one starts at `due` at the earliest.
 
-    The first delivery of a message that was not counted before is told by `GroupProgressed` alone.
+    For the first delivery of a message that was not counted before, there is only `GroupProgressed`.
     """
 
     group: str
@@ -251,7 +251,7 @@ class GroupProgressed(msgspec.Struct, frozen=True, eq=False):
 
 
 class MessageDied(msgspec.Struct, frozen=True, eq=False):
-    """A group delivers a message no more; `number` names the dead letter in its group."""
+    """A group no longer delivers a message; `number` is the number of the dead letter in its group."""
 
     group: str
     number: int
@@ -317,8 +317,8 @@ class SavedGroup:
         position: all messages up to it are handled.
         passed: each message beyond, up to this number, is settled, counted, or was started once.
         settled: the handled messages beyond the position.
-        counted: deliveries of messages that are not settled, with the instant before which no other one starts.
-        replayed: messages of this group alone, as counted ones.
+        counted: deliveries of messages that are not settled, with the instant before which the next one does not start.
+        replayed: messages of this group alone, in the same form as counted ones.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Publications that are repeated under ids without an index: the earlier message is looked for among recent ones.
+"""Repeated publications whose ids have no index: the earlier message is searched among the recent messages.
 
 A publication costs nothing here until one of its topic is repeated. The earlier publication is then found, if it
 exists, in:
@@ -25,7 +25,8 @@ __all__ = ["KnownIds", "RecentTopic", "Repeats", "UnreadError"]
 #: Seconds that a request may travel: the first attempt may be older by this than its publisher states.
 _ON_THE_WAY: Final = 5.0
 
-#: Messages of before a start that are looked at whatever their instants, as the wall clock may have jumped since.
+#: The fewest messages from before a start that are searched whatever their instants, as the wall clock may have jumped
+#: since.
 _FEWEST_MESSAGES: Final = 10_000
 
 #: Most messages that are looked at, a second of a thread, and most ids that are remembered, some 40 MB.
@@ -85,7 +86,7 @@ class Repeats:
         self._known: dict[str, KnownIds] = {}
 
     def find(self, topic: RecentTopic, id: str, age: float, now: float) -> int | None:
-        """Return the number of the message that an attempt kept; None: no attempt kept one.
+        """Return the number of the message that an earlier attempt kept; None: no attempt kept a message.
 
         Args:
             age: seconds since the first attempt.
@@ -158,7 +159,7 @@ class Repeats:
         return known.numbers
 
     def _make_room(self, topic: str, missing: int) -> None:
-        """Forget the ids of other topics where there are too many, except topics that are being read."""
+        """Forget the ids of other topics if there are too many, except topics that are being read."""
         others = {name: known for name, known in self._known.items() if name != topic}
         if sum(len(known.numbers) for known in others.values()) + missing > _MOST_MESSAGES:
             for name, known in others.items():

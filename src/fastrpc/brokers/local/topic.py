@@ -193,7 +193,7 @@ class KeptTopic:
     # Messages that are not in memory
 
     def want(self, group: Reader, numbers: Sequence[int]) -> None:
-        """Have messages read, for a group that goes on with them."""
+        """Have messages read, for a group that continues with them."""
         self._wanted.update(numbers)
         self._hungry[group] = None
         if not self._is_reading:
@@ -205,9 +205,9 @@ class KeptTopic:
         return sorted(self._wanted)
 
     def feed(self, records: Sequence[Record], damaged: Collection[int], now: float) -> None:
-        """Go on with messages that were read; damaged ones are not delivered, and kept."""
+        """Continue with messages that were read; damaged ones are kept, but not delivered."""
         for record in reversed(records):
-            # The first one is needed first, and leaves last.
+            # The first message is needed first, and is evicted last.
             self.log.hold(record)
         for sequence in damaged:
             if sequence in self.log:

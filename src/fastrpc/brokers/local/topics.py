@@ -35,7 +35,7 @@ class Topics:
         return self._by_text.get(text)
 
     def add(self, topic: KeptTopic) -> None:
-        """Add a topic that overlaps with no other one."""
+        """Add a topic that does not overlap with another topic."""
         self._by_text[topic.settings.name] = topic
         if not topic.pattern.is_name:
             self._patterns.append(topic)

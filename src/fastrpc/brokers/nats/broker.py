@@ -87,7 +87,7 @@ class NatsBroker:
         return await self._topics.all()
 
     async def covering(self, pattern: str) -> TopicSettings | None:
-        """Return the topic that holds every name of a pattern; None without one."""
+        """Return the topic that covers every name of a pattern; None if there is no such topic."""
         topic = await self._topics.covering(pattern)
         return None if topic is None else topic.settings
 

@@ -103,7 +103,7 @@ class Groups:
     async def join(
         self, settings: GroupSettings, topic: TopicSettings
     ) -> tuple[ConsumerGroup, dict[str, Any]]:
-        """Return a group, which begins now if it is missing, and the answer of JetStream about it."""
+        """Return a group, which is made if it is missing, and the answer of JetStream about it."""
         name, pattern = settings.name, settings.pattern
         if name is None:
             _check_broadcast(topic)
@@ -173,7 +173,7 @@ class Groups:
                 status=Status.FAILED_PRECONDITION,
                 processed="no",
             )
-        # Without its claim a group has been removed; with it, it was lost.
+        # A group without its claim was removed; a group with its claim was lost.
         await self._link.find(f"STREAM.DELETE.{self._link.names.dead_stream(name)}")
         await self._link.find(f"CONSUMER.DELETE.{group.place}")
         self._joined.discard(name)
@@ -243,7 +243,7 @@ class Groups:
         config = {
             "name": self._link.names.dead_stream(name),
             "subjects": [self._link.names.dead(name)],
-            # A letter that comes twice takes its own place.
+            # A dead letter that is published twice replaces itself.
             "max_msgs_per_subject": 1,
             "storage": "file",
             "num_replicas": self._link.options.replicas,
@@ -254,7 +254,7 @@ class Groups:
         try:
             await self._link.api(f"STREAM.CREATE.{config['name']}", **config)
         except BrokerError:
-            # Another process may have claimed it meanwhile.
+            # Another process may have claimed the group meanwhile.
             found = await self.find(name)
             if found is None or found.pattern != pattern:
                 raise

@@ -103,7 +103,7 @@ class JetStream:
             raise
 
     async def listed(self, subject: str) -> list[dict[str, Any]]:
-        """Return the streams with subjects that another one covers."""
+        """Return the streams with subjects that another subject covers."""
         found: list[dict[str, Any]] = []
         while True:
             page = await self.api("STREAM.LIST", subject=subject, offset=len(found))
@@ -188,6 +188,6 @@ def answer_in(message: Msg) -> dict[str, Any]:
 
 
 def status_of(message: Msg) -> str | None:
-    """Return the status of a message of the server itself; None for any other message."""
+    """Return the status of a message that the server itself sent; None for any other message."""
     # A message of a stream has a subject for its acknowledgement.
     return None if message.headers is None or message.reply else message.headers.get("Status")

@@ -89,7 +89,7 @@ class LetterStreams:
         return count
 
     async def _go_on(self, group: ConsumerGroup) -> None:
-        """Let a group that had stopped go on, once there is room."""
+        """Let a stopped group continue once there is room."""
         if not await self._is_full(group):
             await self._link.find(f"CONSUMER.PAUSE.{group.place}")
 

@@ -49,7 +49,7 @@ _PENDING_BYTES: Final = 1024 * 1024
 
 
 class JetStreamLink:
-    """Asks JetStream, over a connection that is made anew after each loss."""
+    """Sends requests to JetStream over a connection that is made anew after each loss."""
 
     def __init__(self, access: NatsAccess, options: NatsOptions) -> None:
         self.options = options
@@ -78,7 +78,7 @@ class JetStreamLink:
         self._connection.end()
         await self._connection.drop()
         self._on_loss()
-        # Without its connection a drain waits for an answer that cannot come, and there is no reader to disturb.
+        # Without its connection a drain waits for an answer that cannot arrive, and cancelling it disturbs no reader.
         for drain in self._drains:
             drain.cancel()
         if self._tasks:

@@ -69,7 +69,7 @@ class NatsMembership:
     Args:
         run: names the stream, as for `id_of`.
         info: the answer of JetStream about the group's consumer.
-        members: has this one until it leaves.
+        members: contains this member until it leaves.
     """
 
     def __init__(
@@ -98,13 +98,14 @@ class NatsMembership:
         self._ready: deque[Held] = deque()
         self._takes = 0
         self._woken = asyncio.Event()
-        # The connection with the inbox, and messages that the open pull may still bring; 0: there is no pull.
+        # The connection with the inbox, and the number of messages that the open pull may still deliver; 0: no pull is
+        # open.
         self._stream: JetStream | None = None
         self._subscription: Any = None
         self._inbox = ""
         self._open = 0
         self._pulled_at = self._heard_at = self._now()
-        # The server has said that the group, or its place in it, may be gone.
+        # The server has reported that the group, or its place in the group, may no longer exist.
         self._is_doubted = False
         self._error: BrokerError | None = None
         self._under_way: set[asyncio.Task[None]] = set()
@@ -423,7 +424,7 @@ class NatsMembership:
         held.until = now + self._terms.lease_seconds
 
     def _watch(self) -> None:
-        """Have a take look at the group where its pull is silent."""
+        """Have a take check the group if its pull is silent."""
         if self._open and self._now() - self._heard_at > _SILENCE_SECONDS:
             self._open, self._is_doubted = 0, True
             self._wake()
@@ -434,7 +435,7 @@ class NatsMembership:
         await self._link.ask(self._next, b'{"batch": 1, "no_wait": true, "max_bytes": 1}')
 
     async def _look(self) -> None:
-        """Look whether the group is there, and is the same one.
+        """Check that the group exists, and that it is the same group.
 
         Raises:
             BrokerError: the group was removed, or lost; the latter is retryable.

@@ -21,7 +21,7 @@ _TELL_SECONDS: Final = 60.0
 
 
 class MissedMessages:
-    """The messages that one group missed, as members in this process saw it."""
+    """The messages that one group missed, as far as members in this process know."""
 
     def __init__(self) -> None:
         #: Since the first member joined here.
@@ -51,7 +51,7 @@ class MissedMessages:
 
     def explain(self, name: str | None, first: int) -> int:
         """Count the dropped messages in gaps of a stream that begins at `first`; return their number."""
-        # The other messages that a group gets again belong to another group.
+        # The other replayed messages belong to other groups.
         lost = sum(max(min(end, first) - start, 0) for start, end in self._gaps)
         self._gaps.clear()
         self.count += lost

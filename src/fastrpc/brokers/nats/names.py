@@ -53,7 +53,7 @@ class SubjectNames:
         return subject.removeprefix(self._topic_prefix)
 
     def again(self, topic: str, group: str = "*") -> str:
-        """Return the subject of dead letters that a group gets again; "*": any group."""
+        """Return the subject of the dead letters that are delivered to a group again; "*": to any group."""
         return f"{self.base}.again.{word_of(topic)}.{group if group == '*' else word_of(group)}"
 
     def later(self, topic: str, number: str = "*") -> str:

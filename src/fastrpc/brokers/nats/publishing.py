@@ -49,7 +49,7 @@ class Publishing:
         self._clock = ServerClock(link)
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
-        """Keep messages, in this order: all or none of up to 1,000 of one topic without delays."""
+        """Keep messages, in this order: either all or none, for up to 1,000 of one topic without delays."""
         if len(messages) == 1:
             messages = (message,) = (with_id(messages[0]),)
             check_outgoing(message)
@@ -247,7 +247,7 @@ class ServerClock:
 
 
 def _note_part(error: BrokerError, published: Sequence[Published]) -> None:
-    """Have an error tell that messages before it are kept."""
+    """Add to an error that the messages before this one are kept."""
     if published and error.processed == "no":
         error.processed = "unknown"
 

@@ -22,7 +22,7 @@ _TOPIC: Final = "frpc-topic"
 _OVERLAPS: Final = 10065
 _IS_THERE: Final = 10058
 
-#: Seconds of JetStream's ages: it refuses less, and counts nanoseconds in 64 bits.
+#: Seconds of JetStream's ages: it refuses shorter ages, and counts nanoseconds in 64 bits.
 _LEAST_SECONDS: Final = 0.1
 _MOST_SECONDS: Final = 9e9
 
@@ -47,7 +47,7 @@ class StreamTopics:
         self._groups = groups
 
     async def declare(self, topic: TopicSettings) -> None:
-        """Make a topic, with its groups; do nothing if it exists with these settings."""
+        """Make a topic, with its groups; do nothing if the topic exists with these settings."""
         check_topic(topic)
         _check_seconds(topic)
         # Flags depend on the version of the server.
@@ -74,7 +74,7 @@ class StreamTopics:
         return sorted((settings_in(one["config"]) for one in found), key=lambda topic: topic.name)
 
     async def covering(self, pattern: str) -> FoundTopic | None:
-        """Return the topic that holds a name, or every name of a pattern; None without one."""
+        """Return the topic that covers a name, or every name of a pattern; None if there is no such topic."""
         wanted = TopicPattern(pattern)
         found = await self._link.listed(self._link.names.subject(pattern))
         if len(found) != 1:
@@ -111,7 +111,7 @@ class StreamTopics:
     def _config(self, topic: TopicSettings) -> dict[str, Any]:
         """Return the configuration of a topic's stream."""
         keep, limits, options = topic.keep_seconds, self._link.limits, self._link.options
-        # JetStream takes no messages for later where it refuses messages that find no room.
+        # JetStream accepts no delayed messages for a stream that refuses messages when it is full.
         has_later = limits.has_delay and keep is not None
         window = topic.dedupe_seconds if keep is None else min(topic.dedupe_seconds, keep)
         flags = {"allow_msg_schedules": has_later, "allow_atomic": limits.has_delay}

@@ -1,4 +1,4 @@
-"""Wake takes when a topic has changed: a thread that hears the messages of one channel."""
+"""Wake takes when a topic has changed: a thread receives the messages of one channel."""
 
 import asyncio
 import logging
@@ -54,10 +54,10 @@ class TopicBell:
 
 
 class Bells:
-    """Hears one channel in a thread. Made inside the event loop.
+    """Receives the messages of one channel in a thread. Made inside the event loop.
 
     Args:
-        heard: is called in the loop with the contents of messages; with None where some may have been lost.
+        heard: is called in the loop with the contents of messages, or with None if messages may have been lost.
     """
 
     def __init__(self, client: RedisClient, channel: str, heard: Callable[[set[bytes] | None], None]) -> None:

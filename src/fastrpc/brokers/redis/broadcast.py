@@ -56,7 +56,7 @@ class Broadcast:
             since = self.bell.count
             found = self._due(most)
             if len(found) < most:
-                # After this the messages are this take's: nothing waits until it returns.
+                # From here on the messages belong to this take: nothing is awaited until it returns.
                 found += await self._new(most - len(found), found)
             if found:
                 return found

@@ -108,7 +108,7 @@ def check_settings(shown: Mapping[str, str], url: str, *, sync: str, stated: str
 
 
 async def _allowed(link: RedisLink, default: Any, kind: Any, *words: str) -> Any:
-    """Return the answer to a question; the default where the server refuses it."""
+    """Return the answer to a query; the default if the server refuses the query."""
     try:
         return await link.ask(kind, *words)
     except BrokerError as error:

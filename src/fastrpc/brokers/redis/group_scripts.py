@@ -119,7 +119,7 @@ return count
 """,
 )
 
-#: ARGV: group, entries of dead letters. Returns how many of them were there.
+#: ARGV: group, entries of dead letters. Returns how many of them existed.
 DISCARD: Final = Script(
     ON_TOPIC,
     ON_GROUP,

@@ -17,7 +17,7 @@ from fastrpc.registries.redis.server import Word
 
 __all__ = ["RedisGroups"]
 
-#: Dead letters of one answer: the longest ones fit.
+#: The most dead letters of one answer, in which even the longest ones fit.
 _PAGE: Final = 8
 
 

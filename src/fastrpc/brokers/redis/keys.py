@@ -81,7 +81,7 @@ def _parts_of(entry: bytes) -> tuple[int, int]:
 
 
 def entry_before(place: Place) -> str:
-    """Return the entry id after which a group begins that starts at a place; `$` is the last one."""
+    """Return the entry id after which a group begins that starts at a place; `$` is the last entry."""
     if place == "oldest":
         return "0"
     if place == "new":

@@ -32,7 +32,7 @@ _MOST_LONG: Final = 4
 #: Seconds after which a server without memory may have some.
 _FULL_SECONDS: Final = 1.0
 
-#: Refusals before anything is done, in a script before its first write; the same command may succeed within seconds.
+#: Refusals that precede any effect, in a script its first write; the same command may succeed within seconds.
 _PASSING: Final = (
     exceptions.ClusterDownError,
     exceptions.MasterDownError,
@@ -119,7 +119,7 @@ class RedisLink:
                 except Empty:
                     break
             count = _of_one_write(waiting)
-            # A caller that has given up: nothing was sent.
+            # If a caller has stopped waiting, its command is not sent.
             commands = [one for one in waiting[:count] if not one.answer.cancelled()]
             del waiting[:count]
             if commands:
@@ -147,7 +147,7 @@ class RedisLink:
         answers = self._client.pipeline([(one.kind, one.words) for one in commands])
         unknown = [index for index, one in enumerate(answers) if _has_cause(one, exceptions.NoScriptError)]
         if unknown:
-            # A server that was started anew. Scripts of one kind run in their order.
+            # The server was restarted, and lacks the scripts. Scripts of one kind run in their order.
             texts = {
                 one.script.text for one in (commands[index] for index in unknown) if one.script is not None
             }

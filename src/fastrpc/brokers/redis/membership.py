@@ -121,7 +121,7 @@ class RedisMembership:
             return await self._take(most)
         except asyncio.CancelledError:
             if self._takes == 1 and not self._has_left:
-                # The member may have been woken for a message that it leaves to others.
+                # The member may have been woken for a message that it leaves to other members.
                 stop_waiting(self._owner.link, self.key, self._group_name, self.name)
             raise
         finally:
@@ -376,7 +376,7 @@ class RedisMembership:
 
 
 class _Shared:
-    """Gives the answers of one command to the callers that wait for them."""
+    """Passes the answers of one command on to the callers that wait for them."""
 
     def __init__(self, outcomes: Sequence["asyncio.Future[int]"]) -> None:
         self._outcomes = outcomes
@@ -399,7 +399,7 @@ def _share(outcomes: Sequence["asyncio.Future[int]"], error: Exception) -> None:
 
 def stop_waiting(link: RedisLink, key: str, group: str, member: str) -> None:
     """Mark a member as not waiting; if it was woken before, another member is woken."""
-    # Where the server is away takes look by themselves.
+    # If the server is away, takes check again by themselves.
     with contextlib.suppress(BrokerError):
         link.run(int, STOP_WAITING, (key,), (group, member)).add_done_callback(_leave_to_lease)
 

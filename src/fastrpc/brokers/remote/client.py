@@ -91,7 +91,7 @@ class RemoteBroker:
             return await self._client.call(BrokerService.topics)
 
     async def covering(self, pattern: str) -> TopicSettings | None:
-        """Return the topic that holds every name of a pattern; None without one."""
+        """Return the topic that covers every name of a pattern; None if there is no such topic."""
         TopicPattern(pattern)
         with BROKER_ERRORS:
             return await self._client.call(BrokerService.covering, pattern)

@@ -53,7 +53,7 @@ class _News:
 
     @property
     def numbers(self) -> int:
-        """The settlements that it tells of."""
+        """The number of settlements that it reports."""
         return len(self.kept) + len(self.lost) + len(self.failures)
 
 
@@ -311,7 +311,7 @@ class Consumer:
         self._wake.set()
 
     async def close(self) -> None:
-        """Leave the group; messages that were not sent come again uncounted, the others counted."""
+        """Leave the group; unsent messages are delivered again without being counted, the others are counted."""
         self._wanted = 0
         if self._taking is not None:
             self._membership.withdraw(self._taking)

@@ -114,7 +114,7 @@ class RemoteMembership:
         # The server gets one take at a time; further takes wait.
         self._take_turn = asyncio.Lock()
         self._take: _Take | None = None
-        # A take was given up, and its batch may be on its way.
+        # A take was cancelled, and its batch may be on its way.
         self._is_withdrawing = False
         self._idle = asyncio.Event()
         # The next request.
@@ -254,7 +254,7 @@ class RemoteMembership:
         self._has_requests.set()
 
     def _withdraw(self) -> None:
-        """Take no more messages, and hand back a batch that is on its way."""
+        """Request no more messages, and hand back a batch that is on its way."""
         if self._wanted:
             # The take was not sent.
             self._wanted = None
@@ -338,7 +338,7 @@ class RemoteMembership:
             if token is None:
                 continue
             token.is_lost = not is_kept
-            # The answer knows its tokens: token and answer would keep the message until the collector of cycles comes.
+            # The answer refers to its tokens: token and answer would keep the message until the cycle collector runs.
             answer, token.answer = token.answer, None
             if answer is not None and not answer.done():
                 answer.set_result(is_kept)

@@ -51,7 +51,7 @@ class PublishedMessage(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     key: str | None = None
 
-    #: Messages of an id are kept once, see `age`; None: the broker makes one.
+    #: Of several messages with the same id one is kept, see `age`; None: the broker makes an id.
     id: str | None = None
 
     #: Seconds before the first delivery.

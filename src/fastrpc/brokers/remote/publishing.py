@@ -31,7 +31,7 @@ _MOST_BYTES: Final = 256 * 1024
 #: Turns of the loop in which publishers that were woken publish again, and their call leaves.
 _TURNS_BETWEEN: Final = 2
 
-#: Statuses of a refusal that may be due to one message alone.
+#: Statuses of a refusal that a single message may have caused.
 _OF_ONE: Final = frozenset(
     {
         Status.FAILED_PRECONDITION,
@@ -136,7 +136,7 @@ class Publications:
         return batch.has_begun
 
     def _close(self, batch: _Batch) -> None:
-        """Let a batch take no more messages."""
+        """Let a batch accept no more messages."""
         if self._batch is batch:
             self._batch = None
 

@@ -63,7 +63,7 @@ class _Places:
         self._used_of: Counter[str] = Counter()
 
     def reserve(self, owner: str | None, most: int) -> int:
-        """Take as many places as there are, at most `most`; return how many.
+        """Reserve as many places as are free, at most `most`; return their number.
 
         Raises:
             BrokerError: RESOURCE_EXHAUSTED: all places are taken.

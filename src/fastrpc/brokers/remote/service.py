@@ -163,7 +163,7 @@ class BrokerService(HealthSource):
     async def publish_many(self, messages: Sequence[PublishedMessage]) -> Sequence[Published]:
         """Keep messages, all or none, in this order; a repetition is safe if all have an id.
 
-        With an `age` a client tells that it made the id, see `PublishedMessage`.
+        By an `age` a client states that it made the id, see `PublishedMessage`.
         """
         publisher = _caller()
         with TOLD:
@@ -183,8 +183,8 @@ class BrokerService(HealthSource):
     ) -> AsyncIterator[ConsumeResult]:
         """Be a member of a group while the stream lasts; without a group of a broadcast.
 
-        Each request for messages is answered by one batch, which waits for a first message. The caller settles each
-        message by its number. At the end of the stream messages that are not settled are delivered to others.
+        Each request for messages is answered by one batch, which is sent once there is a message. The caller settles
+        each message by its number. At the end of the stream messages that are not settled are delivered to others.
         `start` is "oldest", "new", an instant or a sequence number, for a group that does not exist.
         """
         check = self._checked(pattern, group)
@@ -201,7 +201,7 @@ class BrokerService(HealthSource):
             finally:
                 consumers.discard(consumer)
                 await consumer.close()
-                # Others may have joined, and begun a set of the group anew.
+                # Other members may have joined meanwhile, and made a new set for the group.
                 if not consumers and self._consumers.get(group or "") is consumers:
                     del self._consumers[group or ""]
 
@@ -211,8 +211,8 @@ class BrokerService(HealthSource):
     ) -> AsyncIterator[DeliveredMessage]:
         """Yield messages, for readers that cannot settle them: a broadcast, or the messages of a group.
 
-        A message of a group is acknowledged once the connection has taken it. A message that was on its way when the
-        connection broke is lost to the group; all others come again.
+        A message of a group is acknowledged once the connection has accepted it. A message that was on its way when the
+        connection broke is lost for the group; all others are delivered again.
         """
         check = self._checked(pattern, group)
         with draining() as drain, TOLD:
@@ -256,7 +256,7 @@ class BrokerService(HealthSource):
 
     @method
     async def declare(self, topic: TopicSettings) -> None:
-        """Make a topic, and the groups of a queue; do nothing if it exists with these settings."""
+        """Make a topic, and the groups of a queue; do nothing if the topic exists with these settings."""
         with TOLD:
             check_topic(topic)
             present = await self.backend.covering(topic.name)
@@ -271,7 +271,7 @@ class BrokerService(HealthSource):
 
     @method(idempotent=True)
     async def covering(self, pattern: str) -> TopicSettings | None:
-        """Return the topic that holds a name, or every name of a pattern; null without one."""
+        """Return the topic that covers a name, or every name of a pattern; null if there is no such topic."""
         with TOLD:
             TopicPattern(pattern)
             self._rights.check_covering(pattern)

@@ -48,7 +48,7 @@ class CopyReport:
         groups: how many it has.
         messages: how many it has.
         dead: dead letters that it has.
-        damaged: rows that cannot be read, or whose sum is wrong; the copy lacks them.
+        damaged: rows that cannot be read, or whose checksum is wrong; the copy lacks them.
     """
 
     topics: int
@@ -103,7 +103,7 @@ def _made(source: sqlite3.Connection, new: Path, is_clean: bool) -> CopyReport:
 
 
 def _is_clean(folder: Path) -> bool:
-    """Return whether the broker was closed: no number was given that its file does not have."""
+    """Return whether the broker was closed: no number was assigned that its file lacks."""
     numbers = NumbersFile(folder, BROKER)
     try:
         return numbers.read() and numbers.is_clean

@@ -133,7 +133,7 @@ class SqliteBrokerJournal:
         writer.latest += count
 
     def _keep_rest(self, batch: Sequence[KeptChanges]) -> None:
-        """Keep all changes but messages, as soon as there is room for them."""
+        """Keep all changes except messages, as soon as there is room for them."""
         changes = [change for one in batch for change in one.changes if type(change) is not MessageAppended]
         while not self._closes.is_set():
             try:

@@ -118,7 +118,7 @@ class BrokerReader:
         return KeptBroker(self._read_topics(), self._read_groups())
 
     def _instant(self, wall: float) -> float:
-        """Return a time of day as an instant of the clock: across restarts both go on alike."""
+        """Return a time of day as an instant of the clock: across restarts both advance alike."""
         return self._now + wall - self._wall
 
     def _kept_at(self, wall: float) -> float:
@@ -145,7 +145,7 @@ class BrokerReader:
             gone, until = removed.of(number)
             until = self._instant(until)
             if settings.keep_seconds is not None:
-                # A log forgets old ones, and removes its first ones.
+                # A log forgets old ids, and removes its first messages.
                 until = max(until, self._now - REPEATED_SECONDS)
                 until = min(until, next((place.kept_at for place in places), until))
             found.append(SavedTopic(settings, last, places, ids, gone, until))

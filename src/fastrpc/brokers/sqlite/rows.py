@@ -136,7 +136,7 @@ class KeptPlaces:
         self._names: list[str | None] = []
 
     def add(self, sequence: int, size: int, kept_at: float, name: str | None) -> None:
-        """Add the next one; without a name it has the name of the topic."""
+        """Add the next row; without a name it has the name of the topic."""
         self._numbers.append(sequence)
         self._sizes.append(size)
         self._instants.append(kept_at)

@@ -45,7 +45,7 @@ class Settling(Protocol):
         """The call was not started; faulty: it never can be."""
 
     def left(self, message: Message[Any] | None) -> None:
-        """A call has ended, whose message is not to be settled; None: no message is known any more."""
+        """Handle the end of a call whose message is not to be settled; None: the message is no longer known."""
 
 
 class _Started(msgspec.Struct, eq=False):

@@ -377,7 +377,7 @@ class Subscriber:
                 logger.warning("the ends of %s are not kept yet: %s", _shown(messages), failure)
                 error = None
             except Exception:
-                # One message may be at fault: each is settled alone from here on.
+                # A single message may have caused the error: from here on each is settled separately.
                 for message in messages:
                     self._settle(message, message.ack)
                 return

@@ -1,4 +1,4 @@
-"""`fastrpc bench` of methods that stream: callers that each keep one stream going."""
+"""`fastrpc bench` of methods that stream: each caller keeps one stream open."""
 
 import asyncio
 import time

@@ -48,7 +48,7 @@ def publish(
 ) -> None:
     """Publish a message, and print its sequence number and id.
 
-    A topic that no other one covers is declared, as a log of a week.
+    A topic that no declared topic covers is declared as a log that keeps messages for a week.
     """
     with reported(ExitCode.USAGE):
         content = sys.stdin.buffer.read() if value == "-" else read_message(value)

@@ -46,7 +46,8 @@ class HttpPlace:
     """A server by its URL, and the credentials for it.
 
     Args:
-        authorization: a credential in place of the credential of `dial`, as the value of a field; None without one.
+        authorization: a credential that replaces the credential of `dial`, as the value of a field; None without such a
+            credential.
     """
 
     def __init__(self, address: str, dial: Dialing, authorization: str | None = None) -> None:
@@ -84,7 +85,7 @@ class HttpPlace:
         return {"Host": self.authority, "User-Agent": "fastrpc", "Connection": "close", **shown}
 
     def connected(self, ends: float | None) -> "PlaceConnection":
-        """Connect; all is over at an instant of the monotonic clock, if there is one."""
+        """Connect; the whole request ends at an instant of the monotonic clock, if one is given."""
         limit = _CONNECT_SECONDS if ends is None else min(_left(ends), _CONNECT_SECONDS)
         try:
             connected = socket.create_connection((self._host, self._port), limit)
@@ -102,7 +103,7 @@ class HttpPlace:
         return _HTTP_HINT
 
     def document(self, timeout: float | None) -> dict[str, Any] | None:
-        """Return the server's OpenAPI document, None where it shows none."""
+        """Return the server's OpenAPI document; None if the server does not show it."""
         limit = _CONNECT_SECONDS if timeout is None else min(timeout, _CONNECT_SECONDS)
         with self.told(limit), self.connected(time.monotonic() + limit) as connection:
             connection.sendall(request_head("GET", "/openapi.json", self.fields()))
@@ -165,7 +166,7 @@ class PlaceConnection(io.RawIOBase):
             rest = rest[self._once_ready(self._connected.send, rest, selectors.EVENT_WRITE) :]
 
     def give_up(self, error: Exception) -> None:
-        """End the connection under a request that has no end; another thread may be reading the answer."""
+        """Close the connection of a request whose body cannot be completed; another thread may read its answer."""
         self.input_error = error
         with contextlib.suppress(OSError):
             # TLS is not ended properly, as two threads may not do that. This wakes the reader.
@@ -233,7 +234,7 @@ def _speaks_tls(host: str, port: int) -> bool:
         with socket.create_connection((host, port), _PROBE_SECONDS) as connected:
             context.wrap_socket(connected, server_hostname=host).close()
     except ssl.SSLError as error:
-        # An alert of the server is an answer, too; other bytes are of another protocol.
+        # An alert of the server is an answer, too; other bytes belong to another protocol.
         return error.reason is not None and "ALERT" in error.reason
     except OSError:
         return False

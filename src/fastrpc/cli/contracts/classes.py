@@ -56,7 +56,7 @@ class ClassWriter:
         return [text for one in ordered for text in self._class(one)]
 
     def _in_order(self) -> list[ClassDescription]:
-        """Return the classes in dependency order, as far as there is one."""
+        """Return the classes in dependency order, as far as there is such an order."""
         classes = self._names.classes
         ordered: dict[str, ClassDescription] = {}
         entered: set[str] = set()
@@ -103,7 +103,7 @@ class _Class:
 
     @property
     def is_functional(self) -> bool:
-        """Whether it is a typed dict with keys that are no names: only the form of a call has them."""
+        """Whether it is a typed dict with keys that cannot be names: only the functional syntax allows them."""
         return self._described.kind == "typed_dict" and not all(map(is_name, self.field_names()))
 
     def field_names(self) -> list[str]:
@@ -251,7 +251,7 @@ class _Class:
         return [heads[0], *first, "", "", heads[1], *second]
 
     def _typed(self, one: FieldDescription) -> tuple[str, WrittenDefault | None]:
-        """Return the type of a field, and its default; an unknown default is left to the server."""
+        """Return the type of a field, and its default; an unknown default is omitted, so that the server applies it."""
         kind = self._type(one)
         if one.required:
             return kind, None

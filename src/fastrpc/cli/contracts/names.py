@@ -53,7 +53,7 @@ _MODULES: Final = {
     **dict.fromkeys(("ndarray", "dtype", *_ARRAY_VALUES), "numpy"),
     **dict.fromkeys(("Raw", "UnsetType"), "msgspec"),
 }
-#: Other names of a type, as a description may have them.
+#: Other names of a type, as a description may contain them.
 _SAME: Final = {"AbstractSet": "Set", "WindowsPath": "PureWindowsPath"}
 
 _WORD: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -154,7 +154,7 @@ class Names:
         return self.use(plain, module, hidden)
 
     def message(self, described: ClassDescription, hidden: Collection[str]) -> str | None:
-        """Import the class of a protobuf message from the module that protoc wrote; None without one."""
+        """Import the class of a protobuf message from the module that protoc wrote; None if there is no such module."""
         module = str(described.options.get("module", ""))
         name = str(described.options.get("message", "")).rpartition(".")[2]
         if _GENERATED.fullmatch(module) is None or not is_name(name):

@@ -268,7 +268,7 @@ def _follows(name: str, limit: Any, has: Mapping[str, Any]) -> bool:
     """Whether a constraint follows from the constraints that values meet."""
     value = has.get(name)
     if name in {"ge", "gt", "le", "lt"}:
-        # The other bound of the same side may be as strict.
+        # The other bound on the same side may be equally strict.
         other = has.get({"ge": "gt", "gt": "ge", "le": "lt", "lt": "le"}[name])
         sign = 1 if name[0] == "g" else -1
         same = value is not None and sign * value >= sign * limit
@@ -301,7 +301,7 @@ def _different(given: TypeTree, expected: TypeTree) -> str:
 
 
 def _lost(field: str, after: ClassDescription) -> str:
-    """Return the text for a field that the other side does not have, with the effect of a value for it."""
+    """Return the text for a field that the other side lacks, with the effect of a value for it."""
     is_refused = after.kind == "named_tuple" or after.options.get("forbid_unknown_fields")
     return f"{field} is gone: its value is {'refused' if is_refused else 'ignored'}"
 

@@ -37,7 +37,7 @@ def _run(plan: Plan) -> ExitCode:
 
 
 def check_without_effect(settings: RunSettings, what: str) -> None:
-    """Refuse settings of `fastrpc run` that would seem to protect `what`, such as "a gateway"."""
+    """Refuse settings of `fastrpc run` that would only seem to protect `what`, such as "a gateway"."""
     for key in ("tokens", "policy"):
         if getattr(settings, key) is not None:
             raise ConfigError(

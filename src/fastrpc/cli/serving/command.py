@@ -272,7 +272,7 @@ def _planned(
         )
     # Never from the environment: the first start of the program has the same variable, and must not take over.
     settings = replace(settings, takeover=takeover)
-    if not settings.registry:  # An encrypted one gets the certificates as well.
+    if not settings.registry:  # An encrypted registry gets the certificates as well.
         options = {"--tls-cert": "tls.cert_file", "--tls-key": "tls.key_file", "--tls-ca": "tls.ca_file"}
         check_some_encrypted(settings, {option: arguments[key] for option, key in options.items()})
     # With --log-format json every line on stdout is JSON.

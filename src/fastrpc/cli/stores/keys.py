@@ -81,7 +81,7 @@ def put(
     token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the value of a key as it is, and print the revision."""
+    """Store the value of a key unchanged, and print the revision."""
     encoded = sys.stdin.buffer.read() if value == "-" else value.encode()
     with reported(ExitCode.USAGE):
         if kind is not None:

@@ -122,7 +122,7 @@ class SyncAttempting(BaseAttempting):
 
 
 class _Choice:
-    """The pick of an attempt that needs a connection; the pool asks it under its lock, and again after each change."""
+    """The pick of an attempt that needs a connection; the pool asks for it under its lock, after each change again."""
 
     def __init__(self, attempting: SyncAttempting, pinned: Address | None, pick: Pick | None) -> None:
         self._attempting = attempting
@@ -131,7 +131,7 @@ class _Choice:
         self.pick: Pick | None = None
 
     def subchannel(self) -> SyncSubchannel:
-        """Return the picked subchannel: drop the previous pick and pick again, unless that pick stands."""
+        """Return the picked subchannel. A pick that is no longer usable is dropped, and a new pick is made."""
         if self.pick is None or not self._stands(self.pick):
             self.drop()
             self.pick, self._picked = self._picked or self._place(), None
@@ -168,7 +168,7 @@ class _Choice:
         return ends
 
     def release(self) -> None:
-        """Drop a pick without a connection, unless it stands."""
+        """Drop a pick without a connection, unless it is still usable."""
         if self.pick is not None and not self._stands(self.pick):
             self.drop()
 

@@ -48,7 +48,7 @@ class Dialer:
         *,
         ping_factor: int = 1,
     ) -> BlockingSession:
-        """Return a new connection, which has sent its opening and has read nothing.
+        """Return a new connection, which has sent its opening, but has read nothing yet.
 
         Args:
             until: the deadline of the call, an instant of `time.monotonic()`, or None.

@@ -131,7 +131,7 @@ class SyncEndpoints:
                     self._tell_changed()
 
     def rest(self) -> None:
-        """Follow the registry no more and leave every endpoint, until the next call."""
+        """Stop following the registry and leave every endpoint, until the next call."""
         if self._follower is None:
             return
         with self.reentry, self._lock():

@@ -81,7 +81,7 @@ class SyncPool(SyncEndpoints):
         tells_gauges(self)
 
     def gauges(self) -> Iterable[Gauge]:
-        """Return the gauges of the client; none once it is closed."""
+        """Return the gauges of the client; a closed client has none."""
         if self.is_closed:
             return ()
         from fastrpc.client.gauges import client_gauges  # Asked for by a monitor alone.
@@ -97,7 +97,7 @@ class SyncPool(SyncEndpoints):
             return {each for each, subchannel in subchannels.items() if subchannel.is_ready}
 
     def endpoint_rows(self) -> list[dict[str, Any]]:
-        """Return a row of an admin page for each endpoint; none once it is closed."""
+        """Return a row of an admin page for each endpoint; a closed client has none."""
         from fastrpc.client.gauges import endpoint_rows  # Asked for by a monitor alone.
 
         return [] if self.is_closed else endpoint_rows(self.target, self.subchannels)

@@ -6,7 +6,7 @@
                                                                             │
                                                             another attempt, or interceptors
 
-A thread that receives, leaves the stream or asks for its reply finds the end of the attempt, and continues from there.
+A thread that receives, closes the stream or asks for its reply detects the end of the attempt and continues from it.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class Interception(Protocol):
 
 
 class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
-    """A call whose messages go one way or both, in blocking code.
+    """A call whose messages are streamed in one direction or both, in blocking code.
 
     ::
 

@@ -1,4 +1,4 @@
-"""The verbs of a `SyncClient` whose messages go one way or both."""
+"""The verbs of a `SyncClient` for streams in one direction or both."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload

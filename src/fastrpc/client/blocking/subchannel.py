@@ -96,7 +96,7 @@ class SyncSubchannel(EndpointPlan):
         """Return whether the least used connection was crowded for long; then one more may be dialled.
 
         Args:
-            users: the threads on it now; each call of such a crowd asks.
+            users: the threads that use it now; each call of such a crowd checks.
         """
         self.workers = max(
             (one.engine.peer.workers for one in self.open_connections if one.is_ready), default=1

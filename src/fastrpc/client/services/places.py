@@ -96,7 +96,8 @@ class SharedAddresses(Generic[C]):
         """Return the place of an endpoint, to which a user or a connection is added next."""
         key = self._key(endpoint)
         made = SharedAddress[C](key, self._new_lock(), DialPauses(self._config.backoff))
-        # Threads may come here together: the first place stays, and the others were never used.
+        # Several threads may arrive here together: the first place stays, and the places of the other threads are never
+        # used.
         return self._places.setdefault(key, made)
 
     def join(self, subchannel: EndpointPlan) -> SharedAddress[C]:

@@ -48,7 +48,7 @@ class Services(ManyServices[Client], _Verbs):
 
     Args:
         registry: as for `Client`: a URL without a service, an object of `fastrpc.registries`, or a list of them.
-        names: the names of services that the registry knows by another one.
+        names: other names of services, under which the registry knows them.
         idle_seconds: after this time without a call a service is not followed until its next call. After six times as
             long its client is dropped unless the program holds it. None keeps and follows all services for good.
         selector: the name of a selector, or a function that makes one for each service.

@@ -18,7 +18,7 @@ __all__ = ["SharedConnections"]
 
 
 def _passed_on(report: str) -> Any:
-    """Return the report of a connection that goes on to each subchannel that uses it."""
+    """Return the report of a connection that is passed on to each subchannel that uses it."""
 
     def pass_on(shared: "SharedConnections", connection: ClientEngine) -> None:
         users = list(shared.places.users(connection))

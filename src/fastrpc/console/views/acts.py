@@ -18,7 +18,8 @@ __all__ = ["out_buttons", "server_buttons"]
 MOST_BUTTONS: Final = 60
 MOST_SERVICES: Final = 20
 
-#: The values that health may have been seen with; of workers that differ, an act in either direction repairs it.
+#: The values of health that an act may expect, by the shown state. If workers differ, an act in either direction
+#: repairs the difference.
 _HEALTH: Final = {"SERVING": (True,), "NOT_SERVING": (False,), "NOT_SERVING, SERVING": (False, True)}
 
 

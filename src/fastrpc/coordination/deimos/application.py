@@ -280,7 +280,7 @@ class _Exchange:
             await self._part(b"", has_more=False)
 
     def _shows(self, request: KeyRequest, event: KeyEvent) -> bool:
-        """Return whether an event may be told: the right to a directory does not cover a key of that name."""
+        """Return whether an event may be reported: the right to a directory does not cover a key of that name."""
         is_below = not request.is_recursive or event.node.key != request.key or not event.is_of_file
         return is_below or self._app.may_read(request.key)
 

@@ -32,7 +32,7 @@ _READ_ONLY: Final = frozenset({"locks", "leaders", "schedules", "_deimos"})
 #: A time that is over at once: a lease has to begin.
 _SHORTEST_SECONDS: Final = 0.01
 
-#: Earlier expirations are none: 2000, as Deimos has it.
+#: The earliest valid expiration: the year 2000, as in Deimos.
 _FIRST_EXPIRATION: Final = 946_684_800_000_000_000
 _SECOND: Final = 1_000_000_000
 
@@ -65,7 +65,7 @@ class KeyTree:
     # Reading
 
     def find(self, key: str) -> KeyNode | None:
-        """Return a node without the nodes below it; None without one."""
+        """Return a node without the nodes below it; None if there is no such node."""
         if key.partition("/")[0] == "_deimos":
             return None
         if not key:
@@ -335,7 +335,7 @@ class KeyTree:
         yield from self._items.below(f"{_DIRECTORIES}{key}/")
 
     def _content(self, directory: str) -> tuple[list[str], list[str]]:
-        """Return the keys of all items that go with a directory, and the keys of all nodes in it."""
+        """Return the keys of all items that are removed with a directory, and the keys of all nodes in it."""
         names = [item.key for item in self._below(directory)]
         nodes = set()
         for name in names:

@@ -37,7 +37,7 @@ class Listings:
 
     Args:
         most_bytes: bytes of all kept lists, except the latest one of each service.
-        clock: gives an instant in seconds that never goes back.
+        clock: returns an instant in seconds that never decreases.
     """
 
     def __init__(self, most_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:

@@ -78,7 +78,7 @@ class RemoteStore:
         await self._client.__aexit__(kind, error, traceback)
 
     async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None:
-        """Return the item of a key; `stale` changes nothing here."""
+        """Return the item of a key; `stale` has no effect here."""
         check_key(key)
         with STORE_ERRORS:
             return await self._client.call(StoreService.get, key)

@@ -270,7 +270,7 @@ class RpcxFiles:
 
 
 class _Refused(asyncio.Protocol):
-    """A connection that comes before a token was given out."""
+    """A connection that arrives before a token was given out."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast(asyncio.Transport, transport).abort()

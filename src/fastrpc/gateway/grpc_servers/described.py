@@ -77,7 +77,7 @@ def _parameter(field: Any, package: str) -> dict[str, Any]:
 
 
 def type_text(field: Any, package: str) -> str:
-    """Return the type of a field as a .proto file has it; names of the package are without it."""
+    """Return the type of a field in the syntax of a .proto file; names in the package omit the package."""
     inner = field.message_type
     if inner is not None and inner.GetOptions().map_entry:
         key, value = (type_text(inner.fields_by_name[name], package) for name in ("key", "value"))

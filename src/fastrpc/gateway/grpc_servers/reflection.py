@@ -146,7 +146,7 @@ class ServerDescriptors:
                 answer = await self._asked(ServerReflectionRequest(file_by_filename=name))
                 told = answer.file_descriptor_response
                 self._read([] if told is None else told.file_descriptor_proto)
-                # A file that the server does not tell is known to all programs, or has options alone.
+                # A file that the server does not return is known to all programs, or contains only options.
                 self._files.setdefault(name, None)
             missing = self._missing()
         self._add([name for name in self._files if name not in known])

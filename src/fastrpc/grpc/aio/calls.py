@@ -31,7 +31,7 @@ CANCELLED_HERE = "Locally cancelled by application!"
 
 
 def metadata_in(block: bytes) -> aio.Metadata:
-    """Return metadata that came as grpc.aio has it."""
+    """Return received metadata in the form of grpc.aio."""
     return aio.Metadata(*map(tuple, pairs_in(block)))
 
 
@@ -184,7 +184,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
         future.add_done_callback(under_way.pop)
 
     def _go_on(self) -> None:
-        """Make the call, or the rest of it, in a task."""
+        """Make the call, or continue it, in a task."""
         if not self._future.done():
             # A task takes a copy of the context that it is made in.
             self._task = self._context.run(asyncio.get_running_loop().create_task, self._run())

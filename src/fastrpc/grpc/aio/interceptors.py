@@ -68,7 +68,7 @@ class Intercepting(Handlers):
         path = f"/{service}/{method}"
         choose = partial(_chosen, self._interceptors, path, handler, self._executor)
         request = class_of(handler.request_deserializer)
-        # Encoded messages go through: the chosen handler decodes and encodes them.
+        # Encoded messages are passed on unchanged: the chosen handler decodes and encodes them.
         coders = GivenCoders(bytes, bytes, None, request)
         run = _answer if kind in {"unary", "client_stream"} else _messages
         return GeneratedMethod(
@@ -158,7 +158,7 @@ async def _messages(kind: Kind, choose: Choose, servicing: Servicing, given: Any
 def _raising(
     encode: Callable[[Any], bytes], decode: Callable[[bytes], Any], faults: GeneratedFaults
 ) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
-    """Return the functions of a handler, which raise the errors that fastrpc raises for such functions."""
+    """Return the functions of a handler, which raise the same errors as fastrpc raises for such functions."""
 
     def encoded(value: Any) -> bytes:
         try:

@@ -84,7 +84,9 @@ class Audit:
 
     def _tell_later(self) -> None:
         if self._timer is None:
-            with contextlib.suppress(RuntimeError):  # No loop: the next record tells it.
+            with contextlib.suppress(
+                RuntimeError
+            ):  # There is no running loop: the next record reports the count.
                 self._timer = asyncio.get_running_loop().call_later(UNTOLD_SECONDS, self._tell_untold)
 
     def _tell_untold(self) -> None:

@@ -143,7 +143,7 @@ class Authentication:
     ) -> None:
         access = connection.gate.access
         if access is None or connection.is_closed or connection.identity is not known:
-            # Another credential was proved meanwhile, or this one has expired.
+            # Another credential was proved meanwhile, or this credential has expired.
             return
         if isinstance(answer, Verdict):
             left = seconds_left(answer)

@@ -68,7 +68,7 @@ class RecordFilter:
 class ListOutcome:
     """The outcome of one list."""
 
-    #: Seconds until the list has to be looked at again, whether it changes or not; None if it has not.
+    #: Seconds until the list has to be checked again, whether it changes or not; None if no second look is due.
     look_again: float | None
 
     #: Whether other endpoints are used than before.
@@ -79,7 +79,7 @@ class ListAcceptor:
     """One service: its lists pass from the registry through the filter and the rules to the watches.
 
     Args:
-        clock: gives an instant in seconds that never goes back.
+        clock: returns an instant in seconds that never decreases.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Outage:
 
     Args:
         name: the name of the service or the registry, in messages.
-        clock: gives an instant in seconds that never goes back.
+        clock: returns an instant in seconds that never decreases.
     """
 
     def __init__(self, name: str, clock: Callable[[], float]) -> None:

@@ -47,8 +47,8 @@ async def events(
 ) -> AsyncGenerator[RegistryEvent, None]:
     """Yield the events of a registry, first all present endpoints as added, until it is closed.
 
-    A question that the registry refuses counts as an outage: the answer may be another one later. A reader that is
-    behind misses lists in between, but no difference.
+    A refusal by the registry counts as an outage, as the next answer may differ. A reader that is behind misses lists
+    in between, but no difference.
 
     Args:
         service: the one service to follow; None: all present and future services.
@@ -156,7 +156,7 @@ class _Following:
         """Have a watch count for outages while the block lasts, and close it at the end."""
         self._watches.add(watch)
         watch.listen(self._notice)
-        # It may have failed before.
+        # The watch may have failed before.
         self._notice()
         try:
             yield watch

@@ -35,7 +35,7 @@ class Followers:
 
     Args:
         name: the name of the registry, in messages.
-        refused: called in a thread if the registry refuses to tell of many services: `follow` them again.
+        refused: called in a thread if the registry refuses to report many services at once: `follow` them again.
     """
 
     def __init__(self, backend: Backend, name: str, refused: Callable[[], None]) -> None:

@@ -23,7 +23,7 @@ class RecordChange:
 
 
 class KeptRecord:
-    """One record in a registry: what is written, when the next attempt is due, and how the last one ended.
+    """One record in a registry: the content to write, when the next attempt is due, and how the last one ended.
 
     The keeper changes `due` and `is_leaving` under its lock, and the rest in its thread alone.
     """

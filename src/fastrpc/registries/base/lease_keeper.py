@@ -146,7 +146,7 @@ class LeaseKeeper:
     """Maintains all registrations of one registry, in one thread.
 
     Args:
-        clock: gives an instant in seconds that never goes back.
+        clock: returns an instant in seconds that never decreases.
         uniform: gives a random number between two.
     """
 
@@ -166,7 +166,7 @@ class LeaseKeeper:
         # Whether the last removal failed and no attempt has succeeded since.
         self._has_leave_failed = False
         self._is_closed = False
-        # The changes that are not made yet; the outcomes of marking records of servers that leave, once asked for.
+        # The changes that are not made yet; the outcomes of the marks for draining servers, once requested.
         self._changes: dict[KeptRecord, RecordChange] = {}
         self._marks: dict[KeptRecord, Future[bool]] = {}
         #: Whether the registry answered the last attempt; None before the first.

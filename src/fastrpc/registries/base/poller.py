@@ -60,7 +60,7 @@ class WakeFlag:
     def clear(self) -> None:
         """Unset it; for the thread that waits."""
         self._is_set = False
-        # A flag that is set meanwhile stays set, whether its word is dropped or not.
+        # A flag that is set meanwhile stays set, whether its entry in the queue is dropped or not.
         with contextlib.suppress(queue.Empty):
             while True:
                 self._woken.get_nowait()
@@ -77,7 +77,7 @@ class Poller:
 
     Args:
         longest_wait: most seconds for which a query is held.
-        clock: gives an instant in seconds that never goes back.
+        clock: returns an instant in seconds that never decreases.
         work_clock: gives the processor time of this thread in seconds.
         uniform: gives a random number between two.
     """
@@ -100,7 +100,7 @@ class Poller:
         self._delays, self._idle_delays = Delays(BACKOFF, uniform), Delays(IDLE_BACKOFF, uniform)
         # Seconds the next query may be held; 0 after a failure and if a second look is due.
         self._wait = 0.0
-        # The instant of the second look; infinite while none is due.
+        # The instant of the second look; infinite while no second look is due.
         self._look_at = float("inf")
 
     def run(self, stop: WakeFlag) -> None:

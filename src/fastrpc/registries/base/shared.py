@@ -41,7 +41,7 @@ class SharedPoller:
     Args:
         name: the name of the registry, in messages.
         refused: called in the polling thread, which then ends, if services have to be queried one by one.
-        clock: gives an instant in seconds that never goes back.
+        clock: returns an instant in seconds that never decreases.
         work_clock: gives the processor time of this thread in seconds.
         uniform: gives a random number between two.
     """
@@ -120,7 +120,7 @@ class SharedPoller:
                 acceptor.begin()
                 self._acceptors[service] = acceptor
                 if service in self._followed:
-                    # The lookup has told its list to the acceptor before.
+                    # The lookup has already given its list to the previous acceptor.
                     self._look_again[service] = now
             elif self._acceptors.get(service) is acceptor:
                 del self._acceptors[service]
@@ -132,8 +132,8 @@ class SharedPoller:
         if self._has_changed or again:
             self._followed, self._has_changed = frozenset(self._acceptors), False
             self._lookup.follow(self._followed, again)
-        # Exactly `WAIT_SECONDS` without a second look: a sum of instants is rounded, and a lookup begins a new stream
-        # for each other wait.
+        # Without a second look this is exactly `WAIT_SECONDS`: a sum of instants is rounded, and a lookup begins a new
+        # stream for each different wait.
         due = min(self._look_again.values(), default=math.inf)
         return dict(self._lookup.fetch(max(0.0, min(WAIT_SECONDS, due - now))))
 
@@ -208,7 +208,7 @@ class Rereads:
 
     Args:
         longest_seconds: the age at which a list is read again, as the message of a change may be lost.
-        clock: gives an instant in seconds that never goes back.
+        clock: returns an instant in seconds that never decreases.
     """
 
     def __init__(self, longest_seconds: float, clock: Callable[[], float]) -> None:

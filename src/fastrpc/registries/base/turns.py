@@ -23,7 +23,7 @@ class TurnPoller:
     """The poller of many services, driven step by step by one thread; any thread adds and drops services.
 
     Args:
-        clock: gives an instant in seconds that never goes back.
+        clock: returns an instant in seconds that never decreases.
     """
 
     def __init__(self, backend: Backend, clock: Callable[[], float] = time.monotonic) -> None:
@@ -32,7 +32,7 @@ class TurnPoller:
         # Written by any thread, even in a finalizer: services that begin, with a poller, or end, without.
         self._orders: queue.SimpleQueue[tuple[ListAcceptor, Poller | None]] = queue.SimpleQueue()
         self._woken, self._stop = WakeFlag(), WakeFlag()
-        # The lookup whose connection the others use, if they can; the lookup that is asked now.
+        # The lookup whose connection the others use, if they can; the lookup that is queried now.
         self._first: Lookup | None = None
         self._asked: Lookup | None = None
         # Used only by the polling thread; instants of queries, made distinct by numbers.

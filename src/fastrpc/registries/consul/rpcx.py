@@ -130,7 +130,7 @@ class KeyLease:
         self.record = record
         self._is_leaving = False
         self._session: str | None = None
-        #: Whether this lease ever held the key: a session that locks it after that is a later one.
+        #: Whether this lease ever held the key: a session that locks the key after that is a later session.
         self._was_written = False
 
     def acquire(self) -> None:
@@ -197,7 +197,7 @@ class KeyLease:
     def release(self) -> None:
         if self._session is not None:
             with self._agent.errors():
-                # This deletes the key too, if it is ours.
+                # This deletes the key too, if this server holds it.
                 self._agent.client.session.destroy(self._session)
                 self._session = None
 

@@ -57,7 +57,7 @@ class EtcdLookup:
         # The services whose changes are not told yet.
         self._changed: set[str] = set()
         self._watch: KeyWatch | None = None
-        # The prefix of the watch, and the number of keys that begin with it; None if it is unknown.
+        # The prefix of the watch, and the number of keys with that prefix; None if the number is unknown.
         self._watched = ""
         self._count: int | None = None
         self._proven_at = self._searched_at = 0.0

@@ -43,7 +43,7 @@ WATCH_BYTES_PER_SECOND = 4 * 1024 * 1024
 _STATUSES = {401: Status.UNAUTHENTICATED, 403: Status.PERMISSION_DENIED, 410: Status.OUT_OF_RANGE}
 
 
-#: Answers that tell to ask again: too many requests, and a server that starts or stops.
+#: Answers that ask to repeat the request: too many requests, and a server that starts or stops.
 _LATER = (429, 503)
 
 

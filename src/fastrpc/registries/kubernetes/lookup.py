@@ -28,10 +28,10 @@ logger = logging.getLogger("fastrpc.registry")
 #: Seconds of silence after which a watch is opened anew: the apiserver sends a bookmark a minute.
 SILENT_SECONDS = 90.0
 
-#: A watch that ended sooner counts as failed, as in client-go.
+#: A watch that ends earlier counts as failed, as in client-go.
 SHORT_SECONDS = 1.0
 
-#: Events that are applied before the list is given: then it is not held up.
+#: The most events that are applied before the list is returned, so that they cannot delay it for long.
 EVENTS_AT_ONCE = 1_000
 
 #: Endpoints of all services together; further ones are ignored.
@@ -180,7 +180,7 @@ class SliceLookup:
     """Follows the slices of services: of a single service by its selector, of several by the namespace.
 
     Args:
-        clock: gives an instant in seconds that never goes back.
+        clock: returns an instant in seconds that never decreases.
     """
 
     def __init__(
@@ -350,7 +350,7 @@ class SliceLookup:
         elif line == b"" and not (self._has_events or self._is_woken):
             raise StoreError("the watch ended at once", status=Status.OUT_OF_RANGE)
         if now - self._heard_at >= SILENT_SECONDS:
-            # Opened anew, it shows that the apiserver answers.
+            # A new watch shows whether the apiserver answers.
             self._api.end_watch()
 
 

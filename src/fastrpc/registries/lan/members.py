@@ -41,7 +41,7 @@ class LanMembers:
     """Knows the other instances; no I/O.
 
     Args:
-        clock: gives an instant in seconds that never goes back.
+        clock: returns an instant in seconds that never decreases.
         wall_clock: gives the time of day.
     """
 

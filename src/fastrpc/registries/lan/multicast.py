@@ -122,7 +122,7 @@ def _open_6() -> socket.socket:
     one = _open(socket.AF_INET6, socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL)
     one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 1)
-    # Not at the group: its address has a scope for each interface.
+    # The socket is not bound to the group, whose address has a scope for each interface.
     return _bound(one, "::")
 
 

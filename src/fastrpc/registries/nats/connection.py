@@ -112,7 +112,7 @@ class NatsAccess:
         return options
 
     def failure(self, error: BaseException, told: str = "") -> FastRPCError:
-        """Return an error in words and with a status of ours.
+        """Return an error with a text and a status of ours.
 
         Args:
             told: the last error that the server sent, not as an answer.
@@ -216,7 +216,7 @@ class NatsConnection(Generic[Entered]):
             raise told from error
 
     def failure(self, error: BaseException) -> FastRPCError:
-        """Return an error of this connection in words and with a status of ours."""
+        """Return an error of this connection with a text and a status of ours."""
         return self._access.failure(error, self._told)
 
     def end(self) -> None:

@@ -31,7 +31,7 @@ __all__ = ["BucketLease", "BucketLookup", "NatsKeys"]
 #: Keys of all services together; further ones are ignored.
 MOST_KEYS = 100_000
 
-#: Codes of the error for a key that another one has written.
+#: Codes of the error for a key that another program has written.
 _WRITTEN_BY_ANOTHER = (10071, 10164)
 
 #: Reads the record behind a key.
@@ -247,7 +247,7 @@ class BucketLease:
             except KeyWrongLastSequenceError:
                 self._revision = 0
             try:
-                # A record that another server has taken over is there as well; an ended record is empty.
+                # A record that another server has taken over exists as well; an ended record is empty.
                 return bool((await bucket.get(self._key)).value)
             except KeyNotFoundError:
                 return False

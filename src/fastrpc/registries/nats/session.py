@@ -1,4 +1,4 @@
-"""A bucket of NATS, used in a thread with an event loop; keys mean nothing here."""
+"""A bucket of NATS, used in a thread with an event loop; this module does not interpret keys."""
 
 import asyncio
 import contextlib
@@ -58,7 +58,7 @@ class BucketSession:
         # Used in the loop only.
         self._connection = NatsConnection(access, self._open_bucket)
         self._has_warned = False
-        # The time at which the bucket was made, as the server tells it.
+        # The time at which the bucket was made, as the server reports it.
         self._made_at: datetime | None = None
 
     @property

@@ -137,7 +137,7 @@ class RedisLookup:
     """Reads the records of services after messages of their channels, and when a message may have been lost.
 
     Args:
-        clock: gives an instant in seconds that never goes back.
+        clock: returns an instant in seconds that never decreases.
     """
 
     def __init__(
@@ -199,7 +199,7 @@ class RedisLookup:
         self._channel.close()
 
     def _subscribe(self) -> None:
-        """Subscribe the channels of all services and no others: anybody may fill those."""
+        """Subscribe to the channels of all services, and to no others, as any program may publish to those."""
         before, self._subscribed = self._subscribed, set(self._services)
         changes = {"SUBSCRIBE": self._subscribed - before, "UNSUBSCRIBE": before - self._subscribed}
         for verb, names in changes.items():
@@ -305,7 +305,7 @@ class RedisLease:
         self._run("remove")
 
     def delete(self) -> bool:
-        """Delete the record of whatever program; return whether there was one."""
+        """Delete the record of any program; return whether there was one."""
         return self._run("delete")
 
     def _run(self, verb: str) -> bool:

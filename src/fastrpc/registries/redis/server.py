@@ -35,10 +35,10 @@ CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 3.0
 #: Most bytes of all answers to one request: the answers for a part of a long list fit.
 REQUEST_BYTES = 4 * ANSWER_BYTES
 
-#: Seconds in which a message that has come already is read.
+#: Seconds in which a message that was already received is read.
 LEAST_SECONDS = 0.001
 
-#: Messages that are read at once, before the lists that they tell of are.
+#: Messages that are read at once, before the lists that they concern are read.
 MOST_MESSAGES = 1_000
 
 #: Errors of a login or its rights, with their statuses; the first that fits counts.

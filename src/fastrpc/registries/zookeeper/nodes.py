@@ -75,7 +75,7 @@ class _Nodes:
         self.read_at = float("-inf")
         #: Whether the server has lost its data since the last listing that was returned.
         self.is_restart = False
-        # The transaction that made their parent, 0 before the first list that has one.
+        # The transaction that made the parent of the nodes, 0 before the first list with a parent.
         self._made = 0
         self._woken = woken
 
@@ -98,7 +98,7 @@ class NodeLookup:
     """Reads the nodes of services when nodes are added or removed, and their values every few seconds.
 
     Args:
-        clock: gives an instant in seconds that never goes back.
+        clock: returns an instant in seconds that never decreases.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class NodeLookup:
             for nodes in self._nodes.values():
                 self._forget(nodes)
             raise
-        # Only now: a listing is not returned if another one raises.
+        # This comes last: a listing is not returned if another one raises.
         for service, listing in changed.items():
             if isinstance(listing, Listing):
                 self._nodes[service].is_restart = False

@@ -38,7 +38,7 @@ _NAMED: Final = {"msgpack": msgspec.msgpack, "json": msgspec.json}
 def coders_in_go(
     coders: PayloadCoders, types: MethodTypes, written: Mapping[str, str] | None
 ) -> PayloadCoders:
-    """Return coders that take fields in the names of Go as well, and write them.
+    """Return coders that also accept fields by the names of Go, and write them by those names.
 
     Args:
         coders: the coders of a codec whose payloads are values, with our names.
@@ -280,7 +280,7 @@ class _Plans:
         self._of_classes: dict[Any, _Plan] = {}
 
     def of(self, part: Any) -> _Plan | None:
-        """Return the plan of a type; None where there are no names of Go."""
+        """Return the plan of a type; None if it has no names of Go."""
         if isinstance(part, schema.Metadata):
             return self.of(part.type)
         if not has_names(part):

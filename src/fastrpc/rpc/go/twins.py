@@ -63,7 +63,7 @@ def key_type(part: schema.DictType) -> schema.Type | None:
 
 
 def writer_for(part: schema.Type) -> Writer | None:
-    """Return the writer of a type; None where nothing changes."""
+    """Return the writer of a type; None if nothing changes."""
     return _Writers().of(part)
 
 
@@ -88,7 +88,8 @@ def _class_of(part: Any) -> Any:
 def _names_in_go(cls: Any) -> dict[str, str]:
     """Return Go's names of the fields of a class, by their names in our payloads.
 
-    A field keeps its name if its Struct renames it, or if Go has no name for it or has another field's.
+    A field keeps its name if its Struct renames it, or if Go has no name for it, or if that name belongs to another
+    field.
     """
     if not issubclass(cls, msgspec.Struct):
         return go_names([field.name for field in dataclasses.fields(cls)])
@@ -152,7 +153,7 @@ class _Twins:
 
 
 def _left_out(cls: Any, field: Any) -> Any:
-    """Return the default with which a field is left out; an object equal to no value if it never is."""
+    """Return the default value for which a field is omitted; an object equal to no value if it is never omitted."""
     if issubclass(cls, msgspec.Struct) and cls.__struct_config__.omit_defaults:
         if field.default is not msgspec.NODEFAULT:
             return field.default

@@ -87,7 +87,7 @@ def opened(annotation: Any, kind: str | None, depth: int) -> tuple[Any, str | No
 
 
 def marks_of(annotation: Any) -> Field | None:
-    """Return what `Field` says of a field: the outermost number, oneof and name; None without `Field`."""
+    """Return the number, the oneof and the name that the outermost `Field` gives to a field; None without `Field`."""
     found: tuple[Field, ...] = ()
     while True:
         if get_origin(annotation) is Annotated:

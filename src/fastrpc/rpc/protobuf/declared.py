@@ -21,7 +21,7 @@ class Declared(NamedTuple):
 
     #: The full name; empty: the name of the class, in the package of its service.
     name: str = ""
-    #: The .proto file that defines it; empty: the file of its service.
+    #: The .proto file that defines it; empty: it is in the file of its service.
     file: str = ""
     #: Ranges of numbers, and names, that no field or value may have.
     numbers: tuple[range, ...] = ()
@@ -36,7 +36,7 @@ class Declared(NamedTuple):
 
     @property
     def package(self) -> str:
-        """The package of a class that is in no other one."""
+        """The package of a class that is not nested in another class."""
         return self.name.rpartition(".")[0]
 
 
@@ -94,7 +94,7 @@ def _are_numbers(found: range) -> bool:
 
 
 def declared_of(cls: Any) -> Declared:
-    """Return the declaration of a class itself, which its bases do not pass on."""
+    """Return the declaration of a class itself; its subclasses do not inherit it."""
     found: Declared | None = vars(cls).get(_MARK)
     return Declared() if found is None else found
 

@@ -59,7 +59,7 @@ _SCALARS: Final[dict[Any, str]] = {
     **dict.fromkeys((Decimal, UUID, date, time), "string"),
 }
 _KNOWN: Final = {datetime: TIMESTAMP, timedelta: DURATION, Any: VALUE, object: VALUE, AnyMessage: ANY}
-#: The kinds, by `Field`, of a whole list or map, with the types of its items; other kinds are about each item.
+#: The kinds that `Field` can give to a whole list or map, with the types of its items; other kinds apply to each item.
 _WHOLE: Final = {
     "google.protobuf.Struct": (MAPS, (str, Any)),
     "google.protobuf.ListValue": (ROWS, (Any,)),
@@ -103,7 +103,7 @@ class Derivation:
     """The messages and enums of some types, each made once.
 
     Args:
-        package: the package of their services; None where names do not matter.
+        package: the package of the services; None if names do not matter.
     """
 
     def __init__(self, package: str | None = None) -> None:
@@ -310,7 +310,7 @@ class Derivation:
             check_fields(found)
         except BaseException:
             del self.messages[annotation]
-            # A class in its body may have it as its place.
+            # A class in the body of this class may have it as its place.
             found.fields.clear()
             raise
         self._place(found, owner)

@@ -84,7 +84,7 @@ def _field(package: ProtoPackage, message: ProtoMessage, field: ProtoField, oneo
 
 
 def _entry(package: ProtoPackage, message: ProtoMessage, field: ProtoField) -> list[bytes]:
-    """Return the message of the entries of a map, which is inside the message that has it."""
+    """Return the message of the entries of a map; it is nested in the message that has the map."""
     fields = () if field.message is None else field.message.fields
     parts = [written_part(2, _field(package, message, one, None)) for one in fields]
     return [written_text(1, field.entry_name), *parts, written_part(7, [written_number(7, 1)])]

@@ -1,7 +1,7 @@
 """The files of generated code, cut down to some methods and the types that they use; needs the protobuf package.
 
-A message inside another one brings the outer name along, without the outer fields. Only options that change meanings
-are included: other options may hold texts of a program. Extensions, reserved names and comments are left out.
+For a message inside another one, the outer message is included without its fields. Only options that change meanings
+are included: other options may contain texts of a program. Extensions, reserved names and comments are left out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -158,7 +158,8 @@ def _single_out(field: ProtoField, value: Any, names: EnumNames) -> Any:
 
 def _narrow_out(value: float) -> float:
     found = shortest_float(value)
-    # The shortest text of the largest one is beyond it: protobuf's own parser for Python refuses that.
+    # The shortest text of the largest number is greater than that number, which protobuf's own parser for Python
+    # refuses.
     return found if abs(found) <= _LARGEST_FLOAT else value
 
 
@@ -182,7 +183,7 @@ def _duration_out(plain: str) -> str:
 
 
 def _fraction(microseconds: int) -> str:
-    """Return three or six digits behind a point; none for a whole second."""
+    """Return three or six digits after a decimal point; an empty text for a whole second."""
     if not microseconds:
         return ""
     return f".{microseconds // 1000:03}" if microseconds % 1000 == 0 else f".{microseconds:06}"

@@ -97,7 +97,7 @@ class ProtoType:
     """A message or an enum.
 
     Args:
-        name: in the schema, before two of one name are told apart.
+        name: its name in the schema, before equal names are made different.
     """
 
     def __init__(self, name: str) -> None:
@@ -198,9 +198,9 @@ class ProtoField:
         self.is_optional = False
         #: The oneof that it belongs to.
         self.oneof: str | None = None
-        #: Whether None is a value, which leaves the field out.
+        #: Whether None is a valid value; for None the field is left out.
         self.takes_none = False
-        #: The plain value of an absent field; None leaves it out.
+        #: The plain value of an absent field; None leaves the field out.
         self.absent: bytes | None = None
         #: Whether an absent message is the empty one, as in an entry of a map.
         self.is_filled = False

@@ -65,7 +65,7 @@ def check_fields(message: ProtoMessage) -> None:
     """Refuse two fields with the same number or name, and a field with a reserved one.
 
     Raises:
-        FieldError: a number is there twice, or it is reserved; a oneof is called like a field.
+        FieldError: a number is used twice, or is reserved; a oneof has the name of a field.
         UnfitTypeError: a name is there twice.
     """
     numbers: dict[int, str] = {}

@@ -46,7 +46,7 @@ class ProtoPackage:
     """The schema of the services of one package.
 
     Args:
-        name: the part of their names before the last dot; empty without one.
+        name: the part of the names before the last dot; empty without a dot.
 
     Raises:
         FieldError: a `Field` is where it cannot be.
@@ -61,7 +61,7 @@ class ProtoPackage:
         #: The messages and enums, in the order in which they are met.
         self.messages: list[ProtoMessage] = []
         self.enums: list[ProtoEnum] = []
-        #: Messages without their fields here, which only are the place of others.
+        #: Messages that appear without their fields, only because other messages are nested in them.
         self.places: set[ProtoMessage] = set()
         self._taken: dict[ProtoMessage | None, set[str]] = {None: {service.name for service in self.services}}
         self._names: dict[ProtoMessage | ProtoEnum, str] = {}
@@ -97,7 +97,7 @@ class ProtoPackage:
         return list(dict.fromkeys(_known(whole, _roots(self.services))))
 
     def nested(self, outer: ProtoMessage | None) -> tuple[list[ProtoMessage], list[ProtoEnum]]:
-        """Return the messages and enums that are nested in a message; for None the ones at the top."""
+        """Return the messages and enums that are nested in a message; for None those at the top."""
         messages = [message for message in self.messages if message.outer is outer]
         return messages, [enum for enum in self.enums if enum.outer is outer]
 
@@ -230,7 +230,7 @@ def _around(found: ProtoMessage | ProtoEnum) -> Iterator[ProtoMessage]:
 
 
 def _scope(message: ProtoMessage) -> set[str]:
-    """Return the names in a message: a nested one has another name."""
+    """Return the names that are used in a message, so that a nested message gets another name."""
     entries = (field.entry_name for field in message.fields if field.shape == "map")
     return {*(field.name for field in message.fields), *message.oneofs, *entries}
 

@@ -179,7 +179,7 @@ def substitute(annotation: Any, values: Mapping[Any, Any], *, keep: bool = False
 def unaliased(annotation: Any) -> Any:
     """Return the type behind a name of `type X[T] = …`; other annotations are returned unchanged.
 
-    Libraries have such names, too: `NDArray` of numpy 2.5. A name with any number of arguments stays as it is.
+    Libraries have such names, too: `NDArray` of numpy 2.5. A name with any number of arguments is left unchanged.
     """
     origin = get_origin(annotation)
     alias = annotation if origin is None else origin

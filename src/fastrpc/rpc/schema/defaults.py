@@ -27,7 +27,7 @@ _BUILT_IN: Final[dict[type[Any], type[Any]]] = {
 
 
 def filler_for(kind: Any) -> DefaultFiller | None:
-    """Return a function that fills in missing defaults in values of a type; None if none can be missing."""
+    """Return a function that fills in missing defaults in values of a type; None if no default can be missing."""
     root = without_metadata(schema.type_info(kind))
     concerned = _concerned(root)
     fillers = {number: DefaultFiller() for number in concerned}

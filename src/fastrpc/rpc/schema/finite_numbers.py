@@ -1,4 +1,4 @@
-"""Numbers that JSON has not: NaN and infinity, which encoders write as null."""
+"""Numbers that JSON lacks: NaN and infinity, which encoders write as null."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,6 +1,6 @@
-"""Find what FastAPI, Starlette and pydantic do at a parameter, such as `Query(…)` or `UploadFile`, and methods do not.
+"""Find markers at parameters that FastAPI, Starlette and pydantic obey, and methods do not, such as `Query(…)`.
 
-Without a word, a limit would be gone and a dependency would be an argument that callers choose.
+Without an error, a limit would be ignored, and a dependency would be an argument that callers choose.
 """
 
 import sys
@@ -44,7 +44,7 @@ _PLACES: Final = {
     "File": "write `{name}: fastrpc.Upload`, which is the file of a form",
 }
 
-#: Classes whose fields have limits that were told.
+#: Classes for whose fields with limits a warning was already logged.
 _told: Final[WeakSet[type[Any]]] = WeakSet()
 
 
@@ -84,7 +84,7 @@ def constraint_of(annotation: Any, scope: Scope) -> str | None:
 def field_refusal(name: str, known: Any) -> str | None:
     """Return the reason why a class in the type of a parameter is refused, or None.
 
-    A marker is the default of a field, so a call without that field would get the marker as its value.
+    A marker is the default of a field, so a call that omits the field would get the marker as its value.
     """
     for owner, field in _fields_within(known):
         if _is_a(field.default, _FIELDS):

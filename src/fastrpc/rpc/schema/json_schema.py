@@ -255,7 +255,7 @@ class SchemaSet:
         return _SENT if self._is_sent else _TAKEN
 
     def _add_model(self, cls: Any, known: PayloadType, direction: str) -> str:
-        """Add the schema of a class that describes itself, and the schemas of the classes in it; return its name."""
+        """Add the schema of a class that describes itself, and the schemas of its nested classes; return its name."""
         described, other = _forms(cls, known)
         if direction == _SENT:
             described, other = other, described
@@ -360,7 +360,7 @@ def plain_default(default: Any, factory: Any = None, nothing: Any = None) -> Jso
         encoded = msgspec.json.encode(default, enc_hook=partial(encode_value, "json"))
     except (TypeError, ValueError):
         return {}
-    # null stands for numbers that JSON does not have.
+    # null replaces numbers that JSON cannot express.
     return {} if encoded == b"null" and default is not None else {"default": msgspec.json.decode(encoded)}
 
 

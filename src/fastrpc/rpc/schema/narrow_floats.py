@@ -171,7 +171,7 @@ class _ObjectWriter:
         changed = {}
         for name, default, write in self.fields:
             field = getattr(value, name, msgspec.UNSET)
-            # A default that is left out is known by its identity.
+            # An omitted default is recognised by its identity.
             if omits_defaults and field is default:
                 continue
             written = write(field)
@@ -187,7 +187,8 @@ def _copied(value: Any, changed: Mapping[str, Any]) -> Any:
         for name, field in changed.items():
             msgspec.structs.force_setattr(copied, name, field)
         return copied
-    # As msgspec makes it when it decodes: without the class's own `__init__`, and even where it is frozen.
+    # The object is made as msgspec makes it when it decodes: without the class's own `__init__`, even if the class is
+    # frozen.
     copied = object.__new__(type(value))
     for name, field in {**_attributes(value), **changed}.items():
         object.__setattr__(copied, name, field)

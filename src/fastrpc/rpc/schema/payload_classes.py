@@ -107,7 +107,7 @@ def payload_classes(annotations: Iterable[Any]) -> list[PayloadClass]:
 
 
 def documentation_of(cls: type[Any]) -> str:
-    """Return the docstring that a class was written with; empty without one."""
+    """Return the docstring that a class has in its source; empty if it has no docstring."""
     text = vars(cls).get("__doc__")
     # A dataclass and a named tuple without a docstring have their signature in its place.
     is_written = isinstance(text, str) and text.strip() and not text.startswith(f"{cls.__name__}(")

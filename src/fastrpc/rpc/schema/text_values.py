@@ -19,7 +19,7 @@ from fastrpc.rpc.schema.wide_integers import wide_integer_decoder
 
 __all__ = ["TextForm", "TextValue", "has_plain_texts", "is_part_of_path", "without_none"]
 
-#: How deep unions and references are followed in a schema: one may refer to itself.
+#: How deep unions and references are followed in a schema, as a reference may lead to itself.
 _DEEPEST: Final = 20
 
 #: How an error calls the values of types that are written as JSON.
@@ -57,7 +57,7 @@ class TextValue:
     """Turns texts into values of a type, as JSON.
 
     Args:
-        kind: the type; None in it is written `null`, but for `str | None`, where every text is a `str`.
+        kind: the type. A None in it is written `null`, except in `str | None`, where every text is a `str`.
     """
 
     def __init__(self, kind: Any) -> None:

@@ -46,14 +46,14 @@ def parts_of(part: Any) -> list[schema.Type]:
 
 
 def without_metadata(part: Any) -> Any:
-    """Return the type that metadata is about; any other type itself."""
+    """Return the type to which metadata belongs; any other type unchanged."""
     while isinstance(part, schema.Metadata):
         part = part.type
     return part
 
 
 def all_parts(kinds: Sequence[Any]) -> Iterator[schema.Type]:
-    """Yield the types of these annotations and all that they hold, each once."""
+    """Yield the types of these annotations and all types in them, each once."""
     return parts_within(schema.multi_type_info(kinds))
 
 
@@ -80,7 +80,7 @@ def all_annotations(kinds: Sequence[Any]) -> Iterator[Any]:
     class decodes itself, such as the fields of a pydantic model, are not followed.
 
     Raises:
-        TypeError: a name of a type stands for ever longer ones.
+        TypeError: a recursive name of a type stands for ever longer types.
     """
     waiting = list(kinds)
     seen: set[Any] = set()
@@ -124,7 +124,7 @@ def _inner_annotations(kind: Any) -> list[Any]:
 
 
 def _fields_of(owner: type[Any]) -> list[Any]:
-    """Return the annotations of the fields of a class; none if its fields do not travel."""
+    """Return the annotations of the fields of a class; empty if its fields cannot be sent."""
     marks = ("__dataclass_fields__", "__struct_fields__", "__total__", "_field_defaults", "__attrs_attrs__")
     if not any(hasattr(owner, mark) for mark in marks):
         return []

@@ -29,7 +29,7 @@ class TypeWriters:
     rows: tuple[type[Any], ...] = (schema.ListType, schema.VarTupleType)
 
     def of(self, part: Any) -> Writer | None:
-        """Return the writer of a type; None where nothing changes."""
+        """Return the writer of a type; None if nothing changes."""
         if not self.concerns(part):
             return None
         own = self.own(part)

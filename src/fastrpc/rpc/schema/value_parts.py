@@ -73,7 +73,7 @@ class _Parts:
         origin, arguments = get_origin(kind) or kind, get_args(kind)
         if origin in {Union, types.UnionType}:
             fitting = [one for one in arguments if self._has_form_of(one)]
-            # With several, the value does not tell which one was meant.
+            # If several types fit, the value does not tell which one was meant.
             yield from self.of(fitting[0]) if len(fitting) == 1 else ()
         elif origin in MAPS and self._type == "object" and arguments:
             for item in self._opener.map(self._raw).values():
@@ -103,7 +103,7 @@ class _Parts:
 
     def _fields(self, known: PayloadClass, arguments: tuple[Any, ...]) -> Iterator[ValuePart]:
         config = getattr(known.cls, "__struct_config__", None)
-        # A Struct of positions tells its first mistake alone.
+        # A Struct encoded as an array reports only its first mistake.
         is_row = config is not None and config.array_like
         if is_row or known.kind not in {"struct", "dataclass", "typed_dict"} or self._type != "object":
             return

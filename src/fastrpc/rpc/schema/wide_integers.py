@@ -21,10 +21,10 @@ __all__ = ["may_hold_wide_integers", "wide_integer_decoder", "wide_integer_passe
 #: The largest integer up to which JavaScript's numbers hold all.
 _LARGEST_EXACT: Final = 2**53
 
-#: An integer of 16 digits or more, as JSON would write the number; longer ones fit no type.
+#: An integer of 16 digits or more, in the form of a JSON number; longer ones fit no type.
 _WIDE: Final = re.compile(rb'"(-?[1-9][0-9]{15,39})"')
 
-#: The most values of one payload that are searched, and the most bytes opened for them at all depths.
+#: The most values of one payload that are searched, and the most bytes decoded for the search at all depths.
 _MOST_VALUES: Final = 10_000
 _MOST_BYTES: Final = 1 << 20
 

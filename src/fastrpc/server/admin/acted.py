@@ -75,7 +75,7 @@ class ActedServer:
             note: called once the value is set, before the wait for the registry.
 
         Raises:
-            ActRefusedError: it is not carried out.
+            ActRefusedError: the act is not carried out.
         """
         subject, wanted = setting.wanted(values)
         parts = Parts(self, self._records())

@@ -35,7 +35,7 @@ life = logging.getLogger("fastrpc.server")
 #: Seconds that an act may take.
 ACT_SECONDS = 10.0
 
-#: Seconds that an act waits for those before it.
+#: Seconds that an act waits for earlier acts.
 TURN_SECONDS = 10.0
 
 #: The steps at which requests are refused, by the status of the answer; every other status is refused by the act.
@@ -59,7 +59,7 @@ class Acting(Protocol):
             note: called once the value is set, with those before and after, before anything is waited for.
 
         Raises:
-            ActRefusedError: it is not carried out.
+            ActRefusedError: the act is not carried out.
         """
 
     def drain(self) -> list[int]:
@@ -98,7 +98,7 @@ class Acts:
         self._operators = operators
         self._audit = Audit()
         keep_audit()
-        # Two operators would each compare a value that the other one is about to change.
+        # Otherwise two operators could each compare a value that the other one is about to change.
         self._turn = asyncio.Lock()
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -154,7 +154,7 @@ class Acts:
             asked.tell(200, values)
 
     def _refuse(self, asked: _Asked, error: ActRefusedError) -> None:
-        # An act that is carried out by then is in the audit as such.
+        # If the act is carried out by then, the audit says so already.
         if not asked.is_done:
             self._refused(asked.name, asked.operator, asked.peer, error)
         asked.tell(error.status, error.values())

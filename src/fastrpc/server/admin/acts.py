@@ -5,7 +5,7 @@
     operator ──► body: known keys ──► `was` is still so ──► carried out ──► before, after, processes
 
 A setting has a value in each process of the server, or in its records in the registry. An order is for the whole
-server. `was` is the value that the caller saw: if it is another one by now, nothing is changed. A further act is a
+server. `was` is the value that the caller saw: if the value differs by now, nothing is changed. A further act is a
 class here, with a row in `ACTS`.
 
 Each setting assigns constants. So the last act of each kind and subject, run in order, gives the same values as all
@@ -194,7 +194,7 @@ class Setting(Protocol):
         """
 
     def set(self, parts: Parts, subject: str, value: Any) -> None:
-        """Set the value in this process, which has one."""
+        """Set the value in this process."""
 
 
 class Order(NamedTuple):
@@ -288,7 +288,7 @@ class OfRecords(Setting, ABC):
         """Return the override with a value of this setting."""
 
     def set(self, parts: Parts, subject: str, value: Any) -> None:
-        """Set the value in this process, which has one."""
+        """Set the value in this process."""
         records = _records(parts)
         records.set_override(self.changed(records.override, value))
 
@@ -408,7 +408,7 @@ def check_was(was: Any, wanted: Any, found: Mapping[int, Any]) -> None:
 
 
 def keep_audit() -> None:
-    """Give the audit a level, unless the program has: from there on no level above it silences the audit."""
+    """Set the level of the audit if the program has not: from then on no parent logger's level silences the audit."""
     audit = logging.getLogger(AUDIT)
     if audit.level == logging.NOTSET:
         audit.setLevel(logging.INFO)

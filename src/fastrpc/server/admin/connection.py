@@ -58,7 +58,7 @@ class AdminConnection(PythonHttpConnection):
         self._pages = pages
         self._access = access
         self._acts = acts
-        # Of an act whose body is awaited: its operator, or the refusal.
+        # For an act whose body is awaited: its operator, or the refusal.
         self._judged: Identity | ActRefusedError | None = None
         self._on_gone = on_gone
         self._on_asked = on_asked

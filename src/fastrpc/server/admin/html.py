@@ -1,4 +1,4 @@
-"""The admin pages for people: an index that refreshes itself, and tables. They load nothing from anywhere else."""
+"""The admin pages for people: an index that refreshes itself, and tables. They load nothing from other servers."""
 
 import base64
 import hashlib

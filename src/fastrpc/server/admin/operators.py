@@ -75,7 +75,7 @@ class Operators:
         return answer.identity if isinstance(answer, Verdict) else None
 
     def _is_own_page(self, head: RequestHead) -> bool:
-        """Return whether a request comes from no page, or from one of this server."""
+        """Return whether a request was sent by no page, or by a page of this server."""
         given = head.values("origin")
         if not given:
             return True

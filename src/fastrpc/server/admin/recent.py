@@ -44,7 +44,8 @@ class LogRing(KeepingHandler):
         try:
             text = record.getMessage()
         except Exception:
-            # Formatting an argument may raise, or the text of a message that is no text; other handlers report it.
+            # Formatting an argument may raise, and so may a message that is not a text; other handlers report the
+            # error.
             text = (
                 record.msg
                 if isinstance(record.msg, str)

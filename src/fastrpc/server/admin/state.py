@@ -187,7 +187,7 @@ class ServerState:
         from fastrpc.metrics.exposition import Exposition
 
         self._exposition = self._exposition or Exposition()
-        # Objects of this loop report their gauges here: in a thread they could change, or end, meanwhile.
+        # Objects of this loop report their gauges here: in a thread they could change or end meanwhile.
         return partial(self._exposition.of_process, list(gauges()))
 
     def overview(self) -> dict[str, Any]:
@@ -352,7 +352,7 @@ def with_records(
     A value that differs among a service's records becomes the sorted list of its values; None without a value.
 
     Args:
-        records: rows as of `Registrar.shown`; None: there is no registry, the services stay as they are.
+        records: rows as in `Registrar.shown`; None: there is no registry, and the services are unchanged.
     """
     if records is None:
         return services

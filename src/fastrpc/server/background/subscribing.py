@@ -16,7 +16,7 @@ class Subscribing:
     """Opens the broker, and runs the subscribers of services while they are served.
 
     Args:
-        broker: its URL, or a broker that its owner opens and closes.
+        broker: the URL of the broker, or a broker that its owner opens and closes.
 
     Raises:
         ConfigError: it is neither.

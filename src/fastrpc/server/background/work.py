@@ -38,7 +38,7 @@ class BackgroundWork:
         await self.subscribing.open()
 
     async def begin(self) -> None:
-        """Run what the services of all sources ask for, until these are left.
+        """Run the work that the services of all sources request, until the sources are left.
 
         Raises:
             ConfigError: a store or a broker is missing, or cannot do what an option asks for.

@@ -101,7 +101,7 @@ class FormReader:
 
     @property
     def held(self) -> int:
-        """The memory that is here and not handed on: a buffer that was cut takes more than its bytes."""
+        """The memory held here: a buffer from which a part was passed on takes more than the bytes that are left."""
         return self.field_bytes + self._kept.__alloc__()
 
     def end(self) -> None:
@@ -195,7 +195,7 @@ class FormReader:
         at = self._kept.find(self._delimiter)
         size = len(self._kept) if at < 0 else at
         if at < 0:
-            # The last bytes may begin a delimiter: they stay.
+            # The last bytes may begin a delimiter, so they are kept.
             start = self._kept.find(b"\r", max(0, size - len(self._delimiter) + 1))
             while start >= 0 and not self._delimiter.startswith(self._kept[start:]):
                 start = self._kept.find(b"\r", start + 1)

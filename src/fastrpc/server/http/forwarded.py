@@ -59,7 +59,7 @@ class TrustedProxies:
     def __call__(
         self, peer: Peer, forwarded_for: Sequence[str], forwarded_proto: Sequence[str]
     ) -> Peer | None:
-        """Return the peer of one request on the connection of a peer; None if that is not trusted.
+        """Return the peer of one request on the connection of a peer; None if that peer is not trusted.
 
         Args:
             forwarded_for: the values of all fields `X-Forwarded-For`.

@@ -93,7 +93,7 @@ class _Caller:
         return ", ".join(self._request.head.values(name)) or None
 
     def may_call(self, tool: Tool | None) -> bool:
-        """Return whether the caller may call a tool; a missing tool is noted as a forbidden one."""
+        """Return whether the caller may call a tool; a missing tool is recorded like a forbidden one."""
         route = None if tool is None else self._request.routes.get(tool.method.full_name)
         may = self._request.may_call(route)
         self._has_granted |= may

@@ -1,7 +1,8 @@
 """Descriptions of services by the HTTP gateway: `/openapi.json`, the page `/docs` that calls them, and `/client.js`.
 
 They need no identity and hold no data. If callers are authenticated, the document has the methods open to its
-reader: public ones, and with a token its owner's. The page's policy lets it load from its own server alone.
+reader: public methods, and with a token the methods that the owner of the token may call. The page's policy lets it
+load from its own server alone.
 """
 
 from collections.abc import Callable, Sequence

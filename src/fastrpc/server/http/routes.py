@@ -284,7 +284,7 @@ def _checked(body: bytes, codec: str) -> bytes:
 
 
 def _spliced(members: dict[str, bytes], body: bytes, codec: str) -> bytes:
-    """Return a map: the given members, by name and in its codec, then the members of a body that is a map."""
+    """Return a map: first the given members, by name and in its codec, then the members of a body that is a map."""
     if codec == "json":
         own = b",".join(msgspec.json.encode(name) + b":" + value for name, value in members.items())
         if not body.strip():

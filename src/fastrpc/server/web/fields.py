@@ -73,7 +73,7 @@ def _is_of_http(name: bytes) -> bool:
 
 
 def metadata_of(fields: Pairs, dropped: list[bytes]) -> bytes | None:
-    """Return the metadata of a request in native form; names of entries without a native form go into `dropped`."""
+    """Return the metadata of a request in native form; names without a native form are added to `dropped`."""
     return metadata_of_pairs([field for field in fields if not _is_of_http(field[0])], dropped)
 
 

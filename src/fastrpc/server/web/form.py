@@ -111,7 +111,7 @@ class WebCall:
     # Compressors
 
     def takes(self, number: int) -> bool:
-        """Return whether a message of the answer may be compressed by a compressor of ours."""
+        """Return whether a message of the answer may be compressed by one of our compressors."""
         return number == _GZIP and self._has_gzip and self._announced in (None, number)
 
     def unknown_compressor(self) -> str:

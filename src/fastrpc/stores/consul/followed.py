@@ -21,7 +21,7 @@ class Followed:
         #: The changes after this revision are kept.
         self.base = 0
         self._changes: deque[ItemChange] = deque()
-        # The revision of each key in the latest answer; None: one up to `_reached`.
+        # The revision of each key in the latest answer; None means a revision up to `_reached`.
         self._known: dict[str, int | None] = {}
         self._reached = 0
 

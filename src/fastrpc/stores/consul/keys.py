@@ -187,7 +187,7 @@ class ConsulKeys:
         raise StoreError(f"Consul did not do a transaction: {HttpError(failure)}", processed="no")
 
     def open_session(self, seconds: float) -> str:
-        # Without checks: one of its node would end it early.
+        # The session has no checks: a failed check of its node would end it early.
         options = {"behavior": "delete", "ttl": seconds, "lock_delay": 0, "checks": []}
         with self._agent.errors():
             return str(typed(self._agent.client.session.create(**options), str))

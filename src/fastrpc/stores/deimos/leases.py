@@ -28,7 +28,7 @@ class ItemLease:
     created: int = 0
     revision: int = 0
 
-    #: Held by a write of its item, by its end, and by a renewal that does not know the item.
+    #: Held by a write of the lease's item, by the end of the lease, and by a renewal that does not know the item.
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 

@@ -96,7 +96,7 @@ class DeimosStore:
         self._threads.close()
 
     async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None:
-        """Return the item of a key; `stale` changes nothing here."""
+        """Return the item of a key; `stale` has no effect here."""
         found, _ = await self._read(key)
         return found
 
@@ -267,7 +267,7 @@ class DeimosStore:
             return node
 
     async def _is_renewed(self, name: str, lease: ItemLease) -> bool:
-        """Write the item of a lease again; return whether it was as this knows it."""
+        """Write the item of a lease again; return whether the item was unchanged since this object wrote it."""
         key = lease.key
         if key is None:
             return False

@@ -53,7 +53,7 @@ class CommitJournal(Protocol[Change_contra, Kept_co]):
     def close(self) -> None: ...
 
     def room(self) -> int:
-        """Return for how many bytes there is room; below 0: for none. Any thread may ask."""
+        """Return the room in bytes; negative: no room is left. Any thread may ask."""
 
 
 class _Commit:
@@ -91,12 +91,12 @@ class _Commit:
 
 
 class Commits(Generic[Change, Kept]):
-    """Hands changes to a journal, in its thread, and tells its owner of each outcome, in the loop.
+    """Passes changes on to a journal, in its thread, and reports each outcome to its owner, in the loop.
 
     Args:
         name: names the thread.
         keep: called with the changes of a commit that was kept, in their order.
-        undo: called with changes that were not kept as there is no room for them, in their order.
+        undo: called with the changes that were not kept, as there is no room for them, in their order.
         fail: called with the error of a commit that may have been kept; no other commit follows.
         complete: called in the loop with the changes of the next commit; returns the changes for the journal.
     """
@@ -131,7 +131,7 @@ class Commits(Generic[Change, Kept]):
         self._finishing: list[asyncio.Future[None]] = []
 
     async def open(self) -> Kept:
-        """Open the journal; return what it keeps."""
+        """Open the journal; return the kept content."""
         try:
             return await self._thread.result(self._journal.open)
         except BaseException:
@@ -147,7 +147,7 @@ class Commits(Generic[Change, Kept]):
             await ended
 
     def close(self) -> "asyncio.Future[None]":
-        """Take no more changes; the future is done once the thread has closed the journal, after a commit under way."""
+        """Accept no more changes; the future is done once the thread has closed the journal, after a running commit."""
         self._is_over = True
         closing = self._thread.result(self._journal.close)
         self._thread.end()

@@ -73,7 +73,7 @@ class Content:
             self.items.check_room(writes)
 
     def alter(self, do: Sequence[Write | Deletion], over: Collection[str]) -> None:
-        """Do operations that were checked, then end leases, whose items go."""
+        """Do checked operations, then end leases, whose items are deleted."""
         self._apply(do)
         for lease in [one for one in over if one in self.leases]:
             self.end_lease(lease)

@@ -155,7 +155,7 @@ class History:
                 del self._waiting[watched]
 
     def _give_up_in(self, loop: asyncio.AbstractEventLoop, second: int, changed: _Waiter) -> None:
-        """Let a watcher give up in a second of the loop's time, by one timer with the others."""
+        """Let a watcher time out in a second of the loop's time, by one timer for all watchers of that second."""
         if second not in self._giving_up:
             self._giving_up[second] = set(), loop.call_at(second, self._end_second, second)
         self._giving_up[second][0].add(changed)

@@ -69,7 +69,7 @@ class JournalThread:
                 result = call.function()
             except BaseException as raised:
                 error = raised
-            # RuntimeError: the loop has closed, and nothing is left there that waits.
+            # RuntimeError: the loop was closed, so no task waits there.
             with suppress(RuntimeError):
                 call.loop.call_soon_threadsafe(call.on_end, result, error)
             # An error would hold the frames of its call until the next one.

@@ -28,4 +28,4 @@ class StoreObserver(HistoryObserver, Protocol):
         """
 
     def undone(self) -> None:
-        """Forget the changes that are not committed: there was no room for them."""
+        """Forget the uncommitted changes, as there was no room for them."""

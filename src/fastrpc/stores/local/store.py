@@ -115,7 +115,7 @@ class LocalStore:
             await closing
 
     async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None:
-        """Return the item of a key; `stale` changes nothing here."""
+        """Return the item of a key; `stale` has no effect here."""
         check_key(key)
         # As `_read`, without an object for each of the most frequent requests.
         while True:
@@ -126,7 +126,7 @@ class LocalStore:
     async def list(
         self, prefix: str = "", *, limit: int = 1000, after: str = "", stale: bool = False
     ) -> ItemPage:
-        """Return the first items of a prefix whose keys sort after `after`; `stale` changes nothing here."""
+        """Return the first items of a prefix whose keys sort after `after`; `stale` has no effect here."""
         check_page(prefix, limit)
         return await self._read(lambda: self.content.page(prefix, limit, after))
 
@@ -278,7 +278,7 @@ class LocalStore:
         """Do any number of operations on different keys, then end leases and delete their items.
 
         Raises:
-            StoreError: as in `put`; nothing was done.
+            StoreError: as in `put`; no operation was done.
         """
         self._check_open()
         writes = [step for step in do if isinstance(step, Write)]

@@ -1,4 +1,4 @@
-"""A file of SQLite by its kind: made whole, and refused when it is damaged, of a later version or another program's.
+"""A SQLite file of one kind: made as a whole, and refused if it is damaged, of a later version or another program's.
 
 It knows no table: `Tables` is its only interface to them.
 """
@@ -82,7 +82,7 @@ class FileKind:
 
 
 class Tables(Protocol):
-    """The tables of a file, as its folder needs them. No method is called while commits come."""
+    """The tables of a file, as far as its folder needs them. No method is called during a commit."""
 
     @property
     def kind(self) -> FileKind: ...
@@ -105,7 +105,7 @@ class Tables(Protocol):
 
 
 def make_file(made: Path, path: Path, kind: FileKind, *, is_logged: bool = False) -> None:
-    """Make an empty file, under another name first: an empty one at its own name is damaged, not new.
+    """Make an empty file, first under another name: an empty file under its own name counts as damaged, not as new.
 
     Args:
         is_logged: switch it to a write-ahead log, under the other name: the switch leaves a journal, whose removal is

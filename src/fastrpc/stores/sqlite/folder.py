@@ -139,7 +139,8 @@ class SqliteFolder:
             size: bytes of the values that it writes, each once.
 
         Raises:
-            FastRPCError: RESOURCE_EXHAUSTED: there is no room, and nothing is kept. After any other error it may be.
+            FastRPCError: RESOURCE_EXHAUSTED: there is no room, and nothing was kept. After any other error the commit
+                may have been kept.
         """
         connection = self.connection
         self._numbers.cover(number)
@@ -206,7 +207,7 @@ class SqliteFolder:
         connection = self._connection = open_file(self.path, self._tables)
         self._salts, self._commits = end.salts, end.commits
         if end.is_torn or end.later:
-            # Behind commits to come they would look like damage.
+            # Once further commits follow, these frames would look like damage.
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         self._begin(connection, end, has_numbers)
 

@@ -54,7 +54,7 @@ class MemoryEnd(asyncio.Transport):
         # All callbacks run in this context: the writer's context variables do not reach the reader.
         self._context: Final = context
         self._session: asyncio.BufferedProtocol | None = None
-        # None once either end is closed, so that the two ends never keep each other alive.
+        # None once either end is closed, so that the two ends do not keep each other alive.
         self._peer: MemoryEnd | None = None
 
         # Receiving. The peer's thread appends to the inbox and sets the flags (any thread).

@@ -87,7 +87,7 @@ class ActedWorkers:
             note: called once the setting is kept, before processes are asked for it.
 
         Raises:
-            ActRefusedError: it is not carried out.
+            ActRefusedError: the act is not carried out.
         """
         if setting.where is Where.RECORDS and not self._has_registry:
             raise ActRefusedError(409, NO_REGISTRY)

@@ -108,7 +108,7 @@ class Workers:
         self._asking = {kind: asyncio.Lock() for kind in Kind}
         # Questions under way: the places that have not answered yet, and the waiter.
         self._questions: dict[int, tuple[set[int], asyncio.Future[None]]] = {}
-        # The supervisor's own, which each worker leaves out.
+        # The monitor reports the supervisor's own values, which each worker leaves out.
         before = counted_before(self._failing)
         before["families"] = [one for one in before["families"] if not one[0].startswith(OF_PROCESS)]
         self._before = before

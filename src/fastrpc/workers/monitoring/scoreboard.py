@@ -73,7 +73,7 @@ class Kind(IntEnum):
 
 
 def kind_of(question: str) -> Kind:
-    """Return the kind of the record with the answer to a question, which has an argument behind its name for an act."""
+    """Return the kind of the record with the answer to a question; questions of acts have an argument at the end."""
     return Kind.ACT if " " in question else Kind.ANSWER
 
 
@@ -220,7 +220,7 @@ class Scoreboard:
         """Replace the record of the whole server; only one process may.
 
         Raises:
-            ValueError: it is longer than its space.
+            ValueError: the record is longer than its space.
         """
         self.write(self._server, Kind(0), record)
         # Behind it: who sees the new version reads the new record.
@@ -230,7 +230,7 @@ class Scoreboard:
         """Write the record of a place, and make it valid.
 
         Raises:
-            ValueError: it is longer than its space.
+            ValueError: the record is longer than its space.
         """
         if len(record) > RECORD_BYTES - PREFIX_BYTES:
             raise ValueError(

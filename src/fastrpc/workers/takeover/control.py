@@ -48,7 +48,7 @@ class Successor:
 
 
 class Control:
-    """The control socket, and the program that is about to take this one's place.
+    """The control socket, and the program that is about to replace this one.
 
     Args:
         bound: the control socket of the previous program; None makes one.
@@ -78,13 +78,13 @@ class Control:
         self._clock = clock
         #: When to answer programs again, after a pause.
         self.resume_at: float | None = None
-        #: The program that serves in this one's place; None before a takeover.
+        #: The program that serves in place of this one; None before a takeover.
         self.successor: Successor | None = None
 
     # Life
 
     def open(self, selector: selectors.BaseSelector) -> None:
-        """Answer programs from now on: this one serves."""
+        """Answer other programs from now on, as this one serves."""
         if self._remove is None:
             # The file is this program's now.
             self._remove = unix.removal_of(self.address)

@@ -50,7 +50,7 @@ class Takeover:
     """The connection to the program whose place this one takes.
 
     Raises:
-        ConfigError: no program listens at the control socket, or the one there does not give way.
+        ConfigError: no program listens at the control socket, or the program there refuses the takeover.
     """
 
     def __init__(self, control: Address) -> None:

@@ -25,7 +25,7 @@ _INNER: Final = {
 
 
 class FilePart(NamedTuple):
-    """A part of a file as it is written."""
+    """A part of a file in its written form."""
 
     proto: Any
     comment: str = ""

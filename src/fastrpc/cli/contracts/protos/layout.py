@@ -37,7 +37,7 @@ def behind(text: str, part: Group | str) -> Group | str:
 
 
 def statement(indent: int, before: str, group: Group | str, after: str = "") -> list[str]:
-    """Return a statement on one line; if that is too long, with each part of the group on a line."""
+    """Return a statement on one line; if it is too long, put each part of the group on its own line."""
     space = " " * indent
     line = f"{space}{before}{flat(group)}{after}"
     if len(line) <= WIDTH:

@@ -1,4 +1,4 @@
-"""The parts of a schema that no class has: each is a comment beside the class, and a warning."""
+"""The parts of a schema that no class can express: each becomes a comment beside the class, and a warning."""
 
 from collections.abc import Iterator
 from typing import Any, Final

@@ -95,7 +95,7 @@ class Naming:
 
 
 def enum_prefix(name: str) -> str:
-    """Return what the values of an enum have before their names."""
+    """Return the common prefix of the names of an enum's values."""
     return f"{snake(name).upper()}_"
 
 
