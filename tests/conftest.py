@@ -79,7 +79,7 @@ class Scale:
         return range(first, first + self.inputs(amount))
 
     def random(self, number: int) -> random.Random:
-        """Return a source of random inputs; its number tells it from those of other tests."""
+        """Return a source of random inputs; its number tells it from the sources of other tests."""
         return random.Random(self._seed * 1_000_003 + number)
 
 

@@ -21,7 +21,7 @@ FILES = [path for path in sources(".py", ".pyx", ".pxd") if PACKAGE in path.pare
 
 
 def classes_in(path: Path) -> Iterator[str]:
-    """Yield the public classes that a module defines; those of a `.pxd` have their body in the `.pyx`."""
+    """Yield the public classes that a module defines; classes of a `.pxd` have their body in the `.pyx`."""
     if path.suffix == ".py":
         names = [node.name for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef)]
     else:

@@ -293,7 +293,7 @@ class Calling:
 
 @asynccontextmanager
 async def calling(client: fastrpc.Client, limit: int | None = None) -> AsyncIterator[Calling]:
-    """Make so many calls, `CALLERS` at a time; without a limit as long as the block runs."""
+    """Make the given number of calls, `CALLERS` at a time; without a limit as long as the block runs."""
     calls = Calling(client, limit)
     async with asyncio.TaskGroup() as group:
         for _ in range(CALLERS):

@@ -45,7 +45,7 @@ def nights() -> list[Night]:
 
 
 def moments_near(night: Night, source: random.Random, expected: list[int]) -> list[float]:
-    """Return instants before, at and after a change and those of a text, none near the ends of the window."""
+    """Return instants before, at and after a change and the instants of a text, none near the ends of the window."""
     ends = night.begin + 3_600, night.end - 3_600
     near = [night.change + shift for shift in (-7_200, -3_600, -1_800, -1, 0, 1, 1_800, 3_600, 7_200)]
     drawn = [source.uniform(-3 * 3_600, 3 * 3_600) + night.change for _ in range(5)]
@@ -84,7 +84,7 @@ def test_clocks_of_each_zone_change_in_two_nights(nights: list[Night]) -> None:
 
 
 @pytest.mark.parametrize("name", ZONES)
-def test_instants_are_those_of_a_walk_by_minutes(name: str, scale: Scale) -> None:
+def test_instants_match_a_walk_by_minutes(name: str, scale: Scale) -> None:
     seeds, nights = scale.seeds(TEXTS), nights_of(name, 2026)
     # A normal run tries each text in one zone.
     for seed in seeds[ZONES.index(name) :: len(ZONES)] if IS_SHARE else seeds:

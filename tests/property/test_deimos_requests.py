@@ -262,7 +262,7 @@ def check(head: h11.Response, body: bytes, *, has_body: bool) -> None:
 
 
 async def ask_mutated(server: DeimosServer, count: int, choose: random.Random) -> list[int]:
-    """Send so many mutated requests, some of which stay open; return how many whole answers each had."""
+    """Send the given number of mutated requests, some of which stay open; return how many whole answers each had."""
     open_ones: deque[Asked] = deque()
     found = []
     for number in range(count):

@@ -1,4 +1,4 @@
-"""Whatever the order of changes, a ring is that of its nodes, and no node holds more than its bound."""
+"""Whatever the order of changes, a ring depends only on its nodes, and no node holds more than its bound."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,7 +64,7 @@ def test_no_node_ever_holds_more_than_its_bound(
 
 
 @given(st.dictionaries(st.text(max_size=8), st.integers(1, 3), min_size=1, max_size=6), st.integers(1, 9))
-def test_points_are_those_of_the_weights(nodes: dict[str, int], points_per_weight: int) -> None:
+def test_points_follow_the_weights(nodes: dict[str, int], points_per_weight: int) -> None:
     ring = HashRing(nodes, points_per_weight=points_per_weight)
     assert ring.points == points_per_weight * sum(nodes.values())
     assert sorted(ring.find_all("key", len(nodes))) == sorted(nodes)

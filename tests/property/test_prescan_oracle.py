@@ -92,12 +92,12 @@ def check_against_oracle(codec_id: int, payload: bytes, value: Any, size_of: Cal
 
 
 @given(msgpack_values)
-def test_msgpack_counts_are_those_of_the_value(value: Any) -> None:
+def test_msgpack_counts_match_the_value(value: Any) -> None:
     check_against_oracle(MSGPACK, msgpack.packb(value), value, size_in_msgpack)
 
 
 @given(json_values, st.booleans(), st.sampled_from([None, 0, 2, "\t"]))
-def test_json_counts_are_those_of_the_value(value: Any, ascii_only: bool, indent: Any) -> None:
+def test_json_counts_match_the_value(value: Any, ascii_only: bool, indent: Any) -> None:
     payload = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "replace")
     check_against_oracle(JSON, payload, value, partial(size_in_json, ascii_only=ascii_only))
 

@@ -122,7 +122,7 @@ def test_a_length_of_two_gib_allocates_nothing() -> None:
 
 
 async def hear_mutated(gate: Gate, count: int, choose: random.Random) -> None:
-    """Let so many connections of a gate receive mutated frames, and end each of them."""
+    """Let the given number of connections of a gate receive mutated frames, and end each of them."""
     for _ in range(count):
         connection = ServedRpcx(gate, config=CONFIG)
         await connection.send(mutated(choose.choice(FROM_CLIENTS), choose))

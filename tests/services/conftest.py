@@ -156,7 +156,7 @@ def tonic_path() -> str:
     """The program of `grpc_peers/rust`, built once; skips the test where there is no Rust."""
     cargo = tool("cargo", "Rust")
     folder = CACHE / "tonic"
-    # Cargo has a lock of its own.
+    # Cargo has a separate lock.
     subprocess.run(
         [cargo, "build", "--locked", "--quiet", "--target-dir", folder], cwd=GRPC_PEERS / "rust", check=True
     )

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.one_loop
 #: HAProxy marks each request that it forwards; one that reaches the server without the mark came inside of another one.
 MARK = "http-request set-header Meta-Via haproxy"
 
-#: Behind each refused request, as a request of its own for whoever cuts the bytes differently.
+#: Behind each refused request, as a separate request for whoever cuts the bytes differently.
 SMUGGLED = b"GET /shop.v1/smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 
 

@@ -166,7 +166,7 @@ async def test_a_cancel_at_shutdown_does_not_acknowledge_and_a_drain_counts_noth
 
 @contextlib.asynccontextmanager
 async def worker(url: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A server in a process of its own, once it takes messages."""
+    """A server in a separate process, once it takes messages."""
     command = (sys.executable, "-c", WORKER, url)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
     try:

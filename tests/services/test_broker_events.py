@@ -38,7 +38,7 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[s
 
 @pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[KeptBroker]:
-    """A broker in a process of its own."""
+    """A broker in a separate process."""
     with kept_broker(request.param, request, tmp_path).running() as place:
         yield place
 

@@ -272,5 +272,5 @@ async def test_a_link_that_is_cut_again_and_again_keeps_no_server_that_left(
     while servers.addresses:
         await servers.end()
     assert not any(missed)
-    # Those of the last twenty seconds, or thereabouts.
+    # About the changes of the last twenty seconds.
     assert max(sizes) <= SERVERS + 2 * SETTLE_SECONDS / ROLL_SECONDS + 2

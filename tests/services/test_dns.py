@@ -56,7 +56,7 @@ async def until_hosts(watch: Any, *hosts: str) -> float:
 
 
 @pytest.mark.measures
-async def test_clients_call_a_server_that_is_added_and_leave_one_that_is_removed(
+async def test_clients_call_an_added_server_and_leave_a_removed_one(
     server: DnsServer, tmp_path: Path
 ) -> None:
     (port,) = free_ports(1)

@@ -58,7 +58,7 @@ async def test_record_is_json_under_a_lease(own_etcd: EtcdServer) -> None:
     assert "leases" not in await in_thread(own_etcd.ask, "lease/leases", {})
 
 
-async def test_record_of_rpcx_is_that_of_its_server(own_etcd: EtcdServer) -> None:
+async def test_record_of_rpcx_equals_the_record_of_its_server(own_etcd: EtcdServer) -> None:
     blue = Endpoint("tcp://127.0.0.1:1001", weight=2, labels={"group": "blue,green"})
     async with opened(f"{own_etcd.url}?layout=rpcx&base=/com/rpcx") as registry:
         async with registry.register("Arith", blue) as registration:

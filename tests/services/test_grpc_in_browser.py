@@ -48,7 +48,7 @@ def pages(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 @contextmanager
 def origin_of(folder: Path) -> Iterator[str]:
-    """Serve a folder at an origin of its own."""
+    """Serve a folder at a separate origin."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: Any) -> None: ...

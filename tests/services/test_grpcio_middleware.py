@@ -181,7 +181,7 @@ class TestOpenTelemetry:
         assert len(tracing.traces()) == 1
         assert seen[-1].split("-")[1] == f"{tracing.traces().pop():032x}"
 
-    async def test_those_of_the_loop_likewise(
+    async def test_interceptors_of_the_loop_likewise(
         self, tracing: Tracing, caplog: pytest.LogCaptureFixture
     ) -> None:
         library = package("opentelemetry.instrumentation.grpc", "opentelemetry-instrumentation-grpc")

@@ -66,7 +66,7 @@ OF_SERVERS = frozenset(
     }
 )
 
-#: What the servers around decide themselves: the test, and those of them that do it in another way.
+#: What the servers around decide themselves: the test, and the servers that do it in another way.
 DIFFERENCES: dict[str, tuple[str, ...]] = {
     # They ask for a body before the application does.
     "test_a_caller_with_a_wrong_token_sends_no_long_body": ("hypercorn",),
@@ -86,7 +86,7 @@ DIFFERENCES: dict[str, tuple[str, ...]] = {
     "test_old_clients_close_after_an_answer": ("granian",),
     "test_an_old_client_gets_the_head_of_a_stream": ("granian",),
     "test_an_old_client_gets_a_stream_to_the_end_of_the_connection": ("uvicorn", "granian"),
-    "test_a_head_of_a_stream_is_that_of_its_get_and_starts_no_handler": ("uvicorn", "granian"),
+    "test_a_head_of_a_stream_equals_its_get_and_starts_no_handler": ("uvicorn", "granian"),
 }
 
 #: The tests that `make services` runs in servers without FastAPI; the others are for `make soak`.

@@ -1,4 +1,4 @@
-"""The admin pages in a real browser: their figures are those of the calls made, and they ask this server alone.
+"""The admin pages in a real browser: their figures match the calls made, and they ask this server alone.
 
 With FASTRPC_SCREENSHOTS, a folder, pictures of the pages are left there.
 """
@@ -75,7 +75,7 @@ class Browsed:
         return {name: cells for name, *cells in await self.page.evaluate(ROWS)}
 
     async def until(self, method: str, ended: int) -> list[str]:
-        """Return the cells of a method once the page shows that so many calls ended."""
+        """Return the cells of a method once the page shows that the given number of calls ended."""
         async with asyncio.timeout(20):
             while True:
                 cells = (await self.rows()).get(method)
@@ -116,14 +116,14 @@ async def browsing(chromium: str, **options: Any) -> AsyncIterator[Browsed]:
 
 
 async def check_rows(browsed: Browsed) -> None:
-    """The rows are those of the first calls."""
+    """The rows are for the first calls."""
     protocol, rate, ended, in_flight, *percentiles, errors = await browsed.until("shop.orders.find", 10)
     assert (protocol, rate, ended, in_flight) == ("native", "–", "10", "0")
     assert errors == "NOT_FOUND 3"
     assert all(text.endswith(("µs", "ms", " s")) for text in percentiles)
     rows = await browsed.rows()
     assert rows["shop.orders.wait"][2:4] == ["0", "1"]
-    # Of all tests so far: the counters are those of the process.
+    # Of all tests so far: the counters belong to the process.
     assert int(rows["unknown methods"][2]) >= 1
 
 

@@ -51,7 +51,7 @@ async def elsewhere(client: Any, expected: dict[int, str]) -> list[int]:
 
 
 async def connected_again(client: Any, targets: list[str]) -> None:
-    """Return once a client is connected everywhere; that of a thread connects in its calls."""
+    """Return once a client is connected everywhere; the client of a thread connects in its calls."""
     if isinstance(client, Stepped):
         for target in targets:
             await client.with_options(endpoint=target, wait_for_ready=True).call(Place.name_of)

@@ -31,7 +31,7 @@ SERVICE = f"arith_{os.getpid()}"
 #: Seconds in which a client has the servers that answer its query, and in which a killed server is gone.
 FOUND_SECONDS, GONE_SECONDS = 0.5, 15.0
 
-#: Sends the same bytes: at most so many a second, for so many seconds, from an address.
+#: Sends the same bytes: at most the given number a second, for the given number of seconds, from an address.
 FLOOD = """
 import socket
 import sys

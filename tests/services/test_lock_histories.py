@@ -25,7 +25,7 @@ HOLDER = Path(__file__).parents[1] / "support" / "lock_holder.py"
 #: Faults of a history.
 FAULTS = 12
 
-#: Most histories beyond those of the scale.
+#: Most histories beyond the number of the scale.
 MORE = 3
 
 #: What holders do.
@@ -41,7 +41,7 @@ async def made(
     *,
     can_restart: bool = True,
 ) -> History:
-    """Return a history of holders in processes of their own, each with a link of its own to a server or to a member."""
+    """Return a history of holders in processes of their own, each with a separate link to a server or to a member."""
     files = [folder / f"holder-{number}" for number in range(HOLDERS)]
     async with linked(server, HOLDERS) as (urls, proxies):
         with ExitStack() as holders:

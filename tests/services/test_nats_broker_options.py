@@ -77,7 +77,7 @@ def test_a_path_is_refused() -> None:
         ({"dedupe_seconds": 1e12}, "dedupe_seconds"),
     ],
 )
-async def test_seconds_beyond_those_of_jetstream_are_refused(
+async def test_seconds_beyond_the_limits_of_jetstream_are_refused(
     nats_broker: BrokerBackend, changes: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(ConfigError, match=told):

@@ -229,7 +229,7 @@ def test_each_alert_fires(promtool: str) -> None:
     assert set(re.findall(r"alertname: (\w+)", tests.read_text())) == names
 
 
-def test_a_scrape_is_one_that_promtool_takes(promtool: str, scraping: Prometheus) -> None:
+def test_promtool_accepts_a_scrape(promtool: str, scraping: Prometheus) -> None:
     scraping.until_found("fastrpc_loop_lag_seconds")
     target = scraping.ask("targets")["activeTargets"][0]
     with urllib.request.urlopen(target["scrapeUrl"], timeout=10) as page:

@@ -314,7 +314,7 @@ async def test_long_messages_come_in_parts(broker: RedisBroker) -> None:
 # Keys
 
 
-async def test_keys_begin_with_the_base_and_those_of_a_topic_share_a_hash_tag(server: RedisServer) -> None:
+async def test_keys_begin_with_the_base_and_keys_of_a_topic_share_a_hash_tag(server: RedisServer) -> None:
     async with opened_redis(server, "base=shop") as broker:
         await broker.declare(replace(LOG, name="a{b}c"))
         member = await broker.join(GroupSettings("billing", "a{b}c"))

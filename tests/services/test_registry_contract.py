@@ -101,7 +101,7 @@ async def test_consul_itself_is_not_named(opening: Open) -> None:
 
 @pytest.fixture
 def service() -> str:
-    # Without a server of its own a registry hears other runs on this machine.
+    # Without its own server a registry hears other runs on this machine.
     return f"shop.arith-{os.getpid()}-{next(_numbers)}"
 
 

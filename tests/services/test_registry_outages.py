@@ -66,7 +66,7 @@ class EmptiedEtcd(EtcdServer):
 
 @pytest.fixture(params=kinds_without(LEFT_OUT))
 def registry_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    """A registry in a process of its own; those but `embedded-kept` and etcd forget everything when they are killed."""
+    """A registry in a separate process; those but `embedded-kept` and etcd forget everything when they are killed."""
     server: Any
     if request.param.startswith("embedded"):
         kept = tmp_path / "data" if request.param == "embedded-kept" else None

@@ -30,7 +30,7 @@ from tests.support.noted import Noted
 app = fastrpc.App([Noted(Journal(Path("journal")))])
 """
 
-#: None of them is idempotent; those of the second are under way whenever a worker drains.
+#: None of them is idempotent; calls of the second are under way whenever a worker drains.
 METHODS = (Noted.once, Noted.lasting)
 
 

@@ -35,7 +35,7 @@ async def made(
     patience: float = 0.5,
     wrap: Callable[[Store], Any] = lambda store: store,
 ) -> History:
-    """Return a history of clients of a server, or of the members of a cluster, each with a link of its own."""
+    """Return a history of clients of a server, or of the members of a cluster, each with a separate link."""
     history = History(is_exact=is_exact)
     async with linked(server, CLIENTS) as (urls, proxies):
         faults = Faults(server, proxies, chance, can_restart)
@@ -113,7 +113,7 @@ async def test_read_before_the_commit_is_found(judge: Path, tmp_path: Path, scal
 
 
 class StaleReads:
-    """A mistake: a store whose reads are now and then those of a member that is behind."""
+    """A mistake: a store whose reads are now and then answered by a member that is behind."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

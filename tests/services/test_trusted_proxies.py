@@ -77,7 +77,7 @@ async def test_limits_see_the_clients_of_a_shared_connection(front: Front, tmp_p
         assert (await asked(port, "127.0.0.6", X_Forwarded_For="127.0.0.4")).value == "tcp://127.0.0.6:0"
 
 
-async def test_the_delay_of_failed_logins_is_that_of_the_client(
+async def test_the_delay_of_failed_logins_is_counted_for_the_client(
     front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(failed_logins, "PAUSE_SECONDS", 1_000.0)

@@ -22,7 +22,7 @@ PATH = "/rpcx/arith/tcp@127.0.0.1:1001"
 PASSWORD = "pl4nted-password"
 
 
-async def test_record_is_that_of_rpcx(own_zookeeper: ZookeeperServer) -> None:
+async def test_record_matches_rpcx(own_zookeeper: ZookeeperServer) -> None:
     blue = Endpoint("tcp://127.0.0.1:1001", weight=2, labels={"group": "blue,green"})
     async with opened(f"{own_zookeeper.url}?base=/com/rpcx") as registry:
         async with registry.register("Arith", blue) as registration:

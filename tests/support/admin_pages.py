@@ -46,7 +46,7 @@ class Answer:
 
 
 def fetch(port: int, path: str, method: str = "GET", *, body: bytes | None = None, **headers: str) -> Answer:
-    """Ask for a page, in a thread of its own."""
+    """Ask for a page, in a separate thread."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         connection.request(

@@ -115,7 +115,7 @@ class Apiserver:
         return sum("watch" in one for one in self.queries)
 
     def put(self, *slices: dict[str, Any]) -> None:
-        """Create or update slices, each with a version of its own."""
+        """Create or update slices, each with a separate version."""
         with self._changed:
             for one in slices:
                 kind = "MODIFIED" if one["metadata"]["name"] in self.slices else "ADDED"

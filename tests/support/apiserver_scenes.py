@@ -153,7 +153,7 @@ class Stage:
             self.change(change)
 
     def wait(self, changes: int, seconds: float) -> bool:
-        """Wait for so many changes; return whether they have been made."""
+        """Wait for the given number of changes; return whether they have been made."""
         with self._changed:
             return self._changed.wait_for(lambda: self.changes >= changes, seconds)
 
@@ -189,7 +189,7 @@ class ExchangeRecorder:
         """Relay the requests of a connection, one after the other."""
         back: asyncio.StreamWriter | None = None
         answering: asyncio.Task[None] | None = None
-        # Those of this connection.
+        # The requests of this connection.
         exchanges: list[Exchange] = []
         try:
             while head := await _head(reader):

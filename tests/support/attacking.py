@@ -88,7 +88,7 @@ def _drained(peer: socket.socket) -> bool:
 
 
 def again(frames: bytes, first: bytes = b"", *, times: int = AT_ONCE) -> Pieces:
-    """Yield some bytes, then others again and again, so many at once."""
+    """Yield some bytes, then others again and again, the given number at once."""
     yield first
     yield from itertools.repeat(frames * times)
 

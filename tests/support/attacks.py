@@ -248,7 +248,7 @@ ATTACKS = {
     **{name: Attack(pieces, _OPENING, is_deaf=name in _DEAF) for name, pieces in _NATIVE.items()},
 }
 
-# Strangers, and a caller without the right: from a host of their own, as wrong tokens slow down those of a host
+# Strangers, and a caller without the right: from a host of their own, as wrong tokens slow down the callers of a host
 
 _WRONG = {"Authorization": "Bearer wrong"}
 

@@ -11,7 +11,7 @@ __all__ = ["browsing"]
 
 @contextlib.asynccontextmanager
 async def browsing(chromium: str, url: str, *arguments: str, **context: Any) -> AsyncIterator[Any]:
-    """Open an address in a browser of its own; the test skips without playwright.
+    """Open an address in a separate browser; the test skips without playwright.
 
     Args:
         arguments: of the browser.

@@ -30,14 +30,14 @@ class Bulk:
 
     @fastrpc.method(tool=True)
     async def make(self, size: int, seconds: float) -> str:
-        """Return a text of so many letters, now or later."""
+        """Return a text of the given number of letters, now or later."""
         if seconds:
             await asyncio.sleep(seconds)
         return "x" * size
 
     @fastrpc.method(codec="raw")
     async def noise(self, size: bytes) -> bytes:
-        """Return so many bytes that do not shrink."""
+        """Return the given number of bytes that do not shrink."""
         return self._noise[: int(size.rstrip(b"."))]
 
     @fastrpc.method(codec="raw")

@@ -61,7 +61,7 @@ class Feed:
 
     @fastrpc.method
     async def blocks(self, size: int, limit: int) -> AsyncIterator[bytes]:
-        """Give so many blocks of a size."""
+        """Give the given number of blocks of a size."""
         for number in range(limit):
             yield bytes([number % 256]) * size
 

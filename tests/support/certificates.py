@@ -64,7 +64,7 @@ class Certificate:
 
 
 class Authority:
-    """An authority of its own in a folder."""
+    """A certificate authority in a folder."""
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
         self.folder = folder / name

@@ -1,4 +1,4 @@
-"""A registry and servers, each a process of its own, as tests of outages and restarts need them."""
+"""A registry and servers, each a separate process, as tests of outages and restarts need them."""
 
 import asyncio
 import contextlib

@@ -395,7 +395,7 @@ MADE = {
 
 
 def kinds() -> dict[str, Kind]:
-    """Return all kinds, those of defaults too."""
+    """Return all kinds, kinds of defaults too."""
     found = dict(KINDS)
     for form, text in FORMS.items():
         for name, (kind, default, other) in DEFAULTS.items():

@@ -115,7 +115,7 @@ def cut_states(
 ) -> Iterator[dict[str, bytes]]:
     """Yield what cuts of the power leave of files that change, after what was acknowledged before each was taken.
 
-    Half of the cuts are anywhere, the others where files other than that of the commits change.
+    Half of the cuts are anywhere, the others where files other than the file of the commits change.
     """
     disk = Disk(files)
     rare = [

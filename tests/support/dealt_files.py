@@ -45,7 +45,7 @@ def dealt(sizes: dict[str, int], workers: int) -> list[frozenset[str]]:
 
 
 class DealtRun:
-    """Deals the files in the process that starts the workers, and counts their tests: xdist counts those of one."""
+    """Deals the files in the process that starts the workers, and counts their tests: xdist counts the tests of one."""
 
     def __init__(self, config: pytest.Config) -> None:
         workers = len(config.option.tx)
@@ -58,7 +58,7 @@ class DealtRun:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker which files are those of the others."""
+        """Tell a worker which files belong to the others."""
         number = int(node.workerinput["workerid"].removeprefix("gw")) % len(self._hands)
         node.workerinput["others"] = sorted(set(self._files) - self._hands[number])
         node.workerinput["takes_rest"] = number == 0
@@ -69,7 +69,7 @@ class DealtRun:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Note a worker that ended before its tests: xdist reports only that of a test under way."""
+        """Note a worker that ended before its tests: xdist reports only the test under way."""
         if error:
             self._lost.append(f"{node.gateway.id}: {error}")
 

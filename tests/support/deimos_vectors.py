@@ -106,15 +106,15 @@ async def deimos_server(
     clock: FakeClock | None = None,
     **options: Any,
 ) -> AsyncIterator[DeimosServer]:
-    """Serve the dialect; the indexes of a new store are those of a new node.
+    """Serve the dialect; the indexes of a new store match a new node.
 
     Args:
         around: returns the application in its place.
-        clock: that of the service.
+        clock: the clock of the service.
     """
     clock = clock or FakeClock()
     service = service or StoreService(clock=clock)
-    # Two indexes of a new node are those of its members.
+    # Two indexes of a new node belong to its members.
     with mock.patch.object(service_module, "revision_of_now", return_value=2):
         await service.__aenter__()
     async with contextlib.AsyncExitStack() as stack:

@@ -8,7 +8,7 @@ __all__ = ["descriptors_come_back_to", "open_descriptors", "other_threads_leave"
 
 
 def open_descriptors(process: int | None = None) -> int:
-    """Count them now, or those of another process. libuv keeps one in reserve from a loop's first stream on."""
+    """Count them now, in this process or another one. libuv keeps one in reserve from a loop's first stream on."""
     return len(os.listdir(f"/proc/{process or 'self'}/fd"))
 
 

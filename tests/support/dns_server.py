@@ -15,7 +15,7 @@ __all__ = ["DnsServer"]
 
 
 class DnsServer:
-    """Answers over UDP at a port of its own inside a `with` block."""
+    """Answers over UDP at a separate port inside a `with` block."""
 
     def __init__(self) -> None:
         self._records: dict[tuple[str, str], tuple[int, list[str]]] = {}

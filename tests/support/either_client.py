@@ -1,6 +1,6 @@
 """The streams of both clients with one face, so that a test says once what holds for both.
 
-An asynchronous client is used as it is. What a blocking one does waits in a thread of its own for each step.
+An asynchronous client is used as it is. What a blocking one does waits in a separate thread for each step.
 """
 
 import asyncio
@@ -88,7 +88,7 @@ async def many_services(kind: str, registry: Any, **options: Any) -> AsyncIterat
 
 
 async def in_own_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function in a thread of its own.
+    """Call a function in a separate thread.
 
     The pool of `asyncio.to_thread` counts a thread as idle twice where one takes the next task just after it found
     none (CPython 3.13 to 3.15); a later task then waits for those before it, though no thread is too many.

@@ -72,7 +72,7 @@ def frames(sent: bytes, *, by_server: bool = False) -> list[Frame]:
 
 
 def call_ids(sent: Iterable[Frame]) -> list[int]:
-    """Return the ids of frames, 0 for those of the connection."""
+    """Return the ids of frames, 0 for frames of the connection."""
     return [getattr(frame, "id", 0) for frame in sent]
 
 

@@ -5,7 +5,7 @@ __all__ = ["FORWARDED_FOR", "NEVER_READ", "TRUSTED"]
 #: The proxies that the sets are written for.
 TRUSTED = ("10.0.0.0/8", "192.0.2.7/32", "fd00::/8", "unix")
 
-#: The lines of `X-Forwarded-For`, and the address that counts; None: that of the proxy.
+#: The lines of `X-Forwarded-For`, and the address that counts; None: the address of the proxy.
 FORWARDED_FOR: list[tuple[list[str], str | None]] = [
     ([], None),
     ([""], None),
@@ -69,7 +69,7 @@ FORWARDED_FOR: list[tuple[list[str], str | None]] = [
     (["0.0.0.0"], "tcp://0.0.0.0:0"),
 ]  # fmt: skip
 
-#: Fields that no set is changed by: a proxy that does not set them passes those of a stranger.
+#: Fields that no set is changed by: a proxy that does not set them passes the fields of a stranger.
 NEVER_READ: list[list[tuple[str, str]]] = [
     [],
     [("Forwarded", "for=5.6.7.8")],

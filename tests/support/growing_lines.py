@@ -46,7 +46,7 @@ class Line(Protocol):
         """Send one message, or what its window has room for."""
 
     async def read(self, most: int | None = None) -> None:
-        """Take so many messages, or all there are, and wait for the next one."""
+        """Take the given number of messages, or all there are, and wait for the next one."""
 
     async def end(self) -> None:
         """End the stream."""
@@ -106,7 +106,7 @@ class Http2Sender:
         return self.sent // len(MESSAGE)
 
     def send(self, size: int) -> None:
-        """Send so many bytes of the messages, at most as many as there is room for."""
+        """Send the given number of bytes of the messages, at most as many as there is room for."""
         size = min(size, self.room)
         while size:
             part = min(size, self.h2.max_outbound_frame_size)

@@ -50,8 +50,8 @@ def request(
     """Return a request of one message, whose block of fields needs no other one before it.
 
     Args:
-        flags: those of the message's prefix.
-        until: send so many bytes of the message and its prefix, and no end.
+        flags: the flags of the message's prefix.
+        until: send the given number of bytes of the message and its prefix, and no end.
     """
     head = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost")]
     block = Encoder().encode([*head, ("content-type", "application/grpc"), *fields])

@@ -1,6 +1,6 @@
 """Cases of grpcio's own tests, which run with ours and with grpcio itself, and have to end alike.
 
-Left out are those of its credential objects, which are refused, of handlers that do not list their methods, of
+Left out are cases of its credential objects, which are refused, of handlers that do not list their methods, of
 texts of errors, of trailing metadata as a mapping, which is taken here, and of all that the page "Moving from grpcio"
 says is not there. Interceptors, compression, TLS, connectivity and options have tests of their own beside these.
 """

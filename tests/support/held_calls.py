@@ -34,7 +34,7 @@ class HeldCalls:
         self.calls: list[Any] = []
 
     def add(self, name: str, priority: int, size: int) -> None:
-        """Make one more call, with so many bytes of ballast."""
+        """Make one more call, with the given number of bytes of ballast."""
         view = self.client.with_options(priority=priority)
         self.calls.append(asyncio.ensure_future(view.call("desk.note", name, bytes(size))))
 

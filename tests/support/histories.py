@@ -35,7 +35,7 @@ class History:
     model: str = "store"
     is_exact: bool = True
 
-    #: That of the store at the beginning.
+    #: The revision of the store at the beginning.
     revision: int = 0
 
     operations: list[dict[str, Any]] = field(default_factory=list)
@@ -120,7 +120,7 @@ class Client:
         self._known = dict.fromkeys(range(len(KEYS)), 0)
 
     async def run(self, count: int) -> None:
-        """Do so many operations."""
+        """Do the given number of operations."""
         kinds = [
             self._get,
             self._get,

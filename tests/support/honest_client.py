@@ -47,7 +47,7 @@ def stay_on(core: int, processes: list[int]) -> None:
 
 
 class HonestClient:
-    """A client with a connection of its own, and its rates in each window.
+    """A client with a separate connection, and its rates in each window.
 
     Args:
         method: what it calls, without arguments.

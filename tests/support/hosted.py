@@ -39,7 +39,7 @@ class HostedServer:
         await self._stack.aclose()
 
     def __getattr__(self, name: str) -> Any:
-        """Return what is that of the server inside, such as its counts."""
+        """Return a value of the server inside, such as its counts."""
         return getattr(self.app._server, name)
 
     async def listen(self, address: str) -> Address:

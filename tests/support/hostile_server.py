@@ -86,7 +86,7 @@ class Flood:
         self.unproved = 0
 
     def send(self, frame: bytes, writes: int, told: int | None = None) -> None:
-        """Send the same frame again and again; of these so many are handled, all of them unless told."""
+        """Send the same frame again and again; of these the given number is handled, all of them unless told."""
         self.unproved += writes * AT_ONCE if told is None else told
         for _ in range(writes):
             self.socket.sendall(frame * AT_ONCE)

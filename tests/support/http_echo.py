@@ -79,13 +79,13 @@ class HttpTalk:
         return self.transport.written
 
     async def until_seen(self, count: int) -> None:
-        """Return once so many requests were understood."""
+        """Return once the given number of requests were understood."""
         async with asyncio.timeout(WAIT_SECONDS):
             while len(self.engine.seen) < count:
                 await asyncio.sleep(0)
 
     async def until_answered(self, count: int) -> None:
-        """Return once so many responses were sent."""
+        """Return once the given number of responses were sent."""
         async with asyncio.timeout(WAIT_SECONDS):
             while len(self.statuses) < count:
                 await asyncio.sleep(0)

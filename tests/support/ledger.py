@@ -29,7 +29,7 @@ class Journal:
     def __init__(self, path: Path | None = None) -> None:
         self._lines: list[str] = []
         self._lock = threading.Lock()
-        # One write of a short line in append mode is not mixed with those of other processes.
+        # One write of a short line in append mode is not mixed with writes of other processes.
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self._file = None if path is None else os.open(path, flags, 0o600)
 

@@ -26,7 +26,7 @@ class Machine:
 
     host: str
 
-    #: Its network namespace; None is that of this machine.
+    #: Its network namespace; None is the namespace of this machine.
     namespace: str | None = None
 
     @property
@@ -51,7 +51,7 @@ class Machine:
 
 @contextlib.contextmanager
 def local_network(count: int) -> Iterator[list[Machine]]:
-    """Yield so many machines of a network of their own."""
+    """Yield the given number of machines of a network of their own."""
     names = [f"fastrpc-{os.getpid()}-{number}" for number in range(count + 1)]
     bridge, *others = names
     with contextlib.ExitStack() as stack:

@@ -66,7 +66,7 @@ MISTAKES: dict[str, type[Lock]] = {
 
 
 class Teller:
-    """Writes the operations; those of all processes have one clock."""
+    """Writes the operations; all processes use one clock."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file

@@ -18,7 +18,7 @@ ASCII = [bytes((number,)) for number in range(128)]
 #: Bytes that are no ASCII: the white space and the end of a line of other charsets among them.
 BEYOND = [b"\x80", b"\x85", b"\xa0", b"\xff"]
 CONTROLS = [byte for byte in ASCII if (byte < b" " and byte != b"\t") or byte == b"\x7f"]
-#: The bytes that end no token: a colon ends the name of a field, and a space that of a method.
+#: The bytes that end no token: a colon ends the name of a field, and a space the name of a method.
 NOT_TOKEN = [byte for byte in ASCII if byte not in TOKEN] + BEYOND
 
 

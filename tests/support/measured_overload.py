@@ -12,7 +12,7 @@ from tests.support.ports import free_ports
 
 __all__ = ["MANY_CALLS", "HeldServer", "beside_floods", "offered", "peak_of"]
 
-#: Until a load of so many seconds has begun and ended.
+#: Until a load of the given number of seconds has begun and ended.
 MORE_SECONDS = 30.0
 
 #: The load under which the rate of a server is its peak, by what its handlers take, and how long it is measured.
@@ -74,7 +74,7 @@ def peak_of(port: int, method: str, workers: int, **told: Any) -> float:
 def beside_floods(
     port: int, kind: str, connections: int, *, seconds: float = 3.0, flooded: int | None = None
 ) -> dict[str, float]:
-    """Return what a good client keeps of its calls beside so many floods, which may go to another port."""
+    """Return what a good client keeps of its calls beside the given number of floods, which may go to another port."""
     told = json.dumps({"kind": kind, "connections": connections, "seconds": seconds + connections / 10 + 2})
     flood = [sys.executable, "-m", "tests.support.unanswered", str(flooded or port), told]
     client = [sys.executable, "-m", "tests.support.good_client", str(port), str(seconds)]

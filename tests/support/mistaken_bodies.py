@@ -74,7 +74,7 @@ class Dog(msgspec.Struct, tag=True):
 
 @dataclass
 class Even:
-    """Has a validator whose words look like those of msgspec."""
+    """Has a validator whose words look like the words of msgspec."""
 
     digits: str
 

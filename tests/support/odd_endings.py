@@ -63,7 +63,7 @@ class WordlessError(Exception):
 
 
 class Sentence(str):
-    """A text of a class of its own."""
+    """A text of a subclass of str."""
 
     __slots__ = ()
 

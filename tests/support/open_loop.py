@@ -37,7 +37,7 @@ class OpenLoop:
         self._offering: asyncio.Task[None]
         #: Calls whose instant has come.
         self.due = 0
-        #: Those of them that were made.
+        #: The calls of these that were made.
         self.offered = 0
 
     async def __aenter__(self) -> Self:

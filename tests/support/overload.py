@@ -32,7 +32,7 @@ HEADER = struct.Struct("<IBBBBQ")
 RESPONSE = 0x83
 OK, DEADLINE, EXHAUSTED = 0, 4, 8
 
-#: How long the instants of sending lie apart; those of the calls between are sent together.
+#: How long the instants of sending lie apart; calls with instants between are sent together.
 STEP_SECONDS = 0.004
 
 #: Received bytes after which credit is returned.
@@ -269,7 +269,7 @@ class ToolLine(JsonRpcLine):
 
 
 class SocketLine(Line):
-    """One call, by a WebSocket of its own."""
+    """One call, by a separate WebSocket."""
 
     def first(self) -> bytes:
         return (
@@ -356,7 +356,7 @@ class Load:
                 for line in self.lines:
                     line.write()
                 self._settle(selector, max(0.0, self.began + due * STEP_SECONDS - time.perf_counter()))
-            # Those of the last steps, if this had no time for them before the end.
+            # The blocks of the last steps, if this had no time for them before the end.
             self._take(self.blocks[step:])
             took = time.process_time() - spent
             for _ in range(int(LINGER_SECONDS / STEP_SECONDS)):

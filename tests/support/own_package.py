@@ -1,4 +1,4 @@
-"""A package with a codec and a compressor of its own, as `pip` installs it: files on the path, no stand-in."""
+"""A package with its codec and its compressor, as `pip` installs it: files on the path, no stand-in."""
 
 from pathlib import Path
 from typing import Any

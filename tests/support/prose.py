@@ -18,7 +18,7 @@ _ONE_STRING = re.compile(_STRING)
 _C_COMMENT = re.compile(r"//(?P<line>[^\n]*)|/\*(?P<block>[\s\S]*?)\*/")
 _FENCE = re.compile(r"^ *```(?P<language>\w*)\n(?P<text>[\s\S]*?)^ *```$", re.MULTILINE)
 
-# Begins a paragraph of its own: an item of a list, a heading, an argument of a function that a docstring describes.
+# Begins a separate paragraph: an item of a list, a heading, an argument of a function that a docstring describes.
 _MARK = re.compile(r"(?:[-*+] |\d+[.)] |#+ |>+ |\w+(?: \([^)]*\))?: +(?=\S))")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”)\]*_`]*\s+(?=[\"'“(\[*_]*[A-Z])")
 

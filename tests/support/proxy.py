@@ -57,7 +57,7 @@ class Direction:
     slice_bytes: int | None = None
     #: Offsets of bytes whose lowest bit is flipped.
     flip_offsets: frozenset[int] = frozenset()
-    #: After so many bytes of a connection it is cut; the last piece before is delivered.
+    #: After the given number of bytes of a connection it is cut; the last piece before is delivered.
     cut_after: int | None = None
     cut: Cut = Cut.CLOSE
     #: Bytes that were passed on, over all connections.

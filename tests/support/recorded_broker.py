@@ -59,7 +59,7 @@ async def settle(member: Membership, log: int) -> None:
 
 
 async def main(folder: str, log: str, sync: str, first: int, messages: int) -> None:
-    """Run all tasks; `sync` is that of the journal, or `unsynced`."""
+    """Run all tasks; `sync` is the journal's `sync`, or `unsynced`."""
     place = Path(folder)
     journal = UnsyncedJournal(place) if sync == "unsynced" else SqliteBrokerJournal(place, sync=sync)  # type: ignore[arg-type]
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)

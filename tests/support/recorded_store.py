@@ -58,7 +58,7 @@ async def write(store: LocalStore, log: int, task: int, numbers: range) -> None:
 
 
 async def main(folder: str, log: str, sync: str, first: int, writes: int) -> None:
-    """Run all tasks; `sync` is that of the journal, or `unsynced`."""
+    """Run all tasks; `sync` is the journal's `sync`, or `unsynced`."""
     journal = UnsyncedJournal(folder) if sync == "unsynced" else SqliteJournal(folder, sync=sync)  # type: ignore[arg-type]
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     async with LocalStore(journal) as store:

@@ -142,7 +142,7 @@ class ReferenceServer:
                     return connection, request
 
     def start(self, function: Callable[..., T], *args: Any) -> Future[T]:
-        """Run what blocks on a thread of its own."""
+        """Run what blocks on a separate thread."""
         return self._threads.submit(function, *args)
 
     def close(self) -> None:

@@ -99,7 +99,7 @@ class EtcdServer(KeptProcess):
         self.data = folder / "etcd.data"
         self.port, self.peer_port = free_ports(2)
         self._scheme = "https" if tls else "http"
-        #: The port at which other members find it: its own, or that of a proxy.
+        #: The port at which other members find it: its own port, or the port of a proxy.
         self.reached_port = self.peer_port
         #: The members of its cluster, by the ports at which they are found.
         self.peer_ports = [self.peer_port]
@@ -131,7 +131,7 @@ class EtcdServer(KeptProcess):
             return False
 
     def ask(self, path: str, request: Any, *, token: str = "") -> Any:
-        """Ask the gateway of etcd; texts in the request whose names are those of bytes are encoded."""
+        """Ask the gateway of etcd; texts in the request whose names are for bytes are encoded."""
         request = {
             name: base64.b64encode(value.encode()).decode()
             if name in {"key", "range_end", "value"}

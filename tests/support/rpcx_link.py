@@ -74,7 +74,7 @@ class ServedRpcx:
         return self._parser.feed(sent)
 
     async def hear(self, count: int = 1) -> list[Frame]:
-        """Wait for so many frames."""
+        """Wait for the given number of frames."""
         frames: list[Frame] = []
         while len(frames) < count:
             await eventually(lambda: len(self.transport.written) > self._read)

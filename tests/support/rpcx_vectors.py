@@ -62,7 +62,7 @@ class Recorded:
         return frames_in(self.from_server, self._magic)
 
     def answers_by_sequence(self) -> dict[int, bytes]:
-        """Return the bytes that answer each request; those of no frame answer the first."""
+        """Return the bytes that answer each request; bytes for no frame answer the first."""
         try:
             answers = self.answers
         except WireError:

@@ -43,14 +43,14 @@ class Receive:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """The side under test opens its next call; flags are those of REQUEST."""
+    """The side under test opens its next call; flags are flags of REQUEST."""
 
     flags: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """The side under test cancels a call of its own."""
+    """The side under test cancels one of its calls."""
 
     id: int
 

@@ -91,7 +91,7 @@ class ScriptedPeer:
         self.flush()
 
     def refuse(self, stream: int, **trailers: str) -> None:
-        """End a call by trailers alone; names are those of fields with `_` for `-`."""
+        """End a call by trailers alone; names are names of fields with `_` for `-`."""
         pairs = [(name.replace("_", "-"), value) for name, value in trailers.items()]
         self.h2.send_headers(stream, [*HEAD, *pairs], end_stream=True)
         self.flush()
@@ -137,7 +137,7 @@ class Scripted:
         return f"grpc://127.0.0.1:{self.port}"
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Run the script of a connection; the last one is that of all further ones."""
+        """Run the script of a connection; all further connections run the last one."""
         task = asyncio.current_task()
         assert task is not None
         self.tasks.add(task)

@@ -79,6 +79,6 @@ class SessionClient:
 
 
 def in_records(hello: bytes, size: int) -> bytes:
-    """Return a ClientHello again, in records with so many bytes of it."""
+    """Return a ClientHello again, in records with the given number of bytes of it."""
     parts = [hello[place : place + size] for place in range(5, len(hello), size)]
     return b"".join(hello[:3] + len(part).to_bytes(2) + part for part in parts)

@@ -64,7 +64,7 @@ class Shops:
 
 @asynccontextmanager
 async def shops(count: int, servers: int = 1) -> AsyncIterator[Shops]:
-    """Serve so many shops on each of some servers."""
+    """Serve the given number of shops on each of some servers."""
     async with AsyncExitStack() as stack:
         sources = [shop(number) for number in range(count)]
         targets = [await stack.enter_async_context(served(sources, scheme="tcp")) for _ in range(servers)]

@@ -67,7 +67,7 @@ class Slow:
 
 
 class SlowServer(KeptProcess):
-    """The server, at a port of its own."""
+    """The server, at a separate port."""
 
     def __init__(self, folder: Path, *, slow_every: int = SLOW_EVERY) -> None:
         (self._port,) = free_ports(1)

@@ -18,7 +18,7 @@ __all__ = [
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
-#: That of the examples in RFC 6455, section 5.7.
+#: The mask of the examples in RFC 6455, section 5.7.
 MASK = b"\x37\xfa\x21\x3d"
 
 

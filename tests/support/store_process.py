@@ -1,4 +1,4 @@
-"""A store in a process of its own, which tests stop, kill and start again at its address."""
+"""A store in a separate process, which tests stop, kill and start again at its address."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

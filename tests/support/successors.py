@@ -16,7 +16,7 @@ class Successors:
     """Programs in one folder, each of which may take the place of the one before.
 
     Args:
-        arguments: those of all programs, beside the control socket.
+        arguments: the arguments of all programs, beside the control socket.
     """
 
     def __init__(self, folder: Path, arguments: Sequence[str]) -> None:

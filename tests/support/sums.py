@@ -9,7 +9,7 @@ from fastrpc import CallError, Client, DeadlineExceededError, Status, current_ca
 
 __all__ = ["EXPECTED", "Sums", "called"]
 
-#: What each client gets; codes are those of gRPC.
+#: What each client gets; codes are codes of gRPC.
 EXPECTED: dict[str, Any] = {
     "twice": 2**41,
     "up_to": [1, 2, 3],

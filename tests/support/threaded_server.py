@@ -1,4 +1,4 @@
-"""A server with a loop and a thread of its own, so that it can be blocked while its clients go on."""
+"""A server with a separate loop and a separate thread, so that it can be blocked while its clients go on."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""A server of long bodies: the file of a form, and those of a mounted application.
+"""A server of long bodies: the file of a form, and bodies of a mounted application.
 
 ::
 

@@ -61,7 +61,7 @@ class Stopped(Exception):  # noqa: N818 (it is no error)
 
 
 def stopping_at(bytes_done: int) -> Callable[[int, int], None]:
-    """Return a progress callback that ends the transfer once so many bytes are there."""
+    """Return a progress callback that ends the transfer once the given number of bytes are there."""
 
     def progress(done: int, total: int) -> None:
         if done >= bytes_done:

@@ -30,7 +30,7 @@ def watch() -> None:
         if _is_of_tests(frames):
             return
         where = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames[-6:]))
-        # A test of this has a file of its own.
+        # A test of this has a separate file.
         descriptor = os.open(os.environ.get(NOTED, path), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             os.write(descriptor, f"{values[0]}.{values[1]} at {where}\n".encode())

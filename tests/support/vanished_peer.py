@@ -4,7 +4,7 @@
 
     unshare --map-root-user --net python -m tests.support.vanished_peer WAY INTERVAL TIMEOUT [uvloop]
 
-prints the seconds after which its handler is cancelled. It needs a network of its own, whose loopback it takes down.
+prints the seconds after which its handler is cancelled. It needs a separate network, whose loopback it takes down.
 """
 
 import asyncio

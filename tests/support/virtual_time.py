@@ -58,5 +58,5 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 async def pass_time(seconds: float) -> None:
-    """Let the timers of so many seconds pass, at once."""
+    """Let the timers of the given number of seconds pass, at once."""
     await asyncio.sleep(seconds)

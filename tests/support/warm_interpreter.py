@@ -268,7 +268,7 @@ def end(code: int) -> None:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(code)
-    # A stream that cannot be written has an exit code of its own.
+    # A stream that cannot be written has a separate exit code.
     sys.exit(code)
 
 

@@ -116,7 +116,7 @@ class Watcher:
 
     @method
     async def descend(self, depth: int) -> int:
-        """Call the server, which calls us, so many times."""
+        """Call the server, which calls us, the given number of times."""
         return 0 if depth == 0 else 1 + await caller().call(Hub.descend, depth - 1)
 
 
@@ -148,7 +148,7 @@ class Hub:
 
     @method
     async def descend(self, depth: int) -> int:
-        """Call the caller, which calls us, so many times."""
+        """Call the caller, which calls us, the given number of times."""
         return 0 if depth == 0 else 1 + await caller().call(Watcher.descend, depth - 1)
 
     @method

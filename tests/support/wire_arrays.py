@@ -51,7 +51,7 @@ def write_array(array: WireArray, zeros: int = 0) -> bytes:
 
 
 def packed_array(array: WireArray, before: int) -> bytes:
-    """Return the extension of an array of up to 200 bytes that comes after so many bytes of the payload."""
+    """Return the extension of an array of up to 200 bytes that comes after the given number of bytes of the payload."""
     zeros = -(before + 3 + len(write_array(array)) - len(array.values)) % ALIGNMENT
     body = write_array(array, zeros)
     assert len(body) < 256

@@ -58,7 +58,7 @@ class Outbox:
         self._ready.append(encoded)
 
     def queue(self, frame: Message | Head | End, window: SendWindow | None = None) -> None:
-        """Send a frame behind those of its id; DATA of a stream goes by its `window` too."""
+        """Send a frame behind the frames of its id; DATA of a stream goes by its `window` too."""
         self._waiting.setdefault(frame.id, []).append(Waiting(frame, window))
         self.flush()
 
@@ -181,7 +181,7 @@ class Outbox:
         return entry.window is not None and entry.window.left <= self.window.left
 
     def _may_cut(self, entry: Waiting) -> bool:
-        """Say whether one more message may be in pieces; those of streams do not count."""
+        """Say whether one more message may be in pieces; messages of streams do not count."""
         kind = type(entry.frame)
         if kind is Data:
             return True

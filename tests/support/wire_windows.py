@@ -109,7 +109,7 @@ class ReceiveWindow:
 
     size: int
     pool: StreamPool
-    #: Sends CREDIT of so many bytes to the peer.
+    #: Sends CREDIT of the given number of bytes to the peer.
     send_credit: Callable[[int], None]
     left: int = field(init=False)
     owed: int = 0

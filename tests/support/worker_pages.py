@@ -134,7 +134,7 @@ class WorkerPages:
 
 @contextmanager
 def worker_pages(folder: Path, workers: int = 4, config: str = "{}") -> Iterator[WorkerPages]:
-    """Start the program with so many workers."""
+    """Start the program with the given number of workers."""
     (folder / "paged.py").write_text(PROGRAM)
     operators_file(folder)
     with Program(["paged.py", str(workers), config], folder) as program:

@@ -67,7 +67,7 @@ def test_help_of_a_selector_method_equals_its_stub(method: str) -> None:
 
 
 @pytest.mark.parametrize("selector", SELECTORS)
-def test_signature_of_a_selector_is_that_of_its_stub(selector: type) -> None:
+def test_signature_of_a_selector_matches_its_stub(selector: type) -> None:
     wanted = stubbed(selector, "__init__").args
     assert not wanted.args[1:]
     defaults = [ast.literal_eval(default) for default in wanted.kw_defaults if default is not None]

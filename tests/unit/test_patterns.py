@@ -1,4 +1,4 @@
-"""The grammar of method patterns, which limits and policies share; `test_policy.py` has that of keys."""
+"""The grammar of method patterns, which limits and policies share; `test_policy.py` tests the patterns of keys."""
 
 import pytest
 

@@ -31,7 +31,7 @@ class Point:
 
 
 def copied(kind: type[Any], number: int) -> type[Any]:
-    """Return a class of its own with the same body."""
+    """Return a separate class with the same body."""
     body = {name: value for name, value in vars(kind).items() if name not in {"__dict__", "__weakref__"}}
     return type(f"Point{number}", (), body)
 
@@ -64,7 +64,7 @@ ARGUMENTS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("number", range(len(ARGUMENTS)))
-def test_constructor_takes_and_refuses_what_that_of_a_dataclass_does(number: int) -> None:
+def test_constructor_takes_and_refuses_the_same_arguments_as_a_dataclass(number: int) -> None:
     args, values = ARGUMENTS[number]
     found = outcome(Ours, *args, **values)
     assert found == outcome(Theirs, *args, **values)
@@ -75,7 +75,7 @@ def test_a_refused_argument_is_named_with_its_class() -> None:
         Ours(1, z=1)
 
 
-def test_signature_is_that_of_a_dataclass() -> None:
+def test_signature_matches_a_dataclass() -> None:
     assert str(inspect.signature(Ours)) == str(inspect.signature(Theirs))
     assert str(inspect.signature(Ours.__init__)) == str(inspect.signature(Theirs.__init__))
     assert get_type_hints(Ours.__init__) == get_type_hints(Theirs.__init__)

@@ -177,7 +177,7 @@ async def test_the_type_of_a_body_may_have_parameters(server: Server) -> None:
     assert (await post(server, **headers)).status == 200
 
 
-async def test_a_body_that_is_not_that_of_the_act_names_the_mistake(server: Server) -> None:
+async def test_a_body_of_another_act_names_the_mistake(server: Server) -> None:
     headers = {"Authorization": f"Bearer {OPERATOR}"} | JSON
     answer = await post(server, body=b'{"service": "", "serving": 0, "a": 1}', **headers)
     assert (answer.status, answer.json) == (

@@ -87,7 +87,7 @@ async def test_only_space_and_tab_around_a_token_are_left_out(behind: str) -> No
             assert (await page(server, "/calls", Authorization=given)).status == 200
 
 
-async def test_a_token_file_keeps_other_white_space_than_that_of_lines(tmp_path: Path) -> None:
+async def test_a_token_file_keeps_white_space_except_line_ends(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("s3cret\xa0\r\n")
     async with server_with_pages(Guarded(), admin_token=file) as server:

@@ -1,4 +1,4 @@
-"""The admin pages over HTTP: their figures are those of the calls made."""
+"""The admin pages over HTTP: their figures match the calls made."""
 
 import asyncio
 import contextlib

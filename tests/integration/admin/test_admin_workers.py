@@ -19,7 +19,7 @@ pytest.importorskip("prometheus_client")
 
 
 async def call_each(serving: WorkerPages, clients: int = 8, calls: int = 10) -> dict[int, int]:
-    """Make calls with so many clients, and return how many each worker served."""
+    """Make calls with the given number of clients, and return how many each worker served."""
     served: dict[int, int] = {}
     for _ in range(clients):
         async with Client(serving.address) as client:
@@ -178,7 +178,7 @@ async def test_tables_have_the_rows_of_all_workers(tmp_path: Path) -> None:
             await client.close()
 
 
-async def test_settings_are_masked_as_those_of_one_process(tmp_path: Path) -> None:
+async def test_settings_are_masked_like_the_settings_of_one_process(tmp_path: Path) -> None:
     with worker_pages(tmp_path, workers=2, config='{"admin_token": "planted-secret"}') as serving:
         assert fetch(serving.port, "/config").status == 401
         answer = await asyncio.to_thread(

@@ -43,7 +43,7 @@ def rows_of(answer: Any, service: str = "counted") -> dict[tuple[str, str], dict
     return {(row["side"], row["method"]): row for row in answer["methods"] if row["service"] == service}
 
 
-async def test_figures_are_those_of_the_calls_made_on_both_sides() -> None:
+async def test_figures_match_the_calls_made_on_both_sides() -> None:
     async with server_with_pages(Counted()) as server, Client(target_of(server)) as client:
         first = (await page(server, "/figures")).json
         before = rows_of(first)

@@ -199,7 +199,7 @@ async def test_errors_are_still_on_standard_error(
     assert "the program has no handlers" in capsys.readouterr().err
 
 
-async def test_endpoints_are_those_of_the_clients_of_the_process() -> None:
+async def test_endpoints_are_listed_for_the_clients_of_the_process() -> None:
     async with server_with_pages(Recently()) as server:
         target = target_of(server)
         async with Client([target, "tcp://127.0.0.1:1"]) as client:

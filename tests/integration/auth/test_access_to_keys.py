@@ -38,7 +38,7 @@ ALL: Final[list[dict[str, Any]]] = [{"who": ["allowed"], "read_keys": ["**"], "w
 PLANTED: Final = b"planted-value"
 OTHERS: Final = ("other/k", "other/sub/k", "open/k", "minelike/k", "locks/other/1")
 
-#: Keys above those of a right. In the dialect they hide them.
+#: Keys above the keys of a right. In the dialect they hide them.
 ABOVE: Final = ("mine", "open/read")
 
 #: Paths of others' keys and of directories above them, as they are and in disguise.
@@ -89,7 +89,7 @@ REFUSALS: Final = {401: {Status.UNAUTHENTICATED}, 403: {Status.PERMISSION_DENIED
 OWN_PAGE: Final = {"Origin": "http://127.0.0.1"}
 SAME_SITE: Final = {"Sec-Fetch-Site": "same-site"}
 
-#: Fields of requests that pages in browsers send: those of other sites, and those under a name that leads here.
+#: Fields of requests that pages in browsers send: pages of other sites, and pages under a name that leads here.
 PAGES: Final = (
     {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"},
     {"Origin": "http://evil.example"},

@@ -195,7 +195,7 @@ async def test_a_verdict_that_takes_too_long_is_unavailable() -> None:
     text = ""
     async with guarded(Shop, authenticate=slow, config=config) as target, asyncio.timeout(20):
         async with Client(target, credentials=ADA_TOKEN, fail_mode="failfast") as client:
-            # After a stall the time of the opening may end before that of the verdict.
+            # After a stall the time of the opening may end before the time of the verdict.
             while "cannot be verified now" not in text:
                 with pytest.raises(fastrpc.UnavailableError) as caught:
                     await client.call(Shop.who)

@@ -301,7 +301,7 @@ class Timed:
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_a_stream_ends_with_the_credential_of_its_own(kind: str) -> None:
+async def test_a_stream_ends_with_its_separate_credential(kind: str) -> None:
     async with guarded(News, authenticate=Timed()) as target:
         async with calling(kind, target, credentials="bob/60") as client:
             async with client.stream(News.ticks) as lasting:
@@ -320,7 +320,7 @@ async def test_a_stream_ends_with_the_credential_of_its_own(kind: str) -> None:
                 assert await lasting.receive() == "bob"
 
 
-async def test_a_stream_to_the_server_ends_with_the_credential_of_its_own() -> None:
+async def test_a_stream_to_the_server_ends_with_its_separate_credential() -> None:
     async with guarded(News, authenticate=Timed()) as target, Client(target) as client:
         own = client.with_options(metadata=bearer("ada/0.3"))
 
@@ -333,7 +333,7 @@ async def test_a_stream_to_the_server_ends_with_the_credential_of_its_own() -> N
         assert error.status is Status.UNAUTHENTICATED
 
 
-async def test_a_credential_of_its_own_outlives_that_of_the_connection() -> None:
+async def test_a_separate_credential_outlives_the_credential_of_the_connection() -> None:
     async with guarded(News, authenticate=Timed()) as target:
         async with Client(target, credentials="bob/1.5") as client:
             own = client.with_options(metadata=bearer("ada/60"))
@@ -346,7 +346,7 @@ async def test_a_credential_of_its_own_outlives_that_of_the_connection() -> None
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "memory"])
-async def test_a_stream_ends_when_the_token_of_its_own_is_removed(tmp_path: Path, scheme: str) -> None:
+async def test_a_stream_ends_when_its_separate_token_is_removed(tmp_path: Path, scheme: str) -> None:
     path = tmp_path / "tokens.toml"
     both = '[[token]]\ntoken = "one"\nname = "ada"\n[[token]]\ntoken = "two"\nname = "bob"\n'
     path.write_text(both)

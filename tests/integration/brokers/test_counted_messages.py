@@ -24,7 +24,7 @@ async def test_counters_of_a_broker_equal_the_ledger_of_four_workers_that_are_ro
         ledger = workers.ledger()
         assert ledger == {"published": 500, "acked": 450, "retried": 50, "dead": 50}
         await eventually(lambda: outcomes_in(scrape(admin)) == ledger)
-        # Its clients count no message; they count the calls of handlers, those of workers that are gone too.
+        # Its clients count no message; they count the calls of handlers, calls of ended workers too.
         expected = {"OK": 450, "INTERNAL": 50, "INVALID_ARGUMENT": 50}
         await eventually(lambda: calls_in(scrape(workers.admin)) == expected)
         found = await asyncio.to_thread(scrape, workers.admin)

@@ -99,7 +99,7 @@ async def test_positional_only_and_keyword_only_parameters_work() -> None:
         assert await client.call("arguments.nothing") == "nothing"
 
 
-async def test_arguments_are_not_confused_with_those_of_the_verb() -> None:
+async def test_arguments_are_not_confused_with_arguments_of_the_verb() -> None:
     @fastrpc.service("names")
     class Names:
         @fastrpc.method

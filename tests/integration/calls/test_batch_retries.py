@@ -137,7 +137,7 @@ async def test_batch_of_a_handler_that_serves_a_retry_is_not_tried_again(
         await client.ready(5)
         async with connected(Front(client)) as front:
             assert await front.call(Front.ask) == len(CALLS)
-    # The batch of the first attempt comes with retries, that of the second one does not.
+    # The batch of the first attempt comes with retries, the batch of the second one does not.
     assert refusing.attempts[-len(CALLS) :] == [0] * len(CALLS)
     assert 2 * len(CALLS) + 2 <= len(refusing.attempts) < 3 * len(CALLS)
 

@@ -338,7 +338,7 @@ async def test_a_credential_of_a_call_decides_whether_it_is_high() -> None:
     assert desk.priorities == [2, 0]
 
 
-async def test_sheddable_calls_of_one_client_start_behind_those_of_another() -> None:
+async def test_sheddable_calls_of_one_client_start_behind_calls_of_another() -> None:
     desk = Desk()
     with ThreadedServer(desk) as server:
         async with Client(server.address) as one, Client(server.address) as other:

@@ -210,7 +210,7 @@ async def test_call_many_sends_nothing_when_an_argument_does_not_fit() -> None:
         assert arith.noted == []
 
 
-async def test_call_many_puts_one_that_is_too_large_in_its_place() -> None:
+async def test_call_many_puts_the_error_of_a_too_large_call_in_its_place() -> None:
     config = fastrpc.ClientConfig(limits=fastrpc.Limits(message_bytes=1 << 20))
     async with connected(Echo, client_config=config) as client:
         await client.ready()

@@ -1,4 +1,4 @@
-"""The command line as people and programs use it: each command in a process of its own."""
+"""The command line as people and programs use it: each command in a separate process."""
 
 import json
 import re
@@ -245,7 +245,7 @@ class TestDev:
         with Program(["-m", "fastrpc", "dev", "app:services", "-a", "tcp://127.0.0.1:0"], folder) as program:
             program.wait_errors("error: app:services cannot be imported: SyntaxError: .*app.py, line 1")
             program.wait_errors("waiting for a change")
-            # In one step: an empty file in between would be a change of its own.
+            # In one step: an empty file in between would be a separate change.
             (folder / "app.new").write_text(APP)
             (folder / "app.new").replace(folder / "app.py")
             target = program.wait_output(r"(?s)serving at (\S+).*started")[1]

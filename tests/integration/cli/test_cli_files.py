@@ -1,4 +1,4 @@
-"""`fastrpc get` and `fastrpc put`: each command in a process of its own."""
+"""`fastrpc get` and `fastrpc put`: each command in a separate process."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def test_put_and_get_copy_a_file(desk: Desk) -> None:
     assert (desk.here / "b.bin").read_bytes() == (desk.there / "sub" / "b.bin").read_bytes() == DATA
 
 
-def test_names_that_are_left_out_are_those_of_the_source(desk: Desk) -> None:
+def test_omitted_names_are_taken_from_the_source(desk: Desk) -> None:
     (desk.here / "sub").mkdir()
     (desk.here / "sub" / "a").write_bytes(b"abc")
     assert desk.run("put", "sub/a").code == 0

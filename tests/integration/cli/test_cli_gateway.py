@@ -217,7 +217,7 @@ async def test_callers_do_not_learn_the_addresses_behind(origin: str) -> None:
     assert (answer.status, "tcp://" in answer.value["detail"]) == (504, False)
 
 
-async def test_the_deadline_is_that_of_the_caller_or_of_the_gateways_server(origin: str) -> None:
+async def test_the_deadline_is_set_by_the_caller_or_by_the_gateways_server(origin: str) -> None:
     assert (await ask(origin, "POST", "/shop.v1/time_left", {}, Timeout_Ms="600000")).value > 300
     common = ServerConfig().timeouts.call
     assert common is not None

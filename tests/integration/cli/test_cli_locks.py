@@ -105,7 +105,7 @@ async def test_command_gets_the_token_and_gives_its_exit_code() -> None:
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Path:
-    """A pipe with a name, for a command to tell what it does: its end is that of all who have it open."""
+    """A pipe with a name, for a command to tell what it does: its end is the end for all who have it open."""
     os.mkfifo(tmp_path / "pipe")
     return tmp_path / "pipe"
 

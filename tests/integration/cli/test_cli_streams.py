@@ -170,7 +170,7 @@ class TestServerStream:
     def test_messages_cannot_control_the_terminal(self, folder: Path, address: str) -> None:
         assert "\x1b" not in command(folder, "call", address, "feed.escaped").output
 
-    def test_time_limit_is_that_of_the_whole_stream(self, folder: Path, address: str) -> None:
+    def test_time_limit_is_for_the_whole_stream(self, folder: Path, address: str) -> None:
         ended = command(folder, "call", address, "feed.silent", "--timeout", "1.5")
         assert (ended.code, ended.output) == (1, "1\n")
         assert "feed.silent" in ended.errors

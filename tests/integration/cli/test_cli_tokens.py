@@ -386,7 +386,7 @@ class TestCommandsOfStoresWithATokenFile:
         assert command(folder, "kv", "list", named, *options, token="unknown").code == 0
         assert command(folder, "kv", "list", url, *options, token="nowhere").code == 2
 
-    def test_a_store_without_tokens_is_not_told_that_of_the_environment(self, folder: Path) -> None:
+    def test_a_store_without_tokens_does_not_get_the_token_of_the_environment(self, folder: Path) -> None:
         done = command(folder, "kv", "list", f"sqlite://{folder}/kept", FASTRPC_TOKEN="token-of-ada")
         assert done.code == 0
 

@@ -139,7 +139,7 @@ def crowded_loop() -> Iterator[None]:
 
 @contextmanager
 def opened(target: Served, count: int) -> Iterator[list[socket.socket]]:
-    """Connect so many sockets, each of which has written its opening."""
+    """Connect the given number of sockets, each of which has written its opening."""
     with ExitStack() as stack:
         sockets = []
         for _ in range(count):

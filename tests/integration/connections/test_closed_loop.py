@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-# A process of its own: nobody closes the client and the server here, and uvloop's `close` waits for ever for a
+# A separate process: nobody closes the client and the server here, and uvloop's `close` waits for ever for a
 # transport whose ResourceWarning is made an error, as it is in these tests.
 PROGRAM = """
 import asyncio, importlib, socket, sys
@@ -28,7 +28,7 @@ loop = importlib.import_module(sys.argv[1]).new_event_loop()
 server, client = loop.run_until_complete(connect())
 (session,) = client._pool.connections
 loop.close()
-# They get the lowest free descriptors, those of the connection among them.
+# They get the lowest free descriptors, also the descriptors of the connection.
 pairs = [socket.socketpair() for _ in range(16)]
 try:
     session.close()

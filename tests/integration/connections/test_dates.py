@@ -183,7 +183,7 @@ class TLSWire:
                 self._incoming.write(await loop.sock_recv(self._socket, READ_BYTES))
 
     def send_small(self, size: int) -> None:
-        """Send so many bytes on the line, in records with 32 bytes of data."""
+        """Send the given number of bytes on the line, in records with 32 bytes of data."""
         while self._outgoing.pending < size:
             self._tls.write(bytes(32))
         assert self._socket.send(self._outgoing.read(size)) == size

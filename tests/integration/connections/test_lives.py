@@ -303,7 +303,7 @@ async def test_without_a_linger_a_closing_connection_ends_behind_its_output(
         told = told_at_the_end(connection, monkeypatch)
         connection.transport.untaken = 65_536
         connection.engine.close()
-        # The native protocol has a bound of its own for a peer that takes nothing.
+        # The native protocol has a separate bound for a peer that takes nothing.
         patience = 10 if column == "native" else PATIENCE_SECONDS
         connection.look(0)
         connection.look(patience - 1)

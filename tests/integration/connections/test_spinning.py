@@ -39,7 +39,7 @@ class Desk:
 
 @asynccontextmanager
 async def pair(*, server: int = 0, client: int = 0, clients: int = 1) -> AsyncIterator[list[Client]]:
-    """A server and clients on this loop, each spinning for so many microseconds."""
+    """A server and clients on this loop, each spinning for the given number of microseconds."""
     async with AsyncExitStack() as stack:
         served = await stack.enter_async_context(
             Server(Desk(), config=ServerConfig(spin_microseconds=server))

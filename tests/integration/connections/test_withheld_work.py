@@ -129,7 +129,7 @@ class Refuser:
     """Refuses wrong calls faster than the budget for them comes back: it knows their ids without reading a frame.
 
     Args:
-        refuse: make so many wrong calls. Calls that are open already are left alone.
+        refuse: make the given number of wrong calls. Calls that are open already are left alone.
     """
 
     def __init__(

@@ -125,7 +125,7 @@ def test_the_service_gives_each_pod_to_clients() -> None:
     assert service["spec"]["clusterIP"] == "None"
     assert {one["targetPort"] for one in service["spec"]["ports"]} == PORTS.keys()
     (rpc,) = [one for one in service["spec"]["ports"] if one["name"] == "fastrpc"]
-    # Headless: the port of the record is that of the pod.
+    # Headless: the port of the record is the pod's port.
     assert rpc["port"] == PORTS["fastrpc"]
     name, text = service["metadata"]["name"], (KUBERNETES / "arith.yaml").read_text()
     assert f"kubernetes:///{name} " in text
@@ -158,7 +158,7 @@ async def test_clients_find_the_port_of_the_manifest_in_slices(tmp_path: Path, m
             assert await client.call("arith.mul", 6, 7) == 42
 
 
-def test_the_secret_is_the_one_that_prometheus_shows() -> None:
+def test_prometheus_shows_the_same_secret() -> None:
     (volume,) = POD["volumes"]
     (endpoint,) = KINDS["ServiceMonitor"]["spec"]["endpoints"]
     credentials = endpoint["authorization"]["credentials"]

@@ -292,7 +292,7 @@ async def test_awaited(fastrpc_connected):
     second = await fastrpc_connected(Arith)
     assert await first.call(Arith.mul, 6, 7) == await second.call(Arith.mul, 7, 6)
 
-def test_in_a_loop_of_its_own(fastrpc_connected):
+def test_in_a_separate_loop(fastrpc_connected):
     async def main():
         async with fastrpc_connected(Arith()) as client:
             return await client.call(Arith.mul, 6, 7)

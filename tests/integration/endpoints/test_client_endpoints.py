@@ -35,7 +35,7 @@ async def endpoint_set(count: int, scheme: str = "tcp") -> AsyncIterator[tuple[l
 
 
 async def connected(client: Client, count: int) -> None:
-    """Return once so many endpoints are connected."""
+    """Return once the given number of endpoints are connected."""
     await client.ready(5)
     await eventually(lambda: sum(session.is_ready for session in client._pool.connections) == count)
 

@@ -27,7 +27,7 @@ QUICK = ClientConfig(backoff=Backoff(first=0.01, longest=0.05))
 
 
 async def until_connected(services: Any, calls: Callable[[], Any], endpoints: int) -> None:
-    """Call until so many endpoints have answered."""
+    """Call until the given number of endpoints have answered."""
     called: set[str] = set()
     async with asyncio.timeout(20):
         while len(called) < endpoints:
@@ -271,7 +271,7 @@ def test_used_blocking_services_work_in_the_child_and_in_the_parent() -> None:
 
 
 @forks
-def test_a_child_needs_a_registry_of_its_own() -> None:
+def test_a_child_needs_a_separate_registry() -> None:
     with serving([shop(0)]) as address, SyncServices(StaticRegistry([address])) as services:
         assert services.call("shop.s0.number") == 0
 

@@ -42,7 +42,7 @@ def subchannels_of(client: Any) -> list[Any]:
 
 
 async def connected_again(client: Any, targets: list[str]) -> None:
-    """Return once a client is connected everywhere; that of a thread connects in its calls."""
+    """Return once a client is connected everywhere; the client of a thread connects in its calls."""
     if isinstance(client, Stepped):
         for target in targets:
             await client.with_options(endpoint=target, wait_for_ready=True).call(Place.name_of)

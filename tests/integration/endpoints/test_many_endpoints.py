@@ -95,7 +95,7 @@ async def test_broadcast_reaches_everybody_and_says_what_came_of_each(nobody: li
     assert [reply.value for reply in values] == ["one"]
 
 
-async def test_fork_takes_the_only_one_that_answers(nobody: list[str]) -> None:
+async def test_fork_takes_the_only_endpoint_that_answers(nobody: list[str]) -> None:
     async with served(Who("one"), scheme="tcp") as target, Client([*nobody[:SEVERAL], target]) as client:
         assert await client.with_options(timeout=60).fork(Who.name_of) == "one"
 
@@ -118,7 +118,7 @@ def test_a_blocking_broadcast_takes_few_threads(nobody: list[str]) -> None:
     assert most <= MOST_THREADS + 10
 
 
-def test_a_blocking_fork_takes_the_only_one_that_answers(nobody: list[str]) -> None:
+def test_a_blocking_fork_takes_the_only_endpoint_that_answers(nobody: list[str]) -> None:
     with serving(Who("one")) as target, SyncClient([*nobody[:300], target]) as client:
         assert client.with_options(timeout=60).fork(Who.name_of) == "one"
 

@@ -64,7 +64,7 @@ async def test_a_service_may_have_another_name_in_the_registry(kind: str) -> Non
 
 
 @pytest.mark.parametrize(("kind", "client"), [(Services, Client), (SyncServices, SyncClient)])
-def test_the_client_of_a_service_is_one_of_its_own(kind: Any, client: Any) -> None:
+def test_each_service_has_a_separate_client(kind: Any, client: Any) -> None:
     services = kind(StaticRegistry(), config=ClientConfig(codec="json"))
     found = services["shop.s0"]
     assert type(found) is client
@@ -140,7 +140,7 @@ async def test_an_idle_service_is_not_followed_until_its_next_call(kind: str) ->
                 while not await rests():
                     await asyncio.sleep(0)
             assert registry.watched == ["shop.s0", "shop.s1"]
-            # The list of now counts, not that of before.
+            # The present list counts, not the earlier one.
             registry.update("shop.s0", served.targets[1:])
             assert str((await kept.request("shop.s0.number")).endpoint) == served.targets[1]
             assert registry.watched == ["shop.s0", "shop.s1", "shop.s0"]

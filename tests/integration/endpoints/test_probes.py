@@ -405,7 +405,7 @@ async def test_endpoints_that_come_are_asked() -> None:
             await client.ready(5)
             places[3].target.server.set_serving(False)
             registry.update("who", [place.target for place in places])
-            # A registry has an order of its own.
+            # A registry has a separate order.
             await eventually(lambda: sum(down(client)) == 1)
             assert client._pool.subchannels[down(client).index(True)].endpoint == Endpoint(places[3].target)
             assert await answering(client) == {"0", "1", "2"}

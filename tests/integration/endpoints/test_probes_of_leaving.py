@@ -60,7 +60,7 @@ async def test_the_next_server_is_not_told_down_by_the_answer_of_the_last_one(
                 await eventually(lambda: subchannel.is_ready)
                 places[0].asked.go_on.set()
                 assert await drain is True
-                # The probe that waited took the place of that of the new connection, which follows at once.
+                # The probe that waited took the place of the probe of the new connection, which follows at once.
                 await eventually(lambda: asked.seen)
                 assert down(client) == [False, False]
                 assert said(caplog) == []

@@ -34,7 +34,7 @@ class Sick:
 
     def __init__(self) -> None:
         self.calls = 0
-        #: One call in so many fails; 0 is none.
+        #: One call in this number fails; 0: no call fails.
         self.failing = 0
         self.seconds = 0.0
         #: Cleared, calls wait for it.

@@ -90,7 +90,7 @@ class Orders:
 
 @fastrpc.service("shop.counter")
 class Counter:
-    """Passes on whatever a client of its own comes to."""
+    """Passes on the outcome of a client that it uses."""
 
     def __init__(self, behind: Client) -> None:
         self._behind = behind

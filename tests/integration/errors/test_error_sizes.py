@@ -309,7 +309,7 @@ async def test_the_smaller_limit_of_both_sides_counts(side: str, caplog: pytest.
     [ServerConfig(limits=Limits(depth=50)), ServerConfig(memory=Memory(items=1_000))],
     ids=["depth", "items"],
 )
-async def test_depth_and_items_of_details_are_those_of_every_value(config: ServerConfig) -> None:
+async def test_details_have_the_same_limits_of_depth_and_items_as_every_value(config: ServerConfig) -> None:
     async with erring(config=config) as client:
         for kind, fits in (
             ("lists 99 deep", config.limits.depth > 99),

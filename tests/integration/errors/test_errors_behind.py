@@ -53,7 +53,7 @@ class Behind:
 
 @fastrpc.service("front")
 class Front:
-    """Lets through what a client of its own comes to, in every way there is."""
+    """Lets through the outcome of a client that it uses, in every way there is."""
 
     def __init__(self, behind: Client, sync: SyncClient | None = None) -> None:
         self.behind = behind

@@ -103,7 +103,7 @@ async def test_a_client_whose_token_is_refused_is_not_told_that_it_has_none(kind
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_a_call_that_shows_a_token_of_its_own_is_not_told_so(kind: str) -> None:
+async def test_a_call_with_a_separate_token_is_not_told_so(kind: str) -> None:
     async with guarded("tcp") as target, connected(kind, target) as client:
         shown = client.with_options(metadata={"authorization": f"Bearer {TOKEN}-old"})
         with pytest.raises(CallError) as refused:

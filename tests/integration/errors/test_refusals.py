@@ -85,7 +85,7 @@ def test_http2_alone_takes_the_settings_of_grpc_web_and_connect() -> None:
 
 
 @pytest.mark.parametrize("url", ["consul://127.0.0.1:8500/arith", "registry://127.0.0.1:8970/arith"])
-def test_the_url_of_a_service_is_not_that_of_a_registry(url: str) -> None:
+def test_the_url_of_a_service_is_no_url_of_a_registry(url: str) -> None:
     with pytest.raises(ConfigError, match=r"is more than a registry \(leave /arith out"):
         open_registry(url)
     with pytest.raises(ConfigError, match="is more than a registry"):

@@ -137,7 +137,7 @@ def unread_socket(address: Address) -> socket.socket:
 
 
 class GoodClient:
-    """500 calls a second on a connection of its own: the longest time until one is answered or refused."""
+    """500 calls a second on a separate connection: the longest time until one is answered or refused."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -24,7 +24,7 @@ from tests.support.wire_layout import FLAG_ONE_WAY
 
 SCHEMES = ("tcp", "unix", "tls")
 
-#: Runs a program in a network of its own.
+#: Runs a program in a separate network.
 ALONE = ("unshare", "--map-root-user", "--net")
 
 ENDINGS: dict[str, Callable[[Caller], None]] = {

@@ -21,7 +21,7 @@ from tests.support.measured_overload import MANY_CALLS, HeldServer
 
 pytestmark = [pytest.mark.measures, pytest.mark.one_loop]
 
-#: The attacks, each with so many connections, until they are ended.
+#: The attacks, each with the given number of connections, until they are ended.
 ATTACKS = {"one_way": 1, "expired": 1, "rpcx_heartbeat": 1, "jsonrpc_socket": 1}
 ATTACK_SECONDS = 120
 

@@ -110,7 +110,7 @@ async def test_many_clients_do_not_come_back_in_the_same_moment(scale: Any) -> N
 
 
 def rounds(instants: list[float], count: int) -> list[list[float]]:
-    """Return the whole groups of so many instants, in their order."""
+    """Return the whole groups of the given number of instants, in their order."""
     return [instants[start : start + count] for start in range(0, len(instants) - count + 1, count)]
 
 
@@ -198,10 +198,10 @@ async def test_wait_for_ready_ends_with_the_deadline() -> None:
 
 @pytest.mark.parametrize("interceptors", [[], [passing]], ids=["plain", "intercepted"])
 @pytest.mark.parametrize("is_blocking", [False, True], ids=["Client", "SyncClient"])
-async def test_time_that_a_message_names_is_that_of_all_attempts(
+async def test_time_that_a_message_names_covers_all_attempts(
     is_blocking: bool, interceptors: list[Any]
 ) -> None:
-    # A host of its own: the client goes on dialling when the port is free for others.
+    # A separate host: the client goes on dialling when the port is free for others.
     async with RawServer(host="127.0.0.63") as server:
         config = ClientConfig(backoff=BACKOFF, early_calls="all")
         options = {"wait_for_ready": True, "idempotent": True, "timeout": 1.0}

@@ -22,7 +22,7 @@ QUICK = Backoff(first=0.01, longest=0.05)
 
 @contextlib.contextmanager
 def server_process(journal: Path) -> Iterator[tuple[Program, str]]:
-    """Run a server of `Noted` in a process of its own; yield it and its address."""
+    """Run a server of `Noted` in a separate process; yield it and its address."""
     arguments = ["-m", "tests.support.noted", str(journal)]
     with Program(arguments, ROOT) as program:
         yield program, program.wait_output(r"^tcp://\S+$").group()

@@ -201,7 +201,7 @@ async def test_call_without_a_deadline_ends_when_its_retries_are_over(is_blockin
         with pytest.raises(UnavailableError) as caught:
             await Caller(is_blocking=is_blocking, timeout=None).call(server.address, fail_mode="failover")
         assert caught.value.processed == "unknown"
-        # The one that was lost, then those of the retries, and what the client dials by itself.
+        # The lost connection, then the dials of the retries, and the client's dials without a call.
         assert 2 <= len(server.accepted_at) <= 12
 
 
@@ -226,7 +226,7 @@ async def test_first_attempt_does_not_wait(is_blocking: bool) -> None:
 
 
 @both_clients
-async def test_call_behind_one_that_failed_does_not_wait(is_blocking: bool) -> None:
+async def test_call_behind_a_failed_call_does_not_wait(is_blocking: bool) -> None:
     config = ClientConfig(backoff=Backoff(first=30.0, longest=30.0))
     options: dict[str, Any] = {"timeout": AMPLE_SECONDS}
     async with behaving(lose, serve) as server:
@@ -247,7 +247,7 @@ async def test_call_behind_one_that_failed_does_not_wait(is_blocking: bool) -> N
         assert len(server.accepted_at) == 1
 
 
-async def test_call_behind_one_that_was_lost_on_a_connection_of_the_loop_does_not_wait() -> None:
+async def test_call_behind_a_lost_call_on_a_connection_of_the_loop_does_not_wait() -> None:
     config = ClientConfig(backoff=Backoff(first=30.0, longest=30.0))
     async with behaving(lose, serve) as server, Client(server.address, config=config) as client:
         # No call asks for this dial.

@@ -148,7 +148,7 @@ async def test_a_name_that_no_file_has_is_refused_by_every_method(case: str, roo
 
 
 @pytest.mark.parametrize("case", NOWHERE)
-async def test_a_name_that_leads_outside_is_as_one_that_leads_nowhere(case: str, root: Path) -> None:
+async def test_a_name_that_leads_outside_is_like_a_name_that_leads_nowhere(case: str, root: Path) -> None:
     name = NOWHERE[case]
     text = f"there is no {name!r}" + (", or no folder for it" if "/" in name else "")
     async with served(FileService(root)) as target, Client(target) as client:
@@ -336,7 +336,7 @@ async def test_descriptors_are_given_back_whatever_a_name_leads_to(root: Path) -
 
 
 def descriptors_in(root: Path) -> int:
-    """Return how many descriptors of this process are those of files below a folder."""
+    """Return how many descriptors of this process belong to files below a folder."""
     count = 0
     for descriptor in os.listdir("/proc/self/fd"):
         try:

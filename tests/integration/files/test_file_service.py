@@ -1,4 +1,4 @@
-"""The methods of a `FileService`, called as those of any other service."""
+"""The methods of a `FileService`, called as methods of any other service."""
 
 import asyncio
 import contextlib
@@ -115,7 +115,7 @@ class TestReading:
                 assert refused.value.status is Status.ABORTED
             assert data.startswith(b"".join(found))
 
-    async def test_a_digest_is_that_of_the_present_content(self, root: Path) -> None:
+    async def test_a_digest_matches_the_present_content(self, root: Path) -> None:
         path = root / "a"
         async with served(FileService(root)) as target, Client(target) as client:
             for number in range(20):

@@ -83,7 +83,7 @@ class Site:
         self._server.__exit__(None, None, None)
 
     def killed_client(self, kind: str, verb: str, first: str, second: str) -> None:
-        """Run a transfer in a process of its own, and kill that half-way."""
+        """Run a transfer in a separate process, and kill that half-way."""
         given = [kind, verb, self.address, first, second, str(HALF)]
         with Program(["-c", CLIENT, *given], self.here) as client:
             client.wait_output("half")

@@ -381,7 +381,7 @@ class TestRefusals:
             assert desk.files.read_bytes == len(DATA) - HALF
 
     async def test_damage_on_the_disk_is_found(self, transfers: Transfers, desk: Desk) -> None:
-        """A digest of the service that is not that of the content ends in DATA_LOSS, and nothing takes the name."""
+        """A digest of the service that differs from the content ends in DATA_LOSS, and nothing takes the name."""
 
         class Damaged(FileService):
             @method(idempotent=True)

@@ -18,7 +18,7 @@ from tests.unit.cli.contracts.test_round_trip import contract_module, source_mod
 
 pytestmark = pytest.mark.one_loop
 
-#: Values that are tried for each kind; those of its own come first.
+#: Values that are tried for each kind; values of the kind itself come first.
 MOST = 60
 
 

@@ -39,7 +39,7 @@ class TestNames:
         with pytest.raises(AttributeError):
             aio.no_such_name  # noqa: B018
 
-    async def test_servers_and_channels_are_those_of_grpc_aio(self) -> None:
+    async def test_servers_and_channels_match_grpc_aio(self) -> None:
         assert isinstance(aio.server(), grpc.aio.Server)
         async with aio.insecure_channel("localhost:1") as channel:
             assert isinstance(channel, grpc.aio.Channel)

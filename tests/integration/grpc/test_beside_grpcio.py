@@ -82,7 +82,7 @@ class TestPairs:
                     ("tail", "d"),
                     ("tail-bin", b"\x02"),
                 )
-            # Without a head of its own, too, trailers are trailers.
+            # Without a separate head, too, trailers are trailers.
             call = stub.Total(iter([item()]))
             assert await call == order()
             assert "tail" not in await call.initial_metadata()

@@ -85,7 +85,7 @@ class TestKinds:
             assert stub.Total.future(iter([item(count=3)])).result(20) == order("total", 3)
             assert stub.Total.with_call(iter([item(count=3)]))[0] == order("total", 3)
 
-    def test_servers_and_channels_are_those_of_grpcio(self) -> None:
+    def test_servers_and_channels_match_grpcio(self) -> None:
         with calling(ThreadOrders()) as (stub, channel):
             assert isinstance(channel, grpc.Channel)
             call = stub.Get.future(item())

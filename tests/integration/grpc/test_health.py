@@ -1,4 +1,4 @@
-"""gRPC's health protocol, whose requests and answers are those of `fastrpc.health`."""
+"""gRPC's health protocol, whose requests and answers match `fastrpc.health`."""
 
 from collections.abc import AsyncIterator
 from typing import Any

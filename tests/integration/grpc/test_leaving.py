@@ -23,7 +23,7 @@ GRPC = {"FASTRPC_PROTOCOLS": "native,grpc"}
 
 
 class Callers:
-    """Unary calls of grpcio, over as many channels, each with a connection of its own."""
+    """Unary calls of grpcio, over as many channels, each with a separate connection."""
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -60,7 +60,7 @@ async def test_the_access_log_has_the_protocol_and_the_id_of_the_caller(
     assert (record.method, record.request_id) == ("test.v1.Raw.echo", "one-2")  # type: ignore[attr-defined]
 
 
-async def test_spans_are_those_of_grpc() -> None:
+async def test_spans_follow_the_conventions_of_grpc() -> None:
     pytest.importorskip("opentelemetry.sdk")
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor

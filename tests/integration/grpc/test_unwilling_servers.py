@@ -235,7 +235,7 @@ class TestCredentials:
         assert server.heads[-1]["authorization"] == "Bearer token1"
 
     @either_client
-    async def test_a_token_in_metadata_replaces_that_of_the_client(self, kind: str) -> None:
+    async def test_a_token_in_metadata_replaces_the_token_of_the_client(self, kind: str) -> None:
         async with scripted_grpc(echo) as server:
             async with connected(kind, server.target, config=CONFIG, credentials="secret") as client:
                 await client.with_options(metadata={"authorization": "Bearer own"}).call(

@@ -218,7 +218,7 @@ async def test_stop_iteration_of_a_thread_is_a_runtime_error() -> None:
             await fastrpc.Batcher(run)(1)
 
 
-async def test_an_error_of_a_key_is_that_of_its_caller() -> None:
+async def test_an_error_of_a_key_is_the_fault_of_its_caller() -> None:
     batcher = fastrpc.Batcher(Doubling().run, key=lambda item: 1 // item)
     zero, one = await all_of(batcher, [0, 1])
     assert isinstance(zero, ZeroDivisionError)

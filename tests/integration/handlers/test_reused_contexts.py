@@ -196,7 +196,7 @@ class Contexts:
 
 @pytest.fixture(params=[0, 17, 40])
 def surroundings(request: pytest.FixtureRequest) -> contextvars.Context:
-    """A context with so many variables."""
+    """A context with the given number of variables."""
     context = contextvars.copy_context()
     for other in others[: request.param]:
         context.run(other.set, 1)

@@ -1,4 +1,4 @@
-"""Settings of `fastrpc.asgi`, and those of its App."""
+"""Settings of `fastrpc.asgi`, and settings of its App."""
 
 import pytest
 

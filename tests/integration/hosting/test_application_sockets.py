@@ -87,7 +87,7 @@ async def test_a_quiet_client_is_not_given_up() -> None:
             talk.give(type="websocket.connect")
             talk.give(type="websocket.receive", text="{}")
             await soon(shop.started)
-            # Longer than two pings of the engine, whose answers are those of the transport.
+            # Longer than two pings of the engine, whose answers the transport sends.
             pinged = asyncio.get_running_loop().time() + 1.0
             await eventually(lambda: asyncio.get_running_loop().time() > pinged)
             assert not shop.cancelled.is_set()

@@ -128,7 +128,7 @@ async def test_a_text_that_is_no_base64_is_refused(serving: Serving) -> None:
 @pytest.mark.parametrize(
     ("timeout", "status"), [("1x", 13), ("", 13), ("123456789S", 13), ("0m", 4), ("9m", 4)]
 )
-async def test_the_timeout_is_that_of_grpc(serving: Serving, timeout: str, status: int) -> None:
+async def test_the_timeout_matches_grpc(serving: Serving, timeout: str, status: int) -> None:
     async with serving() as client:
         answer = await ask(client, "Wait", enveloped(b""), grpc_timeout=timeout)
         assert trailers_of(answer.body)["grpc-status"] == str(status)

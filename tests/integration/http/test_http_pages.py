@@ -191,7 +191,7 @@ def made_method() -> Any:
     return f
 
 
-def test_no_page_has_a_script_or_a_style_of_its_own() -> None:
+def test_no_page_has_an_inline_script_or_style() -> None:
     folder = resources.files("fastrpc.openapi").joinpath("site")
     page = folder.joinpath("index.html").read_text()
     assert re.findall(r"<script(?! type=\"module\" src=\"docs/page.js\"></script>)", page) == []

@@ -154,7 +154,7 @@ async def test_a_head_has_no_body() -> None:
 @pytest.mark.parametrize("style", ["numbers", "numbers_in_thread"])
 @pytest.mark.parametrize("accept", ["application/x-ndjson", "text/event-stream", None])
 @pytest.mark.parametrize("interceptors", [(), (pass_on,)], ids=["plain", "intercepted"])
-async def test_a_head_of_a_stream_is_that_of_its_get_and_starts_no_handler(
+async def test_a_head_of_a_stream_equals_its_get_and_starts_no_handler(
     style: str, accept: str | None, interceptors: tuple[Any, ...]
 ) -> None:
     find = Find()

@@ -348,7 +348,7 @@ async def test_a_route_streams() -> None:
         assert answer.lines == [{"value": 0}, {"value": 1}, {"end": {"metadata": {}}}]
 
 
-async def test_mistakes_of_a_route_are_those_of_its_arguments() -> None:
+async def test_mistakes_of_a_route_are_mistakes_of_its_arguments() -> None:
     async with serving() as client:
         answer = await asked(client, "PUT", "/orders/7", {"name": 1, "price": "x"})
         assert [one["path"] for one in answer.value["details"]] == ["item.name", "item.price"]
@@ -482,7 +482,7 @@ async def test_routes_that_fit_the_same_paths_are_refused_at_the_start(route: st
             pass
 
 
-async def test_an_error_of_a_route_is_that_of_the_method() -> None:
+async def test_an_error_of_a_route_equals_the_error_of_the_method() -> None:
     @fastrpc.service("failing")
     class Failing:
         @fastrpc.method(safe=True, http="GET /failing/{x}")

@@ -1,4 +1,4 @@
-"""Applications of Starlette and Django, mounted in a server; those of FastAPI are in `tests/integration/mounts`."""
+"""Applications of Starlette and Django, mounted in a server; tests with FastAPI are in `tests/integration/mounts`."""
 
 import asyncio
 import contextlib

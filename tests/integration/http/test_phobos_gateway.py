@@ -60,7 +60,7 @@ async def serving(http: HTTP | None = None, **options: Any) -> AsyncIterator[tup
 
 
 async def call(client: HttpClient, method: str | None, body: bytes = b"null", **fields: Any) -> Response:
-    """Call a method; further fields are those of the gateway, None leaves one out."""
+    """Call a method; further fields are for the gateway, None leaves one out."""
     others = {name: fields.pop(name) for name in ("Authorization", "Content_Encoding") if name in fields}
     given = {"ServiceMethod": method, "SerializeType": "1", "MessageID": "7"} | fields
     named = {f"PHOBOS-Gateway-{name}": value for name, value in given.items()}
@@ -70,7 +70,7 @@ async def call(client: HttpClient, method: str | None, body: bytes = b"null", **
     )
 
 
-async def test_a_failure_has_its_metadata_as_fields_but_for_those_of_http() -> None:
+async def test_a_failure_has_its_metadata_as_fields_except_fields_of_http() -> None:
     async with serving() as (_, client):
         answer = await call(client, "fail")
         assert (answer.status, answer.body) == (200, b"")

@@ -64,7 +64,7 @@ async def call(
     path: str = "/Arith",
     **fields: Any,
 ) -> Response:
-    """Call a method; further fields are those of rpcx, None leaves one out."""
+    """Call a method; further fields are for rpcx, None leaves one out."""
     given = {"ServiceMethod": method, "SerializeType": "1"} | fields
     named = {f"X-RPCX-{name}": value for name, value in given.items()}
     content = body if isinstance(body, bytes) else msgspec.json.encode(body)

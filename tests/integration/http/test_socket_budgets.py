@@ -48,7 +48,7 @@ MESSAGES: dict[str, tuple[str, Any]] = {
 
 
 def in_frames(content: bytes, size: int) -> bytes:
-    """Return a message in frames of so many bytes, without the end of the last one."""
+    """Return a message in frames of the given number of bytes, without the end of the last one."""
     places = range(0, len(content), size)
     frames = [
         client_frame(TEXT if at == 0 else CONTINUATION, content[at : at + size], final=at == places[-1])

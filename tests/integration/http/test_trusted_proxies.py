@@ -84,7 +84,7 @@ async def test_other_fields_are_never_read() -> None:
         assert (await asked(client, None, **others)).value[0].startswith("tcp://127.0.0.1:")
 
 
-#: The sets that a request can carry: HTTP refuses control characters, and knows no others than those of Latin-1.
+#: The sets that a request can carry: HTTP refuses control characters, and knows only characters of Latin-1.
 SENT = [each for each in FORWARDED_FOR if all("\0" not in line and line.isascii() for line in each[0])]
 
 #: Each of them beside fields that are never read, and some beside each kind of these.
@@ -121,7 +121,7 @@ async def test_each_set_of_fields_names_its_client_whatever_other_fields_say(
     async with serving_at(kind, tmp_path, "127.0.0.0/8", *TRUSTED) as client:
         own = (await asked(client, None)).value[0]
         for lines, named, more in BESIDE:
-            # Nothing says another scheme than that of the connection.
+            # Nothing states another scheme than the scheme of the connection.
             shown = named and (named.replace("tcp", "tls") if kind == "tls" else named)
             assert await peer_of_fields(client, lines, more) == (shown or own), (lines, more)
 

@@ -118,7 +118,7 @@ async def test_workers_judge_the_clients_of_trusted_proxies(tmp_path: Path) -> N
     with edged_program(tmp_path, settings, workers=2) as serving:
 
         async def asked(told: str) -> int:
-            # Each over a connection of its own: they go to the workers by turns.
+            # Each over a separate connection: they go to the workers by turns.
             async with await HttpClient.to(f"tcp://127.0.0.1:{serving.port}") as client:
                 return (await client.post("/who/am_i", {}, X_Forwarded_For=told)).status
 

@@ -56,7 +56,7 @@ async def test_every_way_is_limited_counted_and_logged(name: str, caplog: pytest
         await eventually(lambda: counted("OK") == before["OK"] + MOST)
         await eventually(lambda: counted("RESOURCE_EXHAUSTED") > before["RESOURCE_EXHAUSTED"])
         assert started == MOST
-        # Another caller has a rate of its own, and is refused as ever.
+        # Another caller has a separate rate, and is refused as ever.
         assert await way.ask(Asked(address, None, "Bearer unknown", method, kind)) in {
             Status.UNAUTHENTICATED,
             None,

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.one_loop
 
 pytest.importorskip("prometheus_client")
 
-#: Makes calls of invented names; in a process of its own, whose counters of clients they fill.
+#: Makes calls of invented names; in a separate process, whose counters of clients they fill.
 CALLER = """
 import asyncio
 import contextlib
@@ -62,7 +62,7 @@ KINDS = ("services", "methods", "one way", "streams", "metadata", "long")
 
 
 def invent(serving: WorkerPages, folder: Path, kind: str, first: int, count: int) -> None:
-    """Make so many calls of a kind."""
+    """Make the given number of calls of a kind."""
     (folder / "inventing.py").write_text(CALLER)
     with Program(["inventing.py", serving.address, kind, str(first), str(count)], folder) as program:
         done = program.wait(150)
@@ -70,7 +70,7 @@ def invent(serving: WorkerPages, folder: Path, kind: str, first: int, count: int
 
 
 def series(serving: WorkerPages) -> set[str]:
-    """Return every series of the server but those of its clients, of which there are none."""
+    """Return every series of the server except series of its clients, of which there are none."""
     return {f"{name} {sorted(labels)}" for name, labels in serving.scrape()}
 
 

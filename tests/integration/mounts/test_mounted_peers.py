@@ -130,7 +130,7 @@ async def test_schemes_over_tls_are_https_and_wss(tmp_path: Path) -> None:
 
 
 def at(engine: Any, seconds: float) -> None:
-    """Have a connection look at its times, so many seconds from now."""
+    """Have a connection look at its times, the given number of seconds from now."""
     check(engine, time.monotonic_ns() + round(seconds * SECOND))
 
 
@@ -208,7 +208,7 @@ async def test_a_proxy_that_is_trusted_behind_the_proxy_protocol_names_each_clie
 
 
 async def statuses(client: HttpClient, count: int, **fields: str) -> list[int]:
-    """Return the statuses of so many requests."""
+    """Return the statuses of the given number of requests."""
     return [(await client.get("/", **fields)).status for _ in range(count)]
 
 

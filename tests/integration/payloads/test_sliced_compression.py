@@ -339,7 +339,7 @@ class TestRequests:
         assert seen == [[], [LONG]]
 
     @pytest.mark.parametrize("is_connected", [True, False])
-    async def test_other_calls_go_on_while_those_of_a_batch_are_compressed(
+    async def test_other_calls_go_on_while_calls_of_a_batch_are_compressed(
         self, held: type[HeldCompressor], is_connected: bool
     ) -> None:
         texts = Texts()
@@ -362,7 +362,7 @@ class TestRequests:
         assert held.begun == []
 
 
-def test_threads_of_a_blocking_client_do_not_wait_for_one_that_compresses(
+def test_threads_of_a_blocking_client_do_not_wait_for_a_thread_that_compresses(
     monkeypatch: pytest.MonkeyPatch, held: type[HeldCompressor]
 ) -> None:
     from tests.support.threaded_server import ThreadedServer

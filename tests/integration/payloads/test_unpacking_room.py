@@ -90,7 +90,7 @@ async def test_outputs_count_as_they_grow_and_hold_a_quarter_of_the_memory(way: 
 
 
 @each_way
-async def test_small_request_passes_a_large_one_that_waits(way: str) -> None:
+async def test_small_request_passes_a_waiting_large_one(way: str) -> None:
     connect, written = WAYS[way]
     large, small = gzip.compress(written(LARGE)), gzip.compress(written("x" * 5_000))
     async with bombs_served() as target, AsyncExitStack() as stack:
@@ -106,7 +106,7 @@ async def test_small_request_passes_a_large_one_that_waits(way: str) -> None:
 
 
 @each_client
-async def test_small_request_passes_a_large_one_of_its_own_connection(kind: str) -> None:
+async def test_small_request_passes_a_large_one_of_the_same_connection(kind: str) -> None:
     async with bombs_served() as target, connected(kind, target) as client:
         held = HeldGzip(MIB).into(target.server)
         view = client.with_options(compressor="gzip")

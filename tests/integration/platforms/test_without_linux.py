@@ -436,7 +436,7 @@ def test_ticks_are_read_off_the_clock_of_deadlines(tmp_path: Path) -> None:
 
 
 @takes_away("malloc_trim", "mallopt", place="_core/server/memory_budget.pyx")
-def test_an_allocator_that_is_not_that_of_glibc_is_left_alone(tmp_path: Path) -> None:
+def test_another_allocator_than_glibc_is_left_alone(tmp_path: Path) -> None:
     assert compiled(C_SOURCES["memory_budget"], tmp_path).asked() == 0
 
 

@@ -135,7 +135,7 @@ class Load:
 
 @contextlib.asynccontextmanager
 async def load(workers: int, width: Any = "auto") -> AsyncIterator[Load]:
-    """Serve one client; the server says that it has so many workers."""
+    """Serve one client; the server says that it has the given number of workers."""
     async with Server(Held) as server:
         server.announce_workers(workers)
         address = await server.listen("tcp://127.0.0.1:0")

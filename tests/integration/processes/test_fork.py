@@ -186,7 +186,7 @@ def test_a_server_that_was_used_refuses_in_the_child_and_goes_on_in_the_parent(r
     run(main())
 
 
-def test_a_child_may_have_clients_and_servers_of_its_own(run: Run) -> None:
+def test_a_child_may_have_separate_clients_and_servers(run: Run) -> None:
     async def main(target: str) -> None:
         async with Client(target) as client:
             await client.call(Arith.mul, 1, 1)

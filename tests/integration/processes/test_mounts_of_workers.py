@@ -67,7 +67,7 @@ def program(folder: Path, *more: str) -> Program:
 
 
 async def asked(address: str, path: str = "/") -> int:
-    """Return the process that answers a request on a connection of its own."""
+    """Return the process that answers a request on a separate connection."""
     async with await HttpClient.to(address) as client:
         return int((await client.get(path)).body.split()[0])
 

@@ -165,7 +165,7 @@ async def test_silent_connections_make_place_for_each_other_and_for_openings() -
 
 
 @pytest.mark.parametrize("turns", range(4))
-async def test_a_connection_that_is_handed_over_while_a_drain_begins_is_served_as_one_that_drains(
+async def test_a_connection_that_is_handed_over_while_a_drain_begins_is_drained(
     turns: int,
 ) -> None:
     """Whoever accepted it did not know of the drain, and its peer does not either."""

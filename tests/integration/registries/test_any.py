@@ -196,7 +196,7 @@ async def test_the_named_registry_lists_the_other_addresses_in_each_order(
             assert (found.scope, found.provider) == ("wan", provider_name())
 
 
-async def test_a_record_names_no_nearer_scope_than_that_of_its_registry() -> None:
+async def test_a_record_names_no_nearer_scope_than_the_scope_of_its_registry() -> None:
     registry = StaticRegistry({"who": [Endpoint("tcp://127.0.0.1:9", labels={"scope": "process"})]})
     scopes = AnyRegistry(wan=registry)
     with scopes.watch("who") as watch:

@@ -34,7 +34,7 @@ def record(number: int, labels: dict[str, str] | None = None) -> str:
 
 
 def record_of_bytes(size: int) -> str:
-    """Return a record of exactly so many bytes."""
+    """Return a record of exactly the given number of bytes."""
     text = record(0, {"a": ""})
     labels: dict[str, str] = {}
     left = size - len(text)
@@ -147,7 +147,7 @@ async def test_clients_read_a_list_larger_than_a_message() -> None:
                 assert len((await anext(watch)).endpoints) == 2_501
 
 
-async def test_pages_are_those_of_one_list_while_it_changes() -> None:
+async def test_pages_belong_to_one_list_while_it_changes() -> None:
     async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
         await fill(client, 50, labels=None)
         first = await client.call(RegistryService.watch, "arith", "", 0.0, 1_000)

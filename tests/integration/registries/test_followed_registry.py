@@ -120,7 +120,7 @@ def url_of(server: Server) -> str:
 
 
 async def endpoints(watch: Watch, count: int) -> Sequence[Endpoint]:
-    """Wait until a watch has so many endpoints."""
+    """Wait until a watch has the given number of endpoints."""
     async with asyncio.timeout(20):
         while watch.latest is None or len(watch.latest.endpoints) != count:
             await asyncio.sleep(0.01)

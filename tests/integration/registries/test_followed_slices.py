@@ -389,7 +389,7 @@ class Arith:
 
 
 class Pods:
-    """Servers on loopback as the pods of a Service, each with a slice of its own, as their ports differ."""
+    """Servers on loopback as the pods of a Service, each with a separate slice, as their ports differ."""
 
     def __init__(self, apiserver: Apiserver, watch: Watch, stack: contextlib.AsyncExitStack) -> None:
         self._apiserver = apiserver

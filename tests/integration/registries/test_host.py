@@ -157,7 +157,7 @@ def test_host_has_no_place_and_no_options(url: str, folder: Path) -> None:
         open_registry(url)
 
 
-def test_the_folder_is_that_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_belongs_to_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
     monkeypatch.setattr(os, "geteuid", lambda: 0)

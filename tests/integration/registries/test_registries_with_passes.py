@@ -117,7 +117,7 @@ async def test_a_client_presents_the_pass_of_its_registry(tmp_path: Path, kind: 
             assert await view.call("arith.mul", 6, 7) == 42
 
 
-async def test_a_client_with_certificates_of_its_own_presents_these(tmp_path: Path) -> None:
+async def test_a_client_with_separate_certificates_presents_these(tmp_path: Path) -> None:
     path, other = (put_passes(tmp_path / f"{number}.pass", made_pass(number)) for number in (1, 2))
     async with announced_with_a_pass(path) as url:
         config = ClientConfig(tls=load_lan_pass(other).client_tls())

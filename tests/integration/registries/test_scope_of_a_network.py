@@ -39,7 +39,7 @@ def test_the_scope_needs_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("lan_pass")
 @pytest.mark.parametrize(("scopes", "found"), [((), ["host", "lan"]), (("process", "lan"), ["lan"])])
-def test_several_processes_share_each_scope_but_that_of_one(
+def test_several_processes_share_each_scope_except_the_scope_of_one(
     scopes: tuple[str, ...], found: list[str]
 ) -> None:
     with host_folder(), AnyRegistry(scopes) as registry:

@@ -36,7 +36,7 @@ AWAY_SECONDS = 60.0 if SCALE > 1 else 8.0
 #: After which calls arrive again: 5 s between two claims, and a dial.
 BACK_SECONDS = 6.0
 
-#: One that follows its server closely: its pauses add little to those of the claims.
+#: Pauses so short that they add little to the pauses of the claims.
 FOLLOWING = Backoff(first=0.05, longest=0.25)
 
 
@@ -51,7 +51,7 @@ class Scene:
         self.server = Server(Noted(Journal()), config=ServerConfig(tls=files.edge.tls(), admission=admission))
 
     async def listen(self, port: int) -> None:
-        """Claim a name at a relay, which may be reached by another port than that of callers."""
+        """Claim a name at a relay, which may be reached by another port than the port of callers."""
         await self.server.listen(f"relay://localhost:{port}/edge-7{self.files.options()}")
 
     @property

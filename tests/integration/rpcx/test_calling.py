@@ -167,7 +167,7 @@ async def test_notifications_run(kind: str) -> None:
 
 
 @both
-async def test_the_token_of_the_client_and_that_of_a_call(kind: str) -> None:
+async def test_the_token_of_the_client_and_the_token_of_a_call(kind: str) -> None:
     async with calling(kind=kind, authenticate=TOKENS, credentials="secret") as client:
         assert await client.call(Shop.who) == "gopher"
         as_mouse = client.with_options(metadata={"authorization": "Bearer other"})

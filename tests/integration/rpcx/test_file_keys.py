@@ -1,4 +1,4 @@
-"""The keys of the file service: in JSON they are those of the tags in Go, else the names of Go's fields."""
+"""The keys of the file service: in JSON they are the tags in Go, else the names of Go's fields."""
 
 import asyncio
 import base64

@@ -86,7 +86,7 @@ def config(**options: Any) -> ClientConfig:
 
 
 @pytest.mark.parametrize("wire", ["rpcx", "phobos"])
-async def test_a_call_without_a_stated_deadline_has_none_but_those_of_the_method_and_the_server(
+async def test_a_call_without_a_stated_deadline_has_only_the_limits_of_method_and_server(
     wire: str,
 ) -> None:
     async with serving("http", wire, timeouts=Timeouts(call=5.0)) as (server, target, _):

@@ -1,4 +1,4 @@
-"""Recorded clients of Phobos call our server: its answers equal those of Phobos in all that its clients look at."""
+"""Recorded clients of Phobos call our server: its answers equal the answers of Phobos in all that concerns them."""
 
 from contextlib import AsyncExitStack
 
@@ -40,7 +40,7 @@ EXCLUDED = {
 #: Connections whose answers were made by hand: test_phobos_servers.py replays them.
 ANSWERED_BY_HAND = {name for name in recordings("phobos") if name.startswith("answer_")}
 
-#: Errors whose text is defined: the handler chose it, or Phobos itself. Others are those of Go's libraries.
+#: Errors whose text is defined: the handler chose it, or Phobos itself. Other texts are from Go's libraries.
 OWN_TEXTS = {
     "error_boom",
     "error_json",
@@ -58,7 +58,7 @@ OWN_TEXTS = {
 
 REPLAYED = sorted(recordings("phobos").keys() - EXCLUDED - ANSWERED_BY_HAND)
 
-#: The frames that the gateway of Phobos sent to its server; one is excluded as those of other clients.
+#: The frames that the gateway of Phobos sent to its server; one is excluded like frames of other clients.
 OF_GATEWAY = {
     one.name: one
     for one in recorded_beside("gateway_", "phobos")

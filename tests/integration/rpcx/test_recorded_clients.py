@@ -1,4 +1,4 @@
-"""Recorded clients of Go call our server: its answers equal those of Go's server in all that rpcx defines."""
+"""Recorded clients of Go call our server: its answers equal the answers of Go's server in all that rpcx defines."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -44,7 +44,7 @@ EXCLUDED = {
 #: Recordings of the file service, whose bytes follow on connections of their own.
 FILES = {"file_upload", "file_download"}
 
-#: Errors whose text is defined: the handler chose it, or rpcx itself. Others are those of Go's libraries.
+#: Errors whose text is defined: the handler chose it, or rpcx itself. Other texts are from Go's libraries.
 OWN_TEXTS = {"error_boom", "error_json", "error_function", "error_with_metadata"} | {
     "error_unknown_service",
     "error_unknown_method",

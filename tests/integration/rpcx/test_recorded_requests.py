@@ -1,4 +1,4 @@
-"""Recorded clients of rpcx's header gateway call ours: its answers equal those of Go's in all that is defined."""
+"""Recorded clients of rpcx's header gateway call ours: its answers equal the answers of Go's in all that is defined."""
 
 import json
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.one_loop
 
 RECORDED = {one.name: one for one in recorded_beside("gateway_")}
 
-#: Errors whose text the handler chose, or rpcx itself; others are those of Go's libraries.
+#: Errors whose text the handler chose, or rpcx itself; other texts are from Go's libraries.
 OWN_TEXTS = {"gateway_error", "gateway_unknown_service"}
 
 

@@ -442,7 +442,7 @@ def test_metadata_of_the_reference_keeps_the_order() -> None:
     assert metadata_block([("a", "1"), ("a", "2")]).count(b"a") == 2
 
 
-async def test_a_long_frame_may_be_the_first_one_that_shows_a_token() -> None:
+async def test_a_long_frame_may_be_the_first_to_show_a_token() -> None:
     large = call("shop", "echo", bytes(300_000), metadata={"__AUTH": "secret"})
     async with talking(authenticate=TOKENS) as talk:
         assert (await talk.ask(large)).value() == bytes(300_000)

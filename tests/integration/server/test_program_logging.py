@@ -85,7 +85,7 @@ HANDLER = (
 class Logged(NamedTuple):
     """What one run wrote to standard error, from its start over one crash to its end."""
 
-    #: Records written by handlers of the program, and by those of `fastrpc run`.
+    #: Records written by handlers of the program, and by handlers of `fastrpc run`.
     mine: list[str]
     ours: list[str]
 

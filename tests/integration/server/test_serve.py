@@ -1,4 +1,4 @@
-"""`serve`: signals, drain, worker processes, exit codes; each in a process of its own."""
+"""`serve`: signals, drain, worker processes, exit codes; each in a separate process."""
 
 import asyncio
 import os
@@ -130,7 +130,7 @@ def workers(request: pytest.FixtureRequest) -> int:
 
 
 class Serving:
-    """A server in a process of its own."""
+    """A server in a separate process."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -170,7 +170,7 @@ def start(folder: Path) -> Iterator[Start]:
 
 
 def calling(address: str, during: Callable[[Client], Awaitable[T]]) -> T:
-    """Run `during` with a client of its own."""
+    """Run `during` with a separate client."""
 
     async def main() -> T:
         async with Client(address) as client:
@@ -262,7 +262,7 @@ class TestSignals:
     def test_connections_are_taken_while_the_server_announces_that_it_leaves(
         self, folder: Path, workers: int
     ) -> None:
-        # A host of its own: once the server has left, a server of another test can get its port.
+        # A separate host: once the server has left, a server of another test can get its port.
         arguments = ["run.py", "Work", str(workers), "5", "tcp://127.0.0.62:0"]
         with Program(arguments, folder, {"ANNOUNCE": "1.5"}) as program:
             address = Serving(program).address

@@ -75,7 +75,7 @@ async def begun(server: DeimosServer, verb: str, target: str, *, who: str = "sho
     return found
 
 
-async def test_refusal_is_that_of_committed_keys(server: DeimosServer, disk: Disk) -> None:
+async def test_refusal_names_committed_keys(server: DeimosServer, disk: Disk) -> None:
     disk.error = FULL
     first = await begun(server, "PUT", "/keys/a?prevExists=false&value=1")
     await asyncio.to_thread(disk.is_reached.wait, WAIT_SECONDS)

@@ -173,7 +173,7 @@ class TestCompression:
             peer.send(call, b"abc", end=True)
             assert msgspec.msgpack.decode((await peer.end(call)).payload) == 50_003
 
-    async def test_messages_are_compressed_as_those_of_the_client(self) -> None:
+    async def test_messages_are_compressed_like_messages_of_the_client(self) -> None:
         async with served(Feed, scheme="tcp") as target, stream_peer(target, {9: ((GZIP, b"gzip"),)}) as peer:
             call = peer.open("feed.mirror", flags=BOTH_WAYS)
             packed = gzip.compress(msgspec.msgpack.encode("a" * 5_000))

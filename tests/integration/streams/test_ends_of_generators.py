@@ -100,7 +100,7 @@ class Ending:
 
     @method
     def refuses_to_end(self) -> Iterator[int]:
-        """Raise an error of its own in place of the cancellation."""
+        """Raise another error in place of the cancellation."""
         try:
             while True:
                 yield 1
@@ -179,7 +179,7 @@ class TestThreads:
                 await begin_and_give_up(client, ending, handler, way)
                 stats = target.server.stats
                 await eventually(lambda: ending.calls[0].cancelled)
-                # A second cancellation, as that of a drain at its end, changes nothing.
+                # A second cancellation, as by a drain at its end, changes nothing.
                 for session in target.server._gate.engines:  # type: ignore[union-attr]
                     session.end_calls("ended by the test")
                 assert stats()["live"]["calls"] == 1

@@ -48,7 +48,7 @@ async def test_a_surrounding_timeout_holds_for_streams() -> None:
                 await client.call(Feed.unread, [b""])
 
 
-async def test_the_default_timeout_of_calls_is_not_that_of_streams() -> None:
+async def test_the_default_timeout_of_calls_is_not_for_streams() -> None:
     config = ClientConfig(timeouts=Timeouts(call=0.01))
     async with calling(Feed(), config=config) as client, client.open(Feed.echo) as echo:
         await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""A blocking client over bytes that are not those of its socket, as where they are encrypted.
+"""A blocking client over bytes that differ from the bytes of its socket, as where they are encrypted.
 
 The client reads and writes a `MaskedIO`, which reads ahead and sends in small pieces; behind it a relay takes the mask
 off. Whatever passed the I/O object by would reach the server masked.

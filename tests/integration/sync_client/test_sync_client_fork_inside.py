@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can
 
 NO_TIMEOUTS = ClientConfig(timeouts=Timeouts(call=None, connect=None))
 
-#: With a breaker of its own a single address has an endpoint set, too.
+#: With a separate breaker a single address has an endpoint set, too.
 KEPT_ENDPOINTS = ClientConfig(timeouts=Timeouts(call=None), pool=Pool(breaker=Breaker(consecutive=50)))
 
 

@@ -151,7 +151,7 @@ def test_a_timeout_covers_the_whole_stream() -> None:
         until(client, lambda: not client.stats()["live"]["calls"])
 
 
-def test_the_default_timeout_of_calls_is_not_that_of_streams() -> None:
+def test_the_default_timeout_of_calls_is_not_for_streams() -> None:
     with calling(Feed(), config=ClientConfig(timeouts=Timeouts(call=0.5))) as client:
         assert client.stream(Feed.count, 3).origin.deadline is None
         with client.open(Feed.echo) as echo:

@@ -67,7 +67,7 @@ class TestEitherClient:
             async with calling(kind, target, config=showing(client_certificate, authority)) as client:
                 assert await client.call(Mirror.caller) == [ADA, "certificate"]
                 assert await client.call(Shop.in_thread) == ADA
-                # Its limits are those of a known caller.
+                # It has the limits of a known caller.
                 assert await client.call(Shop.echo, bytes(300_000)) == 300_000
                 async with client.stream(Shop.count, 3) as names:
                     assert [name async for name in names] == [ADA] * 3
@@ -110,7 +110,7 @@ class TestEitherClient:
                 (client_certificate, None, ADA, "certificate"),
                 (None, "token-of-bob", "bob", "bearer"),
                 (eve_certificate, "token-of-bob", "bob", "bearer"),
-                # The token is the more exact of the two: the certificate may be that of a machine.
+                # The token is the more exact of the two: the certificate may be a machine's.
                 (client_certificate, "token-of-bob", "bob", "bearer"),
             ):
                 config = showing(shown, authority)

@@ -57,7 +57,7 @@ def test_keys_are_readable_by_their_owner_alone(folder: Path) -> None:
     }
 
 
-def test_names_that_are_given_come_beside_those_of_this_machine(tmp_path: Path) -> None:
+def test_given_names_are_added_to_the_names_of_this_machine(tmp_path: Path) -> None:
     assert (
         command("certs", "dev", "--name", "orders.example", "--name", "localhost", folder=tmp_path).code == 0
     )
@@ -139,7 +139,7 @@ async def test_an_encrypted_registry_serves_clients_and_servers_with_their_own_c
             found = fastrpc.ClientConfig(tls=client_tls)
             async with fastrpc.Client("arith", registry=registry.url, config=found) as client:
                 assert await client.call(Arith.mul, 6, 7) == 42
-        # A server's authorities are those of its clients; one that demands no certificate names them by the URL.
+        # A server's authorities are for its clients; a server that demands no certificate names them by the URL.
         url = f"{registry.url}&ca_file={folder / 'authority.pem'}"
         async with fastrpc.Server(Arith(), registry=url) as server:
             await server.listen("tcp://127.0.0.1:0")

@@ -64,5 +64,5 @@ async def test_an_answer_leaves_before_the_next_request_of_its_read_is_handled(
         service, config=ServerConfig(tls=server_certificate.tls(), protocols=(protocol,))
     ) as server:
         address = str(await server.listen(f"{scheme}://127.0.0.1:0"))
-        # A loop of its own: that of the server stands still meanwhile.
+        # A separate loop: the server's loop stands still meanwhile.
         assert await asyncio.to_thread(asyncio.run, is_early(address))

@@ -43,7 +43,7 @@ class SlowHandshake:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", port)
 
     def send(self, size: int) -> None:
-        """Send so many bytes of what is to be sent."""
+        """Send the given number of bytes of what is to be sent."""
         write_to(self._writer, self._waiting[:size])
         self._waiting = self._waiting[size:]
 

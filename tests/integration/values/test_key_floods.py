@@ -27,7 +27,7 @@ T = TypeVar("T")
 MODULUS = 2**61 - 1
 NUMBERS = colliding_numbers(14, 6_000, 1_000)
 DECIMALS = [str(number) for number in alike_decimals(300)]
-#: The hash of an IPv6 address without a zone is that of its number.
+#: The hash of an IPv6 address without a zone is the hash of its number.
 ADDRESSES = [str(IPv6Address(5 + times * MODULUS)) for times in range(300)]
 HONEST = 20_000
 

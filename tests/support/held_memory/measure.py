@@ -20,7 +20,7 @@ __all__ = ["GROWN_BYTES", "SLOWEST_SECONDS", "Held", "Used", "measured", "used"]
 
 ROOT = Path(__file__).parents[3]
 
-#: What is promised: resident memory above that of the same server idle, and seconds to an answer or a refusal.
+#: What is promised: resident memory above the memory of the same server idle, and seconds to an answer or a refusal.
 GROWN_BYTES = PROCESS_BYTES * 3 // 2
 SLOWEST_SECONDS = 1.5
 

@@ -1,4 +1,4 @@
-"""`fastrpc broker` in a process of its own."""
+"""`fastrpc broker` in a separate process."""
 
 import sys
 from pathlib import Path

@@ -16,7 +16,7 @@ __all__ = ["RATE", "BrokerProcess", "Crowd", "Worker"]
 #: Messages a second of all publishers together.
 RATE = 500
 
-#: Bytes of events between two kills, at most: those of a quarter of a second.
+#: Bytes of events between two kills, at most: the bytes of a quarter of a second.
 MOST_BYTES = 20_000
 
 #: Seconds within which something happens, whatever was killed: the lease of a message and the patience of clients.

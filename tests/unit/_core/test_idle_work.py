@@ -301,7 +301,7 @@ def used_up() -> tuple[RecordingConnection, list[RecordedCall]]:
 
 
 def later(here: RecordingConnection, calls: int) -> list[tuple[int, int]]:
-    """Let the budget grow by so many calls; return ids and reasons of the CANCELs that are sent then."""
+    """Let the budget grow by the given number of calls; return ids and reasons of the CANCELs that are sent then."""
     here.now += calls * 100_000
     data = here.data_to_send()
     size = len(Cancel(1).encode())

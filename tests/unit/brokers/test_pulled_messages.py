@@ -48,7 +48,7 @@ class TestCancelledPull:
         for _ in range(turns):
             await asyncio.sleep(0)
         await give_up(pulling)
-        # Those of an early end were not even taken.
+        # After an early end some messages were not even taken.
         waiting = {one.token for one in member.waiting}
         assert handed_back(member) | waiting == set(range(9))
         assert member.is_closed

@@ -43,7 +43,7 @@ def broker(backend: Prepared) -> Iterator[SyncBroker]:
         yield broker
 
 
-def test_publications_are_those_of_the_broker(broker: SyncBroker, backend: Prepared) -> None:
+def test_publications_reach_the_broker(broker: SyncBroker, backend: Prepared) -> None:
     assert broker.publish(ORDERS, Order("1"), id="a", key="k").id == "a"
     assert [one.sequence for one in broker.publish_many("orders.new", [1, 2])] == [2, 3]
     broker.declare(Topic("payments.*"))
@@ -97,7 +97,7 @@ def test_another_thread_ends_the_iteration(broker: SyncBroker, backend: Prepared
     assert backend.members[0].settled == [("hand_back", 0)]
 
 
-def test_verbs_of_operators_are_those_of_the_broker(broker: SyncBroker, backend: Prepared) -> None:
+def test_verbs_of_operators_reach_the_broker(broker: SyncBroker, backend: Prepared) -> None:
     broker.seek("audit", "new")
     broker.remove_group("audit")
     assert broker.dead_letters("audit") == ()

@@ -1,4 +1,4 @@
-"""What both clients do about their connections, with a time of its own and connections that only say what they are."""
+"""What both clients do about their connections, with a test clock and connections that only state their kind."""
 
 import logging
 from dataclasses import dataclass

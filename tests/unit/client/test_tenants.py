@@ -60,7 +60,7 @@ def test_the_clients_of_names_that_are_called_once_are_dropped() -> None:
     assert driven.tenants.snapshot()["connections"] == 1_000
 
 
-def test_a_client_that_the_program_holds_stays_that_of_its_service() -> None:
+def test_a_client_that_the_program_holds_stays_the_client_of_its_service() -> None:
     driven = Driven()
     held = driven.tenants.client("a")
     held.call()

@@ -96,7 +96,7 @@ def test_damaged_frame_never_becomes_another_content(compressor: Compressor, sca
 
 @contextlib.contextmanager
 def failing_allocation(number: int) -> Iterator[None]:
-    """Let an allocation of this thread fail, the one behind so many others."""
+    """Let an allocation of this thread fail, the one behind the given number of other allocations."""
     testing = pytest.importorskip("_testcapi", reason="this CPython has no part for its tests")
     testing.set_nomemory(number, number + 1)
     try:

@@ -130,7 +130,7 @@ def test_unfit_package_is_refused_with_the_reason(
         compressor_named(name)
 
 
-def test_compressor_without_steps_of_its_own_takes_one() -> None:
+def test_compressor_without_steps_takes_one() -> None:
     assert run_steps(decompress_steps(ReverseCompressor(), b"abc", 100)) == b"cba"
 
 

@@ -255,7 +255,7 @@ def gzip_bomb() -> bytes:
 
 
 def deflate_bomb() -> bytes:
-    """Return a stream of 1 GiB of zeros, put together as that of gzip."""
+    """Return a stream of 1 GiB of zeros, put together like a stream of gzip."""
     writer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     mebibyte = writer.compress(bytes(MIB)) + writer.flush(zlib.Z_FULL_FLUSH)
     return b"\x78\xda" + mebibyte * (GIB // MIB) + b"\x03\x00" + bytes(4)

@@ -135,7 +135,7 @@ def test_counts_stop_at_their_largest() -> None:
     assert history.durations(60, KEY) == [0xFFFF_FFFF] * DOUBLINGS
 
 
-def test_percentiles_are_those_of_raw_durations_within_one_doubling(scale: Scale) -> None:
+def test_percentiles_match_raw_durations_within_one_doubling(scale: Scale) -> None:
     bounds = [bound for bound, _ in waits_snapshot()["buckets"]]
     clock = Clock()
     for seed in scale.seeds(200):

@@ -162,7 +162,7 @@ async def test_semaphore_lets_its_slots_in(store: CutStore) -> None:
             await lock_of(store, slots=2, wait=0).__aenter__()
 
 
-async def test_items_below_a_nested_name_are_those_of_another_lock(store: CutStore) -> None:
+async def test_items_below_a_nested_name_belong_to_another_lock(store: CutStore) -> None:
     async with lock_of(store, "a/b"), lock_of(store, "a", wait=0), lock_of(store, "a/b/c", wait=0):
         assert len(await names(store)) == 3
 

@@ -38,7 +38,7 @@ def test_snapshot_that_could_not_be_written_may_be_written_again(
     assert content(file) == b"kept"
 
 
-def test_snapshot_waits_for_an_older_one_that_another_thread_is_writing(
+def test_snapshot_waits_for_an_older_snapshot_of_another_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = SnapshotFile(tmp_path / "snapshot")

@@ -22,7 +22,7 @@ def store() -> Iterator[SyncStore]:
         yield store
 
 
-def test_verbs_are_those_of_the_store(store: SyncStore) -> None:
+def test_verbs_match_the_store(store: SyncStore) -> None:
     revision = store.put("a/k", [1, 2], expect=0)
     item = store.get("a/k", list[int])
     assert item is not None

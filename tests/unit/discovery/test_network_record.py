@@ -115,7 +115,7 @@ async def test_a_record_that_is_refused_fails_its_start_and_is_tried_with_the_ne
     assert caplog.text.count("10.0.0.7 is refused") == 1
 
 
-async def test_the_state_of_a_record_is_that_of_the_registry(hosts: list[str]) -> None:
+async def test_the_state_of_a_record_is_the_state_of_the_registry(hosts: list[str]) -> None:
     listing = Listing()
     async with record(listing) as held:
         assert held.is_registered

@@ -54,7 +54,7 @@ def test_a_type_is_known_where_it_is_made_of_plain_ones(text: str, expected: Any
         ("1 +", ...),
     ],
 )
-def test_a_default_is_one_that_no_call_can_change(text: str, expected: Any) -> None:
+def test_no_call_can_change_a_default(text: str, expected: Any) -> None:
     parameter = {"name": "a", "type": "int", "required": False, "default": text}
     method: dict[str, Any] = {
         "name": "f",

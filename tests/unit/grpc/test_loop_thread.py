@@ -1,4 +1,4 @@
-"""A loop in a thread of its own, and the thread of the callbacks behind it."""
+"""A loop in a separate thread, and the thread of the callbacks behind it."""
 
 import asyncio
 import gc

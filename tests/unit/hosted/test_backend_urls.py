@@ -58,7 +58,7 @@ async def test_openings_at_one_moment_share_a_backend() -> None:
     assert (len(seen), Slow.made, Slow.open) == (1, 1, 0)
 
 
-async def test_another_opening_follows_one_that_failed() -> None:
+async def test_another_opening_follows_a_failed_opening() -> None:
     named = NamedBackends("store", Slow)
     Slow.failures = 1
     with pytest.raises(LookupError):

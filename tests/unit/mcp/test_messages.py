@@ -181,7 +181,7 @@ class TestRefusals:
         failed(sent(body), 400, -32600)
 
     @pytest.mark.parametrize("send", [modern, lambda *args, **named: sent(request(*args, **named))])
-    def test_an_unknown_tool_and_one_that_the_caller_may_not_call_are_answered_alike(self, send: Any) -> None:
+    def test_an_unknown_tool_and_a_forbidden_tool_are_answered_alike(self, send: Any) -> None:
         unknown = failed(send("tools/call", name="shop_v1_hidden"), 200, -32602)
         fields = {"MCP-Protocol-Version": MODERN, "Mcp-Method": "tools/call", "Mcp-Name": "shop_v1_find"}
         forbidden = sent(request("tools/call", _meta=META, name="shop_v1_find"), fields, lambda tool: False)

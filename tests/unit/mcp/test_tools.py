@@ -74,7 +74,7 @@ class Total(pydantic.BaseModel):
         return 2 * self.price
 
 
-def test_the_schema_of_a_result_is_that_of_the_model_as_it_is_sent() -> None:
+def test_the_schema_of_a_result_is_the_schema_of_the_sent_model() -> None:
     @fastrpc.service("totals")
     class Totals:
         @fastrpc.method(tool=True)

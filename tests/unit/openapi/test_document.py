@@ -284,13 +284,13 @@ def test_a_protobuf_method_is_left_out() -> None:
     assert "proto.f" not in hidden["info"]["description"]
 
 
-def test_the_version_is_that_of_all_services() -> None:
+def test_the_version_is_common_to_all_services() -> None:
     assert document(Shop)["info"]["version"] == "3"
     assert document(Shop, Plain)["info"]["version"] == "0"
     assert document(Shop, about=OpenAPI(title="Ours"))["info"]["title"] == "Ours"
 
 
-def test_title_version_description_and_servers_are_those_of_the_settings() -> None:
+def test_title_version_description_and_servers_follow_the_settings() -> None:
     assert document(Shop)["servers"] == [{"url": "/"}]
     about = OpenAPI(
         title="Prices", version="7", description="All of *them*.", servers=("https://A.example/v1", "/b")

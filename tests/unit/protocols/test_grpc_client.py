@@ -51,7 +51,7 @@ def test_a_server_is_named_by_its_host(address: str, authority: str) -> None:
 
 
 def test_health_is_asked_in_messages_of_grpc() -> None:
-    # Messages with the same one field as those of grpc.health.v1.
+    # Messages with the same one field as the messages of grpc.health.v1.
     from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
     check = client_protocol("grpc").traits.health

@@ -85,7 +85,7 @@ def test_registration_whose_thread_could_not_start_leaves_nothing_behind(failing
         with registry.register("s", Endpoint("tcp://h:1")):
             pass
 
-    # In a thread of its own: a registration that nobody serves would wait for ever.
+    # In a separate thread: a registration that nobody serves would wait for ever.
     entering = threading.Thread(target=enter, daemon=True)
     entering.start()
     entering.join(20)

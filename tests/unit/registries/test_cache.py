@@ -58,7 +58,7 @@ def test_child_of_a_fork_writes_though_a_thread_of_the_parent_was_writing(
 
     def keep() -> None:
         monkeypatch.setattr(caches, "replaced_file", replaced_file)
-        # On a thread of its own, so that a lock that is never released fails the test instead of stopping it.
+        # On a separate thread, so that a lock that is never released fails the test instead of stopping it.
         writer = threading.Thread(target=cache.keep, args=("users", [TWO]), daemon=True)
         writer.start()
         writer.join(20)

@@ -96,7 +96,7 @@ def test_other_keys_sizes_and_bytes_are_not_accepted(network: Network) -> None:
     assert checked_datagram(b"FRLA\x01\x01" + b"\xff" * 300, KEYS) is None
 
 
-def test_packet_of_another_instance_needs_a_signature_of_its_own(network: Network) -> None:
+def test_packet_of_another_instance_needs_a_separate_signature(network: Network) -> None:
     data = signed_datagram(network.datagram(ONE), KEYS)
     assert data.count(ONE) == 1
     assert checked_datagram(data.replace(ONE, OTHER), KEYS) is None

@@ -186,7 +186,7 @@ def test_loss_that_a_member_believes_after_a_doubt_counts_as_a_removal() -> None
     assert members.shown == []
 
 
-def test_record_of_a_member_that_answers_replaces_that_of_one_that_is_away() -> None:
+def test_record_of_a_member_that_answers_replaces_the_record_of_an_absent_member() -> None:
     members = both()
     new = Endpoint(ONE.address, version="2")
     members.second.publish([new, TWO])
@@ -236,7 +236,7 @@ def test_list_is_a_cached_one_while_no_member_has_answered() -> None:
     assert not members.union.channel.latest.is_cached
 
 
-def test_watch_that_is_dropped_ends_those_of_the_members() -> None:
+def test_a_dropped_watch_ends_the_watches_of_the_members() -> None:
     static = StaticRegistry([ONE])
     watch: Watch | None = Merged([static]).watch("arith")
     assert watch is not None
@@ -367,7 +367,7 @@ async def test_retiring_marks_records_and_withdraws_those_without_a_mark() -> No
         assert lease.actions[-1] == "release"
 
 
-def test_services_are_those_of_all_members_and_the_last_ones_of_a_member_that_is_away() -> None:
+def test_services_of_all_members_count_and_the_last_ones_of_a_member_that_is_away() -> None:
     backend = FakeBackend()
     registry = Merged([StaticRegistry({"users": [ONE]}), BackedRegistry(backend, "fake://a"), "dns://"])
     assert registry.services() == ["arith", "users"]

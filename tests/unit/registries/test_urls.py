@@ -177,7 +177,7 @@ def test_places_take_the_default_port() -> None:
     assert RegistryURL("consul://a,b:1,[::1]:2").places(8500) == [("a", 8500), ("b", 1), ("::1", 2)]
 
 
-def test_certificates_are_those_of_the_url_or_of_who_opens_it() -> None:
+def test_certificates_are_given_by_the_url_or_by_the_caller() -> None:
     mine = TLS(ca_file="mine.pem")
     assert RegistryURL("registry://host:1", mine).take_tls() is None
     assert RegistryURL("registry://host:1?tls=true", mine).take_tls() is mine

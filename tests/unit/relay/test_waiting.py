@@ -34,7 +34,7 @@ def test_callers_are_served_in_their_order() -> None:
     assert [callers.take() for _ in range(4)] == [*came, None]
 
 
-def test_an_address_that_comes_seldom_is_served_before_one_that_comes_often() -> None:
+def test_a_rare_address_is_served_before_a_frequent_address() -> None:
     callers = WaitingCallers()
     many = [come(callers, "a") for _ in range(3)]
     one = come(callers, "b")

@@ -115,7 +115,7 @@ def test_an_alias_of_a_method_has_no_dots() -> None:
         fastrpc.method(alias=("a.b",))
 
 
-def test_the_only_naming_of_rpcx_is_that_of_go() -> None:
+def test_the_only_naming_of_rpcx_is_the_naming_of_go() -> None:
     for wrong in ("Go", "rust", True, ""):
         with pytest.raises(ConfigError, match="it must be 'go' or left out"):
             fastrpc.service("arith", rpcx=wrong)  # type: ignore[arg-type]

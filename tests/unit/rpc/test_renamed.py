@@ -99,7 +99,7 @@ def test_an_override_keeps_the_old_names_that_fit_it() -> None:
     assert takes(Branch.transfer, "src", "to", "cents")
 
 
-def test_names_of_an_inherited_contract_are_accepted_like_those_of_the_handler() -> None:
+def test_names_of_an_inherited_contract_are_accepted_like_names_of_the_handler() -> None:
     @fastrpc.service("ledger")
     class Contract(Protocol):
         @fastrpc.method(renamed={"sum": "amount"})

@@ -116,7 +116,7 @@ def test_a_get_of_a_method_that_is_not_safe_is_refused_at_decoration() -> None:
             async def f(self) -> None: ...
 
 
-def test_parameters_of_a_template_are_those_of_the_method() -> None:
+def test_parameters_of_a_template_are_parameters_of_the_method() -> None:
     with pytest.raises(TypeError, match=r"'id' is no parameter: it has name"):
 
         class Unknown:

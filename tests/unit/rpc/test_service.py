@@ -97,7 +97,7 @@ def test_options_are_kept() -> None:
     assert (definition_of("mul").idempotent, definition_of("mul").timeout) == (False, None)
 
 
-def test_types_are_those_of_payloads() -> None:
+def test_types_are_types_of_payloads() -> None:
     assert definition_of("mul").types().parameters == (int, int)
     assert definition_of("count").result is int
     total = definition_of("total")

@@ -25,7 +25,7 @@ class Declared(Protocol):
 
     @method
     async def passed(self, first: int, *, second: int = 2) -> None:
-        # On a line of its own.
+        # On a separate line.
         pass
 
     @method

@@ -44,7 +44,7 @@ def own_share(kept: Sequence[Endpoint]) -> float:
 
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("tenths", range(11))
-def test_the_share_that_stays_is_that_of_envoy(count: int, tenths: int) -> None:
+def test_the_share_that_stays_matches_envoy(count: int, tenths: int) -> None:
     own, *others = [endpoints_in(zone, 20) for zone in "abcd"[:count]]
     everything = [*own, *(each for zone in others for each in zone)]
     is_sound = sound_but(*own[2 * tenths :])

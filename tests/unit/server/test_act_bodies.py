@@ -37,7 +37,7 @@ def test_a_body_of_the_act_is_taken() -> None:
         (b'{"service": "\\ud800", "serving": false, "was": true}', "service must be a text"),
     ],
 )
-def test_a_body_that_is_not_that_of_the_act_is_refused(body: bytes, text: str) -> None:
+def test_a_body_of_another_act_is_refused(body: bytes, text: str) -> None:
     with pytest.raises(ActRefusedError) as caught:
         values_of(ACTS["serving"], body)
     assert (caught.value.status, caught.value.values()) == (400, {"error": text})

@@ -69,7 +69,7 @@ def test_there_are_60_sets_of_fields() -> None:
         ([""], None),
     ],
 )
-def test_the_last_protocol_is_that_of_the_client_and_without_it_that_of_the_connection(
+def test_the_last_protocol_is_stated_for_the_client_and_else_taken_from_the_connection(
     lines: list[str], scheme: str | None, client: str | None, proxy: str
 ) -> None:
     known = Address.parse(proxy)

@@ -34,7 +34,7 @@ async def test_restored_store_has_all_items_and_later_revisions(folder: Path, tm
             await anext(store.watch("", after=3))
         latest = await store.put("c", b"")
         assert latest > 3 + 2**40
-    # Of the same copy once more: its revisions are above those of the store that was restored first.
+    # Of the same copy once more: its revisions are above the revisions of the store that was restored first.
     restore_copy(tmp_path / "copy", tmp_path / "third")
     assert check_folder(tmp_path / "third").revision > latest
 

@@ -304,7 +304,7 @@ async def test_last_commit_is_dropped_whichever_of_its_frames_a_cut_left_out(
             assert "1 commits are dropped" in caplog.text
 
 
-async def test_commit_behind_one_that_lacks_a_frame_is_seen(tmp_path: Path) -> None:
+async def test_commit_behind_an_incomplete_commit_is_seen(tmp_path: Path) -> None:
     folder = tmp_path / "store"
     log = await set_back(folder, ITEMS)
     ones = last_frames(log, 3)

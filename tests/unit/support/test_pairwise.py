@@ -14,7 +14,7 @@ from tests.support.source_tree import ROOT
 
 
 def cases(**sizes: int) -> dict[str, dict[str, int]]:
-    """Return all cases of a test whose parameters have so many values."""
+    """Return all cases of a test whose parameters have the given number of values."""
     values = product(*(range(size) for size in sizes.values()))
     return {f"test[{case}]": dict(zip(sizes, case, strict=True)) for case in values}
 

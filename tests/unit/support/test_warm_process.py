@@ -96,7 +96,7 @@ def test_signals_act_as_they_do_at_the_start(is_anew: bool, tmp_path: Path) -> N
     assert ran(program, tmp_path, is_anew=is_anew).output.count("Handlers") == 3
 
 
-def test_each_program_draws_random_numbers_of_its_own(is_anew: bool, tmp_path: Path) -> None:
+def test_each_program_draws_separate_random_numbers(is_anew: bool, tmp_path: Path) -> None:
     drawn = {ran("import random; print(random.random())", tmp_path, is_anew=is_anew).output for _ in range(3)}
     assert len(drawn) == 3
 

@@ -20,7 +20,7 @@ ADDRESS = Address("memory", path="threads")
 
 
 class OtherThread:
-    """A loop that runs in a thread of its own."""
+    """A loop that runs in a separate thread."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop

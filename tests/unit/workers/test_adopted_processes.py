@@ -8,7 +8,7 @@ from tests.support.program import run_program
 
 pytestmark = pytest.mark.one_loop
 
-#: In a process of its own: it would end children of other tests.
+#: In a separate process: it would end children of other tests.
 PROGRAM = """
 import os
 

@@ -119,7 +119,7 @@ def test_a_setting_without_its_service_is_logged_and_the_others_go_on(
     assert "the act serving of gone has no effect here" in record.getMessage()
 
 
-def test_the_record_of_the_server_is_apart_from_those_of_its_processes(board: Scoreboard) -> None:
+def test_the_record_of_the_server_is_apart_from_records_of_its_processes(board: Scoreboard) -> None:
     assert (board.kept(), board.kept_version) == (b"", 0)
     for place in board.places:
         place.prepare(Role.WORKER)

@@ -98,8 +98,7 @@ class NatsMembership:
         self._ready: deque[Held] = deque()
         self._takes = 0
         self._woken = asyncio.Event()
-        # The connection with the inbox, and the number of messages that the open pull may still deliver; 0: no pull is
-        # open.
+        # The connection with the inbox, and how many messages the open pull may still deliver; 0: no pull is open.
         self._stream: JetStream | None = None
         self._subscription: Any = None
         self._inbox = ""

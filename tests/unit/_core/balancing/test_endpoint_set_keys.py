@@ -1,4 +1,4 @@
-"""Keys in an endpoint set: they follow the list that the filters leave, and only those of lost endpoints move."""
+"""Keys in an endpoint set: they follow the list that the filters leave, and only keys of lost endpoints move."""
 
 import random
 from collections import Counter

@@ -103,7 +103,7 @@ def test_go_hash_and_jump_are_those_a_go_program_computed(key: str) -> None:
     assert tuple(jump(GO_HASHES[key], buckets) for buckets in (1, 2, 3, 5, 10, 100)) == GO_BUCKETS[key]
 
 
-def test_go_hash_of_a_number_is_that_of_its_digits() -> None:
+def test_go_hash_of_a_number_is_the_hash_of_its_digits() -> None:
     assert go_key_hash(-42) == go_key_hash("-42") == go_key_hash(b"-42")
 
 

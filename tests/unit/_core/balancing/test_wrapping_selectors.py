@@ -358,7 +358,7 @@ def test_calls_without_the_entry_are_divided_by_chance() -> None:
 @pytest.mark.parametrize(
     "inner", ["round_robin", "random", "least_loaded", "weighted", RoundRobin(), Random()]
 )
-def test_each_side_is_picked_by_a_selector_of_its_own(inner: Any) -> None:
+def test_each_side_is_picked_by_a_separate_selector(inner: Any) -> None:
     endpoint_set = canary_set(Canary(inner, to=version("2"), percent=50))
     names = set()
     for _ in range(300):

@@ -44,7 +44,7 @@ def damaged(random: Random, name: str) -> str:
     return "".join(letters)
 
 
-def test_likeness_is_that_of_the_longest_common_subsequence(scale: Scale) -> None:
+def test_likeness_follows_the_longest_common_subsequence(scale: Scale) -> None:
     random = Random(1)
     found = 0
     for _ in range(scale(600)):

@@ -5,7 +5,7 @@ import pytest
 from fastrpc._core.base.output_buffer import OutputBuffer
 from fastrpc_harness import buffers
 
-# A part of so many bytes is kept, shorter ones are copied.
+# A part of the given number of bytes is kept, shorter ones are copied.
 UNCOPIED = 16_384
 SIZES = (3, UNCOPIED - 1, UNCOPIED, 1, UNCOPIED + 1, 0, 70_000, 70_000, 5)
 

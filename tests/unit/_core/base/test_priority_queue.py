@@ -14,7 +14,7 @@ def test_items_leave_by_priority_and_then_in_the_order_of_arrival() -> None:
     assert not queue
 
 
-def test_an_item_that_comes_later_overtakes_those_of_lower_priority_only() -> None:
+def test_a_later_item_overtakes_only_items_of_lower_priority() -> None:
     queue = PriorityQueue()
     queue.append("first", 0)
     queue.append("sheddable", 1)

@@ -1,4 +1,4 @@
-"""The statuses that the core has as numbers are those of `fastrpc.status`."""
+"""The statuses that the core has as numbers match `fastrpc.status`."""
 
 import re
 from pathlib import Path

@@ -189,7 +189,7 @@ class TestRouteTable:
 
 
 class TestScopes:
-    def test_the_current_call_is_the_one_that_was_entered_last(self) -> None:
+    def test_the_current_call_is_the_last_entered_one(self) -> None:
         outer, inner = Call(), Call()
         first = enter_call(outer)
         second = enter_call(inner)

@@ -150,7 +150,7 @@ async def test_a_record_is_an_ordinary_one_with_the_fields_of_the_call(
     expected = vars(ordinary_record())
     for record in kept.found:
         assert type(record) is logging.LogRecord
-        # What a formatter adds, such as that of the test's own log.
+        # What a formatter adds, such as the formatter of the test's own log.
         added = vars(record).keys() - expected.keys() - {"message", "asctime"}
         assert added == FIELDS | {"request_id"}
         assert {key: vars(record)[key] for key in expected.keys() - ITS_OWN} == {

@@ -56,7 +56,7 @@ class TestLeaving:
         assert link.engine.wants_fewer_pings
         assert "raise Keepalive.interval" in caplog.text
 
-    async def test_an_error_of_the_server_is_in_that_of_its_calls(self) -> None:
+    async def test_an_error_of_the_server_is_in_the_error_of_its_calls(self) -> None:
         link = GrpcLink()
         call = await link.call()
         await link.heard(Head)

@@ -191,7 +191,7 @@ def test_a_reset_stream_has_a_status(codes: tuple[int, ...], status: Status) -> 
     assert {status_of_reset(code) for code in codes} == {status}
 
 
-def test_fields_of_a_peer_become_metadata_but_for_those_of_the_protocol() -> None:
+def test_fields_of_a_peer_become_metadata_except_fields_of_the_protocol() -> None:
     entries, dropped = received(
         (b":method", b"POST"),
         (b":path", b"/a/b"),

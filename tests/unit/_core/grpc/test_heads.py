@@ -1,4 +1,4 @@
-"""The heads of calls: those that came, and those of requests that go out."""
+"""The heads of calls: received ones, and heads of requests that are sent."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""The fields of a request that concern its call, and those of the handshake of WebSocket."""
+"""The fields of a request that concern its call, and fields of the handshake of WebSocket."""
 
 from typing import Any
 

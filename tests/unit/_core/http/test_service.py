@@ -54,7 +54,7 @@ async def test_what_encodes_its_calls_is_made_once_for_each_codec() -> None:
     assert kept.codecs == ["json", "msgpack"]
 
 
-async def test_the_arguments_of_a_safe_method_are_those_of_the_query() -> None:
+async def test_the_arguments_of_a_safe_method_are_read_from_the_query() -> None:
     kept = Kept()
     async with connected(kept) as talk:
         assert (await talk.get(f"{ECHO}?a%20b")).value == "a%20b"

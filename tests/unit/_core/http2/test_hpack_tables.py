@@ -26,7 +26,7 @@ def text_of(rule: int) -> str:
     return violation_rows()[rule][2] if rule else ""
 
 
-def test_the_static_table_is_that_of_the_reference() -> None:
+def test_the_static_table_matches_the_reference() -> None:
     block = decode_block(HpackDecoder(list_limit=1 << 20), bytes(0x80 | index for index in range(1, 62)))
     assert pairs_of(block) == list(HeaderTable.STATIC_TABLE)
 

@@ -21,7 +21,7 @@ def values(settings: Http2Settings) -> tuple[object, ...]:
     return (*numbers, settings.header_list_bytes, settings.allows_push, settings.allows_connect)
 
 
-def test_the_first_values_are_those_of_the_rfc() -> None:
+def test_the_first_values_match_the_rfc() -> None:
     assert values(Http2Settings()) == (4096, 2**32 - 1, 65_535, 16_384, 2**32 - 1, True, False)
 
 

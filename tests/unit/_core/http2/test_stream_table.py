@@ -122,7 +122,7 @@ def test_ids_rise() -> None:
     assert outcome(table, WINDOW_UPDATE, 5) == "late"
 
 
-def test_a_forgotten_stream_is_one_that_was_skipped() -> None:
+def test_a_forgotten_stream_counts_as_skipped() -> None:
     table = server()
     for id in range(1, 2 * REMEMBERED + 4, 2):
         was_reset(table, begun(table, id))
@@ -268,7 +268,7 @@ class TestGoaway:
             leaving(table, 7)
 
 
-def test_the_highest_window_is_that_of_the_open_streams() -> None:
+def test_the_highest_window_is_over_the_open_streams() -> None:
     table = server(1, 3, 5)
     assert highest_sending(table) == 0
     for id, increment in ((1, 7), (3, 1_000_000), (5, 9)):
@@ -302,7 +302,7 @@ def test_a_closed_stream_is_closed_once() -> None:
     assert table.count == 0
 
 
-def test_the_count_is_that_of_the_streams_that_are_left(scale: Scale) -> None:
+def test_the_count_matches_the_streams_that_are_left(scale: Scale) -> None:
     for seed in scale.seeds(400):
         random, table, open_ids = (
             Random(seed),

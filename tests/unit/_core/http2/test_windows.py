@@ -260,7 +260,7 @@ class TestGrowth:
         assert stream.size == 1 << 30
 
 
-def test_sending_windows_are_those_of_a_plain_model(scale: Scale) -> None:
+def test_sending_windows_match_a_plain_model(scale: Scale) -> None:
     for seed in scale.seeds(2_000):
         random, connection = Random(seed), FlowControl()
         streams = [FlowedStream(connection) for _ in range(4)]

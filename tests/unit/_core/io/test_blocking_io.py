@@ -61,7 +61,7 @@ def test_closing_twice_closes_no_foreign_descriptor(pair: tuple[socket.socket, s
     io = SocketIO(pair[0])
     number = io.descriptor
     io.close()
-    # The lowest free number: that of the socket just closed.
+    # The lowest free number: the number of the socket just closed.
     other = os.dup(pair[1].fileno())
     io.close()
     os.fstat(other)

@@ -171,7 +171,7 @@ async def test_long_payloads_count_as_work_of_the_turn() -> None:
         served.session.connection_lost(None)
 
 
-async def test_a_short_read_of_a_connection_that_has_sent_much_goes_behind_those_of_others() -> None:
+async def test_a_short_read_of_a_connection_that_has_sent_much_goes_behind_reads_of_others() -> None:
     turns = Turns()
     order: list[str] = []
     async with gate_for(turns) as gate:

@@ -122,7 +122,7 @@ def test_closing_twice_closes_no_foreign_descriptor(
     io = TLSBlockingIO(pair[0], end_for(authority))
     number = io.descriptor
     io.close()
-    # The lowest free number: that of the socket just closed.
+    # The lowest free number: the number of the socket just closed.
     other = os.dup(pair[1].fileno())
     io.close()
     os.fstat(other)

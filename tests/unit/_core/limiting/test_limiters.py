@@ -20,7 +20,7 @@ def names(count: int, start: int = 0) -> list[bytes]:
 
 
 def filled(table: KeyTable, count: int = MOST) -> dict[bytes, int | None]:
-    """Give each of so many names a spent word; return their places."""
+    """Give each of the given number of names a spent word; return their places."""
     places = {}
     for name in names(count):
         places[name] = table.place_of(name)
@@ -107,7 +107,7 @@ WINDOW = SECOND // 10
 
 
 class Machine:
-    """A server that works on so many calls at once, each for 10 ms; more of them wait for each other."""
+    """A server that works on the given number of calls at once, each for 10 ms; more of them wait for each other."""
 
     def __init__(self, width: int, *, initial: int = 20, floor: int = 4, ceiling: int = 1_000) -> None:
         self.limit = AdaptiveLimit(initial, floor, ceiling)
@@ -115,7 +115,7 @@ class Machine:
         self.now = START
 
     def run(self, seconds: float, offered: float = math.inf, late: float = 0.0) -> list[int]:
-        """Run under a load of so many calls at once; return the limit at the end of each window."""
+        """Run under a load of the given number of calls at once; return the limit at the end of each window."""
         limits = []
         for _ in range(round(seconds * 10)):
             calls = max(1, int(min(offered, self.limit.allowed)))

@@ -123,7 +123,7 @@ def test_a_drain_names_its_last_call_once_the_peer_has_read_its_first_step() -> 
     assert final.last_id == 0
 
 
-def test_calls_above_the_last_one_that_the_peer_took_were_not_started() -> None:
+def test_calls_above_the_last_one_taken_by_the_peer_were_not_started() -> None:
     owner = client()
     for _ in range(2):
         owner.request(owner.call(is_local=True), b"")

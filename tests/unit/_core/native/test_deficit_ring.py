@@ -33,7 +33,7 @@ def payload_sizes(found: list[Frame]) -> list[tuple[int, int]]:
 
 
 def bytes_by_id(owner: RecordingOwner, turns: int, room: int = TURN) -> Counter[int]:
-    """Return the bytes of payload that each id has sent in so many turns."""
+    """Return the bytes of payload that each id has sent in the given number of turns."""
     totals: Counter[int] = Counter()
     for _ in range(turns):
         for id, size in payload_sizes(sent(owner, room)):

@@ -13,7 +13,7 @@ from tests.support.wire_names import names_refuse, names_told
 TRANSFER = ("source", "target", "cents")
 
 
-def test_the_numbers_are_those_of_the_reference() -> None:
+def test_the_numbers_match_the_reference() -> None:
     names = ParameterNames(TRANSFER)
     for count in range(len(TRANSFER) + 1):
         assert names.number(count) == names_told(TRANSFER[:count])

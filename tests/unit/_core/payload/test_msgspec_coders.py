@@ -1,4 +1,4 @@
-"""Coders around those of msgspec."""
+"""Coders around the coders of msgspec."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +57,7 @@ def test_a_payload_need_not_be_bytes(decoder: BytesDecoder, kind: type) -> None:
     assert decoder(kind(msgspec.msgpack.encode(b"abc"))) == b"abc"
 
 
-def test_a_large_value_uses_the_memory_of_one_that_is_gone(decoder: BytesDecoder) -> None:
+def test_a_large_value_uses_the_memory_of_a_freed_value(decoder: BytesDecoder) -> None:
     release_blocks()
     payload = msgspec.msgpack.encode(bytes(100_000))
     place = id(decoder(payload))
@@ -72,7 +72,7 @@ def test_a_value_that_is_kept_is_never_written_to(decoder: BytesDecoder) -> None
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_payload_of_a_value_is_that_of_msgspec(size: int) -> None:
+def test_the_payload_of_a_value_matches_msgspec(size: int) -> None:
     value = bytes(range(256)) * (size // 256) + bytes(size % 256)
     assert BytesEncoder(msgspec.msgpack.encode)(value) == msgspec.msgpack.encode(value)
 
@@ -82,7 +82,7 @@ def test_other_values_are_encoded_as_ever(value: object) -> None:
     assert BytesEncoder(msgspec.msgpack.encode)(value) == msgspec.msgpack.encode(value)
 
 
-def test_the_payload_of_a_large_value_uses_the_memory_of_one_that_is_gone() -> None:
+def test_the_payload_of_a_large_value_uses_the_memory_of_a_freed_payload() -> None:
     release_blocks()
     encoder = BytesEncoder(msgspec.msgpack.encode)
     place = id(encoder(bytes(100_000)))

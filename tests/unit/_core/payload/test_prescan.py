@@ -113,7 +113,7 @@ def long_parts(value: Any) -> list[tuple[str, list[Any]]]:
 # Such values are large, and take a tenth of a second each.
 @settings(max_examples=max(10, round(20 * SCALE)))
 @given(values)
-def test_noted_entries_are_those_of_the_value(value: Any) -> None:
+def test_noted_entries_match_the_value(value: Any) -> None:
     for codec, read in ((MSGPACK, msgpack.unpackb), (JSON, lambda text: json.loads(text.rstrip(b", ")))):
         found = noted_entries(codec, packed(codec, value))
         assert [(kind, [read(entry) for entry in entries]) for kind, entries in found] == long_parts(value)

@@ -165,7 +165,7 @@ def test_nesting_is_bounded() -> None:
         decoded(node.compiled(), payload, depth=9)
 
 
-def test_values_are_bounded_and_those_of_absent_fields_count() -> None:
+def test_values_are_bounded_and_values_of_absent_fields_count() -> None:
     wide = inner(*(field(f"f{number}", number, "int64") for number in range(1, 51)))
     table = message(field("all", 1, "message", "repeated", message=wide))
     empty = b"\x0a\x00" * 9

@@ -16,7 +16,7 @@ HEADER_BYTES = 16
 
 
 def with_rest(rest: int) -> bytes:
-    """Return a header that announces so many bytes."""
+    """Return a header that announces the given number of bytes."""
     return BEAT.encode()[:12] + rest.to_bytes(4, "big")
 
 

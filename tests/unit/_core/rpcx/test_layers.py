@@ -68,7 +68,7 @@ async def test_calls_go_down_and_answers_come_up_whatever_room_there_is(buffer_b
     assert max(link.above.reads) <= buffer_bytes
 
 
-async def test_the_session_above_is_told_in_a_turn_of_its_own() -> None:
+async def test_the_session_above_is_told_in_a_separate_turn() -> None:
     link = Link()
     link.layer.write(OPENING)
     assert link.above.received == b""

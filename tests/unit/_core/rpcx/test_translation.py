@@ -1,4 +1,4 @@
-"""The client's side: native frames as those of rpcx, and back."""
+"""The client's side: native frames as frames of rpcx, and back."""
 
 import pytest
 
@@ -104,7 +104,7 @@ def test_a_cancelled_call_ends_at_once_and_its_late_answer_is_dropped() -> None:
     assert [got.id for got in client.hear(*map(answer, frames))] == [3]
 
 
-def test_pieces_of_a_request_are_one_frame_and_those_of_a_cancelled_one_none() -> None:
+def test_pieces_of_a_request_are_one_frame_and_pieces_of_a_cancelled_one_none() -> None:
     client, _ = opened()
     payload = bytes(range(256)) * 1_000
     first, *others = cut(request(1, payload), 50_000)

@@ -280,7 +280,7 @@ class TestOrder:
         late.look(START + 1_000 * SECOND)
         assert late.orders == [("begin_drain", MAX_AGE), ("close", DRAIN)]
 
-    def test_the_end_of_the_time_for_calls_comes_before_that_of_the_drain(self, late: LivedEngine) -> None:
+    def test_the_time_for_calls_ends_before_the_time_of_the_drain(self, late: LivedEngine) -> None:
         late.opened()
         late.is_receiving = False
         late.is_busy = True

@@ -151,7 +151,7 @@ async def test_a_connection_may_end_while_its_credential_is_verified() -> None:
 
 
 class Hanging(Credentials):
-    """Verifies a token of its own never."""
+    """Never verifies its token."""
 
     async def _later(self, said: str) -> Any:
         if said == "never":

@@ -1,4 +1,4 @@
-"""The part of a connection that serves, held by that of a client."""
+"""The part of a connection that serves, held by the part of a client."""
 
 import asyncio
 import gc

@@ -180,7 +180,7 @@ def fragment_cases() -> dict[str, Case]:
 
 GREEK = "κ\u1f79σμε".encode()
 
-#: Sequences of bytes, each a text of its own, by the numbers of their cases.
+#: Sequences of bytes, each a separate text, by the numbers of their cases.
 VALID_TEXTS = {
     "6.5": ["Hello-µ@ßöäüàá-UTF-8!!".encode(), GREEK],
     "6.7": [b"\x00", b"\xc2\x80", b"\xe0\xa0\x80", b"\xf0\x90\x80\x80"],

@@ -154,7 +154,7 @@ class TestWireNumbers:
         assert (numbers.codec_label(1), numbers.codec_label(70)) == ("'msgpack'", "'ours'")
         assert numbers.codec_label(71) == "number 71"
 
-    def test_it_keeps_tables_of_its_own(self) -> None:
+    def test_it_keeps_separate_tables(self) -> None:
         codecs = {1: "msgpack"}
         numbers = WireNumbers(codecs, {})
         codecs[2] = "json"

@@ -67,7 +67,7 @@ def test_a_folder_of_another_user_is_not_used(
     assert not foreign.take("a" * 64, tmp_path / "taken.so")
 
 
-def test_a_folder_below_one_that_others_can_write_is_not_used(folder: Path) -> None:
+def test_a_folder_below_a_folder_that_others_can_write_is_not_used(folder: Path) -> None:
     folder.parent.mkdir()
     folder.parent.chmod(0o777)
     assert ModuleCache(folder).refusal == f"{folder.parent} can be written by others"
@@ -109,7 +109,7 @@ def test_the_modules_used_longest_ago_go_first(folder: Path, tmp_path: Path) -> 
     assert sorted(path.name[0] for path in folder.iterdir()) == ["a", "c"]
 
 
-def test_the_folder_is_that_of_the_environment() -> None:
+def test_the_folder_is_set_by_the_environment() -> None:
     assert cache_folder({"XDG_CACHE_HOME": "/kept", "HOME": "/kept/home"}) == Path("/kept/fastrpc")
     assert cache_folder({"HOME": "/kept/home"}) == Path("/kept/home/.cache/fastrpc")
     assert cache_folder({"XDG_CACHE_HOME": "relative", "HOME": "/kept/home"}) == Path(

@@ -41,7 +41,7 @@ def test_modules_of_the_same_flags_share_a_header(headers: PrecompiledHeaders, t
     assert reads_precompiled(tmp_path, "-O1", *headers.arguments_for(one))
 
 
-def test_a_module_with_flags_of_its_own_has_no_header(headers: PrecompiledHeaders) -> None:
+def test_a_module_with_separate_flags_has_no_header(headers: PrecompiledHeaders) -> None:
     alone = extension("alone", "-O2")
     headers.prepare([extension("one", "-O1"), extension("two", "-O1"), alone])
     headers.wait()

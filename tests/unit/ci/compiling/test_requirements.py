@@ -71,7 +71,7 @@ def test_a_full_disk_stops_no_build_that_has_nothing_to_compile(tmp_path: Path) 
     check_disk(tmp_path, 0, free_of=lambda folder: 0)
 
 
-def test_the_compiler_is_that_of_the_environment() -> None:
+def test_the_compiler_is_set_by_the_environment() -> None:
     assert compiler_command({"CC": "ccache gcc-12"}) == ["ccache", "gcc-12"]
     assert compiler_command({}) != []
 

@@ -75,7 +75,7 @@ def test_a_stream_is_marked_and_alone() -> None:
             made.prepare(texts, None)
 
 
-def test_types_of_fields_are_those_of_the_command_line() -> None:
+def test_types_of_fields_are_types_of_the_command_line() -> None:
     box = POOL.FindMessageTypeByName("shop.Box")
     assert {one.name: text_kind(one) for one in box.fields} == {
         "item_name": "str",

@@ -100,7 +100,7 @@ class Plain:
 
 
 def imported(source: str) -> ModuleType:
-    """Run source as a module of its own."""
+    """Run source as a separate module."""
     module = ModuleType(f"contract_{next(_numbers)}")
     sys.modules[module.__name__] = module
     exec(compile(source, module.__name__, "exec", dont_inherit=True), vars(module))

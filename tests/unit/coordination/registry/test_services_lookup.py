@@ -13,7 +13,7 @@ RECORD = encode_record(Endpoint("tcp://10.0.0.1:1")).decode()
 
 
 class Answers:
-    """A client of a server whose first pages are `lists`; further pages are those of another list."""
+    """A client of a server whose first pages are `lists`; further pages belong to another list."""
 
     def __init__(self) -> None:
         self.lists: dict[str, ServiceList] = {}

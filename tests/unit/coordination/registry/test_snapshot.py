@@ -95,7 +95,7 @@ def test_damaged_line_costs_itself_only(damage: bytes) -> None:
     lines[2] = damage + b"\n"
     items, faults = read(b"".join(lines))
     assert items == [ITEMS[0], *ITEMS[2:]]
-    # What is longer than a line may be is read in parts, each of which is a fault of its own.
+    # What is longer than a line may be is read in parts, each of which is a separate fault.
     assert len(faults) == (0 if not damage else 1 + len(damage) // 53_248)
 
 

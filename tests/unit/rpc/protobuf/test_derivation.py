@@ -115,7 +115,7 @@ def test_the_kind_of_numbers_reaches_those_in_a_list() -> None:
     assert one(Annotated[int | None, fastrpc.Field(7, kind="sint64")]).kind == "sint64"
 
 
-def test_numbers_are_positions_or_those_of_field() -> None:
+def test_numbers_are_positions_or_given_by_field() -> None:
     @dataclasses.dataclass
     class Order:
         id: int
@@ -205,7 +205,7 @@ class TestEnums:
         ]
         assert found.zero is None
 
-    def test_those_of_an_int_enum_have_their_value(self) -> None:
+    def test_members_of_an_int_enum_have_their_value(self) -> None:
         level = enum.IntEnum("level", {"NONE": 0, "LOW": -3})
         found = one(level).enum
         assert found is not None
@@ -309,7 +309,7 @@ class TestUnions:
         assert found.message is not None
         assert len(found.message.fields) == 2
 
-    def test_one_is_a_message_of_its_own_in_every_place(self) -> None:
+    def test_one_is_a_separate_message_in_every_place(self) -> None:
         derivation = Derivation()
         cls = dataclasses.make_dataclass("Two", [("a", Cat | HTTPDog), ("b", list[Cat | HTTPDog])])
         found = derivation.message(cls)

@@ -1,4 +1,4 @@
-"""Files known everywhere are, as descriptors, those of the protobuf package and of grpcio's packages."""
+"""Files known everywhere are, as descriptors, the files of the protobuf package and of grpcio's packages."""
 
 import pytest
 from google.protobuf import (
@@ -49,7 +49,7 @@ def test_another_file_is_not_known() -> None:
     assert known_file("google/protobuf/api.proto") is None
 
 
-def test_reflection_is_that_of_grpcio() -> None:
+def test_reflection_matches_grpcio() -> None:
     theirs = FILE.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
     name, content = service_file(REFLECTIONS[1], ["ServerReflectionInfo"])
     ours = FILE.FromString(content)

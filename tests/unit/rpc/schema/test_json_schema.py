@@ -244,7 +244,7 @@ RESULTS = [
 
 
 @pytest.mark.parametrize(("kind", "value", "taken"), RESULTS)
-def test_the_schema_of_a_result_is_that_of_what_is_sent(kind: Any, value: Any, taken: Any) -> None:
+def test_the_schema_of_a_result_is_the_schema_of_the_sent_value(kind: Any, value: Any, taken: Any) -> None:
     schemas = SchemaSet(REFERENCES)
     argument, result = schemas.schema_of(kind), schemas.result_schema_of(kind)
     assert Draft202012Validator(result | {"$defs": schemas.components}).is_valid(carried(value))
