@@ -55,7 +55,7 @@ PHRASES = {
     "not encrypted": (11, 9),  # plain text
     "not valid": (7, 7),  # invalid
     "not allowed": (8, 9),  # forbidden
-    "no more than": (1, 17),  # at most
+    "no more than": (0, 17),  # at most
     "not less than": (1, 1),  # at least
     "nothing but": (2, 13),  # only
     "has no room": (0, 8),  # is full

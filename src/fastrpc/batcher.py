@@ -173,7 +173,7 @@ class _Line:
     def _end(self, task: asyncio.Task[Any]) -> None:
         batch, staying = self._batch, self._staying
         self._batch, self._staying, self._task = [], set(), None
-        # Asyncio reports the error of a task without callers, as nothing else asks for it.
+        # Otherwise asyncio reports the error of a task without callers, as no code reads it.
         for place, outcome in zip(batch, _outcomes(task, len(batch)) if staying else (), strict=False):
             if not place.outcome.done():
                 place.outcome.set_result(outcome)

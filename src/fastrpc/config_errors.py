@@ -1,4 +1,4 @@
-"""Show an error where the program made the mistake: our own frames below it would bury its line.
+"""Show an error at the line of the program that made the mistake: our own frames below it would hide that line.
 
 These errors are every ConfigError, and the errors of an unavailable address.
 """
@@ -14,7 +14,7 @@ __all__ = ["ShownAtProgram", "mark_shown_at_program", "shown_at_program"]
 
 E = TypeVar("E", bound=Exception)
 
-#: Folders whose frames say nothing of the mistake: this package, the loops that run it.
+#: Folders whose frames are not related to the mistake: this package, the loops that run it.
 _INNER: Final = (*OWN, os.path.join(os.path.dirname(os.__file__), "asyncio"), "uvloop")
 
 #: The attribute of other errors than ConfigErrors that are shown at the program.

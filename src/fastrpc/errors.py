@@ -81,7 +81,7 @@ class FastRPCError(Exception):
         processed: whether the handler ran: "no", "yes" or "unknown".
         retryable: whether the same call may be sent again at once.
         is_lasting: whether a connection fails alike until someone changes a certificate or a setting.
-        hint: the way out; None without one. `str(error)` has it in brackets.
+        hint: the remedy; None without a remedy. `str(error)` has it in brackets.
     """
 
     default_status: ClassVar[Status] = Status.UNKNOWN
@@ -185,7 +185,7 @@ class CallError(FastRPCError):
 
     Attributes:
         details: the value that the handler gave, as plain data, or None.
-        retry_after: seconds after which the same call may succeed; None without an advice.
+        retry_after: seconds after which the same call may succeed; None without such advice.
 
     Raises:
         TypeError: neither status nor message is given, or they are swapped; `retry_after` is not a number, or the
@@ -315,7 +315,7 @@ class ProtocolError(FastRPCError):
 
 
 class LocalProtocolError(ProtocolError):
-    """This side asked the engine for something that the protocol forbids."""
+    """This side asked the engine for an act that the protocol forbids."""
 
 
 class RemoteProtocolError(ProtocolError, ConnectionLostError):
@@ -356,7 +356,7 @@ class _BackendError(FastRPCError):
     """A backend failed, for which a program has a client: a store or a broker.
 
     Attributes:
-        retry_after: seconds after which the same request may succeed; None without an advice.
+        retry_after: seconds after which the same request may succeed; None without such advice.
     """
 
     default_status: ClassVar[Status] = Status.UNAVAILABLE
@@ -379,7 +379,7 @@ class StoreError(_BackendError):
     """A key-value store failed.
 
     Attributes:
-        retry_after: seconds after which the same request may succeed; None without an advice.
+        retry_after: seconds after which the same request may succeed; None without such advice.
     """
 
 
@@ -437,7 +437,7 @@ class BrokerError(_BackendError):
     """A publish/subscribe broker failed.
 
     Attributes:
-        retry_after: seconds after which the same request may succeed; None without an advice.
+        retry_after: seconds after which the same request may succeed; None without such advice.
     """
 
 

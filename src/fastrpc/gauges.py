@@ -75,7 +75,7 @@ class Gauged(Protocol):
     """An object with gauges."""
 
     def gauges(self) -> Iterable[Gauge]:
-        """Return its gauges now. Called in any thread, so it copies state that may change meanwhile."""
+        """Return the gauges of the object now. Called in any thread, so it copies state that may change meanwhile."""
 
 
 @runtime_checkable

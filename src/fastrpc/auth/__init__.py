@@ -2,7 +2,7 @@
 
 They know neither servers nor connections: an authenticator judges a peer, a policy an identity and a route.
 
-A scheme other than `bearer` needs more: `handlers/auth/verdicts.py`, `schemes` in `server/access.py`,
+A scheme other than `bearer` needs changes in `handlers/auth/verdicts.py`, `schemes` in `server/access.py`,
 `client/credentials.py` and the connections in `_core/client` that send it, `_core/rpcx/native_forms.pyx`, the challenge
 in `_core/http/responses.pyx`, and PROTOCOL.md 12.
 """

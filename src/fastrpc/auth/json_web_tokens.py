@@ -171,7 +171,7 @@ class JWT:
         try:
             value = self._library.PyJWK(dict(entry)).key
         except Exception:
-            # The library does not know this kind; other keys of the set may be usable.
+            # The library does not know this kind of key; other keys of the set may be usable.
             return None
         stated = entry.get("alg")
         found = tuple(name for name in self._usable(value) if stated in (None, name))

@@ -98,7 +98,7 @@ class KeySet:
         self._fetching: asyncio.Task[bool] | None = None
 
     def current(self) -> list[Any] | None:
-        """Return the keys that are known now; None if they have to be fetched first."""
+        """Return the known keys; None if they have to be fetched first."""
         if self._fetched_at is None or self._clock() - self._fetched_at > KEEP_SECONDS:
             return None
         return self._keys

@@ -353,7 +353,7 @@ class Broker:
             except BrokerError as error:
                 if error.status is not Status.NOT_FOUND:
                     raise
-            # The broker has lost the topic, as one in memory does by a restart.
+            # The broker has lost the topic, as a broker in memory does by a restart.
             self._topics.forget(topic)
         # Both steps share one time.
         with timeout(PATIENCE_SECONDS if scope_deadline() is None else None):
@@ -403,7 +403,7 @@ class Broker:
         return membership
 
     async def _close_subscriptions(self) -> None:
-        """Close all subscriptions, whatever becomes of one; raise a cancellation last, else the first error."""
+        """Close all subscriptions, even if one fails; afterwards raise a cancellation, else the first error."""
         failures: list[BaseException] = []
         while self._subscriptions:
             try:
@@ -428,7 +428,7 @@ async def _published(backend: BrokerBackend, messages: Sequence[OutgoingMessage]
         f"publication to {messages[0].topic!r}",
         partial(backend.publish, messages),
         writes=True,
-        # The backend keeps a message of an id once, so an attempt may follow an attempt that may have been kept.
+        # The backend keeps one message for each id, so an attempt may follow an attempt that may have been kept.
         idempotent=limits.finds_repeats or all(message.id is not None for message in messages),
         repeat=partial(_repeated, backend, messages),
     )

@@ -52,7 +52,7 @@ class DeclaredTopics:
             self._topics.pop(topic.name, None)
 
     async def declare(self, backend: BrokerBackend, topic: Topic[Any] | str) -> None:
-        """Make a topic at the broker, for a text only where no other topic covers it.
+        """Make a topic at the broker; for a text only if no other topic covers it.
 
         Concurrent calls share one declaration, which continues while one of them waits.
 

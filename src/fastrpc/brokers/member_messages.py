@@ -118,7 +118,7 @@ class MemberMessages:
         self._forget_all(messages)
 
     async def bury(self, message: Message[Any], error: str) -> None:
-        """Make a message that does not decode a dead letter, by one attempt."""
+        """Make a message that cannot be decoded a dead letter, by one attempt."""
         await self.membership.reject(message.token, UNREADABLE, kept_text(error))
         self.forget(message)
 

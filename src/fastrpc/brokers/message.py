@@ -42,9 +42,9 @@ class Message(Generic[T_co]):
     Attributes:
         topic: the name to which it was published.
         value: decoded to the type of the topic or of the subscription.
-        key: the key for the order; None without one.
+        key: the key for the order; None without a key.
         id: by which the broker and idempotent handlers know it again.
-        sequence: its number in the topic.
+        sequence: the message's number in the topic.
         headers: the headers that the publisher gave, and `content-type`.
         publisher: the identity that published it, as known to the broker's server; None without an identity.
         published_at: in UTC.
@@ -142,7 +142,7 @@ class Message(Generic[T_co]):
             self._holder.forget(self)
 
     def note_ack(self, is_ours: bool) -> None:
-        """Note the answer to an acknowledgement that went with others: whether the message was still held."""
+        """Note the answer to an acknowledgement that was sent with others: whether the message was still held."""
         self._is_settled = self._is_settled or is_ours
 
     async def _settle(self, verb: str, work: Callable[[Membership], Awaitable[bool]]) -> bool:

@@ -28,7 +28,7 @@ logger = logging.getLogger("fastrpc.broker")
 
 T = TypeVar("T")
 
-#: Turns of the loop in which the request of a take leaves.
+#: Turns of the loop in which the request of a take is sent.
 _TURNS_TO_LEAVE: Final = 2
 
 _finish: Final = Verbs(BrokerError).finish
@@ -254,7 +254,7 @@ class Subscription(Generic[T]):
                 count -= 1
 
     async def _keep_taking(self) -> None:
-        """Take messages until the block ends; join again where the broker was away."""
+        """Take messages until the block ends; join again if the broker was away."""
         absence = _Absence()
         while True:
             try:
@@ -376,7 +376,7 @@ class _TakeAhead:
 
 
 class _Absence:
-    """The time for which a broker has been away: since the first failure after which no message came.
+    """The time for which a broker has been away, from the first failure after the last message.
 
     A broker that lets a member join, and fails again, is still away; a membership that lasted for as long as a
     subscriber waits ends the absence as a message does.

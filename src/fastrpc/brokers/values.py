@@ -21,7 +21,7 @@ CONTENT_TYPE: Final = "content-type"
 
 _BYTES: Final = "application/octet-stream"
 _JSON: Final = "application/json"
-#: As Connect names a message of protobuf.
+#: The form in which Connect names a message of protobuf.
 _PROTOBUF: Final = "application/proto"
 
 _is_message_type: Final[Callable[[Any], bool]] = lru_cache(maxsize=256)(is_protobuf)
@@ -134,7 +134,7 @@ def _strict(kind: Any, form: str, decode: Callable[[bytes], Any]) -> Callable[[D
         try:
             return decode(delivery.body)
         except Exception as error:
-            # As in `decode_json`, which would need the name of each message that decodes.
+            # As in `decode_json`, this would otherwise need the name of each decoded message.
             raise undecoded(error, kind, _shown(delivery)) from error
 
     return decoded

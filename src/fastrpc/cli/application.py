@@ -111,7 +111,7 @@ def _load(name: str) -> Any:
     command = _COMMANDS[name]
     function = getattr(importlib.import_module(f"fastrpc.cli.{command.module}"), command.function)
     if isinstance(function, typer.Typer):
-        # A group of commands, which the help lists by its own name.
+        # A group of commands that the help lists under its own name.
         group = typer.main.get_command(function)
         group.name = name
         return group

@@ -109,7 +109,7 @@ def tls_settings(cert: Path | None, key: Path | None, ca: Path | None) -> dict[s
 
 
 def check_encrypts(given: Mapping[str, Any], addresses: Sequence[Address], encrypted: str = "tls") -> None:
-    """Refuse options and settings of TLS where nothing is encrypted.
+    """Refuse options and settings of TLS if no address is encrypted.
 
     Args:
         encrypted: the scheme of encrypted addresses, as the command takes them.

@@ -27,7 +27,7 @@ __all__ = ["elect", "leader", "lock", "run_under"]
 #: The token of the lock, in the environment of the command.
 TOKEN_VARIABLE: Final = "FASTRPC_LOCK_TOKEN"  # noqa: S105
 
-#: The share of a lease between TERM and KILL: with the valid one, 0.9, it ends before the lease.
+#: The share of a lease between TERM and KILL: together with the share of a valid lease, 0.9, it ends before the lease.
 _KILL_SHARE: Final = 0.05
 
 #: End a wait, or the command. SIGINT ends a wait by itself.

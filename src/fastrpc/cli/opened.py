@@ -74,7 +74,7 @@ def broker_at(dial: Dialing, url: str) -> "Broker":
 
 
 def _refuse_memory(url: str, name: str) -> None:
-    """Refuse a backend in the memory of a command, which ends with it.
+    """Refuse a backend in the memory of a command, as it would end with the command.
 
     Raises:
         ConfigError: it is one.

@@ -31,7 +31,7 @@ PREFIX = "FASTRPC_"
 #: Variables of commands that dial (TOKEN), of `lan://` (LAN_KEY_FILE), of failed calls (TRACEBACKS) and of `any://`.
 _NO_SETTINGS = {"CONFIG", "TOKEN", "LAN_KEY_FILE", "TRACEBACKS", "PROVIDER", "HOST_FOLDER", "LAN_PASS"}
 
-#: Settings whose values errors do not show: secrets, and URLs that may hold one.
+#: Settings whose values errors do not show: secrets, and URLs that may contain a secret.
 _HIDDEN = SECRETS | {"registry", "store", "broker"}
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
@@ -210,7 +210,7 @@ def _keys_of(settings: type[Any]) -> dict[str, Any]:
 
 
 def _fields_of(settings: type[Any], section: str = "") -> dict[str, str]:
-    """Return the name of each field as errors have it, by key."""
+    """Return the name of each field in the form for errors, by key."""
     fields: dict[str, str] = {}
     for name, kind in get_type_hints(settings).items():
         inner = _section(kind)
@@ -363,7 +363,7 @@ def _convert(place: str, key: str, value: Any, kind: Any, *, strict: bool) -> An
     if value == "none" and type(None) in get_args(kind):
         return None
     if get_origin(kind) is Literal and isinstance(value, str):
-        # As the command line takes them: FASTRPC_LOG_LEVEL=INFO.
+        # The values have the form of the command line: FASTRPC_LOG_LEVEL=INFO.
         value = value.lower()
     try:
         return msgspec.convert(value, kind, strict=strict)

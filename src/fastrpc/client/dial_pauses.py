@@ -40,7 +40,7 @@ class DialPauses:
         self._is_asked = self._has_restarted = False
         # The length of the present pause; the instant of the dial that an earlier one replaces, 0 for none.
         self._pause = self._replaced = 0.0
-        #: Whether a call asked for the present connection, or went out on it.
+        #: Whether a call asked for the present connection, or was sent on it.
         self.is_called = False
         # Whether a connection ended early since one lasted.
         self._ended_early = False

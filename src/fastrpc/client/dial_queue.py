@@ -24,7 +24,7 @@ class Dialled(Protocol):
 
     @property
     def dial_rank(self) -> int:
-        """Its rank, from 0 for the likeliest to answer to 3."""
+        """The rank of the dial, from 0 (most likely to succeed) to 3."""
 
     def dial(self) -> None:
         """Begin a dial; `DialQueue.ended` follows."""
@@ -68,7 +68,7 @@ class DialQueue:
         self._go_on()
 
     def close(self) -> None:
-        """Drop all queued dials; no further one begins."""
+        """Drop all queued dials; no further dial begins."""
         for waiting in self._waiting:
             waiting.clear()
 

@@ -196,7 +196,7 @@ class EndpointPlan:
 
     @property
     def is_called(self) -> bool:
-        """Whether a call asked for the present connection, or went out on it."""
+        """Whether a call asked for the present connection, or was sent on it."""
         return self._pauses.is_called
 
     def note_use(self) -> None:

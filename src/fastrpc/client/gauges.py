@@ -26,7 +26,7 @@ def client_gauges(
     """Yield the gauges of one client. Several clients of one service are added up.
 
     Args:
-        is_alone: whether its connections are its own, and so counted here.
+        is_alone: whether the connections belong to this client, and so are counted here.
     """
     connections: Counter[tuple[str, str]] = Counter()
     states: Counter[str] = Counter()

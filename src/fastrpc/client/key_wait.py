@@ -50,7 +50,7 @@ class KeyWait:
         return ends if ends > now else None
 
     def begin(self, endpoint: "EndpointPlan", now: float, seconds_left: float | None) -> None:
-        """Begin to wait for an endpoint; further ones whose dial has begun share the time of the first."""
+        """Begin to wait for an endpoint; further endpoints whose dial has begun share the time of the first wait."""
         if self._ends is None or not _has_begun(endpoint):
             self._seconds = self._length(seconds_left)
             self._ends = now + self._seconds

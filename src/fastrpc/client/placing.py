@@ -88,7 +88,7 @@ class AttemptPlacing:
 
     @property
     def asks_once(self) -> bool:
-        """Whether a pick stands while its endpoint may still connect.
+        """Whether a pick stays valid while its endpoint may still connect.
 
         True for user-defined selectors: they get the outcome of each pick.
         """
@@ -143,7 +143,7 @@ class AttemptPlacing:
         return endpoint_set.pick_at(self._call, self._subchannel_at(pinned).endpoint_state)
 
     def _preferred(self, tried: Sequence[Endpoint]) -> Pick | None:
-        """Place an attempt at the endpoint that the call prefers, if that can take it."""
+        """Place an attempt at the endpoint that the call prefers, if that endpoint can take it."""
         name: str | None = self._options.prefer
         if name is None:
             return None

@@ -41,7 +41,7 @@ E = TypeVar("E", bound=EndpointPlan)
 class Patience:
     """The time that a further attempt waits for a connection: until one more dial fails.
 
-    A connection that ended early is redialled only after the first pause of the backoff. A call that was on it and has
+    A connection that ended early is redialled only after the first pause of the backoff. A call that used it and has
     time left must not fail because of that pause. So the wait lasts at least that pause, however many endpoints fail
     meanwhile.
 

@@ -353,7 +353,7 @@ class ConnectionPool:
         Args:
             wait: keep waiting while no server is reachable, instead of failing once every address was tried.
             ready: accept only a connection whose SETTINGS arrived.
-            patience: the waiting time of a further attempt; None for a first one.
+            patience: the waiting time of a further attempt; None for a first attempt.
             priority: the call's priority; waiting calls of higher priority continue first.
             asks: whether this is the first time that the call asks for a connection.
 

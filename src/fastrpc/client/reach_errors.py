@@ -58,7 +58,7 @@ class Tried(Protocol):
 
 
 def unreachable(endpoints: Sequence[Tried]) -> FastRPCError:
-    """Return the error of a call without a connection to any of these."""
+    """Return the error of a call that has no connection to any of these endpoints."""
     refusals = [each.error for each in endpoints if isinstance(each.error, CallError)]
     if refusals and len(refusals) == len(endpoints):
         # Each call has its own error.

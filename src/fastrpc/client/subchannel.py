@@ -392,7 +392,7 @@ class Subchannel(EndpointPlan):
         self.live = []
         for connection in list(self._all):
             if not self._leave_to_others(connection):
-                # Its end is ours, and no reason to pause before the next dial.
+                # We ended the connection, which is no reason to pause before the next dial.
                 self._all[connection] = None
                 if connection.is_usable:
                     connection.retire()

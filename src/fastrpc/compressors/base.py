@@ -264,7 +264,7 @@ def bounded_steps(
                 raise damaged(name, error) from error
             place += consumed
             if output.size + len(piece) > output.capacity:
-                # The caller may end the decompression here, by the memory that it counts.
+                # The caller may end the decompression here, depending on the memory that it has counted.
                 yield output.capacity_for(len(piece))
             output.write(piece)
             # Output may still be held back after the last input, so one idle step proves nothing.

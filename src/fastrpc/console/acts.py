@@ -64,7 +64,7 @@ class ActAnswer(msgspec.Struct, frozen=True):
     server: str
     #: The HTTP status of the answer; 0: the act was not sent; 504: it was sent, without a complete answer.
     status: int
-    #: Why it was not carried out, or is without full effect yet; "" if it was carried out.
+    #: Why the act was not carried out, or has no full effect yet; "" if it was carried out.
     text: str
     #: The values of the answer: before and after, or the present value if another one was expected.
     values: dict[str, Any] = {}

@@ -230,7 +230,7 @@ class Fleet:
         return None
 
     def has_figures(self, service: str) -> bool:
-        """Return whether a server of a service tells its figures."""
+        """Return whether a server of a service reports its figures."""
         return service in self._figured
 
     def servers_of(self, service: str) -> list[FleetServer]:
@@ -445,7 +445,7 @@ def server_key(endpoint: Endpoint) -> str:
 
 
 def _admin_of(endpoint: Endpoint) -> Address | None:
-    """Return the address in the label of a record; None without one."""
+    """Return the address in the label of a record; None if there is no such label."""
     label = endpoint.labels.get(ADMIN_LABEL, "")
     return _parsed(label) if len(label) <= _LONGEST_LABEL else None
 

@@ -48,7 +48,7 @@ class ServedService(msgspec.Struct, frozen=True):
 
 
 class RegistryRecord(msgspec.Struct, frozen=True):
-    """A record of a server in its registry, as the server wants it."""
+    """A record of a server in its registry, with the values that the server wants."""
 
     weight: Count
     configured_weight: Count

@@ -178,7 +178,7 @@ class FleetServer:
     def cut(self, most_bytes: int) -> None:
         """Keep no counts, and at most this from the next figures on."""
         self.most_bytes = min(self.most_bytes, most_bytes)
-        # In this order: a thread that counts meanwhile and finds no counts finds the cut as well.
+        # The order matters: a thread that counts meanwhile and finds no counts finds the cut as well.
         self._is_cut = True
         self._keep_counts({}, 0)
         self.keep_endpoints(self.endpoints)
@@ -212,7 +212,7 @@ class FleetServer:
 
         Args:
             name: the server's name as a caller.
-            has_figures: whether servers of a service tell its figures: others are taken from callers.
+            has_figures: whether servers of a service report its figures: other services take them from callers.
             is_whole: whether the page has all methods; otherwise it has the changed ones.
         """
         known, counts_bytes, is_cut = self.counts, self.counts_bytes, self._is_cut

@@ -23,7 +23,7 @@ class Contender(Protocol):
 
 
 class Contenders:
-    """Those whose block was entered or is being entered."""
+    """The contenders whose block was entered or is being entered."""
 
     def __init__(self) -> None:
         self.locks: set[Contender] = set()

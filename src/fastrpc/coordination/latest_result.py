@@ -22,7 +22,7 @@ class LatestResult(Generic[T]):
         self._timer: asyncio.TimerHandle | None = None
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return the result of a key, made unless it is the latest one."""
+        """Return the result for a key; it is made unless it is the latest result."""
         found = self._found
         if found is None or self._key != key:
             self._key, found = key, make()

@@ -46,7 +46,7 @@ class StoreLease:
     of the block.
 
     Attributes:
-        id: its name in the store, for `put(…, lease=…)`.
+        id: the name of the lease in the store, for `put(…, lease=…)`.
         ttl: the seconds for which the store keeps it after a renewal.
         loss: the error that came out of the block because the lease was lost, or None.
         revocations: ends leases; its store waits for them when it closes.
@@ -73,7 +73,7 @@ class StoreLease:
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._has_cancelled = False
-        # Renewals and the end belong to the lease: a deadline or a call of the task that entered does not bind them.
+        # Renewals and the end belong to the lease: a deadline or a call of the entering task does not limit them.
         self._context = contextvars.Context()
         self._timer: asyncio.TimerHandle | None = None
         self._renewal: asyncio.Task[None] | None = None

@@ -208,7 +208,7 @@ class Store:
     async def put(
         self, key: str, value: Any, *, expect: int | None = None, lease: _HasId | None = None
     ) -> int:
-        """Write an item, bytes as they are and all else as JSON; return its revision.
+        """Write an item, bytes unchanged and any other value as JSON; return its revision.
 
         Args:
             expect: the expected revision of the key; 0: it must not exist.
@@ -284,7 +284,7 @@ class Store:
     def lease(self, ttl: float) -> StoreLease:
         """Return a lease for `async with`, renewed while the block runs; items that are put with it end with it.
 
-        When it is lost the block is cancelled, and LockLostError comes out.
+        When the lease is lost the block is cancelled, and LockLostError is raised from it.
         """
         lease = StoreLease(self.backend, ttl, clock=self._clock)
         lease.revocations = self._revocations

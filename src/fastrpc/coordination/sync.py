@@ -78,11 +78,11 @@ class SyncStore:
         return self._life.run(self._store.list(prefix, type, limit=limit, after=after, stale=stale))
 
     def put(self, key: str, value: Any, *, expect: int | None = None, lease: Any = None) -> int:
-        """Write an item, bytes as they are and all else as JSON; return its revision."""
+        """Write an item, bytes unchanged and any other value as JSON; return its revision."""
         return self._life.run(self._store.put(key, value, expect=expect, lease=lease))
 
     def delete(self, key: str, *, expect: int | None = None) -> bool:
-        """Remove a key; return whether it was there."""
+        """Remove a key; return whether it existed."""
         return self._life.run(self._store.delete(key, expect=expect))
 
     def transact(self, when: Sequence[Unchanged], do: Sequence[Put | Delete]) -> Outcome:

@@ -108,7 +108,7 @@ class AnyRegistry(Closing):
         # The mark by which two addresses of one server are recognised.
         self._server = secrets.token_hex(8)
 
-    #: The filters of its clients: calls go to the nearest scope.
+    #: The filters of the clients: calls are sent to the nearest scope.
     filters = (Nearest(SCOPE, SCOPES, SERVER),)
 
     @property
@@ -118,7 +118,7 @@ class AnyRegistry(Closing):
 
     @property
     def farthest(self) -> RegistryOption | None:
-        """The registry of the WAN scope; None without one."""
+        """The registry of the WAN scope; None if there is no WAN scope."""
         return self._members.get("wan")
 
     # Servers

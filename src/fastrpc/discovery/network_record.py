@@ -24,7 +24,7 @@ class NetworkRecord:
     """A registration under the present address of this machine, and under a new one after a change.
 
     Args:
-        endpoint: its port is the server's.
+        endpoint: the port of the endpoint is the server's port.
     """
 
     def __init__(self, registry: Registry, service: str, endpoint: Endpoint) -> None:
@@ -69,7 +69,7 @@ class NetworkRecord:
                 await self._held.change(self._at(self._host))
 
     async def retire(self) -> bool:
-        """Mark the server in the record as leaving; return whether the registry has such a mark."""
+        """Mark the server in the record as draining; return whether the registry has such a mark."""
         await self._stop()
         return self._held is not None and await self._held.retire()
 

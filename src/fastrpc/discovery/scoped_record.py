@@ -44,5 +44,5 @@ class ScopedRecord:
         await self._held.change(self._labelled(endpoint))
 
     async def retire(self) -> bool:
-        """Mark the server in the record as leaving; return whether the registry has such a mark."""
+        """Mark the server in the record as draining; return whether the registry has such a mark."""
         return await self._held.retire()

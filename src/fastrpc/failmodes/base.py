@@ -105,7 +105,7 @@ class FailMode(Protocol):
     async def run(self, call: AttemptedCall, pick: Pick, attempt: Attempt) -> Any:
         """Return the answer of the successful attempt, or raise the error of the call.
 
-        A stream for which it returns without a successful attempt ends with the error of the last one.
+        A stream for which it returns without a successful attempt ends with the error of the last attempt.
 
         For a SyncClient it must await only `attempt` and `call.sleep`. A fail mode that needs more has the attribute
         `needs_loop = True`, and a SyncClient refuses it.

@@ -50,7 +50,7 @@ class SlowLimit:
 
     @property
     def seconds(self) -> float | None:
-        """The limit; None as long as too little is known."""
+        """The limit; None while too few attempts are known."""
         return self._seconds if self._observed >= _FIRST_ATTEMPTS else None
 
     def observe(self, seconds: float) -> None:

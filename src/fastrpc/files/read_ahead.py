@@ -112,7 +112,7 @@ class ReadAhead:
         return piece
 
     def _may_start(self) -> bool:
-        """Return whether a job has something to do, and the one before it ended well."""
+        """Return whether a job has work to do, and the previous job succeeded."""
         return self._done < self._most and self._reading.done() and self._reading.exception() is None
 
     def _start_reading(self) -> Future[None]:
@@ -129,7 +129,7 @@ class ReadAhead:
                 self._reading = self._start_reading()
         self._waiting = self._loop.create_future()
         try:
-            # A piece may have come just before.
+            # A piece may have arrived just before.
             if not self._pieces and not self._reading.done():
                 await self._waiting
         finally:

@@ -28,7 +28,7 @@ MOST_LINKS = 40
 # A folder that may be passed and not read can be opened by this where the system has it.
 _PASSED = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
 
-#: A pipe must not wait for its other end, nor a terminal become ours.
+#: Opening a pipe must not wait for its other end, and opening a terminal must not make it ours.
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 

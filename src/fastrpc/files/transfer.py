@@ -203,7 +203,7 @@ class SentFile(_Transfer):
 
 
 def local_place(path: str) -> RootPlace:
-    """Return where to write: behind a link its target is replaced, not the link."""
+    """Return the path to write to: the target of a link is replaced, not the link."""
     folder, name = os.path.split(os.path.realpath(path))
     try:
         status = os.stat(os.path.join(folder, name))

@@ -63,7 +63,7 @@ class WriteBehind:
             self._writing = self._start(self._drain) if self._pieces else None
 
     def _drain(self) -> None:
-        """Write until nothing waits; in a job."""
+        """Write until no piece waits; in a job."""
         while self._pieces:
             block: list[Piece] = []
             size = 0

@@ -141,7 +141,7 @@ class Catalogue:
         await asyncio.gather(*map(self._forget, gone), *map(self._open, due))
 
     async def _forget(self, name: str) -> None:
-        """Close the client of a service that no server described and that the registry lists no more."""
+        """Close the client of a service that no server described and that the registry no longer lists."""
         self._warned.pop(name, None)
         self._refused_until.pop(name, None)
         try:

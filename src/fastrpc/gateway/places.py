@@ -92,7 +92,7 @@ class _Registries:
         self._urls = urls
         self._config = config
         self._registry = dial.registry(*urls)
-        # Opened here: a registry that services open by themselves is shown the certificate of servers.
+        # The registry is opened here: services that open it themselves would present the certificate of servers.
         self._followed = dial.registry(*(self._named(url, "services")[0] for url in urls))
         self._services = Services(self._followed, config=config)
         self._called: set[str] = set()
@@ -158,7 +158,7 @@ class _GrpcServer:
         except CallError as error:
             if error.status not in _REFUSALS:
                 raise
-            # It would log a refusal each time.
+            # Otherwise it would log a refusal each time.
             self._is_silent = True
             raise ConfigError(str(error)) from None
         return [name for name in found if not name.startswith(("grpc.health.", "grpc.reflection."))]

@@ -49,7 +49,7 @@ class Context:
     _invocation: Pairs | None = None
     _callbacks: tuple[Callable[[], object], ...] = ()
     _is_done = False
-    #: The error of `abort`, which holds even if the servicer swallows it.
+    #: The error of `abort`, which takes effect even if the servicer swallows it.
     _aborted: CallError | None = None
 
     #: The class of the error that `abort` raises.
@@ -126,7 +126,7 @@ class Context:
         self._text = details
 
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:
-        """Set the metadata that goes with the end."""
+        """Set the metadata that is sent at the end."""
         self._trailing = pairs_of(trailing_metadata)
         self._given_trailing = trailing_metadata
 
@@ -211,7 +211,7 @@ class Context:
         """Note the end of the servicer, and set the metadata of the end.
 
         Raises:
-            CallError: the servicer set a status, or aborted; without that `error` itself is the end.
+            CallError: the servicer set a status, or aborted; otherwise `error` itself ends the call.
         """
         trailing = [pair for pair in self._trailing if pair.key != DETAILS_KEY]
         if error is not None or self._status is not Status.OK:
@@ -232,7 +232,7 @@ class Context:
                 raise self._error() from error
 
     def _note_crash(self, error: Exception) -> None:
-        """Set the text for an exception behind a status that was set, and log it."""
+        """Set the text for an exception after a status was set, and log the exception."""
         if not isinstance(error, NotImplementedError):
             logger.error("%s failed after it set %s", self.call.method, self._status, exc_info=error)
         if isinstance(self._faults, ServicerFaults):

@@ -1,4 +1,4 @@
-"""Statuses and texts for faults of generated services, as gRPC or as grpcio has them.
+"""Statuses and texts for faults of generated services, in the form of gRPC or of grpcio.
 
 ::
 

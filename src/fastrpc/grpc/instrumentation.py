@@ -1,7 +1,8 @@
 """The warning for programs whose tracing wraps functions of grpcio, which are no longer called after the switch.
 
 OpenTelemetry's `GrpcInstrumentorServer` and the like replace the functions that make servers and channels of grpc and
-grpc.aio. Servers and channels of fastrpc are made by other functions, so no span would be written, without a word.
+grpc.aio. Servers and channels of fastrpc are made by other functions, so no span would be written, and no error would
+say so.
 """
 
 import logging

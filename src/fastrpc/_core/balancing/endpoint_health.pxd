@@ -18,7 +18,7 @@ cdef class EndpointHealth:
         # Faults in a row.
         readonly int64_t faults_in_row
 
-        # Whether it is ejected, until when, how often in a row; the instant of its last admission.
+        # Whether the endpoint is ejected, until when, and how often in a row; the instant of its last admission.
         readonly bint is_ejected
         uint64_t until_ns
         int64_t times

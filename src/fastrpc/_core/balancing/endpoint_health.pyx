@@ -85,7 +85,7 @@ cdef class OutlierDetector:
         self._ejection_ns = <uint64_t>(settings.ejection * 1e9)
         self._longest_ns = <uint64_t>(settings.longest_ejection * 1e9)
         self._methods = {}
-        # Never None, so there is no check for it.
+        # The argument is never None, so it is not checked for None.
         self._method, self._method_time = "", self._time_of("")
 
     def sweep(self, endpoints, double now):

@@ -29,7 +29,7 @@ cdef class EndpointSet:
         readonly BaseSelector selector
         # Functions that narrow the endpoints: first the selector's, then the registry's.
         readonly tuple filters
-        # The same one if it places calls by key, else None.
+        # The selector, if it places calls by key, else None.
         KeySelector _key_selector
         # The registry, for the error of a call without endpoints; "" for given endpoints.
         readonly str source

@@ -62,7 +62,7 @@ from fastrpc.errors import (
 from fastrpc.user_code import plain_error
 
 cdef enum:
-    # Endpoints that an error names: in an outage each call makes one.
+    # The most endpoints that an error names: in an outage each call makes such an error.
     NAMED_BREAKERS = 3
 
 cdef tuple NEVER_STARTED = (UnavailableError, ConnectionLostError)
@@ -252,7 +252,7 @@ cdef class EndpointSet:
                 else:
                     self._key_selector.take_up_list(self.left, usable, self._usual)
                 if changes == self._changes:
-                    # A selector of a user, and a canary by its filter, may let other threads run as well.
+                    # A user's selector may let other threads run, and so may a canary through its filter.
                     break
         except BaseException as failure:
             # A filter raised: the selector still has the endpoints of before, and the next pick tries again.
@@ -270,7 +270,7 @@ cdef class EndpointSet:
         cdef list endpoint_states = self._filtered(known, self.is_sound)
         self.left = self._usual = endpoint_states
         if isinstance(self.selector, DoubleJumpSelector) and self.filters:
-            # Its keys depend on all earlier lists, except lists that only health changed.
+            # The keys of the selector depend on all earlier lists, except lists that only health changed.
             self._usual = self._filtered(known, always_sound)
         endpoint_states = [each for each in endpoint_states if not each.is_leaving] or endpoint_states
         sound = [endpoint_state for endpoint_state in endpoint_states if not endpoint_state.health.is_out()]

@@ -80,7 +80,7 @@ cdef class KeySelector(BaseSelector):
         return False
 
     cdef int _shut(self) except -1:
-        """Hook: the endpoints that are shut may have changed. It runs no Python code."""
+        """Hook: note that the set of shut endpoints may have changed. It runs no Python code."""
         return 0
 
 
@@ -136,7 +136,7 @@ cdef class ConsistentHashSelector(KeySelector):
         cdef uint64_t hash
         if not self.size:
             raise NoEndpointError("there is no endpoint to pick from")
-        # A call that names no key may go anywhere.
+        # A call without a key may go to any endpoint.
         hash = self.random() if key is None else hash_key(key)
         if not tried:
             return self._take(hash)

@@ -15,7 +15,7 @@ cdef class EndpointState:
         public list connections
         Py_ssize_t turn
 
-        # Its name on the ring: the text of the address.
+        # The endpoint's name on the ring: the text of its address.
         readonly str name
         readonly uint32_t weight
 
@@ -71,7 +71,7 @@ cdef class BaseSelector:
         uint64_t _random
         bint _is_seeded
 
-        # The arguments of its constructor; whether a client has it.
+        # The arguments of the selector's constructor; whether a client uses the selector.
         tuple _made
         bint _is_claimed
 

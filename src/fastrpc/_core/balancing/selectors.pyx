@@ -324,7 +324,7 @@ cdef class RoundRobinSelector(BaseSelector):
         self._listed = self._order = []
 
     cdef int _changed(self) except -1:
-        """Continue after the last picked endpoint, or the nearest one before it that still exists.
+        """Continue after the last picked endpoint, or after the nearest earlier endpoint that still exists.
 
         A restart at each change would give some endpoints more calls than others while connections are opened and
         closed.
@@ -383,7 +383,7 @@ cdef class SmoothWeightedSelector(BaseSelector):
         self._order = self.endpoint_states
         for index in range(<Py_ssize_t>self.size):
             self._weights[index] = weights[index]
-            # Credit saved beside heavier endpoints is not spent at once after these have left.
+            # Credit that was saved while there were heavier endpoints is not spent at once after these were removed.
             self._start[index] = max(-self._total, min(self._total, (<EndpointState>self.endpoint_states[index]).current))
         memcpy(self._current, self._start, self.size * sizeof(int64_t))
         return 0

@@ -232,7 +232,7 @@ cdef class Assembly:
             self._block = used_block(self.total)
             if self._block is not NULL:
                 capacity = self._capacity = self.total
-        # A block that grows is copied: if trust allows its full size, it grows while little is in it.
+        # If trust allows its full size, a block grows while little is in it, as growing copies its content.
         if needed > capacity or (capacity < self.total <= trusted and self.total <= TRUST * filled and not is_tight):
             if is_tight:
                 capacity = needed + filled // TIGHT_PART

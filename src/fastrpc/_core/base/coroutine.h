@@ -105,7 +105,7 @@ static int fastrpc_install_coroutine(PyObject *type, fastrpc_step_function step,
         if (failed)
             return -1;
     }
-    /* It runs only inside a step, and shows no frame. */
+    /* The code runs only inside a step, and has no frame in tracebacks. */
     if (PyDict_SetItemString(object->tp_dict, "cr_running", Py_False) < 0
         || PyDict_SetItemString(object->tp_dict, "cr_frame", Py_None) < 0
         || PyDict_SetItemString(object->tp_dict, "cr_code", Py_None) < 0)

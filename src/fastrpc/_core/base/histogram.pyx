@@ -101,7 +101,7 @@ cdef double upper_seconds(int bucket) noexcept:
 
 
 cdef double seconds_of(uint64_t ticks) noexcept:
-    """Convert ticks; divided only once, so that 0.5 ms is exactly 0.0005."""
+    """Convert ticks to seconds by a single division, so that 0.5 ms is exactly 0.0005."""
     return <double>(ticks * TICKS_NS) / (TICKS * SECOND_NS)
 
 
@@ -202,7 +202,7 @@ cdef class MethodCounters:
 
     cdef int _merge_snapshot(self, object snapshot) except -1:
         """Add the numbers of a snapshot; an invalid one changes nothing."""
-        # Collected in temporary counters, so that an invalid snapshot changes nothing.
+        # The values are collected in temporary counters, so that an invalid snapshot changes nothing.
         cdef MethodCounters other = MethodCounters(OTHER_METHODS, self.side)
         cdef int index = 0
         buckets = snapshot["buckets"]

@@ -27,7 +27,7 @@ cdef extern from *:
 cdef enum:
     # Longest compared name: its bits fit into two words.
     LONGEST = 128
-    # Among more names, the neighbours of the wanted one in sorted order.
+    # With more names than this, only the neighbours of the wanted name in sorted order are compared.
     MOST_SCANNED = 2048
     MOST_COMPARED = 32
     NEIGHBOURS = 8

@@ -23,5 +23,5 @@ cdef extern from *:
     }
     #endif
     """
-    # A function that is to raise must have failed.
+    # A function that is expected to raise must have failed.
     object take_raised "fastrpc_take_raised"()

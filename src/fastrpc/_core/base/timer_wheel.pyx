@@ -52,7 +52,7 @@ cdef class Timed:
         return -1
 
     cdef int on_hang_up(self, bint is_reset) except -1:
-        """The peer of that socket sends no more, or has reset the connection."""
+        """The peer of this socket sends no more, or has reset the connection."""
         return 0
 
 

@@ -56,7 +56,7 @@ cdef class CurrentCall:
 
 cdef class MethodRoute:
     cdef:
-        # The method; the same on both sides.
+        # The method of the call; the same on both sides.
         readonly str method
         bytes name
         readonly str kind
@@ -102,7 +102,7 @@ cdef class RouteTable:
         uint32_t* _slots
         uint32_t _mask
 
-        # Every name, aliases included, as bytes, and in the same places its route.
+        # Every name as bytes, including aliases, and the route of each name at the same place.
         list _names
         list _routes
 
@@ -176,7 +176,8 @@ cdef class Call(Timed):
         uint8_t answer_begun
         uint8_t refusal_waits
 
-        # Own calls: cancelled without a CANCEL frame, as the peer's budget had no room for it yet.
+        # For own calls: whether the call was cancelled without a CANCEL frame, as the peer's budget had no room for the
+        # frame yet.
         uint8_t is_untold
 
         # Whether a stream's reservation waits for the pool (`reserved`); whether the stream waits for `unsent` to be sent.

@@ -238,7 +238,7 @@ class Call(Timed):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the caller cancelled it or its deadline passed; may be read from any thread."""
+        """Whether the caller cancelled the call or its deadline passed; may be read from any thread."""
 
     @property
     def draining(self) -> Draining:

@@ -518,7 +518,7 @@ cdef class Call(Timed):
 
     @property
     def cancelled(self):
-        """Whether the caller cancelled it or its deadline passed; may be read from any thread."""
+        """Whether the caller cancelled the call or its deadline passed; may be read from any thread."""
         return False
 
     @property

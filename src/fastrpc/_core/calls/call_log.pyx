@@ -114,7 +114,7 @@ cdef inline uint64_t mixed(uint64_t value) noexcept:
 
 @cython.final
 cdef class CallLog:
-    """Gets the end of each call, and lets a function write the records of the chosen ones."""
+    """Receives the end of each call, and lets a function write the records of the chosen calls."""
 
     def __init__(self, write, double sample, slow_seconds):
         self.write = write
@@ -359,7 +359,7 @@ cdef class AccessRecords:
 
 @cython.final
 cdef class EndedCalls:
-    """Keeps what is known of the last calls whose records a log writes here."""
+    """Keeps the known values of the last calls whose records a log writes here."""
 
     def __init__(self, int most):
         self.calls = deque(maxlen=most)
@@ -367,7 +367,7 @@ cdef class EndedCalls:
     def write(self, Call call not None, status, unsigned long long nanoseconds):
         """Keep a call that ended with a status after this time, and forget the oldest one."""
         cdef object identity = call.identity
-        # A request without an id gets none by this.
+        # A request without an id gets no id by this.
         find_request_entry(call, False)
         self.calls.append((
             time(),
@@ -388,7 +388,7 @@ cdef str shown(str text):
 
 
 cdef str noted(dict state, str key):
-    """Return a text in the state of a call; None without one."""
+    """Return a text from the state of a call; None without a text."""
     text = None if state is None else state.get(key)
     return text if isinstance(text, str) else None
 

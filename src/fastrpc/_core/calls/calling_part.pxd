@@ -8,7 +8,7 @@ from fastrpc._core.wire.settings cimport WireSettings
 
 cdef class CallingPart:
     cdef:
-        # The connection, borrowed: NULL once it is gone. The name of the other side in errors.
+        # The connection, borrowed: NULL once it has been freed. The name of the other side in errors.
         PyObject* owner
         readonly object endpoint
 

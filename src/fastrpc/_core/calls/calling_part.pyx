@@ -14,7 +14,7 @@ The clients of an event loop and of threads use the same part: `loop_state` tell
 
 
 cdef class CallingPart:
-    """The face of a connection to its calls of ours."""
+    """The interface of a connection for our calls on it."""
 
     # The connection
 
@@ -62,7 +62,7 @@ cdef class CallingPart:
         return 0
 
     cdef bint output_is_full(self, Call call) noexcept:
-        """Return whether a stream has to wait before it adds a message."""
+        """Return whether a stream has to wait before it adds a message to the output."""
         return False
 
     cdef int await_turn(self, Call call) except -1:

@@ -519,7 +519,7 @@ cdef class AwaitedCall(ClientCall):
         return 0
 
     cdef bint choose(self) except -1:
-        """The server showed a sign: return whether the stream takes this attempt, and gives all others up."""
+        """Handle a sign of the server: return whether the stream takes this attempt, and cancels all other attempts."""
         if self.streaming.is_chosen:
             return True
         if not (<ClientStream>self.streaming.stream).take_attempt(self):
@@ -566,7 +566,7 @@ cdef AwaitedCall new_stream_call(ClientStream stream):
 
 cdef int expire(ClientCall call, Engine session) except -1:
     """The deadline of a call of ours passed: fail the call at once, and notify the server."""
-    # Not `was_handed`: written bytes that are not flushed still go out, in front of the CANCEL.
+    # This does not use `was_handed`: written bytes that are not flushed are still sent, before the CANCEL.
     cdef bint handed = (<CallingPart>session.calling).was_written(call)
     (<CallingPart>session.calling).abandon(call, CANCEL_DEADLINE)
     return call.failed(call.overdue(session, handed))

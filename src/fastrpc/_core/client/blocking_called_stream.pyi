@@ -45,11 +45,11 @@ class BlockingCalledStream(ClientStream):
         """The attempt ended: make another one, or end the stream."""
 
     def fail(self, error: BaseException) -> None:
-        """End the stream from this side: the server is notified, received messages come first."""
+        """End the stream from this side: the server is notified, received messages are yielded first."""
 
     def _receive_answer(self) -> Any: ...
     def _set_idle(self, seconds: float) -> None:
-        """Limit one wait to this number of seconds; 0 is no limit."""
+        """Limit each wait to this number of seconds; 0 means no limit."""
 
     def _set_source(self, messages: Iterable[Any]) -> None:
         """Set an iterable whose messages the receiving thread sends; several at once if they are there already."""

@@ -34,7 +34,7 @@ logger = logging.getLogger("fastrpc.client")
 cdef str SECOND_RECEIVER = "a stream has one receiver at a time, and another thread waits for its next message"
 cdef str SECOND_SENDER = "a stream has one sender at a time, and another thread sends"
 
-# Stands for "no message has come", as None is a message.
+# Stands for "no message was received", as None is a message.
 cdef object NOTHING = object()
 
 
@@ -108,7 +108,7 @@ cdef class BlockingCalledStream(ClientStream):
         raise NotImplementedError
 
     def _set_idle(self, double seconds):
-        """Limit one wait to this number of seconds; 0 is no limit."""
+        """Limit each wait to this number of seconds; 0 means no limit."""
         self.idle_ns = <uint64_t>(seconds * 1e9)
         if self.takes_stream and not self.is_fed and not self.gives_stream:
             # Another thread may wait for the answer, which is not due before all is sent.
@@ -291,7 +291,7 @@ cdef class BlockingCalledStream(ClientStream):
         return value
 
     def fail(self, error):
-        """End the stream from this side: the server is notified, received messages come first."""
+        """End the stream from this side: the server is notified, received messages are yielded first."""
         raise NotImplementedError
 
     cdef object decode(self, bytes payload, int codec, int compressor):

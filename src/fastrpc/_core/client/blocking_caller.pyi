@@ -15,7 +15,7 @@ class BlockingBatch(BatchCall):
     """The calls of a batch that a thread waits for."""
 
     def attempt_on(self, head: BlockingCall, session: BlockingSession) -> bool:
-        """Start the batch on a connection, or return False; `finish` has to follow."""
+        """Start the batch on a connection, or return False; the caller has to call `finish` next."""
 
     def finish(self, head: BlockingCall) -> list[object]:
         """Return the answers to a batch that was started; failed calls have their error."""

@@ -98,7 +98,7 @@ cdef class BlockingBatch(BatchCall):
     # For the runner
 
     def attempt_on(self, BlockingCall head not None, BlockingSession session not None):
-        """Start the batch on a connection, or return False; `finish` has to follow."""
+        """Start the batch on a connection, or return False; the caller has to call `finish` next."""
         self.check_head(head)
         return self.start_on(head, session, 0)
 

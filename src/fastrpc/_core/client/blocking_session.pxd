@@ -24,7 +24,7 @@ cdef class BlockingSession(BlockingStream):
         uint64_t look_due_ns
         uint64_t receiver_due_ns
 
-        # The threads that wait here, or elsewhere in the same client.
+        # The threads that wait in this session, or elsewhere in the same client.
         ReentryGuard reentry
 
         # Threads that have a call here, from `start` to the end of `wait`, and streams, from `start` to their end.

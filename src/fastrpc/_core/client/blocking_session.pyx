@@ -68,7 +68,7 @@ cdef class BlockingSession(BlockingStream):
     cdef bint start(self, ClientCall call, bytes payload, Wait handed) except -1:
         """Take a call over; `wait` has to follow. False: this connection does not take it, choose again.
 
-        `handed` is notified once a one-way call was handed over; None for others.
+        `handed` is set once a one-way call was handed over; None for other calls.
         """
         cdef bint is_started = False, takes_call
         self.enter()
@@ -196,7 +196,7 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef int let_go(self, ClientCall call) except -1:
-        """Cancel the call of a stream without users: at once, or when the thread that has the guard leaves.
+        """Cancel the call of a stream without users: at once, or when the thread that holds the guard releases it.
 
         A finalizer runs anywhere, so it must not wait for the guard.
         """
@@ -250,7 +250,8 @@ cdef class BlockingSession(BlockingStream):
             self._go(True)
 
     cdef int give_up_all(self, list calls, bint is_overdue, object error=None) except -1:
-        """End the waits for these calls, and notify the server. Overdue ones get their error, others `error` if given.
+        """End the waits for these calls, and notify the server. Overdue calls get their own error, others get `error`
+        if it is given.
 
         A settled call keeps its outcome.
         """
@@ -282,7 +283,7 @@ cdef class BlockingSession(BlockingStream):
 
     @cython.nonecheck(False)
     cdef int _read_for_all(self, Wait wait, uint64_t due_ns) except -1:
-        """Receive once; until then this thread is the receiver."""
+        """Receive once; meanwhile this thread is the receiver."""
         cdef Py_ssize_t came = 0, room = 0
         cdef char* place = self.place_for(&room)
         # The objects that `place` points into; no other thread touches them while there is a receiver.
@@ -569,7 +570,7 @@ cdef class BlockingSession(BlockingStream):
         return ((self.ended_ns or now_ns()) - self.made_ns) / 1e9
 
     def stats(self):
-        """Return the state of this connection as plain data, after processing input that came while no thread read."""
+        """Return the state of this connection as plain data, after processing input that no thread has read yet."""
         self.enter()
         self.users += 1
         try:

@@ -31,7 +31,7 @@ cdef class BlockingState(ViewState):
         # The instant from which the runner has to check the connections first.
         uint64_t look_after_ns
 
-        # Whether its endpoints come from a registry.
+        # Whether the client's endpoints are listed by a registry.
         public bint follows
 
     cdef int _renew(self) except -1

@@ -14,8 +14,8 @@ cdef class BlockingStream(ByteStream):
         # The protocol: the stream holds it, and the engine borrows the stream.
         readonly Engine engine
 
-        # The input and output, and the address it leads to. It is closed when the connection is over and no thread is
-        # in a system call on it.
+        # The input and output, and the peer's address. The stream is closed when the connection has ended and no thread
+        # is in a system call on it.
         BlockingIO io
         Py_ssize_t system_calls
         readonly object endpoint

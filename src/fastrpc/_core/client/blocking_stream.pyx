@@ -162,7 +162,7 @@ cdef class BlockingStream(ByteStream):
         while not self.look(MUCH_UNREAD):
             if now_ns() >= due_ns:
                 return False
-            # Other threads get their turn, and so do signals.
+            # Give other threads and signals a turn.
             self.leave()
             try:
                 self.check_signals()
@@ -192,7 +192,7 @@ cdef class BlockingStream(ByteStream):
             if came == -EAGAIN:
                 if unread < MUCH_UNREAD or not (goes_on or engine.received_ns > heard_ns + REST_NS):
                     return True
-                # With the guard held: another thread could do no better meanwhile.
+                # The guard is kept meanwhile, as another thread could do no better.
                 with nogil:
                     ready = io.wait(POLLIN, now_ns() + FOLLOWS_NS)
                 if ready <= 0:
@@ -403,7 +403,7 @@ cdef class BlockingStream(ByteStream):
         return 0
 
     cdef int wind_up(self, bint lingers) except -1:
-        """Send the last words and close the stream: at once, or with the last thread in a system call on it."""
+        """Send the last frames and close the stream: at once, or when the last thread leaves its system call on it."""
         if self.io.descriptor < 0 or self.is_sending:
             return 0
         if not self.is_shut:

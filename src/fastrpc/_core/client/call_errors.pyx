@@ -89,7 +89,7 @@ cdef int check_request(CallingPart part, Call call, bytes payload) except -1:
             hint="send it in pieces, as a stream, or raise Limits.message_bytes on the server",
         )
     if call.sent_metadata is not None and is_over(call.sent_metadata, part.peer.max_metadata):
-        # A call does not fail for the id of its request, which the program did not add.
+        # The id of a request must not make its call fail, as the program did not add the id.
         if call.request_entry is not None and call.sent_metadata.endswith(call.request_entry):
             call.sent_metadata = call.sent_metadata[:-len(call.request_entry)] or None
             if call.sent_metadata is None or not is_over(call.sent_metadata, part.peer.max_metadata):
@@ -143,7 +143,7 @@ cdef object error_of_answer(Call call, bint peer_leaves, Frame* frame, bytes pay
     elif unstarted and status == RESOURCE_EXHAUSTED and may_return:
         error = OverloadedError(text, retry_after=retry_after)
     elif status == UNAVAILABLE and frame.outcome == OUTCOME_UNKNOWN and may_return:
-        # A relay, a proxy or a server gave no details; as after a lost connection.
+        # The answer of a relay, a proxy or a server had no details, as after a lost connection.
         error = UnavailableError(
             text, processed="unknown", retryable=bool(call.flags & IDEMPOTENT), retry_after=retry_after
         )
@@ -244,7 +244,7 @@ cdef object lost_error(object endpoint, Call call, bint handed, str why):
 
 
 cdef tuple outcome_of_loss(Call call, bint handed):
-    """Return whether a call of a broken connection ran, whether it may be tried again, and the words for its error."""
+    """Return whether a call of a broken connection ran, whether it may be tried again, and the text for its error."""
     if handed:
         return "unknown", bool(call.flags & IDEMPOTENT), "; the call may have run"
     return "no", True, " before the call was sent"

@@ -8,7 +8,7 @@ cdef class CalledStream(ClientStream):
         # The attempts that point to the stream.
         set attempts
 
-        # Whether the end of what is sent follows the message that is being compressed.
+        # Whether the end of the output follows the message that is being compressed.
         bint owes_end
 
         # Whether the end of the attempt is not yet the end of the stream: interceptors stand around the call.

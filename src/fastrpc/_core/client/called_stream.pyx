@@ -335,7 +335,7 @@ cdef class CalledStream(ClientStream):
 async def feed(AwaitedCall call not None, messages):
     """Send every message of an iterable, then the end; an exception of the iterable ends the stream and is its error.
 
-    A generator is closed at the end, an iterable of another kind is left to the program.
+    A generator is closed at the end; any other iterable is left to the program.
     """
     iterator = None
     try:

@@ -33,7 +33,7 @@ class CallerState(ViewState):
         """The loop of the first use."""
 
     def set_connections(self, connections: Iterable[Any]) -> None:
-        """Replace the connections that calls may go out on."""
+        """Replace the connections that calls may be sent on."""
 
     @property
     def is_of_parent(self) -> bool:

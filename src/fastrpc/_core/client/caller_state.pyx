@@ -42,7 +42,7 @@ cdef class CallerState(ViewState):
         return connection if connection.is_usable else None
 
     def set_connections(self, connections):
-        """Replace the connections that calls may go out on."""
+        """Replace the connections that calls may be sent on."""
         cdef list checked = list(connections)
         for connection in checked:
             if not isinstance(connection, Engine) or not isinstance((<Engine>connection).calling, CallingPart):

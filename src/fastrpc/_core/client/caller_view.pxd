@@ -44,7 +44,7 @@ cdef class ViewState:
         public WireNumbers numbers
         public Py_ssize_t compress_above
 
-        # Default timeout in nanoseconds, 0 = none; the most bytes of a decompressed answer.
+        # The default timeout in nanoseconds, 0 means none; the most bytes of a decompressed answer.
         public uint64_t default_timeout_ns
         public uint64_t message_limit
 

@@ -10,7 +10,7 @@ from fastrpc.protocols.base import ClientParts
 
 @final
 class PythonCalls(CallingPart):
-    """The calls of ours on a connection whose engine is written in Python."""
+    """Our calls on a connection whose engine is written in Python."""
 
 class CallingEngine(PythonEngine):
     """The client's side of one connection, for protocols in Python, and for clients of loops and of threads.

@@ -39,7 +39,7 @@ cdef object OUTCOMES = {True: OUTCOME_RAN, False: OUTCOME_NOT_STARTED, None: OUT
 
 @cython.final
 cdef class PythonCalls(CallingPart):
-    """The calls of ours on a connection whose engine is written in Python."""
+    """Our calls on a connection whose engine is written in Python."""
 
     cdef inline CallingEngine engine(self):
         # The caller is the engine, or a call that holds it.
@@ -271,7 +271,7 @@ cdef class CallingEngine(PythonEngine):
         self.retire()
 
     def takes_thread(self, uint64_t now, uint64_t rested_ns):
-        """Return whether a new call of a thread may go out, by the age and the rest of the connection."""
+        """Return whether a thread may send a new call, judged by the age and the idle time of the connection."""
         return self.life.takes_thread(self, now, rested_ns)
 
     def retire(self):

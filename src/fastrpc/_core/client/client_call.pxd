@@ -12,14 +12,14 @@ from fastrpc._core.wire.settings cimport WireNumbers
 
 cdef class Streaming:
     cdef:
-        # The stream that the call belongs to: borrowed, NULL once the stream has gone or the attempt is over.
+        # The stream of the call: borrowed, NULL once the stream was freed or the attempt has ended.
         PyObject* stream
 
         # Whether the stream takes the messages of this attempt; whether it needs no more of the iterable that is sent.
         bint is_chosen
         bint has_enough
 
-        # Of an attempt. A future that is done at the first sign (a message, HEAD or the end); None without a waiter.
+        # For an attempt: a future that is done at the first sign (a message, HEAD or the end); None without a waiter.
         object sign
         # The pick to report to the endpoint set at the end, or None.
         object pick

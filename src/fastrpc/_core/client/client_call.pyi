@@ -48,7 +48,7 @@ class ClientCall(Call):
 
     @property
     def _wants_reply(self) -> bool:
-        """Whether `request` made it, which returns more than the value."""
+        """Whether `request` made the call; `request` returns more than the value."""
 
     @property
     def arguments(self) -> tuple[Any, ...]:

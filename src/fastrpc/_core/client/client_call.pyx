@@ -40,7 +40,7 @@ from fastrpc._core.loop.drain_event import DrainEvent
 from fastrpc.errors import DeadlineExceededError, DecodeError, EncodeError
 
 cdef enum:
-    # The remaining time travels in microseconds, rounded down; a call with less than one is not sent.
+    # The remaining time is sent in microseconds, rounded down; a call with less than one microsecond is not sent.
     LEAST_NS = 1_000
 
 
@@ -94,7 +94,7 @@ cdef class ClientCall(Call):
     cdef int answer_came(self, Frame* frame, bytes payload, uint64_t now) except -1:
         if self.is_settled:
             return 0
-        # A call is settled once it has its outcome: if memory ends on the way there, the call is still to be failed.
+        # A call is settled once it has its outcome: if memory runs out before that, the call can still be failed.
         if frame.status == 0:
             self.answer = payload
             self.answer_codec = frame.codec
@@ -266,7 +266,7 @@ cdef class ClientCall(Call):
     cdef int apply_options(self, MethodRoute route, uint64_t now, Py_ssize_t unsent=1) except -1:
         """Take the options and the deadline; raise if the deadline has passed.
 
-        A failure counts `unsent` calls as unsent: 0 if the maker of the attempt counts them.
+        A failure counts `unsent` calls as unsent; 0 if the code that makes the attempt counts them.
         """
         cdef ViewOptions options = self.options
         cdef Call scope
@@ -550,7 +550,7 @@ cdef class ClientCall(Call):
 
     @property
     def _wants_reply(self):
-        """Whether `request` made it, which returns more than the value."""
+        """Whether `request` made the call; `request` returns more than the value."""
         return self.verb == VERB_REQUEST
 
     @property

@@ -70,7 +70,7 @@ cdef class ClientConnection(Connection):
         return Connection.on_ready(self)
 
     cdef int on_peer_drains(self, int reason, str text) except -1:
-        # Calls of which the server has seen no byte go to another connection.
+        # Calls of which the server has received no byte are sent on another connection.
         self.stop_calls()
         self._retire()
         return self._close_when_idle()
@@ -176,7 +176,8 @@ cdef class ClientConnection(Connection):
         return 0
 
     cdef bint _is_leaving(self) noexcept:
-        """Return whether no call will be added: FINAL of the server came, or only this side ends the connection."""
+        """Return whether no call will be added: the server's final GOAWAY came, or only this side ends the
+        connection."""
         return self.peer_sent_final or (self.is_retiring and not self.peer_drains)
 
     cdef bint _has_served(self) noexcept:

@@ -55,7 +55,7 @@ class ClientStream(StreamChannel):
         """Whether a message or the initial metadata came."""
 
     def _end(self, error: BaseException | None) -> None:
-        """Let received messages be taken, then raise the error; None is a clean end."""
+        """Let received messages be taken first, then raise the error; None means a clean end."""
 
     def _end_sending(self, error: BaseException | None) -> None:
         """Notify senders that nothing can be sent any more."""

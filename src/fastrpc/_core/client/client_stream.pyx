@@ -43,7 +43,7 @@ cdef enum:
 
 
 cdef class ClientStream(StreamChannel):
-    """The messages of a call of ours, and its attempts."""
+    """The messages of one of our calls, and its attempts."""
 
     def __init__(
         self, ViewOptions options not None, hash_key, MethodRoute route not None, tuple args not None, dict kwargs not None
@@ -94,13 +94,13 @@ cdef class ClientStream(StreamChannel):
         raise NotImplementedError
 
     cdef bint awaits_message(self) noexcept:
-        """Return whether its reader waits, and no message has come."""
+        """Return whether the reader waits, and no message was received."""
         return False
 
     # The end
 
     def _end(self, error):
-        """Let received messages be taken, then raise the error; None is a clean end."""
+        """Let received messages be taken first, then raise the error; None means a clean end."""
         self._end_sending(error)
         self.end_input(error)
 

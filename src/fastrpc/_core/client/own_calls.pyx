@@ -100,7 +100,8 @@ cdef class OwnCalls(NativeCalling):
         return self.session().sender.send_end(call) if call.id or call.unsent is not None else 0
 
     cdef bint output_is_full(self, Call call) noexcept:
-        # Without an id its REQUEST was dropped for its deadline: nothing follows, and the deadline ends the wait.
+        # The REQUEST of a call without an id was dropped for its deadline: nothing follows, and the deadline ends the
+        # wait.
         return call.id == 0 or self.session().output_is_full(call)
 
     cdef int await_turn(self, Call call) except -1:

@@ -26,7 +26,7 @@ cdef class AnswerHead:
         readonly int compressor
         readonly bytes encoding
 
-        # Its native metadata, or None.
+        # The native metadata of the answer, or None.
         readonly bytes metadata
 
 

@@ -9,8 +9,8 @@
     :status 200, content-type application/grpc, grpc-encoding, metadata ──► AnswerHead
     grpc-status, grpc-message, grpc-status-details-bin, metadata ─────────► AnswerEnd      also alone, as the first block
 
-A stream has the answer to its call as `user`. A call whose own deadline has passed ends with that, whatever else comes.
-The other half, `asking_connection`, opens the streams.
+A stream has the answer to its call as `user`. A call whose own deadline has passed ends with that error, whatever else
+arrives. The other half, `asking_connection`, opens the streams.
 
 The trailer `frpc-outcome` of our own servers says whether the handler ran. A stranger's handler has run, but for statuses
 with which servers and proxies refuse calls as well. An answer of HTTP alone has the status that gRPC maps it to. Heads and
@@ -180,7 +180,7 @@ cdef int outcome_of(int status) noexcept:
 
 
 cdef int stated_outcome(bytes value) except -1:
-    """Return the outcome that a server of ours states."""
+    """Return the outcome that one of our servers states."""
     if value == b"1":
         return OUTCOME_NOT_STARTED
     return OUTCOME_RAN if value == b"0" else OUTCOME_UNKNOWN
@@ -338,7 +338,7 @@ cdef class AnsweredConnection(Http2Connection):
         return self._finish(stream, end_of(block, self._left_out()))
 
     cdef int _finish(self, Http2Stream stream, AnswerEnd end) except -1:
-        """End a call with its answer. A server that ended before us wants no more messages."""
+        """End a call with its answer. A server that ended the stream first accepts no more messages."""
         cdef Frame frame
         cdef GrpcAnswer answer = <GrpcAnswer>stream.user
         cdef ClientCall call = answer.call
@@ -365,7 +365,7 @@ cdef class AnsweredConnection(Http2Connection):
         return self.reset(stream, CODE_NONE if stream.is_ended_by_peer else CODE_CANCEL)
 
     cdef bint _is_whole(self, Http2Stream stream, GrpcAnswer answer) except -1:
-        """Return whether an answer with status OK has the messages that belong to it; if not, its call ends otherwise."""
+        """Return whether an answer with status OK has its messages; if not, its call ends with an error."""
         if answer.reader is not None and answer.reader.is_inside():
             self._end_locally(stream, INTERNAL, "the answer ends inside a message")
             return False

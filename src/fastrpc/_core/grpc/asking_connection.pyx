@@ -171,7 +171,7 @@ cdef class AskingConnection(AnsweredConnection):
         return 0
 
     cdef Outgoing _next_waiting(self):
-        """Return the next call that waits, which stays in its queue, or None."""
+        """Return the next waiting call, which stays in its queue, or None."""
         cdef Outgoing item
         while self.waiting.has_items():
             item = <Outgoing>self.waiting.first()[0]

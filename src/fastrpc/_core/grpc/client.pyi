@@ -11,7 +11,7 @@ from fastrpc.protocols.base import ClientParts
 
 @final
 class GrpcCalls(CallingPart):
-    """The calls of ours on a connection that speaks gRPC."""
+    """Our calls on a connection that speaks gRPC."""
 
 @final
 class GrpcClient(Engine):

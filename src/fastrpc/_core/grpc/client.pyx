@@ -38,7 +38,7 @@ take_details(DETAILS_CODEC, decode_details)
 
 @cython.final
 cdef class GrpcCalls(CallingPart):
-    """The calls of ours on a connection that speaks gRPC."""
+    """Our calls on a connection that speaks gRPC."""
 
     cdef inline GrpcClient engine(self):
         # The caller is the engine, or a call that holds it.

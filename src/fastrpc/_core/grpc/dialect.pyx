@@ -106,7 +106,7 @@ cdef class GrpcForms(Forms):
         return 0
 
     cdef int note_answer(self, Call call, dict fields) except -1:
-        # Of an answer by Connect, which caches may store.
+        # Only answers by Connect have these fields, as caches may store them.
         if (<GrpcCall>call).web is not None:
             (<GrpcCall>call).web.note_answer(fields)
         return 0

@@ -95,7 +95,7 @@ cdef class GrpcCall(ServerCall):
         # GrpcHead of its request.
         Http2Stream http2_stream
 
-        # The same as a request by gRPC-Web or Connect (`http.stream_request.StreamRequest`); None by gRPC.
+        # The StreamRequest (`http.stream_request`) of a call by gRPC-Web or Connect; None by gRPC.
         object web
 
         # Cuts messages from its DATA; None while each arrives in one piece.

@@ -36,4 +36,4 @@ class GrpcHead:
 
 @final
 class GrpcCall(ServerCall):
-    """A call being served that came by gRPC."""
+    """A call by gRPC that is being served."""

@@ -205,7 +205,7 @@ cdef bytes encoding_name(int compressor):
 
 @cython.final
 cdef class GrpcCall(ServerCall):
-    """A call being served that came by gRPC."""
+    """A call by gRPC that is being served."""
 
     cdef bint make_new(self) noexcept:
         if self.web is not None or not ServerCall.make_new(self) or self.sender_check is not None or self.is_incomplete:

@@ -188,7 +188,7 @@ cdef class GrpcWire(GrpcRequests):
         return due
 
     cdef uint64_t _late_at(self, GrpcCall call) except? 0:
-        """Return the instant at which a caller is late with the rest of a request or message; 0: we hold it up."""
+        """Return the instant at which a caller is late with the rest of a request or message; 0: we delay it."""
         cdef ConnectionLife life = (<Link>self._engine).life
         cdef int64_t received = call.counted if call.has_started else call.charge
         if life.patience_ns == 0 or life.is_held_back or self.stream_below() is NULL:

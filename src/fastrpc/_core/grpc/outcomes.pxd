@@ -1,4 +1,4 @@
-"""From the outcomes of calls that came by gRPC to heads, messages and trailers."""
+"""From the outcomes of calls by gRPC to heads, messages and trailers."""
 
 cimport cython
 from cpython.ref cimport PyObject
@@ -29,7 +29,7 @@ cdef class GrpcOutcomes(Flow):
         HeaderTemplate head_fields
         HeaderTemplate success_fields
 
-        # The same fields of heads whose messages are JSON; None until one is.
+        # The same fields for heads whose messages are JSON; None until such a head is needed.
         HeaderTemplate json_head_fields
 
     # Outcomes of calls, in `Wire`'s form; an HTTP status for a request that is no gRPC call.

@@ -1,4 +1,4 @@
-"""From the outcomes of calls that came by gRPC to heads, messages and trailers.
+"""From the outcomes of calls by gRPC to heads, messages and trailers.
 
 ::
 
@@ -71,7 +71,7 @@ cdef class GrpcOutcomes(Flow):
     """The answers of one connection that speaks gRPC."""
 
     cdef GrpcRequests reached(self, GrpcCall call):
-        """Return the wire if the stream of a call is open there, else None; output is sent at its instant."""
+        """Return the wire if the stream of a call is open there, else None; the output is sent at its instant."""
         cdef GrpcRequests wire
         if call.http2_stream is None:
             return None
@@ -288,7 +288,7 @@ cdef class GrpcOutcomes(Flow):
         return wire.send_head(call.http2_stream, None, fields, False)
 
     cdef int _end_web(self, GrpcRequests wire, GrpcCall call, bytes payload, Failure failure) except -1:
-        """End a call with its answer, which the rest of a stream may be, or with a failure."""
+        """End a call with its answer, which may be the rest of a stream, or with a failure."""
         cdef bytes part
         if not call.has_begun:
             return self._answer_web(wire, call, call.web.answer(call, payload, failure))
@@ -318,7 +318,7 @@ cdef bytes short_message(str text):
 
 
 cdef Failure failure_of_fault(uint64_t message_bytes, GrpcCall call):
-    """Return the failure that a fault of a request is told as."""
+    """Return the failure by which a fault of a request is reported."""
     cdef int status = fault_status(call.fault)
     # Otherwise the same call would seem to succeed a little later.
     pushback_ms = PUSHBACK_NEVER if status == RESOURCE_EXHAUSTED else call.pushback_ms

@@ -67,7 +67,7 @@ cdef class GrpcRequests(Http2Connection):
         return 0
 
     cdef bint takes_client(self, GrpcCall call, HeaderBlock block) except -1:
-        """Have the client of a trusted proxy as the peer of the call; return whether its address may call."""
+        """Set the client of a trusted proxy as the peer of the call; return whether its address may call."""
         return True
 
     # From a head to its call
@@ -143,7 +143,7 @@ cdef class GrpcRequests(Http2Connection):
         cdef Intake intake = (<Link>self._engine).intake
         cdef MethodRoute route = call.route
         if intake.is_crowded():
-            # Cancelled ones whose handlers have not ended count, too.
+            # Cancelled calls whose handlers have not ended are counted, too.
             self._refuse_stream(call, intake.crowd_text())
             return False
         if route is None or not (route.takes_stream or route.gives_stream):
@@ -363,7 +363,7 @@ cdef class GrpcRequests(Http2Connection):
         return self._pass_in(call, b"")
 
     cdef int _end_locally(self, GrpcCall call, int status, str text) except -1:
-        """Answer a call in place of its handler, which is stopped."""
+        """Answer a call instead of its handler, which is stopped."""
         self.gate.note_answered(call, status, text)
         (<ServedConnection>call.connection).end_early(call, Failure(status, text))
         return self.note_idle_work()
@@ -531,7 +531,7 @@ cdef class GrpcRequests(Http2Connection):
         return self.grant(stream, size)
 
     cdef int64_t window_of(self, Http2Stream stream) noexcept:
-        """Return the bytes that may still come of a stream."""
+        """Return the bytes of a stream that may still arrive."""
         return self.incoming.flow.receivable(&stream.windows)
 
     cdef int message_taken(self, GrpcCall call, Py_ssize_t cost) except -1:
@@ -570,7 +570,7 @@ cdef class GrpcRequests(Http2Connection):
         return 0
 
     cdef int end_incomplete(self, str text) except -1:
-        """Refuse the calls whose requests are incomplete: the server goes."""
+        """Refuse the calls whose requests are incomplete, as the server stops."""
         cdef GrpcCall call
         for call in list(self.incomplete):
             if not call.has_started:

@@ -11,7 +11,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 
 cdef class Answering:
     cdef:
-        # The words for its calls, never None where a call reaches the gate.
+        # The texts for calls of this kind, never None if a call reaches the gate.
         Dialect dialect
 
     # Outcomes of calls.

@@ -33,11 +33,11 @@ cdef class Answering:
         raise lacking(self, "fail")
 
     cdef int head(self, HttpConnection engine, ServerCall call, bytes metadata) except -1:
-        """Send the head of a stream, with the metadata that comes before its first message."""
+        """Send the head of a stream, with the metadata that precedes its first message."""
         raise lacking(self, "head")
 
     cdef int message(self, HttpConnection engine, ServerCall call, bytes payload, int compressor) except -1:
-        """Send a message of a stream, behind the head if that has not left."""
+        """Send a message of a stream, after the head if that was not sent yet."""
         raise lacking(self, "message")
 
     cdef int hold(self, HttpConnection engine, ServerCall call) except -1:
@@ -77,7 +77,7 @@ cdef class BareAnswering(Answering):
         return 0
 
     cdef int room(self, HttpConnection engine, ServerCall call) except -1:
-        # It has no stream of messages.
+        # This form has no stream of messages.
         return 0
 
     cdef int note(self, HttpConnection engine, ServerCall call, int status, dict fields, object compress) except -1:

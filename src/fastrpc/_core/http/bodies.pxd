@@ -1,4 +1,4 @@
-"""Bodies that come in parts: lines, messages of gRPC-Web and Connect, forms, bodies of mounted applications."""
+"""Bodies that are read in parts: lines, messages of gRPC-Web and Connect, forms, bodies of mounted applications."""
 
 cimport cython
 
@@ -33,5 +33,5 @@ cdef class MountBody(BodyReading):
     pass
 
 
-# Return the reading of a body that comes in parts, for its request.
+# Return the reader of a body that is read in parts, for its request.
 cdef BodyReading reading_of(HttpTerms terms)

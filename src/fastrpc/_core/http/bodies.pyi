@@ -12,7 +12,7 @@ class MessagesBody(BodyReading):
 
 @final
 class FormBody(BodyReading):
-    """A form: behind its fields the call begins, with the file as its stream."""
+    """A form: after its fields the call begins, with the file as its stream."""
 
 @final
 class MountBody(BodyReading):

@@ -1,4 +1,4 @@
-"""Bodies that come in parts: lines, messages of gRPC-Web and Connect, forms, bodies of mounted applications.
+"""Bodies that are read in parts: lines, messages of gRPC-Web and Connect, forms, bodies of mounted applications.
 
 ::
 
@@ -118,7 +118,7 @@ cdef class MessagesBody(BodyReading):
 
 @cython.final
 cdef class FormBody(BodyReading):
-    """A form: behind its fields the call begins, with the file as its stream."""
+    """A form: after its fields the call begins, with the file as its stream."""
 
     cdef int part(self, RequestIntake intake, ServerCall call, bytes part, bint is_last) except -1:
         cdef HttpTerms terms = terms_of(call)

@@ -22,7 +22,7 @@ cdef bytes NO_STORE = b"Cache-Control: no-store\r\n"
 cdef object TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 cdef object TAGS = re.compile(rf'[ \t,]*(?:{TAG.pattern}[ \t]*(?:,[ \t,]*|$))*')
 
-# The fields of a 304 that a handler has set: none describes the content that the client has.
+# The fields of a 304 that a handler has set: they do not describe the content that the client has.
 cdef frozenset KEPT = frozenset({"cache-control", "etag", "expires", "vary"})
 # The fields about stored answers, which answers to a GET by Connect have, too.
 cdef frozenset STORING = KEPT | {"last-modified"}

@@ -35,7 +35,7 @@ class GatewayConnection(HttpConnection):
         """Answer a request to a fixed path."""
 
     def answer_message(self, content: bytes) -> None:
-        """Answer a message of a WebSocket at a fixed path, unless the connection is gone."""
+        """Answer a message of a WebSocket at a fixed path, unless the connection has ended."""
 
     def may_call(self, identity: Identity | None, route: MethodRoute | None) -> bool:
         """Return whether a caller may call a method."""

@@ -56,7 +56,7 @@ cdef class GatewayConnection(HttpConnection):
     # Of a WebSocket
 
     def answer_message(self, bytes content not None):
-        """Answer a message of a WebSocket at a fixed path, unless the connection is gone."""
+        """Answer a message of a WebSocket at a fixed path, unless the connection has ended."""
         if self.connection.talk is not None and not self.is_closed:
             self.connection.talk.answer_message(self, content)
 

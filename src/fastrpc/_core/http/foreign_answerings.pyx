@@ -43,7 +43,7 @@ cdef class WebAnswering(Answering):
         return self._end(engine, call, None, failure, 404 if status == 404 and call.route is None else 0)
 
     cdef int _end(self, HttpConnection engine, ServerCall call, bytes payload, Failure failure, int status) except -1:
-        """End a call with its answer, which the rest of a stream may be, or with a failure."""
+        """End a call with its answer, which may be the rest of a stream, or with a failure."""
         cdef HttpServedConnection connection = <HttpServedConnection>call.connection
         cdef HttpTerms terms = terms_of(call)
         cdef bytes trailers = call.sent_metadata, part
@@ -148,7 +148,7 @@ cdef class MountAnswering(ValueAnswering):
         return ValueAnswering.fail(self, engine, call, failure, status, lines)
 
     cdef int room(self, HttpConnection engine, ServerCall call) except -1:
-        # Its sender may still be unknown.
+        # The sender of the request may still be unknown.
         return 0 if terms_of(call).exchange is None else mounted_request_of(call).wake_sender()
 
 

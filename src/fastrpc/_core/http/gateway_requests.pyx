@@ -90,7 +90,7 @@ cdef class GatewayRequests(HttpApplication):
             return self._upgrade(engine, call, terms)
         if terms.path is not None:
             if call.charge:
-                # The calls that it makes are counted by themselves.
+                # The calls that the path makes are counted separately.
                 self.gate.memory.charge(call, 0)
             terms.path.serve(engine, head, body, call.identity)
             if outlasts_turn(PyBytes_GET_SIZE(body), engine.turn_ends_ns):

@@ -323,7 +323,7 @@ cdef class HttpTerms:
         if self.routed is None:
             self.other_verbs = found[2]
             return self.refuse_later(call, 405, "")
-        # The path lies in the head, before its query.
+        # The path is in the head, before its query.
         if path[size] == b"?" and self.routed.has_body:
             unread = self.routed.refusal_of_query(head.query)
             if unread is not None:

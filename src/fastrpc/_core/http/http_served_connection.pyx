@@ -62,7 +62,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         return 0
 
     cdef HttpConnection owner(self):
-        """Return the connection, or None once it is gone, or closed."""
+        """Return the connection, or None once it was freed or closed."""
         if self._engine is NULL or (<HttpConnection>self._engine).is_closed:
             return None
         return <HttpConnection>self._engine

@@ -27,7 +27,7 @@ cdef enum LineKind:
     LINE_END = 2
 
 cdef enum:
-    # The cost of a message in a stream beside its bytes.
+    # The bytes that a message in a stream costs besides its content.
     MESSAGE_COST = 64
 
 # The messages of a stream in a body.

@@ -38,7 +38,7 @@ cdef class MountedRequest:
         # Whether the last part of the response was sent.
         readonly bint is_complete
 
-        # The `MountedSocket` that it asked for, None for other requests.
+        # The `MountedSocket` that the request asked for, None for other requests.
         public object socket
 
         # The future of its wait for room in the process, or None.

@@ -196,7 +196,7 @@ cdef class MountedRequest:
         return 0
 
     cdef int _send_body(self, bytes body, Py_ssize_t at, Py_ssize_t size, bint is_last) except -1:
-        """Send `size` bytes of a body from `at` on, which are not copied if they are many."""
+        """Send `size` bytes of a body from `at` on; long parts are not copied."""
         cdef HttpConnection engine = self._engine()
         cdef int status = self._status
         cdef bint is_head, is_whole

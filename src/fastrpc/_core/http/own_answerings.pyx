@@ -140,7 +140,7 @@ cdef class StreamAnswering(ValueAnswering):
         return engine.send_part(value_part(terms_of(call).form, payload))
 
     cdef int _begin(self, HttpConnection engine, ServerCall call) except -1:
-        """Send the head, unless it has left."""
+        """Send the head, unless it was already sent."""
         cdef HttpTerms terms = terms_of(call)
         cdef bytes lines
         if engine.has_begun:

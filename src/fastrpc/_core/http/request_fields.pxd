@@ -20,7 +20,7 @@ cdef uint64_t timeout_of(RequestHead head, bint* is_stated) except? 0
 # Return the fields of a response for metadata as on the wire.
 cdef bytes metadata_lines(bytes metadata)
 
-# Return metadata as text by key, as JSON has it: bytes in base64.
+# Return metadata as text by key, in the form of JSON: bytes in base64.
 cdef dict metadata_texts(bytes metadata)
 
 # Return whether the request has an acceptable id; the id as an entry of metadata, or b"".

@@ -7,7 +7,7 @@
     Authorization, traceparent, tracestate, X-Request-Id ──► entries of these names
     Timeout-Ms: 250, grpc-timeout: 250m ──► the smaller one
 
-Other fields are no metadata: proxies and browsers add what they like.
+Other fields are no metadata: proxies and browsers add arbitrary ones.
 
 The handshake of WebSocket (RFC 6455, section 4.2) is a request for one. A page cannot set Authorization for a
 WebSocket, so its token may be sent as the subprotocol `fastrpc.bearer.TOKEN`, with the token in base64url without
@@ -256,7 +256,7 @@ cdef bint asks_socket(RequestHead head) except -1:
 
 
 cdef tuple handshake_fault(RequestHead head):
-    # An Upgrade is told together with its connection option (RFC 9110, section 7.8).
+    # An Upgrade is stated together with its connection option (RFC 9110, section 7.8).
     cdef bytes upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
     if head.minor_version == 0 or not asks_socket(head):
         return 426, "it is asked by WebSocket: GET with Upgrade: websocket", upgrade

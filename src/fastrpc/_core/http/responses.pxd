@@ -8,7 +8,7 @@ from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
 
-# Return the HTTP status for a status of ours.
+# Return the HTTP status for one of our statuses.
 cdef int http_status_of(int status) noexcept
 
 # Return our status for a request that HTTP refuses with a status of HTTP.
@@ -39,7 +39,7 @@ cdef bint has_lines(ServerCall call, HttpTerms terms, RequestHead head) noexcept
 # Return the fields and the document for a request refused with an HTTP status; its call and its head may be None.
 cdef tuple refusal_answer(RequestHead head, ServerCall call, int status, str text)
 
-# Return 429 where the caller has asked for too much, 503 where the server has too much to do.
+# Return 429 if the caller has asked for too much, 503 if the server has too much to do.
 cdef int status_of_load(Gate gate, uint32_t pushback_ms) except -1
 
 # Return the status of HTTP that says most about a call that was not started, the failure, and further fields.

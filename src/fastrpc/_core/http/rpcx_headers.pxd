@@ -24,7 +24,7 @@ cdef class RpcxHeaders:
         uint8_t codec
         bint is_one_way
 
-        # Whether these are the fields of Phobos; whether they ask for their body alone.
+        # Whether these are the fields of Phobos; whether they ask for the answer's body alone.
         bint is_phobos
         bint is_heartbeat
 

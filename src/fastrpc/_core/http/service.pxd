@@ -55,7 +55,8 @@ cdef class HttpService:
         frozenset origins
         OwnHosts hosts
 
-        # The same for applications that take requests without an identity: the pages of strangers are among their callers.
+        # The same for applications that accept requests without an identity: pages of other origins are among their
+        # callers.
         public OwnHosts open_hosts
 
         # The most bytes of a body, and of a message of a stream; the most received bytes that a stream may hold.
@@ -77,7 +78,7 @@ cdef class HttpService:
         # How long a stream may be silent.
         uint64_t sign_ns
 
-        # Methods as the gateway knows them, made on first use.
+        # Methods in the form in which the gateway uses them, made on first use.
         object _make_method
         dict _methods
 

@@ -123,14 +123,14 @@ cdef class HttpService:
         return f"nothing is at {path!r} here; methods are at /service/method"
 
     cdef bint takes_host(self, RequestHead head, OwnHosts hosts) except -1:
-        """Return whether requests to the host of a request are taken, where these are the server's; None: all are."""
+        """Return whether requests to the host of a request are accepted, given the server's hosts; None accepts all."""
         return hosts is None or hosts.takes_any or lists_host(hosts, head)
 
     cdef bint takes_pages_of_host(self, RequestHead head) except -1:
         """Return whether pages from the host of a request may call: if any host is accepted, only listed hosts' pages
         may.
 
-        A page under a name that leads to this machine is of the same origin as the server.
+        A page under a name that resolves to this machine has the same origin as the server.
         """
         return self.hosts is None or not self.hosts.takes_any or lists_host(self.hosts, head)
 

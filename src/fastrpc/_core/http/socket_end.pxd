@@ -12,7 +12,7 @@ from fastrpc._core.websocket.frames cimport WebSocketReader
 
 cdef class SocketEnd(BareAnswering):
     cdef:
-        # Shared by all connections; the frames of the peer.
+        # The state that all connections share; the frames of the peer.
         HttpService service
         WebSocketReader reader
 

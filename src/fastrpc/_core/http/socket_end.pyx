@@ -57,7 +57,7 @@ cdef class SocketEnd:
         self.before = self.terms.answering
         self.dialect = self.before.dialect
         self.terms.answering = self
-        # A WebSocket may always have calls under way: at its age it is closed.
+        # A WebSocket may always have calls under way, so it is closed when it reaches its age.
         engine.life.closes_by_answers = False
         engine.write(switching_lines(engine.head, protocol, lines))
         watch_status(engine.watch, 101)

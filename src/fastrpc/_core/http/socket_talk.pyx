@@ -125,7 +125,7 @@ cdef class SocketTalk(SocketEnd):
         return 0
 
     cdef int _take_value(self, HttpConnection engine, bytes value) except -1:
-        """Take a message of the stream; a full one holds the peer."""
+        """Take a message of the stream; a full stream pauses the peer."""
         cdef ServerCall call = self.call
         cdef ServedStream stream
         cdef Frame frame

@@ -37,7 +37,7 @@ cdef class HttpApplication:
         raise lacking(self, "refusal_of")
 
     cdef int request_dropped(self, Engine connection) except -1:
-        """The request is refused, or cut off, after its head came."""
+        """Handle that the request is refused, or cut off, after its head was received."""
         raise lacking(self, "request_dropped")
 
     cdef int part_came(self, Engine connection, bytes part, bint is_last) except -1:

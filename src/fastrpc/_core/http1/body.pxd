@@ -28,7 +28,7 @@ cdef class BodyReader:
         # Bytes left of the body, or of the chunk.
         int64_t left
 
-        # The bytes received and not taken out, and their limit; the bytes of content so far.
+        # The received bytes that were not taken out, and their limit; the bytes of content so far.
         bytearray content
         int64_t limit
         int64_t total

@@ -52,7 +52,7 @@ cdef class HttpConnection(Engine):
         # Whether a client that expects 100 Continue gets it by `ask_body`: until then the body is held.
         bint asks_later
 
-        # Whether bytes that came ahead wait in the stream, although that reads on.
+        # Whether early bytes wait in the stream, although the stream is being read.
         bint _has_ahead
 
         # Bytes at the start of the input without the end of a head. Whether an empty line came before it.

@@ -228,7 +228,7 @@ cdef class HttpConnection(Engine):
 
     cdef int connected(self) except -1:
         self.life.begin(now_ns())
-        # The opening is the first head, which has an answer if it is late.
+        # The opening is the first head, which is answered if it is late.
         self._wait_until(self.life.opening_due_ns)
         self.life.opened()
         return 0
@@ -290,7 +290,7 @@ cdef class HttpConnection(Engine):
             # The last answer is still being taken: the rest period, and any further input, begin then.
             life.used_ns = now
             due = max(now + UNSENT_NS, life.left_due()) if life.drains else 0
-        # Its rest begins with the first answer.
+        # The rest period of the connection begins with the first answer.
         facts.is_busy = not is_between or not (is_aged or self._rests or life.drains)
         facts.is_receiving = False
         facts.unsent = facts.parked = 0 if served is None else served.unsent_bytes()
@@ -339,14 +339,14 @@ cdef class HttpConnection(Engine):
         return 0
 
     cdef int _go_on(self) except -1:
-        """Take the requests that came ahead, in their own turn."""
+        """Take the requests that arrived early, in their own turn."""
         cdef ByteStream stream
         if self._stream is NULL or not self._may_parse():
             return 0
         stream = <ByteStream>self._stream
         if self._has_ahead:
             self._has_ahead = False
-            # Within a read, the read takes them.
+            # During a read, the read takes them.
             if not self.is_reading:
                 stream.hold_input()
         return stream.release_input()

@@ -368,7 +368,7 @@ cdef int _check_host(RequestHead head) except -1:
 
 
 cdef bint is_port(const char* text, Py_ssize_t size) noexcept:
-    """Return whether this is a colon and a port; 0 has the form of one."""
+    """Return whether this is a colon and a port; 0 has the form of a port."""
     cdef Py_ssize_t at
     cdef int port = 0
     if text[0] != b":" or not 2 <= size <= 6:

@@ -10,7 +10,7 @@ class PythonApplication(HttpApplication):
     """Passes requests on to their connection, in Python."""
 
 class PythonHttpConnection(HttpConnection):
-    """The server's side of one HTTP/1.1 connection; a subclass in Python answers."""
+    """The server's side of one HTTP/1.1 connection; a subclass in Python answers its requests."""
 
     def __init__(self, limits: RequestLimits) -> None: ...
     def on_connected(self) -> None:

@@ -45,7 +45,7 @@ cdef PythonApplication APPLICATION = PythonApplication.__new__(PythonApplication
 
 
 cdef class PythonHttpConnection(HttpConnection):
-    """The server's side of one HTTP/1.1 connection; a subclass in Python answers."""
+    """The server's side of one HTTP/1.1 connection; a subclass in Python answers its requests."""
 
     def __init__(self, RequestLimits limits not None):
         HttpConnection.__init__(self, limits)
@@ -63,7 +63,7 @@ cdef class PythonHttpConnection(HttpConnection):
         raise NotImplementedError(f"{type(self).__name__} does not implement on_request()")
 
     def on_lost(self):
-        """The connection is gone and needs no answer any more."""
+        """Handle that the connection has ended, and needs no further answer."""
 
     def respond(self, int status, fields, bytes body not None, *, bint closes=False):
         """Answer the request that was handed over last."""

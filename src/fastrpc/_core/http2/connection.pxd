@@ -45,7 +45,7 @@ cdef class Http2Connection(Wire):
         # Whether tasks of streams that have room run before the next pieces of long messages are written.
         bint _streams_have_turn
 
-        # Whether the connection is over. Its end by this side: the code of our GOAWAY, -1 before, and the text.
+        # Whether the connection has ended. If this side ended it: the code of our GOAWAY, -1 before, and the text.
         readonly bint is_closed
         readonly int closed_code
         readonly str closed_text
@@ -174,7 +174,7 @@ cdef class Http2Connection(Wire):
     cdef int grant_waiting(self) except -1
     # The program waits for a message: the window may grow.
     cdef int let_grow(self, Http2Stream stream) except -1
-    # Let a message of `size` more bytes come at once, beyond the window.
+    # Let a message of `size` more bytes arrive at once, beyond the window.
     cdef int grant(self, Http2Stream stream, int64_t size) except -1
 
     # Orders of the connection. `widen` raises its window to WIDE_WINDOW. A drain has two steps; the second follows by itself
@@ -197,7 +197,7 @@ cdef class Http2Connection(Wire):
     cdef int placed(self, Py_ssize_t size) except -1
     cdef bint completes(self, Py_ssize_t size) noexcept
 
-    # Bytes out: called by the engine where `sender.is_waiting()`, and after its turn.
+    # Send output: called by the engine when `sender.is_waiting()`, and after its turn.
     cdef int pump(self) except -1
     cdef inline int rest(self) noexcept:
         return NOTHING if self._streams_have_turn else self.sender.rest()

@@ -92,7 +92,7 @@ cdef class Http2Connection(Wire):
         return 0
 
     cdef int on_sendable(self, Http2Stream stream) except -1:
-        """It is the turn of a stream that waits to send."""
+        """Handle that a waiting stream has its turn to send."""
         return 0
 
     cdef int on_settings(self) except -1:
@@ -108,7 +108,7 @@ cdef class Http2Connection(Wire):
         return 0
 
     cdef bint may_lend(self) noexcept:
-        """Return whether memory is left for windows to grow. Messages that wait for the pool come first."""
+        """Return whether memory is left for windows to grow. Messages that wait for the pool have priority."""
         return self.incoming.flow.waiting is None
 
     cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1:
@@ -116,7 +116,7 @@ cdef class Http2Connection(Wire):
         return 0
 
     cdef int on_closed(self, bint lingers) except -1:
-        """This side ends the connection."""
+        """Handle that this side ends the connection."""
         return 0
 
     # The life

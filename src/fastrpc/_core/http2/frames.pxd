@@ -120,7 +120,7 @@ cdef inline int violated(Violation* violation, int rule, int64_t found=0, int64_
     return -1
 
 
-# Return whether a broken rule ends the connection; else it ends its stream.
+# Return whether a broken rule ends the connection; otherwise it ends the stream.
 cdef bint ends_connection(int rule) except -1
 
 # Return the ErrorCode of GOAWAY or RST_STREAM for a broken rule.

@@ -270,7 +270,7 @@ cdef class Http2Parser:
         return whole
 
     cdef int _check_head(self, Http2Frame* frame, Py_ssize_t length) noexcept:
-        """Find the rules that a head breaks by itself, and within the order of frames."""
+        """Find the rules that a head breaks on its own, and by its place in the order of frames."""
         cdef int kind = frame.kind
         cdef Py_ssize_t needed = length
         if length > self.frame_limit:
@@ -388,7 +388,7 @@ cdef class Http2Parser:
         return 0
 
     cdef int _keep(self, const char* data, Py_ssize_t size) except -1:
-        """Keep a part of a header block; an empty one has no place in an empty buffer."""
+        """Keep a part of a header block; an empty part cannot be kept in an empty buffer."""
         if size:
             memcpy(self._block.reserve(size), data, <size_t>size)
         return 0

@@ -146,7 +146,7 @@ cdef HeaderField new_field(bytes name, bytes value, int token, int rule)
 # Make a field from a new name.
 cdef HeaderField made_field(bytes name, bytes value)
 
-# Keep something with a field, unless it is one of the static table.
+# Attach a note to a field, unless the field is in the static table.
 cdef int keep_note(HeaderField field, object note) except -1
 
 
@@ -192,7 +192,7 @@ cdef class HeaderBlock:
 
     cdef int add(self, HeaderField field) except -1
 
-    # Return whether another block has the same fields, but for the values of this token.
+    # Return whether another block has the same fields, except for the values of this token.
     cdef bint is_twin(self, HeaderBlock other, int token) noexcept
     cdef int _judge(self, HeaderField field) except -1
 

@@ -120,7 +120,7 @@ cdef enum:
 
 cdef uint8_t[TOKEN_COUNT] indexing_by_token
 
-# Consecutive templates have different places: templates used by turns do not displace each other.
+# Consecutive templates have different places, so templates that are used in turn do not replace each other.
 cdef int last_place = 0
 
 
@@ -240,7 +240,7 @@ cdef class HpackDecoder:
         return False
 
     cdef int _know(self, HeaderBlock block, const char* data, Py_ssize_t size) except -1:
-        """Keep a block in the place of another one."""
+        """Keep a block instead of the block at its place."""
         cdef Py_ssize_t place = <Py_ssize_t>(hash_bytes(data, <size_t>size, 0) & (KNOWN_BLOCKS - 1))
         cdef HeaderBlock former = <HeaderBlock>self._known[place]
         if block.size > KNOWN_LIST_BYTES:
@@ -480,7 +480,7 @@ cdef class HpackEncoder:
         if size > self.table.capacity // SHARE_OF_FIELD:
             return self._put_literal(out, token, name, value, INDEXING_NONE)
         self._put_literal(out, token, name, value, INDEXING_TABLE)
-        # Its rule is for received fields.
+        # The rule applies to received fields only.
         field = new_field(name, value, token, RULE_NONE)
         field.hash = hash
         return self.table.insert(field)
@@ -510,7 +510,7 @@ cdef class HpackEncoder:
             self.put(out, token, name, value, indexing)
         if self.table.generation == generation:
             self._templates[template._place] = template
-            # The bytes lie in the buffer until its next change.
+            # The bytes stay in the buffer until its next change.
             self._blocks[template._place] = PyBytes_FromStringAndSize(out.data() + start, out.size - start)
             self._generations[template._place] = generation
         return 0

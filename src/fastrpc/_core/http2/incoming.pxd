@@ -20,7 +20,7 @@ cdef enum DrainStep:
     DRAIN_NONE = 0
     # GOAWAY with 2 ** 31 - 1 was sent: the peer opens nothing new once it has read it.
     DRAIN_ANNOUNCED = 1
-    # GOAWAY with the last id went out: higher streams are dropped.
+    # GOAWAY with the last id was sent: streams with higher ids are dropped.
     DRAIN_FINAL = 2
 
 
@@ -41,7 +41,7 @@ cdef class Http2Control:
 
         # Our drain (DrainStep).
         int drain_step
-        # Its second step follows at the end of this read.
+        # The second step of the drain follows at the end of this read.
         bint drain_is_due
         # The instant of its first step.
         uint64_t drain_started_ns
@@ -146,7 +146,8 @@ cdef class Http2Incoming:
     cdef inline int64_t to_come(self, Http2Stream stream) noexcept:
         return self.flow.receivable(&stream.windows) + (self.parser.missing_data() if self.data_stream is stream else 0)
 
-    # Return credit of the connection for bytes in their place, of a stream (as a grant beyond its window, as its growth).
+    # Return the credit of the connection for placed bytes, or the credit of a stream (for a grant beyond its window,
+    # for its growth).
     cdef int place(self, Py_ssize_t size) except -1
     cdef inline int place_of(self, Http2Stream stream, Py_ssize_t size) except -1:
         if stream is None or not stream.keeps_credit:

@@ -160,7 +160,8 @@ cdef class Http2Control:
         cdef Py_ssize_t cost = self.sender.short_cost
         self.sender.short_cost = 0
         self.credits += 1
-        # gRPC's core raises the window of each stream as it opens it: hundreds arrive before the first answer is sent.
+        # gRPC's core raises the window of each stream when it opens the stream: hundreds of frames arrive before the
+        # first answer is sent.
         if self.credits > FREE_CREDITS + CREDITS_PER_FRAME * (self.sender.frames_sent + self.streams.opened):
             return violated(violation, RULE_CREDIT_FLOOD, <int64_t>self.credits)
         if cost and not spend(&self.short, cost, now):
@@ -193,7 +194,7 @@ cdef class Http2Control:
         return 0 if is_allowed else violated(violation, RULE_LATE_FLOOD, id)
 
     cdef int spend_idle_work(self, uint64_t now, Violation* violation) noexcept:
-        # A server that wastes our streams wastes no more than we opened.
+        # A server can waste at most as many of our streams as we opened.
         if self.is_client or spend(&self.idle_work, 1, now):
             return 0
         return violated(violation, RULE_IDLE_WORK)

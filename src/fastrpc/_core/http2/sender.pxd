@@ -92,7 +92,7 @@ cdef class Http2Sender(OutputBuffer):
     cdef int end_head(self, Http2Stream stream, Py_ssize_t start, bint ends_stream) except -1
     cdef int send_trailers(self, Http2Stream stream, HeaderTemplate template, list fields) except -1
 
-    # Messages; one without a prefix has `prefix` NULL.
+    # Write messages; a message without a prefix has `prefix` NULL.
     cdef int send(self, Http2Stream stream, const char* prefix, bytes payload, bint ends_stream) except -1
     cdef int drop_unsent(self, Http2Stream stream) except -1
     cdef int forget_all(self) except -1
@@ -107,7 +107,7 @@ cdef class Http2Sender(OutputBuffer):
         return self.small._items is not None or self.ring._items is not None
 
     cdef inline int rest(self) noexcept:
-        """Return how much waits for its turn, and not for credit alone: NOTHING, LITTLE, or MUCH."""
+        """Return how much output waits for its turn, and not only for credit: NOTHING, LITTLE, or MUCH."""
         if self.ring._items is not None or (self.small._items is not None and not self.lacks_credit):
             return LITTLE if self.queued_bytes <= BURST and self.round.streams == 0 else MUCH
         return NOTHING

@@ -321,7 +321,7 @@ cdef class Http2Sender(OutputBuffer):
         return 0
 
     cdef int _forget_dropped(self) except -1:
-        """Take streams that need nothing out of the queues once they are as many as the others."""
+        """Remove the streams that need nothing from the queues once they are as many as the others."""
         cdef Queue queue
         cdef Http2Stream stream
         if self.dropped < (len(self.small) + len(self.ring)) // 2:
@@ -377,7 +377,7 @@ cdef class Http2Sender(OutputBuffer):
         return 0
 
     cdef int unpark_all(self) except -1:
-        """Look at the windows of all streams: SETTINGS have changed them."""
+        """Check the windows of all streams, which SETTINGS have changed."""
         for stream in self.streams.entries():
             self.unpark(<Http2Stream>stream)
         return 0

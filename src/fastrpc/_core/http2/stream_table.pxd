@@ -142,7 +142,7 @@ cdef class Http2Stream:
         bint is_queued
         bint is_parked
 
-        # Its share of a turn of the connection, and the number of this turn.
+        # The stream's share of a turn of the connection, and the number of this turn.
         int64_t share
         uint32_t share_turn
         # Whether it has to be notified of room.

@@ -13,7 +13,7 @@ Push is never on, so all are opened by the client, with odd ids.
       reset by us                dropped: it was under way            dropped; RST_STREAM: reset by the peer
       long ago                   dropped; HEADERS of a client: PROTOCOL_ERROR, its ids rise
 
-PRIORITY means nothing here, whatever the state of its stream.
+PRIORITY has no effect here, whatever the state of its stream.
 
 A stream keeps how far WINDOW_UPDATE and DATA moved its windows; the first sizes are in `Windows`. So a change of
 SETTINGS_INITIAL_WINDOW_SIZE costs the same with one stream and with ten thousand, and a peer gains nothing by repeating
@@ -95,7 +95,7 @@ cdef class FlowControl:
 
     cdef int change_first_sending(self, int64_t first, int64_t highest, Violation* violation) noexcept:
         if self.needs_highest(first):
-            # Never below 0: the window of a stream to come.
+            # The value is never below 0: it is the window of a future stream.
             self._highest = max(highest, <int64_t>0)
             if self.needs_highest(first):
                 return violated(violation, RULE_WINDOW_OVERFLOW, first + self._highest, HIGHEST_WINDOW)
@@ -178,7 +178,7 @@ cdef class FlowControl:
         return 0 if credit <= 0 else self._credit(stream, credit)
 
     cdef int64_t _credit(self, StreamWindows* stream, int64_t credit) noexcept:
-        """Raise the window of a stream; a limit that the peer has not reached yet may still hold it up."""
+        """Raise the window of a stream; a limit that the peer has not reached yet may still delay it."""
         if stream.replaced <= 0:
             stream.replaced = self.first_receiving + stream.receiving
         stream.receiving += credit

@@ -43,8 +43,8 @@ cdef class LayeredIO(BlockingIO):
         readonly BlockingIO below
         Py_ssize_t part_bytes
 
-        # Held with the GIL while the bytes are worked on, never while a thread waits for the socket. `_holder` is the
-        # thread that has it, 0 where none has.
+        # The lock is held with the GIL while bytes are processed, never while a thread waits for the socket. `_holder`
+        # is the thread that holds it, 0 if no thread does.
         PyThread_type_lock _lock
         unsigned long _holder
 

@@ -73,7 +73,7 @@ cdef class BlockingIO:
     ) noexcept nogil:
         """Receive once or, to `fill`, until the room is used up; with `push` return as soon as something can be sent.
 
-        For `spin_ns` it looks again and again before it sleeps.
+        For `spin_ns` it checks again and again before it sleeps.
         """
         return -EBADF
 

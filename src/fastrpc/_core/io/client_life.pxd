@@ -56,7 +56,7 @@ cdef class ClientLife:
     cdef int credential_expires(self, Engine engine, double seconds) except -1
     cdef int credential_refused(self, Engine engine) except -1
 
-    # Return whether a new call of a thread may go out, by the age and the rest of the connection.
+    # Return whether a thread may send a new call, judged by the age and the idle time of the connection.
     cdef bint takes_thread(self, Engine engine, uint64_t now, uint64_t rested_ns) except -1
 
     # Let the connection take no new calls; let it close, too, once `in_flight` is 0.

@@ -25,7 +25,7 @@ cdef enum:
 # The part of each second of a credential's validity after which it is replaced.
 cdef double RENEWED_NS = 8e8
 
-# A credential that is refused is replaced no more often than this.
+# A refused credential is replaced at most this often.
 cdef uint64_t REFUSED_AGAIN_NS = 10_000_000_000
 
 cdef dict EARLY_CALLS = {"none": EARLY_NONE, "idempotent": EARLY_IDEMPOTENT, "all": EARLY_ALL}

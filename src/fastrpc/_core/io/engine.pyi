@@ -92,4 +92,4 @@ class PythonEngine(Engine):
         """Return the bytes of output that have left this machine, as far as known."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
-        """Close once all output is sent; a protocol with a last word sends it first."""
+        """Close once all output is sent; a protocol that can state the reason sends it first."""

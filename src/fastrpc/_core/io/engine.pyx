@@ -44,7 +44,7 @@ cdef class ByteStream(Timed):
             (<Engine>self._engine)._stream = NULL
 
     cdef int on_hang_up(self, bint is_reset) except -1:
-        """The peer is gone, and its input held: end as reading on would. Unread bytes are dropped."""
+        """The peer disconnected while its input was paused: end as after reading the input; drop unread bytes."""
         cdef Engine engine
         if self._engine is NULL or self.is_ending():
             return 0
@@ -63,7 +63,7 @@ cdef class ByteStream(Timed):
         return 0
 
     cdef int flush(self) except -1:
-        """Write what the stream takes now."""
+        """Write as much as the stream accepts now."""
         return 0
 
     cdef int push(self) except -1:
@@ -227,7 +227,7 @@ cdef class Engine:
         return False
 
     cdef int lost(self, object error) except -1:
-        """The stream is gone: whatever is under way ends."""
+        """Handle that the stream has ended: all work under way ends."""
         return 0
 
     # Bytes out
@@ -257,7 +257,7 @@ cdef class Engine:
         return 0
 
     cdef int heard_below(self) except -1:
-        """Bytes came that the layer below keeps for its own handshake."""
+        """Note that bytes arrived which the layer below keeps for its own handshake."""
         return 0
 
     cdef int turn_over(self) except -1:
@@ -277,7 +277,7 @@ cdef class Engine:
         return 0
 
     cdef int stalled(self) except -1:
-        """The bytes of this read waited for their turn (`came_ns`), the loop was blocked, or nothing watches it."""
+        """Note that the bytes of this read waited (`came_ns`), the loop was blocked, or stalls are not watched."""
         return 0
 
     cdef int was_late(self, uint64_t late) except -1:
@@ -387,7 +387,7 @@ cdef class PythonEngine(Engine):
         return 0 if self._stream is NULL else (<ByteStream>self._stream).taken_bytes()
 
     def close(self, reason=0, text=""):
-        """Close once all output is sent; a protocol with a last word sends it first."""
+        """Close once all output is sent; a protocol that can state the reason sends it first."""
         cdef ByteStream stream
         if self.is_closed or self._stream is NULL:
             return

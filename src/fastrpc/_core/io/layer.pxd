@@ -8,7 +8,7 @@ from fastrpc._core.loop.loop_state cimport LoopState
 cdef struct SentOutput:
     # Bytes given to a transport.
     int64_t bytes
-    # The places among them where the last long output begins and ends.
+    # The places in the output where the last long part begins and ends.
     int64_t long_begins
     int64_t long_ends
     # The place where the previous long output began, if a rest of it was left then. No third long output is given.

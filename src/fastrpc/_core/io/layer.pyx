@@ -110,7 +110,7 @@ cdef int64_t kept_of(const SentOutput* sent, int64_t untaken) noexcept:
 
 
 cdef class Layer:
-    """The two faces of a layer, as far as they are the same for all."""
+    """The two interfaces of a layer, as far as all layers have the same code."""
 
     cdef int rest_in(self, loop) except -1:
         """Take the loop of the connection."""
@@ -121,7 +121,7 @@ cdef class Layer:
     # A layer implements these
 
     cdef int hand_over(self) except -1:
-        """Hand over waiting input as long as the protocol above takes it."""
+        """Pass on waiting input until the protocol above pauses."""
         return 0
 
     # For layers

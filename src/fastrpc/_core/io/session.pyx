@@ -75,7 +75,7 @@ cdef class Session(SessionOutput):
         self.is_encrypted = isinstance(transport, TLSLayer)
         self.peer_name = transport.get_extra_info("peername")
         if self.peer_name is None and is_nameless(transport):
-            # A nameless peer must not pass for a process of this machine: nothing that it sent is read.
+            # A peer without a name must not count as a process of this machine, so its input is not read.
             transport.abort()
         self.engine.now = self.engine.received_ns = self.tail.emptied_ns = self.tail.weighed_ns = now_ns()
         if self.spin_ns:
@@ -111,7 +111,7 @@ cdef class Session(SessionOutput):
         self.engine.heard_below()
 
     cdef char* _place(self, Py_ssize_t* room) except NULL:
-        """Where the next bytes are received: a long payload's memory, else the buffer, behind what is not handled yet."""
+        """The place for the next received bytes: the memory of a long payload, else the buffer, after unread bytes."""
         cdef ReadBuffer buffer = self.loop_state.buffer
         cdef char* place = self.engine.body_place(room)
         self.in_body = place is not NULL
@@ -169,10 +169,10 @@ cdef class Session(SessionOutput):
     cdef bint _takes_short_time(self, Py_ssize_t size, uint64_t now) noexcept:
         """Let a short read of a light caller be handled at once in a turn of the loop that has handled enough.
 
-        Return whether there is time left for it.
+        Return whether there is time left for this work.
         """
         cdef Turns turns = self.loop_state.turns
-        # The last read tells whether its caller waits for answers.
+        # The last read shows whether the caller waits for answers.
         if turns.short_ns == 0 or self.engine.is_unanswered:
             return False
         if not self.tail.weigh_short(size, now, self.engine.came_ns):
@@ -223,7 +223,7 @@ cdef class Session(SessionOutput):
         return self.flush()
 
     cdef int _hand_over(self, Py_ssize_t size) except -1:
-        """Give the engine the bytes at the last place, of which `size` are new, and keep the bytes that it leaves."""
+        """Give the engine the bytes at the last place, of which `size` are new, and keep the unconsumed bytes."""
         cdef ReadBuffer buffer = self.loop_state.buffer
         cdef Py_ssize_t consumed
         if self.in_body:
@@ -326,7 +326,7 @@ cdef class Session(SessionOutput):
             self._go_on()
             self._recount_tail()
         except Exception as error:
-            # Whatever failed, no connection is left that is neither read from nor has a turn.
+            # Whatever failed, no connection may stay that is not read and has no turn either.
             self.engine.report_crash(error)
         finally:
             if not self.tail.is_put_off:
@@ -412,7 +412,7 @@ cdef class Session(SessionOutput):
         try:
             place = self._place(&room)
         except MemoryError as error:
-            # As when a transport asks for the place: what it held of the payload is lost.
+            # As when a transport asks for the place: the part of the payload that was held is lost.
             self.engine.report_crash(error)
             return False
         # Only the loop's thread, this one, touches the buffer, the payload under way, and the socket.

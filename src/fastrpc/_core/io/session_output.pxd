@@ -15,7 +15,7 @@ cdef class SessionOutput(ByteStream):
         readonly object transport
         readonly LoopState loop_state
         object _write
-        # Made on first use: many connections flush at the end of their reads alone.
+        # Made on first use: many connections flush only at the end of their reads.
         object _flush_callback
 
         # Keeps the loop from sleeping while this connection is busy, and for how long; None without spinning.

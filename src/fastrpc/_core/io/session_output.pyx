@@ -28,8 +28,8 @@ cdef enum:
     # of it until its last byte is sent.
     DIRECT_BYTES = 65_536
 
-# In asyncio of Python 3.12 and of the first 3.13 `writelines` never calls pause_writing, and so nothing calls
-# resume_writing. To set the limits again makes it look.
+# In asyncio of Python 3.12 and of the first 3.13 `writelines` never calls pause_writing, so resume_writing is never
+# called either. Setting the limits again makes it check them.
 cdef bint WRITELINES_PAUSE = not (3, 12) <= sys.version_info < (3, 13, 5)
 
 
@@ -57,7 +57,7 @@ cdef class SessionOutput(ByteStream):
     # Calls of the transport
 
     def pause_writing(self):
-        """The transport has enough: what follows waits here, in order."""
+        """The transport is full: further output waits here, in order."""
         self.is_write_paused = True
         self.engine.now = now_ns()
         self._note_blocked()
@@ -220,7 +220,7 @@ cdef class SessionOutput(ByteStream):
     # Output that the peer has not taken
 
     cdef int _note_blocked(self) except -1:
-        """Something waits and cannot be written: from now on it is watched whether that changes."""
+        """Output waits and cannot be written: from now on the connection is watched for a change."""
         cdef uint64_t due = 0 if self.transport is None else self.engine.blocked()
         return self.schedule_check(due) if due else 0
 

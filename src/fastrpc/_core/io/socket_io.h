@@ -28,7 +28,7 @@
 /* Looks at a socket between two at the clock. */
 #define FRPC_LOOKS 8
 
-/* Wait until the socket is ready; returns the events of poll, or one of the above. */
+/* Wait until the socket is ready; return the events of poll, or one of the values above. */
 static inline int frpc_wait(int descriptor, short events, uint64_t due_ns)
 {
     struct pollfd entry = {descriptor, events, 0};
@@ -71,7 +71,7 @@ static inline ssize_t frpc_receive_soon(int descriptor, char *place, size_t room
 }
 
 /* Receive until the deadline: once, or, to `fill`, until the room is used up. With `push` it also returns as soon as
-   the socket takes bytes. For `spin_ns` it asks again and again before it sleeps. */
+ * the socket accepts bytes. For `spin_ns` it polls again and again before it sleeps. */
 static inline ssize_t frpc_receive(
     int descriptor, char *place, size_t room, int fill, int push, uint64_t due_ns, uint64_t spin_ns)
 {
@@ -80,7 +80,8 @@ static inline ssize_t frpc_receive(
     int ready;
     uint64_t spin_until = 0;
     int looks = 0;
-    /* To sleep first saves a call in the common case, where the answer takes longer than the way back to here. */
+    /* Sleeping first saves a system call in the common case, in which the answer takes longer than the return to this
+     * line. */
     int is_asleep = !spin_ns;
     for (;;) {
         if (is_asleep) {

@@ -193,7 +193,7 @@ cdef class TLSBlockingIO(LayeredIO):
         try:
             self.ssl_object.unwrap()
         except (OSError, ValueError):
-            # The peer's close_notify has not come yet, or other bytes did.
+            # The peer's close_notify was not received yet, or other bytes were received.
             self.flush()
             return 0
         self.flush()

@@ -122,7 +122,8 @@ cdef class TLSLayer(Layer):
         if not self.transport.is_closing():
             self._rests = True
             self.transport.pause_reading()
-            # Behind what others sent: a loop that polls after its callbacks would read this socket first.
+            # The callback is scheduled after the callbacks of others: a loop that polls after its callbacks would read
+            # this socket first.
             self.loop_state.call_soon(self._read_on if turns.polls.polls_first else self._let_others_read)
         return 0
 
@@ -136,7 +137,7 @@ cdef class TLSLayer(Layer):
             self.transport.resume_reading()
 
     def get_buffer(self, Py_ssize_t sizehint):
-        """Where the transport is to receive: less after bytes that brought no data."""
+        """The place where the transport receives: a smaller one after bytes that contained no data."""
         return self._place if self._most == len(self._place) else self._place[:self._most]
 
     def eof_received(self):

@@ -119,7 +119,7 @@ cdef class ConcurrencyLimiter:
         readonly KeyTable table
         readonly int64_t limit
 
-        # The rule that moves the limit, or None. With one, the limiter has one key.
+        # The rule that moves the limit, or None. With a rule, the limiter has one key.
         readonly AdaptiveLimit adaptive
 
         # The mean time that a call holds its place, in nanoseconds: an exponential average, 0 before the first end.

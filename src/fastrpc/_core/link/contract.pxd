@@ -94,8 +94,8 @@ cdef class Backlog:
 
 cdef class Wire:
     cdef:
-        # Set before a link holds it. The name of the protocol; whether payloads are values, not arrays of arguments;
-        # whether a call that is refused as unauthenticated ends the connection.
+        # Set before a link holds the wire. The name of the protocol; whether payloads are values, not arrays of
+        # arguments; whether a call that is refused as unauthenticated ends the connection.
         readonly str protocol
         readonly bint takes_values
         readonly bint closes_on_refusal

@@ -17,7 +17,7 @@ class Flow:
     """Streams of messages: each side sends at the pace of its reader."""
 
 class Goodbye:
-    """The last words of a connection, of which its peer learns that it ends."""
+    """Send the reason by which the peer learns that the connection ends."""
 
 class Backlog:
     """Output that waits in the wire, for credit of the peer or for its turn."""

@@ -100,7 +100,7 @@ cdef class Forms:
     """Calls of several protocols, or with several kinds of payloads, on one connection. It may outlive the wire."""
 
     cdef str protocol(self, Call call):
-        """Return the name of the protocol that a call came by."""
+        """Return the name of the protocol of a call."""
         raise lacking(self, "protocol")
 
     cdef object peer(self, Call call):
@@ -120,7 +120,7 @@ cdef class Forms:
         raise lacking(self, "check_sent")
 
     cdef int note_answer(self, Call call, dict fields) except -1:
-        """Keep the fields of an answer by HTTP, which its handler has set."""
+        """Keep the fields of an answer by HTTP that its handler has set."""
         raise lacking(self, "note_answer")
 
 
@@ -139,7 +139,7 @@ cdef class Assembling:
         raise lacking(self, "judged")
 
     cdef int end(self, str text) except -1:
-        """Refuse the calls whose requests are incomplete: the server goes."""
+        """Refuse the calls whose requests are incomplete, as the server stops."""
         raise lacking(self, "end")
 
 
@@ -167,7 +167,7 @@ cdef class Flow:
         return True
 
     cdef int await_turn(self, Call call) except -1:
-        """A sender waits. Call `wake_sender` of its stream once there is room and it is its turn, at once if so now."""
+        """Note that a sender waits. Call `wake_sender` of its stream at its turn, if there is room; maybe at once."""
         raise lacking(self, "await_turn")
 
     cdef int room(self) except -1:
@@ -188,7 +188,7 @@ cdef class Flow:
 
 
 cdef class Goodbye:
-    """The last words of a connection, of which its peer learns that it ends."""
+    """Send the reason by which the peer learns that the connection ends."""
 
     cdef int drain(self, str text) except -1:
         """Tell the peer, once, to make no further calls: the connection drains."""
@@ -246,11 +246,11 @@ cdef class Wire:
     """A protocol on one connection: requests from bytes, bytes from outcomes."""
 
     cdef int join(self, Engine link) except -1:
-        """Note the link that holds this wire from now on: once, before any other call."""
+        """Note the link that holds this wire from now on; called once, before any other method."""
         raise lacking(self, "join")
 
     cdef int lost(self) except -1:
-        """The stream is gone: return the memory of incomplete input."""
+        """Handle the end of the stream: return the memory of incomplete input."""
         raise lacking(self, "lost")
 
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1:
@@ -280,11 +280,11 @@ cdef class Wire:
         raise lacking(self, "refuse")
 
     cdef int tell(self, Facts* facts) except -1:
-        """Tell of an incomplete message: `is_receiving`, and if so, `began_ns` and `received`; and `parked`."""
+        """Report an incomplete message: `is_receiving`, and if so, `began_ns` and `received`; and `parked`."""
         raise lacking(self, "tell")
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Compare the instants of the protocol with now; return the next one, 0 = never.
+        """Compare the instants of the protocol with now; return the next one, 0 means never.
 
         The first call is when the stream is connected: a protocol in which the server speaks first does so here.
         A request that is refused here, and not in `take`, needs `connection.now` set first.

@@ -5,7 +5,7 @@ from libc.stdint cimport uint64_t
 cdef extern from "Python.h":
     bint PyCoro_CheckExact(object value) noexcept
 
-# Whether a task can step it: the result of an `async def`, or another object that claims to be a coroutine.
+# Whether a task can step this object: the result of an `async def`, or another object that claims to be a coroutine.
 cdef bint is_coroutine(object value) except -1
 
 cdef enum:

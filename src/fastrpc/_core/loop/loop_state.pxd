@@ -22,7 +22,7 @@ cdef class HeldSockets:
         object _look
         object _context
 
-        # The streams whose input is, or was until a moment ago, held; the next look, None without such streams.
+        # The streams whose input is paused, or was until a moment ago; the next check, None without such streams.
         set _owners
         object _handle
 

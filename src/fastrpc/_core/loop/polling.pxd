@@ -68,7 +68,7 @@ cdef class Spinner:
 @cython.final
 cdef class Bell:
     cdef:
-        # Own descriptors, open until deallocation; one descriptor twice if the system has eventfd.
+        # Own descriptors, open until deallocation; the same descriptor twice if the system has eventfd.
         readonly int descriptor
         int _write_descriptor
 

@@ -161,7 +161,7 @@ cdef class Spinner:
             elif self.last is not None:
                 self.last.on_spin()
         finally:
-            # Stays armed meanwhile: code called from here must not start a second round.
+            # This stays armed meanwhile: code called from here must not start a second round.
             self._arm()
 
 

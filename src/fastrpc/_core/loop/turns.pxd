@@ -51,7 +51,7 @@ cdef class Turns:
         object _begun
         # Owners of this turn that stay in `_fresh`.
         list _kept
-        # This slice is for `_going_on` and `_fresh`.
+        # Whether this slice is in `_going_on` and `_fresh`.
         bint _is_fresh_slice
         # The time by which `_begun` is ahead of them.
         int64_t _lead_ns

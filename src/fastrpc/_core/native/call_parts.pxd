@@ -11,7 +11,7 @@ from fastrpc._core.wire.settings cimport WireSettings
 
 cdef class ServingPart:
     cdef:
-        # The connection, borrowed: NULL once it is gone.
+        # The connection, borrowed: NULL once it was freed.
         PyObject* owner
 
     cdef object connection_of(self)

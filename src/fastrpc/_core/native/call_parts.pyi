@@ -4,4 +4,4 @@ class ServingPart:
     """The part of a connection that serves the peer's calls."""
 
 class NativeCalling(CallingPart):
-    """The part of a native connection that makes calls of ours."""
+    """The part of a native connection that makes our calls."""

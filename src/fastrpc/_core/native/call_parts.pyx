@@ -100,7 +100,7 @@ cdef class ServingPart:
         return 0
 
     cdef bint withholds(self, Frame* frame) noexcept:
-        """Return whether the credit of this frame is kept back; if so, it is counted."""
+        """Return whether the credit of this frame is withheld; if so, the frame is counted."""
         return False
 
     cdef bint may_lend(self) noexcept:
@@ -127,7 +127,7 @@ cdef class ServingPart:
 
 
 cdef class NativeCalling(CallingPart):
-    """The part of a native connection that makes calls of ours."""
+    """The part of a native connection that makes our calls."""
 
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
         return 0

@@ -56,7 +56,7 @@ cdef class CallSlots:
         PriorityQueue stream_waiters
         # Counts waits: of the first REQUESTs of both queues the older one is sent first.
         uint64_t arrivals
-        # Dropped REQUESTs in the queues: they stay until they are many.
+        # The number of dropped REQUESTs in the queues, where they stay until there are many.
         Py_ssize_t dropped
         bint is_releasing
 
@@ -64,7 +64,7 @@ cdef class CallSlots:
         # if it is below 0, as many slots are left unused.
         Budget their_idle_work
         int64_t known_places
-        # Calls given up without room in the budget for their CANCEL, each with its reason, or None.
+        # Cancelled calls for whose CANCEL the budget had no room, each with its reason, or None.
         dict untold
         # A CANCEL or a call waits for room in the budget.
         bint withholds

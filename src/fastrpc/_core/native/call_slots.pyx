@@ -129,7 +129,7 @@ cdef class CallSlots:
         item.queued_ns = owner.now
         self._waiters_of(call).of(call.priority).append(item)
         if self.withholds:
-            # Time may have made room for earlier ones.
+            # Time may have made room for earlier CANCELs.
             return self.release_slots()
         return self._withhold() if self.their_idle_work.left < 0 else 0
 
@@ -336,7 +336,7 @@ cdef class CallSlots:
     cdef Queue _next_waiters(self):
         """Return the queue whose first REQUEST is the next to be sent; None without a REQUEST or a slot for it.
 
-        A stream that waits for its second slot does not hold up calls that need one.
+        A stream that waits for its second slot does not delay calls that need one slot.
         """
         cdef Outgoing item
         cdef Queue queue, other
@@ -352,7 +352,7 @@ cdef class CallSlots:
         return None
 
     cdef Queue _live(self, PriorityQueue waiters):
-        """Return the queue whose first REQUEST is the next one in order, or None. Forget dropped ones before it."""
+        """Return the queue whose first REQUEST is the next in order, or None. Forget dropped REQUESTs before it."""
         cdef Queue queue
         while waiters is not None and waiters.has_items():
             queue = waiters.first()
@@ -417,7 +417,7 @@ cdef class CallSlots:
         return 0
 
     cdef bint resume_withheld(self) except -1:
-        """Send what the peer's budget now has room for; return whether anything still waits.
+        """Send the frames for which the peer's budget has room now; return whether frames still wait.
 
         Of the given-up calls the latest come first: for them the server has most work left.
         """

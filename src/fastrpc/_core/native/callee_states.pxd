@@ -15,7 +15,7 @@ from fastrpc._core.wire.window cimport Budget
 @cython.final
 cdef class CalleeStates:
     cdef:
-        # The owner of this part: borrowed, NULL once it is gone (parts_owner). The parts that it works with.
+        # The owner of this part: borrowed, NULL once it was freed (parts_owner). The parts with which this part works.
         PyObject* owner
         FrameReader reader
         MessageAssembler assembler

@@ -212,7 +212,7 @@ cdef class CalleeStates:
         return None if entry is NULL else <Call>entry
 
     cdef int hold(self, Call call) except -1:
-        """List a call of the peer: from now on its frames find it."""
+        """Add a call of the peer to the table: from now on its frames find it."""
         if not call.is_listed:
             self.calls.add(call.id, <PyObject*>call)
             call.is_listed = True
@@ -410,7 +410,8 @@ cdef CalleeStates new_callee(PartsOwner owner, FrameReader reader, MessageAssemb
 cdef int refuse_for_good(CalleeStates states, Call call, int status, str text) except -1:
     """Refuse a call for a fault of its caller, as a call that is never acceptable, so that it is not sent again.
 
-    An early call is within all limits of an unproved peer, so its caller cannot take the refusal for an unknown limit.
+    An early call is within all limits of an unproved peer, so its caller cannot mistake the refusal for an unknown
+    limit.
     """
     cdef Outgoing failure = new_failure(status, OUTCOME_NOT_STARTED, text)
     if call.flags & ONE_WAY:

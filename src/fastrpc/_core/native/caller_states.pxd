@@ -13,7 +13,7 @@ from fastrpc._core.wire.frame cimport Frame
 @cython.final
 cdef class CallerStates:
     cdef:
-        # The owner of this part: borrowed, NULL once it is gone (parts_owner). The parts that it works with.
+        # The owner of this part: borrowed, NULL once it was freed (parts_owner). The parts with which this part works.
         PyObject* owner
         FrameReader reader
         MessageAssembler assembler

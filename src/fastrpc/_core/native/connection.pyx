@@ -217,7 +217,7 @@ cdef class Connection(PartsOwner):
         return self.sender.send_control(self.sender.out, CREDIT, 0, body[:4])
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
-        """Take the preface: return its length once it is complete, 0 if it was taken before."""
+        """Take the preface: return its length once it is complete, 0 if it was already taken."""
         if self.phase != PHASE_PREFACE:
             return 0
         if not begins_with_magic(data, size):
@@ -344,12 +344,12 @@ cdef class Connection(PartsOwner):
         self.auth_valid_seconds = load32(frame.payload + 4)
         self.auth_text = frame.payload[8:8 + size].decode()
         if self.auth_status == UNIMPLEMENTED:
-            # The connection goes on as unauthenticated.
+            # Handle that the connection continues without an identity.
             self.auth_status = -1
         return self.on_verdict()
 
     cdef int on_verdict(self) except -1:
-        """The server announced whether it accepts our credential; if not, it ends the connection."""
+        """Handle the server's announcement whether it accepts our credential; if not, it ends the connection."""
         return 0
 
     cdef int send_ping(self, bytes body) except -1:
@@ -366,7 +366,7 @@ cdef class Connection(PartsOwner):
     cdef int violate(self, int reason, str text) except -1:
         if self.is_closed:
             return 0
-        # Effects of the GOAWAY must not begin anew.
+        # The effects of the GOAWAY must not be repeated.
         self.is_closed = True
         if self.preface_sent and self.phase != PHASE_PREFACE and (reason > REASON_MAX_AGE or self.drain_step != DRAIN_FINAL):
             self.control.send_goaway(reason, True, self.callee.highest_id, text)
@@ -425,7 +425,7 @@ cdef class Connection(PartsOwner):
         """Return whether no call is under way in either direction."""
         return self.slots.opened.size == 0 and self.callee.calls.size == 0 and self.callee.one_way_calls == 0
 
-    # Hooks of its stream: the rest goes to the parts
+    # Hooks of the stream: the other hooks are passed on to the parts
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
         return self.reader.receive(data, size)
@@ -587,7 +587,7 @@ cdef class Connection(PartsOwner):
         return self.peer.ping_reply_ms != 0 or self.callee.calls.size > self.callee.streams
 
     cdef bint may_pause(self, bint is_pausing) noexcept:
-        # As for pings, while memory is left. A stream that has ended here may still be read there.
+        # The same rule as for pings, while memory is left. A stream that has ended here may still be read there.
         cdef Py_ssize_t streams = self.callee.streams
         if self.peer.ping_reply_ms or self.callee.calls.size != streams or not self.may_lend():
             return False

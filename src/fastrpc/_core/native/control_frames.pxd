@@ -17,7 +17,8 @@ from fastrpc._core.wire.window cimport Budget
 @cython.final
 cdef class ControlFrames:
     cdef:
-        # The owner of this part: borrowed, NULL once it is gone (parts_owner). The parts that its frames concern.
+        # The owner of this part: borrowed, NULL once it was freed (parts_owner). The parts that the control frames
+        # concern.
         PyObject* owner
         CalleeStates callee
         CallerStates caller

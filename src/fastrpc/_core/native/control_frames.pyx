@@ -269,7 +269,7 @@ cdef class ControlFrames:
             return owner.violate(REASON_PROTOCOL, f"GOAWAY raises the last id from {owner.peer_last_id} to {last_id}")
         owner.peer_last_id = last_id
         owner.peer_drains = True
-        # A GOAWAY that is final at once refuses a connection that was opened; a drain has two.
+        # A GOAWAY that is final at once refuses a connection that was opened; a drain sends two GOAWAYs.
         if reason == REASON_MAX_AGE or not frame.flags & FINAL:
             owner.peer_replaces = True
         if frame.flags & FINAL:
@@ -303,7 +303,7 @@ cdef class ControlFrames:
         return self.sender.send_control(self.sender.out, PING, 0, body)
 
     cdef int finish_drain(self) except -1:
-        """Step 2: name the last call that was taken; calls above it were not started."""
+        """Step 2: name the last accepted call; calls with higher ids were not started."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if owner.drain_step != DRAIN_ANNOUNCED or owner.is_closed:
             return 0

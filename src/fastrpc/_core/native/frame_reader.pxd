@@ -39,7 +39,7 @@ cdef class FrameReader:
         uint64_t held_at
         # The place of its payload; None: it is skipped.
         readonly Assembly sink
-        # Its payload is a whole message.
+        # Whether the payload is a whole message.
         bint sink_is_own
         # The missing bytes of its payload.
         readonly Py_ssize_t body_left

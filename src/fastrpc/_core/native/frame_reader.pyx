@@ -214,7 +214,7 @@ cdef class FrameReader:
 
 
 cdef void rebase(Frame* frame, const char* data, const char* copy) noexcept nogil:
-    """Let a frame whose head lies in `data` point to the copy of its head."""
+    """Let a frame whose head is in `data` point to the copy of its head."""
     frame.payload = NULL
     if frame.refused:
         return
@@ -225,7 +225,7 @@ cdef void rebase(Frame* frame, const char* data, const char* copy) noexcept nogi
     if frame.kind == REQUEST or frame.kind == RESPONSE:
         frame.metadata = copy + (frame.metadata - data)
     else:
-        # A HEAD is held only if it is longer than any limit, and then it is not read.
+        # A HEAD is held only if it is longer than any limit, and then its content is not read.
         frame.metadata = NULL
 
 

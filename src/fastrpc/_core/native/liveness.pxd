@@ -10,10 +10,10 @@ from fastrpc._core.wire.silence cimport Silence
 @cython.final
 cdef class Liveness:
     cdef:
-        # The owner of this part: borrowed, NULL once it is gone (parts_owner).
+        # The owner of this part: borrowed, NULL once it was freed (parts_owner).
         PyObject* owner
 
-        # The rules, in nanoseconds; 0 = off. The public ones are constants that tests may shorten.
+        # The rules, in nanoseconds; 0 means off. The public ones are constants that tests may shorten.
         uint64_t handshake_ns
         uint64_t linger_ns
         uint64_t idle_ns

@@ -42,7 +42,7 @@ cdef class Liveness:
         self.piece_wait_ns = PIECE_WAIT_NS
 
     cdef int set_rules(self, object timeouts, object keepalive, object uniform) except -1:
-        """Set the rules of a connection of ours that begins now."""
+        """Set the rules of one of our connections, which begins now."""
         self.set_pings(timeouts, keepalive)
         self.handshake_ns = nanoseconds(timeouts.handshake)
         self.idle_ns = nanoseconds(timeouts.idle)
@@ -142,7 +142,7 @@ cdef class Liveness:
             if limit < self.write_wait_ns:
                 text += f"; above {self.send_hard} the time is short (Memory.send_hard)"
             owner.close_with(REASON_SLOW_READER, text)
-        # The peer reads nothing: waiting until it reads the reason would only hold the memory longer.
+        # The peer reads nothing, so waiting until it reads the reason would only hold the memory longer.
         owner.cut_off()
         return 0
 
@@ -167,7 +167,7 @@ cdef class Liveness:
     cdef bint _is_stuck(self, Call call, uint64_t now) noexcept:
         cdef Assembly assembly = <Assembly>call.incoming.assembly
         cdef bint may_come = (
-            # A message of a stream may wait for its window, which we return.
+            # A message of a stream may wait for credit, which we have to return.
             call.incoming.head.kind != DATA or call.window.left >= min(assembly.total - assembly.filled, ROOM_FOR_A_PIECE)
         )
         if call.incoming.seen_ns == 0 or assembly.filled != call.incoming.seen_size or not may_come:
@@ -231,7 +231,7 @@ cdef class Liveness:
     # Silence
 
     cdef int forgive(self, uint64_t late) noexcept:
-        """The peer was not checked for `late` nanoseconds: silence proves nothing yet, and the peer gets the time back."""
+        """The peer was not checked for `late` nanoseconds: its silence proves nothing yet, and its time is extended."""
         forgive_silence(&self.silence, late)
         (<PartsOwner>self.owner).received_ns += late
         (<PartsOwner>self.owner).answered_ns += late

@@ -30,7 +30,7 @@ cdef class Outgoing:
         bint is_parked
         # Its next frame waited.
         bint has_waited
-        # Its first piece is sent.
+        # Whether the first piece of the message was sent.
         bint is_cut
 
         # Of a REQUEST that waits for its slot: the order of arrival, and the begin of its wait; 0 once it has a slot.
@@ -41,7 +41,7 @@ cdef class Outgoing:
         int quantum
         # Whether it is sent as a whole, once its id has saved enough bytes.
         bint is_saving
-        # It has waited for a place among the cut messages.
+        # Whether the message has waited for a place among the cut messages.
         bint had_no_place
 
         # The encoding of a stream message; a REQUEST or RESPONSE has its call's encoding.

@@ -173,7 +173,7 @@ cdef int let_go(Outgoing item) except -1:
 cdef int let_go_of_all(list calls, tuple queues) except -1:
     """Detach the waiting messages of some calls and in some queues.
 
-    A message and its call hold each other. Large answers would stay uncounted until the collector comes.
+    A message and its call refer to each other. Large answers would stay uncounted until the garbage collector runs.
     """
     cdef Queue queue
     for call in calls:
@@ -304,7 +304,7 @@ cdef inline int count(DeficitRing ring, Outgoing item, int change) noexcept:
 
 
 cdef inline bint has_place(DeficitRing ring, Outgoing item, int most) noexcept:
-    """Return whether the peer takes one more message of this kind in pieces."""
+    """Return whether the peer accepts one more message of this kind in pieces."""
     return (ring.cut_requests if item.kind == REQUEST else ring.cut_responses) < most
 
 

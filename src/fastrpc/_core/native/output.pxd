@@ -14,7 +14,7 @@ cdef enum:
 
 cdef class Output(OutputBuffer):
     cdef:
-        # The owner of this part: borrowed, NULL once it is gone (parts_owner).
+        # The owner of this part: borrowed, NULL once it was freed (parts_owner).
         PyObject* owner
 
         # The rules of the wire, the owner's.

@@ -32,7 +32,7 @@ cdef class PartsOwner(Engine):
         # The rules of the wire.
         WireProtocol wire
 
-        # The stage of the opening; CLOSED: nothing is parsed any more. The stage of our own drain (DrainStep).
+        # The stage of the opening; CLOSED: no more input is parsed. The stage of our own drain (DrainStep).
         readonly int phase
         readonly int drain_step
 
@@ -75,7 +75,7 @@ cdef class PartsOwner(Engine):
         # The instant of the peer's last answer to a PING.
         uint64_t answered_ns
 
-        # The end of the connection: our GOAWAY reason or the peer's, and the text; -1 while it lives.
+        # The end of the connection: our GOAWAY reason or the peer's, and the text; -1 while the connection is open.
         readonly int closed_reason
         readonly str closed_text
         readonly bint closed_by_peer
@@ -86,7 +86,7 @@ cdef class PartsOwner(Engine):
         readonly bint peer_drains
         readonly bint peer_replaces
 
-    # Events of calls, for `serving` and `calling`, where they implement them. `callee_states` asks `serving` itself.
+    # Events of calls, for `serving` and `calling`, if they implement them. `callee_states` asks `serving` itself.
     cdef str on_part(self, Frame* frame, Py_ssize_t size)
     cdef int on_part_ended(self, bint is_over) except -1
     cdef int on_cut_request(self) except -1

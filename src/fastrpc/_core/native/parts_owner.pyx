@@ -155,7 +155,7 @@ cdef class PartsOwner(Engine):
 
     @cython.final
     cdef int on_not_started(self, Call call) except -1:
-        """The peer never saw this call of ours."""
+        """Handle that the peer never received this call of ours."""
         return 0 if self.calling is None else (<NativeCalling>self.calling).on_not_started(call)
 
     cdef int on_forgotten(self, Call call) except -1:
@@ -183,7 +183,7 @@ cdef class PartsOwner(Engine):
 
     @cython.final
     cdef int on_piece(self, Call call) except -1:
-        """A piece came that did not complete its message."""
+        """Handle a piece that did not complete its message."""
         return 0 if call.is_local or self.serving is None else self.serving.on_piece(call)
 
     @cython.final
@@ -200,7 +200,7 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
-        """The input of a call goes over a limit: the call ends."""
+        """Handle that the input of a call exceeds a limit: the call ends."""
         return 0
 
     @cython.final
@@ -215,7 +215,7 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef int give_up(self, Call call, int reason) except -1:
-        """Stop a call of ours."""
+        """Stop one of our calls."""
         return 0
 
     @cython.final
@@ -228,7 +228,7 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef int on_answer_waits(self, Call call) except -1:
-        """The RESPONSE to a call of the peer has to wait for credit or for its turn."""
+        """Handle that the RESPONSE to a call of the peer has to wait for credit or for its turn."""
         return 0
 
     cdef int on_unsent(self, Call call) except -1:
@@ -237,7 +237,7 @@ cdef class PartsOwner(Engine):
 
     @cython.final
     cdef int on_unsendable(self, Call call, object error) except -1:
-        """A waiting call of ours is over the limits that the peer has now announced."""
+        """Handle that a waiting call of ours exceeds the limits that the peer has now announced."""
         return 0 if self.calling is None else (<NativeCalling>self.calling).on_unsendable(call, error)
 
     @cython.final
@@ -250,7 +250,7 @@ cdef class PartsOwner(Engine):
     # Of the frames that no part keeps
 
     cdef int on_ignored(self, Frame* frame) except -1:
-        """A frame came that has no effect in the state of its call."""
+        """Handle a frame that has no effect in the state of its call."""
         return 0
 
     cdef int on_credit(self, uint64_t id, uint32_t size) except -1:
@@ -260,7 +260,7 @@ cdef class PartsOwner(Engine):
     # Of the liveness
 
     cdef bint has_unsent(self) except -1:
-        """Return whether output waits here because the stream or the peer does not take it."""
+        """Return whether output waits here because the stream or the peer does not accept it."""
         return self._stream is not NULL and (<ByteStream>self._stream).untaken_bytes() != 0
 
     cdef uint64_t untaken_bytes(self) except? 0:
@@ -346,7 +346,7 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef int on_auth(self, Frame* frame) except -1:
-        """AUTH came: a credential for a server, a verdict for a client."""
+        """Handle AUTH: a credential for a server, a verdict for a client."""
         return 0
 
     cdef int on_ready(self) except -1:
@@ -387,9 +387,9 @@ cdef class PartsOwner(Engine):
     # Of the part that makes our calls
 
     cdef int on_used(self) except -1:
-        """A call of ours is sent, and the owner is to be notified."""
+        """Note that a call of ours was sent, and the owner is to be notified."""
         return 0
 
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
-        """Return whether a new call of a thread may go out here (CallingPart)."""
+        """Return whether a thread may send a new call here (CallingPart)."""
         return True

@@ -65,7 +65,7 @@ cdef class SendQueue(Output):
         return self.ring is not None and self.ring.has_items()
 
     cdef inline int rest(self) noexcept:
-        """Return how much waits for its turn, and not for credit alone: NOTHING, LITTLE, or MUCH."""
+        """Return how much output waits for its turn, and not only for credit: NOTHING, LITTLE, or MUCH."""
         if self.has_pieces() or (self.has_small() and not self.lacks_credit):
             return LITTLE if self.queued_bytes <= BURST and (self.ring is None or self.ring.round.streams == 0) else MUCH
         return NOTHING
@@ -88,7 +88,7 @@ cdef class SendQueue(Output):
         return self.ring is not None and self.ring.has_items() and self.out.size + self.chunk_bytes >= SMALL_IN_A_ROW
 
     cdef inline Py_ssize_t unsent_bytes(self) noexcept:
-        """Return the bytes of ours that were not taken yet, including waiting messages."""
+        """Return the number of our bytes that were not taken yet, including waiting messages."""
         return self.output_bytes() + self.queued_bytes
 
     cdef tuple queues(self)

@@ -85,7 +85,7 @@ cdef class SendQueue(Output):
                 self.send_left = self.send_left - whole
                 self.data_frames_sent = self.data_frames_sent + 1
                 (<PartsOwner>self.owner).on_answered(call)
-                # The end of a read flushes by itself.
+                # The end of a read flushes without a further request.
                 return 0 if (<PartsOwner>self.owner).is_reading else (<PartsOwner>self.owner).on_output()
         item = new_item(call, RESPONSE, payload)
         item.elapsed_us = elapsed_us
@@ -126,7 +126,7 @@ cdef class SendQueue(Output):
         return self.send(item)
 
     cdef int send_message(self, Call call, bytes payload, uint8_t codec, uint8_t compressor) except -1:
-        """Send one message of a stream, as its window allows.
+        """Send one message of a stream, as far as its window allows.
 
         Raises:
             EncodeError: the peer takes less.
@@ -200,7 +200,7 @@ cdef class SendQueue(Output):
         return 0 if call.id else (<PartsOwner>self.owner).on_unsent(call)
 
     cdef int drop_answer(self, Call call) except -1:
-        """The caller cancelled: send only the end of the call, if the handler gave an answer already."""
+        """The caller cancelled: send only the end of the call, if the handler has already answered."""
         cdef Outgoing answer
         cdef int status
         if call.unsent is None:
@@ -231,7 +231,7 @@ cdef class SendQueue(Output):
         cdef Call call = item.call
         cdef Outgoing first = <Outgoing>call.unsent
         if first is not None and first.kind == TURN and first.last is first and (item.kind == RESPONSE or item.kind == END):
-            # The stream ends without another message, and its end takes no turn.
+            # End the stream without another message; its end needs no turn.
             self.drop_unsent(call)
             first = None
         self.queued_bytes += PyBytes_GET_SIZE(item.payload)
@@ -553,7 +553,7 @@ cdef class SendQueue(Output):
             (call.share > 0 and before - self.send_left < item.quantum)
             or PyBytes_GET_SIZE(item.payload) - item.offset <= SMALLEST_PIECE
         ):
-            # The peer takes shorter frames than the share. A small rest goes with the frame before it.
+            # The peer's frames are shorter than the share. A small rest is sent with the frame before it.
             done = self._write_piece(item)
         if done == BEGUN or done == SAVING:
             self.ring.add(item)

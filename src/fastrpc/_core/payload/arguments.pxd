@@ -56,7 +56,7 @@ cdef class ArgumentShape:
         readonly Py_ssize_t positional
         readonly Py_ssize_t positional_only
 
-        # The fewest positions that suffice alone; above `positional` if a keyword-only parameter is required.
+        # The fewest positional arguments that suffice; above `positional` if a keyword-only parameter is required.
         readonly Py_ssize_t shortest
 
         # The hashes of `names` for a REQUEST; the positions of former names.

@@ -303,7 +303,7 @@ cdef class HashFloodGuard:
             return None
 
     cdef bint _can_begin(self, object decode, const char* data, const Span* span, Py_ssize_t* left) except -1:
-        """Return whether a value of this type can have the head of a large entry; if not, its rest is not decoded."""
+        """Return whether a value of this type can have the head of a large entry; otherwise its rest is not decoded."""
         cdef Py_ssize_t size = head_size(self.codec_id, data + span.start, span.end - span.start)
         cdef Span head = Span(span.start, span.start + size)
         if size == 0:

@@ -265,7 +265,7 @@ cdef inline bint note(KeyLog* log, const Level* level, uint8_t lead, Py_ssize_t 
 
 
 cdef inline Py_ssize_t growth_behind(const uint8_t* place, const uint8_t* end, uint8_t lead) noexcept nogil:
-    """Return the growth of a text with its size in 8, 16 or 32 bits, which is at `place`."""
+    """Return the growth of a text whose size of 8, 16 or 32 bits is at `place`."""
     cdef int width = 1 << (lead - 0xD9)
     return text_growth(place + width, end - place - width) if end - place >= LONG_TEXT else 0
 

@@ -77,7 +77,7 @@ cdef int put_head(
 @cython.final
 cdef class Profile:
     cdef:
-        # Its name in configuration and counters.
+        # The name of the protocol in configuration and counters.
         readonly str name
         # The first byte of each sent frame, and of each accepted frame (-1: any).
         readonly uint8_t magic

@@ -59,7 +59,7 @@ cdef class RpcxFraming(Wire):
         readonly uint64_t frame_began_ns
         Py_ssize_t frame_bytes
 
-    # Its link, which is alive: nothing else calls a wire.
+    # The link of this wire, which is never NULL: no other object calls a wire.
     cdef inline Link link(self):
         return <Link>self.connection._engine
 

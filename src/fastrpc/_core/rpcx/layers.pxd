@@ -13,7 +13,7 @@ cdef class RpcxLayer(Layer):
         # The reason why the stream below ended, if the transport does not report it.
         str _ending
 
-        # Bytes for the stream above that it has no place for yet; whether handing over is under way.
+        # Bytes for the stream above for which it has no place yet; whether passing on is under way.
         object _waiting
         bint _is_handing_over
 

@@ -46,11 +46,11 @@ cdef enum:
     # No text of milliseconds is longer: 10**12 of them are 30 years.
     MOST_DIGITS = 12
     RESPONSE_HEAD = 16
-    # The same in words of eight bytes, as the head says itself.
+    # The size of that head in words of eight bytes, which the head itself states.
     HEAD_WORDS = 2
     # The size of a message in pieces, behind the head of the first.
     TOTAL_BYTES = 8
-    # The credit that the connection above has before its first CREDIT, and all that it gets.
+    # The credit of the connection above before its first CREDIT, and all later credit.
     FIRST_CREDIT = 65_536
     WHOLE_CREDIT = 1_073_741_824
     # The bytes of a piece of an answer, where the connection above takes frames of this length.

@@ -19,7 +19,7 @@ from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER
 
 logger = logging.getLogger("fastrpc.server")
 
-# The longest time that is not none, as in the native protocol.
+# The longest time that does not mean "no time", as in the native protocol.
 cdef uint64_t MOST_MILLISECONDS = 1_000_000_000_000
 
 
@@ -46,7 +46,7 @@ cdef class RpcxRequests(RpcxFraming):
         return call
 
     cdef Py_ssize_t find_name(self, RpcxFrame* frame) noexcept:
-        """Join path and method; return the size of the name, 0: no method has it."""
+        """Join path and method; return the size of the name, 0: no method has this name."""
         cdef Py_ssize_t size = frame.path_size + 1 + frame.method_size
         if size > LONGEST_NAME or memchr(frame.method, c".", frame.method_size) is not NULL:
             # The last dot of a name ends the name of its service.

@@ -60,7 +60,7 @@ from fastrpc.status import Status
 cdef enum:
     GZIP = 1
 
-# Tells clients of ours, in answers of a connection that drains, to call elsewhere.
+# Tells our clients, in answers of a draining connection, to call another server.
 cdef bytes GO_AWAY = entry(b"frpc-goaway", b"1")
 
 
@@ -107,7 +107,7 @@ cdef class RpcxWire(RpcxRequests):
         return link.request(call, self.name, size, PyBytes_FromStringAndSize(frame.payload, frame.payload_size))
 
     cdef int _echo(self, RpcxFrame* frame) except -1:
-        """Answer a heartbeat: the same frame, whatever it says."""
+        """Answer a heartbeat by the same frame, whatever its content."""
         cdef Link link = self.link()
         cdef Reserved found
         cdef char* at
@@ -173,7 +173,7 @@ cdef class RpcxWire(RpcxRequests):
         if self.body.frame is not None:
             self.body.skip()
         else:
-            # Its beginning is presented once more, with the rest.
+            # The beginning of the frame is presented once more, with the rest.
             self.skip_left = self.cut_bytes
         link.connection.now = now
         link.gate.refuse_rest(call)

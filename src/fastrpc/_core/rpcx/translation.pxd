@@ -47,7 +47,7 @@ cdef class RpcxTranslation:
 
         # The preface came.
         bint is_open
-        # The server said that it leaves.
+        # Whether the server has announced its drain.
         bint is_leaving
         # The token of the connection, or None. Its entry, if any.
         bytes token
@@ -70,7 +70,7 @@ cdef class RpcxTranslation:
         # Whether it was logged that an entry of metadata was left out.
         bint has_told_dropped
 
-        # REQUESTs that come in pieces, by id.
+        # REQUESTs that are received in pieces, by id.
         dict requests
 
         # Bytes of REQUESTs for which credit is to be returned.

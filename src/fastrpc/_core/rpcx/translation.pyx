@@ -256,14 +256,14 @@ cdef class RpcxTranslation:
         return block if token is None else block + entry(AUTH_KEY, token)
 
     cdef int _take_token(self, const char* body, Py_ssize_t size) except -1:
-        """Keep the credential of the connection: the server's verdict comes with each call."""
+        """Keep the credential of the connection: each call returns the server's verdict."""
         cdef Py_ssize_t scheme_size = <uint8_t>body[1]
         self.token = body[4 + scheme_size:size]
         self.token_entry = entry(AUTH_KEY, self.token)
         return self.above.put_control(AUTH, ACK, bytes(8))
 
     cdef uint64_t _sequence_of(self, object id) except? 0xFFFFFFFFFFFFFFFF:
-        """Return the next sequence, and note the call that waits for its answer, if one does."""
+        """Return the next sequence, and note the call that waits for its answer, if any."""
         cdef uint64_t sequence = self.next_sequence
         self.next_sequence += 1
         if id is not None:
@@ -524,7 +524,7 @@ cdef class RpcxTranslation:
         cdef tuple names = self.profile.unknown_names
         cdef int status = STATUSES.get(told.get(b"frpc-code"), UNIMPLEMENTED if text.startswith(names) else UNKNOWN)
         if status == UNAUTHENTICATED and self.profile.closes_on_refusal:
-            # The server takes nothing more here.
+            # The server accepts no more calls here.
             self._leave()
         head = answer_head(
             status, text.decode("utf-8", "replace"), metadata,

@@ -107,7 +107,7 @@ cdef class DigestTable:
                 (first ^ slot[at].words[0]) | (second ^ slot[at].words[1])
                 | (third ^ slot[at].words[2]) | (fourth ^ slot[at].words[3])
             )
-            # All bits are set for a slot without a difference, none for another.
+            # All bits are set for a slot without a difference, no bit for any other slot.
             found |= slot[at].number & (((difference | (0 - difference)) >> 63) - 1)
         return <long long>found - 1
 
@@ -247,7 +247,7 @@ cdef class Access:
         connection.look_by(connection.now)
 
     def replace(self, ServedConnection connection not None, identity not None, valid_seconds=None):
-        """Take over the present identity of a caller in the files; calls under way keep the one they started with."""
+        """Replace the identity of a caller by the present one in the files; calls under way keep the earlier one."""
         if identity != connection.identity:
             keep_identities(connection)
             connection.identity = identity

@@ -256,7 +256,7 @@ cdef class CallAdmission:
     # The slow way in
 
     cdef int start(self, ServerCall call, bytes payload) except -1:
-        """Hook: start a call that nothing holds back any more."""
+        """Hook: start a call that has no more reason to wait."""
         return 0
 
     cdef int slow_start(self, ServerCall call, bytes payload) except -1:

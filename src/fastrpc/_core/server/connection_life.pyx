@@ -109,7 +109,7 @@ cdef class ConnectionLife:
         return self.meet_peer()
 
     cdef bint meet_peer(self) except -1:
-        """Identify the peer by its certificate; return False if input waits for that verdict."""
+        """Identify the peer by its certificate; return False if input waits for the verdict."""
         cdef Engine engine = <Engine>self.engine
         cdef Gate gate = <Gate>(<ServedConnection>self.connection).gate
         if gate.knows_peer(engine):

@@ -14,9 +14,9 @@ between the context and its slot::
 
     context ──► variables ──► node ──► … ──► node ──► slot ──► call
 
-If any reference count is higher than expected, everything is made anew. The pointer from a context to its variables is
+If any reference count is higher than expected, the context is made anew. The pointer from a context to its variables is
 located at import, with the help of the garbage collector; if that fails, no context is reused. Together with reused
-tasks and calls this cut a small call of a server from some 520 to 320 ns.
+tasks and calls this reduced a small call of a server from some 520 to 320 ns.
 
 Waiting calls share a copy of the context in which they were read; each gets a separate copy at its start. Under
 overload thousands wait and are refused: a copy for each would be one more object for the garbage collector.

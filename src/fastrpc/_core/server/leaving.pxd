@@ -32,7 +32,7 @@ cdef class Leaving:
         uint64_t last_call_ns
 
     cdef inline ByteStream stream(self):
-        """Return the stream of the engine, or None once it is gone."""
+        """Return the stream of the engine, or None once it was freed."""
         return None if (<Engine>self.engine)._stream is NULL else <ByteStream>(<Engine>self.engine)._stream
 
     cdef inline int64_t unsent(self) except? -1:

@@ -34,7 +34,7 @@ cdef class OutputRoom(Timed):
         object _giving
         # The number of tasks in both.
         Py_ssize_t deferred
-        # This object is in the queue of slices.
+        # Whether this object is in the queue of slices.
         bint _is_queued
 
         # The instant at which woken tasks have used up this turn of the loop, 0: none wrote a large output; whether it

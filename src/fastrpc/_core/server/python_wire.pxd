@@ -33,10 +33,10 @@ cdef class PythonWire(Wire):
         Py_ssize_t part
 
     cdef inline Link here(self):
-        """Return its link, None once that is gone."""
+        """Return the link of the wire, None once the link was freed."""
         return None if self.connection is None or self.connection._engine is NULL else <Link>self.connection._engine
 
     cdef inline ByteStream below(self):
-        """Return the stream of its link, None once that is gone."""
+        """Return the stream of the link, None once the link was freed."""
         cdef Link link = self.here()
         return None if link is None else link.leaving.stream()

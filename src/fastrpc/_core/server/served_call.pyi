@@ -75,7 +75,7 @@ class ServerCall(Call):
 
     @property
     def age_seconds(self) -> float:
-        """Seconds since its request came."""
+        """The seconds since the request arrived."""
 
     @property
     def codec_id(self) -> int:

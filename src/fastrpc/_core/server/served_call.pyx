@@ -119,7 +119,7 @@ cdef class ServerCall(Call):
 
     @property
     def age_seconds(self):
-        """Seconds since its request came."""
+        """The seconds since the request arrived."""
         cdef uint64_t now = now_ns()
         return <double>(now - min(now, self.started_ns)) * 1e-9
 

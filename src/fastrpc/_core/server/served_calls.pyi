@@ -12,7 +12,7 @@ class NativeServedConnection(EngineServedConnection):
 
     @property
     def engine(self) -> Connection | None:
-        """The connection, or None once it is gone."""
+        """The connection, or None once it was freed."""
 
     def describe_peer(self) -> Peer:
         """Return the peer, which is known even after the connection."""

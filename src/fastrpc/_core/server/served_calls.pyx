@@ -69,7 +69,7 @@ cdef class NativeServedConnection(EngineServedConnection):
 
     @property
     def engine(self):
-        """The connection, or None once it is gone."""
+        """The connection, or None once it was freed."""
         return None if self._engine is NULL else <Connection>self._engine
 
     def describe_peer(self):
@@ -312,7 +312,7 @@ cdef class ServedCalls(ServingPart):
         return self._free_one_way(call)
 
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1:
-        """Answer that a call was not started. `is_faulty`: by a fault of its caller, which a budget bounds."""
+        """Answer that a call was not started. `is_faulty`: because of its caller's fault, which a budget limits."""
         cdef Connection engine = self.engine()
         cdef uint32_t pushback_ms = (<ServerCall>call).pushback_ms
         cdef Outgoing answer

@@ -30,7 +30,7 @@ cdef class ServedStream(StreamChannel):
 
         # The process's memory for its messages.
         OutputRoom output_room
-        # Its messages count before they are sent (memory_budget.HeldPieces).
+        # Whether messages of the stream count before they are sent (memory_budget.HeldPieces).
         public bint counts_ahead
         # The sender waits for that room.
         bint awaits_memory

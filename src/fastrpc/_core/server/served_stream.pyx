@@ -170,7 +170,7 @@ cdef class ServedStream(StreamChannel):
         return self.wait_memory() if has_more and self.lacks_room() else None
 
     cdef object wait_memory(self):
-        """Return a future that is done once the process may have room, or nothing more can be sent."""
+        """Return a future that is done once the process may have room, or no more messages can be sent."""
         self.awaits_memory = True
         return self.wait_room()
 
@@ -420,7 +420,7 @@ async def drive(ServerCall call not None):
                     raise stream._end_of_output()
                 until = tick_ns() + SLICE_NS
             elif tick_ns() > until:
-                # Others have their turn, and sent messages leave.
+                # Others get their turn, and written messages are sent.
                 await sleep(0)
                 until = tick_ns() + SLICE_NS
             is_at_yield = False

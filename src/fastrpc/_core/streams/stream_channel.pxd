@@ -67,7 +67,7 @@ cdef class StreamChannel(Timed):
         Receiving _receiver
         # The instant since which it waits; 0: it does not wait.
         uint64_t _receiving_ns
-        # The earliest instant from which its wait counts; NOT_YET: that is still unknown.
+        # The earliest instant from which the wait counts; NOT_YET: the instant is still unknown.
         uint64_t _counting_ns
 
         # The instant at which the reader gives other work a turn, although messages wait; 0: not set.

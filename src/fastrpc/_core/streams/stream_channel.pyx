@@ -39,7 +39,7 @@ cdef enum:
     PHASE_WAITING = 1
     PHASE_CLOSED = 2
     PHASE_PAUSED = 3
-    # Places of a ring when its first message comes.
+    # Places of a ring when its first message arrives.
     FIRST_PLACES = 4
     # An empty ring of more places is given back.
     KEPT_PLACES = 64
@@ -84,7 +84,7 @@ cdef class StreamChannel(Timed):
         cdef Message* ring = <Message*>PyMem_Realloc(self._ring, places * sizeof(Message))
         if ring is NULL:
             raise MemoryError()
-        # The places in front of the first one continue behind the old end.
+        # The places before the first one continue after the old end.
         for i in range(self._first):
             ring[self._places + i] = ring[i]
         self._ring = ring
@@ -210,7 +210,7 @@ cdef class StreamChannel(Timed):
         return 0
 
     cdef object end_of_input(self, object clean):
-        """Return what is raised behind the last message: the error, or an exception of class `clean`."""
+        """Return the exception for the end of the messages: the error, or an exception of class `clean`."""
         error, self.fresh_error = self.fresh_error, None
         if error is not None:
             return error
@@ -256,7 +256,7 @@ cdef class StreamChannel(Timed):
         return RuntimeError("this stream was ended: nothing can be sent any more")
 
     cdef object wait_room(self):
-        """Return a future that is done once the channel is no longer full, or nothing can be sent any more."""
+        """Return a future that is done once the channel is no longer full, or no more messages can be sent."""
         if self._room is not None and not self._room.done():
             raise RuntimeError(SECOND_SENDER)
         cdef object room = self.loop_state.loop.create_future()
@@ -409,7 +409,7 @@ cdef class StreamChannel(Timed):
         return False
 
     cdef int await_turn(self) except -1:
-        """See to it that `wake_sender` is called once there is room and it is the turn of this stream."""
+        """Have `wake_sender` called once there is room and this stream has its turn."""
         return self.wake_sender()
 
     cdef int wake_receiver(self) except -1:
@@ -466,7 +466,7 @@ cdef int settle(object future) except -1:
     try:
         future.set_result(None)
     except InvalidStateError:
-        # Done already, or cancelled in this very turn of the loop: then its owner learns of the cancel.
+        # The wait is already done, or was cancelled in this very turn of the loop: then its owner learns of the cancel.
         pass
     return 0
 

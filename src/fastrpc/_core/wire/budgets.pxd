@@ -57,7 +57,7 @@ cdef inline void open_late_frames(Budget* budget) noexcept nogil:
 
 
 cdef inline void expect_late_frames(Budget* budget, int64_t calls) noexcept nogil:
-    """A call is over, of as many as may be open: an honest peer may still send some frames for it."""
+    """Note the end of a call, of as many as may be open: an honest peer may still send some frames for it."""
     give(budget, LATE_FRAMES_PER_CALL, LATE_FRAMES + LATE_FRAMES_PER_CALL * calls)
 
 
@@ -75,6 +75,6 @@ cdef inline bint is_early_ping(PingCount* count, uint64_t now_ns, uint64_t gap_n
 
 
 cdef inline bint too_many_answers(PingCount* count, bint is_stuck) noexcept nogil:
-    """Count an answer to a PING; return whether too many wait for the peer to read them."""
+    """Count an answer to a PING; return whether too many such answers are unread by the peer."""
     count.unsent = count.unsent + 1 if is_stuck else 0
     return count.unsent > UNSENT_PING_ACKS

@@ -130,7 +130,7 @@ cdef struct Frame:
 
 cdef class WireProtocol:
     cdef:
-        # Our limit; a larger frame is refused from its header alone.
+        # Our limit; a larger frame is refused by its header alone.
         public Py_ssize_t frame_limit
         # Whether the next frame has to be the peer's first SETTINGS.
         public bint needs_settings

@@ -26,8 +26,8 @@ cdef enum:
 
 
 cdef struct WindowPool:
-    # Bytes that the streams of a connection may still borrow: for messages larger than their window, and for windows that
-    # grow.
+    # Bytes that the streams of a connection may still borrow: for messages larger than their window, and for windows
+    # that grow.
     int64_t left
     # The most of these that windows may take.
     int64_t growth_left
@@ -108,7 +108,7 @@ cdef inline int64_t wanted_growth(
         return 0
     window.was_short = False
     returned = window.returned + window.owed
-    # A wait for the earlier, smaller window says nothing about the present one.
+    # A wait for the earlier, smaller window is no sign for the present window.
     if 4 * returned < 3 * size or has_messages:
         return 0
     if not window.held_up or returned > HELD_UP_AGAIN * size:
@@ -125,7 +125,7 @@ cdef inline bint has_growth(const WindowPool* pool, int64_t growth) noexcept nog
 
 
 cdef inline int64_t grow(Growth* window, WindowPool* pool, int64_t growth) noexcept nogil:
-    """Let a window grow; return the credit to send now, with what is owed."""
+    """Let a window grow; return the credit to send now, including the owed credit."""
     pool.left -= growth
     pool.growth_left -= growth
     window.grown += growth

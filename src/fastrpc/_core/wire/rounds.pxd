@@ -48,7 +48,7 @@ cdef inline void next_turn(Round* round, Py_ssize_t room, Py_ssize_t waiting) no
 
 
 cdef inline int64_t granted(const Round* round, int64_t share, int64_t quantum, bint is_saving) noexcept nogil:
-    """Return the share of this turn: the quanta, and what was kept, with `is_saving` until it is enough."""
+    """Return the share of this turn: the quanta and the kept bytes; with `is_saving`, until the share suffices."""
     cdef int64_t kept = 0
     if is_saving:
         kept = share
@@ -60,7 +60,7 @@ cdef inline int64_t granted(const Round* round, int64_t share, int64_t quantum, 
 cdef inline void take_off(
     const Round* round, int64_t* share, uint32_t* turn, int64_t quantum, Py_ssize_t size
 ) noexcept nogil:
-    """Take written bytes off a share, which in a new turn has a quantum without waiting for it."""
+    """Subtract written bytes from a share; in a new turn the share has a quantum at once."""
     if turn[0] != round.turn:
         turn[0] = round.turn
         share[0] = quantum + (min(share[0], <int64_t>0) if round.is_shared else 0)

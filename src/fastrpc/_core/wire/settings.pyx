@@ -106,7 +106,7 @@ cdef class WireSettings:
         parts = []
         for name, (attribute, layout, _, _) in NUMBERS.items():
             if name == WORKERS and self.workers == 1:
-                # The floor. That keeps the opening of most servers short, and clients have no such setting.
+                # The floor, which keeps the opening of most servers short; clients have no such setting.
                 continue
             if first or name != STREAM_WINDOW:
                 parts.append(entry(name, struct.pack(layout, getattr(self, attribute))))

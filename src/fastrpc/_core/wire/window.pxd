@@ -75,7 +75,7 @@ cdef inline bint spend(Budget* budget, int64_t tokens, uint64_t now_ns) noexcept
 
 
 cdef inline void owe(Budget* budget, int64_t tokens, uint64_t now_ns) noexcept nogil:
-    """Take tokens from the budget unconditionally: a lack is its debt, `left` below 0."""
+    """Take tokens from the budget unconditionally: if too few are left, `left` becomes negative."""
     spend(budget, 0, now_ns)
     budget.left -= tokens * budget.period
 

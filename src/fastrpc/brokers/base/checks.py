@@ -26,7 +26,7 @@ __all__ = [
 #: Most bytes of a key, and of an id.
 TEXT_BYTES: Final = 512
 
-#: Numbers of messages and bytes of topics are whole numbers of 64 bits with a sign, as files and protocols have them.
+#: Numbers of messages and bytes of topics are signed whole numbers of 64 bits, as in files and protocols.
 _GREATEST: Final = 2**63 - 1
 
 #: Memory of a text beside its characters, with its place in a dictionary.
@@ -34,7 +34,7 @@ _OBJECT_BYTES: Final = 100
 
 
 def check_outgoing(message: OutgoingMessage) -> int:
-    """Check sizes and delay of a message; return the bytes of its parts, with room for an object for each text.
+    """Check sizes and delay of a message; return the bytes of its parts, including the size of an object for each text.
 
     Raises:
         BrokerError: INVALID_ARGUMENT: one is out of bounds.

@@ -51,7 +51,7 @@ class EmbeddedMembership:
             now = self._broker.now()
             if self._has_left:
                 raise _left()
-            # After a wait: the messages that came in the turns between.
+            # After a wait: the messages that arrived in the turns between.
             found += self._broker.core.take(self._group, self._member, most - len(found), now)
             if found:
                 self._broker.dispatch()

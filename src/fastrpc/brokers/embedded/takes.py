@@ -57,7 +57,7 @@ class AwaitedTake(Take):
         return self._ended.cancelled()
 
     async def result(self) -> list[Delivery]:
-        """Wait for messages. BrokerError: none will come."""
+        """Wait for messages. BrokerError: no more messages will arrive."""
         await self._ended
         if self.error is not None:
             raise self.error
@@ -70,7 +70,7 @@ class AwaitedTake(Take):
 
 
 class Takes:
-    """All takes that wait. While a group has one, it has no message that can start."""
+    """All waiting takes. While a group has a waiting take, it has no message that can start."""
 
     def __init__(self, core: BrokerCore, clock: Callable[[], float]) -> None:
         self._core = core

@@ -50,7 +50,7 @@ class RecordCache:
         self.size -= size
 
     def _tidy(self) -> None:
-        """Forget the places of records that have left."""
+        """Forget the places of records that were removed."""
         places = zip(self._holders, self._numbers, strict=True)
         held = [(holder, number) for holder, number in places if holder.is_held(number)]
         self._holders = deque(holder for holder, _ in held)

@@ -18,7 +18,7 @@ class Coming:
         return iter(self._numbers)
 
     def add(self, sequence: int) -> None:
-        """Let a message come in its place."""
+        """Note a message that arrived at its place."""
         heappush(self._numbers, sequence)
 
     def comes_before(self, sequence: int | None) -> bool:

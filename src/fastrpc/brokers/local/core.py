@@ -63,7 +63,8 @@ from fastrpc.status import Status
 
 __all__ = ["BrokerCore"]
 
-#: Topics of a broker, none of which is ever removed. Each takes some kilobytes, and is looked at by each new pattern.
+#: The topics of a broker, none of which is ever removed. Each takes some kilobytes, and is compared with each new
+#: pattern.
 _MOST_TOPICS: Final = 10_000
 
 #: A message to be kept with its topic, its size, and the number of an earlier message of its id.
@@ -100,7 +101,7 @@ class BrokerCore:
     # Topics
 
     def declare(self, settings: TopicSettings, now: float) -> None:
-        """Make a topic with its groups, unless it is there.
+        """Make a topic with its groups, unless it exists.
 
         Raises:
             ConfigError: a setting is wrong, the topic exists with other settings, or it overlaps with another topic.
@@ -170,7 +171,7 @@ class BrokerCore:
 
         Raises:
             BrokerError: NOT_FOUND, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, FAILED_PRECONDITION.
-            UnreadError: nothing is kept; `repeats.feed` has to be called first.
+            UnreadError: no message is kept; `repeats.feed` has to be called first.
         """
         if len(messages) == 1:
             # As each program publishes most of the time.

@@ -12,7 +12,7 @@ class DeadLetters:
     """Keeps deaths by number, in their order.
 
     Args:
-        has_bodies: whether the bodies are in memory; a journal has them else.
+        has_bodies: whether the bodies are in memory; otherwise a journal has them.
     """
 
     def __init__(self, *, has_bodies: bool) -> None:
@@ -28,13 +28,13 @@ class DeadLetters:
     def add(
         self, record: Record, deliveries: int, reason: str, error: str, died_at: datetime
     ) -> tuple[int, Death]:
-        """Keep a death; return it with its number."""
+        """Keep a dead letter; return it with its number."""
         number, death = self._last + 1, Death(record, deliveries, reason, error, died_at)
         self.restore(number, death)
         return number, death
 
     def restore(self, number: int, death: Death) -> None:
-        """Keep a death under its number, which is beyond all others."""
+        """Keep a dead letter under its number, which is greater than all others."""
         self._last = number
         self._deaths[number] = death if self._has_bodies else death.with_body(b"")
         self.size += death.size

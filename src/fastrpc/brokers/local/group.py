@@ -105,7 +105,7 @@ class MessageGroup:
         return self._coverage.has(name)
 
     def holds(self, sequence: int) -> bool:
-        """Return whether it still has to handle a message of the log."""
+        """Return whether the group still has to handle a message of the log."""
         if sequence > self.cursor:
             return sequence not in self._resumed.settled and (
                 self.is_whole or self.covers(self.topic.name_of(sequence))
@@ -454,7 +454,7 @@ class MessageGroup:
         """Deliver dead letters, with `bodies` of a journal, again, as delivery 1; no ids: all. Return how many."""
         taken = self.dead.take(ids, bodies)
         for number, death in taken:
-            # Since a seek the group may have it before it anyway.
+            # After a seek the group may still have to handle the message anyway.
             sequence = death.record.sequence
             is_held = (
                 sequence in self._replays

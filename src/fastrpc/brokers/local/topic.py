@@ -42,7 +42,7 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 class Reader(Sleeper, Protocol):
     """The questions of a topic to a group."""
 
-    #: The number up to which it looked at messages, and how many there are beyond.
+    #: The number up to which the group looked at messages, and the number of messages beyond.
     cursor: int
     behind: int
 
@@ -178,7 +178,7 @@ class KeptTopic:
         for id, sequence, kept_at in saved.ids:
             self.ids.add(id, sequence, kept_at)
         self.restored, self.restored_at = saved.last, now
-        # First: to remember these may forget others, which sets it later.
+        # First: This comes first: remembering the ids below may forget others, which sets this value later.
         self.removed_until = min(saved.removed_until, now)
         for id, sequence in saved.removed:
             self._effects.removed.add(self, id, sequence, now)

@@ -24,7 +24,7 @@ class Held:
     def __init__(self, message: Msg, delivery: Delivery | None, until: float) -> None:
         self.message = message
         self.delivery = delivery
-        #: The end of its lease, as far as the server has confirmed it.
+        #: The end of the lease, as far as the server has confirmed it.
         self.until = until
         self.is_settled = self.is_settling = False
 

@@ -43,7 +43,8 @@ class JetStream:
         self._on_silence = on_silence
         self._prefix = f"{client.new_inbox()}."
         self._numbers = count(1)
-        # By number, the oldest first. One whose caller has gone stays until its answer, or until it is looked at.
+        # Requests by number, the oldest first. A request whose caller has stopped waiting stays until its answer, or
+        # until it is checked.
         self._waiting: dict[str, tuple[asyncio.Future[Msg], float]] = {}
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time

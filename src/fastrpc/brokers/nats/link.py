@@ -160,7 +160,7 @@ class JetStreamLink:
         return await self._managed(lambda stream: stream.find(verb, **body))
 
     async def listed(self, subject: str) -> list[dict[str, Any]]:
-        """Return the streams with subjects that another one covers. BrokerError as of `api`."""
+        """Return the streams with subjects that another subject covers. BrokerError as of `api`."""
         return await self._managed(lambda stream: stream.listed(subject))
 
     async def server_time(self, stream: str) -> datetime:

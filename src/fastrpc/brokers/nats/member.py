@@ -38,7 +38,7 @@ __all__ = ["NatsMembership", "removed"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: Seconds between two signs of life of a pull, and without one until the group is looked at.
+#: Seconds between two signs of life of a pull, and without a sign until the group is checked.
 _BEAT_SECONDS: Final = 2.0
 _SILENCE_SECONDS: Final = 5.0
 
@@ -240,7 +240,7 @@ class NatsMembership:
         return found
 
     async def _wait(self, most: int) -> None:
-        """Wait for a message, or for an event that asks for another look."""
+        """Wait for a message, or for an event that requires another check."""
         if self._is_doubted:
             await self._look()
         self._woken.clear()

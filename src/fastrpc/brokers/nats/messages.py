@@ -1,4 +1,4 @@
-"""Messages as NATS has them: a body and headers.
+"""Messages in the form of NATS: a body and headers.
 
 Headers of a publisher keep their names. The others are fastrpc's: `frpc-id`, `frpc-key`, `frpc-publisher`; `frpc-rest`
 is JSON of everything that a NATS header cannot carry, such as blanks at its ends and line ends. A dead letter has

@@ -229,7 +229,7 @@ class Publishing:
 class ServerClock:
     """The time of day of the server, which starts delayed messages.
 
-    A clock here that is behind would have them start early. The difference is asked for again after a minute.
+    If the clock here is behind, messages would start early. The difference is requested again after a minute.
     """
 
     def __init__(self, link: JetStreamLink) -> None:

@@ -20,7 +20,7 @@ logger = logging.getLogger("fastrpc.broker")
 _PAUSE_SECONDS: Final = 10.0
 _PAUSE_IN_LOOKS: Final = 20.0
 
-#: Seconds that a look may take.
+#: Seconds that reading the groups may take.
 _LOOK_SECONDS: Final = 5.0
 
 

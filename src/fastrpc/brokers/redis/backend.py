@@ -154,7 +154,7 @@ class RedisBroker:
         return sorted((_decode_topic(one) for one in kept), key=lambda topic: topic.name)
 
     async def covering(self, pattern: str) -> TopicSettings | None:
-        """Return the topic of a name; None without one."""
+        """Return the topic of a name; None if there is no such topic."""
         if not TopicPattern(pattern).is_name:
             return None
         kept = await self.link.ask(bytes | None, "HGET", topic_key(self._base, pattern), "settings")

@@ -40,7 +40,7 @@ class _Held(msgspec.Struct, eq=False):
 
 
 class _Answers:
-    """The answer to several acks, which each of their messages has in place of a future.
+    """The answer to several acks, which all of their messages share instead of a future.
 
     Args:
         tell: is called with the result of `ack_many`, or with an error as well.
@@ -150,7 +150,7 @@ class RemoteMembership:
             while True:
                 self._check()
                 found = await self._taken(most)
-                # A seek may have taken some away meanwhile.
+                # A seek may have made some of them lost meanwhile.
                 found = [one for one in found if not one.token.is_lost]
                 if found:
                     return found

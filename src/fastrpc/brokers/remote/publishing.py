@@ -25,10 +25,10 @@ __all__ = ["Publications"]
 #: the broker is idle while a client with 64 publications under way prepares the next ones.
 _MOST_MESSAGES: Final = 32
 
-#: Bytes of the values that share a call: a long one would hold up the others.
+#: Bytes of the values that share a call: a longer call would delay the others.
 _MOST_BYTES: Final = 256 * 1024
 
-#: Turns of the loop in which publishers that were woken publish again, and their call leaves.
+#: Turns of the loop in which woken publishers publish again and their call is sent.
 _TURNS_BETWEEN: Final = 2
 
 #: Statuses of a refusal that a single message may have caused.
@@ -111,7 +111,7 @@ class Publications:
         return (await self._alone(message) if published is None else published,)
 
     async def finish(self) -> None:
-        """Return once no call is under way; the client ends them before."""
+        """Return once no call is under way; the client ends the calls before."""
         if self._calls:
             await asyncio.wait(self._calls)
 

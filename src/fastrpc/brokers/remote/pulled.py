@@ -33,7 +33,7 @@ _MOST_AT_ONCE: Final = 1_000
 MOST_OF_OWNER: Final = 50_000
 MOST_PULLED: Final = 100_000
 
-#: Bytes of the messages of one pull, about; the others are handed back.
+#: The approximate bytes of the messages of one pull; further messages are handed back.
 _PULLED_BYTES: Final = 4 * 1024 * 1024
 
 
@@ -113,7 +113,7 @@ class PulledMessages:
 
         Args:
             seconds: of the wait for a first message, and of the lease.
-            owner: the caller, who alone may settle them.
+            owner: the caller, and the only one who may settle them.
             drain: ends the wait.
 
         Raises:

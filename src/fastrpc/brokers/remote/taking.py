@@ -37,7 +37,7 @@ class BatchSize:
 async def taken(
     membership: Membership, most: int, seconds: float | None, drain: asyncio.Future[None]
 ) -> Sequence[Delivery]:
-    """Return messages; none after the seconds, or once the connection drains.
+    """Return messages; an empty list after the seconds, or once the connection drains.
 
     Cancelled: no message is under way by it.
     """

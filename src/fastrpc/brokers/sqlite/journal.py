@@ -127,7 +127,7 @@ class SqliteBrokerJournal:
                 lambda connection: writer.write(connection, changes), number=writer.latest + count, size=size
             )
         except BrokerError:
-            # The changes were undone, and the writer knows them as done.
+            # The changes were undone, but the writer counts them as done.
             writer.open(self.folder.connection)
             raise
         writer.latest += count

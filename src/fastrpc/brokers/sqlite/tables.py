@@ -73,7 +73,7 @@ class BrokerTables:
     kind: Final = BROKER
 
     def damage_in(self, connection: sqlite3.Connection) -> str | None:
-        # No look at the rows, of which there may be gigabytes: each message has a sum.
+        # The check does not read the rows, of which there may be gigabytes: each message has a checksum.
         found = {
             name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         }

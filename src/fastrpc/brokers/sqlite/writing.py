@@ -31,7 +31,7 @@ from fastrpc.brokers.sqlite.tables import LATEST_SEQUENCE, latest_number
 
 __all__ = ["BrokerWriter"]
 
-#: Ids of a topic after which old ones are removed, and most that are removed at once.
+#: The number of ids of a topic above which old ones are removed, and the most that are removed at once.
 _IDS_BETWEEN: Final = 500
 _IDS_AT_ONCE: Final = 1_000
 
@@ -232,7 +232,7 @@ class BrokerWriter:
         for topic in self._topics.values():
             if topic.ids >= _IDS_BETWEEN:
                 topic.ids = 0
-                # An instant that is yet to come is of a clock that was wrong.
+                # An instant in the future was set by a clock that was wrong.
                 now = self._wall()
                 row = topic.number, _IDS_AT_ONCE, now - topic.dedupe_seconds, now
                 step.connection.execute(_OLD_IDS, row)

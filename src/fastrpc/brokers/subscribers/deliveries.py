@@ -54,7 +54,7 @@ class _Started(msgspec.Struct, eq=False):
     message: Message[Any]
     is_cancelled: bool = False
 
-    #: The failure of a call whose thread goes on after its deadline.
+    #: The failure of a call whose thread continues after its deadline.
     failure: Failure | None = None
 
     #: Whether that thread has begun the handler, and returned.
@@ -115,7 +115,7 @@ class Deliveries(DeliveringConnection):
             self._cancel(call, started)
 
     def cancel_lost(self) -> None:
-        """Cancel the handlers of messages that other members may have by now."""
+        """Cancel the handlers of messages that other members may have received by now."""
         for call, started in list(self._started.items()):
             if not started.is_cancelled and started.message.is_lost:
                 logger.warning("a handler of %r is cancelled: its message is lost", started.message)

@@ -85,7 +85,7 @@ class SubscribedMethod:
             decode: returns the argument of the handler, for the body of the message that is started now.
         """
         cls, names, attribute = self._options
-        # The topic has the types: nothing of the annotations is looked up again.
+        # The topic has the types, so no name in the annotations is looked up again.
         signature = self._signature.untyped()
         definition = MethodDefinition(
             cls, names, attribute, self._function, options=MethodOptions(attribute), signature=signature

@@ -71,12 +71,12 @@ class Subscriber:
         self._subscription = self._subscribe()
         # The pauses after messages that are handed back, until one is handled.
         self._pause: Callable[[], float] | None = None
-        # The pauses after subscriptions that end, until a message comes.
+        # The pauses after subscriptions that ended, until a message arrives.
         self._renewal = pauses()
         # Messages whose handlers have returned, until their acks begin; requests of acks without an answer.
         self._handled: list[Message[Any]] = []
         self._acks = 0
-        # Whether the messages of a batch are being started: the acks of handlers that return meanwhile follow at once.
+        # Whether the messages of a batch are being started: acks of handlers that return meanwhile follow at once.
         self._is_starting = False
         self._absences = MinuteLog(
             lambda _, text: logger.warning("%s", text), lambda: asyncio.get_running_loop().time()
@@ -135,7 +135,7 @@ class Subscriber:
         await _cancelled(self._task)
         self._task = None
         self._deliveries.note_drain()
-        # Refused messages go to others at once.
+        # Refused messages are delivered to others at once.
         refused = list(self._holding)
         self._stop_holding()
         await self._subscription.stop_taking(refused)
@@ -200,12 +200,12 @@ class Subscriber:
         """Restart after an error of the subscription."""
         while True:
             try:
-                # Messages start as they come.
+                # Messages start when they arrive.
                 async for message in self._subscription:
                     self._start(message)
             except BrokerError as error:
                 if error.retryable:
-                    # Without its hint, which is for a caller.
+                    # The text omits the hint, which is for a caller.
                     self._absences.note(f"{self._method.name} gets no messages", error.message)
                     continue
                 logger.error("%s begins anew, as its subscription has ended: %s", self._method.name, error)

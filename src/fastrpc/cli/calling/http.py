@@ -41,7 +41,7 @@ class HttpCall(NamedTuple):
     texts: Sequence[str]
     metadata: Mapping[str, str]
     kind: KindName | None
-    #: Seconds for the call; None takes `default_seconds`, and no limit for a stream.
+    #: Seconds for the call; None means `default_seconds`, and no limit for a stream.
     timeout: float | None
     default_seconds: float
     as_json: bool

@@ -252,7 +252,7 @@ class _Beside(NamedTuple):
     fleet: Fleet
     #: Makes the catalogue of the services that callers may call; None without --calls.
     catalogue: Callable[..., Catalogue] | None
-    #: The token that the console printed, if there is one.
+    #: The token that the console printed, if it printed one.
     tokens: Sequence[str]
 
     @asynccontextmanager

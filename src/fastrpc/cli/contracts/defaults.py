@@ -37,7 +37,7 @@ _MAKERS: Final[dict[str, Callable[..., Any]]] = {
     "timedelta": datetime.timedelta,
     "timezone": datetime.timezone,
     **{name: getattr(pathlib, name) for name in ("PurePosixPath", "PureWindowsPath")},
-    # A path of this system cannot be made on another one.
+    # A path of this system cannot be made on another system.
     "PosixPath": pathlib.PurePosixPath,
     **{
         f"IPv{version}{kind}": getattr(ipaddress, f"IPv{version}{kind}")
@@ -80,7 +80,7 @@ def written_default(text: str | None, names: Names, hidden: Collection[str] = ()
 
 
 class _Member:
-    """A member of an enum of the contract, which is not made here."""
+    """The default is a member of an enum of the contract, which is not made here."""
 
 
 class _Reader:
@@ -164,7 +164,7 @@ class _Reader:
         if name == "bytearray" and not all(type(one) is bytes for one in values):
             # The number of its bytes could be any.
             raise ValueError(f"{inner} are no bytes")
-        # Made here as well: the module of a contract must not fail when it is imported.
+        # The default is made here as well: the module of a contract must not fail when it is imported.
         value = (
             _MAKERS[name](*values, **{key: one for key, (_, one) in named.items()})
             if name in _MAKERS

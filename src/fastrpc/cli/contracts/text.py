@@ -188,7 +188,7 @@ class _Writer:
 
 
 def _alias(names: Sequence[str]) -> list[str]:
-    """Write the option with the aliases; no option for none."""
+    """Write the option with the aliases; no option if there are no aliases."""
     return [f"alias=({', '.join(map(literal, names))},)"] if names else []
 
 

@@ -218,7 +218,7 @@ class _Comparison:
         after = substituted(read_type(field.exact), expected.variables)
         for text in self.trees(before, after):
             yield f"{owner}.{field.name}: {text}"
-        # A default may be written as unknown where it cannot be written.
+        # A default that cannot be written may be written as unknown.
         if source.default != field.default and not {source.default, field.default} <= _UNKNOWN:
             self._note(f"{owner}.{field.name}: the default", source.default, field.default)
         if source.kw_only != field.kw_only and given.described.kind == expected.described.kind:
@@ -256,7 +256,7 @@ def _plain(tree: TypeTree) -> TypeTree:
 
 
 def _taken_apart(tree: TypeTree) -> tuple[TypeTree, dict[str, Any]]:
-    """Return a type without its constraints, and these; `Field` constrains nothing."""
+    """Return a type without its constraints, and the constraints; `Field` sets no constraint."""
     if tree.name != "Annotated":
         return tree, {}
     inner, has = _taken_apart(tree.arguments[0])
@@ -283,7 +283,7 @@ def _follows(name: str, limit: Any, has: Mapping[str, Any]) -> bool:
 
 
 def _map_arguments(tree: TypeTree) -> tuple[TypeTree, ...]:
-    """Return the types of keys and values; a Counter names its keys alone."""
+    """Return the types of keys and values; a Counter has only a type of keys."""
     return (
         (*tree.arguments, TypeTree("int"))
         if tree.name == "Counter" and len(tree.arguments) == 1

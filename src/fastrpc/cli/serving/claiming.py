@@ -13,7 +13,7 @@ def with_claim_token(addresses: Sequence[str], token_file: Path | None) -> list[
     """Return addresses to listen at; addresses at a relay get the file of their token.
 
     Raises:
-        ConfigError: there is a file, and no address takes it.
+        ConfigError: a file is given, and no address uses it.
     """
     if token_file is None:
         return list(addresses)

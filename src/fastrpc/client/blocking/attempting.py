@@ -39,7 +39,7 @@ class SyncAttempting(BaseAttempting):
         return super().pick()
 
     def _check(self) -> None:
-        """Refuse an attempt in the child of a fork: the call began before, and goes on in the parent."""
+        """Refuse an attempt in the child of a fork: the call began before the fork, and continues in the parent."""
         if self._pool.is_of_parent:
             self._note_fork()
         self._pool.check_process()

@@ -47,7 +47,7 @@ def client_state(parts: "SyncParts") -> BlockingState:
 class SyncParts:
     """The constructor arguments of a client, from which its parts are made, and remade in the child of a fork."""
 
-    #: These two may be URLs with a token.
+    #: The values of these two may be URLs with a token.
     target: Any = field(repr=False)
     registry: Any = field(repr=False)
     selector: Any

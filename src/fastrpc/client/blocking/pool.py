@@ -126,7 +126,7 @@ class SyncPool(SyncEndpoints):
             until: the deadline, an instant of `time.monotonic()`, or None.
             wait: keep waiting while no server is reachable, instead of failing once every address was tried.
             choice: picks the subchannel, with an endpoint set; None takes the connections in turn.
-            patience: the waiting time of a further attempt; None for a first one.
+            patience: the waiting time of a further attempt; None for a first attempt.
 
         Raises:
             UnavailableError: no endpoint could be reached; the message names every address and its error.
@@ -302,7 +302,7 @@ class SyncPool(SyncEndpoints):
     def _dial(
         self, subchannel: SyncSubchannel, until: float | None, spare_seconds: float | None, cut: float | None
     ) -> BlockingSession | None:
-        """Dial once, after this thread has set `is_dialing`; `_announce` has to follow.
+        """Dial once, after this thread has set `is_dialing`; the caller has to call `_announce` next.
 
         Args:
             cut: the instant from which a failed dial no longer counts against the endpoint; None: it always counts.

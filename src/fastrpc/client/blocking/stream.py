@@ -276,7 +276,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         try:
             self.conclude(error, value)
         finally:
-            # The frames that it passed lead to this one.
+            # The frames that the error passed refer to this frame.
             del error
 
     def _end_pick(self, error: BaseException | None) -> None:

@@ -126,7 +126,7 @@ class ManyServices(_CallVerbs, Generic[C]):
     def _call_of(self, method: Any) -> Callable[..., Any]:
         client = self._client_of(method)
         call: Callable[..., Any] = client.call
-        # Not the `call` of a view, and not for the method of an instance, which it would keep alive.
+        # This is not the `call` of a view, and not for the method of an instance, which it would keep alive.
         if self._origin is None and not hasattr(method, "__self__"):
             self._calls[method] = call
             if self._client_of(method) is not client:

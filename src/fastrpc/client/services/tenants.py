@@ -111,7 +111,7 @@ class Tenants(Generic[C]):
                 is_kept = seconds < DROPPED_AFTER * self._idle_seconds or pool_of(client).is_watching
                 if tenant.kept is not None and not is_kept:
                     self.calls.clear()
-                    # Not read through: meanwhile other threads and signal handlers make views.
+                    # The dict is not iterated: meanwhile other threads and signal handlers may make views.
                     self.views = weakref.WeakKeyDictionary()
                 tenant.kept = client if is_kept else None
 

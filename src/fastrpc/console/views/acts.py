@@ -63,7 +63,7 @@ def _block(buttons: list[Button]) -> list[Block]:
 
 
 def _takes_acts(fleet: Fleet, server: FleetServer) -> bool:
-    """Return whether the console sends acts to a server that tells its state."""
+    """Return whether the console sends acts to a server that reports its state."""
     if server.page is None or server.error is not None:
         return False
     try:

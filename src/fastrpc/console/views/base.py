@@ -134,7 +134,7 @@ Show: TypeAlias = Callable[[Asked], Awaitable[tuple[str, list[Block]]]]
 
 
 def cut(text: str) -> str:
-    """Return a text of another program: invisible characters are escaped, and it is not longer than a view shows it."""
+    """Return a text of another program: invisible characters are escaped, and long texts are cut for a view."""
     return _shown(text, TEXT)
 
 

@@ -88,7 +88,7 @@ class KeyNode:
 
     @property
     def size(self) -> int:
-        """The bytes that it takes in an answer, by and large."""
+        """The approximate bytes of the node in an answer."""
         return 200 + len(self.key) + len(self.value or b"") + self.nodes_size
 
     def fields(self) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class KeyEvent:
 
     @property
     def is_of_file(self) -> bool:
-        """Whether it tells of a key, not only of a directory."""
+        """Whether the event is about a key, not only about a directory."""
         return not (self.node if self.before is None else self.before).is_directory
 
     def size(self) -> int:

@@ -78,7 +78,7 @@ class EventLog:
         below = f"{key}/" if key else ""
         for event in self._events[begin:]:
             found = event.node.key
-            # A key hears of the end of a directory above it, as it does live.
+            # A watch of a key gets the end of a directory above the key, as a live watch does.
             has_gone = key.startswith(found) and key in event.removed
             if found == key or has_gone or (is_recursive and found.startswith(below)):
                 yield event

@@ -231,7 +231,7 @@ class KeyTree:
 
         def steps(lease: str | None) -> Iterator[Write | Deletion]:
             if is_directory:
-                # Its indexes are the indexes at its creation.
+                # The indexes of the node are the indexes at its creation.
                 yield Write(_DIRECTORIES + key, b"", lease)
             else:
                 yield Write(key, request.value, lease)

@@ -71,7 +71,7 @@ class ServiceLookup:
         """Return the first page of the list, now or when it changes; None if the wait is over."""
         if wait_seconds <= 0.0 or not self.cursor:
             self._leave_stream()
-            # The server may be another one than before.
+            # The server may be another server than before.
             self._has_streams = True
             return self._watched("", wait_seconds)
         if self._has_streams:
@@ -172,7 +172,7 @@ def call_errors() -> Iterator[None]:
             isinstance(error, CallError) and error.status is Status.RESOURCE_EXHAUSTED
         )
         status = error.status if is_final else Status.UNAVAILABLE
-        # Without its hint, which is for callers of a service.
+        # The text omits the hint, which is for callers of a service.
         raise StoreError(printable(error.message), status=status) from error
 
 

@@ -21,7 +21,7 @@ class ServicesLookup:
     def __init__(self, client: SyncClient) -> None:
         self._client = client
         self._lookups: dict[str, ServiceLookup] = {}
-        # The services whose lists are read anew.
+        # The services whose lists have to be read again.
         self._again: set[str] = set()
         # The stream of changes, and the seconds after which the server reports that nothing changed.
         self._stream: SyncStream[Any, dict[str, ServiceList]] | None = None

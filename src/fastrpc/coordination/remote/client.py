@@ -100,7 +100,7 @@ class RemoteStore:
             return await self._client.call(StoreService.put, key, value, expect, lease)
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
-        """Remove a key; return whether it was there."""
+        """Remove a key; return whether it existed."""
         check_key(key)
         with STORE_ERRORS:
             return await self._client.call(StoreService.delete, key, expect)

@@ -84,7 +84,7 @@ class Accepted:
         return self._open.get(connection)
 
     def opened(self, wire: "TransferWire") -> None:
-        """A connection came, without a token so far."""
+        """Note a connection, which has not sent a token yet."""
         self._open[wire.connection] = wire
 
     def lost(self, wire: "TransferWire") -> None:
@@ -104,7 +104,7 @@ class TransferWire(PythonWire):
         # The last byte of a file does not end the transfer: the file is stored then.
         super().__init__(PROTOCOL, outlasts_input=True)
         self._accepted = accepted
-        #: The transfer to make, once its token came.
+        #: The transfer to make, once its token was received.
         self.ticket: Ticket | None = None
         self._received: deque[bytes] = deque()
         self._received_bytes = 0
@@ -137,7 +137,7 @@ class TransferWire(PythonWire):
         """Send a piece; return once there is room for another one.
 
         Raises:
-            CallError: DEADLINE_EXCEEDED: the peer took nothing for too long.
+            CallError: DEADLINE_EXCEEDED: the peer read nothing for too long.
         """
         self.send(piece)
         self.count_moved(cast(ServerCall, current_call()), 0, len(piece))

@@ -243,7 +243,7 @@ class RpcxFiles:
             await lane.run(job(partial.finish))
             is_whole = True
         finally:
-            # rpcx resumes no transfer. One job, as the call, which waits for it, may be cancelled here.
+            # rpcx resumes no transfer. It is one job, as the call that waits for it may be cancelled here.
             await lane.run(partial.close, keeps=is_whole or not is_claimed)
 
     async def _send(self, transfer: TransferWire, ticket: Ticket) -> None:

@@ -144,7 +144,7 @@ class Fetching(_Connected):
         connected = self.connect(answer, server)
         write = told_of_path(self.path, self._partial.write)
         place = memoryview(bytearray(PIECE_BYTES))
-        # Servers of Go do not tell it.
+        # Servers of Go do not report it.
         told = answer.get("FileSize")
         while size := self._receive(connected, place):
             if isinstance(told, int) and self._partial.position + size > told:

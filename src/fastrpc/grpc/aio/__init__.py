@@ -4,7 +4,7 @@
     channels  `insecure_channel`, `secure_channel`;  calls, stream_calls: what their methods return
     interception  of calls, by interceptors
 
-Every other public name is the one of grpc.aio.
+Every other public name is the name in grpc.aio.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ else:
     _ours = names_on_first_use(__name__, {"channels": "insecure_channel secure_channel", "servers": "server"})
 
     def __getattr__(name: str) -> Any:
-        """Return a name of ours, else of grpc.aio."""
+        """Return an object of ours by its name, else the object of grpc.aio."""
         if name in __all__ or name.startswith("_"):
             return _ours(name)
         from grpc import aio

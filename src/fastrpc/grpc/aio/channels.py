@@ -198,7 +198,7 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
         return grpc.ChannelConnectivity.IDLE
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """Return once the state is another one."""
+        """Return once the state has changed."""
         self.client._state.use()
         while self.get_state() is last_observed_state:
             await pool_of(self.client).wait_changed()
@@ -315,7 +315,7 @@ class UnaryUnaryMultiCallable(_MultiCallable, aio.UnaryUnaryMultiCallable):  # t
         channel = self._channel
         if channel.is_closing:
             raise aio.UsageError(CLOSED)
-        # Before the call, which has to be awaited once it is made.
+        # This happens before the call, which has to be awaited once it is made.
         block = calls.block_for(metadata) if metadata else None
         call: Any = view.call(function, request)
         _send_block(call, block)

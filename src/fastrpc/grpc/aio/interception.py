@@ -144,7 +144,7 @@ class InterceptedCall(aio.Call):  # type: ignore[misc]
     _task: asyncio.Task[Any]
 
     def begin(self, chain: Any) -> None:
-        """Run the chain, which gives the call."""
+        """Run the chain, which returns the call."""
         self._task = asyncio.get_running_loop().create_task(without_exit(chain, "an interceptor"))
 
     def _known(self) -> Any:

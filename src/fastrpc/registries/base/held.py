@@ -86,7 +86,7 @@ class HeldRecord:
             )
 
     async def retire(self) -> bool:
-        """Mark the server in the record as leaving; return whether the registry has such a mark."""
+        """Mark the server in the record as draining; return whether the registry has such a mark."""
         retire = getattr(self._entered, "retire", None)
         if retire is None:
             return False

@@ -79,7 +79,7 @@ class AddressPolicy:
 
     Args:
         schemes: the only ones allowed. `unix` lets a registry name any socket of this machine.
-        networks: the only ones allowed, such as "10.0.0.0/8"; None allows all but those above.
+        networks: the only allowed networks, such as "10.0.0.0/8"; None allows all except the refused networks.
 
     Raises:
         ConfigError: a network cannot be parsed.

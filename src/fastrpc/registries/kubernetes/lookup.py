@@ -25,7 +25,7 @@ __all__ = ["KubernetesSlices", "SliceLookup"]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Seconds of silence after which a watch is opened anew: the apiserver sends a bookmark a minute.
+#: Seconds of silence after which a new watch is opened: the apiserver sends a bookmark each minute.
 SILENT_SECONDS = 90.0
 
 #: A watch that ends earlier counts as failed, as in client-go.
@@ -200,7 +200,7 @@ class SliceLookup:
         self._is_away = False
         # Pauses after lists that failed watches make necessary.
         self._delays = Delays(BACKOFF)
-        # The instants at which the watch was opened, and was last heard of; whether it had an event.
+        # The instants at which the watch was opened, and last received a line; whether it had an event.
         self._opened_at = self._heard_at = 0.0
         self._has_events = False
         # The instant before which none is opened: the right was missing.
@@ -249,7 +249,7 @@ class SliceLookup:
         finally:
             with self._waking:
                 if self._is_woken and self._is_waiting:
-                    # Another watch goes on from its version.
+                    # Another watch continues from the version of this one.
                     self._api.end_watch()
                 self._is_woken = self._is_waiting = False
         changed, self._due = (self._due | self._slices.changed) & self._services.keys(), set()
@@ -304,7 +304,7 @@ class SliceLookup:
         except StoreError as error:
             if self._is_woken and not self._is_closed:
                 return 0.0
-            # A watch that could not be opened begins at its version later, unless the apiserver refuses that.
+            # A watch that could not be opened is opened later at the same version, unless the apiserver refuses that.
             self._has_to_list = self._api.is_watching or getattr(error, "is_final", False)
             if error.status is not Status.OUT_OF_RANGE:
                 raise

@@ -380,7 +380,7 @@ def _forms(cls: Any, known: PayloadType) -> tuple[JsonSchema, JsonSchema]:
 
 
 def _unlike(inner: dict[str, JsonSchema], other: dict[str, JsonSchema]) -> set[str]:
-    """Return the names of the schemas that differ in `other`, or refer to such ones."""
+    """Return the names of the schemas that differ in `other`, or refer to schemas that differ."""
     found = {name for name, one in inner.items() if one != other.get(name, one)}
     while True:
         marked = {_MODEL_REFERENCE + name: "" for name in found}

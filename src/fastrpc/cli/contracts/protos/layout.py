@@ -52,7 +52,7 @@ def statement(indent: int, before: str, group: Group | str, after: str = "") -> 
 
 
 def docstring(text: str, indent: int) -> list[str]:
-    """Return a text as a docstring that it cannot terminate; no lines for no text."""
+    """Return a text as a docstring, escaped so that it cannot end the docstring; no lines for an empty text."""
     # Formatters ignore the first line, and remove the common indentation of the others.
     lines = [_escaped(line) for line in inspect.cleandoc(text).split("\n")]
     if not text.strip():

@@ -10,7 +10,7 @@ from fastrpc.rpc.protobuf.names import NAMES_OF_ENUMS, snake
 from fastrpc.rpc.schema.type_names import BUILTIN
 
 __all__ = ["Naming", "enum_prefix", "method_names", "python_names"]
-#: Names that no class has: the module's first line imports the last one.
+#: Names that no class may have: the first line of the module imports the last of these names.
 _TAKEN: Final = BUILTIN | {"annotations"}
 #: Names that annotations and decorators of methods may use.
 _USED: Final = BUILTIN | {"datetime", "method", "timedelta"}
@@ -45,7 +45,7 @@ class Naming:
         return self._services[descriptor.full_name]
 
     def reference(self, descriptor: Any, hidden: Collection[str]) -> str:
-        """Return a class as annotations name it, where some names mean something else."""
+        """Return a class in the form for annotations, in which some names have another meaning."""
         name = self.classes[descriptor.full_name]
         first, dot, rest = name.partition(".")
         if first not in hidden:
