@@ -16,7 +16,8 @@ from ci.compiling.quiet import leave_out_files
 
 NAMED = os.environ.get("FASTRPC_BUILD") or None
 PROFILE = NAMED or "release"
-# What tests and benchmarks need compiled is for builds that name their profile, as those of ci do: no wheel has it.
+# Modules that only tests and benchmarks need are compiled for builds that name their profile, as builds of ci do: no
+# wheel contains them.
 WITH_HARNESS = NAMED not in (None, "none")
 
 leave_out_files()
@@ -27,6 +28,6 @@ setup(
     ),
     ext_modules=extensions_of(PROFILE, with_harness=WITH_HARNESS),
     cmdclass={"build_ext": build_command(PROFILE), "build_py": CopyModules},
-    # A tree for each profile, so that one never mixes with another.
+    # A tree for each profile, so that two profiles are never mixed.
     options={"build": {"build_base": f"build/{PROFILE}"}},
 )

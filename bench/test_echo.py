@@ -31,7 +31,7 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 
 
 class Connected:
-    """A client and its server on one loop that runs only while it is asked to."""
+    """A client and its server on one loop that runs only on request."""
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self._runner = runner

@@ -1,4 +1,4 @@
-"""Real work instead of one echo: what a call costs among others, both sides in this process, over TCP on uvloop.
+"""Realistic work instead of one echo: the cost of a call among others, both sides in this process, over TCP on uvloop.
 
 pytest bench/test_scenarios.py
 """
@@ -48,7 +48,7 @@ class Back:
 
 @fastrpc.service("middle")
 class Middle:
-    """Answers with what the service behind it answers."""
+    """Answers with the answer of the service behind it."""
 
     def __init__(self, behind: fastrpc.Client) -> None:
         self._behind = behind
@@ -77,7 +77,7 @@ class Front:
 
 
 def many_methods() -> type:
-    """Make a service with so many methods that no cache holds them by chance."""
+    """Make a service with so large a number of methods that no cache holds them by chance."""
 
     async def add(self: object, a: int, b: int) -> int:
         return a + b

@@ -24,7 +24,7 @@ MOST_DAYS = 60
 
 
 def age_fault(compared_on: date, today: date) -> str | None:
-    """Return why a table of this date is refused; None where it is not."""
+    """Return why a table of this date is refused; None if it is accepted."""
     days = (today - compared_on).days
     if days < 0:
         return f"ci/advisories.toml was compared on {compared_on}, which is {-days} days ahead: set the right date"
@@ -85,7 +85,7 @@ def _version(numbers: list[int]) -> Version:
 
 
 def main() -> int:
-    """Print what is wrong; return the code of the process."""
+    """Print the errors found; return the exit code of the process."""
     table = tomllib.loads((ROOT / "ci" / "advisories.toml").read_text(encoding="utf-8"))
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wrong = [*faults(requirements_of(pyproject), table["advisory"])]

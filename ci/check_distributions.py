@@ -1,4 +1,4 @@
-"""Check what is about to be given to others: a source distribution and wheels, named on the command line."""
+"""Check the distributions before they are published: a source distribution and wheels, named on the command line."""
 
 import re
 import subprocess
@@ -59,7 +59,7 @@ def check_library(path: Path, name: str) -> list[str]:
 
 
 def check_source(path: Path) -> list[str]:
-    """Return what is wrong with a source distribution: all sources, nothing generated."""
+    """Return the errors of a source distribution: it must have all sources, and no generated file."""
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = [

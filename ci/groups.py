@@ -18,7 +18,7 @@ def requirements_in(*names: str, groups: Mapping[str, Sequence[Any]] | None = No
     """Return the requirements of groups, with those of the groups that they include.
 
     Raises:
-        SystemExit: there is no such group, or it includes itself.
+        SystemExit: the group does not exist, or includes itself.
     """
     if groups is None:
         groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]

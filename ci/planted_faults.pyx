@@ -5,7 +5,7 @@ from libc.stdlib cimport free, malloc
 
 
 def do_no_harm() -> int:
-    """Use a block as one should; shows that a clean program passes."""
+    """Use a block correctly, to show that a program without faults passes."""
     cdef char* block = <char*> malloc(16)
     block[15] = 1
     cdef int last = block[15]

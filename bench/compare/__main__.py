@@ -33,7 +33,7 @@ from bench.compare.selection import (
 )
 from bench.compare.workloads import GRPC, HTTP, RPCX, STREAMS, TABLE, TAILS
 
-#: What starting and ending a pair of processes takes beside its windows, for the first estimate.
+#: The seconds that a pair of processes takes to start and end, besides its windows, for the first estimate.
 PAIR_SECONDS = 0.8
 
 
@@ -149,7 +149,7 @@ def _assignments(
 
 
 def _prepared(assignments: Sequence[Assignment], left_out: list[str]) -> list[Assignment]:
-    """Return what can run here; the rest joins `left_out`."""
+    """Return the workloads that can run here; the others are added to `left_out`."""
     assignments, too_large = within_descriptors(assignments, lift_descriptor_limit())
     assignments, unloaded = with_generators(assignments)
     left_out += [*too_large, *unloaded]
@@ -178,7 +178,7 @@ def _raise_priority() -> None:
 
 
 def _end_in_order(number: int, frame: object) -> NoReturn:
-    """Turn SIGTERM into an exit that unwinds, so that what was started is ended."""
+    """Turn SIGTERM into an exit that unwinds, so that all started processes are ended."""
     raise SystemExit(128 + number)
 
 

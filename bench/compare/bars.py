@@ -1,4 +1,4 @@
-"""Bars: what our figures are held against in the same run."""
+"""Bars: the figures of the same run with which ours are compared."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -119,7 +119,7 @@ static ssize_t channel_error(struct channel *channel, int result)
     }
 }
 
-/* Fill the room, as recv(2) does: a call of OpenSSL gives one record at the most. */
+/* Fill the room, as recv(2) does: a call of OpenSSL returns at most one record. */
 static ssize_t channel_receive(struct channel *channel, char *place, size_t room)
 {
     size_t filled = 0;
@@ -140,7 +140,7 @@ static ssize_t channel_send(struct channel *channel, const char *data, size_t si
     return sent > 0 ? sent : channel_error(channel, sent);
 }
 
-/* Whether bytes lie in OpenSSL, of which epoll knows nothing. */
+/* Whether OpenSSL holds bytes that epoll does not report. */
 static bool channel_holds(struct channel *channel)
 {
     return SSL_has_pending(channel->ssl);

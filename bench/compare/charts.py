@@ -85,7 +85,7 @@ def _digits(value: float) -> str:
 
 
 def bar_chart(title: str, note: str, bars: Sequence[Bar], show: Callable[[float], str]) -> str:
-    """Draw horizontal bars from zero, in the order given, each with its value; the note says the unit."""
+    """Draw horizontal bars from zero, in the given order, each with its value; the note states the unit."""
     height = 2 * MARGIN + (len(bars) + 2) * LINE_HEIGHT
     drawing = Drawing(BAR_WIDTH, height, title)
     drawing.heading((MARGIN, MARGIN + 12), title)

@@ -36,7 +36,7 @@ from bench.compare.workloads import (
 #: What fetching and compiling everything for the first time may take.
 BUILD_SECONDS = 900.0
 
-#: Where the installers of the toolchains put them, which not every PATH names.
+#: The folders of the toolchains' installers, which not every PATH contains.
 USUAL_PLACES = ("/usr/local/go/bin", str(Path.home() / ".cargo" / "bin"))
 
 #: The Go module, and its package that is generated.
@@ -230,7 +230,7 @@ def is_newer(program: Path, sources: Sequence[Path]) -> bool:
 
 
 def toolchain(name: str) -> str:
-    """Return the path of a compiler; raise PeerUnavailableError where it is not installed."""
+    """Return the path of a compiler; raise PeerUnavailableError if it is not installed."""
     path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *USUAL_PLACES]))
     if path is None:
         raise PeerUnavailableError(f"no {name} found")

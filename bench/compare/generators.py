@@ -118,7 +118,7 @@ def _run_h2load(order: LoadOrder, request: Request) -> Measurement:
 
 
 def read_h2load(output: str, answer_bytes: int) -> tuple[int, float]:
-    """Return the calls and seconds that h2load printed; raise WrongAnswersError where answers have fewer bytes."""
+    """Return the calls and seconds that h2load printed; raise WrongAnswersError if answers have fewer bytes."""
     calls, data = _figure(r"(\d+) succeeded", output), _figure(r"\((\d+)\) data", output)
     if not calls or _figure(r"(\d+) failed", output) or data < calls * answer_bytes:
         raise WrongAnswersError(f"not every answer is an echo:\n{output}")

@@ -45,7 +45,7 @@ def _as_it_is(answer: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Operation(Generic[Result]):
-    #: One operation from nothing: builds its arguments, calls, gives the answer.
+    #: A complete operation: builds its arguments, calls, returns the answer.
     run: Callable[[], Result]
     #: Turns the answer into plain values; used once, to check it.
     plain: Callable[[Any], Any] = _as_it_is
@@ -73,7 +73,7 @@ async def drive_tasks(operation: AsyncOperation, order: LoadOrder) -> Measuremen
     async def call_until_stopped(index: int) -> None:
         nonlocal completed
         run, clock, sample = operation.run, time.perf_counter, latencies.append
-        # Callers time different ones of their operations, so that samples spread over the window.
+        # Callers time different operations of theirs, so that samples spread over the window.
         untimed = index % every
         while running:
             for _ in range(untimed):

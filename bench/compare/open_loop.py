@@ -17,8 +17,8 @@ from bench.compare.workloads import WORKLOADS
 
 __all__ = ["OverloadedError", "drive_at_rate"]
 
-#: The calls of so many seconds may be unanswered. Where more are, the peer does not keep up, and latencies tell nothing
-#: but the time since the beginning.
+#: The calls of this number of seconds may be unanswered. If more are, the peer does not keep up, and its latencies only
+#: show the time since the start.
 MOST_UNANSWERED_SECONDS = 1.0
 
 

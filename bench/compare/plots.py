@@ -33,7 +33,7 @@ def write_plots(result: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def draw_plots(result: Mapping[str, Any]) -> dict[str, str]:
-    """Return the pictures by name; what was not measured is not drawn."""
+    """Return the pictures by name; figures that were not measured are not drawn."""
     pictures = {}
     for name in (*RATE_BARS, *LATENCY_BARS):
         rows = [row for row in result["summary"] if row["workload"] == name]

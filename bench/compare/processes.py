@@ -29,7 +29,7 @@ class Cores(NamedTuple):
 
 
 class ProcessFailedError(Exception):
-    """A started process ended, stayed silent or took too long; carries the end of its error output."""
+    """A started process ended, stayed silent or took too long; the error contains the end of its error output."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _pass_on_priority(process: int) -> None:
 
 @contextmanager
 def _on_core(core: int) -> Iterator[None]:
-    """Run the block on one core; processes started in it, and their threads, stay there."""
+    """Run the block on one core; processes and threads started in it stay there."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:

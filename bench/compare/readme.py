@@ -57,7 +57,7 @@ class Section:
         return f"<!-- {self.name}: end -->"
 
     def replace(self, text: str, block: str) -> str:
-        """Return the text with what stands between the markers replaced."""
+        """Return the text, with the part between the markers replaced."""
         begin, end = self.begin, self.end
         if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
             raise MarkerError(f"the text needs one line {begin!r} and after it one line {end!r}")

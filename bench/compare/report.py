@@ -19,11 +19,11 @@ from bench.compare.tls_report import encrypted_table
 from bench.compare.ways_in_report import HTTP_TITLE, RPCX_TITLE, http_table, rpcx_table
 from bench.compare.workloads import STREAMS, TABLE, WORKLOADS, Workload
 
-#: Shares are of this family, multiples of that one unless a workload names another.
+#: Shares are relative to this family, multiples to that peer unless a workload names another.
 LIMIT_FAMILY = "C echo"
 BASE_FAMILY = "grpc.aio"
 
-#: A share of the cores gone to other programs that is worth a line of its own.
+#: The share of the cores used by other programs above which a separate line reports it.
 DISTURBED = 0.05
 
 #: Whose median times are held against whose in W1: both sleep, or both spin, over sockets of one kind.
@@ -57,7 +57,7 @@ class Figures:
     server_cpu_per_call: float
     #: The most memory that the server's processes held.
     server_peak_bytes: float
-    #: Share of the two cores that other programs took; above a few percent the figures are too low.
+    #: The share of the two cores that other programs used; above a few percent the figures are too low.
     disturbance: float
     #: What the connections of all rounds agreed to; empty without TLS.
     cipher: str
@@ -138,7 +138,7 @@ def build_result(
 ) -> dict[str, Any]:
     """Return the whole run as plain data: what the JSON file holds and the tables are made from.
 
-    `conditions` are the machine, the settings and what was left out.
+    `conditions` are the machine, the settings and the workloads that were left out.
     """
     summary = summarise(outcomes)
     rows = []
@@ -225,7 +225,7 @@ def _stream_parts(result: Mapping[str, Any]) -> list[str]:
 
 
 def conditions(result: Mapping[str, Any]) -> str:
-    """Return what a figure is worth nothing without, in a few lines."""
+    """Return the conditions without which a figure has no meaning, in a few lines."""
     machine, settings = result["machine"], result["settings"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     place = f"{machine['processor']}, {machine['processors']} cores, {machine['system']}, {machine['python']}"

@@ -59,7 +59,7 @@ class Outcome:
     round: int
     measurement: Measurement | None = None
     server_peak_bytes: int = 0
-    #: Share of the two cores that other programs took meanwhile.
+    #: The share of the two cores that other programs used meanwhile.
     disturbance: float = 0.0
     error: str | None = None
 

@@ -69,7 +69,7 @@ def assign(
 
 
 def lift_descriptor_limit() -> int:
-    """Let this process and all it starts open as many files as the system permits; return how many."""
+    """Let this process and its children open as many files as the system permits; return the number."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return sys.maxsize if hard == resource.RLIM_INFINITY else hard

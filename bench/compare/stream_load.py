@@ -59,7 +59,7 @@ class AsyncStreams(_Streams):
     """The streams of a client on an event loop; a peer implements those that its workloads need."""
 
     def receive(self, count: int) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
-        """Open a server stream of so many messages; leaving the block ends it."""
+        """Open a server stream of the given number of messages; leaving the block ends it."""
         raise NotImplementedError
 
     def receive_many(self, count: int) -> AbstractAsyncContextManager[AsyncIterator[Sequence[Any]]]:
@@ -67,7 +67,7 @@ class AsyncStreams(_Streams):
         raise NotImplementedError
 
     async def send(self, messages: AsyncIterator[Any]) -> int:
-        """Send a client stream to its end; return how many bytes of payload the server took."""
+        """Send a client stream to its end; return how many bytes of payload the server received."""
         raise NotImplementedError
 
     def exchange(self, messages: AsyncIterator[Any]) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
@@ -79,11 +79,11 @@ class BlockingStreams(_Streams):
     """The streams of a blocking client; a peer implements those that its workloads need."""
 
     def receive(self, count: int) -> AbstractContextManager[Iterator[Any]]:
-        """Open a server stream of so many messages; leaving the block ends it."""
+        """Open a server stream of the given number of messages; leaving the block ends it."""
         raise NotImplementedError
 
     def send(self, messages: Iterable[Any]) -> int:
-        """Send a client stream to its end; return how many bytes of payload the server took."""
+        """Send a client stream to its end; return how many bytes of payload the server received."""
         raise NotImplementedError
 
     def exchange(self, messages: Iterable[Any]) -> AbstractContextManager[Iterator[Any]]:
@@ -91,7 +91,7 @@ class BlockingStreams(_Streams):
         raise NotImplementedError
 
     def send_many(self, batches: Iterator[Sequence[Any]]) -> int:
-        """Send a client stream whose messages are there in batches; return how many bytes the server took."""
+        """Send a client stream whose messages are made in batches; return how many bytes the server received."""
         raise NotImplementedError
 
     def exchange_many(self, batches: Iterator[Sequence[Any]]) -> AbstractContextManager[Iterator[Any]]:

@@ -18,7 +18,7 @@ COLUMNS = {
     "both_ways_64K": "64 KiB",
 }
 
-#: The peers that the table of ratios has rows for, and what sets the second one apart.
+#: The peers that have rows in the table of ratios, and the difference of the second one.
 OURS = {"fastrpc": "", "fastrpc_blocking": ", SyncClient"}
 
 #: The families that fastrpc is a multiple of, as the heads of the columns name them.

@@ -63,7 +63,7 @@ class Workload:
     name: str
     title: str
     operation: Operation
-    #: Operations unanswered at any time: one caller for each. Streams: how many are open.
+    #: Operations that are unanswered at any time: one caller for each. For streams: how many are open.
     in_flight: int
     payload_bytes: int = 0
     #: Calls that are due in a second, in an open loop; 0: a closed loop, in which each caller waits for its answer.
@@ -74,7 +74,7 @@ class Workload:
     connections: int = 1
     #: Methods that operations call in turn.
     methods: int = 1
-    #: Every how many operations of a caller one is timed; timing costs the generator something.
+    #: One of this number of operations of a caller is timed, since timing costs the generator some time.
     sample_every: int = 8
     #: A program of others that loads every server in place of the peers' own clients.
     generator: Literal["h2load", "wrk"] | None = None

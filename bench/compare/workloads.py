@@ -170,8 +170,8 @@ _STREAMS = (
     _at_once(_BOTH_WAYS, "list", "from a list"),
 )
 
-#: Calls in a second, and who keeps that up where each side has one core. The highest rate is half of what tarpc reaches
-#: at 64 in flight, on the machine of RESULTS.md.
+#: Calls in a second, and the stacks that keep this rate up with one core on each side. The highest rate is half of what
+#: tarpc reaches at 64 in flight, on the machine of RESULTS.md.
 _TAIL_PEERS = ("uvloop_echo", "fastrpc", "fastrpc_asyncio", "tarpc")
 _RATES: Mapping[int, Sequence[str]] = {
     5_000: (*_TAIL_PEERS, "tonic", "grpc_go", "grpc_uvloop"),
@@ -236,7 +236,7 @@ _RPCX = (
     ),
 )
 
-#: Both sides of gRPC's stacks and of ours, and each side of ours with the other side of theirs.
+#: Both sides of gRPC's stacks and of ours, and each side of ours with the other side of gRPC's.
 _GRPC_PAIRS = (
     "fastrpc_grpc",
     "fastrpc_grpc_stub",

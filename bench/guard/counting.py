@@ -40,7 +40,7 @@ def environment() -> dict[str, str]:
 
 
 def count_tree(tree: Path, library: Path) -> dict[str, float]:
-    """Count what each hot path of a built tree takes, in instructions per call.
+    """Count the instructions per call of each hot path of a built tree.
 
     Args:
         library: the folder from which that tree's package is imported.
@@ -81,7 +81,7 @@ def _total(dump: Path) -> int:
 
 
 def last_commit_of(path: Path) -> str | None:
-    """Return the commit that changed a file last; None outside a repository, or where the file differs from it."""
+    """Return the commit that changed a file last; None outside a repository, or if the file differs from it."""
     try:
         if _run(["git", "status", "--porcelain", "--", str(path)], ROOT).strip():
             return None

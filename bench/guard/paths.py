@@ -181,7 +181,7 @@ async def listening(path: CallPath, transport: RecordedTransport) -> AsyncIterat
 
 @asynccontextmanager
 async def connected(path: CallPath, transport: RecordedTransport) -> AsyncIterator[fastrpc.Client]:
-    """Connect over `transport`, which is known already or has nobody who listens."""
+    """Connect over `transport`, whose server is known already or on which nothing listens."""
     config = fastrpc.ClientConfig(keepalive=fastrpc.Keepalive(interval=None), wire_protocol=path.wire)
     add_transport(transport)
     try:
@@ -216,7 +216,7 @@ def _native(fields: dict[str, Any], peer_parity: int) -> tuple[NativeProtocol, b
 
 
 def _add_and_take(tables: list[CallTable], count: int) -> None:
-    """Divide the calls among tables: each spreads ids by a secret of its own, some better than others."""
+    """Divide the calls among tables: each spreads ids by a separate secret, some better than others."""
     for table in tables:
         hot_loops.add_and_take(table, count // len(tables), 1, BATCH, None)
 

@@ -10,7 +10,7 @@ __all__ = ["LIMIT", "Record", "faults"]
 #: By how much a count may differ from its record. Two runs of the same build differ by 0.2 %.
 LIMIT = 0.05
 
-#: Paths that may cost only this share more than another one of the same run: admin pages keep the last failed calls.
+#: Paths that may cost only this share more than another path of the same run: admin pages keep the last failed calls.
 BESIDE = {"server: raw echo, admin pages": ("server: raw echo", 0.01)}
 
 Counts = Mapping[str, float]
@@ -30,7 +30,7 @@ class Record:
         return cls(content["environment"], content["instructions_per_call"])
 
     def write(self, path: Path) -> None:
-        """Write it as JSON, one path a line, so that a change shows in the diff."""
+        """Write the record as JSON, one path a line, so that a change shows in the diff."""
         content = {"environment": dict(self.environment), "instructions_per_call": dict(self.counts)}
         path.write_text(json.dumps(content, indent=2) + "\n")
 

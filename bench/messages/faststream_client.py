@@ -35,7 +35,7 @@ class FastStreamClient:
 
     @asynccontextmanager
     async def subscribed(self, handle: Handle, acked: Callable[[int], None]) -> AsyncIterator[None]:
-        """Start a subscriber: FastStream acks once the function has returned, which its return counts as."""
+        """Start a subscriber. FastStream acks once the function has returned, and the return counts as the ack."""
 
         async def bill(order: OrderModel) -> None:
             handle(Order(order.id, order.customer, order.items, order.note))

@@ -5,7 +5,7 @@ python -m bench.messages.load CLIENT KIND URL SECONDS [BEHIND]
     KIND     call: a call of the same record, 64 in flight, of ours alone
              publish: a publication, 64 in flight
              handled: a message from its publication to its ack, 64 under way
-             backlog: a message to its ack, with BEHIND (200,000) behind at the start, of ours alone
+             backlog: a message to its ack, with BEHIND (200,000) messages waiting at the start, of ours alone
              start: from a publication to the start of its handler, 1,000 a second, the median
 """
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from bench.promises.measures import MEASURES
 
-#: For the sockets of one side and what else a process has open.
+#: File descriptors for the sockets of one side and the other open files of a process.
 DESCRIPTORS = 12_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what is asked for, or everything; return the exit status."""
+    """Measure the requested promises, or all; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.promises", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *MEASURES], metavar="NAME", help=", ".join(MEASURES))
     names = parser.parse_args(arguments).names or list(MEASURES)
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _allow_descriptors() -> None:
-    """Raise the limit of open files for this process and those it starts."""
+    """Raise the limit of open files for this process and its children."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < DESCRIPTORS:
         wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)

@@ -31,7 +31,7 @@ MIB = 1024 * 1024
 
 
 def idle_work() -> list[Finding]:
-    """A good client beside one whose calls are opened to be cancelled or refused."""
+    """A good client beside a client whose calls are opened only to be cancelled or refused."""
     return [_beside_flood(kind) for kind in ("cancelled", "unknown", "malformed", "undecodable")]
 
 

@@ -45,7 +45,7 @@ DEADLINE_SECONDS = 600.0
 async def measure_rate(
     client: fastrpc.Client, seconds: float, *, warm: float = WARM_SECONDS
 ) -> dict[str, float]:
-    """Load with tasks that make one call after the other."""
+    """Load with tasks that each make one call after the other."""
     completed = 0
     running = True
 
@@ -166,7 +166,7 @@ async def run(
     """Measure what the command line asks for."""
     if kind == "turns":
         return await measure_in_turn(address.split(), seconds, *numbers)
-    # Made where it is used: its package takes memory.
+    # Made on use: its package takes memory.
     if kind == "recorded":
         from bench.promises.tracing import start_sdk
 

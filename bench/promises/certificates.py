@@ -28,7 +28,7 @@ def make_certificate(
     authority: Made | None = None,
     names: str = "DNS:localhost,IP:127.0.0.1",
 ) -> Made:
-    """Make a certificate of this machine by an authority, or one that is an authority itself.
+    """Make a certificate of this machine by an authority, or the certificate of an authority itself.
 
     Args:
         key: `rsa:BITS` or `ec:CURVE`.

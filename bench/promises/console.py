@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 SECONDS = 180.0
-#: Seconds in which a console must know its fleet; it is measured from then on.
+#: Seconds in which a console must know its fleet; the measurement begins after them.
 KNOWN_SECONDS = 120.0
 #: Readers of views, and the seconds between two views of one.
 READERS, EVERY_SECONDS = 3, 2.0

@@ -22,7 +22,7 @@ __all__ = ["Crowd", "crowd"]
 #: Connections that open at the same time; the server admits a few hundred.
 AT_ONCE = 64
 
-#: Until so many connections have had their answer.
+#: Wait until the given number of connections have had their answer.
 GROWTH_SECONDS = 60.0
 
 

@@ -11,7 +11,7 @@ from bench.promises.finding import Finding
 
 __all__ = ["handshakes", "rotations"]
 
-#: Connections of one look, and looks, of which the median counts.
+#: Connections of one measurement, and the number of measurements, of which the median counts.
 COUNT = 150
 LOOKS = 5
 

@@ -36,7 +36,7 @@ BESIDE = {
 KIB, MIB = 1024, 1024 * 1024
 TRANSFER = 256 * MIB
 BLOCK = bytes(256 * KIB)
-#: Made once: zeroing it anew would keep the server's loop for more than a millisecond.
+#: Made once: zeroing it again each time would block the server's loop for more than a millisecond.
 ANSWER = bytes(16 * MIB - KIB)
 #: The instant at which its handler ran, before the payload of an answer; both processes have one clock.
 INSTANT = struct.Struct("<d")

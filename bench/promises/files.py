@@ -55,7 +55,7 @@ async def serve(folder: str) -> None:
 
 
 def hash_repeated(block: bytes) -> None:
-    """Hash as many bytes, which are one block again and again."""
+    """Hash the same number of bytes, which are one block again and again."""
     digest = hashlib.sha256()
     for _ in range(SIZE // len(block)):
         digest.update(block)
@@ -72,7 +72,7 @@ async def load(address: str, folder: str) -> dict[str, float]:
             began = time.perf_counter()
             hash_repeated(block)
             found["hash"].append(time.perf_counter() - began)
-            os.utime(there, ns=(number, number))  # Another version: its digest is not known.
+            os.utime(there, ns=(number, number))  # The file is another version, whose digest is not kept.
             await asyncio.sleep(TICK_SECONDS)
             for name in ("first", "again"):
                 began = time.perf_counter()

@@ -10,7 +10,7 @@ from bench.compare.processes import RunningServer, choose_cores, run_client, run
 
 __all__ = ["PAIRS", "PROCESSES", "Finding", "call", "serving", "slowdown", "slowdown_in_turn"]
 
-#: Of comparisons in turn: processes of one kind differ by some percent, and so do moments of a machine.
+#: The number of comparisons in turn: equal processes differ by some percent, and so do moments of a machine.
 PROCESSES, PAIRS, SECONDS = 5, 15, 0.1
 
 
@@ -45,7 +45,7 @@ def serving(*arguments: str) -> Iterator[RunningServer]:
 def call(server: RunningServer, kind: str, seconds: float, *numbers: int) -> dict[str, float]:
     """Run the client on the second core and return what it measured."""
     command = [sys.executable, "-m", "bench.promises.caller", kind, server.address, str(seconds)]
-    # It may hold 100,000 calls, which takes a while to begin and to end.
+    # The server may have 100,000 calls under way, which take a while to begin and to end.
     return run_client([*command, *map(str, numbers)], choose_cores().client, seconds + 30)
 
 

@@ -21,7 +21,7 @@ from bench.compare.peers.base import announce
 from bench.promises.server import read_all_input
 from fastrpc.limits import ConcurrencyLimit, RateLimit
 
-#: Calls that the server works on at once, and for how long: so many a second are all it can do.
+#: Calls that the server processes at once, and for how long; together they give its highest rate.
 WIDTH = 8
 WORK_SECONDS = 0.01
 CAPACITY = WIDTH / WORK_SECONDS
@@ -41,7 +41,7 @@ ROUNDS = 5
 
 @fastrpc.service("limited")
 class Limited:
-    """Works on a few calls at once; further ones wait for each other."""
+    """Processes a few calls at once; further calls wait for each other."""
 
     def __init__(self) -> None:
         self._places = asyncio.Semaphore(WIDTH)
@@ -57,7 +57,7 @@ class Limited:
 
     @fastrpc.method
     async def limited_work(self) -> None:
-        """Compute, for those who have a limit."""
+        """Compute, for callers that have a limit."""
         compute()
 
     @fastrpc.method
@@ -197,7 +197,7 @@ async def greedy(address: str, seconds: float) -> dict[str, float]:
                     found[kind].append(percentile(await at_random(OTHERS_RATE, seconds / ROUNDS, call)))
                     passed = json.loads(await other.readline())["passed"]
             found["passed"].append(passed)
-    # The least of the rounds: other programs of the machine only add to them.
+    # The least value of the rounds: other programs of the machine only add to the values.
     return {kind: min(each) for kind, each in found.items()}
 
 
@@ -235,7 +235,7 @@ def percentile(counted: Counted) -> float:
 
 
 async def hammer(address: str, seconds: float, rate: float) -> dict[str, float]:
-    """Ask for so many calls a second, in batches; print a line once it has begun.
+    """Make the given number of calls a second, in batches; print a line once the calls have begun.
 
     It gives way on the core that it shares with the others' client: only the server's own division counts.
     """
@@ -255,7 +255,7 @@ async def hammer(address: str, seconds: float, rate: float) -> dict[str, float]:
 
 
 def impatient(client: fastrpc.Client, method: str, **options: Any) -> Callable[[], Awaitable[Any]]:
-    """Return what makes one attempt of a call."""
+    """Return the function that makes one attempt of a call."""
     view = client.with_options(fail_mode="failfast", **options)
     return lambda: view.call(method)
 

@@ -14,7 +14,7 @@ def access_log() -> Finding:
 
 
 def every_protocol() -> Finding:
-    """Native calls to a server that serves all protocols, of 98 % of the rate of one with no other at least."""
+    """Native calls to a server with all protocols: at least 98 % of the rate of a server with no other protocol."""
     title = "native calls to a server of every protocol"
     return slowdown_in_turn(title, "plain", "every_protocol", limit=_percent(0.98))
 
@@ -23,7 +23,7 @@ def open_telemetry() -> Finding:
     """OpenTelemetry's API without an SDK on both sides, of 60 % of the rate at least."""
     title = "OpenTelemetry() on both sides, without an SDK"
     found = slowdown(title, lambda: _rate(""), lambda: _rate("open_telemetry"), pairs=5, limit=_percent(0.6))
-    # An SDK is the choice of a program: its price is reported, not promised.
+    # An SDK is the choice of a program: its cost is reported, not promised.
     recorded = _rate("open_telemetry_sdk") / _rate("")
     return replace(
         found, details=f"{found.details}; with an SDK that exports nothing {recorded:.0%} of the rate"

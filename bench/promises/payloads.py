@@ -36,7 +36,7 @@ HONEST_KEYS = 100_000
 CROWDED_KEYS = 3_840
 BOMB_BYTES = 15_000_000
 
-#: Numbers that differ by this have the same hash.
+#: Numbers whose difference is a multiple of this have the same hash.
 MODULUS = 2**61 - 1
 DAY = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
@@ -110,7 +110,7 @@ def crowded_seconds() -> dict[str, float]:
 
 
 def _decoding_seconds(method: Any, payload: bytes) -> float:
-    """Return how long an argument takes to be decoded; ∞ if it is refused."""
+    """Return how long decoding an argument takes; ∞ if it is refused."""
     marshal = _marshal(method)
     try:
         return _seconds(lambda: marshal.decode_arguments(b"\x91" + payload))
@@ -142,7 +142,7 @@ def honest_ratios() -> dict[str, float]:
 
 
 def protobuf_bomb() -> tuple[float, float]:
-    """Return the seconds and the MiB that one payload of empty messages takes, in a process of its own."""
+    """Return the seconds and the MiB that one payload of empty messages takes, in a separate process."""
     found = subprocess.run([sys.executable, "-m", __spec__.name], check=True, capture_output=True, text=True)
     seconds, mebibytes = map(float, found.stdout.split())
     return seconds, mebibytes

@@ -11,7 +11,7 @@ PICKS = 100_000
 
 
 def pick_nanoseconds(selector: str, endpoints: int) -> float:
-    """Return the time of one pick and of taking in its result, another key each, in a loop in C."""
+    """Return the time of one pick and of processing its result, with a new key each time, in a loop in C."""
     addresses = [f"tcp://10.0.{number // 250}.{number % 250}:8972" for number in range(endpoints)]
     # As `Client` sets it up, with breakers and outlier detection.
     endpoint_set = fastrpc.Client(addresses, selector=selector)._state.endpoint_set

@@ -26,7 +26,7 @@ BLOCK_BYTES = 256 * 1024
 
 
 def serve(folder: str) -> None:
-    """Send the file as often as the only client asks for it; end with standard input."""
+    """Send the file each time the only client asks for it; end with standard input."""
     listener = socket.create_server(("127.0.0.1", 0))
     announce(f"tcp://127.0.0.1:{listener.getsockname()[1]}")
     connection, _ = listener.accept()

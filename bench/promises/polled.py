@@ -26,7 +26,7 @@ from fastrpc.server.admin.figures import process_facts
 
 __all__ = ["polled_figures"]
 
-#: The most that a process counts on one side, less the methods that are called here.
+#: The most methods that a process counts on one side, except the methods that are called here.
 MANY = 4_090
 
 #: Methods of a common server; its readers, each of which reads every two seconds; the duration.
@@ -43,7 +43,7 @@ _COMMAND = [sys.executable, "-m", "bench.promises.polled"]
 
 @fastrpc.service("loop")
 class Loop:
-    """A clock on the loop of a process that tells how late it was."""
+    """A clock on the loop of a process that reports how late it was."""
 
     def __init__(self) -> None:
         self._worst = 0.0

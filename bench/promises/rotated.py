@@ -28,7 +28,7 @@ AGE_SECONDS = 0.5
 
 
 def put(folder: Path, number: int) -> None:
-    """Replace both files, one after the other: for a moment they do not fit together."""
+    """Replace both files, one after the other: for a moment they do not match."""
     for name, kind in (("tls.crt", "pem"), ("tls.key", "key")):
         shutil.copy(folder / f"{number}.{kind}", folder / "new")
         os.replace(folder / "new", folder / name)

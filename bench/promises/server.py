@@ -86,7 +86,7 @@ if __name__ == "__main__":
         uvloop.run(serve(CONFIG, [interceptors.AccessLog(sample=0.01)]))
     elif kind in ("open_telemetry", "open_telemetry_sdk"):
         if kind == "open_telemetry_sdk":
-            # Imported where it is used: it takes memory.
+            # Imported on use: it takes memory.
             from bench.promises.tracing import start_sdk
 
             start_sdk()

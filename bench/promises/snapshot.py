@@ -30,7 +30,7 @@ SNAPSHOTS = 3
 
 
 class Ticks:
-    """Asks the loop for its turn all the time while its block lasts, and keeps the longest that it took."""
+    """Requests turns of the loop all the time while its block lasts, and keeps the longest wait for one."""
 
     def __init__(self) -> None:
         self.longest = 0.0

@@ -28,7 +28,7 @@ from fastrpc.selectors.base import selector_names
 
 __all__ = ["KEYED", "SERVICES_CALL", "SERVICES_VIEW"]
 
-#: Until every caller is under way; each slice begins anew.
+#: Wait until every caller is under way; each slice begins again.
 WARM_SECONDS = 0.02
 
 #: The suffix of a selector's name if each call has another key, carried by a view of the client.
@@ -105,7 +105,7 @@ def measure_blocking(clients: Sequence[fastrpc.SyncClient], seconds: float, *, k
 
 
 async def connected(client: fastrpc.Client, count: int) -> None:
-    """Return once a client that goes round has reached so many endpoints."""
+    """Return once a client that calls servers in turn has reached the given number of endpoints."""
     await client.ready(timeout=10)
     async with asyncio.timeout(10):
         while client.stats()["live"]["connections"] < count:
@@ -113,7 +113,7 @@ async def connected(client: fastrpc.Client, count: int) -> None:
 
 
 def connected_blocking(client: fastrpc.SyncClient, count: int) -> None:
-    """Return once a blocking client that goes round has reached so many endpoints."""
+    """Return once a blocking client that calls servers in turn has reached the given number of endpoints."""
     client.ready(timeout=10)
     until = time.monotonic() + 10
     while client.stats()["live"]["connections"] < count:

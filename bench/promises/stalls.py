@@ -39,7 +39,7 @@ class Attacked:
 
 @dataclass
 class Attack:
-    """What every connection sends, and how many answers end it; 0: until it is thrown out, or all is read."""
+    """The bytes that every connection sends, and how many answers end it; 0: until it is closed, or all is read."""
 
     frames: Sequence[bytes]
     answers: int
@@ -114,7 +114,7 @@ def longest_turn(make: Callable[[], Attack]) -> float:
     """Return the most seconds of the processor that one turn of the loop takes under an attack."""
     attack = make()
     gc.collect()
-    # What the collector makes of many objects is not what is measured here.
+    # The time that the garbage collector takes for many objects is not measured here.
     gc.disable()
     try:
         return uvloop.run(_measure(attack))

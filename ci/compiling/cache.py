@@ -17,7 +17,7 @@ DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """Return where the modules are kept; None where `FASTRPC_BUILD_CACHE=off`."""
+    """Return the folder of the kept modules; None if `FASTRPC_BUILD_CACHE=off`."""
     chosen = environment.get("FASTRPC_BUILD_CACHE", "on")
     if chosen not in ("on", "off"):
         raise SystemExit(f"FASTRPC_BUILD_CACHE is on or off, not {chosen!r}")
@@ -32,18 +32,18 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
 class ModuleCache:
     """A folder of compiled modules, used only if none but its owner can write there.
 
-    A file is a digest and the module behind it: a damaged one does not count.
+    A file is a digest followed by the module: a damaged file does not count.
     """
 
     def __init__(self, folder: Path | None, limit_bytes: int = LIMIT_BYTES) -> None:
         self._folder = folder
         self._limit_bytes = limit_bytes
-        #: Why the folder is not used, or not used any more; empty if it is.
+        #: Why the folder is not used, or no longer used; empty if it is used.
         self.refusal = ""
         self._prepare()
 
     def take(self, key: str, target: Path) -> bool:
-        """Put the module of a key at a path, by rename; return whether there is one."""
+        """Put the module of a key at a path, by rename; return whether the cache had it."""
         if self._folder is None:
             return False
         kept = self._folder / key
@@ -57,7 +57,7 @@ class ModuleCache:
             return False
         target.parent.mkdir(parents=True, exist_ok=True)
         _write_whole(target, module, 0o755)
-        with suppress(FileNotFoundError):  # Another build may have pruned it meanwhile.
+        with suppress(FileNotFoundError):  # Another build may have removed it meanwhile.
             os.utime(kept)
         return True
 
@@ -124,7 +124,7 @@ def _unsafe(folder: Path) -> str:
 
 
 def _write_whole(path: Path, content: bytes, mode: int) -> None:
-    """Write a file so that others see all of it or none."""
+    """Write a file so that other processes see either all of it or no file."""
     descriptor, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     try:
         with open(descriptor, "wb") as file:

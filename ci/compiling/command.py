@@ -1,4 +1,4 @@
-"""The build step of setup.py: translates, compiles and links stale modules, on all cores, and tells how far it is."""
+"""The build step of setup.py: translates, compiles and links stale modules, on all cores, and reports its progress."""
 
 import os
 import re
@@ -31,7 +31,7 @@ class BuildCore(build_ext):
     profile: ClassVar[str] = "release"
 
     def build_extensions(self) -> None:
-        """Build what is stale; setuptools has set up the compiler by now."""
+        """Build the stale modules; setuptools has set up the compiler by now."""
         check_interpreter()
         check_compiler(compiler_command())
         folder = Path("build", self.profile)
@@ -140,7 +140,7 @@ class BuildCore(build_ext):
         """Translate, compile and link a module."""
         source = self._translator.translate(extension.name, Path(extension.sources[0]))
         target = self._target(extension)
-        # setuptools links nothing that looks newer than its objects.
+        # setuptools links no module that looks newer than its objects.
         target.unlink(missing_ok=True)
         compiler: Any = self.compiler
         objects = compiler.compile(

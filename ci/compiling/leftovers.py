@@ -17,7 +17,7 @@ class CopyModules(build_py):
 
 
 def remove_leftovers(built: Path, sources: Path) -> None:
-    """Remove the files of a build that have no source any more, and the folders that are empty then."""
+    """Remove the files of a build that no longer have a source, and the folders that are empty then."""
     for path in sorted(built.rglob("*"), reverse=True):
         source = sources / path.relative_to(built)
         if path.is_dir():

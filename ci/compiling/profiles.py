@@ -78,8 +78,8 @@ SELDOM = {
     "wire/frame",
     "wire/settings",
 }
-# Loops over bytes, and the few steps that every message takes: compiled with all that gcc knows. Of the harness only
-# the measured modules; gcc spends nothing on the others.
+# Loops over bytes, and the few steps of every message: compiled with all optimisations of gcc. Of the harness only the
+# measured modules; gcc spends no time on the others.
 THOROUGH = {
     "balancing/hash_ring",
     "base/timer_wheel",
@@ -169,7 +169,7 @@ def extensions_of(name: str, *, with_harness: bool) -> list[Extension]:
     if name == "harness":
         return harness
     if name == "sanitize":
-        # Faults on purpose, compiled with the same flags: ci/sanitize proves with them that faults are seen.
+        # Deliberate faults, compiled with the same flags: by them ci/sanitize proves that faults are detected.
         core.append(_extension("planted_faults", Path("ci/planted_faults.pyx"), profile))
     return core + harness if with_harness else core
 

@@ -1,4 +1,4 @@
-"""How far a build is: one changing line on a terminal, one line a tenth elsewhere."""
+"""The progress of a build: one changing line on a terminal, otherwise one line for each tenth."""
 
 import time
 from collections.abc import Callable
@@ -50,7 +50,7 @@ class Progress:
             self._tell()
 
     def finish(self, taken: int) -> None:
-        """Tell how long it took, and how many more modules came from the cache."""
+        """Report how long the build took, and how many more modules came from the cache."""
         shared = f", {taken} from the cache" if taken else ""
         spent = duration(self._clock() - self._started)
         self._write(f"compiled {self._count} modules in {spent}{shared}", "\n")
@@ -72,7 +72,7 @@ class Progress:
 
 
 def about(seconds: float) -> str:
-    """Return a time as one estimates it."""
+    """Return a time, rounded as an estimate."""
     if seconds < 10:
         return "a few seconds"
     if seconds < 55:

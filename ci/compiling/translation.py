@@ -48,7 +48,8 @@ class Translator:
 
     def read_declarations(self, names: Iterable[str]) -> None:
         """Read the declarations of modules that have some, with all that these cimport."""
-        # Nothing of this becomes garbage, and forks share its pages as long as the collector does not touch them.
+        # None of these objects becomes garbage, and forks share their pages as long as the collector does not touch
+        # them.
         gc.disable()
         Errors.init_thread()
         for name in sorted(names):
@@ -58,7 +59,7 @@ class Translator:
         gc.freeze()
 
     def path_of(self, source: Path) -> Path:
-        """Return where the C of a source goes."""
+        """Return the path of the C of a source."""
         return self._generated / source.with_suffix(".c")
 
     def translate(self, name: str, source: Path) -> Path:

@@ -62,7 +62,7 @@ def defined(node: ast.stmt) -> str | None:
 
 
 def resolved(module: str, name: str) -> list[Definition]:
-    """Return the definitions of a name, where imports lead to it; several for overloads."""
+    """Return the definitions of a name, found by following imports; several for overloads."""
     parsed = _parsed(module)
     if parsed is None:
         return []

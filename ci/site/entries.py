@@ -33,7 +33,7 @@ MODULES = (
     "fastrpc.testing",
 )
 
-#: Members for other parts of the package, by the modules of their classes: programs do not need them.
+#: Members for other parts of the package, by the modules of their classes: programs do not use them.
 INTERNAL = {
     "fastrpc": """
         admin_state adopt_attempt announce_workers answer_of_attempt attempt attempt_ended begin change check_wanted
@@ -68,7 +68,7 @@ class Entry:
     signatures: tuple[str, ...]
     text: str
     sections: Sections
-    #: The module whose page describes it: another one for a name that two modules have.
+    #: The module whose page describes the name, for names that two modules have.
     home: str
     members: tuple["Entry", ...] = ()
     options: tuple[str, ...] = ()
@@ -144,7 +144,7 @@ def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef, is_method: bool) ->
 
 
 def _type(node: ast.expr | None) -> str:
-    """Return an annotation; a quoted one without its quotes."""
+    """Return an annotation; a quoted annotation without its quotes."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     return "" if node is None else ast.unparse(node)
@@ -198,7 +198,7 @@ def _constructor(bases: list[Definition]) -> tuple[str, ...]:
             and "ClassVar" not in _type(node.annotation)
         ]
         by_name = "" if marks & {"value_class", "dataclass"} else "*, "
-        # Types stand at the attributes, where these are described.
+        # Types are shown at the attributes, where the attributes are described.
         typed = "Attributes" not in sections_of(ast.get_docstring(first))[1]
         given = ", ".join(
             f"{ast.unparse(node.target)}{f': {_type(node.annotation)}' if typed else ''}{_default(node.value)}"

@@ -1,4 +1,4 @@
-"""Lay out the pages of the site as Sphinx reads them: documents with their links, an index, the reference."""
+"""Write the pages of the site in the form that Sphinx reads: documents with their links, an index, the reference."""
 
 import json
 import os
@@ -45,7 +45,7 @@ CHANGELOG
 
 
 def lay_out(folder: Path) -> None:
-    """Write all pages into a folder, which is made anew."""
+    """Write all pages into a folder, which is emptied first."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "guide").mkdir(parents=True)
     for picture in (*GUIDE.glob("*.svg"), *GUIDE.glob("*.png")):
@@ -60,7 +60,7 @@ def lay_out(folder: Path) -> None:
 
 
 def _place_of(page: Path, folder: Path) -> Path:
-    """Return where a document of the repository stands in the site."""
+    """Return the place of a document of the repository in the site."""
     if page == GUIDE / "README.md":
         return folder / "index.md"
     return folder / "guide" / page.name if page.parent == GUIDE else folder / page.relative_to(ROOT)
@@ -90,7 +90,7 @@ def _index(folder: Path) -> str:
 
 
 def parts_of(index: str) -> dict[str, list[str]]:
-    """Return the chapters of the guide by its parts, as the index of the guide lists them."""
+    """Return the chapters of the guide by its parts, in the order of the guide's index."""
     _, *sections = _PART.split(index)
     listed = {
         part: [chapter for chapter, _ in _ROW.findall(section)]

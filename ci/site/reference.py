@@ -49,7 +49,7 @@ def page_of(module: str) -> str:
 
 def _entry(module: str, entry: Entry) -> Iterator[str]:
     if entry.kind == "module":
-        # Its own page lists it.
+        # The page of the module lists it.
         yield f"`{entry.name}` is the module :py:mod:`{entry.home}`.\n"
         return
     if entry.home != module:

@@ -1,4 +1,4 @@
-"""Build the wheels and, as asked, try and test them; or with `--check` compile the core for systems without a wheel."""
+"""Build the wheels and, on request, try and test them; or with `--check` compile the core for other systems."""
 
 import argparse
 import os
@@ -89,7 +89,7 @@ def declarations_in(source: Path) -> set[Path]:
 
 def build_base() -> Path:
     """Build the wheel without compiled modules, and return it."""
-    # setuptools would add what an earlier build left there.
+    # setuptools would add files that an earlier build left there.
     for left in (BUILD / "base", Path("build/none")):
         shutil.rmtree(left, ignore_errors=True)
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(BUILD / "base")]

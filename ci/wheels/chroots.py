@@ -21,7 +21,7 @@ TOOLS = ("curl", "iproute2", "openssl", "tzdata")
 PACKAGES = Path("etc/fastrpc-packages")
 #: Programs that are called here: Debian's package of each.
 NEEDED = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux"}
-#: Where binfmt_misc shows the programs that run those of another machine.
+#: The folder in which binfmt_misc shows the programs that run programs of another machine.
 EMULATORS = Path("/proc/sys/fs/binfmt_misc")
 # Mounts of a namespace of its own end with its last process.
 ENTER = 'mount --rbind /dev "$1/dev" && mount --rbind /sys "$1/sys" && mount -t proc proc "$1/proc" && exec chroot "$@"'
@@ -53,7 +53,7 @@ def chroot_of(version: str, machine: str) -> Path | None:
 
 def make_chroot(root: Path, suite: str, machine: str, packages: str) -> None:
     """Make a chroot with packages, in place of an earlier one."""
-    # Elsewhere first: what is there is whole.
+    # The chroot is made at another path first, so that an existing chroot is always complete.
     new = root.with_name(f"{root.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.parent.mkdir(parents=True, exist_ok=True)
@@ -78,12 +78,12 @@ def virtual_environment(root: Path, version: str) -> None:
 
 
 def run_in(root: Path, *command: str, folder: str = "/", is_shown: bool = False) -> str:
-    """Run a program in a chroot, and return what it prints, or show it.
+    """Run a program in a chroot, and return its output, or show it.
 
     Raises:
         SystemExit: it failed.
     """
-    # Of this environment pip's settings alone come along: a variable could name a compiler.
+    # Of this environment only pip's settings are passed on: a variable could name a compiler.
     settings = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("PIP_")]
     if authorities := os.environ.get("PIP_CERT"):
         shutil.copy(authorities, root / "tmp/authorities.pem")
@@ -95,7 +95,7 @@ def run_in(root: Path, *command: str, folder: str = "/", is_shown: bool = False)
 
 
 def run(command: list[str], *, is_shown: bool = False) -> str:
-    """Run a program, and return what it prints, or show it.
+    """Run a program, and return its output, or show it.
 
     Raises:
         SystemExit: it failed.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 __all__ = ["MACHINES", "SUITES", "headers_of", "interpreters_named"]
 
-#: The suite of Debian that has a version; 3.12 is in none.
+#: The suite of Debian that contains a version; no suite contains 3.12.
 SUITES = {"3.11": "bookworm", "3.13": "trixie", "3.14": "forky", "3.15": "forky"}
 #: Machine of a wheel: its name in Debian.
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}

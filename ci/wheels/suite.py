@@ -1,4 +1,4 @@
-"""Run tests on an installed wheel, in the chroot of its CPython: those of `make test` and `make slow`, or a choice."""
+"""Run tests on an installed wheel, in the chroot of its CPython: all of `make test` and `make slow`, or a choice."""
 
 import shlex
 import shutil
@@ -19,7 +19,7 @@ COMPILER = '#!/bin/sh\nexec python -m ziglang cc "$@"\n'
 
 
 def run_suite(wheel: Path, version: str, machine: str, harness: Path, arguments: str) -> None:
-    """Install a wheel with what its tests require, and run them.
+    """Install a wheel with the requirements of its tests, and run them.
 
     Args:
         harness: the folder of the compiled modules that only tests use.

@@ -60,7 +60,7 @@ class Peer(Protocol):
     name: str
     #: What the tables show.
     title: str
-    #: Peers of one family are one stack in several configurations; ratios divide by the best of them.
+    #: Peers of one family are one stack in several configurations; ratios are relative to the best of them.
     family: str
     #: Whether a run without `--peers` includes it.
     by_default: bool
@@ -76,8 +76,8 @@ class Peer(Protocol):
     def server_command(self, directory: Path, workload: Workload) -> list[str]:
         """Return what starts the server.
 
-        It prints {"address": …, "processes": [id, …]} on one line once it listens and ends when its input
-        closes. The directory is empty and its own, for socket files; the workload is what will be asked of it.
+        It prints {"address": …, "processes": [id, …]} on one line once it listens, and ends when its input closes. The
+        directory is empty and private, for socket files; the workload is the one that will be measured.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The bare C echo over epoll: what the machine gives to a perfect engine (`bench/compare/c_echo.c`)."""
+"""The bare C echo over epoll: the rate that the machine allows a perfect engine (`bench/compare/c_echo.c`)."""
 
 from pathlib import Path
 from typing import Literal

@@ -91,7 +91,7 @@ class Arith:
 
 
 def service_with(methods: int) -> type[Any]:
-    """Make the service `methods`, which has so many."""
+    """Make the service `methods`, which has the given number of methods."""
     members: dict[str, Any] = {}
     for index in range(methods):
 

@@ -31,7 +31,7 @@ async def _echo(request: bytes, context: Any) -> bytes:
 
 
 def _add_raw_servicer_to_server(server: Any) -> None:
-    """Register the method of raw bytes twice, as generated code does: some servers look at the second alone."""
+    """Register the method of raw bytes twice, as generated code does: some servers read only the second one."""
     handlers = {"Echo": grpc.unary_unary_rpc_method_handler(_echo)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Raw", handlers),))
     server.add_registered_method_handlers("bench.Raw", handlers)

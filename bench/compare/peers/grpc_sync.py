@@ -25,7 +25,7 @@ from bench.compare.workloads import Workload, plain_record
 #: As many as fastrpc gives its own pool by default.
 HANDLER_THREADS = 32
 
-#: Reads server streams in the thread that iterates, as gRPC's page on performance offers; a fourth faster here.
+#: Reads server streams in the iterating thread, as gRPC's page on performance offers; a fourth faster here.
 NO_READING_THREAD = ((grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1),)
 
 

@@ -1,4 +1,4 @@
-"""NATS request and reply through a real nats-server, which counts as the server's, as does the replying client."""
+"""NATS request and reply through a real nats-server, which counts as the server, as does the replying client."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ from bench.compare.load import AsyncOperation
 from bench.compare.peers.base import AsyncClient, AsyncServer, Peer, PeerUnavailableError
 from bench.compare.workloads import RECORD_ID, RECORD_NAME, RECORD_SCORE, Workload, plain_record
 
-#: What a request may take, in seconds; nats-py wants a number.
+#: The most seconds of a request; nats-py requires a number.
 TIMEOUT = 10
 
 

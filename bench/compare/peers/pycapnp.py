@@ -34,7 +34,7 @@ def _new_service() -> Any:
 
 
 class Pycapnp(AsyncServer, AsyncClient):
-    """Two-party RPC; a call's arguments are built in the message that carries them."""
+    """Two-party RPC; a call's arguments are built in the message that contains them."""
 
     @asynccontextmanager
     async def serving(self, directory: Path, workload: Workload) -> AsyncIterator[str]:

@@ -10,7 +10,7 @@ from bench.compare.peers.grpc_aio import GrpcAio
 
 
 class PygrpcNative(GrpcAio):
-    """The program of grpc.aio with this server; alone it offers nothing."""
+    """The program of grpc.aio with this server; without grpc.aio it offers nothing."""
 
     operations = ()
     library: Any = pygrpc_native.aio

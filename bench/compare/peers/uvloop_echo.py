@@ -1,4 +1,4 @@
-"""A bare echo over uvloop, without messages: what generator, event loop and sockets take of a call at a fixed rate."""
+"""A bare echo over uvloop, without messages: the cost of generator, event loop and sockets at a fixed rate."""
 
 import asyncio
 from collections import deque

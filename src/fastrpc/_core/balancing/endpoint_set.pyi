@@ -86,7 +86,7 @@ class EndpointSet:
         """Whether the selector places keys: by the list that the filters leave, not by the connections."""
 
     def has_key(self, call: Any) -> bool:
-        """Return whether such a selector places a call by its key; without one it goes anywhere."""
+        """Return whether a key places a call, by a selector that places keys; other calls may go to any endpoint."""
 
     @property
     def is_panicking(self) -> bool:

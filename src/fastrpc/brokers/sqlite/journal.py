@@ -71,7 +71,7 @@ class SqliteBrokerJournal:
         """Keep changes.
 
         Raises:
-            BrokerError: RESOURCE_EXHAUSTED: there is no room, and the messages are not kept; all else is.
+            BrokerError: RESOURCE_EXHAUSTED: there is no room, and the messages are not kept; all other changes are.
         """
         size = sum(one.size for one in batch)
         try:

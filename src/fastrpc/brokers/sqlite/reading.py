@@ -28,7 +28,7 @@ _logger = logging.getLogger("fastrpc.broker")
 def read_records(
     connection: sqlite3.Connection, topic: int, numbers: Sequence[int]
 ) -> tuple[list[Record], list[int]]:
-    """Return the messages of numbers that are there, in order, and the numbers of damaged ones."""
+    """Return the existing messages with these numbers, in order, and the numbers of damaged ones."""
     wanted = set(numbers)
     if numbers[-1] - numbers[0] < 2 * len(numbers):
         try:
