@@ -348,7 +348,7 @@ def test_a_union_of_scalars_is_told_of_fields_that_may_be_none() -> None:
         one(int | str)
     hint = caught.value.hint
     assert hint is not None
-    assert "for a `oneof` of a .proto file that is there, give the members fields that may be None" in hint
+    assert "for a `oneof` of an existing .proto file, give the members fields that may be None" in hint
 
 
 def test_names_that_are_one_in_json_are_refused() -> None:
