@@ -32,7 +32,7 @@ class Announcements(Protocol):
         """Wait until a condition holds, but not before the first answers can have come; hold `changed`.
 
         Args:
-            is_found: whether what is asked for was heard, or nobody asks any more. A network that loses datagrams waits
+            is_found: whether what is asked for was heard, or the lookup has ended. A network that loses datagrams waits
                 for it, a short while from its start on.
         """
 
