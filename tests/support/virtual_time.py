@@ -12,9 +12,6 @@ __all__ = ["VirtualTimeLoop", "pass_time"]
 
 Arguments = TypeVarTuple("Arguments")
 
-#: Seconds that no test passes.
-NEVER = 1e9
-
 
 class _JumpingSelector(selectors.DefaultSelector):
     loop: "VirtualTimeLoop"
@@ -31,9 +28,11 @@ class _JumpingSelector(selectors.DefaultSelector):
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """For tests without threads and sockets: `sleep` and timeouts take no time, `time()` is exact.
 
-    Timers of the compiled core never come: they go by the clock of the machine. If the machine has started a short time
-    ago, that clock is behind this one; the core would find nothing due, and arm its timer again in each turn, in which
-    this clock stands still.
+    Timers of the core's wheel (`LoopState`), such as deadlines and pings, never come: they go by the machine's clock.
+    If the machine has started a short time ago, that clock is behind this one; the core would find nothing due, and arm
+    its timer again in each turn, in which this clock stands still. Delays that the core gives to `call_later` pass like
+    all others: `Gate.look_at`, the wait of a TLS connection that closes, the looks of `HeldSockets`, the grace of a
+    mounted request.
     """
 
     def __init__(self) -> None:
@@ -53,7 +52,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         if isinstance(getattr(callback, "__self__", None), LoopState):
-            when += NEVER
+            # It is not scheduled: in the heap of the loop it would be an event to wait for.
+            return asyncio.TimerHandle(when, callback, args, self, context)
         return super().call_at(when, callback, *args, context=context)
 
 

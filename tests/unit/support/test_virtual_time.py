@@ -33,3 +33,15 @@ def test_timers_of_the_core_never_come(ahead: float) -> None:
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         assert runner.run(pass_an_hour()), "the call has ended"
+
+
+def test_a_wait_that_only_a_timer_of_the_core_would_end_raises() -> None:
+    async def wait() -> None:
+        async with connected(Late()) as client:
+            await client.with_options(timeout=30).call(Late.never)
+
+    with (
+        pytest.raises(RuntimeError, match="waits for an event that no timer brings"),
+        asyncio.Runner(loop_factory=VirtualTimeLoop) as runner,
+    ):
+        runner.run(wait())
