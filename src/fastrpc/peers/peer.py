@@ -7,7 +7,7 @@ from fastrpc.endpoint import Address
 from fastrpc.networks import network_name, packed_address
 from fastrpc.peers.peer_client import PeerCalling, PeerClient
 
-__all__ = ["Peer", "limit_name_of", "peer_like"]
+__all__ = ["Peer", "at_address", "limit_name_of", "presenting"]
 
 
 class Peer:
@@ -112,16 +112,16 @@ class Peer:
         return f"Peer({str(self.address)!r}, scheme={self.scheme!r}{shown})"
 
 
-def peer_like(
-    known: Peer,
-    address: Address,
-    scheme: str = "",
-    credentials: str | None = None,
-    *,
-    certificate: Mapping[str, Any] | None = None,
-) -> Peer:
-    """Return a peer for the process behind a known one: of the same protocol, and of its user at a unix socket."""
-    peer = Peer(address, scheme, credentials, certificate=certificate, protocol=known.protocol)
+def presenting(known: Peer, scheme: str, credentials: str | None) -> Peer:
+    """Return a peer with the credentials that it presents now, beside its certificate."""
+    peer = Peer(known.address, scheme, credentials, certificate=known.certificate, protocol=known.protocol)
+    peer._user = known._user
+    return peer
+
+
+def at_address(known: Peer, address: Address) -> Peer:
+    """Return a peer of the same protocol and user at another address, without credentials and certificate."""
+    peer = Peer(address, protocol=known.protocol)
     peer._user = known._user
     return peer
 

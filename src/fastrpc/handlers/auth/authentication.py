@@ -18,7 +18,7 @@ from fastrpc.handlers.auth.access_options import Authenticate
 from fastrpc.handlers.auth.audit import Audit
 from fastrpc.handlers.auth.failed_logins import FailedLogins
 from fastrpc.handlers.auth.verdicts import UNDECIDED, Verdicts, seconds_left
-from fastrpc.peers.peer import Peer, peer_like
+from fastrpc.peers.peer import Peer, presenting
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.identity import Identity
 from fastrpc.status import Status
@@ -205,14 +205,7 @@ class Authentication:
 
     def begin(self, connection: _Asking, scheme: bytes, data: bytes) -> bool:
         """Verify the credential of a connection; return whether the verdict was immediate."""
-        known = connection.describe_peer()
-        peer = peer_like(
-            known,
-            known.address,
-            scheme.decode("ascii", "replace"),
-            _text(data),
-            certificate=known.certificate,
-        )
+        peer = presenting(connection.describe_peer(), scheme.decode("ascii", "replace"), _text(data))
         self.look()
         answer = self.answer_now(peer)
         if answer is not None:

@@ -13,7 +13,7 @@ from fastrpc.auth.verdict import Answer, Refusal, Verdict
 from fastrpc.endpoint import Address
 from fastrpc.handlers.auth.authentication import Authentication
 from fastrpc.handlers.auth.verdicts import seconds_left
-from fastrpc.peers.peer import Peer, peer_like
+from fastrpc.peers.peer import Peer, presenting
 from fastrpc.rpc.identity import Identity
 from fastrpc.status import Status
 
@@ -147,7 +147,4 @@ def _count_down(counts: dict[ServedConnection, int], connection: ServedConnectio
 def peer_of(call: ServerCall, credential: str) -> Peer:
     """Return the peer of a call with the credential that it presents."""
     scheme, _, token = credential.partition(" ")
-    known = call.peer or _NOBODY
-    return peer_like(
-        known, known.address, scheme.lower(), token.strip(" \t") or None, certificate=known.certificate
-    )
+    return presenting(call.peer or _NOBODY, scheme.lower(), token.strip(" \t") or None)

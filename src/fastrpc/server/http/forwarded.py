@@ -13,7 +13,7 @@ from typing import Final
 
 from fastrpc.endpoint import Address
 from fastrpc.networks import Networks, packed_address
-from fastrpc.peers.peer import Peer, peer_like
+from fastrpc.peers.peer import Peer, at_address
 
 __all__ = ["TrustedProxies"]
 
@@ -107,7 +107,7 @@ def _peer_behind(peer: Peer, found: tuple[_Address, int] | None, forwarded_proto
         address = Address(scheme, host=str(found[0]), port=found[1])
     elif address.host and scheme != own:
         address = Address(scheme, host=address.host, port=address.port)
-    return peer_like(peer, address) if found is None else Peer(address, protocol=peer.protocol)
+    return at_address(peer, address) if found is None else Peer(address, protocol=peer.protocol)
 
 
 def _entries(values: Sequence[str]) -> list[str]:
