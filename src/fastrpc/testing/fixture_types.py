@@ -77,10 +77,11 @@ class ServedAddress(str):
 
     __slots__ = ("_stack",)
 
-    # The server ends with the stack.
-    def __new__(cls, address: str, stack: ExitStack) -> Self:
+    # A copy is made from the text alone, and then gets the stack of the original.
+    def __new__(cls, address: str, stack: ExitStack | None = None) -> Self:
         return super().__new__(cls, address)
 
+    # The server ends with the stack.
     def __init__(self, address: str, stack: ExitStack) -> None:
         self._stack = stack
 

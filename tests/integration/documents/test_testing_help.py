@@ -1,6 +1,7 @@
 """`fastrpc.testing`: what users get for the tests of their programs."""
 
 import asyncio
+import copy
 import inspect
 import os
 import random
@@ -336,6 +337,16 @@ def test_pytest_finds_the_fixtures(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "5 passed" in ended.stdout
+
+
+def test_a_copy_of_an_address_ends_its_server(fastrpc_serving: ServingFixture) -> None:
+    address = fastrpc_serving(Mirror())
+    copied = copy.copy(address)
+    assert copied == address
+    with copied, SyncClient(address) as client:
+        assert client.call(Mirror.same, b"a") == b"a"
+    with pytest.raises(fastrpc.ConnectError), SyncClient(address) as client:
+        client.call(Mirror.same, b"a")
 
 
 @pytest.mark.parametrize("way", ["function", "fixture"])
