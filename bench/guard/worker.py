@@ -48,7 +48,7 @@ async def count_server(path: CallPath, recording: Tape, ends: list[int], mark: M
 
 
 async def count_requests(path: CallPath, mark: Mark) -> None:
-    """Count a server to which `BATCH` connections give their requests, as it is written by hand, in each turn."""
+    """Count a server that gets one hand-written request from each of `BATCH` connections in each round."""
     loop = asyncio.get_running_loop()
     transport = RecordedTransport()
     written: list[bytes] = []
