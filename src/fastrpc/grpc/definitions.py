@@ -34,10 +34,6 @@ class GeneratedMethod(NamedTuple):
     #: The rules for faults, for its callers.
     faults: Faults = GENERATED_FAULTS
 
-    def served_by(self, handler: Callable[..., Any]) -> "GeneratedMethod":
-        """Return the method with the handler that runs it."""
-        return self._replace(handler=handler)
-
 
 def kind_of(takes_stream: bool, gives_stream: bool) -> Kind:
     """Return the kind of a method by the sides that stream."""

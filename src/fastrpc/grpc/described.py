@@ -56,7 +56,7 @@ def _served(method: Any, servicer: Any, servicing: Servicing) -> GeneratedMethod
         )
     generated = method_of(method)
     taking = _taking_context(function)
-    return generated.served_by(handler_for(generated.kind, taking, servicing))
+    return generated._replace(handler=handler_for(generated.kind, taking, servicing))
 
 
 def _taking_context(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:

@@ -85,7 +85,7 @@ def _with_message_limits(config: Any, sizes: Mapping[str, int | None]) -> tuple[
         values["message_bytes"] = max(LEAST_MESSAGE, most)
         if most >= LEAST_MESSAGE:
             # Settings refuse a longer message before all of it has come.
-            limits = MessageLimits(sent=limits.sent)
+            limits = limits._replace(received=None)
     return replace(config, limits=SendingLimits(**values)), limits
 
 

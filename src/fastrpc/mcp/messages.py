@@ -80,10 +80,6 @@ class ToolCall(NamedTuple):
     id: int | float | str
     revision: str
 
-    def without_arguments(self) -> "ToolCall":
-        """Return the call for its answer, which holds no arguments."""
-        return self._replace(arguments=b"")
-
 
 class Conversation:
     """The answers of a server, without the calls themselves.

@@ -83,14 +83,6 @@ class Parameter(NamedTuple):
         is_plain = self.default is None or type(self.default) in {bool, int, float, str, bytes}
         return text if is_plain and len(text) <= LONGEST_DEFAULT else "..."
 
-    def in_scope(self, scope: Scope) -> "Parameter":
-        """Return the parameter with its names looked up in `scope`."""
-        return self._replace(scope=scope)
-
-    def annotated_as(self, source: "Parameter") -> "Parameter":
-        """Return the parameter with the annotation of another one."""
-        return self._replace(annotation=source.annotation, scope=source.scope, constraint=source.constraint)
-
     def __str__(self) -> str:
         text = self.name if self.annotation is UNANNOTATED else f"{self.name}: {type_text(self.annotation)}"
         return text if self.is_required else f"{text} = {self.default_text}"
@@ -128,8 +120,8 @@ class HandlerSignature(NamedTuple):
         """Return the same signature with its names looked up in `scope`."""
         return self._replace(
             scope=scope,
-            parameters=tuple(parameter.in_scope(scope) for parameter in self.parameters),
-            stream=None if self.stream is None else self.stream.in_scope(scope),
+            parameters=tuple(parameter._replace(scope=scope) for parameter in self.parameters),
+            stream=None if self.stream is None else self.stream._replace(scope=scope),
             result_scope=scope,
         )
 
@@ -151,7 +143,9 @@ class HandlerSignature(NamedTuple):
         def filled(parameter: Parameter, source: Parameter | None) -> Parameter:
             if source is None or parameter.annotation is not UNANNOTATED:
                 return parameter
-            return parameter.annotated_as(source)
+            return parameter._replace(
+                annotation=source.annotation, scope=source.scope, constraint=source.constraint
+            )
 
         is_open = self.result is UNANNOTATED and self.has_stream_result == inherited.has_stream_result
         return self._replace(

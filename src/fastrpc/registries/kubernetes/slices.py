@@ -119,18 +119,6 @@ class Slice(NamedTuple):
     #: Set for a slice that cannot be read.
     error: RecordError | None = None
 
-    def with_members(self, members: Iterable[Member]) -> "Slice":
-        """Return the slice with the endpoints that may be called."""
-        return self._replace(members=list(members))
-
-    def owned(self) -> "Slice":
-        """Return the slice of services of ours, by whatever name they are found."""
-        return self._replace(own_services=self.services)
-
-    def unreadable(self, error: RecordError) -> "Slice":
-        """Return the slice with the reason why it cannot be read."""
-        return self._replace(error=error)
-
 
 def selector_of(service: str) -> str:
     """Return the selector of the slices of a service.
@@ -162,12 +150,12 @@ def read_slice(text: msgspec.Raw, reading: Reading) -> Slice:
     try:
         read = decoded(bytes(text), _Slice)
         if reading.port or any(_is_own(port) for port in read.ports or ()):
-            found = found.owned()
-        return found.with_members(_members(read, reading))
+            found = found._replace(own_services=found.services)
+        return found._replace(members=list(_members(read, reading)))
     except HttpError as error:
-        return found.unreadable(RecordError(f"it does not look like a slice: {error}"))
+        return found._replace(error=RecordError(f"it does not look like a slice: {error}"))
     except RecordError as error:
-        return found.unreadable(error)
+        return found._replace(error=error)
 
 
 def chosen(slices: Iterable[Slice]) -> Iterator[Member]:

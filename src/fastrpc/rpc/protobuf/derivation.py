@@ -88,16 +88,6 @@ class Part(NamedTuple):
     #: Whether the field may be missing in the value, as UNSET.
     takes_unset: bool = False
 
-    def repeated(self) -> "Part":
-        """Return the type of a list of such values."""
-        return self._replace(shape="repeated")
-
-    def or_absent(self, *, takes_none: bool, takes_unset: bool) -> "Part":
-        """Return the type of a field that may be absent as well."""
-        return self._replace(
-            takes_none=takes_none or self.takes_none, takes_unset=takes_unset or self.takes_unset
-        )
-
 
 class Derivation:
     """The messages and enums of some types, each made once.
@@ -189,7 +179,7 @@ class Derivation:
             )
         inner = self.part(arguments[0] if arguments else Any, kind, depth + 1)
         self._check_element(inner, "a list")
-        return inner.repeated()
+        return inner._replace(shape="repeated")
 
     def _map(self, arguments: tuple[Any, ...], kind: str | None, depth: int) -> Part:
         refuse_kind(kind, dict)
@@ -226,7 +216,9 @@ class Derivation:
             raise UnfitTypeError(
                 "a list or a map is never absent there, only empty", "leave None out, or " + _OWN_MESSAGE
             )
-        return found.or_absent(takes_none=takes_none, takes_unset=takes_unset)
+        return found._replace(
+            takes_none=takes_none or found.takes_none, takes_unset=takes_unset or found.takes_unset
+        )
 
     def _oneof(self, members: list[Any]) -> ProtoMessage:
         """Return the message of a union of Structs."""
@@ -306,7 +298,7 @@ class Derivation:
         try:
             for at, field in enumerate(described.fields, 1):
                 annotated = substitute(field.annotation, values)
-                found.fields.append(self._field(field.annotated_as(annotated), at, found.form))
+                found.fields.append(self._field(field._replace(annotation=annotated), at, found.form))
             check_fields(found)
         except BaseException:
             del self.messages[annotation]

@@ -37,10 +37,6 @@ class ProtoService(NamedTuple):
     definition: ServiceDefinition
     methods: tuple[ProtoMethod, ...]
 
-    def part(self, may_call: Callable[[MethodDefinition], bool]) -> "ProtoService":
-        """Return the service with the methods that a caller may call."""
-        return self._replace(methods=tuple(one for one in self.methods if may_call(one.definition)))
-
 
 class ProtoPackage:
     """The schema of the services of one package.
@@ -120,7 +116,10 @@ class ProtoPackage:
         """Return the package with the methods that a caller may call, under the same names."""
         found = copy(self)
         found.failures = []
-        kept = (service.part(may_call) for service in self.services)
+        kept = (
+            service._replace(methods=tuple(one for one in service.methods if may_call(one.definition)))
+            for service in self.services
+        )
         found.services = [service for service in kept if service.methods]
         used = set(_reached(_roots(found.services), with_outer=False))
         found.places = {outer for one in used for outer in _around(one)} - used

@@ -62,14 +62,6 @@ class PayloadField(NamedTuple):
     factory: Any = NOTHING
     is_keyword: bool = False
 
-    def annotated_as(self, annotation: Any) -> "PayloadField":
-        """Return the field with another type."""
-        return self._replace(annotation=annotation)
-
-    def sent_as(self, wire_name: str) -> "PayloadField":
-        """Return the field with another name as it travels."""
-        return self._replace(wire_name=wire_name)
-
 
 class PayloadClass(NamedTuple):
     """A class of values in payloads."""
@@ -249,7 +241,7 @@ def _struct_fields(cls: Any, hints: dict[str, Any]) -> Iterator[PayloadField]:
         default = NOTHING if one.default is msgspec.NODEFAULT else one.default
         factory = NOTHING if one.default_factory is msgspec.NODEFAULT else one.default_factory
         found = _field(one.name, hints[one.name], default, factory, is_keyword=number >= by_position)
-        yield found.sent_as(one.encode_name)
+        yield found._replace(wire_name=one.encode_name)
 
 
 def _attrs_fields(cls: Any, hints: dict[str, Any]) -> Iterator[PayloadField]:

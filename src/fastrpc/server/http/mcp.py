@@ -103,7 +103,7 @@ class _Caller:
 
 def _call(request: HttpRequest, told: ToolCall) -> None:
     # The call counts its arguments by itself.
-    call = told.without_arguments()
+    call = told._replace(arguments=b"")
 
     def done(outcome: Outcome) -> None:
         failure = outcome.failure
