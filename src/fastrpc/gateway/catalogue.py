@@ -20,7 +20,6 @@ from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.described_services import SERVICES_METHOD, read_descriptions
 from fastrpc.rpc.service import service_definition
 from fastrpc.server.builtin import BUILTIN_PREFIX
-from fastrpc.server.opened import opened_server
 from fastrpc.server.server import Server
 from fastrpc.status import Status
 from fastrpc.time_limit import time_limit
@@ -224,7 +223,7 @@ class Catalogue:
 
 def remove_builtin(server: Server, *, keeps: Collection[str] = ()) -> Any:
     """Make the services of a server named `fastrpc.…` unknown to callers, but some, and return its gate."""
-    gate = opened_server(server).gate
+    gate = server.opened_parts().gate
     names = [route for route in gate.routes if route.method.startswith(BUILTIN_PREFIX)]
     gate.routes.remove(*(one for one in names if one.method.rpartition(".")[0] not in keeps))
     return gate

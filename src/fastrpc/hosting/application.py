@@ -33,7 +33,6 @@ from fastrpc.limits import Addresses, ConnectionRate, Limit
 from fastrpc.protocols.base import ServerParts
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.refused_arguments import explain_arguments
-from fastrpc.server.opened import opened_server
 from fastrpc.server.server import Server
 from fastrpc.server.settings import checked_config
 from fastrpc.workers.app import loaded
@@ -206,7 +205,7 @@ class _Serving:
     """The application while its sources are entered: bound to one loop."""
 
     def __init__(self, server: Server) -> None:
-        opened = opened_server(server)
+        opened = server.opened_parts()
         opened.gate.dispatcher.listens(Address("tcp"))
         self._accepting, self._offer = opened.accepting, opened.offer
         self._loop = asyncio.get_running_loop()

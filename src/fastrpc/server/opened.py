@@ -1,6 +1,6 @@
 """The parts of a started server for workers, hosts, gateways and admin pages; they are not public."""
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from fastrpc._core.server.gate import Gate
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from fastrpc.server.listening import Listening
     from fastrpc.server.offer import Offer
 
-__all__ = ["OpenedServer", "opened_server"]
+__all__ = ["OpenedServer"]
 
 
 class OpenedServer(NamedTuple):
@@ -20,12 +20,3 @@ class OpenedServer(NamedTuple):
     offer: "Offer"
     accepting: "Accepting"
     listening: "Listening"
-
-
-class _Server(Protocol):
-    def _opened(self) -> OpenedServer: ...
-
-
-def opened_server(server: _Server) -> OpenedServer:
-    """Return the parts of a server that has started."""
-    return server._opened()

@@ -143,11 +143,12 @@ class Server:
         from fastrpc.server.admin.state import ServerState
 
         return ServerState(
-            config, self._opened(), self, takes_connections=takes_connections, keeps_recent=keeps_recent
+            config, self.opened_parts(), self, takes_connections=takes_connections, keeps_recent=keeps_recent
         )
 
-    def _opened(self) -> "OpenedServer":
-        """Return the parts of the started server, for `opened_server`."""
+    def opened_parts(self) -> "OpenedServer":
+        """Return the parts of the started server that workers, hosts and gateways work with."""
+        # Imported on first use: most servers have none of these around them.
         from fastrpc.server.opened import OpenedServer
 
         assert self._gate is not None

@@ -18,7 +18,6 @@ from fastrpc.endpoint import Address
 from fastrpc.server.admin.acts import Parts
 from fastrpc.server.admin.state import ServerState
 from fastrpc.server.connections import move_connection
-from fastrpc.server.opened import opened_server
 from fastrpc.server.server import Server
 from fastrpc.workers.monitoring.kept_settings import KeptSettings
 from fastrpc.workers.monitoring.reporter import Reporter
@@ -128,7 +127,7 @@ class Worker:
             self._process.drain()
 
     async def _open_listener(self, server: Server) -> list[str]:
-        opened = opened_server(server)
+        opened = server.opened_parts()
         self._server, self._gate = server, opened.gate
         # Not with the first connection: a worker that cannot serve must not replace another one.
         wanted = dict(zip(self._addresses, self._wanted, strict=True))
