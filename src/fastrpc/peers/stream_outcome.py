@@ -1,13 +1,18 @@
 """The outcome of a stream of either client for its user: metadata, the one answer, reply, failure."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.errors import CallError, FastRPCError, StreamEndedError
-from fastrpc.peers.outcomes import mark_own_call, reply_of
-from fastrpc.peers.stream_call import StreamCall
+from fastrpc.peers.outcomes import mark_own_call, metadata_blocks, reply_of
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
+
+if TYPE_CHECKING:
+    from fastrpc._core.client.client_stream import ClientStream
+else:
+    # The compiled class is another base of a stream.
+    ClientStream = object
 
 __all__ = ["NO_VALUE", "StreamOutcome"]
 
@@ -15,7 +20,7 @@ __all__ = ["NO_VALUE", "StreamOutcome"]
 NO_VALUE: Any = object()
 
 
-class StreamOutcome(StreamCall):
+class StreamOutcome(ClientStream):
     """The outcome of a stream; the other base class has the waits."""
 
     # Whether the stream ended.
@@ -58,12 +63,37 @@ class StreamOutcome(StreamCall):
         if self._failure is not None:
             raise self._again(self._failure)
 
-    # For its runner
+    # Its call and its attempt
+
+    def _start_clock(self) -> None:
+        """Give the call its deadline.
+
+        Raises:
+            DeadlineExceededError: no time is left for the call.
+        """
+        self.origin._start_clock()
+
+    @property
+    def _attempt_failure(self) -> BaseException | None:
+        """The error of the attempt, which is never raised; None without one."""
+        return None if self._attempt is None else self._attempt._failure
+
+    def _count_end(self, error: BaseException | None) -> None:
+        """Count the attempt, now that its messages were read or are no longer wanted."""
+        if self._attempt is not None:
+            self._attempt._count_end(error)
+
+    # For its runner, and for calls of gRPC
 
     @property
     def is_over(self) -> bool:
         """Whether it ended: all messages were taken, or are no longer wanted."""
         return self._is_over
+
+    def metadata_blocks(self) -> tuple[bytes, bytes]:
+        """Return the encoded metadata of the begin and of the end."""
+        head, trailing = metadata_blocks(self._attempt)
+        return self._first_block or head, trailing
 
     @property
     def needs_no_attempt(self) -> bool:
@@ -73,6 +103,19 @@ class StreamOutcome(StreamCall):
     def check_wanted(self) -> None:
         """Raise the error of a stream that failed or was cancelled."""
         self._check_failure()
+
+    def adopt_attempt(self) -> bool:
+        """Give the call the results of the last attempt; return whether one was made."""
+        attempt = self._attempt
+        if attempt is not None:
+            self.origin._adopt(attempt)
+        return attempt is not None
+
+    def answer_of_attempt(self) -> Any:
+        """Return the answer of a method that streams its input only, as interceptors get it; None for other methods."""
+        if self.gives_stream or self._attempt is None:
+            return None
+        return self._attempt._answer()
 
     def _known_metadata(self, waiting: str) -> Metadata:
         """Return the first metadata; `waiting` is the expression that waits for it."""
