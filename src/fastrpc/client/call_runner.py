@@ -182,7 +182,7 @@ class CallRunner(Answers, BaseCallRunner):
             batch.start_clock()
             values = await self._attempted(batch)
         except FastRPCError as error:
-            return batch.result(batch.unsent(error))
+            return batch.result(batch.count_unsent(error))
         return await self.finish_batch(head, values)
 
     async def finish_batch(self, head: AwaitedCall, values: list[Any]) -> list[Any]:

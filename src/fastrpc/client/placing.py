@@ -74,8 +74,6 @@ class AttemptPlacing:
         self._key_picks: list[Pick] = []
         #: Endpoints that took an attempt instead of the picked one, which had no connection yet.
         self._moved: dict[Endpoint, Endpoint] = {}
-        #: The set that picks endpoints; None for a client of one address, whose attempts are not placed.
-        self._endpoint_set: Any = pool.endpoint_set
         #: The wait for the endpoint of the call's key; None for a call that may go anywhere.
         self._key_wait = None
         if pool.endpoint_set is not None and pool.endpoint_set.has_key(call):
@@ -85,6 +83,13 @@ class AttemptPlacing:
         from fastrpc.client.key_wait import KeyWait  # Few clients call by keys.
 
         return KeyWait(self._pool.config.timeouts.connect)
+
+    @property
+    def _endpoint_set(self) -> EndpointSet:
+        """The set that picks endpoints; a client of one address has none, and places no attempt."""
+        endpoint_set = self._pool.endpoint_set
+        assert endpoint_set is not None
+        return endpoint_set
 
     @property
     def asks_once(self) -> bool:
@@ -97,7 +102,7 @@ class AttemptPlacing:
     def pick(self) -> Endpoint:
         """Return the endpoint of the next attempt."""
         pinned: Address | None = self._options.endpoint
-        if self._endpoint_set is None or pinned is not None:
+        if self._pool.endpoint_set is None or pinned is not None:
             return cast(Endpoint, self._subchannel_at(pinned).endpoint)
         pick = self.place(None)
         self._picks.append(pick)
@@ -128,7 +133,7 @@ class AttemptPlacing:
 
     def place(self, pinned: Address | None) -> Pick:
         """Place the next attempt: at this address, or by the selector."""
-        endpoint_set: EndpointSet = self._endpoint_set
+        endpoint_set = self._endpoint_set
         if pinned is None:
             # A hedge avoids the endpoints of concurrent attempts; so does an attempt that has to move.
             beside = [pick for _, pick in self._running if pick is not None]
@@ -147,7 +152,7 @@ class AttemptPlacing:
         name: str | None = self._options.prefer
         if name is None:
             return None
-        endpoint_set: EndpointSet = self._endpoint_set
+        endpoint_set = self._endpoint_set
         return endpoint_set.pick_preferred(self._call, name, tried)
 
     def _takes_preferred(self, pick: Pick) -> bool:
@@ -161,7 +166,7 @@ class AttemptPlacing:
         return is_expected
 
     def _place_past(self, tried: Sequence[Endpoint]) -> Pick:
-        endpoint_set: EndpointSet = self._endpoint_set
+        endpoint_set = self._endpoint_set
         return self._place_stream(tried) if self.is_stream else endpoint_set.pick(self._call, tried)
 
     def _place_key(self, tried: Sequence[Endpoint]) -> Pick:
@@ -182,7 +187,7 @@ class AttemptPlacing:
 
     def _unready(self) -> tuple[set[EndpointState], set[EndpointState]]:
         """Return the endpoints without a connection for calls with a key: those to pass, and those to wait for."""
-        endpoint_set: EndpointSet = self._endpoint_set
+        endpoint_set = self._endpoint_set
         ready = self._pool.ready_among(endpoint_set.left)
         if self._key_wait is not None and not ready:
             self._key_wait.renew()
@@ -222,7 +227,7 @@ class AttemptPlacing:
 
     def _place_stream(self, tried: Sequence[Endpoint]) -> Pick:
         """Place an attempt of a stream: never at an endpoint without streams, even if no other is connected yet."""
-        endpoint_set: EndpointSet = self._endpoint_set
+        endpoint_set = self._endpoint_set
         config = self._pool.config
         pick = endpoint_set.pick(self._call, tried)
         if carries_streams(pick.endpoint, config):

@@ -21,7 +21,7 @@ class Batch:
     __slots__ = ("_calls", "head")
 
     def __init__(self, head: ClientCall) -> None:
-        self.head: Any = head
+        self.head = head
         self._calls = head._batch
 
     @property
@@ -32,7 +32,7 @@ class Batch:
     @property
     def needs_ready(self) -> bool:
         """Whether it waits for the settings of its peer."""
-        return bool(self.head._needs_ready)
+        return self.head._needs_ready
 
     def start_clock(self) -> None:
         """Set the deadline of the batch before any attempt.
@@ -69,7 +69,7 @@ class Batch:
         values: list[Any] = self._calls.collect(self.head)
         return values
 
-    def unsent(self, error: FastRPCError) -> list[Any]:
+    def count_unsent(self, error: FastRPCError) -> list[Any]:
         """Count its calls as failed before an attempt could be made; return the error for each of them."""
         size: int = self._calls.size
         for _ in range(size):

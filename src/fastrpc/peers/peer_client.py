@@ -282,7 +282,7 @@ class PeerRunner(Answers):
             batch.start_clock()
         except DeadlineExceededError as late:
             error = late
-        errors = batch.unsent(error)
+        errors = batch.count_unsent(error)
         await give_turn()
         return batch.result(errors)
 

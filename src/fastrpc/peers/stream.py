@@ -36,6 +36,9 @@ from fastrpc.peers.unpacking import message_steps
 from fastrpc.rpc.reply import Reply
 from fastrpc.tracebacks import shortened
 
+if TYPE_CHECKING:
+    from fastrpc._core.client.caller_state import CallerState
+
 __all__ = ["Stream", "StreamStarter"]
 
 S_contra = TypeVar("S_contra", contravariant=True)
@@ -75,7 +78,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         messages: Any = None,
     ) -> None:
         super().__init__(options, hash_key, route, *given)
-        self._state: Any = options.shared
+        self._state = cast("CallerState", options.shared)
         self._starter = starter
         self._source = messages
         self.is_fed = messages is not None

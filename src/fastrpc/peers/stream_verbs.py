@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 from fastrpc.rpc.upload import Upload
 
 if TYPE_CHECKING:
+    from fastrpc._core.client.caller_state import CallerState
     from fastrpc.peers.stream import Stream
 
 __all__ = ["StreamVerbs"]
@@ -18,9 +19,11 @@ T = TypeVar("T")
 class StreamVerbs:
     """The verbs of a `Client` for streams."""
 
-    # The compiled class beside this one has it.
     if TYPE_CHECKING:
-        _state: Any
+
+        @property
+        def _state(self) -> "CallerState":
+            """The state of the client; compiled."""
 
     @overload
     def stream(

@@ -48,7 +48,7 @@ class SyncCallRunner(BaseCallRunner):
         try:
             values = drive(self._attempted(batch))
         except FastRPCError as error:
-            return batch.result(batch.unsent(error))
+            return batch.result(batch.count_unsent(error))
         return self.finish_batch(head, values)
 
     def finish_batch(self, head: BlockingCall, values: list[Any]) -> list[Any]:

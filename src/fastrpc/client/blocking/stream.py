@@ -25,6 +25,9 @@ from fastrpc.peers.outcomes import mark_own_call
 from fastrpc.peers.stream_outcome import NO_VALUE, StreamOutcome
 from fastrpc.rpc.reply import Reply
 
+if TYPE_CHECKING:
+    from fastrpc._core.client.blocking_state import BlockingState
+
 __all__ = ["Interception", "SyncStream", "SyncStreamStarter"]
 
 S_contra = TypeVar("S_contra", contravariant=True)
@@ -73,7 +76,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         messages: Any = None,
     ) -> None:
         super().__init__(options, hash_key, route, *given)
-        self._state: Any = options.shared
+        self._state = cast("BlockingState", options.shared)
         self._messages = messages
         self.is_fed = messages is not None
         self._starter: SyncStreamStarter | None = None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 from fastrpc.rpc.upload import Upload
 
 if TYPE_CHECKING:
+    from fastrpc._core.client.blocking_state import BlockingState
     from fastrpc.client.blocking.stream import SyncStream
 
 __all__ = ["BlockingStreamVerbs"]
@@ -18,9 +19,11 @@ T = TypeVar("T")
 class BlockingStreamVerbs:
     """The verbs of a `SyncClient` for streams."""
 
-    # The compiled class beside this one has it.
     if TYPE_CHECKING:
-        _state: Any
+
+        @property
+        def _state(self) -> "BlockingState":
+            """The state of the client; compiled."""
 
     @overload
     def stream(
