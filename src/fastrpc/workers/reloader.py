@@ -106,7 +106,7 @@ class Reloader(Supervisor):
         elif was_asked:
             worker.restart_at = self._clock()
         else:
-            self._restarts.plan(worker)
+            super()._plan_restart(worker)
 
     def _next_look(self) -> float:
         return self._clock() + LOOK_SECONDS
