@@ -33,8 +33,12 @@ _FUNCTION = re.compile(
     re.MULTILINE,
 )
 _TEXT = re.compile(r'"""[\s\S]*?"""|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*')
-# `call._state` and `self.call._state`, but neither `self._state` nor `fastrpc._core`.
-_FOREIGN = re.compile(r"\b(?!self\b|cls\b|fastrpc\b)\w+\._(?!_)\w+")
+# The documented names of named tuples.
+_NAMED_TUPLE = {"_asdict", "_fields", "_make", "_replace"}
+# `call._state` and `self.call._state`, but neither `self._state` nor `fastrpc._core` nor a documented name.
+_FOREIGN = re.compile(
+    rf"\b(?!self\b|cls\b|fastrpc\b|os\._exit\b)\w+\.(?!(?:{'|'.join(_NAMED_TUPLE)})\b)_(?!_)\w+"
+)
 
 
 @cache
@@ -99,7 +103,10 @@ def shared_methods(contract: str, least: int) -> dict[str, list[str]]:
 
 
 def foreign_underscores(paths: Iterable[Path]) -> Counter[Path]:
-    """Count for each file the private names of other objects that it reads or writes."""
+    """Count for each file the private names of other objects that it reads or writes.
+
+    The documented names of named tuples, `os._exit` and methods of a base by `super()` do not count.
+    """
     counts: Counter[Path] = Counter()
     for path in paths:
         counts[path] = (
@@ -113,9 +120,20 @@ def _foreign_in_python(path: Path) -> int:
         isinstance(node, ast.Attribute)
         and node.attr.startswith("_")
         and not node.attr.startswith("__")
-        and not (isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"})
+        and node.attr not in _NAMED_TUPLE
+        and not _is_own(node)
         for node in ast.walk(tree(path))
     )
+
+
+def _is_own(node: ast.Attribute) -> bool:
+    """Return whether a private name is read from the object itself, from its bases, or is `os._exit`."""
+    match node.value:
+        case ast.Name(id="self" | "cls") | ast.Call(func=ast.Name(id="super")):
+            return True
+        case ast.Name(id="os"):
+            return node.attr == "_exit"
+    return False
 
 
 def repeated_names() -> dict[str, list[str]]:
