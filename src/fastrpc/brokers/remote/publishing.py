@@ -1,6 +1,7 @@
 """Publications over `fastrpc.broker`: messages of one turn of the loop share a call."""
 
 import asyncio
+import time
 from asyncio import get_running_loop
 from collections import deque
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from fastrpc.brokers.remote.messages import sent, sent_headers
 from fastrpc.brokers.remote.service import BrokerService
 from fastrpc.client.client import Client
 from fastrpc.errors import BrokerError, FastRPCError, copied_error
+from fastrpc.hosted.verbs import PATIENCE_SECONDS
+from fastrpc.rpc.scope import timeout
 from fastrpc.status import Status
 from fastrpc.user_code import as_error
 
@@ -50,7 +53,7 @@ _Wait: TypeAlias = "asyncio.Future[Published | None]"
 class _Batch:
     """Messages that will share a call."""
 
-    __slots__ = ("has_begun", "messages", "size", "waits")
+    __slots__ = ("has_begun", "held_at", "messages", "size", "waits")
 
     def __init__(self) -> None:
         self.messages: list[OutgoingMessage] = []
@@ -59,6 +62,8 @@ class _Batch:
         #: Bytes of the values.
         self.size = 0
         self.has_begun = False
+        #: The instant at which its first message began to wait for an answer; None: no message waits for one.
+        self.held_at: float | None = None
 
     def add(self, message: OutgoingMessage) -> _Wait:
         """Add a message."""
@@ -77,9 +82,12 @@ class Publications:
         first of a turn ──► a turn later: is it alone? ──yes──────────────────────────► publish
         others of the turn ──► its batch ─────────────────no──► publish_many ──refused──► each by `publish`
 
-    While no call is under way, a message is sent at once. The end of one wait ends neither the call nor the other
-    waits. `publish_many` keeps all messages or none, so after a refusal each message is sent alone and gets its own
-    error. A publication with a deadline is also sent alone: its call carries the deadline.
+    While none is under way a message goes at once. A message that is alone while others share a call waits for the end
+    of a call: the woken publishers publish again and share the next call with it. Otherwise it would have a commit of
+    the broker alone, again and again, and the others would wait for it. The end of one wait ends neither the call nor
+    the other waits.
+    `publish_many` keeps all messages or none, so after a refusal each message goes alone, and tells its own fault. A
+    publication with a deadline goes alone as well: its call carries the deadline.
     """
 
     def __init__(self, client: Client) -> None:
@@ -103,6 +111,8 @@ class Publications:
             if len(batch.waits) == _MOST_MESSAGES:
                 self._begin(batch)
         else:
+            # There is no room in a batch that is held.
+            self._release()
             batch = self._batch = _Batch()
             wait = batch.add(message)
             if not await self._is_shared(batch):
@@ -111,14 +121,15 @@ class Publications:
         return (await self._alone(message) if published is None else published,)
 
     async def finish(self) -> None:
-        """Return once no call is under way; the client ends the calls before."""
-        if self._calls:
+        """Return once no call is under way; the client ends them before."""
+        while self._calls:
+            # The end of a call begins the call of the messages that waited for it.
             await asyncio.wait(self._calls)
 
     async def _is_shared(self, batch: _Batch) -> bool:
         """Wait for the other messages of this turn, and begin their call; return False if there are none.
 
-        Cancelled: the other messages are sent without the first one.
+        Cancelled: they go without the first one. While other calls are under way a message that is alone is held.
         """
         try:
             await asyncio.sleep(0)
@@ -132,8 +143,16 @@ class Publications:
         # A message behind unsent messages is sent with them, not before them.
         if not batch.has_begun and (len(batch.waits) > 1 or self._due):
             self._begin(batch)
+        if self._batch is batch and self._calls:
+            batch.held_at = time.monotonic()
+            return True
         self._close(batch)
         return batch.has_begun
+
+    def _release(self) -> None:
+        """Begin the call of a batch that is held."""
+        if self._batch is not None and self._batch.held_at is not None:
+            self._begin(self._batch)
 
     def _close(self, batch: _Batch) -> None:
         """Let a batch accept no more messages."""
@@ -174,7 +193,8 @@ class Publications:
         waits = [wait for wait in batch.waits if not wait.done()]
         if not waits:
             return
-        published = await self._client.call(BrokerService.publish_many, messages)
+        with timeout(None if batch.held_at is None else _seconds_left(batch.held_at)):
+            published = await self._client.call(BrokerService.publish_many, messages)
         if len(published) != len(waits):
             raise BrokerError(f"the broker has answered {len(published)} of {len(waits)} messages")
         self._answered.append((waits, published))
@@ -201,9 +221,10 @@ class Publications:
             self._wake()
 
     def _on_end(self, waits: Sequence[_Wait], task: asyncio.Task[None]) -> None:
-        """Tell the publishers of a failed call."""
+        """Tell the publishers of a failed call; woken publishers of another call have published again by now."""
         self._calls.discard(task)
         self._due.discard(task)
+        self._release()
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is None:
             return
@@ -219,3 +240,8 @@ class Publications:
                 wait.set_result(None)
             else:
                 wait.set_exception(copied_error(failure))
+
+
+def _seconds_left(began: float) -> float:
+    """Return the seconds that a publication without a deadline has, some time after it began."""
+    return max(PATIENCE_SECONDS - (time.monotonic() - began), 0.0)
