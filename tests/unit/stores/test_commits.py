@@ -81,6 +81,10 @@ class Owner:
         return await self.commits.settled()
 
 
+def no_end(outcome: object) -> None:
+    raise AssertionError(f"a commit has failed: {outcome}")
+
+
 @pytest.fixture
 def journal() -> NotedJournal:
     return NotedJournal()
@@ -118,6 +122,35 @@ async def test_changes_that_arrive_during_a_commit_are_the_next_one_in_their_ord
     assert not owner.commits.is_waiting
     await owner.commits.close()
     assert journal.is_closed
+
+
+async def test_the_answers_to_a_commit_leave_before_the_next_one_begins(
+    journal: NotedJournal, owner: Owner
+) -> None:
+    events: list[str] = []
+
+    def begin(changes: Sequence[Change]) -> Sequence[Change]:
+        events.append("commit")
+        return changes
+
+    async def answer(number: int) -> None:
+        await owner.add(Acknowledgement(number))
+        # A server writes its answers at the end of the turn.
+        asyncio.get_running_loop().call_soon(events.append, "answer")
+
+    owner.commits = Commits(
+        journal, "fastrpc broker", keep=owner.kept.extend, undo=no_end, fail=no_end, complete=begin
+    )
+    journal.may_commit.clear()
+    first = asyncio.ensure_future(answer(1))
+    await eventually(journal.is_committing.is_set)
+    second = asyncio.ensure_future(answer(2))
+    await asyncio.sleep(0)
+    journal.may_commit.set()
+    await asyncio.gather(first, second)
+    await asyncio.sleep(0)
+    assert events == ["commit", "answer", "commit", "answer"]
+    await owner.commits.close()
 
 
 async def test_a_commit_without_room_is_undone_with_the_changes_behind_it_and_others_follow(

@@ -21,6 +21,10 @@ __all__ = ["CommitJournal", "Commits", "PendingChange"]
 #: Waits that end in one turn of the loop.
 _WOKEN_AT_ONCE: Final = 16
 
+#: Turns of the loop in which the answers to a commit leave before the next commit begins, whose thread then shares the
+#: interpreter with the loop: clients would wait for both.
+_TURNS_TO_ANSWER: Final = 2
+
 
 class PendingChange(Protocol):
     """A change that waits for its commit."""
@@ -195,6 +199,13 @@ class Commits(Generic[Change, Kept]):
         assert self._commit is not None
         return self._commit.settled()
 
+    def _begin_in(self, turns: int) -> None:
+        """Begin the next commit some turns of the loop later."""
+        if turns:
+            asyncio.get_running_loop().call_soon(self._begin_in, turns - 1, context=Context())
+        else:
+            self._begin()
+
     def _begin(self) -> None:
         """Begin the next commit."""
         batch, self._pending, commit = self._complete(self._pending), [], self._commit
@@ -234,7 +245,7 @@ class Commits(Generic[Change, Kept]):
             if ended is not None:
                 ended.end(is_kept)
         if self._pending:
-            self._begin()
+            self._begin_in(_TURNS_TO_ANSWER)
             return
         self._commit, self._is_committing = None, False
         finishing, self._finishing = self._finishing, []
