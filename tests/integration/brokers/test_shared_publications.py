@@ -94,6 +94,18 @@ async def test_messages_of_one_moment_share_calls_in_their_order(watched: Watche
     assert await watched.kept() == bodies(70)
 
 
+async def test_first_message_of_a_moment_goes_with_the_others_once_messages_came_together(
+    watched: Watched,
+) -> None:
+    for _ in range(3):
+        await asyncio.gather(*map(watched.publishing, bodies(4)))
+    assert watched.got == [[b"0"], bodies(4)[1:], bodies(4), bodies(4)]
+    await watched.publishing(b"alone")
+    watched.got.clear()
+    await asyncio.gather(*map(watched.publishing, bodies(4)))
+    assert watched.got == [[b"0"], bodies(4)[1:]]
+
+
 async def test_message_that_is_alone_behind_a_full_call_keeps_its_place(watched: Watched) -> None:
     published = await asyncio.gather(*map(watched.publishing, bodies(34)))
     assert watched.got == [bodies(1), bodies(33)[1:], bodies(34)[33:]]

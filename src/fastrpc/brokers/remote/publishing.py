@@ -82,10 +82,12 @@ class Publications:
         first of a turn ──► a turn later: is it alone? ──yes──────────────────────────► publish
         others of the turn ──► its batch ─────────────────no──► publish_many ──refused──► each by `publish`
 
-    While none is under way a message goes at once. A message that is alone while others share a call waits for the end
-    of a call: the woken publishers publish again and share the next call with it. Otherwise it would have a commit of
-    the broker alone, again and again, and the others would wait for it. The end of one wait ends neither the call nor
-    the other waits.
+    While no call is under way a message goes at once. Where the latest messages came several in a turn it waits for the
+    others of its turn, and they have one commit of the broker. A message that is alone while others share a call waits
+    for the end of a call: the woken publishers publish again and share the next call with it. Otherwise it would have a
+    commit of the broker alone, again and again, and the others would wait for it. The end of one wait ends neither the
+    call nor the other waits.
+
     `publish_many` keeps all messages or none, so after a refusal each message goes alone, and tells its own fault. A
     publication with a deadline goes alone as well: its call carries the deadline.
     """
@@ -94,7 +96,9 @@ class Publications:
         self._client = client
         # The batch that takes messages.
         self._batch: _Batch | None = None
-        # Calls of one message; calls of several messages under way; and the latter calls that have not begun.
+        # Whether the latest messages came several in a turn.
+        self._comes_together = False
+        # Calls of one message each, calls under way of several, and the ones among these that have not begun.
         self._lone = 0
         self._calls: set[asyncio.Task[None]] = set()
         self._due: set[asyncio.Task[None] | None] = set()
@@ -104,7 +108,8 @@ class Publications:
     async def publish(self, message: OutgoingMessage) -> tuple[Published]:
         """Keep a message; return its answer. BrokerError: it may not be kept."""
         batch = self._batch
-        if scope_deadline() is not None or not (self._lone or batch or self._calls or self._answered):
+        is_first = not (self._comes_together or self._lone or batch or self._calls or self._answered)
+        if is_first or scope_deadline() is not None:
             return (await self._alone(message),)
         if batch is not None and batch.size + len(message.body) <= _MOST_BYTES:
             wait = batch.add(message)
@@ -140,7 +145,8 @@ class Publications:
                 self._begin(batch)
             self._close(batch)
             raise
-        # A message behind unsent messages is sent with them, not before them.
+        self._comes_together = len(batch.waits) > 1
+        # A message behind others that have not left goes as they do, not before them.
         if not batch.has_begun and (len(batch.waits) > 1 or self._due):
             self._begin(batch)
         if self._batch is batch and self._calls:
