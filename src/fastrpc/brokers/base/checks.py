@@ -1,5 +1,6 @@
 """The bounds of messages and topics, the same for every backend."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -20,6 +21,7 @@ __all__ = [
     "check_same",
     "check_topic",
     "no_group",
+    "sizes_of",
     "with_id",
 ]
 
@@ -56,6 +58,34 @@ def check_outgoing(message: OutgoingMessage) -> int:
     if message.delay and not is_seconds(message.delay):
         raise _refused(message, f"has a delay of {shown(message.delay)} seconds, it must be a number from 0")
     return size
+
+
+def sizes_of(messages: Sequence[OutgoingMessage]) -> list[int]:
+    """Check messages that have no id; return the bytes of each, as of `check_outgoing`.
+
+    Messages without a key that share their headers and their publisher differ in their bodies alone.
+    """
+    sizes: list[int] = []
+    headers: Mapping[str, str] | None = None
+    publisher: str | None = None
+    size_of_rest = 0
+    for message in messages:
+        size = len(message.body)
+        if (
+            message.headers is not headers
+            or message.publisher is not publisher
+            or message.key is not None
+            or message.delay
+            or size > MESSAGE_BYTES
+        ):
+            size = check_outgoing(message)
+            if message.key is None:
+                headers, publisher = message.headers, message.publisher
+                size_of_rest = size - len(message.body)
+        else:
+            size += size_of_rest
+        sizes.append(size)
+    return sizes
 
 
 def with_id(message: OutgoingMessage) -> OutgoingMessage:

@@ -119,6 +119,8 @@ class Takes:
                 ended[take] = BrokerError(text, status=Status.NOT_FOUND, processed="no")
             takes.clear()
         now = self._clock()
+        if len(takes) == 1 and self._serve_only(group, takes, ended, now):
+            return
         hungry: deque[Take] = deque()
         while takes or hungry:
             take = next(iter(takes)) if takes else hungry.popleft()
@@ -133,3 +135,20 @@ class Takes:
             takes.pop(take, None)
         if not takes:
             del self._waiting[group]
+
+    def _serve_only(
+        self,
+        group: MessageGroup,
+        takes: OrderedDict[Take, None],
+        ended: dict[Take, BrokerError | None],
+        now: float,
+    ) -> bool:
+        """Give the only take of a group all that it wants, by one step; return False if its task was cancelled."""
+        (take,) = takes
+        if take.is_cancelled:
+            return False
+        take.found += self._core.take(group, take.member, take.most, now)
+        if take.found:
+            ended[take] = None
+            del self._waiting[group]
+        return True

@@ -1,6 +1,7 @@
 """Records of a journal that are also in memory, up to a number of bytes; the oldest leave first."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 __all__ = ["RecordCache"]
@@ -15,6 +16,16 @@ class _Holder(Protocol):
     def forget(self, sequence: int) -> None: ...
 
     def is_held(self, sequence: int) -> bool: ...
+
+
+class _Held(Protocol):
+    """A record."""
+
+    @property
+    def sequence(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
 
 
 class RecordCache:
@@ -33,12 +44,12 @@ class RecordCache:
         #: Bytes of all.
         self.size = 0
 
-    def add(self, holder: _Holder, sequence: int, size: int) -> None:
-        """Note a record that its holder has from now on."""
-        self._holders.append(holder)
-        self._numbers.append(sequence)
-        self._count += 1
-        self.size += size
+    def add(self, holder: _Holder, records: Sequence[_Held]) -> None:
+        """Note records that their holder has from now on."""
+        self._holders.extend([holder] * len(records))
+        self._numbers.extend([one.sequence for one in records])
+        self._count += len(records)
+        self.size += sum([one.size for one in records])
         while self.size > self._most_bytes and len(self._numbers) > 1:
             self._holders.popleft().forget(self._numbers.popleft())
         if len(self._numbers) > _SPARE + 2 * self._count:

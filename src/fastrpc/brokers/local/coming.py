@@ -10,22 +10,23 @@ class Coming:
     """The numbers of these messages, the smallest first."""
 
     def __init__(self) -> None:
-        self._numbers: list[int] = []
-        #: The latest delivered number, 0 for none: a replay before it is delivered at once.
+        #: The smallest one first.
+        self.numbers: list[int] = []
+        #: The latest number that came, 0 for none: a replay before it has to come at once.
         self.latest = 0
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._numbers)
+        return iter(self.numbers)
 
     def add(self, sequence: int) -> None:
-        """Note a message that arrived at its place."""
-        heappush(self._numbers, sequence)
+        """Let a message come in its place."""
+        heappush(self.numbers, sequence)
 
     def comes_before(self, sequence: int | None) -> bool:
-        """Return whether a replayed message precedes a message of the log; None: whether there is one at all."""
-        return bool(self._numbers) and (sequence is None or self._numbers[0] <= sequence)
+        """Return whether one comes before a message of the log; None: whether there is one."""
+        return bool(self.numbers) and (sequence is None or self.numbers[0] <= sequence)
 
     def take(self) -> int:
-        """Remove the next message, which is delivered now; return its number."""
-        self.latest = heappop(self._numbers)
+        """Take out the next message, which thereby comes; return its number."""
+        self.latest = heappop(self.numbers)
         return self.latest

@@ -38,6 +38,7 @@ from fastrpc.brokers.base.checks import (
     check_same,
     check_topic,
     no_group,
+    sizes_of,
 )
 from fastrpc.brokers.base.names import TopicPattern, check_group
 from fastrpc.brokers.local.alarms import Alarms
@@ -173,47 +174,56 @@ class BrokerCore:
             BrokerError: NOT_FOUND, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, FAILED_PRECONDITION.
             UnreadError: no message is kept; `repeats.feed` has to be called first.
         """
-        if len(messages) == 1:
-            # As each program publishes most of the time.
-            return self._publish_one(messages[0], now, wall)
+        topic = self._plain_topic(messages)
+        if topic is not None:
+            sizes = [RECORD_BYTES + size for size in sizes_of(messages)]
+            topic.check_room(len(sizes), sum(sizes), max(sizes), now, adds_ids=False)
+            ids = [message.made_id or self._made_id() for message in messages]
+            records = topic.append(zip(messages, ids, sizes, strict=True), now, wall)
+            return [Published(record.id, record.sequence) for record in records], records
         plan = [self._planned(message, now) for message in messages]
         self._check_room(plan, now)
         published: list[Published] = []
-        records: list[Record] = []
+        records = []
         for topic, message, size, number in plan:
             id = message.id
             if id is None:
-                id = message.made_id or f"{self._run}-{next(self._ids):x}"
+                id = message.made_id or self._made_id()
             elif number is None:
                 # A concurrent publication may have the same id.
                 number = topic.ids.find(id, now)
             if number is not None:
                 published.append(Published(id, number, True))
                 continue
-            record = topic.append(message, id, size, now, wall)
+            (record,) = topic.append([(message, id, size)], now, wall)
             records.append(record)
             published.append(Published(id, record.sequence))
         return published, records
 
-    def _publish_one(
-        self, message: OutgoingMessage, now: float, wall: datetime
-    ) -> tuple[list[Published], list[Record]]:
-        topic, message, size, number = self._planned(message, now)
-        id = message.id or message.made_id
-        if number is not None:
-            assert id is not None
-            return [Published(id, number, True)], []
-        topic.check_room(1, size, size, now, adds_ids=message.id is not None)
-        if id is None:
-            id = f"{self._run}-{next(self._ids):x}"
-        record = topic.append(message, id, size, now, wall)
-        return [Published(id, record.sequence)], [record]
+    def _plain_topic(self, messages: Sequence[OutgoingMessage]) -> KeptTopic | None:
+        """Return the topic of messages of one name that need no look for ids, as most do; None for others."""
+        name = messages[0].topic if messages else ""
+        topic = self.topics.known.get(name)
+        if topic is not None and not topic.ids.size:
+            for message in messages:
+                if message.topic != name or message.id is not None or message.delay or message.age:
+                    return None
+            return topic
+        return None
+
+    def _made_id(self) -> str:
+        return f"{self._run}-{next(self._ids):x}"
 
     def committed(self, records: Sequence[Record], now: float) -> None:
-        """Deliver messages from now on: the oldest uncommitted ones of their topics."""
-        known = self.topics.known
-        for record in records:
-            (known.get(record.topic) or self._topic_of(record.topic)).reveal(record, now)
+        """Deliver messages from now on, which are the oldest of their topics that are not committed."""
+        end = 0
+        while (start := end) < len(records):
+            # The run of messages of one name.
+            name = records[start].topic
+            while end < len(records) and records[end].topic == name:
+                end += 1
+            topic = self.topics.known.get(name) or self._topic_of(name)
+            topic.reveal(records if end - start == len(records) else records[start:end], now)
 
     def undo(self) -> None:
         """Forget the uncommitted messages: the disk is full."""

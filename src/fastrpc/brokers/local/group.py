@@ -55,7 +55,7 @@ class MessageGroup:
     ) -> None:
         self.name = name
         self.pattern = pattern
-        self.topic = topic
+        self.topic, self._counts = topic, topic.counts
         self.is_whole = pattern.text == topic.settings.name
         #: Whether at most one message of a key is under way; the group's members decide it.
         self.is_ordered = False
@@ -142,13 +142,17 @@ class MessageGroup:
         if due is not None and due <= now:
             self.wake(now)
         taken: list[Delivery] = []
-        while len(taken) < most and not self.is_stopped:
+        if self.is_stopped:
+            return taken
+        while len(taken) < most:
             entry = self._next_ready(now) if self._ready else None
             if entry is None and not self._ready:
                 entry = self._scan(now)
             if entry is None:
                 break
             taken.append(self._start(entry, member))
+        if taken and self._note is not None:
+            self._effects.moved[self] = None
         return taken
 
     def _next_ready(self, now: float) -> Entry | None:
@@ -169,42 +173,42 @@ class MessageGroup:
 
     def _scan(self, now: float) -> Entry | None:
         """Move the cursor to the next message that can start; return it with its record."""
-        log = self.topic.log
+        log, coming, is_ordered = self.topic.log, self._coming, self.is_ordered
+        holds_all = self.is_whole and not self._resumed.settled
         while True:
-            sequence = log.after(self.cursor)
-            if self._coming.comes_before(sequence):
-                entry = self._enter(self._replays[self._coming.take()])
+            record = log.following(self.cursor)
+            sequence = log.after(self.cursor) if record is None else record.sequence
+            if coming.numbers and coming.comes_before(sequence):
+                entry = self._enter(self._replays[coming.take()])
             elif sequence is None:
                 return None
-            elif not self.holds(sequence):
+            elif not holds_all and not self.holds(sequence):
                 self.cursor = sequence
                 self._resumed.drop(sequence)
                 continue
             else:
-                record = log.record(sequence)
+                record = record or log.record(sequence)
                 if record is None:
                     self.topic.want(self, log.absent(sequence))
                     return None
-                entry = self._pass(record)
+                self.cursor = sequence
+                self.behind -= 1
+                entry = self.open[sequence] = self._resumed.entry_of(record)
+                if is_ordered:
+                    self._enter(entry)
+                elif entry.due <= now:
+                    return entry
             if self._may_start(entry, now):
                 return entry
             self._defer(entry, now)
-
-    def _pass(self, record: Record) -> Entry:
-        """Move the cursor over a message of this group; return its entry."""
-        sequence = self.cursor = record.sequence
-        self.behind -= 1
-        entry = self.open[sequence] = self._resumed.entry_of(record)
-        return self._enter(entry) if self.is_ordered else entry
 
     def _defer(self, entry: Entry, now: float) -> None:
         """Let a message wait that the cursor has passed."""
         if not entry.is_replay:
             entry.record = None
-        if self._note is not None and not entry.is_counted:
+        if not entry.is_counted:
             # A message that was passed without a count counts as started.
-            entry.is_counted = True
-            self._note(self._count_of(entry))
+            self._note_count(entry)
         self._offer(entry, now)
 
     def _start(self, entry: Entry, member: GroupMember) -> Delivery:
@@ -213,15 +217,15 @@ class MessageGroup:
         member.under_way.add(entry)
         if self.is_ordered and entry.key is not None:
             self._lines.start(entry.key)
-        if self._note is not None:
-            if entry.is_counted or entry.deliveries > 1:
-                entry.is_counted = True
-                self._note(self._count_of(entry))
-            self._effects.moved[self] = None
+        if entry.deliveries > 1 or entry.is_counted:
+            self._note_count(entry)
         return entry.delivery()
 
-    def _count_of(self, entry: Entry) -> DeliveryCounted:
-        return DeliveryCounted(self._label, entry.sequence, entry.deliveries, entry.due, entry.is_replay)
+    def _note_count(self, entry: Entry) -> None:
+        if self._note is not None:
+            entry.is_counted = True
+            due, is_replay = entry.due, entry.is_replay
+            self._note(DeliveryCounted(self._label, entry.sequence, entry.deliveries, due, is_replay))
 
     # Which message may start
 
@@ -229,9 +233,6 @@ class MessageGroup:
         """Return a message of the log or a replayed message; their numbers differ."""
         entry = self.open.get(sequence)
         return self._replays.get(sequence) if entry is None else entry
-
-    def _is_latest(self, entry: Entry) -> bool:
-        return (self._replays if entry.is_replay else self.open).get(entry.sequence) is entry
 
     def _enter(self, entry: Entry) -> Entry:
         if self.is_ordered and entry.key is not None:
@@ -277,13 +278,13 @@ class MessageGroup:
 
     def is_lost(self, entry: Entry) -> bool:
         """Return whether another member may have the message of a delivery by now."""
-        return entry.member is not None and not self._is_latest(entry)
+        return entry.member is not None and self._waiting(entry.sequence) is not entry
 
     def settle(self, entry: Entry, now: float) -> bool:
         """End a message that is under way; False: the delivery was settled, or is lost."""
         if not self._conclude(entry):
             return False
-        self.topic.counts.acked += 1
+        self._counts.acked += 1
         self._end(entry, now)
         return True
 
@@ -339,7 +340,7 @@ class MessageGroup:
 
     def _conclude(self, entry: Entry) -> bool:
         member = entry.member
-        if member is None or not self._is_latest(entry):
+        if member is None or self._waiting(entry.sequence) is not entry:
             return False
         entry.member = None
         member.under_way.discard(entry)
@@ -358,8 +359,7 @@ class MessageGroup:
             self._replays[sequence] = fresh
         else:
             self.open[sequence] = fresh
-        if self._note is not None:
-            self._note(self._count_of(fresh))
+        self._note_count(fresh)
         if self.is_ordered and key is not None:
             self._free(key, now)
         else:

@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from fastrpc.brokers.local.cache import RecordCache
@@ -58,13 +58,14 @@ class Log:
     def __contains__(self, sequence: int) -> bool:
         return self._place(sequence) >= 0
 
-    def append(self, record: Record) -> None:
-        """Keep a record with a number beyond the latest one."""
-        self.add(record)
-        self._records[record.sequence] = record
+    def append(self, records: Sequence[Record]) -> None:
+        """Keep records with the next numbers."""
+        for record in records:
+            self._add(record)
+            self._records[record.sequence] = record
 
-    def add(self, place: KeptPlace | Record) -> None:
-        """Keep a message with a number beyond the latest one, whose record is not in memory."""
+    def _add(self, place: KeptPlace | Record) -> None:
+        """Keep a message with a number beyond the latest one."""
         self.last = sequence = place.sequence
         size = place.size
         self._numbers.append(sequence)
@@ -79,17 +80,24 @@ class Log:
         self._count += 1
         self.size += size
 
-    def reveal(self, sequence: int) -> None:
-        """Note that a message is committed, the first uncommitted one."""
-        record = self._records.get(sequence)
-        at = self._place(sequence) if record is None or self._by_name is not None else -1
-        size = self._sizes[at] if record is None else record.size
-        self.visible = sequence
-        self.visible_size += size
+    def restore(self, places: Iterable[KeptPlace], last: int) -> None:
+        """Begin with committed messages, whose records are not in memory, and the number of the latest message."""
+        for place in places:
+            self._add(place)
+        self.last = self.visible = last
+        self.visible_size = self.size
         if self._by_name is not None:
-            self._by_name[self._name_numbers[at]] += 1
-        if self._cache is not None and record is not None:
-            self._cache.add(self, sequence, size)
+            self._by_name.update(self._name_numbers)
+
+    def reveal(self, records: Sequence[Record]) -> None:
+        """Note that messages are committed, the first uncommitted ones."""
+        self.visible = records[-1].sequence
+        self.visible_size += sum([record.size for record in records])
+        if self._by_name is not None:
+            for record in records:
+                self._by_name[self._numbers_of_names[record.topic]] += 1
+        if self._cache is not None:
+            self._cache.add(self, records)
 
     # One message
 
@@ -107,7 +115,7 @@ class Log:
             record.kept_at = self._instants[place]
             record.due += record.kept_at
             self._records[record.sequence] = record
-            self._cache.add(self, record.sequence, record.size)
+            self._cache.add(self, (record,))
 
     def is_held(self, sequence: int) -> bool:
         """Return whether the record of a message is in memory."""
@@ -146,6 +154,11 @@ class Log:
         if self._head < len(self._numbers) and self._numbers[self._head] <= self.visible:
             return self._numbers[self._head]
         return None
+
+    def following(self, sequence: int) -> Record | None:
+        """Return the committed record with the next number, if it is in memory: no message comes between them."""
+        record = self._records.get(sequence + 1)
+        return record if sequence < self.visible else None
 
     def after(self, sequence: int) -> int | None:
         """Return the number of the first committed message that is greater."""

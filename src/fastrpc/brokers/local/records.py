@@ -184,7 +184,7 @@ class MessageDamaged(msgspec.Struct, frozen=True, eq=False):
     sequence: int
 
 
-class MessageDropped(msgspec.Struct, frozen=True, eq=False):
+class MessageDropped(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A topic keeps a message no longer."""
 
     topic: str
@@ -216,7 +216,7 @@ class GroupRemoved(msgspec.Struct, frozen=True, eq=False):
     group: str
 
 
-class DeliveryCounted(msgspec.Struct, frozen=True, eq=False):
+class DeliveryCounted(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The number of started deliveries of a message; the next one starts at `due` at the earliest.
 
     For the first delivery of a message that was not counted before, there is only `GroupProgressed`.
@@ -229,7 +229,7 @@ class DeliveryCounted(msgspec.Struct, frozen=True, eq=False):
     is_replay: bool
 
 
-class MessageSettled(msgspec.Struct, frozen=True, eq=False):
+class MessageSettled(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A group has handled a message."""
 
     group: str
@@ -237,7 +237,7 @@ class MessageSettled(msgspec.Struct, frozen=True, eq=False):
     is_replay: bool
 
 
-class GroupProgressed(msgspec.Struct, frozen=True, eq=False):
+class GroupProgressed(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The place of a group after all changes before this one.
 
     Attributes:

@@ -28,13 +28,14 @@ class Resumed:
 
     def entry_of(self, record: Record) -> Entry:
         """Return the entry of a message that the group passes."""
-        entry = Entry(record.sequence, record.key, 0, record.due, record=record)
-        counted = self._counted.pop(record.sequence, None)
+        sequence = record.sequence
+        entry = Entry(sequence, record.key, 0, record.due, False, False, record)
+        counted = self._counted.pop(sequence, None) if self._counted else None
         if counted is not None:
             # A message that only waited is counted before a start is noted behind it.
             entry.deliveries, entry.due = counted
             entry.is_counted = True
-        elif record.sequence <= self.passed:
+        elif sequence <= self.passed:
             entry.deliveries = 1
         return entry
 

@@ -1,6 +1,7 @@
 """One topic: its messages, the limits of their age and size, and the groups that get them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from math import inf
@@ -122,47 +123,54 @@ class KeptTopic:
             )
 
     def append(
-        self, message: OutgoingMessage, id: str, size: int, now: float, published_at: datetime
-    ) -> Record:
-        """Keep a message; no group gets it before `reveal`."""
-        record = Record(
-            self.log.last + 1,
-            message.topic,
-            message.body,
-            message.key,
-            id,
-            _kept_headers(message.headers) if message.headers else _NO_HEADERS,
-            message.publisher,
-            published_at,
-            now,
-            now + message.delay,
-            size,
-        )
-        self.log.append(record)
-        if message.id is not None:
-            self.ids.add(id, record.sequence, now)
-        if self._effects.note is not None:
-            self._effects.note(MessageAppended(self.settings.name, record, message.id is not None))
-        return record
+        self,
+        messages: Iterable[tuple[OutgoingMessage, str, int]],
+        now: float,
+        published_at: datetime,
+    ) -> list[Record]:
+        """Keep messages, each with its id and its size; no group gets them before `reveal`."""
+        name, note, number = self.settings.name, self._effects.note, self.log.last
+        records: list[Record] = []
+        for message, id, size in messages:
+            number += 1
+            record = Record(
+                number,
+                message.topic,
+                message.body,
+                message.key,
+                id,
+                _kept_headers(message.headers) if message.headers else _NO_HEADERS,
+                message.publisher,
+                published_at,
+                now,
+                now + message.delay,
+                size,
+            )
+            records.append(record)
+            if message.id is not None:
+                self.ids.add(id, number, now)
+            if note is not None:
+                note(MessageAppended(name, record, message.id is not None))
+        self.log.append(records)
+        return records
 
-    def reveal(self, record: Record, now: float) -> None:
-        """Give a committed message, the next one, to its groups."""
-        sequence = record.sequence
-        self.log.reveal(sequence)
-        self.counts.published += 1
-        roused = self._effects.roused
-        left = 0
-        for group in self.groups_of(record.topic):
-            if sequence > group.cursor:
-                group.behind += 1
-                left += group.name is not None
+    def reveal(self, records: Sequence[Record], now: float) -> None:
+        """Give committed messages of one name, the next ones, to their groups."""
+        self.log.reveal(records)
+        self.counts.published += len(records)
+        roused, numbers = self._effects.roused, [one.sequence for one in records]
+        groups = self.groups_of(records[0].topic)
+        for group in groups:
+            group.behind += len(numbers) - bisect_right(numbers, group.cursor)
             roused[group] = None
         if self.is_queue:
-            self._set_left(sequence, left, now)
+            named = [group for group in groups if group.name is not None]
+            for number in numbers:
+                self._set_left(number, sum(number > group.cursor for group in named), now)
         elif self.log.visible_size > self.settings.max_bytes:
             self.wake(now)
         elif self.settings.keep_seconds is not None:
-            self._effects.alarms.set(self, record.kept_at + self.settings.keep_seconds)
+            self._effects.alarms.set(self, records[0].kept_at + self.settings.keep_seconds)
 
     def undo(self) -> None:
         """Forget the messages that are not committed."""
@@ -171,10 +179,7 @@ class KeptTopic:
 
     def restore(self, saved: SavedTopic, now: float) -> None:
         """Begin with the messages that a journal kept."""
-        for place in saved.places:
-            self.log.add(place)
-            self.log.reveal(place.sequence)
-        self.log.last = self.log.visible = saved.last
+        self.log.restore(saved.places, saved.last)
         for id, sequence, kept_at in saved.ids:
             self.ids.add(id, sequence, kept_at)
         self.restored, self.restored_at = saved.last, now

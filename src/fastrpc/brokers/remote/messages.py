@@ -66,7 +66,7 @@ class PublishedMessage(msgspec.Struct, frozen=True, gc=False):
     age: float | None = None
 
 
-class DeliveredMessage(msgspec.Struct, frozen=True):
+class DeliveredMessage(msgspec.Struct, frozen=True, gc=False):
     """A message that the caller has to settle by its number; `follow` has settled it already."""
 
     number: int
