@@ -12,14 +12,10 @@
 `now` is an instant in seconds of a clock that never decreases; `wall` is the time of day, in UTC.
 """
 
-import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from itertools import count
-from typing import Final, TypeAlias, cast
-
-import msgspec
+from typing import Final, cast
 
 from fastrpc.brokers.base import (
     DeadLetter,
@@ -32,21 +28,18 @@ from fastrpc.brokers.base import (
     TopicSettings,
 )
 from fastrpc.brokers.base.checks import (
-    check_due,
-    check_outgoing,
     check_place,
     check_same,
     check_topic,
     no_group,
-    sizes_of,
 )
 from fastrpc.brokers.base.names import TopicPattern, check_group
 from fastrpc.brokers.local.alarms import Alarms
 from fastrpc.brokers.local.cache import RecordCache
 from fastrpc.brokers.local.effects import Effects
 from fastrpc.brokers.local.group import MessageGroup
+from fastrpc.brokers.local.incoming import IncomingMessages
 from fastrpc.brokers.local.records import (
-    RECORD_BYTES,
     Change,
     GroupBegun,
     GroupMember,
@@ -67,9 +60,6 @@ __all__ = ["BrokerCore"]
 #: The topics of a broker, none of which is ever removed. Each takes some kilobytes, and is compared with each new
 #: pattern.
 _MOST_TOPICS: Final = 10_000
-
-#: A message to be kept with its topic, its size, and the number of an earlier message of its id.
-_Planned: TypeAlias = tuple[KeptTopic, OutgoingMessage, int, int | None]
 
 
 class BrokerCore:
@@ -95,9 +85,7 @@ class BrokerCore:
         # Groups of logs that have no member, until they are removed.
         self._vacant: Alarms[MessageGroup] = Alarms()
         self.repeats = Repeats(self._effects)
-        # Ids of messages whose clients made none.
-        self._run = secrets.token_hex(8)
-        self._ids = count(1)
+        self._incoming = IncomingMessages(self.topics, self.repeats)
 
     # Topics
 
@@ -174,45 +162,7 @@ class BrokerCore:
             BrokerError: NOT_FOUND, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, FAILED_PRECONDITION.
             UnreadError: no message is kept; `repeats.feed` has to be called first.
         """
-        topic = self._plain_topic(messages)
-        if topic is not None:
-            sizes = [RECORD_BYTES + size for size in sizes_of(messages)]
-            topic.check_room(len(sizes), sum(sizes), max(sizes), now, adds_ids=False)
-            ids = [message.made_id or self._made_id() for message in messages]
-            records = topic.append(zip(messages, ids, sizes, strict=True), now, wall)
-            return [Published(record.id, record.sequence) for record in records], records
-        plan = [self._planned(message, now) for message in messages]
-        self._check_room(plan, now)
-        published: list[Published] = []
-        records = []
-        for topic, message, size, number in plan:
-            id = message.id
-            if id is None:
-                id = message.made_id or self._made_id()
-            elif number is None:
-                # A concurrent publication may have the same id.
-                number = topic.ids.find(id, now)
-            if number is not None:
-                published.append(Published(id, number, True))
-                continue
-            (record,) = topic.append([(message, id, size)], now, wall)
-            records.append(record)
-            published.append(Published(id, record.sequence))
-        return published, records
-
-    def _plain_topic(self, messages: Sequence[OutgoingMessage]) -> KeptTopic | None:
-        """Return the topic of messages of one name that need no look for ids, as most do; None for others."""
-        name = messages[0].topic if messages else ""
-        topic = self.topics.known.get(name)
-        if topic is not None and not topic.ids.size:
-            for message in messages:
-                if message.topic != name or message.id is not None or message.delay or message.age:
-                    return None
-            return topic
-        return None
-
-    def _made_id(self) -> str:
-        return f"{self._run}-{next(self._ids):x}"
+        return self._incoming.publish(messages, now, wall)
 
     def committed(self, records: Sequence[Record], now: float) -> None:
         """Deliver messages from now on, which are the oldest of their topics that are not committed."""
@@ -222,7 +172,7 @@ class BrokerCore:
             name = records[start].topic
             while end < len(records) and records[end].topic == name:
                 end += 1
-            topic = self.topics.known.get(name) or self._topic_of(name)
+            topic = self.topics.of(name)
             topic.reveal(records if end - start == len(records) else records[start:end], now)
 
     def undo(self) -> None:
@@ -230,45 +180,6 @@ class BrokerCore:
         self.repeats.forget()
         for topic in self.topics:
             topic.undo()
-
-    def _planned(self, message: OutgoingMessage, now: float) -> _Planned:
-        topic = self.topics.known.get(message.topic) or self._topic_of(message.topic)
-        size = RECORD_BYTES + check_outgoing(message)
-        if message.delay:
-            check_due(message, topic.settings)
-        number = None
-        if message.id is not None:
-            number = topic.ids.find(message.id, now)
-        elif (message.age or topic.ids.size) and (made_id := message.made_id) is not None:
-            # The first attempt may arrive after its repeat, over a connection that was given up.
-            number = topic.ids.find(made_id, now)
-            if number is None and message.age:
-                number = self.repeats.find(topic, made_id, message.age, now)
-                message = msgspec.structs.replace(message, id=made_id)
-        return topic, message, size, number
-
-    def _check_room(self, plan: Sequence[_Planned], now: float) -> None:
-        sizes: dict[KeptTopic, list[int]] = {}
-        fresh: set[tuple[KeptTopic, str | None]] = set()
-        for topic, message, size, number in plan:
-            if number is None and (message.id is None or (topic, message.id) not in fresh):
-                sizes.setdefault(topic, []).append(size)
-                if message.id is not None:
-                    fresh.add((topic, message.id))
-        with_ids = {topic for topic, _ in fresh}
-        for topic, needed in sizes.items():
-            topic.check_room(len(needed), sum(needed), max(needed), now, adds_ids=topic in with_ids)
-
-    def _topic_of(self, name: str) -> KeptTopic:
-        topic = self.topics.holding(name)
-        if topic is None:
-            raise BrokerError(
-                f"no topic holds {name}",
-                status=Status.NOT_FOUND,
-                processed="no",
-                hint="declare it before a message is published to it",
-            )
-        return topic
 
     # Messages that are not in memory
 

@@ -5,6 +5,8 @@ from typing import Final
 
 from fastrpc.brokers.base.names import TopicPattern, check_name
 from fastrpc.brokers.local.topic import KeptTopic
+from fastrpc.errors import BrokerError
+from fastrpc.status import Status
 
 __all__ = ["Topics"]
 
@@ -52,6 +54,18 @@ class Topics:
         if found is None:
             found = next((topic for topic in self._patterns if pattern.is_below(topic.pattern)), None)
         return found
+
+    def of(self, name: str) -> KeptTopic:
+        """Return the topic of messages of a name; errors as of `holding`. BrokerError: NOT_FOUND: no topic holds it."""
+        topic = self.known.get(name) or self.holding(name)
+        if topic is None:
+            raise BrokerError(
+                f"no topic holds {name}",
+                status=Status.NOT_FOUND,
+                processed="no",
+                hint="declare it before a message is published to it",
+            )
+        return topic
 
     def holding(self, name: str) -> KeptTopic | None:
         """Return the topic of messages of a name.
