@@ -99,11 +99,8 @@ class Takes:
 
     def serve(self) -> None:
         """Give messages to takes of the groups that may have some."""
-        roused = self._core.roused()
-        if not roused:
-            return
         ended: dict[Take, BrokerError | None] = {}
-        for group in roused:
+        for group in self._core.roused():
             if group in self._waiting:
                 self._serve(group, self._waiting[group], ended)
         for take, error in ended.items():

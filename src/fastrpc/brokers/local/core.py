@@ -79,12 +79,13 @@ class BrokerCore:
         cache_bytes: int | None = None,
     ) -> None:
         cache = None if cache_bytes is None else RecordCache(cache_bytes)
-        self._effects = Effects(note, tell, cache=cache)
+        #: Roused groups, messages to be read, and progress to be noted, which the caller of a step looks for.
+        self.effects = Effects(note, tell, cache=cache)
         self.topics = Topics()
         self._groups: dict[str, MessageGroup] = {}
         # Groups of logs that have no member, until they are removed.
         self._vacant: Alarms[MessageGroup] = Alarms()
-        self.repeats = Repeats(self._effects)
+        self.repeats = Repeats(self.effects)
         self._incoming = IncomingMessages(self.topics, self.repeats)
 
     # Topics
@@ -104,7 +105,7 @@ class BrokerCore:
         if present is not None:
             check_same(settings, present.settings)
             return
-        topic = KeptTopic(settings, self._effects)
+        topic = KeptTopic(settings, self.effects)
         other = self.topics.overlapping(topic.pattern)
         if other is not None:
             raise ConfigError(
@@ -137,13 +138,13 @@ class BrokerCore:
     def restore(self, topics: Sequence[SavedTopic], groups: Sequence[SavedGroup], now: float) -> None:
         """Continue from the end of a journal; nothing was declared yet."""
         for saved in topics:
-            topic = KeptTopic(saved.settings, self._effects)
+            topic = KeptTopic(saved.settings, self.effects)
             topic.restore(saved, now)
             self.topics.add(topic)
         for one in groups:
             topic = self.topics[one.topic]
             group = self._groups[one.name] = MessageGroup(
-                one.name, TopicPattern(one.pattern), topic, one.position, self._effects
+                one.name, TopicPattern(one.pattern), topic, one.position, self.effects
             )
             group.restore(one, now)
             topic.add(group)
@@ -184,15 +185,10 @@ class BrokerCore:
     # Messages that are not in memory
 
     def wanted(self) -> list[tuple[str, Sequence[int]]]:
-        """Return topics with the numbers of messages that groups need now, in order; pass these messages to `feed`."""
-        found = [(cast(KeptTopic, topic), topic.wanted()) for topic in self._effects.reading]
-        self._effects.reading.clear()
+        """Return topics with the numbers of messages that groups need now, in order; `feed` goes on with them."""
+        found = [(cast(KeptTopic, topic), topic.wanted()) for topic in self.effects.reading]
+        self.effects.reading.clear()
         return [(topic.settings.name, numbers) for topic, numbers in found]
-
-    @property
-    def has_wanted(self) -> bool:
-        """Whether `wanted` has something to return."""
-        return bool(self._effects.reading)
 
     def feed(self, topic: str, records: Sequence[Record], damaged: Collection[int], now: float) -> None:
         """Continue with messages that were read; damaged ones are kept, but not delivered."""
@@ -200,14 +196,9 @@ class BrokerCore:
 
     def note_progress(self) -> None:
         """Note the places of all groups that have moved on since the last time."""
-        for group in self._effects.moved:
+        for group in self.effects.moved:
             group.note_progress()
-        self._effects.moved.clear()
-
-    @property
-    def has_progress(self) -> bool:
-        """Whether `note_progress` has something to note."""
-        return bool(self._effects.moved)
+        self.effects.moved.clear()
 
     # Members
 
@@ -290,7 +281,7 @@ class BrokerCore:
     def _begin(
         self, name: str | None, pattern: TopicPattern, topic: KeptTopic, cursor: int, now: float
     ) -> MessageGroup:
-        group = MessageGroup(name, pattern, topic, cursor, self._effects)
+        group = MessageGroup(name, pattern, topic, cursor, self.effects)
         topic.add(group)
         if name is not None:
             self._groups[name] = group
@@ -302,27 +293,28 @@ class BrokerCore:
 
     def next_due(self) -> float | None:
         """Return the instant at which `advance` has something to do."""
-        due, other = self._effects.alarms.next(), self._vacant.next()
-        if due is None or other is None:
-            return other if due is None else due
-        return min(due, other)
+        due = self.effects.alarms.next()
+        if not self._vacant.dues:
+            return due
+        other = self._vacant.next()
+        return other if due is None or (other is not None and other < due) else due
 
     def advance(self, now: float) -> None:
         """Do all that is due by now."""
-        for sleeper in self._effects.alarms.due(now):
+        for sleeper in self.effects.alarms.due(now):
             sleeper.wake(now)
         for group in self._vacant.due(now):
-            self._effects.tell(
+            self.effects.tell(
                 f"the group {group.name} is removed: it had no member for {group.topic.settings.keep_seconds} seconds"
             )
             self._remove(group, now)
 
     def roused(self) -> list[MessageGroup]:
         """Return the groups that may have messages since the last look, and the removed groups."""
-        if not self._effects.roused:
+        if not self.effects.roused:
             return []
-        groups = list(self._effects.roused)
-        self._effects.roused.clear()
+        groups = list(self.effects.roused)
+        self.effects.roused.clear()
         return cast(list[MessageGroup], groups)
 
     # For operators
@@ -371,8 +363,8 @@ class BrokerCore:
         self._note(GroupRemoved(group.name))
 
     def _note(self, change: Change) -> None:
-        if self._effects.note is not None:
-            self._effects.note(change)
+        if self.effects.note is not None:
+            self.effects.note(change)
 
 
 def _cursor(topic: KeptTopic, place: Place, now: float, wall: datetime) -> int:

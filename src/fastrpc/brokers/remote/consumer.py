@@ -24,6 +24,7 @@ from fastrpc.brokers.remote.messages import (
     weights_of,
 )
 from fastrpc.brokers.remote.taking import BATCH_BYTES, BatchSize, ended
+from fastrpc.brokers.remote.task_signal import TaskSignal
 from fastrpc.errors import BrokerError, CallError
 from fastrpc.server.wakeup import ended_by_drain
 from fastrpc.status import Status
@@ -92,9 +93,8 @@ class Consumer:
         self._acks = 0
         self._settling: set[asyncio.Task[None]] = set()
         self._news: deque[_News] = deque()
-        # Whether `next` has to look, and its wait: an event takes three calls of Python for each wait.
-        self._is_woken = False
-        self._waiter: asyncio.Future[None] | None = None
+        # Set where `next` has to look.
+        self._wake = TaskSignal()
         self._reading: asyncio.Future[None] | None = None
         self._has_ended = False
         self._failure: BaseException | None = None
@@ -103,7 +103,7 @@ class Consumer:
     def begin(self, requests: AsyncIterator[ConsumeRequest], drain: asyncio.Future[None]) -> None:
         """Follow the requests of the caller."""
         self._drain = drain
-        drain.add_done_callback(self._wake)
+        drain.add_done_callback(self._wake.set)
         self._reading = asyncio.ensure_future(self._read(requests))
         self._reading.add_done_callback(self._on_read)
 
@@ -114,7 +114,7 @@ class Consumer:
             CallError: the broker or a request is at fault, or the connection drains.
         """
         while True:
-            self._is_woken = False
+            self._wake.clear()
             if self._news:
                 return self._news.popleft().result()
             # The former deliveries were sent.
@@ -125,9 +125,7 @@ class Consumer:
                 raise ended_by_drain()
             if self._has_ended and not self._settling and not self._acks:
                 return None
-            if not self._is_woken:
-                self._waiter = asyncio.get_running_loop().create_future()
-                await self._waiter
+            await self._wake.wait()
 
     def note_losses(self) -> None:
         """Tell the caller of messages that others may have by now."""
@@ -157,7 +155,7 @@ class Consumer:
         self._has_ended = True
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
-        self._wake()
+        self._wake.set()
 
     # Messages to the caller
 
@@ -290,7 +288,7 @@ class Consumer:
         self._settling.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
-        self._wake()
+        self._wake.set()
 
     async def _hand_back(self, numbers: Sequence[int]) -> None:
         # A number may be settled already.
@@ -299,15 +297,9 @@ class Consumer:
 
     # The end
 
-    def _wake(self, _: Any = None) -> None:
-        """Let `next` look for news."""
-        self._is_woken = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
     def _latest(self) -> _News:
         """Return the news of the last result that is not sent."""
-        self._wake()
+        self._wake.set()
         return self._news[-1] if self._news else self._further()
 
     def _further(self) -> _News:
@@ -318,7 +310,7 @@ class Consumer:
     def _fail(self, error: BaseException) -> None:
         if self._failure is None:
             self._failure = call_error(error) or error
-        self._wake()
+        self._wake.set()
 
     async def close(self) -> None:
         """Leave the group; unsent messages are delivered again without being counted, the others are counted."""

@@ -21,6 +21,7 @@ from fastrpc.brokers.remote.messages import (
     Verb,
 )
 from fastrpc.brokers.remote.service import BrokerService
+from fastrpc.brokers.remote.task_signal import TaskSignal
 from fastrpc.client.client import Client
 from fastrpc.errors import BrokerError, FastRPCError, StreamEndedError, copied_error
 from fastrpc.status import Status
@@ -122,7 +123,7 @@ class RemoteMembership:
         self._acks: list[int] = []
         self._may_wait = True
         self._settlements: list[Settlement] = []
-        self._has_requests = asyncio.Event()
+        self._has_requests = TaskSignal()
         self._is_leaving = False
         self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._failure: Exception | None = None
