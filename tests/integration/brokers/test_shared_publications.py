@@ -379,6 +379,16 @@ async def test_closed_broker_ends_all_publications(server: BrokerServer) -> None
     assert all(isinstance(one, BrokerError) for one in outcomes), outcomes
 
 
+async def test_closed_broker_ends_a_message_that_waits_for_a_call(server: BrokerServer) -> None:
+    async with open_backend(server.url) as broker:
+        assert isinstance(broker, RemoteBroker)
+        await broker.declare(LOG)
+        publishing = await held_behind_a_call(Watched(server, broker), asyncio.Event())
+    outcomes = await asyncio.gather(*publishing, return_exceptions=True)
+    assert all(isinstance(one, BrokerError) for one in outcomes), outcomes
+    assert getattr(outcomes[-1], "processed", None) == "no"
+
+
 async def test_acks_that_are_lost_together_are_unknown_and_their_messages_come_again(
     watched: Watched, proxy: FaultProxy
 ) -> None:
