@@ -163,6 +163,24 @@ async def test_message_that_waits_for_a_call_goes_at_once_before_a_long_one(watc
     assert (before.sequence, long.sequence) == (4, 5)
 
 
+async def test_message_that_waits_for_a_call_leaves_before_later_messages_that_go_alone(
+    watched: Watched,
+) -> None:
+    goes_on = asyncio.Event()
+    publishing = await held_behind_a_call(watched, goes_on)
+    async with fastrpc.timeout(20.0):
+        publishing.append(watched.publishing(b"hurried"))
+    await eventually(lambda: len(watched.got) == 4)
+    publishing.append(watched.publishing(b"held"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    many = [OutgoingMessage("orders.new", body) for body in (b"several", b"at once")]
+    publishing.append(asyncio.ensure_future(watched.broker.publish(many)))
+    goes_on.set()
+    await asyncio.gather(*publishing)
+    assert watched.got[2:] == [[b"3"], [b"hurried"], [b"held"], [b"several", b"at once"]]
+
+
 async def test_message_that_waits_for_a_call_is_not_lost_with_that(
     watched: Watched, proxy: FaultProxy
 ) -> None:

@@ -109,7 +109,10 @@ class Publications:
         """Keep a message; return its answer. BrokerError: it may not be kept."""
         batch = self._batch
         is_first = not (self._comes_together or self._lone or batch or self._calls or self._answered)
-        if is_first or scope_deadline() is not None:
+        has_deadline = scope_deadline() is not None
+        if has_deadline and batch is not None:
+            await self.release()
+        if is_first or has_deadline:
             return (await self._alone(message),)
         if batch is not None and batch.size + len(message.body) <= _MOST_BYTES:
             wait = batch.add(message)
@@ -117,7 +120,7 @@ class Publications:
                 self._begin(batch)
         else:
             # There is no room in a batch that is held.
-            self._release()
+            self._begin_held()
             batch = self._batch = _Batch()
             wait = batch.add(message)
             if not await self._is_shared(batch):
@@ -155,10 +158,17 @@ class Publications:
         self._close(batch)
         return batch.has_begun
 
-    def _release(self) -> None:
-        """Begin the call of a batch that is held."""
-        if self._batch is not None and self._batch.held_at is not None:
-            self._begin(self._batch)
+    async def release(self) -> None:
+        """Let messages leave that wait for the end of a call: a call that shares nothing with them is to follow."""
+        if self._begin_held():
+            await asyncio.sleep(0)
+
+    def _begin_held(self) -> bool:
+        """Begin the call of a batch that is held; return whether there was one."""
+        if self._batch is None or self._batch.held_at is None:
+            return False
+        self._begin(self._batch)
+        return True
 
     def _close(self, batch: _Batch) -> None:
         """Let a batch accept no more messages."""
@@ -230,7 +240,7 @@ class Publications:
         """Tell the publishers of a failed call; woken publishers of another call have published again by now."""
         self._calls.discard(task)
         self._due.discard(task)
-        self._release()
+        self._begin_held()
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is None:
             return
