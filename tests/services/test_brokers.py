@@ -4,6 +4,7 @@ Cells that only one backend has are in its own files: the files and streams of N
 """
 
 import asyncio
+import gc
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import fastrpc
 from fastrpc import ConfigError, Server, Topic
 from fastrpc.brokers import Broker, open_broker
-from fastrpc.brokers.base import BrokerBackend
+from fastrpc.brokers.base import BrokerBackend, Delivery, GroupSettings, OutgoingMessage, TopicSettings
 from fastrpc.brokers.broker_urls import open_backend
 from fastrpc.brokers.embedded import EmbeddedBroker
 from fastrpc.testing.broker_contract import BrokerContract
@@ -253,3 +254,28 @@ def shown(error: ConfigError) -> str:
     """Return the text of an error with its hint, which each refusal has."""
     assert error.hint
     return " ".join(str(error).split())
+
+
+# Memory
+
+
+def tracked(kind: type[Any]) -> int:
+    """Return the number of objects of a class that the collector of cycles knows and cannot free."""
+    gc.collect()
+    return sum(type(one) is kind for one in gc.get_objects())
+
+
+@at(*BROKERS)
+async def test_deliveries_and_their_tokens_are_freed_once_they_are_settled(url: str) -> None:
+    async with open_backend(url) as broker:
+        await broker.declare(TopicSettings("orders.new"))
+        member = await broker.join(GroupSettings("audit", "orders.new"))
+        await broker.publish([OutgoingMessage("orders.new", b"%d" % number) for number in range(20)])
+        found: list[Delivery] = []
+        while len(found) < 20:
+            found += await member.take(20)
+        kind = type(found[0].token)
+        assert all(await member.ack_many([one.token for one in found]))
+        found.clear()
+        assert tracked(kind) == 0
+        await member.close()

@@ -1,5 +1,6 @@
 """The broker over NATS without a server: names, headers, versions, messages that a log dropped."""
 
+import gc
 import logging
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from nats.aio.client import Client, ServerVersion
 from nats.aio.msg import Msg
 
 from fastrpc.brokers.base import OutgoingMessage
+from fastrpc.brokers.nats.held import Held
 from fastrpc.brokers.nats.link import JetStreamLink
 from fastrpc.brokers.nats.messages import (
     DeliveryNumbers,
@@ -199,3 +201,14 @@ def test_a_malformed_header_is_a_decode_error_and_its_message_can_still_be_a_dea
 def test_a_message_of_another_program_is_no_dead_letter(headers: dict[str, str] | None) -> None:
     with pytest.raises(DecodeError):
         letter_in(message_of("", "", headers), datetime.now(UTC))
+
+
+def test_a_held_message_and_its_delivery_are_freed_together() -> None:
+    message = message_of(
+        NAMES.subject("orders.new"), "$JS.ACK.fastrpc+orders-new.a.2.7.9.1700000000000000000.3"
+    )
+    held = Held(message, None, 0.0)
+    held.delivery = delivery_in(message, DeliveryNumbers.of(message), NAMES, "run", held)
+    del held
+    gc.collect()
+    assert not any(type(one) is Held for one in gc.get_objects())

@@ -124,7 +124,7 @@ class GroupSettings:
     is_ordered: bool = False
 
 
-class Delivery(msgspec.Struct, frozen=True, gc=False):
+class Delivery(msgspec.Struct, frozen=True):
     """A message that a member has to settle."""
 
     topic: str
