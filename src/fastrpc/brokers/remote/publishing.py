@@ -1,7 +1,6 @@
-"""Publications over `fastrpc.broker`: messages of one turn of the loop share a call."""
+"""Publications over `fastrpc.broker`: messages that are published in one turn of the loop share a call."""
 
 import asyncio
-import time
 from asyncio import get_running_loop
 from collections import deque
 from collections.abc import Sequence
@@ -17,8 +16,6 @@ from fastrpc.brokers.remote.messages import sent, sent_headers
 from fastrpc.brokers.remote.service import BrokerService
 from fastrpc.client.client import Client
 from fastrpc.errors import BrokerError, FastRPCError, copied_error
-from fastrpc.hosted.verbs import PATIENCE_SECONDS
-from fastrpc.rpc.scope import timeout
 from fastrpc.status import Status
 from fastrpc.user_code import as_error
 
@@ -53,7 +50,7 @@ _Wait: TypeAlias = "asyncio.Future[Published | None]"
 class _Batch:
     """Messages that will share a call."""
 
-    __slots__ = ("has_begun", "held_at", "messages", "size", "waits")
+    __slots__ = ("has_begun", "messages", "size", "waits")
 
     def __init__(self) -> None:
         self.messages: list[OutgoingMessage] = []
@@ -62,8 +59,6 @@ class _Batch:
         #: Bytes of the values.
         self.size = 0
         self.has_begun = False
-        #: The instant at which its first message began to wait for an answer; None: no message waits for one.
-        self.held_at: float | None = None
 
     def add(self, message: OutgoingMessage) -> _Wait:
         """Add a message."""
@@ -79,14 +74,13 @@ class Publications:
 
     ::
 
-        first of a turn ──► a turn later: is it alone? ──yes──────────────────────────► publish
-        others of the turn ──► its batch ─────────────────no──► publish_many ──refused──► each by `publish`
+        alone so far ──────────────────────────────────────────────► publish
+        others ──► a batch, until the next turn ──► one message ───► publish
+                                                └── several ───────► publish_many ──refused──► each by `publish`
 
-    While no call is under way a message goes at once. Where the latest messages came several in a turn it waits for the
-    others of its turn, and they have one commit of the broker. A message that is alone while others share a call waits
-    for the end of a call: the woken publishers publish again and share the next call with it. Otherwise it would have a
-    commit of the broker alone, again and again, and the others would wait for it. The end of one wait ends neither the
-    call nor the other waits.
+    A message is alone so far if no other one is under way and the latest batch had one message: it leaves at once. All
+    others wait until the next turn of the loop for the messages that are published in this one. The end of one wait
+    ends neither the call nor the other waits.
 
     `publish_many` keeps all messages or none, so after a refusal each message goes alone, and tells its own fault. A
     publication with a deadline goes alone as well: its call carries the deadline.
@@ -96,7 +90,7 @@ class Publications:
         self._client = client
         # The batch that takes messages.
         self._batch: _Batch | None = None
-        # Whether the latest messages came several in a turn.
+        # Whether the latest batch had several messages.
         self._comes_together = False
         # Calls of one message each, calls under way of several, and the ones among these that have not begun.
         self._lone = 0
@@ -108,19 +102,14 @@ class Publications:
     async def publish(self, message: OutgoingMessage) -> tuple[Published]:
         """Keep a message; return its answer. BrokerError: it may not be kept."""
         batch = self._batch
-        is_first = not (self._comes_together or self._lone or batch or self._calls or self._answered)
-        has_deadline = scope_deadline() is not None
-        if has_deadline and batch is not None:
-            await self.release()
-        if is_first or has_deadline:
+        is_alone = not (self._comes_together or self._lone or batch or self._calls or self._answered)
+        if is_alone or scope_deadline() is not None:
             return (await self._alone(message),)
         if batch is not None and batch.size + len(message.body) <= _MOST_BYTES:
             wait = batch.add(message)
             if len(batch.waits) == _MOST_MESSAGES:
                 self._begin(batch)
         else:
-            # There is no room in a batch that is held.
-            self._begin_held()
             batch = self._batch = _Batch()
             wait = batch.add(message)
             if not await self._is_shared(batch):
@@ -130,14 +119,13 @@ class Publications:
 
     async def finish(self) -> None:
         """Return once no call is under way; the client ends them before."""
-        while self._calls:
-            # The end of a call begins the call of the messages that waited for it.
+        if self._calls:
             await asyncio.wait(self._calls)
 
     async def _is_shared(self, batch: _Batch) -> bool:
         """Wait for the other messages of this turn, and begin their call; return False if there are none.
 
-        Cancelled: they go without the first one. While other calls are under way a message that is alone is held.
+        Cancelled: they go without the first one.
         """
         try:
             await asyncio.sleep(0)
@@ -150,25 +138,10 @@ class Publications:
             raise
         self._comes_together = len(batch.waits) > 1
         # A message behind others that have not left goes as they do, not before them.
-        if not batch.has_begun and (len(batch.waits) > 1 or self._due):
+        if not batch.has_begun and (self._comes_together or self._due):
             self._begin(batch)
-        if self._batch is batch and self._calls:
-            batch.held_at = time.monotonic()
-            return True
         self._close(batch)
         return batch.has_begun
-
-    async def release(self) -> None:
-        """Let messages leave that wait for the end of a call: a call that shares nothing with them is to follow."""
-        if self._begin_held():
-            await asyncio.sleep(0)
-
-    def _begin_held(self) -> bool:
-        """Begin the call of a batch that is held; return whether there was one."""
-        if self._batch is None or self._batch.held_at is None:
-            return False
-        self._begin(self._batch)
-        return True
 
     def _close(self, batch: _Batch) -> None:
         """Let a batch accept no more messages."""
@@ -209,8 +182,7 @@ class Publications:
         waits = [wait for wait in batch.waits if not wait.done()]
         if not waits:
             return
-        with timeout(None if batch.held_at is None else _seconds_left(batch.held_at)):
-            published = await self._client.call(BrokerService.publish_many, messages)
+        published = await self._client.call(BrokerService.publish_many, messages)
         if len(published) != len(waits):
             raise BrokerError(f"the broker has answered {len(published)} of {len(waits)} messages")
         self._answered.append((waits, published))
@@ -237,10 +209,9 @@ class Publications:
             self._wake()
 
     def _on_end(self, waits: Sequence[_Wait], task: asyncio.Task[None]) -> None:
-        """Tell the publishers of a failed call; woken publishers of another call have published again by now."""
+        """Tell the publishers of a failed call."""
         self._calls.discard(task)
         self._due.discard(task)
-        self._begin_held()
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is None:
             return
@@ -256,8 +227,3 @@ class Publications:
                 wait.set_result(None)
             else:
                 wait.set_exception(copied_error(failure))
-
-
-def _seconds_left(began: float) -> float:
-    """Return the seconds that a publication without a deadline has, some time after it began."""
-    return max(PATIENCE_SECONDS - (time.monotonic() - began), 0.0)
