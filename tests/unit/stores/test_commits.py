@@ -124,8 +124,9 @@ async def test_changes_that_arrive_during_a_commit_are_the_next_one_in_their_ord
     assert journal.is_closed
 
 
+@pytest.mark.parametrize("count", [1, 64])
 async def test_the_answers_to_a_commit_leave_before_the_next_one_begins(
-    journal: NotedJournal, owner: Owner
+    journal: NotedJournal, owner: Owner, count: int
 ) -> None:
     events: list[str] = []
 
@@ -142,14 +143,40 @@ async def test_the_answers_to_a_commit_leave_before_the_next_one_begins(
         journal, "fastrpc broker", keep=owner.kept.extend, undo=no_end, fail=no_end, complete=begin
     )
     journal.may_commit.clear()
-    first = asyncio.ensure_future(answer(1))
+    answers = [asyncio.ensure_future(answer(number)) for number in range(count)]
     await eventually(journal.is_committing.is_set)
-    second = asyncio.ensure_future(answer(2))
+    answers.append(asyncio.ensure_future(answer(count)))
     await asyncio.sleep(0)
     journal.may_commit.set()
-    await asyncio.gather(first, second)
+    await asyncio.gather(*answers)
     await asyncio.sleep(0)
-    assert events == ["commit", "answer", "commit", "answer"]
+    assert events == ["commit", *["answer"] * count, "commit", "answer"]
+
+
+async def test_a_commit_without_waits_is_followed_in_the_next_turn(
+    journal: NotedJournal, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.may_commit.clear()
+    owner.commits.add([Acknowledgement(1)])
+    await eventually(journal.is_committing.is_set)
+    journal.is_committing.clear()
+    owner.commits.add([Acknowledgement(2)])
+    noted: list[int] = []
+    turns = 0
+
+    def note(changes: Sequence[Change]) -> Sequence[Change]:
+        noted.append(turns)
+        return changes
+
+    monkeypatch.setattr(owner.commits, "_keep", note)
+    monkeypatch.setattr(owner.commits, "_complete", note)
+    journal.may_commit.set()
+    while len(noted) < 2:
+        turns += 1
+        await asyncio.sleep(0)
+    end_of_first, begin_of_next = noted
+    assert begin_of_next - end_of_first <= 1
+    await owner.commits.finish()
     await owner.commits.close()
 
 

@@ -21,10 +21,6 @@ __all__ = ["CommitJournal", "Commits", "PendingChange"]
 #: Waits that end in one turn of the loop.
 _WOKEN_AT_ONCE: Final = 16
 
-#: Turns of the loop in which the answers to a commit leave before the next commit begins, whose thread then shares the
-#: interpreter with the loop: clients would wait for both.
-_TURNS_TO_ANSWER: Final = 2
-
 
 class PendingChange(Protocol):
     """A change that waits for its commit."""
@@ -78,20 +74,21 @@ class _Commit:
             ended.set_result(bool(self._is_kept))
         return ended
 
-    def end(self, is_kept: bool) -> None:
-        """Wake the waiting callers; only the first end counts."""
-        if self._is_kept is None:
-            self._is_kept = is_kept
-            self._wake()
+    def end(self, is_kept: bool, on_woken: Callable[[], None]) -> None:
+        """Wake the waiting callers; call a function once all of them have gone on."""
+        self._is_kept = is_kept
+        self._wake(on_woken)
 
-    def _wake(self) -> None:
-        """Wake some waiting callers, and later the others: callers go on while others are still answered."""
+    def _wake(self, on_woken: Callable[[], None]) -> None:
+        """Wake some waiting callers, and a turn later the others: callers go on while others are still answered."""
+        if not self._waiting:
+            on_woken()
+            return
         for ended in self._waiting[:_WOKEN_AT_ONCE]:
             if not ended.done():
                 ended.set_result(bool(self._is_kept))
         del self._waiting[:_WOKEN_AT_ONCE]
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._wake, context=Context())
+        asyncio.get_running_loop().call_soon(self._wake, on_woken, context=Context())
 
 
 class Commits(Generic[Change, Kept]):
@@ -185,7 +182,7 @@ class Commits(Generic[Change, Kept]):
             self._commit = _Commit()
             if not self._is_committing:
                 self._is_committing = True
-                asyncio.get_running_loop().call_soon(self._begin, context=Context())
+                self._begin_soon()
         self._pending.append(change)
         self._bytes += change.size
 
@@ -199,12 +196,9 @@ class Commits(Generic[Change, Kept]):
         assert self._commit is not None
         return self._commit.settled()
 
-    def _begin_in(self, turns: int) -> None:
-        """Begin the next commit some turns of the loop later."""
-        if turns:
-            asyncio.get_running_loop().call_soon(self._begin_in, turns - 1, context=Context())
-        else:
-            self._begin()
+    def _begin_soon(self) -> None:
+        """Begin the next commit in the next turn of the loop."""
+        asyncio.get_running_loop().call_soon(self._begin, context=Context())
 
     def _begin(self) -> None:
         """Begin the next commit."""
@@ -237,18 +231,30 @@ class Commits(Generic[Change, Kept]):
         self._bytes -= sum(one.size for one in later)
         self._undo([*batch, *later])
 
-    def _end(self, batch: Sequence[Change], *commits: _Commit | None, is_kept: bool) -> None:
-        """Tell the waits for a commit that it has ended, and begin the next one."""
+    def _end(
+        self, batch: Sequence[Change], commit: _Commit, later: _Commit | None = None, *, is_kept: bool
+    ) -> None:
+        """Tell the waits for a commit that it has ended, and begin the next one.
+
+        The next commit begins a turn after the woken callers have gone on, and their answers leave in that turn. The
+        thread of a commit shares the interpreter with the loop, and would hold up the answers.
+
+        Args:
+            later: has the waits for changes that were undone with the commit.
+        """
         self._bytes -= sum(one.size for one in batch)
         self._room = None
-        for ended in commits:
-            if ended is not None:
-                ended.end(is_kept)
-        if self._pending:
-            self._begin_in(_TURNS_TO_ANSWER)
+        has_next = bool(self._pending)
+        on_woken = self._begin_soon if has_next else _begin_nothing
+        commit.end(is_kept, on_woken if later is None else partial(later.end, is_kept, on_woken))
+        if has_next:
             return
         self._commit, self._is_committing = None, False
         finishing, self._finishing = self._finishing, []
         for wait in finishing:
             if not wait.done():
                 wait.set_result(None)
+
+
+def _begin_nothing() -> None:
+    """Have no commit behind the one that has ended."""
