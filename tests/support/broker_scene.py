@@ -22,11 +22,12 @@ class Scene:
         is_ordered: bool = False,
         start: str = "new",
         settings: GroupSettings | None = None,
+        cache_bytes: int | None = None,
     ) -> None:
         self.now = 100.0
         self.told: list[str] = []
         self.changes: list[Change] = []
-        self.core = BrokerCore(self.changes.append, self.told.append)
+        self.core = BrokerCore(self.changes.append, self.told.append, cache_bytes=cache_bytes)
         self.core.declare(topic or TopicSettings("a"), self.now)
         self.settings = settings or GroupSettings("g", "a", start, is_ordered)
         self.group, self.member = self.join()

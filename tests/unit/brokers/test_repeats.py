@@ -46,6 +46,20 @@ class TestRules:
         assert numbers(scene.publish(message("r-2", 7.0))) == [(2, True)]
         assert numbers(scene.publish(message("r-1", 7.0), message("r-3", 7.0))) == [(1, True), (3, False)]
 
+    @pytest.mark.parametrize("topic", [QUEUE, TopicSettings("a", max_bytes=2_000)], ids=["queue", "log"])
+    def test_a_repeat_of_a_message_that_its_commit_drops_is_a_duplicate(self, topic: TopicSettings) -> None:
+        scene = Scene(topic, cache_bytes=1_000)
+        if topic is QUEUE:
+            # No group has to handle the messages.
+            scene.core.seek("g", 100, scene.now, scene.wall)
+        scene.publish(*(message(f"r-{number}") for number in range(1, 21)))
+        scene.now += 1.0
+        assert numbers(scene.publish(message("r-1", 1.0))) == [(1, True)]
+        # The records that stay are within the bound.
+        cache = scene.core.topics["a"].log._cache
+        assert cache is not None
+        assert cache.size <= 1_000
+
     def test_a_repeat_finds_a_message_that_waits_for_its_commit(self) -> None:
         scene = Scene()
         _, records = scene.keep(message("r-1"))

@@ -45,11 +45,14 @@ class RecordCache:
         self.size = 0
 
     def add(self, holder: _Holder, records: Sequence[_Held]) -> None:
-        """Note records that their holder has from now on."""
+        """Note records that their holder has from now on, beyond the bound until `trim`."""
         self._holders.extend([holder] * len(records))
         self._numbers.extend([one.sequence for one in records])
         self._count += len(records)
         self.size += sum([one.size for one in records])
+
+    def trim(self) -> None:
+        """Let the earliest records leave until the bytes are within their bound."""
         while self.size > self._most_bytes and len(self._numbers) > 1:
             self._holders.popleft().forget(self._numbers.popleft())
         if len(self._numbers) > _SPARE + 2 * self._count:

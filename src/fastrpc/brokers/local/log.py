@@ -90,7 +90,7 @@ class Log:
             self._by_name.update(self._name_numbers)
 
     def reveal(self, records: Sequence[Record]) -> None:
-        """Note that messages are committed, the first uncommitted ones."""
+        """Note that messages are committed, the first uncommitted ones; all are in memory until `trim`."""
         self.visible = records[-1].sequence
         self.visible_size += sum([record.size for record in records])
         if self._by_name is not None:
@@ -98,6 +98,11 @@ class Log:
                 self._by_name[self._numbers_of_names[record.topic]] += 1
         if self._cache is not None:
             self._cache.add(self, records)
+
+    def trim(self) -> None:
+        """Let committed records leave memory beyond the bytes of the cache."""
+        if self._cache is not None:
+            self._cache.trim()
 
     # One message
 
@@ -116,6 +121,7 @@ class Log:
             record.due += record.kept_at
             self._records[record.sequence] = record
             self._cache.add(self, (record,))
+            self._cache.trim()
 
     def is_held(self, sequence: int) -> bool:
         """Return whether the record of a message is in memory."""

@@ -171,6 +171,8 @@ class KeptTopic:
             self.wake(now)
         elif self.settings.keep_seconds is not None:
             self._effects.alarms.set(self, records[0].kept_at + self.settings.keep_seconds)
+        # After the drops, which need the ids of their records.
+        self.log.trim()
 
     def undo(self) -> None:
         """Forget the messages that are not committed."""
