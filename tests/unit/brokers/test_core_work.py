@@ -65,7 +65,7 @@ def test_delays_that_no_longer_count_leave_the_heaps() -> None:
         scene.put("later", delay=10_000.0 - number)
         scene.take()
     assert len(scene.group._later) < 200
-    assert len(scene.core.effects.alarms._heap) < 200
+    assert len(scene.core._effects.alarms._heap) < 200
 
 
 def test_a_nack_between_two_looks_forgets_no_delayed_message() -> None:

@@ -1,6 +1,6 @@
 """The bounds of messages and topics, the same for every backend."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -30,6 +30,9 @@ TEXT_BYTES: Final = 512
 
 #: Numbers of messages and bytes of topics are signed whole numbers of 64 bits, as in files and protocols.
 _GREATEST: Final = 2**63 - 1
+
+#: Is the headers of no message.
+_NO_HEADERS_YET: Final = object()
 
 #: Memory of a text beside its characters, with its place in a dictionary.
 _OBJECT_BYTES: Final = 100
@@ -66,7 +69,7 @@ def sizes_of(messages: Sequence[OutgoingMessage]) -> list[int]:
     Messages without a key that share their headers and their publisher differ in their bodies alone.
     """
     sizes: list[int] = []
-    headers: Mapping[str, str] | None = None
+    headers: object = _NO_HEADERS_YET
     publisher: str | None = None
     size_of_rest = 0
     for message in messages:

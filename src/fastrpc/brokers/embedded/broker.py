@@ -291,13 +291,13 @@ class EmbeddedBroker:
 
         Return whether there were any changes besides acks that may wait.
         """
-        effects = self.core.effects
-        if effects.roused:
+        left = self.core.left
+        if left.roused:
             self.takes.serve()
         due = self.core.next_due()
         if due is not None and due < self._timer_due and self.is_open:
             self._set_timer(due)
-        if effects.reading:
+        if left.reading:
             self._begin_reading()
         return self._commit()
 
@@ -350,7 +350,7 @@ class EmbeddedBroker:
             if self._commits is not None and self._failure is None:
                 self._commits.add_one(self._taken())
                 return True
-        elif self._progress is None and self.core.effects.moved and self.is_open:
+        elif self._progress is None and self.core.left.moved and self.is_open:
             loop = asyncio.get_running_loop()
             self._progress = loop.call_later(_PROGRESS_SECONDS, self._keep_progress, context=Context())
         return False

@@ -19,31 +19,31 @@ class Alarms(Generic[T]):
     """Knows the next instant of each object."""
 
     def __init__(self) -> None:
-        #: The instant of each object.
-        self.dues: dict[T, float] = {}
+        # The instant of each object.
+        self._dues: dict[T, float] = {}
         self._order = count()
         self._heap: list[tuple[float, int, T]] = []
 
     def set(self, target: T, due: float) -> None:
         """Wake an object at an instant, unless it is woken before."""
-        known = self.dues.get(target)
+        known = self._dues.get(target)
         if known is not None and known <= due:
             return
-        self.dues[target] = due
+        self._dues[target] = due
         heappush(self._heap, (due, next(self._order), target))
-        if len(self._heap) > _SPARE + 2 * len(self.dues):
-            self._heap = [(due, next(self._order), target) for target, due in self.dues.items()]
+        if len(self._heap) > _SPARE + 2 * len(self._dues):
+            self._heap = [(due, next(self._order), target) for target, due in self._dues.items()]
             heapify(self._heap)
 
     def cancel(self, target: T) -> None:
         """Do not wake an object."""
-        self.dues.pop(target, None)
+        self._dues.pop(target, None)
 
     def next(self) -> float | None:
         """Return the next instant."""
         while self._heap:
             due, _, target = self._heap[0]
-            if self.dues.get(target) == due:
+            if self._dues.get(target) == due:
                 return due
             heappop(self._heap)
         return None
@@ -53,6 +53,6 @@ class Alarms(Generic[T]):
         found = []
         while (due := self.next()) is not None and due <= now:
             _, _, target = heappop(self._heap)
-            del self.dues[target]
+            del self._dues[target]
             found.append(target)
         return found

@@ -10,23 +10,22 @@ class Coming:
     """The numbers of these messages, the smallest first."""
 
     def __init__(self) -> None:
-        #: The smallest one first.
-        self.numbers: list[int] = []
+        self._numbers: list[int] = []
+        #: The smallest one; None: no message is here.
+        self.next: int | None = None
         #: The latest number that came, 0 for none: a replay before it has to come at once.
         self.latest = 0
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.numbers)
+        return iter(self._numbers)
 
     def add(self, sequence: int) -> None:
         """Let a message come in its place."""
-        heappush(self.numbers, sequence)
-
-    def comes_before(self, sequence: int | None) -> bool:
-        """Return whether one comes before a message of the log; None: whether there is one."""
-        return bool(self.numbers) and (sequence is None or self.numbers[0] <= sequence)
+        heappush(self._numbers, sequence)
+        self.next = self._numbers[0]
 
     def take(self) -> int:
         """Take out the next message, which thereby comes; return its number."""
-        self.latest = heappop(self.numbers)
+        self.latest = heappop(self._numbers)
+        self.next = self._numbers[0] if self._numbers else None
         return self.latest

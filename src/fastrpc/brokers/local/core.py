@@ -15,6 +15,8 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Final, cast
 
 from fastrpc.brokers.base import (
@@ -36,7 +38,7 @@ from fastrpc.brokers.base.checks import (
 from fastrpc.brokers.base.names import TopicPattern, check_group
 from fastrpc.brokers.local.alarms import Alarms
 from fastrpc.brokers.local.cache import RecordCache
-from fastrpc.brokers.local.effects import Effects
+from fastrpc.brokers.local.effects import Effects, LeftWork
 from fastrpc.brokers.local.group import MessageGroup
 from fastrpc.brokers.local.incoming import IncomingMessages
 from fastrpc.brokers.local.records import (
@@ -61,6 +63,8 @@ __all__ = ["BrokerCore"]
 #: pattern.
 _MOST_TOPICS: Final = 10_000
 
+_name_of: Final[Callable[[Record], str]] = attrgetter("topic")
+
 
 class BrokerCore:
     """Topics and groups.
@@ -79,13 +83,14 @@ class BrokerCore:
         cache_bytes: int | None = None,
     ) -> None:
         cache = None if cache_bytes is None else RecordCache(cache_bytes)
-        #: Roused groups, messages to be read, and progress to be noted, which the caller of a step looks for.
-        self.effects = Effects(note, tell, cache=cache)
+        self._effects = Effects(note, tell, cache=cache)
+        #: The work that is left after a step.
+        self.left: LeftWork = self._effects
         self.topics = Topics()
         self._groups: dict[str, MessageGroup] = {}
         # Groups of logs that have no member, until they are removed.
         self._vacant: Alarms[MessageGroup] = Alarms()
-        self.repeats = Repeats(self.effects)
+        self.repeats = Repeats(self._effects)
         self._incoming = IncomingMessages(self.topics, self.repeats)
 
     # Topics
@@ -105,7 +110,7 @@ class BrokerCore:
         if present is not None:
             check_same(settings, present.settings)
             return
-        topic = KeptTopic(settings, self.effects)
+        topic = KeptTopic(settings, self._effects)
         other = self.topics.overlapping(topic.pattern)
         if other is not None:
             raise ConfigError(
@@ -138,13 +143,13 @@ class BrokerCore:
     def restore(self, topics: Sequence[SavedTopic], groups: Sequence[SavedGroup], now: float) -> None:
         """Continue from the end of a journal; nothing was declared yet."""
         for saved in topics:
-            topic = KeptTopic(saved.settings, self.effects)
+            topic = KeptTopic(saved.settings, self._effects)
             topic.restore(saved, now)
             self.topics.add(topic)
         for one in groups:
             topic = self.topics[one.topic]
             group = self._groups[one.name] = MessageGroup(
-                one.name, TopicPattern(one.pattern), topic, one.position, self.effects
+                one.name, TopicPattern(one.pattern), topic, one.position, self._effects
             )
             group.restore(one, now)
             topic.add(group)
@@ -167,14 +172,8 @@ class BrokerCore:
 
     def committed(self, records: Sequence[Record], now: float) -> None:
         """Deliver messages from now on, which are the oldest of their topics that are not committed."""
-        end = 0
-        while (start := end) < len(records):
-            # The run of messages of one name.
-            name = records[start].topic
-            while end < len(records) and records[end].topic == name:
-                end += 1
-            topic = self.topics.of(name)
-            topic.reveal(records if end - start == len(records) else records[start:end], now)
+        for name, run in groupby(records, _name_of):
+            self.topics.of(name).reveal([*run], now)
 
     def undo(self) -> None:
         """Forget the uncommitted messages: the disk is full."""
@@ -186,8 +185,8 @@ class BrokerCore:
 
     def wanted(self) -> list[tuple[str, Sequence[int]]]:
         """Return topics with the numbers of messages that groups need now, in order; `feed` goes on with them."""
-        found = [(cast(KeptTopic, topic), topic.wanted()) for topic in self.effects.reading]
-        self.effects.reading.clear()
+        found = [(cast(KeptTopic, topic), topic.wanted()) for topic in self._effects.reading]
+        self._effects.reading.clear()
         return [(topic.settings.name, numbers) for topic, numbers in found]
 
     def feed(self, topic: str, records: Sequence[Record], damaged: Collection[int], now: float) -> None:
@@ -196,9 +195,9 @@ class BrokerCore:
 
     def note_progress(self) -> None:
         """Note the places of all groups that have moved on since the last time."""
-        for group in self.effects.moved:
+        for group in self._effects.moved:
             group.note_progress()
-        self.effects.moved.clear()
+        self._effects.moved.clear()
 
     # Members
 
@@ -281,7 +280,7 @@ class BrokerCore:
     def _begin(
         self, name: str | None, pattern: TopicPattern, topic: KeptTopic, cursor: int, now: float
     ) -> MessageGroup:
-        group = MessageGroup(name, pattern, topic, cursor, self.effects)
+        group = MessageGroup(name, pattern, topic, cursor, self._effects)
         topic.add(group)
         if name is not None:
             self._groups[name] = group
@@ -293,28 +292,24 @@ class BrokerCore:
 
     def next_due(self) -> float | None:
         """Return the instant at which `advance` has something to do."""
-        due = self.effects.alarms.next()
-        if not self._vacant.dues:
-            return due
+        due = self._effects.alarms.next()
         other = self._vacant.next()
         return other if due is None or (other is not None and other < due) else due
 
     def advance(self, now: float) -> None:
         """Do all that is due by now."""
-        for sleeper in self.effects.alarms.due(now):
+        for sleeper in self._effects.alarms.due(now):
             sleeper.wake(now)
         for group in self._vacant.due(now):
-            self.effects.tell(
+            self._effects.tell(
                 f"the group {group.name} is removed: it had no member for {group.topic.settings.keep_seconds} seconds"
             )
             self._remove(group, now)
 
     def roused(self) -> list[MessageGroup]:
         """Return the groups that may have messages since the last look, and the removed groups."""
-        if not self.effects.roused:
-            return []
-        groups = list(self.effects.roused)
-        self.effects.roused.clear()
+        groups = list(self._effects.roused)
+        self._effects.roused.clear()
         return cast(list[MessageGroup], groups)
 
     # For operators
@@ -363,8 +358,8 @@ class BrokerCore:
         self._note(GroupRemoved(group.name))
 
     def _note(self, change: Change) -> None:
-        if self.effects.note is not None:
-            self.effects.note(change)
+        if self._effects.note is not None:
+            self._effects.note(change)
 
 
 def _cursor(topic: KeptTopic, place: Place, now: float, wall: datetime) -> int:

@@ -1,6 +1,6 @@
 """The effects of a step of the broker beyond its own state."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -9,7 +9,7 @@ from fastrpc.brokers.local.cache import RecordCache
 from fastrpc.brokers.local.records import Change
 from fastrpc.brokers.local.removed import RemovedIds
 
-__all__ = ["Effects", "Mover", "ReadingTopic", "Sleeper"]
+__all__ = ["Effects", "LeftWork", "Mover", "ReadingTopic", "Sleeper"]
 
 
 class Mover(Protocol):
@@ -31,6 +31,22 @@ class Sleeper(Protocol):
 
     def wake(self, now: float) -> None:
         """Do the work that is due by now."""
+
+
+class LeftWork(Protocol):
+    """The work that steps leave to their caller: each part is empty without any. A look takes no call."""
+
+    @property
+    def roused(self) -> Sized:
+        """For `BrokerCore.roused`."""
+
+    @property
+    def reading(self) -> Sized:
+        """For `BrokerCore.wanted`."""
+
+    @property
+    def moved(self) -> Sized:
+        """For `BrokerCore.note_progress`."""
 
 
 @dataclass(slots=True)

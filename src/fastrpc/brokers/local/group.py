@@ -16,6 +16,7 @@ from fastrpc.brokers.local.delayed import DelayedMessages
 from fastrpc.brokers.local.effects import Effects
 from fastrpc.brokers.local.key_lines import KeyLines
 from fastrpc.brokers.local.losses import Losses
+from fastrpc.brokers.local.oldest import OldestMessage
 from fastrpc.brokers.local.records import (
     DeliveryCounted,
     Entry,
@@ -55,7 +56,7 @@ class MessageGroup:
     ) -> None:
         self.name = name
         self.pattern = pattern
-        self.topic, self._counts = topic, topic.counts
+        self.topic = topic
         self.is_whole = pattern.text == topic.settings.name
         #: Whether at most one message of a key is under way; the group's members decide it.
         self.is_ordered = False
@@ -70,8 +71,7 @@ class MessageGroup:
 
     def _begin(self, cursor: int) -> None:
         self.cursor = cursor
-        # No message is left from the cursor up to here; `oldest` advances it.
-        self._empty_to = cursor
+        self._oldest = OldestMessage(cursor)
         self.open: dict[int, Entry] = {}
         self._replays: dict[int, Entry] = {}
         self._coming = Coming()
@@ -113,19 +113,8 @@ class MessageGroup:
         return sequence in self.open
 
     def oldest(self) -> float | None:
-        """Return the instant of the first message that is neither settled nor dead, or None."""
-        log = self.topic.log
-        found = next((number for number in self.open if number in log), None)
-        if found is None:
-            self._empty_to = max(self._empty_to, self.cursor)
-            while (found := log.after(self._empty_to)) is not None and not self.holds(found):
-                self._empty_to = found
-        replayed = min(self._replays, default=None)
-        if replayed is not None and (found is None or replayed < found):
-            record = self._replays[replayed].record
-            assert record is not None
-            return record.kept_at
-        return None if found is None else log.kept_at(found)
+        """Return the instant of the first message that is neither settled nor dead; None without one."""
+        return self._oldest.kept_at(self, self.topic.log, self.open, self._replays)
 
     def note_progress(self) -> None:
         """Note its place for the journal."""
@@ -178,8 +167,9 @@ class MessageGroup:
         while True:
             record = log.following(self.cursor)
             sequence = log.after(self.cursor) if record is None else record.sequence
-            if coming.numbers and coming.comes_before(sequence):
-                entry = self._enter(self._replays[coming.take()])
+            if coming.next is not None and (sequence is None or coming.next <= sequence):
+                entry = self._replays[coming.take()]
+                self._enter(entry)
             elif sequence is None:
                 return None
             elif not holds_all and not self.holds(sequence):
@@ -234,10 +224,10 @@ class MessageGroup:
         entry = self.open.get(sequence)
         return self._replays.get(sequence) if entry is None else entry
 
-    def _enter(self, entry: Entry) -> Entry:
+    def _enter(self, entry: Entry) -> None:
+        """Let a message wait for its turn among the messages of its key."""
         if self.is_ordered and entry.key is not None:
             self._lines.enter(entry.key, entry.sequence)
-        return entry
 
     def _may_start(self, entry: Entry, now: float) -> bool:
         return (
@@ -284,7 +274,7 @@ class MessageGroup:
         """End a message that is under way; False: the delivery was settled, or is lost."""
         if not self._conclude(entry):
             return False
-        self._counts.acked += 1
+        self.topic.counts.acked += 1
         self._end(entry, now)
         return True
 
@@ -472,13 +462,15 @@ class MessageGroup:
     def revive(self, record: Record, deliveries: int, due: float, now: float) -> None:
         """Add a message that is of this group alone."""
         sequence = record.sequence
+        assert sequence not in self.open
         entry = self._replays[sequence] = Entry(sequence, record.key, deliveries, due, True, True, record)
         if sequence > max(self.cursor, self._coming.latest):
             # After a seek, or a restart.
             self._coming.add(sequence)
             self._effects.roused[self] = None
         else:
-            self._offer(self._enter(entry), now)
+            self._enter(entry)
+            self._offer(entry, now)
 
     def restore(self, saved: SavedGroup, now: float) -> None:
         """Go on where a journal ended, before there is a member."""

@@ -80,8 +80,10 @@ class IncomingMessages:
 
     def _plain_topic(self, messages: Sequence[OutgoingMessage]) -> KeptTopic | None:
         """Return the topic of messages of one name that need no look for ids, as most do; None for others."""
-        name = messages[0].topic if messages else ""
-        topic = self._topics.known.get(name)
+        if not messages:
+            return None
+        name = messages[0].topic
+        topic = self._topics.holding(name)
         if topic is not None and not topic.ids.size:
             for message in messages:
                 if message.topic != name or message.id is not None or message.delay or message.age:

@@ -20,8 +20,8 @@ class Topics:
     def __init__(self) -> None:
         self._by_text: dict[str, KeptTopic] = {}
         self._patterns: list[KeptTopic] = []
-        #: The topics of names to which messages were published; `holding` adds to them.
-        self.known: dict[str, KeptTopic] = {}
+        # The topics of names to which messages were published.
+        self._known: dict[str, KeptTopic] = {}
 
     def __iter__(self) -> Iterator[KeptTopic]:
         return iter(self._by_text.values())
@@ -56,8 +56,14 @@ class Topics:
         return found
 
     def of(self, name: str) -> KeptTopic:
-        """Return the topic of messages of a name; errors as of `holding`. BrokerError: NOT_FOUND: no topic holds it."""
-        topic = self.known.get(name) or self.holding(name)
+        """Return the topic of messages of a name.
+
+        Raises:
+            TypeError: the name is not text.
+            ConfigError: the name is malformed, or a pattern.
+            BrokerError: NOT_FOUND: no topic holds it.
+        """
+        topic = self._known.get(name) or self.holding(name)
         if topic is None:
             raise BrokerError(
                 f"no topic holds {name}",
@@ -74,12 +80,12 @@ class Topics:
             TypeError: the name is not text.
             ConfigError: the name is malformed, or a pattern.
         """
-        found = self.known.get(name)
+        found = self._known.get(name)
         if found is None:
             check_name(name)
             found = self.covering(TopicPattern(name))
             if found is not None:
-                if len(self.known) >= _KNOWN_NAMES:
-                    self.known.clear()
-                self.known[name] = found
+                if len(self._known) >= _KNOWN_NAMES:
+                    self._known.clear()
+                self._known[name] = found
         return found

@@ -1,6 +1,6 @@
 """Rights at a broker: to publish, to subscribe, to join groups, and to manage topics."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from fastrpc.auth.policy import Policy, TopicRight
@@ -59,10 +59,10 @@ class BrokerRights:
         """Whether every caller has all rights."""
         return self._rights is None
 
-    def check_publish(self, names: Sequence[str]) -> None:
+    def check_publish(self, names: Iterable[str]) -> None:
         """Refuse a publication. CallError: PERMISSION_DENIED, as from all checks."""
         if self._rights is not None:
-            self._rights.check(PUBLISH, names)
+            self._rights.check(PUBLISH, [*names])
 
     def check_subscribe(self, pattern: str, group: str | None) -> None:
         """Refuse a subscription."""

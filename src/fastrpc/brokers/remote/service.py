@@ -167,8 +167,7 @@ class BrokerService(HealthSource):
         """
         publisher = _caller()
         with TOLD:
-            if not self._rights.is_free:
-                self._rights.check_publish([message.topic for message in messages])
+            self._rights.check_publish(message.topic for message in messages)
             return await self.backend.publish([outgoing(message, publisher) for message in messages])
 
     # Messages out

@@ -257,4 +257,4 @@ class Commits(Generic[Change, Kept]):
 
 
 def _begin_nothing() -> None:
-    """Have no commit behind the one that has ended."""
+    """Leave the thread idle: no change waits for a commit."""
