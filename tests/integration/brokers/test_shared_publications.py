@@ -112,17 +112,134 @@ async def test_message_that_is_alone_behind_a_full_call_keeps_its_place(watched:
     assert [one.sequence for (one,) in published] == list(range(1, 35))
 
 
-async def test_message_that_is_alone_beside_shared_calls_leaves_at_once(watched: Watched) -> None:
-    goes_on = asyncio.Event()
+@pytest.fixture
+def long_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold a message until a call ends, however long that takes."""
+    monkeypatch.setattr("fastrpc.brokers.remote.publishing._HELD_SECONDS", 600.0)
+
+
+async def held_behind_a_call(
+    watched: Watched, goes_on: asyncio.Event, *further: bytes
+) -> "list[asyncio.Task[Any]]":
+    """Publish 0 alone, 1 and 2 by a call that waits for an event, and 3, which is alone beside them.
+
+    Args:
+        further: published by the publishers of 1 and 2, behind these.
+    """
     watched.before = goes_on.wait
-    publishing = [watched.publishing(body) for body in bodies(3)]
+
+    async def publish(*bodies: bytes) -> None:
+        for body in bodies:
+            await watched.broker.publish([OutgoingMessage("orders.new", body)])
+
+    publishing = [watched.publishing(b"0")]
+    publishing += [asyncio.ensure_future(publish(b"%d" % number, *further)) for number in (1, 2)]
     await eventually(lambda: len(watched.got) == 2)
     publishing.append(watched.publishing(b"3"))
-    # None of the calls before it has ended.
-    await eventually(lambda: len(watched.got) == 3)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return publishing
+
+
+@pytest.mark.usefixtures("long_hold")
+async def test_message_that_is_alone_beside_a_shared_call_goes_with_the_next_one(watched: Watched) -> None:
+    goes_on = asyncio.Event()
+    publishing = await held_behind_a_call(watched, goes_on, b"further")
+    goes_on.set()
+    await asyncio.gather(*publishing)
+    assert watched.got == [[b"0"], [b"1", b"2"], [b"3", b"further", b"further"]]
+
+
+@pytest.mark.usefixtures("long_hold")
+async def test_message_that_is_alone_beside_a_shared_call_goes_once_that_has_ended(watched: Watched) -> None:
+    goes_on = asyncio.Event()
+    publishing = await held_behind_a_call(watched, goes_on)
+    assert watched.got == [[b"0"], [b"1", b"2"]]
     goes_on.set()
     await asyncio.gather(*publishing)
     assert watched.got == [[b"0"], [b"1", b"2"], [b"3"]]
+
+
+@pytest.mark.usefixtures("long_hold")
+async def test_message_that_waits_for_a_call_goes_at_once_before_a_long_one(watched: Watched) -> None:
+    goes_on = asyncio.Event()
+    publishing = await held_behind_a_call(watched, goes_on)
+    publishing.append(watched.publishing(bytes(300_000)))
+    await eventually(lambda: len(watched.got) == 3)
+    assert watched.got[2] == [b"3"]
+    goes_on.set()
+    *_, (before,), (long,) = await asyncio.gather(*publishing)
+    assert (before.sequence, long.sequence) == (4, 5)
+
+
+@pytest.mark.usefixtures("long_hold")
+async def test_message_that_waits_for_a_call_leaves_before_later_messages_that_go_alone(
+    watched: Watched,
+) -> None:
+    goes_on = asyncio.Event()
+    publishing = await held_behind_a_call(watched, goes_on)
+    async with fastrpc.timeout(20.0):
+        publishing.append(watched.publishing(b"hurried"))
+    await eventually(lambda: len(watched.got) == 4)
+    publishing.append(watched.publishing(b"held"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    many = [OutgoingMessage("orders.new", body) for body in (b"several", b"at once")]
+    publishing.append(asyncio.ensure_future(watched.broker.publish(many)))
+    goes_on.set()
+    await asyncio.gather(*publishing)
+    assert watched.got[2:] == [[b"3"], [b"hurried"], [b"held"], [b"several", b"at once"]]
+
+
+@pytest.mark.usefixtures("long_hold")
+async def test_message_that_waits_for_a_call_is_not_lost_with_that(
+    watched: Watched, proxy: FaultProxy
+) -> None:
+    goes_on = asyncio.Event()
+    publishing = await held_behind_a_call(watched, goes_on)
+    proxy.reset_all()
+    watched.before = lambda: asyncio.sleep(0)
+    *lost, late = await asyncio.gather(*publishing, return_exceptions=True)
+    assert [getattr(one, "processed", one) for one in lost] == ["unknown"] * 3
+    # It had not left: it goes by a call of the next connection, which may be there by now.
+    assert getattr(late, "processed", "no") == "no"
+
+
+@pytest.mark.usefixtures("long_hold")
+async def test_message_that_waits_for_a_call_is_not_published_for_a_cancelled_publisher(
+    watched: Watched,
+) -> None:
+    goes_on = asyncio.Event()
+    publishing = await held_behind_a_call(watched, goes_on)
+    publishing.pop().cancel()
+    goes_on.set()
+    await asyncio.gather(*publishing)
+    assert await watched.kept() == bodies(3)
+
+
+async def test_message_is_held_for_a_moment_however_long_the_shared_call_takes(watched: Watched) -> None:
+    goes_on = asyncio.Event()
+    publishing = await held_behind_a_call(watched, goes_on)
+    # The calls before it wait for the event.
+    await eventually(lambda: len(watched.got) == 3)
+    assert watched.got == [[b"0"], [b"1", b"2"], [b"3"]]
+    goes_on.set()
+    await asyncio.gather(*publishing)
+
+
+@pytest.mark.usefixtures("long_hold")
+async def test_message_is_not_held_behind_a_message_that_was(watched: Watched) -> None:
+    goes_on, ends = asyncio.Event(), asyncio.Event()
+    publishing = await held_behind_a_call(watched, goes_on)
+    watched.before = ends.wait
+    goes_on.set()
+    await asyncio.gather(*publishing[:3])
+    await eventually(lambda: len(watched.got) == 3)
+    publishing.append(watched.publishing(b"4"))
+    await eventually(lambda: len(watched.got) == 4)
+    ends.set()
+    await asyncio.gather(*publishing)
+    assert watched.got[2:] == [[b"3"], [b"4"]]
 
 
 async def test_long_messages_share_no_call(watched: Watched) -> None:
@@ -302,6 +419,17 @@ async def test_closed_broker_ends_all_publications(server: BrokerServer) -> None
         await eventually(lambda: bool(watched.got))
     outcomes = await asyncio.gather(*publishing, return_exceptions=True)
     assert all(isinstance(one, BrokerError) for one in outcomes), outcomes
+
+
+@pytest.mark.usefixtures("long_hold")
+async def test_closed_broker_ends_a_message_that_waits_for_a_call(server: BrokerServer) -> None:
+    async with open_backend(server.url) as broker:
+        assert isinstance(broker, RemoteBroker)
+        await broker.declare(LOG)
+        publishing = await held_behind_a_call(Watched(server, broker), asyncio.Event())
+    outcomes = await asyncio.gather(*publishing, return_exceptions=True)
+    assert all(isinstance(one, BrokerError) for one in outcomes), outcomes
+    assert getattr(outcomes[-1], "processed", None) == "no"
 
 
 async def test_acks_that_are_lost_together_are_unknown_and_their_messages_come_again(

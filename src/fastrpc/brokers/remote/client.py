@@ -105,6 +105,7 @@ class RemoteBroker:
     async def _publish_many(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
         for message in messages:
             check_outgoing(message)
+        await self._publications.release()
         with BROKER_ERRORS:
             return await self._client.call(BrokerService.publish_many, list(map(sent, messages)))
 

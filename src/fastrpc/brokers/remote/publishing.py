@@ -1,4 +1,4 @@
-"""Publications over `fastrpc.broker`: messages that are published in one turn of the loop share a call."""
+"""Publications over `fastrpc.broker`: messages that are published at about the same time share a call."""
 
 import asyncio
 from asyncio import get_running_loop
@@ -31,7 +31,11 @@ _MOST_BYTES: Final = 256 * 1024
 #: Turns of the loop in which woken publishers publish again and their call is sent.
 _TURNS_BETWEEN: Final = 2
 
-#: Statuses of a refusal that a single message may have caused.
+#: Seconds for which a message waits for others that share a call: the woken publishers of a call that ends publish
+#: again within this time, and a broker far away takes longer to answer.
+_HELD_SECONDS: Final = 0.001
+
+#: Statuses of a refusal that may be due to one message alone.
 _OF_ONE: Final = frozenset(
     {
         Status.FAILED_PRECONDITION,
@@ -50,7 +54,7 @@ _Wait: TypeAlias = "asyncio.Future[Published | None]"
 class _Batch:
     """Messages that will share a call."""
 
-    __slots__ = ("has_begun", "messages", "size", "waits")
+    __slots__ = ("has_begun", "is_held", "messages", "size", "waits")
 
     def __init__(self) -> None:
         self.messages: list[OutgoingMessage] = []
@@ -59,6 +63,8 @@ class _Batch:
         #: Bytes of the values.
         self.size = 0
         self.has_begun = False
+        #: Whether its turn is over and it waits for the publishers of a call.
+        self.is_held = False
 
     def add(self, message: OutgoingMessage) -> _Wait:
         """Add a message."""
@@ -76,11 +82,17 @@ class Publications:
 
         alone so far ──────────────────────────────────────────────► publish
         others ──► a batch, until the next turn ──► one message ───► publish
-                                                └── several ───────► publish_many ──refused──► each by `publish`
+                        ▲ │                     └── several ───────► publish_many ──refused──► each by `publish`
+                        │ ▼ one message, beside a call of several
+                        held for a millisecond
 
     A message is alone so far if no other one is under way and the latest batch had one message: it leaves at once. All
-    others wait until the next turn of the loop for the messages that are published in this one. The end of one wait
-    ends neither the call nor the other waits.
+    others wait until the next turn of the loop for the messages that are published in this one.
+
+    A message that is alone in its batch while others share a call is held until a call ends, for a millisecond at most:
+    the publishers that the call wakes publish again, and their messages join it. Otherwise it would have a commit of
+    the broker alone, again and again, and the others would wait for that commit. The end of one wait ends neither the
+    call nor the other waits.
 
     `publish_many` keeps all messages or none, so after a refusal each message goes alone, and tells its own fault. A
     publication with a deadline goes alone as well: its call carries the deadline.
@@ -92,9 +104,10 @@ class Publications:
         self._batch: _Batch | None = None
         # Whether the latest batch had several messages.
         self._comes_together = False
-        # Calls of one message each, calls under way of several, and the ones among these that have not begun.
+        # Messages that go alone, by number; calls of batches, by task: all, with several messages, and not begun yet.
         self._lone = 0
         self._calls: set[asyncio.Task[None]] = set()
+        self._shared: set[asyncio.Task[None]] = set()
         self._due: set[asyncio.Task[None] | None] = set()
         # Calls whose publishers are woken in one of the next turns.
         self._answered: deque[tuple[Sequence[_Wait], Sequence[Published]]] = deque()
@@ -103,13 +116,18 @@ class Publications:
         """Keep a message; return its answer. BrokerError: it may not be kept."""
         batch = self._batch
         is_alone = not (self._comes_together or self._lone or batch or self._calls or self._answered)
-        if is_alone or scope_deadline() is not None:
+        has_deadline = scope_deadline() is not None
+        if has_deadline and batch is not None:
+            await self.release()
+        if is_alone or has_deadline:
             return (await self._alone(message),)
         if batch is not None and batch.size + len(message.body) <= _MOST_BYTES:
             wait = batch.add(message)
             if len(batch.waits) == _MOST_MESSAGES:
                 self._begin(batch)
         else:
+            # There is no room in a batch that is held.
+            self._begin_held()
             batch = self._batch = _Batch()
             wait = batch.add(message)
             if not await self._is_shared(batch):
@@ -119,13 +137,14 @@ class Publications:
 
     async def finish(self) -> None:
         """Return once no call is under way; the client ends them before."""
-        if self._calls:
+        while self._calls:
+            # The end of a call begins the call of a batch that is held.
             await asyncio.wait(self._calls)
 
     async def _is_shared(self, batch: _Batch) -> bool:
         """Wait for the other messages of this turn, and begin their call; return False if there are none.
 
-        Cancelled: they go without the first one.
+        Cancelled: they go without the first one. While others share a call a message that is alone is held.
         """
         try:
             await asyncio.sleep(0)
@@ -140,8 +159,30 @@ class Publications:
         # A message behind others that have not left goes as they do, not before them.
         if not batch.has_begun and (self._comes_together or self._due):
             self._begin(batch)
-        self._close(batch)
-        return batch.has_begun
+        elif self._batch is batch and self._shared:
+            batch.is_held = True
+            get_running_loop().call_later(_HELD_SECONDS, self._end_hold, batch, context=Context())
+        else:
+            self._close(batch)
+        return batch.has_begun or batch.is_held
+
+    async def release(self) -> None:
+        """Let messages leave that are held: a call that shares nothing with them is to follow."""
+        if self._begin_held():
+            await asyncio.sleep(0)
+
+    def _begin_held(self) -> bool:
+        """Begin the call of a batch that is held; return whether there was one."""
+        batch = self._batch
+        if batch is None or not batch.is_held:
+            return False
+        self._begin(batch)
+        return True
+
+    def _end_hold(self, batch: _Batch) -> None:
+        """Begin the call of a batch that was held for as long as may be."""
+        if not batch.has_begun:
+            self._begin(batch)
 
     def _close(self, batch: _Batch) -> None:
         """Let a batch accept no more messages."""
@@ -171,6 +212,8 @@ class Publications:
         self._close(batch)
         task = asyncio.get_running_loop().create_task(self._together(batch), context=Context())
         self._calls.add(task)
+        if len(batch.waits) > 1:
+            self._shared.add(task)
         self._due.add(task)
         task.add_done_callback(partial(self._on_end, batch.waits))
 
@@ -210,8 +253,9 @@ class Publications:
 
     def _on_end(self, waits: Sequence[_Wait], task: asyncio.Task[None]) -> None:
         """Tell the publishers of a failed call."""
-        self._calls.discard(task)
-        self._due.discard(task)
+        for calls in (self._calls, self._shared, self._due):
+            calls.discard(task)
+        self._begin_held()
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is None:
             return
