@@ -240,6 +240,7 @@ def test_parts_of_imported_classes_come_before_a_fork() -> None:
 
 #: Modules, and folders of them, that a client with one address loads for the calls that need them.
 LEFT_BY_CLIENTS = (
+    "fastrpc._core.exchange",
     "fastrpc._core.http",
     "fastrpc._core.http1",
     "fastrpc._core.limiting",
@@ -271,6 +272,7 @@ LIBRARIES_LEFT_BY_CLIENTS = {"decimal", "msgspec", "platform", "typing_extension
 
 LEFT_BY_SERVERS = (
     "fastrpc._core.grpc",
+    "fastrpc._core.exchange",
     "fastrpc._core.http",
     "fastrpc._core.http1",
     "fastrpc._core.http2",

@@ -28,6 +28,7 @@ ROOMS = (
             "streams",
             "server",
             "http",
+            "exchange",
             "http1",
             "http2",
             "grpc",

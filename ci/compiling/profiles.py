@@ -88,6 +88,7 @@ THOROUGH = {
     "harness/echo_connection",
     "harness/hot_loops",
     "harness/http2_exchange",
+    "exchange/request_head",
     "http1/body",
     "http1/head",
     "http2/frames",

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 
-from fastrpc._core.http1.head import RequestHead, RequestLimits
+from fastrpc._core.exchange.request_head import RequestHead, RequestLimits
 from fastrpc._core.http1.python_connection import PythonHttpConnection
 from fastrpc._core.io.session import Session
 from tests.support.still_transport import StillTransport

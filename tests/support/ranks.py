@@ -56,9 +56,10 @@ CORE_RANKS = {
     3: ("native", "websocket"),
     4: ("link", "streams"),
     5: ("server", "client"),
-    6: ("http1", "http2", "rpcx"),
-    7: ("grpc",),
-    8: ("http",),
+    6: ("exchange",),
+    7: ("http1", "http2", "rpcx"),
+    8: ("grpc",),
+    9: ("http",),
 }
 CORE_RANK = {room: rank for rank, rooms in CORE_RANKS.items() for room in rooms}
 

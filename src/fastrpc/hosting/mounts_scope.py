@@ -31,7 +31,7 @@ def scope_of(request: MountedRequest, root: str, prefix: str, state: Mapping[str
     scope: dict[str, Any] = {
         "type": "http" if request.socket is None else "websocket",
         "asgi": ASGI.copy(),
-        "http_version": f"1.{head.minor_version}",
+        "http_version": head.version,
         "scheme": f"{scheme}s" if peer.address.scheme in _ENCRYPTED else scheme,
         "path": root + (unquote(raw_path) if "%" in raw_path else raw_path),
         "raw_path": (root + raw_path).encode("ascii"),

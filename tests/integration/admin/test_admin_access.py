@@ -12,7 +12,7 @@ import pytest
 
 import fastrpc
 from fastrpc import ConfigError, Server, ServerConfig, watched_file
-from fastrpc._core.http1.head import RequestLimits
+from fastrpc._core.exchange.request_head import RequestLimits
 from fastrpc.cli.settings import read_settings
 from fastrpc.config import TLS
 from fastrpc.server.admin import connection

@@ -1,8 +1,8 @@
 """Answers that caches may store, and requests of clients that hold one (RFC 9110, sections 8.8 and 13; RFC 9111)."""
 
+from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http.service cimport HttpService
-from fastrpc._core.http1.head cimport RequestHead
 from fastrpc._core.server.served_call cimport ServerCall
 
 # The field of an answer that is stored nowhere.

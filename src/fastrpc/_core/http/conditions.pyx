@@ -13,8 +13,8 @@ import time
 from calendar import monthrange, timegm
 from email.utils import formatdate
 
+from fastrpc._core.exchange.request_head cimport VERB_GET, VERB_HEAD, VERB_POST
 from fastrpc._core.http.messages cimport FORM_NONE
-from fastrpc._core.http1.head cimport VERB_GET, VERB_HEAD, VERB_POST
 
 cdef bytes NO_STORE = b"Cache-Control: no-store\r\n"
 

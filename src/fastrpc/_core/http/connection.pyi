@@ -2,11 +2,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, final
 
 from fastrpc._core.calls.call import MethodRoute
+from fastrpc._core.exchange.request_head import RequestHead
 from fastrpc._core.http.http_call import Outcome
 from fastrpc._core.http.http_served_connection import HttpServedConnection
 from fastrpc._core.http.service import HttpService
 from fastrpc._core.http1.connection import HttpConnection
-from fastrpc._core.http1.head import RequestHead
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc.peers.peer import Peer

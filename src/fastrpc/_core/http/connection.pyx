@@ -19,11 +19,11 @@ from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.gateway_requests cimport new_requests
 from fastrpc._core.http.http_call cimport HttpTerms, new_call, terms_of
 from fastrpc._core.http.own_answerings cimport AS_PART
 from fastrpc._core.http.responses cimport NOSNIFF, call_lines
-from fastrpc._core.http1.head cimport RequestHead
 from fastrpc._core.http1.response_head cimport field_lines
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.connection_life cimport REST_NS

@@ -18,6 +18,7 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.bodies cimport reading_of
 from fastrpc._core.http.foreign_answerings cimport answering_of
 from fastrpc._core.http.http_call cimport HttpTerms, new_call, terms_of
@@ -29,7 +30,6 @@ from fastrpc._core.http.request_sender cimport RequestSender
 from fastrpc._core.http.responses cimport fault_answer, refusal_answer, status_of_refusal
 from fastrpc._core.http.socket_talk cimport SocketTalk
 from fastrpc._core.http1.connection cimport HttpConnection
-from fastrpc._core.http1.head cimport RequestHead
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.loop.turns cimport outlasts_turn
 from fastrpc._core.server.served_call cimport ServerCall

@@ -4,11 +4,11 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call, MethodRoute
+from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.answering cimport Answering
 from fastrpc._core.http.own_hosts cimport OwnHosts
 from fastrpc._core.http.rpcx_headers cimport RpcxHeaders
 from fastrpc._core.http.service cimport HttpMethod, HttpService
-from fastrpc._core.http1.head cimport RequestHead
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection

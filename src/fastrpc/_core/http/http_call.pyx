@@ -16,6 +16,16 @@ from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK, CODEC_R
 from fastrpc._core.base.wire cimport load16
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.calls.call_log cimport find_request_entry
+from fastrpc._core.exchange.request_head cimport (
+    FIELD_CONTENT_ENCODING,
+    FIELD_CONTENT_TYPE,
+    FIELD_REQUEST_ID,
+    VERB_GET,
+    VERB_HEAD,
+    VERB_OPTIONS,
+    VERB_POST,
+    is_text,
+)
 from fastrpc._core.http.messages cimport (
     BODY_FORM,
     BODY_JSON,
@@ -39,20 +49,10 @@ from fastrpc._core.http.service cimport (
     takes_form,
     takes_page,
 )
-from fastrpc._core.http1.head cimport (
-    FIELD_CONTENT_ENCODING,
-    FIELD_CONTENT_TYPE,
-    FIELD_REQUEST_ID,
-    VERB_GET,
-    VERB_HEAD,
-    VERB_OPTIONS,
-    VERB_POST,
-    is_text,
-)
 from fastrpc._core.payload.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata, encode_metadata, note_dropped
 from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT, TIMEOUT_NONE
 
-from fastrpc._core.http1.head import RequestRefusedError
+from fastrpc._core.exchange.request_head import RequestRefusedError
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
@@ -134,8 +134,7 @@ cdef class HttpTerms:
         """Return whether a request is a call by gRPC-Web or Connect, or a faulty one."""
         if service.web is None:
             return False
-        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.fields]
-        self.web = service.web(head.method, head.query, fields)
+        self.web = service.web(head.method, head.query, head.pairs())
         return self.web is not None
 
     cdef bint _may_ask(self, ServerCall call, RequestHead head, HttpService service) except -1:
@@ -245,7 +244,7 @@ cdef class HttpTerms:
         call.received_metadata = metadata
         if not self.fits_metadata(call, metadata_bytes):
             raise RequestRefusedError(431, too_much_metadata(metadata_bytes))
-        if head._noted[<int>FIELD_REQUEST_ID].count and not has_plain_id(head):
+        if head.count_of(FIELD_REQUEST_ID) and not has_plain_id(head):
             find_request_entry(call, True)
         if is_stated:
             call.stated_timeout_us = TIMEOUT_NONE if timeout >= LONGEST_US else max(timeout, <uint64_t>1)
@@ -330,7 +329,7 @@ cdef class HttpTerms:
                 return self.refuse_later(call, 400, f"{call.route.method}: {unread}")
         if not self.routed.has_body:
             call.wants_head = call.route.gives_stream and head.verb == VERB_HEAD
-        elif head._noted[<int>FIELD_CONTENT_ENCODING].count:
+        elif head.count_of(FIELD_CONTENT_ENCODING):
             return self.refuse_later(call, 415, f"{call.route.method}: the body of a route has no Content-Encoding")
         elif call.route.takes_stream:
             if kind != BODY_FORM:

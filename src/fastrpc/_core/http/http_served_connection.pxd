@@ -3,10 +3,10 @@
 cimport cython
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.http1.connection cimport HttpConnection
-from fastrpc._core.http1.head cimport RequestHead
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.served_call cimport ServerCall

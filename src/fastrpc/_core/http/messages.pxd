@@ -1,6 +1,6 @@
 """The forms of bodies, and the messages of a stream: lines, events, envelopes of WebSocket."""
 
-from fastrpc._core.http1.head cimport RequestHead
+from fastrpc._core.exchange.request_head cimport RequestHead
 
 cdef enum BodyKind:
     BODY_NONE = 0

@@ -22,7 +22,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memchr
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
-from fastrpc._core.http1.head cimport FIELD_ACCEPT, FIELD_CONTENT_TYPE, is_text
+from fastrpc._core.exchange.request_head cimport FIELD_ACCEPT, FIELD_CONTENT_TYPE, is_text
 from fastrpc._core.payload.double_keys cimport double_key
 
 from fastrpc.errors import CallError
@@ -60,7 +60,7 @@ cdef int body_kind(RequestHead head) noexcept:
     cdef const char* text = head.field_data(FIELD_CONTENT_TYPE, &size)
     if text is NULL:
         return BODY_NONE
-    if head._noted[<int>FIELD_CONTENT_TYPE].count > 1:
+    if head.count_of(FIELD_CONTENT_TYPE) > 1:
         return BODY_OTHER
     while end < size and text[end] not in b"; \t":
         end += 1

@@ -3,8 +3,8 @@
 cimport cython
 from libc.stdint cimport int64_t
 
+from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http1.connection cimport HttpConnection
-from fastrpc._core.http1.head cimport RequestHead
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.output_room cimport OutputRoom
 from fastrpc._core.server.served_call cimport ServerCall

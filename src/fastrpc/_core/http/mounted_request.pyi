@@ -1,6 +1,6 @@
 from typing import Any, final
 
-from fastrpc._core.http1.head import RequestHead
+from fastrpc._core.exchange.request_head import RequestHead
 from fastrpc._core.server.served_call import ServerCall
 
 #: Seconds that an application has after the end of its request, before it is cancelled.

@@ -18,18 +18,17 @@ import asyncio
 from collections import deque
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
-from libc.string cimport strchr
 
 from fastrpc._core.base.status cimport CANCELLED
+from fastrpc._core.exchange.request_head cimport VERB_HEAD, check_field
 from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.responses cimport status_of_response
-from fastrpc._core.http1.head cimport VERB_HEAD, check_field
 from fastrpc._core.server.gate cimport Gate
 
 from fastrpc._core.calls.call import current_call
-from fastrpc._core.http1.head import RequestRefusedError
+from fastrpc._core.exchange.request_head import RequestRefusedError
 
 cdef enum:
     # Bytes of a body that wait for the application.
@@ -62,23 +61,7 @@ cdef class MountedRequest:
 
     @property
     def fields(self):
-        cdef list found = []
-        cdef bytes raw = self.head._raw
-        cdef const char* data = PyBytes_AS_STRING(raw)
-        cdef Py_ssize_t line = self.head._fields_at, colon, first, last, end
-        # `parse_head` took it: each line has a colon, no value has CR or NUL (`check_field`), an empty line is the last.
-        while data[line] != b"\r":
-            colon = <const char*>strchr(data + line, b":") - data
-            last = <const char*>strchr(data + colon, b"\r") - data
-            first = colon + 1
-            end = last
-            while first < last and data[first] in b" \t":
-                first += 1
-            while last > first and data[last - 1] in b" \t":
-                last -= 1
-            found.append((lowered(data + line, colon - line), data[first:last]))
-            line = end + 2
-        return found
+        return self.head.pairs()
 
     @property
     def sockname(self):
@@ -336,16 +319,6 @@ cdef MountedRequest mounted_request_of(ServerCall call):
 
 def current_request():
     return mounted_request_of(<ServerCall?>current_call())
-
-
-cdef bytes lowered(const char* text, Py_ssize_t size):
-    """Return a text with its letters of ASCII in lower case."""
-    cdef bytes found = PyBytes_FromStringAndSize(NULL, size)
-    cdef char* into = PyBytes_AS_STRING(found)
-    cdef Py_ssize_t at
-    for at in range(size):
-        into[at] = text[at] | 32 if b"A" <= text[at] <= b"Z" else text[at]
-    return found
 
 
 cdef tuple checked_fields(str method, object given):

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.http1.head cimport RequestHead
+from fastrpc._core.exchange.request_head cimport RequestHead
 
 cdef enum:
     # A body that anybody may send.

@@ -23,11 +23,16 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.base.wire cimport load16
-from fastrpc._core.http1.head cimport FIELD_AUTHORIZATION, FIELD_GRPC_TIMEOUT, FIELD_REQUEST_ID, FIELD_TIMEOUT_MS
-from fastrpc._core.http1.head cimport FIELD_TRACEPARENT, FIELD_TRACESTATE, VERB_GET
+from fastrpc._core.exchange.request_head cimport (
+    FIELD_AUTHORIZATION,
+    FIELD_GRPC_TIMEOUT,
+    FIELD_REQUEST_ID,
+    FIELD_TIMEOUT_MS,
+)
+from fastrpc._core.exchange.request_head cimport FIELD_TRACEPARENT, FIELD_TRACESTATE, VERB_GET
 from fastrpc._core.payload.metadata cimport encode_metadata
 
-from fastrpc._core.http1.head import RequestRefusedError
+from fastrpc._core.exchange.request_head import RequestRefusedError
 
 cdef enum:
     ENTRY_HEAD = 4
@@ -94,7 +99,7 @@ cdef bytes _field_entry(RequestHead head, int field, bytes key, bint is_needed):
     cdef const char* data = head.field_data(field, &size)
     if data is NULL:
         return b""
-    if head._noted[field].count == 1 and _is_visible(data, size):
+    if head.count_of(field) == 1 and _is_visible(data, size):
         return entry(key, data[:size])
     if is_needed:
         raise RequestRefusedError(400, f"the field {key.decode()} must come once, and be visible ASCII")
@@ -118,7 +123,7 @@ cdef bint _is_visible(const char* text, Py_ssize_t size) noexcept:
 cdef bint has_plain_id(RequestHead head) noexcept:
     cdef Py_ssize_t size = 0, at
     cdef const char* text = head.field_data(FIELD_REQUEST_ID, &size)
-    if text is NULL or head._noted[<int>FIELD_REQUEST_ID].count > 1 or not 0 < size <= LONGEST_ID:
+    if text is NULL or head.count_of(FIELD_REQUEST_ID) > 1 or not 0 < size <= LONGEST_ID:
         return False
     for at in range(size):
         if not (b"a" <= text[at] <= b"z" or b"A" <= text[at] <= b"Z" or b"0" <= text[at] <= b"9" or text[at] in b"._-"):
@@ -149,7 +154,7 @@ cdef bint _is_field(RequestHead head, bytes key) except -1:
     """Return whether the request has a field that is an entry of this name as well."""
     cdef int field
     for field, known in NAMED:
-        if known == key and head._noted[field].count:
+        if known == key and head.count_of(field):
             return True
     return False
 
@@ -176,16 +181,16 @@ cdef uint64_t timeout_of(RequestHead head, bint* is_stated) except? 0:
     cdef uint64_t found = LONGEST_US
     cdef str text
     is_stated[0] = False
-    if head._noted[<int>FIELD_TIMEOUT_MS].count:
+    if head.count_of(FIELD_TIMEOUT_MS):
         text = head.field_text(FIELD_TIMEOUT_MS)
-        if head._noted[<int>FIELD_TIMEOUT_MS].count > 1 or not _is_number(text, MOST_DIGITS):
+        if head.count_of(FIELD_TIMEOUT_MS) > 1 or not _is_number(text, MOST_DIGITS):
             raise RequestRefusedError(400, f"Timeout-Ms is {_shown(text)}, it must be one number of milliseconds")
         found = min(found, <uint64_t>int(text) * 1000)
         is_stated[0] = True
-    if head._noted[<int>FIELD_GRPC_TIMEOUT].count:
+    if head.count_of(FIELD_GRPC_TIMEOUT):
         text = head.field_text(FIELD_GRPC_TIMEOUT)
         digits, unit = text[:max(0, len(text) - 1)], text[max(0, len(text) - 1):]
-        if head._noted[<int>FIELD_GRPC_TIMEOUT].count > 1 or not (
+        if head.count_of(FIELD_GRPC_TIMEOUT) > 1 or not (
             _is_number(digits, GRPC_DIGITS) and (unit in MICROSECONDS or unit == "n")
         ):
             raise RequestRefusedError(400, f"grpc-timeout is {_shown(text)}, it must be 1 to 8 digits and one of HMSmun")
@@ -258,7 +263,7 @@ cdef bint asks_socket(RequestHead head) except -1:
 cdef tuple handshake_fault(RequestHead head):
     # An Upgrade is stated together with its connection option (RFC 9110, section 7.8).
     cdef bytes upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-    if head.minor_version == 0 or not asks_socket(head):
+    if head.version == "1.0" or not asks_socket(head):
         return 426, "it is asked by WebSocket: GET with Upgrade: websocket", upgrade
     if "upgrade" not in [item.lower() for item in _listed(head, "connection")]:
         return 400, "the handshake of a WebSocket has Connection: Upgrade", b""
@@ -283,7 +288,7 @@ cdef bytes token_of(RequestHead head):
     cdef bytes token = b""
     if not found:
         return None
-    if len(found) > 1 or head._noted[<int>FIELD_AUTHORIZATION].count:
+    if len(found) > 1 or head.count_of(FIELD_AUTHORIZATION):
         raise RequestRefusedError(400, "the request has more than one credential")
     written = found[0][len(TOKEN_PREFIX):]
     # The remainder of a negative number is C's here: not above 0.

@@ -25,7 +25,7 @@ from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport Frame
 
 from fastrpc._core.base.histogram import count_refusal
-from fastrpc._core.http1.head import RequestRefusedError
+from fastrpc._core.exchange.request_head import RequestRefusedError
 
 
 cdef class BodyReading:

@@ -3,10 +3,10 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
+from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http.http_served_connection cimport HttpServedConnection
 from fastrpc._core.http1.connection cimport HttpConnection
-from fastrpc._core.http1.head cimport RequestHead
 from fastrpc._core.server.engine_served_connection cimport SenderCheck
 from fastrpc._core.server.served_call cimport ServerCall
 

@@ -2,8 +2,8 @@
 
 from libc.stdint cimport uint32_t
 
+from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.http_call cimport HttpTerms
-from fastrpc._core.http1.head cimport RequestHead
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall

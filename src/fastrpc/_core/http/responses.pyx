@@ -17,12 +17,12 @@ from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT, OK, PERMISSION_DENIED, RESOURCE_EXHAUSTED
 from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.calls.call_log cimport find_request_entry
+from fastrpc._core.exchange.request_head cimport FIELD_REQUEST_ID, VERB_POST
 from fastrpc._core.http.conditions cimport NO_STORE, described_lines, is_unchanged, kept_fields
 from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.messages cimport FORM_EVENTS
 from fastrpc._core.http.request_fields cimport id_entry, metadata_lines
 from fastrpc._core.http.service cimport shared_lines
-from fastrpc._core.http1.head cimport FIELD_REQUEST_ID, VERB_POST
 from fastrpc._core.wire.frame cimport PUSHBACK_NEVER
 
 from fastrpc.status import Status
@@ -138,7 +138,7 @@ cdef bytes retry_line(int http_status, Failure failure):
 cdef bint has_lines(ServerCall call, HttpTerms terms, RequestHead head) noexcept:
     return (
         call.sent_metadata is not None or call.request_entry is not None or terms.origin is not None
-        or head.verb != VERB_POST or head._noted[<int>FIELD_REQUEST_ID].count != 0
+        or head.verb != VERB_POST or head.count_of(FIELD_REQUEST_ID) != 0
     )
 
 
@@ -147,7 +147,7 @@ cdef bytes call_lines(ServerCall call, HttpTerms terms, RequestHead head):
     cdef bytes lines = b"", metadata = b""
     if call.sent_metadata is not None:
         lines = metadata = metadata_lines(call.sent_metadata)
-    if call.request_entry is None and head._noted[<int>FIELD_REQUEST_ID].count:
+    if call.request_entry is None and head.count_of(FIELD_REQUEST_ID):
         find_request_entry(call, False)
     if call.request_entry is not None:
         lines += b"X-Request-Id: %b\r\n" % call.request_entry[ID_AT:]
@@ -174,10 +174,10 @@ cdef tuple refusal_answer(RequestHead head, ServerCall call, int status, str tex
 
 cdef bytes refusal_lines(HttpTerms terms, ServerCall call, RequestHead head):
     """Return the fields of `call_lines` for a request that is refused, maybe before its metadata is taken."""
-    if head._noted[<int>FIELD_REQUEST_ID].count and call.request_entry is None:
+    if head.count_of(FIELD_REQUEST_ID) and call.request_entry is None:
         call.request_entry = id_entry(head) or None
         find_request_entry(call, True)
-    elif terms.mount is not None and head._noted[<int>FIELD_REQUEST_ID].count == 0:
+    elif terms.mount is not None and head.count_of(FIELD_REQUEST_ID) == 0:
         # An id that was made for an application is in none of its answers.
         return NO_STORE if head.verb != VERB_POST else b""
     return call_lines(call, terms, head)

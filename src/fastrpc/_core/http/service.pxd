@@ -4,8 +4,8 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.exchange.request_head cimport RequestHead, RequestLimits
 from fastrpc._core.http.own_hosts cimport OwnHosts
-from fastrpc._core.http1.head cimport RequestHead, RequestLimits
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.gate cimport Gate
 

@@ -2,8 +2,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, final
 
 from fastrpc._core.calls.call import MethodRoute
+from fastrpc._core.exchange.request_head import RequestLimits
 from fastrpc._core.http.own_hosts import OwnHosts
-from fastrpc._core.http1.head import RequestLimits
 from fastrpc._core.server.gate import Gate
 from fastrpc.config import HTTP, Limits
 

@@ -9,7 +9,7 @@ cimport cython
 
 from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK
 from fastrpc._core.base.instants cimport nanoseconds
-from fastrpc._core.http1.head cimport FIELD_HOST, FIELD_ORIGIN, FIELD_SEC_FETCH_SITE, VERB_OPTIONS, is_text
+from fastrpc._core.exchange.request_head cimport FIELD_HOST, FIELD_ORIGIN, FIELD_SEC_FETCH_SITE, VERB_OPTIONS, is_text
 
 # The options of `HTTP` that serve a path.
 cdef dict OPTIONS_BY_PATH = {
@@ -157,7 +157,7 @@ cdef bint takes_page(HttpService service, RequestHead head, list origin) except 
     cdef bytes found
     if data is not NULL:
         found = data[:size]
-        if head._noted[<int>FIELD_ORIGIN].count > 1:
+        if head.count_of(FIELD_ORIGIN) > 1:
             return False
         if not is_own or not service.is_own_origin(head, found):
             if found.lower() not in service.origins:

@@ -3,10 +3,10 @@
 cimport cython
 from libc.stdint cimport int64_t
 
+from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.grpc.grpc_call cimport GrpcCall, GrpcHead
 from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http.service cimport HttpService
-from fastrpc._core.http1.head cimport RequestHead
 from fastrpc._core.http2.header_block cimport HeaderBlock
 
 

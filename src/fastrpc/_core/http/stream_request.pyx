@@ -13,6 +13,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
+from fastrpc._core.exchange.request_head cimport RequestLimits, head_of_fields
 from fastrpc._core.grpc.grpc_call cimport new_head, refused_head
 from fastrpc._core.http.conditions cimport note_stored
 from fastrpc._core.http.http_call cimport too_much_metadata
@@ -28,12 +29,11 @@ from fastrpc._core.http.responses cimport (
     web_answer,
     web_lines,
 )
-from fastrpc._core.http1.head cimport RequestLimits, parse_head
 from fastrpc._core.http2.header_block cimport TOKEN_AUTHORITY, TOKEN_HOST, TOKEN_METHOD, TOKEN_PATH, TOKEN_STATUS
 from fastrpc._core.http2.header_block cimport HeaderField, token_of
 from fastrpc._core.link.failure cimport Failure
 
-from fastrpc._core.http1.head import RequestRefusedError
+from fastrpc._core.exchange.request_head import RequestRefusedError
 from fastrpc.status import Status
 
 # The longest message that a prefix can state: a longer one exceeds each limit.
@@ -164,24 +164,22 @@ cdef class StreamRequest:
 
 
 cdef RequestHead head_of_block(HeaderBlock block, RequestLimits limits):
-    """Return the head of a request in HTTP/1.1's form, None for a CONNECT, which has no path."""
+    """Return the head of a request, None: it is a CONNECT, which has no path."""
     cdef HeaderField method = block.field(TOKEN_METHOD), path = block.field(TOKEN_PATH), field
     cdef HeaderField authority = block.field(TOKEN_AUTHORITY)
-    cdef list lines = []
+    cdef list pairs = []
     if method is None or path is None:
         if not block.is_too_large:
             return None
         raise RequestRefusedError(431, "the fields have more bytes than are taken here")
-    lines.append(b"%b %b HTTP/1.1" % (method.value, path.value))
     if authority is not None:
         # `:authority` equals `host`, where both are given.
-        lines.append(b"host:" + authority.value)
+        pairs.append((b"host", authority.value))
     for field in block.fields:
         if not field.is_pseudo and not (field.token == TOKEN_HOST and authority is not None):
-            lines.append(b"%b:%b" % (field.name, field.value))
-    raw = b"\r\n".join(lines) + b"\r\n\r\n"
-    # `raw` is kept by this function.
-    return parse_head(PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw), limits)
+            # Messages of gRPC alone have blanks around values.
+            pairs.append((field.name, field.value.strip(b" \t")))
+    return head_of_fields(method.value, path.value, pairs, limits, block.content_length())
 
 
 cdef list answer_fields(int status, bytes lines):

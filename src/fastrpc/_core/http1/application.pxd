@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
-from fastrpc._core.http1.head cimport RequestHead
+from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.io.engine cimport Engine
 
 

@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 
-from fastrpc._core.http1.head cimport RequestHead, RequestLimits
+from fastrpc._core.exchange.request_head cimport RequestHead, RequestLimits
 
 cdef enum:
     # Bytes that a client may send ahead while its request is answered; beyond them reading pauses.

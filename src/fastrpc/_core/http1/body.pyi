@@ -1,6 +1,6 @@
 from typing import final
 
-from fastrpc._core.http1.head import RequestLimits
+from fastrpc._core.exchange.request_head import RequestLimits
 
 @final
 class BodyReader:

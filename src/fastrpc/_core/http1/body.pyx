@@ -12,9 +12,10 @@ The extensions of a chunk are checked and ignored; the limit of a line bounds th
 cimport cython
 from libc.stdint cimport int64_t
 
-from fastrpc._core.http1.head cimport RequestHead, check_field, line_size
+from fastrpc._core.exchange.request_head cimport RequestHead, check_field
+from fastrpc._core.http1.head cimport line_size
 
-from fastrpc._core.http1.head import RequestRefusedError
+from fastrpc._core.exchange.request_head import RequestRefusedError
 
 cdef enum:
     # The line before a chunk, with its extensions.

@@ -2,9 +2,10 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
+from fastrpc._core.exchange.request_head cimport RequestLimits
 from fastrpc._core.http1.application cimport HttpApplication
 from fastrpc._core.http1.body cimport BodyReader
-from fastrpc._core.http1.head cimport RequestHead, RequestLimits
+from fastrpc._core.http1.head cimport Http1Head
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.server.connection_life cimport ConnectionLife
 
@@ -26,8 +27,8 @@ cdef class HttpConnection(Engine):
         ConnectionLife life
 
         # The request that is received or answered; None between two. Its body, None while the head is received and once
-        # the body is complete.
-        readonly RequestHead head
+        # all of it came.
+        readonly Http1Head head
         BodyReader body
 
         # Whether the request is with the application, and whether its response has begun in parts.

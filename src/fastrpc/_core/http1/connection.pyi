@@ -1,4 +1,5 @@
-from fastrpc._core.http1.head import RequestHead, RequestLimits
+from fastrpc._core.exchange.request_head import RequestLimits
+from fastrpc._core.http1.head import Http1Head
 from fastrpc._core.io.engine import Engine
 
 class HttpConnection(Engine):
@@ -8,7 +9,7 @@ class HttpConnection(Engine):
     @property
     def limits(self) -> RequestLimits: ...
     @property
-    def head(self) -> RequestHead | None:
+    def head(self) -> Http1Head | None:
         """The request that is received or answered."""
 
     @property

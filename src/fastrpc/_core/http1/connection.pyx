@@ -27,8 +27,9 @@ from libc.string cimport memcmp
 
 from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.exchange.request_head cimport VERB_HEAD
 from fastrpc._core.http1.body cimport AHEAD_BYTES, leaves_body
-from fastrpc._core.http1.head cimport VERB_HEAD, head_size, parse_head
+from fastrpc._core.http1.head cimport Http1Head, head_size, parse_head
 from fastrpc._core.http1.request_watch cimport watch_begin, watch_cut, watch_end, watch_refusal, watch_status
 from fastrpc._core.http1.response_head cimport first_lines_of, write_head
 from fastrpc._core.io.engine cimport ByteStream
@@ -36,7 +37,7 @@ from fastrpc._core.link.contract cimport Facts
 from fastrpc._core.server.connection_life cimport ConnectionLife, new_life
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 
-from fastrpc._core.http1.head import RequestRefusedError
+from fastrpc._core.exchange.request_head import RequestRefusedError
 
 cdef enum:
     # The largest part of a body that is passed on in parts: after each part the application may pause the next one.
@@ -70,7 +71,7 @@ cdef class HttpConnection(Engine):
     # Functions for applications
 
     cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1:
-        cdef RequestHead head = self.head
+        cdef Http1Head head = self.head
         cdef bytes connection = b"", first
         cdef Py_ssize_t size
         self._begin_answer(status)
@@ -95,7 +96,7 @@ cdef class HttpConnection(Engine):
 
     cdef int begin_parts(self, int status, bytes lines) except -1:
         """Begin a response of unknown length; `send_part` and `end_parts` follow."""
-        cdef RequestHead head = self.head
+        cdef Http1Head head = self.head
         self._begin_answer(status)
         self.has_begun = True
         if head.minor_version == 0:
@@ -109,7 +110,7 @@ cdef class HttpConnection(Engine):
 
     cdef int begin_sized(self, int status, bytes lines, int64_t size) except -1:
         """Begin a response of this length, -1: one without a body; `send_part` and `end_parts` follow."""
-        cdef RequestHead head = self.head
+        cdef Http1Head head = self.head
         self._begin_answer(status)
         self.has_begun = self.is_sized = True
         if size >= 0:
@@ -132,7 +133,7 @@ cdef class HttpConnection(Engine):
         return self.write(LINE_END if is_chunk else b"")
 
     cdef int end_parts(self) except -1:
-        cdef RequestHead head = self.head
+        cdef Http1Head head = self.head
         cdef bint closes = self.is_draining or not head.keeps_alive or head.minor_version == 0 and not self.is_sized
         if head.minor_version and head.verb != VERB_HEAD and not self.is_sized:
             self.write(LAST_CHUNK)
@@ -380,7 +381,7 @@ cdef class HttpConnection(Engine):
 
     cdef Py_ssize_t _take_head(self, const char* data, Py_ssize_t size) except -1:
         """Take a head, and ask whether the request may come; return 0 if the head is incomplete."""
-        cdef RequestHead head
+        cdef Http1Head head
         cdef Py_ssize_t whole
         cdef int64_t most
         # A head that is refused, or late, is not parsed to its end.
@@ -419,7 +420,7 @@ cdef class HttpConnection(Engine):
             self._rests = False
             self._wait(self.life.handshake_ns)
 
-    def _await_body(self, RequestHead head, int64_t most):
+    def _await_body(self, Http1Head head, int64_t most):
         """Wait for the body of a request; a request whose body is taken in parts is handed over now."""
         self.body = BodyReader(head.content_length, most, self.limits)
         self.application.body_awaited(self)
@@ -430,7 +431,7 @@ cdef class HttpConnection(Engine):
 
     def _begin_body(self):
         """Let the body come; a request whose body is taken in parts, or is empty, is handed over now."""
-        cdef RequestHead head = self.head
+        cdef Http1Head head = self.head
         if self.asks_later:
             # Held like a part that waits for the application; the client may still send the body.
             self.is_body_held = True

@@ -1,86 +1,20 @@
 from typing import final
 
-class RequestRefusedError(Exception):
-    """A request that is answered with this status, after which the connection closes."""
-
-    status: int
-    text: str
-    def __init__(self, status: int, text: str) -> None: ...
+from fastrpc._core.exchange.request_head import RequestHead, RequestLimits
 
 @final
-class RequestLimits:
-    """The limits of the requests on a connection.
+class Http1Head(RequestHead):
+    """The line and the fields of a request of HTTP/1.1 that may be answered."""
 
-    Args:
-        header_seconds: for a head from its first byte on, and for the first one from the start of the connection.
-        idle_seconds: between two requests.
-        body_idle_seconds: between two pieces of a body, and while the peer reads nothing of an answer.
-        headers: fields of a head, and of the trailers of a body.
-        header_bytes: their bytes.
-        target_bytes: bytes of the target.
-    """
-
-    header_seconds: float
-    idle_seconds: float
-    body_idle_seconds: float
-    headers: int
-    header_bytes: int
-    target_bytes: int
-    def __init__(
-        self,
-        *,
-        header_seconds: float = 5,
-        idle_seconds: float = 75,
-        body_idle_seconds: float = 10,
-        headers: int = 100,
-        header_bytes: int = 32_768,
-        target_bytes: int = 8_192,
-    ) -> None: ...
-
-@final
-class RequestHead:
-    """The line and the fields of a request that may be answered."""
-
-    @property
-    def method(self) -> str: ...
-    @property
-    def target(self) -> str:
-        """The path with the query, as it was sent; `*` of OPTIONS."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def query(self) -> str: ...
     @property
     def minor_version(self) -> int:
         """1 for HTTP/1.1, 0 for HTTP/1.0."""
 
     @property
-    def fields(self) -> list[tuple[str, str]]:
-        """The names in lower case with their values, in order."""
-
-    @property
-    def host(self) -> str:
-        """The host that the client asks, with its port; "" where an old client names none."""
-
-    @property
-    def content_length(self) -> int:
-        """The bytes of the body; -1 where it is chunked."""
-
-    @property
-    def has_body(self) -> bool: ...
-    @property
     def keeps_alive(self) -> bool:
         """Whether the client wants to send another request on the connection."""
 
-    @property
-    def expects_continue(self) -> bool:
-        """Whether the client waits for `100 Continue` before it sends the body."""
-
-    def values(self, name: str) -> list[str]:
-        """Return the values of a field by its name in lower case."""
-
-def parse_request_head(data: bytes, limits: RequestLimits) -> tuple[RequestHead | None, int]:
+def parse_request_head(data: bytes, limits: RequestLimits) -> tuple[Http1Head | None, int]:
     """Return the head at the start of these bytes and its size; None and 0 if it is incomplete.
 
     Raises:

@@ -10,7 +10,7 @@ A refusal is a text. A body comes whole.
 cimport cython
 from libc.stdint cimport int64_t
 
-from fastrpc._core.http1.head cimport RequestHead, RequestLimits
+from fastrpc._core.exchange.request_head cimport RequestHead, RequestLimits
 from fastrpc._core.http1.response_head cimport field_lines
 from fastrpc._core.io.engine cimport Engine
 

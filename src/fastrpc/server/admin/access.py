@@ -8,7 +8,7 @@ import logging
 import os
 import re
 
-from fastrpc._core.http1.head import RequestHead
+from fastrpc._core.exchange.request_head import RequestHead
 from fastrpc.errors import ConfigError
 from fastrpc.watched_file import WatchedFile
 

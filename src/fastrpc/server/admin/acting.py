@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from fastrpc._core.http1.head import RequestHead
+from fastrpc._core.exchange.request_head import RequestHead
 from fastrpc.escaping import printable
 from fastrpc.handlers.auth.audit import Audit
 from fastrpc.peers.peer import Peer

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fastrpc._core.http1.head import RequestHead, RequestLimits, RequestRefusedError
+from fastrpc._core.exchange.request_head import RequestHead, RequestLimits, RequestRefusedError
 from fastrpc._core.http1.python_connection import PythonHttpConnection
 from fastrpc.endpoint import Address
 from fastrpc.peers.peer import Peer

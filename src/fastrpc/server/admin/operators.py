@@ -3,7 +3,7 @@
 import os
 from typing import Final
 
-from fastrpc._core.http1.head import RequestHead
+from fastrpc._core.exchange.request_head import RequestHead
 from fastrpc.auth.static_tokens import StaticTokens
 from fastrpc.auth.verdict import BEARER, Verdict
 from fastrpc.endpoint import Address

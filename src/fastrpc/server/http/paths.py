@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastrpc._core.calls.call import MethodRoute, RouteTable
+from fastrpc._core.exchange.request_head import RequestHead
 from fastrpc._core.http.connection import GatewayConnection
 from fastrpc._core.http.http_call import Outcome
-from fastrpc._core.http1.head import RequestHead
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc.rpc.identity import Identity
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastrpc._core.http1.head import RequestHead, RequestLimits
+from fastrpc._core.exchange.request_head import RequestHead, RequestLimits
 from tests.support.http_echo import EchoConnection, HttpTalk
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -2,8 +2,8 @@
 
 import pytest
 
+from fastrpc._core.exchange.request_head import RequestLimits, RequestRefusedError
 from fastrpc._core.http1.body import BodyReader
-from fastrpc._core.http1.head import RequestLimits, RequestRefusedError
 
 CHUNKS = b"3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nX: 1\r\n\r\n"
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fastrpc._core.exchange.request_head import RequestLimits, RequestRefusedError
 from fastrpc._core.http1.body import BodyReader
-from fastrpc._core.http1.head import RequestLimits, RequestRefusedError, parse_request_head
+from fastrpc._core.http1.head import parse_request_head
 from tests.support.http_echo import HttpTalk
 from tests.support.waiting import eventually
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from fastrpc._core.http1.head import RequestHead, RequestLimits, RequestRefusedError, parse_request_head
+from fastrpc._core.exchange.request_head import RequestHead, RequestLimits, RequestRefusedError
+from fastrpc._core.http1.head import parse_request_head
 
 
 def parsed(*fields: bytes, line: bytes = b"GET /x?a=b HTTP/1.1") -> RequestHead:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastrpc._core.http1.head import RequestLimits
+from fastrpc._core.exchange.request_head import RequestLimits
 from tests.support.http_echo import HttpTalk
 
 #: Behind each refused request: nobody may take it for a request.

@@ -1,0 +1,1 @@
+"""Requests of HTTP and their answers, in every version of it. It may import `server` and lower rooms."""
