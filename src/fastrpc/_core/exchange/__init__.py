@@ -1,1 +1,7 @@
-"""Requests of HTTP and their answers, in every version of it. It may import `server` and lower rooms."""
+"""Requests of HTTP and their answers, in every version of it: what answers them knows no version.
+
+    request_head    method, target and fields of a request
+    exchange        Exchange, a request and its answer in one version of HTTP;  HttpApplication, which answers requests
+
+It may import `server` and lower rooms.
+"""

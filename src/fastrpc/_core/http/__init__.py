@@ -1,6 +1,6 @@
 """The gateway: calls that arrive by HTTP.
 
-    connection    the life of a connection;  service: the methods, the pages in browsers that may call
+    connection    the life of a connection of HTTP/1.1;  service: the methods, the pages in browsers that may call
     gateway_requests  from heads to the gate;  request_sender: the sender, before a long body is read
     http_call     what a request says of its call, by `request_fields`, `messages` and, for rpcx, `rpcx_headers`
     request_intake    whole requests into the gate;  bodies: bodies that come in parts
@@ -11,5 +11,6 @@
     mounted_request   a request to a mounted application (`fastrpc.hosting.mounts`), which has no method
     stream_request    a stream of HTTP/2, on a connection of gRPC, as a call by gRPC-Web or Connect
 
-It knows the gate and served connections, of gRPC its calls, and nothing of the native protocol.
+Requests are answered through an `Exchange` (`exchange`): `connection` alone knows HTTP/1.1. The room knows
+the gate and served connections, of gRPC its calls, and nothing of the native protocol.
 """

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.http1.connection cimport HttpConnection
+from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.link.contract cimport Dialect
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
@@ -15,22 +15,22 @@ cdef class Answering:
         Dialect dialect
 
     # Outcomes of calls.
-    cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1
-    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1
+    cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1
+    cdef int fail(self, Exchange exchange, ServerCall call, Failure failure, int status, bytes lines) except -1
 
     # Streams of messages.
-    cdef int head(self, HttpConnection engine, ServerCall call, bytes metadata) except -1
-    cdef int message(self, HttpConnection engine, ServerCall call, bytes payload, int compressor) except -1
+    cdef int head(self, Exchange exchange, ServerCall call, bytes metadata) except -1
+    cdef int message(self, Exchange exchange, ServerCall call, bytes payload, int compressor) except -1
 
     # A stream that is silent.
-    cdef int hold(self, HttpConnection engine, ServerCall call) except -1
-    cdef int sign(self, HttpConnection engine, ServerCall call, uint64_t now) except -1
+    cdef int hold(self, Exchange exchange, ServerCall call) except -1
+    cdef int sign(self, Exchange exchange, ServerCall call, uint64_t now) except -1
 
     # Some output was sent.
-    cdef int room(self, HttpConnection engine, ServerCall call) except -1
+    cdef int room(self, Exchange exchange, ServerCall call) except -1
 
     # Before the answer.
-    cdef int note(self, HttpConnection engine, ServerCall call, int status, dict fields, object compress) except -1
+    cdef int note(self, Exchange exchange, ServerCall call, int status, dict fields, object compress) except -1
     cdef int check_sent(self, ServerCall call, bytes metadata) except -1
     cdef Marshal marshal(self, ServerCall call)
 

@@ -24,36 +24,36 @@ from fastrpc._core.link.contract cimport lacking
 cdef class Answering:
     """One way to answer a request."""
 
-    cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
+    cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
         """Send the result of a call, and the end of the response."""
         raise lacking(self, "answer")
 
-    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1:
+    cdef int fail(self, Exchange exchange, ServerCall call, Failure failure, int status, bytes lines) except -1:
         """Send a failure under a status of HTTP, with further fields, and the end of the response."""
         raise lacking(self, "fail")
 
-    cdef int head(self, HttpConnection engine, ServerCall call, bytes metadata) except -1:
-        """Send the head of a stream, with the metadata that precedes its first message."""
+    cdef int head(self, Exchange exchange, ServerCall call, bytes metadata) except -1:
+        """Send the head of a stream, with the metadata that comes before its first message."""
         raise lacking(self, "head")
 
-    cdef int message(self, HttpConnection engine, ServerCall call, bytes payload, int compressor) except -1:
-        """Send a message of a stream, after the head if that was not sent yet."""
+    cdef int message(self, Exchange exchange, ServerCall call, bytes payload, int compressor) except -1:
+        """Send a message of a stream, behind the head if that has not left."""
         raise lacking(self, "message")
 
-    cdef int hold(self, HttpConnection engine, ServerCall call) except -1:
+    cdef int hold(self, Exchange exchange, ServerCall call) except -1:
         """The handler of a call suspends: let its stream give a sign of life in time."""
         raise lacking(self, "hold")
 
-    cdef int sign(self, HttpConnection engine, ServerCall call, uint64_t now) except -1:
+    cdef int sign(self, Exchange exchange, ServerCall call, uint64_t now) except -1:
         """Send a sign of life in a stream that was silent for long."""
         raise lacking(self, "sign")
 
-    cdef int room(self, HttpConnection engine, ServerCall call) except -1:
+    cdef int room(self, Exchange exchange, ServerCall call) except -1:
         """Some output was sent: wake a sender that waits for room."""
         raise lacking(self, "room")
 
-    cdef int note(self, HttpConnection engine, ServerCall call, int status, dict fields, object compress) except -1:
-        """Keep the handler's settings for its answer; the engine is None once it is gone.
+    cdef int note(self, Exchange exchange, ServerCall call, int status, dict fields, object compress) except -1:
+        """Keep what the handler says of its answer; the exchange is None once it is gone.
 
         Args:
             status: of HTTP, 0: none.
@@ -73,14 +73,14 @@ cdef class Answering:
 cdef class BareAnswering(Answering):
     """An answering with a single message and no signs of life: nothing is noted or checked for it."""
 
-    cdef int hold(self, HttpConnection engine, ServerCall call) except -1:
+    cdef int hold(self, Exchange exchange, ServerCall call) except -1:
         return 0
 
-    cdef int room(self, HttpConnection engine, ServerCall call) except -1:
-        # This form has no stream of messages.
+    cdef int room(self, Exchange exchange, ServerCall call) except -1:
+        # It has no stream of messages.
         return 0
 
-    cdef int note(self, HttpConnection engine, ServerCall call, int status, dict fields, object compress) except -1:
+    cdef int note(self, Exchange exchange, ServerCall call, int status, dict fields, object compress) except -1:
         return 0
 
     cdef int check_sent(self, ServerCall call, bytes metadata) except -1:

@@ -43,8 +43,8 @@ cdef class LinesBody(BodyReading):
         if is_last:
             lines.append(bytes(self._line))
             self._line = bytearray()
-        # Counted like deferred bytes, before a line is read, which may end the connection.
-        intake.engine().tail_changed(PyByteArray_GET_SIZE(self._line) - before)
+        # Counted like bytes that wait for their turn, before a line is taken, which may end the connection.
+        intake.exchange().engine().tail_changed(PyByteArray_GET_SIZE(self._line) - before)
         try:
             for line in lines:
                 self._take_line(intake, intake.connection().call, line.strip())
@@ -98,7 +98,7 @@ cdef class MessagesBody(BodyReading):
         else:
             fault = None
         if route.takes_stream:
-            intake.engine().tail_changed(web.held - self._counted)
+            intake.exchange().engine().tail_changed(web.held - self._counted)
             self._counted = web.held
         elif fault is None:
             intake.grew(web.held)
@@ -161,7 +161,7 @@ cdef class MountBody(BodyReading):
 
     cdef int part(self, RequestIntake intake, ServerCall call, bytes part, bint is_last) except -1:
         # Without its request it was refused.
-        return 0 if terms_of(call).exchange is None else mounted_request_of(call).put(part, is_last)
+        return 0 if terms_of(call).mounted is None else mounted_request_of(call).put(part, is_last)
 
 
 cdef BodyReading reading_of(HttpTerms terms):

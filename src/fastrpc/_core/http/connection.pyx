@@ -19,12 +19,12 @@ from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.exchange.exchange cimport field_lines
 from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.gateway_requests cimport new_requests
 from fastrpc._core.http.http_call cimport HttpTerms, new_call, terms_of
 from fastrpc._core.http.own_answerings cimport AS_PART
 from fastrpc._core.http.responses cimport NOSNIFF, call_lines
-from fastrpc._core.http1.response_head cimport field_lines
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.connection_life cimport REST_NS
 from fastrpc._core.server.served_call cimport ServerCall
@@ -43,7 +43,7 @@ cdef class GatewayConnection(HttpConnection):
         self.life.set_age(parts.config.timeouts, parts.config.keepalive)
         self.service = service
         self.gate = service.gate
-        self.watch = None if self.gate.watch is None else self.gate.watch.connection()
+        self.exchange.watch = None if self.gate.watch is None else self.gate.watch.connection()
         connection.has_marshals = True
         connection.reveals_services = parts.reveals_services
         connection.service = service
@@ -51,19 +51,20 @@ cdef class GatewayConnection(HttpConnection):
         connection.takes_values = service.serves_rpcx or service.serves_phobos
         self.connection = connection
         self.life.connection = <PyObject*>connection
-        self.application = self.requests = new_requests(self, connection)
+        connection.exchange = self.exchange
+        self.exchange.application = self.requests = new_requests(self.exchange, connection)
 
     # Of a WebSocket
 
     def answer_message(self, bytes content not None):
         """Answer a message of a WebSocket at a fixed path, unless the connection has ended."""
         if self.connection.talk is not None and not self.is_closed:
-            self.connection.talk.answer_message(self, content)
+            self.connection.talk.answer_message(self.exchange, content)
 
     def close(self, int reason=0, str text=""):
         """Close once all output is sent."""
         if self.connection.talk is not None and not self.is_closed:
-            self.connection.talk.close(self, CLOSE_RESTART, text)
+            self.connection.talk.close(self.exchange, CLOSE_RESTART, text)
         else:
             HttpConnection.close(self, reason, text)
             if self.life.has_ended:
@@ -73,12 +74,13 @@ cdef class GatewayConnection(HttpConnection):
 
     def is_asked(self, RequestHead head not None):
         """Return whether this request still waits for its answer."""
-        return self.head is head and self.is_answering and not self.is_closed
+        return self.exchange.head is head and self.exchange.is_answering and not self.is_closed
 
     def answer_path(self, int status, fields, bytes content not None):
         """Answer a request to a fixed path."""
-        lines = field_lines(fields) + NOSNIFF + call_lines(self.connection.call, terms_of(self.connection.call), self.head)
-        self.answer(status, lines, content, self.connection.leaves_body)
+        cdef ServerCall call = self.connection.call
+        lines = field_lines(fields) + NOSNIFF + call_lines(call, terms_of(call), self.exchange.head)
+        self.exchange.answer(status, lines, content, self.connection.leaves_body)
 
     def may_call(self, identity, MethodRoute route):
         """Return whether a caller may call a method, or None."""
@@ -88,15 +90,15 @@ cdef class GatewayConnection(HttpConnection):
                    bint one_way=False):
         """Call a unary method in the name of the request being answered; `done` gets its `Outcome`."""
         cdef ServerCall asked = self.connection.call
-        cdef ServerCall call = new_call(self.connection, self.date() if self.is_reading else now_ns())
+        cdef ServerCall call = new_call(self.connection, self.exchange.date() if self.is_reading else now_ns())
         cdef bytes name = method.encode("utf-8", "surrogatepass")
         cdef HttpTerms terms = terms_of(call)
         cdef MethodRoute route
         self.connection.now = self.connection.received_ns = now_ns()
         terms.done = done
         terms.answering = AS_PART
-        if self.watch is not None:
-            terms.part_of = self.head.target
+        if self.exchange.watch is not None:
+            terms.part_of = self.exchange.head.target
         call.codec = CODEC_MSGPACK if codec == "msgpack" else CODEC_JSON
         call.flags = ONE_WAY if one_way else 0
         if one_way:
@@ -124,7 +126,7 @@ cdef class GatewayConnection(HttpConnection):
 
     def begin_drain(self, int reason=0, str text=""):
         """Close with the next answer; once the server drains, a connection that rests has a second for its last request."""
-        self.is_draining = True
+        self.exchange.is_draining = True
         self.connection.is_draining = True
         if self.connection.drain_signal is not None:
             self.connection.drain_signal.set()
@@ -132,10 +134,10 @@ cdef class GatewayConnection(HttpConnection):
             return
         if not self.life.drains:
             self.life.begin_drain(now_ns() + REST_NS)
-            self.schedule_check(self.life.left_due())
-        # If the peer takes no output, its time is unchanged; all is checked once it does.
-        if self.connection.talk is not None and not self.is_stuck:
-            self._wait_until(earlier(self._due_ns, self.life.left_due()))
+            self.connection.look_by(self.life.left_due())
+        # Where the peer takes no output its time stays as it is; all is looked at once it does.
+        if self.connection.talk is not None and not self.exchange.is_stuck:
+            self.exchange.wait_by(self.life.left_due())
 
     @property
     def has_drained(self):
@@ -178,7 +180,7 @@ cdef class GatewayConnection(HttpConnection):
             self.close(REASON_DRAIN, self.life.surplus_text())
             return 0
         HttpConnection.connected(self)
-        return self.schedule_check(self.life.aged_at_ns)
+        return self.connection.look_by(self.life.aged_at_ns) if self.life.aged_at_ns else 0
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
         if not (self.life.has_heard or self.is_closed) and not self.life.hear_first(data, size):
@@ -186,7 +188,7 @@ cdef class GatewayConnection(HttpConnection):
         return HttpConnection.receive(self, data, size)
 
     cdef int lost(self, object error) except -1:
-        self.requests.request_dropped(self)
+        self.requests.request_dropped(self.exchange)
         self.life.count_out(error)
         return HttpConnection.lost(self, error)
 
@@ -197,14 +199,14 @@ cdef class GatewayConnection(HttpConnection):
 
     cdef int flushed(self) except -1:
         cdef ServerCall call = self.connection.call
-        if self.connection.output_held or self.is_stuck or self.output.size():
+        if self.connection.output_held or self.exchange.is_stuck or self.output.size():
             self.life.weigh(self.connection.unsent_bytes(), self.now)
         if call is not None:
-            terms_of(call).answering.room(self, call)
+            terms_of(call).answering.room(self.exchange, call)
         return self.gate.runner.tell_watcher()
 
     cdef int stalled(self) except -1:
-        return self.life.note_stall(self.now, self.date())
+        return self.life.note_stall(self.now, self.exchange.date())
 
     cdef int tail_changed(self, Py_ssize_t change) except -1:
         return self.gate.memory.count_tail(self.connection, change)
@@ -212,7 +214,7 @@ cdef class GatewayConnection(HttpConnection):
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef uint64_t due
         if self.connection.talk is not None and self.connection.talk.has_expired(now):
-            self._due_ns = now
-        due = self.requests.check(self, now)
+            self.exchange.due_ns = now
+        due = self.requests.check(self.exchange, now)
         due = earlier(HttpConnection.check(self, now), due)
-        return self._due_ns if self.is_closed else earlier(due, self.connection.send_sign(now))
+        return self.exchange.due_ns if self.is_closed else earlier(due, self.connection.send_sign(now))

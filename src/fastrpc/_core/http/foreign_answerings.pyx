@@ -32,56 +32,56 @@ cdef class WebAnswering(Answering):
     def __cinit__(self):
         self.dialect = WebDialect.__new__(WebDialect)
 
-    cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
-        return self._end(engine, call, None if call.route.gives_stream else payload, None, 0)
+    cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
+        return self._end(exchange, call, None if call.route.gives_stream else payload, None, 0)
 
-    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1:
+    cdef int fail(self, Exchange exchange, ServerCall call, Failure failure, int status, bytes lines) except -1:
         if terms_of(call).web is None:
             # A fault of HTTP has the form of the gateway.
-            return BY_VALUE.fail(engine, call, failure, status, lines)
+            return BY_VALUE.fail(exchange, call, failure, status, lines)
         # An unknown path is one by Connect, too.
-        return self._end(engine, call, None, failure, 404 if status == 404 and call.route is None else 0)
+        return self._end(exchange, call, None, failure, 404 if status == 404 and call.route is None else 0)
 
-    cdef int _end(self, HttpConnection engine, ServerCall call, bytes payload, Failure failure, int status) except -1:
-        """End a call with its answer, which may be the rest of a stream, or with a failure."""
+    cdef int _end(self, Exchange exchange, ServerCall call, bytes payload, Failure failure, int status) except -1:
+        """End a call with its answer, which the rest of a stream may be, or with a failure."""
         cdef HttpServedConnection connection = <HttpServedConnection>call.connection
         cdef HttpTerms terms = terms_of(call)
         cdef bytes trailers = call.sent_metadata, part
-        if engine.has_begun:
+        if exchange.has_begun:
             call.sent_metadata = None
             part = terms.web.end(failure, trailers)
             if payload is not None:
                 part = terms.web.message(payload, call.compressor) + part
-            engine.send_part(part)
+            exchange.send_part(part)
             connection.call = None
-            return engine.end_parts()
-        told, lines, content = web_answer(call, terms, engine.head, payload, failure, status)
-        return connection.conclude(engine, told, lines, content, connection.leaves_body)
+            return exchange.end_parts()
+        told, lines, content = web_answer(call, terms, exchange.head, payload, failure, status)
+        return connection.conclude(exchange, told, lines, content, connection.leaves_body)
 
-    cdef int head(self, HttpConnection engine, ServerCall call, bytes metadata) except -1:
-        return self._begin(engine, call, metadata, 0)
+    cdef int head(self, Exchange exchange, ServerCall call, bytes metadata) except -1:
+        return self._begin(exchange, call, metadata, 0)
 
-    cdef int message(self, HttpConnection engine, ServerCall call, bytes payload, int compressor) except -1:
-        self._begin(engine, call, None, compressor)
-        return engine.send_part(terms_of(call).web.message(payload, compressor))
+    cdef int message(self, Exchange exchange, ServerCall call, bytes payload, int compressor) except -1:
+        self._begin(exchange, call, None, compressor)
+        return exchange.send_part(terms_of(call).web.message(payload, compressor))
 
-    cdef int _begin(self, HttpConnection engine, ServerCall call, bytes metadata, int compressor) except -1:
-        """Send the head of an answer, unless it was sent, or is sent with the whole answer."""
-        if engine.has_begun:
+    cdef int _begin(self, Exchange exchange, ServerCall call, bytes metadata, int compressor) except -1:
+        """Send the head of an answer, unless it has left, or leaves with the whole answer."""
+        if exchange.has_begun:
             return 0
         fields = terms_of(call).web.head(metadata, compressor)
         if fields is None:
             return 0
-        return engine.begin_parts(200, web_lines(call, terms_of(call), engine.head, fields))
+        return exchange.begin_parts(200, web_lines(call, terms_of(call), exchange.head, fields))
 
-    cdef int room(self, HttpConnection engine, ServerCall call) except -1:
-        return (<HttpServedConnection>call.connection).wake_stream(engine, call)
+    cdef int room(self, Exchange exchange, ServerCall call) except -1:
+        return (<HttpServedConnection>call.connection).wake_stream(exchange, call)
 
-    cdef int hold(self, HttpConnection engine, ServerCall call) except -1:
-        # Streams of this kind have no sign of life.
+    cdef int hold(self, Exchange exchange, ServerCall call) except -1:
+        # Its streams have no sign of life.
         return 0
 
-    cdef int note(self, HttpConnection engine, ServerCall call, int status, dict fields, object compress) except -1:
+    cdef int note(self, Exchange exchange, ServerCall call, int status, dict fields, object compress) except -1:
         return note_stored(terms_of(call), (<HttpServedConnection>call.connection).service, fields)
 
     cdef int check_sent(self, ServerCall call, bytes metadata) except -1:
@@ -99,35 +99,35 @@ cdef class HeaderAnswering(BareAnswering):
     def __cinit__(self):
         self.dialect = HeaderDialect.__new__(HeaderDialect)
 
-    cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
+    cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
         cdef HttpServedConnection connection = <HttpServedConnection>call.connection
         cdef RpcxHeaders headers = terms_of(call).rpcx
         cdef bytes lines = headers.answer_lines(call.sent_metadata) + NOSNIFF
         # The metadata is in a field of rpcx.
         call.sent_metadata = None
-        lines += call_lines(call, terms_of(call), engine.head)
-        return connection.conclude(engine, 200, lines, b"" if headers.is_one_way else payload, False)
+        lines += call_lines(call, terms_of(call), exchange.head)
+        return connection.conclude(exchange, 200, lines, b"" if headers.is_one_way else payload, False)
 
-    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1:
+    cdef int fail(self, Exchange exchange, ServerCall call, Failure failure, int status, bytes lines) except -1:
         cdef HttpServedConnection connection = <HttpServedConnection>call.connection
         cdef RpcxHeaders headers = terms_of(call).rpcx
         status = rpcx_status(headers, failure, status)
         lines = headers.failure_lines(failure.text, call.sent_metadata) + NOSNIFF + retry_line(status, failure)
         call.sent_metadata = None
-        lines += (BEARER if status == 401 else b"") + call_lines(call, terms_of(call), engine.head)
-        return connection.conclude(engine, status, lines, b"", connection.leaves_body)
+        lines += (BEARER if status == 401 else b"") + call_lines(call, terms_of(call), exchange.head)
+        return connection.conclude(exchange, status, lines, b"", connection.leaves_body)
 
-    cdef bint answers_at_once(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
-        """Answer a heartbeat of Phobos, or a one-way call before it is made; return whether the request is finished."""
+    cdef bint answers_at_once(self, Exchange exchange, ServerCall call, bytes payload) except -1:
+        """Answer a heartbeat of Phobos, or a one-way call before it is made; return whether that is all."""
         cdef RpcxHeaders headers = terms_of(call).rpcx
         cdef bint is_heartbeat = headers.is_heartbeat
         if not headers.is_phobos or not (is_heartbeat or headers.is_one_way):
             return False
-        lines = headers.answer_lines(None) + NOSNIFF + call_lines(call, terms_of(call), engine.head)
+        lines = headers.answer_lines(None) + NOSNIFF + call_lines(call, terms_of(call), exchange.head)
         call.flags |= ONE_WAY
         if is_heartbeat and call.charge:
             (<Gate>(<HttpServedConnection>call.connection).gate).memory.charge(call, 0)
-        (<HttpServedConnection>call.connection).conclude(engine, 200, lines, payload if is_heartbeat else b"", False)
+        (<HttpServedConnection>call.connection).conclude(exchange, 200, lines, payload if is_heartbeat else b"", False)
         return is_heartbeat
 
 
@@ -135,21 +135,21 @@ cdef class HeaderAnswering(BareAnswering):
 cdef class MountAnswering(ValueAnswering):
     """The failure of an application, which sends its responses itself."""
 
-    cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
+    cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
         return 0
 
-    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1:
-        if terms_of(call).exchange is not None:
+    cdef int fail(self, Exchange exchange, ServerCall call, Failure failure, int status, bytes lines) except -1:
+        if terms_of(call).mounted is not None:
             mounted_request_of(call).leave()
-            if engine.has_begun:
+            if exchange.has_begun:
                 # The client sees that the rest is missing.
                 (<HttpServedConnection>call.connection).call = None
-                return engine._end()
-        return ValueAnswering.fail(self, engine, call, failure, status, lines)
+                return exchange.cut()
+        return ValueAnswering.fail(self, exchange, call, failure, status, lines)
 
-    cdef int room(self, HttpConnection engine, ServerCall call) except -1:
-        # The sender of the request may still be unknown.
-        return 0 if terms_of(call).exchange is None else mounted_request_of(call).wake_sender()
+    cdef int room(self, Exchange exchange, ServerCall call) except -1:
+        # Its sender may still be unknown.
+        return 0 if terms_of(call).mounted is None else mounted_request_of(call).wake_sender()
 
 
 @cython.final

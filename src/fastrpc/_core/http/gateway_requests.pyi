@@ -1,6 +1,6 @@
 from typing import final
 
-from fastrpc._core.http1.application import HttpApplication
+from fastrpc._core.exchange.exchange import HttpApplication
 
 @final
 class GatewayRequests(HttpApplication):

@@ -33,7 +33,7 @@ cdef class HttpTerms:
         # The application at the path (`fastrpc.hosting.mounts`), or None; its `MountedRequest`, once that exists. Whether
         # the sender is identified before anything else, as an application has no rules of access.
         object mount
-        object exchange
+        object mounted
         bint needs_identity
 
         # The status, 0: the usual one, and the fields that the handler has set by `Call.http`, or None.

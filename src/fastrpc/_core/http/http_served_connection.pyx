@@ -2,8 +2,8 @@
 
 ::
 
-    Gate ──► do_answer, do_fail, do_refuse ──► Answering ──► conclude ──► HttpConnection.answer
-        └──► send_head, send_message ────────► Answering ──► HttpConnection.send_part
+    Gate ──► do_answer, do_fail, do_refuse ──► Answering ──► conclude ──► Exchange.answer
+        └──► send_head, send_message ────────► Answering ──► Exchange.send_part
 
 The `Answering` of a request is chosen at its head. It is used only for the call of the present request, and for calls
 that are parts of it; other calls have lost their client.
@@ -17,6 +17,7 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.http.http_call cimport HttpTerms, terms_of
 from fastrpc._core.http.mounted_request cimport MountedRequest, mounted_request_of
 from fastrpc._core.http.responses cimport http_status_of, refusal_of_call, status_of_load
+from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED
 from fastrpc._core.server.gate cimport Gate
@@ -44,11 +45,6 @@ cdef class HttpServedConnection(EngineServedConnection):
         self.talk = None
         return 0
 
-    cdef int become(self, SocketEnd talk) except -1:
-        """Count further calls as calls of a WebSocket."""
-        self.talk = talk
-        return self.speak("websocket")
-
     cdef int speak(self, str protocol) except -1:
         """Count further calls as calls of this protocol."""
         if protocol == self.protocol:
@@ -61,19 +57,20 @@ cdef class HttpServedConnection(EngineServedConnection):
             self.peer_info.protocol = self.protocol
         return 0
 
-    cdef HttpConnection owner(self):
-        """Return the connection, or None once it was freed or closed."""
-        if self._engine is NULL or (<HttpConnection>self._engine).is_closed:
-            return None
-        return <HttpConnection>self._engine
+    cdef Exchange open_exchange(self):
+        # The engine holds the exchange, which borrows the engine.
+        return None if self._engine is NULL or (<Engine>self._engine).is_closed else self.exchange
+
+    cdef Exchange exchange_of(self, Call call):
+        return self.open_exchange() if self.call is call else None
 
     # The end of a call
 
     cdef int do_answer(self, Call call, bytes payload) except -1:
-        cdef HttpConnection engine = self.owner()
-        if engine is None or not (self.call is call or terms_of(call).done is not None):
+        cdef Exchange exchange = self.open_exchange()
+        if exchange is None or not self.is_unanswered(call):
             return 0
-        return terms_of(call).answering.answer(engine, <ServerCall>call, payload)
+        return terms_of(call).answering.answer(exchange, <ServerCall>call, payload)
 
     cdef int do_fail(self, Call call, Failure failure) except -1:
         cdef int told = http_status_of(failure.status)
@@ -87,17 +84,17 @@ cdef class HttpServedConnection(EngineServedConnection):
 
     cdef int fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1:
         """Answer with a failure, under a status of HTTP and with further fields."""
-        cdef HttpConnection engine = self.owner()
+        cdef Exchange exchange = self.open_exchange()
         cdef HttpTerms terms = terms_of(call)
-        if engine is None or not (self.call is call or terms.done is not None):
+        if exchange is None or not self.is_unanswered(call):
             return 0
         # The handler set these fields for a result.
         terms.answer_fields = None
-        return terms.answering.fail(engine, call, failure, status, lines)
+        return terms.answering.fail(exchange, call, failure, status, lines)
 
     def note_answer(self, ServerCall call not None, int status, dict fields, compress):
-        """Keep the handler's settings for its answer, unless its protocol has other answers."""
-        terms_of(call).answering.note(self.owner(), call, status, fields, compress)
+        """Keep what the handler says of its answer, unless its protocol has other answers."""
+        terms_of(call).answering.note(self.exchange_of(call), call, status, fields, compress)
 
     cdef int follow_proxy(self, ServerCall call, RequestHead head) except -1:
         """Take the client of a trusted proxy as the peer of this request."""
@@ -125,23 +122,24 @@ cdef class HttpServedConnection(EngineServedConnection):
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
         """Answer for a call that was not started, with the status of HTTP that says most."""
         cdef ServerCall served = <ServerCall>call
-        if self.owner() is None:
+        cdef Exchange exchange = self.open_exchange()
+        if exchange is None:
             return 0
         if served.charge and served.waiting_payload is None and not served.is_held:
             (<Gate>self.gate).memory.charge(served, 0)
         if call.flags & ONE_WAY:
             return 0
         if status == DEADLINE_EXCEEDED:
-            self.owner().note_unanswered()
+            exchange.engine().note_unanswered()
         told, failure, lines = refusal_of_call(served, terms_of(call), status, text, is_faulty)
         return self.fail_as(served, failure, told, lines)
 
     cdef int do_hold(self, Call call) except -1:
         """Let a stream whose handler suspends before its first message give a sign of life in time."""
-        cdef HttpConnection engine = self.owner()
-        if engine is None or self.call is not call:
+        cdef Exchange exchange = self.exchange_of(call)
+        if exchange is None:
             return 0
-        return terms_of(call).answering.hold(engine, <ServerCall>call)
+        return terms_of(call).answering.hold(exchange, <ServerCall>call)
 
     cdef int do_release(self, Call call) except -1:
         return 0
@@ -161,39 +159,39 @@ cdef class HttpServedConnection(EngineServedConnection):
     # Messages
 
     cdef int send_head(self, Call call, bytes metadata) except -1:
-        cdef HttpConnection engine = self.owner()
-        if engine is None or self.call is not call:
+        cdef Exchange exchange = self.exchange_of(call)
+        if exchange is None:
             return 0
-        return terms_of(call).answering.head(engine, <ServerCall>call, metadata)
+        return terms_of(call).answering.head(exchange, <ServerCall>call, metadata)
 
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
-        cdef HttpConnection engine = self.owner()
-        if engine is None or self.call is not call:
+        cdef Exchange exchange = self.exchange_of(call)
+        if exchange is None:
             return 0
-        return terms_of(call).answering.message(engine, <ServerCall>call, payload, compressor)
+        return terms_of(call).answering.message(exchange, <ServerCall>call, payload, compressor)
 
-    cdef int wake_stream(self, HttpConnection engine, ServerCall call) except -1:
-        if not engine.has_begun or call.stream is None or self.output_is_full(call):
+    cdef int wake_stream(self, Exchange exchange, ServerCall call) except -1:
+        if not exchange.has_begun or call.stream is None or self.output_is_full(call):
             return 0
         # A stream that waits for memory is woken when there is memory.
         return 0 if (<ServedStream>call.stream).awaits_memory else (<StreamChannel>call.stream).wake_sender()
 
-    cdef int await_sign(self, HttpConnection engine, uint64_t now) except -1:
+    cdef int await_sign(self, uint64_t now) except -1:
         """Let the next sign of life be due one interval from now."""
         self.sign_due_ns = now + self.service.sign_ns
-        return engine.schedule_check(self.sign_due_ns)
+        return self.look_by(self.sign_due_ns)
 
     cdef uint64_t send_sign(self, uint64_t now) except? 0:
-        """Send a due sign of life in a stream: its head, and in events a comment; return when the next is due."""
-        cdef HttpConnection engine = self.owner()
+        """Send a sign of life in a stream where one is due: its head, and in events a comment; return when the next is."""
+        cdef Exchange exchange = self.open_exchange()
         cdef ServerCall call = self.call
-        if self.sign_due_ns == 0 or now < self.sign_due_ns or engine is None:
+        if self.sign_due_ns == 0 or now < self.sign_due_ns or exchange is None:
             return self.sign_due_ns
         self.sign_due_ns = 0
         # A call that was answered needs no sign, nor does a call that waits for its start and may still be refused.
-        if call is None or call.was_ended or not (engine.has_begun or call.is_held and call.given is not None):
+        if call is None or call.was_ended or not (exchange.has_begun or call.is_held and call.given is not None):
             return 0
-        terms_of(call).answering.sign(engine, call, now)
+        terms_of(call).answering.sign(exchange, call, now)
         return self.sign_due_ns
 
     cdef object form_of(self, Call call):
@@ -204,16 +202,16 @@ cdef class HttpServedConnection(EngineServedConnection):
 
     cdef int reader_waits(self, Call call) except -1:
         # A message of more than half a window is held until its reader asks for the next one.
-        cdef HttpConnection connection = self.owner()
-        if connection is not None and connection.is_body_held and self.call is call and call.stream is not None:
+        cdef Exchange exchange = self.exchange_of(call)
+        if exchange is not None and exchange.is_body_held and call.stream is not None:
             if (<ServedStream>call.stream).held <= self.service.window_bytes // 2:
-                connection.hold_body(False)
+                exchange.hold_body(False)
         return 0
 
     cdef bint output_is_full(self, Call call) noexcept:
         if self._engine is NULL:
             return False
-        return (<HttpConnection>self._engine).is_stuck or (<HttpConnection>self._engine).output.size() > STREAM_ROOM
+        return self.exchange.is_stuck or (<Engine>self._engine).output.size() > STREAM_ROOM
 
     cdef int await_turn(self, Call call) except -1:
         # The flush that makes room wakes it.
@@ -222,23 +220,19 @@ cdef class HttpServedConnection(EngineServedConnection):
     # The sender of a long request
 
     cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1:
-        cdef HttpConnection connection = <HttpConnection>self._engine
-        connection.is_deciding = True
-        if due_ns:
-            connection.schedule_check(due_ns)
-        return 0
+        self.exchange.is_deciding = True
+        return self.look_by(due_ns) if due_ns else 0
 
     cdef int leave_rest(self, ServerCall call) except -1:
-        cdef HttpConnection connection = <HttpConnection>self._engine
-        self.leaves_body = connection.is_answering = True
-        connection.takes_parts = False
+        self.leaves_body = self.exchange.is_answering = True
+        self.exchange.takes_parts = False
         return 0
 
     cdef int sender_known(self, ServerCall call, int verdict) except -1:
-        cdef HttpConnection connection = self.owner()
-        if verdict != SENDER_ADMITTED or connection is None:
+        cdef Exchange exchange = self.open_exchange()
+        if verdict != SENDER_ADMITTED or exchange is None:
             return 0
-        connection.admit_body()
+        exchange.admit_body()
         # A call without a body has begun, and no read ends behind it.
         return (<Gate>self.gate).runner.leave_task()
 

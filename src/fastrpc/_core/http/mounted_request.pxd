@@ -3,8 +3,8 @@
 cimport cython
 from libc.stdint cimport int64_t
 
+from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.exchange.request_head cimport RequestHead
-from fastrpc._core.http1.connection cimport HttpConnection
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.output_room cimport OutputRoom
 from fastrpc._core.server.served_call cimport ServerCall
@@ -13,9 +13,10 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class MountedRequest:
     cdef:
-        # The call that the gate counts, and its connection, which may be gone; the head of the request.
+        # The call that the gate counts, and its connection, which may be gone; the exchange, and the head of the request.
         readonly ServerCall call
         EngineServedConnection _connection
+        Exchange _exchange
         readonly RequestHead head
 
         # The parts of the body that the application has not taken, and the number of their bytes.
@@ -56,7 +57,7 @@ cdef class MountedRequest:
     # The client is gone, or the server ends the request.
     cdef int leave(self) except -1
 
-    cdef HttpConnection _engine(self)
+    cdef Exchange _present(self)
     cdef bint _is_full(self) except -1
     cdef OutputRoom output_room(self)
     cdef int _ask_memory(self) except -1
@@ -68,7 +69,7 @@ cdef class MountedRequest:
     cdef dict _taken(self)
     cdef int _start(self, message) except -1
     cdef int _send_body(self, bytes body, Py_ssize_t at, Py_ssize_t size, bint is_last) except -1
-    cdef int _begin(self, HttpConnection engine) except -1
+    cdef int _begin(self, Exchange exchange) except -1
     cdef int _check_length(self, Py_ssize_t size, bint is_last) except -1
     cdef int _finish(self, int status) except -1
 

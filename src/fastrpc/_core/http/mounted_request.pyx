@@ -25,6 +25,7 @@ from fastrpc._core.base.status cimport CANCELLED
 from fastrpc._core.exchange.request_head cimport VERB_HEAD, check_field
 from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.responses cimport status_of_response
+from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.server.gate cimport Gate
 
 from fastrpc._core.calls.call import current_call
@@ -52,9 +53,10 @@ class ClientGoneError(OSError):
 @cython.final
 cdef class MountedRequest:
 
-    def __init__(self, EngineServedConnection connection not None, ServerCall call not None, RequestHead head not None):
+    def __init__(self, EngineServedConnection connection not None, ServerCall call not None, Exchange exchange not None):
         self.call = call
-        self.head = head
+        self.head = exchange.head
+        self._exchange = exchange
         self._connection = connection
         self._parts = deque()
         self._length = self._left = -1
@@ -65,28 +67,26 @@ cdef class MountedRequest:
 
     @property
     def sockname(self):
-        cdef HttpConnection engine = self._engine()
-        transport = None if engine is None else engine.transport
+        cdef Exchange exchange = self._present()
+        transport = None if exchange is None else exchange.engine().transport
         return None if transport is None else transport.get_extra_info("sockname")
 
-    cdef HttpConnection _engine(self):
-        """Return the connection; None once it is gone, or has another request."""
-        cdef HttpConnection engine
-        if self._connection._engine is NULL:
+    cdef Exchange _present(self):
+        """Return the exchange; None once its connection is gone, or it has another request."""
+        if self._connection._engine is NULL or (<Engine>self._connection._engine).is_closed:
             return None
-        engine = <HttpConnection>self._connection._engine
-        return None if engine.is_closed or engine.head is not self.head else engine
+        return self._exchange if self._exchange.head is self.head else None
 
     # The body
 
     cdef int put(self, bytes part, bint is_last) except -1:
-        cdef HttpConnection engine = self._engine()
+        cdef Exchange exchange = self._present()
         self._has_all = is_last
         if part and not self.is_gone and not self.is_complete:
             self._parts.append(part)
             self._hold(PyBytes_GET_SIZE(part))
-            if self._held > MOST_AHEAD and engine is not None and engine.takes_parts:
-                engine.hold_body(True)
+            if self._held > MOST_AHEAD and exchange is not None and exchange.takes_parts:
+                exchange.hold_body(True)
         return self._wake()
 
     cdef int _hold(self, Py_ssize_t change) except -1:
@@ -101,22 +101,22 @@ cdef class MountedRequest:
         return self._taken()
 
     cdef int _ask(self) except -1:
-        """Request the body that the client holds back (`Expect: 100-continue`)."""
-        cdef HttpConnection engine = self._engine()
-        return 0 if engine is None else engine.ask_body()
+        """Let the body come that the client keeps back until it is asked for it (`Expect: 100-continue`)."""
+        cdef Exchange exchange = self._present()
+        return 0 if exchange is None else exchange.ask_body()
 
     cdef dict _taken(self):
         """Return the event for the received part of the body."""
-        cdef HttpConnection engine
+        cdef Exchange exchange
         if self.is_gone or self.is_complete:
             return DISCONNECT.copy()
         body = self._parts.popleft() if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         self._hold(-self._held)
         self._has_told_all = self._has_all
-        engine = self._engine()
-        if engine is not None and engine.is_body_held:
-            engine.hold_body(False)
+        exchange = self._present()
+        if exchange is not None and exchange.is_body_held:
+            exchange.hold_body(False)
         return {"type": "http.request", "body": body, "more_body": not self._has_told_all}
 
     # The response
@@ -141,27 +141,27 @@ cdef class MountedRequest:
         """Send a body as there is room for it."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(body), at = 0, part
         cdef Py_ssize_t piece = PIECE_BYTES if size > PIECE_BYTES and self._comes_in_pieces(size, is_last) else max(size, 1)
-        cdef HttpConnection engine
+        cdef Exchange exchange
         while at == 0 or at < size:
             if self.is_gone or self.output_room().is_over():
                 await self.wait_memory()
             part = min(piece, size - at)
             self._send_body(body, at, part, is_last and at + part == size)
             at += max(part, 1)
-            engine = self._engine()
+            exchange = self._present()
             # Behind its last part the connection wakes the request after this one. One piece waits at a time.
             while not (self.is_gone or self.is_complete) and (
-                self._is_full() or at < size and engine is not None and (engine.is_stuck or engine.output.size())
+                self._is_full() or at < size and exchange is not None and has_output(exchange)
             ):
                 await self._change()
 
     cdef bint _comes_in_pieces(self, Py_ssize_t size, bint is_last) except -1:
         """Return whether the body is sent at all; note the length of a complete body."""
-        cdef HttpConnection engine = self._engine()
-        if engine is None or self._status in (0, 204, 304) or engine.head.verb == VERB_HEAD:
+        cdef Exchange exchange = self._present()
+        if exchange is None or self._status in (0, 204, 304) or exchange.head.verb == VERB_HEAD:
             return False
         self._check_length(size, is_last)
-        if is_last and self._length < 0 and not engine.has_begun:
+        if is_last and self._length < 0 and not exchange.has_begun:
             self._length = self._left = size
         return True
 
@@ -179,17 +179,17 @@ cdef class MountedRequest:
         return 0
 
     cdef int _send_body(self, bytes body, Py_ssize_t at, Py_ssize_t size, bint is_last) except -1:
-        """Send `size` bytes of a body from `at` on; long parts are not copied."""
-        cdef HttpConnection engine = self._engine()
+        """Send `size` bytes of a body from `at` on, which are not copied if they are many."""
+        cdef Exchange exchange = self._present()
         cdef int status = self._status
         cdef bint is_head, is_whole
         if status == 0:
             raise RuntimeError(f"{self.call.method} has sent a body before http.response.start")
-        if engine is None:
+        if exchange is None:
             self.leave()
             raise ClientGoneError(f"{self.call.method}: the client is gone")
-        is_head = engine.head.verb == VERB_HEAD
-        is_whole = is_last and not engine.has_begun
+        is_head = exchange.head.verb == VERB_HEAD
+        is_whole = is_last and not exchange.has_begun
         if not (status == 204 or status == 304 or is_head):
             self._check_length(size, is_last)
             self._left -= size
@@ -199,23 +199,23 @@ cdef class MountedRequest:
         self.call.moved_bytes += size
         if is_whole and (self._length < 0 or status == 204 or not (is_head or status == 304)):
             self._finish(status)
-            engine.answer(status, self._lines, body if size else b"", False)
+            exchange.answer(status, self._lines, body if size else b"", False)
         else:
-            if not engine.has_begun:
-                self._begin(engine)
-            engine.send_part(body, at, size)
+            if not exchange.has_begun:
+                self._begin(exchange)
+            exchange.send_part(body, at, size)
             if is_last:
                 self._finish(status)
-                engine.end_parts()
+                exchange.end_parts()
         return self.output_room().weigh(self._connection, size)
 
-    cdef int _begin(self, HttpConnection engine) except -1:
-        """Send the head of a response whose body is sent in parts, or is omitted."""
+    cdef int _begin(self, Exchange exchange) except -1:
+        """Send the head of a response whose body comes in parts, or is left out."""
         if self._status == 204 or self._status == 304:
-            return engine.begin_sized(self._status, self._lines, self._length if self._status == 304 else -1)
+            return exchange.begin_sized(self._status, self._lines, self._length if self._status == 304 else -1)
         if self._length >= 0:
-            return engine.begin_sized(self._status, self._lines, self._length)
-        return engine.begin_parts(self._status, self._lines)
+            return exchange.begin_sized(self._status, self._lines, self._length)
+        return exchange.begin_parts(self._status, self._lines)
 
     cdef int _check_length(self, Py_ssize_t size, bint is_last) except -1:
         """Refuse a part that does not fit the stated length."""
@@ -286,7 +286,7 @@ cdef class MountedRequest:
         return 0
 
     cdef bint _is_full(self) except -1:
-        cdef HttpConnection engine = None if self._connection._engine is NULL else <HttpConnection>self._connection._engine
+        cdef Engine engine = None if self._connection._engine is NULL else <Engine>self._connection._engine
         return engine is not None and engine.unsent_output() > (<Gate>self._connection.gate).send_soft
 
     cdef int wake_sender(self) except -1:
@@ -313,8 +313,13 @@ cdef class MountedRequest:
             self.call.task.cancel()
 
 
+cdef bint has_output(Exchange exchange) except -1:
+    """Return whether output waits for the client."""
+    return exchange.is_stuck or exchange.engine().output.size() != 0
+
+
 cdef MountedRequest mounted_request_of(ServerCall call):
-    return <MountedRequest?>terms_of(call).exchange
+    return <MountedRequest?>terms_of(call).mounted
 
 
 def current_request():

@@ -2,9 +2,9 @@
 
 cimport cython
 
+from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.http.mounted_request cimport MountedRequest
 from fastrpc._core.http.socket_end cimport SocketEnd
-from fastrpc._core.http1.connection cimport HttpConnection
 
 
 @cython.final
@@ -24,9 +24,9 @@ cdef class MountedSocket(SocketEnd):
         int _code
         str _reason
 
-    cdef int _hold(self, HttpConnection engine, Py_ssize_t change) except -1
+    cdef int _hold(self, Exchange exchange, Py_ssize_t change) except -1
     cdef dict _taken(self)
-    cdef HttpConnection _engine(self)
+    cdef Exchange _present(self)
     cdef int _accept(self, message) except -1
     cdef int _refuse(self) except -1
     cdef int _send_message(self, message) except -1

@@ -74,26 +74,26 @@ cdef class MountedSocket(SocketEnd):
     def subprotocols(self):
         return offered_protocols(self._request.head)
 
-    cdef HttpConnection _engine(self):
-        """Return the connection; None once it is gone or closing."""
-        return None if self.has_closed else self._request._engine()
+    cdef Exchange _present(self):
+        """Return the exchange; None once its connection is gone, or closes."""
+        return None if self.has_closed else self._request._present()
 
     # Messages in
 
-    cdef int message_came(self, HttpConnection engine, int kind, bytes message) except -1:
+    cdef int message_came(self, Exchange exchange, int kind, bytes message) except -1:
         self._messages.append((kind, message))
         self.call.counters.moved(PyBytes_GET_SIZE(message), 0)
         self.call.moved_bytes += PyBytes_GET_SIZE(message)
-        self._hold(engine, PyBytes_GET_SIZE(message) + MESSAGE_COST)
+        self._hold(exchange, PyBytes_GET_SIZE(message) + MESSAGE_COST)
         return self._request._wake()
 
-    cdef int _hold(self, HttpConnection engine, Py_ssize_t change) except -1:
+    cdef int _hold(self, Exchange exchange, Py_ssize_t change) except -1:
         """Count the messages that wait, and hold the client where they are too many."""
         self._held += change
         self._request._connection.stream_held += change
         (<Gate>self._request._connection.gate).memory.count(change)
-        if engine is not None:
-            engine.hold_body(self._held > MOST_AHEAD)
+        if exchange is not None:
+            exchange.hold_body(self._held > MOST_AHEAD)
         return 0
 
     async def receive(self):
@@ -110,7 +110,7 @@ cdef class MountedSocket(SocketEnd):
         if not self._messages:
             return {"type": "websocket.disconnect", "code": self._code, "reason": self._reason}
         kind, message = self._messages.popleft()
-        self._hold(self._engine(), -PyBytes_GET_SIZE(message) - MESSAGE_COST)
+        self._hold(self._present(), -PyBytes_GET_SIZE(message) - MESSAGE_COST)
         if kind == OPCODE_TEXT:
             return {"type": "websocket.receive", "text": (<bytes>message).decode()}
         return {"type": "websocket.receive", "bytes": message}
@@ -144,7 +144,7 @@ cdef class MountedSocket(SocketEnd):
 
     cdef int _accept(self, message) except -1:
         """End the handshake."""
-        cdef HttpConnection engine = self._engine()
+        cdef Exchange exchange = self._present()
         cdef str protocol = message.get("subprotocol") or ""
         if protocol and protocol not in self.subprotocols:
             raise ValueError(f"{self._name} has chosen the subprotocol {protocol!r:.100}, which was not offered")
@@ -152,16 +152,13 @@ cdef class MountedSocket(SocketEnd):
             self._name,
             [field for field in message.get("headers") or () if (<bytes?>field[0]).lower() not in HANDSHAKE_FIELDS],
         )
-        if engine is None:
+        if exchange is None:
             self._request.leave()
             raise ClientGoneError(f"{self._name}: the client is gone")
         self._has_accepted = True
         (<HttpServedConnection>self._request._connection).talk = self
-        self.begin(engine, protocol, lines)
-        terms_of(self._request.call).is_open = True
-        if engine.is_draining:
-            engine.begin_drain()
-        return engine._go_on()
+        self.begin(exchange, protocol, lines)
+        return exchange.go_on()
 
     cdef int _refuse(self) except -1:
         """Answer the handshake with 403."""
@@ -170,28 +167,28 @@ cdef class MountedSocket(SocketEnd):
         return 0
 
     cdef int _send_message(self, message) except -1:
-        cdef HttpConnection engine = self._engine()
+        cdef Exchange exchange = self._present()
         cdef bytes content
         text = message.get("text")
         if (text is None) == (message.get("bytes") is None):
             raise RuntimeError(f"{self._name} has sent a message that has not one of text and bytes")
         content = bytes(message["bytes"]) if text is None else (<str?>text).encode()
-        if engine is None:
+        if exchange is None:
             raise ClientGoneError(f"{self._name}: the client is gone")
-        self.used_ns = engine.now
+        self.used_ns = exchange.engine().now
         self._request.call.counters.moved(0, PyBytes_GET_SIZE(content))
         self._request.call.moved_bytes += PyBytes_GET_SIZE(content)
-        self.send_frame(engine, OPCODE_BINARY if text is None else OPCODE_TEXT, content)
+        self.send_frame(exchange, OPCODE_BINARY if text is None else OPCODE_TEXT, content)
         return self._request.output_room().weigh(self._request._connection, PyBytes_GET_SIZE(content))
 
     # The end
 
     def _end(self, int code, str reason):
         """Send a close frame, and note that the call is over."""
-        cdef HttpConnection engine = self._engine()
+        cdef Exchange exchange = self._present()
         self._request.call.was_ended = True
-        if engine is not None:
-            self.finish(engine, code, reason)
+        if exchange is not None:
+            self.finish(exchange, code, reason)
         self._request._wake()
 
     def note_return(self):
@@ -204,31 +201,31 @@ cdef class MountedSocket(SocketEnd):
         self._messages.clear()
         self._hold(None, -self._held)
 
-    cdef int peer_closes(self, HttpConnection engine) except -1:
+    cdef int peer_closes(self, Exchange exchange) except -1:
         self._code, self._reason = self.reader.close_code, self.reader.close_reason or ""
-        return SocketEnd.close(self, engine, self._code, "")
+        return SocketEnd.close(self, exchange, self._code, "")
 
-    cdef int close(self, HttpConnection engine, int code, str reason) except -1:
-        if not self.has_closed and not engine.is_closed:
+    cdef int close(self, Exchange exchange, int code, str reason) except -1:
+        if not self.has_closed and not exchange.engine().is_closed:
             self._code, self._reason = code, reason
-        return SocketEnd.close(self, engine, code, reason)
+        return SocketEnd.close(self, exchange, code, reason)
 
-    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1:
+    cdef int fail(self, Exchange exchange, ServerCall call, Failure failure, int status, bytes lines) except -1:
         cdef int code = CLOSE_INTERNAL_ERROR
         if failure.status == UNAVAILABLE:
             code = CLOSE_RESTART
         elif failure.status == DEADLINE_EXCEEDED:
             code = CLOSE_POLICY
         self._code, self._reason = code, ""
-        self.finish(engine, code, "")
+        self.finish(exchange, code, "")
         return self._request._wake()
 
-    cdef int room(self, HttpConnection engine, ServerCall call) except -1:
+    cdef int room(self, Exchange exchange, ServerCall call) except -1:
         return self._request.wake_sender()
 
-    cdef int drop(self, HttpConnection engine) except -1:
+    cdef int drop(self) except -1:
         # The application may still take the messages that wait.
-        SocketEnd.drop(self, engine)
+        SocketEnd.drop(self)
         self.has_closed = True
         return self._request._wake()
 
@@ -237,7 +234,7 @@ cdef class MountedSocket(SocketEnd):
     cdef bint has_calls(self) except -1:
         return not self.has_closed
 
-    cdef int check_end(self, HttpConnection engine, uint64_t now) except -1:
+    cdef int check_end(self, Exchange exchange, uint64_t now) except -1:
         if self.has_expired(now):
-            return self.close(engine, CLOSE_POLICY, "the credential has expired")
+            return self.close(exchange, CLOSE_POLICY, "the credential has expired")
         return 0

@@ -2,20 +2,20 @@
 
 cimport cython
 
+from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.http.answering cimport BareAnswering
-from fastrpc._core.http1.connection cimport HttpConnection
 from fastrpc._core.link.contract cimport Dialect
 from fastrpc._core.server.served_call cimport ServerCall
 
 
 cdef class ValueAnswering(BareAnswering):
-    cdef int _answer_as(self, HttpConnection engine, ServerCall call, bytes payload) except -1
+    cdef int _answer_as(self, Exchange exchange, ServerCall call, bytes payload) except -1
 
 
 @cython.final
 cdef class StreamAnswering(ValueAnswering):
-    cdef int _begin(self, HttpConnection engine, ServerCall call) except -1
-    cdef int _end(self, HttpConnection engine, ServerCall call, bytes part) except -1
+    cdef int _begin(self, Exchange exchange, ServerCall call) except -1
+    cdef int _end(self, Exchange exchange, ServerCall call, bytes part) except -1
 
 
 @cython.final

@@ -2,8 +2,8 @@
 
 ::
 
-    result ──► fields of the handler, 304 ──► HttpConnection.answer          failure ──► a document (RFC 9457)
-    messages ──► head, once ──► lines, events ──► HttpConnection.send_part   silence ──► a comment in events
+    result ──► fields of the handler, 304 ──► Exchange.answer                failure ──► a document (RFC 9457)
+    messages ──► head, once ──► lines, events ──► Exchange.send_part   silence ──► a comment in events
 
 A call that is a part of a request, such as one of JSON-RPC, has no response: its request gets the `Outcome`.
 """
@@ -52,27 +52,27 @@ cdef class ValueAnswering(BareAnswering):
     def __cinit__(self):
         self.dialect = HttpDialect.__new__(HttpDialect)
 
-    cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
+    cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
         cdef HttpTerms terms = terms_of(call)
         cdef bytes lines
         if terms.answer_fields is not None:
-            return self._answer_as(engine, call, payload)
+            return self._answer_as(exchange, call, payload)
         lines = MSGPACK_LINES if call.codec == CODEC_MSGPACK else JSON_LINES
-        if has_lines(call, terms, engine.head):
-            lines += call_lines(call, terms, engine.head)
+        if has_lines(call, terms, exchange.head):
+            lines += call_lines(call, terms, exchange.head)
         if terms.may_pack:
             lines += PACKED_LINE + VARIES if call.compressor else VARIES
-        return (<HttpServedConnection>call.connection).conclude(engine, 200, lines, payload, False)
+        return (<HttpServedConnection>call.connection).conclude(exchange, 200, lines, payload, False)
 
-    cdef int _answer_as(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
+    cdef int _answer_as(self, Exchange exchange, ServerCall call, bytes payload) except -1:
         """Answer with the handler's status and fields, or with 304 if the client has this answer already."""
         cdef HttpTerms terms = terms_of(call)
         cdef int status = terms.answer_status or 200
         cdef bytes lines
-        if status == 200 and is_unchanged(engine.head, terms.answer_fields):
-            status, lines, payload = unchanged_answer(terms, call, engine.head)
-            return (<HttpServedConnection>call.connection).conclude(engine, status, lines, payload, False)
-        lines = call_lines(call, terms, engine.head)
+        if status == 200 and is_unchanged(exchange.head, terms.answer_fields):
+            status, lines, payload = unchanged_answer(terms, call, exchange.head)
+            return (<HttpServedConnection>call.connection).conclude(exchange, status, lines, payload, False)
+        lines = call_lines(call, terms, exchange.head)
         if terms.answer_status == 204 or terms.answer_status == 205:
             if payload not in (b"null", b"\xc0"):
                 told = terms.answer_status
@@ -84,17 +84,17 @@ cdef class ValueAnswering(BareAnswering):
             lines = (MSGPACK_LINES if call.codec == CODEC_MSGPACK else JSON_LINES) + lines
             if terms.may_pack and call.compressor:
                 lines += PACKED_LINE
-        return (<HttpServedConnection>call.connection).conclude(engine, status, lines, payload, False)
+        return (<HttpServedConnection>call.connection).conclude(exchange, status, lines, payload, False)
 
-    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1:
+    cdef int fail(self, Exchange exchange, ServerCall call, Failure failure, int status, bytes lines) except -1:
         cdef HttpServedConnection connection = <HttpServedConnection>call.connection
         cdef bytes document
-        status, lines, document = problem_answer(call, terms_of(call), engine.head, status, failure, lines)
-        return connection.conclude(engine, status, lines, document, connection.leaves_body)
+        status, lines, document = problem_answer(call, terms_of(call), exchange.head, status, failure, lines)
+        return connection.conclude(exchange, status, lines, document, connection.leaves_body)
 
-    cdef int note(self, HttpConnection engine, ServerCall call, int status, dict fields, object compress) except -1:
+    cdef int note(self, Exchange exchange, ServerCall call, int status, dict fields, object compress) except -1:
         cdef HttpTerms terms = terms_of(call)
-        if (<HttpServedConnection>call.connection).call is call and engine is not None and engine.has_begun:
+        if exchange is not None and exchange.has_begun:
             raise RuntimeError("the head of the answer was sent: call http() before the first message")
         terms.answer_status = status or terms.answer_status
         note_fields(terms, (<HttpServedConnection>call.connection).service, fields)
@@ -122,73 +122,73 @@ cdef class ValueAnswering(BareAnswering):
 cdef class StreamAnswering(ValueAnswering):
     """A stream of values as lines, or as events."""
 
-    cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
-        texts = {} if call.sent_metadata is None or not engine.has_begun else metadata_texts(call.sent_metadata)
-        return self._end(engine, call, end_part(terms_of(call).form, texts))
+    cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
+        texts = {} if call.sent_metadata is None or not exchange.has_begun else metadata_texts(call.sent_metadata)
+        return self._end(exchange, call, end_part(terms_of(call).form, texts))
 
-    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1:
-        if not engine.has_begun:
-            return ValueAnswering.fail(self, engine, call, failure, status, lines)
-        return self._end(engine, call, error_part(terms_of(call).form, problem_document(status, failure, call.codec)))
+    cdef int fail(self, Exchange exchange, ServerCall call, Failure failure, int status, bytes lines) except -1:
+        if not exchange.has_begun:
+            return ValueAnswering.fail(self, exchange, call, failure, status, lines)
+        return self._end(exchange, call, error_part(terms_of(call).form, problem_document(status, failure, call.codec)))
 
-    cdef int head(self, HttpConnection engine, ServerCall call, bytes metadata) except -1:
+    cdef int head(self, Exchange exchange, ServerCall call, bytes metadata) except -1:
         call.sent_metadata = metadata
-        return self._begin(engine, call)
+        return self._begin(exchange, call)
 
-    cdef int message(self, HttpConnection engine, ServerCall call, bytes payload, int compressor) except -1:
-        self._begin(engine, call)
-        return engine.send_part(value_part(terms_of(call).form, payload))
+    cdef int message(self, Exchange exchange, ServerCall call, bytes payload, int compressor) except -1:
+        self._begin(exchange, call)
+        return exchange.send_part(value_part(terms_of(call).form, payload))
 
-    cdef int _begin(self, HttpConnection engine, ServerCall call) except -1:
-        """Send the head, unless it was already sent."""
+    cdef int _begin(self, Exchange exchange, ServerCall call) except -1:
+        """Send the head, unless it has left."""
         cdef HttpTerms terms = terms_of(call)
         cdef bytes lines
-        if engine.has_begun:
+        if exchange.has_begun:
             return 0
-        lines = stream_lines(terms, engine.head)
+        lines = stream_lines(terms, exchange.head)
         # A status without a body cannot hold a stream.
         status = 200 if terms.answer_status in (0, 204, 205) else terms.answer_status
-        engine.begin_parts(status, lines + call_lines(call, terms, engine.head))
+        exchange.begin_parts(status, lines + call_lines(call, terms, exchange.head))
         call.sent_metadata = None
-        return (<HttpServedConnection>call.connection).await_sign(engine, now_ns()) if terms.form == FORM_EVENTS else 0
+        return (<HttpServedConnection>call.connection).await_sign(now_ns()) if terms.form == FORM_EVENTS else 0
 
-    cdef int _end(self, HttpConnection engine, ServerCall call, bytes part) except -1:
+    cdef int _end(self, Exchange exchange, ServerCall call, bytes part) except -1:
         cdef HttpServedConnection connection = <HttpServedConnection>call.connection
-        self._begin(engine, call)
-        engine.send_part(part)
+        self._begin(exchange, call)
+        exchange.send_part(part)
         connection.call = None
         connection.sign_due_ns = 0
-        return engine.end_parts()
+        return exchange.end_parts()
 
-    cdef int room(self, HttpConnection engine, ServerCall call) except -1:
-        return (<HttpServedConnection>call.connection).wake_stream(engine, call)
+    cdef int room(self, Exchange exchange, ServerCall call) except -1:
+        return (<HttpServedConnection>call.connection).wake_stream(exchange, call)
 
-    cdef int hold(self, HttpConnection engine, ServerCall call) except -1:
-        if engine.has_begun or terms_of(call).form == FORM_NONE:
+    cdef int hold(self, Exchange exchange, ServerCall call) except -1:
+        if exchange.has_begun or terms_of(call).form == FORM_NONE:
             return 0
-        return (<HttpServedConnection>call.connection).await_sign(engine, now_ns())
+        return (<HttpServedConnection>call.connection).await_sign(now_ns())
 
-    cdef int sign(self, HttpConnection engine, ServerCall call, uint64_t now) except -1:
-        self._begin(engine, call)
+    cdef int sign(self, Exchange exchange, ServerCall call, uint64_t now) except -1:
+        self._begin(exchange, call)
         if terms_of(call).form != FORM_EVENTS:
             return 0
-        engine.send_part(b":\n\n")
-        return (<HttpServedConnection>call.connection).await_sign(engine, now)
+        exchange.send_part(b":\n\n")
+        return (<HttpServedConnection>call.connection).await_sign(now)
 
 
 @cython.final
 cdef class PartAnswering(ValueAnswering):
     """The outcome of a part of a document, for its request."""
 
-    cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
+    cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
         terms_of(call).done(Outcome(payload, None))
         return 0
 
-    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1:
+    cdef int fail(self, Exchange exchange, ServerCall call, Failure failure, int status, bytes lines) except -1:
         terms_of(call).done(Outcome(None, failure))
         return 0
 
-    cdef int note(self, HttpConnection engine, ServerCall call, int status, dict fields, object compress) except -1:
+    cdef int note(self, Exchange exchange, ServerCall call, int status, dict fields, object compress) except -1:
         # The response is one of all parts.
         return 0
 
@@ -231,14 +231,14 @@ cdef class HttpDialect(Dialect):
 cdef int choose_packing(HttpTerms terms, ServerCall call) except -1:
     """Have the answer compressed that is about to be encoded, if the setting or the handler asks for it."""
     cdef HttpServedConnection connection = <HttpServedConnection>call.connection
-    cdef HttpConnection engine = connection.owner()
+    cdef Exchange exchange = connection.exchange_of(call)
     cdef bint is_wanted = terms.packing == PACKED or terms.packing == 0 and connection.service.compresses
     if call.route.gives_stream:
         return 0
     terms.may_pack = is_wanted or connection.service.compresses
     terms.takes_gzip = (
-        is_wanted and engine is not None and connection.call is call
-        and COMPRESSOR_GZIP in connection.gate.compressors and takes_gzip(engine.head)
+        is_wanted and exchange is not None and COMPRESSOR_GZIP in connection.gate.compressors
+        and takes_gzip(exchange.head)
     )
     if terms.takes_gzip:
         call.compressor = COMPRESSOR_GZIP

@@ -45,8 +45,5 @@ cdef bytes token_of(RequestHead head)
 # Return the chosen subprotocol; "": the caller names none, None: it names only others.
 cdef str chosen_protocol(RequestHead head, tuple known)
 
-# Return the head of the answer that ends the handshake, with further fields.
-cdef bytes switching_lines(RequestHead head, str protocol, bytes lines)
-
 # Return the subprotocols that a client offers, without its token.
 cdef list offered_protocols(RequestHead head)

@@ -16,20 +16,14 @@ padding. That subprotocol is never chosen, so the token is never echoed.
 
 import base64
 import binascii
-import hashlib
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.base.wire cimport load16
-from fastrpc._core.exchange.request_head cimport (
-    FIELD_AUTHORIZATION,
-    FIELD_GRPC_TIMEOUT,
-    FIELD_REQUEST_ID,
-    FIELD_TIMEOUT_MS,
-)
-from fastrpc._core.exchange.request_head cimport FIELD_TRACEPARENT, FIELD_TRACESTATE, VERB_GET
+from fastrpc._core.exchange.request_head cimport FIELD_AUTHORIZATION, FIELD_GRPC_TIMEOUT, FIELD_REQUEST_ID
+from fastrpc._core.exchange.request_head cimport FIELD_TIMEOUT_MS, FIELD_TRACEPARENT, FIELD_TRACESTATE, VERB_GET
 from fastrpc._core.payload.metadata cimport encode_metadata
 
 from fastrpc._core.exchange.request_head import RequestRefusedError
@@ -62,8 +56,6 @@ cdef enum:
     # Bytes of the number in Sec-WebSocket-Key.
     KEY_BYTES = 16
 
-# Appended by a server to the key (section 1.3).
-cdef str KEY_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 cdef str TOKEN_PREFIX = "fastrpc.bearer."
 cdef str VERSION = "13"
 
@@ -312,13 +304,3 @@ cdef str chosen_protocol(RequestHead head, tuple known):
         if item in known:
             return item
     return None if offered else ""
-
-
-cdef bytes switching_lines(RequestHead head, str protocol, bytes lines):
-    cdef bytes key = (head.values("sec-websocket-key")[0] + KEY_SUFFIX).encode("ascii")
-    accepted = base64.b64encode(hashlib.sha1(key, usedforsecurity=False).digest())
-    chosen = b"Sec-WebSocket-Protocol: %b\r\n" % protocol.encode("ascii") if protocol else b""
-    return (
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: %b\r\n%b%b\r\n" % (accepted, chosen, lines)
-    )

@@ -4,9 +4,9 @@ cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.http.http_served_connection cimport HttpServedConnection
 from fastrpc._core.http.service cimport HttpService
-from fastrpc._core.http1.connection cimport HttpConnection
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
 
@@ -19,8 +19,8 @@ cdef class BodyReading:
 @cython.final
 cdef class RequestIntake:
     cdef:
-        # The engine and its served connection, borrowed: the engine holds both, and this object.
-        PyObject* _engine
+        # The exchange and the served connection, borrowed: the engine holds both, and this object.
+        PyObject* _exchange
         PyObject* _connection
 
         # Shared by all connections.
@@ -31,13 +31,13 @@ cdef class RequestIntake:
         bint has_started
         BodyReading body
 
-    cdef inline HttpConnection engine(self):
-        return <HttpConnection>self._engine
+    cdef inline Exchange exchange(self):
+        return <Exchange>self._exchange
 
     cdef inline HttpServedConnection connection(self):
         return <HttpServedConnection>self._connection
 
-    cdef int join(self, HttpConnection engine, HttpServedConnection connection) except -1
+    cdef int join(self, Exchange exchange, HttpServedConnection connection) except -1
 
     # The request.
     cdef int forget(self) except -1
@@ -51,4 +51,4 @@ cdef class RequestIntake:
     cdef uint64_t check_rest(self, uint64_t now) except? 0
 
 
-cdef RequestIntake new_intake(HttpConnection engine, HttpServedConnection connection)
+cdef RequestIntake new_intake(Exchange exchange, HttpServedConnection connection)

@@ -19,6 +19,7 @@ from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.http.foreign_answerings cimport BY_HEADERS
 from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.messages cimport MESSAGE_COST
+from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.loop.turns cimport outlasts_turn
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.streams.stream_channel cimport StreamChannel
@@ -44,9 +45,9 @@ cdef class BodyReading:
 cdef class RequestIntake:
     """The requests of one connection, on their way into the gate."""
 
-    cdef int join(self, HttpConnection engine, HttpServedConnection connection) except -1:
+    cdef int join(self, Exchange exchange, HttpServedConnection connection) except -1:
         """Note the connection, which holds this object."""
-        self._engine = <PyObject*>engine
+        self._exchange = <PyObject*>exchange
         self._connection = <PyObject*>connection
         self.service = connection.service
         self.gate = <Gate>connection.gate
@@ -58,22 +59,23 @@ cdef class RequestIntake:
         self.has_started = False
         self.body = None
         if body is not None and body.held():
-            self.engine().tail_changed(-body.held())
+            self.exchange().engine().tail_changed(-body.held())
         return 0
 
     cdef int pass_in(self, bytes payload) except -1:
         """Hand the call of the request to the gate."""
-        cdef HttpConnection engine = self.engine()
+        cdef Exchange exchange = self.exchange()
+        cdef Engine engine = exchange.engine()
         cdef HttpServedConnection connection = self.connection()
         cdef ServerCall call = connection.call
         cdef bytes name = terms_of(call).name
         self.has_started = True
         connection.now = max(connection.now, engine.now)
         connection.is_reading = engine.is_reading
-        connection.dated_ns = max(connection.dated_ns, engine.rested_ns)
+        connection.dated_ns = max(connection.dated_ns, exchange.rested_ns)
         if call.charge and call.route is None:
             self.gate.memory.charge(call, 0)
-        if terms_of(call).rpcx is not None and not engine.is_closed and BY_HEADERS.answers_at_once(engine, call, payload):
+        if terms_of(call).rpcx is not None and not engine.is_closed and BY_HEADERS.answers_at_once(exchange, call, payload):
             return 0
         if terms_of(call).mount is not None:
             self.gate.pass_unjudged(call, payload)
@@ -119,7 +121,7 @@ cdef class RequestIntake:
         frame.compressor = <uint8_t>compressor
         stream.put(&frame, message, len(message) + MESSAGE_COST)
         if stream.held > self.service.window_bytes:
-            self.engine().hold_body(True)
+            self.exchange().hold_body(True)
         return 0
 
     cdef int end_input(self, object error) except -1:
@@ -136,10 +138,12 @@ cdef class RequestIntake:
         return 0 if call.stream is None else (<StreamChannel>call.stream).end_input(error)
 
     cdef uint64_t check_rest(self, uint64_t now) except? 0:
-        """Answer a request whose deadline passes before its rest arrives, and close; return that deadline, 0 = none."""
-        cdef HttpConnection engine = self.engine()
+        """Answer a request whose deadline passes before the rest of it came, and close; return that deadline, 0 = none."""
+        cdef Exchange exchange = self.exchange()
         cdef ServerCall call = self.connection().call
-        if engine.body is None or self.has_started or engine.is_deciding or call is None or call.deadline_ns == NO_DEADLINE:
+        if not exchange.has_rest or self.has_started or exchange.is_deciding:
+            return 0
+        if call is None or call.deadline_ns == NO_DEADLINE:
             return 0
         if now < call.deadline_ns:
             return call.deadline_ns
@@ -149,7 +153,7 @@ cdef class RequestIntake:
         return 0
 
 
-cdef RequestIntake new_intake(HttpConnection engine, HttpServedConnection connection):
+cdef RequestIntake new_intake(Exchange exchange, HttpServedConnection connection):
     cdef RequestIntake intake = RequestIntake.__new__(RequestIntake)
-    intake.join(engine, connection)
+    intake.join(exchange, connection)
     return intake

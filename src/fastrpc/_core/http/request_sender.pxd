@@ -3,10 +3,10 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
+from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http.http_served_connection cimport HttpServedConnection
-from fastrpc._core.http1.connection cimport HttpConnection
 from fastrpc._core.server.engine_served_connection cimport SenderCheck
 from fastrpc._core.server.served_call cimport ServerCall
 
@@ -20,20 +20,20 @@ cdef class RequestSender:
         # The deadline of a request to a fixed path or an application while its sender is unknown; 0: no deadline.
         uint64_t _due_ns
 
-    # Identify the sender of a request to a fixed path or an application; the verdict may follow later.
-    cdef int identify(self, HttpConnection engine, HttpServedConnection connection, ServerCall call) except -1
+    # Identify the sender of a request to a fixed path or an application; the verdict may come later.
+    cdef int identify(self, Exchange exchange, HttpServedConnection connection, ServerCall call) except -1
 
     # Return the most bytes of the body; the long body of a request that is refused anyhow is not awaited.
     cdef int64_t admit(
-        self, HttpConnection engine, HttpServedConnection connection, ServerCall call, HttpTerms terms, RequestHead head
+        self, Exchange exchange, HttpServedConnection connection, ServerCall call, HttpTerms terms, RequestHead head
     ) except? -2
 
-    # Answer a request whose deadline passes before its sender is judged; return the deadline, 0: none.
-    cdef uint64_t check(self, HttpConnection engine, HttpServedConnection connection, uint64_t now) except? 0
+    # Answer a request whose time is over before its sender is known; return when that is, 0: it is not waited for.
+    cdef uint64_t check(self, Exchange exchange, HttpServedConnection connection, uint64_t now) except? 0
 
     # Drop the verdict of a request that is gone.
     cdef int drop(self) except -1
 
 
-# Answer a request before its body, which is not read.
-cdef int answer_early(HttpConnection engine, HttpServedConnection connection) except -1
+# Answer a request before its body came, which is not read.
+cdef int answer_early(Exchange exchange, HttpServedConnection connection) except -1

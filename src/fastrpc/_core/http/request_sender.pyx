@@ -33,13 +33,13 @@ cdef class RequestSender:
             self._check.drop()
         return 0
 
-    cdef int identify(self, HttpConnection engine, HttpServedConnection connection, ServerCall call) except -1:
+    cdef int identify(self, Exchange exchange, HttpServedConnection connection, ServerCall call) except -1:
         cdef Gate gate = <Gate>connection.gate
         gate.renew(connection)
         credential = None if call.received_metadata is None else call.metadata.get("authorization")
         if credential is None:
             if not call.keeps_identity:
-                is_over = connection.expires_ns and engine.now >= connection.expires_ns
+                is_over = connection.expires_ns and exchange.engine().now >= connection.expires_ns
                 call.identity = None if is_over else connection.identity
             return 0
         call.identity = None
@@ -47,13 +47,13 @@ cdef class RequestSender:
         if found is not None:
             self._note_identity(call, *found)
             return 0
-        engine.is_deciding = True
+        exchange.is_deciding = True
         self._due_ns = 0
         if call.stated_timeout_us and call.stated_timeout_us != TIMEOUT_NONE:
             self._due_ns = call.started_ns + call.stated_timeout_us * 1000
-            engine.schedule_check(self._due_ns)
+            connection.look_by(self._due_ns)
         gate.verify(
-            call, "", lambda identity, status, seconds: self._identified(engine, connection, call, identity, status, seconds)
+            call, "", lambda identity, status, seconds: self._identified(connection, call, identity, status, seconds)
         )
         return 0
 
@@ -67,25 +67,24 @@ cdef class RequestSender:
         if status:
             terms_of(call).set_fault(http_status_of(status), "the credential is not accepted", b"")
 
-    def _identified(
-        self, HttpConnection engine, HttpServedConnection connection, ServerCall call, identity, int status, seconds
-    ):
+    def _identified(self, HttpServedConnection connection, ServerCall call, identity, int status, seconds):
+        cdef Exchange exchange = connection.exchange_of(call)
         cdef HttpTerms terms
-        if connection.call is not call or engine.is_closed:
+        if exchange is None:
             return
         self._note_identity(call, identity, status, seconds)
         terms = terms_of(call)
-        if is_long(engine.head) and (terms.fault_status or identity is None):
+        if is_long(exchange.head) and (terms.fault_status or identity is None):
             if not terms.fault_status:
                 terms.set_fault(401, "the caller is not authenticated", b"")
-            answer_early(engine, connection)
+            answer_early(exchange, connection)
         else:
-            if terms.mount is not None and not terms.fault_status and engine.body is not None:
-                engine.takes_parts = True
-            engine.admit_body()
+            if terms.mount is not None and not terms.fault_status and exchange.has_rest:
+                exchange.takes_parts = True
+            exchange.admit_body()
 
     cdef int64_t admit(
-        self, HttpConnection engine, HttpServedConnection connection, ServerCall call, HttpTerms terms, RequestHead head
+        self, Exchange exchange, HttpServedConnection connection, ServerCall call, HttpTerms terms, RequestHead head
     ) except? -2:
         cdef bint is_large = is_long(head), is_method = terms.path is None and terms.mount is None
         # By the request alone: a stream passes the gate at its begin, and an unknown method is reported as early.
@@ -94,22 +93,22 @@ cdef class RequestSender:
         if terms.fault_status or terms.path is None and call.route is None:
             # A handshake of no method is answered as a handshake of a forbidden method, which closes, too.
             if is_large or asks_early:
-                answer_early(engine, connection)
+                answer_early(exchange, connection)
             return SMALL_BODY
         if asks_early:
             if is_method:
                 if self._check is None:
                     self._check = SenderCheck.__new__(SenderCheck)
                 self._check.judge(call, call.method)
-            elif not engine.is_deciding and call.identity is None and (terms.mount is None or terms.needs_identity):
+            elif not exchange.is_deciding and call.identity is None and (terms.mount is None or terms.needs_identity):
                 terms.set_fault(401, "the caller is not authenticated", b"")
-                answer_early(engine, connection)
-        return ENDLESS if engine.takes_parts or terms.mount is not None else connection.service.body_bytes
+                answer_early(exchange, connection)
+        return ENDLESS if exchange.takes_parts or terms.mount is not None else connection.service.body_bytes
 
-    cdef uint64_t check(self, HttpConnection engine, HttpServedConnection connection, uint64_t now) except? 0:
+    cdef uint64_t check(self, Exchange exchange, HttpServedConnection connection, uint64_t now) except? 0:
         cdef ServerCall call = connection.call
         cdef str text = "the deadline passed while the credential was verified; the call was not started"
-        if not engine.is_deciding or call is None:
+        if not exchange.is_deciding or call is None:
             return 0
         if not terms_of(call).needs_identity:
             return self._check.check(now)
@@ -117,13 +116,12 @@ cdef class RequestSender:
             return self._due_ns
         if (<Gate>connection.gate).give_up(call):
             terms_of(call).set_fault(504, text, b"")
-            answer_early(engine, connection)
+            answer_early(exchange, connection)
             # The verdict finds no request.
             connection.call = None
         return 0
 
 
-cdef int answer_early(HttpConnection engine, HttpServedConnection connection) except -1:
+cdef int answer_early(Exchange exchange, HttpServedConnection connection) except -1:
     connection.leaves_body = True
-    engine.takes_parts = False
-    return engine._hand_over(b"")
+    return exchange.skip_body()

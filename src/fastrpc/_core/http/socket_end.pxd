@@ -2,17 +2,22 @@
 
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.http.answering cimport Answering, BareAnswering
 from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http.service cimport HttpService
-from fastrpc._core.http1.connection cimport HttpConnection
+from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.websocket.frames cimport WebSocketReader
 
 
 cdef class SocketEnd(BareAnswering):
     cdef:
-        # The state that all connections share; the frames of the peer.
+        # The tunnel, None before the handshake ends; the rules of its connection's life.
+        Exchange exchange
+        ConnectionLife life
+
+        # Shared by all connections; the frames of the peer.
         HttpService service
         WebSocketReader reader
 
@@ -50,32 +55,32 @@ cdef class SocketEnd(BareAnswering):
         uint64_t expires_ns
 
     # Hooks. A whole message came; the peer closes.
-    cdef int message_came(self, HttpConnection connection, int kind, bytes message) except -1
-    cdef int peer_closes(self, HttpConnection connection) except -1
+    cdef int message_came(self, Exchange exchange, int kind, bytes message) except -1
+    cdef int peer_closes(self, Exchange exchange) except -1
     # Return whether a call is under way.
     cdef bint has_calls(self) except -1
     # Close the connection if its credential has expired or the server ends.
-    cdef int check_end(self, HttpConnection connection, uint64_t now) except -1
+    cdef int check_end(self, Exchange exchange, uint64_t now) except -1
     # Close the connection if it is unused.
-    cdef uint64_t check_rest(self, HttpConnection connection, uint64_t now) except? 0
+    cdef uint64_t check_rest(self, Exchange exchange, uint64_t now) except? 0
 
     # Hook for an answer of a fixed path.
-    cdef int answer_message(self, HttpConnection connection, bytes content) except -1
+    cdef int answer_message(self, Exchange exchange, bytes content) except -1
 
     # Bytes in, and time.
-    cdef int begin(self, HttpConnection connection, str protocol, bytes lines) except -1
+    cdef int begin(self, Exchange exchange, str protocol, bytes lines) except -1
     cdef bint has_expired(self, uint64_t now) noexcept
-    cdef Py_ssize_t take_bytes(self, HttpConnection connection, const char* data, Py_ssize_t size) except -1
-    cdef uint64_t check(self, HttpConnection connection, uint64_t now) except? 0
-    cdef int drop(self, HttpConnection connection) except -1
+    cdef Py_ssize_t take_bytes(self, Exchange exchange, const char* data, Py_ssize_t size) except -1
+    cdef uint64_t check(self, Exchange exchange, uint64_t now) except? 0
+    cdef int drop(self) except -1
 
     # Bytes out, and the end.
-    cdef int send_frame(self, HttpConnection connection, int opcode, bytes content) except -1
-    cdef int close(self, HttpConnection connection, int code, str reason) except -1
-    cdef int finish(self, HttpConnection connection, int code, str reason) except -1
+    cdef int send_frame(self, Exchange exchange, int opcode, bytes content) except -1
+    cdef int close(self, Exchange exchange, int code, str reason) except -1
+    cdef int finish(self, Exchange exchange, int code, str reason) except -1
 
-    cdef int _take(self, HttpConnection connection, int taken) except -1
-    cdef int _count(self, HttpConnection connection) except -1
-    cdef int _watch_message(self, HttpConnection connection) except -1
-    cdef uint64_t _probe(self, HttpConnection connection, uint64_t now) except? 0
-    cdef uint64_t _check_peer(self, HttpConnection connection, uint64_t now) except? 0
+    cdef int _take(self, Exchange exchange, int taken) except -1
+    cdef int _count(self, Exchange exchange) except -1
+    cdef int _watch_message(self, Exchange exchange) except -1
+    cdef uint64_t _probe(self, Exchange exchange, uint64_t now) except? 0
+    cdef uint64_t _check_peer(self, Exchange exchange, uint64_t now) except? 0

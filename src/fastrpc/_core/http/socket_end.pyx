@@ -13,10 +13,10 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.http.request_fields cimport switching_lines
-from fastrpc._core.http1.connection cimport HELD_NS
-from fastrpc._core.http1.request_watch cimport watch_end, watch_status
+from fastrpc._core.exchange.exchange cimport HELD_NS
+from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.payload.marshal cimport Marshal
+from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.websocket.frames cimport (
     CLOSE_NO_CODE,
@@ -46,24 +46,29 @@ cdef uint64_t PROBE_NS = 1_000_000_000
 
 cdef class SocketEnd:
 
-    cdef int begin(self, HttpConnection engine, str protocol, bytes lines) except -1:
+    cdef int begin(self, Exchange exchange, str protocol, bytes lines) except -1:
         """End the handshake, with further fields in its answer."""
+        cdef ConnectionLife life = exchange.life
         cdef uint64_t first
+        self.exchange = exchange
+        self.life = life
         self.began_ns = self.used_ns = now_ns()
         self.has_expired(self.began_ns)
         if self.gone_after_ns == 0:
-            self.ping_after_ns, self.gone_after_ns = engine.life.idle_ns, engine.life.patience_ns
-        engine.has_begun = engine.is_upgraded = True
+            self.ping_after_ns, self.gone_after_ns = life.idle_ns, life.patience_ns
         self.before = self.terms.answering
         self.dialect = self.before.dialect
         self.terms.answering = self
-        # A WebSocket may always have calls under way, so it is closed when it reaches its age.
-        engine.life.closes_by_answers = False
-        engine.write(switching_lines(engine.head, protocol, lines))
-        watch_status(engine.watch, 101)
-        watch_end(engine.watch)
-        first = min(engine.life.patience_ns, engine.life.idle_ns, self.ping_after_ns or engine.life.idle_ns)
-        return engine._wait_until(earlier(self.began_ns + first, self.expires_ns))
+        # A WebSocket may always have calls under way: at its age it is closed.
+        life.closes_by_answers = False
+        exchange.open_tunnel(protocol, lines)
+        first = min(life.patience_ns, life.idle_ns, self.ping_after_ns or life.idle_ns)
+        exchange.wait_by(earlier(self.began_ns + first, self.expires_ns))
+        self.terms.is_open = True
+        if self.call.connection.is_draining:
+            # The drain that was told to HTTP is told once more, to the WebSocket.
+            (<object>exchange.engine()).begin_drain()
+        return 0
 
     cdef bint has_expired(self, uint64_t now) noexcept:
         """Return whether the credential of the handshake has expired; at a mount also whether it was removed since."""
@@ -73,50 +78,51 @@ cdef class SocketEnd:
 
     # Hooks
 
-    cdef int message_came(self, HttpConnection engine, int kind, bytes message) except -1:
+    cdef int message_came(self, Exchange exchange, int kind, bytes message) except -1:
         """Take a whole message."""
         return 0
 
-    cdef int peer_closes(self, HttpConnection engine) except -1:
+    cdef int peer_closes(self, Exchange exchange) except -1:
         """Answer the close frame of the peer."""
-        return self.close(engine, self.reader.close_code, "")
+        return self.close(exchange, self.reader.close_code, "")
 
     cdef bint has_calls(self) except -1:
         """Return whether a call is under way."""
         return False
 
-    cdef int check_end(self, HttpConnection engine, uint64_t now) except -1:
+    cdef int check_end(self, Exchange exchange, uint64_t now) except -1:
         """Close the connection where its credential or its server ends."""
         return 0
 
-    cdef uint64_t check_rest(self, HttpConnection engine, uint64_t now) except? 0:
-        """Close a connection that is not used; return when to check again."""
+    cdef uint64_t check_rest(self, Exchange exchange, uint64_t now) except? 0:
+        """Close a connection that makes no use of itself; return when to look again."""
         return 0
 
-    cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
+    cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
         """Answer the call, and close."""
         return 0
 
     cdef Marshal marshal(self, ServerCall call):
         return None if self.terms.target is None else self.terms.target.marshal(call.codec)
 
-    cdef int answer_message(self, HttpConnection engine, bytes content) except -1:
+    cdef int answer_message(self, Exchange exchange, bytes content) except -1:
         """Answer a message at a fixed path."""
         return 0
 
     # Bytes in
 
-    cdef Py_ssize_t take_bytes(self, HttpConnection engine, const char* data, Py_ssize_t size) except -1:
-        """Handle the complete frames in these bytes; return their size."""
+    cdef Py_ssize_t take_bytes(self, Exchange exchange, const char* data, Py_ssize_t size) except -1:
+        """Take what is whole of these bytes; return how many those are."""
+        cdef Engine engine = exchange.engine()
         cdef Py_ssize_t at = 0, part
         cdef int taken = TAKEN_NOTHING
         if self.pinged_ns:
             # The peer lives.
             self.pinged_ns = 0
-            # The check finds the next end: it may be of a message, a credential or the drain.
-            engine._wait_until(engine.now)
+            # The check finds the next end: it may be a message, a credential or the time to leave.
+            exchange.wait_by(engine.now)
         try:
-            while at < size and engine._may_parse():
+            while at < size and exchange.takes_more():
                 part = self.reader.take(data + at, size - at, &taken)
                 if part == 0:
                     break
@@ -125,42 +131,42 @@ cdef class SocketEnd:
                 if taken == TAKEN_NOTHING:
                     self.message_bytes += part
                 else:
-                    self._take(engine, taken)
+                    self._take(exchange, taken)
                 if taken != TAKEN_MESSAGE:
                     # Any number of control frames and of pieces may come.
                     engine.note_unanswered()
                 if at < size and engine.messages_left < 0 and engine.has_to_wait():
                     break
         except SocketViolationError as error:
-            self.close(engine, error.code, error.text)
+            self.close(exchange, error.code, error.text)
         if engine.is_closed:
             return size
-        self._count(engine)
-        self._watch_message(engine)
+        self._count(exchange)
+        self._watch_message(exchange)
         return at
 
-    cdef int _take(self, HttpConnection engine, int taken) except -1:
+    cdef int _take(self, Exchange exchange, int taken) except -1:
         """Take a message, or a control frame."""
         cdef bytes payload = self.reader.payload
         self.reader.payload = b""
         if taken == TAKEN_PING:
-            return self.send_frame(engine, OPCODE_PONG, payload)
+            return self.send_frame(exchange, OPCODE_PONG, payload)
         if taken == TAKEN_CLOSE:
-            return self.peer_closes(engine)
+            return self.peer_closes(exchange)
         if taken != TAKEN_MESSAGE:
             return 0
-        self.used_ns = engine.now
+        self.used_ns = exchange.engine().now
         self.message_bytes = 0
         self.message_due_ns = 0
         self.weighed = 0
-        return self.message_came(engine, self.reader.kind, payload)
+        return self.message_came(exchange, self.reader.kind, payload)
 
-    cdef int _count(self, HttpConnection engine) except -1:
-        """Count the kept bytes of a message, like deferred bytes; a message over a budget ends the connection."""
+    cdef int _count(self, Exchange exchange) except -1:
+        """Count what is kept of a message, like bytes that wait for their turn; one over a budget ends the connection."""
         cdef Py_ssize_t held = self.reader.held_bytes(), whole
         cdef Gate gate = self.service.gate
         if held != self.counted:
-            engine.tail_changed(held - self.counted)
+            exchange.engine().tail_changed(held - self.counted)
             self.counted = held
         # A frame states its length, not the number of further frames. Its held bytes are counted already.
         whole = held + <Py_ssize_t>self.reader.left
@@ -169,105 +175,106 @@ cdef class SocketEnd:
             self.weighed = max(self.weighed, whole)
             if refusal is not None:
                 count_refusal("memory")
-                self.close(engine, CLOSE_TRY_LATER, refusal)
+                self.close(exchange, CLOSE_TRY_LATER, refusal)
         return 0
 
-    cdef int _watch_message(self, HttpConnection engine) except -1:
-        """Require an incomplete message to continue in time and at a lowest rate."""
+    cdef int _watch_message(self, Exchange exchange) except -1:
+        """Have a message that is not whole go on in time, and come at a lowest rate."""
+        cdef Engine engine = exchange.engine()
         if self.reader.opcode == 0 or engine.is_closed:
             return 0
         if self.message_due_ns == 0:
             self.message_began_ns = engine.now
-        self.message_due_ns = engine.life.message_due(self.message_began_ns, engine.now, self.message_bytes)
-        if engine._due_ns == 0 or engine._due_ns > self.message_due_ns:
-            engine._wait_until(self.message_due_ns)
-        return 0
+        self.message_due_ns = self.life.message_due(self.message_began_ns, engine.now, self.message_bytes)
+        return exchange.wait_by(self.message_due_ns)
 
     # Bytes out, and the end
 
-    cdef int send_frame(self, HttpConnection engine, int opcode, bytes content) except -1:
-        engine.write(frame_of(opcode, content))
-        return 0
+    cdef int send_frame(self, Exchange exchange, int opcode, bytes content) except -1:
+        return exchange.send(frame_of(opcode, content))
 
-    cdef int close(self, HttpConnection engine, int code, str reason) except -1:
+    cdef int close(self, Exchange exchange, int code, str reason) except -1:
         """Close, also before the answer: the call under way is cancelled."""
         cdef ServerCall call = self.call
-        if self.has_closed or engine.is_closed:
+        if self.has_closed or exchange.engine().is_closed:
             return 0
-        self.finish(engine, code, reason)
+        self.finish(exchange, code, reason)
         return 0 if call is None else self.service.gate.leave(call.connection)
 
-    cdef int finish(self, HttpConnection engine, int code, str reason) except -1:
+    cdef int finish(self, Exchange exchange, int code, str reason) except -1:
         self.call = None
         if self.has_closed:
             return 0
         self.has_closed = True
-        self.send_frame(engine, OPCODE_CLOSE, b"" if code == CLOSE_NO_CODE else close_content(code, reason))
-        return engine._end()
+        self.send_frame(exchange, OPCODE_CLOSE, b"" if code == CLOSE_NO_CODE else close_content(code, reason))
+        return exchange.cut()
 
-    cdef int drop(self, HttpConnection engine) except -1:
-        """Drop all kept data: the connection is gone, or about to be."""
+    cdef int drop(self) except -1:
+        """The connection is gone, or about to be: forget what is kept."""
         self.call = None
         if self.before is not None:
             self.terms.answering, self.before = self.before, None
         if self.counted:
-            engine.tail_changed(-self.counted)
+            self.exchange.engine().tail_changed(-self.counted)
             self.counted = 0
         return 0
 
     # Time
 
-    cdef uint64_t check(self, HttpConnection engine, uint64_t now) except? 0:
-        """Close the connection if it is silent, late, expired or drained; return when to check again."""
+    cdef uint64_t check(self, Exchange exchange, uint64_t now) except? 0:
+        """Close what is silent, late, expired or drained; return when to look again."""
+        cdef Engine engine = exchange.engine()
+        cdef ConnectionLife life = self.life
         cdef uint64_t due
         if self.has_closed or self.call is None:
             return 0
-        self.check_end(engine, now)
+        self.check_end(exchange, now)
         if engine.is_closed:
-            return engine._due_ns
-        if self.message_due_ns and now >= self.message_due_ns and not engine.is_body_held:
-            self.close(engine, CLOSE_POLICY, "the message did not come in time")
-            return engine._due_ns
+            return 0
+        if self.message_due_ns and now >= self.message_due_ns and not exchange.is_body_held:
+            self.close(exchange, CLOSE_POLICY, "the message did not come in time")
+            return 0
         if self.has_calls() or self.reader.opcode:
-            due = self._check_peer(engine, now)
+            due = self._check_peer(exchange, now)
         else:
-            due = self.check_rest(engine, now)
+            due = self.check_rest(exchange, now)
         if engine.is_closed:
-            return engine._due_ns
-        leaves = (engine.life.left_due(), engine.life.next_ns) if engine.life.drains else ()
+            return 0
+        leaves = (life.left_due(), life.next_ns) if life.drains else ()
         for other in (self.message_due_ns, self.expires_ns, *leaves):
             if other > now:
                 due = earlier(due, other)
         return due
 
-    cdef uint64_t _probe(self, HttpConnection engine, uint64_t now) except? 0:
-        """Send a ping to a peer whose input is not read; return when to send the next one.
+    cdef uint64_t _probe(self, Exchange exchange, uint64_t now) except? 0:
+        """Send a ping to a peer of which nothing is read; return when to send the next one.
 
         Silence then proves nothing. The end of a lost peer may be behind bytes for which there is no room here: its
         system holds it back, and answers our output with a reset, which `HeldSockets` notices.
         """
         self.pinged_ns = 0
-        if now < engine.rested_ns + HELD_NS:
-            return engine.rested_ns + HELD_NS
+        if now < exchange.rested_ns + HELD_NS:
+            return exchange.rested_ns + HELD_NS
         if now < self.probed_ns + PROBE_NS:
             return self.probed_ns + PROBE_NS
-        if not engine.is_stuck:
-            self.send_frame(engine, OPCODE_PING, b"")
+        if not exchange.is_stuck:
+            self.send_frame(exchange, OPCODE_PING, b"")
         self.probed_ns = now
         return now + PROBE_NS
 
-    cdef uint64_t _check_peer(self, HttpConnection engine, uint64_t now) except? 0:
+    cdef uint64_t _check_peer(self, Exchange exchange, uint64_t now) except? 0:
         """Ask a peer that is silent during a call whether it still lives."""
-        if engine.is_body_held:
-            return self._probe(engine, now)
+        cdef uint64_t received_ns = exchange.engine().received_ns
+        if exchange.is_body_held:
+            return self._probe(exchange, now)
         if self.ping_after_ns == 0:
             return 0
-        if self.pinged_ns == 0 and now >= engine.received_ns + self.ping_after_ns:
+        if self.pinged_ns == 0 and now >= received_ns + self.ping_after_ns:
             self.pinged_ns = now
-            self.send_frame(engine, OPCODE_PING, b"")
+            self.send_frame(exchange, OPCODE_PING, b"")
         if self.pinged_ns == 0:
-            return engine.received_ns + self.ping_after_ns
+            return received_ns + self.ping_after_ns
         if now >= self.pinged_ns + self.gone_after_ns:
-            engine.abort()
+            exchange.engine().abort()
             return 0
         return self.pinged_ns + self.gone_after_ns

@@ -34,6 +34,7 @@ from fastrpc._core.http.messages cimport MESSAGE_COST, before_value, behind_valu
 from fastrpc._core.http.messages cimport metadata_envelope, opened_envelope, value_envelope
 from fastrpc._core.http.request_fields cimport SMALL_BODY, metadata_texts
 from fastrpc._core.http.service cimport HttpService
+from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.loop.turns cimport outlasts_turn
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
@@ -91,20 +92,22 @@ cdef class SocketTalk(SocketEnd):
 
     # Hooks
 
-    cdef int message_came(self, HttpConnection engine, int kind, bytes message) except -1:
+    cdef int message_came(self, Exchange exchange, int kind, bytes message) except -1:
+        cdef Engine engine
         if self.terms.path is not None:
-            self.terms.path.take_message(engine, engine.head, message, self.call.identity)
+            engine = exchange.engine()
+            self.terms.path.take_message(engine, exchange.head, message, self.call.identity)
             if outlasts_turn(PyBytes_GET_SIZE(message), engine.turn_ends_ns):
                 engine.messages_left = 0
             return 0
         try:
-            return self._take_envelope(engine, message)
+            return self._take_envelope(exchange, message)
         except CallError as error:
-            return self._refuse_misuse(engine, error)
+            return self._refuse_misuse(exchange, error)
 
     # Envelopes
 
-    cdef int _take_envelope(self, HttpConnection engine, bytes message) except -1:
+    cdef int _take_envelope(self, Exchange exchange, bytes message) except -1:
         cdef dict parts
         cdef ServedStream stream
         if self.call is None:
@@ -114,18 +117,18 @@ cdef class SocketTalk(SocketEnd):
             if "value" in parts and not self.call.route.takes_stream:
                 # Refused before the handler starts, which would run for a message that it cannot get.
                 raise CallError(Status.INVALID_ARGUMENT, NO_STREAM)
-            self._start(engine, parts)
+            self._start(exchange, parts)
         elif not ("value" in parts or "end" in parts):
             raise CallError(Status.INVALID_ARGUMENT, "the arguments come in the first envelope, and once")
         if "value" in parts:
-            return self._take_value(engine, parts["value"])
+            return self._take_value(exchange, parts["value"])
         if "end" in parts and self.call is not None and self.call.stream is not None:
             stream = <ServedStream>self.call.stream
             stream.end_input(None)
         return 0
 
-    cdef int _take_value(self, HttpConnection engine, bytes value) except -1:
-        """Take a message of the stream; a full stream pauses the peer."""
+    cdef int _take_value(self, Exchange exchange, bytes value) except -1:
+        """Take a message of the stream; a full one holds the peer."""
         cdef ServerCall call = self.call
         cdef ServedStream stream
         cdef Frame frame
@@ -142,20 +145,20 @@ cdef class SocketTalk(SocketEnd):
         frame.codec = <unsigned char>self.codec
         stream.put(&frame, value, PyBytes_GET_SIZE(value) + MESSAGE_COST)
         if stream.held > self.service.window_bytes:
-            engine.hold_body(True)
+            exchange.hold_body(True)
         return 0
 
-    cdef int _start(self, HttpConnection engine, dict parts) except -1:
+    cdef int _start(self, Exchange exchange, dict parts) except -1:
         """Hand the call to the gate, with what its first envelope says."""
-        self._take_opening(engine, parts)
-        return self._pass_in(engine, parts.get("arguments", b"\x80" if self.codec == CODEC_MSGPACK else b"{}"))
+        self._take_opening(exchange, parts)
+        return self._pass_in(exchange, parts.get("arguments", b"\x80" if self.codec == CODEC_MSGPACK else b"{}"))
 
-    cdef int _take_opening(self, HttpConnection engine, dict parts) except -1:
+    cdef int _take_opening(self, Exchange exchange, dict parts) except -1:
         """Note the timeout and the metadata of an envelope."""
         cdef ServerCall call = self.call
         cdef bytes metadata
         # The call begins now: who connected before may have waited.
-        call.started_ns = max(engine.date(), self.began_ns)
+        call.started_ns = max(exchange.date(), self.began_ns)
         if "timeout_ms" in parts:
             timeout = stated_milliseconds(self.codec, parts["timeout_ms"])
             if timeout == 0:
@@ -182,7 +185,8 @@ cdef class SocketTalk(SocketEnd):
         text = f"the metadata is over the limit of {self.service.gate.metadata_bytes} bytes (Limits.metadata_bytes)"
         return CallError(Status.INVALID_ARGUMENT, text)
 
-    cdef int _pass_in(self, HttpConnection engine, bytes payload) except -1:
+    cdef int _pass_in(self, Exchange exchange, bytes payload) except -1:
+        cdef Engine engine = exchange.engine()
         cdef ServerCall call = self.call
         cdef ServedConnection connection = call.connection
         cdef bytes name = self.terms.name
@@ -196,15 +200,15 @@ cdef class SocketTalk(SocketEnd):
         engine.woke = True
         return 0
 
-    cdef int _refuse_misuse(self, HttpConnection engine, object error) except -1:
-        """Report to the caller an error in an envelope; the report passes the guards, as for any request."""
+    cdef int _refuse_misuse(self, Exchange exchange, object error) except -1:
+        """Tell the caller what is wrong with an envelope: behind the guards, as of any request."""
         cdef ServerCall call = self.call
         if call is None:
             return 0
         text = f"{call.route.method}: {error.message}"
         if not self.has_started:
             self.terms.refuse_later(call, 400, text)
-            return self._pass_in(engine, b"")
+            return self._pass_in(exchange, b"")
         if call.route.takes_stream and call.stream is not None:
             (<ServedStream>call.stream).end_input(CallError(error.status, text))
             return 0
@@ -213,58 +217,56 @@ cdef class SocketTalk(SocketEnd):
 
     # Messages out
 
-    cdef int _send(self, HttpConnection engine, bytes content) except -1:
-        self.used_ns = engine.now
-        engine.write(frame_of(OPCODE_BINARY if self.codec == CODEC_MSGPACK else OPCODE_TEXT, content))
-        return 0
+    cdef int _send(self, Exchange exchange, bytes content) except -1:
+        self.used_ns = exchange.engine().now
+        return exchange.send(frame_of(OPCODE_BINARY if self.codec == CODEC_MSGPACK else OPCODE_TEXT, content))
 
-    cdef int message(self, HttpConnection engine, ServerCall call, bytes payload, int compressor) except -1:
-        """Send a message of a stream, or an answer; a large one is assembled where it is sent, not here."""
+    cdef int message(self, Exchange exchange, ServerCall call, bytes payload, int compressor) except -1:
+        """Send a message of a stream, or an answer; a large one is put together where it leaves, not here."""
         cdef bytes before, behind
         cdef Py_ssize_t size
         if PyBytes_GET_SIZE(payload) <= SMALL_MESSAGE:
-            return self._send(engine, value_envelope(self.codec, payload))
+            return self._send(exchange, value_envelope(self.codec, payload))
         before, behind = before_value(self.codec), behind_value(self.codec)
         size = PyBytes_GET_SIZE(before) + PyBytes_GET_SIZE(payload) + PyBytes_GET_SIZE(behind)
-        self.used_ns = engine.now
-        engine.write(head_of(OPCODE_BINARY if self.codec == CODEC_MSGPACK else OPCODE_TEXT, <uint64_t>size) + before)
-        engine.write(payload)
-        engine.write(behind)
+        self.used_ns = exchange.engine().now
+        exchange.send(head_of(OPCODE_BINARY if self.codec == CODEC_MSGPACK else OPCODE_TEXT, <uint64_t>size) + before)
+        exchange.send(payload)
+        exchange.send(behind)
         return 0
 
-    cdef int room(self, HttpConnection engine, ServerCall call) except -1:
-        return (<HttpServedConnection>call.connection).wake_stream(engine, call)
+    cdef int room(self, Exchange exchange, ServerCall call) except -1:
+        return (<HttpServedConnection>call.connection).wake_stream(exchange, call)
 
-    cdef int head(self, HttpConnection engine, ServerCall call, bytes metadata) except -1:
+    cdef int head(self, Exchange exchange, ServerCall call, bytes metadata) except -1:
         """Send the metadata that comes before the first message."""
         texts = metadata_texts(metadata)
-        return self._send(engine, metadata_envelope(self.codec, texts)) if texts else 0
+        return self._send(exchange, metadata_envelope(self.codec, texts)) if texts else 0
 
-    cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
+    cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
         """Answer the call, and close."""
         if not call.route.gives_stream:
-            self.message(engine, call, payload, 0)
+            self.message(exchange, call, payload, 0)
         texts = {} if call.sent_metadata is None else metadata_texts(call.sent_metadata)
-        self._send(engine, end_envelope(self.codec, texts))
-        return self.finish(engine, CLOSE_NORMAL, "")
+        self._send(exchange, end_envelope(self.codec, texts))
+        return self.finish(exchange, CLOSE_NORMAL, "")
 
-    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status, bytes lines) except -1:
+    cdef int fail(self, Exchange exchange, ServerCall call, Failure failure, int status, bytes lines) except -1:
         """Answer the call with a failure, and close."""
         cdef int code = CLOSE_NORMAL
         if failure.status == UNAUTHENTICATED or failure.status == PERMISSION_DENIED:
             code = CLOSE_POLICY
-        elif failure.status == UNAVAILABLE and engine.is_draining:
+        elif failure.status == UNAVAILABLE and self.life.drains:
             code = CLOSE_RESTART
-        self._send(engine, error_envelope(self.codec, problem(failure, call.codec, status)))
-        return self.finish(engine, code, "")
+        self._send(exchange, error_envelope(self.codec, problem(failure, call.codec, status)))
+        return self.finish(exchange, code, "")
 
-    cdef int answer_message(self, HttpConnection engine, bytes content) except -1:
+    cdef int answer_message(self, Exchange exchange, bytes content) except -1:
         """Answer a message at a fixed path."""
-        self._send(engine, content)
-        if (engine.is_draining or self.expires_ns) and not engine.is_stuck:
-            # This may have been the last answer. A peer that takes no output keeps its time: the output is checked
-            # anyway.
-            engine._wait_until(now_ns())
+        self._send(exchange, content)
+        if (self.life.drains or self.expires_ns) and not exchange.is_stuck:
+            # This may have been the last answer. A peer that takes no output keeps its time: the output is checked anyhow.
+            exchange.wait_by(now_ns())
         return 0
 
     # Time
@@ -277,26 +279,26 @@ cdef class SocketTalk(SocketEnd):
         connection = self.call.connection
         return bool(connection.held) or bool(connection.queue)
 
-    cdef int check_end(self, HttpConnection engine, uint64_t now) except -1:
+    cdef int check_end(self, Exchange exchange, uint64_t now) except -1:
         if self.has_calls():
             return 0
         if self.expires_ns and now >= self.expires_ns and (self.terms.path is not None or not self.has_started):
-            return self.close(engine, CLOSE_POLICY, "the credential has expired")
-        if engine.life.drains and engine.life.has_left(now, True):
-            return self.close(engine, CLOSE_RESTART, "the server drains")
+            return self.close(exchange, CLOSE_POLICY, "the credential has expired")
+        if self.life.drains and self.life.has_left(now, True):
+            return self.close(exchange, CLOSE_RESTART, "the server drains")
         return 0
 
-    cdef uint64_t check_rest(self, HttpConnection engine, uint64_t now) except? 0:
+    cdef uint64_t check_rest(self, Exchange exchange, uint64_t now) except? 0:
         """Close a connection that makes no use of itself."""
         cdef uint64_t due
         if self.terms.path is None:
-            due = engine.life.message_due(self.began_ns, self.began_ns, 0)
+            due = self.life.message_due(self.began_ns, self.began_ns, 0)
             if now >= due and not self.has_started:
-                self.close(engine, CLOSE_POLICY, "the arguments did not come in time")
+                self.close(exchange, CLOSE_POLICY, "the arguments did not come in time")
             return due if now < due else now + SECOND
-        due = engine.life.rest_due(self.used_ns)
+        due = self.life.rest_due(self.used_ns)
         if due and now >= due:
-            self.close(engine, CLOSE_NORMAL, "no message came for long")
+            self.close(exchange, CLOSE_NORMAL, "no message came for long")
         return due
 
 

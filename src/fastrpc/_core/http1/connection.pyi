@@ -1,13 +1,18 @@
+from typing import final
+
 from fastrpc._core.exchange.request_head import RequestLimits
 from fastrpc._core.http1.head import Http1Head
+from fastrpc._core.http1.http1_exchange import Http1Exchange
 from fastrpc._core.io.engine import Engine
+
+@final
+class ConnectionExchange(Http1Exchange):
+    """The exchange of a connection that is an engine."""
 
 class HttpConnection(Engine):
     """The server's side of one HTTP/1.1 connection."""
 
     def __init__(self, limits: RequestLimits) -> None: ...
-    @property
-    def limits(self) -> RequestLimits: ...
     @property
     def head(self) -> Http1Head | None:
         """The request that is received or answered."""
@@ -15,10 +20,6 @@ class HttpConnection(Engine):
     @property
     def is_answering(self) -> bool:
         """Whether a request waits for its answer."""
-
-    @property
-    def is_upgraded(self) -> bool:
-        """Whether another protocol has taken over the connection."""
 
     @property
     def is_draining(self) -> bool:

@@ -2,7 +2,7 @@
 
 cimport cython
 
-from fastrpc._core.http1.application cimport HttpApplication
+from fastrpc._core.exchange.exchange cimport HttpApplication
 from fastrpc._core.http1.connection cimport HttpConnection
 
 

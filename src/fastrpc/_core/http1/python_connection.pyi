@@ -1,8 +1,8 @@
 from collections.abc import Iterable
 from typing import final
 
+from fastrpc._core.exchange.exchange import HttpApplication
 from fastrpc._core.exchange.request_head import RequestHead, RequestLimits
-from fastrpc._core.http1.application import HttpApplication
 from fastrpc._core.http1.connection import HttpConnection
 
 @final

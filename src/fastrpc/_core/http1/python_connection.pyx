@@ -2,7 +2,7 @@
 
 ::
 
-    HttpConnection ──► PythonApplication ──► on_head, on_request        respond ──► HttpConnection.answer
+    HttpConnection ──► PythonApplication ──► on_head, on_request        respond ──► Exchange.answer
 
 A refusal is a text. A body comes whole.
 """
@@ -10,33 +10,31 @@ A refusal is a text. A body comes whole.
 cimport cython
 from libc.stdint cimport int64_t
 
+from fastrpc._core.exchange.exchange cimport Exchange, field_lines
 from fastrpc._core.exchange.request_head cimport RequestHead, RequestLimits
-from fastrpc._core.http1.response_head cimport field_lines
-from fastrpc._core.io.engine cimport Engine
 
 
 @cython.final
 cdef class PythonApplication(HttpApplication):
     """Passes requests on to their connection, in Python."""
 
-    cdef int64_t head_came(self, Engine connection, RequestHead head) except? -2:
-        return (<object>connection).on_head(head)
+    cdef int64_t head_came(self, Exchange exchange) except? -2:
+        return (<object>exchange.engine()).on_head(exchange.head)
 
-    cdef int request_came(self, Engine connection, RequestHead head, bytes body) except -1:
-        (<object>connection).on_request(head, body)
+    cdef int request_came(self, Exchange exchange, bytes body) except -1:
+        (<object>exchange.engine()).on_request(exchange.head, body)
         return 0
 
-    cdef int request_dropped(self, Engine connection) except -1:
+    cdef int request_dropped(self, Exchange exchange) except -1:
         return 0
 
-    cdef bytes refusal_of(self, Engine connection, object error):
-        text = f"{error.text}\n".encode()
-        return b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text)
+    cdef tuple refusal_of(self, Exchange exchange, object error):
+        return b"Content-Type: text/plain; charset=utf-8\r\n", f"{error.text}\n".encode()
 
-    cdef int body_awaited(self, Engine connection) except -1:
+    cdef int body_awaited(self, Exchange exchange) except -1:
         return 0
 
-    cdef int body_grew(self, Engine connection, Py_ssize_t size) except -1:
+    cdef int body_grew(self, Exchange exchange, Py_ssize_t size) except -1:
         return 0
 
 
@@ -49,7 +47,7 @@ cdef class PythonHttpConnection(HttpConnection):
 
     def __init__(self, RequestLimits limits not None):
         HttpConnection.__init__(self, limits)
-        self.application = APPLICATION
+        self.exchange.application = APPLICATION
 
     def on_connected(self):
         """The connection has begun."""
@@ -67,7 +65,7 @@ cdef class PythonHttpConnection(HttpConnection):
 
     def respond(self, int status, fields, bytes body not None, *, bint closes=False):
         """Answer the request that was handed over last."""
-        self.answer(status, field_lines(fields), body, closes)
+        self.exchange.answer(status, field_lines(fields), body, closes)
 
     cdef int connected(self) except -1:
         HttpConnection.connected(self)

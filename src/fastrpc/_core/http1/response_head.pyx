@@ -1,5 +1,7 @@
-"""The head of a response: its first lines, its fields, and its length."""
+"""The head of a response: its first lines, its fields, and its length; the head that ends the handshake of a WebSocket."""
 
+import base64
+import hashlib
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -14,6 +16,9 @@ cdef enum:
     # Digits of the largest size.
     MOST_DIGITS = 20
 
+# Appended by a server to the key of a handshake (RFC 6455, section 1.3).
+cdef str KEY_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
 cdef bytes LENGTH = b"Content-Length: "
 cdef bytes LINE_END = b"\r\n"
 cdef dict phrases = {int(status): status.phrase for status in HTTPStatus} | {
@@ -25,15 +30,6 @@ cdef dict phrases = {int(status): status.phrase for status in HTTPStatus} | {
 # The first lines of responses by status, with the field Date of the second in which they were made.
 cdef dict first_lines = {}
 cdef uint64_t first_lines_second = 0
-
-
-cdef bytes field_lines(object fields):
-    cdef list lines = []
-    for name, value in fields:
-        if not (name.isascii() and name.replace("-", "").isalnum()) or any(mark in value for mark in "\r\n\0"):
-            raise ValueError(f"the field {name!r} of the response is no field")
-        lines.append(f"{name}: {value}\r\n")
-    return "".join(lines).encode("latin-1")
 
 
 cdef bytes first_lines_of(int status):
@@ -75,3 +71,13 @@ cdef int write_head(WriteBuffer out, bytes first, bytes lines, bytes connection,
         at = put(at + count, LINE_END)
     put(at, LINE_END)
     return 0
+
+
+cdef bytes switching_head(RequestHead head, str protocol, bytes lines):
+    cdef bytes key = (head.values("sec-websocket-key")[0] + KEY_SUFFIX).encode("ascii")
+    accepted = base64.b64encode(hashlib.sha1(key, usedforsecurity=False).digest())
+    chosen = b"Sec-WebSocket-Protocol: %b\r\n" % protocol.encode("ascii") if protocol else b""
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: %b\r\n%b%b\r\n" % (accepted, chosen, lines)
+    )

@@ -1,2 +1,5 @@
+class Exchange:
+    """One request, and its response."""
+
 class HttpApplication:
     """Answers the requests of connections."""

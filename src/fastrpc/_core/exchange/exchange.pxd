@@ -1,0 +1,98 @@
+"""A request and its answer, as what answers requests sees them: two interfaces, drawn in the `.pyx`."""
+
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.exchange.request_head cimport RequestHead
+from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.server.connection_life cimport ConnectionLife
+
+# The time for which a peer is held before it is pinged.
+cdef uint64_t HELD_NS
+
+
+cdef class Exchange:
+    cdef:
+        # The engine of its connection, borrowed: who uses an exchange knows that its connection is there. The rules of the
+        # connection's life.
+        PyObject* link
+        ConnectionLife life
+
+        # Is told of each request (`fastrpc.server.watching`); None in most servers.
+        object watch
+
+        # The request that is received or answered; None between two.
+        RequestHead head
+
+        # Whether the request is with the application, and whether its response has begun in parts, or is a tunnel.
+        bint is_answering
+        bint has_begun
+
+        # Whether more of the body is to come. The application has yet to admit it; it takes the body in parts; it holds
+        # them at present.
+        bint has_rest
+        bint is_deciding
+        bint takes_parts
+        bint is_body_held
+
+        # Whether a client that expects 100 Continue gets it by `ask_body`: until then the body is held.
+        bint asks_later
+
+        # Whether another protocol has taken over behind the head: `HttpApplication.tunnel_came` takes its bytes.
+        bint is_tunnel
+
+        # Whether the peer takes no output: nothing more is read then.
+        bint is_stuck
+
+        # The instant at which the last answer was complete, or the application let a held body go on.
+        uint64_t rested_ns
+
+    cdef inline Engine engine(self):
+        return <Engine>self.link
+
+    # The response; `lines` are checked fields, each with its CRLF.
+    cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1
+    cdef int begin_parts(self, int status, bytes lines) except -1
+    cdef int begin_sized(self, int status, bytes lines, int64_t size) except -1
+    cdef int send_part(self, bytes part, Py_ssize_t at=*, Py_ssize_t size=*) except -1
+    cdef int end_parts(self) except -1
+    cdef int cut(self) except -1
+
+    # The body.
+    cdef int admit_body(self) except -1
+    cdef int skip_body(self) except -1
+    cdef int hold_body(self, bint is_held) except -1
+    cdef int ask_body(self) except -1
+
+    # A tunnel.
+    cdef int open_tunnel(self, str protocol, bytes lines) except -1
+    cdef int send(self, bytes data) except -1
+    cdef bint takes_more(self) noexcept
+    cdef int go_on(self) except -1
+    cdef int wait_by(self, uint64_t due_ns) except -1
+
+    # Return the arrival of the request that is read now; a request that waited for an answer has that answer's date.
+    cdef inline uint64_t date(self) noexcept:
+        cdef Engine engine = <Engine>self.link
+        return max(engine.came_ns or engine.now, self.rested_ns)
+
+
+cdef class HttpApplication:
+    # The request.
+    cdef int64_t head_came(self, Exchange exchange) except? -2
+    cdef int request_came(self, Exchange exchange, bytes body) except -1
+    cdef tuple refusal_of(self, Exchange exchange, object error)
+    cdef int request_dropped(self, Exchange exchange) except -1
+
+    # Its body.
+    cdef int part_came(self, Exchange exchange, bytes part, bint is_last) except -1
+    cdef int body_awaited(self, Exchange exchange) except -1
+    cdef int body_grew(self, Exchange exchange, Py_ssize_t size) except -1
+
+    # The protocol that took over.
+    cdef Py_ssize_t tunnel_came(self, Exchange exchange, const char* data, Py_ssize_t size) except -1
+    cdef uint64_t tunnel_due(self, Exchange exchange, uint64_t now) except? 0
+
+
+# Return fields as an exchange takes them. ValueError: a field would break the head.
+cdef bytes field_lines(object fields)

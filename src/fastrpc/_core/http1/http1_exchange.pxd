@@ -1,0 +1,63 @@
+"""The bytes of HTTP/1.1: requests in, responses out, one after the other."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
+from fastrpc._core.exchange.request_head cimport RequestLimits
+from fastrpc._core.http1.body cimport BodyReader
+from fastrpc._core.http1.head cimport Http1Head
+
+
+cdef class Http1Exchange(Exchange):
+    cdef:
+        # The application, which answers the requests.
+        HttpApplication application
+        RequestLimits limits
+
+        # Whether the next answer closes the connection.
+        bint is_draining
+
+        # The instant at which the peer has waited for too long, 0 = none; whether that is between two requests.
+        uint64_t due_ns
+        bint rests
+
+        # Bytes at the start of the input without the end of a head. Whether an empty line came before it.
+        Py_ssize_t seen
+        bint _had_empty_line
+
+        # Whether the last head began with the method HEAD.
+        bint _is_head
+
+        # Reads the body; None while the head is received and once all of it came. The instant at which it began.
+        BodyReader _body
+        uint64_t _body_began_ns
+
+        # Bytes of a body that its answer did not wait for; they come before the next head.
+        int64_t _dropped
+
+        # Whether bytes that came ahead wait in the stream, although that reads on.
+        bint _has_ahead
+
+        # For a response that has begun in parts: whether its length was stated, so that the parts are no chunks.
+        bint _is_sized
+
+    # For the connection.
+    cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1
+    cdef int leave_ahead(self, Py_ssize_t size) except -1
+    cdef int wait_until(self, uint64_t due_ns) except -1
+    cdef int refuse_late(self) except -1
+    cdef int end(self) except -1
+
+    cdef Py_ssize_t _take_head(self, const char* data, Py_ssize_t size) except -1
+    cdef int _begin_head(self) except -1
+    cdef int _await_body(self, Http1Head head, int64_t most) except -1
+    cdef int _begin_body(self) except -1
+    cdef Py_ssize_t _take_body(self, BodyReader body, const char* data, Py_ssize_t size) except -1
+    cdef int _put_off_body(self, BodyReader body) except -1
+    cdef int _hand_over(self, bytes body) except -1
+    cdef int _refuse(self, object error) except -1
+    cdef int _body_came(self) except -1
+    cdef int _forget_head(self) except -1
+    cdef int _begin_answer(self, int status) except -1
+    cdef int _answered(self, bint closes) except -1
+    cdef int _wait(self, uint64_t span_ns) except -1

@@ -1,0 +1,430 @@
+"""The bytes of HTTP/1.1: heads and bodies of requests in, responses out, one request after the other.
+
+::
+
+    take ──► head ──► head_came: access and body's length ──► body ──► request_came ──┐
+               ▲                                     └─► in parts: part_came          ▼
+               └── the next request, if any was sent behind this one ◄──── answer, or begin_parts … end_parts
+
+Bytes sent before the answer wait in the stream, unparsed. The stream reads on up to `AHEAD_BYTES` of it, so that the end of
+a client is seen while its request runs. However many requests come together, each turn of the loop has time for other
+connections: the clock is asked behind every request.
+
+A refused request is answered, and the connection closes: the meaning of its next bytes is unknown. Every state that
+waits for the peer has an instant at which it ends; a body defers it only by bytes of its content, and only as far as
+they arrive at a lowest rate.
+
+A connection holds one exchange. It sets `is_stuck` and `is_draining`, looks at `due_ns`, and closes where `end` says so.
+"""
+
+import logging
+
+from cpython.bytes cimport PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcmp
+
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.exchange.exchange cimport HELD_NS
+from fastrpc._core.exchange.request_head cimport VERB_HEAD
+from fastrpc._core.http1.body cimport AHEAD_BYTES, leaves_body
+from fastrpc._core.http1.head cimport head_size, parse_head
+from fastrpc._core.http1.request_watch cimport watch_begin, watch_cut, watch_end, watch_refusal, watch_status
+from fastrpc._core.http1.response_head cimport first_lines_of, switching_head, write_head
+from fastrpc._core.io.engine cimport ByteStream, Engine
+from fastrpc._core.link.contract cimport lacking
+
+from fastrpc._core.exchange.request_head import RequestRefusedError
+
+cdef enum:
+    # The largest part of a body that is taken in parts: with each the application may hold the next one.
+    PART_BYTES = 65_536
+
+cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+cdef bytes CLOSES = b"Connection: close\r\n"
+cdef bytes STAYS = b"Connection: keep-alive\r\n"
+cdef bytes CHUNKED = b"Transfer-Encoding: chunked\r\n"
+cdef bytes LINE_END = b"\r\n"
+cdef bytes LAST_CHUNK = b"0\r\n\r\n"
+
+logger = logging.getLogger("fastrpc.server")
+
+
+cdef class Http1Exchange(Exchange):
+    """The requests of one connection, one after the other, and their responses."""
+
+    # The response
+
+    cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1:
+        cdef Engine engine = <Engine>self.link
+        cdef Http1Head head = <Http1Head>self.head
+        cdef bytes stays = b"", first
+        cdef Py_ssize_t size
+        self._begin_answer(status)
+        first = first_lines_of(status)
+        closes = (
+            closes or self.is_draining or not head.keeps_alive or leaves_body(head, self._body, self.asks_later)
+        )
+        if closes:
+            stays = CLOSES
+        elif head.minor_version == 0:
+            stays = STAYS
+        if not engine.is_closed:
+            size = -1 if status in (204, 304) else PyBytes_GET_SIZE(body)
+            write_head(engine.output.out, first, lines, stays, size)
+            if size > 0 and head.verb != VERB_HEAD:
+                engine.output.put(body, 0, size)
+            engine.written()
+        return self._answered(closes)
+
+    cdef int _begin_answer(self, int status) except -1:
+        if not self.is_answering or self.has_begun:
+            raise RuntimeError("there is no request to answer")
+        return watch_status(self.watch, status)
+
+    cdef int begin_parts(self, int status, bytes lines) except -1:
+        cdef Http1Head head = <Http1Head>self.head
+        self._begin_answer(status)
+        self.has_begun = True
+        if head.minor_version == 0:
+            # The end of the connection ends it.
+            lines += CLOSES
+        elif self.is_draining or not head.keeps_alive:
+            lines += CHUNKED + CLOSES
+        else:
+            lines += CHUNKED
+        return self.send(first_lines_of(status) + lines + LINE_END)
+
+    cdef int begin_sized(self, int status, bytes lines, int64_t size) except -1:
+        cdef Http1Head head = <Http1Head>self.head
+        self._begin_answer(status)
+        self.has_begun = self._is_sized = True
+        if size >= 0:
+            lines += b"Content-Length: %d\r\n" % size
+        if self.is_draining or not head.keeps_alive:
+            lines += CLOSES
+        elif head.minor_version == 0:
+            lines += STAYS
+        return self.send(first_lines_of(status) + lines + LINE_END)
+
+    cdef int send_part(self, bytes part, Py_ssize_t at=0, Py_ssize_t size=-1) except -1:
+        cdef Engine engine = <Engine>self.link
+        cdef bint is_chunk = not self._is_sized and (<Http1Head>self.head).minor_version > 0
+        size = PyBytes_GET_SIZE(part) if size < 0 else size
+        if self.head.verb == VERB_HEAD or size == 0 or engine.is_closed:
+            return 0
+        if is_chunk:
+            self.send(b"%x\r\n" % size)
+        engine.output.put(part, at, size)
+        return self.send(LINE_END if is_chunk else b"")
+
+    cdef int end_parts(self) except -1:
+        cdef Http1Head head = <Http1Head>self.head
+        cdef bint closes = self.is_draining or not head.keeps_alive
+        closes = closes or head.minor_version == 0 and not self._is_sized
+        if head.minor_version and head.verb != VERB_HEAD and not self._is_sized:
+            self.send(LAST_CHUNK)
+        return self._answered(closes or leaves_body(head, self._body, self.asks_later))
+
+    cdef int _answered(self, bint closes) except -1:
+        """The response is written: close, or wait for the next request."""
+        self._dropped = 0 if self._body is None or closes else self._body.left
+        watch_end(self.watch)
+        self.is_answering = self.has_begun = self._is_sized = False
+        self.takes_parts = self.is_deciding = self.is_body_held = self.asks_later = False
+        self._forget_head()
+        if closes:
+            return self.cut()
+        self.rests = True
+        self.rested_ns = self.life.used_ns = now_ns()
+        self.wait_until(self.life.rest_due(self.life.used_ns))
+        return self.go_on()
+
+    cdef int cut(self) except -1:
+        cdef Engine engine = <Engine>self.link
+        if engine.is_closed or engine._stream is NULL:
+            return 0
+        watch_cut(self.watch)
+        self.is_answering = False
+        return self.end()
+
+    cdef int end(self) except -1:
+        """Hook: close once all output is sent; further bytes of the peer are dropped, so that it gets the answer."""
+        raise lacking(self, "end")
+
+    # The body
+
+    cdef int admit_body(self) except -1:
+        cdef Engine engine = <Engine>self.link
+        if not self.is_deciding or engine.is_closed:
+            return 0
+        self.is_deciding = False
+        if self._body is None:
+            # Decided within `head_came`: the request goes on there.
+            return 0
+        self._begin_body()
+        self.go_on()
+        return 0
+
+    cdef int skip_body(self) except -1:
+        self.takes_parts = False
+        return self._hand_over(b"")
+
+    cdef int ask_body(self) except -1:
+        if not self.asks_later:
+            return 0
+        self.asks_later = False
+        if not self.has_begun:
+            # After the head of the response it would be read as a part of the response.
+            self.send(CONTINUE)
+        return self.hold_body(False)
+
+    cdef int hold_body(self, bint is_held) except -1:
+        if self.is_body_held == is_held or self._body is None and not self.is_tunnel:
+            return 0
+        self.is_body_held = is_held
+        if self.is_tunnel:
+            self.rested_ns = now_ns()
+            # The peer may go while nothing of it is read.
+            return self.wait_by(self.rested_ns + HELD_NS) if is_held else self.go_on()
+        if is_held:
+            # The application has any time to take it.
+            self.due_ns = 0
+            return 0
+        self._body_began_ns = now_ns()
+        self._wait(self.life.patience_ns)
+        return self.go_on()
+
+    # A tunnel
+
+    cdef int open_tunnel(self, str protocol, bytes lines) except -1:
+        self.has_begun = self.is_tunnel = True
+        self.send(switching_head(self.head, protocol, lines))
+        watch_status(self.watch, 101)
+        return watch_end(self.watch)
+
+    cdef int send(self, bytes data) except -1:
+        """Send bytes: at the end of the read that is handled now, else in the next turn of the loop."""
+        cdef Engine engine = <Engine>self.link
+        if engine.is_closed:
+            return 0
+        engine.output.put(data, 0, PyBytes_GET_SIZE(data))
+        return engine.written()
+
+    cdef bint takes_more(self) noexcept:
+        """Return whether further bytes may be taken now, of requests or of a tunnel."""
+        if self.is_stuck or (<Engine>self.link).is_closed or self.is_deciding:
+            return False
+        if self.is_tunnel:
+            return not self.is_body_held
+        return not self.is_answering or self.takes_parts and self.has_rest and not self.is_body_held
+
+    # Bytes in
+
+    cdef int leave_ahead(self, Py_ssize_t size) except -1:
+        """Leave bytes in the stream until it is their turn."""
+        if self.is_stuck or size > AHEAD_BYTES:
+            (<ByteStream>(<Engine>self.link)._stream).hold_input()
+        else:
+            self._has_ahead = True
+        return 0
+
+    cdef int go_on(self) except -1:
+        cdef Engine engine = <Engine>self.link
+        cdef ByteStream stream
+        if engine._stream is NULL or not self.takes_more():
+            return 0
+        stream = <ByteStream>engine._stream
+        if self._has_ahead:
+            self._has_ahead = False
+            # Within a read, the read takes them.
+            if not engine.is_reading:
+                stream.hold_input()
+        return stream.release_input()
+
+    cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1:
+        """Take requests from these bytes; return the number taken. The rest is an incomplete part, or waits."""
+        cdef Engine engine = <Engine>self.link
+        cdef Py_ssize_t at = 0, taken = 1
+        try:
+            while at < size and taken and self.takes_more():
+                if self.is_tunnel:
+                    at += self.application.tunnel_came(self, data + at, size - at)
+                    break
+                if self._dropped:
+                    taken = <Py_ssize_t>min(<int64_t>(size - at), self._dropped)
+                    self._dropped -= taken
+                elif self._body is None:
+                    taken = self._take_head(data + at, size - at)
+                else:
+                    taken = self._take_body(self._body, data + at, size - at)
+                at += taken
+                # A request may cost far more than a message of another protocol.
+                if self.head is None and taken and at < size and engine.has_to_wait():
+                    return at
+        except RequestRefusedError as error:
+            self._refuse(error)
+        if engine.is_closed:
+            return size
+        if at < size and not self.takes_more():
+            self.leave_ahead(size - at)
+        return at
+
+    cdef Py_ssize_t _take_head(self, const char* data, Py_ssize_t size) except -1:
+        """Take a head, and ask whether the request may come; return 0 if the head is incomplete."""
+        cdef Http1Head head
+        cdef Py_ssize_t whole
+        cdef int64_t most
+        # A head that is refused, or does not come in time, is not parsed to its end.
+        self._is_head = size >= 5 and memcmp(data, b"HEAD ", 5) == 0
+        if data[0] == b"\r" and not self._had_empty_line:
+            # One empty line before a request is ignored (RFC 9112, section 2.2): old clients end a body with it.
+            if size > 1 and data[1] != b"\n":
+                raise RequestRefusedError(400, "the request does not begin with a method")
+            self._had_empty_line = size > 1
+            self._begin_head()
+            return 2 if size > 1 else 0
+        whole = head_size(data, size, &self.seen, self.limits)
+        if whole == 0:
+            self._begin_head()
+            return 0
+        self.seen = 0
+        self._had_empty_line = self.rests = False
+        self.head = head = parse_head(data, whole, self.limits)
+        watch_begin(self.watch, head)
+        most = self.application.head_came(self)
+        if (<Engine>self.link).is_closed or self.is_answering or self.head is not head:
+            # The request was answered at once.
+            return whole
+        if 0 <= head.content_length <= size - whole and head.content_length <= most and not (
+            self.is_deciding or self.takes_parts
+        ):
+            # All of it is here.
+            self._hand_over(data[whole:whole + <Py_ssize_t>head.content_length])
+            return whole + <Py_ssize_t>head.content_length
+        self._await_body(head, most)
+        return whole
+
+    cdef int _begin_head(self) except -1:
+        """Start the time for the head of a request, at its first byte."""
+        if self.rests or self.due_ns == 0:
+            self.rests = False
+            self._wait(self.life.handshake_ns)
+        return 0
+
+    cdef int _await_body(self, Http1Head head, int64_t most) except -1:
+        """Wait for the body of a request; a request whose body is taken in parts is handed over now."""
+        self._body = BodyReader(head.content_length, most, self.limits)
+        self.has_rest = True
+        self.application.body_awaited(self)
+        if self.is_deciding:
+            self.due_ns = 0
+            return 0
+        return self._begin_body()
+
+    cdef int _begin_body(self) except -1:
+        """Let the body come; a request whose body is taken in parts, or is empty, is handed over now."""
+        cdef Http1Head head = <Http1Head>self.head
+        if self.asks_later:
+            # Held like a part that waits for the application; the client may still send the body.
+            self.is_body_held = True
+            self.due_ns = 0
+        else:
+            if head.expects_continue and head.has_body:
+                self.send(CONTINUE)
+            self._body_began_ns = now_ns()
+            self._wait(self.life.patience_ns)
+        if self.takes_parts:
+            self._hand_over(b"")
+        if self._body is not None and self._body.is_whole:
+            self._take_body(self._body, NULL, 0)
+        return 0
+
+    cdef Py_ssize_t _take_body(self, BodyReader body, const char* data, Py_ssize_t size) except -1:
+        """Take a part of the body; hand the request over once it is whole."""
+        cdef Py_ssize_t before = len(body.content)
+        cdef Py_ssize_t taken = body.take(data, min(size, PART_BYTES) if self.takes_parts else size)
+        if self.takes_parts:
+            if body.is_whole:
+                self._body_came()
+                self.due_ns = 0
+                self.application.part_came(self, body.taken_content(), True)
+            elif len(body.content):
+                self._put_off_body(body)
+                self.application.part_came(self, body.taken_content(), False)
+        elif body.is_whole:
+            self._body_came()
+            self._hand_over(body.value())
+        elif len(body.content) > before:
+            # Lines before chunks and trailers defer nothing: a peer could send them byte by byte for hours.
+            self._put_off_body(body)
+            self.application.body_grew(self, len(body.content))
+        return taken
+
+    cdef int _put_off_body(self, BodyReader body) except -1:
+        return self.wait_until(self.life.message_due(self._body_began_ns, now_ns(), body.total))
+
+    cdef int _hand_over(self, bytes body) except -1:
+        """Give the request to the application, with its whole body, or before the rest of it."""
+        cdef Engine engine = <Engine>self.link
+        # While it is answered, the application's time runs.
+        if not self.takes_parts:
+            self.due_ns = 0
+        self.is_answering = True
+        try:
+            self.application.request_came(self, body)
+        except RequestRefusedError:
+            raise
+        except Exception as error:
+            logger.error("a request of %s failed", engine.peer_name, exc_info=error)
+            if self.is_answering and not self.has_begun:
+                self.answer(500, b"", b"", True)
+            else:
+                engine.abort()
+        return 0
+
+    cdef int _refuse(self, object error) except -1:
+        """Answer a request that is refused, and close; the answer to a HEAD has no body (RFC 9110, section 9.3.2)."""
+        cdef Engine engine = <Engine>self.link
+        cdef bytes lines, content
+        cdef bint is_head = self._is_head if self.head is None else self.head.verb == VERB_HEAD
+        watch_refusal(self.watch, error.status)
+        if not self.has_begun:
+            lines, content = self.application.refusal_of(self, error)
+            if not engine.is_closed:
+                write_head(
+                    engine.output.out, first_lines_of(error.status) + CLOSES, lines, b"", PyBytes_GET_SIZE(content)
+                )
+                self.send(b"" if is_head else content)
+        self.application.request_dropped(self)
+        self._forget_head()
+        return self.cut()
+
+    cdef int _body_came(self) except -1:
+        """The whole body came, or no more of it is read."""
+        self._body = None
+        self.has_rest = False
+        return 0
+
+    cdef int _forget_head(self) except -1:
+        """Forget the request: it is answered, or refused."""
+        self.head = None
+        return self._body_came()
+
+    # Time
+
+    cdef int _wait(self, uint64_t span_ns) except -1:
+        """Start the peer's time for its next step."""
+        return self.wait_until(now_ns() + span_ns)
+
+    cdef int wait_until(self, uint64_t due_ns) except -1:
+        """Let the peer's time end at this instant, 0: it has any time."""
+        cdef Engine engine = <Engine>self.link
+        self.due_ns = due_ns
+        return 0 if engine._stream is NULL or due_ns == 0 else (<ByteStream>engine._stream).schedule_check(due_ns)
+
+    cdef int wait_by(self, uint64_t due_ns) except -1:
+        return 0 if self.due_ns and self.due_ns <= due_ns else self.wait_until(due_ns)
+
+    cdef int refuse_late(self) except -1:
+        """Refuse a request that did not come in time."""
+        return self._refuse(RequestRefusedError(408, "the request did not come in time"))
