@@ -50,6 +50,7 @@ SELDOM = {
     "client/call_errors",
     "client/calling_engine",
     "client/client_connection",
+    "exchange/exchange",
     "grpc/details",
     "http/messages",
     "http/rpcx_headers",

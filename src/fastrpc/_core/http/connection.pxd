@@ -1,4 +1,4 @@
-"""One connection of the HTTP gateway: its life, and its interface for the paths on it."""
+"""One connection of the HTTP gateway: its life."""
 
 cimport cython
 

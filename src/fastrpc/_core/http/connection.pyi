@@ -1,14 +1,9 @@
-from collections.abc import Callable, Iterable
 from typing import Any, final
 
-from fastrpc._core.calls.call import MethodRoute
-from fastrpc._core.exchange.request_head import RequestHead
-from fastrpc._core.http.http_call import Outcome
 from fastrpc._core.http.http_served_connection import HttpServedConnection
 from fastrpc._core.http.service import HttpService
 from fastrpc._core.http1.connection import HttpConnection
 from fastrpc._core.server.gate import Gate
-from fastrpc._core.server.served_call import ServerCall
 from fastrpc.peers.peer import Peer
 from fastrpc.protocols.base import ServerParts
 from fastrpc.rpc.identity import Identity
@@ -28,31 +23,6 @@ class GatewayConnection(HttpConnection):
     def gate(self) -> Gate: ...
     @property
     def connection(self) -> HttpServedConnection: ...
-    def is_asked(self, head: RequestHead) -> bool:
-        """Return whether this request still waits for its answer."""
-
-    def answer_path(self, status: int, fields: Iterable[tuple[str, str]], content: bytes) -> None:
-        """Answer a request to a fixed path."""
-
-    def answer_message(self, content: bytes) -> None:
-        """Answer a message of a WebSocket at a fixed path, unless the connection has ended."""
-
-    def may_call(self, identity: Identity | None, route: MethodRoute | None) -> bool:
-        """Return whether a caller may call a method."""
-
-    def begin_call(
-        self,
-        method: str,
-        arguments: bytes,
-        done: Callable[[Outcome], None],
-        codec: str = "json",
-        one_way: bool = False,
-    ) -> ServerCall:
-        """Call a unary method in the name of the request being answered; `done` gets its `Outcome`.
-
-        `done` may be called before this returns; a one-way call that starts never calls it.
-        """
-
     def begin_drain(self, reason: int = 0, text: str = "") -> None:
         """Close with the next answer; a connection that rests has a second for its last request."""
 

@@ -1,4 +1,4 @@
-"""One connection of the HTTP gateway: its life, and its interface for the paths on it.
+"""One connection of the HTTP gateway: its life.
 
 ::
 
@@ -11,25 +11,18 @@ drain, and the age of a connection, only make the next answer the last one.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport MethodRoute
-from fastrpc._core.exchange.exchange cimport field_lines
-from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.gateway_requests cimport new_requests
-from fastrpc._core.http.http_call cimport HttpTerms, new_call, terms_of
-from fastrpc._core.http.own_answerings cimport AS_PART
-from fastrpc._core.http.responses cimport NOSNIFF, call_lines
+from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.connection_life cimport REST_NS
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.websocket.frames cimport CLOSE_RESTART
-from fastrpc._core.wire.frame cimport ONE_WAY, REASON_DRAIN
+from fastrpc._core.wire.frame cimport REASON_DRAIN
 
 
 @cython.final
@@ -54,12 +47,7 @@ cdef class GatewayConnection(HttpConnection):
         connection.exchange = self.exchange
         self.exchange.application = self.requests = new_requests(self.exchange, connection)
 
-    # Of a WebSocket
-
-    def answer_message(self, bytes content not None):
-        """Answer a message of a WebSocket at a fixed path, unless the connection has ended."""
-        if self.connection.talk is not None and not self.is_closed:
-            self.connection.talk.answer_message(self.exchange, content)
+    # Calls of the server
 
     def close(self, int reason=0, str text=""):
         """Close once all output is sent."""
@@ -69,60 +57,6 @@ cdef class GatewayConnection(HttpConnection):
             HttpConnection.close(self, reason, text)
             if self.life.has_ended:
                 self.gate.runner.tell_watcher()
-
-    # For what is at fixed paths
-
-    def is_asked(self, RequestHead head not None):
-        """Return whether this request still waits for its answer."""
-        return self.exchange.head is head and self.exchange.is_answering and not self.is_closed
-
-    def answer_path(self, int status, fields, bytes content not None):
-        """Answer a request to a fixed path."""
-        cdef ServerCall call = self.connection.call
-        lines = field_lines(fields) + NOSNIFF + call_lines(call, terms_of(call), self.exchange.head)
-        self.exchange.answer(status, lines, content, self.connection.leaves_body)
-
-    def may_call(self, identity, MethodRoute route):
-        """Return whether a caller may call a method, or None."""
-        return self.gate.may_call(identity, route)
-
-    def begin_call(self, str method not None, bytes arguments not None, done not None, str codec not None="json",
-                   bint one_way=False):
-        """Call a unary method in the name of the request being answered; `done` gets its `Outcome`."""
-        cdef ServerCall asked = self.connection.call
-        cdef ServerCall call = new_call(self.connection, self.exchange.date() if self.is_reading else now_ns())
-        cdef bytes name = method.encode("utf-8", "surrogatepass")
-        cdef HttpTerms terms = terms_of(call)
-        cdef MethodRoute route
-        self.connection.now = self.connection.received_ns = now_ns()
-        terms.done = done
-        terms.answering = AS_PART
-        if self.exchange.watch is not None:
-            terms.part_of = self.exchange.head.target
-        call.codec = CODEC_MSGPACK if codec == "msgpack" else CODEC_JSON
-        call.flags = ONE_WAY if one_way else 0
-        if one_way:
-            self.note_unanswered()
-        call.received_metadata = asked.received_metadata
-        call.stated_timeout_us = asked.stated_timeout_us
-        call.deadline_ns = asked.deadline_ns
-        call.request_entry = asked.request_entry
-        call.client = asked.client
-        if terms_of(asked).origin is not None or call.client is not None:
-            call.identity = None
-        if not self.gate.refuses_early(call, name, PyBytes_GET_SIZE(arguments)):
-            route = call.route
-            if route is not None:
-                terms.target = self.service.method_of(route)
-                self._check_kind(terms, route)
-            self.gate.pass_in_alone(call, name, arguments)
-        return call
-
-    def _check_kind(self, HttpTerms terms, MethodRoute route):
-        if route.takes_stream or route.gives_stream:
-            terms.set_fault(400, f"{route.method} is called as a stream, which has no place here", b"")
-
-    # Calls of the server
 
     def begin_drain(self, int reason=0, str text=""):
         """Close with the next answer; once the server drains, a connection that rests has a second for its last request."""

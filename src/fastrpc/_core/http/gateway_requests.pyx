@@ -24,6 +24,7 @@ from fastrpc._core.http.foreign_answerings cimport answering_of
 from fastrpc._core.http.http_call cimport HttpTerms, new_call, terms_of
 from fastrpc._core.http.mounted_request cimport MountedRequest
 from fastrpc._core.http.mounted_socket cimport MountedSocket
+from fastrpc._core.http.path_exchange cimport new_path_exchange
 from fastrpc._core.http.request_fields cimport is_long
 from fastrpc._core.http.request_intake cimport new_intake
 from fastrpc._core.http.request_sender cimport RequestSender
@@ -93,7 +94,7 @@ cdef class GatewayRequests(HttpApplication):
             if call.charge:
                 # The calls that the path makes are counted separately.
                 self.gate.memory.charge(call, 0)
-            terms.path.serve(engine, exchange.head, body, call.identity)
+            terms.path.serve(new_path_exchange(exchange, self.served(), False), body, call.identity)
             if outlasts_turn(PyBytes_GET_SIZE(body), engine.turn_ends_ns):
                 engine.messages_left = 0
             return 0

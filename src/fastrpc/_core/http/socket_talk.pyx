@@ -32,6 +32,7 @@ from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.http_served_connection cimport HttpServedConnection
 from fastrpc._core.http.messages cimport MESSAGE_COST, before_value, behind_value, end_envelope, error_envelope
 from fastrpc._core.http.messages cimport metadata_envelope, opened_envelope, value_envelope
+from fastrpc._core.http.path_exchange cimport new_path_exchange
 from fastrpc._core.http.request_fields cimport SMALL_BODY, metadata_texts
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.io.engine cimport Engine
@@ -93,10 +94,12 @@ cdef class SocketTalk(SocketEnd):
     # Hooks
 
     cdef int message_came(self, Exchange exchange, int kind, bytes message) except -1:
+        cdef HttpServedConnection served
         cdef Engine engine
         if self.terms.path is not None:
             engine = exchange.engine()
-            self.terms.path.take_message(engine, exchange.head, message, self.call.identity)
+            served = <HttpServedConnection>self.call.connection
+            self.terms.path.take_message(new_path_exchange(exchange, served, True), message, self.call.identity)
             if outlasts_turn(PyBytes_GET_SIZE(message), engine.turn_ends_ns):
                 engine.messages_left = 0
             return 0

@@ -6,14 +6,12 @@ from typing import Any
 
 from fastrpc._core.calls.call import MethodRoute, RouteTable
 from fastrpc._core.exchange.request_head import RequestHead
-from fastrpc._core.http.connection import GatewayConnection
 from fastrpc._core.http.http_call import Outcome
+from fastrpc._core.http.path_exchange import PathExchange
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc.rpc.identity import Identity
 
 __all__ = ["HttpAnswer", "HttpRequest", "Outcome", "Path"]
-
-_LARGE_ANSWER = 65_536
 
 
 @dataclass(frozen=True)
@@ -30,26 +28,21 @@ class HttpAnswer:
 class HttpRequest:
     """A request to a fixed path, or a message of a WebSocket there."""
 
-    def __init__(
-        self,
-        connection: GatewayConnection,
-        head: RequestHead,
-        body: bytes,
-        identity: Identity | None,
-        *,
-        is_message: bool = False,
-    ) -> None:
-        self._connection = connection
-        self.head = head
+    def __init__(self, exchange: PathExchange, body: bytes, identity: Identity | None) -> None:
+        self._exchange = exchange
         self.body = body
-        self._is_message = is_message
-        #: The identity of its sender, or None; also None if none was requested.
+        #: The identity of its sender; None without one, or if none was requested.
         self.identity = identity
+
+    @property
+    def head(self) -> RequestHead:
+        """The head of the request, or of the request that asked for the WebSocket."""
+        return self._exchange.head
 
     @property
     def peer(self) -> Any:
         """The other side of the connection."""
-        return self._connection.describe_peer()
+        return self._exchange.peer
 
     @property
     def root(self) -> str:
@@ -57,42 +50,33 @@ class HttpRequest:
 
         "" in a server of ours, whose setting is HTTP.root_path.
         """
-        transport = self._connection.transport
+        transport = self._exchange.transport
         return "" if transport is None else transport.get_extra_info("root_path", "")
 
     @property
     def reveals_services(self) -> bool:
         """Whether callers may list the services."""
-        return self._connection.connection.reveals_services
+        return self._exchange.reveals_services
 
     @property
     def routes(self) -> RouteTable:
         """The methods of the server."""
-        return self._connection.gate.routes
+        return self._exchange.routes
 
     def may_call(self, route: MethodRoute | None) -> bool:
         """Return whether the sender may call a method."""
-        return self._connection.may_call(self.identity, route)
+        return self._exchange.may_call(self.identity, route)
 
     def answer(self, answer: HttpAnswer) -> None:
         """Answer, unless the connection has ended; a message of a WebSocket gets only the content, if any."""
-        if self._is_message:
-            if answer.content:
-                self._connection.answer_message(answer.content)
-        elif self._connection.is_asked(self.head):
-            fields = answer.fields
-            if answer.content_type:
-                fields = (("Content-Type", answer.content_type), *fields)
-            self._connection.answer_path(answer.status, fields, answer.content)
-        # A large answer counts before the next one is made.
-        if len(answer.content) > _LARGE_ANSWER:
-            served = self._connection.connection
-            served.gate.weigh_output(served, self._connection.unsent_bytes())
+        fields = answer.fields
+        if answer.content_type:
+            fields = (("Content-Type", answer.content_type), *fields)
+        self._exchange.answer(answer.status, fields, answer.content)
 
     def count_answer(self, change: int) -> None:
         """Count bytes of an answer that waits, or subtract them."""
-        served = self._connection.connection
-        served.gate.memory.count_answer(served, change)
+        self._exchange.count_answer(change)
 
     def call(
         self,
@@ -109,7 +93,7 @@ class HttpRequest:
             arguments: a map by name.
             done: gets the outcome, possibly before this returns; not called for a one-way call that starts.
         """
-        return self._connection.begin_call(method, arguments, done, codec, one_way)
+        return self._exchange.call(method, arguments, done, codec, one_way)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,17 +117,13 @@ class Path:
         given = [value.partition(";")[0].strip(" \t").lower() for value in head.values("content-type")]
         return len(given) == 1 and given[0] in self.content_types
 
-    def serve(
-        self, connection: GatewayConnection, head: RequestHead, body: bytes, identity: Identity | None
-    ) -> None:
+    def serve(self, exchange: PathExchange, body: bytes, identity: Identity | None) -> None:
         """Handle a request."""
-        self._serve(HttpRequest(connection, head, body, identity))
+        self._serve(HttpRequest(exchange, body, identity))
 
-    def take_message(
-        self, connection: GatewayConnection, head: RequestHead, message: bytes, identity: Identity | None
-    ) -> None:
+    def take_message(self, exchange: PathExchange, message: bytes, identity: Identity | None) -> None:
         """Handle a message of a WebSocket."""
-        self._serve(HttpRequest(connection, head, message, identity, is_message=True))
+        self._serve(HttpRequest(exchange, message, identity))
 
     def _serve(self, request: HttpRequest) -> None:
         answer = self.handle(request)

@@ -1,4 +1,4 @@
-"""One connection of the HTTP gateway: its life, and what the paths on it may ask."""
+"""One connection of the HTTP gateway: its life."""
 
 import asyncio
 import time
@@ -7,7 +7,6 @@ from functools import partial
 import pytest
 
 from fastrpc import HTTP, HTTPLimits, Keepalive, ServerConfig, Timeouts
-from fastrpc._core.http.http_call import Outcome
 from fastrpc_harness.checking import check
 from tests.support.gateway_talk import GatewayTalk, connected
 from tests.support.http_shop import Shop
@@ -18,26 +17,6 @@ from tests.support.waiting import eventually
 
 ECHO = "/shop.v1/echo"
 SECOND = 1_000_000_000
-
-
-async def outcome_of(talk: GatewayTalk, method: str, arguments: bytes) -> Outcome:
-    """Call a method in the name of a request to a fixed path."""
-    found: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-    # As a transport does, outside of any task.
-    asyncio.get_running_loop().call_soon(talk.engine.begin_call, method, arguments, found.set_result)
-    return await found
-
-
-async def test_a_request_to_a_fixed_path_may_call_methods() -> None:
-    async with connected(paths={"/place": Place()}) as talk:
-        await talk.sent(request("POST", "/place", b""))
-        assert (await outcome_of(talk, "shop.v1.later", b'{"text":"a"}')).value == b'"a"'
-        for method, code in (("shop.v1.nothing", 12), ("shop.v1.count", 3), ("shop.v1.crash", 13)):
-            outcome = await outcome_of(talk, method, b'{"to":1}' if method.endswith("count") else b"{}")
-            assert outcome.value is None
-            assert outcome.failure is not None
-            assert outcome.failure.status == code
-        assert talk.transport.written == b""
 
 
 async def test_a_connection_drains_with_the_answer_to_its_request() -> None:
@@ -60,12 +39,13 @@ RESTING = HTTP(websocket=True, limits=HTTPLimits(idle_seconds=1_000))
 
 async def test_a_connection_rests_once_its_one_way_call_has_ended() -> None:
     shop = Shop()
-    async with connected(http=RESTING, paths={"/place": Place()}, shop=shop) as talk:
+    place = Place()
+    async with connected(http=RESTING, paths={"/place": place}, shop=shop) as talk:
         await talk.sent(request("POST", "/place", b""))
-        begin = partial(talk.engine.begin_call, "shop.v1.wait", b"{}", list, one_way=True)
+        begin = partial(place.last.call, "shop.v1.wait", b"{}", list, one_way=True)
         asyncio.get_running_loop().call_soon(begin)
         await eventually(shop.started.is_set)
-        talk.engine.answer_path(200, [], b"")
+        place.last.answer(200, [], b"")
         now = time.monotonic_ns() + 2_000 * SECOND
         due = check(talk.engine, now)
         assert (talk.engine.is_closed, due > now) == (False, True)
@@ -180,7 +160,7 @@ async def test_the_answer_to_a_message_takes_no_time_from_a_slow_reader() -> Non
             await eventually(lambda: place.requests)
             talk.session.pause_writing()
             talk.engine.begin_drain()
-            talk.engine.answer_message(b'"one"')
+            place.last.answer(200, [], b'"one"')
             check(talk.engine, time.monotonic_ns() + SECOND // 2)
             assert not talk.transport.is_aborted
             talk.session.resume_writing()

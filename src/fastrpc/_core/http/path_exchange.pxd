@@ -1,0 +1,25 @@
+"""A request to a fixed path, or a message of a WebSocket there, as the handler of the path sees it."""
+
+cimport cython
+
+from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.exchange.exchange cimport Exchange
+from fastrpc._core.exchange.request_head cimport RequestHead
+from fastrpc._core.http.http_call cimport HttpTerms
+from fastrpc._core.http.http_served_connection cimport HttpServedConnection
+
+
+@cython.final
+cdef class PathExchange:
+    cdef:
+        # The served connection, which outlasts the exchange.
+        HttpServedConnection served
+
+        # The head of the request; whether this is a message of the WebSocket that the request asked for.
+        readonly RequestHead head
+        readonly bint is_message
+
+    cdef int _check_kind(self, HttpTerms terms, MethodRoute route) except -1
+
+
+cdef PathExchange new_path_exchange(Exchange exchange, HttpServedConnection served, bint is_message)
