@@ -120,8 +120,18 @@ cdef Py_ssize_t check_field(const char* line, Py_ssize_t size) except -1
 # Return the number of the field with this name.
 cdef int field_of(const char* name, Py_ssize_t size) noexcept
 
-# Note where the value of a field lies.
-cdef int note_field(RequestHead head, int field, Py_ssize_t at, Py_ssize_t size) noexcept
+
+cdef inline int note_field(RequestHead head, int field, Py_ssize_t at, Py_ssize_t size) noexcept:
+    """Note where the value of a field lies."""
+    if field == FIELD_META:
+        head.meta_count += 1
+    elif field < FIELD_COUNT:
+        if head._noted[field].count == 0:
+            head._noted[field].at = <int32_t>at
+            head._noted[field].size = <int32_t>size
+        head._noted[field].count += 1
+    return 0
+
 
 # Return the number of the method with this name; methods have capital letters.
 cdef int verb_of(const char* name, Py_ssize_t size) noexcept

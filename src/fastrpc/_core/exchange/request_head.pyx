@@ -190,17 +190,6 @@ cdef Py_ssize_t check_field(const char* line, Py_ssize_t size) except -1:
     return colon
 
 
-cdef int note_field(RequestHead head, int field, Py_ssize_t at, Py_ssize_t size) noexcept:
-    if field == FIELD_META:
-        head.meta_count += 1
-    elif field < FIELD_COUNT:
-        if head._noted[field].count == 0:
-            head._noted[field].at = <int32_t>at
-            head._noted[field].size = <int32_t>size
-        head._noted[field].count += 1
-    return 0
-
-
 cdef bint is_text(const char* text, Py_ssize_t size, const char* lower) noexcept:
     cdef Py_ssize_t at
     for at in range(size):

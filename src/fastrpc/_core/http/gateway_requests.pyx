@@ -80,7 +80,7 @@ cdef class GatewayRequests(HttpApplication):
     # From the body to the gate
 
     cdef int request_came(self, Exchange exchange, bytes body) except -1:
-        cdef Engine engine = exchange.engine()
+        cdef Engine engine
         cdef bytes payload
         cdef ServerCall call = self.served().call
         cdef HttpTerms terms = terms_of(call)
@@ -95,6 +95,7 @@ cdef class GatewayRequests(HttpApplication):
                 # The calls that the path makes are counted separately.
                 self.gate.memory.charge(call, 0)
             terms.path.serve(new_path_exchange(exchange, self.served(), False), body, call.identity)
+            engine = exchange.engine()
             if outlasts_turn(PyBytes_GET_SIZE(body), engine.turn_ends_ns):
                 engine.messages_left = 0
             return 0

@@ -68,9 +68,10 @@ cdef class HttpServedConnection(EngineServedConnection):
 
     cdef int do_answer(self, Call call, bytes payload) except -1:
         cdef Exchange exchange = self.open_exchange()
-        if exchange is None or not self.is_unanswered(call):
+        cdef HttpTerms terms = terms_of(call)
+        if exchange is None or not (self.call is call or terms.done is not None):
             return 0
-        return terms_of(call).answering.answer(exchange, <ServerCall>call, payload)
+        return terms.answering.answer(exchange, <ServerCall>call, payload)
 
     cdef int do_fail(self, Call call, Failure failure) except -1:
         cdef int told = http_status_of(failure.status)
