@@ -148,7 +148,7 @@ class GoPeer(CompiledPeer):
 
 
 class EncryptedGoPeer(GoPeer):
-    """The program of another peer in Go, over TLS 1.3."""
+    """A Go peer over TLS 1.3, with the program of its plain peer."""
 
     def __init__(self, plain: GoPeer, *, library: str, has_streams: bool = False) -> None:
         title = f"{plain.title}, TLS 1.3"

@@ -1,4 +1,4 @@
-"""Whether a compiled module is up to date, by content: keys of all it is made of, and a record of past builds."""
+"""Whether a compiled module is up to date, by content: a key of all its inputs, and a record of past builds."""
 
 import hashlib
 import json

@@ -300,7 +300,7 @@ class EndpointPlan:
         return len(lasting) < width and any(connection.is_ready for connection in lasting)
 
     def replaced(self, width: int = 1) -> list[_Connection]:
-        """Return the aged connections that `width` younger ones replace."""
+        """Return the aged connections beyond `width`, counting ready younger ones; none before the first is."""
         ready = sum(connection.is_ready for connection in self.lasting)
         if not ready:
             return []

@@ -312,7 +312,10 @@ class FigureHistory:
         return range(max(first, series.slot - TOTALS_SLOTS + 1), series.slot + 1)
 
     def durations(self, seconds: float, *keys: SeriesKey) -> list[int]:
-        """Return the calls by doubling over the last seconds, in whole minutes, merged from several series."""
+        """Return the number of calls by doubling of their duration in the last `seconds`, rounded to minutes.
+
+        Several series are summed.
+        """
         merged: list[int] = []
         now = int(self._clock() // DURATION_SECONDS)
         first = max(now - round(seconds / DURATION_SECONDS) + 1, now - DURATION_SLOTS + 1, 0)

@@ -51,11 +51,11 @@ def open_mdns(url: RegistryURL) -> BackedRegistry:
     """Open `mdns://`.
 
     Raises:
-        ConfigError: the URL has a place, or `zeroconf` is not installed.
+        ConfigError: the URL names more than `mdns://`, or `zeroconf` is not installed.
     """
     if url.place:
         raise ConfigError(
-            f"{url}: the network is no place",
+            f"{url}: mdns:// takes no host, as the registry is the network itself",
             hint="write mdns:// for the registry, mdns://arith for a target",
         )
     network = MdnsNetwork(url.package("zeroconf", "zeroconf"), url.take("interface", None, str))

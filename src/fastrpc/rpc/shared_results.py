@@ -1,4 +1,4 @@
-"""Results of own services that many callers get at once: each is encoded once by each encoder."""
+"""Results of fastrpc's own services that many callers get at once: each is encoded once by each encoder."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,9 @@ __all__ = ["SharedResult", "encoded_once"]
 
 
 class SharedResult:
-    """Base of the class of such results, whose objects never change. Values of users are never shared.
+    """Base of results that services of fastrpc give to many callers at once; the objects never change.
+
+    Results of users' services are never shared.
 
     Attributes:
         payloads: by encoder, once the result was encoded; they are freed with it.

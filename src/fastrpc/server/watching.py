@@ -64,7 +64,7 @@ class Ends:
             logger.error("the end of %s could not be told", ended.what, exc_info=error)
 
     def connection(self) -> "RequestWatch":
-        """Return what an HTTP/1.1 connection reports of its requests."""
+        """Return the watch to which an HTTP/1.1 connection reports its requests."""
         return RequestWatch(self.tell)
 
     def log_beside(self, own: CallLog | None) -> CallLog:

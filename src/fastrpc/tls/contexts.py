@@ -319,7 +319,7 @@ def _fingerprint(tls: TLS) -> _Fingerprint:
 
 
 def _rest_since(tls: TLS, instant: float) -> bool:
-    """Return whether the files are unchanged since an instant, so that one look is enough."""
+    """Return whether no file changed after an instant: then changed files are taken without a second look."""
     for path in _files(tls).values():
         try:
             if os.stat(path).st_ctime > instant:

@@ -71,7 +71,7 @@ def _has_bytes(plain: Any) -> bool:
 
 
 def _with_texts(plain: Any, texts: Any) -> Any:
-    """Return a dump with its bytes as in the dump for JSON, as the model reads text by the same rule."""
+    """Return a dump whose bytes are replaced by their text in the JSON dump: the model decodes it by the same rule."""
     if not _has_bytes(plain):
         return plain
     is_alike = isinstance(texts, dict if isinstance(plain, dict) else list) and len(plain) == len(texts)

@@ -144,7 +144,7 @@ def test_record_that_no_packet_holds_is_refused(opened: Any) -> None:
     ("url", "message"),
     [
         ("lan://", "needs a key file"),
-        ("lan://host?key_file={}", "the network is no place"),
+        ("lan://host?key_file={}", "lan:// takes no host"),
         ("lan://?key_file=/nowhere", "cannot be read"),
         ("lan://?key_file={}&colour=red", "has no option colour"),
     ],

@@ -176,7 +176,7 @@ cdef class ClientConnection(Connection):
         return 0
 
     cdef bint _is_leaving(self) noexcept:
-        """Return whether no call will be added: after a final GOAWAY, or if only this side ends the connection."""
+        """Return whether it may close after its last call: the server has sent FINAL, or only this side ends it."""
         return self.peer_sent_final or (self.is_retiring and not self.peer_drains)
 
     cdef bint _has_served(self) noexcept:

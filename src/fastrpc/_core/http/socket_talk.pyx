@@ -225,7 +225,7 @@ cdef class SocketTalk(SocketEnd):
         return exchange.send(frame_of(OPCODE_BINARY if self.codec == CODEC_MSGPACK else OPCODE_TEXT, content))
 
     cdef int message(self, Exchange exchange, ServerCall call, bytes payload, int compressor) except -1:
-        """Send a message of a stream, or an answer; a large one is put together where it leaves, not here."""
+        """Send a message of a stream, or an answer; a large one as three parts, so that it is not copied here."""
         cdef bytes before, behind
         cdef Py_ssize_t size
         if PyBytes_GET_SIZE(payload) <= SMALL_MESSAGE:

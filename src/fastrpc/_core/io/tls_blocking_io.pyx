@@ -72,7 +72,7 @@ cdef class TLSBlockingIO(LayeredIO):
         self.socket.settimeout(None)
 
     def _connection(self, due, bint receives=True):
-        """Send what the handshake has made, and wait for more of the peer's."""
+        """Send the bytes that the handshake has made; then wait for bytes of the peer, if it `receives`."""
         if due is not None:
             left = due - time.monotonic()
             if left <= 0:

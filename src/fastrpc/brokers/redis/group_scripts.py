@@ -94,7 +94,7 @@ return is_there
 """,
 )
 
-#: ARGV: group, entries of dead letters. Returns how many of them are messages of their group again.
+#: ARGV: group, entries of dead letters. Returns how many were replayed.
 #: A letter leaves the dead ones and enters the replays, which no other group reads, in the same step.
 REPLAY: Final = Script(
     ON_TOPIC,

@@ -220,7 +220,7 @@ def has_descriptors(address: str, codec: str | None) -> bool:
 async def described_method(
     view: Any, address: str, method: str, kind: KindName | None, seconds: float, *, decodes: bool = True
 ) -> KnownGrpcMethod:
-    """Return a method of a server of gRPC, by its reflection.
+    """Return a method of a gRPC server, as its reflection describes it.
 
     Raises:
         CallError: the server has no such method, or no reflection.

@@ -93,7 +93,7 @@ class KnownMethod:
             if at is None:
                 raise ConfigError(
                     f"{self.name} takes a stream of messages",
-                    hint=f"write {INPUT_MARK} in its place, and give the messages as lines on standard input",
+                    hint=f"write {INPUT_MARK} in place of the stream, and give its messages as lines on standard input",
                 )
             del rest[at]
         types = {} if self._told is None else {one.name: one.type for one in self._told.parameters}

@@ -322,7 +322,7 @@ def split_target(target: str) -> tuple[str, str] | None:
 
     `consul://host:8500/arith?dc=west` is the service `arith` of the registry `consul://host:8500?dc=west`.
     `dns://host:port` is the name `host:port`, asked of the system's resolver; `dns://resolver:53/host:port` asks that
-    one. `lan://arith` is the service `arith`, as a network is no place.
+    one. `lan://arith` is the service `arith`, as lan:// takes no host.
 
     Raises:
         ConfigError: the target names a registry, but no service, or it has a user.

@@ -32,7 +32,8 @@ def open_lan(url: RegistryURL) -> BackedRegistry:
     """
     if url.place:
         raise ConfigError(
-            f"{url}: the network is no place", hint="write lan:// for the registry, lan://arith for a target"
+            f"{url}: lan:// takes no host, as the registry is the network itself",
+            hint="write lan:// for the registry, lan://arith for a target",
         )
     pass_file = url.take("pass", None, _absolute)
     key_file = url.take("key_file", None, os.path.expanduser)

@@ -391,7 +391,7 @@ def _unlike(inner: dict[str, JsonSchema], other: dict[str, JsonSchema]) -> set[s
 
 
 def _renamed(value: Any, names: Mapping[str, str], *, is_reference: bool = False) -> Any:
-    """Return a part of a document with other references; a default or an example may look like a reference."""
+    """Return a part of a document with its references renamed; other texts stay, as a default may look like one."""
     if isinstance(value, str):
         return names.get(value, value) if is_reference else value
     if isinstance(value, list):

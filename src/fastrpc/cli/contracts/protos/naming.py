@@ -108,7 +108,7 @@ def method_names(service: Any) -> Mapping[str, str] | None:
 
 
 def python_names(names: Iterable[str], naming: Naming) -> Iterator[str]:
-    """Yield the names that methods have in a class, in whose body they hide nothing."""
+    """Yield Python names for the methods of a class; a name that a method would hide gets a "_"."""
     taken: set[str] = set()
     for given in names:
         name = _identifier(snake(given))
