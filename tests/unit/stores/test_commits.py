@@ -153,6 +153,17 @@ async def test_the_answers_to_a_commit_leave_before_the_next_one_begins(
     assert events == ["commit", *["answer"] * count, "commit", "answer"]
 
 
+async def test_callers_that_write_again_after_a_commit_share_the_next_one(
+    journal: NotedJournal, owner: Owner
+) -> None:
+    async def write_twice(number: int) -> None:
+        await owner.add(Acknowledgement(number))
+        await owner.add(Acknowledgement(number))
+
+    await asyncio.gather(*map(write_twice, range(64)))
+    assert [len(commit) for commit in journal.commits] == [64, 64]
+
+
 async def test_a_commit_without_waits_is_followed_in_the_next_turn(
     journal: NotedJournal, owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,7 +126,7 @@ class Commits(Generic[Change, Kept]):
         self._bytes = 0
         # The room of the journal, as of the last question after the latest commit; None: it has to be asked.
         self._room: int | None = None
-        # Whether a commit is under way or begins with the next turn of the loop.
+        # Whether a commit is under way or due, or the callers of the latest one go on.
         self._is_committing = False
         self._is_over = False
         self._finishing: list[asyncio.Future[None]] = []
@@ -244,17 +244,17 @@ class Commits(Generic[Change, Kept]):
         """
         self._bytes -= sum(one.size for one in batch)
         self._room = None
-        has_next = bool(self._pending)
-        on_woken = self._begin_soon if has_next else _begin_nothing
-        commit.end(is_kept, on_woken if later is None else partial(later.end, is_kept, on_woken))
-        if has_next:
+        if not self._pending:
+            self._commit = None
+        commit.end(is_kept, self._go_on if later is None else partial(later.end, is_kept, self._go_on))
+
+    def _go_on(self) -> None:
+        """Begin the next commit, or rest: all callers of the latest commit have gone on."""
+        if self._pending:
+            self._begin_soon()
             return
-        self._commit, self._is_committing = None, False
+        self._is_committing = False
         finishing, self._finishing = self._finishing, []
         for wait in finishing:
             if not wait.done():
                 wait.set_result(None)
-
-
-def _begin_nothing() -> None:
-    """Leave the thread idle: no change waits for a commit."""
