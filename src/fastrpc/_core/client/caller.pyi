@@ -73,7 +73,7 @@ class Caller(CallerView):
             TypeError: arguments do not fit the method's signature; nothing was sent.
             CallError: the server refused, or the handler failed.
             DeadlineExceededError: the time was over, here or there.
-            UnavailableError: no answer can be had now; `retryable` and `processed` say what that means.
+            UnavailableError: no answer is available now; `retryable` and `processed` say what that means.
             EncodeError: an argument cannot be encoded, or is too large.
             DecodeError: the answer does not fit the method's annotation.
             RuntimeError: the client belongs to another loop, or to the process before a fork.
@@ -156,8 +156,8 @@ class Caller(CallerView):
     ) -> Coroutine[Any, Any, list[_T]]:
         """Call a method once for each tuple of arguments: one write, one wake-up, answers in order.
 
-        Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
-        the list. The time of one `call` is there for all of them together.
+        Without `return_exceptions` the first error is raised after all calls ended; with it errors are in the list. All
+        calls together have the time of one `call`.
         """
 
     @overload

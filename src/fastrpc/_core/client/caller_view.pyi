@@ -139,7 +139,7 @@ class CallerView:
             idempotent: whether the server may run the call twice.
             wait_for_ready: wait within the deadline while no server is reachable.
             fail_mode: the rule for failed attempts, by name or as an object; a SyncClient refuses `"failbackup"`.
-            hash_key: calls with the same key go to the same endpoint, if the selector uses keys.
+            hash_key: calls with the same key use the same endpoint, if the selector uses keys.
             endpoint: the only endpoint to call.
             prefer: the endpoint to call while it is listed and sound, such as `reply.endpoint`.
         """

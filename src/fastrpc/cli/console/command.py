@@ -161,7 +161,7 @@ def console(
     log_format: LogFormatName = None,
     view: PrintedView = None,
 ) -> None:
-    """Watch all servers of a registry by their admin pages, and serve views of them, until SIGTERM or Ctrl-C.
+    """Watch all servers of a registry by their admin pages, and show views of them to callers, until SIGTERM or Ctrl-C.
 
     The token of --admin-token-file goes to servers that match --servers alone, by TLS or on this machine.
     """
