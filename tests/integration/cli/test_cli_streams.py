@@ -216,7 +216,7 @@ class TestClientStream:
     def test_place_of_the_stream_has_to_be_marked(self, folder: Path, address: str) -> None:
         ended = command(folder, "call", address, "feed.total", "10")
         assert (ended.code, ended.output) == (2, "")
-        assert "feed.total takes a stream of messages\nhint: write - in its place" in ended.errors
+        assert "feed.total takes a stream of messages\nhint: write - in place of the stream" in ended.errors
 
     def test_message_of_another_type_is_refused_by_the_server(self, folder: Path, address: str) -> None:
         ended = command(folder, "call", address, "feed.total", "-", given="1\nx\n")
