@@ -176,7 +176,7 @@ class TestServerOfGrpcio:
             (
                 ["shop.v1.Orders.Total", "a"],
                 2,
-                "takes a stream of messages alone\nhint: write - in its place",
+                "takes a stream of messages alone\nhint: write - in place of the stream",
             ),
             (["shop.v1.Orders.Get", "a", "--kind", "unary"], 2, "--kind has no effect on grpc://"),
         ],

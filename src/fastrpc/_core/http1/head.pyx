@@ -48,7 +48,8 @@ cdef class Http1Head(RequestHead):
 
     cdef list pairs(self):
         cdef list found = []
-        cdef const char* data = PyBytes_AS_STRING(self._text)
+        # TypeError if this was never initialised.
+        cdef const char* data = self._text
         cdef Py_ssize_t line = self._fields_at, colon, first, last, end
         # `parse_head` took it: each line has a colon, no value has CR or NUL (`check_field`), an empty line is the last.
         while data[line] != b"\r":

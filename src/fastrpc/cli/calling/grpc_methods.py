@@ -41,7 +41,7 @@ class KnownGrpcMethod(GrpcMethod):
             if list(texts) != [INPUT_MARK]:
                 raise ConfigError(
                     f"{self.name} takes a stream of messages alone",
-                    hint=f"write {INPUT_MARK} in its place, and give the messages as lines on standard input",
+                    hint=f"write {INPUT_MARK} in place of the stream, and give its messages as lines on standard input",
                 )
             return Prepared([], {}, True)
         return Prepared([self.request.encoded(self._values(texts))], {}, False)
