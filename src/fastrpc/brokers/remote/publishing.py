@@ -35,6 +35,10 @@ _TURNS_BETWEEN: Final = 2
 #: again within this time, and a broker far away takes longer to answer.
 _HELD_SECONDS: Final = 0.001
 
+#: A message is held if a call that others share is expected to end within this time. It is longer than the hold, since
+#: a call may end earlier than the latest one took. A call with a longer rest would not end within the hold.
+_REST_SECONDS: Final = 2 * _HELD_SECONDS
+
 #: Statuses of a refusal that may be due to one message alone.
 _OF_ONE: Final = frozenset(
     {
@@ -89,10 +93,13 @@ class Publications:
     A message is alone so far if no other one is under way and the latest batch had one message: it leaves at once. All
     others wait until the next turn of the loop for the messages that are published in this one.
 
-    A message that is alone in its batch while others share a call is held until a call ends, for a millisecond at most:
-    the publishers that the call wakes publish again, and their messages join it. Otherwise it would have a commit of
-    the broker alone, again and again, and the others would wait for that commit. The end of one wait ends neither the
-    call nor the other waits.
+    A message that is alone in its batch while others share a call is held until the publishers of a call are woken and
+    have published again, for a millisecond at most: their messages join it. Otherwise it would have a commit of the
+    broker alone, again and again, and the others would wait for that commit. A call that is not expected to end soon,
+    since the latest one took longer, holds no message. The end of one wait ends neither the call nor the other waits.
+
+    Messages leave in the order in which they were published, also beside `publish_many` and publications with a
+    deadline. After `finish` has begun each message goes alone, and the closed client refuses it.
 
     `publish_many` keeps all messages or none, so after a refusal each message goes alone, and tells its own fault. A
     publication with a deadline goes alone as well: its call carries the deadline.
@@ -104,11 +111,15 @@ class Publications:
         self._batch: _Batch | None = None
         # Whether the latest batch had several messages.
         self._comes_together = False
-        # Messages that go alone, by number; calls of batches, by task: all, with several messages, and not begun yet.
+        # Messages that go alone, by number; calls of batches, by task: all, with several messages and the instant at
+        # which each began, the earliest first, and not begun yet.
         self._lone = 0
         self._calls: set[asyncio.Task[None]] = set()
-        self._shared: set[asyncio.Task[None]] = set()
+        self._shared: dict[asyncio.Task[None], float] = {}
         self._due: set[asyncio.Task[None] | None] = set()
+        # Seconds that the latest call took that several messages shared.
+        self._took = 0.0
+        self._is_ending = False
         # Calls whose publishers are woken in one of the next turns.
         self._answered: deque[tuple[Sequence[_Wait], Sequence[Published]]] = deque()
 
@@ -117,9 +128,9 @@ class Publications:
         batch = self._batch
         is_alone = not (self._comes_together or self._lone or batch or self._calls or self._answered)
         has_deadline = scope_deadline() is not None
-        if has_deadline and batch is not None:
+        if has_deadline:
             await self.release()
-        if is_alone or has_deadline:
+        if is_alone or has_deadline or self._is_ending:
             return (await self._alone(message),)
         if batch is not None and batch.size + len(message.body) <= _MOST_BYTES:
             wait = batch.add(message)
@@ -136,9 +147,11 @@ class Publications:
         return (await self._alone(message) if published is None else published,)
 
     async def finish(self) -> None:
-        """Return once no call is under way; the client ends them before."""
+        """Begin no further batch, and return once the calls of all batches have ended; the client ends them before."""
+        self._is_ending = True
+        self._begin_waiting()
         while self._calls:
-            # The end of a call begins the call of a batch that is held.
+            # Behind the batch that took messages another batch of the same turn may begin, and then no further batch.
             await asyncio.wait(self._calls)
 
     async def _is_shared(self, batch: _Batch) -> bool:
@@ -159,25 +172,34 @@ class Publications:
         # A message behind others that have not left goes as they do, not before them.
         if not batch.has_begun and (self._comes_together or self._due):
             self._begin(batch)
-        elif self._batch is batch and self._shared:
+        elif self._batch is batch and self._shared and self._is_end_near():
             batch.is_held = True
             get_running_loop().call_later(_HELD_SECONDS, self._end_hold, batch, context=Context())
         else:
             self._close(batch)
         return batch.has_begun or batch.is_held
 
+    def _is_end_near(self) -> bool:
+        """Return whether the earliest call that messages share is expected to end soon."""
+        began = next(iter(self._shared.values()))
+        return began + self._took - get_running_loop().time() <= _REST_SECONDS
+
     async def release(self) -> None:
-        """Let messages leave that are held: a call that shares nothing with them is to follow."""
-        if self._begin_held():
+        """Let all messages leave that have not left: a call that shares nothing with them is to follow."""
+        self._begin_waiting()
+        if self._due:
+            # Their calls are sent in the next turn.
             await asyncio.sleep(0)
 
-    def _begin_held(self) -> bool:
-        """Begin the call of a batch that is held; return whether there was one."""
-        batch = self._batch
-        if batch is None or not batch.is_held:
-            return False
-        self._begin(batch)
-        return True
+    def _begin_waiting(self) -> None:
+        """Begin the call of the batch that takes messages, whether its turn is over or not."""
+        if self._batch is not None:
+            self._begin(self._batch)
+
+    def _begin_held(self) -> None:
+        """Begin the call of a batch that is held."""
+        if self._batch is not None and self._batch.is_held:
+            self._begin(self._batch)
 
     def _end_hold(self, batch: _Batch) -> None:
         """Begin the call of a batch that was held for as long as may be."""
@@ -210,10 +232,11 @@ class Publications:
         """Publish messages, in a task that no cancelled publisher ends."""
         batch.has_begun = True
         self._close(batch)
-        task = asyncio.get_running_loop().create_task(self._together(batch), context=Context())
+        loop = get_running_loop()
+        task = loop.create_task(self._together(batch), context=Context())
         self._calls.add(task)
         if len(batch.waits) > 1:
-            self._shared.add(task)
+            self._shared[task] = loop.time()
         self._due.add(task)
         task.add_done_callback(partial(self._on_end, batch.waits))
 
@@ -240,25 +263,36 @@ class Publications:
         for wait, published in zip(*self._answered[0], strict=True):
             if not wait.done():
                 wait.set_result(published)
-        self._wake_next(_TURNS_BETWEEN)
+        get_running_loop().call_soon(self._wake_next, _TURNS_BETWEEN, context=Context())
 
     def _wake_next(self, turns: int) -> None:
-        """Wake the publishers of the next call some turns of the loop later."""
-        if turns:
-            asyncio.get_running_loop().call_soon(self._wake_next, turns - 1, context=Context())
+        """Wake the publishers of the next call when some turns of the loop have passed, this one included."""
+        if turns == _TURNS_BETWEEN:
+            # The woken publishers have published again in this turn.
+            self._begin_held()
+        if turns > 1:
+            get_running_loop().call_soon(self._wake_next, turns - 1, context=Context())
             return
         self._answered.popleft()
         if self._answered:
             self._wake()
 
     def _on_end(self, waits: Sequence[_Wait], task: asyncio.Task[None]) -> None:
-        """Tell the publishers of a failed call."""
-        for calls in (self._calls, self._shared, self._due):
-            calls.discard(task)
-        self._begin_held()
+        """Note the end of a call, and tell the publishers of a failed call."""
+        self._calls.discard(task)
+        self._due.discard(task)
+        began = self._shared.pop(task, None)
+        if began is not None:
+            self._took = get_running_loop().time() - began
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if error is None:
-            return
+        if error is not None:
+            self._tell(waits, error)
+        if not self._answered:
+            # No answer is about to wake publishers; after a failure its publishers publish again in the next turn.
+            get_running_loop().call_soon(self._begin_held, context=Context())
+
+    def _tell(self, waits: Sequence[_Wait], error: BaseException) -> None:
+        """Give publishers the error of their call."""
         told = BROKER_ERRORS.of(error) if isinstance(error, FastRPCError) else error
         failure = as_error(told, "a publication")
         is_of_one = (
