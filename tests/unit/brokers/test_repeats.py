@@ -10,6 +10,7 @@ import pytest
 
 from fastrpc.brokers.base import BrokerLimits, GroupSettings, OutgoingMessage, Published, TopicSettings
 from fastrpc.brokers.embedded import EmbeddedBroker
+from fastrpc.brokers.local.cache import RecordCache
 from fastrpc.brokers.local.log import Log
 from fastrpc.brokers.local.records import MessageAppended
 from fastrpc.brokers.sqlite import SqliteBrokerJournal
@@ -23,6 +24,12 @@ QUEUE = TopicSettings("a", None, ("g",))
 
 def message(made_id: str, age: float = 0.0, *, topic: str = "a", delay: float = 0.0) -> OutgoingMessage:
     return OutgoingMessage(topic, b"1", made_id=made_id, age=age, delay=delay)
+
+
+def cache_of(scene: Scene) -> RecordCache:
+    cache = scene.core.topics["a"].log._cache
+    assert cache is not None
+    return cache
 
 
 def numbers(published: Sequence[Published]) -> list[tuple[int, bool]]:
@@ -56,9 +63,36 @@ class TestRules:
         scene.now += 1.0
         assert numbers(scene.publish(message("r-1", 1.0))) == [(1, True)]
         # The records that stay are within the bound.
-        cache = scene.core.topics["a"].log._cache
-        assert cache is not None
-        assert cache.size <= 1_000
+        assert cache_of(scene).size <= 1_000
+
+    def test_a_repeat_of_a_message_that_a_later_name_of_its_commit_drops_is_a_duplicate(self) -> None:
+        scene = Scene(TopicSettings("a", max_bytes=2_000), cache_bytes=10_000)
+        scene.core.declare(TopicSettings("b"), scene.now)
+        scene.publish(message("r-1"), message("r-2"))
+        # The messages of b fill the cache, and then the messages of a replace the earlier ones.
+        others = (message(f"b-{number}", topic="b") for number in range(20))
+        scene.publish(*others, message("r-3"), message("r-4"))
+        scene.now += 1.0
+        assert numbers(scene.publish(message("r-1", 1.0), message("r-2", 1.0))) == [(1, True), (2, True)]
+        assert cache_of(scene).size <= 10_000
+
+    def test_a_repeat_of_one_of_many_messages_that_a_commit_drops_is_a_duplicate(self) -> None:
+        most_bytes = 1_500 * 810
+        scene = Scene(TopicSettings("a", max_bytes=most_bytes), cache_bytes=most_bytes)
+        scene.publish(*(message(f"r-{number:05}") for number in range(1, 1_501)))
+        scene.publish(*(message(f"r-{number:05}") for number in range(1_501, 3_001)))
+        assert cache_of(scene).size <= most_bytes
+        scene.core.advance(scene.now)
+        scene.now += 1.0
+        assert numbers(scene.publish(message("r-01400", 1.0))) == [(1_400, True)]
+
+    def test_places_of_messages_that_are_handled_leave_with_them(self) -> None:
+        scene = Scene(QUEUE, cache_bytes=10_000_000)
+        scene.publish(*(message(f"r-{number}") for number in range(5_000)))
+        assert cache_of(scene).places == 5_000
+        for delivery in scene.take(5_000):
+            assert scene.group.settle(delivery.token, scene.now)
+        assert cache_of(scene).places <= 1_000
 
     def test_a_repeat_finds_a_message_that_waits_for_its_commit(self) -> None:
         scene = Scene()

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 __all__ = ["RecordCache"]
 
-#: Places of removed records are kept up to the number of present records.
+#: Places of removed records are kept up to the number of present records, and this number beyond.
 _SPARE: Final = 1_000
 
 
@@ -44,24 +44,29 @@ class RecordCache:
         #: Bytes of all.
         self.size = 0
 
+    @property
+    def places(self) -> int:
+        """The places of present records and of some removed ones."""
+        return len(self._numbers)
+
     def add(self, holder: _Holder, records: Sequence[_Held]) -> None:
-        """Note records that their holder has from now on, beyond the bound until `trim`."""
+        """Note records that their holder has from now on; the bytes are within their bound after `trim`."""
         self._holders.extend([holder] * len(records))
         self._numbers.extend([one.sequence for one in records])
         self._count += len(records)
         self.size += sum([one.size for one in records])
 
     def trim(self) -> None:
-        """Let the earliest records leave until the bytes are within their bound."""
+        """Let the earliest records leave until the bytes are within their bound; the end of each step calls it."""
         while self.size > self._most_bytes and len(self._numbers) > 1:
             self._holders.popleft().forget(self._numbers.popleft())
-        if len(self._numbers) > _SPARE + 2 * self._count:
-            self._tidy()
 
     def remove(self, size: int) -> None:
         """Note that a record has left."""
         self._count -= 1
         self.size -= size
+        if len(self._numbers) > _SPARE + 2 * self._count:
+            self._tidy()
 
     def _tidy(self) -> None:
         """Forget the places of records that were removed."""

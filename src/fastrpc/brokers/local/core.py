@@ -174,6 +174,8 @@ class BrokerCore:
         """Deliver messages from now on, which are the oldest of their topics that are not committed."""
         for name, run in groupby(records, _name_of):
             self.topics.of(name).reveal([*run], now)
+        # After the drops of all names, which need the ids of their records.
+        self._effects.trim()
 
     def undo(self) -> None:
         """Forget the uncommitted messages: the disk is full."""
@@ -192,6 +194,7 @@ class BrokerCore:
     def feed(self, topic: str, records: Sequence[Record], damaged: Collection[int], now: float) -> None:
         """Continue with messages that were read; damaged ones are kept, but not delivered."""
         self.topics[topic].feed(records, damaged, now)
+        self._effects.trim()
 
     def note_progress(self) -> None:
         """Note the places of all groups that have moved on since the last time."""

@@ -76,3 +76,8 @@ class Effects:
 
     #: Messages that are kept no longer.
     removed: RemovedIds = field(default_factory=RemovedIds)
+
+    def trim(self) -> None:
+        """Let records leave memory beyond the bytes of the cache; a step that adds records ends with it."""
+        if self.cache is not None:
+            self.cache.trim()

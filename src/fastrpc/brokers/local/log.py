@@ -90,7 +90,7 @@ class Log:
             self._by_name.update(self._name_numbers)
 
     def reveal(self, records: Sequence[Record]) -> None:
-        """Note that messages are committed, the first uncommitted ones; all are in memory until `trim`."""
+        """Note that messages are committed, the first uncommitted ones; records stay until the cache is trimmed."""
         self.visible = records[-1].sequence
         self.visible_size += sum([record.size for record in records])
         if self._by_name is not None:
@@ -99,11 +99,6 @@ class Log:
         if self._cache is not None:
             self._cache.add(self, records)
 
-    def trim(self) -> None:
-        """Let committed records leave memory beyond the bytes of the cache."""
-        if self._cache is not None:
-            self._cache.trim()
-
     # One message
 
     def record(self, sequence: int) -> Record | None:
@@ -111,7 +106,7 @@ class Log:
         return self._records.get(sequence)
 
     def hold(self, record: Record) -> None:
-        """Have the record of a message in memory, if the message is kept.
+        """Have the record of a message in memory until the cache is trimmed, if the message is kept.
 
         A record from a journal: its times count from the instant at which the message was kept.
         """
@@ -121,7 +116,6 @@ class Log:
             record.due += record.kept_at
             self._records[record.sequence] = record
             self._cache.add(self, (record,))
-            self._cache.trim()
 
     def is_held(self, sequence: int) -> bool:
         """Return whether the record of a message is in memory."""

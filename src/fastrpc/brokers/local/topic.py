@@ -168,11 +168,10 @@ class KeptTopic:
             for number in numbers:
                 self._set_left(number, sum(number > group.cursor for group in named), now)
         elif self.log.visible_size > self.settings.max_bytes:
-            self.wake(now)
+            # A commit drops as many messages as it brings: later drops may find no record in memory, and lose its id.
+            self._drop_old(now, max(WOKEN_AT_ONCE, len(records)))
         elif self.settings.keep_seconds is not None:
             self._effects.alarms.set(self, records[0].kept_at + self.settings.keep_seconds)
-        # After the drops, which need the ids of their records.
-        self.log.trim()
 
     def undo(self) -> None:
         """Forget the messages that are not committed."""
@@ -259,10 +258,14 @@ class KeptTopic:
 
     def wake(self, now: float) -> None:
         """Drop what a log keeps no longer."""
+        self._drop_old(now, WOKEN_AT_ONCE)
+
+    def _drop_old(self, now: float, most: int) -> None:
+        """Drop at most some messages that a log keeps no longer, and the others by the next alarm."""
         keep = self.settings.keep_seconds
         if keep is None:
             return
-        for _ in range(WOKEN_AT_ONCE):
+        for _ in range(most):
             sequence = self.log.first()
             if sequence is None:
                 return
