@@ -179,7 +179,7 @@ class BaseAttempting(AttemptPlacing):
 
     def _note_sent(self) -> None:
         self._number += 1
-        self.was_sent = self._call._may_have_run = True
+        self.was_sent = True
 
     def _conclude(self, attempt: Any, pick: Pick | None, error: BaseException | None) -> None:
         """Report the outcome of an attempt to the endpoint set."""
@@ -188,17 +188,17 @@ class BaseAttempting(AttemptPlacing):
 
     def _end(self, attempt: Any, connection: Any, pick: Pick | None, error: BaseException | None) -> None:
         """Record the outcome of an attempt and its connection."""
-        call = self._call
+        may_have_run: bool | None = None
         self._running.remove((attempt, pick))
         self._conclude(attempt, pick, error)
         if isinstance(error, FastRPCError):
             self._may_have_run = self._may_have_run or error.processed != "no"
             self._was_attempted = self._was_attempted or connection.is_ready or error.processed != "no"
-            call._may_have_run = self._may_have_run or bool(self._running)
+            may_have_run = self._may_have_run or bool(self._running)
             self._tried.append(attempt.endpoint)
         elif error is not None:
             return
-        call._adopt(attempt)
+        self._call._adopt(attempt, may_have_run)
 
 
 class Attempting(BaseAttempting):

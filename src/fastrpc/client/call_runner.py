@@ -157,12 +157,10 @@ class CallRunner(Answers, BaseCallRunner):
         if connection is None:
             return await self._attempts(call, None)
         attempt = call._attempt_on(connection, 0)
-        call._may_have_run = True
         try:
             value = await attempt
         except FastRPCError as error:
-            call._may_have_run = error.processed != "no"
-            call._adopt(attempt)
+            call._adopt(attempt, error.processed != "no")
             if not may_retry(call, error, self._mode):
                 raise
             return await self._attempts(call, error)

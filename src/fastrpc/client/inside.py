@@ -1,8 +1,10 @@
-"""The connections of a client of either kind, for other parts of the package; they are not public."""
+"""The connections and the state of a client, for other parts of the package; they are not public."""
 
 from typing import Protocol, TypeVar
 
-__all__ = ["pool_of"]
+from fastrpc._core.client.caller_state import CallerState
+
+__all__ = ["pool_of", "state_of"]
 
 P_co = TypeVar("P_co", covariant=True)
 
@@ -12,6 +14,16 @@ class _Client(Protocol[P_co]):
     def _pool(self) -> P_co: ...
 
 
+class _Stateful(Protocol):
+    @property
+    def _state(self) -> CallerState: ...
+
+
 def pool_of(client: _Client[P_co]) -> P_co:
     """Return the connections of a client."""
     return client._pool
+
+
+def state_of(client: _Stateful) -> CallerState:
+    """Return the state that the views of a client share."""
+    return client._state

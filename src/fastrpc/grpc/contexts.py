@@ -22,7 +22,7 @@ from fastrpc._core.server.served_call import ServerCall
 from fastrpc._core.server.served_stream import ServedStream
 from fastrpc.errors import CallError, StreamEndedError
 from fastrpc.grpc.faults import ServicerFaults
-from fastrpc.grpc.metadata import DETAILS_KEY, Pair, Pairs, pairs_in, pairs_of
+from fastrpc.grpc.metadata import DETAILS_KEY, Pair, Pairs, pairs_of, received_pairs
 from fastrpc.grpc.names import compressor_of, status_of
 from fastrpc.status import Status
 from fastrpc.user_code import contained
@@ -65,7 +65,7 @@ class Context:
     def invocation_metadata(self) -> Pairs:
         """Return the metadata of the request."""
         if self._invocation is None:
-            self._invocation = pairs_in(self.call._received_block)
+            self._invocation = received_pairs(self.call)
         return self._invocation
 
     def peer(self) -> str:

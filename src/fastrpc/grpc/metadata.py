@@ -3,10 +3,20 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
+from fastrpc._core.calls.call import Call
 from fastrpc._core.grpc.fields import metadata_size
 from fastrpc._core.payload.metadata import encode_pairs, metadata_pairs
 
-__all__ = ["DETAILS_KEY", "INVALID_METADATA", "Pair", "Pairs", "block_of", "pairs_in", "pairs_of"]
+__all__ = [
+    "DETAILS_KEY",
+    "INVALID_METADATA",
+    "Pair",
+    "Pairs",
+    "block_of",
+    "pairs_in",
+    "pairs_of",
+    "received_pairs",
+]
 
 
 #: The trailing metadata with the details of an error: programs of grpcio-status set and read it.
@@ -57,6 +67,11 @@ def block_of(pairs: Iterable[Pair]) -> bytes:
 def pairs_in(block: bytes) -> Pairs:
     """Return the pairs in encoded metadata that came."""
     return tuple(Pair(*pair) for pair in metadata_pairs(block)) if block else ()
+
+
+def received_pairs(call: Call) -> Pairs:
+    """Return the pairs that came with a call."""
+    return pairs_in(call._received_block)
 
 
 def _fitting(key: str | bytes, value: str | bytes) -> tuple[str, str | bytes]:

@@ -269,16 +269,17 @@ class Dispatcher:
         transport = connection.transport
         ssl_object = None if transport is None else transport.get_extra_info("ssl_object")
         certificate = None if ssl_object is None else certificate_of(ssl_object)
-        peer = Peer(self._address_of(connection), certificate=certificate)
-        served = getattr(connection, "connection", None)
-        if served is not None:
-            peer.protocol = served.protocol
-        if peer.address.scheme == "unix" and connection.transport is not None:
+        address, user = self._address_of(connection), None
+        if address.scheme == "unix" and transport is not None:
             # Imported on first use: most servers listen at no such address.
             from fastrpc.transports.unix import user_of
 
             # Now: the system shows it only while the connection is open.
-            peer._user = user_of(connection.transport)
+            user = user_of(transport)
+        peer = Peer(address, certificate=certificate, user=user)
+        served = getattr(connection, "connection", None)
+        if served is not None:
+            peer.protocol = served.protocol
         # A connection whose protocol is unknown so far has no such property.
         takes = getattr(connection, "peer_takes", None)
         if takes is not None:

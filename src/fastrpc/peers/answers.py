@@ -8,10 +8,11 @@ from collections.abc import Coroutine
 from typing import Any
 
 from fastrpc._core.client.awaited_call import AwaitedCall
+from fastrpc._core.client.call_errors import mark_own_call
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc.errors import FastRPCError
 from fastrpc.peers.batches import Batch
-from fastrpc.peers.outcomes import count_unsent, mark_own_call, reply_of
+from fastrpc.peers.outcomes import count_unsent, reply_of
 from fastrpc.rpc.reply import Reply
 
 __all__ = ["Answers"]

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from fastrpc._core.client.call_errors import mark_own_call
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc.errors import FastRPCError
-from fastrpc.peers.outcomes import count_unsent, mark_own_call
+from fastrpc.peers.outcomes import count_unsent
 
 __all__ = ["Batch"]
 

@@ -5,7 +5,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, TypeGuard, cast
 
-from fastrpc._core.client.client_call import ClientCall
+from fastrpc._core.client.call_errors import mark_own_call
+from fastrpc._core.client.client_call import ClientCall, made_by
 from fastrpc._core.payload.metadata import split_answer
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
@@ -16,7 +17,6 @@ __all__ = [
     "count_unsent",
     "give_turn",
     "is_of_own_call",
-    "mark_own_call",
     "metadata_blocks",
     "note_failure",
     "own_call",
@@ -44,9 +44,10 @@ def reply_of(call: ClientCall, value: Any, received: bytes | None = None) -> Rep
 
 def result_of(call: ClientCall, value: Any) -> Any:
     """Return the result of a call as its verb gives it."""
-    if call._is_one_way:  # An interceptor may have returned a value; a one-way call has none.
+    verb = made_by(call)
+    if verb == "notify":  # An interceptor may have returned a value; a one-way call has none.
         return None
-    return reply_of(call, value) if call._wants_reply else value
+    return reply_of(call, value) if verb == "request" else value
 
 
 def note_failure(call: ClientCall, error: BaseException) -> None:
@@ -81,12 +82,6 @@ async def give_turn() -> None:
     nothing.
     """
     await asyncio.sleep(0)
-
-
-def mark_own_call(error: BaseException) -> None:
-    """Mark an error as raised by a call of this process, if it is an error of fastrpc."""
-    if isinstance(error, FastRPCError):
-        error._of_own_call = True
 
 
 def is_of_own_call(error: BaseException) -> TypeGuard[FastRPCError]:

@@ -68,10 +68,8 @@ async def pack_in_time(attempt: AwaitedCall, compressor: Compressor, arguments: 
     try:
         async with time_limit(attempt.remaining()):
             return await _pack(compressor, arguments)
-    except TimeoutError:
-        raise attempt._overdue() from None
-    except Exception as error:  # An installed compressor may raise anything.
-        raise attempt._unpackable(error) from error
+    except Exception as error:  # The deadline, or an installed compressor, which may raise anything.
+        raise attempt._not_packed(error) from (None if isinstance(error, TimeoutError) else error)
 
 
 async def pack_arguments(attempt: AwaitedCall) -> None:

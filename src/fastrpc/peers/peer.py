@@ -56,6 +56,7 @@ class Peer:
         *,
         certificate: Mapping[str, Any] | None = None,
         protocol: str = "native",
+        user: int | None = None,
     ) -> None:
         self.address = address
         self.scheme = scheme
@@ -71,7 +72,7 @@ class Peer:
         #: Its address for logs, from the first log record on.
         self._shown: str | None = None
         #: For a unix socket: the number of the user whose process connected.
-        self._user: int | None = None
+        self._user = user
 
     @property
     def client(self) -> "PeerClient | None":
@@ -114,16 +115,19 @@ class Peer:
 
 def presenting(known: Peer, scheme: str, credentials: str | None) -> Peer:
     """Return a peer with the credentials that it presents now, beside its certificate."""
-    peer = Peer(known.address, scheme, credentials, certificate=known.certificate, protocol=known.protocol)
-    peer._user = known._user
-    return peer
+    return Peer(
+        known.address,
+        scheme,
+        credentials,
+        certificate=known.certificate,
+        protocol=known.protocol,
+        user=known._user,
+    )
 
 
 def at_address(known: Peer, address: Address) -> Peer:
     """Return a peer of the same protocol and user at another address, without credentials and certificate."""
-    peer = Peer(address, protocol=known.protocol)
-    peer._user = known._user
-    return peer
+    return Peer(address, protocol=known.protocol, user=known._user)
 
 
 def limit_name_of(peer: Peer | None) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.caller_state import CallerState
+from fastrpc._core.client.client_call import made_by
 from fastrpc._core.server.link import Link
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, FastRPCError
@@ -67,7 +68,7 @@ class _PushRunner(PeerRunner):
 
     async def run(self, call: AwaitedCall) -> Any:
         """Push a notification as soon as earlier ones are sent; other calls to such a peer fail."""
-        if not call._is_one_way or self.is_closed:
+        if made_by(call) != "notify" or self.is_closed:
             return await super().run(call)
         await self._begin_with_room(call)
         if self._engine is None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
 from fastrpc._core.calls.call import MethodRoute
 from fastrpc._core.client.awaited_call import AwaitedCall
+from fastrpc._core.client.call_errors import mark_own_call
 from fastrpc._core.client.called_stream import CalledStream, feed
 from fastrpc._core.client.caller_view import ViewOptions
 from fastrpc._core.client.client_call import ClientCall
@@ -29,7 +30,6 @@ from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.compressors.base import Compressor, Steps
 from fastrpc.errors import FastRPCError, StreamEndedError
-from fastrpc.peers.outcomes import mark_own_call
 from fastrpc.peers.packing import Packing
 from fastrpc.peers.stream_outcome import NO_VALUE, StreamOutcome
 from fastrpc.peers.unpacking import message_steps

@@ -5,6 +5,7 @@ from typing import Any, Generic, TypeVar, cast
 from fastrpc._core.calls.call import MethodRoute
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.caller_view import ViewOptions
+from fastrpc._core.client.client_call import made_by
 from fastrpc.errors import FastRPCError
 from fastrpc.peers.packing import pack_arguments
 from fastrpc.peers.route_maker import RouteMaker
@@ -51,7 +52,7 @@ class StreamMaker(BaseStreamMaker[Stream[Any, Any]]):
 
     async def call(self, call: AwaitedCall) -> Any:
         """Call a method that streams its input only, and return its one answer."""
-        if call._is_one_way:
+        if made_by(call) == "notify":
             raise TypeError(
                 f"{call.method} takes a stream, which a notification cannot send: write client.call(…)"
             )
@@ -59,12 +60,11 @@ class StreamMaker(BaseStreamMaker[Stream[Any, Any]]):
         method = call.route.definition.function if takes_stream(call.route) else call.method
         async with self.make("call", call, method, args, kwargs or {}) as stream:
             value = await stream.receive()
-            return stream.reply if call._wants_reply else value
+            return stream.reply if made_by(call) == "request" else value
 
     async def _first_attempt(self, call: AwaitedCall, connection: Any) -> AwaitedCall:
         """Return the first attempt of a stream on a connection, which is ready to be sent."""
         attempt = call._attempt_on(connection, 0)
-        call._may_have_run = True
         await pack_arguments(attempt)
         return attempt
 

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from fastrpc._core.client.call_errors import mark_own_call
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.errors import CallError, FastRPCError, StreamEndedError
-from fastrpc.peers.outcomes import mark_own_call, metadata_blocks, reply_of
+from fastrpc.peers.outcomes import metadata_blocks, reply_of
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 

@@ -74,6 +74,20 @@ cdef uint64_t NEVER = <uint64_t>-1
 @cython.final
 cdef class Pick:
 
+    def __cinit__(
+        self,
+        EndpointSet endpoint_set not None,
+        EndpointState endpoint_state not None,
+        str method,
+        int64_t ticket,
+        uint64_t started_ns,
+    ):
+        self._endpoint_set = endpoint_set
+        self.endpoint_state = endpoint_state
+        self._method = method
+        self._ticket = ticket
+        self._started_ns = started_ns
+
     @property
     def endpoint(self):
         return self.endpoint_state.endpoint
@@ -341,10 +355,7 @@ cdef class EndpointSet:
         return self._placed(endpoint_state, method, ticket, now)
 
     cdef Pick _placed(self, EndpointState endpoint_state, str method, int64_t ticket, uint64_t now):
-        cdef Pick pick = Pick.__new__(Pick)
-        pick.endpoint_state, pick._method, pick._ticket = endpoint_state, method, ticket
-        pick._started_ns, pick._endpoint_set = now, self
-        return pick
+        return Pick(self, endpoint_state, method, ticket, now)
 
     @cython.nonecheck(False)
     cdef EndpointState choose(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket):

@@ -6,7 +6,7 @@ from typing import Any, final
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc._core.client.client_stream import ClientStream
 from fastrpc.compressors.base import Compressor
-from fastrpc.errors import DeadlineExceededError
+from fastrpc.errors import DeadlineExceededError, EncodeError
 
 @final
 class AwaitedCall(ClientCall):
@@ -76,10 +76,7 @@ class AwaitedCall(ClientCall):
         """Have a future completed once the output of a connection was sent; return whether there is any output."""
 
     def _attempt_on(self, session: Any, number: int) -> AwaitedCall:
-        """Return attempt `number` on a connection: a coroutine; of a stream, an attempt for `_begin`."""
-
-    def _overdue(self) -> DeadlineExceededError:
-        """Return the error of an attempt whose deadline passed before it was sent."""
+        """Return attempt `number`, by which the call may run: a coroutine; of a stream, an attempt for `_begin`."""
 
     @property
     def _to_pack(self) -> tuple[Compressor, bytes]:
@@ -87,6 +84,9 @@ class AwaitedCall(ClientCall):
 
     def _stream_to_pack(self) -> tuple[Compressor, bytes] | None:
         """Return `_to_pack` of the attempt of a stream; None if its arguments are compressed as it begins."""
+
+    def _not_packed(self, error: Exception) -> DeadlineExceededError | EncodeError:
+        """Return the error of an attempt whose arguments were not compressed: in time, or at all."""
 
     def _take_packed(self, payload: bytes, is_smaller: bool) -> None:
         """Take the arguments of a stream in their compressed form.

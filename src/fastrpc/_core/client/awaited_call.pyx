@@ -36,6 +36,7 @@ from fastrpc._core.client.encoded_request cimport EncodedRequest, new_encoded
 from fastrpc._core.client.own_calls cimport next_usable
 from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, CANCEL_USER, ONE_WAY, STREAM_OUT
 
+from fastrpc._core.client.client_call import made_by
 from fastrpc._core.loop.loop_state import slept
 from fastrpc.errors import FastRPCError
 from fastrpc.tracebacks import shortened
@@ -53,9 +54,6 @@ cdef enum:
     PHASE_STARTED = 4
 
 cdef object Future = asyncio.Future
-
-# By the number of a verb (VERB_CALL …).
-cdef tuple VERBS = ("call", "request", "notify")
 
 
 @cython.final
@@ -409,9 +407,10 @@ cdef class AwaitedCall(ClientCall):
         return self.finish()
 
     def _attempt_on(self, Engine session not None, int number):
-        """Return attempt `number` of this call on a connection: a coroutine; of a stream, an attempt for `_begin`."""
+        """Return attempt `number`, by which the call may run: a coroutine; of a stream, an attempt for `_begin`."""
         cdef AwaitedCall attempt = AwaitedCall.__new__(AwaitedCall)
         attempt.become_attempt(self, session, number)
+        self._may_have_run = True
         if self.streaming is not None:
             attempt.streaming = new_streaming(NULL)
             attempt.phase = PHASE_CLOSED
@@ -419,10 +418,6 @@ cdef class AwaitedCall(ClientCall):
             # The first attempt takes it over.
             attempt.prepared, self.prepared = self.prepared, None
         return attempt
-
-    def _overdue(self):
-        """Return the error of an attempt whose deadline passed before it was sent."""
-        return self.overdue(self.session, False)
 
     # Arguments that are compressed in slices
 
@@ -442,6 +437,12 @@ cdef class AwaitedCall(ClientCall):
             return None
         self.prepared = new_encoded(self.route, self.names, payload)
         return self._to_pack
+
+    def _not_packed(self, error):
+        """Return the error of an attempt whose arguments were not compressed: in time, or at all."""
+        if isinstance(error, TimeoutError):
+            return self.overdue(self.session, False)
+        return self.options.unpackable(self.route, error)
 
     def _take_packed(self, bytes payload not None, bint is_smaller):
         """Take the compressed arguments of a stream; raise if its connection takes no more calls."""
@@ -584,7 +585,7 @@ cdef object unawaited_name(PyObject* call):
 
 cdef str verb_of(AwaitedCall call):
     """Return a call as a program writes it."""
-    verb = "call_many" if call.batch is not None else VERBS[call.verb]
+    verb = "call_many" if call.batch is not None else made_by(call)
     return f"Client.{verb}({'…' if call.route is None else call.route.method})"
 
 

@@ -16,6 +16,7 @@ class BlockingCall(ClientCall):
         """Start attempt `number` of this call on a connection; None if it takes no more calls.
 
         It has the call's deadline. `_finish` has to follow except for a stream, which keeps `pick` until its end.
+        The call may have run from a started attempt on.
         """
 
     def _finish(self) -> Any:

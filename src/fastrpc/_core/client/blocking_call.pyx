@@ -161,20 +161,27 @@ cdef class BlockingCall(ClientCall):
         """Start attempt `number` of this call on a connection; None if it takes no more calls.
 
         It has the call's deadline. `_finish` has to follow except for a stream, which keeps `pick` until its end.
+        The call may have run from a started attempt on.
         """
         cdef BlockingCall attempt = BlockingCall.__new__(BlockingCall)
+        cdef bint is_started
         if self.streaming is None:
             attempt.become_attempt(self, session.engine, number)
-            return attempt if attempt.start_on(session, now_ns()) else None
-        if self.streaming.stream is NULL:
-            raise RuntimeError(f"{self.route.method}: the stream was dropped")
-        attempt.become_attempt(self, session.engine, number)
-        attempt.byte_stream = session
-        attempt.streaming = new_streaming(NULL)
-        # Before it is sent: it may end at once, and then reports to the endpoint set. If there is no attempt, its maker
-        # takes the pick back.
-        attempt.streaming.pick = pick
-        return attempt if attempt.start(<ClientStream>self.streaming.stream) else None
+            is_started = attempt.start_on(session, now_ns())
+        else:
+            if self.streaming.stream is NULL:
+                raise RuntimeError(f"{self.route.method}: the stream was dropped")
+            attempt.become_attempt(self, session.engine, number)
+            attempt.byte_stream = session
+            attempt.streaming = new_streaming(NULL)
+            # Before it is sent: it may end at once, and then reports to the endpoint set. If there is no attempt, its
+            # maker takes the pick back.
+            attempt.streaming.pick = pick
+            is_started = attempt.start(<ClientStream>self.streaming.stream)
+        if not is_started:
+            return None
+        self._may_have_run = True
+        return attempt
 
     def _finish(self):
         """Return the answer to an attempt that was started, or raise its error."""

@@ -22,3 +22,4 @@ cdef class BlockingCaller(CallerView):
     cdef object _made(self, object method, tuple args, dict kwargs, int verb)
     cdef list _made_many(self, object method, list arguments, bint return_exceptions)
     cdef BlockingSession place(self, BlockingCall call, uint64_t now)
+    cdef bint takes(self, BlockingSession session, BlockingCall call) except -1

@@ -161,7 +161,7 @@ cdef class BlockingCaller(CallerView):
         now = now_ns()
         session = self.place(call, now)
         try:
-            if session is not None and (session._is_ready() or not call._needs_ready):
+            if self.takes(session, call):
                 is_started = call.start_on(session, now)
         finally:
             if not is_started:
@@ -170,6 +170,10 @@ cdef class BlockingCaller(CallerView):
             return state.runner.run(call)
         state.budget.count_call(call.started_ns)
         return call.end()
+
+    cdef bint takes(self, BlockingSession session, BlockingCall call) except -1:
+        """Return whether a call begins on a connection now; otherwise the runner waits for one."""
+        return session is not None and (session._is_ready() or not call._needs_ready)
 
     cdef BlockingSession place(self, BlockingCall call, uint64_t now):
         """Return the connection of a call; None if the runner has to choose first."""
@@ -247,7 +251,7 @@ cdef class BlockingCaller(CallerView):
         try:
             head.apply_options(head.route, now_ns(), len(arguments))
             session = self.place(head, head.started_ns)
-            if session is not None and (session._is_ready() or not head._needs_ready):
+            if self.takes(session, head):
                 is_started = batch.start_on(head, session, len(arguments))
         except DeadlineExceededError as error:
             values = batch.too_late(error)

@@ -12,6 +12,9 @@ DEADLINE_HINT: str
 IDLE_HINT: str
 IDLE_SENDER_HINT: str
 
+def mark_own_call(error: BaseException) -> None:
+    """Mark an error as raised by a call of this process, if it is an error of fastrpc."""
+
 def take_details(codec: int, decode: Callable[[bytes], Any]) -> None:
     """Let the details of answers whose frames have this codec be decoded by a function; a protocol does so once."""
 

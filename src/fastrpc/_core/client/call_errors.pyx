@@ -69,6 +69,11 @@ cdef int mark_own(object error) except -1:
     return 0
 
 
+def mark_own_call(error):
+    """Mark an error as raised by a call of this process, if it is an error of fastrpc."""
+    mark_own(error)
+
+
 cdef double seconds_between(uint64_t first, uint64_t last) noexcept:
     """Return the time from one instant to a later one; 0 if it is not later."""
     return <double>(last - min(first, last)) * 1e-9

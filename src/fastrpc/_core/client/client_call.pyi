@@ -1,10 +1,10 @@
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fastrpc._core.calls.call import Call, Draining
 from fastrpc._core.client.caller_view import ViewOptions
 from fastrpc.endpoint import Endpoint
-from fastrpc.errors import DecodeError, EncodeError
+from fastrpc.errors import DecodeError
 from fastrpc.status import Status
 
 class Streaming:
@@ -13,7 +13,7 @@ class Streaming:
 class ClientCall(Call):
     """A call of ours, of either client, or one attempt of it."""
 
-    #: Whether an attempt may have reached a handler; set by the maker of several attempts.
+    #: Whether an attempt may have reached a handler, since the first one began.
     _may_have_run: bool
     #: Called with the number and the endpoint of each attempt that begins.
     _on_attempt: Callable[[int, Endpoint], None] | None
@@ -45,10 +45,6 @@ class ClientCall(Call):
     @property
     def _is_one_way(self) -> bool:
         """Whether `notify` made it, which has no answer."""
-
-    @property
-    def _wants_reply(self) -> bool:
-        """Whether `request` made the call; `request` returns more than the value."""
 
     @property
     def arguments(self) -> tuple[Any, ...]:
@@ -121,8 +117,8 @@ class ClientCall(Call):
             DeadlineExceededError: no time is left.
         """
 
-    def _adopt(self, attempt: ClientCall) -> None:
-        """Take over the results of an attempt: the answer's metadata, its endpoint, the instant of its end."""
+    def _adopt(self, attempt: ClientCall, may_have_run: bool | None = None) -> None:
+        """Take over the results of an attempt, and of a failed one whether any attempt may have reached a handler."""
 
     def _answer(self) -> Any:
         """Return the one answer of a method that streams its input only."""
@@ -137,9 +133,6 @@ class ClientCall(Call):
     @property
     def _failure(self) -> BaseException | None:
         """The error of an attempt that is over, or None."""
-
-    def _unpackable(self, error: Exception) -> EncodeError:
-        """Return the error of arguments that cannot be compressed."""
 
     @property
     def _packed_answer(self) -> tuple[Any, bytes]:
@@ -165,3 +158,6 @@ class ClientCall(Call):
 
     def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
         """Keep the outcome of the call for the interceptors around it."""
+
+def made_by(call: ClientCall) -> Literal["call", "request", "notify"]:
+    """Return the verb of the client that made a call: "call", "request" or "notify"."""

@@ -39,6 +39,9 @@ from fastrpc._core.base.histogram import count_unstarted
 from fastrpc._core.loop.drain_event import DrainEvent
 from fastrpc.errors import DeadlineExceededError, DecodeError, EncodeError
 
+# By the number of a verb (VERB_CALL …).
+cdef tuple VERBS = ("call", "request", "notify")
+
 cdef enum:
     # The remaining time is sent in microseconds, rounded down; a call with less than one microsecond is not sent.
     LEAST_NS = 1_000
@@ -331,10 +334,6 @@ cdef class ClientCall(Call):
             self.sent_metadata = sent + entry
         return 0
 
-    def _unpackable(self, error):
-        """Return the error of arguments that cannot be compressed."""
-        return self.options.unpackable(self.route, error)
-
     # Its attempts
 
     def _start_clock(self):
@@ -367,8 +366,10 @@ cdef class ClientCall(Call):
             call._on_attempt(number, self.endpoint_on(session))
         return 0
 
-    def _adopt(self, ClientCall attempt not None):
-        """Take over the results of an attempt: the answer's metadata, its endpoint, the instant of its end."""
+    def _adopt(self, ClientCall attempt not None, may_have_run=None):
+        """Take over the results of an attempt, and of a failed one whether any attempt may have reached a handler."""
+        if may_have_run is not None:
+            self._may_have_run = bool(may_have_run)
         self.received_metadata = attempt.received_metadata
         self._reply_metadata = None
         self.session = attempt.session
@@ -549,11 +550,6 @@ cdef class ClientCall(Call):
         return self.verb == VERB_NOTIFY
 
     @property
-    def _wants_reply(self):
-        """Whether `request` made the call; `request` returns more than the value."""
-        return self.verb == VERB_REQUEST
-
-    @property
     def _needs_ready(self):
         """Whether it waits for the peer's settings.
 
@@ -571,6 +567,11 @@ cdef class ClientCall(Call):
     def _elapsed(self):
         """The seconds since the call began, for all of its attempts."""
         return seconds_between(self.started_ns, now_ns())
+
+
+def made_by(ClientCall call not None):
+    """Return the verb of the client that made a call: "call", "request" or "notify"."""
+    return VERBS[call.verb]
 
 
 cdef bytes metadata_of(ClientCall call):

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
 from fastrpc._core.calls.call import MethodRoute
 from fastrpc._core.client.blocking_called_stream import BlockingCalledStream
+from fastrpc._core.client.call_errors import mark_own_call
 from fastrpc._core.client.caller_view import ViewOptions
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.errors import FastRPCError, StreamEndedError
-from fastrpc.peers.outcomes import mark_own_call
 from fastrpc.peers.stream_outcome import NO_VALUE, StreamOutcome
 from fastrpc.rpc.reply import Reply
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fastrpc._core.client.caller_view import process_generation
 from fastrpc._core.loop.loop_state import wrong_loop
 from fastrpc.client.client import Client
-from fastrpc.client.inside import pool_of
+from fastrpc.client.inside import pool_of, state_of
 from fastrpc.client.services.arguments import Arguments
 from fastrpc.client.services.many import ManyServices, verbs_of
 from fastrpc.client.services.sharing import SharedConnections
@@ -70,7 +70,7 @@ class Services(ManyServices[Client], _Verbs):
         client = Client(registry=self._registry, **self._arguments.of_client(service))
         pool = pool_of(client)
         pool.home = self._home
-        client._state.record_of = pool.record_of
+        state_of(client).record_of = pool.record_of
         return client
 
     async def __aenter__(self) -> Self:

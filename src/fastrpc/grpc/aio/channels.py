@@ -10,7 +10,7 @@ import grpc
 from grpc import aio
 
 from fastrpc.client.client import Client
-from fastrpc.client.inside import pool_of
+from fastrpc.client.inside import pool_of, state_of
 from fastrpc.config import TLS
 from fastrpc.grpc.aio import calls, interception, stream_calls
 from fastrpc.grpc.definitions import GeneratedMethod, callable_method
@@ -199,7 +199,7 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
         """Return once the state has changed."""
-        self.client._state.use()
+        state_of(self.client).use()
         while self.get_state() is last_observed_state:
             await pool_of(self.client).wait_changed()
 

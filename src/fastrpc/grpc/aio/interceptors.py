@@ -16,7 +16,7 @@ from fastrpc.grpc.definitions import GeneratedMethod
 from fastrpc.grpc.faults import SERVICING, GeneratedFaults, ServicerFaults, note_stage
 from fastrpc.grpc.handlers import Handlers, class_of, coders_of, kind_and_function, served_method
 from fastrpc.grpc.message_limits import MessageLimits
-from fastrpc.grpc.metadata import Pairs, pairs_in
+from fastrpc.grpc.metadata import Pairs, received_pairs
 from fastrpc.grpc.serving import Servicing, handler_for
 from fastrpc.grpc.thread_handlers import in_thread
 from fastrpc.rpc.given_coders import GivenCoders
@@ -99,7 +99,7 @@ async def _chosen(
             return registered
         return await interceptors[at].intercept_service(partial(proceed, at + 1), details)
 
-    details = _CallDetails(path, pairs_in(call._received_block))
+    details = _CallDetails(path, received_pairs(call))
     if isinstance(interceptors[0], aio.ServerInterceptor):
         handler = await proceed(0, details)
     else:

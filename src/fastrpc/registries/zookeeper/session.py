@@ -91,6 +91,8 @@ class ZookeeperSession:
         self._login = login
         self._lock = threading.Lock()
         self._client: Any = None
+        # Set while the client is connected.
+        self._is_live = threading.Event()
         self._sockets: _Sockets | None = None
         # The instant at which the present client was begun or last seen connected.
         self._seen_at = 0.0
@@ -154,13 +156,13 @@ class ZookeeperSession:
             ):
                 old = self._client, self._sockets
             if self._client is None or old is not None:
-                self._client = self._begun()
+                self._client, self._is_live = self._begun()
                 self._seen_at = time.monotonic()
-            client = self._client
+            client, is_live = self._client, self._is_live
         if old is not None:
             _end(*old)
         if not client.connected:
-            client._live.wait(CONNECT_SECONDS)
+            is_live.wait(CONNECT_SECONDS)
         if client.connected:
             self._seen_at = time.monotonic()
         else:
@@ -168,7 +170,8 @@ class ZookeeperSession:
             raise ConnectionLoss(failure or "no server could be reached")
         return client
 
-    def _begun(self) -> Any:
+    def _begun(self) -> tuple[Any, threading.Event]:
+        """Return a client of kazoo that connects, and the event of its connection."""
         options: dict[str, Any] = {}
         if self._login is not None:
             user, password = self._login
@@ -184,8 +187,7 @@ class ZookeeperSession:
             **options,
         )
         client.add_listener(partial(_tell, self.listeners))
-        client.start_async()
-        return client
+        return client, client.start_async()
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
