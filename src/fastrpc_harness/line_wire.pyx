@@ -39,7 +39,7 @@ from fastrpc._core.base.status cimport OK, RESOURCE_EXHAUSTED
 from fastrpc._core.calls.call cimport STATE_ANSWERING, Call
 from fastrpc._core.io.engine cimport NOTHING, Engine
 from fastrpc._core.link.contract cimport (
-    Assembling, Backlog, Dialect, Facts, Flow, Forms, Goodbye, Placing, Pushing,
+    Assembling, Backlog, Dialect, Facts, Flow, Forms, Goodbye, Handling, Placing, Pushing,
 )
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.link cimport Link
@@ -332,6 +332,8 @@ def attempt(part, str method not None):
         attempt_dialect(part, method)
     elif isinstance(part, Forms):
         attempt_forms(part, method)
+    elif isinstance(part, Handling):
+        attempt_handling(part, method)
     elif isinstance(part, Assembling):
         attempt_assembling(part, method)
     elif isinstance(part, Flow):
@@ -372,8 +374,22 @@ cdef int attempt_forms(Forms forms, str method) except -1:
     elif method == "check_sent":
         forms.check_sent(None, b"")
     else:
-        forms.note_answer(None, {})
+        forms.note_answer(None, 0, {}, None)
     return 0
+
+
+cdef int attempt_handling(Handling handling, str method) except -1:
+    if method == "await_sender":
+        return handling.await_sender(None)
+    if method == "leave_rest":
+        return handling.leave_rest(None)
+    if method == "upload":
+        handling.upload(None)
+    if method == "note_mistakes":
+        return handling.note_mistakes(None, b"", "")
+    if method == "hold":
+        return handling.hold(None)
+    return handling.left(None)
 
 
 cdef int attempt_assembling(Assembling assembling, str method) except -1:

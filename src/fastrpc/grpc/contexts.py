@@ -138,7 +138,7 @@ class Context:
         """Return the awaitable that sends the initial metadata, or None if the metadata is sent at the end."""
         call = self.call
         pairs = pairs_of(initial_metadata)
-        if not call.connection.has_trailers and call.kind in {"unary", "client_stream"}:
+        if not call.has_trailers and call.kind in {"unary", "client_stream"}:
             self._initial = pairs
             return None
         try:

@@ -44,11 +44,18 @@ cdef class Exchange:
         # Whether the peer takes no output: nothing more is read then.
         bint is_stuck
 
-        # The instant at which the last answer was complete, or the application let a held body go on.
+        # Whether its connection has one request at a time, and ends where the request ends early, as by HTTP/1.1.
+        bint is_alone
+
+        # The instant at which the last answer was complete, or the application held or released a body or a tunnel; 0:
+        # neither happened.
         uint64_t rested_ns
 
     cdef inline Engine engine(self):
         return <Engine>self.link
+
+    # Whether the connection is there, and takes output of this request.
+    cdef bint is_open(self) except -1
 
     # The response; `lines` are checked fields, each with its CRLF.
     cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1
@@ -57,6 +64,13 @@ cdef class Exchange:
     cdef int send_part(self, bytes part, Py_ssize_t at=*, Py_ssize_t size=*) except -1
     cdef int end_parts(self) except -1
     cdef int cut(self) except -1
+    cdef int abort(self) except -1
+
+    # The output that waits.
+    cdef bint is_full(self) except -1
+    cdef bint has_output(self) except -1
+    cdef int64_t unsent(self) except? -1
+    cdef int await_room(self) except -1
 
     # The body.
     cdef int admit_body(self) except -1
@@ -67,9 +81,12 @@ cdef class Exchange:
     # A tunnel.
     cdef int open_tunnel(self, str protocol, bytes lines) except -1
     cdef int send(self, bytes data) except -1
-    cdef bint takes_more(self) noexcept
+    cdef bint takes_more(self) except -1
     cdef int go_on(self) except -1
     cdef int wait_by(self, uint64_t due_ns) except -1
+
+    # Its budget.
+    cdef int note_refused(self) except -1
 
     # Return the arrival of the request that is read now; a request that waited for an answer has that answer's date.
     cdef inline uint64_t date(self) noexcept:
@@ -83,6 +100,9 @@ cdef class HttpApplication:
     cdef int request_came(self, Exchange exchange, bytes body) except -1
     cdef tuple refusal_of(self, Exchange exchange, object error)
     cdef int request_dropped(self, Exchange exchange) except -1
+    cdef uint64_t request_due(self, Exchange exchange, uint64_t now) except? 0
+    cdef int room_came(self, Exchange exchange) except -1
+    cdef int exchange_over(self, Exchange exchange) except -1
 
     # Its body.
     cdef int part_came(self, Exchange exchange, bytes part, bint is_last) except -1
@@ -92,6 +112,7 @@ cdef class HttpApplication:
     # The protocol that took over.
     cdef Py_ssize_t tunnel_came(self, Exchange exchange, const char* data, Py_ssize_t size) except -1
     cdef uint64_t tunnel_due(self, Exchange exchange, uint64_t now) except? 0
+    cdef int end_tunnel(self, Exchange exchange, str text) except -1
 
 
 # Return fields as an exchange takes them. ValueError: a field would break the head.

@@ -5,12 +5,15 @@
     connection ──► Exchange.head ──► head_came ──► body ──► request_came ──┐
         │                                └─► in parts: part_came           ▼      HttpApplication
         │    Exchange ◄── answer, or begin_parts, send_part … end_parts ───┤
+        ├──► room_came, request_due: output was sent, an instant has come ─┤
         │             ◄── admit_body, skip_body, hold_body, ask_body ──────┤
         │             ◄── open_tunnel, send … ◄── tunnel_came, tunnel_due ─┘
-        └──► refusal_of, request_dropped: a request that the application does not answer
+        ├──► refusal_of, request_dropped: a request that the application does not answer
+        └──► exchange_over: nothing uses the exchange from now on
 
 A version of HTTP derives from `Exchange`: it has the bytes and the time of a request. An `HttpApplication` answers: it
-knows neither bytes nor streams. A connection of HTTP/1.1 has one exchange, for one request after the other.
+knows neither bytes nor streams. A connection of HTTP/1.1 has one exchange, for one request after the other; a connection
+of HTTP/2 has an exchange and an application for each stream. An exchange holds its application, which borrows it.
 
 A method that a class leaves out raises: an application that takes no body in parts, and lets no other protocol take over,
 is not asked for these.
@@ -25,6 +28,10 @@ HELD_NS = 250_000_000
 
 cdef class Exchange:
     """One request, and its response."""
+
+    cdef bint is_open(self) except -1:
+        """Return whether the connection is there, and may still carry output of this request."""
+        raise lacking(self, "is_open")
 
     # The response
 
@@ -51,6 +58,28 @@ cdef class Exchange:
     cdef int cut(self) except -1:
         """End without the rest of the response, so that the client sees that it is missing; or end a tunnel."""
         raise lacking(self, "cut")
+
+    cdef int abort(self) except -1:
+        """End at once, without the output that waits: the peer of a tunnel is lost."""
+        raise lacking(self, "abort")
+
+    # The output that waits
+
+    cdef bint is_full(self) except -1:
+        """Return whether a sender of messages has to wait: it calls `await_room`, and goes on at `room_came`."""
+        raise lacking(self, "is_full")
+
+    cdef bint has_output(self) except -1:
+        """Return whether output of this request waits here: a sender of a long content adds no further piece."""
+        raise lacking(self, "has_output")
+
+    cdef int64_t unsent(self) except? -1:
+        """Return the bytes of this request's output that the peer has not taken."""
+        raise lacking(self, "unsent")
+
+    cdef int await_room(self) except -1:
+        """Call `HttpApplication.room_came` once there is room, maybe before this returns."""
+        raise lacking(self, "await_room")
 
     # The body
 
@@ -80,17 +109,23 @@ cdef class Exchange:
         """Send bytes in a tunnel."""
         raise lacking(self, "send")
 
-    cdef bint takes_more(self) noexcept:
+    cdef bint takes_more(self) except -1:
         """Return whether further bytes of a tunnel may be taken now."""
-        return False
+        raise lacking(self, "takes_more")
 
     cdef int go_on(self) except -1:
         """Take the bytes that came ahead, in their own turn."""
         raise lacking(self, "go_on")
 
     cdef int wait_by(self, uint64_t due_ns) except -1:
-        """Call `HttpApplication.tunnel_due` at this instant, or before."""
+        """Call `HttpApplication.tunnel_due` at this instant, or before; 0: at none."""
         raise lacking(self, "wait_by")
+
+    # Its budget
+
+    cdef int note_refused(self) except -1:
+        """Count a request that is refused for its client's fault, before the gate sees it (PROTOCOL.md 9)."""
+        raise lacking(self, "note_refused")
 
 
 cdef class HttpApplication:
@@ -113,8 +148,23 @@ cdef class HttpApplication:
         raise lacking(self, "refusal_of")
 
     cdef int request_dropped(self, Exchange exchange) except -1:
-        """The request is refused, or cut off, after its head came."""
+        """The request is refused, or cut off or reset by its client, after its head came: stop its calls."""
         raise lacking(self, "request_dropped")
+
+    cdef uint64_t request_due(self, Exchange exchange, uint64_t now) except? 0:
+        """Compare the instants of a request with now: of the rest of its body, its sender, its next sign of life.
+
+        Return the next one, 0 = none.
+        """
+        raise lacking(self, "request_due")
+
+    cdef int room_came(self, Exchange exchange) except -1:
+        """Some output was sent: senders that wait may go on, unless the exchange is still full."""
+        raise lacking(self, "room_came")
+
+    cdef int exchange_over(self, Exchange exchange) except -1:
+        """Forget the exchange, which ends; calls may outlive it. A request that waits for its answer is dropped before."""
+        raise lacking(self, "exchange_over")
 
     cdef int part_came(self, Exchange exchange, bytes part, bint is_last) except -1:
         """Take a part of a body, where `takes_parts` is set."""
@@ -135,6 +185,10 @@ cdef class HttpApplication:
     cdef uint64_t tunnel_due(self, Exchange exchange, uint64_t now) except? 0:
         """Compare the instants of that protocol with now; return the next one, 0 = none."""
         raise lacking(self, "tunnel_due")
+
+    cdef int end_tunnel(self, Exchange exchange, str text) except -1:
+        """End a tunnel in the words of its protocol: the connection closes for this reason."""
+        raise lacking(self, "end_tunnel")
 
 
 cdef bytes field_lines(object fields):

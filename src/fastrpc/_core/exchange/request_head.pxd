@@ -96,6 +96,9 @@ cdef class RequestHead:
 
         # The length of the body, -1: it is not stated.
         readonly int64_t content_length
+
+        # The protocol of a tunnel that an extended CONNECT asks for (RFC 8441), None: the request is no such CONNECT.
+        readonly bytes protocol
         readonly bint expects_continue
 
     cdef list pairs(self)
@@ -109,9 +112,12 @@ cdef class RequestHead:
     cdef str field_text(self, int field)
 
 
-# Return the head of a request by HTTP/2. `pairs` are checked fields as `RequestHead.pairs` returns them, Host among them.
+# Return the head of a request by HTTP/2. `pairs` are checked fields as `RequestHead.pairs` returns them, Host among them;
+# `content_length` is stated there, -1: it is not. `is_whole`: the stream ends with the head, so there is no body.
+# `protocol`: of an extended CONNECT.
 cpdef RequestHead head_of_fields(
-    bytes method, bytes target, list pairs, RequestLimits limits, int64_t content_length=*
+    bytes method, bytes target, list pairs, RequestLimits limits, int64_t content_length=*, bint is_whole=*,
+    bytes protocol=*
 )
 
 # Check one field line without its end; return the position of its colon.

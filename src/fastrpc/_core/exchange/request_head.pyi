@@ -67,6 +67,10 @@ class RequestHead:
         """The bytes of the body; -1 where they are not stated, as of chunks."""
 
     @property
+    def protocol(self) -> bytes | None:
+        """The protocol of a tunnel that an extended CONNECT asks for (RFC 8441)."""
+
+    @property
     def has_body(self) -> bool: ...
     @property
     def expects_continue(self) -> bool:
@@ -81,11 +85,16 @@ def head_of_fields(
     pairs: list[tuple[bytes, bytes]],
     limits: RequestLimits,
     content_length: int = -1,
+    is_whole: bool = False,
+    protocol: bytes | None = None,
 ) -> RequestHead:
     """Return the head of a request by HTTP/2, whose fields are checked one by one already.
 
     Args:
         pairs: names in lower case and values, Host among them.
+        content_length: as it is stated there; -1: it is not.
+        is_whole: whether the stream ends with the head, so that there is no body.
+        protocol: the protocol that an extended CONNECT asks for (RFC 8441).
 
     Raises:
         RequestRefusedError: it is refused.

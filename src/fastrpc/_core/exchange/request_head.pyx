@@ -129,7 +129,8 @@ cdef class RequestHead:
 
 
 cpdef RequestHead head_of_fields(
-    bytes method, bytes target, list pairs, RequestLimits limits, int64_t content_length=-1
+    bytes method, bytes target, list pairs, RequestLimits limits, int64_t content_length=-1, bint is_whole=False,
+    bytes protocol=None
 ):
     """Return the head of a request whose fields the version of HTTP has cut, and checked one by one."""
     cdef RequestHead head = RequestHead.__new__(RequestHead)
@@ -159,7 +160,8 @@ cpdef RequestHead head_of_fields(
     head.version = "2"
     head._text = b"".join(texts)
     head._pairs = pairs
-    head.content_length = content_length
+    head.content_length = 0 if is_whole else content_length
+    head.protocol = protocol
     check_host(head, True)
     take_expectation(head)
     return head

@@ -105,7 +105,7 @@ cdef class GrpcForms(Forms):
             raise CallError(Status.INTERNAL, f"{call.route.method}: {error}") from None
         return 0
 
-    cdef int note_answer(self, Call call, dict fields) except -1:
+    cdef int note_answer(self, Call call, int status, dict fields, object compress) except -1:
         # Only answers by Connect have these fields, as caches may store them.
         if (<GrpcCall>call).web is not None:
             (<GrpcCall>call).web.note_answer(fields)

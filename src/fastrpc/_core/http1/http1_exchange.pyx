@@ -38,6 +38,8 @@ from fastrpc._core.exchange.request_head import RequestRefusedError
 cdef enum:
     # The largest part of a body that is taken in parts: with each the application may hold the next one.
     PART_BYTES = 65_536
+    # Bytes of output that wait, above which streams wait as well.
+    STREAM_ROOM = 65_536
 
 cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 cdef bytes CLOSES = b"Connection: close\r\n"
@@ -51,6 +53,12 @@ logger = logging.getLogger("fastrpc.server")
 
 cdef class Http1Exchange(Exchange):
     """The requests of one connection, one after the other, and their responses."""
+
+    def __cinit__(self):
+        self.is_alone = True
+
+    cdef bint is_open(self) except -1:
+        return not (<Engine>self.link).is_closed
 
     # The response
 
@@ -151,6 +159,25 @@ cdef class Http1Exchange(Exchange):
         """Hook: close once all output is sent; further bytes of the peer are dropped, so that it gets the answer."""
         raise lacking(self, "end")
 
+    cdef int abort(self) except -1:
+        (<Engine>self.link).abort()
+        return 0
+
+    # The output that waits
+
+    cdef bint is_full(self) except -1:
+        return self.is_stuck or (<Engine>self.link).output.size() > STREAM_ROOM
+
+    cdef bint has_output(self) except -1:
+        return self.is_stuck or (<Engine>self.link).output.size() != 0
+
+    cdef int64_t unsent(self) except? -1:
+        return (<Engine>self.link).unsent_output()
+
+    cdef int await_room(self) except -1:
+        # The flush that makes room tells the application.
+        return 0
+
     # The body
 
     cdef int admit_body(self) except -1:
@@ -210,7 +237,7 @@ cdef class Http1Exchange(Exchange):
         engine.output.put(data, 0, PyBytes_GET_SIZE(data))
         return engine.written()
 
-    cdef bint takes_more(self) noexcept:
+    cdef bint takes_more(self) except -1:
         """Return whether further bytes may be taken now, of requests or of a tunnel."""
         if self.is_stuck or (<Engine>self.link).is_closed or self.is_deciding:
             return False
@@ -423,7 +450,11 @@ cdef class Http1Exchange(Exchange):
         return 0 if engine._stream is NULL or due_ns == 0 else (<ByteStream>engine._stream).schedule_check(due_ns)
 
     cdef int wait_by(self, uint64_t due_ns) except -1:
-        return 0 if self.due_ns and self.due_ns <= due_ns else self.wait_until(due_ns)
+        return 0 if due_ns == 0 or self.due_ns and self.due_ns <= due_ns else self.wait_until(due_ns)
+
+    cdef int note_refused(self) except -1:
+        # A client has one request at a time, so its refusals are as fast as their answers.
+        return 0
 
     cdef int refuse_late(self) except -1:
         """Refuse a request that did not come in time."""

@@ -46,7 +46,19 @@ cdef class Forms:
     cdef Marshal marshal(self, Call call)
     cdef uint32_t most_metadata(self) noexcept
     cdef int check_sent(self, Call call, bytes metadata) except -1
-    cdef int note_answer(self, Call call, dict fields) except -1
+    cdef int note_answer(self, Call call, int status, dict fields, object compress) except -1
+
+
+cdef class Handling:
+    # Calls that stand for more than one message each way. The sender of a long request.
+    cdef int await_sender(self, Call call) except -1
+    cdef int leave_rest(self, Call call) except -1
+
+    # The handler.
+    cdef object upload(self, Call call)
+    cdef int note_mistakes(self, Call call, bytes payload, str first) except -1
+    cdef int hold(self, Call call) except -1
+    cdef int left(self, Call call) except -1
 
 
 cdef class Assembling:
@@ -109,6 +121,7 @@ cdef class Wire:
         readonly Placing placing
         readonly Dialect dialect
         readonly Forms forms
+        readonly Handling handling
         readonly Assembling assembling
         readonly Pushing pushing
         readonly Flow flow

@@ -7,6 +7,9 @@ class Dialect:
 class Forms:
     """Calls of several protocols, or with several kinds of payloads, on one connection."""
 
+class Handling:
+    """Requests that are more than one message: forms with files, streams with signs of life, mounted applications."""
+
 class Assembling:
     """Several requests that arrive in parts at the same time, each with a sender to judge."""
 
@@ -51,6 +54,8 @@ class Wire:
     def dialect(self) -> Dialect | None: ...
     @property
     def forms(self) -> Forms | None: ...
+    @property
+    def handling(self) -> Handling | None: ...
     @property
     def assembling(self) -> Assembling | None: ...
     @property

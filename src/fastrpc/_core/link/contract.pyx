@@ -12,6 +12,7 @@
                     ├── place, placed, owner, completes ──► Placing    long payloads
                     ├── unknown names, compressor, … ─────► Dialect    the words of the protocol
                     ├── protocol, peer, marshal, … ───────► Forms      calls of several protocols on a connection
+                    ├── upload, hold, left, … ────────────► Handling   requests that are more than one message
                     ├── count, judged, end ───────────────► Assembling requests that come in parts beside each other
                     ├── push ─────────────────────────────► Pushing    one-way calls to the peer
                     ├── head, message, is_full, taken, … ─► Flow       streams of messages
@@ -119,9 +120,45 @@ cdef class Forms:
         """Raise CallError if the answer to a call cannot carry this metadata."""
         raise lacking(self, "check_sent")
 
-    cdef int note_answer(self, Call call, dict fields) except -1:
-        """Keep the fields of an answer by HTTP that its handler has set."""
+    cdef int note_answer(self, Call call, int status, dict fields, object compress) except -1:
+        """Keep the parts of an answer by HTTP that its handler has set.
+
+        Args:
+            status: of HTTP, 0: none.
+            compress: whether the answer is compressed; None: as the setting says.
+        """
         raise lacking(self, "note_answer")
+
+
+cdef class Handling:
+    """Requests that are more than one message: forms with files, streams with signs of life, mounted applications.
+
+    It may outlive the wire.
+    """
+
+    cdef int await_sender(self, Call call) except -1:
+        """Leave the rest of a request unread: its sender is being judged, and `Assembling.judged` follows."""
+        raise lacking(self, "await_sender")
+
+    cdef int leave_rest(self, Call call) except -1:
+        """Stop receiving a request, which is refused next."""
+        raise lacking(self, "leave_rest")
+
+    cdef object upload(self, Call call):
+        """Return the form whose file is the stream of a call, or None."""
+        raise lacking(self, "upload")
+
+    cdef int note_mistakes(self, Call call, bytes payload, str first) except -1:
+        """Keep all mistakes of refused arguments, for the details of the error; `first` is the error's text."""
+        raise lacking(self, "note_mistakes")
+
+    cdef int hold(self, Call call) except -1:
+        """A call outlasts this turn: its handler has suspended, or it waits for its start."""
+        raise lacking(self, "hold")
+
+    cdef int left(self, Call call) except -1:
+        """The client of a mounted application left, or its time is over: the handler is told, and not cancelled yet."""
+        raise lacking(self, "left")
 
 
 cdef class Assembling:

@@ -57,7 +57,7 @@ cdef class HandlerFailures:
         """Return the details of an error, or none if they exceed a limit: status and text must arrive."""
         cdef uint64_t limit = min(self.admission.sent_bytes, call.connection.most_message())
         cdef Py_ssize_t size = PyBytes_GET_SIZE(details)
-        cdef bint is_metadata = call.connection.has_trailers
+        cdef bint is_metadata = call.has_trailers
         cdef str setting = "message_bytes"
         if size == 0 or call.flags & ONE_WAY:
             return details

@@ -4,7 +4,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.io.engine cimport Engine
-from fastrpc._core.link.contract cimport Backlog, Dialect, Flow, Forms, Placing, Wire
+from fastrpc._core.link.contract cimport Backlog, Dialect, Flow, Forms, Handling, Placing, Wire
 from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.gate cimport Gate
@@ -17,9 +17,10 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class LinkedConnection(EngineServedConnection):
     cdef:
-        # The texts of the protocol and the forms of its calls, which outlive the link; or None.
+        # The texts of the protocol, and the forms and the handling of its calls, which outlive the link; or None.
         Dialect dialect
         Forms forms
+        Handling handling
 
 
 @cython.final
@@ -60,6 +61,7 @@ cdef class Link(Engine):
         self.connection.now = self.now
         self.connection.received_ns = self.received_ns
         self.connection.is_reading = self.is_reading
+        call.has_trailers = self.connection.has_trailers
         return 0
 
     cdef inline int request(self, ServerCall call, const char* name, Py_ssize_t size, bytes payload) except -1:

@@ -40,6 +40,9 @@ class LinkedConnection(EngineServedConnection):
     ) -> None:
         """Keep the fields of an answer by HTTP."""
 
+    def note_mistakes(self, call: ServerCall, payload: bytes, first: str) -> None:
+        """Keep all mistakes of refused arguments, if the protocol tells them."""
+
     def note_drain(self) -> None:
         """Notify handlers of the drain. Further calls are accepted: the wire knows which are too late."""
 

@@ -90,7 +90,7 @@ cdef class LinkedConnection(EngineServedConnection):
 
     cdef int do_hold(self, Call call) except -1:
         # A wire that can cancel calls finds them in its own table.
-        return 0
+        return 0 if self.handling is None else self.handling.hold(call)
 
     cdef int do_release(self, Call call) except -1:
         return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).leaving.call_ended(True)
@@ -160,9 +160,14 @@ cdef class LinkedConnection(EngineServedConnection):
         if self._engine is NULL or (<Link>self._engine)._stream is NULL:
             return 0
         link = <Link>self._engine
+        if self.handling is not None:
+            self.handling.await_sender(call)
         if link.wire.assembling is None:
             (<ByteStream>link._stream).hold_input()
         return (<ByteStream>link._stream).schedule_check(due_ns) if due_ns else 0
+
+    cdef int leave_rest(self, ServerCall call) except -1:
+        return 0 if self.handling is None else self.handling.leave_rest(call)
 
     cdef int sender_known(self, ServerCall call, int verdict) except -1:
         cdef Link link
@@ -219,7 +224,20 @@ cdef class LinkedConnection(EngineServedConnection):
     def note_answer(self, ServerCall call not None, int status, dict fields, compress):
         """Keep the fields of an answer by HTTP."""
         if self.forms is not None:
-            self.forms.note_answer(call, fields)
+            self.forms.note_answer(call, status, fields, compress)
+
+    # The handler
+
+    cdef object form_of(self, Call call):
+        return None if self.handling is None else self.handling.upload(call)
+
+    def note_mistakes(self, ServerCall call not None, bytes payload, str first):
+        """Keep all mistakes of refused arguments, if the protocol tells them."""
+        if self.handling is not None:
+            self.handling.note_mistakes(call, payload, first)
+
+    cdef int leave_handler(self, Call call) except -1:
+        return EngineServedConnection.leave_handler(self, call) if self.handling is None else self.handling.left(call)
 
     def note_drain(self):
         """Notify handlers of the drain. Further calls are accepted: the wire knows which are too late."""
@@ -237,6 +255,7 @@ cdef class Link(Engine):
         connection.takes_values = wire.takes_values
         connection.dialect = wire.dialect
         connection.forms = wire.forms
+        connection.handling = wire.handling
         self.connection = connection
         self.gate = gate
         self.openings = openings

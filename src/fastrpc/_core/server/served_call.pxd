@@ -60,6 +60,10 @@ cdef class ServerCall(Call):
         # The client behind a trusted proxy that made it; None: the connection's peer.
         object client
 
+        # Whether its answer has a head and trailers, as in gRPC (`ServedConnection.has_trailers`): the form of the request
+        # decides on a connection that carries several protocols.
+        readonly bint has_trailers
+
         # The name of its method as it was sent, None: the method's own. A refusal shows it, so no alias, gRPC name or
         # route reveals a method. Noted when access is checked.
         bytes sent_name

@@ -26,6 +26,10 @@ class ServerCall(Call):
         """The connection that it arrived on, or None."""
 
     @property
+    def has_trailers(self) -> bool:
+        """Whether its answer has a head and trailers, which may repeat a key."""
+
+    @property
     def cancelled(self) -> bool:
         """Whether the caller cancelled the call or its time is over; may be read from any thread."""
 

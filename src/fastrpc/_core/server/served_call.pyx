@@ -235,7 +235,7 @@ cdef class ServerCall(Call):
         cdef bytes sent
         self._reply_metadata = None
         try:
-            sent = encode_metadata(metadata if self.connection.has_trailers else metadata.entries)
+            sent = encode_metadata(metadata if self.has_trailers else metadata.entries)
             if type(self.head) is list:
                 # A gateway asks for them.
                 sent += told_entry(<list>self.head)
@@ -263,7 +263,7 @@ cdef class ServerCall(Call):
         """Send the contents of `reply_metadata` with a failure; each entry that cannot be sent is left out and logged."""
         metadata, self._reply_metadata = self._reply_metadata, None
         parts = []
-        for pair in pairs_of(metadata if self.connection.has_trailers else metadata.entries):
+        for pair in pairs_of(metadata if self.has_trailers else metadata.entries):
             try:
                 part = encode_pairs((pair,))
                 self.connection.check_sent(self, part)
@@ -305,7 +305,7 @@ cdef class ServerCall(Call):
         """
         if self.stream is not None and self.route.gives_stream:
             self.stream.commit_metadata()
-        elif self.connection is not None and self.connection.has_trailers:
+        elif self.has_trailers:
             self._send_head()
         else:
             raise RuntimeError(f"the answer of {self.method} is no stream: its metadata goes with it")
@@ -321,7 +321,7 @@ cdef class ServerCall(Call):
 
     def _ensure_head(self):
         """Send the head of a unary answer, unless it was sent; later `reply_metadata` are the trailers."""
-        if not self.has_sent_head and self.connection.has_trailers and not self.route.gives_stream:
+        if not self.has_sent_head and self.has_trailers and not self.route.gives_stream:
             self._send_head()
 
     cdef int _send_head(self) except -1:

@@ -9,6 +9,7 @@ from fastrpc._core.link.contract import (
     Flow,
     Forms,
     Goodbye,
+    Handling,
     Placing,
     Pushing,
     Wire,
@@ -28,6 +29,7 @@ METHODS = {
         "compressor",
     ),
     Forms: ("protocol", "peer", "marshal", "check_sent", "note_answer"),
+    Handling: ("await_sender", "leave_rest", "upload", "note_mistakes", "hold", "left"),
     Assembling: ("count", "judged", "end"),
     Pushing: ("push",),
     Flow: ("head", "message", "await_turn", "room", "taken", "reader", "end_early"),
@@ -60,4 +62,4 @@ def test_a_protocol_has_only_the_parts_that_it_needs() -> None:
     wire = LineWire()
     assert (wire.protocol, wire.takes_values, wire.closes_on_refusal) == ("lines", False, False)
     assert (wire.placing, wire.dialect, wire.pushing, wire.goodbye, wire.backlog) == (None,) * 5
-    assert (wire.forms, wire.assembling) == (None, None)
+    assert (wire.forms, wire.handling, wire.assembling) == (None, None, None)
