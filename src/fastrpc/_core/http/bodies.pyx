@@ -47,7 +47,7 @@ cdef class LinesBody(BodyReading):
         intake.exchange().engine().tail_changed(PyByteArray_GET_SIZE(self._line) - before)
         try:
             for line in lines:
-                self._take_line(intake, intake.connection().call, line.strip())
+                self._take_line(intake, intake.request().call, line.strip())
             if PyByteArray_GET_SIZE(self._line) > intake.service.body_bytes:
                 text = f"a line of the body has more than {intake.service.body_bytes} bytes (Limits.message_bytes)"
                 raise CallError(Status.RESOURCE_EXHAUSTED, text)

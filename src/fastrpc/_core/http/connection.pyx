@@ -4,7 +4,7 @@
 
     bytes ──► HttpConnection ──► GatewayRequests ──► Gate ──► handler
                     ▲                                            │
-                    └── Answering ◄── HttpServedConnection ◄─────┘
+                    └── Answering ◄── HttpPages ◄────────────────┘
 
 The rules of its life are those for all protocols (`server/connection_life`). It closes by itself after an answer: a
 drain, and the age of a connection, only make the next answer the last one.
@@ -16,12 +16,11 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.http.gateway_requests cimport new_requests
 from fastrpc._core.http.http_call cimport terms_of
+from fastrpc._core.http.http_pages cimport HttpPages
+from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.connection_life cimport REST_NS
-from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.websocket.frames cimport CLOSE_RESTART
 from fastrpc._core.wire.frame cimport REASON_DRAIN
 
 
@@ -39,20 +38,19 @@ cdef class GatewayConnection(HttpConnection):
         self.exchange.watch = None if self.gate.watch is None else self.gate.watch.connection()
         connection.has_marshals = True
         connection.reveals_services = parts.reveals_services
-        connection.service = service
-        connection.keepalive = parts.config.keepalive
-        connection.takes_values = service.serves_rpcx or service.serves_phobos
+        connection.pages = HttpPages(service, parts.config.keepalive)
+        connection.pages.join(connection)
+        connection.takes_values = connection.pages.takes_values
         self.connection = connection
         self.life.connection = <PyObject*>connection
-        connection.exchange = self.exchange
-        self.exchange.application = self.requests = new_requests(self.exchange, connection)
+        self.exchange.application = self.requests = <GatewayRequests>connection.pages.begin(self.exchange)
 
     # Calls of the server
 
     def close(self, int reason=0, str text=""):
         """Close once all output is sent."""
-        if self.connection.talk is not None and not self.is_closed:
-            self.connection.talk.close(self.exchange, CLOSE_RESTART, text)
+        if self.requests.talk is not None and not self.is_closed:
+            self.requests.end_tunnel(self.exchange, text)
         else:
             HttpConnection.close(self, reason, text)
             if self.life.has_ended:
@@ -64,20 +62,21 @@ cdef class GatewayConnection(HttpConnection):
         self.connection.is_draining = True
         if self.connection.drain_signal is not None:
             self.connection.drain_signal.set()
-        if self.is_closed or reason and self.connection.talk is None:
+        if self.is_closed or reason and self.requests.talk is None:
             return
         if not self.life.drains:
             self.life.begin_drain(now_ns() + REST_NS)
             self.connection.look_by(self.life.left_due())
         # Where the peer takes no output its time stays as it is; all is looked at once it does.
-        if self.connection.talk is not None and not self.exchange.is_stuck:
+        if self.requests.talk is not None and not self.exchange.is_stuck:
             self.exchange.wait_by(self.life.left_due())
 
     @property
     def has_drained(self):
         """Whether no call is under way, all output is sent, and no last request is about to come."""
-        if self.connection.talk is not None and not self.is_closed:
-            if self.connection.talk.has_calls() or self.unsent_output():
+        cdef SocketEnd socket = self.requests.socket()
+        if socket is not None and not self.is_closed:
+            if socket.has_calls() or self.unsent_output():
                 return False
             return now_ns() >= self.life.kept_until_ns
         # Otherwise the connection closes by itself: after its last answer, or after its rest.
@@ -123,6 +122,7 @@ cdef class GatewayConnection(HttpConnection):
 
     cdef int lost(self, object error) except -1:
         self.requests.request_dropped(self.exchange)
+        self.requests.exchange_over(self.exchange)
         self.life.count_out(error)
         return HttpConnection.lost(self, error)
 
@@ -132,11 +132,9 @@ cdef class GatewayConnection(HttpConnection):
         return self.gate.runner.leave_task()
 
     cdef int flushed(self) except -1:
-        cdef ServerCall call = self.connection.call
         if self.connection.output_held or self.exchange.is_stuck or self.output.size():
             self.life.weigh(self.connection.unsent_bytes(), self.now)
-        if call is not None:
-            terms_of(call).answering.room(self.exchange, call)
+        self.requests.room_came(self.exchange)
         return self.gate.runner.tell_watcher()
 
     cdef int stalled(self) except -1:
@@ -146,9 +144,14 @@ cdef class GatewayConnection(HttpConnection):
         return self.gate.memory.count_tail(self.connection, change)
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        cdef uint64_t due
-        if self.connection.talk is not None and self.connection.talk.has_expired(now):
-            self.exchange.due_ns = now
-        due = self.requests.check(self.exchange, now)
+        cdef uint64_t due = self.requests.request_due(self.exchange, now)
         due = earlier(HttpConnection.check(self, now), due)
-        return self.exchange.due_ns if self.is_closed else earlier(due, self.connection.send_sign(now))
+        return self.exchange.due_ns if self.is_closed else due
+
+    cdef int tunnel_opened(self) except -1:
+        HttpConnection.tunnel_opened(self)
+        self.connection.speak(terms_of(self.requests.call).protocol)
+        if self.connection.is_draining:
+            # The drain that was told to HTTP is told once more, to the WebSocket.
+            self.begin_drain()
+        return 0

@@ -13,7 +13,6 @@ from fastrpc._core.base.status cimport INVALID_ARGUMENT
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.http.conditions cimport note_stored
 from fastrpc._core.http.http_call cimport HttpTerms, terms_of
-from fastrpc._core.http.http_served_connection cimport HttpServedConnection
 from fastrpc._core.http.messages cimport FORM_NONE
 from fastrpc._core.http.mounted_request cimport mounted_request_of
 from fastrpc._core.http.own_answerings cimport BY_STREAM, BY_VALUE, HttpDialect, ValueAnswering
@@ -21,7 +20,6 @@ from fastrpc._core.http.responses cimport BEARER, NOSNIFF, call_lines, retry_lin
 from fastrpc._core.http.rpcx_headers cimport RpcxHeaders, rpcx_status
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.rpcx.requests cimport unknown_codec_in_go, unknown_method_in_go
-from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.wire.frame cimport ONE_WAY
 
 
@@ -44,7 +42,6 @@ cdef class WebAnswering(Answering):
 
     cdef int _end(self, Exchange exchange, ServerCall call, bytes payload, Failure failure, int status) except -1:
         """End a call with its answer, which the rest of a stream may be, or with a failure."""
-        cdef HttpServedConnection connection = <HttpServedConnection>call.connection
         cdef HttpTerms terms = terms_of(call)
         cdef bytes trailers = call.sent_metadata, part
         if exchange.has_begun:
@@ -53,10 +50,10 @@ cdef class WebAnswering(Answering):
             if payload is not None:
                 part = terms.web.message(payload, call.compressor) + part
             exchange.send_part(part)
-            connection.call = None
+            terms.request.end_call(call)
             return exchange.end_parts()
         told, lines, content = web_answer(call, terms, exchange.head, payload, failure, status)
-        return connection.conclude(exchange, told, lines, content, connection.leaves_body)
+        return terms.request.conclude(exchange, call, told, lines, content)
 
     cdef int head(self, Exchange exchange, ServerCall call, bytes metadata) except -1:
         return self._begin(exchange, call, metadata, 0)
@@ -75,14 +72,14 @@ cdef class WebAnswering(Answering):
         return exchange.begin_parts(200, web_lines(call, terms_of(call), exchange.head, fields))
 
     cdef int room(self, Exchange exchange, ServerCall call) except -1:
-        return (<HttpServedConnection>call.connection).wake_stream(exchange, call)
+        return terms_of(call).request.wake_stream(exchange, call)
 
     cdef int hold(self, Exchange exchange, ServerCall call) except -1:
         # Its streams have no sign of life.
         return 0
 
     cdef int note(self, Exchange exchange, ServerCall call, int status, dict fields, object compress) except -1:
-        return note_stored(terms_of(call), (<HttpServedConnection>call.connection).service, fields)
+        return note_stored(terms_of(call), terms_of(call).request.service, fields)
 
     cdef int check_sent(self, ServerCall call, bytes metadata) except -1:
         terms_of(call).web.check_sent(call.route.method, metadata)
@@ -100,22 +97,20 @@ cdef class HeaderAnswering(BareAnswering):
         self.dialect = HeaderDialect.__new__(HeaderDialect)
 
     cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
-        cdef HttpServedConnection connection = <HttpServedConnection>call.connection
         cdef RpcxHeaders headers = terms_of(call).rpcx
         cdef bytes lines = headers.answer_lines(call.sent_metadata) + NOSNIFF
         # The metadata is in a field of rpcx.
         call.sent_metadata = None
         lines += call_lines(call, terms_of(call), exchange.head)
-        return connection.conclude(exchange, 200, lines, b"" if headers.is_one_way else payload, False)
+        return terms_of(call).request.conclude(exchange, call, 200, lines, b"" if headers.is_one_way else payload)
 
     cdef int fail(self, Exchange exchange, ServerCall call, Failure failure, int status, bytes lines) except -1:
-        cdef HttpServedConnection connection = <HttpServedConnection>call.connection
         cdef RpcxHeaders headers = terms_of(call).rpcx
         status = rpcx_status(headers, failure, status)
         lines = headers.failure_lines(failure.text, call.sent_metadata) + NOSNIFF + retry_line(status, failure)
         call.sent_metadata = None
         lines += (BEARER if status == 401 else b"") + call_lines(call, terms_of(call), exchange.head)
-        return connection.conclude(exchange, status, lines, b"", connection.leaves_body)
+        return terms_of(call).request.conclude(exchange, call, status, lines, b"")
 
     cdef bint answers_at_once(self, Exchange exchange, ServerCall call, bytes payload) except -1:
         """Answer a heartbeat of Phobos, or a one-way call before it is made; return whether that is all."""
@@ -126,8 +121,8 @@ cdef class HeaderAnswering(BareAnswering):
         lines = headers.answer_lines(None) + NOSNIFF + call_lines(call, terms_of(call), exchange.head)
         call.flags |= ONE_WAY
         if is_heartbeat and call.charge:
-            (<Gate>(<HttpServedConnection>call.connection).gate).memory.charge(call, 0)
-        (<HttpServedConnection>call.connection).conclude(exchange, 200, lines, payload if is_heartbeat else b"", False)
+            terms_of(call).request.service.gate.memory.charge(call, 0)
+        terms_of(call).request.conclude(exchange, call, 200, lines, payload if is_heartbeat else b"")
         return is_heartbeat
 
 
@@ -143,7 +138,7 @@ cdef class MountAnswering(ValueAnswering):
             mounted_request_of(call).leave()
             if exchange.has_begun:
                 # The client sees that the rest is missing.
-                (<HttpServedConnection>call.connection).call = None
+                terms_of(call).request.end_call(call)
                 return exchange.cut()
         return ValueAnswering.fail(self, exchange, call, failure, status, lines)
 

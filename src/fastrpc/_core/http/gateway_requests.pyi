@@ -1,7 +1,7 @@
 from typing import final
 
-from fastrpc._core.exchange.exchange import HttpApplication
+from fastrpc._core.http.open_request import OpenRequest
 
 @final
-class GatewayRequests(HttpApplication):
-    """Answers the requests of one connection of the gateway."""
+class GatewayRequests(OpenRequest):
+    """Answers the requests of one exchange of the gateway."""

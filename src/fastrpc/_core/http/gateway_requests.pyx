@@ -1,4 +1,4 @@
-"""The requests of one connection of the gateway, from their heads to the gate.
+"""The requests of one exchange of the gateway, from their heads to the gate.
 
 ::
 
@@ -6,8 +6,8 @@
                         └──► method, verb, type ──► body ──► RequestIntake ──► Gate.pass_in ──► handler
 
 At its head a request gets its call, its `Answering` and, if its body arrives in parts, its `BodyReading`.
-HttpServedConnection leads from there to responses. A request for a WebSocket is judged by its head alone; SocketTalk
-continues.
+HttpPages leads from there to responses. A request for a WebSocket is judged by its head alone; SocketTalk continues. By
+HTTP/1.1 an exchange has one request after the other, by HTTP/2 it has one.
 
 RequestSender reads a long body once its sender is known. A request to a mounted application is a call without a method: the
 gate counts and bounds it, and MountedRequest has its body and its response.
@@ -15,6 +15,7 @@ gate counts and bounds it, and MountedRequest has its body and its response.
 
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier
@@ -32,26 +33,28 @@ from fastrpc._core.http.responses cimport fault_answer, refusal_answer, status_o
 from fastrpc._core.http.socket_talk cimport SocketTalk
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.loop.turns cimport outlasts_turn
-from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.served_call cimport ServerCall, take_client
+from fastrpc._core.server.stopped_handlers cimport cancel_in_read
+from fastrpc._core.websocket.frames cimport CLOSE_RESTART
 
 
 @cython.final
-cdef class GatewayRequests(HttpApplication):
-    """Answers the requests of one connection of the gateway."""
+cdef class GatewayRequests(OpenRequest):
+    """Answers the requests of one exchange of the gateway."""
 
     # From the head of a request to its call
 
     cdef int64_t head_came(self, Exchange exchange) except? -2:
-        cdef HttpServedConnection served = self.served()
         cdef RequestHead head = exchange.head
         cdef ServerCall call
         cdef HttpTerms terms
         self._forget()
-        served.now = served.received_ns = exchange.engine().now
-        call = served.call = new_call(served, exchange.date())
+        self.connection.now = self.connection.received_ns = exchange.engine().now
+        call = self.call = new_call(self, exchange.date())
         terms = terms_of(call)
         if self.service.proxies is not None:
-            served.follow_proxy(call, head)
+            self._follow_proxy(call, terms, head)
         if terms.fault_status == 0:
             terms.understand(call, head, self.service)
         terms.answering = answering_of(terms)
@@ -60,21 +63,38 @@ cdef class GatewayRequests(HttpApplication):
             self.intake.body = reading_of(terms)
         # An application may refuse a body that it has not seen.
         exchange.asks_later = terms.mount is not None and head.expects_continue and head.has_body
+        self._take_protocol(call, terms)
+        if terms.needs_identity and self.service.gate.asks_access():
+            self.sender.identify(self, exchange, call)
+        return self.sender.admit(self, exchange, call, terms, head)
+
+    cdef int _follow_proxy(self, ServerCall call, HttpTerms terms, RequestHead head) except -1:
+        """Take the client of a trusted proxy as the peer of this request."""
+        cdef object found = self.service.proxies.client_of(
+            self.connection.peer_info, head.values("x-forwarded-for"), head.values("x-forwarded-proto")
+        )
+        cdef tuple refusal = take_client(call, found, terms.protocol)
+        return 0 if refusal is None else terms.set_fault(refusal[0], refusal[1], b"")
+
+    cdef int _take_protocol(self, ServerCall call, HttpTerms terms) except -1:
+        """Note the protocol of a call, which its head has shown."""
         if terms.mount is not None:
-            served.speak("asgi")
-        elif self.service.web is not None or self.service.mounts is not None:
-            served.speak("http" if terms.web is None else terms.web.protocol)
-        if terms.needs_identity and self.gate.asks_access():
-            self.sender.identify(exchange, served, call)
-        return self.sender.admit(exchange, served, call, terms, head)
+            terms.speak(call, "asgi")
+        elif terms.web is not None:
+            # Head and trailers are apart in the protocols that descend from gRPC.
+            call.has_trailers = True
+            terms.speak(call, terms.web.protocol)
+        return 0
 
     cdef int _forget(self) except -1:
         """Forget the request before."""
-        cdef HttpServedConnection served = self.served()
-        if served.talk is not None:
-            served.talk.drop()
+        if self.talk is not None:
+            self.socket().drop()
+            self.talk = None
         self.sender.drop()
-        served.forget()
+        self.call = None
+        self.leaves_body = False
+        self.sign_due_ns = 0
         return self.intake.forget()
 
     # From the body to the gate
@@ -82,7 +102,7 @@ cdef class GatewayRequests(HttpApplication):
     cdef int request_came(self, Exchange exchange, bytes body) except -1:
         cdef Engine engine
         cdef bytes payload
-        cdef ServerCall call = self.served().call
+        cdef ServerCall call = self.call
         cdef HttpTerms terms = terms_of(call)
         if terms.fault_status and not terms.is_fault_hidden:
             return self._answer_fault(exchange, call, terms)
@@ -93,8 +113,8 @@ cdef class GatewayRequests(HttpApplication):
         if terms.path is not None:
             if call.charge:
                 # The calls that the path makes are counted separately.
-                self.gate.memory.charge(call, 0)
-            terms.path.serve(new_path_exchange(exchange, self.served(), False), body, call.identity)
+                self.service.gate.memory.charge(call, 0)
+            terms.path.serve(new_path_exchange(exchange, call, False), body, call.identity)
             engine = exchange.engine()
             if outlasts_turn(PyBytes_GET_SIZE(body), engine.turn_ends_ns):
                 engine.messages_left = 0
@@ -113,9 +133,9 @@ cdef class GatewayRequests(HttpApplication):
         if terms.needs_identity and call.identity is None:
             terms.set_fault(401, "the caller is not authenticated", b"")
             return self._answer_fault(exchange, call, terms)
-        terms.mounted = request = MountedRequest(self.served(), call, exchange)
+        terms.mounted = request = MountedRequest(self, call)
         if terms.is_socket:
-            MountedSocket(request, self.served())
+            MountedSocket(request)
         elif not exchange.takes_parts:
             request.put(body, True)
         return self.intake.pass_in(body)
@@ -125,38 +145,41 @@ cdef class GatewayRequests(HttpApplication):
     cdef int _upgrade(self, Exchange exchange, ServerCall call, HttpTerms terms) except -1:
         """End the handshake of a WebSocket: what follows is no HTTP."""
         cdef SocketTalk talk = SocketTalk(self.service, call)
-        self.served().talk = talk
-        self.served().speak("websocket")
+        self.talk = talk
+        terms.speak(call, "websocket")
         return talk.begin(exchange, terms.subprotocol, b"")
 
     cdef Py_ssize_t tunnel_came(self, Exchange exchange, const char* data, Py_ssize_t size) except -1:
-        return self.served().talk.take_bytes(exchange, data, size)
+        return self.socket().take_bytes(exchange, data, size)
 
     cdef uint64_t tunnel_due(self, Exchange exchange, uint64_t now) except? 0:
-        cdef HttpServedConnection served = self.served()
-        return 0 if served.talk is None else served.talk.check(exchange, now)
+        return 0 if self.talk is None else self.socket().check(exchange, now)
+
+    cdef int end_tunnel(self, Exchange exchange, str text) except -1:
+        return 0 if self.talk is None else self.socket().close(exchange, CLOSE_RESTART, text)
 
     # Faults
 
     cdef int _answer_fault(self, Exchange exchange, ServerCall call, HttpTerms terms) except -1:
         """Answer a request that the gate does not see."""
-        cdef bint leaves_body = self.served().leaves_body
         if terms.mount is not None and terms.fault_status in (401, 403):
-            self.gate.count_refused(call, status_of_refusal(terms.fault_status), terms.fault_text)
+            self.service.gate.count_refused(call, status_of_refusal(terms.fault_status), terms.fault_text)
         status, lines, content = fault_answer(call, terms, exchange.head)
-        return exchange.answer(status, lines, content, leaves_body)
+        if status >= 400:
+            exchange.note_refused()
+        return self.conclude(exchange, call, status, lines, content)
 
     cdef tuple refusal_of(self, Exchange exchange, object error):
-        return refusal_answer(exchange.head, self.served().call, error.status, error.text)
+        return refusal_answer(exchange.head, self.call, error.status, error.text)
 
     cdef int body_awaited(self, Exchange exchange) except -1:
-        cdef ServerCall call = self.served().call
+        cdef ServerCall call = self.call
         if call is None:
             return 0
         if terms_of(call).mount is not None and not (exchange.is_deciding or terms_of(call).fault_status):
             # An application begins without the rest of a short body.
             exchange.takes_parts = True
-        return 0 if self.intake.has_started else self.gate.await_rest(call)
+        return 0 if self.intake.has_started else self.service.gate.await_rest(call)
 
     cdef int part_came(self, Exchange exchange, bytes part, bint is_last) except -1:
         return self.intake.part_came(part, is_last)
@@ -165,30 +188,82 @@ cdef class GatewayRequests(HttpApplication):
         return self.intake.grew(size)
 
     cdef int request_dropped(self, Exchange exchange) except -1:
-        cdef HttpServedConnection served = self.served()
-        cdef ServerCall call = served.call
+        cdef ServerCall call = self.call
+        cdef Gate gate = self.service.gate
         self._forget()
         if call is not None:
-            if served.held and call in served.held:
-                self.gate.cancel(call, False)
+            if self.connection.held and call in self.connection.held:
+                cancel_in_read(exchange.engine(), gate, call, False)
             elif call.charge and call.waiting_payload is None:
-                self.gate.memory.charge(call, 0)
+                gate.memory.charge(call, 0)
+        # Where the connection ends with the request, the gate stops all of its calls.
+        return 0 if exchange.is_alone else self.leave_calls()
+
+    cdef int exchange_over(self, Exchange exchange) except -1:
+        self._forget()
+        self._exchange = NULL
         return 0
 
-    # Time
+    # Calls
 
-    cdef uint64_t check(self, Exchange exchange, uint64_t now) except? 0:
-        """Answer a request that is late with the rest of its body, or with its sender; return when to look again."""
-        if exchange.engine().is_closed:
+    cdef list _calls(self):
+        """Return the calls under way that were made for this request."""
+        cdef list found = []
+        cdef ServerCall call
+        for call in [*(self.connection.held or ()), *(self.connection.queue or ())]:
+            if type(call.head) is HttpTerms and (<HttpTerms>call.head).request is self:
+                found.append(call)
+        return found
+
+    cdef bint has_calls(self) except -1:
+        if self._exchange is not NULL and self.exchange().is_alone:
+            return bool(self.connection.held) or bool(self.connection.queue)
+        return bool(self._calls())
+
+    cdef int leave_calls(self) except -1:
+        cdef ServerCall call
+        if self._exchange is not NULL and self.exchange().is_alone:
+            return self.service.gate.leave(self.connection)
+        for call in self._calls():
+            self.service.gate.cancel(call, False)
+        return 0
+
+    # Room and time
+
+    cdef int room_came(self, Exchange exchange) except -1:
+        cdef ServerCall call = self.call
+        return 0 if call is None else terms_of(call).answering.room(exchange, call)
+
+    cdef uint64_t request_due(self, Exchange exchange, uint64_t now) except? 0:
+        cdef uint64_t due
+        if not exchange.is_open():
             return 0
-        return earlier(self.intake.check_rest(now), self.sender.check(exchange, self.served(), now))
+        due = earlier(self.intake.check_rest(now), self.sender.check(self, exchange, now))
+        if self.talk is not None and not exchange.is_stuck and self.socket().has_expired(now):
+            due = earlier(due, self.socket().check(exchange, now))
+        return earlier(due, self._send_sign(exchange, now)) if exchange.is_open() else 0
+
+    cdef uint64_t _send_sign(self, Exchange exchange, uint64_t now) except? 0:
+        """Send a sign of life in a stream where one is due: its head, and in events a comment; return when the next is."""
+        cdef ServerCall call = self.call
+        if self.sign_due_ns == 0 or now < self.sign_due_ns:
+            return self.sign_due_ns
+        self.sign_due_ns = 0
+        # A call that was answered needs no sign, nor does a call that waits for its start and may still be refused.
+        if call is None or call.was_ended or not (exchange.has_begun or call.is_held and call.given is not None):
+            return 0
+        terms_of(call).answering.sign(exchange, call, now)
+        return self.sign_due_ns
 
 
-cdef GatewayRequests new_requests(Exchange exchange, HttpServedConnection served):
+cdef GatewayRequests new_requests(
+    Exchange exchange, EngineServedConnection connection, HttpService service, object keepalive
+):
     cdef GatewayRequests requests = GatewayRequests.__new__(GatewayRequests)
-    requests.service = served.service
-    requests.gate = <Gate>served.gate
-    requests._served = <PyObject*>served
-    requests.intake = new_intake(exchange, served)
+    requests._exchange = <PyObject*>exchange
+    requests.connection = connection
+    requests.service = service
+    requests.keepalive = keepalive
+    requests.intake = new_intake(requests)
     requests.sender = RequestSender()
     return requests

@@ -6,12 +6,12 @@ from libc.stdint cimport uint32_t, uint64_t
 from fastrpc._core.calls.call cimport Call, MethodRoute
 from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.answering cimport Answering
+from fastrpc._core.http.open_request cimport OpenRequest
 from fastrpc._core.http.own_hosts cimport OwnHosts
 from fastrpc._core.http.rpcx_headers cimport RpcxHeaders
 from fastrpc._core.http.service cimport HttpMethod, HttpService
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport ServedConnection
 
 
 cdef enum:
@@ -22,6 +22,11 @@ cdef enum:
 @cython.final
 cdef class HttpTerms:
     cdef:
+        # The request of the call, also of a call that is a part of it; None for a call on a connection of gRPC. The
+        # protocol of the call.
+        OpenRequest request
+        str protocol
+
         # The method of the name, or None; the name in the gate's form; the page at a fixed path.
         HttpMethod target
         bytes name
@@ -94,6 +99,13 @@ cdef class HttpTerms:
         int form
         bint takes_lines
 
+    # Note the protocol of a call, for its counters and its peer.
+    cdef inline int speak(self, ServerCall call, str protocol) except -1:
+        self.protocol = protocol
+        if call.client is not None:
+            call.client.protocol = protocol
+        return 0
+
     cdef int understand(self, ServerCall call, RequestHead head, HttpService service) except -1
 
     # The same for a stream of HTTP/2, where only calls by gRPC-Web and Connect are served.
@@ -147,8 +159,8 @@ cdef inline HttpTerms terms_of(Call call):
     return <HttpTerms>(<ServerCall>call).head
 
 
-# Make the call of a request on a connection; its `head` holds the terms.
-cdef ServerCall new_call(ServedConnection connection, uint64_t now)
+# Make a call for a request; its `head` holds the terms.
+cdef ServerCall new_call(OpenRequest request, uint64_t now)
 
 # Return the error text for metadata over a limit.
 cdef str too_much_metadata(uint32_t limit)

@@ -537,14 +537,17 @@ cdef class Outcome:
         self.failure = failure
 
 
-cdef ServerCall new_call(ServedConnection connection, uint64_t now):
+cdef ServerCall new_call(OpenRequest request, uint64_t now):
     cdef ServerCall call = ServerCall.__new__(ServerCall)
-    call.connection = connection
-    connection.begun += 1
-    call.id = connection.begun
+    cdef HttpTerms terms = HttpTerms.__new__(HttpTerms)
+    terms.request = request
+    terms.protocol = "http"
+    call.connection = request.connection
+    request.connection.begun += 1
+    call.id = request.connection.begun
     call.codec = CODEC_JSON
     call.started_ns = now
-    call.head = HttpTerms.__new__(HttpTerms)
+    call.head = terms
     return call
 
 

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t
 
 from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.exchange.request_head cimport RequestHead
+from fastrpc._core.http.open_request cimport OpenRequest
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.output_room cimport OutputRoom
 from fastrpc._core.server.served_call cimport ServerCall
@@ -13,10 +14,10 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class MountedRequest:
     cdef:
-        # The call that the gate counts, and its connection, which may be gone; the exchange, and the head of the request.
+        # The call that the gate counts, and its connection, which may be gone; the request and its head.
         readonly ServerCall call
         EngineServedConnection _connection
-        Exchange _exchange
+        OpenRequest _request
         readonly RequestHead head
 
         # The parts of the body that the application has not taken, and the number of their bytes.
@@ -58,6 +59,7 @@ cdef class MountedRequest:
     cdef int leave(self) except -1
 
     cdef Exchange _present(self)
+    cdef int _begin_wait(self) except -1
     cdef bint _is_full(self) except -1
     cdef OutputRoom output_room(self)
     cdef int _ask_memory(self) except -1

@@ -25,7 +25,6 @@ from fastrpc._core.base.status cimport CANCELLED
 from fastrpc._core.exchange.request_head cimport VERB_HEAD, check_field
 from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.responses cimport status_of_response
-from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.server.gate cimport Gate
 
 from fastrpc._core.calls.call import current_call
@@ -53,11 +52,11 @@ class ClientGoneError(OSError):
 @cython.final
 cdef class MountedRequest:
 
-    def __init__(self, EngineServedConnection connection not None, ServerCall call not None, Exchange exchange not None):
+    def __init__(self, OpenRequest request not None, ServerCall call not None):
         self.call = call
-        self.head = exchange.head
-        self._exchange = exchange
-        self._connection = connection
+        self.head = request.exchange().head
+        self._request = request
+        self._connection = request.connection
         self._parts = deque()
         self._length = self._left = -1
 
@@ -72,10 +71,9 @@ cdef class MountedRequest:
         return None if transport is None else transport.get_extra_info("sockname")
 
     cdef Exchange _present(self):
-        """Return the exchange; None once its connection is gone, or it has another request."""
-        if self._connection._engine is NULL or (<Engine>self._connection._engine).is_closed:
-            return None
-        return self._exchange if self._exchange.head is self.head else None
+        """Return the exchange; None once it or its connection is gone, or it has another request."""
+        cdef Exchange exchange = self._request.open_exchange()
+        return exchange if exchange is not None and exchange.head is self.head else None
 
     # The body
 
@@ -151,9 +149,9 @@ cdef class MountedRequest:
             exchange = self._present()
             # Behind its last part the connection wakes the request after this one. One piece waits at a time.
             while not (self.is_gone or self.is_complete) and (
-                self._is_full() or at < size and exchange is not None and has_output(exchange)
+                self._is_full() or at < size and exchange is not None and exchange.has_output()
             ):
-                await self._change()
+                await self.wait_room()
 
     cdef bint _comes_in_pieces(self, Py_ssize_t size, bint is_last) except -1:
         """Return whether the body is sent at all; note the length of a complete body."""
@@ -246,9 +244,22 @@ cdef class MountedRequest:
 
     async def _change(self):
         """Wait for a change."""
+        self._begin_wait()
+        await self._changed.wait()
+
+    cdef int _begin_wait(self) except -1:
         if self._changed is None:
             self._changed = asyncio.Event()
         self._changed.clear()
+        return 0
+
+    async def wait_room(self):
+        """Wait until some output was sent, or for another change."""
+        cdef Exchange exchange = self._present()
+        self._begin_wait()
+        if exchange is not None:
+            # It may have room at once.
+            exchange.await_room()
         await self._changed.wait()
 
     cdef OutputRoom output_room(self):
@@ -286,8 +297,8 @@ cdef class MountedRequest:
         return 0
 
     cdef bint _is_full(self) except -1:
-        cdef Engine engine = None if self._connection._engine is NULL else <Engine>self._connection._engine
-        return engine is not None and engine.unsent_output() > (<Gate>self._connection.gate).send_soft
+        cdef Exchange exchange = self._present()
+        return exchange is not None and exchange.unsent() > (<Gate>self._connection.gate).send_soft
 
     cdef int wake_sender(self) except -1:
         return 0 if self._changed is None or self._is_full() else self._wake()
@@ -311,11 +322,6 @@ cdef class MountedRequest:
     def cancel(self):
         if self.call.task is not None:
             self.call.task.cancel()
-
-
-cdef bint has_output(Exchange exchange) except -1:
-    """Return whether output waits for the client."""
-    return exchange.is_stuck or exchange.engine().output.size() != 0
 
 
 cdef MountedRequest mounted_request_of(ServerCall call):

@@ -1,6 +1,5 @@
 from typing import Any, final
 
-from fastrpc._core.http.http_served_connection import HttpServedConnection
 from fastrpc._core.http.mounted_request import MountedRequest
 from fastrpc._core.http.socket_end import SocketEnd
 
@@ -8,7 +7,7 @@ from fastrpc._core.http.socket_end import SocketEnd
 class MountedSocket(SocketEnd):
     """A WebSocket of a mounted application, as events of ASGI."""
 
-    def __init__(self, request: MountedRequest, connection: HttpServedConnection) -> None: ...
+    def __init__(self, request: MountedRequest) -> None: ...
     @property
     def subprotocols(self) -> list[str]:
         """The subprotocols that the client offers, without a credential among them."""

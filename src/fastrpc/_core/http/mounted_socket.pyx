@@ -20,9 +20,9 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.base.instants cimport nanoseconds
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, UNAVAILABLE
 from fastrpc._core.http.http_call cimport terms_of
-from fastrpc._core.http.http_served_connection cimport HttpServedConnection
 from fastrpc._core.http.messages cimport MESSAGE_COST
 from fastrpc._core.http.mounted_request cimport checked_fields
+from fastrpc._core.http.open_request cimport OpenRequest
 from fastrpc._core.http.request_fields cimport offered_protocols
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.gate cimport Gate
@@ -56,13 +56,14 @@ cdef frozenset HANDSHAKE_FIELDS = frozenset({
 @cython.final
 cdef class MountedSocket(SocketEnd):
 
-    def __init__(self, MountedRequest request not None, HttpServedConnection connection not None):
-        self.service = connection.service
+    def __init__(self, MountedRequest request not None):
+        cdef OpenRequest asked = request._request
+        self.service = asked.service
         self.call = request.call
         self.terms = terms_of(request.call)
         self.reader = WebSocketReader(self.service.body_bytes, takes_text=True, takes_binary=True)
-        self.ping_after_ns = nanoseconds(connection.keepalive.interval)
-        self.gone_after_ns = nanoseconds(connection.keepalive.timeout)
+        self.ping_after_ns = nanoseconds(asked.keepalive.interval)
+        self.gone_after_ns = nanoseconds(asked.keepalive.timeout)
         self._request = request
         self._messages = deque()
         self._name = request.call.method
@@ -138,7 +139,7 @@ cdef class MountedSocket(SocketEnd):
             await self._request.wait_memory()
             self._send_message(message)
             while self._request._is_full() and not self._request.is_gone:
-                await self._request._change()
+                await self._request.wait_room()
         else:
             raise RuntimeError(f"{self._name} has sent {kind!r}, which does not fit the state of its WebSocket")
 
@@ -156,7 +157,7 @@ cdef class MountedSocket(SocketEnd):
             self._request.leave()
             raise ClientGoneError(f"{self._name}: the client is gone")
         self._has_accepted = True
-        (<HttpServedConnection>self._request._connection).talk = self
+        self._request._request.talk = self
         self.begin(exchange, protocol, lines)
         return exchange.go_on()
 
@@ -206,7 +207,7 @@ cdef class MountedSocket(SocketEnd):
         return SocketEnd.close(self, exchange, self._code, "")
 
     cdef int close(self, Exchange exchange, int code, str reason) except -1:
-        if not self.has_closed and not exchange.engine().is_closed:
+        if not self.has_closed and exchange.is_open():
             self._code, self._reason = code, reason
         return SocketEnd.close(self, exchange, code, reason)
 

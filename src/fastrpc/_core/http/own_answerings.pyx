@@ -17,8 +17,8 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.http.conditions cimport is_unchanged, note_fields
 from fastrpc._core.http.http_call cimport COMPRESSOR_GZIP, HttpTerms, Outcome, breaking_key, terms_of
-from fastrpc._core.http.http_served_connection cimport HttpServedConnection
 from fastrpc._core.http.messages cimport FORM_EVENTS, FORM_NONE, end_part, error_part, value_part
+from fastrpc._core.http.open_request cimport OpenRequest
 from fastrpc._core.http.request_fields cimport metadata_texts, takes_gzip
 from fastrpc._core.http.responses cimport (
     JSON_LINES,
@@ -62,7 +62,7 @@ cdef class ValueAnswering(BareAnswering):
             lines += call_lines(call, terms, exchange.head)
         if terms.may_pack:
             lines += PACKED_LINE + VARIES if call.compressor else VARIES
-        return (<HttpServedConnection>call.connection).conclude(exchange, 200, lines, payload, False)
+        return terms.request.conclude(exchange, call, 200, lines, payload)
 
     cdef int _answer_as(self, Exchange exchange, ServerCall call, bytes payload) except -1:
         """Answer with the handler's status and fields, or with 304 if the client has this answer already."""
@@ -71,33 +71,34 @@ cdef class ValueAnswering(BareAnswering):
         cdef bytes lines
         if status == 200 and is_unchanged(exchange.head, terms.answer_fields):
             status, lines, payload = unchanged_answer(terms, call, exchange.head)
-            return (<HttpServedConnection>call.connection).conclude(exchange, status, lines, payload, False)
+            return terms.request.conclude(exchange, call, status, lines, payload)
         lines = call_lines(call, terms, exchange.head)
         if terms.answer_status == 204 or terms.answer_status == 205:
             if payload not in (b"null", b"\xc0"):
                 told = terms.answer_status
                 text = f"{call.method} has set the status {told}, which has no body, and its result is not None"
-                return (<HttpServedConnection>call.connection).fail_as(call, Failure(INTERNAL, text), 500, b"")
+                # The handler set these fields for a result.
+                terms.answer_fields = None
+                return self.fail(exchange, call, Failure(INTERNAL, text), 500, b"")
             # A response without a body has no type.
             payload = b""
         else:
             lines = (MSGPACK_LINES if call.codec == CODEC_MSGPACK else JSON_LINES) + lines
             if terms.may_pack and call.compressor:
                 lines += PACKED_LINE
-        return (<HttpServedConnection>call.connection).conclude(exchange, status, lines, payload, False)
+        return terms.request.conclude(exchange, call, status, lines, payload)
 
     cdef int fail(self, Exchange exchange, ServerCall call, Failure failure, int status, bytes lines) except -1:
-        cdef HttpServedConnection connection = <HttpServedConnection>call.connection
         cdef bytes document
         status, lines, document = problem_answer(call, terms_of(call), exchange.head, status, failure, lines)
-        return connection.conclude(exchange, status, lines, document, connection.leaves_body)
+        return terms_of(call).request.conclude(exchange, call, status, lines, document)
 
     cdef int note(self, Exchange exchange, ServerCall call, int status, dict fields, object compress) except -1:
         cdef HttpTerms terms = terms_of(call)
         if exchange is not None and exchange.has_begun:
             raise RuntimeError("the head of the answer was sent: call http() before the first message")
         terms.answer_status = status or terms.answer_status
-        note_fields(terms, (<HttpServedConnection>call.connection).service, fields)
+        note_fields(terms, terms.request.service, fields)
         if compress is not None:
             terms.packing = PACKED if compress else NOT_PACKED
         return 0
@@ -113,7 +114,7 @@ cdef class ValueAnswering(BareAnswering):
         cdef HttpTerms terms = terms_of(call)
         if terms.target is None:
             return None
-        if terms.packing or (<HttpServedConnection>call.connection).service.compresses:
+        if terms.packing or terms.request.service.compresses:
             choose_packing(terms, call)
         return terms.target.marshal(call.codec)
 
@@ -150,30 +151,28 @@ cdef class StreamAnswering(ValueAnswering):
         status = 200 if terms.answer_status in (0, 204, 205) else terms.answer_status
         exchange.begin_parts(status, lines + call_lines(call, terms, exchange.head))
         call.sent_metadata = None
-        return (<HttpServedConnection>call.connection).await_sign(now_ns()) if terms.form == FORM_EVENTS else 0
+        return terms.request.await_sign(now_ns()) if terms.form == FORM_EVENTS else 0
 
     cdef int _end(self, Exchange exchange, ServerCall call, bytes part) except -1:
-        cdef HttpServedConnection connection = <HttpServedConnection>call.connection
         self._begin(exchange, call)
         exchange.send_part(part)
-        connection.call = None
-        connection.sign_due_ns = 0
+        terms_of(call).request.end_call(call)
         return exchange.end_parts()
 
     cdef int room(self, Exchange exchange, ServerCall call) except -1:
-        return (<HttpServedConnection>call.connection).wake_stream(exchange, call)
+        return terms_of(call).request.wake_stream(exchange, call)
 
     cdef int hold(self, Exchange exchange, ServerCall call) except -1:
         if exchange.has_begun or terms_of(call).form == FORM_NONE:
             return 0
-        return (<HttpServedConnection>call.connection).await_sign(now_ns())
+        return terms_of(call).request.await_sign(now_ns())
 
     cdef int sign(self, Exchange exchange, ServerCall call, uint64_t now) except -1:
         self._begin(exchange, call)
         if terms_of(call).form != FORM_EVENTS:
             return 0
         exchange.send_part(b":\n\n")
-        return (<HttpServedConnection>call.connection).await_sign(now)
+        return terms_of(call).request.await_sign(now)
 
 
 @cython.final
@@ -194,7 +193,7 @@ cdef class PartAnswering(ValueAnswering):
 
     cdef int check_sent(self, ServerCall call, bytes metadata) except -1:
         # A message of a WebSocket has no fields.
-        if (<HttpServedConnection>call.connection).talk is not None:
+        if terms_of(call).request.talk is not None:
             return 0
         return ValueAnswering.check_sent(self, call, metadata)
 
@@ -210,7 +209,7 @@ cdef class HttpDialect(Dialect):
         if not method.startswith("/"):
             return None
         path = f"/ws{method}" if terms_of(call).is_socket else method
-        return (<HttpServedConnection>(<ServerCall>call).connection).service.unknown_path(path)
+        return terms_of(call).request.service.unknown_path(path)
 
     cdef str unknown_codec(self, Call call):
         return None
@@ -230,14 +229,14 @@ cdef class HttpDialect(Dialect):
 
 cdef int choose_packing(HttpTerms terms, ServerCall call) except -1:
     """Have the answer compressed that is about to be encoded, if the setting or the handler asks for it."""
-    cdef HttpServedConnection connection = <HttpServedConnection>call.connection
-    cdef Exchange exchange = connection.exchange_of(call)
-    cdef bint is_wanted = terms.packing == PACKED or terms.packing == 0 and connection.service.compresses
+    cdef OpenRequest request = terms.request
+    cdef Exchange exchange = request.exchange_of(call)
+    cdef bint is_wanted = terms.packing == PACKED or terms.packing == 0 and request.service.compresses
     if call.route.gives_stream:
         return 0
-    terms.may_pack = is_wanted or connection.service.compresses
+    terms.may_pack = is_wanted or request.service.compresses
     terms.takes_gzip = (
-        is_wanted and exchange is not None and COMPRESSOR_GZIP in connection.gate.compressors
+        is_wanted and exchange is not None and COMPRESSOR_GZIP in request.service.gate.compressors
         and takes_gzip(exchange.head)
     )
     if terms.takes_gzip:

@@ -6,7 +6,7 @@
                              │ answer ──► Exchange.answer, or a message of the WebSocket
                              └ call ────► Gate ──► handler of a method ──► Outcome
 
-It may outlive its connection: an answer is dropped then.
+It may outlive its exchange and its connection: an answer is dropped then.
 """
 
 cimport cython
@@ -19,6 +19,7 @@ from fastrpc._core.exchange.exchange cimport field_lines
 from fastrpc._core.http.http_call cimport new_call, terms_of
 from fastrpc._core.http.own_answerings cimport AS_PART
 from fastrpc._core.http.responses cimport NOSNIFF, call_lines
+from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.wire.frame cimport ONE_WAY
@@ -33,11 +34,11 @@ cdef class PathExchange:
 
     @property
     def peer(self):
-        return self.served.describe_peer()
+        return self.asked.peer
 
     @property
     def transport(self):
-        cdef Exchange exchange = self.served.open_exchange()
+        cdef Exchange exchange = self.exchange()
         return None if exchange is None else exchange.engine().transport
 
     @property
@@ -50,36 +51,37 @@ cdef class PathExchange:
 
     @property
     def is_asked(self):
-        cdef Exchange exchange = self.served.open_exchange()
+        cdef Exchange exchange = self.exchange()
         return exchange is not None and exchange.head is self.head and exchange.is_answering
 
     def may_call(self, identity, MethodRoute route):
         return (<Gate>self.served.gate).may_call(identity, route)
 
     def answer(self, int status, fields, bytes content not None):
-        cdef HttpServedConnection served = self.served
-        cdef Exchange exchange = served.open_exchange()
-        cdef ServerCall call = served.call
+        cdef Exchange exchange = self.exchange()
+        cdef HttpTerms terms = terms_of(self.asked)
         if self.is_message:
-            if content and served.talk is not None and exchange is not None:
-                served.talk.answer_message(exchange, content)
+            if content and terms.request.talk is not None and exchange is not None:
+                (<SocketEnd>terms.request.talk).answer_message(exchange, content)
         elif self.is_asked:
-            lines = field_lines(fields) + NOSNIFF + call_lines(call, terms_of(call), self.head)
-            exchange.answer(status, lines, content, served.leaves_body)
+            lines = field_lines(fields) + NOSNIFF + call_lines(self.asked, terms, self.head)
+            terms.request.conclude(exchange, self.asked, status, lines, content)
         if PyBytes_GET_SIZE(content) > LARGE_ANSWER:
-            (<Gate>served.gate).weigh_output(served, 0 if exchange is None else exchange.engine().unsent_output())
+            self.served.now = now_ns()
+            self.served.weigh_answer()
 
     def count_answer(self, Py_ssize_t change):
         (<Gate>self.served.gate).memory.count_answer(self.served, change)
 
     def call(self, str method not None, bytes arguments not None, done not None, str codec not None="json",
              bint one_way=False):
-        cdef HttpServedConnection served = self.served
-        cdef Exchange exchange = served.open_exchange()
+        cdef ServedConnection served = self.served
+        cdef Exchange exchange = self.exchange()
         cdef Gate gate = <Gate>served.gate
         cdef bint is_read = exchange is not None and exchange.engine().is_reading
-        cdef ServerCall asked = served.call
-        cdef ServerCall call = new_call(served, exchange.date() if is_read else now_ns())
+        cdef ServerCall asked = self.asked
+        cdef HttpTerms own = terms_of(asked)
+        cdef ServerCall call = new_call(own.request, exchange.date() if is_read else now_ns())
         cdef bytes name = method.encode("utf-8", "surrogatepass")
         cdef HttpTerms terms = terms_of(call)
         served.now = served.received_ns = now_ns()
@@ -96,7 +98,8 @@ cdef class PathExchange:
         call.deadline_ns = asked.deadline_ns
         call.request_entry = asked.request_entry
         call.client = asked.client
-        if terms_of(asked).origin is not None or call.client is not None:
+        terms.speak(call, own.protocol)
+        if own.origin is not None or call.client is not None:
             call.identity = None
         if not gate.refuses_early(call, name, PyBytes_GET_SIZE(arguments)):
             if call.route is not None:
@@ -106,15 +109,16 @@ cdef class PathExchange:
 
     cdef int _check_kind(self, HttpTerms terms, MethodRoute route) except -1:
         """Note the method of a call; a stream has no place here."""
-        terms.target = self.served.service.method_of(route)
+        terms.target = terms.request.service.method_of(route)
         if route.takes_stream or route.gives_stream:
             return terms.set_fault(400, f"{route.method} is called as a stream, which has no place here", b"")
         return 0
 
 
-cdef PathExchange new_path_exchange(Exchange exchange, HttpServedConnection served, bint is_message):
+cdef PathExchange new_path_exchange(Exchange exchange, ServerCall asked, bint is_message):
     cdef PathExchange made = PathExchange.__new__(PathExchange)
-    made.served = served
+    made.asked = asked
+    made.served = asked.connection
     made.head = exchange.head
     made.is_message = is_message
     return made

@@ -249,12 +249,17 @@ cdef bint takes_gzip(RequestHead head) except -1:
 
 
 cdef bint asks_socket(RequestHead head) except -1:
+    if head.version == "2":
+        # An extended CONNECT (RFC 8441).
+        return head.protocol == b"websocket"
     return head.verb == VERB_GET and "websocket" in [item.lower() for item in _listed(head, "upgrade")]
 
 
 cdef tuple handshake_fault(RequestHead head):
     # An Upgrade is stated together with its connection option (RFC 9110, section 7.8).
     cdef bytes upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    if head.version == "2":
+        return stream_handshake_fault(head)
     if head.version == "1.0" or not asks_socket(head):
         return 426, "it is asked by WebSocket: GET with Upgrade: websocket", upgrade
     if "upgrade" not in [item.lower() for item in _listed(head, "connection")]:
@@ -265,6 +270,15 @@ cdef tuple handshake_fault(RequestHead head):
         return 400, "Sec-WebSocket-Key is not 16 bytes in base64", b""
     if head.content_length != 0:
         return 400, "the handshake of a WebSocket has no body", b""
+    return None
+
+
+cdef tuple stream_handshake_fault(RequestHead head):
+    """Return the fault of a handshake by HTTP/2, which has neither a key nor fields of the connection."""
+    if not asks_socket(head):
+        return 400, "it is asked by WebSocket: CONNECT with :protocol websocket (RFC 8441)", b""
+    if head.values("sec-websocket-version") != [VERSION]:
+        return 400, f"the version of WebSocket is {VERSION}", b"Sec-WebSocket-Version: 13\r\n"
     return None
 
 

@@ -1,11 +1,11 @@
-"""The way of a connection's requests into the gate, and the reading of bodies that come in parts."""
+"""The way of an exchange's requests into the gate, and the reading of bodies that come in parts."""
 
 cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.exchange.exchange cimport Exchange
-from fastrpc._core.http.http_served_connection cimport HttpServedConnection
+from fastrpc._core.http.open_request cimport OpenRequest
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
@@ -19,9 +19,8 @@ cdef class BodyReading:
 @cython.final
 cdef class RequestIntake:
     cdef:
-        # The exchange and the served connection, borrowed: the engine holds both, and this object.
-        PyObject* _exchange
-        PyObject* _connection
+        # The requests of an exchange, borrowed: they hold this object.
+        PyObject* _request
 
         # Shared by all connections.
         HttpService service
@@ -31,13 +30,11 @@ cdef class RequestIntake:
         bint has_started
         BodyReading body
 
+    cdef inline OpenRequest request(self):
+        return <OpenRequest>self._request
+
     cdef inline Exchange exchange(self):
-        return <Exchange>self._exchange
-
-    cdef inline HttpServedConnection connection(self):
-        return <HttpServedConnection>self._connection
-
-    cdef int join(self, Exchange exchange, HttpServedConnection connection) except -1
+        return (<OpenRequest>self._request).exchange()
 
     # The request.
     cdef int forget(self) except -1
@@ -51,4 +48,4 @@ cdef class RequestIntake:
     cdef uint64_t check_rest(self, uint64_t now) except? 0
 
 
-cdef RequestIntake new_intake(Exchange exchange, HttpServedConnection connection)
+cdef RequestIntake new_intake(OpenRequest request)

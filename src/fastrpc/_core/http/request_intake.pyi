@@ -5,4 +5,4 @@ class BodyReading:
 
 @final
 class RequestIntake:
-    """The requests of one connection, on their way into the gate."""
+    """The requests of one exchange, on their way into the gate."""

@@ -1,4 +1,4 @@
-"""The way of a connection's requests into the gate, and the reading of bodies that come in parts.
+"""The way of an exchange's requests into the gate, and the reading of bodies that come in parts.
 
 ::
 
@@ -21,6 +21,7 @@ from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.messages cimport MESSAGE_COST
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.loop.turns cimport outlasts_turn
+from fastrpc._core.server.served_connection cimport ServedConnection
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport Frame
@@ -43,15 +44,7 @@ cdef class BodyReading:
 
 @cython.final
 cdef class RequestIntake:
-    """The requests of one connection, on their way into the gate."""
-
-    cdef int join(self, Exchange exchange, HttpServedConnection connection) except -1:
-        """Note the connection, which holds this object."""
-        self._exchange = <PyObject*>exchange
-        self._connection = <PyObject*>connection
-        self.service = connection.service
-        self.gate = <Gate>connection.gate
-        return 0
+    """The requests of one exchange, on their way into the gate."""
 
     cdef int forget(self) except -1:
         """Forget the request before."""
@@ -66,8 +59,8 @@ cdef class RequestIntake:
         """Hand the call of the request to the gate."""
         cdef Exchange exchange = self.exchange()
         cdef Engine engine = exchange.engine()
-        cdef HttpServedConnection connection = self.connection()
-        cdef ServerCall call = connection.call
+        cdef ServerCall call = self.request().call
+        cdef ServedConnection connection = call.connection
         cdef bytes name = terms_of(call).name
         self.has_started = True
         connection.now = max(connection.now, engine.now)
@@ -86,7 +79,7 @@ cdef class RequestIntake:
             self.gate.memory.charge(call, 0)
         if connection.ended_ns > engine.turn_ends_ns or outlasts_turn(PyBytes_GET_SIZE(payload), engine.turn_ends_ns):
             engine.messages_left = 0
-        if connection.call is not None:
+        if self.request().call is not None:
             # Its handler may continue in the next turn of the loop.
             engine.woke = True
         return 0
@@ -95,12 +88,12 @@ cdef class RequestIntake:
 
     cdef int part_came(self, bytes part, bint is_last) except -1:
         """Take a part of the body; a request that is already answered needs no further part."""
-        cdef ServerCall call = self.connection().call
+        cdef ServerCall call = self.request().call
         return 0 if call is None or self.body is None else self.body.part(self, call, part, is_last)
 
     cdef int grew(self, Py_ssize_t size) except -1:
         """Count the received part of a body; a body over a budget is refused before its rest."""
-        cdef ServerCall call = self.connection().call
+        cdef ServerCall call = self.request().call
         if call is None or terms_of(call).fault_status:
             return 0
         problem = self.gate.over_budget(call, size - call.charge, call.charge == 0)
@@ -126,7 +119,7 @@ cdef class RequestIntake:
 
     cdef int end_input(self, object error) except -1:
         """Note the last message; a call that has not begun gets the body's fault as its refusal."""
-        cdef ServerCall call = self.connection().call
+        cdef ServerCall call = self.request().call
         if call is None:
             return 0
         if not self.has_started:
@@ -140,20 +133,22 @@ cdef class RequestIntake:
     cdef uint64_t check_rest(self, uint64_t now) except? 0:
         """Answer a request whose deadline passes before the rest of it came, and close; return that deadline, 0 = none."""
         cdef Exchange exchange = self.exchange()
-        cdef ServerCall call = self.connection().call
+        cdef ServerCall call = self.request().call
         if not exchange.has_rest or self.has_started or exchange.is_deciding:
             return 0
         if call is None or call.deadline_ns == NO_DEADLINE:
             return 0
         if now < call.deadline_ns:
             return call.deadline_ns
-        self.connection().now = now
-        self.connection().leave_rest(call)
+        call.connection.now = now
+        self.request().connection.leave_rest(call)
         self.gate.refuse_rest(call)
         return 0
 
 
-cdef RequestIntake new_intake(Exchange exchange, HttpServedConnection connection):
+cdef RequestIntake new_intake(OpenRequest request):
     cdef RequestIntake intake = RequestIntake.__new__(RequestIntake)
-    intake.join(exchange, connection)
+    intake._request = <PyObject*>request
+    intake.service = request.service
+    intake.gate = request.service.gate
     return intake

@@ -19,6 +19,7 @@ from fastrpc._core.http.request_fields cimport SMALL_BODY, is_long
 from fastrpc._core.http.responses cimport http_status_of
 from fastrpc._core.server.engine_served_connection cimport SenderCheck
 from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.served_connection cimport ServedConnection
 from fastrpc._core.wire.frame cimport TIMEOUT_NONE
 
 # Bodies that are taken in parts and bodies for applications have no limit. A body of at most SMALL_BODY comes whole.
@@ -33,8 +34,9 @@ cdef class RequestSender:
             self._check.drop()
         return 0
 
-    cdef int identify(self, Exchange exchange, HttpServedConnection connection, ServerCall call) except -1:
-        cdef Gate gate = <Gate>connection.gate
+    cdef int identify(self, OpenRequest request, Exchange exchange, ServerCall call) except -1:
+        cdef ServedConnection connection = call.connection
+        cdef Gate gate = request.service.gate
         gate.renew(connection)
         credential = None if call.received_metadata is None else call.metadata.get("authorization")
         if credential is None:
@@ -53,7 +55,7 @@ cdef class RequestSender:
             self._due_ns = call.started_ns + call.stated_timeout_us * 1000
             connection.look_by(self._due_ns)
         gate.verify(
-            call, "", lambda identity, status, seconds: self._identified(connection, call, identity, status, seconds)
+            call, "", lambda identity, status, seconds: self._identified(request, call, identity, status, seconds)
         )
         return 0
 
@@ -67,8 +69,8 @@ cdef class RequestSender:
         if status:
             terms_of(call).set_fault(http_status_of(status), "the credential is not accepted", b"")
 
-    def _identified(self, HttpServedConnection connection, ServerCall call, identity, int status, seconds):
-        cdef Exchange exchange = connection.exchange_of(call)
+    def _identified(self, OpenRequest request, ServerCall call, identity, int status, seconds):
+        cdef Exchange exchange = request.exchange_of(call)
         cdef HttpTerms terms
         if exchange is None:
             return
@@ -77,23 +79,23 @@ cdef class RequestSender:
         if is_long(exchange.head) and (terms.fault_status or identity is None):
             if not terms.fault_status:
                 terms.set_fault(401, "the caller is not authenticated", b"")
-            answer_early(exchange, connection)
+            answer_early(request, exchange)
         else:
             if terms.mount is not None and not terms.fault_status and exchange.has_rest:
                 exchange.takes_parts = True
             exchange.admit_body()
 
     cdef int64_t admit(
-        self, Exchange exchange, HttpServedConnection connection, ServerCall call, HttpTerms terms, RequestHead head
+        self, OpenRequest request, Exchange exchange, ServerCall call, HttpTerms terms, RequestHead head
     ) except? -2:
         cdef bint is_large = is_long(head), is_method = terms.path is None and terms.mount is None
         # By the request alone: a stream passes the gate at its begin, and an unknown method is reported as early.
         cdef bint is_stream = terms.is_socket or body_kind(head) == BODY_LINES
-        cdef bint asks_early = (<Gate>connection.gate).asks_access() and (is_large or is_stream and is_method)
+        cdef bint asks_early = request.service.gate.asks_access() and (is_large or is_stream and is_method)
         if terms.fault_status or terms.path is None and call.route is None:
             # A handshake of no method is answered as a handshake of a forbidden method, which closes, too.
             if is_large or asks_early:
-                answer_early(exchange, connection)
+                answer_early(request, exchange)
             return SMALL_BODY
         if asks_early:
             if is_method:
@@ -102,11 +104,11 @@ cdef class RequestSender:
                 self._check.judge(call, call.method)
             elif not exchange.is_deciding and call.identity is None and (terms.mount is None or terms.needs_identity):
                 terms.set_fault(401, "the caller is not authenticated", b"")
-                answer_early(exchange, connection)
-        return ENDLESS if exchange.takes_parts or terms.mount is not None else connection.service.body_bytes
+                answer_early(request, exchange)
+        return ENDLESS if exchange.takes_parts or terms.mount is not None else request.service.body_bytes
 
-    cdef uint64_t check(self, Exchange exchange, HttpServedConnection connection, uint64_t now) except? 0:
-        cdef ServerCall call = connection.call
+    cdef uint64_t check(self, OpenRequest request, Exchange exchange, uint64_t now) except? 0:
+        cdef ServerCall call = request.call
         cdef str text = "the deadline passed while the credential was verified; the call was not started"
         if not exchange.is_deciding or call is None:
             return 0
@@ -114,14 +116,14 @@ cdef class RequestSender:
             return self._check.check(now)
         if now < self._due_ns or self._due_ns == 0:
             return self._due_ns
-        if (<Gate>connection.gate).give_up(call):
+        if request.service.gate.give_up(call):
             terms_of(call).set_fault(504, text, b"")
-            answer_early(exchange, connection)
+            answer_early(request, exchange)
             # The verdict finds no request.
-            connection.call = None
+            request.call = None
         return 0
 
 
-cdef int answer_early(Exchange exchange, HttpServedConnection connection) except -1:
-    connection.leaves_body = True
+cdef int answer_early(OpenRequest request, Exchange exchange) except -1:
+    request.leaves_body = True
     return exchange.skip_body()

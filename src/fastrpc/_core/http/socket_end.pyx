@@ -59,15 +59,10 @@ cdef class SocketEnd:
         self.before = self.terms.answering
         self.dialect = self.before.dialect
         self.terms.answering = self
-        # A WebSocket may always have calls under way: at its age it is closed.
-        life.closes_by_answers = False
         exchange.open_tunnel(protocol, lines)
         first = min(life.patience_ns, life.idle_ns, self.ping_after_ns or life.idle_ns)
         exchange.wait_by(earlier(self.began_ns + first, self.expires_ns))
         self.terms.is_open = True
-        if self.call.connection.is_draining:
-            # The drain that was told to HTTP is told once more, to the WebSocket.
-            (<object>exchange.engine()).begin_drain()
         return 0
 
     cdef bint has_expired(self, uint64_t now) noexcept:
@@ -139,7 +134,7 @@ cdef class SocketEnd:
                     break
         except SocketViolationError as error:
             self.close(exchange, error.code, error.text)
-        if engine.is_closed:
+        if not exchange.is_open():
             return size
         self._count(exchange)
         self._watch_message(exchange)
@@ -181,7 +176,7 @@ cdef class SocketEnd:
     cdef int _watch_message(self, Exchange exchange) except -1:
         """Have a message that is not whole go on in time, and come at a lowest rate."""
         cdef Engine engine = exchange.engine()
-        if self.reader.opcode == 0 or engine.is_closed:
+        if self.reader.opcode == 0 or not exchange.is_open():
             return 0
         if self.message_due_ns == 0:
             self.message_began_ns = engine.now
@@ -196,10 +191,10 @@ cdef class SocketEnd:
     cdef int close(self, Exchange exchange, int code, str reason) except -1:
         """Close, also before the answer: the call under way is cancelled."""
         cdef ServerCall call = self.call
-        if self.has_closed or exchange.engine().is_closed:
+        if self.has_closed or not exchange.is_open():
             return 0
         self.finish(exchange, code, reason)
-        return 0 if call is None else self.service.gate.leave(call.connection)
+        return 0 if call is None else self.terms.request.leave_calls()
 
     cdef int finish(self, Exchange exchange, int code, str reason) except -1:
         self.call = None
@@ -223,13 +218,12 @@ cdef class SocketEnd:
 
     cdef uint64_t check(self, Exchange exchange, uint64_t now) except? 0:
         """Close what is silent, late, expired or drained; return when to look again."""
-        cdef Engine engine = exchange.engine()
         cdef ConnectionLife life = self.life
         cdef uint64_t due
         if self.has_closed or self.call is None:
             return 0
         self.check_end(exchange, now)
-        if engine.is_closed:
+        if not exchange.is_open():
             return 0
         if self.message_due_ns and now >= self.message_due_ns and not exchange.is_body_held:
             self.close(exchange, CLOSE_POLICY, "the message did not come in time")
@@ -238,7 +232,7 @@ cdef class SocketEnd:
             due = self._check_peer(exchange, now)
         else:
             due = self.check_rest(exchange, now)
-        if engine.is_closed:
+        if not exchange.is_open():
             return 0
         leaves = (life.left_due(), life.next_ns) if life.drains else ()
         for other in (self.message_due_ns, self.expires_ns, *leaves):
@@ -275,6 +269,6 @@ cdef class SocketEnd:
         if self.pinged_ns == 0:
             return received_ns + self.ping_after_ns
         if now >= self.pinged_ns + self.gone_after_ns:
-            exchange.engine().abort()
+            exchange.abort()
             return 0
         return self.pinged_ns + self.gone_after_ns

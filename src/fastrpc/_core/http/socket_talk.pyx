@@ -5,7 +5,7 @@
     frames ──► WebSocketReader ──► envelope ──► first: Gate.pass_in     value, end: the stream of the call
                     │     └──► of a fixed path: what is there answers, in any order
                     └──► ping: pong     close: the call is cancelled
-    HttpServedConnection ──► value, end, error ──► frames ──► close frame
+    HttpPages ──► value, end, error ──► frames ──► close frame
 
 A connection at `/ws/service/method` is one call: it closes after the answer. Messages that its handler has not taken
 stay within the window of a stream; beyond it nothing more is read. Output that the peer has not taken blocks the
@@ -29,7 +29,6 @@ from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http.http_call cimport terms_of
-from fastrpc._core.http.http_served_connection cimport HttpServedConnection
 from fastrpc._core.http.messages cimport MESSAGE_COST, before_value, behind_value, end_envelope, error_envelope
 from fastrpc._core.http.messages cimport metadata_envelope, opened_envelope, value_envelope
 from fastrpc._core.http.path_exchange cimport new_path_exchange
@@ -94,12 +93,10 @@ cdef class SocketTalk(SocketEnd):
     # Hooks
 
     cdef int message_came(self, Exchange exchange, int kind, bytes message) except -1:
-        cdef HttpServedConnection served
         cdef Engine engine
         if self.terms.path is not None:
             engine = exchange.engine()
-            served = <HttpServedConnection>self.call.connection
-            self.terms.path.take_message(new_path_exchange(exchange, served, True), message, self.call.identity)
+            self.terms.path.take_message(new_path_exchange(exchange, self.call, True), message, self.call.identity)
             if outlasts_turn(PyBytes_GET_SIZE(message), engine.turn_ends_ns):
                 engine.messages_left = 0
             return 0
@@ -239,7 +236,7 @@ cdef class SocketTalk(SocketEnd):
         return 0
 
     cdef int room(self, Exchange exchange, ServerCall call) except -1:
-        return (<HttpServedConnection>call.connection).wake_stream(exchange, call)
+        return terms_of(call).request.wake_stream(exchange, call)
 
     cdef int head(self, Exchange exchange, ServerCall call, bytes metadata) except -1:
         """Send the metadata that comes before the first message."""
@@ -276,11 +273,7 @@ cdef class SocketTalk(SocketEnd):
 
     cdef bint has_calls(self) except -1:
         """Return whether a call is under way. An incomplete message does not count: a peer could never finish it."""
-        cdef ServedConnection connection
-        if self.call is None:
-            return False
-        connection = self.call.connection
-        return bool(connection.held) or bool(connection.queue)
+        return self.call is not None and self.terms.request.has_calls()
 
     cdef int check_end(self, Exchange exchange, uint64_t now) except -1:
         if self.has_calls():

@@ -29,6 +29,7 @@ cdef class HttpConnection(Engine):
 
     # For its exchange.
     cdef int finish(self, bint lingers) except -1
+    cdef int tunnel_opened(self) except -1
 
     cdef bint _has_request(self) noexcept
     cdef int _check_peer(self, uint64_t now) except -1

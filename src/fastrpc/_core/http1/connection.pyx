@@ -36,6 +36,10 @@ cdef class ConnectionExchange(Http1Exchange):
     cdef int end(self) except -1:
         return (<HttpConnection>self.link).finish(self.life.linger_ns != 0)
 
+    cdef int open_tunnel(self, str protocol, bytes lines) except -1:
+        Http1Exchange.open_tunnel(self, protocol, lines)
+        return (<HttpConnection>self.link).tunnel_opened()
+
 
 cdef class HttpConnection(Engine):
     """The server's side of one HTTP/1.1 connection."""
@@ -195,6 +199,11 @@ cdef class HttpConnection(Engine):
             self.exchange.cut()
         elif not self.is_closed and self._stream is not NULL:
             self.finish(self.life.linger_ns != 0 and (<ByteStream>self._stream).has_unread())
+
+    cdef int tunnel_opened(self) except -1:
+        """Hook: another protocol has taken over, and may always have calls under way: at its age it is closed."""
+        self.life.closes_by_answers = False
+        return 0
 
     cdef int finish(self, bint lingers) except -1:
         """Close once the output is sent; while it lingers, bytes of the peer are read and dropped."""

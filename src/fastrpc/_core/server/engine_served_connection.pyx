@@ -27,6 +27,7 @@ from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.access cimport WAITS
 from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT
 
 # The time of a read's handlers before their first answers leave.
 cdef uint64_t FIRST_FLUSH_NS = 4_000
@@ -74,6 +75,12 @@ cdef class EngineServedConnection(ServedConnection):
     cdef int sender_known(self, ServerCall call, int verdict) except -1:
         """Continue after a deferred verdict (`Verdict`); a refused request is answered already."""
         return 0
+
+    # Streams
+
+    cdef list streams_under_way(self):
+        cdef ServerCall call
+        return [call for call in [*(self.held or ()), *(self.queue or ())] if call.flags & (STREAM_IN | STREAM_OUT)]
 
     # Answers
 

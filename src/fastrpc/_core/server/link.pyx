@@ -35,7 +35,7 @@ from fastrpc._core.server.openings cimport Openings
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN
 from fastrpc._core.wire.frame cimport (
-    ONE_WAY, PUSHBACK_NEVER, REASON_HANDSHAKE, REASON_INTERNAL, REASON_MEMORY, STREAM_IN, STREAM_OUT,
+    ONE_WAY, PUSHBACK_NEVER, REASON_HANDSHAKE, REASON_INTERNAL, REASON_MEMORY,
 )
 
 from fastrpc.errors import RemoteProtocolError
@@ -126,10 +126,6 @@ cdef class LinkedConnection(EngineServedConnection):
 
     cdef int reader_left(self, Call call) except -1:
         return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).flow.reader(call, False)
-
-    cdef list streams_under_way(self):
-        cdef ServerCall call
-        return [call for call in [*(self.held or ()), *(self.queue or ())] if call.flags & (STREAM_IN | STREAM_OUT)]
 
     cdef int end_early(self, Call call, Failure failure) except -1:
         if self._engine is NULL or self.is_closed:

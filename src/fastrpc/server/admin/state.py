@@ -268,9 +268,10 @@ class ServerState:
                 "state": state,
                 "age_seconds": call.age_seconds,
                 "remaining_seconds": call.remaining(),
-                "peer": str(engine.connection.describe_peer()),
+                "peer": str(call.peer),
                 "identity": None if call.identity is None else call.identity.name,
-                "protocol": engine.connection.protocol,
+                # A connection may carry several protocols.
+                "protocol": engine.connection.protocol if call.peer is None else call.peer.protocol,
             }
             for call, state, engine in oldest
         ]

@@ -1,0 +1,49 @@
+"""The outcomes of the calls of requests: from the gate to responses."""
+
+cimport cython
+from cpython.ref cimport PyObject
+
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.exchange.exchange cimport Exchange
+from fastrpc._core.exchange.pages cimport Pages
+from fastrpc._core.http.http_call cimport HttpTerms
+from fastrpc._core.http.service cimport HttpService
+from fastrpc._core.link.contract cimport Dialect, Flow, Forms, Handling
+from fastrpc._core.link.failure cimport Failure
+from fastrpc._core.server.served_call cimport ServerCall
+
+
+@cython.final
+cdef class HttpPages(Pages):
+    cdef:
+        # Shared by all connections; the settings by which the clients of WebSockets at mounted applications are pinged.
+        HttpService service
+        object keepalive
+
+        # The served connection, borrowed: it holds this object.
+        PyObject* _connection
+
+    # Send a failure under a status of HTTP, with further fields.
+    cdef int _fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1
+
+
+@cython.final
+cdef class AnsweringFlow(Flow):
+    pass
+
+
+@cython.final
+cdef class AnsweringDialect(Dialect):
+    pass
+
+
+@cython.final
+cdef class HttpForms(Forms):
+    cdef:
+        # The peer as the calls of other protocols than the connection's show it, by protocol.
+        dict peers
+
+
+@cython.final
+cdef class HttpHandling(Handling):
+    pass

@@ -1,0 +1,32 @@
+from typing import final
+
+from fastrpc._core.exchange.pages import Pages
+from fastrpc._core.http.service import HttpService
+from fastrpc._core.link.contract import Dialect, Flow, Forms, Handling
+from fastrpc.config import Keepalive
+
+@final
+class HttpPages(Pages):
+    """The requests of one connection, and the outcomes of their calls.
+
+    Args:
+        keepalive: the times of WebSockets at mounted applications.
+    """
+
+    def __init__(self, service: HttpService, keepalive: Keepalive) -> None: ...
+
+@final
+class AnsweringFlow(Flow):
+    """Messages of streams, each in the form that the head of the request has chosen."""
+
+@final
+class AnsweringDialect(Dialect):
+    """The texts of the form that the head of the request has chosen."""
+
+@final
+class HttpForms(Forms):
+    """Calls by JSON, gRPC-Web and others, and requests to mounted applications."""
+
+@final
+class HttpHandling(Handling):
+    """The senders of long bodies, forms with files, silent streams, mounted applications."""

@@ -1,0 +1,247 @@
+"""The outcomes of the calls of requests: from the gate to responses.
+
+::
+
+    Gate ──► HttpPages: answer, fail, refuse ─► Answering ──► OpenRequest.conclude ──► Exchange.answer
+        └──► AnsweringFlow: head, message ────► Answering ──► Exchange.send_part
+
+The `Answering` of a request is chosen at its head. It is used only for the call of a request that waits for its response,
+and for calls that are parts of it; other calls have lost their client. HTTP/1.1 and HTTP/2 have the same pages.
+"""
+
+cimport cython
+from libc.stdint cimport uint32_t
+
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED
+from fastrpc._core.exchange.exchange cimport HttpApplication
+from fastrpc._core.exchange.pages cimport peer_as
+from fastrpc._core.http.gateway_requests cimport new_requests
+from fastrpc._core.http.http_call cimport terms_of
+from fastrpc._core.http.mounted_request cimport MountedRequest, mounted_request_of
+from fastrpc._core.http.open_request cimport OpenRequest
+from fastrpc._core.http.responses cimport http_status_of, refusal_of_call, status_of_load
+from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.payload.marshal cimport Marshal
+from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, EngineServedConnection
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.served_connection cimport ServedConnection
+from fastrpc._core.server.served_stream cimport ServedStream
+
+from fastrpc._core.http.mounted_request import GRACE_SECONDS
+
+
+@cython.final
+cdef class HttpPages(Pages):
+    """The requests of one connection, and the outcomes of their calls."""
+
+    def __init__(self, HttpService service not None, keepalive):
+        self.service = service
+        self.keepalive = keepalive
+        self.takes_values = service.serves_rpcx or service.serves_phobos
+        self.flow = FLOW
+        self.dialect = DIALECT
+        self.forms = HttpForms()
+        self.handling = HANDLING
+
+    cdef int join(self, EngineServedConnection connection) except -1:
+        self._connection = <PyObject*>connection
+        return 0
+
+    cdef HttpApplication begin(self, Exchange exchange):
+        return new_requests(exchange, <EngineServedConnection>self._connection, self.service, self.keepalive)
+
+    cdef int answer(self, Call call, bytes payload) except -1:
+        cdef HttpTerms terms = terms_of(call)
+        cdef Exchange exchange = terms.request.exchange_of(call)
+        if exchange is None and not is_part(terms):
+            return 0
+        return terms.answering.answer(exchange, <ServerCall>call, payload)
+
+    cdef int fail(self, Call call, Failure failure) except -1:
+        cdef int told = http_status_of(failure.status)
+        if failure.status == RESOURCE_EXHAUSTED and not failure.has_run:
+            # A handler that finds memory full is refused as if it had not started.
+            told = status_of_load(self.service.gate, failure.pushback_ms)
+        return self._fail_as(<ServerCall>call, failure, told, b"")
+
+    cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
+        """Answer for a call that was not started, with the status of HTTP that says most."""
+        cdef ServerCall served = <ServerCall>call
+        cdef HttpTerms terms = terms_of(call)
+        cdef Exchange exchange = terms.request.open_exchange()
+        if exchange is None and not is_part(terms):
+            return 0
+        if exchange is not None and failure.status == DEADLINE_EXCEEDED:
+            exchange.engine().note_unanswered()
+        told, failure, lines = refusal_of_call(served, terms, failure.status, failure.text, is_faulty)
+        return self._fail_as(served, failure, told, lines)
+
+    cdef int _fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1:
+        cdef HttpTerms terms = terms_of(call)
+        cdef Exchange exchange = terms.request.exchange_of(call)
+        if exchange is None and not is_part(terms):
+            return 0
+        # The handler set these fields for a result.
+        terms.answer_fields = None
+        return terms.answering.fail(exchange, call, failure, status, lines)
+
+    cdef int judged(self, Call call, int verdict) except -1:
+        cdef Exchange exchange = terms_of(call).request.open_exchange()
+        if verdict != SENDER_ADMITTED or exchange is None:
+            return 0
+        exchange.admit_body()
+        # A call without a body has begun, and no read ends behind it.
+        return self.service.gate.runner.leave_task()
+
+
+cdef bint is_part(HttpTerms terms) noexcept:
+    """Return whether a call is a part of a request on an open connection: who made it gets every outcome, to count it."""
+    cdef PyObject* engine = terms.request.connection._engine
+    return terms.done is not None and engine is not NULL and not (<Engine>engine).is_closed
+
+
+@cython.final
+cdef class AnsweringFlow(Flow):
+    """Messages of streams, each in the form that the head of the request has chosen."""
+
+    cdef int head(self, Call call, bytes metadata) except -1:
+        cdef Exchange exchange = terms_of(call).request.exchange_of(call)
+        return 0 if exchange is None else terms_of(call).answering.head(exchange, <ServerCall>call, metadata)
+
+    cdef int message(self, Call call, bytes payload, int codec, int compressor) except -1:
+        cdef Exchange exchange = terms_of(call).request.exchange_of(call)
+        if exchange is None:
+            return 0
+        return terms_of(call).answering.message(exchange, <ServerCall>call, payload, compressor)
+
+    cdef bint is_full(self, Call call) noexcept:
+        cdef Exchange exchange = terms_of(call).request.exchange_of(call)
+        return exchange is not None and exchange.is_full()
+
+    cdef int await_turn(self, Call call) except -1:
+        cdef Exchange exchange = terms_of(call).request.exchange_of(call)
+        return 0 if exchange is None else exchange.await_room()
+
+    cdef int room(self) except -1:
+        # Each exchange has its room, and tells its application.
+        return 0
+
+    cdef int taken(self, Call call, Py_ssize_t cost) except -1:
+        return self.reader(call, True)
+
+    cdef int reader(self, Call call, bint waits) except -1:
+        # A message of more than half a window is held until its reader asks for the next one.
+        cdef OpenRequest request = terms_of(call).request
+        cdef Exchange exchange = request.exchange_of(call)
+        if waits and exchange is not None and exchange.is_body_held and call.stream is not None:
+            if (<ServedStream>call.stream).held <= request.service.window_bytes // 2:
+                exchange.hold_body(False)
+        return 0
+
+    cdef int end_early(self, Call call) except -1:
+        # The answer leaves the rest of the body.
+        return 0
+
+
+@cython.final
+cdef class AnsweringDialect(Dialect):
+    """The texts of the form that the head of the request has chosen."""
+
+    cdef str unknown_method(self, Call call, str method, object services):
+        return terms_of(call).answering.dialect.unknown_method(call, method, services)
+
+    cdef str unknown_codec(self, Call call):
+        return terms_of(call).answering.dialect.unknown_codec(call)
+
+    cdef str unknown_compressor(self, Call call):
+        return terms_of(call).answering.dialect.unknown_compressor(call)
+
+    cdef int corrupt_status(self, Call call) except -1:
+        return terms_of(call).answering.dialect.corrupt_status(call)
+
+    cdef bytes details(self, Call call, int status, str text, object details):
+        return terms_of(call).answering.dialect.details(call, status, text, details)
+
+    cdef int compressor(self, Call call, int number) except -1:
+        return terms_of(call).answering.dialect.compressor(call, number)
+
+
+@cython.final
+cdef class HttpForms(Forms):
+    """Calls by JSON, gRPC-Web and others, and requests to mounted applications."""
+
+    def __cinit__(self):
+        self.peers = {}
+
+    cdef str protocol(self, Call call):
+        return terms_of(call).protocol
+
+    cdef object peer(self, Call call):
+        return peer_as((<ServerCall>call).connection.peer_info, terms_of(call).protocol, self.peers)
+
+    cdef Marshal marshal(self, Call call):
+        cdef Marshal marshal = terms_of(call).answering.marshal(<ServerCall>call)
+        return ServedConnection.marshal_of((<ServerCall>call).connection, call) if marshal is None else marshal
+
+    cdef uint32_t most_metadata(self) noexcept:
+        # No version of HTTP states one for all of its answers.
+        return 0xFFFFFFFF
+
+    cdef int check_sent(self, Call call, bytes metadata) except -1:
+        return terms_of(call).answering.check_sent(<ServerCall>call, metadata)
+
+    cdef int note_answer(self, Call call, int status, dict fields, object compress) except -1:
+        cdef HttpTerms terms = terms_of(call)
+        return terms.answering.note(terms.request.exchange_of(call), <ServerCall>call, status, fields, compress)
+
+
+@cython.final
+cdef class HttpHandling(Handling):
+    """The senders of long bodies, forms with files, silent streams, mounted applications."""
+
+    cdef int await_sender(self, Call call) except -1:
+        cdef Exchange exchange = terms_of(call).request.open_exchange()
+        if exchange is not None:
+            exchange.is_deciding = True
+        return 0
+
+    cdef int leave_rest(self, Call call) except -1:
+        cdef OpenRequest request = terms_of(call).request
+        cdef Exchange exchange = request.open_exchange()
+        request.leaves_body = True
+        if exchange is not None:
+            exchange.is_answering = True
+            exchange.takes_parts = False
+        return 0
+
+    cdef object upload(self, Call call):
+        return terms_of(call).upload
+
+    cdef int note_mistakes(self, Call call, bytes payload, str first) except -1:
+        cdef HttpTerms terms = terms_of(call)
+        if terms.target is not None and terms.web is None:
+            terms.details = terms.target.mistakes(call.codec, payload, first)
+        return 0
+
+    cdef int hold(self, Call call) except -1:
+        """Let a stream whose handler suspends before its first message give a sign of life in time."""
+        cdef Exchange exchange = terms_of(call).request.exchange_of(call)
+        return 0 if exchange is None else terms_of(call).answering.hold(exchange, <ServerCall>call)
+
+    cdef int left(self, Call call) except -1:
+        """Notify an application that its request is over; after a timeout it has a while before it is cancelled."""
+        cdef ServerCall served = <ServerCall>call
+        cdef MountedRequest request = mounted_request_of(served)
+        if served.is_expired:
+            served.answer_late(True)
+        if request is None:
+            return 0
+        if served.is_expired:
+            (<Gate>served.connection.gate).loop_state.loop.call_later(GRACE_SECONDS, request.cancel)
+        return request.leave()
+
+
+# Without a state: all connections share them.
+cdef AnsweringFlow FLOW = AnsweringFlow.__new__(AnsweringFlow)
+cdef AnsweringDialect DIALECT = AnsweringDialect.__new__(AnsweringDialect)
+cdef HttpHandling HANDLING = HttpHandling.__new__(HttpHandling)

@@ -1,0 +1,64 @@
+"""The request of an exchange, as answers and calls see it: its state, between its head and the end of its response."""
+
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
+from fastrpc._core.http.answering cimport Answering
+from fastrpc._core.http.service cimport HttpService
+from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
+from fastrpc._core.server.served_call cimport ServerCall
+
+
+cdef class OpenRequest(HttpApplication):
+    cdef:
+        # Shared by all connections; the served connection of this one, which calls hold, too.
+        HttpService service
+        EngineServedConnection connection
+
+        # The settings by which the clients of WebSockets at mounted applications are pinged.
+        object keepalive
+
+        # The exchange, borrowed: it holds this object. NULL once it is over.
+        PyObject* _exchange
+
+        # The call of the request being received or answered, None between two; whether its body is not read.
+        ServerCall call
+        bint leaves_body
+
+        # The `SocketEnd` of a WebSocket, or None.
+        Answering talk
+
+        # When a silent stream gives its next sign of life, 0: not.
+        uint64_t sign_due_ns
+
+    # The exchange while it is there: for what it calls.
+    cdef inline Exchange exchange(self):
+        return <Exchange>self._exchange
+
+    # The exchange, None once it or its connection is gone, or closed.
+    cdef inline Exchange open_exchange(self):
+        cdef Exchange exchange
+        if self._exchange is NULL or self.connection._engine is NULL:
+            return None
+        exchange = <Exchange>self._exchange
+        return exchange if exchange.is_open() else None
+
+    # The exchange of a call, None unless its request waits for its response.
+    cdef inline Exchange exchange_of(self, Call call):
+        return self.open_exchange() if self.call is call else None
+
+    # The end of a response: all of it, or its last part, is sent next.
+    cdef int end_call(self, ServerCall call) except -1
+    cdef int conclude(self, Exchange exchange, ServerCall call, int status, bytes lines, bytes content) except -1
+
+    # Some output was sent: wake the sender of a stream.
+    cdef int wake_stream(self, Exchange exchange, ServerCall call) except -1
+
+    # The next sign of life of a silent stream.
+    cdef int await_sign(self, uint64_t now) except -1
+
+    # The calls that were made for the request.
+    cdef bint has_calls(self) except -1
+    cdef int leave_calls(self) except -1
