@@ -236,7 +236,7 @@ cdef class GatewayRequests(OpenRequest):
 
     cdef uint64_t request_due(self, Exchange exchange, uint64_t now) except? 0:
         cdef uint64_t due
-        if not exchange.is_open():
+        if self._exchange is NULL or not exchange.is_open():
             return 0
         due = earlier(self.intake.check_rest(now), self.sender.check(self, exchange, now))
         if self.talk is not None and not exchange.is_stuck and self.socket().has_expired(now):

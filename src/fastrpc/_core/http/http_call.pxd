@@ -108,9 +108,10 @@ cdef class HttpTerms:
 
     cdef int understand(self, ServerCall call, RequestHead head, HttpService service) except -1
 
-    # The same for a stream of HTTP/2, where only calls by gRPC-Web and Connect are served.
+    # The same for a stream of HTTP/2 on a connection of gRPC, where only calls by gRPC-Web and Connect are understood.
     cdef int understand_stream(self, ServerCall call, RequestHead head, HttpService service) except -1
     cdef bint _is_web(self, RequestHead head, HttpService service) except -1
+    cdef object _mount_at(self, RequestHead head, HttpService service, const char* path, Py_ssize_t size)
     cdef bint _is_mounted(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
     ) except -1
@@ -164,6 +165,3 @@ cdef ServerCall new_call(OpenRequest request, uint64_t now)
 
 # Return the error text for metadata over a limit.
 cdef str too_much_metadata(uint32_t limit)
-
-# Return the key of a text that would break a field of a response, or None.
-cdef str breaking_key(bytes metadata)

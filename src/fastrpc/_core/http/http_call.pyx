@@ -9,11 +9,9 @@ import logging
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t
 from libc.string cimport memchr, memcmp, memcpy
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK, CODEC_RAW
-from fastrpc._core.base.wire cimport load16
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.calls.call_log cimport find_request_entry
 from fastrpc._core.exchange.request_head cimport (
@@ -57,8 +55,6 @@ from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
-    # The head of an entry of metadata (PROTOCOL.md, "Metadata").
-    ENTRY_HEAD = 4
     # The longest name of a method (PROTOCOL.md).
     NAME_BYTES = 255
 
@@ -125,10 +121,17 @@ cdef class HttpTerms:
         cdef Py_ssize_t size = 0
         cdef const char* target = head.target_data(&size)
         cdef const char* end = <const char*>memchr(target, b"?", <size_t>size)
+        cdef Py_ssize_t path = size if end is NULL else end - target
         self.is_stream = True
+        if service.serves_streams and (
+            not self._is_web(head, service) or self._mount_at(head, service, target, path) is not None
+        ):
+            # The pages of the connection answer it.
+            self.web = None
+            return 0
         if not self._may_ask(call, head, service) or not self._is_web(head, service):
             return 0
-        return self._find_web(call, head, service, target, size if end is NULL else end - target)
+        return self._find_web(call, head, service, target, path)
 
     cdef bint _is_web(self, RequestHead head, HttpService service) except -1:
         """Return whether a request is a call by gRPC-Web or Connect, or a faulty one."""
@@ -163,12 +166,17 @@ cdef class HttpTerms:
 
     # Applications
 
+    cdef object _mount_at(self, RequestHead head, HttpService service, const char* path, Py_ssize_t size):
+        """Return the application at a path that is none of ours, or None."""
+        cdef object mount = None if service.mounts is None else service.mounts(path[:size])
+        return None if mount is None or self._is_ours(head, service, path, size) else mount
+
     cdef bint _is_mounted(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
     ) except -1:
-        """Return whether the request is for an application: no path of ours matches."""
-        cdef object mount = service.mounts(path[:size])
-        if mount is None or self._is_ours(head, service, path, size):
+        """Return whether the request is for an application."""
+        cdef object mount = self._mount_at(head, service, path, size)
+        if mount is None:
             return False
         if not self._asks_us(head, service, service.hosts if mount.needs_identity else service.open_hosts):
             return True
@@ -549,21 +557,6 @@ cdef ServerCall new_call(OpenRequest request, uint64_t now):
     call.started_ns = now
     call.head = terms
     return call
-
-
-cdef str breaking_key(bytes metadata):
-    cdef const char* data = PyBytes_AS_STRING(metadata)
-    cdef Py_ssize_t at = 0, size = PyBytes_GET_SIZE(metadata), key, value, index
-    while at < size:
-        key = <uint8_t>data[at]
-        value = load16(data + at + 2)
-        at += ENTRY_HEAD
-        if key < 4 or metadata[at + key - 4:at + key] != b"-bin":
-            for index in range(at + key, at + key + value):
-                if data[index] in (0, 10, 13):
-                    return data[at:at + key].decode("ascii")
-        at += key + value
-    return None
 
 
 def shown_protocol(call not None):

@@ -16,10 +16,10 @@ from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.http.conditions cimport is_unchanged, note_fields
-from fastrpc._core.http.http_call cimport COMPRESSOR_GZIP, HttpTerms, Outcome, breaking_key, terms_of
+from fastrpc._core.http.http_call cimport COMPRESSOR_GZIP, HttpTerms, Outcome, terms_of
 from fastrpc._core.http.messages cimport FORM_EVENTS, FORM_NONE, end_part, error_part, value_part
 from fastrpc._core.http.open_request cimport OpenRequest
-from fastrpc._core.http.request_fields cimport metadata_texts, takes_gzip
+from fastrpc._core.http.request_fields cimport breaking_key, metadata_texts, takes_gzip
 from fastrpc._core.http.responses cimport (
     JSON_LINES,
     MSGPACK_LINES,

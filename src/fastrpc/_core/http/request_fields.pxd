@@ -20,6 +20,9 @@ cdef uint64_t timeout_of(RequestHead head, bint* is_stated) except? 0
 # Return the fields of a response for metadata as on the wire.
 cdef bytes metadata_lines(bytes metadata)
 
+# Return the key of a text that would break a field of a response, or None.
+cdef str breaking_key(bytes metadata)
+
 # Return metadata as text by key, in the form of JSON: bytes in base64.
 cdef dict metadata_texts(bytes metadata)
 

@@ -206,6 +206,21 @@ cdef bytes metadata_lines(bytes metadata):
     return b"".join(lines)
 
 
+cdef str breaking_key(bytes metadata):
+    cdef const char* data = PyBytes_AS_STRING(metadata)
+    cdef Py_ssize_t at = 0, size = PyBytes_GET_SIZE(metadata), key, value, index
+    while at < size:
+        key = <uint8_t>data[at]
+        value = load16(data + at + 2)
+        at += ENTRY_HEAD
+        if key < 4 or metadata[at + key - 4:at + key] != b"-bin":
+            for index in range(at + key, at + key + value):
+                if data[index] in (0, 10, 13):
+                    return data[at:at + key].decode("ascii")
+        at += key + value
+    return None
+
+
 cdef dict metadata_texts(bytes metadata):
     return {
         key.decode(): base64.b64encode(value).decode() if key.endswith(b"-bin") else value.decode()

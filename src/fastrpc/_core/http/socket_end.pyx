@@ -60,7 +60,7 @@ cdef class SocketEnd:
         self.dialect = self.before.dialect
         self.terms.answering = self
         exchange.open_tunnel(protocol, lines)
-        first = min(life.patience_ns, life.idle_ns, self.ping_after_ns or life.idle_ns)
+        first = earlier(earlier(life.patience_ns, life.idle_ns), self.ping_after_ns)
         exchange.wait_by(earlier(self.began_ns + first, self.expires_ns))
         self.terms.is_open = True
         return 0
@@ -176,7 +176,7 @@ cdef class SocketEnd:
     cdef int _watch_message(self, Exchange exchange) except -1:
         """Have a message that is not whole go on in time, and come at a lowest rate."""
         cdef Engine engine = exchange.engine()
-        if self.reader.opcode == 0 or not exchange.is_open():
+        if self.reader.opcode == 0 or self.life.patience_ns == 0 or not exchange.is_open():
             return 0
         if self.message_due_ns == 0:
             self.message_began_ns = engine.now

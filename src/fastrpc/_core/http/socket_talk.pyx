@@ -288,6 +288,8 @@ cdef class SocketTalk(SocketEnd):
         """Close a connection that makes no use of itself."""
         cdef uint64_t due
         if self.terms.path is None:
+            if self.life.patience_ns == 0:
+                return 0
             due = self.life.message_due(self.began_ns, self.began_ns, 0)
             if now >= due and not self.has_started:
                 self.close(exchange, CLOSE_POLICY, "the arguments did not come in time")
