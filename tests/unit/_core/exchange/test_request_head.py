@@ -41,6 +41,16 @@ def test_a_head_has_the_length_that_was_stated() -> None:
     assert (head.content_length, head.has_body) == (17, True)
 
 
+def test_a_stream_that_ends_with_the_head_has_no_body() -> None:
+    head = head_of_fields(b"POST", b"/", [HOST], RequestLimits(), is_whole=True)
+    assert (head.content_length, head.has_body) == (0, False)
+
+
+def test_an_extended_connect_names_its_protocol() -> None:
+    head = head_of_fields(b"CONNECT", b"/ws", [HOST], RequestLimits(), protocol=b"websocket")
+    assert (head.method, head.protocol, made(HOST).protocol) == ("CONNECT", b"websocket", None)
+
+
 def test_its_repr_shows_no_field() -> None:
     assert repr(made(HOST, (b"authorization", b"secret"))) == "<RequestHead GET /x HTTP/2>"
 

@@ -1,0 +1,61 @@
+from typing import final
+
+from fastrpc._core.exchange.exchange import Exchange, HttpApplication
+from fastrpc._core.exchange.pages import Pages
+from fastrpc._core.http.connection import GatewayConnection
+
+@final
+class KeptExchange(Exchange):
+    """A request on a connection of the gateway, beside the requests that its bytes bring."""
+
+    def __init__(self, engine: GatewayConnection) -> None: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def lines(self) -> bytes | None: ...
+    @property
+    def parts(self) -> list[bytes]: ...
+    @property
+    def is_complete(self) -> bool: ...
+    @property
+    def was_cut(self) -> bool: ...
+    @property
+    def has_sender(self) -> bool: ...
+    @property
+    def due_ns(self) -> int: ...
+    @property
+    def refused(self) -> int: ...
+    takes_none: bool
+    def ask(
+        self,
+        method: bytes,
+        target: bytes,
+        fields: list[tuple[bytes, bytes]],
+        body: bytes | None = None,
+        protocol: bytes | None = None,
+    ) -> None:
+        """Send a request, whose body is here or never comes."""
+
+    def feed(self, data: bytes) -> int:
+        """Send bytes in a tunnel; return how many were taken."""
+
+    def reset(self) -> None:
+        """Reset the request, as a client of HTTP/2 may."""
+
+    def look(self, later_ns: int = 0) -> int:
+        """Compare the instants of the request with an instant from now; return the next one."""
+
+    def make_room(self) -> None:
+        """Take output again."""
+
+    def end_tunnel(self, text: str) -> None:
+        """End the tunnel, as the connection closes."""
+
+def attempt_exchange(exchange: Exchange, method: str) -> None:
+    """Call a method of an exchange."""
+
+def attempt_application(application: HttpApplication, method: str) -> None:
+    """Call a method of an application."""
+
+def attempt_pages(pages: Pages, method: str) -> None:
+    """Call a method of pages."""
