@@ -20,9 +20,11 @@ async def begun(
     method: bytes = b"POST",
     body: bytes | None = None,
     protocol: bytes | None = None,
+    takes_none: bool = False,
 ) -> KeptExchange:
     """Return an exchange whose request was sent, outside of any task, as a transport does it."""
     exchange = KeptExchange(talk.engine)
+    exchange.takes_none = takes_none
     given = [(b"host", b"a"), *fields]
     if method == b"POST" and body is None:
         given.append((b"content-type", b"application/json"))

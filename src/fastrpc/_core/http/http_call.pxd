@@ -108,10 +108,9 @@ cdef class HttpTerms:
 
     cdef int understand(self, ServerCall call, RequestHead head, HttpService service) except -1
 
-    # The same for a stream of HTTP/2 on a connection of gRPC, where only calls by gRPC-Web and Connect are understood.
+    # The same for a stream of HTTP/2, where only calls by gRPC-Web and Connect are served.
     cdef int understand_stream(self, ServerCall call, RequestHead head, HttpService service) except -1
     cdef bint _is_web(self, RequestHead head, HttpService service) except -1
-    cdef object _mount_at(self, RequestHead head, HttpService service, const char* path, Py_ssize_t size)
     cdef bint _is_mounted(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
     ) except -1

@@ -121,17 +121,10 @@ cdef class HttpTerms:
         cdef Py_ssize_t size = 0
         cdef const char* target = head.target_data(&size)
         cdef const char* end = <const char*>memchr(target, b"?", <size_t>size)
-        cdef Py_ssize_t path = size if end is NULL else end - target
         self.is_stream = True
-        if service.serves_streams and (
-            not self._is_web(head, service) or self._mount_at(head, service, target, path) is not None
-        ):
-            # The pages of the connection answer it.
-            self.web = None
-            return 0
         if not self._may_ask(call, head, service) or not self._is_web(head, service):
             return 0
-        return self._find_web(call, head, service, target, path)
+        return self._find_web(call, head, service, target, size if end is NULL else end - target)
 
     cdef bint _is_web(self, RequestHead head, HttpService service) except -1:
         """Return whether a request is a call by gRPC-Web or Connect, or a faulty one."""
@@ -166,17 +159,12 @@ cdef class HttpTerms:
 
     # Applications
 
-    cdef object _mount_at(self, RequestHead head, HttpService service, const char* path, Py_ssize_t size):
-        """Return the application at a path that is none of ours, or None."""
-        cdef object mount = None if service.mounts is None else service.mounts(path[:size])
-        return None if mount is None or self._is_ours(head, service, path, size) else mount
-
     cdef bint _is_mounted(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
     ) except -1:
-        """Return whether the request is for an application."""
-        cdef object mount = self._mount_at(head, service, path, size)
-        if mount is None:
+        """Return whether the request is for an application: no path of ours matches."""
+        cdef object mount = service.mounts(path[:size])
+        if mount is None or self._is_ours(head, service, path, size):
             return False
         if not self._asks_us(head, service, service.hosts if mount.needs_identity else service.open_hosts):
             return True

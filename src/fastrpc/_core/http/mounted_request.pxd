@@ -61,6 +61,7 @@ cdef class MountedRequest:
     cdef Exchange _present(self)
     cdef int _begin_wait(self) except -1
     cdef bint _is_full(self) except -1
+    cdef bint _has_output(self) except -1
     cdef OutputRoom output_room(self)
     cdef int _ask_memory(self) except -1
     cdef bint _comes_in_pieces(self, Py_ssize_t size, bint is_last) except -1

@@ -139,18 +139,14 @@ cdef class MountedRequest:
         """Send a body as there is room for it."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(body), at = 0, part
         cdef Py_ssize_t piece = PIECE_BYTES if size > PIECE_BYTES and self._comes_in_pieces(size, is_last) else max(size, 1)
-        cdef Exchange exchange
         while at == 0 or at < size:
             if self.is_gone or self.output_room().is_over():
                 await self.wait_memory()
             part = min(piece, size - at)
             self._send_body(body, at, part, is_last and at + part == size)
             at += max(part, 1)
-            exchange = self._present()
             # Behind its last part the connection wakes the request after this one. One piece waits at a time.
-            while not (self.is_gone or self.is_complete) and (
-                self._is_full() or at < size and exchange is not None and exchange.has_output()
-            ):
+            while not (self.is_gone or self.is_complete) and (self._is_full() or at < size and self._has_output()):
                 await self.wait_room()
 
     cdef bint _comes_in_pieces(self, Py_ssize_t size, bint is_last) except -1:
@@ -299,6 +295,10 @@ cdef class MountedRequest:
     cdef bint _is_full(self) except -1:
         cdef Exchange exchange = self._present()
         return exchange is not None and exchange.unsent() > (<Gate>self._connection.gate).send_soft
+
+    cdef bint _has_output(self) except -1:
+        cdef Exchange exchange = self._present()
+        return exchange is not None and exchange.has_output()
 
     cdef int wake_sender(self) except -1:
         return 0 if self._changed is None or self._is_full() else self._wake()

@@ -75,9 +75,6 @@ cdef class HttpService:
         # Finds calls by gRPC-Web and Connect: a function of verb, query and fields; None: neither is served.
         object web
 
-        # Whether requests on streams of HTTP/2 are answered, too; otherwise only calls by gRPC-Web and Connect are.
-        public bint serves_streams
-
         # How long a stream may be silent.
         uint64_t sign_ns
 

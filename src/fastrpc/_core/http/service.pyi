@@ -71,8 +71,6 @@ class HttpService:
     proxies: Any
     #: The hosts of applications that take requests without an identity, as `hosts`.
     open_hosts: OwnHosts | None
-    #: Whether requests on streams of HTTP/2 are answered, too, beside calls by gRPC-Web and Connect.
-    serves_streams: bool
     #: Finds the application at a path (`fastrpc.hosting.mounts`); None: none is mounted.
     mounts: Callable[[bytes], Any] | None
     @property

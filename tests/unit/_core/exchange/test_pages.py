@@ -7,28 +7,55 @@ from fastrpc._core.exchange.pages import Pages
 from fastrpc_harness.kept_exchange import attempt_application, attempt_exchange, attempt_pages
 from tests.support import widths
 
-PAGES = ("join", "begin", "answer", "fail", "refuse", "judged")
+METHODS = {
+    Exchange: (
+        *("is_open", "answer", "begin_parts", "begin_sized", "send_part", "end_parts", "cut", "abort"),
+        *(
+            "is_full",
+            "has_output",
+            "unsent",
+            "await_room",
+            "admit_body",
+            "skip_body",
+            "hold_body",
+            "ask_body",
+        ),
+        *("open_tunnel", "send", "takes_more", "go_on", "wait_by", "note_refused"),
+    ),
+    HttpApplication: (
+        *("head_came", "request_came", "refusal_of", "request_dropped", "request_due", "room_came"),
+        *(
+            "exchange_over",
+            "part_came",
+            "body_awaited",
+            "body_grew",
+            "tunnel_came",
+            "tunnel_due",
+            "end_tunnel",
+        ),
+    ),
+    Pages: ("join", "begin", "answer", "fail", "refuse", "judged"),
+}
 
 
-def methods_of(kind: type) -> list[str]:
-    """Return the methods of an interface, without the inline ones."""
-    return sorted(widths.own_methods()[kind.__name__] - {"engine", "date"})
+def test_each_method_is_listed() -> None:
+    for kind, methods in METHODS.items():
+        assert widths.own_methods()[kind.__name__] >= set(methods)
 
 
-@pytest.mark.parametrize("method", methods_of(Exchange))
+@pytest.mark.parametrize("method", METHODS[Exchange])
 def test_a_method_that_an_exchange_leaves_out_raises(method: str) -> None:
     with pytest.raises(NotImplementedError, match=rf"^Exchange does not implement {method}\(\)$"):
         attempt_exchange(Exchange(), method)
 
 
-@pytest.mark.parametrize("method", methods_of(HttpApplication))
+@pytest.mark.parametrize("method", METHODS[HttpApplication])
 def test_a_method_that_an_application_leaves_out_raises(method: str) -> None:
     with pytest.raises(NotImplementedError, match=rf"^HttpApplication does not implement {method}\(\)$"):
         attempt_application(HttpApplication(), method)
 
 
-@pytest.mark.parametrize("method", PAGES)
+@pytest.mark.parametrize("method", METHODS[Pages])
 def test_a_method_that_pages_leave_out_raises(method: str) -> None:
-    assert set(methods_of(Pages)) == set(PAGES)
     with pytest.raises(NotImplementedError, match=rf"^Pages does not implement {method}\(\)$"):
         attempt_pages(Pages(), method)

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from fastrpc import HTTP, current_call, method, service
-from fastrpc_harness.kept_exchange import KeptExchange
 from tests.support.exchanges import asked, begun, content_of
 from tests.support.gateway_talk import connected
 from tests.support.http_shop import Shop
@@ -33,7 +32,7 @@ async def test_requests_of_one_connection_have_their_own_answers() -> None:
 async def test_a_reset_request_stops_its_call_alone() -> None:
     shop = Shop()
     async with connected(shop=shop) as talk:
-        other = await begun(talk, "/shop.v1/count?to=3", method=b"GET")
+        other = await begun(talk, "/shop.v1/count", {"to": 3})
         waiting = await begun(talk, "/shop.v1/wait", {})
         assert shop.started.is_set()
         asyncio.get_running_loop().call_soon(waiting.reset)
@@ -55,14 +54,11 @@ async def test_a_stream_that_lost_its_exchange_sends_nothing() -> None:
 
 async def test_a_full_exchange_stalls_its_sender_alone() -> None:
     async with connected() as talk:
-        slow = KeptExchange(talk.engine)
-        slow.takes_none = True
-        loop = asyncio.get_running_loop()
-        loop.call_soon(slow.ask, b"GET", b"/shop.v1/count?to=1000", [(b"host", b"a")])
+        slow = await begun(talk, "/shop.v1/count", {"to": 1_000}, takes_none=True)
         await eventually(lambda: slow.has_sender)
-        fast = await asked(talk, "/shop.v1/count?to=3", method=b"GET")
+        fast = await asked(talk, "/shop.v1/count", {"to": 3})
         assert (fast.is_complete, slow.is_complete) == (True, False)
-        loop.call_soon(slow.make_room)
+        asyncio.get_running_loop().call_soon(slow.make_room)
         await eventually(lambda: slow.is_complete)
         assert len(b"".join(slow.parts).splitlines()) == 1001
 
