@@ -19,10 +19,12 @@ async def begun(
     *fields: tuple[bytes, bytes],
     method: bytes = b"POST",
     body: bytes | None = None,
-    protocol: bytes | None = None,
     takes_none: bool = False,
 ) -> KeptExchange:
-    """Return an exchange whose request was sent, outside of any task, as a transport does it."""
+    """Return an exchange whose request was sent, outside of any task, as a transport does it.
+
+    A CONNECT asks for a WebSocket.
+    """
     exchange = KeptExchange(talk.engine)
     exchange.takes_none = takes_none
     given = [(b"host", b"a"), *fields]
@@ -33,7 +35,7 @@ async def begun(
 
     def ask() -> None:
         try:
-            exchange.ask(method, target.encode(), given, body, protocol)
+            exchange.ask(method, target.encode(), given, body, b"websocket" if method == b"CONNECT" else None)
         except BaseException as error:
             done.set_exception(error)
         else:

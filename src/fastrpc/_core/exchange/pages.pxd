@@ -1,4 +1,4 @@
-"""What a connection holds for requests of HTTP that are no calls of its own protocol: drawn in the `.pyx`."""
+"""Pages: what a connection of another protocol holds for requests of HTTP, drawn in the `.pyx`."""
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication

@@ -1,6 +1,17 @@
+from fastrpc._core.link.contract import Dialect, Flow, Forms, Handling
+
 class Pages:
-    """The requests of one connection beside the calls of its own protocol."""
+    """The requests of one connection, beside the calls of another protocol."""
 
     @property
     def takes_values(self) -> bool:
         """Whether payloads of some calls are values, not arrays of arguments."""
+
+    @property
+    def flow(self) -> Flow: ...
+    @property
+    def dialect(self) -> Dialect: ...
+    @property
+    def forms(self) -> Forms: ...
+    @property
+    def handling(self) -> Handling: ...

@@ -1,4 +1,4 @@
-"""What a connection holds for requests of HTTP that are no calls of its own protocol.
+"""Pages: what a connection of another protocol holds for requests of HTTP.
 
 ::
 
@@ -6,8 +6,8 @@
     outcomes of these calls ──► Pages.answer, fail, refuse, judged ──► Exchange
                            └──► Pages.flow, dialect, forms, handling: the groups of `link/contract`
 
-A connection that carries HTTP beside another protocol tells their calls apart, and has one `Pages`; a connection of HTTP
-alone has one, too. `_core/http` implements it. A call of a method that a class leaves out raises.
+A connection of gRPC tells both kinds of calls apart, and has one `Pages`; a connection of HTTP alone has one, too.
+`_core/http` implements it. A call of a method that a class leaves out raises.
 """
 
 from copy import copy
@@ -16,7 +16,7 @@ from fastrpc._core.link.contract cimport lacking
 
 
 cdef class Pages:
-    """The requests of one connection beside the calls of its own protocol."""
+    """The requests of one connection, beside the calls of another protocol."""
 
     cdef int join(self, EngineServedConnection connection) except -1:
         """Note the served connection, which holds this object; called once, before any other method."""
@@ -29,21 +29,23 @@ cdef class Pages:
         """
         raise lacking(self, "begin")
 
+    cdef int judged(self, Call call, int verdict) except -1:
+        """The sender of an incomplete request is known, as in `Assembling.judged`."""
+        raise lacking(self, "judged")
+
+    # Outcomes of calls
+
     cdef int answer(self, Call call, bytes payload) except -1:
         """Send the result of a call, as `Wire.answer` does."""
         raise lacking(self, "answer")
-
-    cdef int fail(self, Call call, Failure failure) except -1:
-        """Send the failure of a call, as `Wire.fail` does."""
-        raise lacking(self, "fail")
 
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
         """Send that a call was not started, as `Wire.refuse` does."""
         raise lacking(self, "refuse")
 
-    cdef int judged(self, Call call, int verdict) except -1:
-        """The sender of an incomplete request is known, as in `Assembling.judged`."""
-        raise lacking(self, "judged")
+    cdef int fail(self, Call call, Failure failure) except -1:
+        """Send the failure of a call, as `Wire.fail` does."""
+        raise lacking(self, "fail")
 
 
 cdef object peer_as(object info, str protocol, dict peers):

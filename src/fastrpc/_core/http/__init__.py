@@ -1,7 +1,7 @@
 """The gateway: calls that arrive by HTTP.
 
     connection    the life of a connection of HTTP/1.1;  service: the methods, the pages in browsers that may call
-    open_request  a request between its head and the end of its response;  gateway_requests: from heads to the gate
+    request_state  a request between its head and the end of its response;  gateway_requests: from heads to the gate
     request_sender    the sender, before a long body is read
     http_call     what a request says of its call, by `request_fields`, `messages` and, for rpcx, `rpcx_headers`
     request_intake    whole requests into the gate;  bodies: bodies that come in parts

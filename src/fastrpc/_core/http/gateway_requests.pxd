@@ -6,7 +6,7 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.http_call cimport HttpTerms
-from fastrpc._core.http.open_request cimport OpenRequest
+from fastrpc._core.http.request_state cimport RequestState
 from fastrpc._core.http.request_intake cimport RequestIntake
 from fastrpc._core.http.request_sender cimport RequestSender
 from fastrpc._core.http.service cimport HttpService
@@ -16,7 +16,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 
 
 @cython.final
-cdef class GatewayRequests(OpenRequest):
+cdef class GatewayRequests(RequestState):
     cdef:
         # Takes requests into the gate, and bodies that come in parts.
         RequestIntake intake

@@ -1,7 +1,7 @@
 from typing import final
 
-from fastrpc._core.http.open_request import OpenRequest
+from fastrpc._core.http.request_state import RequestState
 
 @final
-class GatewayRequests(OpenRequest):
+class GatewayRequests(RequestState):
     """Answers the requests of one exchange of the gateway."""

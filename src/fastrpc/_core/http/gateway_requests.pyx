@@ -40,7 +40,7 @@ from fastrpc._core.websocket.frames cimport CLOSE_RESTART
 
 
 @cython.final
-cdef class GatewayRequests(OpenRequest):
+cdef class GatewayRequests(RequestState):
     """Answers the requests of one exchange of the gateway."""
 
     # From the head of a request to its call

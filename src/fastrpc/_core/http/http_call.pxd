@@ -6,7 +6,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from fastrpc._core.calls.call cimport Call, MethodRoute
 from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.answering cimport Answering
-from fastrpc._core.http.open_request cimport OpenRequest
+from fastrpc._core.http.request_state cimport RequestState
 from fastrpc._core.http.own_hosts cimport OwnHosts
 from fastrpc._core.http.rpcx_headers cimport RpcxHeaders
 from fastrpc._core.http.service cimport HttpMethod, HttpService
@@ -24,7 +24,7 @@ cdef class HttpTerms:
     cdef:
         # The request of the call, also of a call that is a part of it; None for a call on a connection of gRPC. The
         # protocol of the call.
-        OpenRequest request
+        RequestState request
         str protocol
 
         # The method of the name, or None; the name in the gate's form; the page at a fixed path.
@@ -160,7 +160,7 @@ cdef inline HttpTerms terms_of(Call call):
 
 
 # Make a call for a request; its `head` holds the terms.
-cdef ServerCall new_call(OpenRequest request, uint64_t now)
+cdef ServerCall new_call(RequestState request, uint64_t now)
 
 # Return the error text for metadata over a limit.
 cdef str too_much_metadata(uint32_t limit)

@@ -533,7 +533,7 @@ cdef class Outcome:
         self.failure = failure
 
 
-cdef ServerCall new_call(OpenRequest request, uint64_t now):
+cdef ServerCall new_call(RequestState request, uint64_t now):
     cdef ServerCall call = ServerCall.__new__(ServerCall)
     cdef HttpTerms terms = HttpTerms.__new__(HttpTerms)
     terms.request = request

@@ -3,10 +3,7 @@
 cimport cython
 from cpython.ref cimport PyObject
 
-from fastrpc._core.calls.call cimport Call
-from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.exchange.pages cimport Pages
-from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.link.contract cimport Dialect, Flow, Forms, Handling
 from fastrpc._core.link.failure cimport Failure

@@ -2,7 +2,7 @@
 
 ::
 
-    Gate ──► HttpPages: answer, fail, refuse ─► Answering ──► OpenRequest.conclude ──► Exchange.answer
+    Gate ──► HttpPages: answer, fail, refuse ─► Answering ──► RequestState.conclude ──► Exchange.answer
         └──► AnsweringFlow: head, message ────► Answering ──► Exchange.send_part
 
 The `Answering` of a request is chosen at its head. It is used only for the call of a request that waits for its response,
@@ -13,12 +13,13 @@ cimport cython
 from libc.stdint cimport uint32_t
 
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED
-from fastrpc._core.exchange.exchange cimport HttpApplication
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
 from fastrpc._core.exchange.pages cimport peer_as
 from fastrpc._core.http.gateway_requests cimport new_requests
-from fastrpc._core.http.http_call cimport terms_of
+from fastrpc._core.http.http_call cimport HttpTerms, terms_of
 from fastrpc._core.http.mounted_request cimport MountedRequest, mounted_request_of
-from fastrpc._core.http.open_request cimport OpenRequest
+from fastrpc._core.http.request_state cimport RequestState
 from fastrpc._core.http.responses cimport http_status_of, refusal_of_call, status_of_load
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.payload.marshal cimport Marshal
@@ -131,7 +132,7 @@ cdef class AnsweringFlow(Flow):
 
     cdef int reader(self, Call call, bint waits) except -1:
         # A message of more than half a window is held until its reader asks for the next one.
-        cdef OpenRequest request = terms_of(call).request
+        cdef RequestState request = terms_of(call).request
         cdef Exchange exchange = request.exchange_of(call)
         if waits and exchange is not None and exchange.is_body_held and call.stream is not None:
             if (<ServedStream>call.stream).held <= request.service.window_bytes // 2:
@@ -206,7 +207,7 @@ cdef class HttpHandling(Handling):
         return 0
 
     cdef int leave_rest(self, Call call) except -1:
-        cdef OpenRequest request = terms_of(call).request
+        cdef RequestState request = terms_of(call).request
         cdef Exchange exchange = request.open_exchange()
         request.leaves_body = True
         if exchange is not None:

@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t
 
 from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.exchange.request_head cimport RequestHead
-from fastrpc._core.http.open_request cimport OpenRequest
+from fastrpc._core.http.request_state cimport RequestState
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.output_room cimport OutputRoom
 from fastrpc._core.server.served_call cimport ServerCall
@@ -17,7 +17,7 @@ cdef class MountedRequest:
         # The call that the gate counts, and its connection, which may be gone; the request and its head.
         readonly ServerCall call
         EngineServedConnection _connection
-        OpenRequest _request
+        RequestState _request
         readonly RequestHead head
 
         # The parts of the body that the application has not taken, and the number of their bytes.

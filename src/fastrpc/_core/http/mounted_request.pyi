@@ -57,6 +57,9 @@ class MountedRequest:
             OSError: the client is gone.
         """
 
+    async def wait_room(self) -> None:
+        """Wait until some output was sent, or for another change."""
+
     def finish(self) -> None:
         """Note that the application has returned.
 

@@ -52,7 +52,7 @@ class ClientGoneError(OSError):
 @cython.final
 cdef class MountedRequest:
 
-    def __init__(self, OpenRequest request not None, ServerCall call not None):
+    def __init__(self, RequestState request not None, ServerCall call not None):
         self.call = call
         self.head = request.exchange().head
         self._request = request

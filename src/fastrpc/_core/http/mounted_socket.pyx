@@ -22,7 +22,7 @@ from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, UNAVAILABLE
 from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.messages cimport MESSAGE_COST
 from fastrpc._core.http.mounted_request cimport checked_fields
-from fastrpc._core.http.open_request cimport OpenRequest
+from fastrpc._core.http.request_state cimport RequestState
 from fastrpc._core.http.request_fields cimport offered_protocols
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.gate cimport Gate
@@ -57,7 +57,7 @@ cdef frozenset HANDSHAKE_FIELDS = frozenset({
 cdef class MountedSocket(SocketEnd):
 
     def __init__(self, MountedRequest request not None):
-        cdef OpenRequest asked = request._request
+        cdef RequestState asked = request._request
         self.service = asked.service
         self.call = request.call
         self.terms = terms_of(request.call)

@@ -18,7 +18,7 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.http.conditions cimport is_unchanged, note_fields
 from fastrpc._core.http.http_call cimport COMPRESSOR_GZIP, HttpTerms, Outcome, terms_of
 from fastrpc._core.http.messages cimport FORM_EVENTS, FORM_NONE, end_part, error_part, value_part
-from fastrpc._core.http.open_request cimport OpenRequest
+from fastrpc._core.http.request_state cimport RequestState
 from fastrpc._core.http.request_fields cimport breaking_key, metadata_texts, takes_gzip
 from fastrpc._core.http.responses cimport (
     JSON_LINES,
@@ -229,7 +229,7 @@ cdef class HttpDialect(Dialect):
 
 cdef int choose_packing(HttpTerms terms, ServerCall call) except -1:
     """Have the answer compressed that is about to be encoded, if the setting or the handler asks for it."""
-    cdef OpenRequest request = terms.request
+    cdef RequestState request = terms.request
     cdef Exchange exchange = request.exchange_of(call)
     cdef bint is_wanted = terms.packing == PACKED or terms.packing == 0 and request.service.compresses
     if call.route.gives_stream:

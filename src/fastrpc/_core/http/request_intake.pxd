@@ -5,7 +5,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.exchange.exchange cimport Exchange
-from fastrpc._core.http.open_request cimport OpenRequest
+from fastrpc._core.http.request_state cimport RequestState
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
@@ -30,11 +30,11 @@ cdef class RequestIntake:
         bint has_started
         BodyReading body
 
-    cdef inline OpenRequest request(self):
-        return <OpenRequest>self._request
+    cdef inline RequestState request(self):
+        return <RequestState>self._request
 
     cdef inline Exchange exchange(self):
-        return (<OpenRequest>self._request).exchange()
+        return (<RequestState>self._request).exchange()
 
     # The request.
     cdef int forget(self) except -1
@@ -48,4 +48,4 @@ cdef class RequestIntake:
     cdef uint64_t check_rest(self, uint64_t now) except? 0
 
 
-cdef RequestIntake new_intake(OpenRequest request)
+cdef RequestIntake new_intake(RequestState request)

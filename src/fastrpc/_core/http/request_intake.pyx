@@ -146,7 +146,7 @@ cdef class RequestIntake:
         return 0
 
 
-cdef RequestIntake new_intake(OpenRequest request):
+cdef RequestIntake new_intake(RequestState request):
     cdef RequestIntake intake = RequestIntake.__new__(RequestIntake)
     intake._request = <PyObject*>request
     intake.service = request.service

@@ -34,7 +34,7 @@ cdef class RequestSender:
             self._check.drop()
         return 0
 
-    cdef int identify(self, OpenRequest request, Exchange exchange, ServerCall call) except -1:
+    cdef int identify(self, RequestState request, Exchange exchange, ServerCall call) except -1:
         cdef ServedConnection connection = call.connection
         cdef Gate gate = request.service.gate
         gate.renew(connection)
@@ -69,7 +69,7 @@ cdef class RequestSender:
         if status:
             terms_of(call).set_fault(http_status_of(status), "the credential is not accepted", b"")
 
-    def _identified(self, OpenRequest request, ServerCall call, identity, int status, seconds):
+    def _identified(self, RequestState request, ServerCall call, identity, int status, seconds):
         cdef Exchange exchange = request.exchange_of(call)
         cdef HttpTerms terms
         if exchange is None:
@@ -86,7 +86,7 @@ cdef class RequestSender:
             exchange.admit_body()
 
     cdef int64_t admit(
-        self, OpenRequest request, Exchange exchange, ServerCall call, HttpTerms terms, RequestHead head
+        self, RequestState request, Exchange exchange, ServerCall call, HttpTerms terms, RequestHead head
     ) except? -2:
         cdef bint is_large = is_long(head), is_method = terms.path is None and terms.mount is None
         # By the request alone: a stream passes the gate at its begin, and an unknown method is reported as early.
@@ -107,7 +107,7 @@ cdef class RequestSender:
                 answer_early(request, exchange)
         return ENDLESS if exchange.takes_parts or terms.mount is not None else request.service.body_bytes
 
-    cdef uint64_t check(self, OpenRequest request, Exchange exchange, uint64_t now) except? 0:
+    cdef uint64_t check(self, RequestState request, Exchange exchange, uint64_t now) except? 0:
         cdef ServerCall call = request.call
         cdef str text = "the deadline passed while the credential was verified; the call was not started"
         if not exchange.is_deciding or call is None:
@@ -124,6 +124,6 @@ cdef class RequestSender:
         return 0
 
 
-cdef int answer_early(OpenRequest request, Exchange exchange) except -1:
+cdef int answer_early(RequestState request, Exchange exchange) except -1:
     request.leaves_body = True
     return exchange.skip_body()

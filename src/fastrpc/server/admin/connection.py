@@ -11,7 +11,7 @@ from fastrpc.peers.peer import Peer
 from fastrpc.rpc.identity import Identity
 from fastrpc.server.admin.access import AdminAccess
 from fastrpc.server.admin.acts import MOST_BODY, ActRefusedError
-from fastrpc.server.admin.pages import Page, Pages
+from fastrpc.server.admin.pages import AdminPages, Page
 
 if TYPE_CHECKING:
     from fastrpc.server.admin.acting import Acts
@@ -46,7 +46,7 @@ class AdminConnection(PythonHttpConnection):
 
     def __init__(
         self,
-        pages: Pages,
+        pages: AdminPages,
         access: AdminAccess,
         acts: "Acts | None",
         on_gone: Callable[["AdminConnection"], None],

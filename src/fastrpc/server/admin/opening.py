@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastrpc.server.admin.acting import Acting, Acts
     from fastrpc.server.admin.connection import AdminConnection
     from fastrpc.server.admin.operators import Operators
-    from fastrpc.server.admin.pages import Pages, Shown
+    from fastrpc.server.admin.pages import AdminPages, Shown
     from fastrpc.server.admin.state import ServerState
 
 __all__ = ["Admin", "check_admin"]
@@ -86,7 +86,7 @@ class Admin:
         self._config = config
         self._wanted = check_admin(config, has_registry=has_registry)
         self._listeners: list[Listener] = []
-        self._pages: Pages | None = None
+        self._pages: AdminPages | None = None
         self._token: Token | None = None
         self._operators: Operators | None = None
         self._acts: Acts | None = None
@@ -139,7 +139,7 @@ class Admin:
         from fastrpc.protocols.http.detection import http1_stream
         from fastrpc.server.admin.access import AdminAccess, Token
         from fastrpc.server.admin.connection import AdminConnection
-        from fastrpc.server.admin.pages import Pages
+        from fastrpc.server.admin.pages import AdminPages
 
         address, token, loop = self._wanted, self._config.admin_token, asyncio.get_running_loop()
         assert address is not None
@@ -149,7 +149,7 @@ class Admin:
             is_local=is_local(address),
             has_host=address.scheme != "unix",
         )
-        pages = self._pages = Pages(shown)
+        pages = self._pages = AdminPages(shown)
         if acting is not None:
             self._take_acts(acting, access)
 

@@ -15,7 +15,7 @@ from fastrpc.server.admin.figures import FigureChanges, Figures, json_of_methods
 from fastrpc.server.admin.html import POLICY, index_page, table_page
 from fastrpc.time_limit import time_limit
 
-__all__ = ["Page", "Pages", "Shown"]
+__all__ = ["Page", "AdminPages", "Shown"]
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class Shown(Protocol):
         """Return the function that makes the page of metrics, for a thread."""
 
 
-class Pages:
+class AdminPages:
     """The pages of one server.
 
     Each page is made in its own turn of the loop, and written in a thread: thousands of methods or calls take longer

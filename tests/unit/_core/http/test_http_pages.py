@@ -80,9 +80,7 @@ async def test_each_call_has_the_peer_of_its_protocol() -> None:
     socket = [(b"sec-websocket-version", b"13"), (b"sec-websocket-protocol", b"fastrpc.json")]
     async with connected(shop=Seen(), http=HTTP(websocket=True)) as talk:
         assert (await talk.post("/seen/protocol", {})).value == "http"
-        tunnel = await begun(
-            talk, "/ws/seen/protocol", None, *socket, method=b"CONNECT", protocol=b"websocket"
-        )
+        tunnel = await begun(talk, "/ws/seen/protocol", None, *socket, method=b"CONNECT")
         asyncio.get_running_loop().call_soon(tunnel.feed, client_frame(TEXT, b"{}"))
         await eventually(lambda: tunnel.was_cut)
         assert b'{"value":"websocket"}' in b"".join(tunnel.parts)

@@ -11,7 +11,7 @@ from fastrpc._core.server.engine_served_connection cimport EngineServedConnectio
 from fastrpc._core.server.served_call cimport ServerCall
 
 
-cdef class OpenRequest(HttpApplication):
+cdef class RequestState(HttpApplication):
     cdef:
         # Shared by all connections; the served connection of this one, which calls hold, too.
         HttpService service

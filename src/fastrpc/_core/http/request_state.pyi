@@ -1,4 +1,4 @@
 from fastrpc._core.exchange.exchange import HttpApplication
 
-class OpenRequest(HttpApplication):
+class RequestState(HttpApplication):
     """The request of an exchange between its head and the end of its response."""

@@ -2,7 +2,7 @@
 
 ::
 
-    GatewayRequests ──► OpenRequest ◄── HttpTerms.request, of its call and of the calls that are parts of it
+    GatewayRequests ──► RequestState ◄── HttpTerms.request, of its call and of the calls that are parts of it
                            │ exchange_of ──► Exchange, None for a call that has lost its client
                            └ conclude ─────► Exchange.answer
 
@@ -16,7 +16,7 @@ from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 
 
-cdef class OpenRequest(HttpApplication):
+cdef class RequestState(HttpApplication):
     """The request of an exchange between its head and the end of its response."""
 
     cdef int end_call(self, ServerCall call) except -1:
