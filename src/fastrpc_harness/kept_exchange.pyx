@@ -169,7 +169,7 @@ cdef class KeptExchange(Exchange):
         return 0
 
 
-# What classes leave out
+# Methods that a class leaves out
 
 def attempt_exchange(Exchange exchange not None, str method not None):
     """Call a method of an exchange."""

@@ -1,4 +1,4 @@
-"""Pages: what a connection of another protocol holds for requests of HTTP, drawn in the `.pyx`."""
+"""Pages: the requests of HTTP on a connection, beside the calls of another protocol; drawn in the `.pyx`."""
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication

@@ -1,4 +1,4 @@
-"""Pages: what a connection of another protocol holds for requests of HTTP.
+"""Pages: the requests of HTTP on a connection, beside the calls of another protocol.
 
 ::
 
@@ -7,7 +7,7 @@
                            └──► Pages.flow, dialect, forms, handling: the groups of `link/contract`
 
 A connection of gRPC tells both kinds of calls apart, and has one `Pages`; a connection of HTTP alone has one, too.
-`_core/http` implements it. A call of a method that a class leaves out raises.
+`_core/http` implements it. A method that a class leaves out raises.
 """
 
 from copy import copy
@@ -29,19 +29,20 @@ cdef class Pages:
         """
         raise lacking(self, "begin")
 
-    cdef int judged(self, Call call, int verdict) except -1:
-        """The sender of an incomplete request is known, as in `Assembling.judged`."""
-        raise lacking(self, "judged")
-
-    # Outcomes of calls
-
     cdef int answer(self, Call call, bytes payload) except -1:
         """Send the result of a call, as `Wire.answer` does."""
         raise lacking(self, "answer")
 
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
-        """Send that a call was not started, as `Wire.refuse` does."""
+        """Send that a call was not started, as `Wire.refuse` does.
+
+        Its charge was returned.
+        """
         raise lacking(self, "refuse")
+
+    cdef int judged(self, Call call, int verdict) except -1:
+        """The sender of an incomplete request is known, as in `Assembling.judged`."""
+        raise lacking(self, "judged")
 
     cdef int fail(self, Call call, Failure failure) except -1:
         """Send the failure of a call, as `Wire.fail` does."""
