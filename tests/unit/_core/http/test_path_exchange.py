@@ -69,3 +69,18 @@ async def test_a_message_of_a_socket_is_answered_by_a_message() -> None:
                 place.last.answer(200, [], b"")
                 place.last.answer(200, [], b"%d" % number)
                 assert await socket.receive() == number
+
+
+async def test_a_request_calls_in_its_own_name_after_the_next_one_came() -> None:
+    place = Place()
+    async with connected(paths={"/place": place}) as talk:
+        for user in ("Ada", "Bob"):
+            await talk.sent(request("POST", "/place", b"", Meta_User=user))
+            place.last.answer(200, [], b"")
+            assert (await talk.response()).status == 200
+        first = place.requests[0][0]
+        found: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(first.call, "shop.v1.metadata", b"{}", found.set_result)
+        assert (await found).value == b'{"user":"Ada"}'
+        first.answer(200, [], b"again")
+        assert not first.is_asked
