@@ -116,8 +116,11 @@ cdef class AnsweringFlow(Flow):
         return terms_of(call).answering.message(exchange, <ServerCall>call, payload, compressor)
 
     cdef bint is_full(self, Call call) noexcept:
-        cdef Exchange exchange = terms_of(call).request.exchange_of(call)
-        return exchange is not None and exchange.is_full()
+        # Asked for each message, also on a connection that closes.
+        cdef RequestState request = terms_of(call).request
+        if request.call is not call or request._exchange is NULL or request.connection._engine is NULL:
+            return False
+        return request.exchange().is_full()
 
     cdef int await_turn(self, Call call) except -1:
         cdef Exchange exchange = terms_of(call).request.exchange_of(call)
