@@ -118,9 +118,7 @@ cdef class AnsweringFlow(Flow):
     cdef bint is_full(self, Call call) noexcept:
         # Asked for each message, also on a connection that closes.
         cdef RequestState request = terms_of(call).request
-        if request.call is not call or request._exchange is NULL or request.connection._engine is NULL:
-            return False
-        return request.exchange().is_full()
+        return request.is_waiting(call) and request.exchange().is_full()
 
     cdef int await_turn(self, Call call) except -1:
         cdef Exchange exchange = terms_of(call).request.exchange_of(call)

@@ -45,6 +45,10 @@ cdef class RequestState(HttpApplication):
         exchange = <Exchange>self._exchange
         return exchange if exchange.is_open() else None
 
+    # Whether the request of a call waits for its response, maybe on a connection that closes.
+    cdef inline bint is_waiting(self, Call call) noexcept:
+        return self.call is call and self._exchange is not NULL and self.connection._engine is not NULL
+
     # The exchange of a call, None unless its request waits for its response.
     cdef inline Exchange exchange_of(self, Call call):
         return self.open_exchange() if self.call is call else None
