@@ -27,8 +27,9 @@ WIDER = {
     "AwaitedCall": 147,
     "BlockingConnection": 148,
     "Connection": 147,
-    "GrpcWire": 122,
-    "GrpcRequests": 118,
+    # Requests that are no calls go on as pages.
+    "GrpcWire": 126,
+    "GrpcRequests": 121,
     "BlockingCall": 115,
     "PartsOwner": 112,
     "AskingConnection": 112,
@@ -40,8 +41,8 @@ WIDER = {
     "CalledStream": 99,
     "AnsweredConnection": 98,
     # With `note_http`, which a gateway calls for the server behind it.
-    "GrpcCall": 91,
-    "ServerCall": 90,
+    "GrpcCall": 92,
+    "ServerCall": 91,
     "Http2Connection": 87,
     "BlockingSession": 85,
     "HttpServedConnection": 74,
@@ -69,7 +70,7 @@ SHARED_METHODS = 22
 #: reads entries there that users do not see. The rules for faults and limits of grpcio are set by its layer alone.
 #: Most others in `.py` are names of compiled calls, which have no public ones for their runners. Documented names, as
 #: `_replace` of named tuples, and methods of a base by `super()` do not count.
-FOREIGN = {".py": 115, ".pyx": 225}
+FOREIGN = {".py": 115, ".pyx": 226}
 
 #: Names that several compiled modules have; the aim is 0.
 REPEATED_NAMES = 3
@@ -82,7 +83,7 @@ LIFE_RULES = [
 
 #: Runs of five equal lines between files of commands, clients, protocols and kinds of calls. Two are between
 #: commands, which were not counted before: fields of two named tuples, lines of output.
-RUNS_OF_FIVE = 44
+RUNS_OF_FIVE = 46
 
 #: The tables of implementations, each beside the interface that these import: their texts close no circle.
 TABLES = {

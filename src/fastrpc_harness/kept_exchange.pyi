@@ -43,7 +43,7 @@ class KeptExchange(Exchange):
         """Reset the request, as a client of HTTP/2 may."""
 
     def look(self, later_ns: int = 0) -> int:
-        """Compare the instants of the request with an instant from now; return the next one."""
+        """Compare the instants of the request, or of its tunnel, with an instant from now; return the next one."""
 
     def make_room(self) -> None:
         """Take output again."""

@@ -11,6 +11,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
+from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
 from fastrpc._core.exchange.pages cimport Pages
@@ -54,8 +55,11 @@ cdef class KeptExchange(Exchange):
         self._end()
 
     def look(self, uint64_t later_ns=0):
-        """Compare the instants of the request with an instant from now; return the next one."""
-        return self._application.request_due(self, now_ns() + later_ns)
+        """Compare the instants of the request, or of its tunnel, with an instant from now; return the next one."""
+        cdef uint64_t now = now_ns() + later_ns, due = 0
+        if self.is_tunnel and self.is_open():
+            due = self._application.tunnel_due(self, now)
+        return earlier(due, self._application.request_due(self, now))
 
     def make_room(self):
         """Take output again."""
@@ -164,7 +168,10 @@ cdef class KeptExchange(Exchange):
         self.due_ns = due_ns
         return 0
 
-    cdef int note_refused(self) except -1:
+    cdef str count_messages(self):
+        return None
+
+    cdef int note_refused(self, bint is_faulty) except -1:
         self.refused += 1
         return 0
 
@@ -220,7 +227,9 @@ cdef int attempt_body(Exchange exchange, str method) except -1:
         return exchange.go_on()
     if method == "wait_by":
         return exchange.wait_by(0)
-    return exchange.note_refused()
+    if method == "count_messages":
+        exchange.count_messages()
+    return exchange.note_refused(True)
 
 
 def attempt_application(HttpApplication application not None, str method not None):

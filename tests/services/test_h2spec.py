@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from fastrpc import Limits, Server, ServerConfig
+from fastrpc._core.exchange.request_head import RequestLimits
 from fastrpc._core.server.link import Link
-from fastrpc.protocols.base import ServerParts, register
+from fastrpc.protocols.base import ServerParts, linked, register
 from fastrpc.protocols.grpc import detect_http2
 from fastrpc.tls import H2_ALPN
-from fastrpc_harness.paged_grpc import PagedGrpcWire
+from fastrpc_harness.driven_pages import DrivenPages, DrivenRequest
 from tests.support.certificates import Authority
+from tests.support.driven_pages import page_wire
 from tests.support.raw_methods import Raw
 from tests.support.source_tree import ROOT
 
@@ -34,19 +36,14 @@ LONG_FIELD = 61_000
 WINDOW = 1_048_576
 
 
+def answer(request: DrivenRequest) -> None:
+    """Send a page: most cases want an answer of 200 with a body."""
+    request.answer(200, b"Content-Type: text/plain\r\n", b"a page of the tests\n")
+
+
 def paged_engine(parts: ServerParts) -> Link:
-    """Make the engine of the server with a page: most cases want an answer of 200 with a body."""
-    config = parts.config
-    wire = PagedGrpcWire(
-        gate=parts.gate, keepalive=config.keepalive, limits=config.limits, memory=config.memory
-    )
-    return Link(
-        wire,
-        gate=parts.gate,
-        openings=parts.openings,
-        timeouts=config.timeouts,
-        keepalive=config.keepalive,
-    )
+    """Make the engine of the server with a page."""
+    return linked(page_wire(parts, DrivenPages(RequestLimits(), on_request=answer)), parts)
 
 
 register("paged_grpc", detect_http2, paged_engine, agreed=(H2_ALPN,))

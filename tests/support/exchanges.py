@@ -18,24 +18,27 @@ async def begun(
     value: Any = None,
     *fields: tuple[bytes, bytes],
     method: bytes = b"POST",
-    body: bytes | None = None,
     takes_none: bool = False,
+    protocol: bytes = b"websocket",
 ) -> KeptExchange:
     """Return an exchange whose request was sent, outside of any task, as a transport does it.
 
-    A CONNECT asks for a WebSocket.
+    Args:
+        value: the value of a POST, as JSON; bytes are a body as they are.
+        protocol: of the tunnel that a CONNECT asks for.
     """
     exchange = KeptExchange(talk.engine)
     exchange.takes_none = takes_none
     given = [(b"host", b"a"), *fields]
-    if method == b"POST" and body is None:
+    body: bytes | None = value
+    if method == b"POST" and not isinstance(value, bytes):
         given.append((b"content-type", b"application/json"))
         body = msgspec.json.encode(value)
     done = asyncio.get_running_loop().create_future()
 
     def ask() -> None:
         try:
-            exchange.ask(method, target.encode(), given, body, b"websocket" if method == b"CONNECT" else None)
+            exchange.ask(method, target.encode(), given, body, protocol if method == b"CONNECT" else None)
         except BaseException as error:
             done.set_exception(error)
         else:

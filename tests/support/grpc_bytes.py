@@ -1,8 +1,9 @@
-"""Whole requests of gRPC as bytes, which need nothing before them but an opening: to be cut, and sent by anybody.
+"""Whole requests of gRPC, and of pages by HTTP/2, as bytes that need only an opening before them: a test may cut them.
 
 connection.send(OPENING + request("/shop/price", text_field("apple")))
 """
 
+import json
 from typing import Any
 
 from hpack import Decoder, Encoder
@@ -10,7 +11,7 @@ from hyperframe.frame import DataFrame, Frame, HeadersFrame
 
 from tests.support.http2_frames import OPENING
 
-__all__ = ["OPENING", "message", "number_field", "request", "said", "text_field"]
+__all__ = ["OPENING", "message", "number_field", "page", "request", "said", "text_field"]
 
 #: What a peer takes that announced nothing.
 FRAME_BYTES = 16_384
@@ -53,12 +54,29 @@ def request(
         flags: the flags of the message's prefix.
         until: send the given number of bytes of the message and its prefix, and no end.
     """
-    head = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost")]
-    block = Encoder().encode([*head, ("content-type", "application/grpc"), *fields])
     data = message(payload, flags=flags)[:until]
+    given = [("content-type", "application/grpc"), *fields]
+    return _frames(path, given, data, stream, ends=until is None)
+
+
+def page(path: str, value: Any, *fields: tuple[str, str], stream: int = 1, until: int | None = None) -> bytes:
+    """Return a request of the gateway in JSON.
+
+    Args:
+        until: send the given number of bytes of the body, and no end.
+    """
+    data = json.dumps(value).encode()
+    given = [("content-type", "application/json"), ("content-length", str(len(data))), *fields]
+    return _frames(path, given, data[:until], stream, ends=until is None)
+
+
+def _frames(path: str, fields: list[tuple[str, str]], data: bytes, stream: int, *, ends: bool) -> bytes:
+    """Return a head and DATA."""
+    head = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost")]
+    block = Encoder().encode([*head, *fields])
     parts = [data[at : at + FRAME_BYTES] for at in range(0, len(data), FRAME_BYTES)]
     frames = [DataFrame(stream, part) for part in parts]
-    if until is None:
+    if ends:
         frames[-1].flags.add("END_STREAM")
     head_frame = HeadersFrame(stream, block, flags=["END_HEADERS"])
     return b"".join(frame.serialize() for frame in (head_frame, *frames))

@@ -1,6 +1,6 @@
 """Instants of the monotonic clock and spans of it, in nanoseconds; 0 stands for never and for no limit."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
     # Bytes a second that a message brings on the average, as in Kestrel (MinRequestBodyDataRate).
@@ -12,6 +12,11 @@ cdef inline uint64_t earlier(uint64_t first, uint64_t second) noexcept:
     if first == 0 or (second != 0 and second < first):
         return second
     return first
+
+
+cdef inline uint64_t pace_due(uint64_t began_ns, uint64_t heard_ns, int64_t received) noexcept:
+    """Return the instant behind which the sender of an incomplete message is silent, or below the lowest rate."""
+    return min(heard_ns, began_ns + <uint64_t>received * 1_000_000_000 // LOWEST_RATE)
 
 
 cdef inline uint64_t nanoseconds(object seconds) except? 0:

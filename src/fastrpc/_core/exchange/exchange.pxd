@@ -18,6 +18,9 @@ cdef class Exchange:
         PyObject* link
         ConnectionLife life
 
+        # Where the application keeps its pointer to this object, NULL: it has none. Cleared when this object is freed.
+        PyObject** known_at
+
         # Is told of each request (`fastrpc.server.watching`); None in most servers.
         object watch
 
@@ -85,8 +88,9 @@ cdef class Exchange:
     cdef int go_on(self) except -1
     cdef int wait_by(self, uint64_t due_ns) except -1
 
-    # Its budget.
-    cdef int note_refused(self) except -1
+    # Its budgets.
+    cdef str count_messages(self)
+    cdef int note_refused(self, bint is_faulty) except -1
 
     # Return the arrival of the request that is read now; a request that waited for an answer has that answer's date.
     cdef inline uint64_t date(self) noexcept:

@@ -13,7 +13,8 @@
 
 A version of HTTP derives from `Exchange`: it has the bytes and the time of a request. An `HttpApplication` answers: it
 knows neither bytes nor streams. A connection of HTTP/1.1 has one exchange, for one request after the other; a connection
-of HTTP/2 has an exchange and an application for each stream. An exchange holds its application, which borrows it.
+of HTTP/2 has an exchange and an application for each stream. An exchange holds its application, which borrows it. The
+caller of an application's method holds the exchange until it returns: the answer may end the exchange.
 
 A method that a class leaves out raises: an application that takes no body in parts, and lets no other protocol take over,
 is not asked for these.
@@ -28,6 +29,10 @@ HELD_NS = 250_000_000
 
 cdef class Exchange:
     """One request, and its response."""
+
+    def __dealloc__(self):
+        if self.known_at is not NULL:
+            self.known_at[0] = NULL
 
     cdef bint is_open(self) except -1:
         """Return whether the connection is there, and may still carry output of this request."""
@@ -121,10 +126,14 @@ cdef class Exchange:
         """Call `HttpApplication.tunnel_due` at this instant, or before; 0: at none."""
         raise lacking(self, "wait_by")
 
-    # Its budget
+    # Its budgets
 
-    cdef int note_refused(self) except -1:
-        """Count a request that is refused for its client's fault, before the gate sees it (PROTOCOL.md 9)."""
+    cdef str count_messages(self):
+        """Count a request with a stream of messages; return why the connection takes no further one, None: it does."""
+        raise lacking(self, "count_messages")
+
+    cdef int note_refused(self, bint is_faulty) except -1:
+        """Note that the request is refused, before its answer; with `is_faulty` a budget counts it (PROTOCOL.md 9)."""
         raise lacking(self, "note_refused")
 
 

@@ -2,6 +2,7 @@
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
+from fastrpc._core.exchange.request_head cimport RequestLimits
 from fastrpc._core.link.contract cimport Dialect, Flow, Forms, Handling
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
@@ -11,6 +12,12 @@ cdef class Pages:
     cdef:
         # Set before a connection holds it. Whether payloads of some calls are values, not arrays of arguments.
         readonly bint takes_values
+
+        # Whether a request may ask for a tunnel, as a WebSocket does (RFC 8441).
+        readonly bint takes_tunnels
+
+        # The limits of heads of requests.
+        readonly RequestLimits limits
 
         # The parts of the contract for the calls of its requests, each whole.
         readonly Flow flow

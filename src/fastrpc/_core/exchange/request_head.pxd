@@ -91,6 +91,9 @@ cdef class RequestHead:
         FieldSpan[16] _noted
         int meta_count
 
+        # The memory of these and of all fields by HTTP/2, where many heads are kept at once; 0 by other versions.
+        Py_ssize_t kept_bytes
+
         # All fields as `pairs` returns them; None where a version of HTTP keeps them in another form.
         list _pairs
 

@@ -17,6 +17,8 @@ from libc.string cimport memcmp
 cdef enum:
     # The bytes of a field beside its name and value, as a line of text.
     LINE_BYTES = 3
+    # The objects of a field that is kept: a pair, a name, a value.
+    PAIR_BYTES = 128
 
 
 def _fill_kinds():
@@ -160,6 +162,7 @@ cpdef RequestHead head_of_fields(
     head.version = "2"
     head._text = b"".join(texts)
     head._pairs = pairs
+    head.kept_bytes = total + at + PAIR_BYTES * len(pairs)
     head.content_length = 0 if is_whole else content_length
     head.protocol = protocol
     check_host(head, True)

@@ -3,14 +3,13 @@
 Messages are protobuf or JSON, and a call by gRPC-Web or Connect (`http.stream_request`) has words and limits of its form.
 """
 
-from copy import copy
-
 cimport cython
 from libc.stdint cimport uint32_t
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.base.status cimport INTERNAL
 from fastrpc._core.calls.call cimport Call
+from fastrpc._core.exchange.pages cimport peer_as
 from fastrpc._core.grpc.details cimport encode_details
 from fastrpc._core.grpc.fields cimport metadata_size
 from fastrpc._core.grpc.grpc_call cimport ENCODING_IDENTITY, GrpcCall, GrpcHead, encoding_name
@@ -67,15 +66,7 @@ cdef class GrpcForms(Forms):
         return "grpc" if (<GrpcCall>call).web is None else (<GrpcCall>call).web.protocol
 
     cdef object peer(self, Call call):
-        cdef object info = (<GrpcCall>call).connection.peer_info
-        if (<GrpcCall>call).web is None:
-            return info
-        protocol = (<GrpcCall>call).web.protocol
-        peer = self.peers.get(protocol)
-        if peer is None and info is not None:
-            peer = self.peers[protocol] = copy(info)
-            peer.protocol = protocol
-        return peer
+        return peer_as((<GrpcCall>call).connection.peer_info, self.protocol(call), self.peers)
 
     cdef Marshal marshal(self, Call call):
         """Return the marshal of the method's messages, or of their JSON."""

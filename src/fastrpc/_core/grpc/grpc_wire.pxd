@@ -4,6 +4,7 @@ cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.exchange.pages cimport Pages
 from fastrpc._core.grpc.grpc_call cimport GrpcCall
 from fastrpc._core.grpc.outcomes cimport GrpcOutcomes
 from fastrpc._core.grpc.requests cimport GrpcRequests
@@ -18,6 +19,7 @@ cdef class GrpcWire(GrpcRequests):
         # Bytes of header blocks and tables, counted for the connection.
         Py_ssize_t counted_bytes
 
+    cdef int _serve(self, Pages pages) except -1
     cdef int _count_blocks(self, Py_ssize_t size) except -1
 
     # Incomplete requests and messages: their senders may be late.

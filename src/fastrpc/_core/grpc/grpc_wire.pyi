@@ -1,5 +1,6 @@
 from typing import Any, final
 
+from fastrpc._core.exchange.pages import Pages
 from fastrpc._core.grpc.requests import GrpcRequests
 from fastrpc._core.link.contract import Assembling, Goodbye
 from fastrpc._core.server.gate import Gate
@@ -11,6 +12,8 @@ class GrpcWire(GrpcRequests):
     Args:
         web: finds requests by gRPC-Web and Connect; None: neither is served.
         proxies: finds the clients of trusted proxies; None: none are trusted.
+        pages: answers requests that are no calls; None: there are none.
+        serves_grpc: whether calls of gRPC are served; pages answer them otherwise.
     """
 
     def __init__(
@@ -22,6 +25,8 @@ class GrpcWire(GrpcRequests):
         memory: Memory,
         web: Any = None,
         proxies: Any = None,
+        pages: Pages | None = None,
+        serves_grpc: bool = True,
     ) -> None: ...
 
 @final

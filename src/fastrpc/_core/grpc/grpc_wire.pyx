@@ -17,20 +17,26 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.calls.call cimport NO_DEADLINE, Call
+from fastrpc._core.grpc.call_kinds cimport dialect_of_kinds, flow_of_kinds, forms_of_kinds, handling_of_kinds
 from fastrpc._core.grpc.dialect cimport GrpcDialect, new_forms
 from fastrpc._core.grpc.grpc_call cimport GrpcCall, GrpcHead
+from fastrpc._core.grpc.long_messages cimport LongMessages
 from fastrpc._core.grpc.outcomes cimport new_outcomes
+from fastrpc._core.grpc.requests cimport let_in
 from fastrpc._core.http2.frames cimport CODE_CALM_DOWN, CODE_INTERNAL, CODE_NONE, CODE_SETTINGS_TIMEOUT
-from fastrpc._core.http2.header_block cimport HeaderBlock, HeaderField
+from fastrpc._core.http2.header_block cimport FIELD_OVERHEAD, HeaderBlock, HeaderField
+from fastrpc._core.http2.http2_pages cimport new_pages
 from fastrpc._core.http2.incoming cimport DRAIN_FINAL, OWN_FRAME_LIMIT
+from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.http2.wire_parts cimport add_parts
 from fastrpc._core.io.engine cimport ByteStream, Engine
 from fastrpc._core.link.contract cimport Facts
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.connection_life cimport ConnectionLife
+from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.link cimport Link
-from fastrpc._core.server.served_call cimport take_client
+from fastrpc._core.server.served_call cimport ServerCall, take_client
 from fastrpc._core.wire.frame cimport REASON_HANDSHAKE, REASON_INTERNAL, REASON_MEMORY, REASON_PROTOCOL
 
 cdef dict CODES = {
@@ -43,19 +49,23 @@ cdef dict CODES = {
 cdef class GrpcWire(GrpcRequests):
     """The server's side of one connection."""
 
-    def __init__(self, *, Gate gate not None, keepalive, limits, memory, web=None, proxies=None):
+    def __init__(
+        self, *, Gate gate not None, keepalive, limits, memory, web=None, proxies=None, Pages pages=None,
+        bint serves_grpc=True,
+    ):
         cdef GrpcGoodbye goodbye = GrpcGoodbye.__new__(GrpcGoodbye)
         cdef GrpcAssembling assembling = GrpcAssembling.__new__(GrpcAssembling)
         cdef GrpcDialect dialect = GrpcDialect.__new__(GrpcDialect)
-        self.protocol = "grpc"
-        self.excludes_http = True
+        self.protocol = "grpc" if serves_grpc else "http"
+        self.excludes_http = self.serves_grpc = serves_grpc
         self.gate = gate
         self.incomplete = set()
         self.is_trusted = not gate.asks_access()
         self.web = web
         self.proxies = proxies
-        self.most_streaming = limits.streams
-        self.set_up(False, limits.concurrent_calls, limits.stream_window_bytes, limits.metadata_bytes)
+        self.set_up(False, limits.concurrent_calls, limits.stream_window_bytes, most_head_bytes(limits, pages))
+        self.streams.most_streaming = limits.streams
+        self.long_messages = LongMessages(gate, self.incoming.flow)
         self.lend(memory.stream_pool, limits.message_bytes)
         self.set_pings(keepalive.interval or 0.0, keepalive.timeout, keepalive.minimum_interval)
         add_parts(self)
@@ -66,6 +76,19 @@ cdef class GrpcWire(GrpcRequests):
         self.dialect = dialect
         self.forms = new_forms(self.control.peer, gate)
         self.flow = self.outcomes = new_outcomes(self, dialect)
+        if pages is not None:
+            self._serve(pages)
+
+    cdef int _serve(self, Pages pages) except -1:
+        """Serve requests that are no calls, beside the calls."""
+        self.pages = new_pages(pages, self)
+        self.control.offers_connect = pages.takes_tunnels
+        self.takes_values = pages.takes_values
+        self.flow = flow_of_kinds(pages, self.flow)
+        self.dialect = dialect_of_kinds(pages, self.dialect)
+        self.forms = forms_of_kinds(pages, self.forms)
+        self.handling = handling_of_kinds(pages)
+        return 0
 
     cdef int join(self, Engine link) except -1:
         GrpcRequests.join(self, link)
@@ -73,12 +96,24 @@ cdef class GrpcWire(GrpcRequests):
         self.connection.has_trailers = self.connection.has_marshals = True
         self.connection.piece_bytes = OWN_FRAME_LIMIT
         self.connection.grace_bytes = self.gate.memory.credit_grace
-        return 0
+        return 0 if self.pages is None else self.pages.pages.join(self.connection)
 
     # Requests
 
     cdef int refuse_http(self, GrpcCall call, int status, str text) except -1:
         return self.outcomes.answer_by_http(call, status, text)
+
+    cdef bint takes_page(self, GrpcCall call, HeaderBlock block, bint ends_stream) except -1:
+        cdef Http2Stream stream = call.http2_stream
+        if not self.is_page(call, block):
+            return False
+        # It may have been found on the way.
+        call.route = None
+        if self._has_place(call, True):
+            # The exchange of the stream is its user from now on.
+            call.http2_stream = stream.user = None
+            self.pages.head(stream, block, ends_stream)
+        return True
 
     cdef bint takes_client(self, GrpcCall call, HeaderBlock block) except -1:
         cdef GrpcHead head = <GrpcHead>call.head
@@ -101,8 +136,14 @@ cdef class GrpcWire(GrpcRequests):
         cdef Py_ssize_t taken = GrpcRequests.take(self, data, size)
         if self.latest is not None:
             self.list_latest()
+        if self.pages is not None:
+            self.pages.end_read()
         self._count_blocks(self.held_bytes())
         return taken
+
+    cdef int placed(self, Py_ssize_t size) except -1:
+        GrpcRequests.placed(self, size)
+        return 0 if self.pages is None else self.pages.end_read()
 
     cdef int _count_blocks(self, Py_ssize_t size) except -1:
         """Count header blocks and tables, like bytes that wait for their turn."""
@@ -114,13 +155,18 @@ cdef class GrpcWire(GrpcRequests):
     # Outcomes
 
     cdef int answer(self, Call call, bytes payload) except -1:
-        return self.outcomes.answer(call, payload)
+        if type(call) is GrpcCall:
+            return self.outcomes.answer(call, payload)
+        let_in(self, <ServerCall>call)
+        return self.pages.answer(call, payload)
 
     cdef int fail(self, Call call, Failure failure) except -1:
-        return self.outcomes.fail(call, failure)
+        return self.outcomes.fail(call, failure) if type(call) is GrpcCall else self.pages.fail(call, failure)
 
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
-        return self.outcomes.refuse(call, failure, is_faulty)
+        if type(call) is GrpcCall:
+            return self.outcomes.refuse(call, failure, is_faulty)
+        return self.pages.refuse(call, failure, is_faulty)
 
     # The connection
 
@@ -141,6 +187,8 @@ cdef class GrpcWire(GrpcRequests):
         # Nothing is written any more, whatever ends with the requests.
         self.is_closed = True
         self.forget_incomplete()
+        if self.pages is not None:
+            self.pages.lost()
         GrpcRequests.lost(self)
         return self._count_blocks(0)
 
@@ -150,14 +198,18 @@ cdef class GrpcWire(GrpcRequests):
         facts.received = self.incoming.came
         # Messages of streams may wait for their readers' windows as long as `Timeouts.stream_idle` allows.
         facts.parked = max(0, self.sender.queued_bytes - self.waiting_bytes)
+        if self.pages is not None:
+            facts.parked = max(0, facts.parked - self.pages.turns.waiting_bytes)
         return 0
 
     # Time
 
     cdef uint64_t check(self, uint64_t now) except? 0:
+        cdef uint64_t due
         if not (self.control.has_opened or self.is_closed):
             self.open(self.is_trusted)
-        return earlier(self.check_http2(now), self._check_incomplete(now))
+        due = earlier(self.check_http2(now), self._check_incomplete(now))
+        return due if self.pages is None or self.is_closed else earlier(due, self.pages.check(now))
 
     cdef uint64_t _check_incomplete(self, uint64_t now) except? 0:
         """End calls whose callers are late with a request or message; return the instant of the next check, 0 = never."""
@@ -226,6 +278,8 @@ cdef class GrpcGoodbye(Goodbye):
             return 0
         if not wire.control.has_opened:
             wire.open(False)
+        if wire.pages is not None:
+            wire.pages.say_goodbye(text)
         wire.control.say_goodbye(code, text)
         wire.fall_silent(code, text)
         return wire.forget_incomplete()
@@ -233,18 +287,34 @@ cdef class GrpcGoodbye(Goodbye):
 
 @cython.final
 cdef class GrpcAssembling(Assembling):
-    """Requests and messages of which a part is here."""
+    """Requests and messages of which a part is here, and pages until the ends of their streams."""
 
     cdef Py_ssize_t count(self) except -1:
-        return len((<GrpcWire>self.wire).incomplete)
+        cdef GrpcWire wire = <GrpcWire>self.wire
+        return len(wire.incomplete) + (0 if wire.pages is None else len(wire.pages.exchanges))
 
     cdef int judged(self, Call call, int verdict) except -1:
         cdef GrpcWire wire = <GrpcWire>self.wire
-        cdef GrpcRequests reached = wire.outcomes.reached(<GrpcCall>call)
+        cdef GrpcRequests reached
+        if type(call) is not GrpcCall:
+            if verdict == SENDER_ADMITTED:
+                let_in(wire, <ServerCall>call)
+            return wire.pages.pages.judged(call, verdict)
+        reached = wire.outcomes.reached(<GrpcCall>call)
         return 0 if reached is None else reached.sender_known(<GrpcCall>call, verdict)
 
     cdef int end(self, str text) except -1:
-        return (<GrpcWire>self.wire).end_incomplete(text)
+        cdef GrpcWire wire = <GrpcWire>self.wire
+        wire.end_incomplete(text)
+        return 0 if wire.pages is None else wire.pages.end(text)
+
+
+cdef Py_ssize_t most_head_bytes(object limits, Pages pages) except -1:
+    """Return the most bytes of a head, as MAX_HEADER_LIST_SIZE counts them: pages may have longer ones than calls."""
+    cdef Py_ssize_t most = limits.metadata_bytes
+    if pages is None:
+        return most
+    return max(most, pages.limits.header_bytes + FIELD_OVERHEAD * pages.limits.headers)
 
 
 cdef list texts_of(HeaderBlock block, bytes name):

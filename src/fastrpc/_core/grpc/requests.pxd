@@ -3,11 +3,14 @@
 from libc.stdint cimport int64_t
 
 from fastrpc._core.grpc.grpc_call cimport GrpcCall, GrpcHead
+from fastrpc._core.grpc.long_messages cimport LongMessages
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.header_block cimport HeaderBlock
+from fastrpc._core.http2.http2_pages cimport Http2Pages
 from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.link cimport LinkedConnection
+from fastrpc._core.server.served_call cimport ServerCall
 
 
 cdef class GrpcRequests(Http2Connection):
@@ -22,13 +25,13 @@ cdef class GrpcRequests(Http2Connection):
         # Finds the clients of trusted proxies (`fastrpc.server.http.forwarded`); None: none are trusted.
         object proxies
 
-        # The stream of the message that was admitted although the pool had too little left for it, or others wait
-        # before it: one at a time, or None.
-        Http2Stream unpooled
+        # The requests of HTTP that are no calls, None: they are refused. Whether gRPC is served; if not, its calls are
+        # such requests as well.
+        Http2Pages pages
+        bint serves_grpc
 
-        # The streaming calls, and their limit.
-        Py_ssize_t streaming
-        Py_ssize_t most_streaming
+        # Decides when the rest of a message may come that is longer than its window.
+        LongMessages long_messages
 
         # Calls of which the request, or a message of the stream, is incomplete.
         set incomplete
@@ -44,11 +47,13 @@ cdef class GrpcRequests(Http2Connection):
         # Bytes of answers without a stream that wait for a window of the peer.
         int64_t waiting_bytes
 
-    # GrpcWire implements these: for a request that is no gRPC call; for a head from behind a trusted proxy.
+    # GrpcWire implements these: for a request that is no gRPC call, where none or where pages are served; for a head from
+    # behind a trusted proxy.
     cdef int refuse_http(self, GrpcCall call, int status, str text) except -1
+    cdef bint takes_page(self, GrpcCall call, HeaderBlock block, bint ends_stream) except -1
     cdef bint takes_client(self, GrpcCall call, HeaderBlock block) except -1
 
-    cdef int trust(self, GrpcCall call) except -1
+    cdef int trust(self, ServerCall call) except -1
 
     # For the other parts of the wire.
     cdef int _drop_check(self, GrpcCall call) noexcept
@@ -68,8 +73,10 @@ cdef class GrpcRequests(Http2Connection):
     # From a head to its call.
     cdef GrpcCall _new_call(self, Http2Stream stream, GrpcHead head)
     cdef int _begin(self, GrpcCall call, GrpcHead head, bint ends_stream) except -1
-    cdef bint _has_place(self, GrpcCall call) except -1
-    cdef int _refuse_stream(self, GrpcCall call, str text) except -1
+    cdef bint is_page(self, GrpcCall call, HeaderBlock block) except -1
+    cdef bint _has_place(self, GrpcCall call, bint is_page) except -1
+    cdef int _count_refused(self, GrpcCall call, bint is_page, str text) except -1
+    cdef int _refuse_stream(self, GrpcCall call, bint is_page, str text) except -1
     cdef int _pass_in(self, GrpcCall call, bytes payload) except -1
 
     # From DATA to messages.
@@ -91,5 +98,5 @@ cdef class GrpcRequests(Http2Connection):
 
 
 # A call was let in: until one was authenticated, this may be the first.
-cdef inline int let_in(GrpcRequests engine, GrpcCall call) except -1:
+cdef inline int let_in(GrpcRequests engine, ServerCall call) except -1:
     return 0 if engine.is_trusted else engine.trust(call)

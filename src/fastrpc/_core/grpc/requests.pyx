@@ -11,6 +11,7 @@ bytes count, and they have a lowest rate. A message longer than its window arriv
 """
 
 import logging
+from types import SimpleNamespace
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_REFCNT
@@ -22,6 +23,7 @@ from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_PROTOBUF, CODEC_
 from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport ROUTE_WITHDRAWN, STATE_CANCELLED, MethodRoute
+from fastrpc._core.exchange.request_watch cimport watch_refusal
 from fastrpc._core.grpc.fields cimport MESSAGE_TOO_LARGE, PREFIX_BYTES, MessageReader
 from fastrpc._core.grpc.grpc_call cimport ENCODING_IDENTITY, ENCODING_UNKNOWN, FAULT_CUT, FAULT_ENCODING, FAULT_FLAGS
 from fastrpc._core.grpc.grpc_call cimport FAULT_FORM, FAULT_MESSAGES, FAULT_NO_MESSAGE, FAULT_TEXT, FAULT_TOO_LARGE
@@ -29,7 +31,6 @@ from fastrpc._core.grpc.grpc_call cimport fault_status, fault_text, head_of
 from fastrpc._core.http2.big_endian cimport load32_big
 from fastrpc._core.http2.frames cimport CODE_REFUSED_STREAM, Violation
 from fastrpc._core.http2.header_block cimport HeaderBlock
-from fastrpc._core.http2.stream_table cimport FlowControl
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.metadata cimport note_dropped
@@ -48,11 +49,12 @@ from fastrpc.errors import CallError
 cdef enum:
     # Messages up to this size may wake their reader in this turn of the loop; longer ones have time.
     SMALL_MESSAGE = 16_384
-    # So often messages that wait for memory are asked for again.
-    MEMORY_LOOK_NS = 1_000_000_000
 
 # The message without a field, as JSON.
 cdef bytes EMPTY_OBJECT = b"{}"
+
+# The form of a request that is no call, where it is refused before it has an exchange.
+cdef object PAGE = SimpleNamespace(protocol="http")
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -66,6 +68,10 @@ cdef class GrpcRequests(Http2Connection):
         """Refuse a request that is no call of gRPC."""
         return 0
 
+    cdef bint takes_page(self, GrpcCall call, HeaderBlock block, bint ends_stream) except -1:
+        """Begin a request that is no call; return whether it is one."""
+        return False
+
     cdef bint takes_client(self, GrpcCall call, HeaderBlock block) except -1:
         """Set the client of a trusted proxy as the peer of the call; return whether its address may call."""
         return True
@@ -78,10 +84,12 @@ cdef class GrpcRequests(Http2Connection):
         self.list_latest()
         call = self._new_call(stream, head)
         if self.web is not None and (head.http_status or block.is_too_large):
-            call.web = self.web.find(call, block)
+            call.web = self.web.find(call, block, self.pages is not None)
             if call.web is not None:
                 (<GrpcHead>call.web.grpc_head).is_head = head.is_head
                 call.head = head = call.web.grpc_head
+        if self.pages is not None and self.takes_page(call, block, ends_stream):
+            return 0
         if self.proxies is not None and not self.takes_client(call, block):
             return 0
         return self._begin(call, head, ends_stream)
@@ -115,7 +123,7 @@ cdef class GrpcRequests(Http2Connection):
             note_dropped(head.dropped, self.connection.protocol, logger, self.gate.dispatcher.has_told_dropped)
             self.gate.dispatcher.has_told_dropped = True
         route = call.route = self.gate.routes.find(PyBytes_AS_STRING(head.name), PyBytes_GET_SIZE(head.name))
-        if not self._has_place(call):
+        if not self._has_place(call, False):
             return 0
         if head.status:
             return self.gate.refuse(call, head.status, head.fault, True)
@@ -138,28 +146,41 @@ cdef class GrpcRequests(Http2Connection):
         self.latest = call
         return 0
 
-    cdef bint _has_place(self, GrpcCall call) except -1:
+    cdef bint _has_place(self, GrpcCall call, bint is_page) except -1:
         """Return whether the connection has a place for the call; REFUSED_STREAM: it was not processed."""
         cdef Intake intake = (<Link>self._engine).intake
         cdef MethodRoute route = call.route
         if intake.is_crowded():
             # Cancelled calls whose handlers have not ended are counted, too.
-            self._refuse_stream(call, intake.crowd_text())
+            self._refuse_stream(call, is_page, intake.crowd_text())
             return False
         if route is None or not (route.takes_stream or route.gives_stream):
             return True
-        if self.streaming >= self.most_streaming:
-            text = f"this connection has {self.streaming} streams, the limit is {self.most_streaming} (Limits.streams)"
-            self._refuse_stream(call, text)
+        text = self.streams.count_messages()
+        if text is not None:
+            self._refuse_stream(call, is_page, text)
             return False
         call.is_streaming = True
-        self.streaming += 1
         return True
 
-    cdef int _refuse_stream(self, GrpcCall call, str text) except -1:
+    cdef bint is_page(self, GrpcCall call, HeaderBlock block) except -1:
+        """Return whether a request is no call."""
+        return self.pages is not None and call.web is None and not (self.serves_grpc and (
+            (<GrpcHead>call.head).http_status == 0 and (block.is_of_grpc or not block.is_too_large)
+        ))
+
+    cdef int _count_refused(self, GrpcCall call, bint is_page, str text) except -1:
+        """Count a request for whose stream there is no place."""
+        if is_page:
+            call.web = PAGE
+            if self.gate.watch is not None:
+                watch_refusal(self.gate.watch.connection(), 503)
+        return self.gate.count_refused(call, RESOURCE_EXHAUSTED, text)
+
+    cdef int _refuse_stream(self, GrpcCall call, bint is_page, str text) except -1:
         self.engine().note_unanswered()
         call.was_ended = True
-        self.gate.count_refused(call, RESOURCE_EXHAUSTED, text)
+        self._count_refused(call, is_page, text)
         return self.reset(call.http2_stream, CODE_REFUSED_STREAM)
 
     cdef int on_refused(self, uint32_t id, HeaderBlock block) except -1:
@@ -168,9 +189,10 @@ cdef class GrpcRequests(Http2Connection):
         cdef GrpcCall call = GrpcCall.__new__(GrpcCall)
         call.connection = self.connection
         call.started_ns = self.instant()
+        call.head = head
         call.route = self.gate.routes.find(PyBytes_AS_STRING(head.name), PyBytes_GET_SIZE(head.name))
         text = f"this connection has {self.streams.limit} calls in progress, its limit (Limits.concurrent_calls)"
-        return self.gate.count_refused(call, RESOURCE_EXHAUSTED, text)
+        return self._count_refused(call, self.is_page(call, block), text)
 
     cdef int _pass_in(self, GrpcCall call, bytes payload) except -1:
         """Hand a call to the gate."""
@@ -202,19 +224,20 @@ cdef class GrpcRequests(Http2Connection):
         link.woke = True
         return 0
 
-    cdef int trust(self, GrpcCall call) except -1:
+    cdef int trust(self, ServerCall call) except -1:
         """With the first call that was authenticated the connection gets its whole window."""
+        cdef Http2Stream stream = (<GrpcCall>call).http2_stream if type(call) is GrpcCall else None
         if call.identity is not None:
             self.is_trusted = True
             self.widen()
-        return 0 if call.http2_stream is None else self.release(call.http2_stream)
+        return 0 if stream is None else self.release(stream)
 
     # From DATA to messages
 
     cdef int on_data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1:
         cdef GrpcCall call
-        if stream.user is None:
-            return 0
+        if type(stream.user) is not GrpcCall:
+            return 0 if self.pages is None else self.pages.data(stream, data, size, ends_stream)
         call = <GrpcCall>stream.user
         if call is self.latest:
             self.latest = None
@@ -269,7 +292,7 @@ cdef class GrpcRequests(Http2Connection):
 
     cdef Assembly sink_for(self, Http2Stream stream):
         cdef GrpcCall call
-        if stream.user is None:
+        if type(stream.user) is not GrpcCall:
             return None
         call = <GrpcCall>stream.user
         if call.reader is None or call.sender_check is not None or call.web is not None and not call.web.is_plain:
@@ -324,8 +347,8 @@ cdef class GrpcRequests(Http2Connection):
 
     cdef int on_trailers(self, Http2Stream stream, HeaderBlock block) except -1:
         cdef GrpcCall call
-        if stream.user is None:
-            return 0
+        if type(stream.user) is not GrpcCall:
+            return 0 if self.pages is None else self.pages.data(stream, NULL, 0, True)
         call = <GrpcCall>stream.user
         if call is self.latest:
             self.latest = None
@@ -370,8 +393,8 @@ cdef class GrpcRequests(Http2Connection):
 
     cdef int on_sendable(self, Http2Stream stream) except -1:
         cdef GrpcCall call
-        if stream.user is None:
-            return 0
+        if type(stream.user) is not GrpcCall:
+            return 0 if self.pages is None else self.pages.sendable(stream)
         call = <GrpcCall>stream.user
         return 0 if call.stream is None else (<StreamChannel>call.stream).wake_sender()
 
@@ -379,8 +402,8 @@ cdef class GrpcRequests(Http2Connection):
 
     cdef int on_reset(self, Http2Stream stream, uint32_t code) except -1:
         cdef GrpcCall call
-        if stream.user is None:
-            return 0
+        if type(stream.user) is not GrpcCall:
+            return 0 if self.pages is None else self.pages.reset(stream)
         call = <GrpcCall>stream.user
         if call is self.latest:
             self.latest = None
@@ -401,15 +424,15 @@ cdef class GrpcRequests(Http2Connection):
     cdef int on_over(self, Http2Stream stream) except -1:
         cdef GrpcCall call
         cdef Link link
-        if stream.user is None:
-            return 0
+        if type(stream.user) is not GrpcCall:
+            return 0 if self.pages is None else self.pages.over(stream)
         call = <GrpcCall>stream.user
         stream.user = None
         call.http2_stream = None
         self._forget_part(call)
         if call.is_streaming:
             call.is_streaming = False
-            self.streaming -= 1
+            self.streams.streaming -= 1
         if call.waiting_bytes:
             self.waiting_bytes -= call.waiting_bytes
             call.waiting_bytes = 0
@@ -496,38 +519,14 @@ cdef class GrpcRequests(Http2Connection):
         return True
 
     cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1:
-        """Let the rest of a message arrive that exceeds its window.
-
-        A stream message that its window could hold waits until earlier messages are taken, a longer one waits for the
-        pool of long messages. Untaken messages may hold the whole pool: beyond it, one message for which a handler
-        waits may arrive at a time.
-        """
+        """Let the rest of a message arrive that exceeds its window; one of a stream may have to wait for the pool."""
         cdef GrpcCall call = None if stream is None else <GrpcCall>stream.user
-        cdef FlowControl flow = self.incoming.flow
         cdef int64_t size
-        cdef bint has_memory, is_next
         if call is None or call.reader is None or not call.reader.is_inside():
             return 0
         size = call.reader.missing() - self.incoming.to_come(stream)
-        if size <= 0:
+        if size <= 0 or call.has_started and not self.long_messages.may_come(self, call, size, is_awaited):
             return 0
-        if call.has_started:
-            # Earlier messages may have been taken before a part of it arrived: their credit may be too little to be
-            # sent.
-            is_awaited = is_awaited or call.stream is not None and (<ServedStream>call.stream).awaits_message()
-            is_next = is_awaited or call.stream is not None and (<ServedStream>call.stream).waiting == 0
-            if not is_next and call.reader.total + PREFIX_BYTES <= flow.first_receiving + stream.windows.growth.grown:
-                return 0
-            # Includes what may arrive beyond the pool already.
-            has_memory = process_held + size - min(<int64_t>0, flow.pool.left) <= self.gate.memory.lend_below
-            if flow.granted and not (has_memory and flow.has_room(stream, size, False)):
-                if not (has_memory and is_awaited) or holds_grant(self.unpooled):
-                    if not has_memory and self.stream_below() is not NULL:
-                        # Other connections may hold it, and this one is not notified when they hold less.
-                        (<ByteStream>self.stream_below()).schedule_check(now_ns() + MEMORY_LOOK_NS)
-                    return flow.await_room(stream, False)
-                self.unpooled = stream
-            flow.borrow(stream, size)
         return self.grant(stream, size)
 
     cdef int64_t window_of(self, Http2Stream stream) noexcept:
@@ -550,9 +549,9 @@ cdef class GrpcRequests(Http2Connection):
 
     cdef int reader_left(self, GrpcCall call) except -1:
         """The handler stopped waiting: another handler's message may arrive beyond the pool."""
-        if call.http2_stream is not self.unpooled:
+        if call.http2_stream is not self.long_messages.unpooled:
             return 0
-        self.unpooled = None
+        self.long_messages.unpooled = None
         return 0 if self.incoming.flow.waiting is None else self.grant_waiting()
 
     cdef int _forget_part(self, GrpcCall call) except -1:
@@ -588,8 +587,3 @@ cdef class GrpcRequests(Http2Connection):
             if call.charge and not call.has_started:
                 self.gate.memory.charge(call, 0)
         return self.gate.memory.end_part(self.connection, True)
-
-
-cdef bint holds_grant(Http2Stream stream) noexcept:
-    """Return whether a message of the stream was granted bytes, and was not taken yet."""
-    return stream is not None and stream.is_known and stream.windows.granted != 0

@@ -14,9 +14,7 @@ cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.http_pages cimport HttpPages
 from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.io.engine cimport ByteStream
@@ -76,7 +74,7 @@ cdef class GatewayConnection(HttpConnection):
         """Whether no call is under way, all output is sent, and no last request is about to come."""
         cdef SocketEnd socket = self.requests.socket()
         if socket is not None and not self.is_closed:
-            if socket.has_calls() or self.unsent_output():
+            if socket.has_calls() or self.connection.held or self.connection.queue or self.unsent_output():
                 return False
             return now_ns() >= self.life.kept_until_ns
         # Otherwise the connection closes by itself: after its last answer, or after its rest.
@@ -121,10 +119,9 @@ cdef class GatewayConnection(HttpConnection):
         return HttpConnection.receive(self, data, size)
 
     cdef int lost(self, object error) except -1:
-        self.requests.request_dropped(self.exchange)
-        self.requests.exchange_over(self.exchange)
+        HttpConnection.lost(self, error)
         self.life.count_out(error)
-        return HttpConnection.lost(self, error)
+        return 0
 
     cdef int read_done(self) except -1:
         self.connection.received_ns = self.received_ns
@@ -134,7 +131,7 @@ cdef class GatewayConnection(HttpConnection):
     cdef int flushed(self) except -1:
         if self.connection.output_held or self.exchange.is_stuck or self.output.size():
             self.life.weigh(self.connection.unsent_bytes(), self.now)
-        self.requests.room_came(self.exchange)
+        HttpConnection.flushed(self)
         return self.gate.runner.tell_watcher()
 
     cdef int stalled(self) except -1:
@@ -143,14 +140,9 @@ cdef class GatewayConnection(HttpConnection):
     cdef int tail_changed(self, Py_ssize_t change) except -1:
         return self.gate.memory.count_tail(self.connection, change)
 
-    cdef uint64_t check(self, uint64_t now) except? 0:
-        cdef uint64_t due = self.requests.request_due(self.exchange, now)
-        due = earlier(HttpConnection.check(self, now), due)
-        return self.exchange.due_ns if self.is_closed else due
-
     cdef int tunnel_opened(self) except -1:
         HttpConnection.tunnel_opened(self)
-        self.connection.speak(terms_of(self.requests.call).protocol)
+        self.connection.speak(self.requests.socket().terms.protocol)
         if self.connection.is_draining:
             # The drain that was told to HTTP is told once more, to the WebSocket.
             self.begin_drain()

@@ -35,7 +35,6 @@ cdef class GatewayRequests(RequestState):
     cdef int _enter_application(self, Exchange exchange, ServerCall call, HttpTerms terms, bytes body) except -1
     cdef int _upgrade(self, Exchange exchange, ServerCall call, HttpTerms terms) except -1
     cdef uint64_t _send_sign(self, Exchange exchange, uint64_t now) except? 0
-    cdef list _calls(self)
 
 
 # Make the application for an exchange of a connection.

@@ -15,7 +15,6 @@ gate counts and bounds it, and MountedRequest has its body and its response.
 
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
-from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier
@@ -29,6 +28,7 @@ from fastrpc._core.http.path_exchange cimport new_path_exchange
 from fastrpc._core.http.request_fields cimport is_long
 from fastrpc._core.http.request_intake cimport new_intake
 from fastrpc._core.http.request_sender cimport RequestSender
+from fastrpc._core.http.request_state cimport is_under_way
 from fastrpc._core.http.responses cimport fault_answer, refusal_answer, status_of_refusal
 from fastrpc._core.http.socket_talk cimport SocketTalk
 from fastrpc._core.io.engine cimport Engine
@@ -57,6 +57,11 @@ cdef class GatewayRequests(RequestState):
             self._follow_proxy(call, terms, head)
         if terms.fault_status == 0:
             terms.understand(call, head, self.service)
+        if terms.fault_status == 0 and call.route is not None and (call.route.takes_stream or call.route.gives_stream):
+            crowded = exchange.count_messages()
+            if crowded is not None:
+                terms.takes_lines = False
+                terms.set_fault(503, crowded, b"")
         terms.answering = answering_of(terms)
         exchange.takes_parts = terms.takes_lines or terms.mount is not None and is_long(head)
         if terms.takes_lines or terms.mount is not None:
@@ -93,6 +98,7 @@ cdef class GatewayRequests(RequestState):
             self.talk = None
         self.sender.drop()
         self.call = None
+        self.parts = None
         self.leaves_body = False
         self.sign_due_ns = 0
         return self.intake.forget()
@@ -164,9 +170,12 @@ cdef class GatewayRequests(RequestState):
         """Answer a request that the gate does not see."""
         if terms.mount is not None and terms.fault_status in (401, 403):
             self.service.gate.count_refused(call, status_of_refusal(terms.fault_status), terms.fault_text)
+        if call.charge:
+            # The part of its body that came before the rest was awaited no more.
+            self.service.gate.memory.charge(call, 0)
         status, lines, content = fault_answer(call, terms, exchange.head)
         if status >= 400:
-            exchange.note_refused()
+            exchange.note_refused(True)
         return self.conclude(exchange, call, status, lines, content)
 
     cdef tuple refusal_of(self, Exchange exchange, object error):
@@ -188,44 +197,26 @@ cdef class GatewayRequests(RequestState):
         return self.intake.grew(size)
 
     cdef int request_dropped(self, Exchange exchange) except -1:
-        cdef ServerCall call = self.call
+        cdef ServerCall call = self.call, part
         cdef Gate gate = self.service.gate
+        cdef set parts = self.parts
         self._forget()
-        if call is not None:
-            if self.connection.held and call in self.connection.held:
-                cancel_in_read(exchange.engine(), gate, call, False)
-            elif call.charge and call.waiting_payload is None:
-                gate.memory.charge(call, 0)
-        # Where the connection ends with the request, the gate stops all of its calls.
-        return 0 if exchange.is_alone else self.leave_calls()
+        if call is not None and not call.is_held and call.charge and call.waiting_payload is None:
+            gate.memory.charge(call, 0)
+        if exchange.is_alone:
+            # The connection ends with the request: the gate stops all of its calls.
+            parts = None
+            if call is not None and not call.is_held:
+                call = None
+        for part in (call, *(parts or ())):
+            if is_under_way(part):
+                cancel_in_read(exchange.engine(), gate, part, False)
+        return 0
 
     cdef int exchange_over(self, Exchange exchange) except -1:
         self._forget()
+        exchange.known_at = NULL
         self._exchange = NULL
-        return 0
-
-    # Calls
-
-    cdef list _calls(self):
-        """Return the calls under way that were made for this request."""
-        cdef list found = []
-        cdef ServerCall call
-        for call in [*(self.connection.held or ()), *(self.connection.queue or ())]:
-            if type(call.head) is HttpTerms and (<HttpTerms>call.head).request is self:
-                found.append(call)
-        return found
-
-    cdef bint has_calls(self) except -1:
-        if self._exchange is not NULL and self.exchange().is_alone:
-            return bool(self.connection.held) or bool(self.connection.queue)
-        return bool(self._calls())
-
-    cdef int leave_calls(self) except -1:
-        cdef ServerCall call
-        if self._exchange is not NULL and self.exchange().is_alone:
-            return self.service.gate.leave(self.connection)
-        for call in self._calls():
-            self.service.gate.cancel(call, False)
         return 0
 
     # Room and time
@@ -260,7 +251,7 @@ cdef GatewayRequests new_requests(
     Exchange exchange, EngineServedConnection connection, HttpService service, object keepalive
 ):
     cdef GatewayRequests requests = GatewayRequests.__new__(GatewayRequests)
-    requests._exchange = <PyObject*>exchange
+    requests.join(exchange)
     requests.connection = connection
     requests.service = service
     requests.keepalive = keepalive

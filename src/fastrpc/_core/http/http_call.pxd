@@ -59,7 +59,7 @@ cdef class HttpTerms:
 
         # For a call that is a part of a request: called with its outcome. None: the call is the whole request.
         object done
-        # The target of that request, if requests are watched (`http1/request_watch`).
+        # The target of that request, if requests are watched (`exchange/request_watch`).
         str part_of
 
         # The reason of its refusal, 0: none: an HTTP status, a text, and further fields. Whether it is reported after
@@ -108,8 +108,12 @@ cdef class HttpTerms:
 
     cdef int understand(self, ServerCall call, RequestHead head, HttpService service) except -1
 
-    # The same for a stream of HTTP/2, where only calls by gRPC-Web and Connect are served.
-    cdef int understand_stream(self, ServerCall call, RequestHead head, HttpService service) except -1
+    # The same for a stream of HTTP/2, of which gRPC's wire serves only calls by gRPC-Web and Connect. `has_pages`: all
+    # others have pages.
+    cdef int understand_stream(self, ServerCall call, RequestHead head, HttpService service, bint has_pages) except -1
+    cdef bint _is_page(
+        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
+    ) except -1
     cdef bint _is_web(self, RequestHead head, HttpService service) except -1
     cdef bint _is_mounted(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size

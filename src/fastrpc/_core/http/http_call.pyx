@@ -64,8 +64,9 @@ cdef tuple JSON_SUBPROTOCOL = ("fastrpc.json",)
 
 # For clients that offer HTTP/1.1 as well as HTTP/2, such as connect-go.
 cdef str GRPC_TEXT = (
-    'gRPC is not spoken by HTTP/1.1: name h2 alone by ALPN, or call a port without "http" in ServerConfig.protocols'
+    'gRPC is not spoken by HTTP/1.1: name h2 by ALPN, at a port with "grpc" in ServerConfig.protocols'
 )
+cdef str NO_GRPC_TEXT = 'gRPC is not served here, or not in this format: it is with "grpc" in ServerConfig.protocols'
 
 # A longer timeout counts as no timeout.
 cdef uint64_t LONGEST_US = <uint64_t>1_000_000_000_000_000
@@ -86,6 +87,9 @@ cdef class HttpTerms:
         cdef const char* target = head.target_data(&size)
         cdef const char* end = <const char*>memchr(target, b"?", <size_t>size)
         path = size if end is NULL else end - target
+        if head.protocol is not None and not asks_socket(head):
+            # Behind its answer the bytes of the stream would be a tunnel's (RFC 8441, section 4).
+            return self.set_fault(501, "CONNECT is taken with :protocol websocket alone", b"")
         if service.mounts is not None and self._is_mounted(call, head, service, target, path):
             return 0
         if not self._may_ask(call, head, service):
@@ -117,14 +121,26 @@ cdef class HttpTerms:
             return self._check_socket(call, head) if self.is_socket else self._check_path(head)
         return self._find_method(call, head, service, target, path)
 
-    cdef int understand_stream(self, ServerCall call, RequestHead head, HttpService service) except -1:
-        cdef Py_ssize_t size = 0
+    cdef int understand_stream(self, ServerCall call, RequestHead head, HttpService service, bint has_pages) except -1:
+        cdef Py_ssize_t size = 0, path
         cdef const char* target = head.target_data(&size)
         cdef const char* end = <const char*>memchr(target, b"?", <size_t>size)
+        path = size if end is NULL else end - target
         self.is_stream = True
+        # Paths and applications of pages come first, as by HTTP/1.1.
+        if has_pages and self._is_page(call, head, service, target, path):
+            return 0
         if not self._may_ask(call, head, service) or not self._is_web(head, service):
             return 0
-        return self._find_web(call, head, service, target, size if end is NULL else end - target)
+        return self._find_web(call, head, service, target, path)
+
+    cdef bint _is_page(
+        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
+    ) except -1:
+        """Return whether a request is for a fixed path, a WebSocket or an application, which the pages serve."""
+        if service.paths and path[:size] in service.paths:
+            return True
+        return head.protocol is not None or service.mounts is not None and self._is_mounted(call, head, service, path, size)
 
     cdef bint _is_web(self, RequestHead head, HttpService service) except -1:
         """Return whether a request is a call by gRPC-Web or Connect, or a faulty one."""
@@ -147,7 +163,10 @@ cdef class HttpTerms:
             if is_preflight(head):
                 self.set_fault(204, "", preflight_lines(service, head, self.origin))
         if self.fault_status == 0 and is_grpc(head):
-            self.set_fault(505, GRPC_TEXT, b"")
+            if head.version == "2":
+                self.set_fault(415, NO_GRPC_TEXT, b"")
+            else:
+                self.set_fault(505, GRPC_TEXT, b"")
         return self.fault_status == 0
 
     cdef bint _asks_us(self, RequestHead head, HttpService service, OwnHosts hosts) except -1:

@@ -12,7 +12,7 @@ and for calls that are parts of it; other calls have lost their client. HTTP/1.1
 cimport cython
 from libc.stdint cimport uint32_t
 
-from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED
+from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
 from fastrpc._core.exchange.pages cimport peer_as
@@ -39,6 +39,8 @@ cdef class HttpPages(Pages):
         self.service = service
         self.keepalive = keepalive
         self.takes_values = service.serves_rpcx or service.serves_phobos
+        self.takes_tunnels = service.offers_sockets or service.mounts is not None
+        self.limits = service.limits
         self.flow = FLOW
         self.dialect = DIALECT
         self.forms = HttpForms()
@@ -72,9 +74,9 @@ cdef class HttpPages(Pages):
         cdef Exchange exchange = terms.request.open_exchange()
         if exchange is None and not is_part(terms):
             return 0
-        if exchange is not None and failure.status == DEADLINE_EXCEEDED:
-            exchange.engine().note_unanswered()
-        told, failure, lines = refusal_of_call(served, terms, failure.status, failure.text, is_faulty)
+        if exchange is not None:
+            exchange.note_refused(is_faulty)
+        told, failure, lines = refusal_of_call(served, terms, failure, is_faulty)
         return self._fail_as(served, failure, told, lines)
 
     cdef int _fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1:

@@ -17,7 +17,7 @@ cdef class MountedRequest:
         # The call that the gate counts, and its connection, which may be gone; the request and its head.
         readonly ServerCall call
         EngineServedConnection _connection
-        RequestState _request
+        RequestState _state
         readonly RequestHead head
 
         # The parts of the body that the application has not taken, and the number of their bytes.

@@ -55,7 +55,7 @@ cdef class MountedRequest:
     def __init__(self, RequestState request not None, ServerCall call not None):
         self.call = call
         self.head = request.exchange().head
-        self._request = request
+        self._state = request
         self._connection = request.connection
         self._parts = deque()
         self._length = self._left = -1
@@ -72,7 +72,7 @@ cdef class MountedRequest:
 
     cdef Exchange _present(self):
         """Return the exchange; None once it or its connection is gone, or it has another request."""
-        cdef Exchange exchange = self._request.open_exchange()
+        cdef Exchange exchange = self._state.open_exchange()
         return exchange if exchange is not None and exchange.head is self.head else None
 
     # The body
@@ -223,6 +223,7 @@ cdef class MountedRequest:
     cdef int _finish(self, int status) except -1:
         """Note that the response is complete: the next request may follow, though the application may continue."""
         self.is_complete = self.call.was_ended = True
+        self._state.end_call(self.call)
         self.call.told_status = status_of_response(status)
         return self._drop_body()
 

@@ -57,7 +57,7 @@ cdef frozenset HANDSHAKE_FIELDS = frozenset({
 cdef class MountedSocket(SocketEnd):
 
     def __init__(self, MountedRequest request not None):
-        cdef RequestState asked = request._request
+        cdef RequestState asked = request._state
         self.service = asked.service
         self.call = request.call
         self.terms = terms_of(request.call)
@@ -157,7 +157,7 @@ cdef class MountedSocket(SocketEnd):
             self._request.leave()
             raise ClientGoneError(f"{self._name}: the client is gone")
         self._has_accepted = True
-        self._request._request.talk = self
+        self._request._state.talk = self
         self.begin(exchange, protocol, lines)
         return exchange.go_on()
 

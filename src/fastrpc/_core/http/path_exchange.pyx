@@ -105,6 +105,8 @@ cdef class PathExchange:
             if call.route is not None:
                 self._check_kind(terms, call.route)
             gate.pass_in_alone(call, name, arguments)
+            if own.request.call is asked:
+                own.request.add_part(call)
         return call
 
     cdef int _check_kind(self, HttpTerms terms, MethodRoute route) except -1:

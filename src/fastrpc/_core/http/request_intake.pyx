@@ -89,23 +89,28 @@ cdef class RequestIntake:
     cdef int part_came(self, bytes part, bint is_last) except -1:
         """Take a part of the body; a request that is already answered needs no further part."""
         cdef ServerCall call = self.request().call
-        return 0 if call is None or self.body is None else self.body.part(self, call, part, is_last)
+        # Held: with a part the request may end, which forgets its reading.
+        cdef BodyReading body = self.body
+        return 0 if call is None or body is None else body.part(self, call, part, is_last)
 
     cdef int grew(self, Py_ssize_t size) except -1:
         """Count the received part of a body; a body over a budget is refused before its rest."""
         cdef ServerCall call = self.request().call
-        if call is None or terms_of(call).fault_status:
+        if call is None:
             return 0
         problem = self.gate.over_budget(call, size - call.charge, call.charge == 0)
         if problem is not None:
             count_refusal("memory")
-            self.gate.count_refused(call, RESOURCE_EXHAUSTED, problem)
+            if not terms_of(call).fault_status:
+                # A faulty one is no call of a method.
+                self.gate.count_refused(call, RESOURCE_EXHAUSTED, problem)
             raise RequestRefusedError(503, problem)
         return self.gate.memory.charge(call, size)
 
     cdef int put(self, ServerCall call, bytes message, int compressor) except -1:
         """Give a message to the stream of its call."""
         cdef ServedStream stream = <ServedStream>call.stream
+        cdef Exchange exchange = self.request().exchange_of(call)
         cdef Frame frame
         if stream is None:
             return 0
@@ -113,8 +118,8 @@ cdef class RequestIntake:
         frame.codec = call.codec
         frame.compressor = <uint8_t>compressor
         stream.put(&frame, message, len(message) + MESSAGE_COST)
-        if stream.held > self.service.window_bytes:
-            self.exchange().hold_body(True)
+        if stream.held > self.service.window_bytes and exchange is not None:
+            exchange.hold_body(True)
         return 0
 
     cdef int end_input(self, object error) except -1:

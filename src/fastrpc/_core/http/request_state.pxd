@@ -33,8 +33,18 @@ cdef class RequestState(HttpApplication):
         # When a silent stream gives its next sign of life, 0: not.
         uint64_t sign_due_ns
 
-    # The exchange while it is there: for what it calls.
+        # Calls that are parts of the present request, among them some that have ended; None: none has outlasted its turn.
+        # From this number on ended ones are dropped first.
+        set parts
+        Py_ssize_t _many_parts
+
+    # Note the exchange, which holds this object; each tells the other when it is freed.
+    cdef int join(self, Exchange exchange) except -1
+
+    # The exchange, which is there: for what it calls. RuntimeError: it is over.
     cdef inline Exchange exchange(self):
+        if self._exchange is NULL:
+            raise RuntimeError("the exchange of the request is over")
         return <Exchange>self._exchange
 
     # The exchange, None once it or its connection is gone, or closed.
@@ -63,6 +73,12 @@ cdef class RequestState(HttpApplication):
     # The next sign of life of a silent stream.
     cdef int await_sign(self, uint64_t now) except -1
 
-    # The calls that were made for the request.
+    # The calls that were made for the request: its own, and its parts.
+    cdef int add_part(self, ServerCall part) except -1
     cdef bint has_calls(self) except -1
     cdef int leave_calls(self) except -1
+
+
+# Whether the gate has a call: its handler has suspended, or it waits for a verdict or for its start.
+cdef inline bint is_under_way(ServerCall call) noexcept:
+    return call is not None and (call.is_held or call.waiting_payload is not None)

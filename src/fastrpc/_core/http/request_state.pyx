@@ -10,14 +10,34 @@
 `exchange_over`.
 """
 
+from cpython.ref cimport PyObject
+
 from fastrpc._core.calls.call cimport STATE_ANSWERING
-from fastrpc._core.link.contract cimport lacking
+from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.streams.stream_channel cimport StreamChannel
+
+cdef enum:
+    # Parts of a request that are kept before ended ones are looked for.
+    FEW_PARTS = 16
 
 
 cdef class RequestState(HttpApplication):
     """The request of an exchange between its head and the end of its response."""
+
+    def __dealloc__(self):
+        cdef PyObject* exchange = self._exchange
+        if exchange is NULL:
+            return
+        (<Exchange>exchange).known_at = NULL
+
+    cdef int join(self, Exchange exchange) except -1:
+        """Note the exchange. Its end clears `_exchange`."""
+        if exchange.known_at is not NULL:
+            raise RuntimeError("an exchange has one application")
+        exchange.known_at = &self._exchange
+        self._exchange = <PyObject*>exchange
+        return 0
 
     cdef int end_call(self, ServerCall call) except -1:
         """Note that the rest of the response is sent next, so that nothing else of the call can follow."""
@@ -42,10 +62,36 @@ cdef class RequestState(HttpApplication):
         self.sign_due_ns = now + self.service.sign_ns
         return self.connection.look_by(self.sign_due_ns)
 
+    cdef int add_part(self, ServerCall part) except -1:
+        """Note a call that is a part of the request."""
+        if not is_under_way(part):
+            return 0
+        if self.parts is None:
+            self.parts = set()
+            self._many_parts = FEW_PARTS
+        elif len(self.parts) >= self._many_parts:
+            self.parts = {call for call in self.parts if is_under_way(<ServerCall>call)}
+            # At least as many are added before the next look, so a part costs the same, however many there are.
+            self._many_parts = 2 * len(self.parts) + FEW_PARTS
+        self.parts.add(part)
+        return 0
+
     cdef bint has_calls(self) except -1:
         """Return whether a call for the request is under way."""
-        raise lacking(self, "has_calls")
+        cdef ServerCall part
+        if is_under_way(self.call):
+            return True
+        for part in self.parts or ():
+            if is_under_way(part):
+                return True
+        self.parts = None
+        return False
 
     cdef int leave_calls(self) except -1:
         """Stop the calls for the request, whose client is gone."""
-        raise lacking(self, "leave_calls")
+        cdef ServerCall call
+        cdef Gate gate = self.service.gate
+        for call in (self.call, *(self.parts or ())):
+            if is_under_way(call):
+                gate.cancel(call, False)
+        return 0

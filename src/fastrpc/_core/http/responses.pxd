@@ -43,7 +43,7 @@ cdef tuple refusal_answer(RequestHead head, ServerCall call, int status, str tex
 cdef int status_of_load(Gate gate, uint32_t pushback_ms) except -1
 
 # Return the status of HTTP that says most about a call that was not started, the failure, and further fields.
-cdef tuple refusal_of_call(ServerCall call, HttpTerms terms, int status, str text, bint is_faulty)
+cdef tuple refusal_of_call(ServerCall call, HttpTerms terms, Failure failure, bint is_faulty)
 
 # Each returns a whole answer: the status of HTTP, the fields and the content.
 #

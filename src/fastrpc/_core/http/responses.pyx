@@ -206,8 +206,9 @@ cdef tuple told_verbs(ServerCall call, tuple verbs):
     return f"this path is called by {told}", b"Allow: %b\r\n" % told.encode("ascii")
 
 
-cdef tuple refusal_of_call(ServerCall call, HttpTerms terms, int status, str text, bint is_faulty):
-    cdef int told = http_status_of(status)
+cdef tuple refusal_of_call(ServerCall call, HttpTerms terms, Failure failure, bint is_faulty):
+    cdef int status = failure.status, told = http_status_of(status)
+    cdef str text = failure.text
     cdef uint32_t pushback_ms = call.pushback_ms
     cdef bytes lines = b""
     if status == INVALID_ARGUMENT and terms.fault_status and terms.web is not None and terms.web.fault is not None:
@@ -225,7 +226,9 @@ cdef tuple refusal_of_call(ServerCall call, HttpTerms terms, int status, str tex
         told, pushback_ms = 413, PUSHBACK_NEVER
     elif status == RESOURCE_EXHAUSTED:
         told = status_of_load(<Gate>call.connection.gate, pushback_ms)
-    return told, Failure(status, text, terms.details or b"", pushback_ms=pushback_ms, has_run=False), lines
+    if text is not failure.text or pushback_ms != failure.pushback_ms or terms.details:
+        failure = Failure(status, text, terms.details or b"", pushback_ms=pushback_ms, has_run=False)
+    return told, failure, lines
 
 
 cdef tuple problem_answer(ServerCall call, HttpTerms terms, RequestHead head, int status, Failure failure, bytes lines):

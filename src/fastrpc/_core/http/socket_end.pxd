@@ -36,6 +36,8 @@ cdef class SocketEnd(BareAnswering):
         Py_ssize_t weighed
 
         uint64_t began_ns
+        # The last bytes of the peer: its connection may carry others beside.
+        uint64_t heard_ns
         # The last message of either side.
         uint64_t used_ns
         # The instant of the last ping; 0: it was answered.

@@ -52,7 +52,7 @@ cdef class SocketEnd:
         cdef uint64_t first
         self.exchange = exchange
         self.life = life
-        self.began_ns = self.used_ns = now_ns()
+        self.began_ns = self.used_ns = self.heard_ns = now_ns()
         self.has_expired(self.began_ns)
         if self.gone_after_ns == 0:
             self.ping_after_ns, self.gone_after_ns = life.idle_ns, life.patience_ns
@@ -111,6 +111,7 @@ cdef class SocketEnd:
         cdef Engine engine = exchange.engine()
         cdef Py_ssize_t at = 0, part
         cdef int taken = TAKEN_NOTHING
+        self.heard_ns = engine.now
         if self.pinged_ns:
             # The peer lives.
             self.pinged_ns = 0
@@ -258,16 +259,16 @@ cdef class SocketEnd:
 
     cdef uint64_t _check_peer(self, Exchange exchange, uint64_t now) except? 0:
         """Ask a peer that is silent during a call whether it still lives."""
-        cdef uint64_t received_ns = exchange.engine().received_ns
+        cdef uint64_t heard_ns = max(self.heard_ns, self.life.resumed_ns)
         if exchange.is_body_held:
             return self._probe(exchange, now)
         if self.ping_after_ns == 0:
             return 0
-        if self.pinged_ns == 0 and now >= received_ns + self.ping_after_ns:
+        if self.pinged_ns == 0 and now >= heard_ns + self.ping_after_ns:
             self.pinged_ns = now
             self.send_frame(exchange, OPCODE_PING, b"")
         if self.pinged_ns == 0:
-            return received_ns + self.ping_after_ns
+            return heard_ns + self.ping_after_ns
         if now >= self.pinged_ns + self.gone_after_ns:
             exchange.abort()
             return 0

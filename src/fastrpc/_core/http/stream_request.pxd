@@ -47,7 +47,7 @@ cdef class StreamRequest:
         # Bytes of DATA that are in no message, and whose credit was not returned.
         public Py_ssize_t owed
 
-    cdef bint understand(self, GrpcCall call, HeaderBlock block, HttpService service) except -1
+    cdef bint understand(self, GrpcCall call, HeaderBlock block, HttpService service, bint has_pages) except -1
     cdef int _refuse(self, tuple answer) except -1
     cdef int _refuse_head(self, object error) except -1
     cdef bytes _prefix(self, int64_t size)

@@ -11,8 +11,12 @@ class StreamRequests:
     """Finds requests by gRPC-Web and Connect among the streams of HTTP/2 at an address."""
 
     def __init__(self, service: HttpService) -> None: ...
-    def find(self, call: GrpcCall, block: HeaderBlock) -> StreamRequest | None:
-        """Return a request by one of the protocols, or a request that HTTP refuses; None: it is neither."""
+    def find(self, call: GrpcCall, block: HeaderBlock, has_pages: bool) -> StreamRequest | None:
+        """Return a request by one of the protocols, or a request that HTTP refuses; None: it is neither.
+
+        Args:
+            has_pages: whether pages take all other requests, refused ones too.
+        """
 
 @final
 class StreamRequest:

@@ -10,10 +10,9 @@ gRPC's wire has the stream; it calls this module for everything that differs fro
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_GET_SIZE
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
-from fastrpc._core.exchange.request_head cimport RequestLimits, head_of_fields
 from fastrpc._core.grpc.grpc_call cimport new_head, refused_head
 from fastrpc._core.http.conditions cimport note_stored
 from fastrpc._core.http.http_call cimport too_much_metadata
@@ -29,8 +28,7 @@ from fastrpc._core.http.responses cimport (
     web_answer,
     web_lines,
 )
-from fastrpc._core.http2.header_block cimport TOKEN_AUTHORITY, TOKEN_HOST, TOKEN_METHOD, TOKEN_PATH, TOKEN_STATUS
-from fastrpc._core.http2.header_block cimport HeaderField, token_of
+from fastrpc._core.http2.http_fields cimport answer_fields, head_of_block
 from fastrpc._core.link.failure cimport Failure
 
 from fastrpc._core.exchange.request_head import RequestRefusedError
@@ -46,14 +44,19 @@ cdef class StreamRequests:
     def __init__(self, HttpService service not None):
         self._service = service
 
-    def find(self, GrpcCall call not None, HeaderBlock block not None):
+    def find(self, GrpcCall call not None, HeaderBlock block not None, bint has_pages):
         cdef StreamRequest request = StreamRequest.__new__(StreamRequest)
         try:
-            request._head = head_of_block(block, self._service.limits)
+            request._head = head_of_block(block, self._service.limits, False)
         except RequestRefusedError as error:
+            if has_pages:
+                # Refused once more there.
+                return None
             request._refuse_head(error)
             return request
-        if request._head is None or is_grpc(request._head) or not request.understand(call, block, self._service):
+        if request._head is None or is_grpc(request._head) or not (
+            request.understand(call, block, self._service, has_pages)
+        ):
             return None
         return request
 
@@ -61,13 +64,13 @@ cdef class StreamRequests:
 @cython.final
 cdef class StreamRequest:
 
-    cdef bint understand(self, GrpcCall call, HeaderBlock block, HttpService service) except -1:
+    cdef bint understand(self, GrpcCall call, HeaderBlock block, HttpService service, bint has_pages) except -1:
         """Read the head of a request; return whether it is a call. A refused call counts as one."""
         cdef HttpTerms terms = HttpTerms.__new__(HttpTerms)
         self._terms = terms
         self._service = service
-        terms.understand_stream(call, self._head, service)
-        if terms.web is None and terms.fault_status == 0:
+        terms.understand_stream(call, self._head, service, has_pages)
+        if terms.web is None and (has_pages or terms.fault_status == 0):
             return False
         self.form = terms.web
         self.protocol = "grpc" if terms.web is None else terms.web.protocol
@@ -151,9 +154,9 @@ cdef class StreamRequest:
         return answer_fields(status, lines), content
 
     def refuse(self, GrpcCall call not None, int status, str text not None, bint is_faulty):
-        cdef Failure failure
+        cdef Failure failure = Failure(status, text, pushback_ms=call.pushback_ms, has_run=False)
         cdef int told
-        told, failure, lines = refusal_of_call(call, self._terms, status, text, is_faulty)
+        told, failure, lines = refusal_of_call(call, self._terms, failure, is_faulty)
         if self._terms.web is None:
             answer = problem_answer(call, self._terms, self._head, told, failure, lines)
         else:
@@ -161,33 +164,3 @@ cdef class StreamRequest:
             told = 404 if told == 404 and call.route is None else 0
             answer = web_answer(call, self._terms, self._head, None, failure, told)
         return answer_fields(answer[0], answer[1]), answer[2]
-
-
-cdef RequestHead head_of_block(HeaderBlock block, RequestLimits limits):
-    """Return the head of a request, None: it is a CONNECT, which has no path."""
-    cdef HeaderField method = block.field(TOKEN_METHOD), path = block.field(TOKEN_PATH), field
-    cdef HeaderField authority = block.field(TOKEN_AUTHORITY)
-    cdef list pairs = []
-    if method is None or path is None:
-        if not block.is_too_large:
-            return None
-        raise RequestRefusedError(431, "the fields have more bytes than are taken here")
-    if authority is not None:
-        # `:authority` equals `host`, where both are given.
-        pairs.append((b"host", authority.value))
-    for field in block.fields:
-        if not field.is_pseudo and not (field.token == TOKEN_HOST and authority is not None):
-            # Messages of gRPC alone have blanks around values.
-            pairs.append((field.name, field.value.strip(b" \t")))
-    return head_of_fields(method.value, path.value, pairs, limits, block.content_length())
-
-
-cdef list answer_fields(int status, bytes lines):
-    """Return the fields of an answer as HTTP/2 has them, for lines that each end."""
-    cdef list fields = [(TOKEN_STATUS, b":status", b"%d" % status)]
-    cdef bytes name
-    for line in lines.splitlines():
-        name, _, value = line.partition(b": ")
-        name = name.lower()
-        fields.append((token_of(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)), name, value))
-    return fields

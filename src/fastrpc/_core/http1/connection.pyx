@@ -19,7 +19,7 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.exchange.request_head cimport RequestLimits
-from fastrpc._core.http1.request_watch cimport watch_cut
+from fastrpc._core.exchange.request_watch cimport watch_cut
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.link.contract cimport Facts
 from fastrpc._core.server.connection_life cimport ConnectionLife, new_life
@@ -101,15 +101,21 @@ cdef class HttpConnection(Engine):
             return 0
         return self.exchange.take(data, size)
 
+    cdef int flushed(self) except -1:
+        return self.exchange.application.room_came(self.exchange)
+
     cdef int lost(self, object error) except -1:
+        self.exchange.application.request_dropped(self.exchange)
+        self.exchange.application.exchange_over(self.exchange)
         watch_cut(self.exchange.watch)
         self.exchange.is_answering = False
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        cdef uint64_t due
+        cdef uint64_t due = self.exchange.application.request_due(self.exchange, now)
         self._check_peer(now)
-        due = 0 if self.is_closed else self._apply_rules(now)
+        if not self.is_closed:
+            due = earlier(due, self._apply_rules(now))
         return self.exchange.due_ns if self.is_closed else earlier(self.exchange.due_ns, due)
 
     cdef int _check_peer(self, uint64_t now) except -1:

@@ -2,16 +2,14 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
-from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
+from fastrpc._core.exchange.received_exchange cimport ReceivedExchange
 from fastrpc._core.exchange.request_head cimport RequestLimits
 from fastrpc._core.http1.body cimport BodyReader
 from fastrpc._core.http1.head cimport Http1Head
 
 
-cdef class Http1Exchange(Exchange):
+cdef class Http1Exchange(ReceivedExchange):
     cdef:
-        # The application, which answers the requests.
-        HttpApplication application
         RequestLimits limits
 
         # Whether the next answer closes the connection.
@@ -54,10 +52,8 @@ cdef class Http1Exchange(Exchange):
     cdef int _begin_body(self) except -1
     cdef Py_ssize_t _take_body(self, BodyReader body, const char* data, Py_ssize_t size) except -1
     cdef int _put_off_body(self, BodyReader body) except -1
-    cdef int _hand_over(self, bytes body) except -1
     cdef int _refuse(self, object error) except -1
     cdef int _body_came(self) except -1
     cdef int _forget_head(self) except -1
-    cdef int _begin_answer(self, int status) except -1
     cdef int _answered(self, bint closes) except -1
     cdef int _wait(self, uint64_t span_ns) except -1

@@ -26,9 +26,9 @@ from libc.string cimport memcmp
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.exchange.exchange cimport HELD_NS
 from fastrpc._core.exchange.request_head cimport VERB_HEAD
+from fastrpc._core.exchange.request_watch cimport watch_begin, watch_cut, watch_end, watch_refusal, watch_status
 from fastrpc._core.http1.body cimport AHEAD_BYTES, leaves_body
 from fastrpc._core.http1.head cimport head_size, parse_head
-from fastrpc._core.http1.request_watch cimport watch_begin, watch_cut, watch_end, watch_refusal, watch_status
 from fastrpc._core.http1.response_head cimport first_lines_of, switching_head, write_head
 from fastrpc._core.io.engine cimport ByteStream, Engine
 from fastrpc._core.link.contract cimport lacking
@@ -51,7 +51,7 @@ cdef bytes LAST_CHUNK = b"0\r\n\r\n"
 logger = logging.getLogger("fastrpc.server")
 
 
-cdef class Http1Exchange(Exchange):
+cdef class Http1Exchange(ReceivedExchange):
     """The requests of one connection, one after the other, and their responses."""
 
     def __cinit__(self):
@@ -67,7 +67,7 @@ cdef class Http1Exchange(Exchange):
         cdef Http1Head head = <Http1Head>self.head
         cdef bytes stays = b"", first
         cdef Py_ssize_t size
-        self._begin_answer(status)
+        self.begin_answer(status)
         first = first_lines_of(status)
         closes = (
             closes or self.is_draining or not head.keeps_alive or leaves_body(head, self._body, self.asks_later)
@@ -84,14 +84,9 @@ cdef class Http1Exchange(Exchange):
             engine.written()
         return self._answered(closes)
 
-    cdef int _begin_answer(self, int status) except -1:
-        if not self.is_answering or self.has_begun:
-            raise RuntimeError("there is no request to answer")
-        return watch_status(self.watch, status)
-
     cdef int begin_parts(self, int status, bytes lines) except -1:
         cdef Http1Head head = <Http1Head>self.head
-        self._begin_answer(status)
+        self.begin_answer(status)
         self.has_begun = True
         if head.minor_version == 0:
             # The end of the connection ends it.
@@ -104,7 +99,7 @@ cdef class Http1Exchange(Exchange):
 
     cdef int begin_sized(self, int status, bytes lines, int64_t size) except -1:
         cdef Http1Head head = <Http1Head>self.head
-        self._begin_answer(status)
+        self.begin_answer(status)
         self.has_begun = self._is_sized = True
         if size >= 0:
             lines += b"Content-Length: %d\r\n" % size
@@ -192,18 +187,8 @@ cdef class Http1Exchange(Exchange):
         self.go_on()
         return 0
 
-    cdef int skip_body(self) except -1:
-        self.takes_parts = False
-        return self._hand_over(b"")
-
-    cdef int ask_body(self) except -1:
-        if not self.asks_later:
-            return 0
-        self.asks_later = False
-        if not self.has_begun:
-            # After the head of the response it would be read as a part of the response.
-            self.send(CONTINUE)
-        return self.hold_body(False)
+    cdef int send_continue(self) except -1:
+        return self.send(CONTINUE)
 
     cdef int hold_body(self, bint is_held) except -1:
         if self.is_body_held == is_held or self._body is None and not self.is_tunnel:
@@ -326,7 +311,7 @@ cdef class Http1Exchange(Exchange):
             self.is_deciding or self.takes_parts
         ):
             # All of it is here.
-            self._hand_over(data[whole:whole + <Py_ssize_t>head.content_length])
+            self.hand_over(data[whole:whole + <Py_ssize_t>head.content_length])
             return whole + <Py_ssize_t>head.content_length
         self._await_body(head, most)
         return whole
@@ -357,11 +342,11 @@ cdef class Http1Exchange(Exchange):
             self.due_ns = 0
         else:
             if head.expects_continue and head.has_body:
-                self.send(CONTINUE)
+                self.send_continue()
             self._body_began_ns = now_ns()
             self._wait(self.life.patience_ns)
         if self.takes_parts:
-            self._hand_over(b"")
+            self.hand_over(b"")
         if self._body is not None and self._body.is_whole:
             self._take_body(self._body, NULL, 0)
         return 0
@@ -380,7 +365,7 @@ cdef class Http1Exchange(Exchange):
                 self.application.part_came(self, body.taken_content(), False)
         elif body.is_whole:
             self._body_came()
-            self._hand_over(body.value())
+            self.hand_over(body.value())
         elif len(body.content) > before:
             # Lines before chunks and trailers defer nothing: a peer could send them byte by byte for hours.
             self._put_off_body(body)
@@ -390,24 +375,11 @@ cdef class Http1Exchange(Exchange):
     cdef int _put_off_body(self, BodyReader body) except -1:
         return self.wait_until(self.life.message_due(self._body_began_ns, now_ns(), body.total))
 
-    cdef int _hand_over(self, bytes body) except -1:
-        """Give the request to the application, with its whole body, or before the rest of it."""
-        cdef Engine engine = <Engine>self.link
+    cdef int hand_over(self, bytes body) except -1:
         # While it is answered, the application's time runs.
         if not self.takes_parts:
             self.due_ns = 0
-        self.is_answering = True
-        try:
-            self.application.request_came(self, body)
-        except RequestRefusedError:
-            raise
-        except Exception as error:
-            logger.error("a request of %s failed", engine.peer_name, exc_info=error)
-            if self.is_answering and not self.has_begun:
-                self.answer(500, b"", b"", True)
-            else:
-                engine.abort()
-        return 0
+        return ReceivedExchange.hand_over(self, body)
 
     cdef int _refuse(self, object error) except -1:
         """Answer a request that is refused, and close; the answer to a HEAD has no body (RFC 9110, section 9.3.2)."""
@@ -452,9 +424,13 @@ cdef class Http1Exchange(Exchange):
     cdef int wait_by(self, uint64_t due_ns) except -1:
         return 0 if due_ns == 0 or self.due_ns and self.due_ns <= due_ns else self.wait_until(due_ns)
 
-    cdef int note_refused(self) except -1:
+    cdef str count_messages(self):
+        # There is one request at a time.
+        return None
+
+    cdef int note_refused(self, bint is_faulty) except -1:
         # A client has one request at a time, so its refusals are as fast as their answers.
-        return 0
+        return 0 if is_faulty else self.engine().note_unanswered()
 
     cdef int refuse_late(self) except -1:
         """Refuse a request that did not come in time."""

@@ -8,7 +8,7 @@ A refusal is a text. A body comes whole.
 """
 
 cimport cython
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.exchange.exchange cimport Exchange, field_lines
 from fastrpc._core.exchange.request_head cimport RequestHead, RequestLimits
@@ -26,6 +26,15 @@ cdef class PythonApplication(HttpApplication):
         return 0
 
     cdef int request_dropped(self, Exchange exchange) except -1:
+        return 0
+
+    cdef int exchange_over(self, Exchange exchange) except -1:
+        return 0
+
+    cdef int room_came(self, Exchange exchange) except -1:
+        return 0
+
+    cdef uint64_t request_due(self, Exchange exchange, uint64_t now) except? 0:
         return 0
 
     cdef tuple refusal_of(self, Exchange exchange, object error):

@@ -2,15 +2,13 @@
 
 import base64
 import hashlib
-from email.utils import formatdate
 from http import HTTPStatus
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport WriteBuffer
-from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.exchange.response_date cimport response_date
 
 cdef enum:
     # Digits of the largest size.
@@ -27,22 +25,22 @@ cdef dict phrases = {int(status): status.phrase for status in HTTPStatus} | {
     422: "Unprocessable Content",
     499: "Client Closed Request",
 }
-# The first lines of responses by status, with the field Date of the second in which they were made.
+# The first lines of responses by status, and the Date that they have.
 cdef dict first_lines = {}
-cdef uint64_t first_lines_second = 0
+cdef bytes first_lines_date = None
 
 
 cdef bytes first_lines_of(int status):
     """Return the status line and the field Date, with their ends."""
-    global first_lines_second
-    cdef uint64_t second = now_ns() // 1_000_000_000
-    if second != first_lines_second:
+    global first_lines_date
+    cdef bytes date = response_date()
+    if date is not first_lines_date:
         first_lines.clear()
-        first_lines_second = second
+        first_lines_date = date
     found = first_lines.get(status)
     if found is None:
-        text = f"HTTP/1.1 {status} {phrases.get(status, '')}\r\nDate: {formatdate(usegmt=True)}\r\n"
-        found = first_lines[status] = text.encode("ascii")
+        text = f"HTTP/1.1 {status} {phrases.get(status, '')}\r\nDate: "
+        found = first_lines[status] = text.encode("ascii") + date + LINE_END
     return <bytes>found
 
 

@@ -154,6 +154,8 @@ cdef enum CheckedAs:
     CHECKED_AS_REQUEST = 1
     CHECKED_AS_RESPONSE
     CHECKED_AS_TRAILERS
+    # A request that may be an extended CONNECT.
+    CHECKED_AS_CONNECT
 
 
 @cython.final
@@ -208,7 +210,7 @@ cdef class HeaderBlock:
 
     # Return the rule (Rule) that these fields break as trailers; `is_of_grpc` says whether the message is of gRPC.
     cdef int check_as_trailers(self, bint is_of_grpc) except -1
-    cdef int check_request(self) except -1
+    cdef int check_request(self, bint may_connect) except -1
     cdef int check_response(self) except -1
     cdef int check_trailers(self) except -1
 

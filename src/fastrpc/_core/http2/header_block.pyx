@@ -470,8 +470,8 @@ cdef class HeaderBlock:
     cdef int check(self, int kind) except -1:
         cdef HeaderBlock same = self if self.twin is None else self.twin
         if same._checked_as != kind:
-            if kind == CHECKED_AS_REQUEST:
-                same._checked_rule = same.check_request()
+            if kind == CHECKED_AS_REQUEST or kind == CHECKED_AS_CONNECT:
+                same._checked_rule = same.check_request(kind == CHECKED_AS_CONNECT)
             else:
                 same._checked_rule = same.check_response() if kind == CHECKED_AS_RESPONSE else same.check_trailers()
             same.is_of_grpc = is_type_of_grpc(same.field(TOKEN_CONTENT_TYPE))
@@ -486,14 +486,14 @@ cdef class HeaderBlock:
         return RULE_VALUE_EDGE if rule == RULE_NONE and self.has_blanks and not is_of_grpc else rule
 
     @cython.nonecheck(False)
-    cdef int check_request(self) except -1:
+    cdef int check_request(self, bint may_connect) except -1:
         cdef HeaderField method = self.field(TOKEN_METHOD), path = self.field(TOKEN_PATH)
         cdef HeaderField scheme = self.field(TOKEN_SCHEME), authority = self.field(TOKEN_AUTHORITY)
         cdef HeaderField host = self.field(TOKEN_HOST)
         if self.rule:
             return self.rule
-        # Extended CONNECT (RFC 8441) is not offered.
-        if not self._has_only(True) or self._places[<int>TOKEN_PROTOCOL]:
+        # Extended CONNECT (RFC 8441) may not be offered.
+        if not self._has_only(True) or self._places[<int>TOKEN_PROTOCOL] and not may_connect:
             return RULE_MISPLACED_PSEUDO
         if authority is not None and (
             not authority.value or b"@" in authority.value or host is not None and host.value != authority.value
@@ -501,7 +501,9 @@ cdef class HeaderBlock:
             return RULE_AUTHORITY
         if method is None or not method.value:
             return RULE_MISSING_PSEUDO
-        if method.value == b"CONNECT":
+        if may_connect and (method.value != b"CONNECT" or authority is None):
+            return RULE_MISPLACED_PSEUDO
+        if method.value == b"CONNECT" and not may_connect:
             if path is not None or scheme is not None:
                 return RULE_MISPLACED_PSEUDO
             return RULE_NONE if authority is not None else RULE_MISSING_PSEUDO

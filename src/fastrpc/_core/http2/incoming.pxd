@@ -39,6 +39,9 @@ cdef class Http2Control:
         OwnSettings ours
         bint has_opened
 
+        # Whether our settings offer extended CONNECT (RFC 8441); set before they are sent.
+        bint offers_connect
+
         # Our drain (DrainStep).
         int drain_step
         # The second step of the drain follows at the end of this read.

@@ -47,6 +47,7 @@ from fastrpc._core.http2.frames cimport (
     RULE_SKIPPED_FLOOD,
     RULE_STATUS,
     RULE_ZERO_STREAM_INCREMENT,
+    SETTING_CONNECT,
     SETTING_FRAME,
     SETTING_HEADER_LIST,
     SETTING_PUSH,
@@ -60,8 +61,8 @@ from fastrpc._core.http2.frames cimport (
     put_window_update,
     violated,
 )
-from fastrpc._core.http2.header_block cimport CHECKED_AS_REQUEST, CHECKED_AS_RESPONSE
-from fastrpc._core.http2.header_block cimport TOKEN_STATUS
+from fastrpc._core.http2.header_block cimport CHECKED_AS_CONNECT, CHECKED_AS_REQUEST, CHECKED_AS_RESPONSE
+from fastrpc._core.http2.header_block cimport TOKEN_PROTOCOL, TOKEN_STATUS
 from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND
 from fastrpc._core.wire.budgets cimport (
     CREDITS_PER_FRAME, FREE_CREDITS, LEAST_LATE_BYTES, SETTINGS_PER_MINUTE, UNSENT_PING_ACKS, expect_late_frames,
@@ -105,6 +106,8 @@ cdef class Http2Control:
             values[SETTING_PUSH] = 0
         else:
             values[SETTING_STREAMS] = self.max_streams
+            if self.offers_connect:
+                values[SETTING_CONNECT] = 1
         self.has_opened = True
         return self.ours.send(self.sender.out, values)
 
@@ -343,7 +346,9 @@ cdef class Http2Incoming:
             if rule:
                 return violated(violation, rule)
             return -1 if self.streams.take_head(stream, False, ends_stream, -1, violation) < 0 else BLOCK_TRAILERS
-        rule = block.check(CHECKED_AS_RESPONSE if self.streams.is_client else CHECKED_AS_REQUEST)
+        rule = block.check(CHECKED_AS_RESPONSE if self.streams.is_client else (
+            CHECKED_AS_CONNECT if self.control.offers_connect and block.has(TOKEN_PROTOCOL) else CHECKED_AS_REQUEST
+        ))
         if self.streams.is_client and rule == RULE_NONE:
             # The block has the field, which has three digits.
             status = PyBytes_AS_STRING(block.field(TOKEN_STATUS).value)

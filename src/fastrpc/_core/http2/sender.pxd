@@ -1,5 +1,5 @@
 cimport cython
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.output_buffer cimport OutputBuffer
 from fastrpc._core.base.priority_queue cimport Queue
@@ -66,6 +66,9 @@ cdef class Http2Sender(OutputBuffer):
         readonly Py_ssize_t queued_bytes
         Py_ssize_t cut_bytes
 
+        # The bytes of messages that waited and are written, of all streams.
+        int64_t written_bytes
+
         # Whether the first small message waits for the window of the connection, as the last `pump` found.
         bint lacks_credit
 
@@ -123,6 +126,7 @@ cdef class Http2Sender(OutputBuffer):
     ) except -1
     cdef int _write_piece(self, Http2Stream stream, Http2Message message, Py_ssize_t size) except -1
     cdef int _write_all(self, Http2Stream stream) except -1
+    cdef bint _joins(self, Http2Message last, Http2Message message) except -1
     cdef int _add(self, Http2Stream stream, Http2Message message) except -1
     cdef int _enqueue(self, Http2Stream stream) except -1
     cdef int _park(self, Http2Stream stream) noexcept

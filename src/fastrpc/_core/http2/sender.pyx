@@ -35,6 +35,8 @@ cdef enum:
     WRITTEN_AT_ONCE = QUANTUM + MOST_OWED
     # A message is not cut to leave less than this.
     SMALLEST_PIECE = 4_096
+    # Bytes without a prefix are joined to waiting ones up to this size: a message costs about 100 bytes by itself.
+    JOINED_BYTES = 4_096
     # The result of an attempt to write: the window of the connection is used up; all is written; the stream waits
     # elsewhere; the rest waits for its next turn.
     BLOCKED = 0
@@ -123,7 +125,7 @@ cdef class Http2Sender(OutputBuffer):
             stream.waits_to_send = False
             self.dropped += stream.is_queued
         if not stream.is_ended_by_peer:
-            if self.streams.is_client:
+            if self.streams.is_client or stream.lingers:
                 return 0
             put_reset(self.out, stream.id, CODE_NONE)
             self.streams.reset(stream, True)
@@ -152,6 +154,7 @@ cdef class Http2Sender(OutputBuffer):
             message.prefix_at = PREFIX_BYTES
         if fits and SMALL_MESSAGE < whole <= WRITTEN_AT_ONCE and not self.is_waiting() and self.has_room(stream):
             self.queued_bytes += PyBytes_GET_SIZE(payload)
+            stream.unsent_bytes = whole
             message.last = message
             stream.unsent = message
             return self._write_all(stream)
@@ -201,6 +204,9 @@ cdef class Http2Sender(OutputBuffer):
         cdef char* place
         message.prefix_at += prefix_size
         message.offset += part
+        stream.unsent_bytes -= size
+        stream.written_bytes += size
+        self.written_bytes += size
         self.queued_bytes -= part
         if message.is_cut:
             self.cut_bytes -= part
@@ -235,13 +241,29 @@ cdef class Http2Sender(OutputBuffer):
         """Let a message wait behind the earlier messages of its stream."""
         cdef Http2Message first = <Http2Message>stream.unsent
         self.queued_bytes += PyBytes_GET_SIZE(message.payload)
+        stream.unsent_bytes += message.left()
         if first is not None:
+            if self._joins(first.last, message):
+                return 0
             first.last.next = message
             first.last = message
             return 0
         message.last = message
         stream.unsent = message
         return 0 if stream.is_queued else self._enqueue(stream)
+
+    cdef bint _joins(self, Http2Message last, Http2Message message) except -1:
+        """Add short bytes without a prefix to a waiting message; return whether they were added."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(message.payload)
+        if message.prefix_at == 0 or message.is_trailers or last.is_trailers or last.ends_stream or last.offset or (
+            PyBytes_GET_SIZE(last.payload) + size > JOINED_BYTES
+        ):
+            return False
+        last.payload += message.payload
+        last.ends_stream = message.ends_stream
+        if last.is_cut:
+            self.cut_bytes += size
+        return True
 
     cdef int _enqueue(self, Http2Stream stream) except -1:
         """Let a stream wait with its first message in the queue it belongs to, or outside for its own window."""
@@ -306,6 +328,7 @@ cdef class Http2Sender(OutputBuffer):
         cdef Http2Message message = <Http2Message>stream.unsent, following
         cdef bint leaves_queue = stream.is_queued and (message is not None or stream.waits_to_send)
         stream.unsent = None
+        stream.unsent_bytes = 0
         stream.is_parked = stream.waits_to_send = False
         while message is not None:
             self.queued_bytes -= PyBytes_GET_SIZE(message.payload) - message.offset

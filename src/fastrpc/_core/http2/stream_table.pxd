@@ -142,6 +142,10 @@ cdef class Http2Stream:
         bint is_queued
         bint is_parked
 
+        # The bytes of DATA of these messages, and the bytes of messages that waited and are written.
+        int64_t unsent_bytes
+        int64_t written_bytes
+
         # The stream's share of a turn of the connection, and the number of this turn.
         int64_t share
         uint32_t share_turn
@@ -149,6 +153,9 @@ cdef class Http2Stream:
         bint waits_to_send
         # Whether it waited to be notified when it entered the ring: it has more to send.
         bint is_streaming
+
+        # Whether it stays half-closed when a server's side ends first: the client has last words.
+        bint lingers
 
         # Whether the user knows it, and was not yet notified of its end. Whether we reset it before the peer's end.
         bint is_known
@@ -166,6 +173,10 @@ cdef class StreamTable:
         # The open and half-closed streams, by id; their largest number, which a server announces and a client reads.
         CallTable _streams
         public Py_ssize_t limit
+
+        # Streams that carry any number of messages, and their most (`Limits.streams`).
+        Py_ssize_t streaming
+        Py_ssize_t most_streaming
 
         # The highest id so far: higher ones are idle. Whether GOAWAY of the peer arrived, and the highest id that it
         # accepts.
@@ -203,6 +214,9 @@ cdef class StreamTable:
     cdef list leave(self, uint32_t last_taken, Violation* violation)
 
     cdef list entries(self)
+
+    # Count a stream of messages: return why there is no place for it, None: there is one.
+    cdef str count_messages(self)
 
     cdef inline Py_ssize_t count_open(self) noexcept:
         """Return how many streams are open."""

@@ -368,6 +368,12 @@ cdef class StreamTable:
     cdef list entries(self):
         return self._streams.entries()
 
+    cdef str count_messages(self):
+        if self.streaming >= self.most_streaming:
+            return f"this connection has {self.streaming} streams, the limit is {self.most_streaming} (Limits.streams)"
+        self.streaming += 1
+        return None
+
     cdef int64_t highest_sending(self) except? -1:
         cdef int64_t highest = 0
         for stream in self._streams.entries():

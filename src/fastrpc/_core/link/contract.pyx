@@ -168,7 +168,7 @@ cdef class Assembling:
     """
 
     cdef Py_ssize_t count(self) except -1:
-        """Return the number of incomplete requests and messages."""
+        """Return how many requests are under way beside the calls of the gate: incomplete ones, tunnels, open responses."""
         raise lacking(self, "count")
 
     cdef int judged(self, Call call, int verdict) except -1:

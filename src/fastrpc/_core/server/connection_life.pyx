@@ -19,7 +19,7 @@ from random import uniform
 cimport cython
 from libc.string cimport memcmp
 
-from fastrpc._core.base.instants cimport LOWEST_RATE, earlier, nanoseconds
+from fastrpc._core.base.instants cimport earlier, nanoseconds, pace_due
 from fastrpc._core.base.status cimport UNAUTHENTICATED
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.link.failure cimport Failure
@@ -248,7 +248,7 @@ cdef class ConnectionLife:
 
     cdef uint64_t message_due(self, uint64_t began_ns, uint64_t heard_ns, int64_t received) noexcept:
         """Return the deadline of an incomplete message: it is silent for too long, or too slow."""
-        return min(heard_ns, began_ns + <uint64_t>received * SECOND // LOWEST_RATE) + self.patience_ns
+        return pace_due(began_ns, heard_ns, received) + self.patience_ns
 
     cdef bint has_taken(self) except -1:
         """Return whether the peer took output since the last check."""

@@ -80,7 +80,12 @@ cdef class EngineServedConnection(ServedConnection):
 
     cdef list streams_under_way(self):
         cdef ServerCall call
-        return [call for call in [*(self.held or ()), *(self.queue or ())] if call.flags & (STREAM_IN | STREAM_OUT)]
+        # A stream that was answered or cancelled is left to its cleanup: a second stop would end that.
+        return [
+            call
+            for call in [*(self.held or ()), *(self.queue or ())]
+            if call.flags & (STREAM_IN | STREAM_OUT) and not (call.was_ended or call.was_cancelled)
+        ]
 
     # Answers
 

@@ -171,7 +171,7 @@ cdef class ServerCall(Call):
         ):
             return False
         self.state = STATE_NEW
-        self.was_ended = False
+        self.was_ended = self.has_trailers = False
         self.deadline_ns = NO_DEADLINE
         self.weight = 0
         self.connection = None

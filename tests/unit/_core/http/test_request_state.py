@@ -1,6 +1,7 @@
 """The state of a request: a connection may have many at once, each with its call and its answer."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,8 +11,9 @@ from fastrpc import HTTP, method, service
 from tests.support.exchanges import asked, begun, content_of
 from tests.support.gateway_talk import connected
 from tests.support.http_shop import Shop
+from tests.support.http_talk import request
 from tests.support.kept_requests import Place
-from tests.support.socket_frames import TEXT, client_frame
+from tests.support.socket_frames import PING, TEXT, client_frame
 from tests.support.waiting import eventually
 
 LINES = (b"content-type", b"application/x-ndjson")
@@ -32,11 +34,13 @@ async def test_requests_of_one_connection_have_their_own_answers() -> None:
 async def test_a_reset_request_stops_its_call_alone() -> None:
     shop = Shop()
     async with connected(shop=shop) as talk:
-        other = await begun(talk, "/shop.v1/count", {"to": 3})
+        other = await begun(talk, "/shop.v1/wait", {})
         waiting = await begun(talk, "/shop.v1/wait", {})
         assert shop.started.is_set()
         asyncio.get_running_loop().call_soon(waiting.reset)
         await eventually(shop.cancelled.is_set)
+        await eventually(lambda: len(talk.engine.connection.running) == 1)
+        shop.goes_on.set()
         await eventually(lambda: other.is_complete)
         assert (waiting.parts, other.status) == ([], 200)
         await eventually(lambda: talk.engine.connection.held_bytes == 0)
@@ -45,7 +49,7 @@ async def test_a_reset_request_stops_its_call_alone() -> None:
 
 async def test_a_stream_that_lost_its_exchange_sends_nothing() -> None:
     async with connected() as talk:
-        exchange = await begun(talk, "/shop.v1/double", None, LINES, body=b'{"value":1}\n')
+        exchange = await begun(talk, "/shop.v1/double", b'{"value":1}\n', LINES)
         assert exchange.status == 200
         asyncio.get_running_loop().call_soon(exchange.reset)
         await eventually(lambda: not talk.engine.connection.running)
@@ -65,7 +69,7 @@ async def test_a_full_exchange_stalls_its_sender_alone() -> None:
 
 async def test_a_fault_of_a_request_is_noted() -> None:
     async with connected(http=HTTP(jsonrpc=True), paths={"/place": Place()}) as talk:
-        fault = await asked(talk, "/place", method=b"PUT", body=b"")
+        fault = await asked(talk, "/place", b"", method=b"PUT")
         assert (fault.status, fault.refused) == (405, 1)
         assert (await asked(talk, "/shop.v1/echo", {"text": "a"})).refused == 0
 
@@ -98,7 +102,7 @@ async def test_parts_of_a_document_outlive_its_request_and_are_counted_back() ->
     shop = Shop()
     outcomes: list[Any] = []
     async with connected(paths={"/place": place}, shop=shop) as talk:
-        exchange = await begun(talk, "/place", None, (b"content-type", b"text/plain"), body=b"x")
+        exchange = await begun(talk, "/place", b"x", (b"content-type", b"text/plain"))
         kept = place.last
         loop = asyncio.get_running_loop()
         loop.call_soon(kept.call, "shop.v1.wait", b"{}", outcomes.append)
@@ -114,8 +118,82 @@ async def test_parts_of_a_document_outlive_its_request_and_are_counted_back() ->
         await eventually(lambda: talk.engine.connection.held_bytes == 0)
 
 
-@pytest.mark.parametrize("target", ["/ws/shop.v1/echo"])
-async def test_a_tunnel_is_a_websocket_beside_other_requests(target: str) -> None:
+async def test_a_reset_document_stops_its_parts_alone() -> None:
+    place = Place()
+    shop = Shop()
+    outcomes: list[Any] = []
+    async with connected(paths={"/place": place}, shop=shop) as talk:
+        other = await begun(talk, "/shop.v1/wait", {})
+        exchange = await begun(talk, "/place", b"x", (b"content-type", b"text/plain"))
+        loop = asyncio.get_running_loop()
+        # More than are kept without a look for ended ones.
+        for _ in range(20):
+            loop.call_soon(place.last.call, "shop.v1.later", b'{"text":"a"}', outcomes.append)
+            await asyncio.sleep(0)
+        await eventually(lambda: len(outcomes) == 20)
+        for _ in range(3):
+            loop.call_soon(place.last.call, "shop.v1.wait", b"{}", outcomes.append)
+        await eventually(lambda: len(talk.engine.connection.running) == 4)
+        loop.call_soon(exchange.reset)
+        await eventually(lambda: len(outcomes) == 23)
+        assert [outcome.value for outcome in outcomes[20:]] == [None] * 3
+        assert (len(talk.engine.connection.running), other.is_complete) == (1, False)
+
+
+async def test_a_request_outlives_its_exchange_that_told_it_nothing() -> None:
+    place = Place()
+    async with connected(paths={"/place": place}) as talk:
+        exchange = await begun(talk, "/place", b"x", (b"content-type", b"text/plain"))
+        assert place.last.is_asked
+        del exchange
+        gc.collect()
+        assert (place.last.is_asked, place.last.transport) == (False, None)
+        place.last.answer(200, [], b"late")
+
+
+async def test_a_body_whose_first_part_ends_the_request_is_left() -> None:
+    async with connected() as talk:
+        body = b'{"arguments":{"no":1}}\n{"value":1}\n{"value":2}\n'
+        exchange = await begun(talk, "/shop.v1/double", body, LINES)
+        await eventually(lambda: exchange.is_complete)
+        assert exchange.status == 400
+        await eventually(lambda: talk.engine.connection.held_bytes == 0)
+
+
+async def test_the_body_of_a_faulty_request_is_counted() -> None:
+    async with connected(paths={"/place": Place()}) as talk:
+        data = request("PUT", "/place", bytes(10_000), Content_Type="text/plain", Content_Length="10000")
+        await talk.sent(data[:-4_000])
+        assert talk.engine.connection.held_bytes > 5_000
+        talk.send(data[-4_000:])
+        assert (await talk.response()).status == 405
+        assert talk.engine.connection.held_bytes == 0
+
+
+@pytest.mark.parametrize("target", ["/shop.v1/echo", "/ws/shop.v1/echo", "/place", "/nowhere"])
+async def test_a_tunnel_of_another_protocol_is_not_implemented(target: str) -> None:
+    async with connected(http=HTTP(websocket=True), paths={"/place": Place()}) as talk:
+        exchange = await asked(talk, target, None, method=b"CONNECT", protocol=b"connect-udp")
+        assert (exchange.status, exchange.is_complete) == (501, True)
+
+
+async def test_the_silence_of_a_tunnel_is_its_own() -> None:
+    socket_fields = [(b"sec-websocket-version", b"13"), (b"sec-websocket-protocol", b"fastrpc.json")]
+    shop = Shop()
+    async with connected(http=HTTP(websocket=True), shop=shop) as talk:
+        tunnel = await begun(talk, "/ws/shop.v1/wait", None, *socket_fields, method=b"CONNECT")
+        asyncio.get_running_loop().call_soon(tunnel.feed, client_frame(TEXT, b"{}"))
+        await eventually(shop.started.is_set)
+        # Later bytes of the connection belong to other requests.
+        talk.engine.received_ns += 100_000_000_000
+        tunnel.look(100_000_000_000)
+        assert tunnel.parts[-1][0] & 0x0F == PING
+        asyncio.get_running_loop().call_soon(tunnel.reset)
+        await eventually(shop.cancelled.is_set)
+
+
+async def test_a_tunnel_is_a_websocket_beside_other_requests() -> None:
+    target = "/ws/shop.v1/echo"
     socket_fields = [(b"sec-websocket-version", b"13"), (b"sec-websocket-protocol", b"fastrpc.json")]
     async with connected(http=HTTP(websocket=True)) as talk:
         tunnel = await begun(talk, target, None, *socket_fields, method=b"CONNECT")

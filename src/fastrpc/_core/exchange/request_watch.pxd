@@ -1,4 +1,4 @@
-"""Calls of the watch of one connection (`fastrpc.server.watching.RequestWatch`), which is None in most servers."""
+"""Calls of a watch of requests, one at a time (`fastrpc.server.watching.RequestWatch`), which is None in most servers."""
 
 
 cdef inline int watch_begin(object watch, object head) except -1:

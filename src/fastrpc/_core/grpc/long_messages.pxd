@@ -1,0 +1,25 @@
+"""Messages of streams that are longer than the window of their stream."""
+
+cimport cython
+from libc.stdint cimport int64_t
+
+from fastrpc._core.grpc.grpc_call cimport GrpcCall
+from fastrpc._core.http2.connection cimport Http2Connection
+from fastrpc._core.http2.stream_table cimport FlowControl, Http2Stream
+from fastrpc._core.server.gate cimport Gate
+
+
+@cython.final
+cdef class LongMessages:
+    cdef:
+        Gate gate
+
+        # The windows of the connection, and the pool that its streams share.
+        FlowControl flow
+
+        # The stream of the message that was admitted although the pool had too little left for it, or others wait
+        # before it: one at a time, or None.
+        Http2Stream unpooled
+
+    # Return whether `size` bytes of a message may come now, which lack their window; they are borrowed from the pool then.
+    cdef bint may_come(self, Http2Connection wire, GrpcCall call, int64_t size, bint is_awaited) except -1

@@ -1,0 +1,580 @@
+"""A request of HTTP on a stream of HTTP/2, and its response.
+
+::
+
+    HEADERS ────► Http2Pages ──► Http2Exchange ──► head_came ──► body ──► request_came ──┐
+    DATA ───────► kept while its sender is judged, or held ──► in parts: part_came       ▼      HttpApplication
+    RST_STREAM ─► request_dropped                                                        │
+    HEADERS, DATA ◄── answer, or begin_parts … end_parts ────────────────────────────────┤
+    RST_STREAM ◄── cut; behind an answer that did not wait for the whole body            │
+    WINDOW_UPDATE ◄── the application has taken bytes ◄── part_came, body_grew ──────────┘
+
+Each stream has an exchange and an application. A client that sends faster than its request takes fills the window of its
+stream alone; a client that reads slowly blocks that stream alone, and loses it when the window stays closed for as long as
+between two pieces of a body (`HTTPLimits.body_idle_seconds`).
+
+Kept bytes go on in a separate read, never within a call of the application. The application is told of the end of
+its exchange in the same way.
+"""
+
+import logging
+
+cimport cython
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
+
+from fastrpc._core.base.instants cimport earlier, pace_due
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.exchange.exchange cimport HELD_NS
+from fastrpc._core.exchange.request_watch cimport watch_begin, watch_cut, watch_end, watch_refusal, watch_status
+from fastrpc._core.exchange.response_date cimport response_date
+from fastrpc._core.http2.frames cimport CODE_CANCEL, CODE_INTERNAL, CODE_NONE
+from fastrpc._core.http2.header_block cimport TOKEN_CONTENT_LENGTH, TOKEN_DATE, TOKEN_METHOD, TOKEN_STATUS, HeaderField
+from fastrpc._core.http2.http_fields cimport answer_fields, head_of_block, too_large_error
+from fastrpc._core.http2.sender cimport Http2Sender
+from fastrpc._core.io.engine cimport ByteStream, Engine
+from fastrpc._core.server.connection_life cimport ConnectionLife
+from fastrpc._core.server.link cimport Link
+
+from fastrpc._core.exchange.request_head import RequestRefusedError
+
+cdef enum:
+    # The largest part of a body that is taken in parts: with each the application may hold the next one.
+    PART_BYTES = 65_536
+    # A body without a judged sender is no longer (`SMALL_BODY` of `http/request_fields`).
+    SHORT_BYTES = 16_384
+
+cdef list CONTINUE = [(TOKEN_STATUS, b":status", b"100")]
+
+logger = logging.getLogger("fastrpc.server")
+
+
+@cython.final
+cdef class Http2Exchange(ReceivedExchange):
+    """One request on a stream of HTTP/2, and its response."""
+
+    def __cinit__(self):
+        self._content = bytearray()
+
+    cdef bint is_open(self) except -1:
+        return self._open_wire() is not None
+
+    cdef Http2Connection _open_wire(self):
+        """Return the wire if output of the request may still be sent, else None; it is sent at the instant of its call."""
+        cdef Http2Connection wire
+        if self.stream is None or self.stream.is_ended_by_us:
+            return None
+        wire = self.turns.wire()
+        if wire.is_closed:
+            return None
+        wire.not_before(self.turns.link().connection.now)
+        return wire
+
+    # The response
+
+    cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1:
+        cdef Http2Connection wire = self._open_wire()
+        if wire is None:
+            return 0
+        self.begin_answer(status)
+        self._send_whole(wire, status, lines, body)
+        return self._answered()
+
+    cdef int begin_answer(self, int status) except -1:
+        self._status = status
+        return ReceivedExchange.begin_answer(self, status)
+
+    cdef int _send_head(self, Http2Connection wire, int status, bytes lines, int64_t size, bint ends_stream) except -1:
+        cdef list fields = answer_fields(status, lines)
+        fields.insert(1, (TOKEN_DATE, b"date", response_date()))
+        if size >= 0:
+            fields.append((TOKEN_CONTENT_LENGTH, b"content-length", b"%d" % size))
+        return wire.send_head(self.stream, None, fields, ends_stream)
+
+    cdef int _send_whole(self, Http2Connection wire, int status, bytes lines, bytes body) except -1:
+        cdef bint is_bare = status == 204 or status == 304
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
+        cdef bint has_body = size > 0 and not (is_bare or self._is_head)
+        self._send_head(wire, status, lines, -1 if is_bare else size, not has_body)
+        if has_body:
+            wire.send_data(self.stream, body, True)
+            if self.stream is not None and self.stream.unsent is not None:
+                self.waiting_bytes = size
+                self.turns.waiting_bytes += size
+        return self._weigh()
+
+    cdef int begin_parts(self, int status, bytes lines) except -1:
+        return self.begin_sized(status, lines, -1)
+
+    cdef int begin_sized(self, int status, bytes lines, int64_t size) except -1:
+        cdef Http2Connection wire = self._open_wire()
+        if wire is None:
+            return 0
+        self.begin_answer(status)
+        self.has_begun = True
+        return self._send_head(wire, status, lines, size, False)
+
+    cdef int send_part(self, bytes part, Py_ssize_t at=0, Py_ssize_t size=-1) except -1:
+        cdef Http2Connection wire = self._open_wire()
+        size = PyBytes_GET_SIZE(part) if size < 0 else size
+        if wire is None or self._is_head or size == 0:
+            return 0
+        wire.send_data(self.stream, part if size == PyBytes_GET_SIZE(part) else part[at:at + size], False)
+        return self._weigh()
+
+    cdef int end_parts(self) except -1:
+        cdef Http2Connection wire = self._open_wire()
+        if wire is None:
+            return 0
+        wire.end_stream(self.stream)
+        return self._answered()
+
+    cdef int _weigh(self) except -1:
+        """Count output that waits here, which no flush may follow."""
+        cdef Link link = self.turns.link()
+        cdef Http2Connection wire = self.turns.wire()
+        if self.stream is not None and self.stream.unsent is not None:
+            if self._moved_ns == 0:
+                self.wait_by(self._check_output(now_ns()))
+        elif <int64_t>wire.sender.size() + wire.sender.queued_bytes <= link.gate.send_soft:
+            return 0
+        return link.connection.weigh_answer()
+
+    cdef int _answered(self) except -1:
+        """The response was given to the connection."""
+        watch_end(self.watch)
+        self.rested_ns = self.life.used_ns = now_ns()
+        if not self._is_refused:
+            self.turns.wire().note_answered()
+        return self._forget()
+
+    cdef int _forget(self) except -1:
+        """Forget the request: it is answered, refused or gone. Further bytes of its body are dropped."""
+        self.head = None
+        self.is_answering = self.has_begun = self.has_rest = False
+        self.takes_parts = self.is_deciding = self.is_body_held = self.asks_later = False
+        self._content = bytearray()
+        return self._count()
+
+    cdef int cut(self) except -1:
+        cdef Http2Connection wire = self._open_wire()
+        if wire is None:
+            return 0
+        watch_cut(self.watch)
+        self._forget()
+        return self._end_tunnel(wire) if self.is_tunnel else wire.reset(self.stream, CODE_INTERNAL)
+
+    cdef int abort(self) except -1:
+        cdef Http2Connection wire = self._open_wire()
+        cdef Http2Stream stream = self.stream
+        if wire is None:
+            return 0
+        self.dropped()
+        return wire.reset(stream, CODE_CANCEL)
+
+    cdef int refuse(self, object error) except -1:
+        """Answer a request that is refused; what was answered before is cut off."""
+        cdef Http2Connection wire = self._open_wire()
+        cdef bytes lines, content
+        watch_refusal(self.watch, error.status)
+        if wire is not None and self.has_begun:
+            wire.reset(self.stream, CODE_CANCEL)
+        elif wire is not None:
+            lines, content = self.application.refusal_of(self, error)
+            self._send_whole(wire, error.status, lines, content)
+        self._drop()
+        # Honest clients are late as well.
+        return self.note_refused(error.status != 408 and error.status < 500)
+
+    cdef str count_messages(self):
+        cdef str text = self.turns.wire().streams.count_messages()
+        self.is_streaming = text is None
+        return text
+
+    cdef int note_refused(self, bint is_faulty) except -1:
+        self._is_refused = True
+        return self.turns.wire().note_idle_work() if is_faulty else self.engine().note_unanswered()
+
+    cdef int dropped(self) except -1:
+        """The client has reset the stream, or the connection is gone."""
+        if self.head is None:
+            return 0
+        watch_cut(self.watch)
+        return self._drop()
+
+    cdef int _drop(self) except -1:
+        """Tell the application that the request is not answered any more."""
+        # A call that ends with it finds nothing to answer.
+        self.is_answering = False
+        try:
+            self.application.request_dropped(self)
+        except Exception as error:
+            self._log(error)
+        return self._forget()
+
+    cdef int over(self) except -1:
+        """Tell the application that nothing uses the exchange any more."""
+        try:
+            self.application.exchange_over(self)
+        except Exception as error:
+            self._log(error)
+        return 0
+
+    cdef int failed(self, object error) except -1:
+        """The application has raised: answer the request, or end its stream. Other streams go on."""
+        if isinstance(error, RequestRefusedError):
+            return self.refuse(error)
+        self._log(error)
+        if not self.is_answering or self.has_begun:
+            return self.abort()
+        self.answer(500, b"", b"", True)
+        return self._drop()
+
+    cdef int _log(self, object error) except -1:
+        logger.error("a request of %s failed", self.engine().peer_name, exc_info=error)
+        return 0
+
+    # Output that waits
+
+    cdef bint is_full(self) except -1:
+        return self.stream is not None and self.turns.wire().is_full(self.stream)
+
+    cdef bint has_output(self) except -1:
+        return self.stream is not None and self.stream.unsent is not None
+
+    cdef int64_t unsent(self) except? -1:
+        return 0 if self.stream is None else self.stream.unsent_bytes
+
+    cdef int await_room(self) except -1:
+        cdef Http2Connection wire = self._open_wire()
+        return 0 if wire is None else wire.await_turn(self.stream)
+
+    cdef int end_tunnel(self, str text) except -1:
+        try:
+            return self.application.end_tunnel(self, text)
+        except Exception as error:
+            return self.failed(error)
+
+    cdef int room_came(self) except -1:
+        try:
+            return self.application.room_came(self)
+        except Exception as error:
+            return self.failed(error)
+
+    # The head, and the body
+
+    cdef int take_head(self, HeaderBlock block, bint ends_stream) except -1:
+        cdef HeaderField method = block.field(TOKEN_METHOD)
+        cdef RequestHead head
+        cdef int64_t most
+        self._is_head = method is not None and method.value == b"HEAD"
+        self._has_end = ends_stream
+        try:
+            if block.is_too_large:
+                raise too_large_error()
+            head = self.head = head_of_block(block, self.turns.limits, ends_stream)
+            if head is None:
+                # A CONNECT to another server.
+                raise RequestRefusedError(400, "the target is no path")
+            self._asks_tunnel = head.protocol is not None
+            watch_begin(self.watch, head)
+            most = self.application.head_came(self)
+            if self.head is head and not self.is_answering:
+                self._await_body(head, most)
+            # It may have been answered at once.
+            return self._count() if self.head is head else 0
+        except Exception as error:
+            return self.failed(error)
+
+    cdef int _await_body(self, RequestHead head, int64_t most) except -1:
+        """Wait for the body of a request; a request whose body is taken in parts is handed over now."""
+        self._has_end = self._has_end or head.content_length == 0 and not self._asks_tunnel
+        if (self._has_end or self._asks_tunnel) and not (self.is_deciding or self.takes_parts):
+            return self.hand_over(b"")
+        self._most = most
+        if head.content_length > most:
+            return self._refuse_long()
+        self.has_rest = True
+        self.application.body_awaited(self)
+        return 0 if self.is_deciding or self.head is not head else self._begin_body()
+
+    cdef int _refuse_long(self) except -1:
+        raise RequestRefusedError(413, f"the body has more than {self._most} bytes")
+
+    cdef int _begin_body(self) except -1:
+        """Let the body come."""
+        if self.asks_later:
+            # Held like a part that waits for the application; the client may still send the body.
+            self.is_body_held = True
+        else:
+            if self.head.expects_continue:
+                self.send_continue()
+            self._await_bytes()
+        if self._asks_tunnel:
+            self.has_rest = self.takes_parts = False
+            return self.hand_over(b"")
+        if self.takes_parts:
+            self.hand_over(b"")
+        return self._take_body()
+
+    cdef int _await_bytes(self) except -1:
+        """Start the client's time for the body, or for the rest of it."""
+        self._began_ns = self._heard_ns = now_ns()
+        return self.wait_by(self._began_ns + self.turns.patience_ns)
+
+    cdef int send_continue(self) except -1:
+        cdef Http2Connection wire = self._open_wire()
+        return 0 if wire is None or self._has_end else wire.send_head(self.stream, None, CONTINUE, False)
+
+    cdef int take_data(self, const char* data, Py_ssize_t size, bint ends_stream) except -1:
+        """Take a part of the body; it is dropped if the request is answered."""
+        try:
+            if self._asks_tunnel and self.head is not None:
+                return self._take_ahead(data, size, ends_stream)
+            if not self.has_rest or self.is_answering and not self.takes_parts:
+                return 0
+            self._has_end = ends_stream
+            self._heard_ns = self.engine().now
+            self._total += size
+            self._owed += size
+            if self.takes_parts and size <= PART_BYTES and not self._content and self.takes_more():
+                return self._give(data[:size])
+            self._content += data[:size]
+            return self._take_body()
+        except Exception as error:
+            return self.failed(error)
+
+    cdef int take_rest(self) except -1:
+        """Take the kept bytes, in their own turn."""
+        self.has_turn = False
+        try:
+            return self._take_tunnel() if self.is_tunnel else self._take_body()
+        except Exception as error:
+            return self.failed(error)
+
+    cdef int _take_body(self) except -1:
+        """Take the kept bytes as far as the request takes them now."""
+        cdef Py_ssize_t size = PyByteArray_GET_SIZE(self._content)
+        cdef bytes part
+        if self.is_deciding or not self.has_rest:
+            return self._count()
+        if self.takes_parts:
+            while self.takes_more() and (self._content or self._has_end):
+                part = bytes(self._content[:PART_BYTES])
+                del self._content[:PART_BYTES]
+                self._give(part)
+            return self._count()
+        if size > self._most:
+            self._refuse_long()
+        if self._has_end:
+            part = bytes(self._content)
+            self._content = bytearray()
+            self.has_rest = False
+            return self.hand_over(part)
+        if size == 0:
+            return 0
+        self._count()
+        self.application.body_grew(self, size)
+        return self._return_credit(self._owed)
+
+    cdef int _give(self, bytes part) except -1:
+        """Give the application a part of the body."""
+        cdef bint is_last = self._has_end and not self._content
+        self.has_rest = not is_last
+        self._return_credit(PyBytes_GET_SIZE(part))
+        return self.application.part_came(self, part, is_last)
+
+    cdef int _return_credit(self, Py_ssize_t size) except -1:
+        """Give the client the window back that bytes filled which the application has taken."""
+        cdef Http2Connection wire = self._open_wire()
+        self._owed -= size
+        if wire is None:
+            return 0
+        if self.stream.keeps_credit and (self.takes_parts or self.is_tunnel or self._total > SHORT_BYTES):
+            # Its sender was judged.
+            wire.release(self.stream)
+        wire.took(self.stream, size)
+        return wire.let_grow(self.stream) if self._owed == 0 else 0
+
+    cdef int _count(self) except -1:
+        """Count the head and the kept bytes as waiting input; bytes of a whole body count for its call."""
+        cdef bint waits = self.is_deciding or self.takes_parts or self._asks_tunnel
+        cdef Py_ssize_t kept = PyByteArray_GET_SIZE(self._content) if waits else 0
+        cdef Py_ssize_t change
+        if self.head is not None:
+            kept += self.head.kept_bytes
+        change = kept - self._counted
+        self._counted = kept
+        return self.turns.link().tail_changed(change) if change else 0
+
+    cdef int hand_over(self, bytes body) except -1:
+        cdef Engine engine = self.engine()
+        ReceivedExchange.hand_over(self, body)
+        # It may have cost far more than a message of gRPC: the clock is asked behind it.
+        engine.messages_left = min(engine.messages_left, 0)
+        return 0
+
+    cdef int admit_body(self) except -1:
+        cdef Http2Connection wire = self._open_wire()
+        if not self.is_deciding or wire is None:
+            return 0
+        self.is_deciding = False
+        if not self.has_rest:
+            # Decided within `head_came`: the request goes on there.
+            return 0
+        if self.stream.keeps_credit:
+            wire.release(self.stream)
+        try:
+            return self._begin_body()
+        except Exception as error:
+            return self.failed(error)
+
+    cdef int hold_body(self, bint is_held) except -1:
+        if self.is_body_held == is_held or not (self.has_rest or self.is_tunnel):
+            return 0
+        self.is_body_held = is_held
+        self.rested_ns = now_ns()
+        if is_held:
+            # The application has any time to take it. The peer of a tunnel may go while nothing of it is read.
+            return self.wait_by(self.rested_ns + HELD_NS) if self.is_tunnel else 0
+        if self.has_rest:
+            self._await_bytes()
+        return self.go_on()
+
+    cdef bint takes_more(self) except -1:
+        if self.is_body_held or self.is_deciding:
+            return False
+        return self.is_tunnel and self._open_wire() is not None or self.takes_parts and self.has_rest
+
+    cdef int go_on(self) except -1:
+        if self.has_turn or self._open_wire() is None or not self.takes_more() or not (self._content or self._has_end):
+            return 0
+        self.has_turn = True
+        return self.turns.give(self)
+
+    # A tunnel, by an extended CONNECT
+
+    cdef int open_tunnel(self, str protocol, bytes lines) except -1:
+        cdef Http2Connection wire = self._open_wire()
+        if wire is None:
+            return 0
+        if protocol:
+            lines = b"Sec-WebSocket-Protocol: %b\r\n%b" % (protocol.encode("ascii"), lines)
+        self.has_begun = self.is_tunnel = True
+        self._send_head(wire, 200, lines, -1, False)
+        watch_status(self.watch, 200)
+        watch_end(self.watch)
+        return self.go_on()
+
+    cdef int send(self, bytes data) except -1:
+        cdef Http2Connection wire = self._open_wire()
+        if wire is None:
+            return 0
+        wire.send_data(self.stream, data, False)
+        return self._weigh()
+
+    cdef int _take_ahead(self, const char* data, Py_ssize_t size, bint ends_stream) except -1:
+        """Take bytes of a tunnel; before it is open, and while it is held, they wait."""
+        self._has_end = ends_stream
+        self._owed += size
+        self._content += data[:size]
+        return self._take_tunnel() if self.is_tunnel and not self.has_turn else self._count()
+
+    cdef int _take_tunnel(self) except -1:
+        """Give the protocol of a tunnel what is whole of the kept bytes; the end of the stream ends it."""
+        # Held: the protocol may end the tunnel, which forgets its bytes.
+        cdef bytearray content = self._content
+        cdef Py_ssize_t size = PyByteArray_GET_SIZE(content), taken = 0
+        if size and self.takes_more():
+            taken = self.application.tunnel_came(self, PyByteArray_AS_STRING(content), size)
+            del content[:taken]
+            self._return_credit(taken)
+        if self.head is None:
+            return 0
+        if taken and self._content and self.takes_more():
+            # The time of this read may be over.
+            return self.go_on()
+        if self._has_end and self.takes_more():
+            # The rest is no whole frame.
+            self.dropped()
+            return self.turns.wire().end_stream(self.stream) if self.is_open() else 0
+        return self._count()
+
+    cdef int _end_tunnel(self, Http2Connection wire) except -1:
+        """End our side; the peer has time for its last words, as behind the end of a connection."""
+        if self.life.linger_ns:
+            self.stream.lingers = True
+            self._left_ns = now_ns() + self.life.linger_ns
+            self.wait_by(self._left_ns)
+        return wire.end_stream(self.stream)
+
+    # Time
+
+    cdef bint has_instants(self) except -1:
+        # Only streams of messages give signs of life.
+        return self.has_rest or self.is_deciding or self.is_tunnel or self.is_streaming or self._moved_ns != 0
+
+    cdef int wait_by(self, uint64_t due_ns) except -1:
+        cdef PyObject* below = NULL if due_ns == 0 or self.stream is None else self.turns.wire().stream_below()
+        return 0 if below is NULL else (<ByteStream>below).schedule_check(due_ns)
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        """Compare the instants of the request and its response with now; return the next one, 0 = none."""
+        cdef uint64_t due = 0
+        try:
+            if self.is_tunnel and self.head is not None:
+                due = self.application.tunnel_due(self, now)
+            if self.head is not None:
+                due = earlier(due, self.application.request_due(self, now))
+        except Exception as error:
+            self.failed(error)
+        if self.has_rest:
+            due = earlier(due, self._check_body(now))
+        if self.stream is None:
+            return due
+        if self._left_ns and now >= self._left_ns:
+            self.turns.wire().reset(self.stream, CODE_NONE)
+            return due
+        return earlier(earlier(due, self._left_ns), self._check_output(now))
+
+    cdef uint64_t _check_body(self, uint64_t now) except? 0:
+        """Refuse a request whose client is late with its body, unless we delay it; return when to look again."""
+        cdef ConnectionLife life = self.life
+        cdef Http2Connection wire = self._open_wire()
+        cdef uint64_t late_ns
+        if wire is None or self.is_deciding or self.is_body_held or self._has_end:
+            return 0
+        if self.is_answering and not self.takes_parts:
+            return 0
+        if life.is_held_back or wire.stream_below() is NULL or (<ByteStream>wire.stream_below()).waits_for_turn() or (
+            wire.incoming.flow.receivable(&self.stream.windows) <= 0 or wire.incoming.flow.receiving.left <= 0
+        ):
+            self._heard_ns = now
+        late_ns = self.turns.patience_ns + pace_due(
+            max(self._began_ns, life.resumed_ns), max(self._heard_ns, life.resumed_ns), self._total
+        )
+        if now < late_ns:
+            return late_ns
+        self.refuse(RequestRefusedError(408, "the request did not come in time"))
+        return 0
+
+    cdef uint64_t _check_output(self, uint64_t now) except? 0:
+        """End a stream whose client takes nothing of it; return when to look again."""
+        cdef Http2Stream stream = self.stream
+        cdef Http2Sender sender = self.turns.wire().sender
+        cdef int64_t written
+        if stream.unsent is None:
+            self._moved_ns = 0
+            return 0
+        # Streams that wait for the window of the connection take turns: each counts as taken with what the others send.
+        written = stream.written_bytes if stream.is_parked else sender.written_bytes
+        if self._moved_ns == 0 or written != self._written or not stream.is_parked and sender.flow.sending > 0:
+            # Without a lack of windows the rule of the connection holds.
+            self._moved_ns = max(self._moved_ns, now)
+            self._written = written
+        elif now >= self._moved_ns + self.turns.patience_ns:
+            self.dropped()
+            self.turns.wire().reset(stream, CODE_CANCEL)
+            return 0
+        return self._moved_ns + self.turns.patience_ns

@@ -1,0 +1,51 @@
+"""The requests of one connection of HTTP/2 that are pages."""
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.exchange.pages cimport Pages
+from fastrpc._core.http2.connection cimport Http2Connection
+from fastrpc._core.http2.header_block cimport HeaderBlock
+from fastrpc._core.http2.page_turns cimport PageTurns
+from fastrpc._core.http2.stream_table cimport Http2Stream
+from fastrpc._core.link.failure cimport Failure
+
+
+@cython.final
+cdef class Http2Pages:
+    cdef:
+        # The pages, which answer; the turns of requests whose bytes wait.
+        readonly Pages pages
+        PageTurns turns
+
+        # The exchanges whose streams are open, and exchanges whose streams are over: their applications are told once
+        # nothing uses them.
+        set exchanges
+        list ended
+
+        # The instant of the last look at all exchanges.
+        uint64_t _checked_ns
+
+    # Hooks of the wire, for streams of which it knows no call.
+    cdef int head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1
+    cdef int data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1
+    cdef int reset(self, Http2Stream stream) except -1
+    cdef int sendable(self, Http2Stream stream) except -1
+    cdef int over(self, Http2Stream stream) except -1
+
+    # Outcomes of the calls of pages.
+    cdef int answer(self, Call call, bytes payload) except -1
+    cdef int fail(self, Call call, Failure failure) except -1
+    cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1
+
+    # For the wire: the end of a read, the time, the end of the connection.
+    cdef int end_read(self) except -1
+    cdef uint64_t check(self, uint64_t now) except? 0
+    cdef int end(self, str text) except -1
+    cdef int say_goodbye(self, str text) except -1
+    cdef int lost(self) except -1
+    cdef int _tell_ended(self) except -1
+
+
+cdef Http2Pages new_pages(Pages pages, Http2Connection wire)

@@ -1,0 +1,164 @@
+"""The requests of one connection of HTTP/2 that are pages.
+
+::
+
+    HEADERS of no call ──► head ──► Http2Exchange, the user of its stream
+    DATA, trailers, RST_STREAM, room ──► the exchange of the stream
+    end of a read ──► kept bytes that have their turn, ends of exchanges
+"""
+
+cimport cython
+from cpython.ref cimport PyObject
+
+from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.http2.http2_exchange cimport Http2Exchange
+from fastrpc._core.http2.page_turns cimport new_turns
+from fastrpc._core.io.engine cimport ByteStream, Engine
+from fastrpc._core.server.link cimport Link
+
+from fastrpc._core.exchange.request_head import RequestRefusedError
+
+cdef enum:
+    # This number of exchanges is looked at every CHECK_NS, more of them as much less often: thousands of streams of
+    # events have an instant each.
+    MANY_EXCHANGES = 256
+
+cdef uint64_t CHECK_NS = 20_000_000
+# Applications learn so long after the end of an exchange that it is over, where no read ends before.
+cdef uint64_t TELL_NS = 20_000_000
+
+
+@cython.final
+cdef class Http2Pages:
+    """The requests of one connection that are pages."""
+
+    # Hooks
+
+    cdef int head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1:
+        """Begin a request. The stream holds its exchange, and so does this object."""
+        cdef Http2Exchange exchange = Http2Exchange.__new__(Http2Exchange)
+        cdef Link link = self.turns.link()
+        exchange.link = <PyObject*>link
+        exchange.life = link.life
+        exchange.watch = None if link.gate.watch is None else link.gate.watch.connection()
+        exchange.turns = self.turns
+        exchange.stream = stream
+        stream.user = exchange
+        self.exchanges.add(exchange)
+        exchange.application = self.pages.begin(exchange)
+        return exchange.take_head(block, ends_stream)
+
+    cdef int data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1:
+        cdef object user = stream.user
+        return (<Http2Exchange>user).take_data(data, size, ends_stream) if type(user) is Http2Exchange else 0
+
+    cdef int reset(self, Http2Stream stream) except -1:
+        cdef object user = stream.user
+        if type(user) is not Http2Exchange or (<Http2Exchange>user).head is None:
+            return 0
+        return (<Http2Exchange>user).dropped()
+
+    cdef int sendable(self, Http2Stream stream) except -1:
+        cdef object user = stream.user
+        if type(user) is not Http2Exchange or (<Http2Exchange>user).head is None:
+            return 0
+        return (<Http2Exchange>user).room_came()
+
+    cdef int over(self, Http2Stream stream) except -1:
+        """The stream is over. Its application may be running, so it is told later."""
+        cdef object user = stream.user
+        cdef Http2Exchange exchange
+        cdef Link link = self.turns.link()
+        if type(user) is not Http2Exchange:
+            return 0
+        exchange = <Http2Exchange>user
+        stream.user = exchange.stream = None
+        self.turns.waiting_bytes -= exchange.waiting_bytes
+        self.turns.wire().streams.streaming -= exchange.is_streaming
+        self.exchanges.discard(exchange)
+        if not self.ended and not link.is_reading and link._stream is not NULL:
+            # No read ends behind it.
+            (<ByteStream>link._stream).schedule_check(link.now + TELL_NS)
+        self.ended.append(exchange)
+        link.life.used_ns = max(link.life.used_ns, link.connection.now, link.connection.stepped_ns)
+        return 0
+
+    # Outcomes of calls
+
+    cdef int answer(self, Call call, bytes payload) except -1:
+        return self.pages.answer(call, payload)
+
+    cdef int fail(self, Call call, Failure failure) except -1:
+        return self.pages.fail(call, failure)
+
+    cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
+        return self.pages.refuse(call, failure, is_faulty)
+
+    # For the wire
+
+    cdef int end_read(self) except -1:
+        """The frames of a read are handled: take kept bytes that have their turn."""
+        cdef Http2Connection wire = self.turns.wire()
+        cdef Engine engine = wire.engine()
+        self.turns.is_asked = False
+        while self.turns.ready and not engine.is_closed:
+            if wire.stream_below() is not NULL and (<ByteStream>wire.stream_below()).waits_for_turn():
+                # The time of this read is over, and a further one follows.
+                break
+            (<Http2Exchange>self.turns.ready.popleft()).take_rest()
+            engine.messages_left -= 1
+            if engine.messages_left < 0:
+                engine.has_to_wait()
+        return self._tell_ended()
+
+    cdef int _tell_ended(self) except -1:
+        cdef Http2Exchange exchange
+        while self.ended:
+            exchange = self.ended.pop()
+            exchange.over()
+        return 0
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        cdef uint64_t due = 0, pause_ns = CHECK_NS * <uint64_t>(len(self.exchanges) // MANY_EXCHANGES)
+        self._tell_ended()
+        if pause_ns and now < self._checked_ns + pause_ns:
+            return self._checked_ns + pause_ns
+        self._checked_ns = now
+        for exchange in [each for each in self.exchanges if (<Http2Exchange>each).has_instants()]:
+            due = earlier(due, (<Http2Exchange>exchange).check(now))
+        return due
+
+    cdef int end(self, str text) except -1:
+        """Refuse the requests that are incomplete, as the server stops."""
+        cdef Http2Exchange exchange
+        for exchange in list(self.exchanges):
+            if exchange.has_rest and not exchange.is_answering:
+                exchange.refuse(RequestRefusedError(503, text))
+        return 0
+
+    cdef int say_goodbye(self, str text) except -1:
+        """End the tunnels in the words of their protocols."""
+        cdef Http2Exchange exchange
+        for exchange in list(self.exchanges):
+            if exchange.is_tunnel and exchange.is_open():
+                exchange.end_tunnel(text)
+        return 0
+
+    cdef int lost(self) except -1:
+        """The connection is gone."""
+        cdef Http2Exchange exchange
+        for exchange in list(self.exchanges):
+            exchange.dropped()
+            if exchange.stream is not None:
+                self.over(exchange.stream)
+        self.turns.ready.clear()
+        return self._tell_ended()
+
+
+cdef Http2Pages new_pages(Pages pages, Http2Connection wire):
+    cdef Http2Pages made = Http2Pages.__new__(Http2Pages)
+    made.pages = pages
+    made.turns = new_turns(pages.limits, wire)
+    made.exchanges = set()
+    made.ended = []
+    return made

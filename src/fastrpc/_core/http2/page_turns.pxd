@@ -1,0 +1,41 @@
+"""The wire of the pages of a connection of HTTP/2, and the turns of their bytes that wait."""
+
+cimport cython
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.exchange.exchange cimport Exchange
+from fastrpc._core.exchange.request_head cimport RequestLimits
+from fastrpc._core.http2.connection cimport Http2Connection
+from fastrpc._core.server.link cimport Link
+
+
+@cython.final
+cdef class PageTurns:
+    cdef:
+        # The wire, borrowed: it holds this object, and each stream with an exchange. An exchange whose stream is over does
+        # not use it.
+        PyObject* holder
+
+        # The limits of heads; the time for the next piece of a body, and for a client that reads nothing.
+        RequestLimits limits
+        uint64_t patience_ns
+
+        # The exchanges whose kept bytes have their turn, a deque; whether a read for them was asked for.
+        object ready
+        bint is_asked
+
+        # Bytes of whole responses that wait for a window.
+        int64_t waiting_bytes
+
+    cdef inline Http2Connection wire(self):
+        return <Http2Connection>self.holder
+
+    cdef inline Link link(self):
+        return <Link>(<Http2Connection>self.holder)._engine
+
+    # Let the kept bytes of an exchange go on: at the end of this read, or in a separate read.
+    cdef int give(self, Exchange exchange) except -1
+
+
+cdef PageTurns new_turns(RequestLimits limits, Http2Connection wire)

@@ -1,0 +1,33 @@
+"""The wire of the pages of a connection of HTTP/2, and the turns of their bytes that wait."""
+
+from collections import deque
+
+cimport cython
+
+from fastrpc._core.base.instants cimport nanoseconds
+from fastrpc._core.io.engine cimport ByteStream
+
+
+@cython.final
+cdef class PageTurns:
+    """The turns of requests whose bytes wait on one connection."""
+
+    cdef int give(self, Exchange exchange) except -1:
+        cdef Http2Connection wire = self.wire()
+        cdef PyObject* below = wire.stream_below()
+        self.ready.append(exchange)
+        if below is not NULL and not (wire.engine().is_reading or self.is_asked):
+            self.is_asked = True
+            # As if a read had been put off: it has its slice of the loop, like the input of other connections.
+            (<ByteStream>below).hold_input()
+            (<ByteStream>below).release_input()
+        return 0
+
+
+cdef PageTurns new_turns(RequestLimits limits, Http2Connection wire):
+    cdef PageTurns turns = PageTurns.__new__(PageTurns)
+    turns.holder = <PyObject*>wire
+    turns.limits = limits
+    turns.patience_ns = nanoseconds(limits.body_idle_seconds)
+    turns.ready = deque()
+    return turns
