@@ -168,6 +168,8 @@ async def listening(path: CallPath, transport: RecordedTransport) -> AsyncIterat
     config = fastrpc.ServerConfig(
         keepalive=fastrpc.Keepalive(interval=None),
         protocols=(path.wire,),
+        # Without a choice by first bytes, which takes the session of a transport away.
+        http=fastrpc.HTTP(http2=path.wire != "http"),
         admin_address="tcp://127.0.0.1:0" if path.has_pages else None,
     )
     add_transport(transport)

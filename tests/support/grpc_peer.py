@@ -22,6 +22,7 @@ from h2.events import (
     ConnectionTerminated,
     DataReceived,
     Event,
+    InformationalResponseReceived,
     ResponseReceived,
     StreamEnded,
     StreamReset,
@@ -48,6 +49,10 @@ class Answer:
     """What came of one stream."""
 
     head: dict[str, str] = field(default_factory=dict)
+    #: The same with the fields that come more than once.
+    fields: list[tuple[str, str]] = field(default_factory=list)
+    #: The statuses of interim answers.
+    interim: list[int] = field(default_factory=list)
     data: bytes = b""
     trailers: dict[str, str] | None = None
     is_ended: bool = False
@@ -103,6 +108,8 @@ class GrpcClient:
         }
         machine._transitions = {**machine._transitions, **stays}
         self.takes = takes
+        #: Streams whose windows are not given back; the connection's is.
+        self.withheld: set[int] = set()
         self.answers: dict[int, Answer] = {}
         self.events: list[Event] = []
         #: Each GOAWAY: its last stream, code and text.
@@ -128,12 +135,18 @@ class GrpcClient:
         if answer is None:
             return
         if isinstance(event, ResponseReceived):
-            answer.head = dict(event.headers)  # type: ignore[arg-type]
+            answer.fields = list(event.headers)  # type: ignore[arg-type]
+            answer.head = dict(answer.fields)
+        elif isinstance(event, InformationalResponseReceived):
+            fields: Any = dict(event.headers)
+            answer.interim.append(int(fields[":status"]))
         elif isinstance(event, TrailersReceived):
             answer.trailers = dict(event.headers)  # type: ignore[arg-type]
         elif isinstance(event, DataReceived):
             answer.data += event.data
-            if self.takes:
+            if stream in self.withheld:
+                self.h2.increment_flow_control_window(event.flow_controlled_length)
+            elif self.takes:
                 self.h2.acknowledge_received_data(event.flow_controlled_length, stream)
         elif isinstance(event, StreamEnded):
             answer.is_ended = True
@@ -151,7 +164,6 @@ class GrpcClient:
         authority: str = "localhost",
     ) -> int:
         """Send the head of a request, and return its stream."""
-        stream = self.h2.get_next_available_stream_id()
         head = [
             (":method", method),
             (":scheme", "http"),
@@ -161,8 +173,13 @@ class GrpcClient:
         ]
         if kind is not None:
             head.append(("content-type", kind))
+        return self.begin([*head, *fields], ends=ends)
+
+    def begin(self, head: list[tuple[str, str]], *, ends: bool = False) -> int:
+        """Send fields as they are as the head of a request, and return its stream."""
+        stream = self.h2.get_next_available_stream_id()
         self.answers[stream] = Answer()
-        self.h2.send_headers(stream, [*head, *fields], end_stream=ends)
+        self.h2.send_headers(stream, head, end_stream=ends)
         self.flush()
         return stream
 
@@ -211,9 +228,12 @@ class GrpcPeer(GrpcClient):
             write_to(self._writer, self.h2.data_to_send())
 
     async def send_all(self, stream: int, data: bytes, *, ends: bool = False) -> None:
-        """Send DATA of a stream as its windows allow."""
+        """Send DATA of a stream as its windows allow, unless the server ends it before."""
+        answer = self.answers[stream]
         while data:
-            await eventually(lambda: self.h2.local_flow_control_window(stream) > 0)
+            await eventually(lambda: answer.is_over or self.h2.local_flow_control_window(stream) > 0)
+            if answer.is_over:
+                return
             size = min(self.h2.local_flow_control_window(stream), len(data))
             self.send(stream, data[:size], ends=ends and size == len(data))
             data = data[size:]
@@ -357,9 +377,12 @@ async def grpc_peer(
 ) -> AsyncIterator[GrpcPeer]:
     """Connect to a server, and yield the connection once its settings came."""
     address = Address.parse(address)
-    reader, writer = await asyncio.open_connection(
-        address.host, address.port, ssl=tls, server_hostname="localhost" if tls else None
-    )
+    if address.scheme == "unix":
+        reader, writer = await asyncio.open_unix_connection(address.path)
+    else:
+        reader, writer = await asyncio.open_connection(
+            address.host, address.port, ssl=tls, server_hostname="localhost" if tls else None
+        )
     peer = GrpcPeer(reader, writer, takes=takes)
     peer.h2.initiate_connection()
     if settings is not None:

@@ -19,6 +19,7 @@ import msgspec
 
 from fastrpc import HTTP, Address, HTTPLimits, Server, ServerConfig
 from fastrpc.auth import Identity
+from fastrpc.protocols.base import Protocol, server_protocols, server_stream
 from fastrpc_harness.checking import check
 from tests.support import grpc_bytes, line_protocol, toy_protocol
 from tests.support.frame_factory import cut, opening
@@ -46,6 +47,7 @@ assert toy_protocol.toy_link is not None
 assert line_protocol.line_link is not None
 _PACK = msgspec.msgpack.encode(["apple"])
 _APPLE = grpc_bytes.text_field("apple")
+_EVENTS = ("accept", "text/event-stream")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Way:
     #: A call of `feed.ticks`, which gives a stream; the same with a token. Empty where the protocol has none.
     stream: bytes = b""
     own_stream: bytes = b""
+    #: The name under which a server detects it, where that is another one than the name in its settings.
+    detected: str = ""
 
 
 def _rpcx(method: str) -> bytes:
@@ -88,6 +92,16 @@ COLUMNS = {
         request("POST", "/shop/pack", {"item": "apple" * 99})[:-9],
         request("POST", "/feed/ticks", {}, Accept="text/event-stream"),
         request("POST", "/feed/ticks", {}, Accept="text/event-stream", Authorization="Bearer secret"),
+    ),
+    "http by HTTP/2": Way(
+        "http",
+        grpc_bytes.OPENING,
+        grpc_bytes.page("/shop/price", {"item": "apple"}),
+        grpc_bytes.page("/shop/pack", {"item": "apple"}, stream=3),
+        grpc_bytes.page("/shop/pack", {"item": "apple" * 99}, stream=5, until=20),
+        grpc_bytes.OPENING + grpc_bytes.page("/feed/ticks", {}, _EVENTS),
+        grpc_bytes.OPENING + grpc_bytes.page("/feed/ticks", {}, _EVENTS, ("authorization", "Bearer secret")),
+        detected="HTTP/2",
     ),
     "websocket": Way(
         "http",
@@ -122,7 +136,9 @@ class LivedConnection:
         self.gate = server._gate
         self.way = way
         self.transport = StillTransport()
-        self.session: Any = server._accepting.session_maker(Address.parse("tcp://127.0.0.1:1"))()
+        self.session: Any = server_stream(
+            _protocol_of(server, way), server._accepting.parts_at(Address.parse("tcp://127.0.0.1:1"))
+        )
         self.session.connection_made(self.transport)
         self.engine: Any = self.session.engine
 
@@ -181,6 +197,12 @@ class LivedConnection:
         """End the stream below, unless that was done."""
         if self.session.transport is not None:
             self.session.connection_lost(None)
+
+
+def _protocol_of(server: Server, way: Way) -> Protocol:
+    """Return the protocol that a server would detect by the bytes of a way."""
+    name = way.detected or way.protocol
+    return next(one for one in server_protocols(server._config) if one.name == name)
 
 
 @asynccontextmanager

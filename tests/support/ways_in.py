@@ -6,7 +6,8 @@ A way returns the status that a call was answered with, None where the protocol 
 import asyncio
 import json
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from fastrpc import Address, Status
 from tests.support.grpc_peer import grpc_peer, message
 from tests.support.http2_client import http2_client
+from tests.support.http2_socket import Http2SocketClient
 from tests.support.http_talk import HttpClient, Response
 from tests.support.rpcx_talk import RpcxTalk
 from tests.support.rpcx_wire import JSON, Frame, call
@@ -69,6 +71,8 @@ class Asked:
 Ask = Callable[[Asked], Awaitable[Status | None]]
 #: Sends a request by a version of HTTP.
 Http = Callable[..., Awaitable[Response]]
+#: Connects a client of WebSocket by a version of HTTP.
+Connect = Callable[[Asked], AbstractAsyncContextManager[SocketClient]]
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class Way:
     protocol: str
     setting: str | None
     ask: Ask
+    #: The name of the way by HTTP/1.1, for ways that differ in the version of HTTP alone.
+    form: str
 
 
 async def _rpcx(asked: Asked, magic: int) -> Status:
@@ -140,35 +146,35 @@ def _told(response: Response) -> Status:
     return Status[response.value["code"]]
 
 
-async def _by_json(asked: Asked) -> Status:
-    return _told(await _http(asked, "POST", asked.path, {}))
+async def _by_json(asked: Asked, http: Http = _http) -> Status:
+    return _told(await http(asked, "POST", asked.path, {}))
 
 
-async def _by_msgpack(asked: Asked) -> Status:
-    return _told(await _http(asked, "POST", asked.path, b"\x80", Content_Type="application/msgpack"))
+async def _by_msgpack(asked: Asked, http: Http = _http) -> Status:
+    return _told(await http(asked, "POST", asked.path, b"\x80", Content_Type="application/msgpack"))
 
 
-async def _by_lines(asked: Asked) -> Status:
+async def _by_lines(asked: Asked, http: Http = _http) -> Status:
     body = b'{"arguments":{}}\n{"value":1}\n{"end":true}\n'
     fields = {"Content_Type": "application/x-ndjson", "Accept": "application/x-ndjson"}
-    return _told(await _http(asked, "POST", asked.path, body, **fields))
+    return _told(await http(asked, "POST", asked.path, body, **fields))
 
 
-async def _by_events(asked: Asked) -> Status:
-    return _told(await _http(asked, "POST", asked.path, {}, Accept="text/event-stream"))
+async def _by_events(asked: Asked, http: Http = _http) -> Status:
+    return _told(await http(asked, "POST", asked.path, {}, Accept="text/event-stream"))
 
 
-async def _by_get(asked: Asked) -> Status:
-    return _told(await _http(asked, "GET", asked.path))
+async def _by_get(asked: Asked, http: Http = _http) -> Status:
+    return _told(await http(asked, "GET", asked.path))
 
 
-async def _by_head(asked: Asked) -> Status:
-    response = await _http(asked, "HEAD", asked.path)
+async def _by_head(asked: Asked, http: Http = _http) -> Status:
+    response = await http(asked, "HEAD", asked.path)
     return _REFUSALS.get(response.status, Status.OK)
 
 
-async def _json_rpc(asked: Asked, body: Any) -> Response | Status:
-    response = await _http(asked, "POST", "/jsonrpc", body)
+async def _json_rpc(asked: Asked, body: Any, http: Http) -> Response | Status:
+    response = await http(asked, "POST", "/jsonrpc", body)
     return response if response.status in (200, 204) else Status[response.value["code"]]
 
 
@@ -180,14 +186,14 @@ def _error(entry: dict[str, Any]) -> Status:
     return Status[entry["error"]["data"]["code"]] if "error" in entry else Status.OK
 
 
-async def _by_json_rpc(asked: Asked) -> Status:
-    found = await _json_rpc(asked, _entry(asked, id=1))
+async def _by_json_rpc(asked: Asked, http: Http = _http) -> Status:
+    found = await _json_rpc(asked, _entry(asked, id=1), http)
     return found if isinstance(found, Status) else _error(found.value)
 
 
-async def _by_batch(asked: Asked) -> Status:
+async def _by_batch(asked: Asked, http: Http = _http) -> Status:
     entries = [_entry(asked, id=1), _entry(asked), _entry(asked, id=2, params=[])]
-    found = await _json_rpc(asked, entries)
+    found = await _json_rpc(asked, entries, http)
     if isinstance(found, Status):
         return found
     first, second = (_error(entry) for entry in found.value)
@@ -195,50 +201,64 @@ async def _by_batch(asked: Asked) -> Status:
     return first
 
 
-async def _by_notification(asked: Asked) -> Status | None:
-    found = await _json_rpc(asked, _entry(asked))
+async def _by_notification(asked: Asked, http: Http = _http) -> Status | None:
+    found = await _json_rpc(asked, _entry(asked), http)
     return found if isinstance(found, Status) else None
 
 
-async def _by_tool(asked: Asked) -> Status | None:
+async def _by_tool(asked: Asked, http: Http = _http) -> Status | None:
     name = asked.method.replace(".", "_")
     parameters = {"name": name, "arguments": {}, "_meta": MCP_META}
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": parameters}
     fields = {"MCP_Protocol_Version": "2026-07-28", "Mcp_Method": "tools/call", "Mcp_Name": name}
-    response = await _http(asked, "POST", "/mcp", body, **fields)
+    response = await http(asked, "POST", "/mcp", body, **fields)
     if response.status == 401:
         return Status.UNAUTHENTICATED
     # One that may not call a tool does not learn that it is there; a failure is a text for the model.
     return None if "error" in response.value or response.value["result"]["isError"] else Status.OK
 
 
-async def _by_fields_of_rpcx(asked: Asked) -> Status:
+async def _by_fields_of_rpcx(asked: Asked, http: Http = _http) -> Status:
     fields = {"X_RPCX_ServicePath": asked.service, "X_RPCX_ServiceMethod": asked.name}
-    response = await _http(asked, "POST", "/", {}, X_RPCX_SerializeType="1", **fields)
+    response = await http(asked, "POST", "/", {}, X_RPCX_SerializeType="1", **fields)
     if "x-rpcx-messagestatustype" not in response:
         return Status.OK
     return _REFUSALS.get(response.status, Status.INTERNAL)
 
 
-async def _by_fields_of_phobos(asked: Asked) -> Status | None:
+async def _by_fields_of_phobos(asked: Asked, http: Http = _http) -> Status | None:
     token = {} if asked.token is None else {"PHOBOS_Gateway_Meta": f"__AUTH={asked.token}"}
     given = {"ServiceMethod": asked.name, "SerializeType": "1", "MessageID": "7"}
     fields = {f"PHOBOS_Gateway_{name}": value for name, value in given.items()} | token
-    response = await _http(replace(asked, token=None), "POST", f"/{asked.service}", b"{}", **fields)
+    response = await http(replace(asked, token=None), "POST", f"/{asked.service}", b"{}", **fields)
     # A failure is a field and a text.
     return None if "phobos-gateway-messagestatustype" in response else Status.OK
 
 
-async def _in_socket(asked: Asked, path: str, message: Any, last: str) -> dict[str, Any] | Status:
-    """Return the first answer that is an error or the last one to a message, or the status of a refused handshake."""
+@asynccontextmanager
+async def _socket(asked: Asked) -> AsyncIterator[SocketClient]:
     options: dict[str, Any] = {} if asked.tls is None else {"ssl": asked.tls, "server_hostname": "127.0.0.1"}
     async with await HttpClient.to(asked.address, **options) as client:
         if asked.pauses:
             await client.get("/")
+        yield SocketClient(client)
+
+
+@asynccontextmanager
+async def _socket2(asked: Asked) -> AsyncIterator[SocketClient]:
+    async with http2_client(asked.address, tls=asked.h2) as client:
+        yield Http2SocketClient(client)
+
+
+async def _in_socket(
+    asked: Asked, path: str, message: Any, last: str, connect: Connect
+) -> dict[str, Any] | Status:
+    """Return the first answer that is an error or the last one to a message, or the status of a refused handshake."""
+    async with connect(asked) as socket:
+        if asked.pauses:
             await asyncio.sleep(asked.pauses)
-        socket = SocketClient(client)
         answer = await socket.open(path, **asked.fields)
-        if answer.status != 101:
+        if answer.status not in (101, 200):
             return Status[answer.value["code"]]
         socket.send(message)
         frame = await socket.frame()
@@ -252,15 +272,15 @@ async def _in_socket(asked: Asked, path: str, message: Any, last: str) -> dict[s
         return found
 
 
-async def _by_socket(asked: Asked) -> Status:
-    found = await _in_socket(asked, f"/ws{asked.path}", {}, "end")
+async def _by_socket(asked: Asked, connect: Connect = _socket) -> Status:
+    found = await _in_socket(asked, f"/ws{asked.path}", {}, "end", connect)
     if isinstance(found, Status):
         return found
     return Status[found["error"]["code"]] if "error" in found else Status.OK
 
 
-async def _by_json_rpc_in_a_socket(asked: Asked) -> Status:
-    found = await _in_socket(asked, "/jsonrpc", _entry(asked, id=1), "result")
+async def _by_json_rpc_in_a_socket(asked: Asked, connect: Connect = _socket) -> Status:
+    found = await _in_socket(asked, "/jsonrpc", _entry(asked, id=1), "result", connect)
     return found if isinstance(found, Status) else _error(found)
 
 
@@ -320,28 +340,51 @@ async def _by_connect_get(asked: Asked, http: Http = _http) -> Status:
     return Status.OK if response.status == 200 else _by_code(response.value)
 
 
+#: The ways of the gateway: their settings, and how they call.
+_PAGES: dict[str, tuple[str, Callable[..., Awaitable[Status | None]]]] = {
+    "JSON": ("json", _by_json),
+    "msgpack": ("json", _by_msgpack),
+    "lines": ("json", _by_lines),
+    "events": ("json", _by_events),
+    "GET": ("json", _by_get),
+    "HEAD": ("json", _by_head),
+    "JSON-RPC": ("jsonrpc", _by_json_rpc),
+    "a batch of JSON-RPC": ("jsonrpc", _by_batch),
+    "a notification of JSON-RPC": ("jsonrpc", _by_notification),
+    "MCP": ("mcp", _by_tool),
+    "the header gateway of rpcx": ("rpcx", _by_fields_of_rpcx),
+    "the header gateway of Phobos": ("phobos", _by_fields_of_phobos),
+}
+_SOCKETS: dict[str, Callable[..., Awaitable[Status | None]]] = {
+    "WebSocket": _by_socket,
+    "JSON-RPC by WebSocket": _by_json_rpc_in_a_socket,
+}
+_WEB: dict[str, tuple[str, Callable[..., Awaitable[Status | None]]]] = {
+    "gRPC-Web": ("grpc_web", _by_grpc_web),
+    "Connect": ("connect", _by_connect),
+    "GET by Connect": ("connect", _by_connect_get),
+}
+
+_HTTP2 = " over HTTP/2"
+#: The setting of ways that are on by default.
+_ON = {"json": "http2"}
+
 WAYS = {
-    "rpcx": Way("rpcx", None, _by_rpcx),
-    "phobos": Way("phobos", None, _by_phobos),
-    "JSON": Way("http", "json", _by_json),
-    "msgpack": Way("http", "json", _by_msgpack),
-    "lines": Way("http", "json", _by_lines),
-    "events": Way("http", "json", _by_events),
-    "GET": Way("http", "json", _by_get),
-    "HEAD": Way("http", "json", _by_head),
-    "JSON-RPC": Way("http", "jsonrpc", _by_json_rpc),
-    "a batch of JSON-RPC": Way("http", "jsonrpc", _by_batch),
-    "a notification of JSON-RPC": Way("http", "jsonrpc", _by_notification),
-    "WebSocket": Way("http", "websocket", _by_socket),
-    "JSON-RPC by WebSocket": Way("http", "websocket", _by_json_rpc_in_a_socket),
-    "MCP": Way("http", "mcp", _by_tool),
-    "the header gateway of rpcx": Way("http", "rpcx", _by_fields_of_rpcx),
-    "the header gateway of Phobos": Way("http", "phobos", _by_fields_of_phobos),
-    "gRPC": Way("grpc", None, _by_grpc),
-    "gRPC-Web": Way("http", "grpc_web", _by_grpc_web),
-    "Connect": Way("http", "connect", _by_connect),
-    "GET by Connect": Way("http", "connect", _by_connect_get),
-    "gRPC-Web over HTTP/2": Way("grpc", "grpc_web", partial(_by_grpc_web, http=_http2)),
-    "Connect over HTTP/2": Way("grpc", "connect", partial(_by_connect, http=_http2)),
-    "GET by Connect over HTTP/2": Way("grpc", "connect", partial(_by_connect_get, http=_http2)),
+    "rpcx": Way("rpcx", None, _by_rpcx, "rpcx"),
+    "phobos": Way("phobos", None, _by_phobos, "phobos"),
+    **{name: Way("http", setting, ask, name) for name, (setting, ask) in (_PAGES | _WEB).items()},
+    **{name: Way("http", "websocket", ask, name) for name, ask in _SOCKETS.items()},
+    "gRPC": Way("grpc", None, _by_grpc, "gRPC"),
+    **{
+        f"{name}{_HTTP2}": Way("grpc", setting, partial(ask, http=_http2), name)
+        for name, (setting, ask) in _WEB.items()
+    },
+    **{
+        f"{name}{_HTTP2}": Way("http", _ON.get(setting, setting), partial(ask, http=_http2), name)
+        for name, (setting, ask) in _PAGES.items()
+    },
+    **{
+        f"{name}{_HTTP2}": Way("http", "websocket", partial(ask, connect=_socket2), name)
+        for name, ask in _SOCKETS.items()
+    },
 }

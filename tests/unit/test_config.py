@@ -66,6 +66,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "items": 1_000_000,
     },
     "HTTP": {
+        "http2": True,
         "json": True,
         "jsonrpc": False,
         "websocket": False,

@@ -130,10 +130,11 @@ class _Mounted(Mapping[str, Any]):
 class HTTP(Settings):
     """The HTTP gateway of a server whose `ServerConfig.protocols` names "http".
 
-    With "grpc" in place of it, or besides, `grpc_web` and `connect` count for HTTP/2, under the same origins, hosts and
-    limits.
+    It takes HTTP/1.1 and HTTP/2. With "grpc" in place of "http", `grpc_web` and `connect` count for HTTP/2, under the
+    same origins, hosts and limits.
 
     Attributes:
+        http2: requests by HTTP/2 as well, agreed to by ALPN, or without TLS by prior knowledge. False: HTTP/1.1 alone.
         json: methods as `POST /service/method`, in JSON or msgpack, with streams as NDJSON or server-sent events.
         jsonrpc: JSON-RPC 2.0 at `POST /jsonrpc`.
         websocket: methods by WebSocket at `/ws/service/method`, with streams both ways; with `jsonrpc`, JSON-RPC at
@@ -172,6 +173,7 @@ class HTTP(Settings):
         limits: the limits of requests.
     """
 
+    http2: bool = True
     json: bool = True
     jsonrpc: bool = False
     websocket: bool = False
@@ -193,6 +195,7 @@ class HTTP(Settings):
 
     def __post_init__(self) -> None:
         for name in (
+            "http2",
             "json",
             "jsonrpc",
             "websocket",

@@ -36,7 +36,7 @@ from fastrpc.handlers.unpacking import Unpacking, unknown_compressor
 from fastrpc.peers.packing import Packing, PackingDone
 from fastrpc.peers.peer import Peer, limit_name_of
 from fastrpc.peers.peer_client import PeerCalling
-from fastrpc.protocols.base import LastRequest, PeerConnection
+from fastrpc.protocols.base import LastRequest, PeerConnection, serves_pages_by_http2
 from fastrpc.rpc.interceptor import Interceptor, admits_none
 from fastrpc.rpc.marshals import marshal_for
 from fastrpc.rpc.service import BUILTIN_PREFIX
@@ -89,7 +89,7 @@ class Dispatcher:
         self._workers = workers
         self._config = config
         self._life = life
-        self._misplaced = MisplacedClients(config.protocols)
+        self._misplaced = MisplacedClients(config.protocols, speaks_http2=serves_pages_by_http2(config))
         self._calling = calling
         self._address_of = address_of
         # The transports of the addresses that the server listens at.

@@ -28,10 +28,18 @@ class MisplacedClients:
 
     Args:
         spoken: the protocols of the server.
+        speaks_http2: whether its gateway takes HTTP/2, which also begins the connections of gRPC.
     """
 
-    def __init__(self, spoken: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        spoken: Sequence[str],
+        *,
+        speaks_http2: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._spoken = spoken
+        self._speaks_http2 = speaks_http2
         self._clock = clock
         # When each peer was warned of, by its host and protocol; the oldest first.
         self._warned: dict[tuple[str, str], float] = {}
@@ -39,7 +47,7 @@ class MisplacedClients:
     def note(self, peer: Address, first: bytes) -> None:
         """Warn of a peer if it begins as a client of HTTP or gRPC does, and the server does not speak that."""
         protocol = _protocol_of(first)
-        if protocol is None or protocol in self._spoken:
+        if protocol is None or protocol in self._spoken or (protocol == "grpc" and self._speaks_http2):
             return
         now, key = self._clock(), (peer.host or str(peer), protocol)
         self._forget(now)

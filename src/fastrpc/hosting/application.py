@@ -42,7 +42,7 @@ __all__ = ["ASGIApplication", "asgi"]
 
 #: Settings of ServerConfig and HTTP that a server keeps for its own connections.
 _OF_CONNECTIONS: Final = ("tls", "proxy_protocol", "admin_address", "spin_microseconds", "keepalive")
-_OF_HTTP: Final = ("mount_authenticated", "mounts", "root_path", "trusted_proxies")
+_OF_HTTP: Final = ("http2", "mount_authenticated", "mounts", "root_path", "trusted_proxies")
 
 #: The host names for which the state of the gateway is kept: a server has few.
 _MOST_HOSTS: Final = 16

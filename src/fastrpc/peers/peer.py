@@ -43,7 +43,7 @@ class Peer:
     #: `dns_names`, `uris`, `fingerprint` (SHA-256) and `expires` (seconds of `time.time()`).
     certificate: Mapping[str, Any] | None
     #: The name of its protocol, as in `ServerConfig.protocols`: "native" by default; "websocket" for a WebSocket,
-    #: "connect" and "grpc_web" for calls from web pages; if an HTTP/1.1 connection has several, the latest call's.
+    #: "connect" and "grpc_web" for calls from web pages. The peer of a call has the protocol of that call.
     protocol: str
     #: The same on all connections of one Client that serves; None for a peer that does not serve, and for a server.
     id: str | None

@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import typing
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,8 @@ __all__ = [
     "linked",
     "protocol_named",
     "register",
+    "serves_pages_by_http2",
+    "server_protocols",
     "server_stream",
 ]
 
@@ -391,6 +394,22 @@ def protocol_named(name: str) -> Protocol:
     if (known is None or known.server_engine is None) and name in _SERVERS:
         importlib.import_module(_SERVERS[name])
     return _protocols[name]
+
+
+def serves_pages_by_http2(config: "ServerConfig") -> bool:
+    """Return whether the HTTP gateway of a server takes HTTP/2."""
+    return "http" in config.protocols and config.http.http2
+
+
+def server_protocols(config: "ServerConfig") -> list[Protocol]:
+    """Return the protocols that a server detects: the names in its settings, and HTTP/2 for the gateway.
+
+    One engine serves gRPC and the gateway by HTTP/2: `grpc` stands for it where the settings name that.
+    """
+    found = [protocol_named(name) for name in config.protocols]
+    if serves_pages_by_http2(config) and "grpc" not in config.protocols:
+        found.append(replace(protocol_named("grpc"), name="HTTP/2"))
+    return found
 
 
 def client_protocol(name: str) -> Protocol:

@@ -1,10 +1,10 @@
-"""gRPC over HTTP/2 on the server side, and there gRPC-Web and Connect."""
+"""HTTP/2 on the server side: gRPC, and there gRPC-Web, Connect and the HTTP gateway."""
 
 from typing import Final
 
 from fastrpc._core.grpc.grpc_wire import GrpcWire
 from fastrpc._core.server.link import Link
-from fastrpc.protocols.base import Match, ServerParts, linked, register
+from fastrpc.protocols.base import Match, ServerParts, linked, register, serves_pages_by_http2
 from fastrpc.tls import H2_ALPN
 
 __all__ = ["detect_http2", "grpc_engine"]
@@ -21,11 +21,16 @@ def detect_http2(data: bytes) -> Match:
 
 
 def grpc_engine(parts: ServerParts) -> Link:
-    """Make the engine of a connection."""
+    """Make the engine of a connection: for calls of gRPC, for the gateway, or for both."""
     config = parts.config
-    web = None
-    if config.http.grpc_web or config.http.connect:
+    web = pages = None
+    if serves_pages_by_http2(config):
         # Imported on first use, with the rooms of HTTP.
+        from fastrpc._core.http.http_pages import HttpPages
+
+        assert parts.http is not None
+        pages = HttpPages(parts.http, config.keepalive)
+    if config.http.grpc_web or config.http.connect:
         from fastrpc._core.http.stream_request import StreamRequests
 
         assert parts.http is not None
@@ -36,6 +41,8 @@ def grpc_engine(parts: ServerParts) -> Link:
         limits=config.limits,
         memory=config.memory,
         web=web,
+        pages=pages,
+        serves_grpc="grpc" in config.protocols,
         proxies=parts.proxies,
     )
     return linked(wire, parts)

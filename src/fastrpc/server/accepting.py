@@ -17,7 +17,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.first_use import registered
 from fastrpc.handlers.method_limits import limits_connections
 from fastrpc.handlers.services import ServiceTable
-from fastrpc.protocols.base import ServerParts, protocol_named, server_stream
+from fastrpc.protocols.base import Protocol, ServerParts, server_protocols, server_stream
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.server.detection import Detection
 from fastrpc.server.encryption import Encryption
@@ -53,9 +53,9 @@ class Accepting:
         # The announced settings, shared by all connections.
         self._settings = server_settings(config, numbers)
         self._settings.auth_schemes = schemes
-        self._protocols = [protocol_named(name) for name in config.protocols]
+        self._protocols = server_protocols(config)
         #: Chooses the protocol of each connection by its first bytes; None with one protocol.
-        self.detection = Detection(self._protocols) if len(self._protocols) > 1 else None
+        self.detection = _detection_of(self._protocols, config)
         self._encryption = Encryption(config)
         self._gate: Gate | None = None
         self._services: Sequence[ServiceDefinition] = ()
@@ -298,3 +298,13 @@ class Accepting:
         """Return once every connection that was handed over has its session, or has ended."""
         if self._taking:
             await asyncio.wait(self._taking)
+
+
+def _detection_of(protocols: list[Protocol], config: ServerConfig) -> Detection | None:
+    """Return the detection of a server's protocols; None for one protocol."""
+    if len(protocols) == 1:
+        return None
+    if len(config.protocols) == 1:
+        # HTTP alone: HTTP/1.1 answers whatever is not HTTP/2.
+        return Detection(protocols[1:], config.http.limits.header_seconds, otherwise=protocols[0])
+    return Detection(protocols, config.timeouts.handshake)

@@ -1,6 +1,7 @@
 """Detection of a connection's protocol by its first bytes.
 
-A server with one protocol skips detection: sessions are made when connections are accepted.
+A server with one protocol skips detection: sessions are made when connections are accepted. The HTTP gateway is two,
+HTTP/1.1 and HTTP/2, unless `HTTP.http2` is False.
 """
 
 import asyncio
@@ -19,10 +20,21 @@ _FIRST_BYTES = 256
 
 
 class Detection:
-    """The connections of one server whose protocol is unknown."""
+    """The connections of one server whose protocol is unknown.
 
-    def __init__(self, protocols: Sequence[Protocol]) -> None:
+    Args:
+        protocols: the protocols that are detected.
+        seconds: time for the first bytes; None: no limit.
+        otherwise: the protocol of connections that match none of them, and that it answers in its own words; None:
+            they are closed.
+    """
+
+    def __init__(
+        self, protocols: Sequence[Protocol], seconds: float | None, otherwise: Protocol | None = None
+    ) -> None:
         self.protocols = protocols
+        self.seconds = seconds
+        self.otherwise = otherwise
         self.undecided: set[UndecidedConnection] = set()
         self.is_shut = False
 
@@ -58,9 +70,8 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         if self._detection.is_shut or is_nameless(transport):
             self.transport.abort()
             return
-        handshake = self._parts.config.timeouts.handshake
-        if handshake is not None:
-            self._timer = self._parts.loop.call_later(handshake, self.abort)
+        if self._detection.seconds is not None:
+            self._timer = self._parts.loop.call_later(self._detection.seconds, self.abort)
         self._detection.undecided.add(self)
         self._parts.openings.add_undecided(self)
 
@@ -78,14 +89,20 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         for wanted in (Match.YES, Match.OTHERWISE):
             for protocol, verdict in verdicts:
                 if verdict is wanted:
-                    if self._fits_alpn(protocol):
-                        self._hand_over(protocol)
+                    self._choose(protocol)
                     return
         if all(verdict is Match.NO for _, verdict in verdicts) or len(self._early) >= _FIRST_BYTES:
+            if self._detection.otherwise is not None:
+                self._choose(self._detection.otherwise)
+                return
             names = ", ".join(protocol.name for protocol in self._detection.protocols)
             self._refuse(f"its first bytes match none of the protocols {names}")
             return
         self._parts.openings.add_undecided(self)
+
+    def _choose(self, protocol: Protocol) -> None:
+        if self._fits_alpn(protocol):
+            self._hand_over(protocol)
 
     def _refuse(self, reason: str) -> None:
         dispatcher = self._parts.gate.dispatcher

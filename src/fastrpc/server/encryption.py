@@ -1,11 +1,11 @@
 """TLS of a server: the addresses without it, and the sessions of connections that another process accepted."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from fastrpc.config import TLS, ServerConfig
 from fastrpc.endpoint import Address, is_encrypted, is_local, relayed_host
 from fastrpc.errors import ConfigError
-from fastrpc.protocols.base import protocol_named
+from fastrpc.protocols.base import server_protocols, serves_pages_by_http2
 from fastrpc.tls import ALPN, H2_ALPN, HTTP_ALPN
 from fastrpc.tls.ends import ServerEnd
 from fastrpc.transports.base import SessionFactory
@@ -13,9 +13,11 @@ from fastrpc.transports.sockets import encrypted
 
 __all__ = ["Encryption", "check_listening"]
 
-#: The order in which names are offered, other protocols last. Browsers name both kinds of HTTP, and should reach the
-#: gateway, which speaks HTTP/1.1; clients of gRPC name only HTTP/2.
-_PREFERENCE = (ALPN, HTTP_ALPN, H2_ALPN)
+#: The order in which names are preferred, other protocols last. Browsers name both versions of HTTP.
+_PREFERENCE = (ALPN, H2_ALPN, HTTP_ALPN)
+
+#: The order where HTTP/2 serves no pages: browsers should reach the gateway. Clients of gRPC name only HTTP/2.
+_WITHOUT_PAGES = (ALPN, HTTP_ALPN, H2_ALPN)
 
 
 def check_listening(address: Address, config: ServerConfig, *, allow_plain: bool = False) -> None:
@@ -45,13 +47,11 @@ def check_listening(address: Address, config: ServerConfig, *, allow_plain: bool
         )
 
 
-def _in_order(names: Iterable[str | None]) -> tuple[str | None, ...]:
-    """Return names of ALPN in the order in which they are offered, each once."""
-    known = dict.fromkeys(names)
-    return (
-        *(name for name in _PREFERENCE if name in known),
-        *(name for name in known if name not in _PREFERENCE),
-    )
+def _in_order(config: ServerConfig) -> tuple[str | None, ...]:
+    """Return the names of a server's protocols in ALPN, each once, in the order in which they are preferred."""
+    order = _PREFERENCE if serves_pages_by_http2(config) else _WITHOUT_PAGES
+    known = dict.fromkeys(name for protocol in server_protocols(config) for name in protocol.agreed)
+    return (*(name for name in order if name in known), *(name for name in known if name not in order))
 
 
 class Encryption:
@@ -63,9 +63,7 @@ class Encryption:
     def __init__(self, config: ServerConfig) -> None:
         self._tls = config.tls
         #: The names that clients and the server may agree to by ALPN; None for no name.
-        self.agreed = _in_order(
-            name for protocol in config.protocols for name in protocol_named(protocol).agreed
-        )
+        self.agreed = _in_order(config)
         # By address; None stands for all addresses with the server's certificates.
         self._ends: dict[Address | None, ServerEnd] = {}
 

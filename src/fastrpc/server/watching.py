@@ -64,7 +64,7 @@ class Ends:
             logger.error("the end of %s could not be told", ended.what, exc_info=error)
 
     def connection(self) -> "RequestWatch":
-        """Return the watch to which an HTTP/1.1 connection reports its requests."""
+        """Return the watch to which a connection of HTTP/1.1, or a stream of HTTP/2, reports its requests."""
         return RequestWatch(self.tell)
 
     def log_beside(self, own: CallLog | None) -> CallLog:
@@ -94,7 +94,7 @@ class Ends:
 
 
 class RequestWatch:
-    """The requests of one connection, one at a time."""
+    """The requests of one connection of HTTP/1.1, one at a time, or the request of a stream of HTTP/2."""
 
     __slots__ = ("_began", "_head", "_status", "_tell")
 

@@ -69,6 +69,7 @@ HARMLESS = frozenset(
             "admin_advertise",
         ),
         *(
+            "http2",
             "json",
             "jsonrpc",
             "grpc_web",
