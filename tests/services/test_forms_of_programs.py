@@ -58,7 +58,11 @@ async def curl(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, 5_000_000])
-@pytest.mark.parametrize("options", [[], ["-H", "Transfer-Encoding: chunked"]])
+@pytest.mark.parametrize(
+    "options",
+    [[], ["-H", "Transfer-Encoding: chunked"], ["--http2-prior-knowledge"]],
+    ids=["", "chunked", "http2"],
+)
 async def test_forms_of_curl_are_read(tmp_path: Path, size: int, options: list[str]) -> None:
     file = tmp_path / 'a "b";c.bin'
     file.write_bytes(b"\r\n--" * (size // 4) + b"x" * (size % 4))

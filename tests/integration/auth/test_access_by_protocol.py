@@ -160,7 +160,7 @@ async def test_an_allowed_caller_starts_handlers_by_every_way(
 ) -> None:
     """The same requests, so that the table above fails for the right reason."""
     way, counted = WAYS[name], counted_by_all(tmp_path, certificates)
-    method, kind = ("shop.both", "both_ways") if name == "lines" else ("shop.who", "unary")
+    method, kind = ("shop.both", "both_ways") if WAYS[name].form == "lines" else ("shop.who", "unary")
     async with counted.server as server:
         for caller in ALLOWED:
             scheme = "tls" if caller.certificate else "tcp"

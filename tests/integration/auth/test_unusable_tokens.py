@@ -45,7 +45,7 @@ async def test_an_instant_that_is_none_is_no_login_by_any_protocol(
 ) -> None:
     monkeypatch.setattr(failed_logins, "PAUSE_SECONDS", 0.0)
     bad, far = token(**{claim: CLAIMS[claim]}), token(exp=1e308)
-    method, kind = ("shop.both", "both_ways") if name == "lines" else ("shop.who", "unary")
+    method, kind = ("shop.both", "both_ways") if WAYS[name].form == "lines" else ("shop.who", "unary")
     async with guarded() as server:
         address = await server.listen("tcp://127.0.0.1:0")
         asked = Asked(address, None, f"Bearer {bad}", method, kind)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fastrpc import Client
-from tests.support.http_talk import HttpClient
+from tests.support.http_versions import VERSIONS, http_client
 from tests.support.program import Program
 
 pytestmark = pytest.mark.one_loop
@@ -49,26 +49,27 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def asked(target: str) -> None:
+async def asked(target: str, version: str = "1.1") -> None:
     """Make a request, a refused one, and a call."""
-    async with await HttpClient.to(target) as client, Client(target) as native:
+    async with http_client(version, target) as client, Client(target) as native:
         assert (await client.get("/shop/price?item=tea")).status == 200
         assert (await client.get("/nothing/%0A%1B")).status == 404
         assert await native.call("shop.price", "tea") == 3
 
 
-def test_a_line_is_printed_for_each_request_and_call(folder: Path) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_line_is_printed_for_each_request_and_call(folder: Path, version: str) -> None:
     with Program(["-m", "fastrpc", "dev", "app:app", "-a", "tcp://127.0.0.1:0"], folder) as program:
         target = program.wait_output(r"(?s)serving at (\S+).*started")[1]
         # Its loop closes the connections.
-        asyncio.run(asked(target))
+        asyncio.run(asked(target, version))
         program.wait_output(r"\n\d\d:\d\d:\d\d GET /shop/price\?item=tea 200 OK \d+\.\d ms\n")
         program.wait_output(r"\n\d\d:\d\d:\d\d GET /nothing/%0A%1B 404 Not Found \d+\.\d ms\n")
         program.wait_output(r"\n\d\d:\d\d:\d\d native shop\.price OK \d+\.\d ms\n")
         # The new process prints as well.
         (folder / "app.py").write_text(APP + "\n# changed\n")
         program.wait_output("(?s)started.*started")
-        asyncio.run(asked(target))
+        asyncio.run(asked(target, version))
         program.wait_output(r"(?s)native shop\.price OK.*native shop\.price OK")
         program.signal(signal.SIGTERM)
         assert program.wait().code == 0

@@ -37,7 +37,13 @@ METHODS = {
 KINDS = {"lines": {"both_ways"}, "events": {"stream"}}
 #: Ways that have no place for a stream both ways.
 ONE_WAY_AT_A_TIME = {"native", "SyncClient", "gRPC-Web", "Connect"}
-STREAMING = {"WebSocket", "gRPC", "gRPC-Web over HTTP/2", "Connect over HTTP/2"} | ONE_WAY_AT_A_TIME
+STREAMING = {
+    "WebSocket",
+    "WebSocket over HTTP/2",
+    "gRPC",
+    "gRPC-Web over HTTP/2",
+    "Connect over HTTP/2",
+} | ONE_WAY_AT_A_TIME
 #: What a caller by these ways learns of any failure.
 UNTOLD = {
     "HEAD": Status.OK,
@@ -83,13 +89,18 @@ ASKS: dict[str, Callable[[Asked], Awaitable[Status | None]]] = {
     "native": by_client,
     "SyncClient": by_blocking_client,
     # A notification has no answer.
-    **{name: way.ask for name, way in WAYS.items() if name != "a notification of JSON-RPC"},
+    **{name: way.ask for name, way in WAYS.items() if way.form != "a notification of JSON-RPC"},
 }
+
+
+def form_of(way: str) -> str:
+    """Return a way without the version of HTTP."""
+    return WAYS[way].form if way in WAYS else way
 
 
 def methods_of(way: str) -> list[str]:
     """Return the methods that a way can call."""
-    kinds = KINDS.get(way)
+    kinds = KINDS.get(form_of(way))
     if kinds is None:
         kinds = set(METHODS.values()) if way in STREAMING else {"unary"}
         if way in ONE_WAY_AT_A_TIME:
@@ -123,7 +134,7 @@ async def test_a_text_that_is_no_utf_8_is_told_by_every_way(way: str, odd: Odd, 
     odd.ending = refused(LONE)
     for name in methods_of(way):
         for odd.suspends in (False, True):
-            assert await status_of(target, way, name) == UNTOLD.get(way, Status.NOT_FOUND), name
+            assert await status_of(target, way, name) == UNTOLD.get(form_of(way), Status.NOT_FOUND), name
 
 
 @pytest.mark.parametrize("way", ASKS)
@@ -138,7 +149,7 @@ async def test_no_ending_leaves_a_call_without_its_answer(
         for name in chosen:
             odd.suspends = bool(number & 1)
             odd.sends_first = bool(number & 2)
-            assert await status_of(target, way, name) == UNTOLD.get(way, status), (name, number)
+            assert await status_of(target, way, name) == UNTOLD.get(form_of(way), status), (name, number)
 
 
 async def test_a_text_that_is_no_utf_8_keeps_its_sound_part(odd: Odd, target: Served) -> None:
@@ -199,7 +210,7 @@ async def test_a_call_whose_error_cannot_be_logged_is_answered_by_every_way(
     unraisable = with_filter(SystemExit if len(way) & 1 else ValueError)
     for name in methods_of(way):
         for odd.suspends in (False, True):
-            assert await status_of(target, way, name) == UNTOLD.get(way, Status.INTERNAL), name
+            assert await status_of(target, way, name) == UNTOLD.get(form_of(way), Status.INTERNAL), name
     assert unraisable
 
 

@@ -31,7 +31,11 @@ CONFIG = ServerConfig(
 )
 
 #: Ways whose answer is one message, and which tell a status.
-UNARY = [name for name in WAYS if name not in ("lines", "events", "a notification of JSON-RPC", "MCP")]
+UNARY = [
+    name
+    for name, way in WAYS.items()
+    if way.form not in ("lines", "events", "a notification of JSON-RPC", "MCP")
+]
 
 
 @fastrpc.service("bulk")
@@ -92,11 +96,11 @@ async def test_an_answer_without_room_is_dropped_and_told(name: str) -> None:
         bulk.size = 400 * KIB
         # The header gateways tell failures as Go does.
         told = {"the header gateway of rpcx": Status.INTERNAL, "the header gateway of Phobos": None}.get(
-            name, Status.RESOURCE_EXHAUSTED
+            WAYS[name].form, Status.RESOURCE_EXHAUSTED
         )
         assert await WAYS[name].ask(asked) == told
         # Each call ran once. One entry of the batch is a notification, without an answer; by gRPC there are two.
-        counts = {"a batch of JSON-RPC": (3, 2), "gRPC": (2, 2)}.get(name, (1, 1))
+        counts = {"a batch of JSON-RPC": (3, 2), "gRPC": (2, 2)}.get(WAYS[name].form, (1, 1))
         assert (bulk.made, REFUSALS["memory"]) == counts
         await eventually(lambda: bytes_held() < HELD + 64 * KIB)
         # A short one is never dropped.

@@ -42,8 +42,8 @@ CONFIG = ServerConfig(
 #: Ways whose answer is one message and has a status, and ways by which errors have details.
 UNARY = [
     name
-    for name in WAYS
-    if name
+    for name, way in WAYS.items()
+    if way.form
     not in (
         "lines",
         "events",

@@ -50,12 +50,13 @@ async def test_grpcio_calls_by_tls(authority: Authority) -> None:
 
 
 @pytest.mark.parametrize("protocols", [("grpc", "http", "native"), ("native", "http", "grpc")])
-async def test_who_names_both_kinds_of_http_gets_the_gateway(
+async def test_who_names_both_versions_of_http_gets_the_second(
     authority: Authority, protocols: tuple[str, ...]
 ) -> None:
     async with server_of(authority, *protocols) as server:
         address = await server.listen("tls://127.0.0.1:0")
-        assert await agreed(address, context_of(authority, "h2", "http/1.1")) == "http/1.1"
+        for names in (("h2", "http/1.1"), ("http/1.1", "h2")):
+            assert await agreed(address, context_of(authority, *names)) == "h2"
         assert await agreed(address, context_of(authority, "h2")) == "h2"
         assert await agreed(address, context_of(authority, "h2", "fastrpc/1")) == "fastrpc/1"
 
@@ -79,15 +80,22 @@ async def test_http2_inside_tls_needs_its_name(authority: Authority, names: tupl
             assert peer.events == []
 
 
-async def test_a_call_of_grpc_by_http1_is_told_the_way(authority: Authority) -> None:
-    """A client such as connect-go names both kinds of HTTP."""
+async def test_a_client_that_names_both_versions_of_http_calls_by_grpc(authority: Authority) -> None:
+    """A client such as connect-go names both."""
     async with server_of(authority, "http", "grpc") as server:
         address = await server.listen("tls://127.0.0.1:0")
-        context = context_of(authority, "h2", "http/1.1")
+        async with grpc_peer(address, tls=context_of(authority, "h2", "http/1.1")) as peer:
+            assert (await peer.call(ECHO, b"x")).messages == [b"x"]
+
+
+async def test_a_call_of_grpc_by_http1_is_told_the_way(authority: Authority) -> None:
+    async with server_of(authority, "http", "grpc") as server:
+        address = await server.listen("tls://127.0.0.1:0")
+        context = context_of(authority, "http/1.1")
         async with await HttpClient.to(address, ssl=context, server_hostname="localhost") as client:
             answer = await client.ask("POST", ECHO, b"\0\0\0\0\0", Content_Type="application/grpc+proto")
             assert answer.status == 505
-            assert 'a port without "http"' in answer.value["detail"]
+            assert "name h2 by ALPN" in answer.value["detail"]
 
 
 async def test_a_certificate_identifies_the_caller_of_each_call(authority: Authority) -> None:

@@ -32,6 +32,7 @@ ECHO = "/shop.v1/echo"
         (ServerConfig(keepalive=Keepalive(max_age=60)), "keepalive"),
         (http(trusted_proxies=("10.0.0.0/8",)), "http.trusted_proxies"),
         (http(mounts={"/": "shop:app"}), "http.mounts"),
+        (http(http2=False), "http.http2"),
         (http(mount_authenticated=True, mounts={"/": "shop:app"}), "http.mount_authenticated"),
     ],
 )

@@ -27,7 +27,8 @@ async def test_a_request_that_could_smuggle_is_refused_and_closes(data: bytes) -
     # A method that is there, so that its body is read.
     data = data.replace(b"POST /x", b"POST /shop.v1/echo", 1)
     data = data.replace(b"Host: a\r\n", b"Host: a\r\nContent-Type: application/json\r\n", 1)
-    async with Server(Shop(), config=config(http=HTTP(allowed_hosts=("a",)))) as server:
+    http = HTTP(allowed_hosts=("a",), http2=data != REFUSED["version 2"])
+    async with Server(Shop(), config=config(http=http)) as server:
         address = await server.listen("tcp://127.0.0.1:0")
         async with await HttpClient.to(address) as client:
             client.send(data + SMUGGLED)
@@ -181,6 +182,8 @@ async def test_connections_above_the_limit_are_closed() -> None:
         async with await HttpClient.to(address) as first:
             assert (await first.post(ECHO, {"text": "a"})).status == 200
             async with await HttpClient.to(address) as second:
+                # Its first byte says by which version of HTTP.
+                second.send(b"P")
                 assert await second.is_closed()
             assert (await first.post(ECHO, {"text": "a"})).status == 200
 

@@ -122,9 +122,9 @@ async def without_dates(reader: asyncio.StreamReader) -> bytes:
 @asynccontextmanager
 async def serving(calls: Limits | None = None, **http: Any) -> AsyncIterator[Serving]:
     application = Counting()
-    # HTTP alone: no protocol has to be told from the first bytes.
+    # HTTP/1.1 alone: no protocol has to be told from the first bytes, and HTTP/2 is a request like others.
     config = {"protocols": ("http",), "limits": calls or Limits()}
-    async with mounted({"/mount": application}, http=http, config=config) as client:
+    async with mounted({"/mount": application}, http={"http2": False} | http, config=config) as client:
         in_memory = await client.server.listen("memory://mounts")  # type: ignore[attr-defined]
         yield Serving(client, in_memory, application)
 

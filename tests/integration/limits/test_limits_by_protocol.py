@@ -30,7 +30,7 @@ def label_of(way: Way) -> str:
 async def test_every_way_is_limited_counted_and_logged(name: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "fastrpc.access")
     way, started = WAYS[name], 0
-    method, kind = ("shop.both", "both_ways") if name == "lines" else ("shop.who", "unary")
+    method, kind = ("shop.both", "both_ways") if WAYS[name].form == "lines" else ("shop.who", "unary")
     counters = default_registry.counters(method, "server", label_of(way))
 
     async def count(call: Call, proceed: Proceed) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import Address, Server, ServerConfig
+from fastrpc import HTTP, Address, Server, ServerConfig
 from fastrpc.handlers import misplaced
 from fastrpc.handlers.misplaced import MisplacedClients
 from tests.support.peer_writing import write_to
@@ -62,7 +62,8 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def test_a_client_without_its_protocol_is_told_of_once(
     protocols: tuple[str, ...], first: bytes, named: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Server(Arith(), config=ServerConfig(protocols=protocols)) as server:
+    http = HTTP(http2="http" not in protocols)
+    async with Server(Arith(), config=ServerConfig(protocols=protocols, http=http)) as server:
         address = await server.listen("tcp://127.0.0.1:0")
         for _ in range(3):
             await connect(address, first)
@@ -77,8 +78,8 @@ async def test_clients_of_spoken_protocols_are_not_told_of(
 ) -> None:
     async with Server(Arith(), config=ServerConfig(protocols=protocols)) as server:
         address = await server.listen("tcp://127.0.0.1:0")
-        for first, spoken in ((HTTP_1, "http"), (HTTP_2, "grpc")):
-            if spoken in protocols:
+        for first, spoken in ((HTTP_1, {"http"}), (HTTP_2, {"http", "grpc"})):
+            if not spoken.isdisjoint(protocols):
                 await connect(address, first)
     assert warnings_of(caplog) == []
 

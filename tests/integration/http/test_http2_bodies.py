@@ -1,0 +1,196 @@
+"""Bodies by HTTP/2: their length, their time, the word to go on, refusals before their end; alike by HTTP/1.1."""
+
+import json
+from typing import Any
+
+import pytest
+from h2.errors import ErrorCodes
+
+from fastrpc import HTTPLimits, Identity
+from fastrpc._core.server.memory_budget import bytes_held
+from fastrpc.auth import StaticTokens
+from tests.support.every_way import FORM, LINES, MESSAGE_BYTES, every_way, form_of
+from tests.support.http2_client import Http2Client, http2_client
+from tests.support.http_talk import HttpClient, Response, request
+from tests.support.http_versions import VERSIONS, compared, http_client
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.one_loop
+
+ECHO = "/ways/echo"
+
+
+async def in_parts(client: HttpClient | Http2Client, path: str, *parts: bytes, **fields: Any) -> Response:
+    """Send a body in parts whose length is not stated, and its end unless the answer comes before."""
+    if isinstance(client, Http2Client):
+        stream = client.begin("POST", path, Content_Length=None, **fields)
+        for part in parts:
+            await client.peer.send_all(stream, part)
+        if not client.peer.answers[stream].is_over:
+            client.send(stream, b"", ends=True)
+        return await client.end(stream)
+    client.send(request("POST", path, Content_Length=None, Transfer_Encoding="chunked", **fields))
+    for part in parts:
+        client.send(b"%x\r\n%b\r\n" % (len(part), part))
+    client.send(b"0\r\n\r\n")
+    return await client.response()
+
+
+async def by_both(*arguments: Any, options: dict[str, Any] | None = None, **fields: Any) -> Response:
+    """Return the answer by both versions, which say the same."""
+    async with every_way(options=options) as served:
+        answers = []
+        for version in VERSIONS:
+            async with http_client(version, served.address) as client:
+                answers.append(await in_parts(client, *arguments, **fields))
+    assert compared(answers[1]) == compared(answers[0])
+    return answers[1]
+
+
+async def test_a_body_may_come_in_parts_without_its_length() -> None:
+    body = json.dumps({"text": "x" * 50_000}).encode()
+    answer = await by_both(ECHO, *(body[at : at + 7_777] for at in range(0, len(body), 7_777)))
+    assert (answer.status, len(answer.value)) == (200, 50_000)
+
+
+async def test_a_body_without_its_length_is_refused_above_the_limit() -> None:
+    answer = await by_both(ECHO, *[b'{"text":"', *[b"x" * 10_000] * (MESSAGE_BYTES // 10_000 + 2)])
+    assert answer.status == 413
+
+
+async def test_a_form_may_be_longer_than_a_message() -> None:
+    body = form_of(bytes(3 * MESSAGE_BYTES))
+    answer = await by_both(
+        "/photos/sea", *(body[at : at + 20_000] for at in range(0, len(body), 20_000)), Content_Type=FORM
+    )
+    assert answer.value[-1] == 3 * MESSAGE_BYTES
+
+
+async def test_a_connection_goes_on_behind_a_body_that_is_too_long() -> None:
+    before = bytes_held()
+    async with every_way() as served, http2_client(served.address) as client:
+        for _ in range(20):
+            stream = client.begin("POST", ECHO, Content_Length=str(10 * MESSAGE_BYTES))
+            client.send(stream, b"x" * 10_000)
+            assert (await client.end(stream)).status == 413
+            # The rest need not be sent (RFC 9113, section 8.1).
+            await eventually(lambda stream=stream: client.peer.answers[stream].reset is not None)
+            assert client.peer.answers[stream].reset == ErrorCodes.NO_ERROR
+        assert (await client.post(ECHO, {"text": "a"})).value == "a"
+    await eventually(lambda: bytes_held() == before)
+
+
+async def test_a_body_of_another_length_than_stated_is_malformed() -> None:
+    """RFC 9113, section 8.1.1."""
+    async with every_way() as served, http2_client(served.address) as client:
+        for stated, body in (("5", b"{}"), ("1", b"{}")):
+            stream = client.begin("POST", ECHO, Content_Length=stated)
+            client.send(stream, body, ends=True)
+            answer = await client.peer.end(stream)
+            assert (answer.reset, answer.head) == (ErrorCodes.PROTOCOL_ERROR, {}), stated
+        assert (await client.post(ECHO, {"text": "a"})).value == "a"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_late_body_has_an_answer(version: str) -> None:
+    limits = HTTPLimits(body_idle_seconds=0.1)
+    async with every_way(http={"limits": limits}) as served, http_client(version, served.address) as client:
+        if isinstance(client, Http2Client):
+            stream = client.begin("POST", ECHO, Content_Length="100")
+            client.send(stream, b"{")
+            answer = await client.end(stream)
+            # Others are not late.
+            assert (await client.post(ECHO, {"text": "a"})).value == "a"
+        else:
+            client.send(request("POST", ECHO, b"{", Content_Length="100"))
+            answer = await client.response()
+        assert answer.status == 408
+        assert answer["content-type"] == "application/problem+json"
+
+
+async def test_a_body_whose_handler_waits_is_not_late() -> None:
+    limits = HTTPLimits(body_idle_seconds=0.1)
+    async with every_way(http={"limits": limits}, holds=True) as served:
+        async with http2_client(served.address) as client:
+            late = client.begin("POST", ECHO, Content_Length="100")
+            stream = await client.start("POST", "/ways/wait", {})
+            # Its time has passed.
+            assert (await client.end(late)).status == 408
+            served.ways.may_go_on.set()
+            assert (await client.end(stream)).value == "waited"
+
+
+async def test_a_client_is_told_to_go_on_where_it_asks() -> None:
+    async with every_way() as served, http2_client(served.address) as client:
+        body = form_of(b"x" * 1_000)
+        stream = client.begin(
+            "POST", "/photos/sea", Content_Type=FORM, Content_Length=None, Expect="100-continue"
+        )
+        await eventually(lambda: client.peer.answers[stream].interim == [100])
+        client.send(stream, body, ends=True)
+        assert (await client.end(stream)).value[-1] == 1_000
+
+
+@pytest.mark.parametrize("authorization", [None, "Bearer wrong"])
+async def test_an_unknown_sender_is_refused_before_a_long_body(authorization: str | None) -> None:
+    before = bytes_held()
+    tokens = StaticTokens({"secret": Identity("ada")})
+    async with every_way(options={"authenticate": tokens}) as served, http2_client(served.address) as client:
+        stream = client.begin(
+            "POST", ECHO, Content_Length="90000", Expect="100-continue", Authorization=authorization
+        )
+        assert (await client.end(stream)).status == 401
+        assert client.peer.answers[stream].interim == []
+        assert served.ways.started == 0
+        answer = await client.post(ECHO, {"text": "a"}, Authorization="Bearer secret")
+        assert answer.value == "a"
+    await eventually(lambda: bytes_held() == before)
+
+
+async def test_requests_that_are_incomplete_hold_what_came_and_no_more() -> None:
+    before = bytes_held()
+    async with every_way() as served, http2_client(served.address) as client:
+        streams = [client.begin("POST", ECHO, Content_Length="90000") for _ in range(3)]
+        for stream in streams:
+            client.send(stream, b'{"text": "' + b"x" * 10_000)
+        await eventually(lambda: bytes_held() >= before + 30_000)
+        for stream in streams:
+            client.peer.reset(stream)
+        # A connection holds its table of fields.
+        await eventually(lambda: bytes_held() < before + 4_096)
+    await eventually(lambda: bytes_held() == before)
+
+
+async def test_a_deadline_ends_the_call_of_its_stream_alone() -> None:
+    async with every_way(holds=True) as served, http2_client(served.address) as client:
+        other = await client.start("POST", "/ways/wait", {})
+        answer = await client.post("/ways/wait", {}, Timeout_Ms="50")
+        assert (answer.status, answer.value["code"]) == (504, "DEADLINE_EXCEEDED")
+        assert served.ways.cancelled == 1
+        served.ways.may_go_on.set()
+        assert (await client.end(other)).value == "waited"
+
+
+@pytest.mark.parametrize("kind", [LINES, FORM])
+async def test_a_deadline_ends_a_body_that_still_comes(kind: str) -> None:
+    path = "/ways/total" if kind == LINES else "/photos/sea"
+    async with every_way(holds=True) as served, http2_client(served.address) as client:
+        stream = client.begin("POST", path, Content_Type=kind, Content_Length=None, Timeout_Ms="50")
+        client.send(stream, b'{"value":1}\n' if kind == LINES else form_of(b"abc")[:-20])
+        assert (await client.end(stream)).status == 504
+        assert (await client.post(ECHO, {"text": "a"})).value == "a"
+
+
+async def test_a_head_that_is_too_long_is_refused() -> None:
+    http = {"limits": HTTPLimits(header_bytes=1_024, target_bytes=128, headers=10)}
+    async with every_way(http=http) as served:
+        for fields, target in (
+            ({"X_Long": "x" * 2_000}, ECHO),
+            ({f"X_{number}": "x" for number in range(20)}, ECHO),
+            ({}, f"{ECHO}?text={'x' * 200}"),
+        ):
+            statuses = []
+            for version in VERSIONS:
+                async with http_client(version, served.address) as client:
+                    statuses.append((await client.get(target, **fields)).status)
+            assert statuses in ([431, 431], [414, 414]), fields
