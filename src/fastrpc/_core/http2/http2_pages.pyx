@@ -19,12 +19,12 @@ from fastrpc._core.server.link cimport Link
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
 cdef enum:
-    # This number of exchanges is looked at every CHECK_NS, more of them as much less often: thousands of streams of
-    # events have an instant each.
+    # Fewer exchanges are checked at each instant. From this number on a check of all is followed by a pause of CHECK_NS
+    # for each multiple of it: thousands of streams of events have an instant each.
     MANY_EXCHANGES = 256
 
 cdef uint64_t CHECK_NS = 20_000_000
-# Applications learn so long after the end of an exchange that it is over, where no read ends before.
+# The delay after which an application learns that its exchange is over, unless a read ends first.
 cdef uint64_t TELL_NS = 20_000_000
 
 
