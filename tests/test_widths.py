@@ -27,7 +27,7 @@ WIDER = {
     "AwaitedCall": 147,
     "BlockingConnection": 148,
     "Connection": 147,
-    # Requests that are no calls go on as pages.
+    # Each finds the requests that are no calls, which go on as pages; `let_in` takes the calls of pages, too.
     "GrpcWire": 126,
     "GrpcRequests": 121,
     "BlockingCall": 115,
@@ -40,7 +40,7 @@ WIDER = {
     "Gate": 101,
     "CalledStream": 99,
     "AnsweredConnection": 98,
-    # With `note_http`, which a gateway calls for the server behind it.
+    # With `note_http`, which a gateway calls for the server behind it, and `is_under_way` for the calls of a request.
     "GrpcCall": 92,
     "ServerCall": 91,
     "Http2Connection": 87,
@@ -82,7 +82,8 @@ LIFE_RULES = [
 ]
 
 #: Runs of five equal lines between files of commands, clients, protocols and kinds of calls. Two are between
-#: commands, which were not counted before: fields of two named tuples, lines of output.
+#: commands, which were not counted before: fields of two named tuples, lines of output. Two are the empty hooks of
+#: an application in Python, which are like the empty hooks of a native connection.
 RUNS_OF_FIVE = 46
 
 #: The tables of implementations, each beside the interface that these import: their texts close no circle.
