@@ -15,6 +15,7 @@ from fastrpc.brokers.broker_urls import open_backend
 from fastrpc.errors import BrokerError
 from tests.support.proxy import FaultProxy
 from tests.support.registry_servers import NatsServer
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -156,6 +157,49 @@ async def test_a_message_of_a_member_that_is_cut_off_goes_to_another_after_its_l
         assert not await cut_off.ack(one.token)
         proxy.resume()
         assert await other.ack(again.token)
+
+
+async def test_a_message_that_was_lost_stays_lost_when_a_late_renewal_is_answered(proxy: FaultProxy) -> None:
+    async with open_backend(through(proxy, "renewed")) as broker:
+        await broker.declare(LOG)
+        member = await broker.join(GROUP)
+        await broker.publish([OutgoingMessage("orders.new", b"1")])
+        (one,) = await member.take(1)
+        proxy.downstream.hold()
+        await eventually(lambda: member.is_lost(one.token))
+        proxy.downstream.resume()
+        (again,) = await member.take(1)
+        assert (again.id, again.delivery) == (one.id, 2)
+        assert member.is_lost(one.token)
+
+
+async def test_a_message_that_cannot_be_handed_back_comes_again_after_its_lease(
+    nats: NatsServer, proxy: FaultProxy
+) -> None:
+    base = "handed"
+    async with (
+        open_backend(through(proxy, base)) as far,
+        open_backend(f"{nats.url}?lease=2&base={base}") as near,
+    ):
+        await near.declare(LOG)
+        cancelled, other = await far.join(GROUP), await near.join(GROUP)
+        has_failed = asyncio.Event()
+
+        async def fail(token: object) -> bool:
+            has_failed.set()
+            raise BrokerError("planted", processed="no")
+
+        cancelled.hand_back = fail  # type: ignore[method-assign]
+        taking = asyncio.ensure_future(cancelled.take(1))
+        await eventually(lambda: cancelled._open)  # type: ignore[attr-defined]
+        proxy.downstream.hold()
+        await near.publish([OutgoingMessage("orders.new", b"1")])
+        taking.cancel()
+        await asyncio.wait([taking])
+        proxy.downstream.resume()
+        await has_failed.wait()
+        (again,) = await other.take(1)
+        assert again.delivery == 2
 
 
 async def test_a_member_outlives_a_cut_with_its_messages(proxy: FaultProxy) -> None:

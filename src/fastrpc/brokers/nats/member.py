@@ -334,9 +334,17 @@ class NatsMembership:
             await self._link.drained(subscription)
             await asyncio.sleep(_GRACE_SECONDS)
             while self._ready and not self._takes:
-                await self.hand_back(self._ready.popleft())
+                await self._return(self._ready.popleft())
         except BrokerError as error:
             logger.info("messages for a cancelled take are delivered again after their lease: %s", error)
+
+    async def _return(self, held: Held) -> None:
+        """Hand back a message that no take has returned. BrokerError: it comes again after its lease."""
+        try:
+            await self.hand_back(held)
+        finally:
+            # Otherwise its lease would be renewed.
+            self._held.pop(held, None)
 
     def _wake(self) -> None:
         self._woken.set()
@@ -415,12 +423,20 @@ class NatsMembership:
     async def _renew(self) -> None:
         now = self._now()
         soon = now + self._terms.lease_seconds * (1 - _RENEWED_AFTER)
-        due = [one for one in self._held if now < one.until <= soon and not one.is_settling]
+        due: list[Held] = []
+        for one in [held for held in self._held if held.until <= soon and not held.is_settling]:
+            if one.until > now:
+                due.append(one)
+            else:
+                del self._held[one]
         await asyncio.gather(*(self._renewed(one, now) for one in due))
 
     async def _renewed(self, held: Held, now: float) -> None:
         await self._link.ask(held.message.reply, b"+WPI")
-        held.until = now + self._terms.lease_seconds
+        # A lease that has ended stays so: a subscriber that found the message lost has forgotten it, and it would be
+        # renewed for ever.
+        if self._now() < held.until:
+            held.until = now + self._terms.lease_seconds
 
     def _watch(self) -> None:
         """Have a take check the group if its pull is silent."""
