@@ -63,6 +63,37 @@ async def made_bucket(server: NatsServer, **options: Any) -> None:
         await client.close()
 
 
+async def test_keys_that_change_are_listed_and_watched(own_nats: NatsServer) -> None:
+    async def change(bucket: KeyValue) -> None:
+        for weight in range(1, 400):
+            record = json.dumps({"v": 1, "address": str(ONE.address), "weight": weight}).encode()
+            await bucket.put(key_of(str(ONE.address)), record)
+
+    async with (
+        opened(own_nats.url) as registry,
+        registry.register("arith", ONE),
+        registry.register("other", TWO),
+    ):
+        changing = asyncio.ensure_future(on_bucket(own_nats, change))
+        while not changing.done():
+            assert set(await in_thread(registry.services)) == {"arith", "other"}
+            async with registry.watch("arith") as watch:
+                assert [one.address for one in (await anext(watch)).endpoints] == [ONE.address]
+        await changing
+
+
+async def test_the_server_forgets_the_consumer_of_a_list(own_nats: NatsServer) -> None:
+    async def consumers(bucket: KeyValue) -> int:
+        return int((await bucket.status()).stream_info.state.consumer_count)
+
+    async with opened(own_nats.url) as registry:
+        for _ in range(3):
+            await in_thread(registry.services)
+        async with asyncio.timeout(20):
+            while await on_bucket(own_nats, consumers):
+                await asyncio.sleep(0.1)
+
+
 async def test_record_is_json_in_a_bucket_with_an_end(own_nats: NatsServer) -> None:
     async with opened(own_nats.url) as registry:
         async with registry.register("arith", Endpoint("tcp://127.0.0.1:1001", weight=2)):

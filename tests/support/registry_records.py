@@ -94,7 +94,7 @@ def _into_nats(server: NatsServer, records: Records) -> None:
             leases = [backend.open_lease(*record) for record in records[start : start + 200]]
 
             async def put(bucket: Any, leases: Any = leases) -> None:
-                await asyncio.gather(*(bucket.put(one._key, one._record) for one in leases))
+                await asyncio.gather(*(bucket.put(one._key, one.record) for one in leases))
 
             backend._session.run(put)
 

@@ -10,9 +10,10 @@ import queue
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from nats.errors import ConnectionClosedError
-from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError
+from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
 from fastrpc.endpoint import Address, Endpoint
@@ -30,6 +31,12 @@ __all__ = ["BucketLease", "BucketLookup", "NatsKeys"]
 
 #: Keys of all services together; further ones are ignored.
 MOST_KEYS = 100_000
+
+#: Seconds after which the server forgets a consumer without a listener.
+_IDLE_SECONDS = 1.0
+
+#: Keys that are read together.
+_READ_AT_ONCE = 200
 
 #: Codes of the error for a key that another program has written.
 _WRITTEN_BY_ANOTHER = (10071, 10164)
@@ -55,10 +62,9 @@ class NatsKeys:
 
     def list_services(self) -> Iterable[str]:
         async def read(bucket: KeyValue) -> list[str]:
-            try:
-                return list(await bucket.keys())
-            except NoKeysError:
-                return []
+            watcher, entries = await _watched(self._session, bucket, ">", ignore_deletes=True, meta_only=True)
+            await watcher.stop()
+            return [entry.key for entry in entries]
 
         return {_decoded(key.partition(".")[0]) for key in self._session.run(read)}
 
@@ -150,12 +156,9 @@ class BucketLookup:
         """Read all keys, and follow them from there."""
         if self._following is not None:
             self._following.cancel()
-        watcher = await bucket.watch(self._filter)
+        watcher, entries = await _watched(self._session, bucket, self._filter)
         keys = _Keys(self._clock)
-        async for entry in watcher:
-            # None follows the last of the present keys.
-            if entry is None:
-                break
+        for entry in entries:
             keys.apply(entry)
         self._keys = keys
         self._generation = self._session.generation
@@ -174,6 +177,44 @@ class BucketLookup:
             # The subscription ends with a connection that is closed.
             with contextlib.suppress(ConnectionClosedError):
                 await watcher.stop()
+
+
+async def _watched(
+    session: BucketSession, bucket: KeyValue, wanted: str, **options: Any
+) -> tuple[KeyValue.KeyWatcher, list[KeyValue.Entry]]:
+    """Follow keys; return also an entry for each of them that has a value, or had one lately.
+
+    A consumer begins with the messages that were the last of their keys at that time, and passes over a message that
+    was replaced meanwhile: the new one follows behind the mark of the end. So keys that the stream has besides are read
+    one by one. Without the threshold the server keeps the consumer of a watcher for five minutes after its end, and a
+    stream has at most a thousand consumers.
+    """
+    watcher = await bucket.watch(wanted, inactive_threshold=_IDLE_SECONDS, **options)
+    try:
+        entries: dict[str, KeyValue.Entry] = {}
+        async for entry in watcher:
+            # None follows the last of the present keys.
+            if entry is None:
+                break
+            entries[entry.key] = entry
+        others = [key for key in await session.keys(wanted) if key not in entries]
+        for first in range(0, len(others), _READ_AT_ONCE):
+            some = others[first : first + _READ_AT_ONCE]
+            read = await asyncio.gather(*(_entry(bucket, key) for key in some))
+            entries |= {entry.key: entry for entry in read if entry is not None}
+    except BaseException:
+        await watcher.stop()
+        raise
+    return watcher, list(entries.values())
+
+
+async def _entry(bucket: KeyValue, key: str) -> KeyValue.Entry | None:
+    """Return the entry of a key; None if it has none, or has ended: then its value is empty."""
+    try:
+        entry = await bucket.get(key, validate_keys=False)
+    except KeyNotFoundError:
+        return None
+    return entry if entry.value else None
 
 
 class _Keys:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from nats.aio.client import Client
+from nats.js import JetStreamContext
 from nats.js.api import KeyValueConfig
 from nats.js.errors import BucketNotFoundError
 from nats.js.kv import KeyValue
@@ -57,6 +58,7 @@ class BucketSession:
         self._is_closed = False
         # Used in the loop only.
         self._connection = NatsConnection(access, self._open_bucket)
+        self._jetstream: JetStreamContext | None = None
         self._has_warned = False
         # The time at which the bucket was made, as the server reports it.
         self._made_at: datetime | None = None
@@ -85,6 +87,13 @@ class BucketSession:
             return future.result()
         except (*FAILURES, CancelledError) as error:
             raise self._connection.failure(error) from error
+
+    async def keys(self, wanted: str) -> list[str]:
+        """Return the keys of the bucket, ended ones among them; for work under `run`."""
+        assert self._jetstream is not None
+        prefix = f"$KV.{self._bucket_name}."
+        found = await self._jetstream.stream_info(f"KV_{self._bucket_name}", subjects_filter=prefix + wanted)
+        return [subject.removeprefix(prefix) for subject in found.state.subjects or ()]
 
     def close(self) -> None:
         """Close the connection and end the thread."""
@@ -131,6 +140,7 @@ class BucketSession:
             status = await bucket.status()
         before, self._made_at = self._made_at, status.stream_info.created
         self.losses += before not in (None, self._made_at)
+        self._jetstream = stream
         return bucket
 
 
