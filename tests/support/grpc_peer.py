@@ -228,11 +228,13 @@ class GrpcPeer(GrpcClient):
             write_to(self._writer, self.h2.data_to_send())
 
     async def send_all(self, stream: int, data: bytes, *, ends: bool = False) -> None:
-        """Send DATA of a stream as its windows allow, unless the server ends it before."""
+        """Send DATA of a stream as its windows allow, unless the server resets it before."""
         answer = self.answers[stream]
         while data:
-            await eventually(lambda: answer.is_over or self.h2.local_flow_control_window(stream) > 0)
-            if answer.is_over:
+            await eventually(
+                lambda: answer.reset is not None or self.h2.local_flow_control_window(stream) > 0
+            )
+            if answer.reset is not None:
                 return
             size = min(self.h2.local_flow_control_window(stream), len(data))
             self.send(stream, data[:size], ends=ends and size == len(data))

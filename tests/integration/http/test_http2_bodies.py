@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from h2.errors import ErrorCodes
 
-from fastrpc import HTTPLimits, Identity
+from fastrpc import HTTPLimits, Identity, Timeouts
 from fastrpc._core.server.memory_budget import bytes_held
 from fastrpc.auth import StaticTokens
 from tests.support.every_way import FORM, LINES, MESSAGE_BYTES, every_way, form_of
@@ -70,7 +70,7 @@ async def test_a_connection_goes_on_behind_a_body_that_is_too_long() -> None:
     before = bytes_held()
     async with every_way() as served, http2_client(served.address) as client:
         for _ in range(20):
-            stream = client.begin("POST", ECHO, Content_Length=str(10 * MESSAGE_BYTES))
+            stream = client.begin("POST", ECHO, Content_Length=str(1_000 * MESSAGE_BYTES))
             client.send(stream, b"x" * 10_000)
             assert (await client.end(stream)).status == 413
             # The rest need not be sent (RFC 9113, section 8.1).
@@ -78,6 +78,42 @@ async def test_a_connection_goes_on_behind_a_body_that_is_too_long() -> None:
             assert client.peer.answers[stream].reset == ErrorCodes.NO_ERROR
         assert (await client.post(ECHO, {"text": "a"})).value == "a"
     await eventually(lambda: bytes_held() == before)
+
+
+async def test_the_rest_of_a_body_is_dropped_behind_its_answer() -> None:
+    before = bytes_held()
+    size = 3 * MESSAGE_BYTES
+    async with every_way() as served, http2_client(served.address) as client:
+        streams = [client.begin("POST", ECHO, Content_Length=str(size)) for _ in range(10)]
+        for stream in streams:
+            assert (await client.end(stream)).status == 413
+        for stream in streams:
+            await client.peer.send_all(stream, bytes(size), ends=True)
+        assert (await client.post(ECHO, {"text": "a"})).value == "a"
+        assert {client.peer.answers[stream].reset for stream in streams} == {None}
+        assert client.peer.goaways == []
+    await eventually(lambda: bytes_held() == before)
+
+
+async def test_the_rest_of_a_body_has_the_time_of_a_last_word() -> None:
+    timeouts = Timeouts(linger=0.1, call=60.0)
+    async with every_way(timeouts=timeouts) as served, http2_client(served.address) as client:
+        stream = client.begin("POST", ECHO, Content_Length=str(3 * MESSAGE_BYTES))
+        assert (await client.end(stream)).status == 413
+        await eventually(lambda: client.peer.answers[stream].reset is not None)
+        assert client.peer.answers[stream].reset == ErrorCodes.NO_ERROR
+
+
+async def test_a_body_that_is_stated_as_empty_is_awaited_to_its_end() -> None:
+    async with every_way() as served, http2_client(served.address) as client:
+        stream = client.begin("POST", "/ways/wait", Content_Length="0")
+        client.send(stream, b"{}", ends=True)
+        answer = await client.peer.end(stream)
+        assert (answer.reset, answer.head) == (ErrorCodes.PROTOCOL_ERROR, {})
+        assert served.ways.started == 0
+        stream = client.begin("GET", f"{ECHO}?text=a", Content_Length="0")
+        client.send(stream, b"", ends=True)
+        assert (await client.end(stream)).value == "a"
 
 
 async def test_a_body_of_another_length_than_stated_is_malformed() -> None:

@@ -25,11 +25,16 @@ cdef class ReceivedExchange(Exchange):
         except RequestRefusedError:
             raise
         except Exception as error:
-            logger.error("a request of %s failed", self.engine().peer_name, exc_info=error)
+            self.log_failure(error)
             if self.is_answering and not self.has_begun:
                 self.answer(500, b"", b"", True)
             else:
                 self.abort()
+        return 0
+
+    cdef int log_failure(self, object error) except -1:
+        """Log an exception of the application."""
+        logger.error("a request of %s failed", self.engine().peer_name, exc_info=error)
         return 0
 
     cdef int begin_answer(self, int status) except -1:

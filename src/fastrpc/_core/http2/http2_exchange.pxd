@@ -8,6 +8,7 @@ from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.page_turns cimport PageTurns
+from fastrpc._core.http2.sender cimport Stall
 from fastrpc._core.http2.stream_table cimport Http2Stream
 
 
@@ -48,15 +49,14 @@ cdef class Http2Exchange(ReceivedExchange):
         int _status
         Py_ssize_t waiting_bytes
 
-        # The instant at which a tunnel whose end was sent is over in any case, 0: its end was not sent.
+        # The instant at which a stream whose end we sent is reset, unless the client has ended it; 0: it is not awaited.
         uint64_t _left_ns
 
         # Whether the request is refused: its response returns no idle work (PROTOCOL.md 9).
         bint _is_refused
 
-        # While output waits: since when the client takes none, and the bytes that were written then; 0: none waits.
-        uint64_t _moved_ns
-        int64_t _written
+        # The output that waits.
+        Stall _stall
 
     # For the requests of the connection.
     cdef int take_head(self, HeaderBlock block, bint ends_stream) except -1
@@ -80,8 +80,8 @@ cdef class Http2Exchange(ReceivedExchange):
     cdef int _weigh(self) except -1
     cdef int _forget(self) except -1
     cdef int _drop(self) except -1
-    cdef int _log(self, object error) except -1
-    cdef int _end_tunnel(self, Http2Connection wire) except -1
+    cdef int _spare_rest(self, Http2Connection wire) except -1
+    cdef int _linger(self) except -1
 
     # The parts of a request.
     cdef int _await_body(self, RequestHead head, int64_t most) except -1
@@ -92,7 +92,6 @@ cdef class Http2Exchange(ReceivedExchange):
     cdef int _count(self) except -1
     cdef int _take_ahead(self, const char* data, Py_ssize_t size, bint ends_stream) except -1
     cdef int _take_tunnel(self) except -1
-    cdef int _refuse_long(self) except -1
     cdef int _await_bytes(self) except -1
     cdef uint64_t _check_body(self, uint64_t now) except? 0
     cdef uint64_t _check_output(self, uint64_t now) except? 0

@@ -6,7 +6,7 @@
     DATA ───────► kept while its sender is judged, or held ──► in parts: part_came       ▼      HttpApplication
     RST_STREAM ─► request_dropped                                                        │
     HEADERS, DATA ◄── answer, or begin_parts … end_parts ────────────────────────────────┤
-    RST_STREAM ◄── cut; behind an answer that did not wait for the whole body            │
+    RST_STREAM ◄── cut; behind an answer that did not wait for a long body               │
     WINDOW_UPDATE ◄── the application has taken bytes ◄── part_came, body_grew ──────────┘
 
 Each stream has an exchange and an application. A client that sends faster than its request takes fills the window of its
@@ -17,8 +17,6 @@ Kept bytes go on in a separate read, never within a call of the application. The
 its exchange in the same way.
 """
 
-import logging
-
 cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_GET_SIZE
@@ -28,11 +26,9 @@ from fastrpc._core.base.instants cimport earlier, pace_due
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.exchange.exchange cimport HELD_NS
 from fastrpc._core.exchange.request_watch cimport watch_begin, watch_cut, watch_end, watch_refusal, watch_status
-from fastrpc._core.exchange.response_date cimport response_date
 from fastrpc._core.http2.frames cimport CODE_CANCEL, CODE_INTERNAL, CODE_NONE
-from fastrpc._core.http2.header_block cimport TOKEN_CONTENT_LENGTH, TOKEN_DATE, TOKEN_METHOD, TOKEN_STATUS, HeaderField
-from fastrpc._core.http2.http_fields cimport answer_fields, head_of_block, too_large_error
-from fastrpc._core.http2.sender cimport Http2Sender
+from fastrpc._core.http2.header_block cimport TOKEN_METHOD, TOKEN_STATUS, HeaderField
+from fastrpc._core.http2.http_fields cimport head_of_block, response_fields, too_large_error, too_long_error
 from fastrpc._core.io.engine cimport ByteStream, Engine
 from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.link cimport Link
@@ -42,12 +38,12 @@ from fastrpc._core.exchange.request_head import RequestRefusedError
 cdef enum:
     # The largest part of a body that is taken in parts: with each the application may hold the next one.
     PART_BYTES = 65_536
-    # A body without a judged sender is no longer (`SMALL_BODY` of `http/request_fields`).
+    # Bytes of a body that fill the window of the connection until its stream is over, if its sender was not judged.
     SHORT_BYTES = 16_384
+    # The longest rest of a body that is dropped behind its response, if its length is known.
+    SPARED_BYTES = 16_777_216
 
 cdef list CONTINUE = [(TOKEN_STATUS, b":status", b"100")]
-
-logger = logging.getLogger("fastrpc.server")
 
 
 @cython.final
@@ -86,16 +82,13 @@ cdef class Http2Exchange(ReceivedExchange):
         return ReceivedExchange.begin_answer(self, status)
 
     cdef int _send_head(self, Http2Connection wire, int status, bytes lines, int64_t size, bint ends_stream) except -1:
-        cdef list fields = answer_fields(status, lines)
-        fields.insert(1, (TOKEN_DATE, b"date", response_date()))
-        if size >= 0:
-            fields.append((TOKEN_CONTENT_LENGTH, b"content-length", b"%d" % size))
-        return wire.send_head(self.stream, None, fields, ends_stream)
+        return wire.send_head(self.stream, None, response_fields(status, lines, size), ends_stream)
 
     cdef int _send_whole(self, Http2Connection wire, int status, bytes lines, bytes body) except -1:
         cdef bint is_bare = status == 204 or status == 304
         cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
         cdef bint has_body = size > 0 and not (is_bare or self._is_head)
+        self._spare_rest(wire)
         self._send_head(wire, status, lines, -1 if is_bare else size, not has_body)
         if has_body:
             wire.send_data(self.stream, body, True)
@@ -127,15 +120,39 @@ cdef class Http2Exchange(ReceivedExchange):
         cdef Http2Connection wire = self._open_wire()
         if wire is None:
             return 0
+        self._spare_rest(wire)
         wire.end_stream(self.stream)
         return self._answered()
+
+    cdef int _spare_rest(self, Http2Connection wire) except -1:
+        """Drop the rest of a body behind its response, as at the end of a connection of HTTP/1.1.
+
+        A reset within the request is correct (RFC 9113, section 8.1), but many clients lose the response by it.
+        """
+        if self.stream.is_ended_by_peer or self._asks_tunnel or self.stream.content_left > SPARED_BYTES:
+            return 0
+        if self.head is not None and self.head.expects_continue and self._total == 0:
+            # The client waits for the word to send it.
+            return 0
+        self._linger()
+        if self.stream.keeps_credit:
+            wire.release(self.stream)
+        return self._return_credit(self._owed) if self.stream.lingers else 0
+
+    cdef int _linger(self) except -1:
+        """Let our end of the stream reset it only when the peer has had time for its own end."""
+        if self.life.linger_ns == 0:
+            return 0
+        self.stream.lingers = True
+        self._left_ns = now_ns() + self.life.linger_ns
+        return self.wait_by(self._left_ns)
 
     cdef int _weigh(self) except -1:
         """Count output that waits here, which no flush may follow."""
         cdef Link link = self.turns.link()
         cdef Http2Connection wire = self.turns.wire()
         if self.stream is not None and self.stream.unsent is not None:
-            if self._moved_ns == 0:
+            if self._stall.since_ns == 0:
                 self.wait_by(self._check_output(now_ns()))
         elif <int64_t>wire.sender.size() + wire.sender.queued_bytes <= link.gate.send_soft:
             return 0
@@ -163,7 +180,11 @@ cdef class Http2Exchange(ReceivedExchange):
             return 0
         watch_cut(self.watch)
         self._forget()
-        return self._end_tunnel(wire) if self.is_tunnel else wire.reset(self.stream, CODE_INTERNAL)
+        if not self.is_tunnel:
+            return wire.reset(self.stream, CODE_INTERNAL)
+        # The peer has time for its last words, as behind the end of a connection.
+        self._linger()
+        return wire.end_stream(self.stream)
 
     cdef int abort(self) except -1:
         cdef Http2Connection wire = self._open_wire()
@@ -210,7 +231,7 @@ cdef class Http2Exchange(ReceivedExchange):
         try:
             self.application.request_dropped(self)
         except Exception as error:
-            self._log(error)
+            self.log_failure(error)
         return self._forget()
 
     cdef int over(self) except -1:
@@ -218,22 +239,18 @@ cdef class Http2Exchange(ReceivedExchange):
         try:
             self.application.exchange_over(self)
         except Exception as error:
-            self._log(error)
+            self.log_failure(error)
         return 0
 
     cdef int failed(self, object error) except -1:
         """The application has raised: answer the request, or end its stream. Other streams go on."""
         if isinstance(error, RequestRefusedError):
             return self.refuse(error)
-        self._log(error)
+        self.log_failure(error)
         if not self.is_answering or self.has_begun:
             return self.abort()
         self.answer(500, b"", b"", True)
         return self._drop()
-
-    cdef int _log(self, object error) except -1:
-        logger.error("a request of %s failed", self.engine().peer_name, exc_info=error)
-        return 0
 
     # Output that waits
 
@@ -289,18 +306,14 @@ cdef class Http2Exchange(ReceivedExchange):
 
     cdef int _await_body(self, RequestHead head, int64_t most) except -1:
         """Wait for the body of a request; a request whose body is taken in parts is handed over now."""
-        self._has_end = self._has_end or head.content_length == 0 and not self._asks_tunnel
         if (self._has_end or self._asks_tunnel) and not (self.is_deciding or self.takes_parts):
             return self.hand_over(b"")
         self._most = most
         if head.content_length > most:
-            return self._refuse_long()
+            raise too_long_error(self._most)
         self.has_rest = True
         self.application.body_awaited(self)
         return 0 if self.is_deciding or self.head is not head else self._begin_body()
-
-    cdef int _refuse_long(self) except -1:
-        raise RequestRefusedError(413, f"the body has more than {self._most} bytes")
 
     cdef int _begin_body(self) except -1:
         """Let the body come."""
@@ -333,7 +346,8 @@ cdef class Http2Exchange(ReceivedExchange):
             if self._asks_tunnel and self.head is not None:
                 return self._take_ahead(data, size, ends_stream)
             if not self.has_rest or self.is_answering and not self.takes_parts:
-                return 0
+                self._owed += size
+                return self.turns.wire().took(self.stream, size) if self.stream.lingers else 0
             self._has_end = ends_stream
             self._heard_ns = self.engine().now
             self._total += size
@@ -366,7 +380,7 @@ cdef class Http2Exchange(ReceivedExchange):
                 self._give(part)
             return self._count()
         if size > self._most:
-            self._refuse_long()
+            raise too_long_error(self._most)
         if self._has_end:
             part = bytes(self._content)
             self._content = bytearray()
@@ -501,19 +515,13 @@ cdef class Http2Exchange(ReceivedExchange):
             return self.turns.wire().end_stream(self.stream) if self.is_open() else 0
         return self._count()
 
-    cdef int _end_tunnel(self, Http2Connection wire) except -1:
-        """End our side; the peer has time for its last words, as behind the end of a connection."""
-        if self.life.linger_ns:
-            self.stream.lingers = True
-            self._left_ns = now_ns() + self.life.linger_ns
-            self.wait_by(self._left_ns)
-        return wire.end_stream(self.stream)
-
     # Time
 
     cdef bint has_instants(self) except -1:
         # Only streams of messages give signs of life.
-        return self.has_rest or self.is_deciding or self.is_tunnel or self.is_streaming or self._moved_ns != 0
+        if self.has_rest or self.is_deciding or self.is_tunnel or self.is_streaming:
+            return True
+        return self._stall.since_ns != 0 or self._left_ns != 0
 
     cdef int wait_by(self, uint64_t due_ns) except -1:
         cdef PyObject* below = NULL if due_ns == 0 or self.stream is None else self.turns.wire().stream_below()
@@ -533,6 +541,9 @@ cdef class Http2Exchange(ReceivedExchange):
             due = earlier(due, self._check_body(now))
         if self.stream is None:
             return due
+        if self._left_ns and self.has_output():
+            # Time for the rest begins behind the response.
+            self._left_ns = now + self.life.linger_ns
         if self._left_ns and now >= self._left_ns:
             self.turns.wire().reset(self.stream, CODE_NONE)
             return due
@@ -562,19 +573,9 @@ cdef class Http2Exchange(ReceivedExchange):
     cdef uint64_t _check_output(self, uint64_t now) except? 0:
         """End a stream whose client takes nothing of it; return when to look again."""
         cdef Http2Stream stream = self.stream
-        cdef Http2Sender sender = self.turns.wire().sender
-        cdef int64_t written
-        if stream.unsent is None:
-            self._moved_ns = 0
-            return 0
-        # Streams that wait for the window of the connection take turns: each counts as taken with what the others send.
-        written = stream.written_bytes if stream.is_parked else sender.written_bytes
-        if self._moved_ns == 0 or written != self._written or not stream.is_parked and sender.flow.sending > 0:
-            # Without a lack of windows the rule of the connection holds.
-            self._moved_ns = max(self._moved_ns, now)
-            self._written = written
-        elif now >= self._moved_ns + self.turns.patience_ns:
+        cdef uint64_t since_ns = self.turns.wire().sender.stalled_since(stream, &self._stall, now)
+        if since_ns and now >= since_ns + self.turns.patience_ns:
             self.dropped()
             self.turns.wire().reset(stream, CODE_CANCEL)
             return 0
-        return self._moved_ns + self.turns.patience_ns
+        return since_ns + self.turns.patience_ns if since_ns else 0

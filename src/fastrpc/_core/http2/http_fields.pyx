@@ -9,10 +9,13 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from fastrpc._core.exchange.request_head cimport head_of_fields
+from fastrpc._core.exchange.response_date cimport response_date
 from fastrpc._core.http2.header_block cimport (
     TOKEN_AUTHORITY,
     TOKEN_CONNECTION,
+    TOKEN_CONTENT_LENGTH,
     TOKEN_COOKIE,
+    TOKEN_DATE,
     TOKEN_HOST,
     TOKEN_METHOD,
     TOKEN_PATH,
@@ -57,6 +60,10 @@ cdef object too_large_error():
     return RequestRefusedError(431, "the fields have more bytes than are taken here")
 
 
+cdef object too_long_error(int64_t most):
+    return RequestRefusedError(413, f"the body has more than {most} bytes")
+
+
 cdef list answer_fields(int status, bytes lines):
     cdef list fields = [(TOKEN_STATUS, b":status", b"%d" % status)]
     cdef bytes name
@@ -68,4 +75,12 @@ cdef list answer_fields(int status, bytes lines):
         if not (TOKEN_CONNECTION <= token <= TOKEN_UPGRADE or token == TOKEN_TRANSFER_ENCODING):
             # Blanks at an edge, which HTTP/1.1 skips, make a response malformed (RFC 9113, section 8.2.1).
             fields.append((token, name, value.strip(b" \t")))
+    return fields
+
+
+cdef list response_fields(int status, bytes lines, int64_t size):
+    cdef list fields = answer_fields(status, lines)
+    fields.insert(1, (TOKEN_DATE, b"date", response_date()))
+    if size >= 0:
+        fields.append((TOKEN_CONTENT_LENGTH, b"content-length", b"%d" % size))
     return fields

@@ -42,6 +42,12 @@ cdef class Http2Message:
         return PREFIX_BYTES - self.prefix_at + len(self.payload) - self.offset
 
 
+cdef struct Stall:
+    # Since when the peer takes nothing of a stream's waiting output, 0: none waits; the bytes that were written then.
+    uint64_t since_ns
+    int64_t written
+
+
 @cython.final
 cdef class Http2Sender(OutputBuffer):
     cdef:
@@ -100,6 +106,7 @@ cdef class Http2Sender(OutputBuffer):
     cdef int drop_unsent(self, Http2Stream stream) except -1
     cdef int forget_all(self) except -1
     cdef bint has_room(self, Http2Stream stream) noexcept
+    cdef uint64_t stalled_since(self, Http2Stream stream, Stall* stall, uint64_t now) noexcept
     cdef int wait_turn(self, Http2Stream stream) except -1
     cdef int unpark(self, Http2Stream stream) except -1
     cdef int unpark_all(self) except -1

@@ -379,6 +379,18 @@ cdef class Http2Sender(OutputBuffer):
             &self.round, stream.share, stream.share_turn, self.ring._items is not None
         )
 
+    cdef uint64_t stalled_since(self, Http2Stream stream, Stall* stall, uint64_t now) noexcept:
+        """Return since when the peer has taken nothing of the waiting output of a stream; 0: none waits."""
+        # Streams that wait for the window of the connection take turns: each counts as taken with what the others send.
+        cdef int64_t written = stream.written_bytes if stream.is_parked else self.written_bytes
+        if stream.unsent is None:
+            stall.since_ns = 0
+        elif stall.since_ns == 0 or written != stall.written or not stream.is_parked and self.flow.sending > 0:
+            # Without a lack of windows the rule of the connection holds.
+            stall.since_ns = max(stall.since_ns, now)
+            stall.written = written
+        return stall.since_ns
+
     cdef int wait_turn(self, Http2Stream stream) except -1:
         """Let a stream wait until all its output is written and it has the turn; then it is among the woken."""
         stream.waits_to_send = True

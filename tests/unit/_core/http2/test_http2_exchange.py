@@ -153,15 +153,16 @@ class TestWholeBodies:
             assert link.told[-1] == ("request", b"hello")
 
     @pytest.mark.parametrize("is_stated", [True, False])
-    async def test_a_body_over_its_limit_is_refused_and_the_rest_reset(self, is_stated: bool) -> None:
+    async def test_a_body_over_its_limit_is_refused_and_the_rest_dropped(self, is_stated: bool) -> None:
         async with served_pages(pages={"most": 1_000}) as link:
             stream = link.upload("/upload", [("content-length", "5000")] if is_stated else [])
             link.send(stream, b"a" * 2_000)
             answer = await link.end(stream)
             assert (answer.head[":status"], answer.data) == ("413", b"the body has more than 1000 bytes\n")
             assert "connection" not in answer.head
+            link.send(stream, b"a" * 3_000, ends=True)
             await link.talk()
-            assert link.answers[stream].reset == NO_ERROR
+            assert link.answers[stream].reset is None
             assert [event for event in link.told if event[0] != "grew"] == [("dropped",), ("over",)]
 
     async def test_a_body_that_differs_from_its_length_is_a_violation(self) -> None:
@@ -194,9 +195,21 @@ class TestWholeBodies:
             link.page.answer(401, b"", b"no\n")
             answer = await link.end(stream)
             assert (answer.head[":status"], answer.data) == ("401", b"no\n")
+            link.send(stream, b"a" * 1_000)
+            await link.talk()
+            assert link.told == [("request", b"")]
+            link.send(stream, b"a", ends=True)
+            await link.talk()
+            assert link.answers[stream].reset is None
+            assert link.told == [("request", b""), ("over",)]
+
+    async def test_a_long_rest_behind_an_early_answer_is_reset(self) -> None:
+        async with served_pages(pages={"most": 1_000}) as link:
+            stream = link.upload("/upload", [("content-length", "20000000")])
+            assert (await link.end(stream)).head[":status"] == "413"
             await link.talk()
             assert link.answers[stream].reset == NO_ERROR
-            assert link.told == [("request", b""), ("over",)]
+            assert link.told == [("dropped",), ("over",)]
 
 
 class TestBodiesInParts:
