@@ -11,7 +11,7 @@ from hyperframe.frame import DataFrame, Frame, HeadersFrame
 
 from tests.support.http2_frames import OPENING
 
-__all__ = ["OPENING", "message", "number_field", "page", "request", "said", "text_field"]
+__all__ = ["OPENING", "data", "message", "number_field", "page", "request", "said", "text_field", "tunnel"]
 
 #: What a peer takes that announced nothing.
 FRAME_BYTES = 16_384
@@ -29,8 +29,8 @@ def number_field(value: int, number: int = 1) -> bytes:
 
 def text_field(text: str, number: int = 1) -> bytes:
     """Return a field of a protobuf message that has a text."""
-    data = text.encode()
-    return bytes((number << 3 | 2,)) + _varint(len(data)) + data
+    content = text.encode()
+    return bytes((number << 3 | 2,)) + _varint(len(content)) + content
 
 
 def _varint(value: int) -> bytes:
@@ -54,9 +54,9 @@ def request(
         flags: the flags of the message's prefix.
         until: send the given number of bytes of the message and its prefix, and no end.
     """
-    data = message(payload, flags=flags)[:until]
+    content = message(payload, flags=flags)[:until]
     given = [("content-type", "application/grpc"), *fields]
-    return _frames(path, given, data, stream, ends=until is None)
+    return _frames(path, given, content, stream, ends=until is None)
 
 
 def page(path: str, value: Any, *fields: tuple[str, str], stream: int = 1, until: int | None = None) -> bytes:
@@ -65,16 +65,28 @@ def page(path: str, value: Any, *fields: tuple[str, str], stream: int = 1, until
     Args:
         until: send the given number of bytes of the body, and no end.
     """
-    data = json.dumps(value).encode()
-    given = [("content-type", "application/json"), ("content-length", str(len(data))), *fields]
-    return _frames(path, given, data[:until], stream, ends=until is None)
+    content = json.dumps(value).encode()
+    given = [("content-type", "application/json"), ("content-length", str(len(content))), *fields]
+    return _frames(path, given, content[:until], stream, ends=until is None)
 
 
-def _frames(path: str, fields: list[tuple[str, str]], data: bytes, stream: int, *, ends: bool) -> bytes:
+def tunnel(path: str, *fields: tuple[str, str], stream: int = 1) -> bytes:
+    """Return the extended CONNECT of a WebSocket (RFC 8441)."""
+    head = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", path)]
+    block = Encoder().encode([*head, (":authority", "localhost"), ("sec-websocket-version", "13"), *fields])
+    return HeadersFrame(stream, block, flags=["END_HEADERS"]).serialize()
+
+
+def data(content: bytes, *, stream: int = 1) -> bytes:
+    """Return DATA of an open stream."""
+    return DataFrame(stream, content).serialize()
+
+
+def _frames(path: str, fields: list[tuple[str, str]], content: bytes, stream: int, *, ends: bool) -> bytes:
     """Return a head and DATA."""
     head = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost")]
     block = Encoder().encode([*head, *fields])
-    parts = [data[at : at + FRAME_BYTES] for at in range(0, len(data), FRAME_BYTES)]
+    parts = [content[at : at + FRAME_BYTES] for at in range(0, len(content), FRAME_BYTES)]
     frames = [DataFrame(stream, part) for part in parts]
     if ends:
         frames[-1].flags.add("END_STREAM")

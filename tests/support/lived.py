@@ -48,6 +48,8 @@ assert line_protocol.line_link is not None
 _PACK = msgspec.msgpack.encode(["apple"])
 _APPLE = grpc_bytes.text_field("apple")
 _EVENTS = ("accept", "text/event-stream")
+#: The first message of a WebSocket, which has the arguments of its method.
+_ASKED = client_frame(TEXT, b'{"arguments":{"item":"apple"}}')
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,23 @@ COLUMNS = {
     "websocket": Way(
         "http",
         handshake("/ws/shop/pack"),
-        client_frame(TEXT, b'{"arguments":{"item":"apple"}}'),
-        client_frame(TEXT, b'{"arguments":{"item":"apple"}}'),
+        _ASKED,
+        _ASKED,
         client_frame(TEXT, b'{"argu', final=False),
         handshake("/ws/feed/ticks") + client_frame(TEXT, b"{}"),
         handshake("/ws/feed/ticks", Authorization="Bearer secret") + client_frame(TEXT, b"{}"),
+    ),
+    "websocket by HTTP/2": Way(
+        "http",
+        grpc_bytes.OPENING + grpc_bytes.tunnel("/ws/shop/pack"),
+        grpc_bytes.data(_ASKED),
+        grpc_bytes.data(_ASKED),
+        grpc_bytes.data(client_frame(TEXT, b'{"argu', final=False)),
+        grpc_bytes.OPENING + grpc_bytes.tunnel("/ws/feed/ticks") + grpc_bytes.data(client_frame(TEXT, b"{}")),
+        grpc_bytes.OPENING
+        + grpc_bytes.tunnel("/ws/feed/ticks", ("authorization", "Bearer secret"))
+        + grpc_bytes.data(client_frame(TEXT, b"{}")),
+        detected="HTTP/2",
     ),
     "rpcx": Way("rpcx", b"", _rpcx("price"), _rpcx("pack"), _rpcx("pack")[:20]),
     "grpc": Way(

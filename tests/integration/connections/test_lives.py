@@ -33,9 +33,10 @@ HOLD_STALL = 1
 ALL = pytest.mark.parametrize("column", COLUMNS)
 #: The native protocol has rules of its own for its peer (`test_liveness.py`).
 FOREIGN = pytest.mark.parametrize("column", [column for column in COLUMNS if column != "native"])
-#: A late page by HTTP/2 is answered on its stream, and its connection stays (`test_http2_bodies.py`).
+#: What is late by HTTP/2 ends its stream, and its connection stays.
+BY_STREAMS = ["http by HTTP/2", "websocket by HTTP/2"]
 RATED = pytest.mark.parametrize(
-    "column", [column for column in COLUMNS if column not in ("native", "http by HTTP/2")]
+    "column", [column for column in COLUMNS if column not in ("native", *BY_STREAMS)]
 )
 STREAMING = pytest.mark.parametrize("column", [column for column, way in COLUMNS.items() if way.stream])
 #: The protocol `lines` has no tokens.
@@ -44,6 +45,9 @@ WITH_TOKENS = pytest.mark.parametrize("column", [column for column, way in COLUM
 LINGERING = pytest.mark.parametrize("column", ["native", "http", "rpcx", "grpc", "toy", "lines"])
 #: A WebSocket at a method is one call; it begins as HTTP.
 BETWEEN = pytest.mark.parametrize("column", [column for column in COLUMNS if column != "websocket"])
+RESTING = pytest.mark.parametrize(
+    "column", [column for column in COLUMNS if not column.startswith("websocket")]
+)
 
 
 @ALL
@@ -156,7 +160,7 @@ async def test_a_connection_that_drains_closes_without_a_call(column: str) -> No
         assert connection.is_over
 
 
-@BETWEEN
+@RESTING
 async def test_a_connection_that_rests_is_closed(column: str) -> None:
     timeouts = Timeouts(handshake=None, idle=IDLE_SECONDS)
     options: dict[str, Any] = {"idle_seconds": IDLE_SECONDS, "timeouts": timeouts}
@@ -351,6 +355,19 @@ async def test_a_message_comes_at_a_lowest_rate(column: str) -> None:
         assert not connection.is_over
         connection.look(PATIENCE_SECONDS + 3)
         assert connection.is_over
+
+
+@pytest.mark.parametrize("column", BY_STREAMS)
+async def test_a_late_message_by_http2_ends_its_stream_alone(column: str) -> None:
+    keepalive = Keepalive(interval=None, timeout=PATIENCE_SECONDS)
+    async with lived(column, keepalive=keepalive, timeouts=ENDLESS) as connection:
+        await connection.open()
+        await connection.give(connection.way.part)
+        connection.look(PATIENCE_SECONDS - 1)
+        assert b"in time" not in said(bytes(connection.transport.written))
+        connection.look(PATIENCE_SECONDS + 3)
+        await eventually(lambda: b"did not come in time" in said(bytes(connection.transport.written)))
+        assert not connection.is_over
 
 
 @FOREIGN
