@@ -65,7 +65,7 @@ async def attacked(**options: Any) -> AsyncIterator[EveryWay]:
 
 
 async def last_words(served: EveryWay, pieces: Iterator[bytes]) -> int | None:
-    """Send pieces until the server closes, and return the code of its GOAWAY."""
+    """Send pieces until the server closes, and return the code of its GOAWAY; None: the system has dropped it."""
     async with await HttpClient.to(served.address) as client:
         reading = asyncio.ensure_future(client.reader.read())
         write_to(client.writer, PREFACE + raw(SETTINGS))
@@ -82,9 +82,9 @@ async def last_words(served: EveryWay, pieces: Iterator[bytes]) -> int | None:
     return goaway_of(found)
 
 
-def goaway_of(found: bytes) -> int | None:
-    """Return the code of the last GOAWAY among frames."""
-    code, at = None, 0
+def goaway_of(found: bytes) -> int:
+    """Return the code of the last GOAWAY among frames; -1: there is none."""
+    code, at = -1, 0
     while at + 9 <= len(found):
         if found[at + 3] == GOAWAY:
             code = int.from_bytes(found[at + 13 : at + 17], "big")

@@ -267,8 +267,7 @@ cdef class Http2Connection(Wire):
         self.control.expect_late(True)
         self.on_refused(id, block)
         self.engine().note_unanswered()
-        # A peer that knows the limit is at fault.
-        return 0 if self.control.ours.acknowledged.streams > self.streams.limit else self.note_idle_work()
+        return 0 if self.control.note_refused(self.instant(), violation) == 0 else self._violate(violation)
 
     @cython.nonecheck(False)
     cdef int _take_data(self, Http2Frame* frame) except -1:

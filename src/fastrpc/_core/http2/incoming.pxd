@@ -62,6 +62,9 @@ cdef class Http2Control:
         uint64_t credits
         int64_t max_streams
 
+        # The streams that were refused for their number before the peer knew the limit.
+        uint32_t early_refusals
+
         # Its pings: their shortest allowed interval, and the frames that we had sent before the last one. Its silence.
         PingCount pings
         uint64_t ping_gap_ns
@@ -86,6 +89,8 @@ cdef class Http2Control:
     # Count a stream that the client wasted; count a stream that it used.
     cdef int spend_idle_work(self, uint64_t now, Violation* violation) noexcept
     cdef int return_idle_work(self) noexcept
+    # Count a stream that was refused for its number.
+    cdef int note_refused(self, uint64_t now, Violation* violation) noexcept
     # A stream ended: frames for it may still come.
     cdef int expect_late(self, bint with_data) noexcept
 

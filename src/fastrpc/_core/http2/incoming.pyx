@@ -77,6 +77,7 @@ from fastrpc._core.wire.window cimport (
 cdef enum:
     HIGHEST_ID = 0x7FFFFFFF
     PING_BYTES = 8
+    EARLY_REFUSALS = 10_000
 
 # PROTOCOL.md, "GOAWAY and close": the second step follows at most a second after the first.
 cdef uint64_t FINAL_AFTER_NS = <uint64_t>SECOND
@@ -205,6 +206,14 @@ cdef class Http2Control:
     cdef int return_idle_work(self) noexcept:
         pay_idle_work(&self.idle_work)
         return 0
+
+    cdef int note_refused(self, uint64_t now, Violation* violation) noexcept:
+        # A peer that knows the limit is at fault. Until then a peer may open many streams within one round trip; one
+        # that never acknowledges our SETTINGS does not open them without end.
+        if self.ours.acknowledged.streams > self.streams.limit and self.early_refusals < EARLY_REFUSALS:
+            self.early_refusals += 1
+            return 0
+        return self.spend_idle_work(now, violation)
 
     cdef int expect_late(self, bint with_data) noexcept:
         expect_late_frames(&self.late_frames, self.max_streams)
