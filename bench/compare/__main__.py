@@ -31,7 +31,7 @@ from bench.compare.selection import (
     with_generators,
     within_descriptors,
 )
-from bench.compare.workloads import GRPC, HTTP, RPCX, STREAMS, TABLE, TAILS
+from bench.compare.workloads import GRPC, HTTP, HTTP2, RPCX, STREAMS, TABLE, TAILS
 
 #: The seconds that a pair of processes takes to start and end, besides its windows, for the first estimate.
 PAIR_SECONDS = 0.8
@@ -128,7 +128,7 @@ def _names(text: str) -> list[str]:
 
 def _list_choices(found: Mapping[str, Peer], left_out: Mapping[str, str]) -> None:
     for workload in (
-        workload for table in (TABLE, STREAMS, TAILS, HTTP, RPCX, GRPC) for workload in table.values()
+        workload for table in (TABLE, STREAMS, TAILS, HTTP, HTTP2, RPCX, GRPC) for workload in table.values()
     ):
         print(f"workload  {workload.name:22} {workload.title}")
     for group, names in GROUPS.items():

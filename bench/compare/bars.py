@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from bench.compare.tables import table, times_cell
 
-__all__ = ["BARS_TITLE", "CALL_BARS", "HTTP_BARS", "Bar", "Rows", "bars_table"]
+__all__ = ["BARS_TITLE", "CALL_BARS", "HTTP2_BARS", "HTTP_BARS", "Bar", "Rows", "bars_table"]
 
 BARS_TITLE = "Against the same run. A rate is at least that many times the other one, a time at most:\n"
 
@@ -23,6 +23,8 @@ class Bar:
     least: float
     ours: str
     others: Sequence[str]
+    #: Where the others were measured, unless it is the same workload.
+    other_workload: str = ""
     figure: Literal["calls_per_second", "p50_seconds", "client_cpu_per_call", "server_cpu_per_call"] = (
         "calls_per_second"
     )
@@ -35,9 +37,8 @@ class Bar:
     def multiple(self, rows: Rows) -> float | None:
         """Return the multiple of the best of the others; None if either was not measured."""
         ours = rows.get((self.ours, self.workload))
-        others = [
-            rows[peer, self.workload][self.figure] for peer in self.others if (peer, self.workload) in rows
-        ]
+        workload = self.other_workload or self.workload
+        others = [rows[peer, workload][self.figure] for peer in self.others if (peer, workload) in rows]
         if ours is None or not others:
             return None
         multiple: float = ours[self.figure] / (max(others) if self.is_rate else min(others))
@@ -67,6 +68,39 @@ HTTP_BARS = (
         ours="fastrpc_http",
         others=("granian", "django_bolt", "h2corn", "uvicorn_zttp"),
         least=2,
+    ),
+)
+
+HTTP2_BARS = (
+    Bar(
+        title="a record by HTTP/2, 64 streams ÷ h2corn",
+        workload="http2_record",
+        ours="fastrpc_http",
+        others=("h2corn",),
+        least=1.2,
+    ),
+    Bar(
+        title="a record by HTTP/2, 64 streams ÷ hypercorn",
+        workload="http2_record",
+        ours="fastrpc_http",
+        others=("hypercorn",),
+        least=3,
+    ),
+    Bar(
+        title="a record by HTTP/2, 64 streams ÷ our HTTP/1.1",
+        workload="http2_record",
+        ours="fastrpc_http",
+        others=("fastrpc_http",),
+        other_workload="http1_record_h2load",
+        least=1,
+    ),
+    Bar(
+        title="a record by HTTP/2, 64 connections ÷ our HTTP/1.1",
+        workload="http2_record_spread",
+        ours="fastrpc_http",
+        others=("fastrpc_http",),
+        other_workload="http1_record_h2load",
+        least=0.8,
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Load generators of others: `h2load` of nghttp2 for gRPC, `wrk` for HTTP; both load every server in the same way.
+"""Load generators of others: `h2load` of nghttp2 for gRPC and HTTP, `wrk` for HTTP; all load every server alike.
 
 `python -m bench.compare.generators NAME ORDER REQUEST` runs one and prints a Measurement. The first answer is checked
 before. h2load gives no percentiles, and wrk runs for whole seconds.
@@ -59,6 +59,7 @@ class Request:
 
 def find_generator(name: str) -> Path:
     """Return the program; raise PeerUnavailableError if it is neither installed nor fetched by `ci/setup_bench`."""
+    name = name.partition("_")[0]
     fetched = ROOT / ".cache" / name / f"run-{name}"
     if path := shutil.which(name) or (fetched.exists() and fetched):
         return Path(path)
@@ -88,23 +89,45 @@ def _run_h2load(order: LoadOrder, request: Request) -> Measurement:
     workload, host = WORKLOADS[order.workload], _host_of(order)
     _check_echo(host, request.path, workload.payload)
     frame = b"\0" + len(workload.payload).to_bytes(4, "big") + workload.payload
+    options = ["--header=content-type: application/grpc", "--header=te: trailers"]
+    return _loaded_by_h2load(order, request, frame, len(frame), options)
+
+
+def _run_h2load_http1(order: LoadOrder, request: Request) -> Measurement:
+    return _run_h2load_http(order, request, ["--h1"])
+
+
+def _run_h2load_http2(order: LoadOrder, request: Request) -> Measurement:
+    return _run_h2load_http(order, request, [])
+
+
+def _run_h2load_http(order: LoadOrder, request: Request, options: Sequence[str]) -> Measurement:
+    _check_answer(_host_of(order), request)
+    assert request.body is not None
+    options = [*options, "--header=content-type: application/json"]
+    return _loaded_by_h2load(order, request, request.body.encode(), len(request.expected), options)
+
+
+def _loaded_by_h2load(
+    order: LoadOrder, request: Request, content: bytes, answer_bytes: int, options: Sequence[str]
+) -> Measurement:
+    workload = WORKLOADS[order.workload]
     with tempfile.NamedTemporaryFile() as body:
-        body.write(frame)
+        body.write(content)
         body.flush()
         command = [
             str(find_generator("h2load")),
-            "--clients=1",
-            f"--max-concurrent-streams={workload.in_flight}",
+            f"--clients={workload.connections}",
+            f"--max-concurrent-streams={workload.in_flight // workload.connections}",
             f"--data={body.name}",
-            "--header=content-type: application/grpc",
-            "--header=te: trailers",
-            f"http://{host}{request.path}",
+            *options,
+            f"http://{_host_of(order)}{request.path}",
         ]
         _output_of([*command, f"--duration={order.warm_seconds * 1e3:.0f}ms"], order)
         window = _Window(order)
         output = _output_of([*command, f"--duration={order.seconds * 1e3:.0f}ms"], order)
         client_cpu, server_cpu = window.close()
-    calls, seconds = read_h2load(output, len(frame))
+    calls, seconds = read_h2load(output, answer_bytes)
     return Measurement(
         calls=calls,
         seconds=seconds,
@@ -216,7 +239,12 @@ def _host_of(order: LoadOrder) -> str:
     return order.address.rpartition("//")[2]
 
 
-_RUNNERS: Mapping[str, Callable[[LoadOrder, Request], Measurement]] = {"h2load": _run_h2load, "wrk": _run_wrk}
+_RUNNERS: Mapping[str, Callable[[LoadOrder, Request], Measurement]] = {
+    "h2load": _run_h2load,
+    "h2load_http1": _run_h2load_http1,
+    "h2load_http2": _run_h2load_http2,
+    "wrk": _run_wrk,
+}
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The load of the HTTP workloads: one generator for every server, `c_http.c` or wrk."""
+"""The load of the HTTP workloads: one generator for every server, `c_http.c`, h2load or wrk."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,6 @@ import msgspec
 from bench.compare.generators import Request, command_of
 from bench.compare.measurement import LoadOrder
 from bench.compare.workloads import (
-    HTTP,
     RECORD_ID,
     RECORD_NAME,
     RECORD_SCORE,
@@ -44,7 +43,7 @@ def build_generator() -> None:
 
 def answer_to(workload: str) -> str:
     """Return the body that a server has to answer."""
-    value = RECORD if HTTP[workload].operation == "http_record" else HELLO
+    value = RECORD if WORKLOADS[workload].operation == "http_record" else HELLO
     return msgspec.json.encode(value).decode()
 
 

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 
 from bench.compare.generators import find_generator
 from bench.compare.peers.base import Peer, PeerUnavailableError
-from bench.compare.workloads import CURVES, GRPC, HTTP, RPCX, STREAMS, TABLE, TAILS, WORKLOADS, Workload
+from bench.compare.workloads import (
+    CURVES,
+    GRPC,
+    HTTP,
+    HTTP2,
+    RPCX,
+    STREAMS,
+    TABLE,
+    TAILS,
+    WORKLOADS,
+    Workload,
+)
 
 #: Who answers whether a change helped; `--quick` measures these.
 MAIN_PEERS = ("c_echo", "fastrpc", "grpc_asyncio", "grpc_uvloop")
@@ -21,6 +32,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "streams": tuple(STREAMS),
     "tails": tuple(TAILS),
     "http": tuple(HTTP),
+    "http2": tuple(HTTP2),
     "rpcx": tuple(RPCX),
     "grpc": tuple(GRPC),
     **{curve.name: tuple(curve.points.values()) for curve in CURVES.values()},
@@ -52,8 +64,8 @@ def assign(
     Args:
         found: every peer there is, by name.
         peers: names, or `all`; without names each workload has its own peers.
-        workloads: names of workloads, of curves, `table`, `streams`, `tails`, `http`, `rpcx`, `grpc` or `growth`;
-            without them the table, and for the whole default run the others too.
+        workloads: names of workloads, of curves, `table`, `streams`, `tails`, `http`, `http2`, `rpcx`, `grpc` or
+            `growth`; without them the table, and for the whole default run the others too.
         quick: take the main peers and the table, unless told otherwise.
 
     Raises:
@@ -102,10 +114,14 @@ def with_generators(assignments: Sequence[Assignment]) -> tuple[list[Assignment]
 
 def _workload_names(asked: Sequence[str] | None, *, is_whole: bool) -> list[str]:
     if asked is None:
-        return [*TABLE, *STREAMS, *TAILS, *HTTP, *RPCX, *GRPC, *GROUPS["growth"]] if is_whole else list(TABLE)
+        return (
+            [*TABLE, *STREAMS, *TAILS, *HTTP, *HTTP2, *RPCX, *GRPC, *GROUPS["growth"]]
+            if is_whole
+            else list(TABLE)
+        )
     unknown = [name for name in asked if name not in GROUPS and name not in WORKLOADS]
     if unknown:
-        known = ", ".join([*TABLE, *STREAMS, *TAILS, *HTTP, *RPCX, *GRPC, *GROUPS])
+        known = ", ".join([*WORKLOADS, *GROUPS])
         raise UnknownNameError(f"no workload {', '.join(unknown)}; there are {known}; see --list")
     # A dictionary keeps the order and each name once.
     return list(dict.fromkeys(each for name in asked for each in GROUPS.get(name, (name,))))

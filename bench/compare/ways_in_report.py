@@ -3,15 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench.compare.bars import HTTP_BARS, bars_table
+from bench.compare.bars import HTTP2_BARS, HTTP_BARS, bars_table
 from bench.compare.tables import NOTHING, share_cell, table, times_cell
-from bench.compare.workloads import HTTP, RPCX, Workload
+from bench.compare.workloads import HTTP, HTTP2, RPCX, Workload
 
 __all__ = ["HTTP_TITLE", "RPCX_TITLE", "http_table", "rpcx_table"]
 
 HTTP_TITLE = (
     "HTTP/1.1 with keep-alive, 64 connections with one request each, one core for each server; one generator in C\n"
     "for all, or wrk. Requests/s, and the server's processor time for one:\n"
+)
+HTTP2_TITLE = (
+    "The same requests by both versions of HTTP, under h2load. Requests/s, and the server's processor time for\n"
+    "one:\n"
 )
 RPCX_TITLE = (
     "Typed `Mul` in msgpack, 64 in flight on one connection, one core for each side. Calls/s, and processor time for\n"
@@ -27,8 +31,15 @@ OURS = ("fastrpc_http", "fastrpc_rpcx", "fastrpc_rpcx_client", "fastrpc_rpcx_ser
 def http_table(result: Mapping[str, Any]) -> str:
     """Return a row per server, the fastest first, then the bars; empty without measurements."""
     servers = _table(result, HTTP, _http_cells, ["{title}", "of FastAPI", "of net/http", "server µs"])
-    bars = bars_table(result, HTTP_BARS)
-    return "\n".join(part for part in (servers, bars) if part)
+    both = _table(result, HTTP2, _http_cells, ["{title}", "of hypercorn", "of h2corn", "server µs"])
+    parts = (
+        servers,
+        bars_table(result, HTTP_BARS),
+        both and HTTP2_TITLE,
+        both,
+        bars_table(result, HTTP2_BARS),
+    )
+    return "\n".join(part for part in parts if part)
 
 
 def rpcx_table(result: Mapping[str, Any]) -> str:

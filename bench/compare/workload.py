@@ -76,8 +76,9 @@ class Workload:
     methods: int = 1
     #: One of this number of operations of a caller is timed, since timing costs the generator some time.
     sample_every: int = 8
-    #: A program of others that loads every server in place of the peers' own clients.
-    generator: Literal["h2load", "wrk"] | None = None
+    #: A program of others that loads every server in place of the peers' own clients; h2load by gRPC, or by a version
+    #: of HTTP.
+    generator: Literal["h2load", "h2load_http1", "h2load_http2", "wrk"] | None = None
     #: The substitute workload for peers that do not offer this one.
     stand_in: str | None = None
     #: Multiples are of the fastest of this family.

@@ -1,7 +1,7 @@
 """What the peers are asked to do: the workloads and their values, the same for all.
 
-`TABLE` holds the workloads of calls, `STREAMS` those of streams, `TAILS` those at a fixed rate, `HTTP`, `RPCX` and
-`GRPC` those of other protocols, `CURVES` those in which one quantity grows; `WORKLOADS` holds all of them.
+`TABLE` holds the workloads of calls, `STREAMS` those of streams, `TAILS` those at a fixed rate, `HTTP`, `HTTP2`,
+`RPCX` and `GRPC` those of other protocols, `CURVES` those in which one quantity grows; `WORKLOADS` holds all of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +25,7 @@ __all__ = [
     "CURVES",
     "GRPC",
     "HTTP",
+    "HTTP2",
     "RECORD_ID",
     "RECORD_NAME",
     "RECORD_SCORE",
@@ -221,6 +222,40 @@ _HTTP = (
     ),
 )
 
+#: Servers of ASGI by both versions, and ours.
+_HTTP2_PEERS = ("fastrpc_http", "h2corn", "hypercorn")
+
+
+def _http2(name: str, shape: str, **changes: Any) -> Workload:
+    workload = replace(
+        _HTTP_RECORD,
+        name=name,
+        title=f"typed record as JSON by POST, {shape}",
+        base_family="hypercorn",
+        limit_family="h2corn",
+        only_peers=_HTTP2_PEERS,
+    )
+    return replace(workload, **changes)
+
+
+_HTTP2 = (
+    _http2("http2_record", "HTTP/2, 64 streams of one connection", generator="h2load_http2"),
+    _http2(
+        "http2_record_spread",
+        "HTTP/2, 64 connections of one stream each",
+        generator="h2load_http2",
+        connections=64,
+    ),
+    _http2(
+        "http1_record_h2load",
+        "HTTP/1.1, 64 connections",
+        generator="h2load_http1",
+        connections=64,
+        # h2load does not read the answers of hypercorn by HTTP/1.1.
+        only_peers=("fastrpc_http", "h2corn"),
+    ),
+)
+
 #: Client and server of both, in all four pairs, and our own wire.
 _RPCX_PEERS = ("fastrpc", "fastrpc_rpcx", "fastrpc_rpcx_client", "fastrpc_rpcx_server", "rpcx")
 
@@ -367,6 +402,8 @@ TAILS: Mapping[str, Workload] = MappingProxyType({workload.name: workload for wo
 
 HTTP: Mapping[str, Workload] = MappingProxyType({workload.name: workload for workload in _HTTP})
 
+HTTP2: Mapping[str, Workload] = MappingProxyType({workload.name: workload for workload in _HTTP2})
+
 RPCX: Mapping[str, Workload] = MappingProxyType({workload.name: workload for workload in _RPCX})
 
 GRPC: Mapping[str, Workload] = MappingProxyType({workload.name: workload for workload in _GRPC})
@@ -395,6 +432,7 @@ WORKLOADS: Mapping[str, Workload] = MappingProxyType(
         **STREAMS,
         **TAILS,
         **HTTP,
+        **HTTP2,
         **RPCX,
         **GRPC,
         **{workload.name: workload for points in _GROWTH.values() for workload in points.values()},

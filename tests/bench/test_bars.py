@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from bench.compare.bars import CALL_BARS, HTTP_BARS, bars_table
+from bench.compare.bars import CALL_BARS, HTTP2_BARS, HTTP_BARS, bars_table
 from bench.compare.peers.base import find_peers
-from bench.compare.workloads import HTTP, TABLE
+from bench.compare.workloads import TABLE, WORKLOADS
 
 
 def result_of(rates: Mapping[tuple[str, str], float]) -> Mapping[str, Any]:
@@ -34,8 +34,15 @@ def test_nothing_is_said_of_bars_that_were_not_measured() -> None:
 
 
 def test_bars_of_http_name_peers_of_its_workloads() -> None:
-    for bar in HTTP_BARS:
-        assert {bar.ours, *bar.others} <= {*(HTTP[bar.workload].only_peers or ())}
+    for bar in (*HTTP_BARS, *HTTP2_BARS):
+        assert bar.ours in (WORKLOADS[bar.workload].only_peers or ())
+        assert {*bar.others} <= {*(WORKLOADS[bar.other_workload or bar.workload].only_peers or ())}
+
+
+def test_a_rate_may_be_held_against_one_of_another_workload() -> None:
+    rates = {("fastrpc_http", "http2_record"): 90.0, ("fastrpc_http", "http1_record_h2load"): 60.0}
+    line = bars_table(result_of(rates), HTTP2_BARS).splitlines()[-1]
+    assert line.endswith("| 1.50 × | ≥ 1 | yes |")
 
 
 def test_bars_of_calls_name_peers_that_the_table_has() -> None:

@@ -60,3 +60,6 @@ def test_a_generator_is_found_where_it_was_fetched(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(generators, "ROOT", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_generator("wrk") == program
+    program.rename(program.parent / "run-h2load")
+    program.parent.rename(tmp_path / ".cache" / "h2load")
+    assert find_generator("h2load_http2") == tmp_path / ".cache" / "h2load" / "run-h2load"
