@@ -24,6 +24,8 @@ __all__ = ["BATCH", "CALL_PATHS", "CORE_PATHS", "CallPath", "connected", "listen
 BATCH = 64
 #: Messages of one stream.
 STREAMED = 16
+#: Requests that one connection may make.
+MOST_REQUESTS = 32
 #: Call tables over which a count is the mean.
 TABLES = 64
 
@@ -90,6 +92,30 @@ def posted(method: str, arguments: dict[str, Any]) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
+def by_streams(method: str, arguments: dict[str, Any]) -> tuple[bytes, ...]:
+    """Return the requests of a call on a connection of HTTP/2, which follow each other.
+
+    The first request puts its fields into the table of the connection; the others refer to them, as clients do it.
+    """
+    body = msgspec.json.encode(arguments)
+    literals = (
+        (b"\x44", f"/guard/{method}".encode()),
+        (b"\x41", b"localhost"),
+        (b"\x5f", b"application/json"),
+        (b"\x5c", b"%d" % len(body)),
+    )
+    first = b"\x83\x86" + b"".join(name + bytes((len(value),)) + value for name, value in literals)
+    blocks = [first] + [b"\x83\x86\xc1\xc0\xbf\xbe"] * (MOST_REQUESTS - 1)
+    return tuple(
+        _frame(1, 4, 2 * number + 1, block) + _frame(0, 1, 2 * number + 1, body)
+        for number, block in enumerate(blocks)
+    )
+
+
+def _frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:
+    return len(content).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + content
+
+
 async def pass_on(call: Any, proceed: Any) -> Any:
     """Do nothing, as an interceptor."""
     return await proceed(call)
@@ -111,8 +137,10 @@ class CallPath:
     interceptors: tuple[Any, ...] = ()
     #: The protocol that both sides speak.
     wire: Literal["native", "grpc", "http"] = "native"
-    #: What is fed to the server where there is no operation.
-    request: bytes = b""
+    #: What each connection feeds to the server where there is no operation: the requests, or one that is repeated.
+    requests: tuple[bytes, ...] = ()
+    #: The first bytes of each connection, by which a server of HTTP chooses the version.
+    opening: bytes = b""
     #: Whether the server has admin pages, and so keeps the last failed and slow calls. Only the server is counted then.
     has_pages: bool = False
 
@@ -152,12 +180,18 @@ CALL_PATHS: dict[str, CallPath] = {
     ),
     "gRPC, a stream of 16 messages": CallPath(operation=follow, expected=[PAYLOAD] * STREAMED, wire="grpc"),
     "HTTP, typed record": CallPath(
-        wire="http", request=posted("record", {"record": RECORD}), expected=msgspec.json.encode(RECORD)
+        wire="http", requests=(posted("record", {"record": RECORD}),), expected=msgspec.json.encode(RECORD)
     ),
     "HTTP, a stream of 16 lines": CallPath(
         wire="http",
-        request=posted("records", {"record": RECORD}),
+        requests=(posted("records", {"record": RECORD}),),
         expected=b'{"end":{"metadata":{}}}\n',
+    ),
+    "HTTP/2, typed record": CallPath(
+        wire="http",
+        opening=b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b"") + _frame(4, 1, 0, b""),
+        requests=by_streams("record", {"record": RECORD}),
+        expected=msgspec.json.encode(RECORD),
     ),
 }
 
@@ -168,8 +202,7 @@ async def listening(path: CallPath, transport: RecordedTransport) -> AsyncIterat
     config = fastrpc.ServerConfig(
         keepalive=fastrpc.Keepalive(interval=None),
         protocols=(path.wire,),
-        # Without a choice by first bytes, which takes the session of a transport away.
-        http=fastrpc.HTTP(http2=path.wire != "http"),
+        http=fastrpc.HTTP(http2=path.wire != "http" or bool(path.opening)),
         admin_address="tcp://127.0.0.1:0" if path.has_pages else None,
     )
     add_transport(transport)

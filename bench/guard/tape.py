@@ -67,6 +67,15 @@ class Line(asyncio.Transport):
             self._session.buffer_updated(size)
             rest = rest[size:]
 
+    def pause_reading(self) -> None:
+        """What is fed is received: nothing is fed until a session has taken over."""
+
+    resume_reading = pause_reading
+
+    def set_protocol(self, protocol: Any) -> None:
+        """Let another session receive."""
+        self._session = protocol
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self._on_write(bytes(data))
 

@@ -49,16 +49,22 @@ async def count_server(path: CallPath, recording: Tape, ends: list[int], mark: M
 
 async def count_requests(path: CallPath, mark: Mark) -> None:
     """Count a server that gets one hand-written request from each of `BATCH` connections in each round."""
+    requests = itertools.cycle(path.requests)
     loop = asyncio.get_running_loop()
     transport = RecordedTransport()
     written: list[bytes] = []
     async with listening(path, transport):
         lines = [transport.open_server(written.append) for _ in range(BATCH)]
+        if path.opening:
+            for line in lines:
+                loop.call_soon(line.feed, path.opening)
+            await give_turns()
         for calls in CALLS:
             mark()
             for _ in range(calls // BATCH):
+                request = next(requests)
                 for line in lines:
-                    loop.call_soon(line.feed, path.request)
+                    loop.call_soon(line.feed, request)
                 await give_turns()
         mark()
         for line in lines:
