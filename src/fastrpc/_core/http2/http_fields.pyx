@@ -29,6 +29,15 @@ from fastrpc._core.http2.header_block cimport (
 
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
+cdef enum:
+    # The fields of that many lines of at most so many bytes are kept: 64 KiB of them, and their fields.
+    MOST_KNOWN = 256
+    KNOWN_BYTES = 256
+
+cdef dict KNOWN_FIELDS = {}
+# Statuses have three digits.
+cdef dict STATUS_FIELDS = {}
+
 
 cdef RequestHead head_of_block(HeaderBlock block, RequestLimits limits, bint ends_stream):
     cdef HeaderField method = block.field(TOKEN_METHOD), path = block.field(TOKEN_PATH), field
@@ -65,7 +74,38 @@ cdef object too_long_error(int64_t most):
 
 
 cdef list answer_fields(int status, bytes lines):
-    cdef list fields = [(TOKEN_STATUS, b":status", b"%d" % status)]
+    return [status_field(status), *fields_of(lines)]
+
+
+cdef list response_fields(int status, bytes lines, int64_t size):
+    cdef list fields = [status_field(status), (TOKEN_DATE, b"date", response_date()), *fields_of(lines)]
+    if size >= 0:
+        fields.append((TOKEN_CONTENT_LENGTH, b"content-length", str(size).encode("ascii")))
+    return fields
+
+
+cdef tuple status_field(int status):
+    found = STATUS_FIELDS.get(status)
+    if found is None:
+        found = STATUS_FIELDS[status] = (TOKEN_STATUS, b":status", b"%d" % status)
+    return found
+
+
+cdef list fields_of(bytes lines):
+    """Return fields of lines; a method gives most answers the same lines, so the latest ones are kept."""
+    cdef object known = KNOWN_FIELDS.get(lines)
+    if known is not None:
+        return <list>known
+    fields = cut_fields(lines)
+    if PyBytes_GET_SIZE(lines) <= KNOWN_BYTES:
+        if len(KNOWN_FIELDS) >= MOST_KNOWN:
+            KNOWN_FIELDS.clear()
+        KNOWN_FIELDS[lines] = fields
+    return fields
+
+
+cdef list cut_fields(bytes lines):
+    cdef list fields = []
     cdef bytes name
     cdef int token
     for line in lines.splitlines():
@@ -75,12 +115,4 @@ cdef list answer_fields(int status, bytes lines):
         if not (TOKEN_CONNECTION <= token <= TOKEN_UPGRADE or token == TOKEN_TRANSFER_ENCODING):
             # Blanks at an edge, which HTTP/1.1 skips, make a response malformed (RFC 9113, section 8.2.1).
             fields.append((token, name, value.strip(b" \t")))
-    return fields
-
-
-cdef list response_fields(int status, bytes lines, int64_t size):
-    cdef list fields = answer_fields(status, lines)
-    fields.insert(1, (TOKEN_DATE, b"date", response_date()))
-    if size >= 0:
-        fields.append((TOKEN_CONTENT_LENGTH, b"content-length", b"%d" % size))
     return fields
