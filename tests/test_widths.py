@@ -27,7 +27,7 @@ WIDER = {
     "AwaitedCall": 147,
     "BlockingConnection": 148,
     "Connection": 147,
-    # Each finds the requests that are no calls, which go on as pages; `let_in` takes the calls of pages, too.
+    # Each finds the requests that are not calls, which go on as pages; `let_in` takes the calls of pages, too.
     "GrpcWire": 126,
     "GrpcRequests": 121,
     "BlockingCall": 115,

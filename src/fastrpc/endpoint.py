@@ -274,7 +274,7 @@ def relayed_host(address: Address) -> str:
 
 
 def check_relay_name(name: str) -> None:
-    """Refuse a name that is no label of a host name.
+    """Refuse a name that is not a label of a host name.
 
     Raises:
         ConfigError: it has another form.
@@ -285,7 +285,7 @@ def check_relay_name(name: str) -> None:
     wanted = _ascii_form(name).replace("_", "-")
     if wanted != name and _is_label(wanted, _LABEL_CHARACTERS):
         hint += f"; here {wanted}"
-    raise ConfigError(f"{name[: 2 * _LONGEST_LABEL]!r} is no name for a relay", hint=hint)
+    raise ConfigError(f"{name[: 2 * _LONGEST_LABEL]!r} is not a name for a relay", hint=hint)
 
 
 def without_options(address: Address) -> Address:
@@ -312,7 +312,7 @@ def check_relay_host(host: str) -> None:
     wanted = _ascii_form(host)
     if wanted != host and all(_is_label(label, _HOST_CHARACTERS) for label in wanted.split(".")):
         hint = f"write it as {wanted}"
-    raise ConfigError(f"{host[: 2 * _LONGEST_LABEL]!r} is no host name of a relay", hint=hint)
+    raise ConfigError(f"{host[: 2 * _LONGEST_LABEL]!r} is not a host name of a relay", hint=hint)
 
 
 def _is_label(text: str, characters: frozenset[str]) -> bool:

@@ -166,7 +166,7 @@ def _checked_status(status: Any, message: Any) -> Status:
             ) from None
         text = status if isinstance(status, str) and status else "…"
         raise ValueError(
-            f"the status of a CallError is {status!r}, which is no Status "
+            f"the status of a CallError is {status!r}, which is not a Status "
             f"(write {_call_error_text(Status.NOT_FOUND, text)})"
         ) from None
 
@@ -259,7 +259,7 @@ class UnavailableError(FastRPCError):
         retry_after: seconds that the refusing server asks to wait; None without a wish.
 
     Raises:
-        TypeError: `retry_after` is no number.
+        TypeError: `retry_after` is not a number.
         ValueError: `retry_after` is negative or not finite.
     """
 

@@ -144,7 +144,7 @@ class KeepingHandler(logging.Handler):
     """A handler that keeps records to show them later. A record that only such handlers get counts as unheard."""
 
 
-class OwnLastResort(logging.StreamHandler):  # type: ignore[type-arg]  # it is no generic class at run time
+class OwnLastResort(logging.StreamHandler):  # type: ignore[type-arg]  # it is not a generic class at run time
     """Writes the records that no handler gets: the last resort of `logging` in programs of the command line."""
 
 

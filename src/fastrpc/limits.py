@@ -153,7 +153,7 @@ class Addresses:
         deny: networks that are denied.
 
     Raises:
-        ConfigError: a text is no network, or both lists are empty.
+        ConfigError: a text is not a network, or both lists are empty.
     """
 
     allow: Sequence[str] = ()
@@ -221,7 +221,7 @@ def checked_limits(given: Any, *, has_identities: bool = True) -> tuple[Limit, .
         has_identities: whether callers are authenticated.
 
     Raises:
-        ConfigError: the value is no list of limits, or one limit needs authenticated callers.
+        ConfigError: the value is not a list of limits, or one limit needs authenticated callers.
     """
     hint = "write limits=[RateLimit(100, burst=20)]"
     if isinstance(given, Limits):

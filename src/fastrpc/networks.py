@@ -14,7 +14,7 @@ def packed_address(host: str) -> bytes:
     """Return an IP address as 4 or 16 bytes, without its interface.
 
     Raises:
-        OSError: the text is no IP address.
+        OSError: the text is not an IP address.
     """
     text = host.partition("%")[0]
     if ":" not in text:

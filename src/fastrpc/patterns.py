@@ -116,7 +116,7 @@ class MethodPattern(WordPattern):
         elif self.is_exact and len(names) < 2:
             names.clear()
         if text != "**" and not (names and all(_NAME.fullmatch(name) for name in names)):
-            raise ConfigError(f"{text!r} is no pattern of methods", hint=_METHOD_FORMS)
+            raise ConfigError(f"{text!r} is not a pattern of methods", hint=_METHOD_FORMS)
 
     @property
     def is_exact(self) -> bool:
@@ -156,7 +156,7 @@ class KeyPattern(WordPattern):
         super().__init__(text)
         wrong = any(word in ("", ".", "..") or ("*" in word and word != "*") for word in self.words)
         if wrong or not text.isprintable():
-            raise ConfigError(f"{text!a} is no pattern of keys", hint=_KEY_FORMS)
+            raise ConfigError(f"{text!a} is not a pattern of keys", hint=_KEY_FORMS)
 
     def covers(self, prefix: str) -> bool:
         """Return whether every key of a prefix, which is "" or ends in `/`, fits."""
@@ -182,7 +182,7 @@ class TopicPattern(WordPattern):
         super().__init__(text)
         faults = (fault_of_word(word) for word in self.words if word != "*")
         if (fault := next(filter(None, faults), None)) is not None:
-            raise ConfigError(f"{text!a} is no {self._thing}: {fault}", hint=self._forms)
+            raise ConfigError(f"{text!a} is not a {self._thing}: {fault}", hint=self._forms)
         check_name_length(text, self._thing)
         #: Whether it is one name.
         self.is_name = not self.has_rest and "*" not in self.words
@@ -239,7 +239,9 @@ class RelayPattern(WordPattern):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         if not _RELAY_NAMES.fullmatch(text):
-            raise ConfigError(f"{text!a} is no pattern of names at a relay", hint="write edge-7, edge-* or *")
+            raise ConfigError(
+                f"{text!a} is not a pattern of names at a relay", hint="write edge-7, edge-* or *"
+            )
 
     def matches(self, name: str) -> bool:
         """Return whether a name fits."""

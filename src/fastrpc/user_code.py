@@ -30,7 +30,7 @@ _on_interrupt: Callable[[], None] | None = None
 
 
 class ContainedError(RuntimeError):
-    """User code raised an exception that is no plain error, which is the cause."""
+    """User code raised an exception that is not a plain error, which is the cause."""
 
 
 def as_error(error: BaseException, name: str) -> Exception:

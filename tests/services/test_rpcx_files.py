@@ -44,7 +44,7 @@ async def test_a_client_of_go_sends_files_to_our_server_and_fetches_them(
     for codec in ("msgpack", "json"):
         assert found.pop(f"{codec} sent") is True
         assert found.pop(f"{codec} fetched") is True
-        assert "is no name of a file" in found.pop(f"{codec} outside")
+        assert "is not the name of a file" in found.pop(f"{codec} outside")
         assert (here / f"fetched-{codec}").read_bytes() == DATA[::-1]
     assert found == {}
 

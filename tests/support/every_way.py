@@ -47,7 +47,7 @@ EVENTS = "text/event-stream"
 FORM = "multipart/form-data; boundary=XyZ"
 ORIGIN = "https://shop.example"
 
-#: More than this is no message.
+#: More than this is not a message.
 MESSAGE_BYTES = 100_000
 
 _MCP = {

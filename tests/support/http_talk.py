@@ -49,7 +49,7 @@ class Response:
 def request(
     method: str, target: str, body: bytes | Any = b"", *, version: str = "1.1", **fields: str | None
 ) -> bytes:
-    """Return a request; names of fields have `_` for `-`. A body that is no bytes is sent as JSON."""
+    """Return a request; names of fields have `_` for `-`. A body that is not bytes is sent as JSON."""
     lines = [f"{name}: {value}\r\n" for name, value in fields_of(method, body, **fields).items()]
     head = f"{method} {target} HTTP/{version}\r\n{''.join(lines)}\r\n"
     return head.encode("latin-1") + content_of(body)

@@ -12,7 +12,7 @@ from fastrpc import CallError, Status, current_call
 
 __all__ = ["ENDINGS", "ERRORS", "LONE", "Ending", "Odd", "Told", "plain"]
 
-#: A text as `os.listdir` returns it for a name that is no UTF-8. Half of a pair of surrogates has no UTF-8.
+#: A text as `os.listdir` returns it for a name that is not UTF-8. Half of a pair of surrogates has no UTF-8.
 LONE = "no file b\udcffd"
 
 #: Errors that no `except Exception` catches are among them.

@@ -56,7 +56,7 @@ class Transfers:
         return await asyncio.to_thread(run)
 
 
-class Stopped(Exception):  # noqa: N818 (it is no error)
+class Stopped(Exception):  # noqa: N818 (it is not an error)
     """Raised by a progress callback to end a transfer."""
 
 

@@ -23,7 +23,7 @@ class User:
 
 
 def traced(function: Callable[Concatenate[S, P], Awaitable[T]]) -> Callable[Concatenate[S, P], Awaitable[T]]:
-    """A decorator as libraries have it: what comes out is no coroutine function to a type checker."""
+    """A decorator as libraries have it: what comes out is not a coroutine function to a type checker."""
 
     @functools.wraps(function)
     async def run(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:

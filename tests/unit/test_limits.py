@@ -35,7 +35,7 @@ def test_rate_limit_is_for_the_whole_server_and_all_methods_unless_it_says_other
         ({"per": "metadata:tenant-bin"}, "RateLimit.per is 'metadata:tenant-bin'"),
         ({"per": "metadata:frpc-x"}, "RateLimit.per is 'metadata:frpc-x'"),
         ({"per": None}, "RateLimit.per is None"),
-        ({"methods": "shop"}, "'shop' is no pattern of methods"),
+        ({"methods": "shop"}, "'shop' is not a pattern of methods"),
         ({"methods": []}, r"methods is \[\]"),
     ],
 )

@@ -44,7 +44,7 @@ def test_a_bare_function_is_named_with_its_dot() -> None:
 
 @pytest.mark.parametrize("text", [".", "..add", ".a.b", ".*", ".**", "add"])
 def test_a_service_without_a_name_is_no_pattern(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no pattern of methods"):
+    with pytest.raises(ConfigError, match="is not a pattern of methods"):
         MethodPattern(text)
 
 
@@ -70,7 +70,7 @@ def test_a_service_without_a_name_is_no_pattern(text: str) -> None:
     ],
 )
 def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no pattern of methods"):
+    with pytest.raises(ConfigError, match="is not a pattern of methods"):
         MethodPattern(text)
 
 

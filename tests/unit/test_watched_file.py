@@ -21,7 +21,7 @@ class Clock:
 
 def read(text: str) -> int:
     if not text.strip().isdigit():
-        raise ConfigError("it is no number", hint="write 7")
+        raise ConfigError("it is not a number", hint="write 7")
     return int(text)
 
 
@@ -106,7 +106,7 @@ def test_what_cannot_be_used_keeps_the_old_value_and_warns_once(
 def test_the_error_at_first_names_file_reason_and_hint(tmp_path: Path, clock: Clock) -> None:
     path = tmp_path / "number"
     path.write_text("x")
-    with pytest.raises(ConfigError, match="the number '.*number': it is no number") as caught:
+    with pytest.raises(ConfigError, match="the number '.*number': it is not a number") as caught:
         watched(path, clock)
     assert caught.value.hint == "write 7"
 

@@ -30,7 +30,7 @@ _SHORT: Final = {
 class ClientCertificates:
     """Identities by the verified TLS certificate of the client. A certificate without a token is enough.
 
-    The certificate of a LAN pass is no identity: its holders are anonymous.
+    The certificate of a LAN pass is not an identity: its holders are anonymous.
 
     ::
 

@@ -104,7 +104,7 @@ class JWT:
         if isinstance(keys, str) and _PEM.decode() not in keys and ("://" in keys or not takes_secret):
             self._take_set(keys, tls)
         elif tls is not None:
-            raise ConfigError("tls is given, but keys is no URL of https", hint="leave tls out")
+            raise ConfigError("tls is given, but keys is not a URL of https", hint="leave tls out")
         else:
             given = [keys] if isinstance(keys, str | bytes) else list(keys)
             self._keys = [self._made(key) for key in given]
@@ -157,7 +157,7 @@ class JWT:
                 value = load_pem_public_key(pem)
         except Exception:
             raise ConfigError(
-                "a key is no public key in PEM", hint="write -----BEGIN PUBLIC KEY-----…"
+                "a key is not a public key in PEM", hint="write -----BEGIN PUBLIC KEY-----…"
             ) from None
         found = self._usable(value)
         if not found:
@@ -207,11 +207,11 @@ class JWT:
         if not self.handles(peer) or token is None:
             return Refusal("it presents no token")
         if len(token) > TOKEN_CHARACTERS or not token.isascii():
-            return Refusal("its token is no JWT")
+            return Refusal("its token is not a JWT")
         try:
             head = self._library.get_unverified_header(token)
         except self._library.PyJWTError:
-            return Refusal("its token is no JWT")
+            return Refusal("its token is not a JWT")
         algorithm, id = head.get("alg"), head.get("kid")
         if algorithm not in self._algorithms:
             return Refusal("its token is signed by an algorithm that is not accepted")
@@ -272,7 +272,7 @@ class JWT:
     def _identified(self, claims: dict[str, Any]) -> Answer:
         for claim in _INSTANTS & claims.keys():
             if not _is_instant(claims[claim]):
-                return Refusal(f"its token has an {claim} that is no number")
+                return Refusal(f"the {claim} of its token is not a number")
         name = claims.get(self._name_claim)
         if not isinstance(name, str) or not name:
             return Refusal(f"its token has no text in {self._name_claim!r}")

@@ -84,7 +84,7 @@ class KeySet:
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._is_encrypted = parts.scheme == "https"
         if tls is not None and not self._is_encrypted:
-            raise ConfigError("tls is given, but keys is no URL of https", hint="leave tls out")
+            raise ConfigError("tls is given, but keys is not a URL of https", hint="leave tls out")
         # The context with the system's authorities is made when it is needed: reading them takes long.
         self._end = None if tls is None else HttpEnd(tls, self._host)
         self._parse = parse
@@ -132,7 +132,7 @@ class KeySet:
         """Return the keys after a fetch.
 
         Raises:
-            KeysAwayError: the endpoint is away, or its answer is no key set.
+            KeysAwayError: the endpoint is away, or its answer is not a key set.
         """
         if self._failed_at is not None and self._clock() - self._failed_at < RETRY_SECONDS:
             raise KeysAwayError
@@ -196,7 +196,9 @@ def _parts_of(url: str) -> tuple[SplitResult, str, int | None]:
     except ValueError:
         is_usable = False
     if not is_usable or not parts.hostname:
-        raise ConfigError("keys is no URL of a key set", hint="write https://host/path, without a password")
+        raise ConfigError(
+            "keys is not a URL of a key set", hint="write https://host/path, without a password"
+        )
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ConfigError(
             f"keys is {without_secrets(url)!r}: an attacker on the network could replace the keys",
@@ -219,11 +221,11 @@ def parsed_keys(content: Any, make: Callable[[Mapping[str, Any]], Any]) -> list[
         make: makes a key, or returns None for a key that is of no use here.
 
     Raises:
-        ConfigError: it is no key set, or lacks this key.
+        ConfigError: it is not a key set, or lacks this key.
     """
     entries = content.get("keys") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ConfigError("it is no set of keys (RFC 7517)")
+        raise ConfigError("it is not a set of keys (RFC 7517)")
     if len(entries) > MOST_KEYS:
         raise ConfigError(f"it has {len(entries):,} keys, the limit is {MOST_KEYS}")
     # A symmetric key in a public set is known to everybody.

@@ -37,11 +37,11 @@ class NamePattern:
         if not isinstance(text, str):
             raise TypeError(f"a pattern of names is {text!r}, it must be text")
         if not text or text == _ROLE or hidden_in(text) or text != text.strip():
-            raise ConfigError(f"{text!a} is no pattern of names", hint="write a name, role:…, or *")
+            raise ConfigError(f"{text!a} is not a pattern of names", hint="write a name, role:…, or *")
         star = text.find("*")
         if star >= 0 and (star != len(text) - 1 or (text != "*" and not text[:-1].endswith(_BEFORE_STAR))):
             raise ConfigError(
-                f"{text!r} is no pattern of names: `*` stands alone, or last behind `/`, `:` or `.`",
+                f"{text!r} is not a pattern of names: `*` stands alone, or last behind `/`, `:` or `.`",
                 hint="list the names, or give the identities a role",
             )
         self.text = text

@@ -289,7 +289,7 @@ class Policy(Rules):
                 if service is None:
                     continue
                 if service in services:
-                    found.errors.append(f"rule {number}: {pattern.text!r} is no method of {service!r}")
+                    found.errors.append(f"rule {number}: {pattern.text!r} is not a method of {service!r}")
                 elif service.casefold() in folded:
                     meant = folded[service.casefold()]
                     found.errors.append(

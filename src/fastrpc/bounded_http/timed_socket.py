@@ -104,7 +104,7 @@ class TimedSocket:
             raise OSError("the connection is congested")
 
     def receive_now(self) -> bytes | None:
-        """Return the bytes that are available, without waiting: None is no byte yet, b"" the end of the stream."""
+        """Return the available bytes without waiting: None if no byte has arrived, b"" at the end of the stream."""
         self.socket.settimeout(0)
         try:
             piece = self.socket.recv(min(PIECE_BYTES, self._allowed()))
@@ -116,7 +116,7 @@ class TimedSocket:
     def give_back(self, data: "bytes | bytearray") -> None:
         """Let received bytes be read again, before others; they are counted already."""
         self._given_back = bytes(data)
-        # An end that was received is read again after these bytes.
+        # If the end of the stream was received, it is read again after these bytes.
         self.is_ended = False
 
     def sendall(self, data: bytes) -> None:

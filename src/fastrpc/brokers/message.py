@@ -102,7 +102,7 @@ class Message(Generic[T_co]):
                 most 300.
 
         Raises:
-            ConfigError: the delay is no number of seconds from 0.
+            ConfigError: the delay is not a number of seconds from 0.
             BrokerError: the broker is away; the message is delivered again, perhaps earlier.
         """
         if delay is None:

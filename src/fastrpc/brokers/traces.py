@@ -33,7 +33,7 @@ def metadata_of(headers: Mapping[str, str]) -> bytes | None:
     """Return the metadata of a delivery, encoded: the headers, with the trace by its own names.
 
     Raises:
-        TypeError, ValueError: the headers are no metadata.
+        TypeError, ValueError: the headers are not metadata.
     """
     if len(headers) == 1:
         # Most messages have the form of their value alone.

@@ -101,7 +101,7 @@ def _alternative_names(names: list[str]) -> str:
     """Return names as OpenSSL writes them.
 
     Raises:
-        ConfigError: a name is no host name; a comma would begin another entry.
+        ConfigError: a name is not a host name; a comma would begin another entry.
     """
     return ",".join(map(_alternative_name, names))
 
@@ -112,7 +112,7 @@ def _alternative_name(name: str) -> str:
     except ValueError:
         if not _HOST_NAME.fullmatch(name):
             raise ConfigError(
-                f"{name!r} is no host name or IP address", hint="write it as orders.example or 10.0.0.7"
+                f"{name!r} is not a host name or IP address", hint="write it as orders.example or 10.0.0.7"
             ) from None
         return f"DNS:{name}"
 

@@ -86,7 +86,7 @@ def put(
     there = name or path.name
     with reported(ExitCode.USAGE):
         if not path.is_file():
-            raise ConfigError(f"{path} is no file", hint="give the path of a file on this machine")
+            raise ConfigError(f"{path} is not a file", hint="give the path of a file on this machine")
         client = _client(address, service, dialing(ca, cert, key, server_name, token_file))
 
     async def copy(show: Show | None) -> "FileDigest":
@@ -110,7 +110,7 @@ def _inside(path: Path, name: str) -> Path:
     if not path.is_dir():
         return path
     if name in {"", ".", ".."} or "\0" in name:
-        raise ConfigError(f"{name!r} is no name of a file", hint="give PATH, the file to write")
+        raise ConfigError(f"{name!r} is not the name of a file", hint="give PATH, the file to write")
     return path / name
 
 

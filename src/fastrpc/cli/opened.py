@@ -36,7 +36,7 @@ def run_with(
     with reported(ExitCode.USAGE):
         if "://" not in url:
             kind = example.partition("://")[0]
-            raise ConfigError(f"{url!r} is no {kind}", hint=f"name it first: {example}")
+            raise ConfigError(f"{url!r} is not a {kind}", hint=f"name it first: {example}")
         opened = open_at(url)
 
     async def inside() -> T:

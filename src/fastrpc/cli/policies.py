@@ -58,7 +58,7 @@ def check(
     """
     with reported(ExitCode.USAGE, as_json=as_json):
         if not file.is_file():
-            raise ConfigError(f"{file} is no file", hint="give the path of a policy, a file of TOML")
+            raise ConfigError(f"{file} is not a file", hint="give the path of a policy, a file of TOML")
         served = definitions_in(services)
     rules = 0
     try:

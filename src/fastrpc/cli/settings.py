@@ -210,7 +210,7 @@ def _keys_of(settings: type[Any]) -> dict[str, Any]:
 
 
 def _fields_of(settings: type[Any], section: str = "") -> dict[str, str]:
-    """Return the name of each field in the form for errors, by key."""
+    """Return the field of each key as errors name it, such as `Limits.message_bytes`."""
     fields: dict[str, str] = {}
     for name, kind in get_type_hints(settings).items():
         inner = _section(kind)

@@ -139,8 +139,8 @@ def client_services(
     """Return the services of a client; None if it only calls.
 
     Raises:
-        ConfigError: the services are no list, the settings keep several connections to an endpoint, or their protocol
-            lets no server call its clients.
+        ConfigError: the services are not a list, the settings keep several connections to an endpoint, or servers of
+            their protocol cannot call clients.
     """
     if not isinstance(services, list | tuple):
         raise ConfigError(

@@ -95,7 +95,7 @@ async def act_on(
         # Without the error, which would keep the token.
         body = None
     if body is None:
-        text = "the token is not of visible ASCII characters, or the values are no JSON"
+        text = "the token is not of visible ASCII characters, or the values are not JSON"
         raise CallError(Status.INVALID_ARGUMENT, text)
     act = _Act(name, body, token, fleet.clock() + TURN_SECONDS)
     return list(await asyncio.gather(*(_answer_of(fleet, key, act) for key in dict.fromkeys(servers))))
@@ -156,7 +156,7 @@ def _asked(fleet: Fleet, key: str, address: Address, act: _Act) -> ActAnswer:
 
 
 def _read(key: str, status: int, body: bytes) -> ActAnswer:
-    """Return the answer; without values if they are no object of plain values."""
+    """Return the answer, with values only if the body is an object of plain values."""
     try:
         values = decoded(body, _Values)
     except HttpError as error:

@@ -15,7 +15,7 @@ __all__ = ["LOOPBACK", "AllowedServers", "admin_address"]
 #: The patterns without any given, where no token is shown.
 LOOPBACK: Final = ("127.0.0.0/8", "::1", "localhost")
 
-#: Numbers with `*` are no host: a network says more exactly which are meant.
+#: The form of a host. Numbers with `*` are refused: a network is more exact.
 _HOST_PATTERN: Final = re.compile(r"(?![0-9.*]*[0-9][0-9.*]*$)[a-z0-9*](?:[a-z0-9_.*-]*[a-z0-9*])?")
 _WITH_PORT: Final = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):([0-9]{1,5})")
 
@@ -36,7 +36,7 @@ def admin_address(url: str) -> Address:
     address = Address.parse(f"{_SCHEMES.get(scheme.lower(), scheme)}{mark}{rest.rstrip('/')}")
     if address.scheme not in _SCHEMES.values() or address.path:
         raise ConfigError(
-            f"{address} is no address of admin pages",
+            f"{address} is not an address of admin pages",
             hint="write it as http://host:port or https://host:port, tcp://host:port or tls://host:port, or host:port",
         )
     return address
@@ -118,7 +118,7 @@ def _parsed(text: str) -> tuple[Networks | re.Pattern[str], int | None]:
     """Return the networks or names of a pattern, and its port.
 
     Raises:
-        ConfigError: it is no pattern.
+        ConfigError: it is not a pattern.
     """
     found = _WITH_PORT.fullmatch(text)
     host, port = (text, None) if found is None else (found[1] or found[2], int(found[3]))
@@ -128,6 +128,6 @@ def _parsed(text: str) -> tuple[Networks | re.Pattern[str], int | None]:
         if _HOST_PATTERN.fullmatch(host.lower()):
             return re.compile(re.escape(host.lower()).replace(r"\*", ".*")), port
     raise ConfigError(
-        f"{text!r} is no pattern of servers",
+        f"{text!r} is not a pattern of servers",
         hint="write a host such as *.shop.example, or a network such as 10.0.0.0/16; :PORT may follow",
     )

@@ -184,7 +184,7 @@ class Fleet:
                 return
             server = self.servers[key] = FleetServer(key, None)
             if ADMIN_LABEL in endpoint.labels:
-                server.error = "its label admin is no address of admin pages"
+                server.error = "its label admin is not an address of admin pages"
         if server.admin is None and (admin := _admin_of(endpoint)) is not None:
             server.admin, server.error = admin, None
         server.put_record(service, address, endpoint)

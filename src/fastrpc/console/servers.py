@@ -226,8 +226,8 @@ class FleetServer:
         counting.lacks_methods = self._lacks_methods and not is_restarted and not (is_cut and is_whole)
         changes: dict[SeriesKey, Difference] = {}
         sides: dict[tuple[bool, str], Difference] = {}
-        # After a cut, the changed methods alone would be no base: no later change of the other methods could be
-        # determined.
+        # After a cut, wait for a page of all methods: with the changed methods alone, later changes of the others
+        # could not be determined.
         for row in () if is_cut and not is_whole else page.methods:
             now = _counts_of(row)
             before = counting.keep((row.service, row.method, row.side, row.protocol), now)

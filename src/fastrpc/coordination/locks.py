@@ -314,7 +314,7 @@ def stands_again(lock: Lock, error: StoreError, *, is_elected: bool) -> bool:
 
 
 def _folder_of(folder: str, name: str) -> str:
-    """Return the prefix of the items of a lock; ConfigError for a name that is no key."""
+    """Return the prefix of the items of a lock; ConfigError for a name that is not a key."""
     check_key(f"{folder}{name}/{'0' * _LEASE_ID_BYTES}")
     return f"{folder}{name}/"
 

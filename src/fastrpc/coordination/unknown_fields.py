@@ -32,7 +32,7 @@ def _keys_of(cls: type[Any]) -> tuple[dict[str, schema.Type], bool] | schema.Typ
     """Return a model's types by key, and whether it takes other keys; for a model without keys, the type of its one
     field.
 
-    Of a class that is no model nothing is known.
+    Of a class that is not a model nothing is known.
     """
     known = find(cls) if isinstance(cls, type) else None
     if known is None or known.keys is None or known.fields is None:

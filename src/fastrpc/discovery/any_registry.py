@@ -52,7 +52,7 @@ def open_any(url: RegistryURL) -> "AnyRegistry":
     """
     if url.place:
         raise ConfigError(
-            f"{url}: a scope is no place", hint="write any:// for the registry, any://arith for a target"
+            f"{url}: any:// takes no place", hint="write any:// for the registry, any://arith for a target"
         )
     scopes: tuple[str, ...] = url.take("scopes", (), listed_scopes)
     provider = url.take("provider", "*", str)

@@ -1,6 +1,6 @@
 """The LAN pass of a program: the settings of TLS for its holders, and the keys of their announcements.
 
-A pass is no identity: it encrypts, and excludes strangers. `authenticate` and a policy decide what a holder may do.
+A pass is not an identity: it encrypts, and excludes strangers. `authenticate` and a policy decide what a holder may do.
 """
 
 import os

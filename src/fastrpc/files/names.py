@@ -28,7 +28,7 @@ def parts_of(name: str) -> tuple[str, ...]:
         CallError: INVALID_ARGUMENT: the name is empty, absolute or too long, or has a part that names no file.
     """
     if fault := _fault_in(name):
-        raise CallError(Status.INVALID_ARGUMENT, f"{quoted(name)} is no name of a file: {fault}")
+        raise CallError(Status.INVALID_ARGUMENT, f"{quoted(name)} is not the name of a file: {fault}")
     return tuple(name.split("/"))
 
 
@@ -48,7 +48,7 @@ def _fault_in(name: str) -> str | None:
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        return "it is no Unicode text"
+        return "it is not Unicode text"
     if size > LONGEST_NAME:
         return f"it has {size} bytes, the limit is {LONGEST_NAME}"
     for part in name.split("/"):

@@ -65,7 +65,7 @@ class PartialFile:
 
         Raises:
             BlockingIOError: another one writes it.
-            CallError: something that is no regular file has the name.
+            CallError: something that is not a regular file has the name.
         """
         if self._is_closed:
             return 0

@@ -69,13 +69,13 @@ class Root:
     """Opens files and folders below a folder. Every method blocks.
 
     Raises:
-        ConfigError: the path is no folder.
+        ConfigError: the path is not a folder.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = os.path.abspath(os.fspath(path))
         if not os.path.isdir(self._path):
-            raise ConfigError(f"the root {self._path} is no folder", hint="create it, or give another one")
+            raise ConfigError(f"the root {self._path} is not a folder", hint="create it, or give another one")
         #: The begin of absolute targets of links inside.
         self._prefixes = {self._path, os.path.realpath(self._path)}
 
@@ -131,7 +131,7 @@ class Root:
             with refused_by_system(name):
                 is_folder = stat.S_ISDIR(place.found.st_mode)
             if not is_folder:
-                raise CallError(Status.INVALID_ARGUMENT, f"{quoted(name)} is no folder")
+                raise CallError(Status.INVALID_ARGUMENT, f"{quoted(name)} is not a folder")
         except BaseException:
             place.close()
             raise
@@ -264,4 +264,4 @@ def check_regular(name: str, status: os.stat_result) -> None:
 
 
 def _special(name: str) -> CallError:
-    return CallError(Status.INVALID_ARGUMENT, f"{quoted(name)} is no regular file")
+    return CallError(Status.INVALID_ARGUMENT, f"{quoted(name)} is not a regular file")

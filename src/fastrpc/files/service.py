@@ -64,7 +64,7 @@ class FileService:
         name: the name of the service.
 
     Raises:
-        ConfigError: `root` is no folder, or `name` is no name of a service.
+        ConfigError: `root` is not a folder, or `name` is not the name of a service.
     """
 
     def __new__(
@@ -204,7 +204,7 @@ def service_named(name: str) -> type[FileService]:
     """Return the class of a file service of this name.
 
     Raises:
-        ConfigError: the name is no valid name of a service.
+        ConfigError: the name is not a valid name of a service.
     """
     return _renamed(FileService, name)
 
@@ -213,7 +213,7 @@ def pieces_named(name: str) -> type[FilePieces]:
     """Return the contract of the pieces of a file service of this name.
 
     Raises:
-        ConfigError: the name is no valid name of a service.
+        ConfigError: the name is not a valid name of a service.
     """
     # A contract is never made: that it is abstract does not matter.
     return _renamed(FilePieces, name)  # type: ignore[type-abstract]

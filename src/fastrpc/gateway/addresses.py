@@ -17,7 +17,7 @@ def http_addresses(texts: Sequence[str]) -> tuple[Address, ...]:
     """Return addresses of HTTP in the form of addresses to listen at.
 
     Raises:
-        ConfigError: one is no address of HTTP.
+        ConfigError: one is not an address of HTTP.
     """
     found = []
     for text in texts:
@@ -25,7 +25,8 @@ def http_addresses(texts: Sequence[str]) -> tuple[Address, ...]:
         known = _SCHEMES.get(scheme.lower())
         if not mark or known is None:
             raise ConfigError(
-                f"{text} is no address of HTTP", hint="write http://host:port, or https:// with --tls-cert"
+                f"{text} is not an address of HTTP",
+                hint="write http://host:port, or https:// with --tls-cert",
             )
         found.append(Address.parse(f"{known}://{rest.rstrip('/')}"))
     return tuple(found)

@@ -177,7 +177,7 @@ def forwarding_service(
         names: the other names of the service.
 
     Raises:
-        TypeError, ConfigError: a method cannot be one of a service.
+        TypeError, ConfigError: a service cannot have one of the methods.
     """
     namespace: dict[str, Any] = {"__doc__": documentation or None}
     for number, one in enumerate(methods):

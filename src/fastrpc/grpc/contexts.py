@@ -315,7 +315,7 @@ class LoopContext(Context):
         """Send a message of the answering stream; waits for room before."""
         stream = self.call.messages
         if stream is None:
-            raise RuntimeError(f"{self.call.method} is over, or its answer is no stream")
+            raise RuntimeError(f"{self.call.method} is over, or its answer is not a stream")
         if message is None:
             raise TypeError(f"{self.call.method} wrote None, it must write its messages")
         await _room_in(stream)

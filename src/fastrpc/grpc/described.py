@@ -60,7 +60,7 @@ def _served(method: Any, servicer: Any, servicing: Servicing) -> GeneratedMethod
 
 
 def _taking_context(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    """Return a function of request and context, also for one of the request alone."""
+    """Return a function of request and context; a function of the request alone is wrapped."""
     signature = inspect.signature(function)
     for arguments in (2, 1):
         try:

@@ -43,7 +43,7 @@ def pairs_of(metadata: Any) -> Pairs:
     bytes is text.
 
     Raises:
-        TypeError: a key is no text, or a value neither text nor bytes.
+        TypeError: a key is not text, or a value neither text nor bytes.
     """
     if not metadata:
         return ()

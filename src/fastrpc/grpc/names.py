@@ -16,7 +16,7 @@ def split_path(path: str | bytes) -> tuple[str, str]:
     text = path.decode() if isinstance(path, bytes) else path
     begin, _, method = text.rpartition("/")
     if not begin.startswith("/") or "/" in begin[1:] or not begin[1:] or not method:
-        raise ValueError(f"{text!r} is no path of a method: write /package.Service/Method")
+        raise ValueError(f"{text!r} is not the path of a method: write /package.Service/Method")
     return begin[1:], method
 
 

@@ -133,7 +133,7 @@ def _policy(found: Mapping[str, Any]) -> str | None:
 
 def _seconds(text: str) -> float:
     if not text.endswith("s") or float(text[:-1]) < 0:
-        raise ValueError(f"{text!r} is no duration such as '1.5s'")
+        raise ValueError(f"{text!r} is not a duration such as '1.5s'")
     return float(text[:-1])
 
 

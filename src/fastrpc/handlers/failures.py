@@ -176,7 +176,7 @@ def _classified(call: ServerCall, error: BaseException) -> tuple[_Kind, Status]:
 
 
 def _crash_status(call: ServerCall, error: BaseException) -> Status:
-    """Return the status of a call whose handler raised an exception that is no answer."""
+    """Return the status of a call whose handler raised an exception that is not an answer."""
     return _faults_of(call).status_of_crash(error)
 
 

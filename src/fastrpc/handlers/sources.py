@@ -118,7 +118,7 @@ async def _open(source: Any, opened: list[Opened], scope: SourceScope, maker: An
 
 
 def _refuse_application(thing: Any, maker: Any) -> None:
-    """Raise ConfigError for an ASGI application, which `maker` may have made: it is mounted, and is no source."""
+    """Raise ConfigError for an ASGI application, which `maker` may have made: it is mounted, and is not a source."""
     if not is_application(thing):
         return
     name = getattr(thing, "__qualname__", type(thing).__qualname__)

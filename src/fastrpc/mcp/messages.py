@@ -100,7 +100,7 @@ class Conversation:
 
         Args:
             field: returns the value of a field of the request's head.
-            may_call: whether the caller may call a tool, or None, which is no tool; other tools do not exist for it.
+            may_call: whether the caller may call a tool, or None, which is not a tool; other tools do not exist for it.
         """
         try:
             message = msgspec.json.decode(body, type=_Message)

@@ -21,7 +21,7 @@ class ExactSum:
     __slots__ = ("_parts",)
 
     def __init__(self) -> None:
-        # Ordered by magnitude, the least first. A sum that is no finite number is a single part.
+        # Ordered by magnitude, the least first. A sum that is not a finite number is a single part.
         self._parts: list[float] = []
 
     def add(self, value: Plain, sign: int = 1) -> None:

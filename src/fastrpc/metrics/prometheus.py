@@ -127,7 +127,7 @@ class _Families:
 class _StoreFamilies:
     """The operations of a store that the process hosts: the calls of `fastrpc.store`, by whatever protocol.
 
-    Requests in the dialect of Deimos are no calls.
+    Requests in the dialect of Deimos are not calls.
     """
 
     def __init__(self) -> None:

@@ -71,7 +71,7 @@ class Batch:
         return values
 
     def count_unsent(self, error: FastRPCError) -> list[Any]:
-        """Count its calls as failed before an attempt could be made; return the error for each of them."""
+        """Count each call as failed without an attempt; return the list of outcomes, all this error."""
         size: int = self._calls.size
         for _ in range(size):
             count_unsent(self.head, error)

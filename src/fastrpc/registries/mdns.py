@@ -199,7 +199,7 @@ class MdnsServices:
                 hint="give it fewer labels",
             )
         if not endpoint.address.host:
-            raise ConfigError(f"{endpoint.address} is no address on a network")
+            raise ConfigError(f"{endpoint.address} is not an address on a network")
         return MdnsLease(self._network, endpoint.address, text)
 
     def list_services(self) -> Iterable[str]:

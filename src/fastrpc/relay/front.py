@@ -177,7 +177,7 @@ class Front:
         claim = None if name == host else self.claims.by_name.get(name)
         if claim is None:
             raise RelayRefusedError(RefusalReason.AWAY)
-        # A full relay or server is no fault of the caller.
+        # A full relay or server is not a fault of the caller.
         self.said(opening)
         caller = self._openings[opening]
         if self._left_beside(opening) < FEW:

@@ -45,7 +45,7 @@ class HelloReader:
         """Return the host name, in lower case; None while more bytes are needed.
 
         Raises:
-            RelayRefusedError: the bytes are no ClientHello with one name.
+            RelayRefusedError: the bytes are not a ClientHello with one name.
         """
         self.received += data
         received = self.received

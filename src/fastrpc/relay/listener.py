@@ -90,9 +90,9 @@ class RelayListener:
         """Claim the name.
 
         Raises:
-            OSError: the relay refuses the claim, or is no relay that this server trusts. An operator, who is present at
-                a start, has to correct that. Each address counts by itself, as at other transports. If a relay cannot
-                be reached, the server keeps trying: it may come back.
+            OSError: the relay refuses the claim, or this server does not trust the relay. The start fails, since the
+                operator is present and can correct that. Each address counts by itself, as at other transports. If a
+                relay cannot be reached, the server keeps trying: it may come back.
             ConfigError: a file of the address cannot be used.
         """
         self._claiming = asyncio.ensure_future(self._claim())

@@ -53,7 +53,7 @@ def opened_header(received: bytes, key: bytes) -> tuple[int, _Place] | None:
     """Return the bytes of the header with its HMAC, and the caller's address; None while more bytes are needed.
 
     Raises:
-        ValueError: the bytes are no header, or another program has written them.
+        ValueError: the bytes are not a header, or its HMAC is wrong.
     """
     parsed = parse_header(received)
     if parsed is None:

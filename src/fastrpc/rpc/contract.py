@@ -167,6 +167,6 @@ def _is_union(annotation: Any) -> bool:
 def _is_derived(given: Any, expected: Any) -> bool:
     if given == expected:
         return True
-    # bool is an int for Python and not on the wire; text is no sequence of texts there either.
+    # bool is an int for Python and not on the wire; text is not a sequence of texts there either.
     is_class = isinstance(given, type) and isinstance(expected, type)
     return is_class and given not in {bool, str, bytes} and issubclass(given, expected)

@@ -3,7 +3,7 @@
 ::
 
     a request, or a message of one, that does not decode ──► `of_request`, `of_message`
-    an exception that is no answer, a value that does not encode ──► `status_of_crash`, `text_of_crash`
+    an exception that is not an answer, a value that does not encode ──► `status_of_crash`, `text_of_crash`
     metadata that cannot be sent ──► `of_metadata`
 
 These are the rules of services of our own. Services of generated code have others (`fastrpc.grpc.faults`).
@@ -22,11 +22,11 @@ class Faults:
     tells_unimplemented = True
 
     def status_of_crash(self, error: BaseException) -> Status:
-        """Return the status for an exception that is no answer."""
+        """Return the status for an exception that is not an answer."""
         return Status.INTERNAL
 
     def text_of_crash(self, error: BaseException) -> str | None:
-        """Return the text for an exception that is no answer; None: a text with the id in the log."""
+        """Return the text for an exception that is not an answer; None: a text with the id in the log."""
         return None
 
     def of_request(self, error: CallError) -> tuple[Status, str] | None:

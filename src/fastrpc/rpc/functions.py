@@ -89,7 +89,7 @@ def function(
 
     Raises:
         TypeError: the function cannot be a remote method; the message says what to write.
-        ConfigError: the name is no name of a method, or an option has no such value.
+        ConfigError: the name is not the name of a method, or an option has no such value.
     """
     prefix, short = _parts(name)
     options = MethodOptions(short, inline, idempotent, None, codec, public, safe=safe, tool=tool)

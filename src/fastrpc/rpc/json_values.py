@@ -65,9 +65,9 @@ def json_decoder(kind: Any, name: str) -> Callable[[bytes], Any]:
     """Return the decoder of a type; it raises an exception, of any class, if a value does not fit.
 
     Raises:
-        ConfigError: it is no type, or cannot be JSON.
+        ConfigError: it is not a type, or cannot be JSON.
     """
-    # Some types cannot be keys of the cache, and some values are no types.
+    # Some types cannot be keys of the cache, and some values are not types.
     with suppress(TypeError):
         return _decoder(kind)
     try:
@@ -94,7 +94,7 @@ def decode_json(decode: Callable[[bytes], Any], value: bytes, kind: Any, name: s
 
 def undecoded(error: Exception, kind: Any, name: str) -> DecodeError:
     """Return the error of a value that does not fit its type, for the error of its decoder."""
-    return DecodeError(f"{name} is no {type_text(kind)}: {error}")
+    return DecodeError(f"{name} is not of type {type_text(kind)}: {error}")
 
 
 def loggable(error: Exception) -> str:

@@ -129,7 +129,7 @@ def checked_renamed(renamed: Mapping[str, str] | None) -> Mapping[str, str] | No
             hint="leave out names that no caller uses now, or give the method another name",
         )
     if wrong := [old for old in renamed if not old.isidentifier()]:
-        raise ConfigError(f"renamed: {wrong[0]!r} was no parameter's name", hint=how)
+        raise ConfigError(f"renamed: {wrong[0]!r} was not a parameter's name", hint=how)
     return types.MappingProxyType(dict(renamed))
 
 
@@ -142,7 +142,7 @@ def check_renamed(label: str, options: MethodOptions, signature: HandlerSignatur
             raise TypeError(f'{place}: with codec="raw" no names travel: leave `renamed` out')
         if new not in names:
             is_stream = signature.stream is not None and signature.stream.name == new
-            reason = "is the stream, whose name does not travel" if is_stream else "is no parameter"
+            reason = "is the stream, whose name does not travel" if is_stream else "is not a parameter"
             there = f"it has {', '.join(names)}" if names else "it has none"
             raise TypeError(f"{place}: {new!r} {reason}: write the present name of a parameter, {there}")
         if old in names:

@@ -29,7 +29,7 @@ def check_route_types(definition: MethodDefinition, route: HttpRoute) -> None:
     if route.verb == "GET" and not definition.safe:
         raise ConfigError(f'{label} is not safe, but has the route "{route}"')
     if definition.signature.stream is not None and not definition.takes_upload:
-        raise ConfigError(f'{label} takes a stream that is no `Upload`, but has the route "{route}"')
+        raise ConfigError(f'{label} takes a stream that is not an `Upload`, but has the route "{route}"')
     known = [parameter.name for parameter in definition.parameters]
     for name in route.names:
         schemas = SchemaSet()
@@ -40,7 +40,7 @@ def check_route_types(definition: MethodDefinition, route: HttpRoute) -> None:
             is_part = False
         if not is_part:
             raise ConfigError(
-                f'{label}: http="{route}": {name!r} is {type_text(kind)}, which is no part of a path',
+                f'{label}: http="{route}": {name!r} is {type_text(kind)}, which is not part of a path',
                 hint="a path takes str, int, float, bool, UUID, Decimal, dates, enums and literals",
             )
 

@@ -80,7 +80,7 @@ def parsed_route(text: str) -> HttpRoute:
     """Read a route.
 
     Raises:
-        TypeError: it is no text.
+        TypeError: it is not text.
         ConfigError: it has another form.
     """
     if not isinstance(text, str):
@@ -133,7 +133,7 @@ def check_route(label: str, route: HttpRoute, signature: HandlerSignature, *, is
     for name in route.names:
         if name not in known:
             there = f"it has {', '.join(known)}" if known else "it has none"
-            raise TypeError(f'{label}: http="{route}": {name!r} is no parameter: {there}')
+            raise TypeError(f'{label}: http="{route}": {name!r} is not a parameter: {there}')
         if not known[name].by_name:
             raise TypeError(f'{label}: http="{route}": {name!r} is given by position alone')
 

@@ -215,15 +215,15 @@ def _find_definition(function: Any, mark: MethodMark | None) -> MethodDefinition
     if not isinstance(mark, MethodMark):
         if not callable(function):
             raise TypeError(
-                f"{function!r} is no remote method: give method and arguments apart, as in call(Arith.mul, 6, 7)"
+                f"{function!r} is not a remote method: give method and arguments apart, as in call(Arith.mul, 6, 7)"
             )
         raise TypeError(
-            f"{name_of(function)} is no remote method: put @fastrpc.method above it"
+            f"{name_of(function)} is not a remote method: put @fastrpc.method above it"
             ' and @fastrpc.service("name") above its class'
         )
     if mark.owner is None:
         raise TypeError(
-            f'the class of {name_of(function)} is no service: put @fastrpc.service("name") above it'
+            f'the class of {name_of(function)} is not a service: put @fastrpc.service("name") above it'
         )
     service_definition(mark.owner)
     if mark.definition is None:
@@ -242,7 +242,7 @@ def _inherited(cls: type[Any], source: Any) -> ServiceDefinition:
         hint = 'put @fastrpc.service("name") above its class'
         if get_origin(source) is not None:
             hint = f"make a subclass of {source!r} and pass that"
-        raise TypeError(f"{name_of(source)} is no service: {hint}")
+        raise TypeError(f"{name_of(source)} is not a service: {hint}")
     base: ServiceDefinition = vars(marked[0])[SERVICE_MARK]
     for member in marked[1:]:
         if not issubclass(marked[0], member):

@@ -94,7 +94,7 @@ class ClientName:
         name: None makes one of the host, the process and a number; after a fork it changes.
 
     Raises:
-        ConfigError: it is no key.
+        ConfigError: it is not a key.
     """
 
     __slots__ = ("_given", "_number")

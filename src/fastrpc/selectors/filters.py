@@ -55,7 +55,8 @@ def version(condition: str) -> Filter:
         match = _CONDITION.fullmatch(part)
         if match is None:
             raise ConfigError(
-                f"{condition!r} is no condition for a version", hint="write it as '2', '>=1.4' or '>=1.4, <2'"
+                f"{condition!r} is not a condition for a version",
+                hint="write it as '2', '>=1.4' or '>=1.4, <2'",
             )
         conditions.append((_COMPARISONS[match[1]], _numbers(match[2])))
 

@@ -99,7 +99,7 @@ class Edges:
         """Return status and text for a request whose client is refused; None: it passes.
 
         Args:
-            is_unknown: whether a proxy named its client by no address: no list that allows has it.
+            is_unknown: whether a proxy gave no address of its client, which then matches no `Addresses(allow=…)`.
         """
         host = peer.address.host
         if is_unknown and any(is_closed for is_closed, _, _ in self._lists):

@@ -86,7 +86,7 @@ def _descriptor(address: Address, environment: Mapping[str, str]) -> int:
         is_socket = False
     if not is_socket:
         raise ConfigError(
-            f"{address}: descriptor {found[0]} is no socket, or another address has taken it",
+            f"{address}: descriptor {found[0]} is not a socket, or another address has taken it",
             hint=_known(environment),
         )
     return found[0]

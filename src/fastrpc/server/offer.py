@@ -59,7 +59,7 @@ class Offer:
         """Keep records in a registry.
 
         Raises:
-            ConfigError: it is no URL, registry or list of them.
+            ConfigError: it is not a URL, registry or list of them.
         """
         # Imported on first use: most servers have no registry.
         from fastrpc.server.advertising import Advertising

@@ -46,7 +46,7 @@ def parse_header(received: bytes) -> tuple[int, _Place | None] | None:
         return _parse_text(received)
     if received[: len(_SIGNATURE)] == _SIGNATURE[: len(received)]:
         return _parse_binary(received)
-    raise ValueError("its first bytes are no PROXY header")
+    raise ValueError("its first bytes are not a PROXY header")
 
 
 def _parse_text(received: bytes) -> tuple[int, _Place | None] | None:

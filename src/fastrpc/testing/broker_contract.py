@@ -78,7 +78,7 @@ class BrokerContract(RepeatContract):
             assert await broker.covering(below) == topic, below
         for beyond in ("orders", "*.new", "**", "other.*"):
             assert await broker.covering(beyond) is None, beyond
-        with pytest.raises(ConfigError, match="is no topic"):
+        with pytest.raises(ConfigError, match="is not a topic"):
             await broker.covering("orders.")
 
     async def test_a_name_without_a_topic_is_not_found(self, broker: BrokerBackend) -> None:

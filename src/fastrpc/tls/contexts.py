@@ -198,7 +198,7 @@ def client_context(tls: TLS, protocol: str | None = ALPN) -> ssl.SSLContext:
     context = _strict(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), tls, *names)
     context.check_hostname = not tls.server_identities
     context.verify_mode = ssl.CERT_REQUIRED
-    # A name in the subject is no host name (RFC 9525).
+    # A name in the subject is not a host name (RFC 9525).
     setattr(context, "hostname_checks_common_name", False)  # noqa: B010 (the word is not of our glossary)
     if tls.ca_file is None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)

@@ -217,7 +217,7 @@ def _decoded(block: re.Match[str]) -> bytes:
     try:
         return base64.b64decode("".join(block[2].split()), validate=True)
     except ValueError:
-        _refuse(f"its {block[1]} is no base64", _COPY)
+        _refuse(f"its {block[1]} is not base64", _COPY)
 
 
 def _digest(content: bytes) -> bytes:

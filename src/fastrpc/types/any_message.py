@@ -24,13 +24,13 @@ class AnyMessage(NamedTuple):
             cls: a message class of the protobuf package.
 
         Raises:
-            TypeError: this is no message class.
+            TypeError: this is not a message class.
         """
         message: Any = cls
         try:
             name = message.DESCRIPTOR.full_name
         except AttributeError:
-            raise TypeError(f"{cls!r} is no message class of the protobuf package") from None
+            raise TypeError(f"{cls!r} is not a message class of the protobuf package") from None
         if self.type_url.rpartition("/")[2] != name:
             return None
         found: M = message.FromString(self.value)

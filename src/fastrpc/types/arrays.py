@@ -66,7 +66,7 @@ def array_in(data: memoryview) -> _Array:
     """Return the array in the body of an extension: a read-only view, or a copy where the values are not aligned.
 
     Raises:
-        ValueError: these bytes are no array.
+        ValueError: the bytes are not an array.
     """
     text, shape, start = _read_head(data)
     dtype = _dtype(text)
@@ -182,13 +182,13 @@ def _dtype(text: str) -> numpy.dtype[Any]:
 
 
 def _check_values(array: _Array) -> None:
-    """Refuse bytes that are no value of their type: numpy relies on it without a check."""
+    """Refuse bytes that are invalid values of their type: numpy uses them unchecked."""
     if not array.size:
         return
     if array.dtype.kind == "b" and array.view(numpy.uint8).max() > 1:
         raise ValueError("an array of bool has a value other than 0 and 1")
     if array.dtype.kind == "U" and array.reshape(-1).view("<u4").max() > LAST_CHARACTER:
-        raise ValueError("an array of text has a value that is no character")
+        raise ValueError("an array of text has a value that is not a character")
 
 
 def _decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:
@@ -258,7 +258,7 @@ def _encode_scalar(scalar: Any, codec: str) -> Any:
 def _no_decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:
     name = getattr(annotation, "__name__", annotation)
     raise TypeError(
-        f"{name} is no type of values that arrive: write `numpy.ndarray`, `float`, `int` or `bool`"
+        f"{name} is not a type of values that arrive: write `numpy.ndarray`, `float`, `int` or `bool`"
     )
 
 

@@ -144,7 +144,7 @@ def register(cls: type[T], /, *, encode: Callable[[T], Any], decode: Callable[[A
         ConfigError: the class is registered already, or travels without being registered.
     """
     if not isinstance(cls, type):
-        raise ConfigError(f"{cls!r} is no class", hint="write register(Class, encode=…, decode=…)")
+        raise ConfigError(f"{cls!r} is not a class", hint="write register(Class, encode=…, decode=…)")
     name = f"{cls.__module__}.{cls.__qualname__}"
     for role, function in (("encode", encode), ("decode", decode)):
         if not callable(function):
@@ -179,7 +179,7 @@ def encode_value(codec_name: str, value: Any) -> Any:
     if known is None and _is_native(type(value)):
         # msgspec asks for it as a key alone.
         hint = "; msgpack has such keys: codec='msgpack'" if codec_name == "json" else ""
-        raise TypeError(f"{type(value).__name__} is no type for a key of a map in {codec_name}{hint}")
+        raise TypeError(f"{type(value).__name__} is not a type for a key of a map in {codec_name}{hint}")
     if known is None:
         raise TypeError(
             f"Encoding objects of type {type(value).__name__} is unsupported;"

@@ -15,7 +15,7 @@ __all__ = ["LOG_FORMAT", "FallbackHandler", "fallback_logging"]
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-class FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is no generic class at run time
+class FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is not a generic class at run time
     """Writes our records unless a handler of the program gets them."""
 
     #: Events whose records are left out.

@@ -24,5 +24,5 @@ class WantedSocket(NamedTuple):
 
     @classmethod
     def at(cls, address: Address, advertise: "Advertise" = None) -> Self:
-        """Return the socket for an address that is no scope's."""
+        """Return the socket for an address that is not a scope's."""
         return cls(address, address, advertise)

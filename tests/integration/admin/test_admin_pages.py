@@ -114,7 +114,7 @@ class Failing(Collector):
 
 
 class Unwritable(Collector):
-    """A collector whose metric has a value that is no number."""
+    """A collector whose metric has a value that is not a number."""
 
     def collect(self) -> Iterator[Metric]:
         metric = Metric("unwritable", "Of a test.", "gauge")

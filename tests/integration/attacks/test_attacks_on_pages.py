@@ -111,7 +111,7 @@ FLOODS: dict[str, Callable[[int], bytes]] = {
     "unknown methods": lambda id: head(id, block(b"/ways/none"), END_HEADERS | END_STREAM),
     "unknown paths": lambda id: head(id, block(b"/x/y/z"), END_HEADERS | END_STREAM),
     "verbs that are not taken": lambda id: head(id, block(verb=b"\x82"), END_HEADERS | END_STREAM),
-    "bodies that are no JSON": lambda id: head(id, block()) + raw(DATA, b"{", END_STREAM, id),
+    "bodies that are not JSON": lambda id: head(id, block()) + raw(DATA, b"{", END_STREAM, id),
     "lengths that are wrong": lambda id: (
         head(id, block(b"/ways/echo", literal(b"content-length", b"9"))) + raw(DATA, b"{}", END_STREAM, id)
     ),

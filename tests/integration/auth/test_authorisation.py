@@ -237,7 +237,7 @@ async def test_unknown_names_of_a_changed_policy_are_logged(
         path.write_text('[[rule]]\nwho = ["bob"]\nallow = ["shop.who"]\ndeny = ["shop.in_thraed"]\n')
         with caplog.at_level(logging.WARNING, "fastrpc.audit"):
             server.reload()
-            while "'shop.in_thraed' is no method of 'shop'" not in caplog.text:
+            while "'shop.in_thraed' is not a method of 'shop'" not in caplog.text:
                 await asyncio.sleep(0.02)
         async with Client(target, credentials=BOB) as client:
             assert await client.call(Shop.who) == "bob"
@@ -275,7 +275,7 @@ async def test_a_service_that_a_running_server_refuses_is_not_served() -> None:
 
 async def test_a_policy_with_an_unknown_method_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     server = Server(Shop, authenticate=TOKENS, authorize=Policy([{"who": ["*"], "allow": ["shop.pya"]}]))
-    with pytest.raises(ConfigError, match="'shop.pya' is no method of 'shop'"):
+    with pytest.raises(ConfigError, match="'shop.pya' is not a method of 'shop'"):
         await server.start()
     await server.close()
     with caplog.at_level(logging.WARNING, "fastrpc.audit"):

@@ -43,7 +43,7 @@ async def test_no_frame_is_read_before_the_caller_is_known(token: str | None) ->
             answer = await socket.open(PATH, Sec_WebSocket_Extensions=DEFLATE, **fields)
             assert answer.status == 401
             assert "upgrade" not in answer
-            # For HTTP these bytes are no request: the connection ends.
+            # For HTTP these bytes are not a request: the connection ends.
             http.send(packed_bomb())
             async with asyncio.timeout(10):
                 while await http.reader.read(65_536):

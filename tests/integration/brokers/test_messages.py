@@ -156,7 +156,7 @@ async def test_undecodable_value_among_many_is_dead_and_the_others_are_handled(b
         (dead,) = await broker.dead_letters("audit")
         assert (dead.id, dead.reason) == ("wrong", "the value does not decode")
         assert dead.body == b'{"id":17}'
-        assert "is no Order" in dead.error
+        assert "is not of type Order" in dead.error
 
 
 async def test_messages_of_a_key_are_under_way_one_at_a_time(broker: Broker) -> None:

@@ -262,7 +262,7 @@ async def test_one_refused_message_is_refused_alone(watched: Watched, place: int
 
 @pytest.mark.parametrize(
     ("fault", "told"),
-    [({"id": "\ud800"}, "no UTF-8"), ({"id": "x" * 513}, "its id"), ({"delay": -1.0}, "a delay of -1")],
+    [({"id": "\ud800"}, "not UTF-8"), ({"id": "x" * 513}, "its id"), ({"delay": -1.0}, "a delay of -1")],
 )
 @pytest.mark.parametrize("place", [0, 7])
 async def test_one_faulty_message_is_refused_alone(

@@ -186,10 +186,10 @@ def test_tokens_and_policies_guard_a_broker(address: str, url: str, tmp_path: Pa
     [
         (["broker", "--sync", "full"], "--sync has no effect without --data-dir"),
         (["broker", "--address", "unix:///tmp/x"], "neither TCP nor TLS"),
-        (["topics", "orders"], "'orders' is no broker"),
+        (["topics", "orders"], "'orders' is not a broker"),
         (["topics", "nosuch://a"], "no broker has the scheme 'nosuch'"),
         (["subscribe", "memory://a", "orders.new", "--from", "oldest"], "--from is given without --group"),
-        (["subscribe", "memory://a", "a", "--group", "g", "--from", "middle"], "'middle' is no place"),
+        (["subscribe", "memory://a", "a", "--group", "g", "--from", "middle"], "'middle' is not a place"),
         (["dead", "memory://a", "bury", "g"], "bury"),
         (["dead", "memory://a", "replay", "g"], "replay takes the ids of messages, or --all"),
     ],

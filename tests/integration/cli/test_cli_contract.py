@@ -108,7 +108,7 @@ def test_a_check_tells_machines(folder: Path) -> None:
         (("v1:Bank", "v2:Bank"), 2, "give one source, or --check OLD NEW"),
         (("--check", "v1:Bank"), 2, "--check takes two sources: OLD NEW"),
         (("--check", "--sync", "v1:Bank", "v2:Bank"), 2, "--sync has no effect with --check"),
-        (("v1:Receipt",), 2, "no service"),
+        (("v1:Receipt",), 2, "not a service"),
         (("v1",), 2, "write it as module:attribute"),
         (("nothing:Bank",), 2, "there is no module 'nothing'"),
         (("bad.json",), 2, "bad.json is not JSON"),

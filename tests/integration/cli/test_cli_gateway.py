@@ -351,7 +351,7 @@ async def test_what_is_not_known_yet_is_unavailable(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["-a", "tcp://127.0.0.1:0"], "no address of HTTP"),
+        (["-a", "tcp://127.0.0.1:0"], "not an address of HTTP"),
         (["--contract", "none.py"], "none.py: there is no such file"),
         (["-a", "https://127.0.0.1:0"], "give --tls-cert"),
         (["--allow-plain", "--ca", "x.pem"], "--allow-plain"),

@@ -160,7 +160,7 @@ class TestServerOfGrpcio:
                 1,
                 "has no service 'shop.v1.Order'\nhint: did you mean 'shop.v1.Orders'?",
             ),
-            (["Get"], 2, "'Get' is no full name of a method\nhint: write package.Service.Method"),
+            (["Get"], 2, "'Get' is not the full name of a method\nhint: write package.Service.Method"),
             (
                 ["shop.v1.Orders.Get", "nam=x"],
                 2,

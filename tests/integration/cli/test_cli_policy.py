@@ -98,7 +98,7 @@ def test_an_unknown_method_of_a_served_service_is_an_error(folder: Path, strict:
     (folder / "policy.toml").write_text(POLICY.replace("bank.close_all", "bank.close_al"))
     done = policy(folder, "check", "policy.toml", "bank:services", *strict)
     assert done.code == 1
-    assert "error    rule 1: 'bank.close_al' is no method of 'bank'\n" in done.output
+    assert "error    rule 1: 'bank.close_al' is not a method of 'bank'\n" in done.output
 
 
 @pytest.mark.parametrize("pattern", ["fastrpc.health.chek", "fastrpc.reflection.service"])
@@ -124,8 +124,8 @@ def test_a_service_that_is_not_served_is_a_warning_and_an_error_if_strict(folder
         ("[[rule]", "it is not TOML"),
         ("", "it has no list of rules"),
         ('[[rule]]\nwho = ["ada"]\nalow = ["bank.*"]', "rule 1: it has the unknown key 'alow'"),
-        ('[[rule]]\nwho = ["a*"]\nallow = ["bank.*"]', "rule 1: 'a*' is no pattern of names"),
-        ('[[rule]]\nwho = ["ada"]\nallow = ["bank"]', "rule 1: 'bank' is no pattern of methods"),
+        ('[[rule]]\nwho = ["a*"]\nallow = ["bank.*"]', "rule 1: 'a*' is not a pattern of names"),
+        ('[[rule]]\nwho = ["ada"]\nallow = ["bank"]', "rule 1: 'bank' is not a pattern of methods"),
         ('[[rule]]\nwho = "ada"\nallow = ["bank.*"]', "rule 1: who is 'ada', it must be a list"),
     ],
 )
@@ -144,7 +144,7 @@ def test_a_broken_policy_fails_its_check_and_tells_why(folder: Path, content: st
 
 
 def test_wrong_arguments_are_usage_errors(folder: Path) -> None:
-    assert "nowhere.toml is no file" in policy(folder, "check", "nowhere.toml", "bank:services").errors
+    assert "nowhere.toml is not a file" in policy(folder, "check", "nowhere.toml", "bank:services").errors
     assert "there is no module 'bnk'" in policy(folder, "check", "policy.toml", "bnk:services").errors
     assert "did you mean 'services'?" in policy(folder, "check", "policy.toml", "bank:service").errors
     assert (

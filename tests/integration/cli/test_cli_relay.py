@@ -112,7 +112,10 @@ def test_a_claim_without_right_ends_the_program(folder: Path, relay: str) -> Non
         ([*RELAY], "--tls-cert is missing"),
         ([*RELAY, *CERTIFICATE], "--tokens is missing"),
         (["relay", "--name", "localhost", "-a", "tcp://127.0.0.1:0"], "is not encrypted"),
-        (["relay", "--name", "a b", *CERTIFICATE, "--tokens", "tokens.toml"], "is no host name of a relay"),
+        (
+            ["relay", "--name", "a b", *CERTIFICATE, "--tokens", "tokens.toml"],
+            "is not a host name of a relay",
+        ),
         (["run", "shop:app", "-a", "relay://localhost:1/a"], "ServerConfig.tls is None"),
         (["run", "shop:app", "-a", "relay://localhost:1/a", "-w", "2", *CERTIFICATE], "by several processes"),
         (

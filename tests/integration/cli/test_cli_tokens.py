@@ -401,7 +401,11 @@ class TestWrongFilesOfServers:
             (("--tokens", "tokens.toml", "--policy", "nowhere"), 2, "the policy 'nowhere' cannot be read"),
             (("--tokens", "tokens.toml", "--policy", "tokens.toml"), 2, "it has the unknown key 'token'"),
             (("--policy", "policy.toml"), 3, "authorize is given without authenticate"),
-            (("--tokens", "tokens.toml", "--policy", "unfit.toml"), 3, "'bank.close' is no method of 'bank'"),
+            (
+                ("--tokens", "tokens.toml", "--policy", "unfit.toml"),
+                3,
+                "'bank.close' is not a method of 'bank'",
+            ),
         ],
     )
     def test_a_server_with_a_wrong_file_tells_which_and_does_not_start(

@@ -251,8 +251,8 @@ async def test_details_need_their_own_right(tmp_path: Path) -> None:
     [
         ([], "there is nothing to show"),
         (["--target", "http://10.0.0.7:9099"], "neither encrypted nor on this machine"),
-        (["--target", "unix:///run/a"], "is no address of admin pages"),
-        (["--target", "http://127.0.0.1:1", "--servers", "a b"], "is no pattern of servers"),
+        (["--target", "unix:///run/a"], "is not an address of admin pages"),
+        (["--target", "http://127.0.0.1:1", "--servers", "a b"], "is not a pattern of servers"),
         (["--target", "http://127.0.0.1:1", "--address", "http://0.0.0.0:0"], "needs TLS"),
         (["--target", "http://127.0.0.1:1", "--address", "https://0.0.0.0:0"], ""),
         (["--target", "http://127.0.0.1:1", "--admin-token-file", "missing"], "missing"),

@@ -182,7 +182,7 @@ async def test_the_button_of_an_act_keeps_its_act(tmp_path: Path) -> None:
         const keys = blocks.blockElements(given, view)[0].all("BUTTON").map((one) => one.dataset.key);
         console.log(JSON.stringify(keys.map((key) => keys.indexOf(key))));
     """
-    # A value that the view saw is no part of the act.
+    # A value that the view saw is not part of the act.
     assert await run(tmp_path, program, {"kind": "Buttons", "buttons": buttons}) == [0, 1, 2, 3, 4, 4]
 
 

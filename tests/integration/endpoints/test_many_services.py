@@ -306,8 +306,8 @@ def test_an_argument_that_does_not_exist_is_told(kind: Any, make: Callable[[Any]
         (".get", ConfigError, "write it as service.method"),
         ("orders.", ConfigError, "write it as service.method"),
         ("a b.get", ConfigError, "'a b' is not a service name"),
-        (5, TypeError, "5 is no remote method"),
-        ([], TypeError, "is no remote method"),
+        (5, TypeError, "5 is not a remote method"),
+        ([], TypeError, "is not a remote method"),
         (Endpoint, TypeError, "Endpoint is a class"),
     ],
 )
@@ -338,7 +338,7 @@ def test_an_error_of_a_method_as_a_key_comes_out(kind: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_services_are_found_by_name_alone(kind: Any) -> None:
     services = kind(StaticRegistry())
-    with pytest.raises(TypeError, match="0 is no name of a service"):
+    with pytest.raises(TypeError, match="0 is not the name of a service"):
         services[0]
     with pytest.raises(TypeError, match="not iterable"):
         iter(services)

@@ -251,7 +251,7 @@ async def test_special_files_are_refused(
                     await client.call(FileService.stat, name)
                 for error in (*answers, refused.value):
                     assert error.status is Status.INVALID_ARGUMENT
-                    assert error.message == f"{name!r} is no regular file"
+                    assert error.message == f"{name!r} is not a regular file"
 
 
 async def test_a_list_shows_what_can_be_asked_for_and_nothing_of_the_outside(root: Path) -> None:
@@ -267,7 +267,7 @@ async def test_a_list_shows_what_can_be_asked_for_and_nothing_of_the_outside(roo
         assert names == sorted([(name, True) for name in folders] + [(name, False) for name in files])
         async with client.stream(FileService.list, "to-inner") as entries:
             assert [entry.path async for entry in entries] == ["to-inner/deep", "to-inner/up"]
-        with pytest.raises(CallError, match="'plain' is no folder") as refused:
+        with pytest.raises(CallError, match="'plain' is not a folder") as refused:
             await client.stream(FileService.list, "plain").receive()
         assert refused.value.status is Status.INVALID_ARGUMENT
 

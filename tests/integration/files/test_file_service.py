@@ -168,7 +168,7 @@ class TestReading:
     @pytest.mark.parametrize("name", ["nothing", "file"])
     def test_a_root_that_is_no_folder_is_refused(self, name: str, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"")
-        with pytest.raises(ConfigError, match=r"^the root .* is no folder"):
+        with pytest.raises(ConfigError, match=r"^the root .* is not a folder"):
             FileService(tmp_path / name)
 
 

@@ -352,7 +352,7 @@ class TestRefusals:
                 assert refused.value.status is status
             assert os.listdir(desk.here) == []
             (desk.here / "a").write_bytes(DATA)
-            with pytest.raises(CallError, match=r"'\.\./a' is no name of a file") as refused:
+            with pytest.raises(CallError, match=r"'\.\./a' is not the name of a file") as refused:
                 await transfers.upload(target, desk.here / "a", "../a")
             assert refused.value.status is Status.INVALID_ARGUMENT
 

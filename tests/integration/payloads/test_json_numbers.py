@@ -36,7 +36,7 @@ async def test_an_argument_fails_at_the_caller(kind: str, method: Any) -> None:
         async with calling(kind, target) as client:
             view = client.with_options(codec="json")
             for arguments in BAD:
-                with pytest.raises(EncodeError, match="NaN and infinity are no numbers of JSON"):
+                with pytest.raises(EncodeError, match="NaN and infinity are not numbers of JSON"):
                     await view.call(method, *arguments)
             assert await view.call(method, None, [None, 0.5]) == "(None, [None, 0.5])"
             # msgpack has these numbers.
@@ -52,6 +52,6 @@ async def test_a_result_fails_at_the_server(kind: str, caplog: pytest.LogCapture
             with caplog.at_level(logging.ERROR), pytest.raises(CallError) as caught:
                 await view.call(Numbers.give, "nan")
             assert caught.value.status is Status.INTERNAL
-            assert "NaN and infinity are no numbers of JSON" in caplog.text
+            assert "NaN and infinity are not numbers of JSON" in caplog.text
             assert await view.call(Numbers.give, "none") is None
             assert await client.call(Numbers.give, "inf") == math.inf

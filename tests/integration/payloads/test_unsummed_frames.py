@@ -141,7 +141,7 @@ async def test_http_and_grpc_neither_offer_nor_take_them(encoding: str) -> None:
         async with await HttpClient.to(target) as client:
             refused = await client.post("/blocks/give", content, Content_Encoding=encoding)
             assert refused.status == 415
-            # JSON-RPC has no encodings: the body is no JSON to it.
+            # JSON-RPC has no encodings: the body is not JSON to it.
             refused = await client.post("/jsonrpc", content, Content_Encoding=encoding)
             assert refused.value["error"]["code"] == -32_700
             refused = await client.post("/blocks/give", content, **CONNECT, Content_Encoding=encoding)

@@ -86,10 +86,10 @@ async def test_a_call_from_before_the_start_is_served(bound: socket.socket, fold
         (["fd://web"], {"LISTEN_FDNAMES": ""}, r"passed on are  \(fd://3\)|passed on are unknown"),
         (["fd://web"], {"LISTEN_PID": "1"}, r"LISTEN_PID is 1, this process is \d+"),
         (["fd://web"], {"LISTEN_FDS": ""}, "LISTEN_FDS is not set"),
-        (["fd://77"], {}, "descriptor 77 is no socket"),
-        (["fd://1"], {}, "descriptor 1 is no socket"),
-        (["fd://99999999999999999999"], {}, "is no socket"),
-        (["fd://rpc", "fd://rpc"], {}, "descriptor 3 is no socket, or another address has taken it"),
+        (["fd://77"], {}, "descriptor 77 is not a socket"),
+        (["fd://1"], {}, "descriptor 1 is not a socket"),
+        (["fd://99999999999999999999"], {}, "is not a socket"),
+        (["fd://rpc", "fd://rpc"], {}, "descriptor 3 is not a socket, or another address has taken it"),
         (["fd://"], {}, "'fd://' has no name or number"),
     ],
 )
@@ -134,7 +134,7 @@ async def test_a_server_listens_at_a_descriptor_once(bound: socket.socket) -> No
             assert str(address) == target(bound)
             async with Client(address) as client:
                 assert await client.call("echo.say", "hello") == "hello"
-            with pytest.raises(ConfigError, match="is no socket, or another address has taken it"):
+            with pytest.raises(ConfigError, match="is not a socket, or another address has taken it"):
                 await server.listen(f"fd://{number}")
     finally:
         os.close(number)

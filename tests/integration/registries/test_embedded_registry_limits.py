@@ -293,7 +293,7 @@ async def test_damaged_record_of_a_snapshot_costs_itself_only(
     file = tmp_path / "registry.json"
     text = file.read_text(encoding="utf-8")
     assert len(json.loads(text)["records"]) == 21
-    # Another version, an address that is no address, an escape sequence.
+    # Another version, an address that is not an address, an escape sequence.
     lines = text.splitlines(keepends=True)
     lines[3] = lines[3].replace('\\"v\\":1', '\\"v\\":7')
     lines[4] = lines[4].replace("tcp://", "tcp:??")

@@ -147,7 +147,7 @@ async def test_a_socket_that_was_removed_is_listed_no_more(folder: Path) -> None
 async def test_an_address_outside_the_folder_is_refused(folder: Path) -> None:
     async with opened("host://") as registry:
         for address in ("tcp://127.0.0.1:80", "unix:///run/app.sock", f"unix://{folder}/app.sock"):
-            with pytest.raises(ConfigError, match="is no socket of the host folder"):
+            with pytest.raises(ConfigError, match="is not a socket of the host folder"):
                 registry.register("arith", Endpoint(address))
 
 

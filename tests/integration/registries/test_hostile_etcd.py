@@ -112,7 +112,7 @@ BAD = {
     "deep": answer(b"[" * 100_000),
     "other types": answer({"header": 5}),
     "no header": answer({"kvs": []}),
-    "keys that are no base64": answer({"header": header(), "kvs": [{"key": "?"}]}),
+    "keys that are not base64": answer({"header": header(), "kvs": [{"key": "?"}]}),
     "many values": answer(b'{"header":{},"kvs":[' + b"{}," * 2_000_000 + b"{}]}"),
     "redirect": answer(b"", status="307 Temporary", Location="http://127.0.0.1:1/"),
     "error without words": answer(b"{}", status="500 Oops"),

@@ -134,7 +134,7 @@ async def test_broken_text_of_another_program_costs_one_log_line(
             Endpoint("tcp://10.0.0.1:80", labels={"a": "x" * 500, "b": "x" * 500, "c": "x" * 200}),
             "holds 1200",
         ),
-        (Endpoint("unix:///run/arith"), "no address on a network"),
+        (Endpoint("unix:///run/arith"), "not an address on a network"),
     ],
 )
 def test_record_that_no_text_holds_is_refused(opened: Any, endpoint: Endpoint, message: str) -> None:

@@ -251,7 +251,7 @@ async def in_the_place_of_the_relay(
     ("answer", "key", "reason"),
     [
         (None, b"k" * 32, "the HMAC of its PROXY header is wrong"),
-        (b"", None, "its first bytes are no PROXY header"),
+        (b"", None, "its first bytes are not a PROXY header"),
         (b"PROXY TCP4 203.0.113.9 127.0.0.1 9 8443\r\n", None, "the HMAC of its PROXY header is wrong"),
         (b"PROXY UNKNOWN\r\n" + bytes(32), None, "the HMAC of its PROXY header is wrong"),
         (signed_header(("203.0.113.9", 9), b"k" * 32)[:-32], None, "the HMAC of its PROXY header is wrong"),

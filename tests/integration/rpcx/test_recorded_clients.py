@@ -30,7 +30,7 @@ BOTH = ServerConfig(protocols=("native", "rpcx"))
 EXCLUDED = {
     "thrift_mul": "Thrift is not offered",
     "msgpack_array_args": "a struct by position is a form that Go clients do not send",
-    "msgpack_str_as_bytes": "text is no bytes",
+    "msgpack_str_as_bytes": "text is not bytes",
     "msgpack_trailing_bytes": "bytes behind a value are a fault of the peer",
     "json_lower_case": "names are case exact",
     "bad_path_length": "a frame whose parts run past it is a violation",

@@ -206,7 +206,7 @@ async def test_metadata_arrives_in_lower_case_and_a_reserved_key_is_refused() ->
             assert code(answer) == "INVALID_ARGUMENT"
             assert "metadata" in str(answer.error)
             answer = await talk.ask(call("meta", "show", metadata={"text": "\udcff"}))
-            assert "no UTF-8" in str(answer.error)
+            assert "not UTF-8" in str(answer.error)
 
 
 async def test_metadata_over_its_limit_is_refused() -> None:

@@ -85,7 +85,7 @@ async def test_one_client_calls_servers_of_either_protocol(kind: str) -> None:
     async with servers("native", "rpcx") as endpoints, connected(kind, endpoints) as client:
         found = [await client.call(Prices.price_of, "fig", count=2) for _ in range(8)]
         assert {tuple(one) for one in found} == {("native", 6), ("rpcx", 6)}
-        # A list that is the only argument is no list of arguments.
+        # A list that is the only argument is not a list of arguments.
         assert [await client.call(Prices.first, ["fig", "pear"]) for _ in range(4)] == ["fig"] * 4
         batches = [await client.call_many(Prices.price_of, [("fig",), ("pear", 2)]) for _ in range(4)]
         assert {tuple(map(tuple, batch)) for batch in batches} == {

@@ -101,7 +101,7 @@ async def use_all(url: str, *, token: str) -> None:
         async with open_broker(url, credentials=token) as broker:
             for key in ("fine", "retried", "dead"):
                 await broker.publish("orders.new", planted, key=key, headers=headers)
-            # It has another type, and is no JSON.
+            # It has another type, and is not JSON.
             await broker.publish("orders.new", {"other": "planted-value"}, headers=headers)
             await broker.publish("orders.new", b"planted-value", headers=headers)
             for wrong in ({"authorization": "planted-header"}, {"frpc-x": "planted-header"}):

@@ -427,5 +427,5 @@ async def test_store_on_another_machine_is_refused() -> None:
 
 
 def test_address_of_the_port_is_one_of_http() -> None:
-    with pytest.raises(ConfigError, match="no address of HTTP"):
+    with pytest.raises(ConfigError, match="not an address of HTTP"):
         DeimosPort(StoreService(), "tcp://127.0.0.1:4001")

@@ -320,7 +320,7 @@ class TestContext:
         class Single:
             @fastrpc.method
             async def answer(self) -> str:
-                with pytest.raises(RuntimeError, match="no stream"):
+                with pytest.raises(RuntimeError, match="not a stream"):
                     await current_call().send_metadata()
                 return "told"
 

@@ -86,7 +86,7 @@ def test_existing_files_are_replaced_only_by_force(folder: Path, tmp_path: Path)
 def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
     refused = command("certs", "dev", f"--name={name}", folder=tmp_path)
     assert refused.code == 2
-    assert "is no host name or IP address" in refused.errors
+    assert "is not a host name or IP address" in refused.errors
     assert not (tmp_path / "certs").exists()
 
 

@@ -1,4 +1,4 @@
-"""Servers and clients with LAN passes: holders reach each other, strangers nobody, and a pass is no identity."""
+"""Servers and clients with LAN passes: holders reach each other, strangers nobody, and a pass is not an identity."""
 
 import asyncio
 from collections.abc import AsyncIterator

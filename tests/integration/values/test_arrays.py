@@ -1,4 +1,4 @@
-"""numpy arrays arrive as they were, as read-only views of their message; what is no array is refused."""
+"""numpy arrays arrive as they were, as read-only views of their message; what is not an array is refused."""
 
 import gc
 import struct
@@ -330,7 +330,7 @@ def body(dtype: bytes, shape: tuple[int, ...], data: bytes, zeros: int = 0) -> b
         (body(b"\xff\xfe", (1,), b""), "no dtype"),
         (body(b"", (1,), b""), "no dtype"),
         (body(b"|b1", (2,), b"\x01\x02"), "bool has a value other than 0 and 1"),
-        (body(b"<U1", (1,), b"\xff\xff\xff\xff"), "text has a value that is no character"),
+        (body(b"<U1", (1,), b"\xff\xff\xff\xff"), "text has a value that is not a character"),
     ],
 )
 async def test_bytes_that_are_no_array_are_refused(hostile: bytes, text: str) -> None:

@@ -51,7 +51,7 @@ class User(pydantic.BaseModel):
     @classmethod
     def _no_blanks(cls, name: str) -> str:
         if name.isspace():
-            raise ValueError("blanks are no name")
+            raise ValueError("blanks are not a name")
         return name
 
 
@@ -210,7 +210,7 @@ async def test_the_payload_is_the_dump_by_alias(codec: str) -> None:
     [
         ({}, r"user\.name: field required"),
         ({"name": ""}, r"user\.name: string should have at least 1 character"),
-        ({"name": " "}, r"user\.name: value error, blanks are no name"),
+        ({"name": " "}, r"user\.name: value error, blanks are not a name"),
         ({"name": "x", "age": "old"}, r"user\.age: input should be a valid integer"),
         (
             {"name": "x", "addresses": [{"street": "s", "zipCode": "1"}]},

@@ -252,7 +252,7 @@ def test_a_class_is_registered_once() -> None:
 
 
 def test_what_is_no_class_and_no_function_is_refused() -> None:
-    with pytest.raises(ConfigError, match="is no class"):
+    with pytest.raises(ConfigError, match="is not a class"):
         register("Money", encode=str, decode=str)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="encode of .* is None, not a function"):
         register(Unregistered, encode=None, decode=Unregistered)  # type: ignore[arg-type]

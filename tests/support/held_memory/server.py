@@ -65,7 +65,7 @@ CONFIG = ServerConfig(
 
 
 class Part(msgspec.Struct):
-    """A value that is no text."""
+    """A value that is not text."""
 
     name: str
     colours: list[str]

@@ -221,8 +221,8 @@ def test_patterns_are_compared_with_what_a_server_has() -> None:
     )
     found = policy.check(["shop.pay", "shop.orders.get"])
     assert found.errors == [
-        "rule 2: 'shop.pya' is no method of 'shop'",
-        "rule 2: 'shop.orders.list' is no method of 'shop.orders'",
+        "rule 2: 'shop.pya' is not a method of 'shop'",
+        "rule 2: 'shop.orders.list' is not a method of 'shop.orders'",
     ]
     assert found.warnings == [
         "rule 2: 'bank.*' names no service here",
@@ -309,7 +309,7 @@ def test_patterns_of_keys(pattern: str, keys: list[str], others: list[str], pref
 
 @pytest.mark.parametrize("text", ["", "/a", "a//b", "a/", "a/**/b", "a*", "a/b*", "../a", "a/.", "a\n"])
 def test_wrong_patterns_of_keys_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no pattern of keys"):
+    with pytest.raises(ConfigError, match="is not a pattern of keys"):
         KeyPattern(text)
 
 
@@ -319,6 +319,6 @@ def test_rules_grant_keys() -> None:
     assert [one.text for one in policy.key_patterns(ann, "read_keys")] == ["shop/**", "ann/**"]
     assert [one.text for one in policy.key_patterns(ann, "write_keys")] == ["ann/**"]
     assert policy.key_patterns(Identity("eve"), "read_keys") == ()
-    with pytest.raises(ConfigError, match="rule 1: 'shop/' is no pattern of keys") as refused:
+    with pytest.raises(ConfigError, match="rule 1: 'shop/' is not a pattern of keys") as refused:
         Policy([{"who": ["ann"], "read_keys": ["shop/"]}])
     assert refused.value.hint is not None

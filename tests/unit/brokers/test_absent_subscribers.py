@@ -302,7 +302,7 @@ async def test_headers_that_are_no_metadata_make_a_dead_letter(
     await eventually(lambda: bool(backend.members[0].settled))
     [(verb, token, reason, error)] = backend.members[0].settled
     assert (verb, token, reason) == ("reject", 1, "the value does not decode")
-    assert error.startswith("its headers are no metadata")
+    assert error.startswith("its headers are not metadata")
 
 
 async def test_subscriber_takes_as_many_messages_as_it_can_start(
@@ -345,9 +345,9 @@ async def test_subscriber_takes_as_many_messages_as_it_can_start(
         (
             BrokerLimits("small"),
             {"topic": ORDERS, "start": "yesterday"},
-            r"'yesterday' is no place in a topic",
+            r"'yesterday' is not a place in a topic",
         ),
-        (BrokerLimits("small"), {"topic": ORDERS, "group": "a b"}, r"'a b' is no name of a group"),
+        (BrokerLimits("small"), {"topic": ORDERS, "group": "a b"}, r"'a b' is not the name of a group"),
         (
             BrokerLimits("small", ordered_at_once=1),
             {"topic": ORDERS, "ordered": True},
@@ -381,7 +381,7 @@ async def test_failed_start_of_one_subscriber_leaves_the_group_of_another(
         @fastrpc.subscriber("other", start="never")
         async def second(self, order: int) -> None: ...
 
-    with pytest.raises(ConfigError, match="no place in a topic"):
+    with pytest.raises(ConfigError, match="not a place in a topic"):
         await Server(Two, broker=broker).start()
     assert all(member.is_closed for member in backend.members)
     assert not broker.subscribers

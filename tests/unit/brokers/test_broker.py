@@ -247,7 +247,7 @@ async def test_deadline_of_the_caller_holds(
     [
         (Topic("orders.*"), {}, ConfigError, "is a pattern"),
         ("orders.**", {}, ConfigError, "is a pattern"),
-        ("orders..new", {}, ConfigError, "is no topic"),
+        ("orders..new", {}, ConfigError, "is not a topic"),
         (5, {}, TypeError, "must be text"),
         ("orders", {"delay": -1}, ConfigError, "delay is -1"),
         ("orders", {"delay": "1"}, ConfigError, "delay is '1'"),
@@ -255,7 +255,7 @@ async def test_deadline_of_the_caller_holds(
         ("orders", {"delay": -(10**5000)}, ConfigError, "delay is a number of 16610 bits"),
         ("orders", {"key": ""}, ConfigError, "the key of a message has 0 bytes, it must have 1 to 512"),
         ("orders", {"id": "é" * 257}, ConfigError, "the id of a message has 514 bytes"),
-        ("orders", {"id": "\ud800"}, ConfigError, "no UTF-8"),
+        ("orders", {"id": "\ud800"}, ConfigError, "not UTF-8"),
         ("orders", {"id": 17}, TypeError, "the id of a message is 17"),
         ("orders", {"headers": {"Authorization": "x"}}, ConfigError, "header"),
     ],

@@ -82,7 +82,7 @@ async def test_a_message_with_a_text_that_is_no_utf_8_is_refused(
 ) -> None:
     async with stopped(folder, times) as broker:
         await broker.declare(LOG)
-        with pytest.raises(BrokerError, match="has a text that is no UTF-8") as caught:
+        with pytest.raises(BrokerError, match="has a text that is not UTF-8") as caught:
             await broker.publish([OutgoingMessage("a", b"1", **fields)])
         assert (caught.value.status, caught.value.processed) == (Status.INVALID_ARGUMENT, "no")
         await publish(broker, b"2")

@@ -174,7 +174,7 @@ DAMAGES = {
     "a number as text": "UPDATE topics SET last = 'text'",
     "an instant as text": "UPDATE messages SET kept = 'text'",
     "a place as text": "UPDATE positions SET position = 'text'",
-    "a name that is no UTF-8": "UPDATE positions SET name = CAST(x'ff' AS TEXT)",
+    "a name that is not UTF-8": "UPDATE positions SET name = CAST(x'ff' AS TEXT)",
     "a pattern that is none": "UPDATE positions SET pattern = 'a..b'",
     "a topic that is missing": "DELETE FROM topics",
     "a count as text": "UPDATE counted SET deliveries = 'text', due = 'text'",

@@ -106,7 +106,7 @@ class Expected:
         elif unsettled := found.unsettled(self.settled) - set(found.dead):
             yield f"{unsettled} were acknowledged"
         elif not self.dead <= set(found.dead):
-            yield f"{self.dead - set(found.dead)} are no dead letters"
+            yield f"{self.dead - set(found.dead)} are not dead letters"
         if missing:
             yield f"{missing} are missing"
         if len(set(found.dead)) < len(found.dead):

@@ -170,7 +170,7 @@ async def test_value_that_does_not_decode_is_dead_at_once(
         assert message.id == "id-2"
         ((verb, token, reason, error),) = member.settled
         assert (verb, token, reason) == ("reject", 1, "the value does not decode")
-        assert "is no Order: Expected `str`, got `int`" in error
+        assert "is not of type Order: Expected `str`, got `int`" in error
     assert (
         "<Message 'id-1' of 'orders.new', delivery 1> is a dead letter of its group: at $.id" in caplog.text
     )
@@ -341,8 +341,8 @@ async def test_broker_that_closes_ends_its_subscriptions(backend: SmallBroker) -
     ("arguments", "options", "words"),
     [
         ((ORDERS, int), {}, "a type is given beside the topic 'orders.new'"),
-        (("orders..new",), {}, "is no topic"),
-        (("orders",), {"group": "a b"}, "is no name of a group"),
+        (("orders..new",), {}, "is not a topic"),
+        (("orders",), {"group": "a b"}, "is not the name of a group"),
         (("orders",), {"start": "oldest"}, "start is 'oldest', and a broadcast begins now"),
         (("orders",), {"in_flight": 0}, "in_flight is 0, it must be a number from 1"),
         (("orders",), {"in_flight": True}, "in_flight is True"),

@@ -37,8 +37,8 @@ def test_topic_is_a_value_that_is_hashed_and_compared_and_does_not_change() -> N
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"name": "orders..new"}, "'orders..new' is no topic"),
-        ({"name": "orders new"}, "is no topic"),
+        ({"name": "orders..new"}, "'orders..new' is not a topic"),
+        ({"name": "orders new"}, "is not a topic"),
         (
             {"keep_seconds": 0},
             "keep_seconds of the topic 'orders' is 0, it must be a number of seconds above 0 or None",
@@ -57,7 +57,7 @@ def test_topic_is_a_value_that_is_hashed_and_compared_and_does_not_change() -> N
         ({"groups": ("billing",)}, "is a log with groups, which a queue alone has"),
         ({"keep_seconds": None, "groups": "billing"}, "groups of the topic 'orders' is 'billing'"),
         ({"keep_seconds": None, "groups": ("a", "a")}, "the topic orders names a group twice"),
-        ({"keep_seconds": None, "groups": ("a b",)}, "is no name of a group"),
+        ({"keep_seconds": None, "groups": ("a b",)}, "is not the name of a group"),
     ],
 )
 def test_wrong_topic_is_refused_by_its_option(arguments: dict[str, Any], words: str) -> None:

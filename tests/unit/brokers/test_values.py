@@ -80,12 +80,12 @@ def test_untyped_values_are_plain_data_or_bytes() -> None:
 @pytest.mark.parametrize(
     ("body", "headers", "kind", "words"),
     [
-        (b'{"id": 1}', {"content-type": "application/json"}, Order, "is no Order: Expected `str`"),
-        (b"not JSON", {}, Order, "the message 'id' of 'orders' is no Order"),
-        (b"[" * 100_000, {}, Any, "is no Any"),
+        (b'{"id": 1}', {"content-type": "application/json"}, Order, "is not of type Order: Expected `str`"),
+        (b"not JSON", {}, Order, "the message 'id' of 'orders' is not of type Order"),
+        (b"[" * 100_000, {}, Any, "is not of type Any"),
         (b"{}", {"content-type": "application/octet-stream"}, Order, "is application/octet-stream"),
         (b"{}", {"content-type": "application/json"}, Proto, "application/proto is expected"),
-        (b"broken", {"content-type": "application/proto"}, Proto, "is no Proto"),
+        (b"broken", {"content-type": "application/proto"}, Proto, "is not of type Proto"),
     ],
 )
 def test_value_that_does_not_fit_is_refused(
@@ -169,7 +169,7 @@ def test_publishers_headers_are_copied_and_own_ones_are_hidden() -> None:
         ({"frpc-trace": "1"}, ConfigError, "frpc- is reserved"),
         ({"Tenant": "1"}, ConfigError, "a-z"),
         ({"": "1"}, ConfigError, "a-z"),
-        ({"x": "\ud800"}, ConfigError, "no UTF-8"),
+        ({"x": "\ud800"}, ConfigError, "not UTF-8"),
         ({"x": 1}, TypeError, "the header 'x' is int"),
         ({"x": b"1"}, TypeError, "the header 'x' is bytes"),
         ({"content-type": "text/plain"}, ConfigError, "this value is application/json"),

@@ -22,7 +22,7 @@ def line(message: str = "it %s", *args: Any, **fields: Any) -> str:
 
 def read(text: str) -> Mapping[str, Any]:
     def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     found: Mapping[str, Any] = json.loads(text, parse_constant=refuse)
     return found

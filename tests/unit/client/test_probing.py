@@ -69,7 +69,7 @@ def test_any_answer_but_serving_takes_an_endpoint_out_at_once(answer: object) ->
         CallError(Status.INTERNAL, "it fell over"),
         CallError(Status.UNAVAILABLE, "what it stands on is away"),
         refused(UnavailableError("not now")),
-        DecodeError("that is no text"),
+        DecodeError("that is not text"),
     ],
     ids=repr,
 )

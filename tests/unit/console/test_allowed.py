@@ -88,7 +88,7 @@ WRONG = [
 
 @pytest.mark.parametrize("pattern", WRONG)
 def test_a_wrong_pattern_is_named(pattern: str) -> None:
-    with pytest.raises(ConfigError, match="is no pattern of servers"):
+    with pytest.raises(ConfigError, match="is not a pattern of servers"):
         AllowedServers([pattern])
 
 
@@ -109,7 +109,7 @@ def test_each_form_of_an_address_of_admin_pages_is_taken(text: str, address: str
 
 @pytest.mark.parametrize("wrong", ["unix:///run/a", "http://a:1/path", "memory://a"])
 def test_other_addresses_are_refused_with_the_forms(wrong: str) -> None:
-    with pytest.raises(ConfigError, match="is no address of admin pages") as caught:
+    with pytest.raises(ConfigError, match="is not an address of admin pages") as caught:
         admin_address(wrong)
     assert all(
         form in str(caught.value.hint) for form in ("http://", "https://", "tcp://", "tls://", " host:port")

@@ -437,7 +437,7 @@ async def test_records_with_one_label_are_one_server() -> None:
         fleet.set_endpoints("other", [first])
         assert set(fleet.servers) == {"tcp://127.0.0.1:9", "tcp://127.0.0.1:3", "tcp://127.0.0.1:4"}
         assert len(fleet.servers[server_key(first)].records) == 3
-        assert fleet.servers["tcp://127.0.0.1:4"].error == "its label admin is no address of admin pages"
+        assert fleet.servers["tcp://127.0.0.1:4"].error == "its label admin is not an address of admin pages"
         fleet.set_endpoints("counted", [])
         fleet.set_endpoints("other", [])
         assert {one.state for one in fleet.servers.values()} == {"gone"}

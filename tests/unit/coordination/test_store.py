@@ -73,7 +73,7 @@ async def test_values_are_json_and_bytes_stay_bytes(store: Store) -> None:
 async def test_value_that_does_not_fit_names_its_key(store: Store, value: bytes) -> None:
     await store.put("shop/limits", value)
     for attempt in (store.get("shop/limits", Limits), store.list("shop/", Limits)):
-        with pytest.raises(DecodeError, match="the value of 'shop/limits' is no Limits"):
+        with pytest.raises(DecodeError, match="the value of 'shop/limits' is not of type Limits"):
             await attempt
 
 
@@ -82,7 +82,7 @@ async def test_any_exception_of_decoding_is_a_value_that_does_not_fit(store: Sto
     await store.put("shop/shares", value)
     async with store.watch("", Shares, after=0) as changes:
         for attempt in (store.get("shop/shares", Shares), store.list("shop/", Shares), anext(changes)):
-            with pytest.raises(DecodeError, match="the value of 'shop/shares' is no Shares"):
+            with pytest.raises(DecodeError, match="the value of 'shop/shares' is not of type Shares"):
                 await attempt
 
 

@@ -15,5 +15,5 @@ def test_addresses_of_http_are_listened_at_and_printed_again() -> None:
 
 @pytest.mark.parametrize("text", ["tcp://127.0.0.1:8080", "127.0.0.1:8080", "http:127.0.0.1:8080"])
 def test_other_addresses_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no address of HTTP"):
+    with pytest.raises(ConfigError, match="is not an address of HTTP"):
         http_addresses([text])

@@ -15,7 +15,7 @@ def test_a_path_has_a_service_and_a_method(path: str | bytes) -> None:
 
 @pytest.mark.parametrize("path", ["", "Get", "/Get", "Orders/Get", "/Orders/", "//Get", "/a/b/Get"])
 def test_another_text_is_no_path(path: str) -> None:
-    with pytest.raises(ValueError, match="is no path of a method: write /package.Service/Method"):
+    with pytest.raises(ValueError, match="is not the path of a method: write /package.Service/Method"):
         split_path(path)
 
 

@@ -286,7 +286,7 @@ def test_index_below_one_counts_as_one(zero: str) -> None:
 def test_invalid_index_is_an_error_and_the_next_query_does_not_block(text: str | None) -> None:
     one = index()
     one.note("7")
-    with pytest.raises(HttpError, match="which is no index"):
+    with pytest.raises(HttpError, match="which is not an index"):
         one.note(text)
     assert one.options(15.0) == {}
 

@@ -185,7 +185,7 @@ def test_a_word_that_is_no_utf_8_is_the_error_of_its_command_alone(
     assert (found[0], found[3]) == (b"word 1", b"word 2")
     assert isinstance(found[2].__cause__, exceptions.NoScriptError)
     assert (found[1].status, found[1].processed) == (Status.INVALID_ARGUMENT, "no")
-    assert "is no UTF-8" in found[1].message
+    assert "is not UTF-8" in found[1].message
     (alone,) = client.pipeline([(bytes, ["ECHO", "\ud800"])])
     assert alone.status is Status.INVALID_ARGUMENT
     assert client.pipeline([echoed(3)]) == [b"word 3"]

@@ -66,7 +66,7 @@ def test_marks_in_a_path_are_escaped() -> None:
     ],
 )
 def test_an_odd_name_is_refused_with_the_form_that_it_has_to_have(name: str, wanted: str | None) -> None:
-    with pytest.raises(ConfigError, match="is no name for a relay") as refused:
+    with pytest.raises(ConfigError, match="is not a name for a relay") as refused:
         check_relay_name(name)
     hint = refused.value.hint or ""
     assert "1 to 63 of a-z, 0-9 and -" in hint
@@ -75,7 +75,7 @@ def test_an_odd_name_is_refused_with_the_form_that_it_has_to_have(name: str, wan
         check_relay_name(wanted)
     place = f"relay://relay.example:8443/{name}"
     for client in (Client, SyncClient):
-        with pytest.raises(ConfigError, match="is no name for a relay"):
+        with pytest.raises(ConfigError, match="is not a name for a relay"):
             client(place)
 
 
@@ -84,14 +84,14 @@ def test_an_odd_name_is_refused_with_the_form_that_it_has_to_have(name: str, wan
     [
         ("127.0.0.1", "is an IP address of a relay"),
         ("[::1]", "is an IP address of a relay"),
-        ("relay.example.", "is no host name of a relay"),
-        ("relay..example", "is no host name of a relay"),
-        ("", "is no host name of a relay"),
-        ("-relay.example", "is no host name of a relay"),
-        ("a" * 64, "is no host name of a relay"),
-        (".".join(["a" * 60] * 4), "is no host name of a relay"),
-        ("käse.example", "is no host name of a relay"),
-        ("re lay", "is no host name of a relay"),
+        ("relay.example.", "is not a host name of a relay"),
+        ("relay..example", "is not a host name of a relay"),
+        ("", "is not a host name of a relay"),
+        ("-relay.example", "is not a host name of a relay"),
+        ("a" * 64, "is not a host name of a relay"),
+        (".".join(["a" * 60] * 4), "is not a host name of a relay"),
+        ("käse.example", "is not a host name of a relay"),
+        ("re lay", "is not a host name of a relay"),
     ],
 )
 async def test_an_odd_host_is_refused_at_a_server_a_client_and_a_relay(host: str, reason: str) -> None:

@@ -154,7 +154,7 @@ def test_unresolved_names_are_compared_as_written() -> None:
 
 
 def test_implements_wants_a_service() -> None:
-    with pytest.raises(TypeError, match="Forward is no service"):
+    with pytest.raises(TypeError, match="Forward is not a service"):
         service("arith", implements=Forward)
 
 

@@ -57,7 +57,7 @@ async def test_a_function_inherited_by_two_services_is_two_methods() -> None:
     assert method_definition(Second.ping).full_name == "second.ping"
     assert method_definition(First().ping).idempotent
     assert await First().ping() == "First"
-    with pytest.raises(TypeError, match=r"the class of Base\.ping is no service"):
+    with pytest.raises(TypeError, match=r"the class of Base\.ping is not a service"):
         method_definition(Base.ping)
 
 
@@ -128,7 +128,7 @@ def test_a_mixin_may_hold_the_implementation() -> None:
     class Mixed(Code, Arith): ...
 
     assert method_definition(Mixed.mul).owner is Mixed
-    with pytest.raises(TypeError, match="is no remote method"):
+    with pytest.raises(TypeError, match="is not a remote method"):
         method_definition(Code.mul)
 
 

@@ -43,15 +43,15 @@ def test_a_changed_mapping_changes_no_method() -> None:
 
 
 BAD: list[tuple[Any, type[Exception], str]] = [
-    ({"old": "c"}, TypeError, r"'c' is no parameter: write the present name of a parameter, it has a, b"),
+    ({"old": "c"}, TypeError, r"'c' is not a parameter: write the present name of a parameter, it has a, b"),
     ({"a": "b"}, TypeError, r"'a' is a parameter itself"),
     ({"a": "a"}, TypeError, r"'a' is a parameter itself"),
     ({1: "a"}, TypeError, r"write renamed=\{'old': 'new'\}"),
     ({"old": None}, TypeError, r"write renamed=\{'old': 'new'\}"),
     ([("old", "a")], TypeError, r"write renamed=\{'old': 'new'\}"),
     ("old", TypeError, r"write renamed=\{'old': 'new'\}"),
-    ({"not a name": "a"}, ConfigError, r"'not a name' was no parameter's name"),
-    ({"": "a"}, ConfigError, r"'' was no parameter's name"),
+    ({"not a name": "a"}, ConfigError, r"'not a name' was not a parameter's name"),
+    ({"": "a"}, ConfigError, r"'' was not a parameter's name"),
     ({f"old{n}": "a" for n in range(5)}, ConfigError, r"5 old names, a method keeps at most 4"),
 ]
 
@@ -83,7 +83,7 @@ def test_raw_payload_has_no_names_on_the_wire() -> None:
 
 
 def test_a_method_without_parameters_has_none_to_rename() -> None:
-    with pytest.raises(TypeError, match="'a' is no parameter: .* it has none"):
+    with pytest.raises(TypeError, match="'a' is not a parameter: .* it has none"):
 
         class Refused:
             @fastrpc.method(renamed={"old": "a"})

@@ -117,7 +117,7 @@ def test_a_get_of_a_method_that_is_not_safe_is_refused_at_decoration() -> None:
 
 
 def test_parameters_of_a_template_are_parameters_of_the_method() -> None:
-    with pytest.raises(TypeError, match=r"'id' is no parameter: it has name"):
+    with pytest.raises(TypeError, match=r"'id' is not a parameter: it has name"):
 
         class Unknown:
             @fastrpc.method(http="PUT /x/{id}")
@@ -175,7 +175,7 @@ def test_other_types_are_not(kind: Any) -> None:
         @fastrpc.method(http="PUT /x/{id}")
         async def f(self, id: kind) -> None: ...
 
-    with pytest.raises(ConfigError, match=r"'id' is .*, which is no part of a path"):
+    with pytest.raises(ConfigError, match=r"'id' is .*, which is not part of a path"):
         check_service(service_definition(Refused))
 
 

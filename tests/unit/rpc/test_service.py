@@ -114,7 +114,7 @@ def test_method_definition_takes_function_and_bound_method() -> None:
 
 
 def test_method_definition_says_how_to_make_a_method_remote() -> None:
-    with pytest.raises(TypeError, match=r"Arith\.local is no remote method: put @fastrpc.method above it"):
+    with pytest.raises(TypeError, match=r"Arith\.local is not a remote method: put @fastrpc.method above it"):
         method_definition(Arith.local)
     with pytest.raises(TypeError, match="Arith is a class: pass one of its methods"):
         method_definition(Arith)
@@ -125,11 +125,11 @@ def test_a_marked_method_of_an_unmarked_class_has_its_own_error() -> None:
         @method
         async def ping(self) -> None: ...
 
-    with pytest.raises(TypeError, match=r"ping is no service: put @fastrpc.service\(\"name\"\) above it"):
+    with pytest.raises(TypeError, match=r"ping is not a service: put @fastrpc.service\(\"name\"\) above it"):
         method_definition(Forgotten.ping)
-    with pytest.raises(TypeError, match="Forgotten is no service"):
+    with pytest.raises(TypeError, match="Forgotten is not a service"):
         service_definition(Forgotten)
-    with pytest.raises(TypeError, match="is no service"):
+    with pytest.raises(TypeError, match="is not a service"):
         service_definition(Forgotten())
 
 

@@ -69,7 +69,7 @@ def test_version_compares_number_by_number(condition: str, expected: str) -> Non
 
 @pytest.mark.parametrize("condition", ["", "new", ">=", "1.x", "1,", "=>2"])
 def test_condition_that_cannot_be_read_is_refused(condition: str) -> None:
-    with pytest.raises(ConfigError, match="no condition"):
+    with pytest.raises(ConfigError, match="not a condition"):
         version(condition)
 
 
@@ -153,7 +153,7 @@ def test_selector_applies_its_filters_in_order() -> None:
 
 
 def test_objects_that_are_not_filters_are_refused() -> None:
-    with pytest.raises(ConfigError, match="no filter"):
+    with pytest.raises(ConfigError, match="not a filter"):
         RoundRobin(filters=["tier=fast"])  # type: ignore[list-item]
 
 

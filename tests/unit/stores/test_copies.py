@@ -62,7 +62,7 @@ def test_copy_of_a_clock_ahead_rises_too(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_backup_is_not_restored(tmp_path: Path) -> None:
     (tmp_path / "junk").write_bytes(b"no file of a store" * 100)
-    with pytest.raises(StoreError, match="is no backup of a store"):
+    with pytest.raises(StoreError, match="is not a backup of a store"):
         restore_copy(tmp_path / "junk", tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

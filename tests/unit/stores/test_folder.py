@@ -202,7 +202,7 @@ def test_a_folder_that_others_can_enter_is_refused(place: Path) -> None:
     ("pragma", "text", "hint"),
     [
         ("user_version = 4", "has schema 4, this fastrpc knows 3", BROKER.if_later),
-        ("application_id = 7", "is no broker of fastrpc", None),
+        ("application_id = 7", "is not a broker of fastrpc", None),
     ],
 )
 def test_a_file_of_another_program_or_version_is_refused(

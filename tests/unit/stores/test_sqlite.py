@@ -306,7 +306,7 @@ async def test_missing_file_beside_its_commits_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pragma", "text"), [("user_version = 2", "schema 2"), ("application_id = 7", "no store")]
+    ("pragma", "text"), [("user_version = 2", "schema 2"), ("application_id = 7", "not a store")]
 )
 async def test_file_of_another_program_or_version_is_refused(folder: Path, pragma: str, text: str) -> None:
     async with LocalStore(SqliteJournal(folder)) as store:

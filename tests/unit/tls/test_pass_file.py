@@ -148,7 +148,9 @@ def mixed(*numbers: int) -> str:
             id="short seal",
         ),
         pytest.param(
-            lambda: made_pass(ONE).text.replace("\nMI", "\n=I", 1), "PRIVATE KEY is no base64", id="no base64"
+            lambda: made_pass(ONE).text.replace("\nMI", "\n=I", 1),
+            "PRIVATE KEY is not base64",
+            id="no base64",
         ),
     ],
 )

@@ -18,5 +18,5 @@ def test_as_another_class_it_is_none() -> None:
 
 
 def test_what_is_no_message_class_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"int.* is no message class"):
+    with pytest.raises(TypeError, match=r"int.* is not a message class"):
         DETAIL.unpack(int)

@@ -37,8 +37,8 @@ Key selectors get the list that the filters leave, connected or not: otherwise k
 Endpoints that may not be picked now are shut, so that only their keys use others, and return later. An endpoint that is
 about to be connected is not shut: its calls wait for it, by the rules of `client/attempting.py`.
 
-A call that a leaving server did not start is no fault, nor is one whose connection closed first, nor a notification.
-Otherwise one rolling restart would open the breakers of a whole endpoint set.
+Not counted as a fault: a call that a leaving server did not start, a call whose connection closed before it was sent,
+and a notification. Otherwise one rolling restart would open the breakers of a whole endpoint set.
 """
 
 cimport cython

@@ -76,7 +76,7 @@ class HashRing:
         """Place a key on a node with room, count it there, and return the node. Raises LookupError without nodes."""
 
     def release(self, name: str) -> None:
-        """Release a key that `acquire` counted on a node; a removed node is no error."""
+        """Release a key that `acquire` counted on a node; a removed node is not an error."""
 
     def load(self, name: str) -> int:
         """Return the keys taken and not given back on one node; 0 when it is gone."""

@@ -490,7 +490,7 @@ cdef void fill_starts(uint32_t* starts, uint64_t* positions, Py_ssize_t size, in
 
 
 cdef int check_number(str name, object value, object kind, object lowest, object highest, str allowed) except -1:
-    """Refuse an option that is no number of this kind between these bounds."""
+    """Refuse an option that is not a number of this kind between these bounds."""
     if not isinstance(value, kind) or isinstance(value, bool) or not lowest <= value <= highest:
         raise ConfigError(f"{name} is {value!r}, it must be {allowed}")
     return 0

@@ -90,7 +90,7 @@ cdef class BaseSelector:
         for narrow in self.filters:
             if not callable(narrow):
                 raise ConfigError(
-                    f"{narrow!r} is no filter", hint="write filters=[labels(…), version(…), …] of fastrpc.selectors"
+                    f"{narrow!r} is not a filter", hint="write filters=[labels(…), version(…), …] of fastrpc.selectors"
                 )
         if seed is not None and not isinstance(seed, (str, bytes, int)):
             raise ConfigError(f"seed is {seed!r}, it must be a text, bytes or a whole number")

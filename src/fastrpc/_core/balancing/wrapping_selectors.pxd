@@ -64,7 +64,7 @@ cdef class StickySelector(WrappingSelector):
         uint64_t _began_ns
         object _clock
 
-        # The binding whose endpoint the last pick found again, and since when its calls had used others; 0: none.
+        # If the last pick returned to a binding's endpoint: hash and earlier `away` of the binding; else `away` is 0.
         uint64_t _reset_hash
         uint32_t _reset_away
 

@@ -51,7 +51,7 @@ cdef inline const uint8_t* load_tag(
 cdef inline const uint8_t* skip_scalar(
     const uint8_t* place, const uint8_t* end, uint32_t wire_type
 ) noexcept nogil:
-    """Return the end of a scalar; NULL if it is incomplete or `wire_type` is no scalar's."""
+    """Return the end of a scalar; NULL if it is incomplete or `wire_type` is not a scalar's."""
     cdef uint64_t ignored
     cdef Py_ssize_t width
     if wire_type == WIRE_VARINT:

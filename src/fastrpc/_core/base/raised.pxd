@@ -1,4 +1,4 @@
-"""The exception that a C function has raised, where it is no exception to be raised further."""
+"""Take the exception that a C function has raised as an object, instead of raising it further."""
 
 cdef extern from *:
     """

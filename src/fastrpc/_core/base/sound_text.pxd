@@ -1,4 +1,4 @@
-"""Texts of users on their way out: each protocol can write a sound text."""
+"""Texts of users, made encodable before a protocol writes them."""
 
 cdef extern from "Python.h":
     # A text of exactly `str`, also of an object of a subclass, none of whose methods is called.
@@ -7,6 +7,6 @@ cdef extern from "Python.h":
 
 
 cdef inline str sound_text(object text):
-    """Return a text that UTF-8 can carry: "?" stands for each lone surrogate, as in names of files that are no UTF-8."""
+    """Return a text that UTF-8 can encode: "?" replaces each lone surrogate, as in undecodable names of files."""
     cdef str plain = PyUnicode_FromObject(text)
     return plain if PyUnicode_IS_ASCII(plain) else plain.encode("utf-8", "replace").decode()

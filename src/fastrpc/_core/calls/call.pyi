@@ -277,7 +277,7 @@ class Call(Timed):
         """Send the present `reply_metadata` now, ahead of the first message of the handler's stream.
 
         Raises:
-            RuntimeError: the answer is no stream, the first metadata was sent already, or this side made the call.
+            RuntimeError: the answer is not a stream, the first metadata was sent already, or this side made the call.
         """
 
     def http(

@@ -301,7 +301,7 @@ cdef class AccessRecords:
         fields["request_id"] = request_id_of_call(call)
         fields["status"] = name
         fields["duration_ms"] = <double>microseconds / 1000
-        # `Logger.log` would look for its caller in the stack, and for each of these fields among its own.
+        # `Logger.log` would be slower: it searches the stack for its caller, and checks the name of each field.
         self.logger.handle(self._new_record(text, fields))
         return 0
 

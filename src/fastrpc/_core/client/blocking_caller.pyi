@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 class _UseStream:
-    """The static result of `call` and `request` for a method that streams: it is no value of the method's.
+    """The static result of `call` and `request` for a method that streams: it is not a value of the method's.
 
     Use `stream`.
     """

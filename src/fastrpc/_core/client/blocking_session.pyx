@@ -379,7 +379,7 @@ cdef class BlockingSession(BlockingStream):
 
     @cython.nonecheck(False)
     cdef int _go(self, bint refused=False) except -1:
-        """Give up a use of the connection, and the guard. A refused call was no use: the connection rested on."""
+        """End one use of the connection, and release the guard. A `refused` call does not end the connection's rest."""
         self.users -= 1
         if self.users == 0 and not refused:
             self.rests_ns = self.engine.now

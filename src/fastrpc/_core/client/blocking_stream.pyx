@@ -50,9 +50,9 @@ cdef enum:
     # Rounds to read all earlier input once writing fails: some 256 MiB.
     READ_AT_THE_END = 64
 
-# If this number of bytes is unread after a rest, a time without a byte, more is on its way, perhaps with the end of the
-# stream after it. Each piece is awaited for a bounded time. Messages of a stream that come all the time are
-# no rest.
+# A rest is a time in which no byte is read; messages that arrive all the time leave no rest. If MUCH_UNREAD bytes are
+# unread after a rest, more bytes are on their way, perhaps followed by the end of the stream. The wait for each piece
+# is bounded.
 cdef uint64_t REST_NS = 20_000_000
 cdef Py_ssize_t MUCH_UNREAD = 65_536
 cdef uint64_t FOLLOWS_NS = 5_000_000

@@ -58,7 +58,7 @@ IDLE_HINT = "raise Timeouts.stream_idle, or have the server send a message now a
 IDLE_SENDER_HINT = "raise Timeouts.stream_idle, or see what keeps the handler from reading its messages"
 
 
-# By the codec of the frame: functions that decode details which are no payload of a codec.
+# By the codec of the frame: functions that decode details in the protocol's own form.
 cdef dict details_decoders = {}
 
 

@@ -80,7 +80,7 @@ class CalledStream(ClientStream):
         """Drop the received messages, and let the stream continue."""
 
     def _set_loop(self, state: LoopState, idle_seconds: float) -> None:
-        """Set the loop, and the seconds that a wait for a message may take; 0 is no limit."""
+        """Set the loop, and the most seconds of a wait for a message; 0: no limit."""
 
     @property
     def _attempt(self) -> AwaitedCall | None:

@@ -144,7 +144,7 @@ cdef class CalledStream(ClientStream):
             self.on_drained()
 
     def _set_loop(self, LoopState state not None, double idle_seconds):
-        """Set the loop, and the seconds that a wait for a message may take; 0 is no limit."""
+        """Set the loop, and the most seconds of a wait for a message; 0: no limit."""
         self.loop_state = state
         self.idle_ns = <uint64_t>(idle_seconds * 1e9)
         if self.takes_stream and (self.is_fed or not self.gives_stream):

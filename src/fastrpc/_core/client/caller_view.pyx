@@ -479,7 +479,7 @@ cdef list argument_tuples_of(object given, dict unknown):
 
 cdef bint is_iterator(object value) noexcept:
     cdef PyAsyncMethods* methods = type_of(value).tp_as_async
-    # An asynchronous iterable is no value either; a plain one, such as a list, may be.
+    # An asynchronous iterable counts too. A plain iterable does not: it may be a value, as a list is.
     return PyIter_Check(value) or methods is not NULL and methods.am_aiter is not NULL
 
 

@@ -118,7 +118,7 @@ class ClientCall(Call):
         """
 
     def _adopt(self, attempt: ClientCall, may_have_run: bool | None = None) -> None:
-        """Take over the results of an attempt, and of a failed one whether any attempt may have reached a handler."""
+        """Take over the results of an attempt; after a failure, also whether a handler may have run in any attempt."""
 
     def _answer(self) -> Any:
         """Return the one answer of a method that streams its input only."""

@@ -367,7 +367,7 @@ cdef class ClientCall(Call):
         return 0
 
     def _adopt(self, ClientCall attempt not None, may_have_run=None):
-        """Take over the results of an attempt, and of a failed one whether any attempt may have reached a handler."""
+        """Take over the results of an attempt; after a failure, also whether a handler may have run in any attempt."""
         if may_have_run is not None:
             self._may_have_run = bool(may_have_run)
         self.received_metadata = attempt.received_metadata

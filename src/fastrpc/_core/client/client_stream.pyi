@@ -83,7 +83,7 @@ class ClientStream(StreamChannel):
         """The initial metadata; None before HEAD or a message came."""
 
     def _check_iterable(self, messages: object) -> None:
-        """Raise if messages are no iterable, or a text, which would be sent as characters."""
+        """Raise if messages are not iterable, or a text, which would be sent as characters."""
 
     def _unpackable(self, error: Exception) -> EncodeError:
         """Return the error of a message that cannot be compressed."""

@@ -173,7 +173,7 @@ cdef class ClientStream(StreamChannel):
         return 0
 
     def _check_iterable(self, messages):
-        """Raise if messages are no iterable, or a text, which would be sent as characters."""
+        """Raise if messages are not iterable, or a text, which would be sent as characters."""
         if isinstance(messages, (str, bytes)) or not hasattr(messages, "__iter__"):
             raise TypeError(
                 f"{self.origin.route.method}: send_many takes an iterable of messages, not {type(messages).__name__}; "
@@ -260,7 +260,7 @@ cdef class StreamLink(Streaming):
     cdef int wrap(self, Call call, object function, bint sent) except -1:
         cdef ClientStream stream
         if not callable(function):
-            raise TypeError(f"{function!r} is no function that takes a message and returns one")
+            raise TypeError(f"{function!r} is not a function that takes a message and returns one")
         if self.stream is NULL or (<ClientStream>self.stream).is_open:
             raise RuntimeError(f"{call.route.method}: messages are wrapped before `proceed` is called")
         stream = <ClientStream>self.stream

@@ -254,7 +254,7 @@ cdef object refused_error(Connection session, object endpoint, Call call):
 
 
 cdef OwnCalls new_own_calls(Connection session, object endpoint, object protocol=None):
-    """Let a connection make calls; when the result is freed it clears `owner`."""
+    """Let a connection make calls; the borrowed `owner` is cleared when the connection is freed."""
     cdef OwnCalls calls = OwnCalls.__new__(OwnCalls)
     calls.owner = <PyObject*>session
     calls.endpoint = endpoint

@@ -107,7 +107,7 @@ cdef class Exchange:
     # A tunnel
 
     cdef int open_tunnel(self, str protocol, bytes lines) except -1:
-        """Accept a WebSocket with a subprotocol, "": none, and further fields: what follows is no HTTP."""
+        """Accept a WebSocket with a subprotocol, "": none, and further fields: what follows is not HTTP."""
         raise lacking(self, "open_tunnel")
 
     cdef int send(self, bytes data) except -1:
@@ -204,6 +204,6 @@ cdef bytes field_lines(object fields):
     cdef list lines = []
     for name, value in fields:
         if not (name.isascii() and name.replace("-", "").isalnum()) or any(mark in value for mark in "\r\n\0"):
-            raise ValueError(f"the field {name!r} of the response is no field")
+            raise ValueError(f"the field {name!r} of the response has an invalid name or value")
         lines.append(f"{name}: {value}\r\n")
     return "".join(lines).encode("latin-1")

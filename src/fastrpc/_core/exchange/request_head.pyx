@@ -177,7 +177,7 @@ cdef int check_method(bytes method) except -1:
             size = 0
             break
     if not 0 < size <= METHOD_BYTES:
-        raise RequestRefusedError(400, f"the method is no token of at most {METHOD_BYTES} bytes")
+        raise RequestRefusedError(400, f"the method is not a token of at most {METHOD_BYTES} bytes")
     return 0
 
 
@@ -188,7 +188,7 @@ cdef Py_ssize_t check_field(const char* line, Py_ssize_t size) except -1:
     while colon < size and is_kind(line[colon], IN_TOKEN):
         colon += 1
     if colon == 0 or colon == size or line[colon] != b":":
-        raise RequestRefusedError(400, "a field is no name with a colon right behind it")
+        raise RequestRefusedError(400, "a field must begin with a name and a colon directly after it")
     for at in range(colon + 1, size):
         if not is_kind(line[at], IN_VALUE):
             raise RequestRefusedError(400, f"the value of a field has the byte 0x{<unsigned char>line[at]:02x}")

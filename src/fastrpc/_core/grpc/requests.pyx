@@ -548,7 +548,7 @@ cdef class GrpcRequests(Http2Connection):
         return self.grant_rest(call.http2_stream, True) if call.is_incomplete else 0
 
     cdef int reader_left(self, GrpcCall call) except -1:
-        """The handler stopped waiting: another handler's message may arrive beyond the pool."""
+        """The handler stopped waiting: the one message that may exceed the pool can now be another stream's."""
         if call.http2_stream is not self.long_messages.unpooled:
             return 0
         self.long_messages.unpooled = None

@@ -100,7 +100,7 @@ cdef class BodyReader:
                 break
             at += 1
         if at == 0 or not _is_extension(data + at, whole - 2 - at):
-            raise RequestRefusedError(400, "the size of a chunk is no hexadecimal number")
+            raise RequestRefusedError(400, "the size of a chunk is not a hexadecimal number")
         self._check_size(number)
         self.left = number
         self.state = BODY_CHUNK if number else BODY_TRAILERS

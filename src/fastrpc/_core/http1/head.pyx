@@ -198,7 +198,7 @@ cdef int _take_target(Http1Head head) except -1:
         return 0
     scheme, _, rest = head.target.partition("://")
     if scheme.lower() not in ("http", "https") or head.method == "CONNECT":
-        raise RequestRefusedError(400, "the target is no path")
+        raise RequestRefusedError(400, "the target is not a path")
     authority = rest.partition("/")[0].partition("?")[0]
     if not authority or authority.lower() != head.host.lower():
         raise RequestRefusedError(400, "the target names another host than the Host field")

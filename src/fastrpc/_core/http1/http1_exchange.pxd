@@ -36,7 +36,7 @@ cdef class Http1Exchange(ReceivedExchange):
         # Whether bytes that came ahead wait in the stream, although that reads on.
         bint _has_ahead
 
-        # For a response that has begun in parts: whether its length was stated, so that the parts are no chunks.
+        # For a response that has begun in parts: whether its length was stated, so that the parts are not chunks.
         bint _is_sized
 
     # For the connection.

@@ -1,5 +1,5 @@
 """The parts of HTTP/2 (RFC 9113) and HPACK (RFC 7541), sans-IO: header blocks, frames, settings, windows, streams.
 
-`http2_exchange` has a request of HTTP on a stream, `http2_pages` the requests of a connection that are no calls: a wire
+`http2_exchange` is a request of HTTP on a stream, `http2_pages` the requests of a connection other than calls: a wire
 that serves both, as gRPC's does, holds them.
 """

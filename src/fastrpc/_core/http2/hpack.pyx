@@ -13,7 +13,7 @@ continues with a new value, the fields of its indexes are copied from a kept blo
 the kept block of its path, its twin, if they differ only in the timeout: the checks and the parsed head of the twin
 apply to it, too.
 
-The decoded size is counted while decoding. A block above the limit is no error of the connection: fields beyond the
+The decoded size is counted while decoding. A block above the limit is not an error of the connection: fields beyond the
 limit are left out, the table is updated as usual, and the owner answers that the head is too large.
 
 The encoder decides by the name. Fields of HTTP and gRPC whose values recur are inserted into the table. Values that

@@ -293,7 +293,7 @@ cdef class Http2Exchange(ReceivedExchange):
             head = self.head = head_of_block(block, self.turns.limits, ends_stream)
             if head is None:
                 # A CONNECT to another server.
-                raise RequestRefusedError(400, "the target is no path")
+                raise RequestRefusedError(400, "the target is not a path")
             self._asks_tunnel = head.protocol is not None
             watch_begin(self.watch, head)
             most = self.application.head_came(self)
@@ -510,7 +510,7 @@ cdef class Http2Exchange(ReceivedExchange):
             # The time of this read may be over.
             return self.go_on()
         if self._has_end and self.takes_more():
-            # The rest is no whole frame.
+            # Only an incomplete frame is left.
             self.dropped()
             return self.turns.wire().end_stream(self.stream) if self.is_open() else 0
         return self._count()

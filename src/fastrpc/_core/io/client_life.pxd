@@ -28,7 +28,7 @@ cdef class ClientLife:
         uint64_t _idle_ns
         uint64_t _age_ns
 
-        # The calls under way, without probes, which are no use of a connection; whether there ever was one.
+        # The calls under way, and whether there ever was one. Probes of a server's health do not count.
         Py_ssize_t _calls
         bint _was_used
 
@@ -45,7 +45,7 @@ cdef class ClientLife:
     # Return whether a call, idempotent or not, may leave before the server has answered the opening.
     cdef bint takes_early(self, bint is_idempotent) noexcept
 
-    # A call that is no probe begins, or ended.
+    # A call begins, or has ended; not called for probes.
     cdef int call_begins(self, Engine engine, bint is_one_way) except -1
     cdef int call_ended(self, Engine engine) except -1
 

@@ -6,7 +6,7 @@
                                                    ──► connection_aged, connection_draining of the owner
 
 The caller passes the time and the calls. A client of a loop is the owner and is notified. Threads have no owner: the
-thread with the next call checks age and rest (`takes_thread`). Probes of a server's health are no use of a connection.
+thread with the next call checks age and rest (`takes_thread`). Probes of a server's health do not count as calls.
 `native/liveness` has the rules of native connections.
 """
 

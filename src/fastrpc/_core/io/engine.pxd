@@ -158,5 +158,5 @@ cdef int bind(Engine engine, ByteStream stream) except -1
 
 cdef class PythonEngine(Engine):
     cdef:
-        # Whether the end of the peer's input is no end of the connection.
+        # Whether the connection survives the end of the peer's input.
         public bint outlasts_input

@@ -49,7 +49,7 @@ class Engine:
 class PythonEngine(Engine):
     """An engine whose protocol is written in Python: subclasses implement what they need of the first five methods."""
 
-    #: Whether the end of the peer's input is no end of the connection. Otherwise a peer that goes while it is held
+    #: Whether the end of the peer's input is not an end of the connection. Otherwise a peer that goes while it is held
     #: back is noticed all the same, and what was not read is dropped.
     outlasts_input: bool
 

@@ -220,9 +220,9 @@ cdef class Engine:
         return 0
 
     cdef bint hears_rest_first(self) except -1:
-        """The peer sends no more, and some of its input is held. Return whether the input is handled before the end.
+        """The peer has ended its input, of which some is held: return whether to handle that input before the end.
 
-        It is if nothing under way is to be ended, and the end of the input is no end of the connection.
+        An engine returns True if the connection survives the end of its input, and no work has to be ended at once.
         """
         return False
 

@@ -504,7 +504,7 @@ cdef class CallSlots:
 
 
 cdef CallSlots new_slots(PartsOwner owner, SendQueue sender):
-    """Make the call slots of a connection; when freed, the owner clears `owner`."""
+    """Make the call slots of a connection; the borrowed `owner` is cleared when the connection is freed."""
     cdef CallSlots slots = CallSlots.__new__(CallSlots)
     slots.owner = <PyObject*>owner
     slots.sender = sender

@@ -100,7 +100,7 @@ cdef class CalleeStates:
         return self.whole_request(call, frame, payload)
 
     cdef int _used_id(self, Frame* frame) except -1:
-        """A REQUEST has a used id: an error, unless the call was refused before this frame, its first, was whole."""
+        """Handle a REQUEST with a used id: a violation, unless its call was refused while this frame was incomplete."""
         if frame.id == self.refused_cut:
             self.refused_cut = 0
             return 0
@@ -398,7 +398,7 @@ cdef class CalleeStates:
 
 
 cdef CalleeStates new_callee(PartsOwner owner, FrameReader reader, MessageAssembler assembler, SendQueue sender):
-    """Make the callee's states of a connection; when freed, the owner clears `owner`."""
+    """Make the callee's states of a connection; the borrowed `owner` is cleared when the connection is freed."""
     cdef CalleeStates callee = CalleeStates.__new__(CalleeStates)
     callee.owner = <PyObject*>owner
     callee.reader = reader

@@ -164,7 +164,7 @@ cdef class CallerStates:
 
 
 cdef CallerStates new_caller(PartsOwner owner, FrameReader reader, MessageAssembler assembler, CallSlots slots):
-    """Make the caller's states of a connection; when freed, the owner clears `owner`."""
+    """Make the caller's states of a connection; the borrowed `owner` is cleared when the connection is freed."""
     cdef CallerStates caller = CallerStates.__new__(CallerStates)
     caller.owner = <PyObject*>owner
     caller.reader = reader

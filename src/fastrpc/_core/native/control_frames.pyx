@@ -321,7 +321,7 @@ cdef class ControlFrames:
 cdef ControlFrames new_control(
     PartsOwner owner, CalleeStates callee, CallerStates caller, CallSlots slots, SendQueue sender
 ):
-    """Make this part of a connection; when freed, the owner clears `owner`."""
+    """Make this part of a connection; the borrowed `owner` is cleared when the connection is freed."""
     cdef ControlFrames control = ControlFrames.__new__(ControlFrames)
     control.owner = <PyObject*>owner
     owner.peer_last_id = NO_LAST_ID

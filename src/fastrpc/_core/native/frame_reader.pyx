@@ -230,7 +230,7 @@ cdef void rebase(Frame* frame, const char* data, const char* copy) noexcept nogi
 
 
 cdef FrameReader new_reader(PartsOwner owner):
-    """Make the reader of a connection; when freed, the owner clears `owner`."""
+    """Make the reader of a connection; the borrowed `owner` is cleared when the connection is freed."""
     cdef FrameReader reader = FrameReader.__new__(FrameReader)
     reader.owner = <PyObject*>owner
     reader.wire = owner.wire

@@ -288,7 +288,7 @@ cdef class Liveness:
 
 
 cdef Liveness new_liveness(PartsOwner owner):
-    """Make the rules of a connection, all off; when freed, the owner clears `owner`."""
+    """Make the rules of a connection, all off; the borrowed `owner` is cleared when the connection is freed."""
     cdef Liveness liveness = Liveness.__new__(Liveness)
     liveness.owner = <PyObject*>owner
     return liveness

@@ -311,7 +311,7 @@ cdef class MessageAssembler:
 
 
 cdef MessageAssembler new_assembler(PartsOwner owner, FrameReader reader, SendQueue sender):
-    """Make the assembler of a connection; when freed, the owner clears `owner`."""
+    """Make the assembler of a connection; the borrowed `owner` is cleared when the connection is freed."""
     cdef MessageAssembler assembler = MessageAssembler.__new__(MessageAssembler)
     assembler.owner = <PyObject*>owner
     assembler.reader = reader

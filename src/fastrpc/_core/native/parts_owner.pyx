@@ -1,6 +1,6 @@
 """The owner of the parts of a connection: the state that they share, and the hooks that they call.
 
-Events of calls are no hooks: each is passed to one of the two parts that know calls, `serving` and `calling`.
+Events of calls are not hooks: each is passed to one of the two parts that know calls, `serving` and `calling`.
 
 ::
 

@@ -1,4 +1,4 @@
-"""The way of messages out of a connection: order, credit, and the pieces of large ones.
+"""The messages that a connection sends: order, credit, and the pieces of large messages.
 
 ::
 
@@ -8,8 +8,8 @@
                            └─► unopened ──► ring                      │
     control frames ──────────────► `control`: before everything ──────┘
 
-A message is cut when it is sent, so a later small one is still sent first; after `SMALL_IN_A_ROW` bytes of these a
-large one has its turn. Messages that wait for credit, or for a place among cut messages, wait by priority.
+A large message is cut as it is sent, so a later small message can overtake it. After `SMALL_IN_A_ROW` bytes of small
+messages a large one has its turn. Messages that wait for credit, or for a place among cut messages, wait by priority.
 """
 
 cimport cython
@@ -577,7 +577,7 @@ cdef class SendQueue(Output):
 
 
 cdef SendQueue new_sender(PartsOwner owner):
-    """Make the sender of a connection; when freed, the owner clears `owner`."""
+    """Make the sender of a connection; the borrowed `owner` is cleared when the connection is freed."""
     cdef SendQueue sender = SendQueue()
     sender.owner = <PyObject*>owner
     sender.wire = owner.wire

@@ -13,7 +13,7 @@ class ParameterNames:
     names: tuple[str, ...]
     def __init__(self, names: tuple[str, ...], spellings: Iterable[Iterable[Iterable[str]]] = ()) -> None: ...
     def number(self, count: int) -> int:
-        """Return the number of the first `count` names for a REQUEST; 0 if it cannot be sent."""
+        """Return the number that stands for the first `count` names in a REQUEST; 0 if there are too many names."""
 
     def takes(self, told: int) -> bool:
         """Return whether a call with this number may start."""

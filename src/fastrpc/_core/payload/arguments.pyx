@@ -59,7 +59,7 @@ cdef class ParameterNames:
         return count == 0 or told in self._others
 
     def number(self, Py_ssize_t count):
-        """Return the number of the first `count` names for a REQUEST; 0 if it cannot be sent."""
+        """Return the number that stands for the first `count` names in a REQUEST; 0 if there are too many names."""
         if not 0 <= count <= self._count:
             raise ValueError(f"{count} of {self._count} names")
         return self._numbers[count]

@@ -67,8 +67,7 @@ cdef enum:
     IS_THERE = -1
     IS_FLOOD = -2
 
-    # Results of `_weigh`, in addition to `look_at`'s: a key has another type, and the keys after it do not
-    # count.
+    # `_weigh` has two results more than `look_at`. A key has another type: it and all later keys are ignored.
     KEYS_STOP = 3
     # The keys could not be decoded together.
     KEYS_FAIL = 4

@@ -71,7 +71,7 @@ cdef object MISSING = NO_ARGUMENT
 cdef int load_failures() except -1:
     global DECODE_FAILURES
     if DECODE_FAILURES is None:
-        # Errors of msgspec before 0.21 are no ValueErrors.
+        # Errors of msgspec before 0.21 are not ValueErrors.
         from msgspec import MsgspecError
 
         DECODE_FAILURES = (ValueError, TypeError, OverflowError, RecursionError, CodecError, MsgspecError)

@@ -184,7 +184,7 @@ cdef bytes native_entry(bytes key, bytes value):
         try:
             value.decode()
         except UnicodeDecodeError:
-            raise ValueError(f"metadata {shown_key(key)} is no UTF-8; keys of binary values end in -bin") from None
+            raise ValueError(f"metadata {shown_key(key)} is not UTF-8; keys of binary values end in -bin") from None
     return bytes((len(key), 0)) + len(value).to_bytes(2, "little") + key + value
 
 

@@ -42,7 +42,7 @@ class RpcxTranslation:
         """Translate what the server sends.
 
         Raises:
-            RemoteProtocolError: it is no rpcx.
+            RemoteProtocolError: it is not rpcx.
         """
 
     def take_down(self) -> bytes:

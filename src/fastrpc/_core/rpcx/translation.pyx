@@ -362,7 +362,7 @@ cdef class RpcxTranslation:
         """Translate what the server sends.
 
         Raises:
-            RemoteProtocolError: it is no rpcx.
+            RemoteProtocolError: it is not rpcx.
         """
         cdef RpcxFrame frame
         cdef bytes rest

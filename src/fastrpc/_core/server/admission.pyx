@@ -159,7 +159,7 @@ cdef class CallAdmission:
 
     cdef bint has_room(self, ServerCall call, bytes payload) except -1:
         """Return whether the budgets take the payload of a call; refuse the call if not."""
-        # A later piece of a request is no new call.
+        # A later piece of a request is not a new call.
         cdef str problem = self.over_budget(call, PyBytes_GET_SIZE(payload) - call.charge, call.charge == 0)
         if problem is None:
             return True

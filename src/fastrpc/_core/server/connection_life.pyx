@@ -308,14 +308,14 @@ cdef class ConnectionLife:
     # Output, and stalls of the loop
 
     cdef int weigh(self, int64_t unsent, uint64_t now) except -1:
-        """Count the untaken output, and check again: the transport writes its end without a call here."""
+        """Count the unsent output, and schedule the next count: the transport sends the rest without a call here."""
         cdef ServedConnection connection = <ServedConnection>self.connection
         (<Gate>connection.gate).weigh(connection, unsent)
         self.output_look_ns = FIRST_OUTPUT_LOOK_NS
         return self._look_by(now + FIRST_OUTPUT_LOOK_NS) if connection.output_held else 0
 
     cdef uint64_t weigh_again(self, int64_t unsent, uint64_t now) except? 0:
-        """Count output that may have left since it was weighed; return the next check, 0: no output is left."""
+        """Count the unsent output again; return the instant of the next count, or 0 if no output is left."""
         cdef ServedConnection connection = <ServedConnection>self.connection
         cdef bint is_same = unsent == connection.output_held
         if connection.output_held == 0:

@@ -244,7 +244,8 @@ cdef class HandlerRunner:
             call.task = task
             has_ended = task.step_as_current(coroutine, context) if stays else task.begin(coroutine, context)
         except BaseException as failure:
-            # The result is no coroutine, cannot run here, or an interrupt will end the loop: answer the caller first.
+            # The result is not a coroutine, it cannot run here, or an interrupt will end the loop: answer the caller
+            # first.
             return self._fail_start(call, task, context, failure)
         return self._end_first_step(call, task, context) if has_ended else self._go_on(call, context)
 
@@ -495,7 +496,7 @@ cdef class HandlerRunner:
         return call.connection.check_size(call, "the answer", payload, self.admission.sent_bytes)
 
     cdef int fail(self, ServerCall call, object error) except -1:
-        """Send the failure for a handler's error; an interrupt then acts as Ctrl-C."""
+        """Send the failure for a handler's error. A KeyboardInterrupt then ends the loop, as Ctrl-C does."""
         self._answer_failure(call, judged(call, error))
         return self.pass_interrupt(error)
 

@@ -46,7 +46,7 @@ cdef dict checked_answer(MethodRoute route, object status, object headers, bint 
             raise TypeError(f"headers has {name!r}, which must be a text with a text")
         known = name.lower()
         if not FIELD_NAME.fullmatch(name) or known in GATEWAY_FIELDS or known.startswith(GATEWAY_PREFIXES):
-            raise ValueError(f"headers has {name!r:.100}, which is no name of a field, or a field that the gateway sets")
+            raise ValueError(f"headers has {name!r:.100}: the gateway sets this field, or its name is invalid")
         if not FIELD_VALUE.fullmatch(value) or value != value.strip():
             raise ValueError(f"headers: the value of {name} has CR, LF, NUL, spaces around it, or no Latin-1")
         if known in SAFE_FIELDS and not (route is not None and route.definition.safe):

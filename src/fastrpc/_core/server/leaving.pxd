@@ -46,7 +46,7 @@ cdef class Leaving:
 
     # Ends of calls.
     cdef inline int call_ended(self, bint was_let_in) except -1:
-        """Note the end of a call: the last use of the connection, the end of its opening, a chance to close."""
+        """Note the end of a call: it counts as use of the connection, may end the opening, and may let it close."""
         cdef EngineServedConnection connection = <EngineServedConnection>self.connection
         self.life.used_ns = max(self.life.used_ns, connection.now, connection.stepped_ns)
         if self.ignores_input or self.pause_from_ns:

@@ -35,8 +35,8 @@ cdef uint64_t SECOND = 1_000_000_000
 cdef uint64_t STAY_NS = 10 * SECOND
 # The last part of that time, in which input is ignored.
 cdef uint64_t DEAF_NS = SECOND
-# The interval of checks for the end of the last call while input is ignored: a handler that was answered early may
-# still clean up, and its end is no answer.
+# The interval of checks for the end of the last call while input is ignored: a handler whose caller was answered early
+# may still clean up, and ends without an answer that would cause a check.
 cdef uint64_t CLEANUP_NS = SECOND // 10
 
 

@@ -60,7 +60,7 @@ cdef class OutputRoom(Timed):
         return process_held - call.charge + size <= self.memory.process_bytes
 
     cdef Py_ssize_t lack_before(self, ServerCall call, object value) except -2:
-        """Return -1 if there is room to encode a result; else its size, or 0 if only encoding shows it."""
+        """Return -1 if a result may be encoded; if memory is short, its size, or 0 if only encoding shows the size."""
         cdef Py_ssize_t size
         if type(value) is str or type(value) is bytes:
             # No codec makes it smaller.
@@ -71,7 +71,7 @@ cdef class OutputRoom(Timed):
         return -1 if self.takes(call, 1) else 0
 
     cdef str lack_text(self, ServerCall call, int64_t size):
-        """Return why a result is dropped; size 0: it was not encoded."""
+        """Return why a result is dropped; `size` is 0 if it was not encoded."""
         what = f"the answer of {call.route.method} has {size} bytes" if size else (
             f"the answer of {call.route.method} is dropped unencoded"
         )

@@ -97,7 +97,7 @@ class ServerCall(Call):
         With gRPC also ahead of a unary answer.
 
         Raises:
-            RuntimeError: the answer is no stream, or the first metadata was sent already.
+            RuntimeError: the answer is not a stream, or the first metadata was sent already.
         """
 
     def _compress_by(self, name: str | None) -> None:

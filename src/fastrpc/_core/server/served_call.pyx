@@ -301,14 +301,14 @@ cdef class ServerCall(Call):
         By gRPC ahead of the one answer, too.
 
         Raises:
-            RuntimeError: the answer is no stream, or the first metadata was sent already.
+            RuntimeError: the answer is not a stream, or the first metadata was sent already.
         """
         if self.stream is not None and self.route.gives_stream:
             self.stream.commit_metadata()
         elif self.has_trailers:
             self._send_head()
         else:
-            raise RuntimeError(f"the answer of {self.method} is no stream: its metadata goes with it")
+            raise RuntimeError(f"the answer of {self.method} is not a stream: its metadata goes with it")
 
     def _compress_by(self, str name):
         """Compress the answer by the compressor of that name, if the peer takes it; None sends it as it is."""

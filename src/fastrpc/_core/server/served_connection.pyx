@@ -222,7 +222,7 @@ cdef class ServedConnection:
         return pass_interrupt(self.gate, error)
 
     cdef bint is_unanswered(self, Call call) except -1:
-        """Return whether no part of a call's end was sent, although a step of its answer raised."""
+        """Return whether a failure can still be sent for a call whose answer raised an error."""
         return False
 
     cdef int leave_handler(self, Call call) except -1:

@@ -35,8 +35,8 @@ cdef class StreamChannel(Timed):
         Py_ssize_t _first
         readonly Py_ssize_t waiting
 
-        # The decompression of the oldest message in short steps, or None; the error it ended with; how often in a row
-        # it had no time.
+        # The decompression of the oldest message in short steps, or None; the error that ended it; the number of
+        # consecutive turns of the loop that left it no time.
         object _steps
         object _unpacking_error
         int _missed_turns

@@ -108,7 +108,7 @@ cdef inline int64_t wanted_growth(
         return 0
     window.was_short = False
     returned = window.returned + window.owed
-    # A wait for the earlier, smaller window is no sign for the present window.
+    # The wait must be for the present window: one for an earlier, smaller window says nothing about it.
     if 4 * returned < 3 * size or has_messages:
         return 0
     if not window.held_up or returned > HELD_UP_AGAIN * size:

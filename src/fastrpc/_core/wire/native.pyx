@@ -436,7 +436,7 @@ cdef int check_texts(Frame* frame) noexcept nogil:
     if frame.kind == GOAWAY and load64(body) > HIGHEST_ID:
         return refuse(frame, REASON_PROTOCOL, "last id of GOAWAY", load64(body), HIGHEST_ID)
     if not utf8_valid(body + text, size):
-        return refuse(frame, REASON_PROTOCOL, "text of GOAWAY or AUTH that is no UTF-8, length", size, frame.length)
+        return refuse(frame, REASON_PROTOCOL, "text of GOAWAY or AUTH that is not UTF-8, length", size, frame.length)
     if frame.kind == AUTH and not frame.flags & ACK:
         for text in range(4, 4 + size):
             if body[text] & 0x80:

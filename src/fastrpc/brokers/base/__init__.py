@@ -258,7 +258,7 @@ class Membership(Protocol):
         """Deliver a message again after `delay` seconds, counted.
 
         Raises:
-            ConfigError: the delay is no number of seconds from 0.
+            ConfigError: the delay is not a number of seconds from 0.
         """
 
     async def reject(self, token: Any, reason: str, error: str) -> bool:

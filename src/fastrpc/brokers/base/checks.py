@@ -57,7 +57,7 @@ def check_outgoing(message: OutgoingMessage) -> int:
         if message.publisher is not None:
             size += _bytes_of(message.publisher) + _OBJECT_BYTES
     except UnicodeEncodeError as error:
-        raise _refused(message, f"has a text that is no UTF-8, {error.object!a}: {error.reason}") from None
+        raise _refused(message, f"has a text that is not UTF-8, {error.object!a}: {error.reason}") from None
     if message.delay and not is_seconds(message.delay):
         raise _refused(message, f"has a delay of {shown(message.delay)} seconds, it must be a number from 0")
     return size
@@ -172,7 +172,7 @@ def check_place(place: Place) -> None:
     """Check a place in a topic.
 
     Raises:
-        ConfigError: it is no place.
+        ConfigError: it is not a place.
     """
     if isinstance(place, datetime):
         if place.tzinfo is None:
@@ -183,7 +183,7 @@ def check_place(place: Place) -> None:
         not isinstance(place, int) or isinstance(place, bool) or not 0 <= place <= _GREATEST
     ):
         raise ConfigError(
-            f"{shown(place)} is no place in a topic",
+            f"{shown(place)} is not a place in a topic",
             hint=f'write "oldest", "new", a datetime, or a sequence number from 0 to {_GREATEST}',
         )
 

@@ -36,5 +36,5 @@ def check_group(name: str) -> None:
     if not isinstance(name, str):
         raise TypeError(f"the name of a group is {name!r}, it must be text")
     if (fault := next(filter(None, map(fault_of_word, name.split("."))), None)) is not None:
-        raise ConfigError(f"{name!a} is no name of a group: {fault}", hint="write billing.bill")
+        raise ConfigError(f"{name!a} is not the name of a group: {fault}", hint="write billing.bill")
     check_name_length(name, "group")

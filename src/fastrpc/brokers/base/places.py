@@ -27,7 +27,7 @@ def place_of(text: str) -> Place:
             place = datetime.fromisoformat(text)
         except ValueError as error:
             raise ConfigError(
-                f"{text[:64]!a} is no place in a topic: {error}",
+                f"{text[:64]!a} is not a place in a topic: {error}",
                 hint='write "oldest", "new", 2026-01-31T12:00:00Z, or a sequence number',
             ) from None
     check_place(place)

@@ -34,7 +34,7 @@ def bytes_of(text: str, name: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise ConfigError(f"{name} is {text!a}, which is no UTF-8: {error.reason}") from None
+        raise ConfigError(f"{name} is {text!a}, which is not UTF-8: {error.reason}") from None
 
 
 def copied_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -106,7 +106,7 @@ class LetterStreams:
                 found.append((message, letter_in(message, died_at)))
             except DecodeError as error:
                 logger.warning(
-                    "the stream %s has a message of another program at %s, which is no dead letter: %s",
+                    "the stream %s has a message of another program at %s, which is not a dead letter: %s",
                     self._stream(group),
                     message.subject,
                     error,

@@ -219,7 +219,7 @@ class JetStreamLink:
         return BrokerError(told, status=status, processed="no", retryable=is_away)
 
     def failure(self, error: BaseException, *, processed: Any = "unknown") -> BrokerError:
-        """Return an error of the broker for one of the connection."""
+        """Return the BrokerError for an error of the connection."""
         told = self._connection.failure(error)
         assert isinstance(told, BrokerError)
         if isinstance(error, MaxPayloadError | BadHeaderError):

@@ -126,7 +126,7 @@ def _read(name: str, text: str, read: Callable[[str], T]) -> T:
     """Return the value of one of our headers, which any program may have written. DecodeError: it is malformed."""
     try:
         return read(text)
-    # Also of a text that is no UTF-8.
+    # Also of a text that is not UTF-8.
     except ValueError as error:
         raise DecodeError(f"the header {name} does not decode: {error}") from error
 
@@ -179,10 +179,10 @@ class DeliveryNumbers(NamedTuple):
 
 
 def id_of(run: str, sequence: int) -> str:
-    """Return the id of a message without one of its publisher.
+    """Return the id of a message whose publisher gave none.
 
     Args:
-        run: names the stream, which another one of its name is not.
+        run: identifies the stream: a later stream of the same name has another one.
     """
     return f"{run}-{sequence:x}"
 

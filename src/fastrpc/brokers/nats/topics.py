@@ -35,7 +35,7 @@ class FoundTopic(NamedTuple):
 
     settings: TopicSettings
 
-    #: SubjectNames its stream, which another one of the name is not.
+    #: Identifies this stream: a later stream of the same name has another one.
     run: str
 
 

@@ -299,7 +299,7 @@ class RedisBroker:
         settings = await self.covering(topic)
         if settings is not None and settings.keep_seconds is None:
             raise BrokerError(
-                f"the group {group} is one of the queue {topic}, which needs it",
+                f"the queue {topic} needs its group {group}",
                 status=Status.FAILED_PRECONDITION,
                 processed="no",
             )

@@ -26,7 +26,7 @@ __all__ = ["GroupOwner", "HeldMessage", "RedisMembership", "left", "stop_waiting
 _REMOVED: Final = -1
 _FULL: Final = -2
 
-#: The fields that are no part of a message.
+#: The fields that are not part of a message.
 _OWN_FIELDS: Final = {b"n", b"entry"}
 
 
@@ -165,7 +165,8 @@ class RedisMembership:
             self._epoch = await self._owner.restore(self._topic, self.group, self.name)
             return None, []
         found = self._started(told, until)
-        # Full answers are no reason to wait. The bell may miss a message.
+        # After a full answer, ask again at once: more messages may wait. Otherwise poll now and then, as the bell may
+        # miss a message.
         is_full = told[1] == _FULL
         longest = self._owner.lease / 3
         return None if is_full else longest if told[1] < 0 else min(told[1] / 1000, longest), found

@@ -22,7 +22,7 @@ return ARGV[1]
 
 #: ARGV: for each message "1" if its id was given, the number of its words, and the words. KEYS[2…]: the keys of the ids
 #: that were given. Returns an entry, and 1 for a duplicate, for each message; nothing without the topic.
-#: An id and its entry are kept together: there is no id without a message, and no second message of an id. The field
+#: An id and its entry are kept together, so each id has exactly one message. The field
 #: `n` of an entry counts the messages of the topic without a gap.
 PUBLISH: Final = Script(
     ON_TOPIC,

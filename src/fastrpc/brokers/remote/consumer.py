@@ -212,7 +212,7 @@ class Consumer:
             # Checked each time: a right may end before the stream does.
             self._check()
         except Exception as refusal:
-            # Also a defect of a program's rights: this runs in a step of other callers, who have no part in it.
+            # Errors in a program's own rights are caught too: this code runs in the steps of unrelated callers.
             self._fail(refusal)
             self._spawn(self._hand_back(numbers))
             return

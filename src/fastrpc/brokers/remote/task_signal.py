@@ -7,7 +7,7 @@ __all__ = ["TaskSignal"]
 
 
 class TaskSignal:
-    """Is set until the task that waits for it clears it."""
+    """A flag that wakes the waiting task, and stays set until that task clears it."""
 
     __slots__ = ("_is_set", "_waiter")
 

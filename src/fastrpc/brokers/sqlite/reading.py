@@ -128,7 +128,7 @@ class BrokerReader:
     def _read_topics(self) -> list[SavedTopic]:
         found = []
         removed = SavedRemovals(self._connection)
-        # A value that is no number passes through `max`, and is refused below.
+        # A value that is not a number passes through `max`, and is refused below.
         topics = self._connection.execute(
             f"SELECT number, name, settings, {LATEST_SEQUENCE} FROM topics ORDER BY number"  # noqa: S608
         ).fetchall()
@@ -137,7 +137,7 @@ class BrokerReader:
             places = KeptPlaces(name)
             for sequence, size, kept, message in self._connection.execute(_PLACES, (number,)):
                 if message is not None and type(message) is not str:
-                    raise TypeError(f"the name of the message {sequence} of {name} is no text")
+                    raise TypeError(f"the name of the message {sequence} of {name} is not text")
                 places.add(sequence, size, self._instant(kept), message)
             places.mend(self._now)
             settings = settings_of(name, content)

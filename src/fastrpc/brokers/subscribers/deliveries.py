@@ -102,7 +102,7 @@ class Deliveries(DeliveringConnection):
         """Start a message, whose value is its `Delivery`.
 
         Raises:
-            TypeError, ValueError: its headers are no metadata.
+            TypeError, ValueError: its headers are not metadata.
         """
         delivery: Delivery = message.value
         call = self.gate.delivery(self, self._route, metadata_of(delivery.headers))

@@ -35,7 +35,7 @@ class _MessageFaults(Faults):
     tells_unimplemented = False
 
     def status_of_crash(self, error: BaseException) -> Status:
-        """Return the status for an exception that is no answer."""
+        """Return the status for an exception that is not an answer."""
         return Status.INTERNAL
 
     def text_of_crash(self, error: BaseException) -> str:

@@ -246,7 +246,7 @@ class Subscriber:
         try:
             self._deliveries.start(message)
         except (TypeError, ValueError) as error:
-            self._bury(message, UNREADABLE, f"its headers are no metadata: {error}")
+            self._bury(message, UNREADABLE, f"its headers are not metadata: {error}")
 
     def _look_later(self) -> None:
         loop = asyncio.get_running_loop()

@@ -304,7 +304,7 @@ def _decoded(content: bytes) -> Any:
     try:
         return msgspec.json.decode(content)
     except (ValueError, RecursionError) as error:
-        raise CallError(Status.INTERNAL, f"the answer is no JSON: {error}") from None
+        raise CallError(Status.INTERNAL, f"the answer is not JSON: {error}") from None
 
 
 def _print_facts(facts: dict[str, Any], *, as_json: bool) -> None:

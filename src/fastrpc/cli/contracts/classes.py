@@ -354,7 +354,7 @@ def problem_in(lines: Iterable[str], names: Iterable[str]) -> str | None:
     """Return why these lines of a class body are not valid Python; None if they are."""
     for name in names:
         if not is_name(name):
-            return f"{name!r} is no name"
+            return f"{name!r} is not a name"
     try:
         compile("\n".join(["class _:", *lines]), "contract", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

@@ -117,7 +117,7 @@ class _Reader:
             case ast.Call(func=ast.Attribute(value=ast.Name(), attr=name), args=arguments, keywords=options):
                 # With a module before it: a class of the contract has the name.
                 return self._call(name, arguments, options, is_library=True)
-        raise ValueError("it is no default that can be written")
+        raise ValueError("it is not a default that can be written")
 
     def _all(self, nodes: list[ast.expr]) -> tuple[list[str], list[Any]]:
         found = [self.read(node) for node in nodes]
@@ -145,7 +145,7 @@ class _Reader:
             or member not in described.values
             or not is_name(member)
         ):
-            raise ValueError(f"{name}.{member} is no member of an enum")
+            raise ValueError(f"{name}.{member} is not a member of an enum")
         return f"{self._names.class_name(name, self._hidden)}.{member}", _Member()
 
     def _call(
@@ -159,11 +159,11 @@ class _Reader:
         described = None if is_library else self._names.classes.get(name)
         if described is not None:
             if described.kind != "enum" or len(values) != 1 or not _is_value(described, values[0]):
-                raise ValueError(f"{inner} is no value of {name}")
+                raise ValueError(f"{inner} is not a value of {name}")
             return f"{self._names.class_name(name, self._hidden)}({inner})", _Member()
         if name == "bytearray" and not all(type(one) is bytes for one in values):
             # The number of its bytes could be any.
-            raise ValueError(f"{inner} are no bytes")
+            raise ValueError(f"{inner} are not bytes")
         # The default is made here as well: the module of a contract must not fail when it is imported.
         value = (
             _MAKERS[name](*values, **{key: one for key, (_, one) in named.items()})

@@ -22,7 +22,7 @@ _OPTIONS: Final = ("kind", "oneof", "name")
 
 
 class TypeTree(NamedTuple):
-    """A type: a name with arguments; `|` with choices, `Literal` with values, `?` with a text that is no type.
+    """A type: a name with arguments; `|` with choices, `Literal` with values, `?` with a text that is not a type.
 
     `Annotated` has the type, `Float32` if numbers have 32 bits, its `Meta`, whose arguments are pairs of a constraint
     and its value, and its `Field`, with pairs, too; `()` is the argument of the empty tuple.
@@ -80,7 +80,7 @@ def _read(node: ast.AST) -> TypeTree:
             name = _read(value).name
             parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
             return _read_literal(inner) if name == "Literal" else _read_generic(name, parts)
-    raise ValueError(f"{ast.dump(node)} is no type")
+    raise ValueError(f"{ast.dump(node)} is not a type")
 
 
 def _read_literal(choices: ast.expr) -> TypeTree:

@@ -50,5 +50,7 @@ def front_app(text: str) -> App:
     """Return the App that an import string names."""
     found = app_of(import_from_string(text, sought="an App", example="app"))
     if found is None or list(found.sources):
-        raise ConfigError(f"{text} is no App without sources", hint="write app = fastrpc.App([], limits=…)")
+        raise ConfigError(
+            f"{text} is not an App without sources", hint="write app = fastrpc.App([], limits=…)"
+        )
     return replace(found, registry=None)

@@ -81,7 +81,7 @@ def service_of(method: Any) -> str:
 
     Raises:
         ConfigError: the name has no service.
-        TypeError: the function is no remote method.
+        TypeError: the function is not a remote method.
     """
     if not isinstance(method, str):
         return method_definition(method).service

@@ -75,7 +75,7 @@ class Tenants(Generic[C]):
         tenant = self._tenants.get(service)
         if tenant is None or (client := tenant.find()) is None:
             if not isinstance(service, str):
-                raise TypeError(f"{service!r} is no name of a service: write services['shop.orders']")
+                raise TypeError(f"{service!r} is not the name of a service: write services['shop.orders']")
             with ShownAtProgram(hides_block=True):
                 made = _Tenant(self._make(service))
             # Concurrent threads may make several clients here: one stays, the others were never used.

@@ -103,7 +103,7 @@ def _serving(server: FleetServer, page: FiguresPage) -> Iterator[Button]:
     states = [("", page.state), *((one.name, one.state) for one in page.services)]
     shown = [one for one in states if not one[0].startswith(BUILTIN_PREFIX)]
     for service, state in shown[: 1 + MOST_SERVICES]:
-        # Of a server that is set not to serve no service serves, whatever is set for it.
+        # While the server is set not to serve, the settings of its services have no effect.
         if service and page.state != "SERVING":
             continue
         of = f"service {cut(service)}" if service else "server"
@@ -119,7 +119,7 @@ def _levels(server: FleetServer, page: FiguresPage) -> Iterator[Button]:
             title = f"change the log level of {of}, {cut(level)} now"
             yield _button(title, "log_level", server, "level", logger=logger, was=level)
         elif len(levels) == 2 and all(one in LEVELS for one in levels):
-            # If workers have two levels, the act sets all workers to one of the two. With more levels there is no act.
+            # If workers have two levels, the act sets all workers to one of them. With more levels there is no act.
             for was, wanted in (levels, levels[::-1]):
                 title = f"set the log level of {of} to {wanted}, {cut(level)} now"
                 yield _button(title, "log_level", server, logger=logger, level=wanted, was=was)

@@ -33,7 +33,7 @@ _ERRORS: Final = {
 
 _SECOND: Final = 1_000_000_000
 
-#: Go escapes them in JSON, and replaces bytes that are no UTF-8.
+#: Go escapes them in JSON, and replaces bytes that are not UTF-8.
 _ESCAPES: Final = {ord(one): f"\\u{ord(one):04x}" for one in "&<>\u2028\u2029"} | dict.fromkeys(
     range(0xDC80, 0xDD00), "\\ufffd"
 )

@@ -111,7 +111,7 @@ def _read_line(line: bytes, number: int) -> SavedItem | Fault:
         found = msgspec.json.decode(line.rstrip().removesuffix(b","), type=_Line)
         name = f"{found.service} at {found.address}"[:300]
         if not _LEASE.fullmatch(found.lease):
-            raise ValueError(f"{found.lease!r} is no lease")
+            raise ValueError(f"{found.lease!r} is not a lease")
         check_lease_seconds(found.seconds)
         if found.record is not None:
             address = check_registration(found.service, found.record)

@@ -300,14 +300,14 @@ def _checked_place(text: str) -> str:
 def _text(args: Mapping[str, Any], *names: str) -> str:
     value = next((args[name] for name in names if name in args), "")
     if not isinstance(value, str):
-        raise CallError(Status.INVALID_ARGUMENT, f"{names[0]} is no text")
+        raise CallError(Status.INVALID_ARGUMENT, f"{names[0]} is not text")
     return value
 
 
 def _number(args: Mapping[str, Any], *names: str) -> int:
     value = next((args[name] for name in names if name in args), 0)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise CallError(Status.INVALID_ARGUMENT, f"{names[0]} is no whole number")
+        raise CallError(Status.INVALID_ARGUMENT, f"{names[0]} is not a whole number")
     return value
 
 

@@ -71,7 +71,7 @@ class _Connected:
         """Show the token of an answer at its address.
 
         Raises:
-            CallError: this is no answer of rpcx's file service.
+            CallError: this is not an answer of rpcx's file service.
             ConfigError: calls to the server are encrypted, and this would not be.
             UnavailableError: the address cannot be reached.
         """

@@ -112,7 +112,9 @@ class ServerDescriptors:
         """
         owner, _, own = name.replace("/", ".").rpartition(".")
         if not owner:
-            raise ConfigError(f"{name!r} is no full name of a method", hint="write package.Service.Method")
+            raise ConfigError(
+                f"{name!r} is not the full name of a method", hint="write package.Service.Method"
+            )
         found = await self.service(owner)
         if own in found.methods_by_name:
             return found.methods_by_name[own]

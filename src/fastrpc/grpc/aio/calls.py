@@ -66,7 +66,7 @@ def block_for(metadata: Any) -> bytes:
 
     Raises:
         AioRpcError: it cannot be sent.
-        TypeError: it is no metadata.
+        TypeError: it is not metadata.
     """
     pairs = pairs_of(metadata)
     try:

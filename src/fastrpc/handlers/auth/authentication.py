@@ -236,7 +236,7 @@ class Authentication:
         """Return the answer to a token; None if it takes time, or has to wait as its host presents wrong tokens."""
         known = self.verdicts.known(peer)
         if isinstance(known, Verdict):
-            # A known token is no guess, whatever else this host tried.
+            # A known token is not a guess, whatever else this host tried.
             return known
         if self.failed.pause_of(peer):
             return None

@@ -139,7 +139,7 @@ class BackedRegistry(Closing):
                 try:
                     self._keeping.start()
                 except Exception:
-                    # No thread runs, and the next use tries again. After an interrupt, which is no Exception, it may.
+                    # No thread runs, and the next use starts one. After a KeyboardInterrupt the thread may run.
                     self._keeping = None
                     raise
         return registration

@@ -133,7 +133,7 @@ def read_texts(address: str, texts: Mapping[Any, Any]) -> Endpoint:
 
 _WRITTEN = ("weight", "zone", "version", "protocols")
 
-#: The keys of a flat table that are no labels. Earlier versions wrote `codecs`, and would read such a label as theirs.
+#: The keys of a flat table that are not labels. Earlier versions wrote `codecs`, and would read such a label as theirs.
 _KEYS = (*_WRITTEN, "codecs")
 
 

@@ -98,7 +98,7 @@ class RegistryURL:
         farthest: the registry of the farthest scope, for a URL of several; None: the one of the environment.
 
     Raises:
-        ConfigError: the text is no URL.
+        ConfigError: the text is not a URL.
     """
 
     def __init__(self, text: str, tls: TLS | None = None, *, farthest: RegistryOption | None = None) -> None:

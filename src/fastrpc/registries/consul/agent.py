@@ -183,12 +183,12 @@ class Index:
         An index below 1 would not block: it counts as 1, which answers at once until there is a real index.
 
         Raises:
-            HttpError: it is no index.
+            HttpError: it is not an index.
         """
         digits = text.removeprefix("-") if isinstance(text, str) else ""
         if not (digits.isascii() and digits.isdecimal() and len(digits) <= 20):
             self.forget()
-            raise HttpError(f"X-Consul-Index is {str(text)[:40]!r}, which is no index")
+            raise HttpError(f"X-Consul-Index is {str(text)[:40]!r}, which is not an index")
         new = min(max(int(text), 1), _GREATEST_INDEX)
         went_back = new < self.latest
         self._index = None if went_back else new

@@ -56,7 +56,7 @@ class DeimosNode(msgspec.Struct, rename="camel"):
     created_index: int = 0
 
     def keys(self) -> "Iterator[DeimosNode]":
-        """Yield it, if it is no directory, and all keys in it."""
+        """Yield it, if it is not a directory, and all keys in it."""
         if not self.dir:
             yield self
         for node in self.nodes:
@@ -223,7 +223,7 @@ class DeimosClient:
         return {} if token is None else {"Authorization": f"Bearer {token()}"}
 
     def _refusal(self, status: int, body: bytes) -> StoreError:
-        """Return the error of an answer. It has a second line that is no JSON."""
+        """Return the error of an answer. It has a second line that is not JSON."""
         try:
             failure = decoded(body.partition(b"\n")[0], _Failure, strict=False)
         except HttpError:

@@ -27,7 +27,7 @@ def open_host(url: RegistryURL) -> BackedRegistry:
     """
     if url.place:
         raise ConfigError(
-            f"{url}: the host is no place", hint="write host:// for the registry, host://arith for a target"
+            f"{url}: host:// takes no place", hint="write host:// for the registry, host://arith for a target"
         )
     url.refuse_unread()
     return host_registry()
@@ -37,7 +37,7 @@ def host_registry() -> BackedRegistry:
     """Return the registry of this host.
 
     Raises:
-        ConfigError: `FASTRPC_HOST_FOLDER` is no absolute path.
+        ConfigError: `FASTRPC_HOST_FOLDER` is not an absolute path.
     """
     # Clients dial the sockets of the folder alone: the node lists no other address.
     return BackedRegistry(

@@ -31,7 +31,7 @@ class HostBackend:
         name = host_socket(endpoint.address, self._node.path)
         if name is None:
             raise ConfigError(
-                f"{endpoint} is no socket of the host folder {self._node.path!r}",
+                f"{endpoint} is not a socket of the host folder {self._node.path!r}",
                 hint="listen at any://",
                 status=Status.UNIMPLEMENTED,
             )

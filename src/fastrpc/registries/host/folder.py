@@ -83,7 +83,7 @@ def opened_folder(path: str) -> Iterator[int | None]:
     """Yield a descriptor of the folder; None if there is no folder.
 
     Raises:
-        StoreError: it is no folder, belongs to another user, or grants rights to others.
+        StoreError: it is not a folder, belongs to another user, or grants rights to others.
     """
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

@@ -209,7 +209,7 @@ def _check_socket(folder: int, name: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(status.st_mode):
-        raise RefusedFileError(f"{name} is no socket")
+        raise RefusedFileError(f"{name} is not a socket")
     if status.st_uid != os.geteuid():
         raise RefusedFileError(f"{name} belongs to user {status.st_uid}, not to user {os.geteuid()}")
 

@@ -174,7 +174,7 @@ def read_record(folder: int, name: str, *, only_lock: bool) -> Mapping[str, byte
         only_lock: whether the content does not matter; the mapping is then empty.
 
     Raises:
-        RefusedFileError: it is no record of this user.
+        RefusedFileError: it is not a record of this user.
     """
     try:
         # O_NONBLOCK: a FIFO would wait for a writer.
@@ -206,7 +206,7 @@ def _refused(error: OSError) -> RefusedFileError:
 
 def _check(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise RefusedFileError("it is no file")
+        raise RefusedFileError("it is not a file")
     fault = fault_of(status)
     if fault is not None:
         raise RefusedFileError(fault)

@@ -355,7 +355,7 @@ class SliceLookup:
 
 
 def _is_before(version: str, other: str) -> bool:
-    """Return whether a version is below another one; False if either is no number."""
+    """Return whether a version is below another one; False if either is not a number."""
     are_numbers = version.isdecimal() and other.isdecimal()
     # Numbers of any length.
     return are_numbers and (len(version), version) < (len(other), other)

@@ -31,7 +31,7 @@ def read_keys(text: str, *, least: int = 1) -> dict[bytes, bytes]:
     """Return the keys of a file by id, in their order; empty lines and comments are left out.
 
     Raises:
-        ConfigError: a line is no key, an id occurs twice, or there are fewer keys than `least`. The text shows no key.
+        ConfigError: a line is not a key, an id is repeated, or there are fewer keys than `least`. The text hides keys.
     """
     found: dict[bytes, bytes] = {}
     for number, line in enumerate(text.splitlines(), 1):

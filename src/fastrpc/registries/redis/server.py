@@ -153,7 +153,7 @@ class _Bounded(Connection):
             self.send_command("ROLE")  # type: ignore[no-untyped-call]
             answer = self.read_response()
             if not isinstance(answer, list) or answer[:1] != [self._role.encode()]:
-                raise HttpError(f"the server at {self.host}:{self.port} is no {self._role}")
+                raise HttpError(f"the server at {self.host}:{self.port} is not a {self._role}")
         self.bounded.allow(seconds)
 
     def has_message(self, seconds: float) -> bool:
@@ -282,7 +282,7 @@ class RedisClient:
         """Return the answer to each of several commands, or its error: one write for unrelated callers.
 
         A refusal is the error of its command alone, with redis-py's error as its cause. The same holds for a word that
-        is no UTF-8, whose command is not sent. After the loss of the connection, or an answer of another type, each
+        is not UTF-8, whose command is not sent. After the loss of the connection, or an answer of another type, each
         command without an answer has that error. Answers have the bounds of `ask_all`.
 
         Args:
@@ -311,7 +311,7 @@ class RedisClient:
         try:
             return _packed(command)
         except UnicodeEncodeError as error:
-            text = f"a word of a command for Redis at {self._name} is no UTF-8: {error.reason}"
+            text = f"a word of a command for Redis at {self._name} is not UTF-8: {error.reason}"
             return self._error(text, status=Status.INVALID_ARGUMENT, processed="no")
 
     def _send(self, packed: Sequence[bytes]) -> None:

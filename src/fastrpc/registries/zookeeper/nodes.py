@@ -300,7 +300,7 @@ def _each(session: ZookeeperSession, names: list[str], ask: Any) -> Iterator[tup
     """Yield names with the answers to their requests; removed nodes are left out."""
     for start in range(0, len(names), PAGE_NODES):
         page = names[start : start + PAGE_NODES]
-        # The last item is no name: a single request raises its own error.
+        # The last item is not a name: a single request raises its own error.
         answers = session.ask_all([*(partial(ask, name=name) for name in page), _nothing])
         for name, found in zip(page, answers, strict=False):
             if not isinstance(found, NoNodeError):

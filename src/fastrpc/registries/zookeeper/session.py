@@ -191,7 +191,7 @@ class ZookeeperSession:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn errors inside the block that are no answers into StoreError."""
+        """Turn errors inside the block that are not answers into StoreError."""
         try:
             yield
         except (NoAuthError, AuthFailedError) as error:

@@ -51,7 +51,7 @@ class CronText(NamedTuple):
         return found
 
     def latest(self, instant: float) -> float:
-        """Return the last instant up to this one, itself included. ConfigError as in `after`."""
+        """Return the last instant of the text at or before `instant`. ConfigError as in `after`."""
         shown = self._shown_at(math.floor(instant))
         found = self._last(shown, instant)
         if shown.fold == 1:
@@ -62,7 +62,7 @@ class CronText(NamedTuple):
         return found
 
     def _first(self, shown: datetime, instant: float) -> float:
-        """Return the first instant after the given one, from the wall-clock times after the shown one."""
+        """Return the first instant of the text after `instant`; search forward from the wall-clock time `shown`."""
         for wall in self._walk(shown, is_reverse=False):
             later = [moment for moment in self._moments_of(wall) if moment > instant]
             if later:
@@ -70,7 +70,7 @@ class CronText(NamedTuple):
         return math.inf
 
     def _last(self, shown: datetime, instant: float) -> float:
-        """Return the last instant up to the given one, from the wall-clock times up to the shown one."""
+        """Return the last instant of the text up to `instant`; search back from the wall-clock time `shown`."""
         for wall in self._walk(shown + _SECOND, is_reverse=True):
             earlier = [moment for moment in self._moments_of(wall) if moment <= instant]
             if earlier:

@@ -48,7 +48,7 @@ def is_class(part: Any) -> bool:
 
 
 def names_of(part: Any) -> dict[str, str]:
-    """Return Go's names of the fields of a type, by their names in our payloads; empty if it is no class."""
+    """Return Go's names of the fields of a type, by their names in our payloads; empty if it is not a class."""
     return _names_in_go(_class_of(part)) if is_class(part) else {}
 
 

@@ -23,7 +23,7 @@ def file_descriptor(package: ProtoPackage, name: str | None = None) -> bytes:
     """Return the descriptor of a package, encoded.
 
     Args:
-        name: of its file, if that is not `file_name`.
+        name: the name of the file; None: `file_name(package)`.
     """
     messages, enums = package.nested(None)
     parts = [

@@ -176,7 +176,7 @@ def _cut_options(given: Any, made: Any) -> None:
 
 
 def _copy_known(given: Any, made: Any) -> None:
-    """Copy the fields of a message that are no extensions."""
+    """Copy the fields of a message that are not extensions."""
     setters: list[tuple[str, Any]] = [
         (field.name, value) for field, value in given.ListFields() if not field.is_extension
     ]

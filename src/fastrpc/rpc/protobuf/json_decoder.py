@@ -242,7 +242,7 @@ def _enum_in(enum: ProtoEnum, value: Any, names: EnumNames) -> Any:
         return number
     if number == 0:
         return None
-    raise _MisfitError(f"{value!r:.100} is no member of {enum.cls.__name__}")
+    raise _MisfitError(f"{value!r:.100} is not a member of {enum.cls.__name__}")
 
 
 def _mask_in(value: Any) -> list[str]:

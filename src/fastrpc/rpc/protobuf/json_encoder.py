@@ -80,7 +80,7 @@ def _message_out(message: ProtoMessage, plain: Any, names: EnumNames) -> Any:
     match message.form:
         case "any":
             if has_other_number(plain):
-                raise EncodeError("NaN and infinity are no numbers of JSON")
+                raise EncodeError("NaN and infinity are not numbers of JSON")
             return plain
         case "timestamp":
             return _instant_out(plain)

@@ -41,7 +41,7 @@ def class_name(annotation: Any) -> str:
 def field_name(name: str) -> str:
     found = name.replace("-", "_")
     if not NAME.fullmatch(found):
-        raise UnfitTypeError(f"{name!r} is no name there", "give it one of ASCII letters, digits and `_`")
+        raise UnfitTypeError(f"{name!r} is not a name there", "give it one of ASCII letters, digits and `_`")
     return found
 
 

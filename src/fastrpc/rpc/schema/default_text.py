@@ -21,7 +21,7 @@ _EMPTY: Final = {
     **{f"builtins.{name}": f"{name}()" for name in ("set", "frozenset", "bytearray")},
     **{f"collections.{name}": f"{name}()" for name in ("deque", "Counter", "OrderedDict")},
 }
-#: Longest default that is no plain value, in characters.
+#: Longest default that is not a plain value, in characters.
 _LONGEST: Final = 500
 
 _PLAIN: Final = frozenset({bool, int, str, bytes, type(None)})

@@ -152,14 +152,14 @@ class _Search:
         except _FAILURES as error:
             self._look_into(part, error)
         except Exception:
-            # A type of the program raised on received data, which is no mistake of the caller.
+            # A type of the program raised on received data, which is not a mistake of the caller.
             return
 
     def _look_into(self, part: ValuePart, error: Exception) -> None:
         """Note the mistakes in the parts of a refused part; its own error if none of them has one."""
         before = len(self.found)
         try:
-            # A map whose keys are no UTF-8 has no parts.
+            # A map whose keys are not UTF-8 has no parts.
             with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
                 for inner in parts_of(self, part):
                     self.look(inner)

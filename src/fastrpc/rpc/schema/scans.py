@@ -191,5 +191,5 @@ def plain_type(part: Any) -> Any:
         return frozenset.__class_getitem__(plain_type(part.item_type))
     if isinstance(part, schema.LiteralType):
         return Literal.__getitem__(tuple(part.values))
-    # Objects, named tuples and enums; lists and maps are no keys and match nothing.
+    # Objects, named tuples and enums; lists and maps are not keys and match nothing.
     return getattr(part, "cls", Any) if not _is_untyped(part) else Any

@@ -360,7 +360,7 @@ def values_of(act: Act, body: bytes) -> Values:
     """Return the values in a body.
 
     Raises:
-        ActRefusedError: the body is no object, or has other keys or values than the act takes.
+        ActRefusedError: the body is not an object, or has other keys or values than the act takes.
     """
     try:
         values = json.loads(body.decode(), object_pairs_hook=_object)

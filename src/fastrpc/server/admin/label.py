@@ -24,7 +24,7 @@ def advertised_pages(given: str) -> Address:
     address = Address.parse(given)
     if address.scheme not in _SCHEMES or not address.host or address.host in UNDIALABLE:
         raise ConfigError(
-            f"{given!r} is no address of pages that others can dial", hint="write tcp://host:port"
+            f"{given!r} is not an address of pages that others can dial", hint="write tcp://host:port"
         )
     return address
 

@@ -34,7 +34,7 @@ __all__ = ["MOST_ROWS", "ServerState", "method_rows", "shown_settings", "with_re
 #: Rows of a page, which also has their total.
 MOST_ROWS = 1_000
 
-#: Fields of the settings whose values are no secret and name no file. All others are masked.
+#: Fields of the settings whose values are neither secrets nor names of files. All others are masked.
 HARMLESS = frozenset(
     {
         *("connect", "call", "handshake", "stream_idle", "idle", "announce", "drain", "linger"),

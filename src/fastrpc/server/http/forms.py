@@ -171,7 +171,7 @@ class FormReader:
 
     def _field(self, pieces: list[bytes]) -> bool:
         too_long = f"{self._part!r:.100} has more than {MOST_FIELD_BYTES} bytes"
-        # The line end that stayed is no part of the field.
+        # The line end that stayed is not part of the field.
         at = self._find(self._delimiter, MOST_FIELD_BYTES + 2, too_long)
         if at < 0:
             return False
@@ -179,7 +179,7 @@ class FormReader:
         try:
             text.decode()
         except UnicodeDecodeError:
-            raise _refusal(f"{self._part!r:.100} is no text in UTF-8") from None
+            raise _refusal(f"{self._part!r:.100} is not text in UTF-8") from None
         self._fields.append((name, text))
         self.field_bytes += len(name) + len(text) + _FIELD_COST
         return self._follow("behind_delimiter", at + len(self._delimiter))

@@ -50,7 +50,7 @@ _MOST_ID_BYTES: Final = 1_024
 _IDENTIFIER_STARTS: Final = (b'"', b"n", b"-", *(b"%d" % digit for digit in range(10)))
 
 _NOTHING: Final = msgspec.Raw(b"null")
-_NO_JSON: Final = "the body is no JSON"
+_NO_JSON: Final = "the body is not JSON"
 
 #: The data of an error in place of a left-out result: the call was made.
 _TOO_LARGE: Final = {"code": Status.RESOURCE_EXHAUSTED.name, "processed": "yes"}
@@ -66,7 +66,7 @@ _decode_text = msgspec.json.Decoder(str).decode
 
 
 class _EntryError(Exception):
-    """An entry that is no request."""
+    """An entry that is not a request."""
 
     def __init__(self, code: int, message: str, identifier: msgspec.Raw = _NOTHING) -> None:
         super().__init__(message)
@@ -236,7 +236,7 @@ def _opened(raw: bytes) -> tuple[str, bytes, msgspec.Raw | None]:
     if unknown:
         raise _EntryError(
             _SHAPE,
-            f"{min(unknown)!r:.100} is no member of a request: there are jsonrpc, method, params and id",
+            f"{min(unknown)!r:.100} is not a member of a request: there are jsonrpc, method, params and id",
             answered,
         )
     try:

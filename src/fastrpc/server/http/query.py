@@ -109,7 +109,7 @@ def _text(part: str) -> str:
     try:
         return unquote_to_bytes(part.replace("+", " ")).decode()
     except UnicodeDecodeError:
-        raise _refusal(f"{part!r:.100} is no text in UTF-8") from None
+        raise _refusal(f"{part!r:.100} is not text in UTF-8") from None
 
 
 def _refusal(message: str) -> CallError:

@@ -70,7 +70,7 @@ class Routed:
         try:
             return self.payload("", self._handled.arguments(body.decode()), "json")
         except UnicodeDecodeError:
-            raise _refusal("the form is no text in UTF-8") from None
+            raise _refusal("the form is not text in UTF-8") from None
 
     def payload(self, query: str, body: bytes, codec: str) -> bytes:
         """Return the arguments as a map by name.
@@ -280,7 +280,7 @@ def _checked(body: bytes, codec: str) -> bytes:
     try:
         return bytes((_check_json if codec == "json" else _check_msgpack)(body))
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise _refusal(f"the body is no {codec}") from None
+        raise _refusal(f"the body is not {codec}") from None
 
 
 def _spliced(members: dict[str, bytes], body: bytes, codec: str) -> bytes:
@@ -291,7 +291,7 @@ def _spliced(members: dict[str, bytes], body: bytes, codec: str) -> bytes:
             return b"{" + own + b"}"
         inner = _checked(body, codec).strip()
         if not inner.startswith(b"{"):
-            raise _refusal("the arguments are no map by the names of the parameters")
+            raise _refusal("the arguments are not a map by the names of the parameters")
         rest = inner[1:].lstrip()
         return b"{" + own + (b"," if own and rest != b"}" else b"") + rest
     parts = [msgspec.msgpack.encode(name) + value for name, value in members.items()]
@@ -305,5 +305,5 @@ def _map_of(body: bytes) -> tuple[int, bytes]:
         return body[0] - 0x80, body[1:]
     size = {0xDE: 2, 0xDF: 4}.get(body[0])
     if size is None:
-        raise _refusal("the arguments are no map by the names of the parameters")
+        raise _refusal("the arguments are not a map by the names of the parameters")
     return int.from_bytes(body[1 : 1 + size], "big"), body[1 + size :]

@@ -93,7 +93,7 @@ class ConnectUnary(WebCall):
     def _take_query(self, query: dict[str, str]) -> None:
         if "message" not in query:
             self.refuse(Status.INVALID_ARGUMENT, "the query of a GET has its message as `message`")
-        # The plus sign of HTML's forms is no digit of this base64.
+        # The plus sign of HTML's forms is not a digit of this base64.
         value = unquote_to_bytes(query.get("message", "").replace("+", " "))
         if query.get("base64") == "1":
             try:

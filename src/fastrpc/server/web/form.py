@@ -146,7 +146,7 @@ class EnvelopedCall(WebCall):
     """A call whose body and answer consist of messages, each behind flags and a length, as by gRPC."""
 
     is_enveloped = True
-    #: The flag of the last part of an answer, which is no message.
+    #: The flag of the last part of an answer, which is not a message.
     _end_flag: ClassVar[int]
 
     def __init__(self, request: WebRequest, content_type: bytes, codec: int, encoding: bytes) -> None:

@@ -145,7 +145,7 @@ class DeimosStore:
         try:
             await self._deleted(key, expect)
         except StoreError as error:
-            # A directory is no key, and no key lies below another one.
+            # A directory is not a key, and no key lies below another one.
             if not _is_refused(error) and error.status is not Status.FAILED_PRECONDITION:
                 raise
             if expect is not None:

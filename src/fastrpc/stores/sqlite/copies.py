@@ -100,7 +100,7 @@ def restore_copy(path: Path, folder: Path) -> int:
         with contextlib.closing(open_file(path, StoreTables())) as connection:
             saved = read_saved(connection)
     except sqlite3.DatabaseError as error:
-        raise StoreError(f"{path} is no backup of a store: {error}", status=Status.DATA_LOSS) from error
+        raise StoreError(f"{path} is not a backup of a store: {error}", status=Status.DATA_LOSS) from error
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(folder.iterdir()):
         # Commits beside a missing file would be replayed into the new one.

@@ -201,7 +201,7 @@ def _check(connection: sqlite3.Connection, path: Path, tables: Tables) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != kind.application or version < 1:
-        raise kind.error(f"{path} is no {kind.name} of fastrpc", status=Status.FAILED_PRECONDITION)
+        raise kind.error(f"{path} is not a {kind.name} of fastrpc", status=Status.FAILED_PRECONDITION)
     if version > kind.schema:
         raise kind.error(
             f"{path} has schema {version}, this fastrpc knows {kind.schema}",

@@ -114,7 +114,7 @@ class SqliteFolder:
             return read(self.connection)
         except (sqlite3.Error, OSError) as error:
             self.close()
-            # A full disk or a lock of another program is no damage: a copy in its place would lose writes.
+            # A full disk or a lock of another program is not damage: a copy in its place would lose writes.
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE:
                 raise self._kind.damaged(self.path, str(error)) from error
             raise self._kind.error(f"{self.path} cannot be opened: {error}", processed="no") from error

@@ -46,7 +46,7 @@ class Inbox:
 
         Raises:
             OSError: the connection is lost.
-            ValueError: this is no message.
+            ValueError: this is not a message.
         """
         try:
             data = self._connection.recv(65_536)
@@ -73,7 +73,7 @@ def receive(connection: socket.socket) -> dict[str, Any]:
 
     Raises:
         OSError: the connection is lost.
-        ValueError: this is no message.
+        ValueError: this is not a message.
     """
     return _decoded(_exactly(connection, _checked_size(_exactly(connection, _LENGTH.size))))
 

@@ -109,7 +109,7 @@ def test_duration_is_counted_between_the_bounds_of_its_bucket(elapsed_ns: int) -
 
 def test_bound_belongs_to_its_bucket() -> None:
     for bucket in range(105):
-        # Bounds of a few microseconds are no whole numbers of nanoseconds.
+        # Bounds of a few microseconds are not whole numbers of nanoseconds.
         bound = int(UPPER_SECONDS[bucket] * 1e9 + 1e-3)
         assert (bucket_of(bound), bucket_of(bound + 1)) == (bucket, bucket + 1)
 

@@ -204,7 +204,7 @@ async def test_a_request_that_could_smuggle_is_refused(data: bytes, is_cut: bool
     assert talk.statuses == [400]
     assert b"\r\nConnection: close\r\n" in talk.transport.written
     assert talk.engine.seen == []
-    # What comes behind it is no request.
+    # What comes behind it is not a request.
     talk.send(SMUGGLED)
     assert talk.statuses == [400]
 

@@ -122,7 +122,7 @@ async def opened_client(
         await layer.opened()
     above = RecordingSession()
     layer.connect(above)
-    # The last part of the handshake is no record of ours.
+    # The last part of the handshake is not a record of ours.
     await wire.until(lambda: wire.is_open)
     wire.received.clear()
     return layer, above, wire

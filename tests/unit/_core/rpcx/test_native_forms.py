@@ -92,7 +92,7 @@ async def test_keys_arrive_in_lower_case_and_the_last_of_two_counts() -> None:
     ("entries", "text"),
     [
         ([("Frpc-Code", "OK")], "frpc- is reserved"),
-        ([("text", "\udcff")], "metadata 'text' is no UTF-8; keys of binary values end in -bin"),
+        ([("text", "\udcff")], "metadata 'text' is not UTF-8; keys of binary values end in -bin"),
         ([("__AUTH", "a"), ("authorization", "b")], "has __AUTH and authorization, one of them is allowed"),
     ],
 )
@@ -175,7 +175,7 @@ def test_a_client_takes_metadata_of_an_answer_and_refuses_a_call_for_what_it_can
     assert (taken.status, taken.metadata) == (0, encode_metadata([(b"server", b"here")]))
     assert isinstance(refused, Response)
     assert refused.status == 13
-    assert b"the answer cannot be taken: metadata 'text' is no UTF-8" in refused.message
+    assert b"the answer cannot be taken: metadata 'text' is not UTF-8" in refused.message
 
 
 def test_the_last_of_two_keys_of_an_answer_that_differ_by_case_counts() -> None:

@@ -110,7 +110,7 @@ async def test_an_unknown_name_gets_the_nearest(name: str, said: str) -> None:
 
 
 async def test_a_name_without_a_service_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no full name"):
+    with pytest.raises(ConfigError, match="not the full name"):
         await descriptors(ToldFiles(FILES, SYMBOLS)).method("Get")
 
 

@@ -72,7 +72,7 @@ class Odd(msgspec.Struct, tag="odd", omit_defaults=True):
 
 
 class Sparse(msgspec.Struct, omit_defaults=True):
-    """Its fields are left out where they have their defaults: of another type, or equal by accident, is no default."""
+    """Its fields are left out where they have their defaults; a value of another type, or equal by accident, stays."""
 
     item_ids: list[int] | None = msgspec.field(default_factory=list)
     item_count: int | bool = 1
@@ -130,7 +130,7 @@ CASES: list[tuple[Any, Any, set[str]]] = [
     (tuple[Leaf, int] | Leaf, (LEAF, 1), LEAF_NAMES),
     (tuple[Leaf, int] | Leaf, LEAF, LEAF_NAMES),
     (Kinded, Kinded(3), {"Kind", "kind"}),
-    # Keys that are no text, or not in every codec.
+    # Keys that are not text, or not in every codec.
     (dict[float, Leaf], {1.5: LEAF}, {"1.5", *LEAF_NAMES}),
     (dict[UUID, Leaf], {UUID(int=7): LEAF}, {str(UUID(int=7)), *LEAF_NAMES}),
     (dict[date, Leaf], {date(2026, 7, 7): LEAF}, {"2026-07-07", *LEAF_NAMES}),

@@ -358,7 +358,7 @@ def test_names_that_are_one_in_json_are_refused() -> None:
 
 
 def test_a_name_of_other_letters_is_refused() -> None:
-    with pytest.raises(UnfitTypeError, match="'größe' is no name there"):
+    with pytest.raises(UnfitTypeError, match="'größe' is not a name there"):
         of(dataclasses.make_dataclass("Box", [("größe", int)]))
 
 

@@ -112,9 +112,9 @@ def test_forms_of_protobuf_are_read(text: str, name: str, value: Any) -> None:
         ('{"orderId": 1.5}', "Order.order_id: expected an integer, got a number"),
         ('{"orderId": "9223372036854775808"}', "Order.order_id: 9223372036854775808 is beyond int64"),
         ('{"small": 2147483648}', "Order.small: 2147483648 is beyond int32"),
-        ('{"color": "RED"}', "Order.color: 'RED' is no member of Color"),
-        ('{"color": 7}', "Order.color: 7 is no member of Color"),
-        ('{"level": "HIGH"}', "Order.level: 'HIGH' is no member of Level"),
+        ('{"color": "RED"}', "Order.color: 'RED' is not a member of Color"),
+        ('{"color": 7}', "Order.color: 7 is not a member of Color"),
+        ('{"level": "HIGH"}', "Order.level: 'HIGH' is not a member of Level"),
         ('{"data": "*"}', "Order.data: expected base64"),
         ('{"data": 5}', "Order.data: expected base64, got a number"),
         ('{"pet": {"cat": {}, "dog": {}}}', "one field of CatOrDog may be there, not cat and dog"),
@@ -160,7 +160,7 @@ def test_the_largest_float_is_written_as_it_is(sign: int) -> None:
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), {"x": [1, float("-inf")]}])
 def test_a_value_of_any_type_has_the_numbers_of_json(value: Any) -> None:
-    with pytest.raises(EncodeError, match="NaN and infinity are no numbers of JSON"):
+    with pytest.raises(EncodeError, match="NaN and infinity are not numbers of JSON"):
         written(Order(1, more=value))
 
 
