@@ -48,8 +48,8 @@ PHRASES = {
     "so many": (1, 35),  # a number, a count, the name of the argument
     "of its own": (0, 42),  # separate, its, dedicated
     "of their own": (1, 60),
-    "not there": (4, 32),  # missing
-    "that is there": (5, 8),  # existing
+    "not there": (1, 32),  # missing
+    "that is there": (5, 7),  # existing
     "not known": (15, 18),  # unknown
     "not open": (5, 7),  # closed
     "not encrypted": (11, 9),  # plain text

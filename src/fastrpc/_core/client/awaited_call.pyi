@@ -76,7 +76,7 @@ class AwaitedCall(ClientCall):
         """Have a future completed once the output of a connection was sent; return whether there is any output."""
 
     def _attempt_on(self, session: Any, number: int) -> AwaitedCall:
-        """Return attempt `number`, by which the call may run: a coroutine; of a stream, an attempt for `_begin`."""
+        """Return attempt `number`, a coroutine; for a stream, an attempt for `_begin`. The call may run from now on."""
 
     @property
     def _to_pack(self) -> tuple[Compressor, bytes]:
@@ -86,7 +86,7 @@ class AwaitedCall(ClientCall):
         """Return `_to_pack` of the attempt of a stream; None if its arguments are compressed as it begins."""
 
     def _not_packed(self, error: Exception) -> DeadlineExceededError | EncodeError:
-        """Return the error of an attempt whose arguments were not compressed: in time, or at all."""
+        """Return the error of an attempt whose arguments were not compressed in time, or failed to be compressed."""
 
     def _take_packed(self, payload: bytes, is_smaller: bool) -> None:
         """Take the arguments of a stream in their compressed form.

@@ -184,7 +184,7 @@ cdef class AwaitedCall(ClientCall):
 
     @cython.final
     cdef object _sent(self):
-        """Send the request, and return None; or the coroutine that makes the call, as something is to be done before."""
+        """Send the request and return None; if something has to be done before, return the coroutine of the runner."""
         cdef ViewOptions options = self.options
         cdef CallerState state = <CallerState>options.shared
         cdef Engine session = self.session
@@ -211,7 +211,7 @@ cdef class AwaitedCall(ClientCall):
         return None
 
     def _start(self, rest):
-        """Send the request now; return the future that `_take` completes; None: a task has to await the call."""
+        """Send the request now; return the future of its answer (`_take`), or None if a task has to await the call."""
         if self.phase != PHASE_NEW:
             raise RuntimeError("cannot start a call twice")
         self.phase = PHASE_CLOSED
@@ -227,7 +227,7 @@ cdef class AwaitedCall(ClientCall):
     def _take(self):
         """Return the answer to a call that `_start` sent."""
         if self.phase != PHASE_STARTED or not self.is_settled:
-            raise RuntimeError(f"the answer of {self.route.method} is not there, or was taken")
+            raise RuntimeError(f"the answer of {self.route.method} is missing, or was taken")
         self.phase = PHASE_CLOSED
         self.future = None
         return self.finish()
@@ -295,7 +295,7 @@ cdef class AwaitedCall(ClientCall):
             return self._settle_stream()
         if self.batch is not None:
             return (<BatchCall>self.batch).settle(self)
-        # Here, not where the task continues: the task may never continue.
+        # The outcome is reported now and not by the task, which may never continue.
         try:
             if self.endpoint_state is not None:
                 self.leave(self.failure, self.ended_ns)
@@ -310,7 +310,7 @@ cdef class AwaitedCall(ClientCall):
             rest, self.inner = self.inner, None
             if self.failure is not None or self.answer_compressor:
                 self.phase = PHASE_WAITING
-                # Called later: here a pointer into the receive buffer may be held.
+                # The function is called later: a pointer into the receive buffer may be held now.
                 (<CallerState>self.options.shared).loop.call_soon(rest)
                 return 0
         if self.future is not None:
@@ -403,11 +403,11 @@ cdef class AwaitedCall(ClientCall):
     def _finish_unpacked(self):
         """Return the result of the answer, now that it is decompressed."""
         if self.answer is None or self.answer_compressor:
-            raise RuntimeError(f"the answer of {self.route.method} is not there, or not decompressed")
+            raise RuntimeError(f"the answer of {self.route.method} is missing, or still compressed")
         return self.finish()
 
     def _attempt_on(self, Engine session not None, int number):
-        """Return attempt `number`, by which the call may run: a coroutine; of a stream, an attempt for `_begin`."""
+        """Return attempt `number`, a coroutine; for a stream, an attempt for `_begin`. The call may run from now on."""
         cdef AwaitedCall attempt = AwaitedCall.__new__(AwaitedCall)
         attempt.become_attempt(self, session, number)
         self._may_have_run = True
@@ -439,7 +439,7 @@ cdef class AwaitedCall(ClientCall):
         return self._to_pack
 
     def _not_packed(self, error):
-        """Return the error of an attempt whose arguments were not compressed: in time, or at all."""
+        """Return the error of an attempt whose arguments were not compressed in time, or failed to be compressed."""
         if isinstance(error, TimeoutError):
             return self.overdue(self.session, False)
         return self.options.unpackable(self.route, error)

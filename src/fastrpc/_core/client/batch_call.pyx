@@ -55,7 +55,7 @@ cdef class BatchMember(ClientCall):
     cdef int settle(self) except -1:
         cdef ClientCall head = self.head
         cdef BatchCall batch = <BatchCall>head.batch
-        # The batch holds its members: an answer that is not read must not hold the batch.
+        # The batch holds its members. A member with an unread answer must not hold the batch in turn.
         self.head = None
         if self.failure is not None:
             hint_at_token(self.failure, head.options, self.sent_metadata)
@@ -76,7 +76,7 @@ cdef int take_back(list spare, list members) except -1:
 def sent_failure(outcomes):
     """Return the error of a batch as one attempt: the first error of a sent call, or None.
 
-    Of a batch of which no call was sent it is the first error of all.
+    If no call was sent, it is the first error.
     """
     unsent = None
     is_sent = False

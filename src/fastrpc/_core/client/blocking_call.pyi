@@ -15,8 +15,8 @@ class BlockingCall(ClientCall):
     def _attempt_on(self, session: BlockingSession, number: int, pick: Any = None) -> BlockingCall | None:
         """Start attempt `number` of this call on a connection; None if it takes no more calls.
 
-        It has the call's deadline. `_finish` has to follow except for a stream, which keeps `pick` until its end.
-        The call may have run from a started attempt on.
+        The attempt has the call's deadline. `_finish` has to follow, except for a stream, which keeps `pick` until its
+        end. Once an attempt has started, the call may have run.
         """
 
     def _finish(self) -> Any:

@@ -160,8 +160,8 @@ cdef class BlockingCall(ClientCall):
     def _attempt_on(self, BlockingSession session not None, int number, pick=None):
         """Start attempt `number` of this call on a connection; None if it takes no more calls.
 
-        It has the call's deadline. `_finish` has to follow except for a stream, which keeps `pick` until its end.
-        The call may have run from a started attempt on.
+        The attempt has the call's deadline. `_finish` has to follow, except for a stream, which keeps `pick` until its
+        end. Once an attempt has started, the call may have run.
         """
         cdef BlockingCall attempt = BlockingCall.__new__(BlockingCall)
         cdef bint is_started

@@ -18,7 +18,7 @@ cdef class BlockingCalledStream(ClientStream):
         bint _is_receiving
         object _source
 
-        # Whether all messages of that iterable exist already, so that several share one write; the messages of the next
+        # Whether all messages of the iterable exist already: several then share one write. The messages of the next
         # write, or None.
         bint _is_there
         Gathered _gathered

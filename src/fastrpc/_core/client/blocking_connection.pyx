@@ -91,7 +91,7 @@ cdef class BlockingConnection(Connection):
         return 0
 
     cdef bint was_handed(self, Call call) noexcept:
-        # More exact than the transports of a loop allow: bytes that the system refused were not handed over.
+        # Bytes that the system refused were not handed over. The transports of a loop cannot say this as exactly.
         return call.handed_at != 0 and call.handed_at <= self.handed_flushes
 
     cdef bint may_have_left(self, Call call) noexcept:

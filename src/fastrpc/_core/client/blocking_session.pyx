@@ -82,7 +82,7 @@ cdef class BlockingSession(BlockingStream):
                 self._take_over(call, payload)
                 is_started = True
                 if handed is not None:
-                    # Before another thread has the guard, and sends it.
+                    # Set before the guard is released: another thread may then send the call.
                     self.hand_overs.append((call, handed))
         finally:
             if is_started:
@@ -148,7 +148,7 @@ cdef class BlockingSession(BlockingStream):
         self.reentry.begin(&stay)
         try:
             if self.has_news and not self.is_sending and not self.engine.is_closed:
-                # At once, before any check: the request travels meanwhile.
+                # Sent before any check: the checks run while the request travels.
                 self.send_all(False)
             while wait.missing > 0 and not self.engine.is_closed and not wait.is_over():
                 due_ns = self._check() if self.receiver is None else NO_DEADLINE
@@ -300,7 +300,7 @@ cdef class BlockingSession(BlockingStream):
         self.system_calls += 1
         self.leave()
         try:
-            # Also before: a signal may have ended the last turn together with bytes.
+            # Checked before the wait, too: the last turn may have ended with bytes and a signal at once.
             self.check_signals()
             if not self.is_left_behind:
                 with nogil:
@@ -319,12 +319,11 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef int _push(self, Wait wait) except -1:
-        """Watch until the system takes more output, while another thread reads; only briefly, as that thread may stop.
+        """Watch until the system takes more output, while another thread reads.
 
-        Calls that wait for the peer's budget wait for this moment.
-
-        Otherwise a server that reads nothing until its own output was received would wait for us, and we would wait for
-        it.
+        A server may read nothing until its own output is received. So this thread watches only briefly, and then
+        checks whether the other one still reads: otherwise both sides would wait for each other. Calls that wait for
+        the peer's budget are checked as well.
         """
         cdef int ready = 0
         cdef BlockingIO io = self.io
@@ -485,13 +484,13 @@ cdef class BlockingSession(BlockingStream):
         for wait in self.ready_waits:
             wait.came()
         self.ready_waits = []
-        # No event will be missing any more, of any kind.
+        # No event will follow: all waits end.
         while self.sleepers:
             self._wake_one()
         return 0
 
     cdef bint _leaves(self, ClientCall call) noexcept:
-        """Return whether the server may get the request: it is sent, or will be: written bytes precede the close."""
+        """Return whether the server may get the request. Written bytes count: they are sent before the close."""
         cdef CallingPart part = <CallingPart>self.engine.calling
         if self.is_left_behind:
             # The parent makes the same call.

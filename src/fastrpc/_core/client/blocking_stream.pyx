@@ -174,7 +174,7 @@ cdef class BlockingStream(ByteStream):
 
     @cython.nonecheck(False)
     cdef bint look(self, Py_ssize_t unread=0) except -1:
-        """If no thread reads: process the input, the end of the stream too. Return whether that was all.
+        """Process the input, including the end of the stream, unless a thread reads. Return whether nothing is left.
 
         `unread` is the number of bytes that earlier calls have read.
         """
@@ -192,7 +192,7 @@ cdef class BlockingStream(ByteStream):
             if came == -EAGAIN:
                 if unread < MUCH_UNREAD or not (goes_on or engine.received_ns > heard_ns + REST_NS):
                     return True
-                # The guard is kept meanwhile, as another thread could do no better.
+                # The guard is kept during the wait: no other thread could do anything useful.
                 with nogil:
                     ready = io.wait(POLLIN, now_ns() + FOLLOWS_NS)
                 if ready <= 0:
@@ -378,7 +378,7 @@ cdef class BlockingStream(ByteStream):
         return sum([len(part) for part in self.parts]) - self.part_at + self.io.unsent()
 
     cdef int64_t taken_bytes(self) except? -1:
-        # As in a session of a loop: bytes that the system keeps have not left.
+        # Bytes that the system keeps have not left, as in a session of a loop.
         return self.written - self.io.unsent() - unsent_in_socket(self.io.descriptor)
 
     # The end
@@ -426,7 +426,7 @@ cdef class BlockingStream(ByteStream):
         cdef ReadBuffer block
         self.tail = 0
         place = self.place_for(&room)
-        # Held meanwhile: a leaving thread would free the buffer, and another connection would receive into it.
+        # The block is held during the loop: otherwise a leaving thread would free it for another connection.
         block = self.block
         self.block = None
         while (came > 0 or came == INTERRUPTED) and not self.is_left_behind:

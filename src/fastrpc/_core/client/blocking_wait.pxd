@@ -9,8 +9,8 @@ cdef class Wait:
         uint64_t deadline_ns
         bint was_late
 
-        # The thread holds this lock, and sleeps at it while others work for it. To wake the thread, another one releases
-        # the lock and takes the thread off the sleepers. NULL before the first sleep.
+        # The lock at which the thread sleeps while others work for it; NULL before the first sleep. The thread itself
+        # holds it. To wake the thread, another thread releases the lock and removes the thread from the sleepers.
         PyThread_type_lock gate
         # None while the thread is awake.
         dict sleepers

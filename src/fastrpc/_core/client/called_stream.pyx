@@ -367,7 +367,7 @@ cdef CalledStream stream_of(AwaitedCall call):
 
 
 cdef object offer(AwaitedCall call, object message):
-    """Send a message and return None; without room return the awaitable for it. Perhaps it is not wanted any more."""
+    """Send a message and return None; without room return an awaitable for it. Messages after the end are dropped."""
     cdef CalledStream stream = stream_of(call)
     if stream is not None and not stream.output_ended:
         if stream.is_full():

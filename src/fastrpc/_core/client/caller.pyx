@@ -94,10 +94,10 @@ cdef class AwaitedBatch(BatchCall):
         cdef Py_ssize_t i
         head.route = route_on(route, session)
         if head.route is not route:
-            # `is_long` may have encoded them for another protocol than this connection's.
+            # `is_long` may have encoded the arguments for the protocol of another connection.
             self.payloads = None
         if self.payloads is None:
-            # Encoded before the deadline is set and the calls are counted: an encoding error leaves no trace.
+            # Arguments are encoded before the deadline is set and the calls are counted: an error leaves no trace.
             self.payloads = self.encoded(head.route)
         # The maker of an attempt counts its unsent calls itself.
         head.apply_options(head.route, now_ns(), 0 if head.is_attempt else len(self.payloads))
@@ -191,7 +191,7 @@ cdef class AwaitedBatch(BatchCall):
         cdef bint failed = False
         self.check_head(head)
         if self.members is None or self.missing:
-            raise RuntimeError(f"the answers of {head.method} are not there, or were collected")
+            raise RuntimeError(f"the answers of {head.method} are missing, or were collected")
         return self.collected((<CallerState>head.options.shared).spare, &failed)
 
     def attempted(self, ClientCall head not None, Py_ssize_t index):

@@ -45,7 +45,7 @@ cdef class ServingPart:
         return 0
 
     cdef int on_cancel(self, Call call, int reason) except -1:
-        """The caller gave the call up; it still gets its RESPONSE."""
+        """The caller has cancelled the call. A RESPONSE still has to be sent."""
         return 0
 
     cdef int on_refused(self, Call call, int status, str text) except -1:
@@ -74,7 +74,7 @@ cdef class ServingPart:
         return 0
 
     cdef int on_cut_request(self) except -1:
-        """A REQUEST is incomplete at the end of a read: the reader knows it."""
+        """A REQUEST is incomplete at the end of a read; the frame reader has its fields."""
         return 0
 
     cdef bint on_stuck(self, Call call, str text) except -1:
@@ -164,7 +164,7 @@ cdef class NativeCalling(CallingPart):
         return 0
 
     cdef int stop(self) except -1:
-        """Send no new calls: calls without a byte at the other side are given back."""
+        """Send no new calls, and give back calls of which the other side has seen no byte."""
         return 0
 
     cdef int fail_all(self, str why) except -1:

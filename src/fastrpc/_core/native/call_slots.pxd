@@ -27,8 +27,8 @@ cdef class CallSlots:
         CallTable opened
         public uint64_t next_id
 
-        # The calls that may be sent before the peer's SETTINGS; calls below this id were sent before these were read,
-        # by the limits of the floor.
+        # The number of calls that may be sent before the peer's SETTINGS arrive. Calls with ids below `early_until`
+        # were sent before the SETTINGS were read, and obey the limits of the floor.
         int early_calls
         uint64_t early_until
 
@@ -54,7 +54,7 @@ cdef class CallSlots:
         # queue is None until one waits.
         PriorityQueue slot_waiters
         PriorityQueue stream_waiters
-        # Counts waits: of the first REQUESTs of both queues the older one is sent first.
+        # The number of waits so far, which orders the two queues: the older one of their first REQUESTs is sent first.
         uint64_t arrivals
         # The number of dropped REQUESTs in the queues, where they stay until there are many.
         Py_ssize_t dropped

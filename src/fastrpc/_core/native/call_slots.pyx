@@ -96,7 +96,7 @@ cdef class CallSlots:
     cdef bint _is_in_debt(self) noexcept:
         """Return whether refusals have used up the peer's budget, so that one more slot would exceed it.
 
-        If all calls under way are refused as well, the peer still has room for them.
+        The budget must also cover a refusal of every call under way.
         """
         spend(&self.their_idle_work, 0, (<PartsOwner>self.owner).now)
         return self.their_idle_work.left + (self.known_places - self.slots_taken) * self.their_idle_work.period <= 0
@@ -157,7 +157,7 @@ cdef class CallSlots:
         call.handed_at = sender.flushes + 1
         if self.early_bytes and whole <= SHORT_REQUEST:
             self._send_early(whole)
-        # After the early flush, too: the end of the turn shows which REQUEST is the first one of the next.
+        # Needed after an early flush, too: the flush at the end of the turn shows which REQUEST begins the next turn.
         (<PartsOwner>self.owner).on_output()
         return True
 
@@ -419,7 +419,7 @@ cdef class CallSlots:
     cdef bint resume_withheld(self) except -1:
         """Send the frames for which the peer's budget has room now; return whether frames still wait.
 
-        Of the given-up calls the latest come first: for them the server has most work left.
+        CANCELs of the latest calls are sent first: these calls have most work left on the server.
         """
         cdef Call call
         spend(&self.their_idle_work, 0, (<PartsOwner>self.owner).now)
@@ -452,8 +452,8 @@ cdef class CallSlots:
     cdef int know_slots(self, int64_t slots) noexcept:
         """The peer announced MAX_CALLS.
 
-        Half of its base is left for events that only the peer counts, and one token per slot: one CANCEL per slot may
-        be unread while time refills our count.
+        We use only half of the base, since some events are counted by the peer alone, and one token less per slot: time
+        refills our count while one CANCEL per slot may still be unread.
         """
         self.usual_slots = min(slots, self.crowd) if self.crowd else slots
         self.known_places = max(self.known_places, slots)

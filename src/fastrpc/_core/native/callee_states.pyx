@@ -47,7 +47,8 @@ from fastrpc._core.wire.window cimport FIRST_CONNECTION_WINDOW, spend
 cdef enum:
     # PROTOCOL.md, "Budgets".
     WAITING_REFUSALS = 1000
-    # Nanoseconds in half a microsecond: a CANCEL for the deadline is believed from half of the stated time on.
+    # Nanoseconds in half a microsecond: a CANCEL for the deadline is believed after half of the stated time, as the
+    # REQUEST may have been late.
     HALF_MICROSECOND = 500
 
 
@@ -365,7 +366,7 @@ cdef class CalleeStates:
         return owner.serving.on_cancel(call, reason if reason <= CANCEL_LOCAL_LIMIT else 0)
 
     cdef bint _is_overdue(self, Call call, int reason) noexcept:
-        """Return whether a CANCEL states the deadline, which may have passed: the REQUEST may have been late."""
+        """Return whether a CANCEL names the deadline as its reason, and at least half of the stated time has passed."""
         return (
             reason == CANCEL_DEADLINE
             and call.stated_timeout_us != 0
@@ -408,10 +409,10 @@ cdef CalleeStates new_callee(PartsOwner owner, FrameReader reader, MessageAssemb
 
 
 cdef int refuse_for_good(CalleeStates states, Call call, int status, str text) except -1:
-    """Refuse a call for a fault of its caller, as a call that is never acceptable, so that it is not sent again.
+    """Refuse a call for a fault of its caller, with PUSHBACK_NEVER: the caller must not send it again.
 
-    An early call is within all limits of an unproved peer, so its caller cannot mistake the refusal for an unknown
-    limit.
+    The caller of an early call cannot take this for the refusal of a limit that it did not know: early calls are within
+    the limits of unauthenticated peers.
     """
     cdef Outgoing failure = new_failure(status, OUTCOME_NOT_STARTED, text)
     if call.flags & ONE_WAY:

@@ -65,7 +65,7 @@ from fastrpc.errors import LocalProtocolError
 
 cdef enum:
     USUAL_STREAM_POOL = 33_554_432
-    # First bytes of a stranger, for its error.
+    # The most first bytes of an unknown protocol that an error shows.
     SHOWN_BYTES = 16
 
 
@@ -167,7 +167,7 @@ cdef class Connection(PartsOwner):
         return call.handed_at != 0
 
     cdef bint may_have_left(self, Call call) noexcept:
-        """Return whether the peer has, or may still receive, the REQUEST, although the connection has ended."""
+        """Return whether the peer of an ended connection has the REQUEST, or may still receive it."""
         return self.was_handed(call)
 
     # Opening
@@ -244,7 +244,7 @@ cdef class Connection(PartsOwner):
         return self.end_connection(REASON_PROTOCOL, problem, False)
 
     cdef int lost(self, object error) except -1:
-        # The opening may end with the error that the peer has decrypted none of our bytes.
+        # If the stream is lost during the opening, its error may say that the peer has decrypted none of our bytes.
         self.is_unreadable |= not self.settled and getattr(error, "is_unread", False)
         PartsOwner.lost(self, error)
         return self.sender.forget_all(self.callee.calls.entries() + self.slots.opened.entries())
@@ -489,7 +489,7 @@ cdef class Connection(PartsOwner):
         """Notify a call once our output has left."""
         if self._output_waiters is None:
             self._output_waiters = {}
-        # Once, however often it gives up and waits again.
+        # A call is listed once, even if it gives up and waits again.
         self._output_waiters[call] = None
         return 0
 

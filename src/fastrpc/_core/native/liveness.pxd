@@ -40,8 +40,9 @@ cdef class Liveness:
         uint64_t blocked_ns
         int64_t blocked_taken
 
-        # Whether a translation lies between, whose own frames prove nothing. Only the answer to a ping does, after the
-        # server's next byte, and output that the server takes. After a long request it answers no ping.
+        # Whether a translating layer lies between us and the server. The frames of the layer prove nothing; the server
+        # lives if it answers a ping, after its next byte, or if it takes output. It answers no ping during a long
+        # request.
         bint answers_prove
 
         # Whether the peer may stop reading for any time: it pauses between two messages of a stream.

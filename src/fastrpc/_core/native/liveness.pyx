@@ -108,7 +108,7 @@ cdef class Liveness:
     # Writing
 
     cdef uint64_t note_blocked(self, uint64_t now) except? 0:
-        """Watch waiting output that cannot be written. Return the next check; 0: it is watched already."""
+        """Watch waiting output that cannot be written; return the next check, or 0 if it was watched already."""
         if self.blocked_ns:
             return 0
         self.blocked_ns = now

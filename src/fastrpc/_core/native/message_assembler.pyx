@@ -141,7 +141,7 @@ cdef class MessageAssembler:
             self.cut_messages -= 1
             call.window.waiting += 1
             (<PartsOwner>self.owner).on_message(call, &incoming.head, payload, incoming.cost)
-            # The code that keeps it counts it by now.
+            # The receiver of the message has counted it by now.
             return (<PartsOwner>self.owner).on_cut(-incoming.cost)
         call.received_metadata = incoming.metadata
         if incoming.head.kind == REQUEST:
@@ -190,7 +190,7 @@ cdef class MessageAssembler:
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
         """The application took a message: return its window credit, less the grant beyond the window."""
-        # The message came in this window.
+        # A call with a message has a window.
         cdef StreamWindow window = call.window
         cdef Py_ssize_t reserved = window.reserved
         window.waiting -= 1
@@ -205,7 +205,7 @@ cdef class MessageAssembler:
         return self._return_to_pool(reserved) if reserved else 0
 
     cdef int _return_credit(self, Call call) except -1:
-        """Return the credit that is owed; of a window that is larger than needed, half is kept."""
+        """Return the owed credit; half of it is kept if the window is larger than needed."""
         cdef StreamWindow window = call.window
         cdef bint may_lend = window.growth.grown == 0 or (<PartsOwner>self.owner).may_lend()
         cdef int64_t credit

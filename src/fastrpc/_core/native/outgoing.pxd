@@ -8,7 +8,7 @@ from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.rounds cimport Round, has_used_up, take_off
 
 cdef enum:
-    # Dropped messages that may stay in queues before these are searched for them.
+    # The most dropped messages that stay in queues; more of them are searched for and removed.
     FEW_DROPPED = 64
     # The kind of the empty message of a stream in the ring while it waits for its turn; it is never written.
     TURN = 0

@@ -244,7 +244,7 @@ cdef class DeficitRing:
     # Cut messages
 
     cdef bint count_cut(self, Outgoing item, int change) noexcept:
-        """Count a message that begins or ends as a cut one; False: the peer bounds none of its kind."""
+        """Count the begin or end of a cut message; return False if the peer does not limit its kind."""
         if item.kind == REQUEST:
             self.cut_requests += change
         elif item.kind == RESPONSE:
@@ -262,7 +262,7 @@ cdef class DeficitRing:
         return has_place(self, item, most)
 
     cdef int await_place(self, Outgoing item) except -1:
-        """Let a message wait until the peer accepts one more in pieces; a former waiter is next again."""
+        """Let a message wait until the peer accepts one more in pieces; after an earlier wait it goes to the front."""
         cdef Queue waiting
         if self.unopened is None:
             self.unopened = PriorityQueue()
@@ -273,7 +273,7 @@ cdef class DeficitRing:
         return waiting.append(item)
 
     cdef bint open_next(self, int most) except -1:
-        """Give the first waiting message its turn when one more may be cut. Return whether there is one."""
+        """If one more message may be cut, give the first waiting message its turn; return whether one was found."""
         cdef Outgoing item
         cdef Queue waiting
         while self.unopened is not None and self.unopened.has_items():

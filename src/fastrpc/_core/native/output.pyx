@@ -81,7 +81,7 @@ cdef class Output(OutputBuffer):
         # Rare, and most connections never have more than one.
         self.control.release()
         if not ordered:
-            # No part is empty: `writelines` of asyncio waited for room for that for ever (gh-155888).
+            # An empty part is left out: with it asyncio's `writelines` waited for room for ever (gh-155888).
             return control
         parts = <list>ordered if type(ordered) is list else [ordered]
         # Nothing overtakes the preface and the SETTINGS after it.

@@ -109,7 +109,7 @@ cdef class PartsOwner(Engine):
 
     @cython.final
     cdef int on_cut_request(self) except -1:
-        """A REQUEST is incomplete at the end of a read: the reader knows it."""
+        """A REQUEST is incomplete at the end of a read; the frame reader has its fields."""
         return 0 if self.serving is None else self.serving.on_cut_request()
 
     cdef int violate(self, int reason, str text) except -1:
@@ -377,7 +377,7 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef int on_crowd(self) except -1:
-        """Note that a call of ours is opened beside as many others as `await_crowd` stated, which is now off."""
+        """Note that a call is opened beside as many others as `await_crowd` stated; the notification is off now."""
         return 0
 
     cdef int on_ids_used_up(self) except -1:

@@ -14,7 +14,7 @@ cdef enum:
     SMALL_MESSAGE = 16_384
     # Bytes of small messages that may overtake waiting larger ones in a row.
     SMALL_IN_A_ROW = 262_144
-    # Bytes of calls and answers sent in one flush if nothing else waits: with a STREAM_SHARE before, a megabyte.
+    # Bytes of calls and answers sent in one flush if nothing else waits. With a STREAM_SHARE it makes a megabyte.
     BURST = 786_432
 
 

@@ -178,7 +178,7 @@ cdef class SendQueue(Output):
         elif item.had_no_place:
             self._open_next()
         if item.queued_ns:
-            # The call got no slot; its wait may have been the longest.
+            # The call never got a slot: its wait is counted now, as it may be the longest.
             client_waits.counted(max(now_ns(), item.queued_ns) - item.queued_ns)
         if not item.is_parked:
             # The item stays in a queue for now.
@@ -187,7 +187,7 @@ cdef class SendQueue(Output):
         while item is not None:
             self.queued_bytes -= PyBytes_GET_SIZE(item.payload) - item.offset
             item.is_dropped = True
-            # A queue that holds it keeps no memory with it.
+            # The queue may still hold the item: it must not keep the payload in memory.
             item.payload = b""
             item.call = None
             following = item.next
@@ -222,7 +222,7 @@ cdef class SendQueue(Output):
         return 0
 
     cdef bint holds_messages(self, list calls) except -1:
-        """Return whether a message waits, of these calls or in a queue; one without a payload counts as no bytes."""
+        """Return whether a message of these calls or of a queue waits, even one without bytes."""
         return any_waits(calls, self.queues())
 
     # The way of a message out

@@ -11,7 +11,7 @@ from fastrpc._core.wire.frame cimport Frame
 
 
 cdef enum:
-    # Messages of `receive_many` where no number is given.
+    # The default of the most messages that `receive_many` returns.
     MOST_AT_ONCE = 4096
 
 

@@ -45,7 +45,7 @@ cdef enum:
     KEPT_PLACES = 64
     # Nanoseconds for which present messages are taken before others have their turn.
     SLICE_NS = 5_000_000
-    # Turns of the loop that a decompression waits for time before it takes a step without.
+    # Turns of the loop without time for a decompression before it takes a step all the same.
     MOST_MISSED_TURNS = 7
 
 
@@ -339,7 +339,7 @@ cdef class StreamChannel(Timed):
             self.input_error = error
         self.drop_messages()
         self.end_input(error)
-        # Behind the end of the input, too, somebody may wait for a message that was being decompressed.
+        # A receiver may wait even after the end of the input: for a message that was being decompressed.
         self.wake_receiver()
         self.fresh_error = None
         self.end_output(error)
@@ -361,7 +361,7 @@ cdef class StreamChannel(Timed):
         raise NotImplementedError
 
     cdef int leave_packed(self) except -1:
-        """The oldest message is not asked for: its decompression continues only if it has begun."""
+        """The oldest message is not asked for yet: its decompression may continue, but must not begin."""
         return 0
 
     cdef int on_drained(self) except -1:
@@ -405,7 +405,7 @@ cdef class StreamChannel(Timed):
         raise NotImplementedError
 
     cdef bint output_is_full(self) noexcept:
-        """Return whether more output of the connection waits than streams may add to, or it is the turn of other streams."""
+        """Return whether streams may not add to the output of the connection now, or other streams have their turn."""
         return False
 
     cdef int await_turn(self) except -1:
@@ -571,7 +571,7 @@ cdef class Receiving:
         if self.channel._receiver is self:
             self.channel._receiver = None
             self.channel._receiving_ns = 0
-        # Left unresolved: the task gets the result or the exception of this step, or is being cancelled.
+        # The future stays unresolved: the task gets the result or the exception of this step, or is being cancelled.
         self.future = None
         self.phase = PHASE_CLOSED
         return 0
