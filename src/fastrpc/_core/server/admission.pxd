@@ -29,7 +29,7 @@ cdef class CallAdmission:
         # The longest hold after a stall; the turns that a connection waits for do not count.
         uint64_t hold_ns
 
-        # The instant until which calls are refused after half of their time, since others expired unstarted.
+        # Until this instant calls that waited for half of their time are refused, because others expired unstarted.
         uint64_t sheds_until_ns
         # Connections to be checked in the next turn; whether that is scheduled, and since when.
         object turn

@@ -211,12 +211,12 @@ cdef class CallAdmission:
     # Refusals
 
     cdef int refuse(self, ServerCall call, int status, str text, bint is_faulty=False) except -1:
-        """Count and refuse a call that is not started; faulty: the same call would be refused again."""
+        """Count and refuse a call that is not started; `is_faulty`: the same call would be refused again."""
         cdef ServedConnection connection = call.connection
         self.count_refused(call, status, text)
         if call.stream is not None:
             (<StreamChannel>call.stream).close(None)
-        # Set first: from here on the engine may end the call again.
+        # The flag is set before the refusal, during which the engine may end the call again.
         call.was_ended = True
         try:
             return connection.do_refuse(call, status, sound_text(text), is_faulty)
@@ -276,7 +276,7 @@ cdef class CallAdmission:
             count_refusal("drain")
             return self.refuse(call, UNAVAILABLE, "the server drains")
         if call.deadline_ns <= now:
-            # `start` refuses an overdue call, which then uses no place of the calls that may still start.
+            # `start` refuses an overdue call at once: it must not use a place in the queue.
             return self.start(call, payload)
         if not self.has_room(call, payload):
             return 0
@@ -325,7 +325,7 @@ cdef class CallAdmission:
             if call.priority:
                 self.prioritised.drop(call)
             if not call.connection.queue:
-                # Few connections need one, and it is as large as a call.
+                # An empty queue is dropped: few connections need one, and it is as large as a call.
                 call.connection.queue = None
                 call.connection.holding &= ~HOLD_QUEUE
             self.waiting -= 1
@@ -529,7 +529,7 @@ cdef class CallAdmission:
             if now < began + STARTS_NS:
                 continue
             ready[:] = ready[position + 1:] + ready[:position + 1]
-            # If its call blocked the loop, it is already queued, before connections that got no time.
+            # A connection whose call blocked the loop is in `turn` already: it is moved behind the others.
             is_again = connection.is_in_turn
             if is_again:
                 self.turn.remove(connection)
@@ -575,7 +575,7 @@ cdef class CallAdmission:
         connection.now = now
         connection.dated_ns = came_ns
         if came_ns < now:
-            # Holds until the end of this read, which resets it.
+            # The end of this read resets the flag.
             connection.holding |= HOLD_LATE
         if self.loop_state.calm_until_ns == 0:
             return self.loop_state.watch(now)
@@ -586,7 +586,7 @@ cdef class CallAdmission:
         if connection.is_closed:
             return 0
         if connection.holding & HOLD_STALL:
-            # An earlier empty socket does not count.
+            # If the socket was empty before this stall, that does not count.
             connection.seen_read_ns = 0
             return 0
         begin_hold(connection, self.hold_ns)

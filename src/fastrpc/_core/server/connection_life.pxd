@@ -10,7 +10,7 @@ from fastrpc._core.server.served_connection cimport ServedConnection
 
 
 cdef enum:
-    # A draining connection closes after so many nanoseconds without a call.
+    # A draining connection closes after this many nanoseconds without a call.
     REST_NS = 1_000_000_000
 
 

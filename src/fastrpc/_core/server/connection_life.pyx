@@ -34,7 +34,7 @@ cdef enum:
 cdef uint64_t SECOND = 1_000_000_000
 # The linger of connections without settings: as `Timeouts.linger`.
 cdef uint64_t LINGER_NS = SECOND
-# The delay until the next check for an unread call, before a close.
+# The delay of a close while unread input may hold a call.
 cdef uint64_t UNREAD_NS = SECOND // 20
 # The interval of checks for facts that have no instant.
 cdef uint64_t LOOK_NS = 10 * SECOND
@@ -99,7 +99,7 @@ cdef class ConnectionLife:
     cdef bint hear_first(self, const char* data, Py_ssize_t size) except -1:
         """Note the peer by its first bytes, after any TLS handshake, and `meet_peer`."""
         cdef ServedConnection connection = <ServedConnection>self.connection
-        # If a request may begin as HTTP, there are no bytes.
+        # A protocol whose requests may begin as HTTP passes no bytes: they would cause the warning of `greet`.
         cdef bint is_http2 = size >= 4 and memcmp(data, b"PRI ", 4) == 0
         cdef bint is_http1 = size > 0 and b"A" <= data[0] <= b"Z" and not is_http2
         self.has_heard = True
@@ -156,7 +156,7 @@ cdef class ConnectionLife:
         if self.aged_at_ns and now >= self.aged_at_ns:
             self.aged_at_ns = 0
             self.has_aged = True
-            # This protocol closes after its last answer: a later call has its own time.
+            # A protocol that closes after its last answer needs no end while it is between calls: a later call sets it.
             if self.leave_after_ns and not (self.closes_by_answers and is_between):
                 self.leave_at_ns = now + self.leave_after_ns
             (<object>self.engine).begin_drain(REASON_MAX_AGE, "the connection reached its age (Keepalive.max_age)")
@@ -168,7 +168,7 @@ cdef class ConnectionLife:
         return earlier(self.aged_at_ns, self.leave_at_ns)
 
     cdef int begin_drain(self, uint64_t kept_until_ns) noexcept:
-        """Note the drain. Before the given instant it closes only after an answer: a last call may be under way."""
+        """Note the drain. Before `kept_until_ns` an idle connection stays open, as a last call may be on its way."""
         self.drains = True
         self.kept_until_ns = kept_until_ns
         return 0

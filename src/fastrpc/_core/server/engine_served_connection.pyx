@@ -80,7 +80,7 @@ cdef class EngineServedConnection(ServedConnection):
 
     cdef list streams_under_way(self):
         cdef ServerCall call
-        # A stream that was answered or cancelled is left to its cleanup: a second stop would end that.
+        # A stream that was answered or cancelled is left out: a second stop would end the cleanup of its handler.
         return [
             call
             for call in [*(self.held or ()), *(self.queue or ())]
@@ -97,12 +97,12 @@ cdef class EngineServedConnection(ServedConnection):
 
     cdef int _flush_due(self, Engine engine) except -1:
         cdef ByteStream stream
-        # Next at three times the time that has passed since the read.
+        # The next flush is due once three times the present time since the read has passed.
         self.flush_due_ns = engine.now + 3 * (self.stepped_ns - engine.now)
         if engine._stream is NULL:
             return 0
         stream = <ByteStream>engine._stream
-        # A stream that collects output would not send it sooner.
+        # A flush helps only if the stream sends at once instead of collecting output.
         return stream.flush() if stream.sends_at_once() else 0
 
     # Its engine
@@ -135,7 +135,7 @@ cdef class EngineServedConnection(ServedConnection):
         return (<ByteStream>stream).kept_bytes() - (<ByteStream>stream).untaken_bytes()
 
     cdef int weigh_answer(self) except -1:
-        # Also counts for a connection that closes after its answer.
+        # A connection that closes after its answer is weighed, too.
         if self._engine is not NULL:
             (<Gate>self.gate).weigh(self, self.unsent_bytes())
         return 0
@@ -171,7 +171,7 @@ cdef class SenderCheck:
         if status != WAITS:
             return self._conclude(call, method, status)
         self.call = call
-        # So far only this check has the deadline: the call gets its own once it is complete.
+        # For now the deadline belongs to this check alone: the call gets its deadline once it is complete.
         kept_ns = call.deadline_ns
         gate.set_caller_deadline(call)
         self.due_ns = call.deadline_ns

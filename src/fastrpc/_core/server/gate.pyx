@@ -45,9 +45,9 @@ from fastrpc.errors import CallError, DecodeError
 cdef enum Taken:
     TAKEN_NOT = 0
     TAKEN = 1
-    # An installed codec: only if the peer accepts answers in it.
+    # Requests may use an installed codec only if the peer accepts answers in it.
     TAKEN_IF_ANSWERED = 2
-    # A codec of other protocols, which carry arguments as one value: only on their connections.
+    # A codec of protocols that carry all arguments as one value: requests may use it only in these protocols.
     TAKEN_BY_VALUE = 3
 
 cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
@@ -119,7 +119,7 @@ cdef inline int pass_routed(Gate gate, ServerCall call, uint64_t names, bytes pa
     if call.connection.counters is not None:
         call.counters = gate.counters_of(call, call.route)
     elif call.counters is not call.route.counters:
-        # A reused object of this method has them already.
+        # A reused call object has the counters of its last method, often the same.
         call.counters = call.route.counters
     call.counters.moved(PyBytes_GET_SIZE(payload), 0)
     call.moved_bytes = PyBytes_GET_SIZE(payload)
@@ -297,7 +297,7 @@ cdef class Gate(Guards):
             self.drop_waiting(call)
             return self.refuse(call, UNAVAILABLE, text)
         if not (call.was_ended or call.flags & ONE_WAY):
-            # Also without a started handler: an interceptor may proceed in spite of its cancellation.
+            # The flags are set even if no handler has started: an interceptor may proceed in spite of its cancellation.
             call.was_ended = True
             call.told_status = UNAVAILABLE
             # A call without arguments waits for a verdict, or for its request to be unpacked.
@@ -408,7 +408,7 @@ cdef class Gate(Guards):
         if call.route.flags & ROUTE_WITHDRAWN:
             return self.refuse(call, UNAVAILABLE, f"{method}: its service was removed from this server")
         if fault:
-            # For the log, which omits callers' values: HTTP answers with its own text.
+            # This text is for the log, which omits callers' values; HTTP answers with its own text.
             return self.refuse(call, INVALID_ARGUMENT, f"{method}: the request is refused with {fault}", True)
         return self.refuse(call, INVALID_ARGUMENT, self.dispatcher.wrong_shape(call.route), True)
 

@@ -49,7 +49,7 @@ from fastrpc.errors import CallError
 from fastrpc.user_code import as_error, plain_error
 
 cdef enum:
-    # References to the current task: the runner's, asyncio's, and that by the function that began it.
+    # The number of references to the current task: by the runner, by asyncio, by the function that began the task.
     CURRENT_REFERENCES = 3
 
 logger = logging.getLogger("fastrpc.server")
@@ -204,7 +204,7 @@ cdef class HandlerRunner:
         try:
             is_concerned = self.chain.concerns(call)
         except BaseException as error:
-            # As if raised around the call.
+            # The call fails as if an interceptor had raised the error.
             self.fail(call, error)
             return True
         if is_concerned:
@@ -322,7 +322,7 @@ cdef class HandlerRunner:
         self.tasks.release(task)
         call.connection.now = now_ns()
         if error is not None:
-            # The task itself passes an interrupt on.
+            # An interrupt is not passed on here: the task does that itself.
             return self._answer_failure(call, error)
         return self._finish(call, value)
 
@@ -377,14 +377,14 @@ cdef class HandlerRunner:
         answer(self, call, payload)
         if not connection.is_reading:
             if size > LARGE_OUTPUT:
-                # Answers are sent one after another: a transport's copy lasts only for its transmission.
+                # Large answers are flushed one by one: the transport's copy of each is freed once it is sent.
                 connection.end_turn()
             self.room.spend(connection.now, size > LARGE_OUTPUT)
-        # The answer counts before the next one is made, even if flushed later.
+        # The answer counts before the next answer is made, even if it is flushed later.
         return connection.weigh_answer()
 
     cdef int _drop_result(self, ServerCall call, Py_ssize_t size) except -1:
-        """Answer that memory is too full for a result; size 0: it was not encoded."""
+        """Answer that memory is too full for a result; `size` is 0 if it was not encoded."""
         count_refusal("memory")
         call.compressor = 0
         failure = Failure(RESOURCE_EXHAUSTED, self.room.lack_text(call, size), pushback_ms=PUSHBACK_NEVER)

@@ -151,7 +151,7 @@ cdef class Leaving:
             self.goodbye.say(reason, text)
         self.life.leave_opening()
         self.life.linger(now)
-        # Before the stream is notified, which may end it at once.
+        # The gate is left before the stream is notified, since the stream may end at once.
         gate.leave(connection)
         engine.is_closed = True
         if self.stream() is not None:
@@ -176,7 +176,7 @@ cdef class Leaving:
         facts.began_ns = facts.received = 0
         self.wire.tell(&facts)
         facts.is_busy = self.is_busy()
-        # No wait for the rest of an unread or untaken message.
+        # While input is ignored, the rest of an incomplete message is not awaited.
         facts.is_receiving = facts.is_receiving and not self.ignores_input
         facts.heard_ns = engine.received_ns
         # A closed connection holds nothing; its peer may still take the last output.

@@ -114,7 +114,7 @@ class Link(Engine):
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether it carries nothing, and a last request may still come: after a goodbye none does."""
+        """Whether nothing is under way, and a last request may still come, which is impossible after a goodbye."""
 
     @property
     def has_drained(self) -> bool:

@@ -89,7 +89,7 @@ cdef class LinkedConnection(EngineServedConnection):
         return link.leaving.call_refused(served, status)
 
     cdef int do_hold(self, Call call) except -1:
-        # A wire that can cancel calls finds them in its own table.
+        # A wire whose calls can be cancelled keeps them in a table by `hold`.
         return 0 if self.handling is None else self.handling.hold(call)
 
     cdef int do_release(self, Call call) except -1:
@@ -146,7 +146,7 @@ cdef class LinkedConnection(EngineServedConnection):
         if self._engine is NULL or self.is_closed or (<Link>self._engine).backlog is None:
             return 0
         link = <Link>self._engine
-        # Their number grows with the streams, so it is bounded.
+        # The passed bytes grow with the number of streams, so their effect is bounded.
         return min(link.backlog.passed(), link.gate.send_hard - link.gate.send_soft)
 
     # Senders of long requests, and words
@@ -327,7 +327,7 @@ cdef class Link(Engine):
 
     @property
     def is_at_rest(self):
-        """Whether it carries nothing, and a last request may still come: after a goodbye none does."""
+        """Whether nothing is under way, and a last request may still come, which is impossible after a goodbye."""
         return self.leaving.goodbye is None and self.leaving.carries_nothing()
 
     def end_calls(self, text):
@@ -440,7 +440,7 @@ cdef class Link(Engine):
         return self.intake.charge(change)
 
     cdef bint hears_rest_first(self) except -1:
-        # The peer may have sent one-way calls only.
+        # After its last one-way calls a peer may end its input at once.
         return self.wire.outlasts_input or not self.leaving.is_busy()
 
     cdef int crash(self) except -1:
@@ -455,7 +455,7 @@ cdef class Link(Engine):
         try:
             self.wire.lost()
         finally:
-            # A failed connection is uncounted too: a drain would wait for it.
+            # The connection is uncounted even after an error: a drain would wait for it.
             self._tell_pusher()
             self.life.count_out(error)
         return 0

@@ -31,7 +31,7 @@ from fastrpc.status import Status
 cdef uint64_t FULL_NS = 5_000_000_000
 
 cdef enum:
-    # The holder without room for a decompression.
+    # The side that lacks room for a decompression: none, the connection, or the process.
     LACK_NONE = 0
     LACK_CONNECTION = 1
     LACK_PROCESS = 2

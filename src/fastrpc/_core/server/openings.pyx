@@ -152,7 +152,7 @@ cdef class Openings(Timed):
         while self.heard_ns and len(self) > self.limit:
             connection = next(iter(self.heard_ns))
             heard = self.heard_ns[connection]
-            # Checked first: this ends the loop if each connection waits for its turn.
+            # This check comes first, since it ends the loop if every connection waits for its turn (below).
             if now < heard + SILENCE_NS:
                 return self._look_at(heard + SILENCE_NS)
             if isinstance(connection, PartsOwner) and (<PartsOwner>connection).waits_for_turn():

@@ -35,7 +35,7 @@ cdef enum:
 # Encoding that takes longer counts against the turn of the loop, whatever the result's size.
 cdef uint64_t LONG_NS = 100_000
 
-# The time of such handlers in one turn of the loop, equal to the time of slices.
+# The time of woken handlers in one turn of the loop, equal to the time of slices.
 cdef uint64_t TURN_NS = 4_000_000
 
 # Other servers of the process may free memory without notice.
@@ -149,7 +149,7 @@ cdef class OutputRoom(Timed):
         if self._senders and not self.is_over():
             self._look_soon()
         elif self._senders or self._giving:
-            # Senders of ended calls wait no more.
+            # Drop futures that are done: their calls have ended.
             self._senders = deque([future for future in self._senders if not future.done()])
             self._free_stopped()
             if self.is_over():
@@ -222,7 +222,7 @@ cdef class OutputRoom(Timed):
             try:
                 PyContext_Enter(context)
             except RuntimeError as problem:
-                # A thread is inside it, and nothing else would wake the task.
+                # Another thread has entered the context. Nothing else would wake the task, so it is abandoned.
                 task._abandon(problem)
                 task.finished()
                 return 0
@@ -232,7 +232,7 @@ cdef class OutputRoom(Timed):
                 if PyContext_Exit(context) < 0:
                     self._report(task, take_raised(), "The handler replaced the current context")
         except Exception as problem:
-            # As after a failed callback of the loop, later tasks continue.
+            # Later tasks continue, as later callbacks of a loop do after a failed one.
             self._report(task, problem, "A task failed")
         return 0
 

@@ -143,7 +143,8 @@ cdef class CallLine:
         readonly Py_ssize_t count
         Py_ssize_t _head
 
-        # Earlier places, given up: each call knows its place (`ServerCall.places`), by the number of the line.
+        # The number of places removed from the front, and the number of the line. `ServerCall.places` of a call has its
+        # place in each line, counted with the removed ones.
         uint64_t _left
         int _line
 

@@ -298,7 +298,7 @@ cdef class ServerCall(Call):
     async def send_metadata(self):
         """Send the contents of `reply_metadata` now, ahead of the first message of the answering stream.
 
-        By gRPC ahead of the one answer, too.
+        Over gRPC a unary answer may have them ahead of it, too.
 
         Raises:
             RuntimeError: the answer is not a stream, or the first metadata was sent already.

@@ -135,7 +135,7 @@ cdef class NativeServedConnection(EngineServedConnection):
             return (<ServedCalls>engine.serving).send_refusal(call, status, text, is_faulty)
         except BaseException:
             if call.state == STATE_GONE:
-                # The table has dropped it: without a refusal its caller would wait for ever.
+                # The call has left the table, and no refusal was sent: its caller would wait for ever.
                 self.abandon()
             raise
 
@@ -256,7 +256,7 @@ cdef class ServedCalls(ServingPart):
         self.connection.received_ns = engine.received_ns
         self.connection.is_reading = engine.is_reading
         if frame.method_size and frame.method[0] == c"." and not engine.is_client:
-            # A bare function counts as one only for callers from Go.
+            # Only callers from Go may name a bare function.
             (<ServerCall>call).route = None
             self.gate.refuse_unknown(<ServerCall>call, frame.method[:frame.method_size], frame.names, payload)
         else:
@@ -264,7 +264,7 @@ cdef class ServedCalls(ServingPart):
         if self.connection.ended_ns > engine.turn_ends_ns:
             engine.messages_left = 0
         if Py_REFCNT(call) == 1 and (<ServerCall>call).head is None and (<ServerCall>call).make_new():
-            # Answered already, and held only by our caller: the next request reuses the object.
+            # The call is answered, and held only by our caller: the next request reuses the object.
             self.gate.spare = <ServerCall>call
         else:
             # Its handler may go on in the next turn of the loop.
@@ -324,7 +324,7 @@ cdef class ServedCalls(ServingPart):
             # The wire ends a cancelled call by CANCELLED, whatever the reason of its refusal (PROTOCOL.md, "Calls").
             status = CANCELLED
         if is_faulty and status == RESOURCE_EXHAUSTED:
-            # Otherwise the same call would seem to succeed later.
+            # Any other pushback would suggest that the same call could succeed later.
             pushback_ms = PUSHBACK_NEVER
         if pushback_ms and not call.flags & ONE_WAY:
             answer = new_failure(status, OUTCOME_NOT_STARTED, text)
@@ -428,7 +428,7 @@ cdef class ServedCalls(ServingPart):
                 self._end_cut(call.id, problem)
             return 0
         size = (<Assembly>call.incoming.assembly).filled
-        # At the first piece the whole request has to fit, later the received bytes.
+        # At its first piece a request must fit as a whole, at later pieces with the bytes received so far.
         problem = self.gate.over_budget(
             served,
             size - served.charge if served.charge else (<Assembly>call.incoming.assembly).total,
