@@ -212,7 +212,7 @@ class PeerRunner(Answers):
         await self.fail(call)
 
     async def fail(self, call: AwaitedCall) -> NoReturn:
-        """End a call without a connection."""
+        """Fail a call for which there is no connection."""
         error = self.lost(call.method)
         count_unsent(call, error)
         await give_turn()

@@ -35,8 +35,8 @@ class RelayLimits:
     #: Limits of one name, and of one caller: an IPv4 address, or the /64 of an IPv6 address.
     pairs_of_name: int = 1_000
     pairs_of_caller: int = 100
-    #: Connections in their opening, and how many of one caller. Beyond them the caller with most loses one, the
-    #: longest silent.
+    #: The most connections in their opening, in all and of one caller. Above its own limit a caller loses its oldest
+    #: one; above the limit for all, the caller with most does.
     openings: int = 256
     openings_of_caller: int = 100
     #: Connections of one caller in a second that named no target, or were refused. Beyond this number all further

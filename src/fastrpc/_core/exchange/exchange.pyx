@@ -75,7 +75,7 @@ cdef class Exchange:
         raise lacking(self, "is_full")
 
     cdef bint has_output(self) except -1:
-        """Return whether output of this request waits here: a sender of a long content adds no further piece."""
+        """Return whether output of this request waits here. A sender of a long content waits while it does."""
         raise lacking(self, "has_output")
 
     cdef int64_t unsent(self) except? -1:

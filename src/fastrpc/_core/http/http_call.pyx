@@ -380,7 +380,7 @@ cdef class HttpTerms:
     cdef int _find_web(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
     ) except -1:
-        """Take the terms of a call by gRPC-Web or Connect, and find its method."""
+        """Take form, timeout and metadata of a call by gRPC-Web or Connect, and find its method."""
         cdef object web = self.web, timeout_us
         if isinstance(web, tuple):
             self.web = None

@@ -74,7 +74,7 @@ class Topics:
         return topic
 
     def holding(self, name: str) -> KeptTopic | None:
-        """Return the topic of messages of a name.
+        """Return the topic that holds the messages of a name; None if it does not exist.
 
         Raises:
             TypeError: the name is not text.

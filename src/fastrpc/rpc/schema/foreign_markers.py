@@ -196,7 +196,7 @@ def _request(name: str, kind: Any) -> str | None:
 
 def _parts(annotation: Any, scope: Scope) -> Iterator[tuple[Any, tuple[Any, ...]]]:
     """Yield each type in an annotation, at any depth, with its metadata."""
-    # A forward reference, or not a type: looked at again when the types are resolved.
+    # A forward reference, or something that is not a type, is checked again when the types are resolved.
     with suppress(Exception):
         annotation = evaluate(annotation, scope)
     waiting, aliases = [annotation], set()

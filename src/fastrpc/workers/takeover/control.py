@@ -1,7 +1,7 @@
 """The control socket of a server: a new program gets the listening sockets there, and takes over.
 
-Only programs of the same user may: the file of the socket has mode 0600, and the system reports the user that connects.
-This program serves until the new one reports that it serves, and continues if that never happens.
+Only programs of the same user may take over: the file of the socket has mode 0600, and the system reports the user that
+connects. This program serves until the new one reports that it serves. Without that report it continues to serve.
 """
 
 import asyncio
