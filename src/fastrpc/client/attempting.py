@@ -223,7 +223,7 @@ class Attempting(BaseAttempting):
         try:
             return await self._attempt_on(connection, pick), connection, pick
         except BaseException:
-            # Here, not in a destructor: an error that is kept alive keeps this frame and its pick.
+            # The pick is dropped here instead of in a destructor: a kept error keeps this frame, and so the pick.
             if pick is not None:
                 pick.dropped()
             raise
@@ -320,7 +320,7 @@ class Attempting(BaseAttempting):
                 if not is_kept or not subchannel.may_come:
                     pick = await self._picked_again(pick, pinned)
         except BaseException:
-            # Above all the deadline: the attempt no longer waits for this endpoint.
+            # The usual error is the deadline: the attempt no longer waits for this endpoint.
             pick.dropped()
             raise
         finally:

@@ -97,7 +97,7 @@ class BaseCallRunner:
         return await self._attempts(call, None)
 
     async def _attempts(self, call: ClientCall, error: FastRPCError | None) -> Any:
-        """Run the fail mode. `error` comes from an attempt already made."""
+        """Run the fail mode; `error` is the error of an attempt already made, or None."""
         return await self._attempting(self._pool, call, error).run(mode_of(call, self._mode))
 
     async def _attempted(self, batch: Batch) -> list[Any]:

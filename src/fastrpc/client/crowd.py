@@ -63,11 +63,12 @@ class Crowd:
             self._timer = None
 
     def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
-        # In its own context: the context of the first crowded call must not live on.
+        # The timer gets a new context: it must not keep the context of the first crowded call alive.
         self._timer = loop.call_later(CROWD_SECONDS / LOOKS, self._due, loop, context=contextvars.Context())
 
     def _due(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Callers whose answers were read in this turn make their next calls first: a late loop reads many at once.
+        # The check waits until callers whose answers were read in this turn have made their next calls: a late loop
+        # reads many answers at once.
         self._timer = loop.call_soon(self._look, loop, context=contextvars.Context())
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -1,14 +1,14 @@
 """The pauses between the dials of one address, sans-IO: they grow while its server is down.
 
-A loop redials a lost connection though no call needs it. Such a dial must not fail a later call: the server may be back
-long before the pause behind the dial is over. So the first call that asks for a connection ends that pause.
+A loop redials a lost connection even if no call needs it. The pause after such a failed dial must not fail a later
+call: the server may be back long before the pause is over. So the first call that asks for a connection ends that pause.
 
 - A dial counts as *requested* if a call waits when it fails, or called since the previous dial failed. The pause after
   it is kept: calls fail until it is over, so a frequent caller does not dial a dead server more often.
 - After a connection that ended right after SETTINGS, the pause is kept if a call requested its dial or used it. Any
   other pause can be ended by a call, once until a connection lasts.
-- So calls do not dial a dead server more often. The dial of a call that ends a short pause replaces the dial after that
-  pause: the next pause is counted from there.
+- So calls do not dial a dead server more often. If a call ends a short pause, its dial replaces the dial after that
+  pause: the next pause is counted from the time at which the replaced dial was due.
 - After a long pause the loop dials its server rarely. The first call that ends such a pause restarts the pauses with
   `Backoff.first`, so a client that is used again reconnects quickly. Once an unrequested dial fails, the pauses
   continue with their former length.
@@ -36,13 +36,13 @@ class DialPauses:
         self._delays = Delays(backoff, uniform)
         # Whether the next call ends the pause: no call asked for the dial before it.
         self._is_skippable = False
-        # Whether a call arrived since a dial failed; whether one restarted the pauses since the server answered.
+        # Whether a call came since the last dial failed; whether a call restarted the pauses since the server answered.
         self._is_asked = self._has_restarted = False
         # The length of the present pause; the instant of the dial that an earlier one replaces, 0 for none.
         self._pause = self._replaced = 0.0
         #: Whether a call asked for the present connection, or was sent on it.
         self.is_called = False
-        # Whether a connection ended early since one lasted.
+        # Whether a connection has ended early since the last connection that lasted.
         self._ended_early = False
 
     def left(self, now: float) -> float:

@@ -101,7 +101,7 @@ class EndpointPlan:
         self._first = backoff.first
         #: Whether calls wait for its next dial, which a pause defers although no dial failed.
         self.is_awaited = False
-        # The connections in a row that ended early as the server asked for others, and the last such instant.
+        # The number of consecutive connections that the server replaced early, and the instant of the last one.
         self._replacements, self._replaced_at = 0, -math.inf
         self._pauses = DialPauses(backoff, uniform)
 

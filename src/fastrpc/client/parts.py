@@ -52,10 +52,10 @@ __all__ = [
 
 _DEFAULT_CONFIG = ClientConfig()
 
-#: With one endpoint it retries at the same endpoint, which is equally safe.
+#: With one endpoint "failover" retries at the same endpoint, which is equally safe.
 DEFAULT_FAIL_MODE = "failover"
 
-#: The frames between a warning and the program: here, the constructor, and the check of its arguments.
+#: The stack level of warnings: the frames between the warning and the program's call of the constructor.
 _STACK_LEVEL = 4
 
 

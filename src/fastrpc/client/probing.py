@@ -47,10 +47,10 @@ HEALTH_METHOD = "fastrpc.health.check"
 #: Each interval varies by this share in both directions.
 JITTER = 0.1
 
-# A server that refuses with these is alive, but does not report its health.
+# A server that refuses probes with one of these statuses is alive, but does not report its health.
 _UNTOLD = frozenset({Status.UNIMPLEMENTED, Status.UNAUTHENTICATED, Status.PERMISSION_DENIED})
 
-# Every server accepts the first. A client configured for the second probes with it, others with the first.
+# The codecs of probes. Every server accepts msgpack, which all clients use except those configured for JSON.
 _PLAIN_CODECS = ("msgpack", "json")
 
 
@@ -135,7 +135,7 @@ class Prober:
             # A probe without a slot before its deadline counts as failed: a call would have failed as well.
             reason = status.name if error.processed == "yes" else error.message
             self._failed(subchannel, fall, f"its probes fail, the last one with {reason!r:.200}")
-        # Otherwise the connection was lost: the probe of the next one decides.
+        # Otherwise the connection was lost: the probe of the next connection decides.
 
     def _passed(self, subchannel: Probed) -> None:
         if self._endpoint_set.probe_passed(subchannel.endpoint_state, self.settings.rise):

@@ -51,7 +51,7 @@ def explain_options(init: Callable[P, None]) -> Callable[P, None]:
 def _check_services(client: str, services: object) -> None:
     """Accept the default of a Client, so that the same arguments are valid for both clients."""
     if services != ():
-        # The value is left out: it may be anything.
+        # The message leaves the value out, which may be anything, even a secret.
         raise ConfigError(
             f"services is given to {client}, but it reads only while it waits, and could not answer calls (use Client)",
             hint="leave services out",

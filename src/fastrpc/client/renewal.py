@@ -106,7 +106,7 @@ class Renewal:
         return token
 
     def _show(self, token: bytes) -> None:
-        """Show the server a new token, even a late one: its calls go on, and its streams if its clock allows."""
+        """Show the server a new token, even a late one: calls continue, and so do streams that it has not ended yet."""
         now = self._loop.time()
         if self._connection.is_closed:
             return

@@ -42,7 +42,7 @@ _ONCE = _Once()
 class _Answering:
     """The fail mode of one stream: it raises if the program's mode returns without a successful attempt.
 
-    A call then returns the mode's value, for which a stream has no place.
+    A unary call would return the value of the mode. A stream cannot.
     """
 
     def __init__(self, mode: FailMode, call: ClientCall) -> None:
@@ -50,7 +50,7 @@ class _Answering:
         self._call = call
         self._attempt: Attempt | None = None
         self._has_succeeded = False
-        # A copy of the last attempt's error: a raised one would hold the stream.
+        # A copy of the last attempt's error: the traceback of a raised error would hold the stream.
         self._failure: FastRPCError | None = None
 
     async def run(self, call: AttemptedCall, pick: Callable[[], Endpoint], attempt: Attempt) -> None:
@@ -196,7 +196,7 @@ class _StreamAttempting(Attempting):
 
     async def _attempt_on(self, connection: ClientEngine, pick: Pick | None) -> AwaitedCall:
         call = self._call
-        # Before it counts as sent: it may no longer be wanted.
+        # The check comes before the attempt counts as sent: it may no longer be wanted.
         _wanted(call)
         attempt = call._attempt_on(connection, self._number)
         await pack_arguments(attempt)
@@ -216,7 +216,7 @@ class _StreamAttempting(Attempting):
             try:
                 raise failure
             finally:
-                # The frames that it passes lead to this one.
+                # The traceback leads to this frame, which must not lead back to the error.
                 del failure
 
     def _conclude(self, attempt: AwaitedCall, pick: Pick | None, error: BaseException | None) -> None:

@@ -41,7 +41,7 @@ class Waiters:
 
     @property
     def any_waits(self) -> bool:
-        """Whether a call waits, for a change or, woken, for its turn."""
+        """Whether a call waits: for a change, or after a change for its turn."""
         return self._count > 0
 
     async def wait(self, loop: asyncio.AbstractEventLoop, priority: int) -> None:
@@ -174,7 +174,7 @@ class Subchannel(EndpointPlan):
 
     def dial(self) -> None:
         """Begin a dial; called by the queue of the pool."""
-        # In its own context: the first caller's context variables must not live as long as the connection.
+        # The task gets a new context: the first caller's context variables must not live as long as the connection.
         context = contextvars.Context()
         self._task = self._pool.loop.create_task(
             self._connect(), name=f"fastrpc connect {self.endpoint}", context=context
@@ -347,8 +347,8 @@ class Subchannel(EndpointPlan):
             self.is_dormant = self.lacks(self.width)
             self._pool.note_idle()
         elif not self._pool.is_closed:
-            # Not inside the connection's own callback: the loop may be closing. A call that looks for a connection
-            # before the callback runs must find this dial in progress.
+            # The redial begins in a later callback, since the loop may be closing now. A call that looks for a
+            # connection before that callback must find this dial in progress.
             self._pool.note_idle()
             self._pool.loop.call_soon(self.start)
 

@@ -61,7 +61,7 @@ class SyncAttempting(BaseAttempting):
                 # The attempt of a stream keeps the pick until its end.
                 attempt = call._attempt_on(connection, self._number, pick)
             finally:
-                # Here, not in a destructor: an error that is kept alive keeps this frame and its pick.
+                # The pick is dropped here instead of in a destructor: a kept error keeps this frame, and so the pick.
                 if attempt is None and pick is not None:
                     pick.dropped()
         self._note_sent()
@@ -110,19 +110,19 @@ class SyncAttempting(BaseAttempting):
                     raise
                 ends = None if choice is None or connection.is_ready else choice.begin_key_wait()
                 if ends is not None:
-                    # A silent server delays no call of its keys for longer: then the next endpoint is picked.
+                    # A silent server delays calls of its keys only until `ends`: then the next endpoint is picked.
                     if connection.wait_ready(None if math.isinf(ends) else ends):
                         return connection
                     continue
                 if choice is not None and choice.waits_for_key and not connection.is_ready:
-                    # The wait is over, and the server may be silent: the next endpoint is picked.
+                    # The wait for the key's endpoint is over, and its server may be silent: pick the next one.
                     continue
                 if not self._needs_ready or connection.wait_ready(call.deadline):
                     return connection
 
 
 class _Choice:
-    """The pick of an attempt that needs a connection; the pool asks for it under its lock, after each change again."""
+    """The pick of an attempt that needs a connection. The pool asks for it under its lock, again after each change."""
 
     def __init__(self, attempting: SyncAttempting, pinned: Address | None, pick: Pick | None) -> None:
         self._attempting = attempting

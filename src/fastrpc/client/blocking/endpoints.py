@@ -124,7 +124,7 @@ class SyncEndpoints:
             if news is not None:
                 try:
                     self._update(news.endpoints)
-                    # Only after the update: while a filter raises, each call runs it again.
+                    # The list counts as taken after the update: while a filter raises, each call runs it again.
                     follower.note_taken(news)
                 finally:
                     self._publish()

@@ -171,7 +171,7 @@ class SyncPool(SyncEndpoints):
                 has_dialed = True
                 made = self._dial(claimed, until, *self._dial_times(until, key_ends, connection))
             finally:
-                # Also for a signal handler that raises anywhere above: otherwise no call ever dials there again.
+                # Needed even if a signal handler raises above: without it no call would ever dial this endpoint again.
                 if claimed is not None:
                     self._announce(claimed, made)
 
@@ -285,9 +285,9 @@ class SyncPool(SyncEndpoints):
     def _dial_times(
         self, until: float | None, key_ends: float | None, connection: BlockingSession | None
     ) -> tuple[float | None, float | None]:
-        """Return the time limit of a dial beside the general limits, and the instant from which it fails for its call.
+        """Return the extra time limit of a dial, and the instant from which a failure counts for this call alone.
 
-        Calls with keys may still wait for an endpoint whose dial was cut off at half of another call's time.
+        A dial may be cut off at half of its call's time. Other calls with keys may still wait for that endpoint.
         """
         spare = seconds_until(key_ends) if connection is None else spare_seconds_until(until)
         places_keys = self.endpoint_set is not None and self.endpoint_set.places_keys
@@ -322,7 +322,8 @@ class SyncPool(SyncEndpoints):
                     subchannel.note_failure(error, now, is_logged=not is_told)
                     subchannel.due = subchannel.due if due is None else due
                 elif cut != until and self.connections:
-                    # Calls that use other endpoints meanwhile must not wait for this dial one after the other.
+                    # Put the next dial off: otherwise one call after the other, though it could use other endpoints,
+                    # would wait for this one.
                     subchannel.put_off(now)
             return None
 

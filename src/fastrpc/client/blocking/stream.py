@@ -126,7 +126,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
     def _receive_answer(self) -> T_co:
         """Return the one answer to a stream, once."""
         with suppress(StreamEndedError):
-            # No message will come: the next event is the end.
+            # This method has one answer and no messages: the next event is the end.
             self._await_messages()
         return cast(T_co, self._answer_once())
 
@@ -253,12 +253,12 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
                     if self._starter.retry(self, error):
                         return
                 except Exception as final:
-                    # The frames that it passed hold the stream.
+                    # Without its traceback, whose frames hold the stream.
                     error = final.with_traceback(None)
             self._finish(error)
 
     def _finish(self, error: BaseException | None, *, was_left: bool = False) -> None:
-        """The last attempt is over: interceptors go on, and their outcome is the end of the stream."""
+        """End the stream after its last attempt: interceptors continue, and their outcome is the stream's end."""
         interception, self._interception = self._interception, None
         self._end_pick(asyncio.CancelledError() if was_left else error)
         self._count_end(error)
@@ -279,7 +279,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         try:
             self.conclude(error, value)
         finally:
-            # The frames that the error passed refer to this frame.
+            # The traceback refers to this frame, which must not refer to the error.
             del error
 
     def _end_pick(self, error: BaseException | None) -> None:

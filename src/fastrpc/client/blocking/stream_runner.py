@@ -110,7 +110,7 @@ class _StreamAttempting(SyncAttempting):
             if failure is not None and stream.attempt_ended and not stream.has_sign:
                 raise failure
         finally:
-            # The frames that it passes lead to this one.
+            # The traceback leads to this frame, which must not lead back to the error.
             del failure
 
     def _conclude(self, attempt: BlockingCall, pick: Pick | None, error: BaseException | None) -> None:

@@ -40,7 +40,7 @@ class SyncSubchannel(EndpointPlan):
 
     @property
     def is_untried(self) -> bool:
-        """Whether no dial has ended: without a loop SETTINGS are read only at the next wait."""
+        """Whether no dial has ended. SETTINGS cannot decide this: without a loop they are read at the next wait."""
         return self.is_new
 
     def refresh(self) -> None:
@@ -51,7 +51,7 @@ class SyncSubchannel(EndpointPlan):
         ):
             self.answered()
         for connection in [connection for connection in self.open_connections if not connection.is_usable]:
-            # The end of an unused connection is seen only by the next call: the pause counts from its last use.
+            # Only the next call sees the end of an unused connection, so the pause counts from the last use.
             used_at = connection.used_at
             self._retire(connection)
             self._note_end(connection, used_at)
