@@ -1,7 +1,7 @@
 """The pauses between the dials of one address, sans-IO: they grow while its server is down.
 
 A loop redials a lost connection even if no call needs it. The pause after such a failed dial must not fail a later
-call: the server may be back long before the pause is over. So the first call that asks for a connection ends that pause.
+call: the server may be back long before the pause is over. So the first call that asks for a connection ends the pause.
 
 - A dial counts as *requested* if a call waits when it fails, or called since the previous dial failed. The pause after
   it is kept: calls fail until it is over, so a frequent caller does not dial a dead server more often.

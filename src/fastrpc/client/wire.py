@@ -17,7 +17,7 @@ _GRPC = ("grpc://", "grpcs://")
 
 
 def wire_of(endpoint: Endpoint, config: ClientConfig) -> str:
-    """Return the name of the protocol of connections to an endpoint: the first one in its record, or the first of all."""
+    """Return the name of the protocol of connections to an endpoint: the first in its record, or the first of all."""
     if config.wire_protocol is not None:
         return config.wire_protocol
     return next((wire for wire in WIRE_PROTOCOLS if wire in endpoint.protocols), WIRE_PROTOCOLS[0])

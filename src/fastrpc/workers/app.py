@@ -188,7 +188,7 @@ def _made_application(function: Any) -> Any:
     if not callable(made):
         name = getattr(function, "__qualname__", repr(function))
         if hasattr(made, "close"):
-            made.close()  # A coroutine: there is no loop yet.
+            made.close()  # A coroutine cannot run: there is no loop yet.
         raise ConfigError(
             f"{name} returned a {type(made).__name__}, it must return an ASGI application",
             hint="write it as `def`, with a `return` of the application",
@@ -271,7 +271,7 @@ def _made(function: Any) -> App:
     if not isinstance(made, App):
         name = getattr(function, "__qualname__", repr(function))
         if hasattr(made, "close"):
-            made.close()  # A coroutine: only sources, which have a loop, may be `async def`.
+            made.close()  # A coroutine cannot run: only sources, which have a loop, may be `async def`.
         raise ConfigError(
             f"{name} returned a {type(made).__name__}, it must return an App",
             hint="write it as `def`, with a `return` of the App; annotate the result of a function that makes services",

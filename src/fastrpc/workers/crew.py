@@ -89,7 +89,7 @@ class Crew:
             theirs.close()
             raise
         if worker.place is not None:
-            # In both processes: each needs it at once.
+            # Parent and child both note the process id: each needs it at once.
             worker.place.give(worker.process_id or os.getpid())
         if worker.process_id == 0:
             self._become(worker, ours, theirs)
@@ -103,7 +103,7 @@ class Crew:
         code: int = ExitCode.NOT_STARTED
         try:
             signal.set_wakeup_fd(-1)
-            # While a sibling held these open, no process would see the other end close.
+            # If a child kept copies of these sockets, no process would see the other end close.
             ours.close()
             for other in self.processes:
                 if other.channel is not None:

@@ -36,8 +36,7 @@ _LAST_STREAM: Final = 2
 def is_needed() -> bool:
     """Return whether this is process 1 and may go on in a child.
 
-    Refused if it has threads or children: they would stay behind, since threads end with the fork, and only a parent
-    can await a child.
+    False if it has threads or children: threads end with the fork, and only this process could await its children.
     """
     return (
         os.getpid() == 1
@@ -73,8 +72,8 @@ def _stay_behind(child: int, awaited: frozenset[signal.Signals]) -> NoReturn:
         received = signal.sigwaitinfo(awaited)
         if received.si_signo == signal.SIGCHLD:
             _reap(child)
-        # Another process sent the signal. A signal of a terminal comes from the kernel (above 0), and the child got it
-        # as well.
+        # Only a signal of another process is passed on. The child gets signals of a terminal by itself: they come from
+        # the kernel (above 0).
         elif received.si_code <= 0:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, received.si_signo)

@@ -67,7 +67,7 @@ class Listeners:
         if taken is not None and config.admin_address is not None:
             real = taken.address_of(Address.parse(config.admin_address))
             if real is not None and Address.parse(config.admin_address).scheme == "fd":
-                # This program did not get such a socket from its own parent.
+                # `fd://` names a socket from the parent of a program. This socket came from the previous program.
                 config = replace(config, admin_address=str(real))
         check_admin(config, has_registry=self._plan.registry is not None)
 

@@ -195,7 +195,7 @@ class ServingProcess:
         return await asyncio.shield(self._opening)
 
     async def _drain(self, server: Server, opening: asyncio.Task[list[str]]) -> bool:
-        # Not cancelled at once: that would close a listener at which connections wait.
+        # The opening has some time to end: cancelling it would close a listener at which connections wait.
         await asyncio.wait([opening], timeout=OPENING_SECONDS)
         opening.cancel()
         await asyncio.gather(opening, return_exceptions=True)
@@ -251,15 +251,15 @@ def signals_handled(handler: Callable[[int], None], *numbers: int) -> Iterator[N
         yield
     finally:
         for number, earlier in before.items():
-            # None: C code installed it; it cannot be restored.
+            # None stands for a handler of C code, which cannot be restored.
             signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
 
 
 def reap_adopted(own: Container[int]) -> None:
-    """End the zombies that process 1 of a container adopts, and leave one's own children to `waitpid`."""
+    """Reap the zombies that process 1 of a container adopts, and leave its own children to `waitpid`."""
     if os.getpid() != 1 or not hasattr(os, "waitid"):
         return
-    with contextlib.suppress(ChildProcessError):  # There are no children at all.
+    with contextlib.suppress(ChildProcessError):  # This process has no children.
         while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
             if ended.si_pid in own:
                 return

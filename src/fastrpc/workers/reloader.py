@@ -72,7 +72,7 @@ class Reloader(Supervisor):
                 "a server for development registers nothing, so no client finds it at any://",
                 hint="give another address, such as unix:///path, or use `fastrpc run`",
             )
-        # A developer may halt it in a debugger.
+        # The worker has no timeout: a developer may halt it in a debugger.
         super().__init__(replace(plan, workers=1, worker_timeout=None))
         self._files = files
         self._on_failure = on_failure

@@ -53,7 +53,7 @@ class Restarts:
                 try:
                     self._crew.start(worker)
                 except OSError as error:
-                    # The others serve on: the system may have room for it later.
+                    # The other processes continue to serve; the system may allow this one later.
                     pause = self._put_off(worker)
                     text = "%s cannot start: %s; another attempt follows in %.1f s"
                     logger.error(text, worker.name, error, pause, extra={"event": "not_started"})

@@ -58,8 +58,8 @@ class Rolling:
         self._systemd = systemd
         self._timeouts = timeouts
         self._roll: _Roll | None = None
-        # Requests so far, and how many of them the last roll took up. A signal may add one between any two
-        # instructions: with a flag instead, a roll could replace half of the workers, or a request be lost.
+        # The number of requests so far, and the number when the last roll began. A flag would not do: a signal may set
+        # it between any two instructions, so that a roll replaces only half of the workers, or a request is lost.
         self._asked = 0
         self._taken_up = 0
 
@@ -75,7 +75,8 @@ class Rolling:
         """Start a roll that was asked for, and end one whose workers serve."""
         if self._roll is None:
             workers, processes = self._crew.workers, self._crew.processes
-            # Workers replaced by the last roll end first: a third set has no place; a restarting worker needs its own.
+            # A roll waits until workers replaced by the last one have ended: there are places for two sets of workers,
+            # and one for a worker that restarts.
             is_free = sum(one.role is not None for one in processes) <= len(workers) + 1
             asked = self._asked
             is_reload = asked != self._taken_up
@@ -100,7 +101,7 @@ class Rolling:
                 self._check_files()
                 self._crew.start(worker)
             except (ConfigError, OSError) as error:
-                # For example, the system allows no more processes. As after any failure, the roll is given up.
+                # The roll is given up, as after any failure. For example, the system allows no more processes.
                 worker.failed = failure_to_values(error)
                 return
 

@@ -33,14 +33,14 @@ MOST_MOVES = 20
 #: Connections of a worker that are moved at once: their clients reconnect.
 MOVED_AT_ONCE = 64
 
-#: The share of the mean that a worker has to have: with fewer connections it gets some of other workers.
+#: A worker with fewer connections than this share of the mean gets some from other workers.
 FAIR = 0.8
 
 #: Seconds without accepting after every worker refused a connection, or the descriptors ran out.
 PAUSE_SECONDS = 0.05
 
-#: Seconds without accepting, once no connection waits and some were refused. In a flood all connections of this time
-#: cost one round of events and one attempt that finds none; without the pause almost each of them would cost both.
+#: Seconds without accepting after connections were refused and no further one waits. A flood then costs one round of
+#: events and one futile attempt for each pause; without the pause it would cost both for almost each connection.
 REST_SECONDS = 0.001
 
 #: Seconds between two records about connections that cannot be accepted.
@@ -72,12 +72,12 @@ class Spread:
         self._workers = workers
         self._clock = clock
         self._admits = admits
-        # Whether some were refused or lost since none waited.
+        # Whether connections were refused or lost since the last time that none waited.
         self._has_refused = False
         self._turn = 0
         #: When to accept again, after a pause.
         self.resume_at: float | None = None
-        #: When connections move next, if the workers do not have about as many.
+        #: When connections move next, if their numbers differ too much between workers.
         self.move_at: float | None = None
         self._moves_left = 0
         # Failed attempts to accept since the last log record about them, and its time.

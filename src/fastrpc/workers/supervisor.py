@@ -175,7 +175,8 @@ class Supervisor:
             self._spread.accept()
         if not self._must_stop():
             self._start_monitor()
-        # After everything else that may fail: it replaces the records of a program that is taken over.
+        # The announcement comes after everything else that may fail: it replaces the records of a program that is taken
+        # over.
         if not self._must_stop():
             self._announce()
         # Clients may have called this program already. If it replaces another program, they still call the other one.
@@ -288,7 +289,7 @@ class Supervisor:
         """Have the old program drain, and own the files of its sockets."""
         if self._listeners.are_taken:
             self._listeners.conclude_takeover()
-            # Not before: if this program failed until then, the calls of its connections would be lost.
+            # This program accepts only now: if it failed before, the calls of its connections would be lost.
             self._spread.accept()
             self._listeners.own()
         if self._listeners.control is not None:
@@ -361,7 +362,8 @@ class Supervisor:
 
     def _hear(self, worker: WorkerRecord, report: dict[str, Any]) -> None:
         if report.get("interrupted"):
-            # Several workers may be, and one while others drain: only signals cut a drain off.
+            # Several workers may report an interrupt, even during a drain. Only a signal cuts a drain off: at most one
+            # stop is counted.
             self._stops = max(1, self._stops)
         if "started" in report and self._is_serving and worker in self._crew.workers:
             self._spread.worker_started()
@@ -477,5 +479,5 @@ class Supervisor:
             while monitor.is_alive and self._clock() < until:
                 self._wait(until)
             if monitor.is_alive:
-                # The process would answer at sockets that now belong to another program.
+                # A living monitor would answer at sockets that now belong to another program.
                 self._crew.kill(monitor)
