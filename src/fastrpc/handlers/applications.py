@@ -21,7 +21,7 @@ class FixedPaths:
 
 
 def arguments_of(application: Callable[..., Any]) -> int:
-    """Return the number of arguments of an application: 3 if unknown, 0 if it needs none."""
+    """Return the number of positional arguments of an application; 3 if unknown, 0 if it requires none."""
     try:
         parameters = inspect.signature(application).parameters.values()
     except (TypeError, ValueError):
@@ -47,7 +47,7 @@ def makes_application(thing: Any) -> bool:
     try:
         made = get_type_hints(thing).get("return")
     except Exception:
-        # A name known to type checkers alone, or whatever else the text of an annotation raises.
+        # An annotation as text may name what only type checkers know, or raise anything else.
         return False
     # `__call__` of a class without such a method comes from its metaclass. `self` is the first parameter.
     return (

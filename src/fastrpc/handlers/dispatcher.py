@@ -300,7 +300,7 @@ class Dispatcher:
             for protocol in protocols:
                 connections[scheme, protocol] = 0
         for engine in list(self.gate.engines):
-            # Not by `describe_peer`, which would keep the data of a peer that is still opening.
+            # `describe_peer` would keep the data of a peer that is still opening, so it is not called.
             peer = engine.connection.peer_info
             address = self._address_of(engine) if peer is None else peer.address
             connections[address.scheme, engine.connection.protocol] += 1

@@ -73,7 +73,7 @@ class Failures:
     def status_of(self, call: ServerCall, error: BaseException) -> Status:
         """Return the status of the answer that `tell` makes."""
         if isinstance(error, asyncio.CancelledError) and not call._is_stopped():
-            # The handler raised it itself: `tell` gets another error in its place.
+            # The handler raised the CancelledError itself: `tell` gets another error instead.
             return _crash_status(call, error)
         return _classified(call, _unwrapped(error))[1]
 
@@ -162,7 +162,7 @@ def _classified(call: ServerCall, error: BaseException) -> tuple[_Kind, Status]:
         status = _status_behind(call, error)
         return (_Kind.HIDDEN_BEHIND, _crash_status(call, error)) if status is None else (_Kind.BEHIND, status)
     if isinstance(error, CallError):
-        # The peer would read OK as a value.
+        # A handler may raise CallError with OK, which the peer would read as a value: it becomes UNKNOWN.
         return _Kind.MEANT, error.status or Status.UNKNOWN
     if _refuses(error, call):
         return _Kind.REFUSED, error.status
@@ -226,7 +226,7 @@ def _encoded_details(call: ServerCall, status: Status, error: CallError, sent: b
     """Return the details of an error in the form of the call's protocol; `sent` is that form, if it is known."""
     own = call.connection.encode_details(call, status, error.message, error.details)
     if own is not None:
-        # Also without details: an existing status is sent unchanged.
+        # `sent` may come from a call behind this one: it is passed on unchanged, even if there are no details.
         return sent or own
     if error.details is None:
         return b""

@@ -53,7 +53,7 @@ class GeneratorJob(AwaitedJob):
     def __init__(self, call: ServerCall, workers: ThreadPool) -> None:
         super().__init__(call, self._generate, workers)
         self._stream = call.messages
-        # Refused if an interceptor proceeds a second time: the caller would get the messages of both.
+        # `bind` raises if an interceptor proceeds a second time: the caller would get the messages of both runs.
         self._given = self._stream.bind()
         self._encode = self._encode_on_loop if self._stream.has_sent_wraps else self._stream.encode
         self._payloads: deque[bytes] = deque()
@@ -79,7 +79,7 @@ class GeneratorJob(AwaitedJob):
                 if not self._payloads and not self._is_over:
                     await self._change()
                     continue
-                # Also after the last message: the end of a failed stream replaces messages that still wait for room.
+                # Wait for room even after the last message: the failure of a stream would replace messages that wait.
                 room = self._stream.wait_where_full(bool(self._payloads))
                 if room is not None:
                     await room
@@ -96,7 +96,7 @@ class GeneratorJob(AwaitedJob):
             await super()._change()
 
     def _cancel(self) -> None:
-        # The thread finds this at its next `yield`.
+        # The thread notices the cancellation at its next `yield`.
         super()._cancel()
         self._room.set()
 

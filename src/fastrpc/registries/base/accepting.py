@@ -27,7 +27,7 @@ class RecordFilter:
     def __init__(self, service: str, policy: AddressPolicy) -> None:
         self._service, self._policy = service, policy
         self._logged: set[tuple[str, str]] = set()
-        # The accepted endpoints of the last list by `id`, which the object in the value keeps its own.
+        # The accepted endpoints of the last list by `id`. The values hold the endpoints, so that ids stay unique.
         self._accepted: dict[int, tuple[str, Endpoint]] = {}
 
     def __call__(self, entries: Sequence[Entry]) -> list[Endpoint]:

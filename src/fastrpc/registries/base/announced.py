@@ -32,12 +32,12 @@ class Announcements(Protocol):
         """Wait until a condition holds, but not before the first answers can have come; hold `changed`.
 
         Args:
-            is_found: whether what is asked for was heard, or the lookup has ended. A network that loses datagrams waits
-                for it, a short while from its start on.
+            is_found: whether the wanted records were heard, or the lookup has ended. Just after its start, a network
+                that loses datagrams waits a short while for this.
         """
 
     def records(self, services: Iterable[str]) -> Mapping[str, list[tuple[str, Any]]]:
-        """Return the names and records of services; the latest come first, as the first of an address counts."""
+        """Return the names and records of services, the latest first: of each address the first record counts."""
 
 
 class AnnouncedLookup:

@@ -236,7 +236,7 @@ class BackedRegistry(Closing):
         acceptor = ListAcceptor(
             service, channel, policy=self._policy, cache=self._cache, clock=time.monotonic
         )
-        # The service is added only after that: without its thread, later watches of the service would never get a list.
+        # The service is added once its thread has started: otherwise later watches would wait for lists for ever.
         followed = _Followed(acceptor, self._followers.follow(acceptor))
         self._followed[service] = followed
         return followed

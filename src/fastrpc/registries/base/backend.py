@@ -42,10 +42,10 @@ class Listing:
     #: Whether the registry seems to have restarted, so that its list may be incomplete.
     is_restart: bool = False
 
-    #: Whether the connection was lost since the list before, and no `fetch` has failed.
+    #: Whether the connection was lost after the previous list, although no `fetch` has failed.
     was_away: bool = False
 
-    #: Whether nothing was heard of the registry since: the list before, once more.
+    #: Whether this is the previous list once more, because the registry has sent nothing since.
     is_repeated: bool = False
 
 

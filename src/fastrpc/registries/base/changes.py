@@ -69,7 +69,7 @@ def differences(
 
 
 async def _closed(watch: object) -> None:
-    """Close a watch, or the generator that a registry of others has for one."""
+    """Close a watch, or the generator that a user's registry returns instead."""
     aclose = getattr(watch, "aclose", None)
     if aclose is not None:
         await aclose()

@@ -18,7 +18,7 @@ RegistryEventKind: TypeAlias = Literal["added", "changed", "removed", "lost", "b
 
 T = TypeVar("T", bound=Watching[Any])
 
-#: Events that wait for their reader; then the lists are read no further.
+#: The most events that wait for their reader; further lists are read once there is room.
 _MOST_WAITING = 1_000
 
 
@@ -31,11 +31,11 @@ class RegistryEvent:
     time: float
     #: "" for an outage.
     service: str = ""
-    #: The present endpoint, of a removed one the last; None for an outage.
+    #: The present endpoint, or the last one of a removed endpoint; None for an outage.
     endpoint: Endpoint | None = None
     #: The record before the change; None for other kinds.
     before: Endpoint | None = None
-    #: The error of the last question to a lost registry.
+    #: The error of the last query to a lost registry.
     reason: str = ""
 
 
@@ -99,7 +99,7 @@ class _Following:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None or not self._tasks:
-            # This replaces a waiting event: the reader has to learn of it.
+            # The reader has to learn of the end: in a full queue it replaces a waiting event.
             if self.queue.full():
                 self.queue.get_nowait()
             self.queue.put_nowait(error)

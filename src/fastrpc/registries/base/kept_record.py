@@ -13,7 +13,7 @@ _AT_ONCE = float("-inf")
 class RecordChange:
     """Another record of a registration: its endpoint, and its new lease.
 
-    A change that is made has the record before.
+    After the exchange it has the previous endpoint and lease instead.
     """
 
     def __init__(self, endpoint: Endpoint, lease: Lease) -> None:

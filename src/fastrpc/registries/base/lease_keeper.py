@@ -166,7 +166,7 @@ class LeaseKeeper:
         # Whether the last removal failed and no attempt has succeeded since.
         self._has_leave_failed = False
         self._is_closed = False
-        # The changes that are not made yet; the outcomes of the marks for draining servers, once requested.
+        # The changes that wait; the outcomes of requested marks for draining servers.
         self._changes: dict[KeptRecord, RecordChange] = {}
         self._marks: dict[KeptRecord, Future[bool]] = {}
         #: Whether the registry answered the last attempt; None before the first.
@@ -271,7 +271,7 @@ class LeaseKeeper:
             return max(0.0, min(dues) - self._clock(), min(self._away_until - self._clock(), BACKOFF.longest))
 
     def _exchanged(self, record: KeptRecord) -> RecordChange | None:
-        """Give a registration its next record; return the change that this makes."""
+        """Give a registration its next record, if a change waits; return the change, which now has the previous one."""
         with self._changed:
             change = self._changes.pop(record, None)
         if change is not None:

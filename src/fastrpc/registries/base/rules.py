@@ -47,7 +47,7 @@ SETTLE_SECONDS = 10.0
 #: often.
 LOOK_SECONDS = 1.0
 
-#: Shortest time in seconds before such a look: a sum of many times may fall short by the clock's resolution.
+#: The shortest time in seconds before a look: a sum of many times may be too small by the clock's resolution.
 LEAST_LOOK_SECONDS = 0.001
 
 #: If this long passes between two answers while looks are due, there was an unnoticed outage, and the second answer is

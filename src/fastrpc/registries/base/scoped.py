@@ -20,7 +20,7 @@ class ScopedPlace(NamedTuple):
 
     scope: str
     address: Address
-    #: The address to register in its place, whose port 0 stands for the bound port, and further labels of its record.
+    #: The address to register instead, where port 0 stands for the bound port; further labels of the record.
     advertise: Address | None = None
     labels: Mapping[str, str] = _NO_LABELS
     #: The certificates of its listener; None: the server's.
@@ -69,8 +69,8 @@ def open_scopes(address: Address, registry: RegistryOption | None, tls: TLS | No
     """Return the registry of a server that listens in all scopes of an address; who calls this closes it.
 
     Args:
-        registry: the server's, which becomes the farthest scope; of one of several scopes its farthest does.
-            The address alone says which scopes there are.
+        registry: the registry of the server, which becomes the registry of the farthest scope. If it has several scopes
+            itself, only its farthest registry is taken: the address alone names the scopes.
         tls: the certificates for a URL that names none.
 
     Raises:

@@ -101,7 +101,7 @@ def check_carried(
     """Refuse to carry a secret over a plain connection beyond this machine, unless `allow_insecure=true` is given.
 
     Args:
-        kind: names the secret in the error; "" is not a secret.
+        kind: the name of the secret for the error; "" if there is no secret.
         advice: how this URL asks for TLS.
 
     Raises:

@@ -28,8 +28,8 @@ __all__ = ["ALONE_SECONDS", "PART_LISTS", "Rereads", "SharedPoller", "SingleLook
 #: Seconds until a list whose read failed is read again: it may be one of many megabytes.
 ALONE_SECONDS = 5.0
 
-#: Most lists that are read at once because of their age: messages are not counted in the rest after them, which grows
-#: with their number.
+#: The most lists that are read together because of their age: the rest after them grows with their number, and messages
+#: have no effect before it is over.
 PART_LISTS = 64
 
 _AT_ONCE = float("-inf")
@@ -235,7 +235,7 @@ class Rereads:
         size = math.ceil(len(self._due) / parts)
         urgent = [name for name, due in self._due.items() if due == _AT_ONCE]
         for place, name in enumerate(urgent):
-            # Lists that are read together are read again part by part.
+            # Lists that are read together now come due again in parts.
             self._due[name] = now + self._longest_seconds * (1 - place // size / parts)
         if self.next() > now:
             return urgent

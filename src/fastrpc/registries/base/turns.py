@@ -29,7 +29,7 @@ class TurnPoller:
     def __init__(self, backend: Backend, clock: Callable[[], float] = time.monotonic) -> None:
         self._backend = backend
         self._clock = clock
-        # Written by any thread, even in a finalizer: services that begin, with a poller, or end, without.
+        # Services that begin (with a poller) or end (None). Any thread writes here, even in a finalizer.
         self._orders: queue.SimpleQueue[tuple[ListAcceptor, Poller | None]] = queue.SimpleQueue()
         self._woken, self._stop = WakeFlag(), WakeFlag()
         # The lookup whose connection the others use, if they can; the lookup that is queried now.

@@ -243,7 +243,7 @@ class RegistryURL:
             )
 
     def refuse_tls(self) -> None:
-        """Refuse certificates beside a URL that leads to no connection.
+        """Refuse certificates for a URL of a registry without connections.
 
         Raises:
             ConfigError: there are some.
@@ -345,7 +345,7 @@ def split_target(target: str) -> tuple[str, str] | None:
 def target_for(address: str, service: str) -> str:
     """Return the target of a service: the service is added to a registry's URL; an address is unchanged.
 
-    A URL that names a service stays, too, and every URL does where `service` is empty.
+    A URL that names a service is unchanged, too. So is every URL if `service` is empty.
     """
     place, mark, options = address.partition("?")
     scheme, _, rest = place.partition("://")
