@@ -56,7 +56,7 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
         #: Calls the functions of `subscribe`, for which callbacks of calls may wait.
         self._states = CallbackThread("fastrpc grpc channel states")
         self._watches: dict[Any, _Watch] = {}
-        #: Stubs and calls use it on when the channel is dropped, as in grpcio.
+        #: Stubs and calls continue to use the thread after the channel is dropped, as in grpcio.
         self._thread = LoopThread(
             "fastrpc grpc channel",
             close=partial(_close_dropped, inner, self._states, self._watches),

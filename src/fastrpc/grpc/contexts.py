@@ -154,7 +154,7 @@ class Context:
             self.set_trailing_metadata(trailing_metadata)
         self.set_code(code)
         if details:
-            # The caller would take OK for an answer.
+            # `abort` with OK becomes UNKNOWN without a text: the caller would take OK for an answer.
             self.set_details(details if self._status else "")
         self._status = self._status or Status.UNKNOWN
         self._aborted = self._error(self.abort_error)
@@ -277,7 +277,7 @@ class LoopContext(Context):
         given = self._given_trailing
         return self._trailing if given is None or isinstance(given, Mapping) else tuple(given)
 
-    #: With interceptors of grpc.aio, messages go between the servicer and its stream encoded.
+    #: Set with interceptors of grpc.aio: messages between the servicer and its stream are then encoded.
     _messages: Any = None
     _encode: Callable[[Any], bytes] | None = None
 
@@ -353,7 +353,7 @@ async def _room_in(stream: ServedStream) -> None:
     while (room := stream.wait_where_full()) is not None:
         await room
     if stream.output_ended:
-        # Its caller has left: this cancels the servicer as well.
+        # The caller has left: the servicer is cancelled, too.
         raise asyncio.CancelledError
 
 

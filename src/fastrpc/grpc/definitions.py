@@ -27,9 +27,9 @@ class GeneratedMethod(NamedTuple):
     response: Any = Any
     #: The functions that encode and decode its messages on this side; None for the functions of the classes.
     coders: GivenCoders | None = None
-    #: Whether running it changes nothing: pages may ask it by GET.
+    #: Whether the method changes nothing, so that pages may call it by GET.
     is_safe: bool = False
-    #: Runs it, where it is served.
+    #: Runs the method on a server; None for callers.
     handler: Callable[..., Any] | None = None
     #: The rules for faults, for its callers.
     faults: Faults = GENERATED_FAULTS

@@ -66,7 +66,7 @@ class LoopThread:
         if self._close is not None and is_running and not self._is_stopped:
             self._life.last_work = self._close
             self.stop()
-            # Last: a filter may turn it into an exception.
+            # The warning comes last: a filter may turn it into an exception.
             warnings.warn(f"unclosed {self._owner}", ResourceWarning, source=self, stacklevel=2)
 
     def is_current(self) -> bool:
@@ -117,7 +117,7 @@ class LoopThread:
     # Work that has nothing to wait for once the thread has ended
 
     def ask(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return the result of a coroutine, of which a second one is made if the thread ends under the first.
+        """Return the result of a coroutine. If the thread ends meanwhile, `work` makes a second one to run without it.
 
         Raises:
             RuntimeError: the caller is in the thread of the loop, and the coroutine has something to wait for.

@@ -59,7 +59,7 @@ async def in_thread(function: Callable[[], Any], context: ThreadContext, executo
     try:
         return await asyncio.shield(job)
     except asyncio.CancelledError:
-        # The thread may wait for one of these.
+        # The thread may wait for the context or the job: both are ended first.
         context.finish()
         job.cancel()
         await _settled(job)

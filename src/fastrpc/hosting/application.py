@@ -47,7 +47,7 @@ _OF_HTTP: Final = ("http2", "mount_authenticated", "mounts", "root_path", "trust
 #: The host names for which the state of the gateway is kept: a server has few.
 _MOST_HOSTS: Final = 16
 
-#: In place of an address to listen at.
+#: The address of an application, which listens nowhere.
 _NOWHERE: Final = Address("memory", path="asgi")
 
 #: Stands for every address beyond loopback (RFC 5737).
@@ -118,7 +118,7 @@ class ASGIApplication:
             store=plan.store,
             broker=plan.broker,
         )
-        # Made here, so that wrong arguments raise in this call; replaced after a lifespan, as a server starts once.
+        # The server is made here, so that wrong arguments raise in this call. Each lifespan ends it and makes another.
         self._server = self._make()
         self._serving: _Serving | None = None
         # Whether a lifespan enters the sources now.
@@ -177,7 +177,7 @@ class ASGIApplication:
                 await receive()
         except Exception:
             await send({"type": f"lifespan.{step}.failed", "message": traceback.format_exc()})
-            # Like Starlette: its test client waits for that, and servers send nothing more.
+            # The error is raised as by Starlette, whose test client waits for it; ASGI servers send nothing more.
             raise
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -209,7 +209,7 @@ class _Serving:
         opened.gate.dispatcher.listens(Address("tcp"))
         self._accepting, self._offer = opened.accepting, opened.offer
         self._loop = asyncio.get_running_loop()
-        # Requests that wait are started by others that end, so all have the variables of the start.
+        # All requests have the context variables of the start: a waiting request is started by the end of another.
         self._context = copy_context()
         self._parts: OrderedDict[str, ServerParts] = OrderedDict()
 

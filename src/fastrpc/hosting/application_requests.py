@@ -12,7 +12,7 @@ from fastrpc.hosting.application_transport import ExchangeTransport, Surrounding
 
 __all__ = ["FIELDS_OF_BODY", "answer_request", "opened_transport", "request_head"]
 
-#: Fields about the connection of the server around, and fields that its own events replace.
+#: Fields about the connection of the enclosing server, and fields that ASGI replaces by events.
 _OF_CONNECTION: Final = frozenset(b"connection keep-alive te trailer transfer-encoding upgrade".split())
 _OF_CHUNKS: Final = _OF_CONNECTION | {b"content-length"}
 FIELDS_OF_BODY: Final = _OF_CHUNKS | {b"expect"}
@@ -52,7 +52,7 @@ def request_head(
 def _target_of(scope: Mapping[str, Any]) -> bytes:
     """Return path and query as they were sent, without the prefix of the application.
 
-    Enclosing programs rewrite only the path: then it counts, and its raw form is unknown.
+    An enclosing program may rewrite only the decoded path. That path then counts, and the sent form is unknown.
     """
     root, path = _root_of(scope), scope["path"]
     raw: bytes = (scope.get("raw_path") or b"").partition(b"?")[0]
@@ -166,7 +166,7 @@ class _Body:
             if not is_chunked and (is_newer or b"expect" not in fields):
                 return await self._pass_on_unknown(head, is_newer)
         self._transport.push(head + (_CHUNKED if is_chunked else b"\r\n"))
-        # To HTTP/1.0 it says nothing (RFC 9110, section 10.1.1).
+        # `Expect` has no meaning in HTTP/1.0 (RFC 9110, section 10.1.1).
         if b"expect" in fields and version != "1.0":
             await self.goes_on.wait()
         if is_chunked:

@@ -123,7 +123,7 @@ class _Mount:
         self._prefix = "" if prefix == "/" else prefix
         self._exact, self._below = self._prefix.encode(), f"{self._prefix}/".encode()
         self._lifespan = lifespan
-        # The console's page has these paths alone, so that all others stay the gateway's.
+        # The console's page answers only these paths; all others stay with the gateway.
         application: object = lifespan.application
         self._only = application.paths if isinstance(application, FixedPaths) else None
         #: Whether a request without an identity is refused, for the core.
@@ -167,7 +167,7 @@ class _Mount:
         except Exception as error:
             if not _is_of_client(error):
                 raise
-            # The error may hide a mistake of the application.
+            # The record has the traceback: a mistake of the application may hide behind the error.
             logger.debug("the client of a request to %s is gone", self.route.method, exc_info=True)
         finally:
             if socket is not None:

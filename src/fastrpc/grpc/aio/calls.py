@@ -174,7 +174,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
             future = asyncio.get_running_loop().create_future()
             future.set_result(None)
             self._fail(error)
-        # The task of a compressed answer is made in a turn of the connection, whose context is another one.
+        # Kept for the task of a compressed answer, which is made in a turn of the connection: its context differs.
         self._context = copy_context()
         if future is None:
             future = self._future = asyncio.get_running_loop().create_future()
@@ -197,7 +197,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
             self._is_taken = True
         except Exception as error:
             self._fail(error)
-        # No callback of the task does that: it would cost a turn of the loop.
+        # The future is set here and not by a callback of the task, which would cost a turn of the loop.
         if not self._future.done():
             self._future.set_result(None)
 
@@ -240,7 +240,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
             raise failure
         return self._answer
 
-    # Channels of threads ask both from other threads: neither decodes the answer, whose error would differ.
+    # Channels for threads call `done` and `cancelled` from other threads. Neither decodes the answer, which may fail.
 
     def done(self) -> bool:
         return self._future.done()

@@ -167,14 +167,14 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
             raise ValueError(f"grace is {grace}, it must be a number of seconds from 0 on")
         self.is_closing = True
         if not grace:
-            # Before their interceptors begin a call, which is refused from now on.
+            # These calls end before their interceptors begin another call, which would be refused from now on.
             for call in list(self.others):
                 call.cancel()
         active = [call for call in (*self.under_way.values(), *self.others) if not call.done()]
         if active and grace:
             ends = [asyncio.ensure_future(call.code()) for call in active]
             for end in (await asyncio.wait(ends, timeout=grace))[0]:
-                # Refused on its way: its caller gets the error.
+                # The error is only marked as retrieved: the caller gets it.
                 end.exception()
         for call in active:
             call.cancel()

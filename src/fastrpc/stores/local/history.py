@@ -74,7 +74,7 @@ class History:
         self._changes += added
         self._bytes += sum(map(change_size, added))
         while len(self._changes) > _CHANGES * 1.1 or self._bytes > _BYTES * 1.1:
-            # Whole revisions: a watcher gets all changes of a transaction.
+            # Whole revisions are dropped: a watcher gets all changes of a transaction or none.
             self.compacted = self._changes[max(len(self._changes) // 11 - 1, 0)].revision
             end = self._end_of(self.compacted)
             self._bytes -= sum(map(change_size, self._changes[:end]))
@@ -194,7 +194,7 @@ class History:
                     changed.set_result((reached, True))
 
     def _end_of(self, revision: int) -> int:
-        # Watchers that keep up are before the last change.
+        # The usual cases first: watchers that keep up ask for the end, or for the last change.
         changes = self._changes
         if not changes or changes[-1].revision <= revision:
             return len(changes)

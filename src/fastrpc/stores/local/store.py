@@ -117,7 +117,7 @@ class LocalStore:
     async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None:
         """Return the item of a key; `stale` has no effect here."""
         check_key(key)
-        # As `_read`, without an object for each of the most frequent requests.
+        # The loop of `_read`, without its function object: reads of one key are the most frequent requests.
         while True:
             found = self.content.items.get(key)
             if await self.settled():
@@ -199,7 +199,7 @@ class LocalStore:
             self._check_open()
             changes = self._history.after(reached, self.content.revision)
             if not changes:
-                # The history between may be compacted meanwhile: it has no change of these keys.
+                # The history after `reached` has no change of these keys, so it may be compacted during the wait.
                 before, has_changed = await self._history.changed(watched, seconds, end)
                 reached = max(reached, before)
                 if has_changed:

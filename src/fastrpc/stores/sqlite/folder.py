@@ -152,7 +152,7 @@ class SqliteFolder:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             if _is_full(error):
-                # Told before the sync of a commit, so none is on the disk.
+                # SQLite reports a full disk before it syncs the commit, so nothing of the commit was kept.
                 text = f"the disk of {self.path} is full"
                 raise self._kind.error(text, status=Status.RESOURCE_EXHAUSTED, processed="no") from error
             raise
@@ -181,7 +181,7 @@ class SqliteFolder:
     def room(self) -> int:
         """Return the number of bytes of values that still fit; below 0: none."""
         disk = os.statvfs(self.place)
-        # Each copy is in the log and in the file.
+        # Each copy of a value is written twice: to the log and to the file.
         return (disk.f_bavail * disk.f_frsize - _FREE_BYTES) // (2 * self._kind.copies)
 
     def file_bytes(self) -> int:
@@ -207,7 +207,7 @@ class SqliteFolder:
         connection = self._connection = open_file(self.path, self._tables)
         self._salts, self._commits = end.salts, end.commits
         if end.is_torn or end.later:
-            # Once further commits follow, these frames would look like damage.
+            # The log is emptied: once further commits follow, its bad frames would look like damage.
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         self._begin(connection, end, has_numbers)
 
