@@ -45,10 +45,10 @@ PHRASES = {
     "those that": (2, 82),
     "ones that": (0, 1),
     "one that": (4, 106),
-    "so many": (1, 35),  # a number, a count, the name of the argument
+    "so many": (0, 35),  # a number, a count, the name of the argument
     "of its own": (0, 42),  # separate, its, dedicated
     "of their own": (1, 60),
-    "not there": (1, 32),  # missing
+    "not there": (1, 31),  # missing
     "that is there": (5, 7),  # existing
     "not known": (15, 18),  # unknown
     "not open": (5, 7),  # closed

@@ -19,7 +19,7 @@ async def test_the_answer_is_taken_once_its_future_is_done() -> None:
     link = GrpcLink()
     call = link.caller.call("shop.Desk.Get", b"x")
     future = call._start(never)
-    with pytest.raises(RuntimeError, match="is not there"):
+    with pytest.raises(RuntimeError, match="is missing"):
         call._take()
     [_] = await link.heard(Head)
     assert not future.done()
