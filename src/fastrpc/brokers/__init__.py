@@ -2,8 +2,8 @@
 
 May import everything below `coordination`, which has the same rank, but nothing of `coordination`.
 
-A broker is a backend of `base`, of bytes, to which `broker.py` gives types, deadlines, repeats and subscriptions;
-`broker_urls.py` finds it.
+A backend, whose interface is in `base`, keeps messages as bytes; `broker_urls.py` finds it by its URL. `broker.py` adds
+types, deadlines, repeats and subscriptions.
 """
 
 from typing import TYPE_CHECKING

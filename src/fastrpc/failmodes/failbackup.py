@@ -1,8 +1,9 @@
 """A second, concurrent attempt if the first one is slow; the first answer wins.
 
-A feedback rule sets the delay: each attempt above it raises it by 10 %, each other one lowers it by 0.5 %. So one in
-twenty exceeds it, even after a change of latency and although slow attempts are cancelled. An expired timer is no
-proof: uvloop's timers have whole milliseconds, and a blocked loop runs timers before it reads received bytes.
+A feedback rule sets the delay: an attempt that takes longer raises the delay by 10 %, any other attempt lowers it by
+0.5 %. So one attempt in twenty takes longer than the delay, even after a change of latency and although slow attempts
+are cancelled. An expired timer does not prove that an attempt took longer: uvloop's timers have whole milliseconds, and
+a blocked loop runs timers before it reads received bytes.
 """
 
 import asyncio

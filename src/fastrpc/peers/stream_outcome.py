@@ -98,7 +98,7 @@ class StreamOutcome(ClientStream):
 
     @property
     def needs_no_attempt(self) -> bool:
-        """Whether it has its attempt already, or has ended."""
+        """Whether the stream has an attempt that it takes, has failed, or has ended."""
         return self._is_over or self._failure is not None or self.is_chosen
 
     def check_wanted(self) -> None:

@@ -1,8 +1,8 @@
 """Consistent hashing with bounded load.
 
 Each node has points on a circle of 2**64 positions, and a key belongs to the first point at or after its hash (Karger
-and others, STOC 1997). 256 points for a node of weight 1 keep its share within 6 % of the fair one (one standard
-deviation), 25 % at four of them.
+and others, STOC 1997). A node of weight 1 has 256 points, which keep its share within 6 % of the fair share (one
+standard deviation) and within 25 % at four standard deviations.
 
 A search starts at the bucket of the hash's highest bits. There are as many buckets as points, so a bucket holds about
 one point; a bucket with many is searched by halving. Points are sorted the same way: distributed to buckets, then

@@ -40,7 +40,7 @@ cdef class BlockingConnection(Connection):
         return 0
 
     cdef int on_verdict(self) except -1:
-        """Without a loop, no timer renews a credential: a newer connection with a new credential replaces this one."""
+        """Let the connection age before its credential expires: without a loop, no timer could renew the credential."""
         cdef uint64_t age
         if self.auth_status == OK and self.auth_valid_seconds:
             age = self.now - self.liveness.made_ns + <uint64_t>self.auth_valid_seconds * RENEWED_NS

@@ -123,7 +123,7 @@ cdef class Exchange:
         raise lacking(self, "go_on")
 
     cdef int wait_by(self, uint64_t due_ns) except -1:
-        """Call `HttpApplication.tunnel_due` at this instant, or before; 0: at none."""
+        """Have `HttpApplication.tunnel_due` called at this instant or earlier; 0: it is not called."""
         raise lacking(self, "wait_by")
 
     # Its budgets

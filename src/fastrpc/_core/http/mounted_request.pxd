@@ -30,8 +30,8 @@ cdef class MountedRequest:
         # Whether the client is gone, or the time of the request is over.
         readonly bint is_gone
 
-        # The head of the response, which is sent with the first part of its body: 0 before it. Its stated length, -1:
-        # none, and its remaining bytes.
+        # The head of the response, which is sent with the first part of its body; the status is 0 before it. The stated
+        # length (-1: none was stated), and its remaining bytes.
         int _status
         bytes _lines
         int64_t _length

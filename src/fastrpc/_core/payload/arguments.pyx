@@ -272,7 +272,7 @@ cdef str _without_value(str text):
 
 
 cdef tuple _without_places(str text):
-    """Split "no - at `$.b` - at `$[0].a`" into "no" and "$[0].a.b": a decoder inside another names its place first."""
+    """Split "no - at `$.b` - at `$[0].a`" into "no" and "$[0].a.b": the place within an inner decoder comes first."""
     cdef str outer, place = ""
     while text.endswith("`") and " - at `" in text:
         text, _, outer = text.rpartition(" - at `")
