@@ -137,7 +137,7 @@ class CallPath:
     interceptors: tuple[Any, ...] = ()
     #: The protocol that both sides speak.
     wire: Literal["native", "grpc", "http"] = "native"
-    #: What each connection feeds to the server where there is no operation: the requests, or one that is repeated.
+    #: Fed by each connection in turn where there is no operation; a single request is repeated.
     requests: tuple[bytes, ...] = ()
     #: The first bytes of each connection, by which a server of HTTP chooses the version.
     opening: bytes = b""

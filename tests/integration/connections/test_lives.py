@@ -1,15 +1,13 @@
 """Each rule of a served connection's life, in every protocol that has it."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import msgspec
 import pytest
 
 import fastrpc
-from fastrpc import HTTP, Admission, Keepalive, Limits, Server, ServerConfig, Timeouts
+from fastrpc import HTTP, Keepalive, Limits, Server, ServerConfig, Timeouts
 from fastrpc.auth import Identity, StaticTokens
 from tests.support.frame_factory import cut
 from tests.support.grpc_bytes import said
@@ -473,35 +471,3 @@ async def test_a_stream_in_pieces_to_no_method_ends_with_its_credential(flags: i
         assert connection.engine.stats()["calls"] == 1
         connection.look(5.5)
         assert connection.engine.stats()["calls"] == 0
-
-
-@pytest.mark.parametrize("count", [2, 3, 4])
-async def test_connections_whose_calls_wait_start_them_by_turns(count: int) -> None:
-    calls = 40
-    starts: list[int] = []
-
-    @fastrpc.service("busy")
-    class Busy:
-        @fastrpc.method
-        async def work(self, who: int) -> None:
-            starts.append(who)
-            until = time.monotonic() + 0.001
-            while time.monotonic() < until:
-                # It holds the loop.
-                pass
-
-    settings = {"keepalive": PATIENT, "timeouts": ENDLESS, "admission": Admission(queue_age=300)}
-    async with lived("native", count=count, shop=Busy(), **settings) as connections:
-        for connection in connections:
-            await connection.open()
-        # Behind a stall they wait in the queue of the server.
-        await connections[0].give(b"", blocks=0.1)
-        for who, connection in enumerate(connections):
-            arguments = msgspec.msgpack.encode([who])
-            requests = [
-                Request(1 + 2 * number, b"busy.work", arguments, codec=1).encode() for number in range(calls)
-            ]
-            connection._receive(b"".join(requests), 0.0)
-        await eventually(lambda: len(starts) == count * calls)
-    first = starts[: count * calls // 2]
-    assert [first.count(who) >= calls // 4 for who in range(count)] == [True] * count

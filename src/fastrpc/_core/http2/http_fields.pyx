@@ -30,7 +30,7 @@ from fastrpc._core.http2.header_block cimport (
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
 cdef enum:
-    # The fields of that many lines of at most so many bytes are kept: 64 KiB of them, and their fields.
+    # Answers whose fields are kept, and the most bytes of the lines of each: 64 KiB together, beside the fields.
     MOST_KNOWN = 256
     KNOWN_BYTES = 256
 

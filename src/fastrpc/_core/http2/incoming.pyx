@@ -208,8 +208,8 @@ cdef class Http2Control:
         return 0
 
     cdef int note_refused(self, uint64_t now, Violation* violation) noexcept:
-        # A peer that knows the limit is at fault. Until then a peer may open many streams within one round trip; one
-        # that never acknowledges our SETTINGS does not open them without end.
+        # A peer that knows the limit is at fault. Before, an honest peer may open many streams within one round trip.
+        # The bound is for peers that never acknowledge our SETTINGS.
         if self.ours.acknowledged.streams > self.streams.limit and self.early_refusals < EARLY_REFUSALS:
             self.early_refusals += 1
             return 0

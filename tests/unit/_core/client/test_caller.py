@@ -30,7 +30,7 @@ async def test_the_head_stands_for_its_calls() -> None:
         assert (single.arguments, single.hash_key, single.method) == ((5,), "red", "desk.mul")
         with pytest.raises(IndexError, match="no call 2"):
             batch.single(head, 2)
-        with pytest.raises(RuntimeError, match="not there, or were collected"):
+        with pytest.raises(RuntimeError, match="are missing, or were collected"):
             batch.collect(head)
         other = client.call(Desk.mul, 1)
         with pytest.raises(ValueError, match="does not stand for this batch"):
