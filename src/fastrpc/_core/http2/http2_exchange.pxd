@@ -71,16 +71,16 @@ cdef class Http2Exchange(ReceivedExchange):
     cdef uint64_t check(self, uint64_t now) except? 0
     cdef int refuse(self, object error) except -1
 
-    cdef Http2Connection _open_wire(self)
+    cdef Http2Connection _open_http2(self)
 
     # The parts of a response.
-    cdef int _send_head(self, Http2Connection wire, int status, bytes lines, int64_t size, bint ends_stream) except -1
-    cdef int _send_whole(self, Http2Connection wire, int status, bytes lines, bytes body) except -1
+    cdef int _send_head(self, Http2Connection http2, int status, bytes lines, int64_t size, bint ends_stream) except -1
+    cdef int _send_whole(self, Http2Connection http2, int status, bytes lines, bytes body) except -1
     cdef int _answered(self) except -1
     cdef int _weigh(self) except -1
     cdef int _forget(self) except -1
     cdef int _drop(self) except -1
-    cdef int _spare_rest(self, Http2Connection wire) except -1
+    cdef int _spare_rest(self, Http2Connection http2) except -1
     cdef int _linger(self) except -1
 
     # The parts of a request.

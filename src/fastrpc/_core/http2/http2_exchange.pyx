@@ -54,44 +54,44 @@ cdef class Http2Exchange(ReceivedExchange):
         self._content = bytearray()
 
     cdef bint is_open(self) except -1:
-        return self._open_wire() is not None
+        return self._open_http2() is not None
 
-    cdef Http2Connection _open_wire(self):
-        """Return the wire if output of the request may still be sent, else None; it is sent at the instant of its call."""
-        cdef Http2Connection wire
+    cdef Http2Connection _open_http2(self):
+        """Return the connection if output may still be sent, else None; it is sent at the instant of its call."""
+        cdef Http2Connection http2
         if self.stream is None or self.stream.is_ended_by_us:
             return None
-        wire = self.turns.wire()
-        if wire.is_closed:
+        http2 = self.turns.http2()
+        if http2.is_closed:
             return None
-        wire.not_before(self.turns.link().connection.now)
-        return wire
+        http2.not_before(self.turns.link().connection.now)
+        return http2
 
     # The response
 
     cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1:
-        cdef Http2Connection wire = self._open_wire()
-        if wire is None:
+        cdef Http2Connection http2 = self._open_http2()
+        if http2 is None:
             return 0
         self.begin_answer(status)
-        self._send_whole(wire, status, lines, body)
+        self._send_whole(http2, status, lines, body)
         return self._answered()
 
     cdef int begin_answer(self, int status) except -1:
         self._status = status
         return ReceivedExchange.begin_answer(self, status)
 
-    cdef int _send_head(self, Http2Connection wire, int status, bytes lines, int64_t size, bint ends_stream) except -1:
-        return wire.send_head(self.stream, None, response_fields(status, lines, size), ends_stream)
+    cdef int _send_head(self, Http2Connection http2, int status, bytes lines, int64_t size, bint ends_stream) except -1:
+        return http2.send_head(self.stream, None, response_fields(status, lines, size), ends_stream)
 
-    cdef int _send_whole(self, Http2Connection wire, int status, bytes lines, bytes body) except -1:
+    cdef int _send_whole(self, Http2Connection http2, int status, bytes lines, bytes body) except -1:
         cdef bint is_bare = status == 204 or status == 304
         cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
         cdef bint has_body = size > 0 and not (is_bare or self._is_head)
-        self._spare_rest(wire)
-        self._send_head(wire, status, lines, -1 if is_bare else size, not has_body)
+        self._spare_rest(http2)
+        self._send_head(http2, status, lines, -1 if is_bare else size, not has_body)
         if has_body:
-            wire.send_data(self.stream, body, True)
+            http2.send_data(self.stream, body, True)
             if self.stream is not None and self.stream.unsent is not None:
                 self.waiting_bytes = size
                 self.turns.waiting_bytes += size
@@ -101,30 +101,30 @@ cdef class Http2Exchange(ReceivedExchange):
         return self.begin_sized(status, lines, -1)
 
     cdef int begin_sized(self, int status, bytes lines, int64_t size) except -1:
-        cdef Http2Connection wire = self._open_wire()
-        if wire is None:
+        cdef Http2Connection http2 = self._open_http2()
+        if http2 is None:
             return 0
         self.begin_answer(status)
         self.has_begun = True
-        return self._send_head(wire, status, lines, size, False)
+        return self._send_head(http2, status, lines, size, False)
 
     cdef int send_part(self, bytes part, Py_ssize_t at=0, Py_ssize_t size=-1) except -1:
-        cdef Http2Connection wire = self._open_wire()
+        cdef Http2Connection http2 = self._open_http2()
         size = PyBytes_GET_SIZE(part) if size < 0 else size
-        if wire is None or self._is_head or size == 0:
+        if http2 is None or self._is_head or size == 0:
             return 0
-        wire.send_data(self.stream, part if size == PyBytes_GET_SIZE(part) else part[at:at + size], False)
+        http2.send_data(self.stream, part if size == PyBytes_GET_SIZE(part) else part[at:at + size], False)
         return self._weigh()
 
     cdef int end_parts(self) except -1:
-        cdef Http2Connection wire = self._open_wire()
-        if wire is None:
+        cdef Http2Connection http2 = self._open_http2()
+        if http2 is None:
             return 0
-        self._spare_rest(wire)
-        wire.end_stream(self.stream)
+        self._spare_rest(http2)
+        http2.end_stream(self.stream)
         return self._answered()
 
-    cdef int _spare_rest(self, Http2Connection wire) except -1:
+    cdef int _spare_rest(self, Http2Connection http2) except -1:
         """Drop the rest of a body behind its response, as at the end of a connection of HTTP/1.1.
 
         A reset within the request is correct (RFC 9113, section 8.1), but many clients lose the response by it.
@@ -136,7 +136,7 @@ cdef class Http2Exchange(ReceivedExchange):
             return 0
         self._linger()
         if self.stream.keeps_credit:
-            wire.release(self.stream)
+            http2.release(self.stream)
         return self._return_credit(self._owed) if self.stream.lingers else 0
 
     cdef int _linger(self) except -1:
@@ -150,11 +150,11 @@ cdef class Http2Exchange(ReceivedExchange):
     cdef int _weigh(self) except -1:
         """Count output that waits here, which no flush may follow."""
         cdef Link link = self.turns.link()
-        cdef Http2Connection wire = self.turns.wire()
+        cdef Http2Connection http2 = self.turns.http2()
         if self.stream is not None and self.stream.unsent is not None:
             if self._stall.since_ns == 0:
                 self.wait_by(self._check_output(now_ns()))
-        elif <int64_t>wire.sender.size() + wire.sender.queued_bytes <= link.gate.send_soft:
+        elif <int64_t>http2.sender.size() + http2.sender.queued_bytes <= link.gate.send_soft:
             return 0
         return link.connection.weigh_answer()
 
@@ -163,7 +163,7 @@ cdef class Http2Exchange(ReceivedExchange):
         watch_end(self.watch)
         self.rested_ns = self.life.used_ns = now_ns()
         if not self._is_refused:
-            self.turns.wire().note_answered()
+            self.turns.http2().note_answered()
         return self._forget()
 
     cdef int _forget(self) except -1:
@@ -175,47 +175,47 @@ cdef class Http2Exchange(ReceivedExchange):
         return self._count()
 
     cdef int cut(self) except -1:
-        cdef Http2Connection wire = self._open_wire()
-        if wire is None:
+        cdef Http2Connection http2 = self._open_http2()
+        if http2 is None:
             return 0
         watch_cut(self.watch)
         self._forget()
         if not self.is_tunnel:
-            return wire.reset(self.stream, CODE_INTERNAL)
+            return http2.reset(self.stream, CODE_INTERNAL)
         # The peer has time for its last words, as behind the end of a connection.
         self._linger()
-        return wire.end_stream(self.stream)
+        return http2.end_stream(self.stream)
 
     cdef int abort(self) except -1:
-        cdef Http2Connection wire = self._open_wire()
+        cdef Http2Connection http2 = self._open_http2()
         cdef Http2Stream stream = self.stream
-        if wire is None:
+        if http2 is None:
             return 0
         self.dropped()
-        return wire.reset(stream, CODE_CANCEL)
+        return http2.reset(stream, CODE_CANCEL)
 
     cdef int refuse(self, object error) except -1:
         """Answer a request that is refused; what was answered before is cut off."""
-        cdef Http2Connection wire = self._open_wire()
+        cdef Http2Connection http2 = self._open_http2()
         cdef bytes lines, content
         watch_refusal(self.watch, error.status)
-        if wire is not None and self.has_begun:
-            wire.reset(self.stream, CODE_CANCEL)
-        elif wire is not None:
+        if http2 is not None and self.has_begun:
+            http2.reset(self.stream, CODE_CANCEL)
+        elif http2 is not None:
             lines, content = self.application.refusal_of(self, error)
-            self._send_whole(wire, error.status, lines, content)
+            self._send_whole(http2, error.status, lines, content)
         self._drop()
         # Honest clients are late as well.
         return self.note_refused(error.status != 408 and error.status < 500)
 
     cdef str count_messages(self):
-        cdef str text = self.turns.wire().streams.count_messages()
+        cdef str text = self.turns.http2().streams.count_messages()
         self.is_streaming = text is None
         return text
 
     cdef int note_refused(self, bint is_faulty) except -1:
         self._is_refused = True
-        return self.turns.wire().note_idle_work() if is_faulty else self.engine().note_unanswered()
+        return self.turns.http2().note_idle_work() if is_faulty else self.engine().note_unanswered()
 
     cdef int dropped(self) except -1:
         """The client has reset the stream, or the connection is gone."""
@@ -255,7 +255,7 @@ cdef class Http2Exchange(ReceivedExchange):
     # Output that waits
 
     cdef bint is_full(self) except -1:
-        return self.stream is not None and self.turns.wire().is_full(self.stream)
+        return self.stream is not None and self.turns.http2().is_full(self.stream)
 
     cdef bint has_output(self) except -1:
         return self.stream is not None and self.stream.unsent is not None
@@ -264,8 +264,8 @@ cdef class Http2Exchange(ReceivedExchange):
         return 0 if self.stream is None else self.stream.unsent_bytes
 
     cdef int await_room(self) except -1:
-        cdef Http2Connection wire = self._open_wire()
-        return 0 if wire is None else wire.await_turn(self.stream)
+        cdef Http2Connection http2 = self._open_http2()
+        return 0 if http2 is None else http2.await_turn(self.stream)
 
     cdef int end_tunnel(self, str text) except -1:
         try:
@@ -337,8 +337,8 @@ cdef class Http2Exchange(ReceivedExchange):
         return self.wait_by(self._began_ns + self.turns.patience_ns)
 
     cdef int send_continue(self) except -1:
-        cdef Http2Connection wire = self._open_wire()
-        return 0 if wire is None or self._has_end else wire.send_head(self.stream, None, CONTINUE, False)
+        cdef Http2Connection http2 = self._open_http2()
+        return 0 if http2 is None or self._has_end else http2.send_head(self.stream, None, CONTINUE, False)
 
     cdef int take_data(self, const char* data, Py_ssize_t size, bint ends_stream) except -1:
         """Take a part of the body; it is dropped if the request is answered."""
@@ -347,7 +347,7 @@ cdef class Http2Exchange(ReceivedExchange):
                 return self._take_ahead(data, size, ends_stream)
             if not self.has_rest or self.is_answering and not self.takes_parts:
                 self._owed += size
-                return self.turns.wire().took(self.stream, size) if self.stream.lingers else 0
+                return self.turns.http2().took(self.stream, size) if self.stream.lingers else 0
             self._has_end = ends_stream
             self._heard_ns = self.engine().now
             self._total += size
@@ -401,15 +401,15 @@ cdef class Http2Exchange(ReceivedExchange):
 
     cdef int _return_credit(self, Py_ssize_t size) except -1:
         """Give the client the window back that bytes filled which the application has taken."""
-        cdef Http2Connection wire = self._open_wire()
+        cdef Http2Connection http2 = self._open_http2()
         self._owed -= size
-        if wire is None:
+        if http2 is None:
             return 0
         if self.stream.keeps_credit and (self.takes_parts or self.is_tunnel or self._total > SHORT_BYTES):
             # Its sender was judged.
-            wire.release(self.stream)
-        wire.took(self.stream, size)
-        return wire.let_grow(self.stream) if self._owed == 0 else 0
+            http2.release(self.stream)
+        http2.took(self.stream, size)
+        return http2.let_grow(self.stream) if self._owed == 0 else 0
 
     cdef int _count(self) except -1:
         """Count the head and the kept bytes as waiting input; bytes of a whole body count for its call."""
@@ -430,15 +430,15 @@ cdef class Http2Exchange(ReceivedExchange):
         return 0
 
     cdef int admit_body(self) except -1:
-        cdef Http2Connection wire = self._open_wire()
-        if not self.is_deciding or wire is None:
+        cdef Http2Connection http2 = self._open_http2()
+        if not self.is_deciding or http2 is None:
             return 0
         self.is_deciding = False
         if not self.has_rest:
             # Decided within `head_came`: the request goes on there.
             return 0
         if self.stream.keeps_credit:
-            wire.release(self.stream)
+            http2.release(self.stream)
         try:
             return self._begin_body()
         except Exception as error:
@@ -459,10 +459,10 @@ cdef class Http2Exchange(ReceivedExchange):
     cdef bint takes_more(self) except -1:
         if self.is_body_held or self.is_deciding:
             return False
-        return self.is_tunnel and self._open_wire() is not None or self.takes_parts and self.has_rest
+        return self.is_tunnel and self._open_http2() is not None or self.takes_parts and self.has_rest
 
     cdef int go_on(self) except -1:
-        if self.has_turn or self._open_wire() is None or not self.takes_more() or not (self._content or self._has_end):
+        if self.has_turn or self._open_http2() is None or not self.takes_more() or not (self._content or self._has_end):
             return 0
         self.has_turn = True
         return self.turns.give(self)
@@ -470,22 +470,22 @@ cdef class Http2Exchange(ReceivedExchange):
     # A tunnel, by an extended CONNECT
 
     cdef int open_tunnel(self, str protocol, bytes lines) except -1:
-        cdef Http2Connection wire = self._open_wire()
-        if wire is None:
+        cdef Http2Connection http2 = self._open_http2()
+        if http2 is None:
             return 0
         if protocol:
             lines = b"Sec-WebSocket-Protocol: %b\r\n%b" % (protocol.encode("ascii"), lines)
         self.has_begun = self.is_tunnel = True
-        self._send_head(wire, 200, lines, -1, False)
+        self._send_head(http2, 200, lines, -1, False)
         watch_status(self.watch, 200)
         watch_end(self.watch)
         return self.go_on()
 
     cdef int send(self, bytes data) except -1:
-        cdef Http2Connection wire = self._open_wire()
-        if wire is None:
+        cdef Http2Connection http2 = self._open_http2()
+        if http2 is None:
             return 0
-        wire.send_data(self.stream, data, False)
+        http2.send_data(self.stream, data, False)
         return self._weigh()
 
     cdef int _take_ahead(self, const char* data, Py_ssize_t size, bint ends_stream) except -1:
@@ -512,7 +512,7 @@ cdef class Http2Exchange(ReceivedExchange):
         if self._has_end and self.takes_more():
             # Only an incomplete frame is left.
             self.dropped()
-            return self.turns.wire().end_stream(self.stream) if self.is_open() else 0
+            return self.turns.http2().end_stream(self.stream) if self.is_open() else 0
         return self._count()
 
     # Time
@@ -524,7 +524,7 @@ cdef class Http2Exchange(ReceivedExchange):
         return self._stall.since_ns != 0 or self._left_ns != 0
 
     cdef int wait_by(self, uint64_t due_ns) except -1:
-        cdef PyObject* below = NULL if due_ns == 0 or self.stream is None else self.turns.wire().stream_below()
+        cdef PyObject* below = NULL if due_ns == 0 or self.stream is None else self.turns.http2().stream_below()
         return 0 if below is NULL else (<ByteStream>below).schedule_check(due_ns)
 
     cdef uint64_t check(self, uint64_t now) except? 0:
@@ -545,21 +545,21 @@ cdef class Http2Exchange(ReceivedExchange):
             # Time for the rest begins behind the response.
             self._left_ns = now + self.life.linger_ns
         if self._left_ns and now >= self._left_ns:
-            self.turns.wire().reset(self.stream, CODE_NONE)
+            self.turns.http2().reset(self.stream, CODE_NONE)
             return due
         return earlier(earlier(due, self._left_ns), self._check_output(now))
 
     cdef uint64_t _check_body(self, uint64_t now) except? 0:
         """Refuse a request whose client is late with its body, unless we delay it; return when to look again."""
         cdef ConnectionLife life = self.life
-        cdef Http2Connection wire = self._open_wire()
+        cdef Http2Connection http2 = self._open_http2()
         cdef uint64_t late_ns
-        if wire is None or self.is_deciding or self.is_body_held or self._has_end:
+        if http2 is None or self.is_deciding or self.is_body_held or self._has_end:
             return 0
         if self.is_answering and not self.takes_parts:
             return 0
-        if life.is_held_back or wire.stream_below() is NULL or (<ByteStream>wire.stream_below()).waits_for_turn() or (
-            wire.incoming.flow.receivable(&self.stream.windows) <= 0 or wire.incoming.flow.receiving.left <= 0
+        if life.is_held_back or http2.stream_below() is NULL or (<ByteStream>http2.stream_below()).waits_for_turn() or (
+            http2.incoming.flow.receivable(&self.stream.windows) <= 0 or http2.incoming.flow.receiving.left <= 0
         ):
             self._heard_ns = now
         late_ns = self.turns.patience_ns + pace_due(
@@ -573,9 +573,9 @@ cdef class Http2Exchange(ReceivedExchange):
     cdef uint64_t _check_output(self, uint64_t now) except? 0:
         """End a stream whose client takes nothing of it; return when to look again."""
         cdef Http2Stream stream = self.stream
-        cdef uint64_t since_ns = self.turns.wire().sender.stalled_since(stream, &self._stall, now)
+        cdef uint64_t since_ns = self.turns.http2().sender.stalled_since(stream, &self._stall, now)
         if since_ns and now >= since_ns + self.turns.patience_ns:
             self.dropped()
-            self.turns.wire().reset(stream, CODE_CANCEL)
+            self.turns.http2().reset(stream, CODE_CANCEL)
             return 0
         return since_ns + self.turns.patience_ns if since_ns else 0

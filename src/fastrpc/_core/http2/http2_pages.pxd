@@ -48,4 +48,4 @@ cdef class Http2Pages:
     cdef int _tell_ended(self) except -1
 
 
-cdef Http2Pages new_pages(Pages pages, Http2Connection wire)
+cdef Http2Pages new_pages(Pages pages, Http2Connection http2)

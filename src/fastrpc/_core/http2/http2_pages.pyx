@@ -74,7 +74,7 @@ cdef class Http2Pages:
         exchange = <Http2Exchange>user
         stream.user = exchange.stream = None
         self.turns.waiting_bytes -= exchange.waiting_bytes
-        self.turns.wire().streams.streaming -= exchange.is_streaming
+        self.turns.http2().streams.streaming -= exchange.is_streaming
         self.exchanges.discard(exchange)
         if not self.ended and not link.is_reading and link._stream is not NULL:
             # No read ends behind it.
@@ -98,11 +98,11 @@ cdef class Http2Pages:
 
     cdef int end_read(self) except -1:
         """The frames of a read are handled: take kept bytes that have their turn."""
-        cdef Http2Connection wire = self.turns.wire()
-        cdef Engine engine = wire.engine()
+        cdef Http2Connection http2 = self.turns.http2()
+        cdef Engine engine = http2.engine()
         self.turns.is_asked = False
         while self.turns.ready and not engine.is_closed:
-            if wire.stream_below() is not NULL and (<ByteStream>wire.stream_below()).waits_for_turn():
+            if http2.stream_below() is not NULL and (<ByteStream>http2.stream_below()).waits_for_turn():
                 # The time of this read is over, and a further one follows.
                 break
             (<Http2Exchange>self.turns.ready.popleft()).take_rest()
@@ -155,10 +155,10 @@ cdef class Http2Pages:
         return self._tell_ended()
 
 
-cdef Http2Pages new_pages(Pages pages, Http2Connection wire):
+cdef Http2Pages new_pages(Pages pages, Http2Connection http2):
     cdef Http2Pages made = Http2Pages.__new__(Http2Pages)
     made.pages = pages
-    made.turns = new_turns(pages.limits, wire)
+    made.turns = new_turns(pages.limits, http2)
     made.exchanges = set()
     made.ended = []
     return made

@@ -1,4 +1,4 @@
-"""The wire of the pages of a connection of HTTP/2, and the turns of their bytes that wait."""
+"""The connection of the pages of HTTP/2, and the turns of their bytes that wait."""
 
 cimport cython
 from cpython.ref cimport PyObject
@@ -13,8 +13,8 @@ from fastrpc._core.server.link cimport Link
 @cython.final
 cdef class PageTurns:
     cdef:
-        # The wire, borrowed: it holds this object, and each stream with an exchange. An exchange whose stream is over does
-        # not use it.
+        # The connection, borrowed: the wire holds it and this object, and it holds each stream with an exchange. An
+        # exchange whose stream is over does not use it.
         PyObject* holder
 
         # The limits of heads; the time for the next piece of a body, and for a client that reads nothing.
@@ -28,7 +28,7 @@ cdef class PageTurns:
         # Bytes of whole responses that wait for a window.
         int64_t waiting_bytes
 
-    cdef inline Http2Connection wire(self):
+    cdef inline Http2Connection http2(self):
         return <Http2Connection>self.holder
 
     cdef inline Link link(self):
@@ -38,4 +38,4 @@ cdef class PageTurns:
     cdef int give(self, Exchange exchange) except -1
 
 
-cdef PageTurns new_turns(RequestLimits limits, Http2Connection wire)
+cdef PageTurns new_turns(RequestLimits limits, Http2Connection http2)

@@ -1,4 +1,4 @@
-"""The wire of the pages of a connection of HTTP/2, and the turns of their bytes that wait."""
+"""The connection of the pages of HTTP/2, and the turns of their bytes that wait."""
 
 from collections import deque
 
@@ -13,10 +13,10 @@ cdef class PageTurns:
     """The turns of requests whose bytes wait on one connection."""
 
     cdef int give(self, Exchange exchange) except -1:
-        cdef Http2Connection wire = self.wire()
-        cdef PyObject* below = wire.stream_below()
+        cdef Http2Connection http2 = self.http2()
+        cdef PyObject* below = http2.stream_below()
         self.ready.append(exchange)
-        if below is not NULL and not (wire.engine().is_reading or self.is_asked):
+        if below is not NULL and not (http2.engine().is_reading or self.is_asked):
             self.is_asked = True
             # As if a read had been put off: it has its slice of the loop, like the input of other connections.
             (<ByteStream>below).hold_input()
@@ -24,9 +24,9 @@ cdef class PageTurns:
         return 0
 
 
-cdef PageTurns new_turns(RequestLimits limits, Http2Connection wire):
+cdef PageTurns new_turns(RequestLimits limits, Http2Connection http2):
     cdef PageTurns turns = PageTurns.__new__(PageTurns)
-    turns.holder = <PyObject*>wire
+    turns.holder = <PyObject*>http2
     turns.limits = limits
     turns.patience_ns = nanoseconds(limits.body_idle_seconds)
     turns.ready = deque()
