@@ -4,12 +4,14 @@ cimport cython
 
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.hpack cimport HeaderTemplate
+from fastrpc._core.http2.stream_handler cimport StreamHandler
 from fastrpc._core.io.engine cimport Engine
 
 
 @cython.final
-cdef class ExchangingClient(Http2Connection):
+cdef class ExchangingClient(StreamHandler):
     cdef:
+        Http2Connection http2
         Engine _owner
         HeaderTemplate _request
         bytes _payload
@@ -19,8 +21,9 @@ cdef class ExchangingClient(Http2Connection):
 
 
 @cython.final
-cdef class ExchangingServer(Http2Connection):
+cdef class ExchangingServer(StreamHandler):
     cdef:
+        Http2Connection http2
         Engine _owner
         HeaderTemplate _head
         HeaderTemplate _trailers

@@ -1,10 +1,10 @@
 from typing import final
 
-from fastrpc._core.http2.connection import Http2Connection
 from fastrpc._core.http2.hpack import HeaderTemplate
+from fastrpc._core.http2.stream_handler import StreamHandler
 
 @final
-class ExchangingClient(Http2Connection):
+class ExchangingClient(StreamHandler):
     """A client that sends a head, a timeout and a message for each call, and counts the answers."""
 
     def __init__(self, request: HeaderTemplate, payload: bytes) -> None: ...
@@ -12,7 +12,7 @@ class ExchangingClient(Http2Connection):
     def answered(self) -> int: ...
 
 @final
-class ExchangingServer(Http2Connection):
+class ExchangingServer(StreamHandler):
     """A server that answers each message with a head, a message and trailers."""
 
     def __init__(self, head: HeaderTemplate, trailers: HeaderTemplate, payload: bytes) -> None: ...

@@ -2,6 +2,7 @@
 
 cimport cython
 
+from fastrpc._core.http2.connection cimport new_http2
 from fastrpc._core.http2.header_block cimport TOKEN_GRPC_TIMEOUT, HeaderBlock
 from fastrpc._core.http2.stream_table cimport Http2Stream
 
@@ -12,40 +13,55 @@ cdef enum:
 
 
 @cython.final
-cdef class ExchangingClient(Http2Connection):
+cdef class ExchangingClient(StreamHandler):
 
     def __init__(self, HeaderTemplate request not None, bytes payload not None):
-        self.set_up(True, 0, WINDOW, MOST_FIELDS)
+        self.http2 = new_http2(self, True, 0, WINDOW, MOST_FIELDS)
         self._request = request
         self._payload = payload
         # No two of a burst are the same, as with real deadlines: such heads are never known at once.
         self._timeouts = [[(TOKEN_GRPC_TIMEOUT, b"grpc-timeout", b"%du" % (999_700 + i))] for i in range(TIMEOUTS)]
         self._owner = Engine.__new__(Engine)
-        self.join(self._owner)
-        self.open(True)
+        self.http2.join(self._owner)
+        self.http2.open(True)
+
+    cdef int on_head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1:
+        return 0
+
+    cdef int on_data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1:
+        return 0
 
     cdef int on_trailers(self, Http2Stream stream, HeaderBlock block) except -1:
         self.answered += 1
         return 0
 
+    cdef int on_over(self, Http2Stream stream) except -1:
+        return 0
+
 
 @cython.final
-cdef class ExchangingServer(Http2Connection):
+cdef class ExchangingServer(StreamHandler):
 
     def __init__(self, HeaderTemplate head not None, HeaderTemplate trailers not None, bytes payload not None):
-        self.set_up(False, 1_000, WINDOW, MOST_FIELDS)
+        self.http2 = new_http2(self, False, 1_000, WINDOW, MOST_FIELDS)
         self._head = head
         self._trailers = trailers
         self._payload = payload
         self._owner = Engine.__new__(Engine)
-        self.join(self._owner)
-        self.open(True)
+        self.http2.join(self._owner)
+        self.http2.open(True)
+
+    cdef int on_head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1:
+        return 0
 
     cdef int on_data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1:
-        self.send_head(stream, self._head, None, False)
-        self.send_message(stream, self._payload, 0, False)
-        self.send_trailers(stream, self._trailers, None)
-        return self.note_answered()
+        self.http2.send_head(stream, self._head, None, False)
+        self.http2.send_message(stream, self._payload, 0, False)
+        self.http2.send_trailers(stream, self._trailers, None)
+        return self.http2.note_answered()
+
+    cdef int on_over(self, Http2Stream stream) except -1:
+        return 0
 
 
 def exchange(
@@ -54,16 +70,19 @@ def exchange(
 ):
     """Make calls, a number at once, with all frames of a turn in one piece."""
     cdef Py_ssize_t _index, begun = 0
+    cdef Http2Connection asking = client.http2
     cdef Http2Stream stream
+    cdef list timeout
     client._owner.is_reading = server._owner.is_reading = True
     while begun < calls:
         for _index in range(min(in_flight, calls - begun)):
-            stream = client.open_stream()
-            client.send_head(stream, client._request, <list>client._timeouts[begun % TIMEOUTS] if deadlines else None, False)
-            client.send_message(stream, client._payload, 0, True)
+            stream = asking.open_stream()
+            timeout = <list>client._timeouts[begun % TIMEOUTS] if deadlines else None
+            asking.send_head(stream, client._request, timeout, False)
+            asking.send_message(stream, client._payload, 0, True)
             begun += 1
-        hand_over(client, server)
-        hand_over(server, client)
+        hand_over(asking, server.http2)
+        hand_over(server.http2, asking)
 
 
 cdef int hand_over(Http2Connection giver, Http2Connection taker) except -1:

@@ -1,12 +1,16 @@
 """A connection of HTTP/2 whose hooks are events in a list, in Python's reach."""
 
 from fastrpc._core.http2.connection cimport Http2Connection
+from fastrpc._core.http2.stream_handler cimport StreamHandler
 from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.io.engine cimport Engine
 
 
-cdef class RecordingHttp2(Http2Connection):
+cdef class RecordingHttp2(StreamHandler):
     cdef:
+        Http2Connection http2
+        readonly bint is_client
+
         # The events so far; called with each one before it counts, or None: it may give orders.
         public list events
         public object reaction

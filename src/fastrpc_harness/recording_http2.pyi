@@ -1,10 +1,10 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from fastrpc._core.http2.connection import Http2Connection
 from fastrpc._core.http2.hpack import HeaderTemplate
+from fastrpc._core.http2.stream_handler import StreamHandler
 
-class RecordingHttp2(Http2Connection):
+class RecordingHttp2(StreamHandler):
     """A side of a connection of HTTP/2 that keeps the arguments of its hooks, and is given orders by stream ids."""
 
     events: list[Any]
@@ -105,6 +105,16 @@ class RecordingHttp2(Http2Connection):
         """Tell that the byte stream is gone."""
 
     @property
+    def is_client(self) -> bool: ...
+    @property
+    def is_closed(self) -> bool: ...
+    @property
+    def closed_code(self) -> int:
+        """The error code by which this side ended the connection; -1 before."""
+
+    @property
+    def closed_text(self) -> str | None: ...
+    @property
     def open_streams(self) -> int: ...
     @property
     def passed(self) -> int:
@@ -127,3 +137,6 @@ class RecordingHttp2(Http2Connection):
     @property
     def partial(self) -> tuple[int, int]:
         """When an incomplete frame began, 0: none has, and how many of its bytes came."""
+
+def attempt_hook(handler: StreamHandler, hook: str) -> None:
+    """Call a hook of a handler, as a connection does it."""

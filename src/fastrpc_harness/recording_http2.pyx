@@ -5,21 +5,23 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.http2.connection cimport new_http2
 from fastrpc._core.http2.frames cimport Violation
 from fastrpc._core.http2.header_block cimport HeaderBlock, token_of
 from fastrpc._core.http2.hpack cimport HeaderTemplate
 
 
-cdef class RecordingHttp2(Http2Connection):
+cdef class RecordingHttp2(StreamHandler):
 
     def __init__(
         self, *, bint is_client, uint32_t streams=100, uint32_t window_bytes=65_535, uint32_t header_list_bytes=8_192
     ):
-        self.set_up(is_client, streams, window_bytes, header_list_bytes)
+        self.http2 = new_http2(self, is_client, streams, window_bytes, header_list_bytes)
+        self.is_client = is_client
         self.events = []
         self._rest = b""
         self.owner = Engine.__new__(Engine)
-        self.join(self.owner)
+        self.http2.join(self.owner)
 
     cdef int _note(self, object event) except -1:
         self.events.append(event)
@@ -28,7 +30,7 @@ cdef class RecordingHttp2(Http2Connection):
         return 0
 
     cdef Http2Stream _stream_of(self, int id):
-        cdef Http2Stream stream = self.streams.find(id)
+        cdef Http2Stream stream = self.http2.streams.find(id)
         if stream is None:
             raise KeyError(f"stream {id} is not open")
         return stream
@@ -79,7 +81,7 @@ cdef class RecordingHttp2(Http2Connection):
         return self._note(("sendable", stream.id))
 
     cdef int on_settings(self) except -1:
-        return self._note(("settings", self.control.peer.streams, self.control.peer.window_bytes))
+        return self._note(("settings", self.http2.control.peer.streams, self.http2.control.peer.window_bytes))
 
     cdef int on_goaway(self, uint32_t last_stream, uint32_t code, bytes debug, list not_taken) except -1:
         return self._note(("goaway", last_stream, code, debug, [stream.id for stream in not_taken]))
@@ -88,13 +90,13 @@ cdef class RecordingHttp2(Http2Connection):
         return self._note(("violation", code, text))
 
     cdef int on_closed(self, bint lingers) except -1:
-        return self._note(("closed", self.closed_code, self.closed_text))
+        return self._note(("closed", self.http2.closed_code, self.http2.closed_text))
 
     # Bytes
 
     def open_now(self, bint is_wide=False):
         """Send the preface of a client, and SETTINGS."""
-        self.open(is_wide)
+        self.http2.open(is_wide)
 
     def feed(self, bytes data not None):
         """Receive bytes."""
@@ -103,7 +105,7 @@ cdef class RecordingHttp2(Http2Connection):
         data = self._rest + data
         # Presented again at once where it had to wait.
         while data and consumed:
-            consumed = Http2Connection.take(self, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            consumed = self.http2.take(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
             data = data[consumed:]
         self._rest = data
 
@@ -111,12 +113,12 @@ cdef class RecordingHttp2(Http2Connection):
         """Receive bytes as a socket does that writes into the place of a long message; return how many it took."""
         cdef Py_ssize_t room = 0
         cdef char* place
-        place = NULL if self.incoming.data_stream is None else self.place(&room)
+        place = NULL if self.http2.incoming.data_stream is None else self.http2.place(&room)
         if place is NULL or self._rest:
             return 0
         room = min(room, PyBytes_GET_SIZE(data))
         memcpy(place, PyBytes_AS_STRING(data), room)
-        self.placed(room)
+        self.http2.placed(room)
         return room
 
     def expect_message(self, int id, Py_ssize_t size):
@@ -136,18 +138,18 @@ cdef class RecordingHttp2(Http2Connection):
         """Return the output of one pump."""
         cdef Py_ssize_t size = 0, expected
         cdef const char* data
-        self.turn_over()
-        if self.sender.is_waiting():
-            self.pump()
-        expected = self.sender.size()
-        data = self.sender.plain(&size)
+        self.http2.turn_over()
+        if self.http2.sender.is_waiting():
+            self.http2.pump()
+        expected = self.http2.sender.size()
+        data = self.http2.sender.plain(&size)
         if data is not NULL:
             plain = PyBytes_FromStringAndSize(data, size)
-            self.sender.skip()
+            self.http2.sender.skip()
             if size != expected:
                 raise ValueError(f"{size} bytes are plain, {expected} were announced")
             return plain
-        output = self.sender.take()
+        output = self.http2.sender.take()
         output = b"".join(output) if isinstance(output, list) else output
         if len(output) != expected:
             raise ValueError(f"the output has {len(output)} bytes, {expected} were announced")
@@ -157,88 +159,88 @@ cdef class RecordingHttp2(Http2Connection):
 
     def open_one(self):
         """Open a stream and return its id; 0: none can be opened."""
-        cdef Http2Stream stream = self.open_stream()
+        cdef Http2Stream stream = self.http2.open_stream()
         return 0 if stream is None else stream.id
 
     def head(self, int id, fields=(), *, HeaderTemplate template=None, bint ends=False):
         """Send a head, whole or in parts."""
         cdef Http2Stream stream = self._stream_of(id)
         if template is None:
-            if self.begin_head(stream):
+            if self.http2.begin_head(stream):
                 for token, name, value in with_tokens(fields):
-                    self.put_field(token, name, value)
-                self.end_head(stream, ends)
+                    self.http2.put_field(token, name, value)
+                self.http2.end_head(stream, ends)
         else:
-            self.send_head(stream, template, with_tokens(fields) or None, ends)
+            self.http2.send_head(stream, template, with_tokens(fields) or None, ends)
 
     def message(self, int id, bytes payload not None, *, bint ends=False, int flags=0):
         """Send a gRPC message."""
-        self.send_message(self._stream_of(id), payload, flags, ends)
+        self.http2.send_message(self._stream_of(id), payload, flags, ends)
 
     def data(self, int id, bytes payload not None, *, bint ends=False):
         """Send bytes as they are."""
-        self.send_data(self._stream_of(id), payload, ends)
+        self.http2.send_data(self._stream_of(id), payload, ends)
 
     def trailers(self, int id, fields=(), *, HeaderTemplate template=None):
         """Send trailers."""
-        self.send_trailers(self._stream_of(id), template, with_tokens(fields))
+        self.http2.send_trailers(self._stream_of(id), template, with_tokens(fields))
 
     def reset_stream(self, int id, uint32_t code):
         """Reset a stream."""
-        self.reset(self._stream_of(id), code)
+        self.http2.reset(self._stream_of(id), code)
 
     def await_turn_of(self, int id):
         """Wait for the turn of a stream to send; return whether it had to."""
         cdef Http2Stream stream = self._stream_of(id)
-        if not self.is_full(stream):
+        if not self.http2.is_full(stream):
             return False
-        self.await_turn(stream)
+        self.http2.await_turn(stream)
         return True
 
     def take_bytes(self, int id, Py_ssize_t size):
         """Return credit of a stream."""
-        self.took(self._stream_of(id), size)
+        self.http2.took(self._stream_of(id), size)
 
     def grant_bytes(self, int id, int64_t size):
         """Grant credit beyond the window of a stream."""
-        self.grant(self._stream_of(id), size)
+        self.http2.grant(self._stream_of(id), size)
 
     def widen_now(self):
         """Raise the window of the connection."""
-        self.widen()
+        self.http2.widen()
 
     def drain(self, str text=""):
         """Send the first step of a drain."""
-        self.start_drain(text)
+        self.http2.start_drain(text)
 
     def close_now(self, int code=0, str text=""):
         """Send GOAWAY and end the connection."""
-        self.close_with(code, text)
+        self.http2.close_with(code, text)
 
     def note_answer(self):
         """Count a call that was answered."""
-        self.note_answered()
+        self.http2.note_answered()
 
     def waste(self):
         """Count a call that was refused for its caller's fault."""
-        self.note_idle_work()
+        self.http2.note_idle_work()
 
     def pings_of(self, double interval, double timeout, double minimum_interval):
         """Set the rules of pings."""
-        self.set_pings(interval, timeout, minimum_interval)
+        self.http2.set_pings(interval, timeout, minimum_interval)
 
     def check_at(self, uint64_t now):
         """Compare the instants with now."""
         self.owner.now = now
-        return self.check_http2(now)
+        return self.http2.check_http2(now)
 
     def be_late(self, uint64_t late):
         """Note that nothing was read for `late` nanoseconds."""
-        self.forgive(late)
+        self.http2.forgive(late)
 
     def lose(self):
         """Tell that the byte stream is gone."""
-        self.lost()
+        self.http2.lost()
 
     # Facts
 
@@ -259,40 +261,53 @@ cdef class RecordingHttp2(Http2Connection):
         self.owner.received_ns = instant
 
     @property
+    def is_closed(self):
+        return bool(self.http2.is_closed)
+
+    @property
+    def closed_code(self):
+        """The error code by which this side ended the connection; -1 before."""
+        return self.http2.closed_code
+
+    @property
+    def closed_text(self):
+        return self.http2.closed_text
+
+    @property
     def open_streams(self):
-        return self.streams.count
+        return self.http2.streams.count
 
     @property
     def queued(self):
         """Bytes of messages that wait."""
-        return self.sender.queued_bytes
+        return self.http2.sender.queued_bytes
 
     @property
     def passed(self):
         """The bytes of `queued` that messages of other streams pass."""
-        return self.sender.cut_bytes
+        return self.http2.sender.cut_bytes
 
     @property
     def dropped_streams(self):
         """Streams that wait in queues for nothing."""
-        return self.sender.dropped
+        return self.http2.sender.dropped
 
     @property
     def unsent(self):
-        return self.unsent_bytes()
+        return self.http2.unsent_bytes()
 
     @property
     def held(self):
-        return self.held_bytes()
+        return self.http2.held_bytes()
 
     @property
     def drain_step(self):
-        return self.control.drain_step
+        return self.http2.control.drain_step
 
     @property
     def partial(self):
         """When an incomplete frame began, 0: none has, and how many of its bytes came."""
-        return self.incoming.began_ns, self.incoming.came
+        return self.http2.incoming.began_ns, self.http2.incoming.came
 
 
 cdef list pairs_of(HeaderBlock block):
@@ -301,3 +316,44 @@ cdef list pairs_of(HeaderBlock block):
 
 cdef list with_tokens(fields):
     return [(token_of(name, len(name)), name, value) for name, value in fields]
+
+
+def attempt_hook(StreamHandler handler not None, str hook not None):
+    """Call a hook of a handler, as a connection does it."""
+    cdef Violation violation
+    if hook == "on_head":
+        handler.on_head(None, None, False)
+    elif hook == "on_data":
+        handler.on_data(None, b"", 0, False)
+    elif hook == "sink_for":
+        handler.sink_for(None)
+    elif hook == "on_placed":
+        handler.on_placed(None, 0, False)
+    elif hook == "on_trailers":
+        handler.on_trailers(None, None)
+    elif hook == "on_reset":
+        handler.on_reset(None, 0)
+    elif hook == "on_stream_violation":
+        handler.on_stream_violation(None, &violation)
+    elif hook == "on_over":
+        handler.on_over(None)
+    elif hook == "on_sendable":
+        handler.on_sendable(None)
+    else:
+        attempt_default(handler, hook)
+
+
+cdef int attempt_default(StreamHandler handler, str hook) except -1:
+    if hook == "on_refused":
+        return handler.on_refused(0, None)
+    if hook == "may_lend":
+        return 0 if handler.may_lend() else 1
+    if hook == "grant_rest":
+        return handler.grant_rest(None, True)
+    if hook == "on_settings":
+        return handler.on_settings()
+    if hook == "on_goaway":
+        return handler.on_goaway(0, 0, b"", [])
+    if hook == "on_violation":
+        return handler.on_violation(0, "")
+    return handler.on_closed(False)

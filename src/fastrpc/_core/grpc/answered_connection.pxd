@@ -5,6 +5,7 @@ from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.grpc.fields cimport MessageReader
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.header_block cimport HeaderBlock
+from fastrpc._core.http2.stream_handler cimport StreamHandler
 from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.wire.frame cimport Frame
 
@@ -75,8 +76,11 @@ cdef AnswerEnd refused_by_http(bytes status, bytes body)
 cdef bytes encoding_name(int compressor)
 
 
-cdef class AnsweredConnection(Http2Connection):
+cdef class AnsweredConnection(StreamHandler):
     cdef:
+        # The connection of HTTP/2, whose handler this is.
+        Http2Connection http2
+
         # The most bytes of a message of an answer.
         Py_ssize_t message_bytes
 

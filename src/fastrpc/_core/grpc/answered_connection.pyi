@@ -1,6 +1,6 @@
 from typing import final
 
-from fastrpc._core.http2.connection import Http2Connection
+from fastrpc._core.http2.stream_handler import StreamHandler
 
 @final
 class AnswerHead:
@@ -38,5 +38,5 @@ class AnswerEnd:
 class GrpcAnswer:
     """The answer to a call, as far as received."""
 
-class AnsweredConnection(Http2Connection):
+class AnsweredConnection(StreamHandler):
     """The half of a client's connection that takes answers."""

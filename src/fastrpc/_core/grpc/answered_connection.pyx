@@ -9,8 +9,8 @@
     :status 200, content-type application/grpc, grpc-encoding, metadata ──► AnswerHead
     grpc-status, grpc-message, grpc-status-details-bin, metadata ─────────► AnswerEnd      also alone, as the first block
 
-A stream has the answer to its call as `user`. A call whose own deadline has passed ends with that error, whatever else
-arrives. The other half, `asking_connection`, opens the streams.
+It is the handler of a connection of HTTP/2. A stream has the answer to its call as `user`. A call whose own deadline has
+passed ends with that error, whatever else arrives. The other half, `asking_connection`, opens the streams.
 
 The trailer `frpc-outcome` of our own servers says whether the handler ran. A stranger's handler has run, but for statuses
 with which servers and proxies refuse calls as well. An answer of HTTP alone has the status that gRPC maps it to. Heads and
@@ -194,7 +194,7 @@ cdef uint32_t pause_of(bytes value) except? 1:
     return max(1, min(int(value), LONGEST_PAUSE)) if len(value) < 12 else LONGEST_PAUSE
 
 
-cdef class AnsweredConnection(Http2Connection):
+cdef class AnsweredConnection(StreamHandler):
     """The half of a client's connection that takes answers."""
 
     cdef int call_over(self, ClientCall call) except -1:
@@ -242,7 +242,7 @@ cdef class AnsweredConnection(Http2Connection):
         answer.text = ((answer.text or b"") + data[:min(size, <Py_ssize_t>LONGEST_TEXT)])[:LONGEST_TEXT]
         if size and PyBytes_GET_SIZE(answer.text) == LONGEST_TEXT:
             return self._finish(stream, end_without_status(answer))
-        return self.took(stream, size)
+        return self.http2.took(stream, size)
 
     cdef int _take_parts(self, Http2Stream stream, GrpcAnswer answer, const char* data, Py_ssize_t size) except -1:
         """Cut DATA into messages."""
@@ -250,7 +250,7 @@ cdef class AnsweredConnection(Http2Connection):
         if answer.reader is None:
             answer.reader = MessageReader(self.message_bytes)
         while size:
-            message = answer.reader.read(&data, &size, self.trusted)
+            message = answer.reader.read(&data, &size, self.http2.trusted)
             if message is None:
                 break
             if not self._take_message(stream, answer, message, answer.reader.is_compressed):
@@ -271,8 +271,8 @@ cdef class AnsweredConnection(Http2Connection):
         one may always arrive. A message for which a reader waits may arrive too, whatever streams hold that are read
         later.
         """
-        cdef FlowControl flow = self.incoming.flow
-        cdef int64_t size = answer.reader.missing() - self.incoming.to_come(stream)
+        cdef FlowControl flow = self.http2.incoming.flow
+        cdef int64_t size = answer.reader.missing() - self.http2.incoming.to_come(stream)
         cdef bint is_answer = not answer.call.flags & STREAM_OUT
         if size <= 0:
             return 0
@@ -285,7 +285,7 @@ cdef class AnsweredConnection(Http2Connection):
             else:
                 return flow.await_room(stream, True)
         flow.borrow(stream, size)
-        return self.grant(stream, size)
+        return self.http2.grant(stream, size)
 
     cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1:
         cdef GrpcAnswer answer = <GrpcAnswer>stream.user
@@ -310,14 +310,14 @@ cdef class AnsweredConnection(Http2Connection):
         cdef Frame frame
         cdef ClientCall call = answer.call
         cdef Py_ssize_t size = PyBytes_GET_SIZE(message)
-        self.trusted = max(self.trusted, size)
+        self.http2.trusted = max(self.http2.trusted, size)
         if is_compressed and answer.head.compressor == 0:
             self._end_locally(stream, INTERNAL, "a message of the answer is compressed, and its head names no compressor")
             return False
         if call.flags & STREAM_OUT:
             fill_message(&frame, call, answer.head.compressor if is_compressed else 0)
             if size <= SMALL_MESSAGE:
-                self.engine().woke = True
+                self.http2.engine().woke = True
             call.message_came(&frame, message, size + PREFIX_BYTES)
             return answer.call is not None
         if answer.message is not None:
@@ -351,18 +351,18 @@ cdef class AnsweredConnection(Http2Connection):
             metadata = join_answer(answer.head.metadata, metadata)
         if metadata is not None:
             call.received_metadata = metadata
-        self.engine().woke = True
+        self.http2.engine().woke = True
         end.fill(&frame)
         if end.status == 0:
             fill_message(&frame, call, answer.head.compressor if answer.is_compressed else 0)
-            call.answer_came(&frame, answer.message or b"", self.instant())
-        elif call.deadline_ns != NO_DEADLINE and self.instant() >= call.deadline_ns:
-            call.failed(call.overdue(self.engine(), True))
+            call.answer_came(&frame, answer.message or b"", self.http2.instant())
+        elif call.deadline_ns != NO_DEADLINE and self.http2.instant() >= call.deadline_ns:
+            call.failed(call.overdue(self.http2.engine(), True))
         else:
-            call.answer_came(&frame, end.details, self.instant())
+            call.answer_came(&frame, end.details, self.http2.instant())
             if end.status == UNAUTHENTICATED:
                 self.on_unauthenticated()
-        return self.reset(stream, CODE_NONE if stream.is_ended_by_peer else CODE_CANCEL)
+        return self.http2.reset(stream, CODE_NONE if stream.is_ended_by_peer else CODE_CANCEL)
 
     cdef bint _is_whole(self, Http2Stream stream, GrpcAnswer answer) except -1:
         """Return whether an answer with status OK has its messages; if not, its call ends with an error."""
@@ -380,10 +380,12 @@ cdef class AnsweredConnection(Http2Connection):
         cdef AnswerEnd end
         if call is None:
             return 0
-        if code == CODE_CANCEL and call.deadline_ns != NO_DEADLINE and self.instant() + EARLY_NS >= call.deadline_ns:
+        if code == CODE_CANCEL and call.deadline_ns != NO_DEADLINE and (
+            self.http2.instant() + EARLY_NS >= call.deadline_ns
+        ):
             answer.call = None
             self.call_over(call)
-            return call.failed(call.overdue(self.engine(), True))
+            return call.failed(call.overdue(self.http2.engine(), True))
         if code == CODE_REFUSED_STREAM and answer.head is None:
             end = new_end(UNAVAILABLE, OUTCOME_NOT_STARTED, "the server refused the stream")
         else:
@@ -401,12 +403,12 @@ cdef class AnsweredConnection(Http2Connection):
             return 0
         answer.call = None
         self.call_over(call)
-        self.engine().woke = True
-        if call.deadline_ns != NO_DEADLINE and self.instant() >= call.deadline_ns:
-            call.failed(call.overdue(self.engine(), True))
+        self.http2.engine().woke = True
+        if call.deadline_ns != NO_DEADLINE and self.http2.instant() >= call.deadline_ns:
+            call.failed(call.overdue(self.http2.engine(), True))
         else:
             call.failed(CallError(Status(status), f"{call.route.method}: {text}", processed="yes"))
-        return self.reset(stream, CODE_CANCEL)
+        return self.http2.reset(stream, CODE_CANCEL)
 
     cdef int on_sendable(self, Http2Stream stream) except -1:
         cdef GrpcAnswer answer = <GrpcAnswer>stream.user
@@ -422,7 +424,8 @@ cdef class AnsweredConnection(Http2Connection):
         return self.left_out
 
     cdef str _metadata_text(self):
-        return f"the metadata of the answer is over our {self.incoming.decoder.list_limit} bytes (Limits.metadata_bytes)"
+        cdef Py_ssize_t most = self.http2.incoming.decoder.list_limit
+        return f"the metadata of the answer is over our {most} bytes (Limits.metadata_bytes)"
 
 
 cdef bint has_reader(ClientCall call) noexcept:

@@ -42,9 +42,9 @@ cdef class AskingConnection(AnsweredConnection):
         uint64_t flushes
 
         # Whether the server leaves and another replaces it, or does not speak HTTP/2; whether it wants fewer pings.
-        readonly bint peer_replaces
+        bint peer_replaces
         bint is_unreadable
-        readonly bint wants_fewer_pings
+        bint wants_fewer_pings
 
         # The text of a GOAWAY with an error, or None.
         str goaway_text
@@ -67,4 +67,4 @@ cdef class AskingConnection(AnsweredConnection):
     cdef int _close_when_idle(self) except -1
     cdef inline Py_ssize_t in_flight(self) noexcept:
         """Return the calls under way; all calls that wait for a stream count as one."""
-        return self.streams.count_open() + (1 if self.waiting.has_items() else 0)
+        return self.http2.streams.count_open() + (1 if self.waiting.has_items() else 0)

@@ -28,8 +28,3 @@ class AskingConnection(AnsweredConnection):
         ping_interval: float,
         validity: Callable[[bytes], float],
     ) -> None: ...
-    @property
-    def peer_replaces(self) -> bool: ...
-    @property
-    def wants_fewer_pings(self) -> bool:
-        """Whether the server left as pings came too often: the next connection sends half as many."""

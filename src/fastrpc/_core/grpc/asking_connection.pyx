@@ -18,6 +18,7 @@ from fastrpc._core.base.histogram cimport client_waits
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_GONE, STATE_WAITING
 from fastrpc._core.grpc.answered_connection cimport GrpcAnswer, encoding_name
 from fastrpc._core.grpc.fields cimport IS_COMPRESSED, LONGEST_TIMEOUT, put_metadata, timeout_field
+from fastrpc._core.http2.connection cimport new_http2
 from fastrpc._core.http2.frames cimport CODE_CALM_DOWN, CODE_CANCEL, CODE_NONE, FLAG_END_STREAM
 from fastrpc._core.http2.header_block cimport TOKEN_GRPC_ENCODING, TOKEN_GRPC_PREVIOUS_ATTEMPTS, TOKEN_GRPC_TIMEOUT
 from fastrpc._core.io.engine cimport ByteStream
@@ -53,9 +54,11 @@ cdef class AskingConnection(AnsweredConnection):
     ):
         config = parts.config
         self.calling = calling
-        self.set_up(True, 0, min(config.limits.stream_window_bytes, HIGHEST_WINDOW), config.limits.metadata_bytes)
-        self.lend(config.memory.stream_pool, config.limits.message_bytes)
-        self.set_pings(ping_interval, config.keepalive.timeout, 0.0)
+        self.http2 = new_http2(
+            self, True, 0, min(config.limits.stream_window_bytes, HIGHEST_WINDOW), config.limits.metadata_bytes
+        )
+        self.http2.lend(config.memory.stream_pool, config.limits.message_bytes)
+        self.http2.set_pings(ping_interval, config.keepalive.timeout, 0.0)
         self.message_bytes = config.limits.message_bytes
         self.left_out = []
         self.life = ClientLife(parts.owner, parts.timeouts, config.keepalive, config.early_calls)
@@ -70,13 +73,13 @@ cdef class AskingConnection(AnsweredConnection):
 
     cdef int send_request(self, ClientCall call, bytes payload) except -1:
         """Open the stream of a call and send its request, or let it wait for a stream."""
-        if (self.waiting.has_items() and self.control.is_settled) or not self._may_open(call):
+        if (self.waiting.has_items() and self.http2.control.is_settled) or not self._may_open(call):
             return self._wait(call, payload)
         return 0 if self._open_call(call, payload) else self._wait(call, payload)
 
     cdef bint _may_open(self, Call call) noexcept:
         """Return whether a call may leave, by the state of the opening."""
-        return self.control.is_settled or self.life.takes_early(call.flags & IDEMPOTENT)
+        return self.http2.control.is_settled or self.life.takes_early(call.flags & IDEMPOTENT)
 
     cdef bint _open_call(self, ClientCall call, bytes payload) except -1:
         """Send a request on a new stream; False: no stream can be opened now."""
@@ -84,11 +87,11 @@ cdef class AskingConnection(AnsweredConnection):
         cdef Http2Stream stream
         cdef uint64_t left_ns = 0
         if call.deadline_ns != NO_DEADLINE:
-            if call.deadline_ns <= self.instant():
+            if call.deadline_ns <= self.http2.instant():
                 # Its deadline has passed: the caller ends it, unsent.
                 return True
-            left_ns = call.deadline_ns - self.instant()
-        stream = self.open_stream()
+            left_ns = call.deadline_ns - self.http2.instant()
+        stream = self.http2.open_stream()
         if stream is None:
             return False
         answer = GrpcAnswer.__new__(GrpcAnswer)
@@ -101,30 +104,31 @@ cdef class AskingConnection(AnsweredConnection):
             call.state = STATE_GONE
         self._write_head(stream, call, left_ns)
         if not call.flags & STREAM_IN:
-            self.send_message(stream, payload, IS_COMPRESSED if call.compressor else 0, True)
+            self.http2.send_message(stream, payload, IS_COMPRESSED if call.compressor else 0, True)
         call.handed_at = self.flushes + 1
         return True
 
     cdef int _write_head(self, Http2Stream stream, ClientCall call, uint64_t left_ns) except -1:
-        self.begin_head(stream)
-        self.put_template(self.heads.head_of(call.route, call.sent_metadata))
+        self.http2.begin_head(stream)
+        self.http2.put_template(self.heads.head_of(call.route, call.sent_metadata))
         if left_ns:
-            self.put_field(TOKEN_GRPC_TIMEOUT, TIMEOUT, timeout_field(<int64_t>min(left_ns, <uint64_t>LONGEST_TIMEOUT)))
+            left_ns = min(left_ns, <uint64_t>LONGEST_TIMEOUT)
+            self.http2.put_field(TOKEN_GRPC_TIMEOUT, TIMEOUT, timeout_field(<int64_t>left_ns))
         if call.compressor:
-            self.put_field(TOKEN_GRPC_ENCODING, ENCODING, encoding_name(call.compressor))
+            self.http2.put_field(TOKEN_GRPC_ENCODING, ENCODING, encoding_name(call.compressor))
         elif call.options is not None and call.options.compressor is not None:
             self._declare(call.options.compressor)
         if call.attempt_number:
-            self.put_field(TOKEN_GRPC_PREVIOUS_ATTEMPTS, PREVIOUS_ATTEMPTS, b"%d" % call.attempt_number)
+            self.http2.put_field(TOKEN_GRPC_PREVIOUS_ATTEMPTS, PREVIOUS_ATTEMPTS, b"%d" % call.attempt_number)
         if call.sent_metadata is not None:
-            put_metadata(self.sender.encoder, self.sender.out, call.sent_metadata)
-        return self.end_head(stream, False)
+            put_metadata(self.http2.sender.encoder, self.http2.sender.out, call.sent_metadata)
+        return self.http2.end_head(stream, False)
 
     cdef int _declare(self, object compressor) except -1:
         """Declare the compressor of a call whose request is too short for it: the answer may be longer."""
         cdef int number = self.calling.peer.compressor_number(compressor.wire_id, compressor.name)
         if number > 0:
-            self.put_field(TOKEN_GRPC_ENCODING, ENCODING, encoding_name(number))
+            self.http2.put_field(TOKEN_GRPC_ENCODING, ENCODING, encoding_name(number))
         return 0
 
     # Calls that wait for a stream
@@ -132,32 +136,32 @@ cdef class AskingConnection(AnsweredConnection):
     cdef int _wait(self, ClientCall call, bytes payload) except -1:
         cdef Outgoing item = new_item(call, REQUEST, payload)
         item.last = item
-        item.queued_ns = self.instant()
+        item.queued_ns = self.http2.instant()
         call.unsent = item
         self.waiting.of(call.priority).append(item)
-        if not self.control.is_settled:
+        if not self.http2.control.is_settled:
             return 0
         # One waiting call is a crowd already: the server takes no further stream.
         if self.life.owner is None:
             self.calling.peer.workers = MOST_CONNECTIONS
         elif self.life.is_crowd(self.life.crowd):
-            self.calling.loop_state.call_soon(self.engine().tell_crowd)
+            self.calling.loop_state.call_soon(self.http2.engine().tell_crowd)
         return 0
 
     cdef int _release(self) except -1:
         """Start waiting calls by priority, then by arrival, while there are free streams."""
         cdef Outgoing item
         cdef ClientCall call
-        if self.is_releasing or not self.control.is_settled:
+        if self.is_releasing or not self.http2.control.is_settled:
             # A call that ended at once: the loop that started it continues anyway.
             return 0
         self.is_releasing = True
         try:
-            while self.waiting.has_items() and not self.is_closed:
+            while self.waiting.has_items() and not self.http2.is_closed:
                 item = self._next_waiting()
                 if item is None or not self._open_call(<ClientCall>item.call, item.payload):
                     break
-                client_waits.counted(self.instant() - min(self.instant(), item.queued_ns))
+                client_waits.counted(self.http2.instant() - min(self.http2.instant(), item.queued_ns))
                 self.waiting.first().popleft()
                 call = <ClientCall>item.call
                 let_go(item)
@@ -192,13 +196,13 @@ cdef class AskingConnection(AnsweredConnection):
             self.dropped += 1
             if self.dropped > FEW_DROPPED:
                 forget_dropped(tuple(self.waiting.queues()), &self.dropped)
-        stream = self.streams.find(<uint32_t>call.id) if call.id else None
+        stream = self.http2.streams.find(<uint32_t>call.id) if call.id else None
         if stream is not None:
             (<GrpcAnswer>stream.user).call = None
-            if not spend(&self.resets, 1, self.instant()) and stream.is_ended_by_us:
+            if not spend(&self.resets, 1, self.http2.instant()) and stream.is_ended_by_us:
                 # A server would treat further resets as a flood. The call may continue, and its answer is dropped.
                 return 0
-            self.reset(stream, CODE_CANCEL)
+            self.http2.reset(stream, CODE_CANCEL)
         return self._close_when_idle()
 
     cdef int call_over(self, ClientCall call) except -1:
@@ -209,7 +213,7 @@ cdef class AskingConnection(AnsweredConnection):
         if call.state != STATE_GONE:
             call.state = STATE_GONE
             if not call.is_probe and not call.flags & ONE_WAY:
-                self.life.call_ended(self.engine())
+                self.life.call_ended(self.http2.engine())
         return 0
 
     cdef int on_over(self, Http2Stream stream) except -1:
@@ -224,16 +228,16 @@ cdef class AskingConnection(AnsweredConnection):
         cdef CallingPart part = self.calling
         if not part.is_settled:
             part.is_settled = True
-            if self.stream_below() is not NULL:
-                (<ByteStream>self.stream_below()).engine_ready()
+            if self.http2.stream_below() is not NULL:
+                (<ByteStream>self.http2.stream_below()).engine_ready()
             if self.life.owner is not None:
-                self.life.owner.connection_ready(self.engine())
+                self.life.owner.connection_ready(self.http2.engine())
             if self.valid_seconds > 0:
-                self.life.credential_expires(self.engine(), self.valid_seconds)
+                self.life.credential_expires(self.http2.engine(), self.valid_seconds)
         return self._release()
 
     cdef int on_unauthenticated(self) except -1:
-        return 0 if self.validity is None else self.life.credential_refused(self.engine())
+        return 0 if self.validity is None else self.life.credential_refused(self.http2.engine())
 
     cdef int on_goaway(self, uint32_t last_stream, uint32_t code, bytes debug, list not_taken) except -1:
         cdef Http2Stream stream
@@ -246,7 +250,7 @@ cdef class AskingConnection(AnsweredConnection):
             self.wants_fewer_pings = True
             logger.warning("%s: %s", self.calling.endpoint, PINGS_TEXT)
         # First: calls that fail now may be made again, elsewhere. It is not closed before.
-        self.life.retire(self.engine(), 1)
+        self.life.retire(self.http2.engine(), 1)
         for stream in not_taken:
             call = (<GrpcAnswer>stream.user).call
             stream.user = None
@@ -257,7 +261,7 @@ cdef class AskingConnection(AnsweredConnection):
 
     cdef int _fail(self, ClientCall call, object error) except -1:
         self.call_over(call)
-        self.engine().woke = True
+        self.http2.engine().woke = True
         return call.failed(error)
 
     cdef int _fail_waiting(self, str why) except -1:
@@ -279,7 +283,7 @@ cdef class AskingConnection(AnsweredConnection):
         cdef Http2Stream stream
         cdef ClientCall call
         self._fail_waiting(why)
-        for stream in self.streams.entries():
+        for stream in self.http2.streams.entries():
             call = None if stream.user is None else (<GrpcAnswer>stream.user).call
             if call is not None:
                 (<GrpcAnswer>stream.user).call = None
@@ -287,18 +291,18 @@ cdef class AskingConnection(AnsweredConnection):
         return 0
 
     cdef int _close_when_idle(self) except -1:
-        return self.life.close_when_idle(self.engine(), self.in_flight())
+        return self.life.close_when_idle(self.http2.engine(), self.in_flight())
 
     cdef int on_violation(self, int code, str text) except -1:
-        self.is_unreadable = not self.control.is_settled
+        self.is_unreadable = not self.http2.control.is_settled
         return 0
 
     cdef int on_closed(self, bint lingers) except -1:
-        self.engine().is_closed = True
+        self.http2.engine().is_closed = True
         if self.is_unreadable:
-            self.closed_text = f"the server does not speak HTTP/2 ({self.closed_text})"
-        self.life.refuse_calls(self.engine())
-        self.fail_all(self.closed_text or self.goaway_text or "it was closed", True)
-        if self.stream_below() is not NULL:
-            (<ByteStream>self.stream_below()).finish(lingers)
+            self.http2.closed_text = f"the server does not speak HTTP/2 ({self.http2.closed_text})"
+        self.life.refuse_calls(self.http2.engine())
+        self.fail_all(self.http2.closed_text or self.goaway_text or "it was closed", True)
+        if self.http2.stream_below() is not NULL:
+            (<ByteStream>self.http2.stream_below()).finish(lingers)
         return 0

@@ -5,6 +5,7 @@ cimport cython
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.exchange.pages cimport Pages
 from fastrpc._core.grpc.grpc_call cimport GrpcCall
+from fastrpc._core.grpc.grpc_trust cimport GrpcTrust
 from fastrpc._core.link.contract cimport Dialect, Flow, Forms, Handling
 
 
@@ -45,8 +46,11 @@ cdef class KindHandling(Handling):
         # The part for calls of pages: a call of gRPC is one message each way, or a stream.
         Handling pages
 
+        # Whether the client is known.
+        GrpcTrust trust
+
 
 cdef Flow flow_of_kinds(Pages pages, Flow own)
 cdef Dialect dialect_of_kinds(Pages pages, Dialect own)
 cdef Forms forms_of_kinds(Pages pages, Forms own)
-cdef Handling handling_of_kinds(Pages pages)
+cdef Handling handling_of_kinds(Pages pages, GrpcTrust trust)

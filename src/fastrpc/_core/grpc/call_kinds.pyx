@@ -8,10 +8,9 @@ cimport cython
 from libc.stdint cimport uint32_t
 
 from fastrpc._core.grpc.grpc_call cimport GrpcCall
-from fastrpc._core.grpc.requests cimport GrpcRequests, let_in
+from fastrpc._core.grpc.grpc_trust cimport let_in
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
-from fastrpc._core.server.link cimport Link
 from fastrpc._core.server.served_call cimport ServerCall
 
 
@@ -115,7 +114,7 @@ cdef class KindHandling(Handling):
         connection = <EngineServedConnection>(<ServerCall>call).connection
         if connection._engine is not NULL:
             # Its sender is known: a stream, a tunnel or an upload may be answered at its end alone.
-            let_in(<GrpcRequests>(<Link>connection._engine).wire, <ServerCall>call)
+            let_in(self.trust, <ServerCall>call)
         return self.pages.hold(call)
 
     cdef int left(self, Call call) except -1:
@@ -141,7 +140,7 @@ cdef Forms forms_of_kinds(Pages pages, Forms own):
     return made
 
 
-cdef Handling handling_of_kinds(Pages pages):
+cdef Handling handling_of_kinds(Pages pages, GrpcTrust trust):
     cdef KindHandling made = KindHandling.__new__(KindHandling)
-    made.pages = pages.handling
+    made.pages, made.trust = pages.handling, trust
     return made

@@ -3,7 +3,7 @@ from typing import Any, final
 
 from fastrpc._core.calls.calling_part import CallingPart
 from fastrpc._core.client.client_call import ClientCall
-from fastrpc._core.grpc.asking_connection import AskingConnection
+from fastrpc._core.http2.connection import Http2Connection
 from fastrpc._core.io.engine import Engine
 from fastrpc._core.wire.settings import WireSettings
 from fastrpc.endpoint import Endpoint
@@ -39,7 +39,7 @@ class GrpcClient(Engine):
         validity: Callable[[bytes], float],
     ) -> None: ...
     @property
-    def http2(self) -> AskingConnection:
+    def http2(self) -> Http2Connection:
         """The connection of HTTP/2."""
 
     @property

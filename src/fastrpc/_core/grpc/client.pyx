@@ -2,8 +2,8 @@
 
 ::
 
-    byte stream ──► GrpcClient ──► AskingConnection ──► answers ──► ClientCall
-    ClientCall ──► GrpcCalls ──► AskingConnection ──► the output of the engine
+    byte stream ──► GrpcClient ──► Http2Connection ──► AskingConnection ──► answers ──► ClientCall
+    ClientCall ──► GrpcCalls ──► AskingConnection ──► Http2Connection ──► the output of the engine
 
 It serves the clients of loops and of threads, which `ClientLife` distinguishes.
 """
@@ -44,12 +44,12 @@ cdef class GrpcCalls(CallingPart):
         # The caller is the engine, or a call that holds it.
         return <GrpcClient>self.owner
 
-    cdef inline AskingConnection http2(self):
+    cdef inline Http2Connection http2(self):
         return (<GrpcClient>self.owner).http2
 
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
         cdef GrpcClient engine = self.engine()
-        return engine.http2.life.takes_thread(engine, now, rested_ns)
+        return engine.asking.life.takes_thread(engine, now, rested_ns)
 
     # A call
 
@@ -70,19 +70,20 @@ cdef class GrpcCalls(CallingPart):
                 hint="send the other arguments as the first message, or as metadata",
             )
         if not (<ClientCall>call).is_probe:
-            engine.http2.life.call_begins(engine, call.flags & ONE_WAY)
-        return engine.http2.send_request(<ClientCall>call, payload)
+            engine.asking.life.call_begins(engine, call.flags & ONE_WAY)
+        return engine.asking.send_request(<ClientCall>call, payload)
 
     cdef int _check_metadata(self, Call call) except -1:
         """Raise EncodeError when the metadata cannot travel as fields, or its base64 is over the limit of the server."""
-        cdef AskingConnection http2 = self.http2()
+        cdef GrpcClient engine = self.engine()
+        cdef uint32_t most = engine.http2.control.peer.header_list_bytes
         try:
             size = metadata_size(call.sent_metadata)
         except ValueError as error:
             raise EncodeError(f"{call.route.method}: {error}") from None
-        if size + http2.heads.size_of(call.route) > <int64_t>http2.control.peer.header_list_bytes:
+        if size + engine.asking.heads.size_of(call.route) > <int64_t>most:
             raise EncodeError(
-                f"the metadata of {call.route.method} is over the {http2.control.peer.header_list_bytes} bytes of fields "
+                f"the metadata of {call.route.method} is over the {most} bytes of fields "
                 "that the server takes",
                 status=Status.RESOURCE_EXHAUSTED,
                 hint="each field counts name + value + 32, and bytes grow by a third as base64",
@@ -95,18 +96,18 @@ cdef class GrpcCalls(CallingPart):
             self.loop_state.stop_timer(call)
         if not engine.is_closed:
             engine.now = now_ns()
-            engine.http2.give_up(<ClientCall>call)
+            engine.asking.give_up(<ClientCall>call)
         return 0
 
     # Its messages
 
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
-        cdef AskingConnection http2 = self.http2()
+        cdef Http2Connection http2 = self.http2()
         cdef Http2Stream stream = http2.streams.find(<uint32_t>call.id)
         return 0 if stream is None else http2.send_message(stream, payload, IS_COMPRESSED if compressor else 0, False)
 
     cdef int send_end(self, Call call) except -1:
-        cdef AskingConnection http2 = self.http2()
+        cdef Http2Connection http2 = self.http2()
         cdef Http2Stream stream = http2.streams.find(<uint32_t>call.id)
         if stream is not None:
             return http2.end_stream(stream)
@@ -117,24 +118,24 @@ cdef class GrpcCalls(CallingPart):
 
     cdef bint output_is_full(self, Call call) noexcept:
         # A call without a stream waits for one, or is over: its end ends the wait.
-        cdef AskingConnection http2 = self.http2()
+        cdef Http2Connection http2 = self.http2()
         cdef Http2Stream stream = http2.streams.find(<uint32_t>call.id)
         return stream is None or http2.is_full(stream)
 
     cdef int await_turn(self, Call call) except -1:
-        cdef AskingConnection http2 = self.http2()
+        cdef Http2Connection http2 = self.http2()
         cdef Http2Stream stream = http2.streams.find(<uint32_t>call.id)
         return 0 if stream is None else http2.await_turn(stream)
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
-        cdef AskingConnection http2 = self.http2()
+        cdef Http2Connection http2 = self.http2()
         cdef Http2Stream stream = http2.streams.find(<uint32_t>call.id)
         return 0 if stream is None else http2.took_messages(stream, cost)
 
     cdef int reader_waits(self, Call call) except -1:
-        cdef AskingConnection http2 = self.http2()
+        cdef Http2Connection http2 = self.http2()
         cdef Http2Stream stream = http2.streams.find(<uint32_t>call.id)
-        return 0 if stream is None else http2.let_grow(stream) + http2.grant_rest(stream, True)
+        return 0 if stream is None else http2.let_grow(stream) + http2.grant_awaited(stream)
 
     # The state of its request
 
@@ -142,15 +143,15 @@ cdef class GrpcCalls(CallingPart):
         return call.handed_at != 0
 
     cdef bint was_handed(self, Call call) noexcept:
-        return call.handed_at != 0 and call.handed_at <= self.http2().flushes
+        return call.handed_at != 0 and call.handed_at <= self.engine().asking.flushes
 
     cdef object error_of_end(self, Call call, bint handed, str why):
-        cdef AskingConnection http2 = self.http2()
+        cdef GrpcClient engine = self.engine()
         if why is None:
             return unstarted_error(self.endpoint, call)
-        if http2.is_unreadable:
+        if engine.asking.is_unreadable:
             return unreadable_error(self.endpoint, call, why)
-        if http2.closed_code > CODE_NONE:
+        if engine.http2.closed_code > CODE_NONE:
             return violation_error(self.endpoint, call, handed, why, REASON_PROTOCOL)
         return lost_error(self.endpoint, call, handed, why)
 
@@ -163,9 +164,10 @@ cdef class GrpcClient(Engine):
         self, parts, *, str scheme not None, str authority not None, peer, double ping_interval, validity not None
     ):
         cdef GrpcCalls part = GrpcCalls.__new__(GrpcCalls)
-        self.http2 = AskingConnection(
+        self.asking = AskingConnection(
             parts, part, scheme=scheme, authority=authority, ping_interval=ping_interval, validity=validity
         )
+        self.http2 = self.asking.http2
         self.http2.join(self)
         part.owner = <PyObject*>self
         part.endpoint = parts.endpoint
@@ -199,26 +201,26 @@ cdef class GrpcClient(Engine):
     @property
     def announces_calls(self):
         """Whether the owner is to be notified of the next call."""
-        return bool(self.http2.life.announces_calls)
+        return bool(self.asking.life.announces_calls)
 
     @announces_calls.setter
     def announces_calls(self, bint announces):
-        self.http2.life.announces_calls = announces
+        self.asking.life.announces_calls = announces
 
     @property
     def is_aged(self):
         """Whether it waits for its successor."""
-        return bool(self.http2.life.is_aged)
+        return bool(self.asking.life.is_aged)
 
     @property
     def is_spent(self):
         """Whether its age or rest ended it."""
-        return bool(self.http2.life.is_spent)
+        return bool(self.asking.life.is_spent)
 
     @property
     def is_dispensable(self):
         """Whether it ended as no call needed it."""
-        return bool(self.http2.life.is_dispensable)
+        return bool(self.asking.life.is_dispensable)
 
     @property
     def auth_status(self):
@@ -238,12 +240,12 @@ cdef class GrpcClient(Engine):
     @property
     def peer_replaces(self):
         """Whether the server leaves and another replaces it."""
-        return bool(self.http2.peer_replaces)
+        return bool(self.asking.peer_replaces)
 
     @property
     def wants_fewer_pings(self):
         """Whether the server left because of too many pings."""
-        return bool(self.http2.wants_fewer_pings)
+        return bool(self.asking.wants_fewer_pings)
 
     # Bytes in
 
@@ -279,13 +281,13 @@ cdef class GrpcClient(Engine):
 
     cdef int flushed(self) except -1:
         if self.http2.sender.size() == 0:
-            self.http2.flushes += 1
+            self.asking.flushes += 1
         return 0
 
     # The connection
 
     cdef int connected(self) except -1:
-        self.http2.life.begin(self)
+        self.asking.life.begin(self)
         self.received_ns = self.now
         self.http2.open(True)
         if self._stream is not NULL:
@@ -293,18 +295,18 @@ cdef class GrpcClient(Engine):
         return 0
 
     cdef int eof(self) except -1:
-        return self.http2.life.refuse_calls(self)
+        return self.asking.life.refuse_calls(self)
 
     cdef int lost(self, object error) except -1:
-        cdef str why = self.http2.closed_text or self.http2.goaway_text
+        cdef str why = self.http2.closed_text or self.asking.goaway_text
         # Nothing is written any more, whatever ends with the calls.
         self.http2.is_closed = True
-        self.http2.life.refuse_calls(self)
-        self.http2.fail_all(why or (str(error) if error is not None else "the server closed it"), False)
+        self.asking.life.refuse_calls(self)
+        self.asking.fail_all(why or (str(error) if error is not None else "the server closed it"), False)
         self.is_closed = True
         self.http2.lost()
-        if self.http2.life.owner is not None:
-            self.http2.life.owner.connection_lost(self, error)
+        if self.asking.life.owner is not None:
+            self.asking.life.owner.connection_lost(self, error)
         return 0
 
     cdef int left_behind(self) except -1:
@@ -313,7 +315,7 @@ cdef class GrpcClient(Engine):
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        cdef uint64_t due = self.http2.life.check(self, now, self.http2.control.is_settled, self.http2.in_flight())
+        cdef uint64_t due = self.asking.life.check(self, now, self.http2.control.is_settled, self.asking.in_flight())
         return earlier(due, self.http2.check_http2(now))
 
     # For the client
@@ -321,16 +323,16 @@ cdef class GrpcClient(Engine):
     @property
     def calls_in_flight(self):
         """The number of calls under way, waiting calls included."""
-        return self.http2.streams.count_open() + len(self.http2.waiting) - self.http2.dropped
+        return self.http2.streams.count_open() + len(self.asking.waiting) - self.asking.dropped
 
     def await_crowd(self, Py_ssize_t calls):
         """Notify the owner, once, when a call finds all streams of the server in use; 0: never."""
-        self.http2.life.crowd = calls
+        self.asking.life.crowd = calls
 
     def tell_crowd(self):
         """Notify the owner of a crowd."""
         if not self.is_closed:
-            self.http2.life.owner.connection_crowded(self)
+            self.asking.life.owner.connection_crowded(self)
 
     def begin_probe(self, ClientCall call not None):
         """Note that a call only probes health: it does not count as use of the connection."""
@@ -342,15 +344,15 @@ cdef class GrpcClient(Engine):
     def present(self, bytes token not None):
         """Show the server another token with each further call."""
         cdef double seconds
-        self.http2.heads.present(token)
-        seconds = 0.0 if self.http2.validity is None else self.http2.validity(token)
+        self.asking.heads.present(token)
+        seconds = 0.0 if self.asking.validity is None else self.asking.validity(token)
         if seconds > 0:
             self.now = now_ns()
-            self.http2.life.credential_expires(self, seconds)
+            self.asking.life.credential_expires(self, seconds)
 
     def retire(self):
         """Take no new calls, and close once those under way have ended."""
-        self.http2.life.retire(self, self.http2.in_flight())
+        self.asking.life.retire(self, self.asking.in_flight())
 
     def close(self, reason=0, str text=""):
         """Close once all output is sent; calls under way fail."""
@@ -362,7 +364,7 @@ cdef class GrpcClient(Engine):
         """Return the state of this connection as plain data."""
         return {
             "calls": self.http2.streams.count_open(),
-            "waiting": len(self.http2.waiting) - self.http2.dropped,
+            "waiting": len(self.asking.waiting) - self.asking.dropped,
             "buffered": self.http2.unsent_bytes(),
             "credit": self.http2.control.flow.sending,
         }

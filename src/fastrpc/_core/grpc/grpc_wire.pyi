@@ -1,12 +1,13 @@
 from typing import Any, final
 
 from fastrpc._core.exchange.pages import Pages
-from fastrpc._core.grpc.requests import GrpcRequests
-from fastrpc._core.link.contract import Assembling, Goodbye
+from fastrpc._core.http2.connection import Http2Connection
+from fastrpc._core.link.contract import Assembling, Goodbye, Wire
 from fastrpc._core.server.gate import Gate
 from fastrpc.config import Keepalive, Limits, Memory
 
-class GrpcWire(GrpcRequests):
+@final
+class GrpcWire(Wire):
     """The server's side of one connection.
 
     Args:
@@ -28,6 +29,8 @@ class GrpcWire(GrpcRequests):
         pages: Pages | None = None,
         serves_grpc: bool = True,
     ) -> None: ...
+    @property
+    def http2(self) -> Http2Connection: ...
 
 @final
 class GrpcGoodbye(Goodbye):

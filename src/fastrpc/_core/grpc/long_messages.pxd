@@ -22,4 +22,7 @@ cdef class LongMessages:
         Http2Stream unpooled
 
     # Return whether `size` bytes of a message may come now, which lack their window; they are borrowed from the pool then.
-    cdef bint may_come(self, Http2Connection wire, GrpcCall call, int64_t size, bint is_awaited) except -1
+    cdef bint may_come(self, Http2Connection http2, GrpcCall call, int64_t size, bint is_awaited) except -1
+
+    # A handler stopped waiting for a message: another handler's message may arrive beyond the pool.
+    cdef int reader_left(self, Http2Connection http2, GrpcCall call) except -1

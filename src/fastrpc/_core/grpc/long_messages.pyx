@@ -25,7 +25,7 @@ cdef class LongMessages:
         self.gate = gate
         self.flow = flow
 
-    cdef bint may_come(self, Http2Connection wire, GrpcCall call, int64_t size, bint is_awaited) except -1:
+    cdef bint may_come(self, Http2Connection http2, GrpcCall call, int64_t size, bint is_awaited) except -1:
         cdef FlowControl flow = self.flow
         cdef Http2Stream stream = call.http2_stream
         cdef bint has_memory, is_next
@@ -38,14 +38,20 @@ cdef class LongMessages:
         has_memory = process_held + size - min(<int64_t>0, flow.pool.left) <= self.gate.memory.lend_below
         if flow.granted and not (has_memory and flow.has_room(stream, size, False)):
             if not (has_memory and is_awaited) or holds_grant(self.unpooled):
-                if not has_memory and wire.stream_below() is not NULL:
+                if not has_memory and http2.stream_below() is not NULL:
                     # Other connections may hold it, and this one is not notified when they hold less.
-                    (<ByteStream>wire.stream_below()).schedule_check(now_ns() + MEMORY_LOOK_NS)
+                    (<ByteStream>http2.stream_below()).schedule_check(now_ns() + MEMORY_LOOK_NS)
                 flow.await_room(stream, False)
                 return False
             self.unpooled = stream
         flow.borrow(stream, size)
         return True
+
+    cdef int reader_left(self, Http2Connection http2, GrpcCall call) except -1:
+        if call.http2_stream is not self.unpooled:
+            return 0
+        self.unpooled = None
+        return 0 if self.flow.waiting is None else http2.grant_waiting()
 
 
 cdef bint holds_grant(Http2Stream stream) noexcept:

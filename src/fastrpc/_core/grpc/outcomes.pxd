@@ -1,15 +1,18 @@
 """From the outcomes of calls by gRPC to heads, messages and trailers."""
 
 cimport cython
-from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.grpc.dialect cimport GrpcDialect
 from fastrpc._core.grpc.grpc_call cimport GrpcCall
-from fastrpc._core.grpc.requests cimport GrpcRequests
+from fastrpc._core.grpc.grpc_trust cimport GrpcTrust
+from fastrpc._core.grpc.long_messages cimport LongMessages
+from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.hpack cimport HeaderTemplate
 from fastrpc._core.link.contract cimport Flow
 from fastrpc._core.link.failure cimport Failure
+from fastrpc._core.server.link cimport LinkedConnection
 
 
 # Return the fields that report a failure, in addition to fields of metadata: token, name, value.
@@ -19,8 +22,13 @@ cpdef list failure_fields(Failure failure, list sent)
 @cython.final
 cdef class GrpcOutcomes(Flow):
     cdef:
-        # The wire, borrowed: it holds this object, and only it and its link use it.
-        PyObject* wire
+        # The connection of the wire, and in the form in which the gate knows it: None before a link holds the wire.
+        Http2Connection http2
+        LinkedConnection connection
+
+        # Whether the client is known; windows of long messages.
+        GrpcTrust trust
+        LongMessages long_messages
 
         # The compressors that answers may have.
         GrpcDialect dialect
@@ -32,23 +40,31 @@ cdef class GrpcOutcomes(Flow):
         # The same fields for heads whose messages are JSON; None until such a head is needed.
         HeaderTemplate json_head_fields
 
+        # Bytes of answers without a stream that wait for a window of the peer.
+        int64_t waiting_bytes
+
     # Outcomes of calls, in `Wire`'s form; an HTTP status for a request that is no gRPC call.
     cdef int answer(self, Call call, bytes payload) except -1
     cdef int fail(self, Call call, Failure failure) except -1
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1
     cdef int answer_by_http(self, GrpcCall call, int status, str text) except -1
 
+    # Answer a call instead of its handler, which is stopped: for a fault of its caller.
+    cdef int end_instead(self, GrpcCall call, int status, str text) except -1
+
+    # Whether the stream of a call is open; the output is sent at its instant.
+    cdef bint reaches(self, GrpcCall call) noexcept
+
     # The parts of an answer.
-    cdef GrpcRequests reached(self, GrpcCall call)
     cdef int end_with(self, GrpcCall call, Failure failure, list further) except -1
     cdef int _compressor_of(self, GrpcCall call) except -1
     cdef HeaderTemplate _head_of(self, GrpcCall call)
-    cdef int _begin(self, GrpcRequests wire, GrpcCall call, int compressor, bytes metadata) except -1
-    cdef int _put_head(self, GrpcRequests wire, GrpcCall call, int compressor, bytes metadata) except -1
-    cdef int _begin_web(self, GrpcRequests wire, GrpcCall call, int compressor, bytes metadata) except -1
-    cdef int _end_web(self, GrpcRequests wire, GrpcCall call, bytes payload, Failure failure) except -1
-    cdef int _answer_web(self, GrpcRequests wire, GrpcCall call, tuple answer) except -1
-    cdef int _ended(self, GrpcRequests wire, GrpcCall call, Py_ssize_t size) except -1
+    cdef int _begin(self, GrpcCall call, int compressor, bytes metadata) except -1
+    cdef int _put_head(self, GrpcCall call, int compressor, bytes metadata) except -1
+    cdef int _begin_web(self, GrpcCall call, int compressor, bytes metadata) except -1
+    cdef int _end_web(self, GrpcCall call, bytes payload, Failure failure) except -1
+    cdef int _answer_web(self, GrpcCall call, tuple answer) except -1
+    cdef int _ended(self, GrpcCall call, Py_ssize_t size) except -1
 
 
-cdef GrpcOutcomes new_outcomes(GrpcRequests wire, GrpcDialect dialect)
+cdef GrpcOutcomes new_outcomes(GrpcDialect dialect, Http2Connection http2, GrpcTrust trust, LongMessages long_messages)

@@ -25,7 +25,7 @@ from fastrpc._core.grpc.grpc_call cimport (
     fault_status,
     fault_text,
 )
-from fastrpc._core.grpc.requests cimport let_in
+from fastrpc._core.grpc.grpc_trust cimport let_in
 from fastrpc._core.http2.connection cimport MESSAGE_COMPRESSED
 from fastrpc._core.http2.frames cimport CODE_CANCEL
 from fastrpc._core.http2.header_block cimport (
@@ -70,26 +70,24 @@ cpdef list failure_fields(Failure failure, list sent):
 cdef class GrpcOutcomes(Flow):
     """The answers of one connection that speaks gRPC."""
 
-    cdef GrpcRequests reached(self, GrpcCall call):
-        """Return the wire if the stream of a call is open there, else None; the output is sent at its instant."""
-        cdef GrpcRequests wire
+    cdef bint reaches(self, GrpcCall call) noexcept:
+        """Return whether the stream of a call is open; the output is sent at the instant of its connection."""
         if call.http2_stream is None:
-            return None
-        wire = <GrpcRequests>self.wire
-        wire.not_before(wire.connection.now)
-        return wire
+            return False
+        self.http2.not_before(self.connection.now)
+        return True
 
     # The head of an answer
 
-    cdef int _put_head(self, GrpcRequests wire, GrpcCall call, int compressor, bytes metadata) except -1:
+    cdef int _put_head(self, GrpcCall call, int compressor, bytes metadata) except -1:
         call.has_begun = True
-        wire.begin_head(call.http2_stream)
-        wire.put_template(self._head_of(call))
+        self.http2.begin_head(call.http2_stream)
+        self.http2.put_template(self._head_of(call))
         if compressor:
             call.announced = <unsigned char>compressor
-            wire.put_field(TOKEN_GRPC_ENCODING, b"grpc-encoding", encoding_name(compressor))
+            self.http2.put_field(TOKEN_GRPC_ENCODING, b"grpc-encoding", encoding_name(compressor))
         if metadata is not None:
-            put_metadata(wire.sender.encoder, wire.sender.out, metadata)
+            put_metadata(self.http2.sender.encoder, self.http2.sender.out, metadata)
         return 0
 
     cdef HeaderTemplate _head_of(self, GrpcCall call):
@@ -102,19 +100,18 @@ cdef class GrpcOutcomes(Flow):
             )
         return self.json_head_fields
 
-    cdef int _begin(self, GrpcRequests wire, GrpcCall call, int compressor, bytes metadata) except -1:
-        let_in(wire, call)
+    cdef int _begin(self, GrpcCall call, int compressor, bytes metadata) except -1:
+        let_in(self.trust, call)
         if call.web is not None:
-            return self._begin_web(wire, call, compressor, metadata)
-        self._put_head(wire, call, compressor, metadata)
-        return wire.end_head(call.http2_stream, False)
+            return self._begin_web(call, compressor, metadata)
+        self._put_head(call, compressor, metadata)
+        return self.http2.end_head(call.http2_stream, False)
 
     cdef int head(self, Call call, bytes metadata) except -1:
         cdef GrpcCall served = <GrpcCall>call
-        cdef GrpcRequests wire = self.reached(served)
-        if wire is None or served.has_begun:
+        if not self.reaches(served) or served.has_begun:
             return 0
-        return self._begin(wire, served, self._compressor_of(served), metadata)
+        return self._begin(served, self._compressor_of(served), metadata)
 
     cdef int _compressor_of(self, GrpcCall call) except -1:
         """Return the compressor of later messages: the request's, if the answer may have it."""
@@ -125,39 +122,46 @@ cdef class GrpcOutcomes(Flow):
 
     cdef int message(self, Call call, bytes payload, int codec, int compressor) except -1:
         cdef GrpcCall served = <GrpcCall>call
-        cdef GrpcRequests wire = self.reached(served)
-        if wire is None:
+        if not self.reaches(served):
             return 0
         if not served.has_begun:
-            self._begin(wire, served, compressor or self._compressor_of(served), None)
+            self._begin(served, compressor or self._compressor_of(served), None)
         if served.web is not None:
-            wire.send_data(served.http2_stream, served.web.message(payload, compressor), False)
+            self.http2.send_data(served.http2_stream, served.web.message(payload, compressor), False)
         else:
-            wire.send_message(served.http2_stream, payload, MESSAGE_COMPRESSED if compressor else 0, False)
+            self.http2.send_message(served.http2_stream, payload, MESSAGE_COMPRESSED if compressor else 0, False)
         # The message waits for a window. Perhaps no flush follows, so the output is weighed here.
-        return wire.connection.weigh_answer() if served.http2_stream.unsent is not None else 0
+        return self.connection.weigh_answer() if served.http2_stream.unsent is not None else 0
 
     cdef bint is_full(self, Call call) noexcept:
         cdef Http2Stream stream = (<GrpcCall>call).http2_stream
-        return stream is not None and (<GrpcRequests>self.wire).is_full(stream)
+        return stream is not None and self.http2.is_full(stream)
 
     cdef int await_turn(self, Call call) except -1:
-        cdef GrpcRequests wire = self.reached(<GrpcCall>call)
-        return 0 if wire is None else wire.await_turn((<GrpcCall>call).http2_stream)
+        cdef GrpcCall served = <GrpcCall>call
+        return self.http2.await_turn(served.http2_stream) if self.reaches(served) else 0
 
     cdef int room(self) except -1:
         # Streams of HTTP/2 have their turns.
         return 0
 
     cdef int taken(self, Call call, Py_ssize_t cost) except -1:
-        cdef GrpcRequests wire = self.reached(<GrpcCall>call)
-        return 0 if wire is None else wire.message_taken(<GrpcCall>call, cost)
+        cdef GrpcCall served = <GrpcCall>call
+        if not self.reaches(served):
+            return 0
+        let_in(self.trust, served)
+        return self.http2.took_messages(served.http2_stream, cost)
 
     cdef int reader(self, Call call, bint waits) except -1:
-        cdef GrpcRequests wire = self.reached(<GrpcCall>call)
-        if wire is None:
+        cdef GrpcCall served = <GrpcCall>call
+        if not self.reaches(served):
             return 0
-        return wire.reader_waits(<GrpcCall>call) if waits else wire.reader_left(<GrpcCall>call)
+        if not waits:
+            return self.long_messages.reader_left(self.http2, served)
+        # All messages are taken: only the window can block the next one, or the rest of it.
+        let_in(self.trust, served)
+        self.http2.let_grow(served.http2_stream)
+        return self.http2.grant_awaited(served.http2_stream) if served.is_incomplete else 0
 
     cdef int end_early(self, Call call) except -1:
         # Trailers of a call whose caller may still send end its stream.
@@ -167,72 +171,68 @@ cdef class GrpcOutcomes(Flow):
 
     cdef int answer(self, Call call, bytes payload) except -1:
         cdef GrpcCall served = <GrpcCall>call
-        cdef GrpcRequests wire = self.reached(served)
         cdef Http2Stream stream
-        if wire is None:
+        if not self.reaches(served):
             return 0
         stream = served.http2_stream
-        let_in(wire, served)
+        let_in(self.trust, served)
         if served.web is not None:
-            wire.note_answered()
-            return self._end_web(wire, served, None if call.route.gives_stream else payload, None)
+            self.http2.note_answered()
+            return self._end_web(served, None if call.route.gives_stream else payload, None)
         if not call.route.gives_stream:
             if not served.has_begun:
-                self._begin(wire, served, call.compressor, None)
-            wire.send_message(stream, payload, MESSAGE_COMPRESSED if call.compressor else 0, False)
+                self._begin(served, call.compressor, None)
+            self.http2.send_message(stream, payload, MESSAGE_COMPRESSED if call.compressor else 0, False)
         if served.has_begun:
             fields = None if call.sent_metadata is None else metadata_fields(call.sent_metadata)
-            wire.send_trailers(stream, self.success_fields, fields)
+            self.http2.send_trailers(stream, self.success_fields, fields)
         else:
-            self._put_head(wire, served, 0, call.sent_metadata)
-            wire.put_template(self.success_fields)
-            wire.end_head(stream, True)
-        wire.note_answered()
-        return self._ended(wire, served, PyBytes_GET_SIZE(payload))
+            self._put_head(served, 0, call.sent_metadata)
+            self.http2.put_template(self.success_fields)
+            self.http2.end_head(stream, True)
+        self.http2.note_answered()
+        return self._ended(served, PyBytes_GET_SIZE(payload))
 
     cdef int fail(self, Call call, Failure failure) except -1:
         cdef GrpcCall served = <GrpcCall>call
-        cdef GrpcRequests wire = self.reached(served)
-        if wire is None:
+        if not self.reaches(served):
             return 0
         if failure.status == DEADLINE_EXCEEDED and served.http2_stream.unsent is not None:
             # Trailers would wait behind a message that has begun.
-            wire.note_answered()
+            self.http2.note_answered()
             call.state = STATE_GONE
-            return wire.reset(served.http2_stream, CODE_CANCEL)
-        wire.note_answered()
+            return self.http2.reset(served.http2_stream, CODE_CANCEL)
+        self.http2.note_answered()
         return self.end_with(served, failure, None)
 
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
         """Answer a call that was not started."""
         cdef GrpcCall served = <GrpcCall>call
-        cdef GrpcRequests wire = self.reached(served)
         cdef list further = None
-        if wire is None:
+        if not self.reaches(served):
             return 0
         if served.fault != FAULT_NONE and served.fault != FAULT_FORM and failure.status == INVALID_ARGUMENT:
-            failure = failure_of_fault(wire.gate.message_bytes, served)
+            failure = failure_of_fault(self.dialect.gate.message_bytes, served)
             is_faulty = True
         if failure.status == UNIMPLEMENTED and (<GrpcHead>served.head).encoding is not None:
             further = [(TOKEN_GRPC_ACCEPT_ENCODING, b"grpc-accept-encoding", self.dialect.encodings())]
         if failure.status == DEADLINE_EXCEEDED or not is_faulty:
             # Honest callers cause such failures as well, so no budget counts them.
-            wire.engine().note_unanswered()
+            self.http2.engine().note_unanswered()
         if served.web is not None:
-            self._answer_web(wire, served, served.web.refuse(served, failure.status, failure.text, is_faulty))
+            self._answer_web(served, served.web.refuse(served, failure.status, failure.text, is_faulty))
         else:
             self.end_with(served, failure, further)
-        return wire.note_idle_work() if is_faulty else 0
+        return self.http2.note_idle_work() if is_faulty else 0
 
     cdef int end_with(self, GrpcCall call, Failure failure, list further) except -1:
         """End a call with a failure, and with further fields."""
-        cdef GrpcRequests wire = self.reached(call)
         cdef Http2Stream stream
         cdef list fields, sent
-        if wire is None:
+        if not self.reaches(call):
             return 0
         if call.web is not None:
-            return self._end_web(wire, call, None, failure)
+            return self._end_web(call, None, failure)
         stream = call.http2_stream
         sent = [] if call.sent_metadata is None else metadata_fields(call.sent_metadata)
         fields = failure_fields(failure, sent)
@@ -240,30 +240,34 @@ cdef class GrpcOutcomes(Flow):
             fields += further
         fields += sent
         if call.has_begun:
-            wire.send_trailers(stream, None, fields)
+            self.http2.send_trailers(stream, None, fields)
         else:
-            wire.send_head(stream, self._head_of(call), fields, True)
+            self.http2.send_head(stream, self._head_of(call), fields, True)
             call.has_begun = True
-        return self._ended(wire, call, 0)
+        return self._ended(call, 0)
 
-    cdef int _ended(self, GrpcRequests wire, GrpcCall call, Py_ssize_t size) except -1:
+    cdef int end_instead(self, GrpcCall call, int status, str text) except -1:
+        self.dialect.gate.note_answered(call, status, text)
+        self.connection.end_early(call, Failure(status, text))
+        return self.http2.note_idle_work()
+
+    cdef int _ended(self, GrpcCall call, Py_ssize_t size) except -1:
         """All of an answer was given to the connection."""
         call.state = STATE_GONE
         if call.http2_stream is not None and call.http2_stream.unsent is not None:
             call.waiting_bytes = size
-            wire.waiting_bytes += size
-        if <int64_t>wire.sender.size() + wire.sender.queued_bytes > wire.gate.send_soft:
-            return wire.connection.weigh_answer()
+            self.waiting_bytes += size
+        if <int64_t>self.http2.sender.size() + self.http2.sender.queued_bytes > self.dialect.gate.send_soft:
+            return self.connection.weigh_answer()
         return 0
 
     cdef int answer_by_http(self, GrpcCall call, int status, str text) except -1:
         """Refuse a request that is no call of gRPC, by a status of HTTP and a text."""
-        cdef GrpcRequests wire = self.reached(call)
         cdef Http2Stream stream
-        if wire is None:
+        if not self.reaches(call):
             return 0
         if call.web is not None:
-            return self._answer_web(wire, call, call.web.refusal)
+            return self._answer_web(call, call.web.refusal)
         stream = call.http2_stream
         call.has_begun = True
         fields = [
@@ -272,40 +276,40 @@ cdef class GrpcOutcomes(Flow):
         ]
         if status == 405:
             fields.append((TOKEN_OTHER, b"allow", b"POST"))
-        wire.send_head(stream, None, fields, (<GrpcHead>call.head).is_head)
+        self.http2.send_head(stream, None, fields, (<GrpcHead>call.head).is_head)
         if not (<GrpcHead>call.head).is_head:
-            wire.send_data(stream, text.encode() + b"\n", True)
-        return self._ended(wire, call, 0)
+            self.http2.send_data(stream, text.encode() + b"\n", True)
+        return self._ended(call, 0)
 
     # Answers by gRPC-Web and Connect
 
-    cdef int _begin_web(self, GrpcRequests wire, GrpcCall call, int compressor, bytes metadata) except -1:
+    cdef int _begin_web(self, GrpcCall call, int compressor, bytes metadata) except -1:
         """Send the head of an answer, unless it is sent with the whole answer."""
         cdef list fields = call.web.head_fields(call, metadata, compressor)
         if fields is None:
             return 0
         call.has_begun = True
-        return wire.send_head(call.http2_stream, None, fields, False)
+        return self.http2.send_head(call.http2_stream, None, fields, False)
 
-    cdef int _end_web(self, GrpcRequests wire, GrpcCall call, bytes payload, Failure failure) except -1:
+    cdef int _end_web(self, GrpcCall call, bytes payload, Failure failure) except -1:
         """End a call with its answer, which may be the rest of a stream, or with a failure."""
         cdef bytes part
         if not call.has_begun:
-            return self._answer_web(wire, call, call.web.answer(call, payload, failure))
+            return self._answer_web(call, call.web.answer(call, payload, failure))
         part = call.web.end(call, payload, failure)
-        wire.send_data(call.http2_stream, part, True)
-        return self._ended(wire, call, 0 if call.flags & STREAM_OUT else PyBytes_GET_SIZE(part))
+        self.http2.send_data(call.http2_stream, part, True)
+        return self._ended(call, 0 if call.flags & STREAM_OUT else PyBytes_GET_SIZE(part))
 
-    cdef int _answer_web(self, GrpcRequests wire, GrpcCall call, tuple answer) except -1:
+    cdef int _answer_web(self, GrpcCall call, tuple answer) except -1:
         """Send a whole answer: its fields and its content."""
         cdef Http2Stream stream = call.http2_stream
         cdef list fields = answer[0]
         cdef bytes content = b"" if (<GrpcHead>call.head).is_head else answer[1]
         call.has_begun = True
-        wire.send_head(stream, None, fields, not content)
+        self.http2.send_head(stream, None, fields, not content)
         if content:
-            wire.send_data(stream, content, True)
-        return self._ended(wire, call, PyBytes_GET_SIZE(content))
+            self.http2.send_data(stream, content, True)
+        return self._ended(call, PyBytes_GET_SIZE(content))
 
 
 cdef bytes short_message(str text):
@@ -325,10 +329,10 @@ cdef Failure failure_of_fault(uint64_t message_bytes, GrpcCall call):
     return Failure(status, fault_text(call, message_bytes), pushback_ms=pushback_ms, has_run=False)
 
 
-cdef GrpcOutcomes new_outcomes(GrpcRequests wire, GrpcDialect dialect):
+cdef GrpcOutcomes new_outcomes(GrpcDialect dialect, Http2Connection http2, GrpcTrust trust, LongMessages long_messages):
     cdef GrpcOutcomes outcomes = GrpcOutcomes.__new__(GrpcOutcomes)
-    outcomes.wire = <PyObject*>wire
-    outcomes.dialect = dialect
+    outcomes.dialect, outcomes.http2 = dialect, http2
+    outcomes.trust, outcomes.long_messages = trust, long_messages
     outcomes.head_fields = HeaderTemplate(((b":status", b"200"), (b"content-type", b"application/grpc")))
     outcomes.success_fields = HeaderTemplate(((b"grpc-status", b"0"),))
     return outcomes

@@ -1,11 +1,7 @@
-from fastrpc._core.http2.connection import Http2Connection
-from fastrpc._core.server.gate import Gate
-from fastrpc._core.server.link import LinkedConnection
+from typing import final
 
-class GrpcRequests(Http2Connection):
+from fastrpc._core.http2.stream_handler import StreamHandler
+
+@final
+class GrpcRequests(StreamHandler):
     """The requests of one connection."""
-
-    @property
-    def gate(self) -> Gate: ...
-    @property
-    def connection(self) -> LinkedConnection: ...

@@ -4,23 +4,24 @@
 
     HEADERS ──► GrpcHead ──► a stream of messages: Gate.pass_known ──► DATA ──► messages ──► ServedStream
                         └──► one message: DATA ──► message, and the end ──► Gate.pass_known
+                        └──► a page: Http2Pages.head
     RST_STREAM ──► Gate.cancel
 
-A request that is not complete with its first DATA is listed until it is: its sender is judged before more is kept, its
-bytes count, and they have a lowest rate. A message longer than its window arrives at once if memory allows it.
+A request that is not complete with its first DATA is listed in `IncompleteRequests` until it is.
 """
 
 import logging
 from types import SimpleNamespace
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_REFCNT
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memset
 
 from fastrpc._core.base.buffer cimport Assembly, copied
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_PROTOBUF, CODEC_RAW
-from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED, UNAVAILABLE
+from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport ROUTE_WITHDRAWN, STATE_CANCELLED, MethodRoute
 from fastrpc._core.exchange.request_watch cimport watch_refusal
@@ -28,22 +29,22 @@ from fastrpc._core.grpc.fields cimport MESSAGE_TOO_LARGE, PREFIX_BYTES, MessageR
 from fastrpc._core.grpc.grpc_call cimport ENCODING_IDENTITY, ENCODING_UNKNOWN, FAULT_CUT, FAULT_ENCODING, FAULT_FLAGS
 from fastrpc._core.grpc.grpc_call cimport FAULT_FORM, FAULT_MESSAGES, FAULT_NO_MESSAGE, FAULT_TEXT, FAULT_TOO_LARGE
 from fastrpc._core.grpc.grpc_call cimport fault_status, fault_text, head_of
+from fastrpc._core.grpc.grpc_trust cimport let_in
 from fastrpc._core.http2.big_endian cimport load32_big
 from fastrpc._core.http2.frames cimport CODE_REFUSED_STREAM, Violation
-from fastrpc._core.http2.header_block cimport HeaderBlock
+from fastrpc._core.http2.header_block cimport HeaderField
 from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.metadata cimport note_dropped
-from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, SENDER_REFUSED, SenderCheck
+from fastrpc._core.server.engine_served_connection cimport SENDER_REFUSED
 from fastrpc._core.server.intake cimport Intake
 from fastrpc._core.server.link cimport Link
+from fastrpc._core.server.served_call cimport take_client
 from fastrpc._core.server.served_connection cimport ServedConnection, process_held
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.server.stopped_handlers cimport cancel_in_read
 from fastrpc._core.streams.stream_channel cimport StreamChannel
-from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT, Frame
+from fastrpc._core.wire.frame cimport REASON_PROTOCOL, STREAM_IN, STREAM_OUT, Frame
 
-from fastrpc._core.base.histogram import count_refusal
 from fastrpc.errors import CallError
 
 cdef enum:
@@ -59,22 +60,14 @@ cdef object PAGE = SimpleNamespace(protocol="http")
 logger = logging.getLogger("fastrpc.server")
 
 
-cdef class GrpcRequests(Http2Connection):
+@cython.final
+cdef class GrpcRequests(StreamHandler):
     """The requests of one connection."""
 
-    # GrpcWire implements these
-
-    cdef int refuse_http(self, GrpcCall call, int status, str text) except -1:
-        """Refuse a request that is no call of gRPC."""
+    cdef int join(self, PyObject* link) except -1:
+        self._link = link
+        self.connection = self.outcomes.connection = self.incomplete.connection = (<Link>link).connection
         return 0
-
-    cdef bint takes_page(self, GrpcCall call, HeaderBlock block, bint ends_stream) except -1:
-        """Begin a request that is no call; return whether it is one."""
-        return False
-
-    cdef bint takes_client(self, GrpcCall call, HeaderBlock block) except -1:
-        """Set the client of a trusted proxy as the peer of the call; return whether its address may call."""
-        return True
 
     # From a head to its call
 
@@ -88,9 +81,9 @@ cdef class GrpcRequests(Http2Connection):
             if call.web is not None:
                 (<GrpcHead>call.web.grpc_head).is_head = head.is_head
                 call.head = head = call.web.grpc_head
-        if self.pages is not None and self.takes_page(call, block, ends_stream):
+        if self.pages is not None and self._takes_page(call, block, ends_stream):
             return 0
-        if self.proxies is not None and not self.takes_client(call, block):
+        if self.proxies is not None and not self._takes_client(call, block):
             return 0
         return self._begin(call, head, ends_stream)
 
@@ -99,10 +92,10 @@ cdef class GrpcRequests(Http2Connection):
         self.spare = None
         if call is None:
             call = GrpcCall.__new__(GrpcCall)
-        (<Link>self._engine).stamp(call)
+        (<Link>self._link).stamp(call)
         call.http2_stream = stream
         stream.user = call
-        stream.keeps_credit = not self.is_trusted
+        stream.keeps_credit = not self.trust.is_given
         call.head = head
         call.id = stream.id
         call.flags = call.compressor = 0
@@ -117,8 +110,8 @@ cdef class GrpcRequests(Http2Connection):
     cdef int _begin(self, GrpcCall call, GrpcHead head, bint ends_stream) except -1:
         cdef MethodRoute route
         if head.http_status:
-            self.engine().note_unanswered()
-            return self.refuse_http(call, head.http_status, head.fault)
+            self.http2.engine().note_unanswered()
+            return self.outcomes.answer_by_http(call, head.http_status, head.fault)
         if head.dropped is not None:
             note_dropped(head.dropped, self.connection.protocol, logger, self.gate.dispatcher.has_told_dropped)
             self.gate.dispatcher.has_told_dropped = True
@@ -148,7 +141,7 @@ cdef class GrpcRequests(Http2Connection):
 
     cdef bint _has_place(self, GrpcCall call, bint is_page) except -1:
         """Return whether the connection has a place for the call; REFUSED_STREAM: it was not processed."""
-        cdef Intake intake = (<Link>self._engine).intake
+        cdef Intake intake = (<Link>self._link).intake
         cdef MethodRoute route = call.route
         if intake.is_crowded():
             # Cancelled calls whose handlers have not ended are counted, too.
@@ -156,18 +149,49 @@ cdef class GrpcRequests(Http2Connection):
             return False
         if route is None or not (route.takes_stream or route.gives_stream):
             return True
-        text = self.streams.count_messages()
+        text = self.http2.streams.count_messages()
         if text is not None:
             self._refuse_stream(call, is_page, text)
             return False
         call.is_streaming = True
         return True
 
-    cdef bint is_page(self, GrpcCall call, HeaderBlock block) except -1:
+    cdef bint _is_page(self, GrpcCall call, HeaderBlock block) except -1:
         """Return whether a request is no call."""
         return self.pages is not None and call.web is None and not (self.serves_grpc and (
             (<GrpcHead>call.head).http_status == 0 and (block.is_of_grpc or not block.is_too_large)
         ))
+
+    cdef bint _takes_page(self, GrpcCall call, HeaderBlock block, bint ends_stream) except -1:
+        """Begin a request that is no call; return whether it is one."""
+        cdef Http2Stream stream = call.http2_stream
+        if not self._is_page(call, block):
+            return False
+        # It may have been found on the way.
+        call.route = None
+        if self._has_place(call, True):
+            # The exchange of the stream is its user from now on.
+            call.http2_stream = stream.user = None
+            self.pages.head(stream, block, ends_stream)
+        return True
+
+    cdef bint _takes_client(self, GrpcCall call, HeaderBlock block) except -1:
+        """Set the client of a trusted proxy as the peer of the call; return whether its address may call."""
+        cdef GrpcHead head = <GrpcHead>call.head
+        cdef object found = self.proxies.client_of(
+            self.connection.peer_info, texts_of(block, b"x-forwarded-for"), texts_of(block, b"x-forwarded-proto")
+        )
+        cdef tuple refusal = take_client(call, found, self.connection.protocol_of(call))
+        if refusal is None:
+            return True
+        if head.http_status:
+            call.web = None
+            self.http2.engine().note_unanswered()
+            self.outcomes.answer_by_http(call, refusal[0], refusal[1])
+        else:
+            call.route = self.gate.routes.find(PyBytes_AS_STRING(head.name), PyBytes_GET_SIZE(head.name))
+            self.gate.refuse_client(call, refusal)
+        return False
 
     cdef int _count_refused(self, GrpcCall call, bint is_page, str text) except -1:
         """Count a request for whose stream there is no place."""
@@ -178,26 +202,26 @@ cdef class GrpcRequests(Http2Connection):
         return self.gate.count_refused(call, RESOURCE_EXHAUSTED, text)
 
     cdef int _refuse_stream(self, GrpcCall call, bint is_page, str text) except -1:
-        self.engine().note_unanswered()
+        self.http2.engine().note_unanswered()
         call.was_ended = True
         self._count_refused(call, is_page, text)
-        return self.reset(call.http2_stream, CODE_REFUSED_STREAM)
+        return self.http2.reset(call.http2_stream, CODE_REFUSED_STREAM)
 
     cdef int on_refused(self, uint32_t id, HeaderBlock block) except -1:
         """A stream came above MAX_CONCURRENT_STREAMS."""
         cdef GrpcHead head = head_of(block, self.gate.metadata_bytes)
         cdef GrpcCall call = GrpcCall.__new__(GrpcCall)
         call.connection = self.connection
-        call.started_ns = self.instant()
+        call.started_ns = self.http2.instant()
         call.head = head
         call.route = self.gate.routes.find(PyBytes_AS_STRING(head.name), PyBytes_GET_SIZE(head.name))
-        text = f"this connection has {self.streams.limit} calls in progress, its limit (Limits.concurrent_calls)"
-        return self._count_refused(call, self.is_page(call, block), text)
+        text = f"this connection has {self.http2.streams.limit} calls in progress, its limit (Limits.concurrent_calls)"
+        return self._count_refused(call, self._is_page(call, block), text)
 
     cdef int _pass_in(self, GrpcCall call, bytes payload) except -1:
         """Hand a call to the gate."""
         cdef bytes name
-        cdef Link link = <Link>self._engine
+        cdef Link link = <Link>self._link
         cdef ServedConnection connection = self.connection
         call.has_started = True
         connection.now = max(connection.now, link.now)
@@ -209,8 +233,8 @@ cdef class GrpcRequests(Http2Connection):
             self.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
         else:
             self.gate.pass_known(call, payload)
-        if not self.is_trusted and call.waiting_context is None and not call.was_ended:
-            self.trust(call)
+        if not self.trust.is_given and call.waiting_context is None and not call.was_ended:
+            self.trust.admit(call)
         if connection.ended_ns > link.turn_ends_ns:
             link.messages_left = 0
         if Py_REFCNT(call) == 1 and call.make_new():
@@ -223,14 +247,6 @@ cdef class GrpcRequests(Http2Connection):
         # Its handler may continue in the next turn of the loop.
         link.woke = True
         return 0
-
-    cdef int trust(self, ServerCall call) except -1:
-        """With the first call that was authenticated the connection gets its whole window."""
-        cdef Http2Stream stream = (<GrpcCall>call).http2_stream if type(call) is GrpcCall else None
-        if call.identity is not None:
-            self.is_trusted = True
-            self.widen()
-        return 0 if stream is None else self.release(stream)
 
     # From DATA to messages
 
@@ -269,7 +285,7 @@ cdef class GrpcRequests(Http2Connection):
         if owed <= 0 or call.http2_stream is None:
             return 0
         call.web.owed = 0
-        return self.took(call.http2_stream, owed)
+        return self.http2.took(call.http2_stream, owed)
 
     cdef int _cut_messages(self, GrpcCall call, const char* data, Py_ssize_t size, bint ends_stream) except -1:
         cdef MessageReader reader = call.reader
@@ -277,7 +293,7 @@ cdef class GrpcRequests(Http2Connection):
         if reader is None:
             reader = call.reader = MessageReader(<Py_ssize_t>self.gate.message_bytes)
         while size:
-            message = reader.read(&data, &size, self.trusted)
+            message = reader.read(&data, &size, self.http2.trusted)
             if message is None:
                 break
             if not self._take_message(call, message, reader.is_compressed):
@@ -287,7 +303,7 @@ cdef class GrpcRequests(Http2Connection):
         if ends_stream:
             return self._end_input(call)
         if reader.is_inside() or not call.has_started:
-            return self._note_part(call)
+            return self.incomplete.note(call)
         return 0
 
     cdef Assembly sink_for(self, Http2Stream stream):
@@ -310,7 +326,7 @@ cdef class GrpcRequests(Http2Connection):
             return 0
         if ends_stream:
             return self._end_input(call)
-        return 0 if message is not None and call.has_started else self._note_part(call)
+        return 0 if message is not None and call.has_started else self.incomplete.note(call)
 
     cdef bint _take_message(self, GrpcCall call, bytes message, bint is_compressed) except -1:
         """Take a whole message; return whether more of the call is expected."""
@@ -318,11 +334,11 @@ cdef class GrpcRequests(Http2Connection):
         if not is_compressed and compressor != ENCODING_UNKNOWN:
             # An unknown compressor is told, even if no message is compressed.
             compressor = ENCODING_IDENTITY
-        self.trusted = max(self.trusted, PyBytes_GET_SIZE(message))
+        self.http2.trusted = max(self.http2.trusted, PyBytes_GET_SIZE(message))
         if is_compressed and compressor == ENCODING_IDENTITY:
             self._refuse_faulty(call, FAULT_ENCODING)
         elif call.route.takes_stream:
-            self._forget_part(call)
+            self.incomplete.forget(call)
             self._put(call, message, compressor)
         elif call.message is not None:
             self._refuse_faulty(call, FAULT_MESSAGES)
@@ -337,12 +353,12 @@ cdef class GrpcRequests(Http2Connection):
         cdef Frame frame
         if call.stream is None:
             # The handler reads no further messages, and its answer has not left yet.
-            return self.took(call.http2_stream, cost)
+            return self.http2.took(call.http2_stream, cost)
         memset(&frame, 0, sizeof(Frame))
         frame.codec = call.codec
         frame.compressor = <uint8_t>compressor
         if cost <= SMALL_MESSAGE:
-            (<Link>self._engine).woke = True
+            (<Link>self._link).woke = True
         return (<ServedStream>call.stream).put(&frame, message, cost)
 
     cdef int on_trailers(self, Http2Stream stream, HeaderBlock block) except -1:
@@ -371,25 +387,19 @@ cdef class GrpcRequests(Http2Connection):
             # The verdict starts the call.
             return 0
         call.message = None
-        self._forget_part(call)
+        self.incomplete.forget(call)
         return self._pass_in(call, message)
 
     cdef int _refuse_faulty(self, GrpcCall call, int fault) except -1:
         """Refuse a call for a fault of its messages: behind the guards of the gate, if it has not seen the call yet."""
         call.fault = <uint8_t>fault
         if call.has_started:
-            return self._end_locally(call, fault_status(fault), fault_text(call, self.gate.message_bytes))
+            return self.outcomes.end_instead(call, fault_status(fault), fault_text(call, self.gate.message_bytes))
         call.message = None
-        self._drop_check(call)
+        self.incomplete.drop_check(call)
         # With the shape of another kind of method.
         call.flags ^= STREAM_IN
         return self._pass_in(call, b"")
-
-    cdef int _end_locally(self, GrpcCall call, int status, str text) except -1:
-        """Answer a call instead of its handler, which is stopped."""
-        self.gate.note_answered(call, status, text)
-        (<ServedConnection>call.connection).end_early(call, Failure(status, text))
-        return self.note_idle_work()
 
     cdef int on_sendable(self, Http2Stream stream) except -1:
         cdef GrpcCall call
@@ -408,13 +418,13 @@ cdef class GrpcRequests(Http2Connection):
         if call is self.latest:
             self.latest = None
         call.state = STATE_CANCELLED
-        self.connection.now = max(self.connection.now, self.instant())
+        self.connection.now = max(self.connection.now, self.http2.instant())
         if call.was_ended:
             return 0
         if call.has_started:
             # Both sides watch the deadline: the reason is the same whichever is first.
-            return cancel_in_read(self.engine(), self.gate, call, call.deadline_ns <= self.instant())
-        self._drop_check(call)
+            return cancel_in_read(self.http2.engine(), self.gate, call, call.deadline_ns <= self.http2.instant())
+        self.incomplete.drop_check(call)
         call.was_ended = True
         return self.gate.count_refused(call, CANCELLED, "cancelled before the request was whole")
 
@@ -429,14 +439,14 @@ cdef class GrpcRequests(Http2Connection):
         call = <GrpcCall>stream.user
         stream.user = None
         call.http2_stream = None
-        self._forget_part(call)
+        self.incomplete.forget(call)
         if call.is_streaming:
             call.is_streaming = False
-            self.streams.streaming -= 1
+            self.http2.streams.streaming -= 1
         if call.waiting_bytes:
-            self.waiting_bytes -= call.waiting_bytes
+            self.outcomes.waiting_bytes -= call.waiting_bytes
             call.waiting_bytes = 0
-        link = <Link>self._engine
+        link = <Link>self._link
         link.life.used_ns = max(link.life.used_ns, self.connection.now, self.connection.stepped_ns)
         return 0
 
@@ -446,144 +456,51 @@ cdef class GrpcRequests(Http2Connection):
         """Nothing more is here of the call that was opened last."""
         cdef GrpcCall call = self.latest
         self.latest = None
-        return 0 if call is None else self._note_part(call)
-
-    cdef int _note_part(self, GrpcCall call) except -1:
-        """Note an incomplete part of a request, or of a stream message."""
-        call.heard_ns = self.instant()
-        if not call.is_incomplete:
-            call.is_incomplete = True
-            call.began_ns = self.instant()
-            self.incomplete.add(call)
-            if not call.has_started and self.gate.await_rest(call) and self._sender_of(call) == SENDER_REFUSED:
-                return 0
-        return self.grant_rest(call.http2_stream, False) if self._has_room(call) and call.sender_check is None else 0
-
-    cdef int _sender_of(self, GrpcCall call) except -1:
-        """Judge the sender of an incomplete request: return whether it may call the method, is refused, or waits."""
-        cdef int verdict
-        call.sender_check = SenderCheck.__new__(SenderCheck)
-        verdict = call.sender_check.judge(call, call.method)
-        if verdict == SENDER_ADMITTED:
-            call.sender_check = None
-            let_in(self, call)
-        return verdict
-
-    cdef int _drop_check(self, GrpcCall call) noexcept:
-        if call.sender_check is not None:
-            call.sender_check.drop()
-            call.sender_check = None
-        return 0
+        return 0 if call is None else self.incomplete.note(call)
 
     cdef int sender_known(self, GrpcCall call, int verdict) except -1:
         call.sender_check = None
         if verdict == SENDER_REFUSED or call.http2_stream is None:
             return 0
-        let_in(self, call)
+        let_in(self.trust, call)
         # The verdict took the time, not the peer.
         call.began_ns = call.heard_ns = now_ns()
         if not call.http2_stream.is_ended_by_peer:
-            return self.grant_rest(call.http2_stream, False) + self._take_rest(call) if self._has_room(call) else 0
-        self.engine().now = now_ns()
+            if not self.incomplete.has_room(call):
+                return 0
+            return self.incomplete.grant_rest(call.http2_stream, False) + self._take_rest(call)
+        self.http2.engine().now = now_ns()
         self._end_input(call)
         self.gate.runner.leave_task()
-        return 0 if self.stream_below() is NULL else (<ByteStream>self.stream_below()).flush()
-
-    cdef bint _has_room(self, GrpcCall call) except -1:
-        """Count the received bytes; return whether the budgets accept them: otherwise the call is ended."""
-        cdef MessageReader reader = call.reader
-        cdef Py_ssize_t size = 0, whole = 0
-        cdef str problem
-        if reader is not None and reader.is_inside():
-            whole = reader.total
-            size = 0 if reader.assembly is None else reader.assembly.filled
-        if call.has_started:
-            problem = self.gate.memory.count_part(self.connection, self.connection.part_held + size - call.counted, False)
-            call.counted = size
-            if problem is not None:
-                count_refusal("memory")
-                self._end_locally(call, RESOURCE_EXHAUSTED, problem)
-            return problem is None
-        if call.message is not None:
-            size += PyBytes_GET_SIZE(call.message)
-        if call.web is not None:
-            size += <Py_ssize_t>call.web.held
-        # At the first piece the whole request has to fit, later the received bytes.
-        problem = self.gate.over_budget(call, size - call.charge if call.charge else max(size, whole), call.charge == 0)
-        if problem is not None:
-            count_refusal("memory")
-            self._drop_check(call)
-            self.gate.refuse(call, RESOURCE_EXHAUSTED, problem)
-            return False
-        self.gate.memory.charge(call, max(size, <Py_ssize_t>1))
-        return True
-
-    cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1:
-        """Let the rest of a message arrive that exceeds its window; one of a stream may have to wait for the pool."""
-        cdef GrpcCall call = None if stream is None else <GrpcCall>stream.user
-        cdef int64_t size
-        if call is None or call.reader is None or not call.reader.is_inside():
-            return 0
-        size = call.reader.missing() - self.incoming.to_come(stream)
-        if size <= 0 or call.has_started and not self.long_messages.may_come(self, call, size, is_awaited):
-            return 0
-        return self.grant(stream, size)
-
-    cdef int64_t window_of(self, Http2Stream stream) noexcept:
-        """Return the bytes of a stream that may still arrive."""
-        return self.incoming.flow.receivable(&stream.windows)
-
-    cdef int message_taken(self, GrpcCall call, Py_ssize_t cost) except -1:
-        """Return the credit of a message that the handler took."""
-        let_in(self, call)
-        return self.took_messages(call.http2_stream, cost)
-
-    cdef bint may_lend(self) noexcept:
-        return process_held < self.gate.memory.lend_below and Http2Connection.may_lend(self)
-
-    cdef int reader_waits(self, GrpcCall call) except -1:
-        """The handler took all messages: only the window can block the next one, or the rest of it."""
-        let_in(self, call)
-        self.let_grow(call.http2_stream)
-        return self.grant_rest(call.http2_stream, True) if call.is_incomplete else 0
-
-    cdef int reader_left(self, GrpcCall call) except -1:
-        """The handler stopped waiting: the one message that may exceed the pool can now be another stream's."""
-        if call.http2_stream is not self.long_messages.unpooled:
-            return 0
-        self.long_messages.unpooled = None
-        return 0 if self.incoming.flow.waiting is None else self.grant_waiting()
-
-    cdef int _forget_part(self, GrpcCall call) except -1:
-        """A request or message is whole, or no longer of use."""
-        if not call.is_incomplete:
-            return 0
-        call.is_incomplete = False
-        self.incomplete.discard(call)
-        if call.counted:
-            # Its message is counted separately.
-            self.gate.memory.count_part(self.connection, self.connection.part_held - call.counted, False)
-            call.counted = 0
-        if call.charge and not call.has_started and call.http2_stream is None:
-            self.gate.memory.charge(call, 0)
-        return 0
-
-    cdef int end_incomplete(self, str text) except -1:
-        """Refuse the calls whose requests are incomplete, as the server stops."""
-        cdef GrpcCall call
-        for call in list(self.incomplete):
-            if not call.has_started:
-                self.gate.refuse(call, UNAVAILABLE, text)
-        return 0
+        return 0 if self.http2.stream_below() is NULL else (<ByteStream>self.http2.stream_below()).flush()
 
     cdef int forget_incomplete(self) except -1:
-        """The connection is over: forget incomplete requests."""
-        cdef GrpcCall call
         self.latest = None
-        while self.incomplete:
-            call = self.incomplete.pop()
-            call.http2_stream = None
-            self._drop_check(call)
-            if call.charge and not call.has_started:
-                self.gate.memory.charge(call, 0)
-        return self.gate.memory.end_part(self.connection, True)
+        return self.incomplete.forget_all()
+
+    # The connection
+
+    cdef bint may_lend(self) noexcept:
+        return process_held < self.gate.memory.lend_below
+
+    cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1:
+        return self.incomplete.grant_rest(stream, is_awaited)
+
+    cdef int on_settings(self) except -1:
+        # The opening lasts until the settings of the peer came.
+        return (<Link>self._link).life.leave_opening()
+
+    cdef int on_violation(self, int code, str text) except -1:
+        self.gate.dispatcher.stranger(self.connection.describe_peer(), f"grpc: {text}")
+        return 0
+
+    cdef int on_closed(self, bint lingers) except -1:
+        self.forget_incomplete()
+        (<Link>self._link).leaving.finish(REASON_PROTOCOL, "", lingers)
+        return 0
+
+
+cdef list texts_of(HeaderBlock block, bytes name):
+    """Return the values of all fields of a name."""
+    cdef HeaderField field
+    return [field.value.decode("latin-1") for field in block.fields if field.name == name]

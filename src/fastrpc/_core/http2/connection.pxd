@@ -1,28 +1,32 @@
-"""The wire of HTTP/2, of either side: frames into hooks, orders into frames, all rules in between."""
+"""A connection of HTTP/2, of either side: frames into hooks, orders into frames, all rules in between."""
 
+cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.http2.frames cimport Http2Frame, Violation
 from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.hpack cimport HeaderTemplate
 from fastrpc._core.http2.incoming cimport Http2Control, Http2Incoming
 from fastrpc._core.http2.sender cimport Http2Sender
+from fastrpc._core.http2.stream_handler cimport StreamHandler
 from fastrpc._core.http2.stream_table cimport Http2Stream, StreamTable
 from fastrpc._core.io.engine cimport NOTHING, Engine
-from fastrpc._core.link.contract cimport Wire
 
 cdef enum:
     # Flag of a gRPC message: it is compressed.
     MESSAGE_COMPRESSED = 1
 
 
-cdef class Http2Connection(Wire):
+@cython.final
+cdef class Http2Connection:
     cdef:
-        # The engine that holds it, borrowed: valid in every hook and order, since only the engine, and calls through
-        # it, reach this object.
+        # The engine above it, borrowed: valid in every hook and order, since only the engine, and calls through it,
+        # reach this object.
         PyObject* _engine
+
+        # The side that takes its frames, borrowed in the same way: it holds this object.
+        PyObject* holder
 
         # Its parts. Sides use these: `count_open()` and `limit` of the streams tell whether a client may open one more;
         # the control has the settings of the peer (`peer`), whether they arrived (`is_settled`), and the stage of our
@@ -33,8 +37,8 @@ cdef class Http2Connection(Wire):
         Http2Control control
         Http2Incoming incoming
 
-        readonly bint is_client
-        uint32_t _window_bytes
+        # The window of each stream, as announced to the peer.
+        uint32_t first_window
 
         # The size of the largest complete message, set by the side above: `Assembly.place` uses it.
         Py_ssize_t trusted
@@ -69,10 +73,11 @@ cdef class Http2Connection(Wire):
     cdef inline int written(self) except -1:
         return (<Engine>self._engine).written()
 
-    # The life. `set_up` once, from `__init__` of a side; `streams` 0: not announced, as by a client. `open` sends preface
-    # (a client's), SETTINGS and, with `is_wide`, the wide window: once the side has an engine. `lend`: what streams may
-    # borrow beyond their first windows, none without it.
-    cdef int set_up(self, bint is_client, uint32_t streams, uint32_t window_bytes, uint32_t header_list_bytes) except -1
+    # The life. `join` once, before any other order: the output of the engine is the sender of this object. `open` sends
+    # preface (a client's), SETTINGS and, with `is_wide`, the wide window. `lend`: what streams may borrow beyond their
+    # first windows, none without it. `lost`: the byte stream is gone.
+    cdef int join(self, Engine engine) except -1
+    cdef int lost(self) except -1
     cdef int lend(self, int64_t pool_bytes, int64_t message_bytes) noexcept
     cdef int open(self, bint is_wide) except -1
 
@@ -80,59 +85,6 @@ cdef class Http2Connection(Wire):
     # `timeout`. Pings of the peer that come faster than half of `minimum_interval`, without an answer of ours between,
     # are strikes.
     cdef int set_pings(self, double interval, double timeout, double minimum_interval) except -1
-
-    # Hooks: a side overrides these; each does nothing here. All pointers are valid during the call alone. A hook may give
-    # any order, also reset its stream or end the connection. A stream is over once both sides ended it or one reset it.
-    # Then `on_over` is the last hook about it, also where an order of the side did that: it comes from within the order, or
-    # once what waits is written. The side drops its references then (`stream.user` is the side's own). A connection that is
-    # over, or lost, has no further hooks about streams.
-    #
-    # The first head of a message: of a request to a server, of an answer to a client, where interim ones (1xx) are dropped.
-    # A head that keeps all rules of RFC 9113 came. With `block.is_too_large` fields behind the limit are left out, and the
-    # answer has to say so. Equal blocks are one object: `block.note` keeps what the side found out about it.
-    cdef int on_head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1
-
-    # A part of DATA, empty only at the end of the stream: a frame may come in several parts. A part is placed when the hook
-    # returns: the credit of the connection goes back by itself, the credit of the stream by `take`.
-    cdef int on_data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1
-
-    # Where the message that a long DATA frame brings goes, or None (`on_data` gets all of it): the next bytes of the frame
-    # up to `total - filled` are received there without a copy, and added to `filled` before `on_placed`.
-    cdef Assembly sink_for(self, Http2Stream stream)
-    cdef int on_placed(self, Http2Stream stream, Py_ssize_t size, bint ends_stream) except -1
-
-    # Trailers: they end the stream.
-    cdef int on_trailers(self, Http2Stream stream, HeaderBlock block) except -1
-
-    # The peer reset the stream; or it broke a rule of it, and we have reset it.
-    cdef int on_reset(self, Http2Stream stream, uint32_t code) except -1
-    cdef int on_stream_violation(self, Http2Stream stream, const Violation* violation) except -1
-    cdef int on_over(self, Http2Stream stream) except -1
-
-    # A server refused a stream, as too many are open.
-    cdef int on_refused(self, uint32_t id, HeaderBlock block) except -1
-
-    # A stream that called `await_turn` has its turn, and all its earlier messages are written.
-    cdef int on_sendable(self, Http2Stream stream) except -1
-
-    # The peer's settings arrived, the first or new ones (`peer`): a client may have room for further streams.
-    cdef int on_settings(self) except -1
-
-    # GOAWAY of the peer. `not_taken`: our streams that it did not process; they are closed already (no `on_over`). With
-    # CODE_CALM_DOWN and `debug` b"too_many_pings" a client doubles the interval of its pings on further connections.
-    cdef int on_goaway(self, uint32_t last_stream, uint32_t code, bytes debug, list not_taken) except -1
-
-    # The peer broke a rule of the connection, or used up a budget: GOAWAY and `on_closed` follow.
-    cdef int on_violation(self, int code, str text) except -1
-
-    # Whether windows may grow into free memory. Let the rest of a long message arrive, if one is under way;
-    # `is_awaited`: the reader of its stream begins to wait for it.
-    cdef bint may_lend(self) noexcept
-    cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1
-
-    # This side ends the connection, by `close_with` or `end`, and its streams: what is written leaves, then the side ends
-    # the byte stream, which reads on for a while if it `lingers`. Once. A side's own `lost` also calls `lost` of this class.
-    cdef int on_closed(self, bint lingers) except -1
 
     # Orders of streams: for an ended stream they do nothing. None: no stream can be opened now: as many as the peer takes
     # are open (a later `on_settings` or `on_over` has room again), it leaves, or the ids are used up. The head of an opened
@@ -174,6 +126,8 @@ cdef class Http2Connection(Wire):
     cdef int grant_waiting(self) except -1
     # The program waits for a message: the window may grow.
     cdef int let_grow(self, Http2Stream stream) except -1
+    # The program waits for a message of which a part is here: its rest may come.
+    cdef int grant_awaited(self, Http2Stream stream) except -1
     # Let a message of `size` more bytes arrive at once, beyond the window.
     cdef int grant(self, Http2Stream stream, int64_t size) except -1
 
@@ -191,6 +145,11 @@ cdef class Http2Connection(Wire):
     cdef int note_answered(self) noexcept
     # A call was refused for its caller's fault. With none of the budget left the connection is over.
     cdef int note_idle_work(self) except -1
+
+    # Bytes in: `take` returns the number of consumed ones. Input was not read for `late` nanoseconds: silence of the peer
+    # proves nothing.
+    cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1
+    cdef int forgive(self, uint64_t late) except -1
 
     # Bytes in place: a long message is received into its memory.
     cdef char* place(self, Py_ssize_t* room) except? NULL
@@ -229,7 +188,14 @@ cdef class Http2Connection(Wire):
     cdef int _drop_late(self, uint32_t id, Py_ssize_t size) except -1
 
     # The parts of orders.
+    cdef bint _may_lend(self) noexcept
     cdef bint _is_open(self, Http2Stream stream) noexcept
     cdef bint _is_stuck(self) noexcept
     cdef int _sent(self, Http2Stream stream) except -1
     cdef int _is_over(self, Http2Stream stream) except -1
+
+
+# Make the connection of a handler, which holds it; `streams` 0: not announced, as by a client.
+cdef Http2Connection new_http2(
+    StreamHandler handler, bint is_client, uint32_t streams, uint32_t window_bytes, uint32_t header_list_bytes
+)

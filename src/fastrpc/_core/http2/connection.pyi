@@ -1,10 +1,9 @@
-from fastrpc._core.link.contract import Wire
+from typing import final
 
-class Http2Connection(Wire):
+@final
+class Http2Connection:
     """The state of one connection of HTTP/2, without input and output."""
 
-    @property
-    def is_client(self) -> bool: ...
     @property
     def is_closed(self) -> bool: ...
     @property

@@ -1,4 +1,4 @@
-"""The wire of HTTP/2, of either side: frames into hooks, orders into frames, all rules in between.
+"""A connection of HTTP/2, of either side: frames into hooks, orders into frames, all rules in between.
 
 ::
 
@@ -10,15 +10,16 @@
 
     send_head, send_message, send_trailers, reset ──► Http2Sender ──► pump ──► the byte stream
 
-A side of gRPC is a subclass: it implements the hooks and gives the orders. The engine that holds it has the life of the
-connection, the time and the byte stream; the engine's output is the sender of this object. All frames of a read, or of
-a turn of the loop, share one write. A unary exchange crosses six times between the two: on_head, on_data; send_head,
-send_message, send_trailers; on_over.
+A side of gRPC is its `StreamHandler`, which holds it: the side implements the hooks and gives the orders. The engine above
+both has the life of the connection, the time and the byte stream; the engine's output is the sender of this object. All
+frames of a read, or of a turn of the loop, share one write. A unary exchange crosses six times between the two: on_head,
+on_data; send_head, send_message, send_trailers; on_over.
 """
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
+from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.http2.big_endian cimport store32_big
 from fastrpc._core.http2.frames cimport (
     CODE_NONE, CODE_REFUSED_STREAM, KIND_DATA, KIND_GOAWAY, KIND_HEADERS, KIND_NOTHING, KIND_PING, KIND_RST_STREAM,
@@ -40,7 +41,8 @@ cdef enum:
     HEAD_SHARE = 1_024
 
 
-cdef class Http2Connection(Wire):
+@cython.final
+cdef class Http2Connection:
     """The state of one connection of HTTP/2, without input and output."""
 
     @property
@@ -53,89 +55,13 @@ cdef class Http2Connection(Wire):
         """The bytes of the pool that windows may take."""
         return self.incoming.flow.pool.growth_left
 
-    # Hooks: a side implements these
-
-    cdef int on_head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1:
-        """Take the first head of a message."""
-        return 0
-
-    cdef int on_data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1:
-        """Take a part of DATA."""
-        return 0
-
-    cdef Assembly sink_for(self, Http2Stream stream):
-        """Return the place of a long message, or None."""
-        return None
-
-    cdef int on_placed(self, Http2Stream stream, Py_ssize_t size, bint ends_stream) except -1:
-        """Note bytes that were received in the place of a long message."""
-        return 0
-
-    cdef int on_trailers(self, Http2Stream stream, HeaderBlock block) except -1:
-        """Take the trailers of a message."""
-        return 0
-
-    cdef int on_reset(self, Http2Stream stream, uint32_t code) except -1:
-        """The peer reset a stream."""
-        return 0
-
-    cdef int on_stream_violation(self, Http2Stream stream, const Violation* violation) except -1:
-        """The peer broke a rule of a stream, which is reset."""
-        return 0
-
-    cdef int on_over(self, Http2Stream stream) except -1:
-        """A stream is over."""
-        return 0
-
-    cdef int on_refused(self, uint32_t id, HeaderBlock block) except -1:
-        """A stream was refused, as too many are open."""
-        return 0
-
-    cdef int on_sendable(self, Http2Stream stream) except -1:
-        """Handle that a waiting stream has its turn to send."""
-        return 0
-
-    cdef int on_settings(self) except -1:
-        """The settings of the peer came."""
-        return 0
-
-    cdef int on_goaway(self, uint32_t last_stream, uint32_t code, bytes debug, list not_taken) except -1:
-        """The peer leaves."""
-        return 0
-
-    cdef int on_violation(self, int code, str text) except -1:
-        """The peer broke a rule of the connection."""
-        return 0
-
-    cdef bint may_lend(self) noexcept:
-        """Return whether memory is left for windows to grow. Messages that wait for the pool have priority."""
-        return self.incoming.flow.waiting is None
-
-    cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1:
-        """Let the rest of a long message come."""
-        return 0
-
-    cdef int on_closed(self, bint lingers) except -1:
-        """Handle that this side ends the connection."""
-        return 0
-
     # The life
 
-    cdef int set_up(self, bint is_client, uint32_t streams, uint32_t window_bytes, uint32_t header_list_bytes) except -1:
-        self.is_client = is_client
-        self.closed_code = -1
-        self._window_bytes = window_bytes
-        self.streams = StreamTable(is_client, FIRST_STREAMS if is_client else <Py_ssize_t>streams)
-        self.sender = new_sender(FlowControl(), self.streams)
-        self.control = new_control(self.sender, self.sender.flow, self.streams)
-        self.incoming = new_incoming(self.control, header_list_bytes)
-        return 0
-
-    cdef int join(self, Engine link) except -1:
+    cdef int join(self, Engine engine) except -1:
         if self._engine is not NULL:
             raise RuntimeError("a wire is held by one link")
-        self._engine = <PyObject*>link
-        link.output = self.sender
+        self._engine = <PyObject*>engine
+        engine.output = self.sender
         return 0
 
     cdef int lend(self, int64_t pool_bytes, int64_t message_bytes) noexcept:
@@ -150,7 +76,7 @@ cdef class Http2Connection(Wire):
         return 0
 
     cdef int open(self, bint is_wide) except -1:
-        self.control.open(self._window_bytes, self.incoming.decoder.list_limit)
+        self.control.open(self.first_window, self.incoming.decoder.list_limit)
         return self.widen() if is_wide else self.written()
 
     cdef int widen(self) except -1:
@@ -175,7 +101,7 @@ cdef class Http2Connection(Wire):
         if self.is_closed:
             return 0
         self.fall_silent(code, text)
-        return self.on_closed(lingers)
+        return (<StreamHandler>self.holder).on_closed(lingers)
 
     cdef int fall_silent(self, int code, str text) except -1:
         self.is_closed = True
@@ -249,9 +175,9 @@ cdef class Http2Connection(Wire):
         kind = self.incoming.take_block(stream, block, frame.ends_stream, &violation)
         if kind == BLOCK_HEAD:
             stream.is_known = True
-            self.on_head(stream, block, frame.ends_stream)
+            (<StreamHandler>self.holder).on_head(stream, block, frame.ends_stream)
         elif kind == BLOCK_TRAILERS:
-            self.on_trailers(stream, block)
+            (<StreamHandler>self.holder).on_trailers(stream, block)
         elif kind < 0 or self.control.skip(KIND_HEADERS, self.instant(), &violation) < 0:
             return self._violate_stream(frame.stream, &violation)
         return self._is_over(stream)
@@ -265,7 +191,7 @@ cdef class Http2Connection(Wire):
         put_reset(self.sender.out, id, CODE_REFUSED_STREAM)
         self.written()
         self.control.expect_late(True)
-        self.on_refused(id, block)
+        (<StreamHandler>self.holder).on_refused(id, block)
         self.engine().note_unanswered()
         return 0 if self.control.note_refused(self.instant(), violation) == 0 else self._violate(violation)
 
@@ -283,7 +209,7 @@ cdef class Http2Connection(Wire):
             if self.streams.take_data(stream, frame.size, frame.ends_stream, &violation) < 0:
                 self._violate_stream(stream.id, &violation)
             else:
-                self.on_data(stream, frame.data, frame.size, frame.ends_stream)
+                (<StreamHandler>self.holder).on_data(stream, frame.data, frame.size, frame.ends_stream)
                 self._is_over(stream)
         return 0 if self.is_closed else self.incoming.place_of(stream, frame.size)
 
@@ -291,7 +217,7 @@ cdef class Http2Connection(Wire):
         cdef Http2Stream stream = self.incoming.data_stream
         if stream is None or stream.is_ended_by_peer or self.is_closed:
             return NULL
-        return self.incoming.place_in(self.sink_for(stream), room, self.trusted)
+        return self.incoming.place_in((<StreamHandler>self.holder).sink_for(stream), room, self.trusted)
 
     cdef int placed(self, Py_ssize_t size) except -1:
         cdef Violation violation
@@ -305,7 +231,7 @@ cdef class Http2Connection(Wire):
             if self.streams.take_data(stream, size, ends_stream, &violation) < 0:
                 self._violate_stream(stream.id, &violation)
             else:
-                self.on_placed(stream, size, ends_stream)
+                (<StreamHandler>self.holder).on_placed(stream, size, ends_stream)
                 self._is_over(stream)
         return 0 if self.is_closed else self.incoming.place_of(stream, size)
 
@@ -327,7 +253,7 @@ cdef class Http2Connection(Wire):
         self.note_idle_work()
         if self.is_closed or not stream.is_known:
             return 0
-        self.on_reset(stream, frame.number)
+        (<StreamHandler>self.holder).on_reset(stream, frame.number)
         return self._is_over(stream)
 
     # Frames of the connection
@@ -341,7 +267,7 @@ cdef class Http2Connection(Wire):
         elif frame.kind == KIND_SETTINGS:
             done = self.control.take_settings(frame, self.instant(), &violation)
             if done > 0:
-                self.on_settings()
+                (<StreamHandler>self.holder).on_settings()
         elif frame.kind == KIND_PING:
             self.engine().note_unanswered()
             done = self.control.take_ping(frame, self.instant(), self._is_stuck(), &violation)
@@ -363,7 +289,9 @@ cdef class Http2Connection(Wire):
         cdef list not_taken = self.control.take_goaway(frame, violation)
         if not_taken is None:
             return -1
-        return self.on_goaway(frame.last_stream, frame.number, PyBytes_FromStringAndSize(frame.data, frame.size), not_taken)
+        return (<StreamHandler>self.holder).on_goaway(
+            frame.last_stream, frame.number, PyBytes_FromStringAndSize(frame.data, frame.size), not_taken
+        )
 
     # Broken rules
 
@@ -373,7 +301,7 @@ cdef class Http2Connection(Wire):
         cdef str text = violation_text(violation)
         if self.is_closed:
             return 0
-        self.on_violation(code, text)
+        (<StreamHandler>self.holder).on_violation(code, text)
         return self.close_with(code, text)
 
     cdef int _violate_stream(self, uint32_t id, const Violation* violation) except -1:
@@ -392,7 +320,7 @@ cdef class Http2Connection(Wire):
         self.note_idle_work()
         if self.is_closed or stream is None or not stream.is_known:
             return 0
-        self.on_stream_violation(stream, violation)
+        (<StreamHandler>self.holder).on_stream_violation(stream, violation)
         return self._is_over(stream)
 
     cdef int _drop_late(self, uint32_t id, Py_ssize_t size) except -1:
@@ -495,8 +423,12 @@ cdef class Http2Connection(Wire):
         return self.written()
 
     cdef int took(self, Http2Stream stream, Py_ssize_t size) except -1:
-        cdef bint may_lend = stream.windows.growth.grown == 0 or self.may_lend()
+        cdef bint may_lend = stream.windows.growth.grown == 0 or self._may_lend()
         return 0 if self.is_closed else self.incoming.take(stream, size, may_lend) + self.written()
+
+    cdef bint _may_lend(self) noexcept:
+        """Return whether windows may grow. Messages that wait for the pool have priority."""
+        return self.incoming.flow.waiting is None and (<StreamHandler>self.holder).may_lend()
 
     cdef int took_messages(self, Http2Stream stream, Py_ssize_t size) except -1:
         cdef FlowControl flow = self.incoming.flow
@@ -508,13 +440,16 @@ cdef class Http2Connection(Wire):
     cdef int grant_waiting(self) except -1:
         # A stream that still has to wait takes its place again: all later ones wait, too.
         for stream in self.incoming.flow.take_waiting():
-            self.grant_rest(<Http2Stream>stream, False)
+            (<StreamHandler>self.holder).grant_rest(<Http2Stream>stream, False)
         return 0
 
     cdef int let_grow(self, Http2Stream stream) except -1:
         if self.is_closed or not stream.windows.growth.was_short:
             return 0
-        return self.incoming.reader_waits(stream, self.may_lend()) + self.written()
+        return self.incoming.reader_waits(stream, self._may_lend()) + self.written()
+
+    cdef int grant_awaited(self, Http2Stream stream) except -1:
+        return (<StreamHandler>self.holder).grant_rest(stream, True)
 
     cdef int release(self, Http2Stream stream) except -1:
         return 0 if self.is_closed else self.incoming.release(stream) + self.written()
@@ -541,7 +476,7 @@ cdef class Http2Connection(Wire):
         self.control.expect_late(stream.was_cut_short)
         if self.is_closed:
             return 0
-        self.on_over(stream)
+        (<StreamHandler>self.holder).on_over(stream)
         return 0 if self.incoming.flow.waiting is None else self.grant_waiting()
 
     # Bytes out
@@ -557,7 +492,7 @@ cdef class Http2Connection(Wire):
             return 0
         woken, sender.woken = sender.woken, []
         for stream in woken:
-            self.on_sendable(<Http2Stream>stream)
+            (<StreamHandler>self.holder).on_sendable(<Http2Stream>stream)
         if not self._streams_have_turn and sender.is_waiting() and self.stream_below() is not NULL:
             self._streams_have_turn = (<ByteStream>self.stream_below()).ask_turn()
         return 0
@@ -592,3 +527,17 @@ cdef class Http2Connection(Wire):
         if self.sender.size():
             self.written()
         return due
+
+
+cdef Http2Connection new_http2(
+    StreamHandler handler, bint is_client, uint32_t streams, uint32_t window_bytes, uint32_t header_list_bytes
+):
+    cdef Http2Connection made = Http2Connection.__new__(Http2Connection)
+    made.holder = <PyObject*>handler
+    made.closed_code = -1
+    made.first_window = window_bytes
+    made.streams = StreamTable(is_client, FIRST_STREAMS if is_client else <Py_ssize_t>streams)
+    made.sender = new_sender(FlowControl(), made.streams)
+    made.control = new_control(made.sender, made.sender.flow, made.streams)
+    made.incoming = new_incoming(made.control, header_list_bytes)
+    return made

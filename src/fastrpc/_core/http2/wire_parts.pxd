@@ -1,25 +1,26 @@
 """The parts of a wire of HTTP/2 that a link asks: long messages in place, and messages that wait."""
 
 cimport cython
-from cpython.ref cimport PyObject
 
 from fastrpc._core.http2.connection cimport Http2Connection
+from fastrpc._core.http2.http2_pages cimport Http2Pages
 from fastrpc._core.link.contract cimport Backlog, Placing
 
 
 @cython.final
 cdef class Http2Placing(Placing):
     cdef:
-        # The wire, borrowed: it holds this object, and only it and its link use it.
-        PyObject* wire
+        # The connection of the wire; its pages, whose read ends with each piece, or None.
+        Http2Connection http2
+        Http2Pages pages
 
 
 @cython.final
 cdef class Http2Backlog(Backlog):
     cdef:
-        # The wire, borrowed in the same way.
-        PyObject* wire
+        # The connection of the wire.
+        Http2Connection http2
 
 
-# Give a wire these parts, once, before a link holds it.
-cdef int add_parts(Http2Connection wire) except -1
+cdef Http2Placing new_placing(Http2Connection http2, Http2Pages pages)
+cdef Http2Backlog new_backlog(Http2Connection http2)

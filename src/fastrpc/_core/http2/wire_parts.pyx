@@ -1,6 +1,6 @@
 """The parts of a wire of HTTP/2 that a link asks: long messages in place, and messages that wait.
 
-Most reads have neither: both then answer by reading a field, and the wire is not called.
+Most reads have neither: both then answer by reading a field.
 """
 
 cimport cython
@@ -12,17 +12,17 @@ cdef class Http2Placing(Placing):
     """Long messages, received into their memory."""
 
     cdef char* place(self, Py_ssize_t* room) except? NULL:
-        cdef Http2Connection wire = <Http2Connection>self.wire
-        return NULL if wire.incoming.data_stream is None else wire.place(room)
+        return NULL if self.http2.incoming.data_stream is None else self.http2.place(room)
 
     cdef int placed(self, Py_ssize_t size) except -1:
-        return (<Http2Connection>self.wire).placed(size)
+        self.http2.placed(size)
+        return 0 if self.pages is None else self.pages.end_read()
 
     cdef object owner(self):
-        return (<Http2Connection>self.wire).incoming.sink
+        return self.http2.incoming.sink
 
     cdef bint completes(self, Py_ssize_t size) except -1:
-        return (<Http2Connection>self.wire).completes(size)
+        return self.http2.completes(size)
 
 
 @cython.final
@@ -30,31 +30,34 @@ cdef class Http2Backlog(Backlog):
     """Messages that wait for the windows of the peer, or for the turn of their stream."""
 
     cdef bint pump(self) except -1:
-        cdef Http2Connection wire = <Http2Connection>self.wire
-        if wire.sender.is_waiting():
-            wire.pump()
-        return wire.sender.is_waiting() or wire.sender.queued_bytes != 0
+        cdef Http2Connection http2 = self.http2
+        if http2.sender.is_waiting():
+            http2.pump()
+        return http2.sender.is_waiting() or http2.sender.queued_bytes != 0
 
     cdef int rest(self) noexcept:
-        return (<Http2Connection>self.wire).rest()
+        return self.http2.rest()
 
     cdef int turn_over(self) except -1:
-        return (<Http2Connection>self.wire).turn_over()
+        return self.http2.turn_over()
 
     cdef int64_t queued(self) except? -1:
-        return (<Http2Connection>self.wire).sender.queued_bytes
+        return self.http2.sender.queued_bytes
 
     cdef int64_t passed(self) except? -1:
-        return (<Http2Connection>self.wire).sender.cut_bytes
+        return self.http2.sender.cut_bytes
 
     cdef int64_t credit(self) except? -1:
-        return (<Http2Connection>self.wire).incoming.flow.sending
+        return self.http2.incoming.flow.sending
 
 
-cdef int add_parts(Http2Connection wire) except -1:
-    cdef Http2Placing placing = Http2Placing.__new__(Http2Placing)
-    cdef Http2Backlog backlog = Http2Backlog.__new__(Http2Backlog)
-    placing.wire = backlog.wire = <PyObject*>wire
-    wire.placing = placing
-    wire.backlog = backlog
-    return 0
+cdef Http2Placing new_placing(Http2Connection http2, Http2Pages pages):
+    cdef Http2Placing made = Http2Placing.__new__(Http2Placing)
+    made.http2, made.pages = http2, pages
+    return made
+
+
+cdef Http2Backlog new_backlog(Http2Connection http2):
+    cdef Http2Backlog made = Http2Backlog.__new__(Http2Backlog)
+    made.http2 = http2
+    return made

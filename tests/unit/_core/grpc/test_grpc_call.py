@@ -4,6 +4,8 @@ import gc
 
 from fastrpc._core.grpc.grpc_call import GrpcCall
 from fastrpc._core.grpc.grpc_wire import GrpcWire
+from fastrpc._core.grpc.requests import GrpcRequests
+from fastrpc._core.http2.connection import Http2Connection
 from fastrpc._core.server.link import Link
 from tests.support.grpc_peer import served_grpc
 from tests.support.raw_methods import Raw
@@ -39,7 +41,8 @@ async def test_an_engine_is_freed_with_its_stream() -> None:
         link.engine = link.session = None
         link.session = Gone()
         gc.collect()
-        assert [one for one in gc.get_objects() if type(one) in {GrpcWire, Link}] == []
+        parts = {GrpcWire, GrpcRequests, Http2Connection, Link}
+        assert [one for one in gc.get_objects() if type(one) in parts] == []
 
 
 class Gone:

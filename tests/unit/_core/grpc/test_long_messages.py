@@ -55,8 +55,8 @@ async def test_what_a_window_has_grown_goes_to_messages_that_wait_for_the_pool()
             # Messages that take all the window, and end with it.
             link.send(fast, message(bytes(link.h2.local_flow_control_window(fast) - 5)))
             await link.talk()
-        grown = 500_000 - link.engine.wire.growth_left
-        assert (grown > 150_000, link.engine.wire.stream_pool_left) == (True, 1_300_000 - grown)
+        grown = 500_000 - link.engine.wire.http2.growth_left
+        assert (grown > 150_000, link.engine.wire.http2.stream_pool_left) == (True, 1_300_000 - grown)
         long = message(bytes(700_000))
         first, second = link.open(HELD), link.open(HELD)
         for stream in (first, second):
@@ -66,13 +66,13 @@ async def test_what_a_window_has_grown_goes_to_messages_that_wait_for_the_pool()
         assert link.h2.local_flow_control_window(second) < 6_000
         link.reset(fast)
         await link.talk()
-        assert link.engine.wire.growth_left == 500_000
+        assert link.engine.wire.http2.growth_left == 500_000
         assert link.h2.local_flow_control_window(second) == 640_005
         for stream in (first, second):
             link.send(stream, long[60_000:], ends=True)
         held.go_on.set()
         assert [(await link.end(stream)).messages for stream in (first, second)] == [[b"700000"]] * 2
-        assert link.engine.wire.stream_pool_left == 1_300_000
+        assert link.engine.wire.http2.stream_pool_left == 1_300_000
 
 
 async def test_a_part_of_a_frame_takes_nothing_more_from_the_pool() -> None:
@@ -80,11 +80,11 @@ async def test_a_part_of_a_frame_takes_nothing_more_from_the_pool() -> None:
         stream, long = link.open(TOTAL), message(bytes(700_000))
         link.send(stream, long[:60_000])
         await link.talk()
-        left = link.engine.wire.stream_pool_left
+        left = link.engine.wire.http2.stream_pool_left
         link.send(stream, long[60_000:260_000])
         frame = link.h2.data_to_send()
         await link.give(frame[:50_000])
-        assert link.engine.wire.stream_pool_left == left
+        assert link.engine.wire.http2.stream_pool_left == left
         await link.give(frame[50_000:])
         link.send(stream, long[260_000:], ends=True)
         assert (await link.end(stream)).messages == [b"700000"]
@@ -113,7 +113,7 @@ async def test_a_handler_that_waits_gets_its_message_before_handlers_that_read_n
             link.send(stream, long[60_000:], ends=True)
         held.go_on.set()
         assert {(await link.end(stream)).status for stream in (*unread, *waiting)} == {0}
-        assert link.engine.wire.stream_pool_left == 1_300_000
+        assert link.engine.wire.http2.stream_pool_left == 1_300_000
 
 
 async def test_messages_that_wait_for_the_pool_come_in_their_order() -> None:
@@ -156,7 +156,7 @@ async def test_a_handler_that_waits_no_more_makes_room_for_the_next() -> None:
         for stream in (*unread, *waiting):
             link.send(stream, long[60_000:], ends=True)
             assert (await link.end(stream)).messages == [b"700000"]
-        assert link.engine.wire.stream_pool_left == 1_300_000
+        assert link.engine.wire.http2.stream_pool_left == 1_300_000
 
 
 async def test_handlers_that_wait_no_more_promise_no_more_than_memory_has() -> None:
@@ -190,12 +190,12 @@ async def test_a_message_comes_once_another_connection_has_left_it_the_memory() 
         for stream in (first, second):
             link.send(stream, long[:60_000])
             await link.talk()
-        left = link.engine.wire.stream_pool_left
+        left = link.engine.wire.http2.stream_pool_left
         assert link.h2.local_flow_control_window(first) == 640_005
         assert link.h2.local_flow_control_window(second) < 6_000
         # Nothing happens on its own connection.
         other.lose()
-        await eventually(lambda: link.engine.wire.stream_pool_left < left)
+        await eventually(lambda: link.engine.wire.http2.stream_pool_left < left)
         await link.talk()
         assert link.h2.local_flow_control_window(second) == 640_005
 

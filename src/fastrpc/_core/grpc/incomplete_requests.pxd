@@ -1,0 +1,61 @@
+"""Calls of which the request, or a message of the stream, is incomplete: their senders, memory, windows and time."""
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.grpc.grpc_call cimport GrpcCall
+from fastrpc._core.grpc.grpc_trust cimport GrpcTrust
+from fastrpc._core.grpc.long_messages cimport LongMessages
+from fastrpc._core.grpc.outcomes cimport GrpcOutcomes
+from fastrpc._core.http2.connection cimport Http2Connection
+from fastrpc._core.http2.stream_table cimport Http2Stream
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.link cimport LinkedConnection
+
+
+@cython.final
+cdef class IncompleteRequests:
+    cdef:
+        # The gate; the connection, and in the form in which the gate knows it: None before a link holds the wire.
+        Gate gate
+        Http2Connection http2
+        LinkedConnection connection
+
+        # Whether the client is known; answers to calls that are ended here.
+        GrpcTrust trust
+        GrpcOutcomes outcomes
+
+        # Decides when the rest of a message may come that is longer than its window.
+        LongMessages long_messages
+
+        # The calls. Each has `is_incomplete` set.
+        set calls
+
+    # Note an incomplete part of a request, or of a stream message.
+    cdef int note(self, GrpcCall call) except -1
+
+    # Count received bytes. False: the budgets do not accept them, and the call was ended.
+    cdef bint has_room(self, GrpcCall call) except -1
+
+    # Let the rest of a message arrive that exceeds its window; a message of a stream may have to wait for the pool.
+    cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1
+
+    # The sender of a request need not be judged any more.
+    cdef int drop_check(self, GrpcCall call) noexcept
+
+    # A request or message is whole, or no longer of use.
+    cdef int forget(self, GrpcCall call) except -1
+
+    # The server stops: refuse them. The connection is over: forget them.
+    cdef int end(self, str text) except -1
+    cdef int forget_all(self) except -1
+
+    # End calls whose callers are late with a request or message; return the instant of the next check, 0 = never.
+    cdef uint64_t check(self, uint64_t now) except? 0
+
+    cdef int _sender_of(self, GrpcCall call) except -1
+    cdef uint64_t _late_at(self, GrpcCall call) except? 0
+    cdef int _end_late(self, GrpcCall call) except -1
+
+
+cdef IncompleteRequests new_incomplete(GrpcOutcomes outcomes, Http2Connection http2, Gate gate)

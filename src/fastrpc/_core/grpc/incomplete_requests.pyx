@@ -1,0 +1,180 @@
+"""Calls of which the request, or a message of the stream, is incomplete: their senders, memory, windows and time.
+
+A request that is not complete with its first DATA is listed until it is: its sender is judged before more is kept, its
+bytes count, and they have a lowest rate. A message longer than its window arrives at once if memory allows it.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
+from libc.stdint cimport int64_t
+
+from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
+from fastrpc._core.calls.call cimport NO_DEADLINE
+from fastrpc._core.grpc.fields cimport MessageReader
+from fastrpc._core.grpc.grpc_trust cimport let_in
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.server.connection_life cimport ConnectionLife
+from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, SENDER_REFUSED, SenderCheck
+from fastrpc._core.server.link cimport Link
+
+from fastrpc._core.base.histogram import count_refusal
+
+
+@cython.final
+cdef class IncompleteRequests:
+    """The incomplete requests and messages of one connection."""
+
+    cdef int note(self, GrpcCall call) except -1:
+        call.heard_ns = self.http2.instant()
+        if not call.is_incomplete:
+            call.is_incomplete = True
+            call.began_ns = call.heard_ns
+            self.calls.add(call)
+            if not call.has_started and self.gate.await_rest(call) and self._sender_of(call) == SENDER_REFUSED:
+                return 0
+        return self.grant_rest(call.http2_stream, False) if self.has_room(call) and call.sender_check is None else 0
+
+    cdef int _sender_of(self, GrpcCall call) except -1:
+        """Judge the sender of an incomplete request: return whether it may call the method, is refused, or waits."""
+        cdef int verdict
+        call.sender_check = SenderCheck.__new__(SenderCheck)
+        verdict = call.sender_check.judge(call, call.method)
+        if verdict == SENDER_ADMITTED:
+            call.sender_check = None
+            let_in(self.trust, call)
+        return verdict
+
+    cdef int drop_check(self, GrpcCall call) noexcept:
+        if call.sender_check is not None:
+            call.sender_check.drop()
+            call.sender_check = None
+        return 0
+
+    cdef bint has_room(self, GrpcCall call) except -1:
+        cdef MessageReader reader = call.reader
+        cdef Py_ssize_t size = 0, whole = 0
+        cdef str problem
+        if reader is not None and reader.is_inside():
+            whole = reader.total
+            size = 0 if reader.assembly is None else reader.assembly.filled
+        if call.has_started:
+            problem = self.gate.memory.count_part(self.connection, self.connection.part_held + size - call.counted, False)
+            call.counted = size
+            if problem is not None:
+                count_refusal("memory")
+                self.outcomes.end_instead(call, RESOURCE_EXHAUSTED, problem)
+            return problem is None
+        if call.message is not None:
+            size += PyBytes_GET_SIZE(call.message)
+        if call.web is not None:
+            size += <Py_ssize_t>call.web.held
+        # At the first piece the whole request has to fit, later the received bytes.
+        problem = self.gate.over_budget(call, size - call.charge if call.charge else max(size, whole), call.charge == 0)
+        if problem is not None:
+            count_refusal("memory")
+            self.drop_check(call)
+            self.gate.refuse(call, RESOURCE_EXHAUSTED, problem)
+            return False
+        self.gate.memory.charge(call, max(size, <Py_ssize_t>1))
+        return True
+
+    cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1:
+        cdef GrpcCall call = None if stream is None else <GrpcCall>stream.user
+        cdef int64_t size
+        if call is None or call.reader is None or not call.reader.is_inside():
+            return 0
+        size = call.reader.missing() - self.http2.incoming.to_come(stream)
+        if size <= 0 or call.has_started and not self.long_messages.may_come(self.http2, call, size, is_awaited):
+            return 0
+        return self.http2.grant(stream, size)
+
+    cdef int forget(self, GrpcCall call) except -1:
+        if not call.is_incomplete:
+            return 0
+        call.is_incomplete = False
+        self.calls.discard(call)
+        if call.counted:
+            # Its message is counted separately.
+            self.gate.memory.count_part(self.connection, self.connection.part_held - call.counted, False)
+            call.counted = 0
+        if call.charge and not call.has_started and call.http2_stream is None:
+            self.gate.memory.charge(call, 0)
+        return 0
+
+    cdef int end(self, str text) except -1:
+        cdef GrpcCall call
+        for call in list(self.calls):
+            if not call.has_started:
+                self.gate.refuse(call, UNAVAILABLE, text)
+        return 0
+
+    cdef int forget_all(self) except -1:
+        cdef GrpcCall call
+        while self.calls:
+            call = self.calls.pop()
+            call.http2_stream = None
+            self.drop_check(call)
+            if call.charge and not call.has_started:
+                self.gate.memory.charge(call, 0)
+        return self.gate.memory.end_part(self.connection, True)
+
+    # Time
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        cdef GrpcCall call
+        cdef uint64_t due = 0, late_ns
+        if not self.calls:
+            return 0
+        if self.http2.incoming.flow.waiting is not None and not self.http2.is_closed:
+            # There may be memory for them now.
+            self.http2.grant_waiting()
+        for call in list(self.calls):
+            if self.http2.is_closed or call.http2_stream is None:
+                continue
+            if call.sender_check is not None:
+                due = earlier(due, call.sender_check.check(now))
+                continue
+            late_ns = self._late_at(call)
+            if not call.has_started and now >= call.deadline_ns:
+                self.connection.now = now
+                self.gate.refuse_rest(call)
+            elif late_ns and now >= late_ns:
+                self.connection.now = now
+                self._end_late(call)
+            else:
+                due = earlier(due, late_ns)
+                if not call.has_started and call.deadline_ns != NO_DEADLINE:
+                    due = earlier(due, call.deadline_ns)
+        return due
+
+    cdef uint64_t _late_at(self, GrpcCall call) except? 0:
+        """Return the instant at which a caller is late with the rest of a request or message; 0: we delay it."""
+        cdef Http2Connection http2 = self.http2
+        cdef ConnectionLife life = (<Link>http2.engine()).life
+        cdef int64_t received = call.counted if call.has_started else call.charge
+        if life.patience_ns == 0 or life.is_held_back or http2.stream_below() is NULL:
+            return 0
+        if (<ByteStream>http2.stream_below()).waits_for_turn() or (
+            http2.incoming.flow.receivable(&call.http2_stream.windows) <= 0
+        ):
+            # Its bytes are here, or its window is used up: then we delay it.
+            call.heard_ns = http2.instant()
+            return 0
+        return life.message_due(
+            max(call.began_ns, life.resumed_ns), max(call.heard_ns, life.resumed_ns), received
+        )
+
+    cdef int _end_late(self, GrpcCall call) except -1:
+        cdef str text = "the rest of a message did not come in time"
+        if call.has_started:
+            return self.outcomes.end_instead(call, DEADLINE_EXCEEDED, text)
+        return self.gate.refuse(call, DEADLINE_EXCEEDED, f"{call.method}: {text}")
+
+
+cdef IncompleteRequests new_incomplete(GrpcOutcomes outcomes, Http2Connection http2, Gate gate):
+    cdef IncompleteRequests made = IncompleteRequests.__new__(IncompleteRequests)
+    made.gate, made.http2, made.outcomes = gate, http2, outcomes
+    made.trust, made.long_messages = outcomes.trust, outcomes.long_messages
+    made.calls = set()
+    return made
