@@ -39,13 +39,13 @@ WIDER = {
     "GrpcCall": 92,
     "ServerCall": 91,
     "BlockingSession": 85,
-    "HttpServedConnection": 74,
+    "HttpServedConnection": 73,
     "CallingEngine": 79,
     "ClientStream": 76,
-    "NativeServedConnection": 75,
-    "EngineServedConnection": 73,
+    "NativeServedConnection": 74,
+    "EngineServedConnection": 72,
     # It passes outcomes on to a wire, until the gate has the link itself.
-    "LinkedConnection": 73,
+    "LinkedConnection": 72,
     "ServedStream": 74,
 }
 

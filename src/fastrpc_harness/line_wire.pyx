@@ -379,17 +379,13 @@ cdef int attempt_forms(Forms forms, str method) except -1:
 
 
 cdef int attempt_handling(Handling handling, str method) except -1:
-    if method == "await_sender":
-        return handling.await_sender(None)
-    if method == "leave_rest":
-        return handling.leave_rest(None)
-    if method == "upload":
-        handling.upload(None)
+    if method == "form_of":
+        handling.form_of(None)
     if method == "note_mistakes":
         return handling.note_mistakes(None, b"", "")
     if method == "hold":
         return handling.hold(None)
-    return handling.left(None)
+    return handling.leave_handler(None)
 
 
 cdef int attempt_assembling(Assembling assembling, str method) except -1:

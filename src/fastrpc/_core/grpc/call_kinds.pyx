@@ -95,14 +95,8 @@ cdef class KindForms(Forms):
 cdef class KindHandling(Handling):
     """The requests of pages, which are more than one message."""
 
-    cdef int await_sender(self, Call call) except -1:
-        return 0 if type(call) is GrpcCall else self.pages.await_sender(call)
-
-    cdef int leave_rest(self, Call call) except -1:
-        return 0 if type(call) is GrpcCall else self.pages.leave_rest(call)
-
-    cdef object upload(self, Call call):
-        return None if type(call) is GrpcCall else self.pages.upload(call)
+    cdef object form_of(self, Call call):
+        return None if type(call) is GrpcCall else self.pages.form_of(call)
 
     cdef int note_mistakes(self, Call call, bytes payload, str first) except -1:
         return 0 if type(call) is GrpcCall else self.pages.note_mistakes(call, payload, first)
@@ -117,9 +111,9 @@ cdef class KindHandling(Handling):
             let_in(self.trust, <ServerCall>call)
         return self.pages.hold(call)
 
-    cdef int left(self, Call call) except -1:
+    cdef int leave_handler(self, Call call) except -1:
         # An application is mounted for pages alone.
-        return self.pages.left(call)
+        return self.pages.leave_handler(call)
 
 
 cdef Flow flow_of_kinds(Pages pages, Flow own):

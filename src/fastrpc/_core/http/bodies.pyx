@@ -128,13 +128,13 @@ cdef class FormBody(BodyReading):
             # The call was refused, or its handler is over.
             return 0
         try:
-            pieces = terms.upload.take(part)
+            pieces = terms.file_form.take(part)
             if not intake.has_started:
                 self._begin(intake, terms)
             for piece in pieces:
                 intake.put(call, piece, 0)
             if is_last:
-                terms.upload.end()
+                terms.file_form.end()
         except CallError as error:
             intake.end_input(error)
         else:
@@ -145,13 +145,13 @@ cdef class FormBody(BodyReading):
     cdef int _begin(self, RequestIntake intake, HttpTerms terms) except -1:
         """Count the fields of a form; begin its call once the file arrives."""
         cdef bytes arguments
-        if terms.upload.held > intake.service.body_bytes:
+        if terms.file_form.held > intake.service.body_bytes:
             text = f"the fields of the form have more than {intake.service.body_bytes} bytes (Limits.message_bytes)"
             raise CallError(Status.RESOURCE_EXHAUSTED, text)
-        intake.grew(terms.upload.held)
-        if terms.upload.filename is None:
+        intake.grew(terms.file_form.held)
+        if terms.file_form.filename is None:
             return 0
-        arguments = terms.upload.arguments()
+        arguments = terms.file_form.arguments()
         return intake.pass_in(arguments if terms.routed is None else terms.routed.payload("", arguments, "json"))
 
 
@@ -165,7 +165,7 @@ cdef class MountBody(BodyReading):
 
 
 cdef BodyReading reading_of(HttpTerms terms):
-    if terms.mount is None and terms.upload is None:
+    if terms.mount is None and terms.file_form is None:
         return LinesBody.__new__(LinesBody) if terms.web is None else MessagesBody.__new__(MessagesBody)
     return FORM if terms.mount is None else MOUNT
 

@@ -90,7 +90,7 @@ cdef class HttpTerms:
         bint is_stream
 
         # The form whose file is the stream of the call (`fastrpc.server.http.forms`), or None.
-        object upload
+        object file_form
 
         # Whether the body is a form without a file, written as a query.
         bint has_pairs

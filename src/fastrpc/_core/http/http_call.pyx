@@ -480,7 +480,7 @@ cdef class HttpTerms:
         if not self._may_send_form(head):
             return 0
         try:
-            self.upload = self.target.open_form(head.field_text(FIELD_CONTENT_TYPE))
+            self.file_form = self.target.open_form(head.field_text(FIELD_CONTENT_TYPE))
         except CallError as error:
             return self.refuse_later(call, 400, f"{call.route.method}: {error.message}")
         self.takes_lines = True

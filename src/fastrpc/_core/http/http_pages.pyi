@@ -29,4 +29,4 @@ class HttpForms(Forms):
 
 @final
 class HttpHandling(Handling):
-    """The senders of long bodies, forms with files, silent streams, mounted applications."""
+    """Forms with files, silent streams, mounted applications."""

@@ -201,25 +201,10 @@ cdef class HttpForms(Forms):
 
 @cython.final
 cdef class HttpHandling(Handling):
-    """The senders of long bodies, forms with files, silent streams, mounted applications."""
+    """Forms with files, silent streams, mounted applications."""
 
-    cdef int await_sender(self, Call call) except -1:
-        cdef Exchange exchange = terms_of(call).request.open_exchange()
-        if exchange is not None:
-            exchange.is_deciding = True
-        return 0
-
-    cdef int leave_rest(self, Call call) except -1:
-        cdef RequestState request = terms_of(call).request
-        cdef Exchange exchange = request.open_exchange()
-        request.leaves_body = True
-        if exchange is not None:
-            exchange.is_answering = True
-            exchange.takes_parts = False
-        return 0
-
-    cdef object upload(self, Call call):
-        return terms_of(call).upload
+    cdef object form_of(self, Call call):
+        return terms_of(call).file_form
 
     cdef int note_mistakes(self, Call call, bytes payload, str first) except -1:
         cdef HttpTerms terms = terms_of(call)
@@ -232,7 +217,7 @@ cdef class HttpHandling(Handling):
         cdef Exchange exchange = terms_of(call).request.exchange_of(call)
         return 0 if exchange is None else terms_of(call).answering.hold(exchange, <ServerCall>call)
 
-    cdef int left(self, Call call) except -1:
+    cdef int leave_handler(self, Call call) except -1:
         """Notify an application that its request is over; after a timeout it has a while before it is cancelled."""
         cdef ServerCall served = <ServerCall>call
         cdef MountedRequest request = mounted_request_of(served)

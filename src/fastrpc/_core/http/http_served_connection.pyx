@@ -57,10 +57,10 @@ cdef class HttpServedConnection(EngineServedConnection):
         return self.pages.handling.hold(call)
 
     cdef int leave_handler(self, Call call) except -1:
-        return self.pages.handling.left(call)
+        return self.pages.handling.leave_handler(call)
 
     cdef object form_of(self, Call call):
-        return self.pages.handling.upload(call)
+        return self.pages.handling.form_of(call)
 
     def note_mistakes(self, ServerCall call not None, bytes payload, str first):
         """Keep all mistakes in arguments by name."""
@@ -89,11 +89,7 @@ cdef class HttpServedConnection(EngineServedConnection):
     # The sender of a long request
 
     cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1:
-        self.pages.handling.await_sender(call)
         return self.look_by(due_ns) if due_ns else 0
-
-    cdef int leave_rest(self, ServerCall call) except -1:
-        return self.pages.handling.leave_rest(call)
 
     cdef int sender_known(self, ServerCall call, int verdict) except -1:
         return self.pages.judged(call, verdict)

@@ -146,7 +146,7 @@ cdef class RequestIntake:
         if now < call.deadline_ns:
             return call.deadline_ns
         call.connection.now = now
-        self.request().connection.leave_rest(call)
+        self.request().leave_rest()
         self.gate.refuse_rest(call)
         return 0
 

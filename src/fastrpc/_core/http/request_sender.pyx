@@ -17,13 +17,30 @@ from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.messages cimport BODY_LINES, body_kind
 from fastrpc._core.http.request_fields cimport SMALL_BODY, is_long
 from fastrpc._core.http.responses cimport http_status_of
-from fastrpc._core.server.engine_served_connection cimport SenderCheck
+from fastrpc._core.server.engine_served_connection cimport SenderCheck, UnreadRest
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_connection cimport ServedConnection
 from fastrpc._core.wire.frame cimport TIMEOUT_NONE
 
 # Bodies that are taken in parts and bodies for applications have no limit. A body of at most SMALL_BODY comes whole.
 cdef int64_t ENDLESS = <int64_t>1 << 62
+
+
+@cython.final
+cdef class UnreadBody(UnreadRest):
+
+    cdef int wait(self, ServerCall call) except -1:
+        cdef Exchange exchange = terms_of(call).request.open_exchange()
+        if exchange is not None:
+            exchange.is_deciding = True
+        return 0
+
+    cdef int leave(self, ServerCall call) except -1:
+        return terms_of(call).request.leave_rest()
+
+
+# Without a state: all requests share it.
+cdef UnreadBody UNREAD_BODY = UnreadBody.__new__(UnreadBody)
 
 
 @cython.final
@@ -101,6 +118,7 @@ cdef class RequestSender:
             if is_method:
                 if self._check is None:
                     self._check = SenderCheck.__new__(SenderCheck)
+                    self._check.rest = UNREAD_BODY
                 self._check.judge(call, call.method)
             elif not exchange.is_deciding and call.identity is None and (terms.mount is None or terms.needs_identity):
                 terms.set_fault(401, "the caller is not authenticated", b"")

@@ -67,6 +67,9 @@ cdef class RequestState(HttpApplication):
     cdef int end_call(self, ServerCall call) except -1
     cdef int conclude(self, Exchange exchange, ServerCall call, int status, bytes lines, bytes content) except -1
 
+    # The request is refused next: its rest is not received.
+    cdef int leave_rest(self) except -1
+
     # Some output was sent: wake the sender of a stream.
     cdef int wake_stream(self, Exchange exchange, ServerCall call) except -1
 

@@ -51,6 +51,15 @@ cdef class RequestState(HttpApplication):
         self.end_call(call)
         return exchange.answer(status, lines, content, self.leaves_body)
 
+    cdef int leave_rest(self) except -1:
+        """Stop receiving the request, which is refused next."""
+        cdef Exchange exchange = self.open_exchange()
+        self.leaves_body = True
+        if exchange is not None:
+            exchange.is_answering = True
+            exchange.takes_parts = False
+        return 0
+
     cdef int wake_stream(self, Exchange exchange, ServerCall call) except -1:
         if call.stream is None or exchange.is_full():
             return 0

@@ -50,15 +50,11 @@ cdef class Forms:
 
 
 cdef class Handling:
-    # Calls that stand for more than one message each way. The sender of a long request.
-    cdef int await_sender(self, Call call) except -1
-    cdef int leave_rest(self, Call call) except -1
-
-    # The handler.
-    cdef object upload(self, Call call)
+    # Calls that stand for more than one message each way.
+    cdef object form_of(self, Call call)
     cdef int note_mistakes(self, Call call, bytes payload, str first) except -1
     cdef int hold(self, Call call) except -1
-    cdef int left(self, Call call) except -1
+    cdef int leave_handler(self, Call call) except -1
 
 
 cdef class Assembling:

@@ -12,7 +12,7 @@
                     ├── place, placed, owner, completes ──► Placing    long payloads
                     ├── unknown names, compressor, … ─────► Dialect    the words of the protocol
                     ├── protocol, peer, marshal, … ───────► Forms      calls of several protocols on a connection
-                    ├── upload, hold, left, … ────────────► Handling   requests that are more than one message
+                    ├── form_of, hold, leave_handler, … ──► Handling   requests that are more than one message
                     ├── count, judged, end ───────────────► Assembling requests that come in parts beside each other
                     ├── push ─────────────────────────────► Pushing    one-way calls to the peer
                     ├── head, message, is_full, taken, … ─► Flow       streams of messages
@@ -136,17 +136,9 @@ cdef class Handling:
     It may outlive the wire.
     """
 
-    cdef int await_sender(self, Call call) except -1:
-        """Leave the rest of a request unread: its sender is being judged, and `Assembling.judged` follows."""
-        raise lacking(self, "await_sender")
-
-    cdef int leave_rest(self, Call call) except -1:
-        """Stop receiving a request, which is refused next."""
-        raise lacking(self, "leave_rest")
-
-    cdef object upload(self, Call call):
+    cdef object form_of(self, Call call):
         """Return the form whose file is the stream of a call, or None."""
-        raise lacking(self, "upload")
+        raise lacking(self, "form_of")
 
     cdef int note_mistakes(self, Call call, bytes payload, str first) except -1:
         """Keep all mistakes of refused arguments, for the details of the error; `first` is the error's text."""
@@ -156,9 +148,9 @@ cdef class Handling:
         """A call outlasts this turn: its handler has suspended, or it waits for its start."""
         raise lacking(self, "hold")
 
-    cdef int left(self, Call call) except -1:
+    cdef int leave_handler(self, Call call) except -1:
         """The client of a mounted application left, or its time is over: the handler is told, and not cancelled yet."""
-        raise lacking(self, "left")
+        raise lacking(self, "leave_handler")
 
 
 cdef class Assembling:

@@ -16,7 +16,6 @@ cdef class EngineServedConnection(ServedConnection):
 
     # Long requests: the sender is identified before the rest is received (`SenderCheck`).
     cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1
-    cdef int leave_rest(self, ServerCall call) except -1
     cdef int sender_known(self, ServerCall call, int verdict) except -1
 
     # Called after an answer: answers leave while later requests of the same read are handled.
@@ -36,9 +35,20 @@ cdef enum Verdict:
     SENDER_REFUSED = 2
 
 
+cdef class UnreadRest:
+    # The request waits for the verdict about its sender.
+    cdef int wait(self, ServerCall call) except -1
+    # The request is refused next: its rest is not received.
+    cdef int leave(self, ServerCall call) except -1
+
+
 @cython.final
 cdef class SenderCheck:
     cdef:
+        # The rest of a request by HTTP. None: `EngineServedConnection.await_sender` pauses the input of the connection, or
+        # its wire keeps the rest.
+        UnreadRest rest
+
         # The call whose credential is being verified, or None.
         ServerCall call
 
@@ -52,3 +62,4 @@ cdef class SenderCheck:
     # Drop the verdict of a request that is gone.
     cdef int drop(self) noexcept
     cdef int _conclude(self, ServerCall call, str method, int status) except -1
+    cdef int _leave_rest(self, ServerCall call) except -1

@@ -9,6 +9,9 @@ class EngineServedConnection(ServedConnection):
     def stats(self, buffered: int) -> dict[str, Any]:
         """Return the state as plain data: calls, one_way, buffered, credit."""
 
+class UnreadRest:
+    """The rest of a request, which is not read before its sender is known."""
+
 @final
 class SenderCheck:
     """The check of a long request's sender by its beginning, before the rest is received."""

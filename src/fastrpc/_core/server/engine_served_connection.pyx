@@ -6,9 +6,9 @@ too, and may outlive the engine.
 The sender of a long request is checked by its beginning, before the rest is received::
 
     judge ──► admitted: the rest is received
-       │ └──► refused: leave_rest, and the answer
-       └────► takes time: await_sender ──► verdict ──► sender_known
-                               └──► its deadline comes first: refused
+       │ └──► refused: UnreadRest.leave, and the answer
+       └────► takes time: UnreadRest.wait, await_sender ──► verdict ──► sender_known
+                                                  └──► its deadline comes first: refused
 
 An engine has one check for its connection, which judges one request at a time. The gate judges the complete call once more;
 the verdict on its credential is kept.
@@ -25,6 +25,7 @@ from fastrpc._core.base.status cimport OK
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.link.contract cimport lacking
 from fastrpc._core.server.access cimport WAITS
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT
@@ -66,10 +67,6 @@ cdef class EngineServedConnection(ServedConnection):
 
     cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1:
         """Leave the rest of a request unread until its sender is judged; `due_ns` is its deadline, 0: none."""
-        return 0
-
-    cdef int leave_rest(self, ServerCall call) except -1:
-        """Stop receiving a request, which is refused next."""
         return 0
 
     cdef int sender_known(self, ServerCall call, int verdict) except -1:
@@ -156,6 +153,18 @@ cdef class EngineServedConnection(ServedConnection):
         return 0 if self._engine is NULL else (<Engine>self._engine).report_crash(error)
 
 
+cdef class UnreadRest:
+    """The rest of a request, which is not read before its sender is known."""
+
+    cdef int wait(self, ServerCall call) except -1:
+        """Leave the rest unread: the sender is being judged, and `sender_known` follows."""
+        raise lacking(self, "wait")
+
+    cdef int leave(self, ServerCall call) except -1:
+        """Stop receiving the request, which is refused next."""
+        raise lacking(self, "leave")
+
+
 @cython.final
 cdef class SenderCheck:
 
@@ -176,6 +185,8 @@ cdef class SenderCheck:
         gate.set_caller_deadline(call)
         self.due_ns = call.deadline_ns
         call.deadline_ns = kept_ns
+        if self.rest is not None:
+            self.rest.wait(call)
         connection.await_sender(call, 0 if self.due_ns == NO_DEADLINE else self.due_ns)
         gate.verify(call, method, lambda identity, status, seconds: self._verified(call, method, identity, status, seconds))
         return SENDER_WAITS
@@ -199,12 +210,15 @@ cdef class SenderCheck:
     cdef int _conclude(self, ServerCall call, str method, int status) except -1:
         if status == OK:
             return SENDER_ADMITTED
-        (<EngineServedConnection>call.connection).leave_rest(call)
+        self._leave_rest(call)
         (<Gate>call.connection.gate).refuse_access(call, method, status)
         return SENDER_REFUSED
 
+    cdef int _leave_rest(self, ServerCall call) except -1:
+        return 0 if self.rest is None else self.rest.leave(call)
+
     def _fail(self, ServerCall call, str method, error):
-        (<EngineServedConnection>call.connection).leave_rest(call)
+        self._leave_rest(call)
         (<Gate>call.connection.gate).refuse_undecided(call, method, error)
         return SENDER_REFUSED
 
@@ -220,7 +234,7 @@ cdef class SenderCheck:
         if (<Gate>connection.gate).give_up(call):
             self.call = None
             connection.now = now
-            connection.leave_rest(call)
+            self._leave_rest(call)
             (<Gate>connection.gate).refuse_late_in(call, "its credential was verified")
             connection.sender_known(call, SENDER_REFUSED)
         return 0

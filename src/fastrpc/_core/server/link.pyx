@@ -156,14 +156,9 @@ cdef class LinkedConnection(EngineServedConnection):
         if self._engine is NULL or (<Link>self._engine)._stream is NULL:
             return 0
         link = <Link>self._engine
-        if self.handling is not None:
-            self.handling.await_sender(call)
         if link.wire.assembling is None:
             (<ByteStream>link._stream).hold_input()
         return (<ByteStream>link._stream).schedule_check(due_ns) if due_ns else 0
-
-    cdef int leave_rest(self, ServerCall call) except -1:
-        return 0 if self.handling is None else self.handling.leave_rest(call)
 
     cdef int sender_known(self, ServerCall call, int verdict) except -1:
         cdef Link link
@@ -225,7 +220,7 @@ cdef class LinkedConnection(EngineServedConnection):
     # The handler
 
     cdef object form_of(self, Call call):
-        return None if self.handling is None else self.handling.upload(call)
+        return None if self.handling is None else self.handling.form_of(call)
 
     def note_mistakes(self, ServerCall call not None, bytes payload, str first):
         """Keep all mistakes of refused arguments, if the protocol tells them."""
@@ -233,7 +228,9 @@ cdef class LinkedConnection(EngineServedConnection):
             self.handling.note_mistakes(call, payload, first)
 
     cdef int leave_handler(self, Call call) except -1:
-        return EngineServedConnection.leave_handler(self, call) if self.handling is None else self.handling.left(call)
+        if self.handling is None:
+            return EngineServedConnection.leave_handler(self, call)
+        return self.handling.leave_handler(call)
 
     def note_drain(self):
         """Notify handlers of the drain. Further calls are accepted: the wire knows which are too late."""

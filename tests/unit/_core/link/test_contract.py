@@ -29,7 +29,7 @@ METHODS = {
         "compressor",
     ),
     Forms: ("protocol", "peer", "marshal", "check_sent", "note_answer"),
-    Handling: ("await_sender", "leave_rest", "upload", "note_mistakes", "hold", "left"),
+    Handling: ("form_of", "note_mistakes", "hold", "leave_handler"),
     Assembling: ("count", "judged", "end"),
     Pushing: ("push",),
     Flow: ("head", "message", "await_turn", "room", "taken", "reader", "end_early"),
