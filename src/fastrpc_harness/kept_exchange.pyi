@@ -25,6 +25,9 @@ class KeptExchange(Exchange):
     def due_ns(self) -> int: ...
     @property
     def refused(self) -> int: ...
+    @property
+    def is_known(self) -> bool:
+        """Whether the application refers to it."""
     takes_none: bool
     def ask(
         self,

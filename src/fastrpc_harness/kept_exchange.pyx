@@ -51,8 +51,14 @@ cdef class KeptExchange(Exchange):
 
     def reset(self):
         """Reset the request, as a client of HTTP/2 may."""
-        self._application.request_dropped(self)
-        self._end()
+        try:
+            self._application.request_dropped(self)
+        finally:
+            self._end()
+
+    @property
+    def is_known(self):
+        return self.known_at is not NULL
 
     def look(self, uint64_t later_ns=0):
         """Compare the instants of the request, or of its tunnel, with an instant from now; return the next one."""

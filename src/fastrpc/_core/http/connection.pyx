@@ -119,8 +119,11 @@ cdef class GatewayConnection(HttpConnection):
         return HttpConnection.receive(self, data, size)
 
     cdef int lost(self, object error) except -1:
-        HttpConnection.lost(self, error)
-        self.life.count_out(error)
+        try:
+            HttpConnection.lost(self, error)
+        finally:
+            # A failed connection is uncounted too: a drain would wait for it.
+            self.life.count_out(error)
         return 0
 
     cdef int read_done(self) except -1:

@@ -29,6 +29,7 @@ cdef class GatewayRequests(RequestState):
         return <SocketEnd>self.talk
 
     cdef int _forget(self) except -1
+    cdef int _stop_calls(self, Exchange exchange, ServerCall call, set parts) except -1
     cdef int _follow_proxy(self, ServerCall call, HttpTerms terms, RequestHead head) except -1
     cdef int _take_protocol(self, ServerCall call, HttpTerms terms) except -1
     cdef int _answer_fault(self, Exchange exchange, ServerCall call, HttpTerms terms) except -1

@@ -92,16 +92,20 @@ cdef class GatewayRequests(RequestState):
         return 0
 
     cdef int _forget(self) except -1:
-        """Forget the request before."""
-        if self.talk is not None:
-            self.socket().drop()
-            self.talk = None
-        self.sender.drop()
+        """Forget the request before, even if a part of it raises."""
+        cdef SocketEnd socket = self.socket()
+        self.talk = None
         self.call = None
         self.parts = None
         self.leaves_body = False
         self.sign_due_ns = 0
-        return self.intake.forget()
+        self.sender.drop()
+        if socket is None:
+            return self.intake.forget()
+        try:
+            return socket.drop()
+        finally:
+            self.intake.forget()
 
     # From the body to the gate
 
@@ -197,10 +201,17 @@ cdef class GatewayRequests(RequestState):
         return self.intake.grew(size)
 
     cdef int request_dropped(self, Exchange exchange) except -1:
-        cdef ServerCall call = self.call, part
-        cdef Gate gate = self.service.gate
+        cdef ServerCall call = self.call
         cdef set parts = self.parts
-        self._forget()
+        try:
+            return self._forget()
+        finally:
+            self._stop_calls(exchange, call, parts)
+
+    cdef int _stop_calls(self, Exchange exchange, ServerCall call, set parts) except -1:
+        """Stop the calls for a request whose client is gone."""
+        cdef Gate gate = self.service.gate
+        cdef ServerCall part
         if call is not None and not call.is_held and call.charge and call.waiting_payload is None:
             gate.memory.charge(call, 0)
         if exchange.is_alone:
@@ -214,10 +225,11 @@ cdef class GatewayRequests(RequestState):
         return 0
 
     cdef int exchange_over(self, Exchange exchange) except -1:
-        self._forget()
-        exchange.known_at = NULL
-        self._exchange = NULL
-        return 0
+        try:
+            return self._forget()
+        finally:
+            exchange.known_at = NULL
+            self._exchange = NULL
 
     # Room and time
 

@@ -105,10 +105,12 @@ cdef class HttpConnection(Engine):
         return self.exchange.application.room_came(self.exchange)
 
     cdef int lost(self, object error) except -1:
-        self.exchange.application.request_dropped(self.exchange)
-        self.exchange.application.exchange_over(self.exchange)
-        watch_cut(self.exchange.watch)
-        self.exchange.is_answering = False
+        try:
+            self.exchange.application.request_dropped(self.exchange)
+        finally:
+            self.exchange.application.exchange_over(self.exchange)
+            watch_cut(self.exchange.watch)
+            self.exchange.is_answering = False
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
