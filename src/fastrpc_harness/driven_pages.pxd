@@ -1,5 +1,7 @@
 """Pages whose requests a test answers in Python."""
 
+from libc.stdint cimport uint64_t
+
 from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
 from fastrpc._core.exchange.pages cimport Pages
 from fastrpc._core.link.contract cimport Flow
@@ -32,5 +34,8 @@ cdef class DrivenRequest(HttpApplication):
         public object on_part
         # Called with each event of room or of an end.
         public object on_event
+        # The checks so far; the instant that a check returns before it has come, 0: none.
+        readonly Py_ssize_t looks
+        uint64_t _due_ns
 
     cdef int _note(self, tuple event) except -1

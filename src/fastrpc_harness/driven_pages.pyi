@@ -42,6 +42,9 @@ class DrivenRequest(HttpApplication):
     def events(self) -> list[tuple[Any, ...]]:
         """The events so far, each a tuple that begins with its kind."""
     @property
+    def looks(self) -> int:
+        """The checks of the request so far."""
+    @property
     def head(self) -> RequestHead | None:
         """The head of the request; None once it is answered or gone."""
     @property
@@ -73,6 +76,8 @@ class DrivenRequest(HttpApplication):
         """Ask for the body."""
     def await_room(self) -> None:
         """Ask for the event of room."""
+    def wait(self, due_ns: int) -> None:
+        """Be checked at an instant, or before."""
     def open_tunnel(self, protocol: str = "", lines: bytes = b"") -> None:
         """Accept a WebSocket."""
     def send(self, data: bytes) -> None:

@@ -77,7 +77,8 @@ cdef class DrivenRequest(HttpApplication):
         return self._note(("dropped",))
 
     cdef uint64_t request_due(self, Exchange exchange, uint64_t now) except? 0:
-        return 0
+        self.looks += 1
+        return self._due_ns if now < self._due_ns else 0
 
     cdef int room_came(self, Exchange exchange) except -1:
         return self._note(("room",))
@@ -166,6 +167,10 @@ cdef class DrivenRequest(HttpApplication):
 
     def await_room(self):
         self.exchange.await_room()
+
+    def wait(self, uint64_t due_ns):
+        self._due_ns = due_ns
+        self.exchange.look_by(due_ns)
 
     def open_tunnel(self, str protocol="", bytes lines=b""):
         self.exchange.open_tunnel(protocol, lines)

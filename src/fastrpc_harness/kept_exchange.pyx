@@ -174,6 +174,9 @@ cdef class KeptExchange(Exchange):
         self.due_ns = due_ns
         return 0
 
+    cdef int look_by(self, uint64_t due_ns) except -1:
+        return 0
+
     cdef str count_messages(self):
         return None
 
@@ -233,6 +236,8 @@ cdef int attempt_body(Exchange exchange, str method) except -1:
         return exchange.go_on()
     if method == "wait_by":
         return exchange.wait_by(0)
+    if method == "look_by":
+        return exchange.look_by(0)
     if method == "count_messages":
         exchange.count_messages()
     return exchange.note_refused(True)

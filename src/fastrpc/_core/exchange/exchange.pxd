@@ -88,6 +88,9 @@ cdef class Exchange:
     cdef int go_on(self) except -1
     cdef int wait_by(self, uint64_t due_ns) except -1
 
+    # Its time.
+    cdef int look_by(self, uint64_t due_ns) except -1
+
     # Its budgets.
     cdef str count_messages(self)
     cdef int note_refused(self, bint is_faulty) except -1

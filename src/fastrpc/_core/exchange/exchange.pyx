@@ -126,6 +126,12 @@ cdef class Exchange:
         """Have `HttpApplication.tunnel_due` called at this instant or earlier; 0: it is not called."""
         raise lacking(self, "wait_by")
 
+    # Its time
+
+    cdef int look_by(self, uint64_t due_ns) except -1:
+        """Call `HttpApplication.request_due` at this instant, or before; 0: at none."""
+        raise lacking(self, "look_by")
+
     # Its budgets
 
     cdef str count_messages(self):

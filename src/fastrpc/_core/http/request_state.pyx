@@ -69,7 +69,7 @@ cdef class RequestState(HttpApplication):
     cdef int await_sign(self, uint64_t now) except -1:
         """Let the next sign of life be due one interval from now."""
         self.sign_due_ns = now + self.service.sign_ns
-        return self.connection.look_by(self.sign_due_ns)
+        return self.exchange().look_by(self.sign_due_ns)
 
     cdef int add_part(self, ServerCall part) except -1:
         """Note a call that is a part of the request."""

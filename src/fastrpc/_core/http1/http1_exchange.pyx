@@ -417,8 +417,11 @@ cdef class Http1Exchange(ReceivedExchange):
 
     cdef int wait_until(self, uint64_t due_ns) except -1:
         """Let the peer's time end at this instant, 0: it has any time."""
-        cdef Engine engine = <Engine>self.link
         self.due_ns = due_ns
+        return self.look_by(due_ns)
+
+    cdef int look_by(self, uint64_t due_ns) except -1:
+        cdef Engine engine = <Engine>self.link
         return 0 if engine._stream is NULL or due_ns == 0 else (<ByteStream>engine._stream).schedule_check(due_ns)
 
     cdef int wait_by(self, uint64_t due_ns) except -1:

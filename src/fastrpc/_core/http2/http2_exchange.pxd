@@ -3,9 +3,9 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
-from fastrpc._core.exchange.received_exchange cimport ReceivedExchange
 from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http2.connection cimport Http2Connection
+from fastrpc._core.http2.exchange_times cimport TimedExchange
 from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.page_turns cimport PageTurns
 from fastrpc._core.http2.sender cimport Stall
@@ -13,7 +13,7 @@ from fastrpc._core.http2.stream_table cimport Http2Stream
 
 
 @cython.final
-cdef class Http2Exchange(ReceivedExchange):
+cdef class Http2Exchange(TimedExchange):
     cdef:
         # The turns of its connection; its stream, None once that is over: orders have no effect then.
         PageTurns turns
@@ -67,8 +67,6 @@ cdef class Http2Exchange(ReceivedExchange):
     cdef int end_tunnel(self, str text) except -1
     cdef int over(self) except -1
     cdef int failed(self, object error) except -1
-    cdef bint has_instants(self) except -1
-    cdef uint64_t check(self, uint64_t now) except? 0
     cdef int refuse(self, object error) except -1
 
     cdef Http2Connection _open_http2(self)

@@ -47,7 +47,7 @@ cdef list CONTINUE = [(TOKEN_STATUS, b":status", b"100")]
 
 
 @cython.final
-cdef class Http2Exchange(ReceivedExchange):
+cdef class Http2Exchange(TimedExchange):
     """One request on a stream of HTTP/2, and its response."""
 
     def __cinit__(self):
@@ -79,7 +79,7 @@ cdef class Http2Exchange(ReceivedExchange):
 
     cdef int begin_answer(self, int status) except -1:
         self._status = status
-        return ReceivedExchange.begin_answer(self, status)
+        return TimedExchange.begin_answer(self, status)
 
     cdef int _send_head(self, Http2Connection http2, int status, bytes lines, int64_t size, bint ends_stream) except -1:
         return http2.send_head(self.stream, None, response_fields(status, lines, size), ends_stream)
@@ -312,6 +312,8 @@ cdef class Http2Exchange(ReceivedExchange):
         if head.content_length > most:
             raise too_long_error(self._most)
         self.has_rest = True
+        # The next check learns the deadlines of the request and of the verdict about its sender.
+        self.turns.times.put(self, self.engine().now)
         self.application.body_awaited(self)
         return 0 if self.is_deciding or self.head is not head else self._begin_body()
 
@@ -424,7 +426,7 @@ cdef class Http2Exchange(ReceivedExchange):
 
     cdef int hand_over(self, bytes body) except -1:
         cdef Engine engine = self.engine()
-        ReceivedExchange.hand_over(self, body)
+        TimedExchange.hand_over(self, body)
         # It may have cost far more than a message of gRPC: the clock is asked behind it.
         engine.messages_left = min(engine.messages_left, 0)
         return 0
@@ -517,18 +519,15 @@ cdef class Http2Exchange(ReceivedExchange):
 
     # Time
 
-    cdef bint has_instants(self) except -1:
-        # Only streams of messages give signs of life.
-        if self.has_rest or self.is_deciding or self.is_tunnel or self.is_streaming:
-            return True
-        return self._stall.since_ns != 0 or self._left_ns != 0
-
-    cdef int wait_by(self, uint64_t due_ns) except -1:
-        cdef PyObject* below = NULL if due_ns == 0 or self.stream is None else self.turns.http2().stream_below()
+    cdef int look_by(self, uint64_t due_ns) except -1:
+        cdef PyObject* below
+        if due_ns == 0 or self.stream is None:
+            return 0
+        self.turns.times.put(self, due_ns)
+        below = self.turns.http2().stream_below()
         return 0 if below is NULL else (<ByteStream>below).schedule_check(due_ns)
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Compare the instants of the request and its response with now; return the next one, 0 = none."""
         cdef uint64_t due = 0
         try:
             if self.is_tunnel and self.head is not None:
@@ -566,7 +565,7 @@ cdef class Http2Exchange(ReceivedExchange):
             max(self._began_ns, life.resumed_ns), max(self._heard_ns, life.resumed_ns), self._total
         )
         if now < late_ns:
-            return late_ns
+            return min(late_ns, now + self.turns.look_ns)
         self.refuse(RequestRefusedError(408, "the request did not come in time"))
         return 0
 
@@ -578,4 +577,4 @@ cdef class Http2Exchange(ReceivedExchange):
             self.dropped()
             self.turns.http2().reset(stream, CODE_CANCEL)
             return 0
-        return since_ns + self.turns.patience_ns if since_ns else 0
+        return min(since_ns + self.turns.patience_ns, now + self.turns.look_ns) if since_ns else 0

@@ -24,8 +24,10 @@ cdef class Http2Pages:
         set exchanges
         list ended
 
-        # The instant of the last look at all exchanges.
-        uint64_t _checked_ns
+        # Whether a check has found that the connection drains; whether tunnels end with their last calls, as it drains or
+        # a credential has expired.
+        bint _drains
+        bint _tunnels_end
 
     # Hooks of the wire, for streams of which it knows no call.
     cdef int head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1
@@ -46,6 +48,7 @@ cdef class Http2Pages:
     cdef int say_goodbye(self, str text) except -1
     cdef int lost(self) except -1
     cdef int _tell_ended(self) except -1
+    cdef bint _ends_tunnels(self, uint64_t now) except -1
 
 
 cdef Http2Pages new_pages(Pages pages, Http2Connection http2)

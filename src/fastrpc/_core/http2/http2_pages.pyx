@@ -11,19 +11,15 @@ cimport cython
 from cpython.ref cimport PyObject
 
 from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.http2.exchange_times cimport ExchangeTimes
 from fastrpc._core.http2.http2_exchange cimport Http2Exchange
 from fastrpc._core.http2.page_turns cimport new_turns
 from fastrpc._core.io.engine cimport ByteStream, Engine
+from fastrpc._core.server.connection_life cimport REST_NS
 from fastrpc._core.server.link cimport Link
 
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
-cdef enum:
-    # Fewer exchanges are checked at each instant. From this number on a check of all is followed by a pause of CHECK_NS
-    # for each multiple of it: thousands of streams of events have an instant each.
-    MANY_EXCHANGES = 256
-
-cdef uint64_t CHECK_NS = 20_000_000
 # The delay after which an application learns that its exchange is over, unless a read ends first.
 cdef uint64_t TELL_NS = 20_000_000
 
@@ -76,6 +72,7 @@ cdef class Http2Pages:
         self.turns.waiting_bytes -= exchange.waiting_bytes
         self.turns.http2().streams.streaming -= exchange.is_streaming
         self.exchanges.discard(exchange)
+        self.turns.times.remove(exchange)
         if not self.ended and not link.is_reading and link._stream is not NULL:
             # No read ends behind it.
             (<ByteStream>link._stream).schedule_check(link.now + TELL_NS)
@@ -119,14 +116,33 @@ cdef class Http2Pages:
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        cdef uint64_t due = 0, pause_ns = CHECK_NS * <uint64_t>(len(self.exchanges) // MANY_EXCHANGES)
+        """Check the exchanges that are due; return the next instant."""
+        cdef ExchangeTimes times = self.turns.times
+        cdef Http2Exchange exchange
+        cdef uint64_t due
         self._tell_ended()
-        if pause_ns and now < self._checked_ns + pause_ns:
-            return self._checked_ns + pause_ns
-        self._checked_ns = now
-        for exchange in [each for each in self.exchanges if (<Http2Exchange>each).has_instants()]:
-            due = earlier(due, (<Http2Exchange>exchange).check(now))
-        return due
+        if self._ends_tunnels(now):
+            self._tunnels_end = True
+            for exchange in self.exchanges:
+                if exchange.is_tunnel:
+                    times.put(exchange, now)
+        for exchange in times.take_due(now):
+            due = exchange.check(now)
+            if exchange.is_tunnel and self._tunnels_end:
+                # It may end with its last call.
+                due = earlier(due, now + REST_NS)
+            if exchange.stream is not None:
+                times.put(exchange, due)
+        return times.first_ns()
+
+    cdef bint _ends_tunnels(self, uint64_t now) except -1:
+        """Return whether the drain has begun since the last check, or a credential has expired: both may end any tunnel."""
+        cdef Link link = self.turns.link()
+        cdef bint drains = link.life.drains and not self._drains
+        self._drains = link.life.drains
+        if drains or link.connection.expires_ns and now >= link.connection.expires_ns:
+            return True
+        return link.connection.own_due_ns and now >= link.connection.own_due_ns
 
     cdef int end(self, str text) except -1:
         """Refuse the requests that are incomplete, as the server stops."""

@@ -1,4 +1,4 @@
-"""The connection of the pages of HTTP/2, and the turns of their bytes that wait."""
+"""The connection of the pages of HTTP/2, the turns of their bytes that wait, and their instants."""
 
 cimport cython
 from cpython.ref cimport PyObject
@@ -7,6 +7,7 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.exchange.request_head cimport RequestLimits
 from fastrpc._core.http2.connection cimport Http2Connection
+from fastrpc._core.http2.exchange_times cimport ExchangeTimes
 from fastrpc._core.server.link cimport Link
 
 
@@ -20,10 +21,15 @@ cdef class PageTurns:
         # The limits of heads; the time for the next piece of a body, and for a client that reads nothing.
         RequestLimits limits
         uint64_t patience_ns
+        # The interval of checks for facts without an instant: windows that block a body, bytes that a client takes.
+        uint64_t look_ns
 
         # The exchanges whose kept bytes have their turn, a deque; whether a read for them was asked for.
         object ready
         bint is_asked
+
+        # The instants of the exchanges whose streams are open.
+        ExchangeTimes times
 
         # Bytes of whole responses that wait for a window.
         int64_t waiting_bytes

@@ -1,4 +1,4 @@
-"""The connection of the pages of HTTP/2, and the turns of their bytes that wait."""
+"""The connection of the pages of HTTP/2, the turns of their bytes that wait, and their instants."""
 
 from collections import deque
 
@@ -29,5 +29,7 @@ cdef PageTurns new_turns(RequestLimits limits, Http2Connection http2):
     turns.holder = <PyObject*>http2
     turns.limits = limits
     turns.patience_ns = nanoseconds(limits.body_idle_seconds)
+    turns.look_ns = turns.patience_ns // 4 + 1
     turns.ready = deque()
+    turns.times = ExchangeTimes()
     return turns

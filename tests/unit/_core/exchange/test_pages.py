@@ -21,7 +21,16 @@ METHODS = {
             "hold_body",
             "ask_body",
         ),
-        *("open_tunnel", "send", "takes_more", "go_on", "wait_by", "count_messages", "note_refused"),
+        *(
+            "open_tunnel",
+            "send",
+            "takes_more",
+            "go_on",
+            "wait_by",
+            "look_by",
+            "count_messages",
+            "note_refused",
+        ),
     ),
     HttpApplication: (
         *("head_came", "request_came", "refusal_of", "request_dropped", "request_due", "room_came"),
