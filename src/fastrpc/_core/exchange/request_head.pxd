@@ -153,3 +153,6 @@ cdef int take_expectation(RequestHead head) except -1
 
 # Return whether a text equals one in lower case, capital letters aside.
 cdef bint is_text(const char* text, Py_ssize_t size, const char* lower) noexcept
+
+# The error of a body with more bytes than its request takes.
+cdef object long_body_error(int64_t most)

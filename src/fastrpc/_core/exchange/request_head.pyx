@@ -303,3 +303,7 @@ cdef int take_expectation(RequestHead head) except -1:
             raise RequestRefusedError(417, "Expect is something else than 100-continue")
         head.expects_continue = True
     return 0
+
+
+cdef object long_body_error(int64_t most):
+    return RequestRefusedError(413, f"the body has more than {most} bytes")

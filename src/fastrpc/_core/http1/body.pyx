@@ -12,7 +12,7 @@ The extensions of a chunk are checked and ignored; the limit of a line bounds th
 cimport cython
 from libc.stdint cimport int64_t
 
-from fastrpc._core.exchange.request_head cimport RequestHead, check_field
+from fastrpc._core.exchange.request_head cimport RequestHead, check_field, long_body_error
 from fastrpc._core.http1.head cimport line_size
 
 from fastrpc._core.exchange.request_head import RequestRefusedError
@@ -50,7 +50,7 @@ cdef class BodyReader:
 
     def _check_size(self, int64_t more):
         if len(self.content) + more > self.limit:
-            raise RequestRefusedError(413, f"the body has more than {self.limit} bytes")
+            raise long_body_error(self.limit)
 
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1:
         cdef Py_ssize_t at = 0, taken = 1

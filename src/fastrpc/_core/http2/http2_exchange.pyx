@@ -25,10 +25,11 @@ from cpython.ref cimport PyObject
 from fastrpc._core.base.instants cimport earlier, pace_due
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.exchange.exchange cimport HELD_NS
+from fastrpc._core.exchange.request_head cimport long_body_error
 from fastrpc._core.exchange.request_watch cimport watch_begin, watch_cut, watch_end, watch_refusal, watch_status
 from fastrpc._core.http2.frames cimport CODE_CANCEL, CODE_INTERNAL, CODE_NONE
 from fastrpc._core.http2.header_block cimport TOKEN_METHOD, TOKEN_STATUS, HeaderField
-from fastrpc._core.http2.http_fields cimport head_of_block, response_fields, too_large_error, too_long_error
+from fastrpc._core.http2.http_fields cimport head_of_block, response_fields, too_large_error
 from fastrpc._core.io.engine cimport ByteStream, Engine
 from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.link cimport Link
@@ -310,7 +311,7 @@ cdef class Http2Exchange(TimedExchange):
             return self.hand_over(b"")
         self._most = most
         if head.content_length > most:
-            raise too_long_error(self._most)
+            raise long_body_error(self._most)
         self.has_rest = True
         # The next check learns the deadlines of the request and of the verdict about its sender.
         self.turns.times.put(self, self.engine().now)
@@ -382,7 +383,7 @@ cdef class Http2Exchange(TimedExchange):
                 self._give(part)
             return self._count()
         if size > self._most:
-            raise too_long_error(self._most)
+            raise long_body_error(self._most)
         if self._has_end:
             part = bytes(self._content)
             self._content = bytearray()

@@ -11,9 +11,6 @@ cdef RequestHead head_of_block(HeaderBlock block, RequestLimits limits, bint end
 # The error of a block whose fields are above the limit, so that some are left out.
 cdef object too_large_error()
 
-# The error of a body with more bytes than its request takes.
-cdef object too_long_error(int64_t most)
-
 # Return the fields of a response as HTTP/2 has them, for checked lines that each end. Fields that describe a connection
 # of HTTP/1.1 are left out.
 cdef list answer_fields(int status, bytes lines)

@@ -69,10 +69,6 @@ cdef object too_large_error():
     return RequestRefusedError(431, "the fields have more bytes than are taken here")
 
 
-cdef object too_long_error(int64_t most):
-    return RequestRefusedError(413, f"the body has more than {most} bytes")
-
-
 cdef list answer_fields(int status, bytes lines):
     return [status_field(status), *fields_of(lines)]
 
