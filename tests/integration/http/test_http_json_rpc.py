@@ -1,5 +1,6 @@
 """JSON-RPC 2.0: the examples of its specification, batches with errors, notifications."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,9 +9,13 @@ import pytest
 
 import fastrpc
 from fastrpc import HTTP, CallError, Identity, Limits, Server, ServerConfig, Status
+from fastrpc._core.server.memory_budget import bytes_held
 from fastrpc.auth import StaticTokens
+from tests.support.http2_client import Http2Client
 from tests.support.http_shop import Shop
 from tests.support.http_talk import HttpClient, Response, request, soon
+from tests.support.http_versions import VERSIONS, http_client
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -49,7 +54,7 @@ def entry(method: str, params: Any = None, **more: Any) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "method": method, **({} if params is None else {"params": params}), **more}
 
 
-async def ask(client: HttpClient, body: Any, **fields: str | None) -> Response:
+async def ask(client: HttpClient | Http2Client, body: Any, **fields: str | None) -> Response:
     return await client.post("/jsonrpc", body, **fields)
 
 
@@ -187,6 +192,56 @@ async def test_the_end_of_the_client_cancels_a_batch() -> None:
         await soon(shop.started)
         client.writer.close()
         await soon(shop.cancelled)
+
+
+@fastrpc.service("stubborn")
+class Stubborn:
+    """Its calls outlast their cancellation."""
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+        self.started = 0
+        self.may_end = asyncio.Event()
+
+    @fastrpc.method
+    async def work(self, text: str) -> int:
+        self.started += 1
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            await self.may_end.wait()
+        return len(text)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_calls_of_a_batch_that_outlast_their_client_leave_nothing(version: str) -> None:
+    stubborn, held_before = Stubborn(), bytes_held()
+    batch = [entry("stubborn.work", ["a" * 20_000], id=number) for number in range(3)]
+    config = ServerConfig(protocols=("http",), http=HTTP(jsonrpc=True))
+    async with Server(stubborn, Shop(), config=config) as server:
+        async with http_client(version, await server.listen("tcp://127.0.0.1:0")) as client:
+            assert (await ask(client, entry("shop.v1.echo", ["a"], id=1))).value["result"] == "a"
+            tasks_before = asyncio.all_tasks()
+            if isinstance(client, Http2Client):
+                stream = await client.start("POST", "/jsonrpc", [*batch, entry("shop.v1.echo", ["a"], id=9)])
+            else:
+                client.send(request("POST", "/jsonrpc", [*batch, entry("shop.v1.echo", ["a"], id=9)]))
+            await eventually(lambda: stubborn.started == len(batch))
+            assert bytes_held() > held_before + 60_000
+            if isinstance(client, Http2Client):
+                client.peer.reset(stream)
+            else:
+                client.writer.close()
+            await eventually(lambda: stubborn.cancelled == len(batch))
+            assert server.stats()["live"]["calls"] == len(batch)
+            stubborn.may_end.set()
+            await eventually(lambda: server.stats()["live"]["calls"] == 0)
+            await eventually(lambda: asyncio.all_tasks() <= tasks_before)
+            if isinstance(client, Http2Client):
+                answer = await ask(client, entry("shop.v1.echo", ["b"], id=2))
+                assert answer.value["result"] == "b"
+        await eventually(lambda: bytes_held() == held_before)
 
 
 async def test_every_entry_passes_the_gate() -> None:

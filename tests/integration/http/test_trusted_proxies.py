@@ -1,5 +1,6 @@
 """`HTTP(trusted_proxies=…)`: limits, delays, logs and handlers see the client of each request, not its proxy."""
 
+import asyncio
 import contextlib
 import logging
 import ssl
@@ -16,10 +17,14 @@ from fastrpc.auth import StaticTokens
 from fastrpc.handlers.auth import failed_logins
 from fastrpc.interceptors import AccessLog
 from fastrpc.limits import RateLimit
+from tests.support.admin_pages import page
 from tests.support.certificates import Authority
 from tests.support.forwarded_fields import FORWARDED_FOR, NEVER_READ, TRUSTED
-from tests.support.http_talk import HttpClient, Response
+from tests.support.http2_client import Http2Client
+from tests.support.http_talk import HttpClient, Response, request
+from tests.support.http_versions import VERSIONS, http_client
 from tests.support.socket_client import opened_socket
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -182,6 +187,46 @@ async def test_json_rpc_and_web_sockets_have_the_same_peer() -> None:
         async with opened_socket(client, "/ws/who/peer", X_Forwarded_For="1.2.3.5") as socket:
             socket.send({"arguments": {}})
             assert (await socket.receive())["value"][:2] == ["tcp://1.2.3.5:0", "websocket"]
+
+
+@fastrpc.service("held")
+class Held:
+    def __init__(self) -> None:
+        self.started = 0
+        self.may_end = asyncio.Event()
+
+    @fastrpc.method
+    async def wait(self) -> None:
+        self.started += 1
+        await self.may_end.wait()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_admin_pages_show_the_client_of_each_call_and_the_proxy_of_each_connection(
+    version: str,
+) -> None:
+    held = Held()
+    http = HTTP(trusted_proxies=("127.0.0.0/8",))
+    config = ServerConfig(protocols=("http",), http=http, admin_address="tcp://127.0.0.1:0")
+    async with Server(held, config=config) as server, contextlib.AsyncExitStack() as stack:
+        address = await server.listen("tcp://127.0.0.1:0")
+        clients = [await stack.enter_async_context(http_client(version, address)) for _ in range(2)]
+        for host, client in enumerate(clients):
+            if isinstance(client, Http2Client):
+                # The calls of one connection have a client each.
+                await client.start("POST", "/held/wait", {}, X_Forwarded_For=f"1.2.4.{host}")
+                await client.start("POST", "/held/wait", {}, X_Forwarded_For=f"1.2.3.{host}")
+            else:
+                client.send(request("POST", "/held/wait", {}, X_Forwarded_For=f"1.2.3.{host}"))
+        hosts = ["1.2.3.0", "1.2.3.1", *(["1.2.4.0", "1.2.4.1"] if version == "2" else [])]
+        await eventually(lambda: held.started == len(hosts))
+        calls = (await page(server, "/calls", Accept="application/json")).json["calls"]
+        assert sorted(call["peer"] for call in calls) == [f"tcp://{host}:0" for host in hosts]
+        assert {call["protocol"] for call in calls} == {"http"}
+        found = (await page(server, "/connections", Accept="application/json")).json["connections"]
+        assert {row["peer"] for row in found} == {str(peer) for peer in server.peers()}
+        assert all(row["peer"].startswith("tcp://127.0.0.1:") for row in found)
+        held.may_end.set()
 
 
 async def test_audit_and_access_log_name_the_client(caplog: pytest.LogCaptureFixture) -> None:
