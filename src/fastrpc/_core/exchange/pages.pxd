@@ -6,6 +6,7 @@ from fastrpc._core.exchange.request_head cimport RequestLimits
 from fastrpc._core.link.contract cimport Dialect, Flow, Forms, Handling
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
+from fastrpc._core.server.served_connection cimport ServedConnection
 
 
 cdef class Pages:
@@ -37,5 +38,5 @@ cdef class Pages:
     cdef int judged(self, Call call, int verdict) except -1
 
 
-# Return a peer as calls of a protocol show it; `peers` keeps the copies of a connection by protocol.
-cdef object peer_as(object info, str protocol, dict peers)
+# Return a peer as calls of a protocol show it; its connection keeps the copies.
+cdef object peer_as(object info, str protocol, ServedConnection connection)

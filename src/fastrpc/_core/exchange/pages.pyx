@@ -49,11 +49,13 @@ cdef class Pages:
         raise lacking(self, "fail")
 
 
-cdef object peer_as(object info, str protocol, dict peers):
+cdef object peer_as(object info, str protocol, ServedConnection connection):
     if info is None or info.protocol == protocol:
         return info
-    peer = peers.get(protocol)
+    if connection.peers is None:
+        connection.peers = {}
+    peer = connection.peers.get(protocol)
     if peer is None:
-        peer = peers[protocol] = copy(info)
+        peer = connection.peers[protocol] = copy(info)
         peer.protocol = protocol
     return peer

@@ -31,9 +31,6 @@ cdef class GrpcForms(Forms):
         int last_codec
         Marshal last_marshal
 
-        # The peer as calls by gRPC-Web and Connect show it, by protocol.
-        dict peers
-
 
 # Make the forms of a connection, with the settings of its peer.
 cdef GrpcForms new_forms(Http2Settings settings, Gate gate)

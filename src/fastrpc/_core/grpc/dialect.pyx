@@ -13,6 +13,7 @@ from fastrpc._core.exchange.pages cimport peer_as
 from fastrpc._core.grpc.details cimport encode_details
 from fastrpc._core.grpc.fields cimport metadata_size
 from fastrpc._core.grpc.grpc_call cimport ENCODING_IDENTITY, GrpcCall, GrpcHead, encoding_name
+from fastrpc._core.server.served_connection cimport ServedConnection
 
 from fastrpc.errors import CallError
 from fastrpc.status import Status
@@ -66,7 +67,8 @@ cdef class GrpcForms(Forms):
         return "grpc" if (<GrpcCall>call).web is None else (<GrpcCall>call).web.protocol
 
     cdef object peer(self, Call call):
-        return peer_as((<GrpcCall>call).connection.peer_info, self.protocol(call), self.peers)
+        cdef ServedConnection connection = (<GrpcCall>call).connection
+        return peer_as(connection.peer_info, self.protocol(call), connection)
 
     cdef Marshal marshal(self, Call call):
         """Return the marshal of the method's messages, or of their JSON."""
@@ -107,5 +109,4 @@ cdef GrpcForms new_forms(Http2Settings settings, Gate gate):
     cdef GrpcForms forms = GrpcForms.__new__(GrpcForms)
     forms.gate = gate
     forms.settings = settings
-    forms.peers = {}
     return forms

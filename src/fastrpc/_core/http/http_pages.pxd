@@ -36,9 +36,7 @@ cdef class AnsweringDialect(Dialect):
 
 @cython.final
 cdef class HttpForms(Forms):
-    cdef:
-        # The peer as the calls of other protocols than the connection's show it, by protocol.
-        dict peers
+    pass
 
 
 @cython.final

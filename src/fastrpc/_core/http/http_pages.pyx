@@ -43,7 +43,7 @@ cdef class HttpPages(Pages):
         self.limits = service.limits
         self.flow = FLOW
         self.dialect = DIALECT
-        self.forms = HttpForms()
+        self.forms = FORMS
         self.handling = HANDLING
 
     cdef int join(self, EngineServedConnection connection) except -1:
@@ -174,14 +174,12 @@ cdef class AnsweringDialect(Dialect):
 cdef class HttpForms(Forms):
     """Calls by JSON, gRPC-Web and others, and requests to mounted applications."""
 
-    def __cinit__(self):
-        self.peers = {}
-
     cdef str protocol(self, Call call):
         return terms_of(call).protocol
 
     cdef object peer(self, Call call):
-        return peer_as((<ServerCall>call).connection.peer_info, terms_of(call).protocol, self.peers)
+        cdef ServedConnection connection = (<ServerCall>call).connection
+        return peer_as(connection.peer_info, terms_of(call).protocol, connection)
 
     cdef Marshal marshal(self, Call call):
         cdef Marshal marshal = terms_of(call).answering.marshal(<ServerCall>call)
@@ -233,4 +231,5 @@ cdef class HttpHandling(Handling):
 # Without a state: all connections share them.
 cdef AnsweringFlow FLOW = AnsweringFlow.__new__(AnsweringFlow)
 cdef AnsweringDialect DIALECT = AnsweringDialect.__new__(AnsweringDialect)
+cdef HttpForms FORMS = HttpForms.__new__(HttpForms)
 cdef HttpHandling HANDLING = HttpHandling.__new__(HttpHandling)

@@ -78,6 +78,9 @@ cdef class ServedConnection:
         # The peer, for handlers and logs; None until an engine knows it.
         public object peer_info
 
+        # The peer as calls of other protocols than the connection's show it, by protocol; None: no call has shown it.
+        dict peers
+
         # Whether the peer has disconnected, so that answers are dropped.
         readonly bint is_closed
 
