@@ -1,6 +1,7 @@
 """Streams of pages by HTTP/2: many on one connection, both ways at once, each with its own window and its own end."""
 
 import asyncio
+import time
 
 import pytest
 from h2.errors import ErrorCodes
@@ -143,6 +144,29 @@ async def test_a_reset_of_a_mounted_request_disconnects_the_application() -> Non
         client.peer.reset(stream)
         await eventually(lambda: served.application.ended == ["disconnect"])
         assert await is_served(client)
+
+
+async def test_bodies_for_applications_that_have_not_begun_are_freed() -> None:
+    before = bytes_held()
+    async with every_way() as served, http2_client(served.address) as client:
+        assert await is_served(client)
+        for _ in range(4):
+            # Calls wait for their start while the server reads what came during a stall.
+            for _ in range(5):
+                stream = client.begin("POST", "/app/x", Content_Length="1000000")
+                client.send(stream, bytes(10_000))
+                client.peer.reset(stream)
+            stall(0.5)
+            assert await is_served(client)
+        await eventually(lambda: bytes_held() < before + 20_000)
+    await eventually(lambda: bytes_held() == before)
+
+
+def stall(seconds: float) -> None:
+    """Block the loop."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
 
 
 # Windows

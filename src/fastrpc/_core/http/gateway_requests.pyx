@@ -212,6 +212,9 @@ cdef class GatewayRequests(RequestState):
         """Stop the calls for a request whose client is gone."""
         cdef Gate gate = self.service.gate
         cdef ServerCall part
+        if call is not None and terms_of(call).mounted is not None:
+            # A call that waits for its start has no handler that drops the body.
+            (<MountedRequest>terms_of(call).mounted).leave()
         if call is not None and not call.is_held and call.charge and call.waiting_payload is None:
             gate.memory.charge(call, 0)
         if exchange.is_alone:

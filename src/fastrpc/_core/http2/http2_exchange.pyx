@@ -130,9 +130,9 @@ cdef class Http2Exchange(TimedExchange):
 
         A reset within the request is correct (RFC 9113, section 8.1), but many clients lose the response by it.
         """
-        if self.stream.is_ended_by_peer or self._asks_tunnel or self.stream.content_left > SPARED_BYTES:
+        if self.stream.is_ended_by_peer or self.is_tunnel or self.stream.content_left > SPARED_BYTES:
             return 0
-        if self.head is not None and self.head.expects_continue and self._total == 0:
+        if self.head is not None and self.head.expects_continue and not self._has_continued and self._total == 0:
             # The client waits for the word to send it.
             return 0
         self._linger()
@@ -341,6 +341,7 @@ cdef class Http2Exchange(TimedExchange):
 
     cdef int send_continue(self) except -1:
         cdef Http2Connection http2 = self._open_http2()
+        self._has_continued = True
         return 0 if http2 is None or self._has_end else http2.send_head(self.stream, None, CONTINUE, False)
 
     cdef int take_data(self, const char* data, Py_ssize_t size, bint ends_stream) except -1:
@@ -493,6 +494,9 @@ cdef class Http2Exchange(TimedExchange):
 
     cdef int _take_ahead(self, const char* data, Py_ssize_t size, bint ends_stream) except -1:
         """Take bytes of a tunnel; before it is open, and while it is held, they wait."""
+        if ends_stream and not self.is_tunnel:
+            # The client leaves before the tunnel is open.
+            return self.abort()
         self._has_end = ends_stream
         self._owed += size
         self._content += data[:size]

@@ -309,6 +309,19 @@ class TestExpectations:
             await link.talk()
             assert any(isinstance(e, h2.events.InformationalResponseReceived) for e in link.events)
 
+    @pytest.mark.parametrize("was_asked", [True, False])
+    async def test_the_rest_is_dropped_where_the_client_was_asked_for_it(self, was_asked: bool) -> None:
+        async with served_pages(pages={"takes_parts": True, "asks_later": True}) as link:
+            stream = link.upload("/upload", [("expect", "100-continue")])
+            await link.talk()
+            if was_asked:
+                link.page.ask()
+            link.page.answer(404)
+            assert (await link.end(stream)).head[":status"] == "404"
+            await link.talk()
+            # A client that was not asked sends nothing.
+            assert link.answers[stream].reset == (None if was_asked else NO_ERROR)
+
     async def test_another_expectation_is_refused(self) -> None:
         async with served_pages() as link:
             answer = await link.end(link.ask("GET", "/page", [("expect", "tea")]))

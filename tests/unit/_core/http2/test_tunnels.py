@@ -16,6 +16,7 @@ from tests.support.grpc_peer import Answer
 Fields = list[tuple[str, str]]
 
 NO_ERROR, PROTOCOL_ERROR = ErrorCodes.NO_ERROR, ErrorCodes.PROTOCOL_ERROR
+CANCEL = ErrorCodes.CANCEL
 
 TUNNEL = [
     (":method", "CONNECT"),
@@ -199,8 +200,19 @@ async def test_a_tunnel_may_be_refused() -> None:
         link.page.answer(403, b"", b"no\n")
         await link.talk()
         answer = link.answers[stream]
-        assert (answer.head[":status"], answer.data, answer.reset) == ("403", b"no\n", NO_ERROR)
-        assert blocks(link) == []
+        assert (answer.head[":status"], answer.data, answer.reset) == ("403", b"no\n", None)
+        link.send(stream, b"ahead", ends=True)
+        await link.talk()
+        assert (blocks(link), link.told[-1], answer.reset) == ([], ("over",), None)
+
+
+async def test_a_client_may_leave_before_its_tunnel_is_open() -> None:
+    async with served_pages() as link:
+        stream = asked(link)
+        link.send(stream, b"ahead", ends=True)
+        await link.talk()
+        assert link.told[-2:] == [("dropped",), ("over",)]
+        assert link.answers[stream].reset == CANCEL
 
 
 async def test_the_sender_of_a_tunnel_may_be_judged_first() -> None:
