@@ -16,6 +16,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
 from fastrpc._core.exchange.pages cimport Pages
 from fastrpc._core.exchange.request_head cimport head_of_fields
+from fastrpc._core.http.gateway_requests cimport new_requests
 
 
 @cython.final
@@ -27,7 +28,7 @@ cdef class KeptExchange(Exchange):
         self.link = <PyObject*>engine
         self.life = engine.life
         self.parts = []
-        self._application = engine.connection.pages.begin(self)
+        self._application = new_requests(self, engine.connection, engine.service, engine.requests.keepalive)
 
     # For a test
 

@@ -4,7 +4,7 @@
 
     head ──► HttpTerms ──► answering_of ──► Answering
                                                │ answer, fail: the whole response, or its end
-    Gate ──► HttpPages ────────────────────────┤ head, message, room: the parts of a stream
+    Gate ──► HttpOutcomes ─────────────────────┤ head, message, room: the parts of a stream
                                                │ hold, sign: a silent stream
                                                └ note, check_sent, marshal: what is known before the response
 
@@ -12,7 +12,7 @@
     WebAnswering     gRPC-Web, Connect  HeaderAnswering  rpcx, Phobos      MountAnswering   an application
     SocketEnd        a WebSocket, from the end of its handshake on
 
-The pages ask only for a call whose request waits for its response, so no class checks whether the client
+The outcomes ask only for a call whose request waits for its response, so no class checks whether the client
 is still there. A method that a class omits raises: no call uses it.
 """
 

@@ -4,7 +4,7 @@
 
     bytes ──► HttpConnection ──► GatewayRequests ──► Gate ──► handler
                     ▲                                            │
-                    └── Answering ◄── HttpPages ◄────────────────┘
+                    └── Answering ◄── HttpOutcomes ◄─────────────┘
 
 The rules of its life are those for all protocols (`server/connection_life`). It closes by itself after an answer: a
 drain, and the age of a connection, only make the next answer the last one.
@@ -15,7 +15,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.http.http_pages cimport HttpPages
+from fastrpc._core.http.gateway_requests cimport new_requests
 from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.connection_life cimport REST_NS
@@ -36,12 +36,11 @@ cdef class GatewayConnection(HttpConnection):
         self.exchange.watch = None if self.gate.watch is None else self.gate.watch.connection()
         connection.has_marshals = True
         connection.reveals_services = parts.reveals_services
-        connection.pages = HttpPages(service, parts.config.keepalive)
-        connection.pages.join(connection)
-        connection.takes_values = connection.pages.takes_values
+        connection.takes_values = service.takes_values()
         self.connection = connection
         self.life.connection = <PyObject*>connection
-        self.exchange.application = self.requests = <GatewayRequests>connection.pages.begin(self.exchange)
+        self.requests = new_requests(self.exchange, connection, service, parts.config.keepalive)
+        self.exchange.application = self.requests
 
     # Calls of the server
 

@@ -6,7 +6,7 @@
                         └──► method, verb, type ──► body ──► RequestIntake ──► Gate.pass_in ──► handler
 
 At its head a request gets its call, its `Answering` and, if its body arrives in parts, its `BodyReading`.
-HttpPages leads from there to responses. A request for a WebSocket is judged by its head alone; SocketTalk continues. By
+HttpOutcomes leads from there to responses. A request for a WebSocket is judged by its head alone; SocketTalk continues. By
 HTTP/1.1 an exchange has one request after the other, by HTTP/2 it has one.
 
 RequestSender reads a long body once its sender is known. A request to a mounted application is a call without a method: the

@@ -3,6 +3,7 @@
 cimport cython
 from cpython.ref cimport PyObject
 
+from fastrpc._core.calls.call cimport Call
 from fastrpc._core.exchange.pages cimport Pages
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.link.contract cimport Dialect, Flow, Forms, Handling
@@ -19,6 +20,15 @@ cdef class HttpPages(Pages):
 
         # The served connection, borrowed: it holds this object.
         PyObject* _connection
+
+
+@cython.final
+cdef class HttpOutcomes:
+    # As `Pages` has them.
+    cdef int answer(self, Call call, bytes payload) except -1
+    cdef int fail(self, Call call, Failure failure) except -1
+    cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1
+    cdef int judged(self, Call call, int verdict) except -1
 
     # Send a failure under a status of HTTP, with further fields.
     cdef int _fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1
@@ -42,3 +52,11 @@ cdef class HttpForms(Forms):
 @cython.final
 cdef class HttpHandling(Handling):
     pass
+
+
+# Without a state: all connections share them.
+cdef HttpOutcomes OUTCOMES
+cdef AnsweringFlow FLOW
+cdef AnsweringDialect DIALECT
+cdef HttpForms FORMS
+cdef HttpHandling HANDLING

@@ -16,6 +16,10 @@ class HttpPages(Pages):
     def __init__(self, service: HttpService, keepalive: Keepalive) -> None: ...
 
 @final
+class HttpOutcomes:
+    """The outcomes of the calls of requests."""
+
+@final
 class AnsweringFlow(Flow):
     """Messages of streams, each in the form that the head of the request has chosen."""
 

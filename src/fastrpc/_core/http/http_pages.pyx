@@ -2,11 +2,12 @@
 
 ::
 
-    Gate ──► HttpPages: answer, fail, refuse ─► Answering ──► RequestState.conclude ──► Exchange.answer
-        └──► AnsweringFlow: head, message ────► Answering ──► Exchange.send_part
+    Gate ──► HttpOutcomes: answer, fail, refuse ─► Answering ──► RequestState.conclude ──► Exchange.answer
+        └──► AnsweringFlow: head, message ───────► Answering ──► Exchange.send_part
 
 The `Answering` of a request is chosen at its head. It is used only for the call of a request that waits for its response,
-and for calls that are parts of it; other calls have lost their client. HTTP/1.1 and HTTP/2 have the same pages.
+and for calls that are parts of it; other calls have lost their client. HTTP/1.1 and HTTP/2 have the same outcomes: these
+objects have no state. `HttpPages` passes them to a wire of HTTP/2.
 """
 
 cimport cython
@@ -38,7 +39,7 @@ cdef class HttpPages(Pages):
     def __init__(self, HttpService service not None, keepalive):
         self.service = service
         self.keepalive = keepalive
-        self.takes_values = service.serves_rpcx or service.serves_phobos
+        self.takes_values = service.takes_values()
         self.takes_tunnels = service.offers_sockets or service.mounts is not None
         self.limits = service.limits
         self.flow = FLOW
@@ -54,6 +55,23 @@ cdef class HttpPages(Pages):
         return new_requests(exchange, <EngineServedConnection>self._connection, self.service, self.keepalive)
 
     cdef int answer(self, Call call, bytes payload) except -1:
+        return OUTCOMES.answer(call, payload)
+
+    cdef int fail(self, Call call, Failure failure) except -1:
+        return OUTCOMES.fail(call, failure)
+
+    cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
+        return OUTCOMES.refuse(call, failure, is_faulty)
+
+    cdef int judged(self, Call call, int verdict) except -1:
+        return OUTCOMES.judged(call, verdict)
+
+
+@cython.final
+cdef class HttpOutcomes:
+    """The outcomes of the calls of requests."""
+
+    cdef int answer(self, Call call, bytes payload) except -1:
         cdef HttpTerms terms = terms_of(call)
         cdef Exchange exchange = terms.request.exchange_of(call)
         if exchange is None and not is_part(terms):
@@ -64,7 +82,7 @@ cdef class HttpPages(Pages):
         cdef int told = http_status_of(failure.status)
         if failure.status == RESOURCE_EXHAUSTED and not failure.has_run:
             # A handler that finds memory full is refused as if it had not started.
-            told = status_of_load(self.service.gate, failure.pushback_ms)
+            told = status_of_load(terms_of(call).request.service.gate, failure.pushback_ms)
         return self._fail_as(<ServerCall>call, failure, told, b"")
 
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
@@ -89,12 +107,13 @@ cdef class HttpPages(Pages):
         return terms.answering.fail(exchange, call, failure, status, lines)
 
     cdef int judged(self, Call call, int verdict) except -1:
-        cdef Exchange exchange = terms_of(call).request.open_exchange()
+        cdef RequestState request = terms_of(call).request
+        cdef Exchange exchange = request.open_exchange()
         if verdict != SENDER_ADMITTED or exchange is None:
             return 0
         exchange.admit_body()
         # A call without a body has begun, and no read ends behind it.
-        return self.service.gate.runner.leave_task()
+        return request.service.gate.runner.leave_task()
 
 
 cdef bint is_part(HttpTerms terms) noexcept:
@@ -228,8 +247,8 @@ cdef class HttpHandling(Handling):
         return request.leave()
 
 
-# Without a state: all connections share them.
-cdef AnsweringFlow FLOW = AnsweringFlow.__new__(AnsweringFlow)
-cdef AnsweringDialect DIALECT = AnsweringDialect.__new__(AnsweringDialect)
-cdef HttpForms FORMS = HttpForms.__new__(HttpForms)
-cdef HttpHandling HANDLING = HttpHandling.__new__(HttpHandling)
+OUTCOMES = HttpOutcomes.__new__(HttpOutcomes)
+FLOW = AnsweringFlow.__new__(AnsweringFlow)
+DIALECT = AnsweringDialect.__new__(AnsweringDialect)
+FORMS = HttpForms.__new__(HttpForms)
+HANDLING = HttpHandling.__new__(HttpHandling)

@@ -82,6 +82,10 @@ cdef class HttpService:
         object _make_method
         dict _methods
 
+    # Whether payloads of some calls are values, not arrays of arguments.
+    cdef inline bint takes_values(self) noexcept:
+        return self.serves_rpcx or self.serves_phobos
+
     cdef HttpMethod method_of(self, MethodRoute route)
     cdef str unknown_path(self, str path)
     cdef bint takes_host(self, RequestHead head, OwnHosts hosts) except -1

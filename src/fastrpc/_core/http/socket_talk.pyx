@@ -5,7 +5,7 @@
     frames ──► WebSocketReader ──► envelope ──► first: Gate.pass_in     value, end: the stream of the call
                     │     └──► of a fixed path: what is there answers, in any order
                     └──► ping: pong     close: the call is cancelled
-    HttpPages ──► value, end, error ──► frames ──► close frame
+    HttpOutcomes ──► value, end, error ──► frames ──► close frame
 
 A connection at `/ws/service/method` is one call: it closes after the answer. Messages that its handler has not taken
 stay within the window of a stream; beyond it nothing more is read. Output that the peer has not taken blocks the
