@@ -21,6 +21,7 @@ from fastrpc._core.grpc.call_kinds cimport dialect_of_kinds, flow_of_kinds, form
 from fastrpc._core.grpc.dialect cimport GrpcDialect, new_forms
 from fastrpc._core.grpc.grpc_call cimport GrpcCall
 from fastrpc._core.grpc.grpc_trust cimport let_in, new_trust
+from fastrpc._core.grpc.incomplete_list cimport IncompleteList
 from fastrpc._core.grpc.incomplete_requests cimport new_incomplete
 from fastrpc._core.grpc.long_messages cimport LongMessages
 from fastrpc._core.grpc.outcomes cimport new_outcomes
@@ -70,7 +71,7 @@ cdef class GrpcWire(Wire):
         self.forms = new_forms(http2.control.peer, gate)
         self.trust = requests.trust = new_trust(http2, not gate.asks_access())
         self.outcomes = requests.outcomes = new_outcomes(
-            dialect, http2, self.trust, LongMessages(gate, http2.incoming.flow)
+            dialect, http2, self.trust, LongMessages(gate, http2.incoming.flow), IncompleteList(gate)
         )
         requests.incomplete = new_incomplete(self.outcomes, http2, gate)
         requests.web, requests.proxies = web, proxies
@@ -209,7 +210,7 @@ cdef class GrpcAssembling(Assembling):
 
     cdef Py_ssize_t count(self) except -1:
         cdef GrpcWire wire = <GrpcWire>self.wire
-        return len(wire.requests.incomplete.calls) + (0 if wire.pages is None else len(wire.pages.exchanges))
+        return len(wire.requests.incomplete.listed.calls) + (0 if wire.pages is None else len(wire.pages.exchanges))
 
     cdef int judged(self, Call call, int verdict) except -1:
         cdef GrpcWire wire = <GrpcWire>self.wire
@@ -217,7 +218,7 @@ cdef class GrpcAssembling(Assembling):
             if verdict == SENDER_ADMITTED:
                 let_in(wire.trust, <ServerCall>call)
             return wire.pages.pages.judged(call, verdict)
-        if not wire.outcomes.reaches(<GrpcCall>call):
+        if not wire.outcomes.awaits(<GrpcCall>call):
             return 0
         return wire.requests.sender_known(<GrpcCall>call, verdict)
 

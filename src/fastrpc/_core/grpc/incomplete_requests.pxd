@@ -5,6 +5,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.grpc.grpc_call cimport GrpcCall
 from fastrpc._core.grpc.grpc_trust cimport GrpcTrust
+from fastrpc._core.grpc.incomplete_list cimport IncompleteList
 from fastrpc._core.grpc.long_messages cimport LongMessages
 from fastrpc._core.grpc.outcomes cimport GrpcOutcomes
 from fastrpc._core.http2.connection cimport Http2Connection
@@ -28,8 +29,8 @@ cdef class IncompleteRequests:
         # Decides when the rest of a message may come that is longer than its window.
         LongMessages long_messages
 
-        # The calls. Each has `is_incomplete` set.
-        set calls
+        # The calls.
+        IncompleteList listed
 
     # Note an incomplete part of a request, or of a stream message.
     cdef int note(self, GrpcCall call) except -1
@@ -39,12 +40,6 @@ cdef class IncompleteRequests:
 
     # Let the rest of a message arrive that exceeds its window; a message of a stream may have to wait for the pool.
     cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1
-
-    # The sender of a request need not be judged any more.
-    cdef int drop_check(self, GrpcCall call) noexcept
-
-    # A request or message is whole, or no longer of use.
-    cdef int forget(self, GrpcCall call) except -1
 
     # The server stops: refuse them. The connection is over: forget them.
     cdef int end(self, str text) except -1

@@ -28,28 +28,23 @@ cdef class IncompleteRequests:
     cdef int note(self, GrpcCall call) except -1:
         call.heard_ns = self.http2.instant()
         if not call.is_incomplete:
-            call.is_incomplete = True
             call.began_ns = call.heard_ns
-            self.calls.add(call)
+            self.listed.add(call)
             if not call.has_started and self.gate.await_rest(call) and self._sender_of(call) == SENDER_REFUSED:
                 return 0
         return self.grant_rest(call.http2_stream, False) if self.has_room(call) and call.sender_check is None else 0
 
     cdef int _sender_of(self, GrpcCall call) except -1:
         """Judge the sender of an incomplete request: return whether it may call the method, is refused, or waits."""
+        # Held: a refusal drops it.
+        cdef SenderCheck check = SenderCheck.__new__(SenderCheck)
         cdef int verdict
-        call.sender_check = SenderCheck.__new__(SenderCheck)
-        verdict = call.sender_check.judge(call, call.method)
+        call.sender_check = check
+        verdict = check.judge(call, call.method)
         if verdict == SENDER_ADMITTED:
             call.sender_check = None
             let_in(self.trust, call)
         return verdict
-
-    cdef int drop_check(self, GrpcCall call) noexcept:
-        if call.sender_check is not None:
-            call.sender_check.drop()
-            call.sender_check = None
-        return 0
 
     cdef bint has_room(self, GrpcCall call) except -1:
         cdef MessageReader reader = call.reader
@@ -73,7 +68,7 @@ cdef class IncompleteRequests:
         problem = self.gate.over_budget(call, size - call.charge if call.charge else max(size, whole), call.charge == 0)
         if problem is not None:
             count_refusal("memory")
-            self.drop_check(call)
+            self.listed.drop_check(call)
             self.gate.refuse(call, RESOURCE_EXHAUSTED, problem)
             return False
         self.gate.memory.charge(call, max(size, <Py_ssize_t>1))
@@ -89,32 +84,19 @@ cdef class IncompleteRequests:
             return 0
         return self.http2.grant(stream, size)
 
-    cdef int forget(self, GrpcCall call) except -1:
-        if not call.is_incomplete:
-            return 0
-        call.is_incomplete = False
-        self.calls.discard(call)
-        if call.counted:
-            # Its message is counted separately.
-            self.gate.memory.count_part(self.connection, self.connection.part_held - call.counted, False)
-            call.counted = 0
-        if call.charge and not call.has_started and call.http2_stream is None:
-            self.gate.memory.charge(call, 0)
-        return 0
-
     cdef int end(self, str text) except -1:
         cdef GrpcCall call
-        for call in list(self.calls):
-            if not call.has_started:
+        for call in list(self.listed.calls):
+            if call.is_incomplete and not call.has_started:
                 self.gate.refuse(call, UNAVAILABLE, text)
         return 0
 
     cdef int forget_all(self) except -1:
         cdef GrpcCall call
-        while self.calls:
-            call = self.calls.pop()
+        while self.listed.calls:
+            call = self.listed.calls.pop()
             call.http2_stream = None
-            self.drop_check(call)
+            self.listed.drop_check(call)
             if call.charge and not call.has_started:
                 self.gate.memory.charge(call, 0)
         return self.gate.memory.end_part(self.connection, True)
@@ -123,17 +105,20 @@ cdef class IncompleteRequests:
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef GrpcCall call
+        cdef SenderCheck sender_check
         cdef uint64_t due = 0, late_ns
-        if not self.calls:
+        if not self.listed.calls:
             return 0
         if self.http2.incoming.flow.waiting is not None and not self.http2.is_closed:
             # There may be memory for them now.
             self.http2.grant_waiting()
-        for call in list(self.calls):
-            if self.http2.is_closed or call.http2_stream is None:
+        for call in list(self.listed.calls):
+            if self.http2.is_closed or not call.is_incomplete:
                 continue
-            if call.sender_check is not None:
-                due = earlier(due, call.sender_check.check(now))
+            # Held: a refusal drops it.
+            sender_check = call.sender_check
+            if sender_check is not None:
+                due = earlier(due, sender_check.check(now))
                 continue
             late_ns = self._late_at(call)
             if not call.has_started and now >= call.deadline_ns:
@@ -176,5 +161,5 @@ cdef IncompleteRequests new_incomplete(GrpcOutcomes outcomes, Http2Connection ht
     cdef IncompleteRequests made = IncompleteRequests.__new__(IncompleteRequests)
     made.gate, made.http2, made.outcomes = gate, http2, outcomes
     made.trust, made.long_messages = outcomes.trust, outcomes.long_messages
-    made.calls = set()
+    made.listed = outcomes.incomplete
     return made

@@ -7,6 +7,7 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.grpc.dialect cimport GrpcDialect
 from fastrpc._core.grpc.grpc_call cimport GrpcCall
 from fastrpc._core.grpc.grpc_trust cimport GrpcTrust
+from fastrpc._core.grpc.incomplete_list cimport IncompleteList
 from fastrpc._core.grpc.long_messages cimport LongMessages
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.hpack cimport HeaderTemplate
@@ -29,6 +30,9 @@ cdef class GrpcOutcomes(Flow):
         # Whether the client is known; windows of long messages.
         GrpcTrust trust
         LongMessages long_messages
+
+        # The calls with an incomplete request or message. The end of an answer takes its call off the list.
+        IncompleteList incomplete
 
         # The compressors that answers may have.
         GrpcDialect dialect
@@ -55,6 +59,9 @@ cdef class GrpcOutcomes(Flow):
     # Whether the stream of a call is open; the output is sent at its instant.
     cdef bint reaches(self, GrpcCall call) noexcept
 
+    # As `reaches`, and whether the answer has not ended. An answer has one end: orders behind it have no effect.
+    cdef bint awaits(self, GrpcCall call) noexcept
+
     # The parts of an answer.
     cdef int end_with(self, GrpcCall call, Failure failure, list further) except -1
     cdef int _compressor_of(self, GrpcCall call) except -1
@@ -67,4 +74,6 @@ cdef class GrpcOutcomes(Flow):
     cdef int _ended(self, GrpcCall call, Py_ssize_t size) except -1
 
 
-cdef GrpcOutcomes new_outcomes(GrpcDialect dialect, Http2Connection http2, GrpcTrust trust, LongMessages long_messages)
+cdef GrpcOutcomes new_outcomes(
+    GrpcDialect dialect, Http2Connection http2, GrpcTrust trust, LongMessages long_messages, IncompleteList incomplete
+)

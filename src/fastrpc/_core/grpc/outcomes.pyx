@@ -77,6 +77,9 @@ cdef class GrpcOutcomes(Flow):
         self.http2.not_before(self.connection.now)
         return True
 
+    cdef bint awaits(self, GrpcCall call) noexcept:
+        return call.state != STATE_GONE and self.reaches(call)
+
     # The head of an answer
 
     cdef int _put_head(self, GrpcCall call, int compressor, bytes metadata) except -1:
@@ -109,7 +112,7 @@ cdef class GrpcOutcomes(Flow):
 
     cdef int head(self, Call call, bytes metadata) except -1:
         cdef GrpcCall served = <GrpcCall>call
-        if not self.reaches(served) or served.has_begun:
+        if not self.awaits(served) or served.has_begun:
             return 0
         return self._begin(served, self._compressor_of(served), metadata)
 
@@ -122,7 +125,7 @@ cdef class GrpcOutcomes(Flow):
 
     cdef int message(self, Call call, bytes payload, int codec, int compressor) except -1:
         cdef GrpcCall served = <GrpcCall>call
-        if not self.reaches(served):
+        if not self.awaits(served):
             return 0
         if not served.has_begun:
             self._begin(served, compressor or self._compressor_of(served), None)
@@ -172,7 +175,7 @@ cdef class GrpcOutcomes(Flow):
     cdef int answer(self, Call call, bytes payload) except -1:
         cdef GrpcCall served = <GrpcCall>call
         cdef Http2Stream stream
-        if not self.reaches(served):
+        if not self.awaits(served):
             return 0
         stream = served.http2_stream
         let_in(self.trust, served)
@@ -195,7 +198,7 @@ cdef class GrpcOutcomes(Flow):
 
     cdef int fail(self, Call call, Failure failure) except -1:
         cdef GrpcCall served = <GrpcCall>call
-        if not self.reaches(served):
+        if not self.awaits(served):
             return 0
         if failure.status == DEADLINE_EXCEEDED and served.http2_stream.unsent is not None:
             # Trailers would wait behind a message that has begun.
@@ -209,7 +212,7 @@ cdef class GrpcOutcomes(Flow):
         """Answer a call that was not started."""
         cdef GrpcCall served = <GrpcCall>call
         cdef list further = None
-        if not self.reaches(served):
+        if not self.awaits(served):
             return 0
         if served.fault != FAULT_NONE and served.fault != FAULT_FORM and failure.status == INVALID_ARGUMENT:
             failure = failure_of_fault(self.dialect.gate.message_bytes, served)
@@ -229,7 +232,7 @@ cdef class GrpcOutcomes(Flow):
         """End a call with a failure, and with further fields."""
         cdef Http2Stream stream
         cdef list fields, sent
-        if not self.reaches(call):
+        if not self.awaits(call):
             return 0
         if call.web is not None:
             return self._end_web(call, None, failure)
@@ -254,6 +257,8 @@ cdef class GrpcOutcomes(Flow):
     cdef int _ended(self, GrpcCall call, Py_ssize_t size) except -1:
         """All of an answer was given to the connection."""
         call.state = STATE_GONE
+        if call.is_incomplete:
+            self.incomplete.drop(call)
         if call.http2_stream is not None and call.http2_stream.unsent is not None:
             call.waiting_bytes = size
             self.waiting_bytes += size
@@ -264,7 +269,7 @@ cdef class GrpcOutcomes(Flow):
     cdef int answer_by_http(self, GrpcCall call, int status, str text) except -1:
         """Refuse a request that is no call of gRPC, by a status of HTTP and a text."""
         cdef Http2Stream stream
-        if not self.reaches(call):
+        if not self.awaits(call):
             return 0
         if call.web is not None:
             return self._answer_web(call, call.web.refusal)
@@ -329,10 +334,12 @@ cdef Failure failure_of_fault(uint64_t message_bytes, GrpcCall call):
     return Failure(status, fault_text(call, message_bytes), pushback_ms=pushback_ms, has_run=False)
 
 
-cdef GrpcOutcomes new_outcomes(GrpcDialect dialect, Http2Connection http2, GrpcTrust trust, LongMessages long_messages):
+cdef GrpcOutcomes new_outcomes(
+    GrpcDialect dialect, Http2Connection http2, GrpcTrust trust, LongMessages long_messages, IncompleteList incomplete
+):
     cdef GrpcOutcomes outcomes = GrpcOutcomes.__new__(GrpcOutcomes)
     outcomes.dialect, outcomes.http2 = dialect, http2
-    outcomes.trust, outcomes.long_messages = trust, long_messages
+    outcomes.trust, outcomes.long_messages, outcomes.incomplete = trust, long_messages, incomplete
     outcomes.head_fields = HeaderTemplate(((b":status", b"200"), (b"content-type", b"application/grpc")))
     outcomes.success_fields = HeaderTemplate(((b"grpc-status", b"0"),))
     return outcomes

@@ -23,7 +23,7 @@ from fastrpc._core.base.buffer cimport Assembly, copied
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_PROTOBUF, CODEC_RAW
 from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport ROUTE_WITHDRAWN, STATE_CANCELLED, MethodRoute
+from fastrpc._core.calls.call cimport ROUTE_WITHDRAWN, STATE_CANCELLED, STATE_GONE, MethodRoute
 from fastrpc._core.exchange.request_watch cimport watch_refusal
 from fastrpc._core.grpc.fields cimport MESSAGE_TOO_LARGE, PREFIX_BYTES, MessageReader
 from fastrpc._core.grpc.grpc_call cimport ENCODING_IDENTITY, ENCODING_UNKNOWN, FAULT_CUT, FAULT_ENCODING, FAULT_FLAGS
@@ -262,6 +262,9 @@ cdef class GrpcRequests(StreamHandler):
             ) and (<GrpcHead>call.head).compressor != ENCODING_UNKNOWN:
                 # All of its request is here.
                 return self._pass_in(call, copied(data + PREFIX_BYTES, size - PREFIX_BYTES))
+        if call.state == STATE_GONE:
+            # Its answer waits for a window. The rest of the body is dropped.
+            return self.http2.took(stream, size)
         if call.route is None:
             # A call of an unknown method waits for the verdict on its caller; its messages are dropped.
             return 0
@@ -321,6 +324,8 @@ cdef class GrpcRequests(StreamHandler):
         if stream.user is None:
             return 0
         call = <GrpcCall>stream.user
+        if call.state == STATE_GONE:
+            return self.http2.took(stream, size)
         message = call.reader.placed(0)
         if message is not None and not self._take_message(call, message, call.reader.is_compressed):
             return 0
@@ -338,7 +343,7 @@ cdef class GrpcRequests(StreamHandler):
         if is_compressed and compressor == ENCODING_IDENTITY:
             self._refuse_faulty(call, FAULT_ENCODING)
         elif call.route.takes_stream:
-            self.incomplete.forget(call)
+            self.incomplete.listed.remove(call)
             self._put(call, message, compressor)
         elif call.message is not None:
             self._refuse_faulty(call, FAULT_MESSAGES)
@@ -368,7 +373,7 @@ cdef class GrpcRequests(StreamHandler):
         call = <GrpcCall>stream.user
         if call is self.latest:
             self.latest = None
-        if call.route is None:
+        if call.route is None or call.state == STATE_GONE:
             return 0
         if call.web is not None and not call.web.is_plain:
             return self._translate(call, NULL, 0, True)
@@ -387,7 +392,7 @@ cdef class GrpcRequests(StreamHandler):
             # The verdict starts the call.
             return 0
         call.message = None
-        self.incomplete.forget(call)
+        self.incomplete.listed.remove(call)
         return self._pass_in(call, message)
 
     cdef int _refuse_faulty(self, GrpcCall call, int fault) except -1:
@@ -396,7 +401,7 @@ cdef class GrpcRequests(StreamHandler):
         if call.has_started:
             return self.outcomes.end_instead(call, fault_status(fault), fault_text(call, self.gate.message_bytes))
         call.message = None
-        self.incomplete.drop_check(call)
+        self.incomplete.listed.drop_check(call)
         # With the shape of another kind of method.
         call.flags ^= STREAM_IN
         return self._pass_in(call, b"")
@@ -417,6 +422,8 @@ cdef class GrpcRequests(StreamHandler):
         call = <GrpcCall>stream.user
         if call is self.latest:
             self.latest = None
+        if call.state == STATE_GONE:
+            return 0
         call.state = STATE_CANCELLED
         self.connection.now = max(self.connection.now, self.http2.instant())
         if call.was_ended:
@@ -424,7 +431,7 @@ cdef class GrpcRequests(StreamHandler):
         if call.has_started:
             # Both sides watch the deadline: the reason is the same whichever is first.
             return cancel_in_read(self.http2.engine(), self.gate, call, call.deadline_ns <= self.http2.instant())
-        self.incomplete.drop_check(call)
+        self.incomplete.listed.drop_check(call)
         call.was_ended = True
         return self.gate.count_refused(call, CANCELLED, "cancelled before the request was whole")
 
@@ -439,7 +446,7 @@ cdef class GrpcRequests(StreamHandler):
         call = <GrpcCall>stream.user
         stream.user = None
         call.http2_stream = None
-        self.incomplete.forget(call)
+        self.incomplete.listed.remove(call)
         if call.is_streaming:
             call.is_streaming = False
             self.http2.streams.streaming -= 1

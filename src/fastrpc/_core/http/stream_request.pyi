@@ -45,6 +45,9 @@ class StreamRequest:
             CallError: it is not base64.
         """
 
+    def drop_body(self) -> None:
+        """Free the kept parts of the body: the request is answered."""
+
     def head_fields(
         self, call: GrpcCall, metadata: bytes | None, compressor: int
     ) -> list[tuple[int, bytes, bytes]] | None:

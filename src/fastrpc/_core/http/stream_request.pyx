@@ -129,6 +129,10 @@ cdef class StreamRequest:
         self.held = 0
         return self._prefix(PyBytes_GET_SIZE(found)) + found
 
+    def drop_body(self):
+        self._parts = []
+        self.held = 0
+
     cdef bytes _prefix(self, int64_t size):
         """Return the prefix of the message that a body without envelopes is."""
         return bytes((self.form.compressor != 0,)) + min(size, LONGEST).to_bytes(4, "big")
