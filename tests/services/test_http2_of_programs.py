@@ -89,6 +89,26 @@ async def test_httpx_asks_every_way_at_once() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("path", "fields", "status"),
+    [
+        ("/ways/echo", {}, 413),
+        ("/ways/Echo", {"Connect-Protocol-Version": "1"}, 429),
+        ("/ways/Echo", {"Content-Type": "application/proto"}, 429),
+        ("/ways/Echo", {"Content-Type": "application/grpc-web+proto"}, 200),
+        ("/ways/Nothing", {"Connect-Protocol-Version": "1"}, 404),
+    ],
+)
+async def test_httpx_reads_the_answer_to_an_upload_that_is_refused_early(
+    path: str, fields: dict[str, str], status: int
+) -> None:
+    async with every_way() as served, httpx2.AsyncClient(http1=False, http2=True, timeout=30) as client:
+        url = f"http://127.0.0.1:{served.address.port}{path}"
+        headers = {"Content-Type": "application/json", **fields}
+        answer = await client.post(url, headers=headers, content=b"\0\x7f\xff\xff\xff" + bytes(3_000_000))
+        assert (answer.http_version, answer.status_code) == ("HTTP/2", status)
+
+
 async def test_httpx_uploads_and_follows_a_stream(authority: Authority) -> None:
     settings: dict[str, Any] = {"tls": authority.certificate().tls(), "address": "tls://127.0.0.1:0"}
     context = ssl.create_default_context(cafile=str(authority.cert_file))

@@ -82,7 +82,7 @@ cdef class GrpcWire(Wire):
 
     cdef int _serve(self, Pages pages) except -1:
         """Serve requests that are no calls, beside the calls."""
-        self.pages = self.requests.pages = new_pages(pages, self.http2)
+        self.pages = self.requests.pages = new_pages(pages, self.http2, self.outcomes.lingering)
         self.http2.control.offers_connect = pages.takes_tunnels
         self.takes_values = pages.takes_values
         self.flow = flow_of_kinds(pages, self.flow)
@@ -173,6 +173,7 @@ cdef class GrpcWire(Wire):
         if not (self.http2.control.has_opened or self.http2.is_closed):
             self.http2.open(self.trust.is_given)
         due = earlier(self.http2.check_http2(now), self.requests.incomplete.check(now))
+        due = earlier(due, self.outcomes.lingering.check(now))
         return due if self.pages is None or self.http2.is_closed else earlier(due, self.pages.check(now))
 
     cdef int forgive(self, uint64_t late) except -1:

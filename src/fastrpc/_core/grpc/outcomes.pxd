@@ -11,6 +11,7 @@ from fastrpc._core.grpc.incomplete_list cimport IncompleteList
 from fastrpc._core.grpc.long_messages cimport LongMessages
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.hpack cimport HeaderTemplate
+from fastrpc._core.http2.lingering cimport LingeringStreams
 from fastrpc._core.link.contract cimport Flow
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.link cimport LinkedConnection
@@ -33,6 +34,9 @@ cdef class GrpcOutcomes(Flow):
 
         # The calls with an incomplete request or message. The end of an answer takes its call off the list.
         IncompleteList incomplete
+
+        # The streams that stay half-closed behind early answers, pages included.
+        LingeringStreams lingering
 
         # The compressors that answers may have.
         GrpcDialect dialect

@@ -7,6 +7,7 @@
                                                                   them they are the head and the end in one
 
 Trailers of a call whose caller may still send end the whole stream: RST_STREAM with NO_ERROR follows them by itself.
+Answers by gRPC-Web, Connect and HTTP leave the caller time for its own end (`LingeringStreams`).
 """
 
 cimport cython
@@ -40,6 +41,7 @@ from fastrpc._core.http2.header_block cimport (
     TOKEN_OUTCOME,
     TOKEN_STATUS,
 )
+from fastrpc._core.http2.lingering cimport new_lingering
 from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.wire.frame cimport OUTCOME_NOT_STARTED, PUSHBACK_NEVER, STREAM_OUT
 
@@ -281,6 +283,7 @@ cdef class GrpcOutcomes(Flow):
         ]
         if status == 405:
             fields.append((TOKEN_OTHER, b"allow", b"POST"))
+        self.lingering.spare_rest(stream)
         self.http2.send_head(stream, None, fields, (<GrpcHead>call.head).is_head)
         if not (<GrpcHead>call.head).is_head:
             self.http2.send_data(stream, text.encode() + b"\n", True)
@@ -302,6 +305,7 @@ cdef class GrpcOutcomes(Flow):
         if not call.has_begun:
             return self._answer_web(call, call.web.answer(call, payload, failure))
         part = call.web.end(call, payload, failure)
+        self.lingering.spare_rest(call.http2_stream)
         self.http2.send_data(call.http2_stream, part, True)
         return self._ended(call, 0 if call.flags & STREAM_OUT else PyBytes_GET_SIZE(part))
 
@@ -311,6 +315,7 @@ cdef class GrpcOutcomes(Flow):
         cdef list fields = answer[0]
         cdef bytes content = b"" if (<GrpcHead>call.head).is_head else answer[1]
         call.has_begun = True
+        self.lingering.spare_rest(stream)
         self.http2.send_head(stream, None, fields, not content)
         if content:
             self.http2.send_data(stream, content, True)
@@ -340,6 +345,7 @@ cdef GrpcOutcomes new_outcomes(
     cdef GrpcOutcomes outcomes = GrpcOutcomes.__new__(GrpcOutcomes)
     outcomes.dialect, outcomes.http2 = dialect, http2
     outcomes.trust, outcomes.long_messages, outcomes.incomplete = trust, long_messages, incomplete
+    outcomes.lingering = new_lingering(http2)
     outcomes.head_fields = HeaderTemplate(((b":status", b"200"), (b"content-type", b"application/grpc")))
     outcomes.success_fields = HeaderTemplate(((b"grpc-status", b"0"),))
     return outcomes

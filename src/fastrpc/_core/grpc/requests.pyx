@@ -441,6 +441,8 @@ cdef class GrpcRequests(StreamHandler):
     cdef int on_over(self, Http2Stream stream) except -1:
         cdef GrpcCall call
         cdef Link link
+        if stream.lingers:
+            self.outcomes.lingering.remove(stream)
         if type(stream.user) is not GrpcCall:
             return 0 if self.pages is None else self.pages.over(stream)
         call = <GrpcCall>stream.user

@@ -52,9 +52,6 @@ cdef class Http2Exchange(TimedExchange):
         int _status
         Py_ssize_t waiting_bytes
 
-        # The instant at which a stream whose end we sent is reset, unless the client has ended it; 0: it is not awaited.
-        uint64_t _left_ns
-
         # Whether the request is refused: its response returns no idle work (PROTOCOL.md 9).
         bint _is_refused
 
@@ -81,8 +78,7 @@ cdef class Http2Exchange(TimedExchange):
     cdef int _weigh(self) except -1
     cdef int _forget(self) except -1
     cdef int _drop(self) except -1
-    cdef int _spare_rest(self, Http2Connection http2) except -1
-    cdef int _linger(self) except -1
+    cdef int _spare_rest(self) except -1
 
     # The parts of a request.
     cdef int _await_body(self, RequestHead head, int64_t most) except -1

@@ -27,7 +27,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.exchange.exchange cimport HELD_NS
 from fastrpc._core.exchange.request_head cimport long_body_error
 from fastrpc._core.exchange.request_watch cimport watch_begin, watch_cut, watch_end, watch_refusal, watch_status
-from fastrpc._core.http2.frames cimport CODE_CANCEL, CODE_INTERNAL, CODE_NONE
+from fastrpc._core.http2.frames cimport CODE_CANCEL, CODE_INTERNAL
 from fastrpc._core.http2.header_block cimport TOKEN_METHOD, TOKEN_STATUS, HeaderField
 from fastrpc._core.http2.http_fields cimport head_of_block, response_fields, too_large_error
 from fastrpc._core.io.engine cimport ByteStream, Engine
@@ -41,8 +41,6 @@ cdef enum:
     PART_BYTES = 65_536
     # Bytes of a body that fill the window of the connection until its stream is over, if its sender was not judged.
     SHORT_BYTES = 16_384
-    # The longest rest of a body that is dropped behind its response, if its length is known.
-    SPARED_BYTES = 16_777_216
 
 cdef list CONTINUE = [(TOKEN_STATUS, b":status", b"100")]
 
@@ -89,7 +87,7 @@ cdef class Http2Exchange(TimedExchange):
         cdef bint is_bare = status == 204 or status == 304
         cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
         cdef bint has_body = size > 0 and not (is_bare or self._is_head)
-        self._spare_rest(http2)
+        self._spare_rest()
         self._send_head(http2, status, lines, -1 if is_bare else size, not has_body)
         if has_body:
             http2.send_data(self.stream, body, True)
@@ -121,32 +119,19 @@ cdef class Http2Exchange(TimedExchange):
         cdef Http2Connection http2 = self._open_http2()
         if http2 is None:
             return 0
-        self._spare_rest(http2)
+        self._spare_rest()
         http2.end_stream(self.stream)
         return self._answered()
 
-    cdef int _spare_rest(self, Http2Connection http2) except -1:
-        """Drop the rest of a body behind its response, as at the end of a connection of HTTP/1.1.
-
-        A reset within the request is correct (RFC 9113, section 8.1), but many clients lose the response by it.
-        """
-        if self.stream.is_ended_by_peer or self.is_tunnel or self.stream.content_left > SPARED_BYTES:
+    cdef int _spare_rest(self) except -1:
+        """Drop the rest of a body behind its response, as at the end of a connection of HTTP/1.1."""
+        if self.is_tunnel:
             return 0
         if self.head is not None and self.head.expects_continue and not self._has_continued and self._total == 0:
             # The client waits for the word to send it.
             return 0
-        self._linger()
-        if self.stream.keeps_credit:
-            http2.release(self.stream)
-        return self._return_credit(self._owed) if self.stream.lingers else 0
-
-    cdef int _linger(self) except -1:
-        """Let our end of the stream reset it only when the peer has had time for its own end."""
-        if self.life.linger_ns == 0:
-            return 0
-        self.stream.lingers = True
-        self._left_ns = now_ns() + self.life.linger_ns
-        return self.wait_by(self._left_ns)
+        self._owed = 0
+        return self.turns.lingering.spare_rest(self.stream)
 
     cdef int _weigh(self) except -1:
         """Count output that waits here, which no flush may follow."""
@@ -184,7 +169,7 @@ cdef class Http2Exchange(TimedExchange):
         if not self.is_tunnel:
             return http2.reset(self.stream, CODE_INTERNAL)
         # The peer has time for its last words, as behind the end of a connection.
-        self._linger()
+        self.turns.lingering.linger(self.stream)
         return http2.end_stream(self.stream)
 
     cdef int abort(self) except -1:
@@ -545,13 +530,7 @@ cdef class Http2Exchange(TimedExchange):
             due = earlier(due, self._check_body(now))
         if self.stream is None:
             return due
-        if self._left_ns and self.has_output():
-            # Time for the rest begins behind the response.
-            self._left_ns = now + self.life.linger_ns
-        if self._left_ns and now >= self._left_ns:
-            self.turns.http2().reset(self.stream, CODE_NONE)
-            return due
-        return earlier(earlier(due, self._left_ns), self._check_output(now))
+        return earlier(due, self._check_output(now))
 
     cdef uint64_t _check_body(self, uint64_t now) except? 0:
         """Refuse a request whose client is late with its body, unless we delay it; return when to look again."""

@@ -7,6 +7,7 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.exchange.pages cimport Pages
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.header_block cimport HeaderBlock
+from fastrpc._core.http2.lingering cimport LingeringStreams
 from fastrpc._core.http2.page_turns cimport PageTurns
 from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.link.failure cimport Failure
@@ -51,4 +52,4 @@ cdef class Http2Pages:
     cdef bint _ends_tunnels(self, uint64_t now) except -1
 
 
-cdef Http2Pages new_pages(Pages pages, Http2Connection http2)
+cdef Http2Pages new_pages(Pages pages, Http2Connection http2, LingeringStreams lingering)

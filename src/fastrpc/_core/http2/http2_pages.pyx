@@ -171,10 +171,10 @@ cdef class Http2Pages:
         return self._tell_ended()
 
 
-cdef Http2Pages new_pages(Pages pages, Http2Connection http2):
+cdef Http2Pages new_pages(Pages pages, Http2Connection http2, LingeringStreams lingering):
     cdef Http2Pages made = Http2Pages.__new__(Http2Pages)
     made.pages = pages
-    made.turns = new_turns(pages.limits, http2)
+    made.turns = new_turns(pages.limits, http2, lingering)
     made.exchanges = set()
     made.ended = []
     return made

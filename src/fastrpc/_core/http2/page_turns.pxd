@@ -8,6 +8,7 @@ from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.exchange.request_head cimport RequestLimits
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.exchange_times cimport ExchangeTimes
+from fastrpc._core.http2.lingering cimport LingeringStreams
 from fastrpc._core.server.link cimport Link
 
 
@@ -31,6 +32,9 @@ cdef class PageTurns:
         # The instants of the exchanges whose streams are open.
         ExchangeTimes times
 
+        # The streams that stay half-closed behind early responses.
+        LingeringStreams lingering
+
         # Bytes of whole responses that wait for a window.
         int64_t waiting_bytes
 
@@ -44,4 +48,4 @@ cdef class PageTurns:
     cdef int give(self, Exchange exchange) except -1
 
 
-cdef PageTurns new_turns(RequestLimits limits, Http2Connection http2)
+cdef PageTurns new_turns(RequestLimits limits, Http2Connection http2, LingeringStreams lingering)

@@ -24,10 +24,11 @@ cdef class PageTurns:
         return 0
 
 
-cdef PageTurns new_turns(RequestLimits limits, Http2Connection http2):
+cdef PageTurns new_turns(RequestLimits limits, Http2Connection http2, LingeringStreams lingering):
     cdef PageTurns turns = PageTurns.__new__(PageTurns)
     turns.holder = <PyObject*>http2
     turns.limits = limits
+    turns.lingering = lingering
     turns.patience_ns = nanoseconds(limits.body_idle_seconds)
     turns.look_ns = turns.patience_ns // 4 + 1
     turns.ready = deque()

@@ -1,0 +1,5 @@
+from typing import final
+
+@final
+class LingeringStreams:
+    """The streams of a connection that stay half-closed for a while."""

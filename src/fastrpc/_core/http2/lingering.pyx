@@ -1,0 +1,80 @@
+"""The streams of a server's connection whose end we sent, and whose clients may send on for a while.
+
+::
+
+    the end of an early answer ──► linger, spare_rest ──► the client's own end ──► remove
+                                                      └─► its instant comes ─────► check ──► RST_STREAM with NO_ERROR
+
+A reset within a request is correct (RFC 9113, section 8.1), but many clients lose the answer before it.
+"""
+
+cimport cython
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.http2.frames cimport CODE_NONE
+from fastrpc._core.http2.stream_table cimport FlowControl
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.server.link cimport Link
+
+cdef enum:
+    # The longest rest of a body that is dropped behind its answer, if its length is known.
+    SPARED_BYTES = 16_777_216
+
+
+@cython.final
+cdef class LingeringStreams:
+    """The streams of a connection that stay half-closed for a while."""
+
+    cdef int linger(self, Http2Stream stream) except -1:
+        cdef Http2Connection http2 = self.http2()
+        cdef uint64_t time_ns = (<Link>http2.engine()).life.linger_ns, due
+        if time_ns == 0 or stream.lingers or stream.is_ended_by_peer or stream.is_ended_by_us:
+            return 0
+        stream.lingers = True
+        due = self.instants[stream] = now_ns() + time_ns
+        return 0 if http2.stream_below() is NULL else (<ByteStream>http2.stream_below()).schedule_check(due)
+
+    cdef int spare_rest(self, Http2Stream stream) except -1:
+        cdef Http2Connection http2 = self.http2()
+        cdef FlowControl flow = http2.incoming.flow
+        cdef int64_t kept
+        if stream.is_ended_by_peer or stream.content_left > SPARED_BYTES:
+            return 0
+        self.linger(stream)
+        if stream.keeps_credit:
+            http2.release(stream)
+        kept = flow.first_receiving - stream.windows.growth.owed - http2.incoming.to_come(stream)
+        if stream.lingers and kept > 0:
+            http2.took(stream, <Py_ssize_t>kept)
+            return http2.let_grow(stream)
+        return 0
+
+    cdef int remove(self, Http2Stream stream) except -1:
+        self.instants.pop(stream, None)
+        return 0
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        cdef Http2Connection http2 = self.http2()
+        cdef Http2Stream stream
+        cdef uint64_t due
+        while self.instants and not http2.is_closed:
+            stream = next(iter(self.instants))
+            due = self.instants[stream]
+            if due > now:
+                return due
+            del self.instants[stream]
+            if stream.unsent is None:
+                http2.reset(stream, CODE_NONE)
+            else:
+                # Its time begins behind the answer.
+                self.instants[stream] = now + (<Link>http2.engine()).life.linger_ns
+        return 0
+
+
+cdef LingeringStreams new_lingering(Http2Connection http2):
+    cdef LingeringStreams made = LingeringStreams.__new__(LingeringStreams)
+    made.holder = <PyObject*>http2
+    made.instants = {}
+    return made
