@@ -232,7 +232,7 @@ class GrpcServerLine:
 
     @property
     def size(self) -> int:
-        return WINDOW + POOL // 2 - int(self.link.engine.wire.growth_left)
+        return WINDOW + POOL // 2 - int(self.link.engine.wire.http2.growth_left)
 
     async def fill(self) -> None:
         self.sender.send(self.sender.room)

@@ -55,7 +55,7 @@ def test_json_that_is_nested_too_deeply_is_shown_as_text(folder: Path) -> None:
 
 def test_wrong_uses_are_told(folder: Path) -> None:
     wrong = command(folder, "kv", "put", "STORE", "k", '{"rate": "ten"}', "--type", "settings:Rate")
-    assert "the value of 'k' is no dict[str, int]" in wrong.errors
+    assert "the value of 'k' is not of type dict[str, int]" in wrong.errors
     assert wrong.code != 0
     assert not (folder / "store").exists()
     assert command(folder, "kv", "get", "k", "STORE").code == 2

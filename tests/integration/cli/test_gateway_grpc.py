@@ -212,7 +212,7 @@ async def test_services_of_a_registry_are_reached_by_the_protocol_of_their_recor
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--token-file", "token"], "no registry, and a gateway shows credentials to a registry alone"),
+        (["--token-file", "token"], "is not a registry, and a gateway shows credentials to a registry alone"),
         (["--cert", "token"], "shows credentials to a registry alone"),
     ],
 )

@@ -475,7 +475,7 @@ def test_a_contract_with_an_upload_is_kept_by_a_stream_of_bytes_without_its_rout
         async def put(self, data: AsyncIterator[bytes]) -> int:  # type: ignore[override]
             return 0
 
-    with pytest.raises(ConfigError, match="no `Upload`"):
+    with pytest.raises(ConfigError, match="is not an `Upload`"):
         check_service(service_definition(Streams))
 
 

@@ -44,7 +44,8 @@ class Sink:
 def windows_of(engines: Any) -> Any:
     """Return the part that keeps the windows of the only one of some connections."""
     [engine] = engines
-    return next(getattr(engine, part) for part in ("assembler", "http2", "wire") if hasattr(engine, part))
+    holder = engine.wire if hasattr(engine, "wire") else engine
+    return next(getattr(holder, part) for part in ("assembler", "http2") if hasattr(holder, part))
 
 
 def is_whole(windows: Any) -> bool:
