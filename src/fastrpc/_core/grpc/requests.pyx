@@ -163,7 +163,7 @@ cdef class GrpcRequests(StreamHandler):
         ))
 
     cdef bint _takes_page(self, GrpcCall call, HeaderBlock block, bint ends_stream) except -1:
-        """Begin a request that is no call; return whether it is one."""
+        """Begin the request if it is a page; return whether it is."""
         cdef Http2Stream stream = call.http2_stream
         if not self._is_page(call, block):
             return False
