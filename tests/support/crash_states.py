@@ -17,6 +17,7 @@ from typing import Final
 from tests.support.source_tree import ROOT
 
 __all__ = [
+    "ACKNOWLEDGED",
     "Disk",
     "Record",
     "build_recorder",

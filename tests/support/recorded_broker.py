@@ -13,6 +13,7 @@ from typing import Final
 from fastrpc.brokers.base import BrokerLimits, GroupSettings, Membership, OutgoingMessage, TopicSettings
 from fastrpc.brokers.embedded import EmbeddedBroker, KeptBroker
 from fastrpc.brokers.sqlite import SqliteBrokerJournal
+from fastrpc.stores.sqlite import checkpoints
 from tests.support.crash_states import note
 
 __all__ = ["GROUP", "TOPICS", "label_of"]
@@ -76,4 +77,6 @@ async def main(folder: str, log: str, sync: str, first: int, messages: int) -> N
 
 
 if __name__ == "__main__":
+    # Several checkpoints, beside commits and between them.
+    checkpoints._LOG_BYTES = 32 * 1024  # type: ignore[misc]
     asyncio.run(main(*sys.argv[1:4], *map(int, sys.argv[4:])))

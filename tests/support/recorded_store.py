@@ -11,7 +11,7 @@ from typing import Final
 
 from fastrpc.stores.base import Deletion, Saved, Write
 from fastrpc.stores.local import LocalStore
-from fastrpc.stores.sqlite import SqliteJournal
+from fastrpc.stores.sqlite import SqliteJournal, checkpoints
 from tests.support.crash_states import note
 
 __all__ = ["TASKS", "number_in", "step_of"]
@@ -67,4 +67,6 @@ async def main(folder: str, log: str, sync: str, first: int, writes: int) -> Non
 
 
 if __name__ == "__main__":
+    # Several checkpoints, beside commits and between them.
+    checkpoints._LOG_BYTES = 32 * 1024  # type: ignore[misc]
     asyncio.run(main(*sys.argv[1:4], *map(int, sys.argv[4:])))

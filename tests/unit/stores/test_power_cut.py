@@ -14,7 +14,15 @@ from fastrpc import StoreError
 from fastrpc.stores.base import Saved
 from fastrpc.stores.sqlite import SqliteJournal
 from tests.conftest import Scale
-from tests.support.crash_states import Record, build_recorder, cut_states, recorded, write_files
+from tests.support.crash_states import (
+    ACKNOWLEDGED,
+    Disk,
+    Record,
+    build_recorder,
+    cut_states,
+    recorded,
+    write_files,
+)
 from tests.support.recorded_store import TASKS, number_in, step_of
 
 #: More revisions than any program of these tests makes.
@@ -156,6 +164,22 @@ def tried(
 
 def test_acknowledged_writes_survive_a_power_cut(library: Path, tmp_path: Path, scale: Scale) -> None:
     assert tried(library, tmp_path, "full", 25 if scale.factor <= 1 else scale(100), scale.random(1)) == []
+
+
+def test_a_cut_while_a_store_is_closed_loses_nothing(library: Path, tmp_path: Path, scale: Scale) -> None:
+    records = recorded(library, tmp_path / "store", {}, "tests.support.recorded_store", "full", "0", "5")
+    expected, chance = Expected(), scale.random(4)
+    # Behind the last acknowledgement: the last checkpoint, the note of a clean end, the removal of the log.
+    last = max(at for at, record in enumerate(records) if record.kind == ACKNOWLEDGED) + 1
+    disk = Disk({})
+    for at, record in enumerate(records):
+        if record.kind == ACKNOWLEDGED:
+            expected.take(record)
+        else:
+            disk.apply(record)
+        if at >= last:
+            for _ in range(5):
+                assert list(expected.faults(opened(disk.after_cut(chance)), "full")) == []
 
 
 def test_store_that_may_lose_commits_gives_no_revision_twice(

@@ -1,9 +1,10 @@
-"""A folder with one SQLite file in WAL mode, written and checkpointed by one connection. It knows no table.
+"""A folder with one SQLite file in WAL mode, written by one connection. It knows no table.
 
-    claim    the folder: private, and of one process
-    file     the file by its kind: made, checked
-    log      the write-ahead log, read before SQLite opens it
-    numbers  the second file: numbers that commits may have been given
+    claim        the folder: private, and of one process
+    file         the file by its kind: made, checked
+    log          the write-ahead log, read before SQLite opens it
+    checkpoints  the pages of the log move into the file
+    numbers      the second file: numbers that commits may have been given
 
 An owner passes its `Tables`, which have the names and texts of their `FileKind`, and calls, in one thread:
 
@@ -24,6 +25,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 
 from fastrpc.errors import ConfigError
 from fastrpc.status import Status
+from fastrpc.stores.sqlite.checkpoints import Checkpoints, is_full
 from fastrpc.stores.sqlite.claim import FolderClaim
 from fastrpc.stores.sqlite.file import (
     DAMAGE,
@@ -52,12 +54,8 @@ _LOST_NUMBERS: Final = 1 << 20
 #: There is no room when the disk has less, so that deletions can still be written.
 _FREE_BYTES: Final = 64 * 1024 * 1024
 
-#: Bytes of the log after which its pages are moved into the file; bytes of a commit besides its values: some six pages.
-_LOG_BYTES: Final = 4 * 1024 * 1024
+#: Bytes of a commit besides its values: some six pages.
 _COMMIT_BYTES: Final = 6 * 4096
-
-#: SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE.
-_NO_CHECKPOINT_ON_CLOSE: Final = 1006
 
 
 class SqliteFolder:
@@ -95,10 +93,8 @@ class SqliteFolder:
         self._log_file: int | None = None
         self._salts = bytes(8)
         self._commits = 0
-        # Whether commits may come.
-        self._has_begun = False
-        # Bytes of the log that are not in the file yet, as far as is known.
-        self._logged = 0
+        # None before commits may come.
+        self._checkpoints: Checkpoints | None = None
 
     def open(self, read: Callable[[sqlite3.Connection], T]) -> T:
         """Open the file, created if it is missing; return what a function reads from it.
@@ -143,6 +139,8 @@ class SqliteFolder:
                 may have been kept.
         """
         connection = self.connection
+        assert self._checkpoints is not None
+        self._checkpoints.check()
         self._numbers.cover(number)
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -151,32 +149,37 @@ class SqliteFolder:
         except BaseException as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            if _is_full(error):
+            if is_full(error):
                 # SQLite reports a full disk before it syncs the commit, so nothing of the commit was kept.
                 text = f"the disk of {self.path} is full"
                 raise self._kind.error(text, status=Status.RESOURCE_EXHAUSTED, processed="no") from error
             raise
         self._acknowledge(number)
-        self._logged += _COMMIT_BYTES + self._kind.copies * size
-        if self._logged >= _LOG_BYTES:
-            self._checkpoint(connection)
+        self._checkpoints.committed(_COMMIT_BYTES + self._kind.copies * size)
 
     def close(self) -> None:
         """Close the file, with all commits in it, and release the folder."""
         try:
+            self._finish()
             if self._connection is not None:
                 self._connection.close()
-                if self._has_begun and not self._log.exists():
-                    # SQLite has synced the file. One whose end is not noted may have lost commits.
-                    self._numbers.note(is_unsynced=False, is_clean=True)
         finally:
-            self._connection = None
-            self._has_begun = False
+            self._connection = self._checkpoints = None
             self._numbers.close()
             if self._log_file is not None:
                 os.close(self._log_file)
                 self._log_file = None
             self.claim.release()
+
+    def _finish(self) -> None:
+        """Move all commits into the file, and note it before SQLite removes the log: without both, commits are lost."""
+        if self._checkpoints is None:
+            return
+        error = self._checkpoints.finish()
+        if error is None:
+            self._numbers.note(is_unsynced=False, is_clean=True)
+        else:
+            self._logger.warning("%s keeps its log, which cannot be moved into it: %s", self.path, error)
 
     def room(self) -> int:
         """Return the number of bytes of values that still fit; below 0: none."""
@@ -280,7 +283,7 @@ class SqliteFolder:
             self._acknowledge(own)
         numbers.note(is_unsynced=may_lose)
         connection.execute(f"PRAGMA synchronous = {self._sync.upper()}")
-        self._has_begun = True
+        self._checkpoints = Checkpoints(connection, self.path, self._sync.upper())
 
     def _has_lost(self, latest: int, end: LogEnd) -> bool:
         """Return whether acknowledged commits are missing, and log a warning."""
@@ -309,24 +312,3 @@ class SqliteFolder:
             self._salts, self._commits = salts, 0
         self._commits += 1
         self._numbers.acknowledge(number, salts, self._commits)
-
-    def _checkpoint(self, connection: sqlite3.Connection) -> None:
-        """Write the pages of the log into the file.
-
-        SQLite would do that by itself without reporting errors: after a failed sync it would sync again, which succeeds
-        on most systems although pages are lost, and then overwrite the log.
-        """
-        try:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.Error as error:
-            if not _is_full(error):
-                # The end of the connection would be another attempt. Python knows how to prevent that from 3.12 on.
-                if hasattr(connection, "setconfig"):
-                    connection.setconfig(_NO_CHECKPOINT_ON_CLOSE)
-                raise
-        else:
-            self._logged = 0
-
-
-def _is_full(error: BaseException) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
