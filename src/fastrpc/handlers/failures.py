@@ -224,7 +224,7 @@ def _refusal(call: ServerCall, error: CallError, status: Status) -> Failure:
 
 def _encoded_details(call: ServerCall, status: Status, error: CallError, sent: bytes | None) -> bytes:
     """Return the details of an error in the form of the call's protocol; `sent` is that form, if it is known."""
-    own = call.connection.encode_details(call, status, error.message, error.details)
+    own = call.connection.dialect.details_for(call, status, error.message, error.details)
     if own is not None:
         # `sent` may come from a call behind this one: it is passed on unchanged, even if there are no details.
         return sent or own

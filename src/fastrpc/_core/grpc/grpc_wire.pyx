@@ -105,7 +105,7 @@ cdef class GrpcWire(Wire):
         self.http2.join(link)
         self.requests.join(<PyObject*><Link?>link)
         self.connection = (<Link>link).connection
-        self.connection.has_trailers = self.connection.has_marshals = True
+        self.connection.has_trailers = True
         self.connection.piece_bytes = OWN_FRAME_LIMIT
         self.connection.grace_bytes = self.gate.memory.credit_grace
         return 0 if self.pages is None else self.pages.pages.join(self.connection)

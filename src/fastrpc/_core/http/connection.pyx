@@ -34,7 +34,6 @@ cdef class GatewayConnection(HttpConnection):
         self.service = service
         self.gate = service.gate
         self.exchange.watch = None if self.gate.watch is None else self.gate.watch.connection()
-        connection.has_marshals = True
         connection.reveals_services = parts.reveals_services
         connection.takes_values = service.takes_values()
         self.connection = connection

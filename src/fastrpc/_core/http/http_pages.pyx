@@ -26,7 +26,7 @@ from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, EngineServedConnection
 from fastrpc._core.server.gate cimport Gate
-from fastrpc._core.server.served_connection cimport ServedConnection
+from fastrpc._core.server.served_connection cimport ServedConnection, marshal_by_codec
 from fastrpc._core.server.served_stream cimport ServedStream
 
 from fastrpc._core.http.mounted_request import GRACE_SECONDS
@@ -202,7 +202,9 @@ cdef class HttpForms(Forms):
 
     cdef Marshal marshal(self, Call call):
         cdef Marshal marshal = terms_of(call).answering.marshal(<ServerCall>call)
-        return ServedConnection.marshal_of((<ServerCall>call).connection, call) if marshal is None else marshal
+        if marshal is not None:
+            return marshal
+        return marshal_by_codec(call.route, call.codec, terms_of(call).request.service.gate)
 
     cdef uint32_t most_metadata(self) noexcept:
         # No version of HTTP states one for all of its answers.

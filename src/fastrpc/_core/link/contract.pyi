@@ -1,8 +1,32 @@
+from collections.abc import Collection
+from typing import Any
+
+from fastrpc._core.calls.call import Call
+
 class Placing:
     """Long payloads, received into their final memory."""
 
 class Dialect:
     """The words of a protocol for a call."""
+
+    def text_for_method(self, call: Call, method: str, services: Collection[str] | None) -> str | None:
+        """Return the error text for an unknown method; None: the text of the dispatcher.
+
+        Args:
+            services: the services that the peer may learn; None: not any.
+        """
+
+    def text_for_codec(self, call: Call) -> str | None:
+        """Return the error text for a codec that is not taken; None: the text of the dispatcher."""
+
+    def text_for_compressor(self, call: Call) -> str | None:
+        """Return the error text for a compressor that is not taken; None: the text of the dispatcher."""
+
+    def status_of_corrupt(self, call: Call) -> int:
+        """Return the status for a request, or a message of its stream, that cannot be decompressed."""
+
+    def details_for(self, call: Call, status: int, text: str, details: Any) -> bytes | None:
+        """Return the details of an error in the protocol's form; None: a value in the codec of the call."""
 
 class Forms:
     """Calls of several protocols, or with several kinds of payloads, on one connection."""

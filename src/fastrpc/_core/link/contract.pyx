@@ -96,6 +96,28 @@ cdef class Dialect:
         """Return the peer's number of our compressor `number`, 0 if the caller accepts no answer in it."""
         raise lacking(self, "compressor")
 
+    # For the dispatcher, which is Python
+
+    def text_for_method(self, Call call not None, str method not None, services):
+        """Return the text of `unknown_method`."""
+        return self.unknown_method(call, method, services)
+
+    def text_for_codec(self, Call call not None):
+        """Return the text of `unknown_codec`."""
+        return self.unknown_codec(call)
+
+    def text_for_compressor(self, Call call not None):
+        """Return the text of `unknown_compressor`."""
+        return self.unknown_compressor(call)
+
+    def status_of_corrupt(self, Call call not None):
+        """Return the status of `corrupt_status`."""
+        return self.corrupt_status(call)
+
+    def details_for(self, Call call not None, int status, str text, details):
+        """Return the details of `details`."""
+        return self.details(call, status, text, details)
+
 
 cdef class Forms:
     """Calls of several protocols, or with several kinds of payloads, on one connection. It may outlive the wire."""

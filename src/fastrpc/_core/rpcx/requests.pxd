@@ -2,11 +2,11 @@
 
 cimport cython
 
-from fastrpc._core.link.contract cimport Dialect
 from fastrpc._core.rpcx.frames cimport Profile, RpcxFrame
 from fastrpc._core.rpcx.framing cimport RpcxFraming
 from fastrpc._core.rpcx.native_forms cimport Reserved
 from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport PlainDialect
 
 cdef enum:
     # No method has a longer name.
@@ -26,7 +26,7 @@ cdef class RpcxRequests(RpcxFraming):
 
 
 @cython.final
-cdef class RpcxDialect(Dialect):
+cdef class RpcxDialect(PlainDialect):
     cdef:
         Profile profile
 

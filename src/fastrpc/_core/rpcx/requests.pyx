@@ -105,7 +105,7 @@ cdef class RpcxRequests(RpcxFraming):
 
 
 @cython.final
-cdef class RpcxDialect(Dialect):
+cdef class RpcxDialect(PlainDialect):
     """The error texts of servers in Go."""
 
     cdef str unknown_method(self, Call call, str method, object services):
@@ -113,15 +113,6 @@ cdef class RpcxDialect(Dialect):
 
     cdef str unknown_codec(self, Call call):
         return unknown_codec_in_go(call.codec)
-
-    cdef str unknown_compressor(self, Call call):
-        return None
-
-    cdef int corrupt_status(self, Call call) except -1:
-        return INVALID_ARGUMENT
-
-    cdef bytes details(self, Call call, int status, str text, object details):
-        return None
 
     cdef int compressor(self, Call call, int number) except -1:
         return number if self.profile.compresses else 0

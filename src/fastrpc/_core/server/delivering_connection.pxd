@@ -1,6 +1,9 @@
 """The served connection of messages from a broker: their calls have no caller and no byte stream."""
 
+cimport cython
+
 from fastrpc._core.calls.call cimport Call
+from fastrpc._core.link.contract cimport Forms
 from fastrpc._core.server.served_connection cimport ServedConnection
 
 
@@ -8,3 +11,8 @@ cdef class DeliveringConnection(ServedConnection):
     cdef:
         # The call whose payload was coded last, until any call ends: None then.
         readonly Call decoded
+
+
+@cython.final
+cdef class DeliveringForms(Forms):
+    pass

@@ -1,5 +1,12 @@
+from typing import final
+
+from fastrpc._core.link.contract import Forms
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc._core.server.served_connection import ServedConnection
+
+@final
+class DeliveringForms(Forms):
+    """Messages of a broker: the marshal of a route decodes them by a function that reads `decoded`."""
 
 class DeliveringConnection(ServedConnection):
     """The calls that the messages of one subscription become.

@@ -10,11 +10,41 @@ function of the subclass, which finds the call in `decoded`. Nothing is written,
 failure after `Gate.connection_lost` is dropped: the subscription may have given its message to another member.
 """
 
-from libc.stdint cimport uint64_t
+cimport cython
+from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
+from fastrpc._core.server.served_call cimport ServerCall
+
+
+@cython.final
+cdef class DeliveringForms(Forms):
+    """Messages of a broker: the marshal of a route decodes them by a function that reads `decoded`."""
+
+    cdef str protocol(self, Call call):
+        return (<ServerCall>call).connection.protocol
+
+    cdef object peer(self, Call call):
+        return (<ServerCall>call).connection.describe_peer()
+
+    cdef Marshal marshal(self, Call call):
+        (<DeliveringConnection>(<ServerCall>call).connection).decoded = call
+        return call.route.marshal
+
+    cdef uint32_t most_metadata(self) noexcept:
+        # Nothing is written.
+        return 0xFFFFFFFF
+
+    cdef int check_sent(self, Call call, bytes metadata) except -1:
+        return 0
+
+    cdef int note_answer(self, Call call, int status, dict fields, object compress) except -1:
+        return 0
+
+
+cdef DeliveringForms DELIVERING_FORMS = DeliveringForms.__new__(DeliveringForms)
 
 
 cdef class DeliveringConnection(ServedConnection):
@@ -22,7 +52,8 @@ cdef class DeliveringConnection(ServedConnection):
 
     def __init__(self, gate not None, str protocol not None):
         ServedConnection.__init__(self, gate, protocol)
-        self.delivers = self.has_marshals = True
+        self.delivers = True
+        self.forms = DELIVERING_FORMS
 
     cdef int do_answer(self, Call call, bytes payload) except -1:
         # The call holds the value, which is freed with it.
@@ -36,10 +67,6 @@ cdef class DeliveringConnection(ServedConnection):
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
         self.decoded = None
         return ServedConnection.do_refuse(self, call, status, text, is_faulty)
-
-    cdef Marshal marshal_of(self, Call call):
-        self.decoded = call
-        return call.route.marshal
 
     cdef int look_by(self, uint64_t due_ns) except -1:
         # The subscription bounds the wait of a message.

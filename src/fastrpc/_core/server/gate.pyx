@@ -498,7 +498,7 @@ cdef class Gate(Guards):
         """Decode the arguments; return False if they were refused."""
         cdef Marshal marshal = call.route.marshal
         try:
-            if call.codec != marshal.codec_id or call.connection.has_marshals:
+            if call.codec != marshal.codec_id or call.connection.forms is not None:
                 marshal = call.connection.marshal_of(call)
             call.given = marshal.decode_arguments(payload)
         except BaseException as error:
@@ -515,7 +515,7 @@ cdef class Gate(Guards):
             if told is not None:
                 count_refusal("decode")
                 return self.refuse(call, told[0], told[1], True)
-            call.connection.note_mistakes(call, payload, error.message)
+            call.connection.handling.note_mistakes(call, payload, error.message)
             return self._reject(call, error)
         # A user-defined type raised another error: a fault of the server that fails only this call.
         call.never_started = True

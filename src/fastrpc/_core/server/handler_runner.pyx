@@ -422,7 +422,7 @@ cdef class HandlerRunner:
             self.fail(call, error)
             return
         if is_smaller:
-            call.compressor = <uint8_t>connection.taken_compressor(call, number, self.compressors[number])
+            call.compressor = <uint8_t>connection.dialect.compressor(call, number)
         self._answer_weighed(call, payload)
 
     cdef int _finish_bare(self, ServerCall call, object value) except -1:
@@ -456,7 +456,7 @@ cdef class HandlerRunner:
                 self._drop_result(call, size)
                 return None
         try:
-            if call.codec != marshal.codec_id or call.connection.has_marshals:
+            if call.codec != marshal.codec_id or call.connection.forms is not None:
                 marshal = call.connection.marshal_of(call)
             payload = <bytes>marshal.encode_result(value)
             if self.checks_results:
@@ -484,7 +484,7 @@ cdef class HandlerRunner:
         cdef int number = 0
         compressor = self.compressors[call.compressor]
         if PyBytes_GET_SIZE(payload) > self.compress_above:
-            number = call.connection.taken_compressor(call, call.compressor, compressor)
+            number = call.connection.dialect.compressor(call, call.compressor)
         if number and PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
             return payload
         if number:

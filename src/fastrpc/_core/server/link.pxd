@@ -4,7 +4,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.io.engine cimport Engine
-from fastrpc._core.link.contract cimport Backlog, Dialect, Flow, Forms, Handling, Placing, Wire
+from fastrpc._core.link.contract cimport Backlog, Flow, Placing, Wire
 from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.gate cimport Gate
@@ -14,13 +14,18 @@ from fastrpc._core.server.openings cimport Openings
 from fastrpc._core.server.served_call cimport ServerCall
 
 
+cdef class Link(Engine)
+
+
 @cython.final
 cdef class LinkedConnection(EngineServedConnection):
-    cdef:
-        # The texts of the protocol, and the forms and the handling of its calls, which outlive the link; or None.
-        Dialect dialect
-        Forms forms
-        Handling handling
+    # The link, or None: the connection is closed, or the link was freed.
+    cdef Link open_link(self)
+
+
+@cython.final
+cdef class LinkedFlow(Flow):
+    pass
 
 
 @cython.final

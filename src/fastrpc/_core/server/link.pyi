@@ -1,14 +1,12 @@
-from collections.abc import Collection
 from typing import Any, Literal, final
 
 from fastrpc._core.calls.call import Call
 from fastrpc._core.io.engine import Engine
-from fastrpc._core.link.contract import Wire
+from fastrpc._core.link.contract import Flow, Wire
 from fastrpc._core.server.engine_served_connection import EngineServedConnection
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.leaving import Leaving
 from fastrpc._core.server.openings import Openings
-from fastrpc._core.server.served_call import ServerCall
 from fastrpc.config import Keepalive, Timeouts
 from fastrpc.peers.peer import Peer
 from fastrpc.rpc.identity import Identity
@@ -17,34 +15,12 @@ from fastrpc.rpc.identity import Identity
 class LinkedConnection(EngineServedConnection):
     """The served calls of one connection that holds its protocol."""
 
-    def unknown_method(self, call: ServerCall, method: str, services: Collection[str] | None) -> str | None:
-        """Return the error text of the protocol; None: the text of the dispatcher."""
-
-    def unknown_codec(self, call: ServerCall) -> str | None:
-        """Return the error text of the protocol; None: the text of the dispatcher."""
-
-    def unknown_compressor(self, call: ServerCall) -> str | None:
-        """Return the error text of the protocol; None: the text of the dispatcher."""
-
-    def corrupt_status(self, call: ServerCall) -> int:
-        """Return the status for a request, or a message of its stream, that cannot be decompressed."""
-
-    def encode_details(self, call: ServerCall, status: int, text: str, details: Any) -> bytes | None:
-        """Return the details of an error in the form of the protocol; None: a value in the codec of the call."""
-
-    def peer_of(self, call: ServerCall) -> Peer | None:
-        """Return the other side of a call."""
-
-    def note_answer(
-        self, call: ServerCall, status: int, fields: dict[str, bytes], compress: bool | None
-    ) -> None:
-        """Keep the fields of an answer by HTTP."""
-
-    def note_mistakes(self, call: ServerCall, payload: bytes, first: str) -> None:
-        """Keep all mistakes of refused arguments, if the protocol tells them."""
-
     def note_drain(self) -> None:
         """Notify handlers of the drain. Further calls are accepted: the wire knows which are too late."""
+
+@final
+class LinkedFlow(Flow):
+    """The streams of all links, by the flow of each wire: the calls of a link may outlive it."""
 
 @final
 class Link(Engine):

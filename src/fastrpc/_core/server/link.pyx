@@ -6,9 +6,9 @@
                                                               │ answer, fail, refuse
     answer ◄─── Wire ◄── LinkedConnection ◄──────────────────┘
 
-`link/contract` has the contract of both. `LinkedConnection` passes on the outcomes of calls until the gate holds the
-link itself; calls hold it, so it may outlive the link. A link holds its rules in parts: `ConnectionLife`; `Leaving`,
-for drain and close; `Intake`, for the limits of requests.
+`link/contract` has the contract of both. `LinkedConnection` passes on the outcomes of calls, and `LinkedFlow` the messages
+of streams, until the gate holds the link itself; calls hold the connection, so it may outlive the link. A link holds its
+rules in parts: `ConnectionLife`; `Leaving`, for drain and close; `Intake`, for the limits of requests.
 
 A read crosses modules twice more with a wire than with an engine, by `place` and `take`, and once more with a backlog,
 by `pump`. A unary call crosses four times, once more than with an engine: to the gate, to `LinkedConnection`, to
@@ -17,43 +17,42 @@ The steps of a request that a wire calls on its link are inline in the `.pxd`.
 """
 
 cimport cython
+from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier
-from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED
+from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_GONE, Call
 from fastrpc._core.io.engine cimport NOTHING, ByteStream
 from fastrpc._core.link.contract cimport Flow, Wire
 from fastrpc._core.link.failure cimport Failure
-from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.connection_life cimport new_life
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.intake cimport Intake
 from fastrpc._core.server.leaving cimport Leaving
 from fastrpc._core.server.openings cimport Openings
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport HOLD_DRAIN
+from fastrpc._core.server.served_connection cimport HOLD_DRAIN, NO_FLOW
 from fastrpc._core.wire.frame cimport (
     ONE_WAY, PUSHBACK_NEVER, REASON_HANDSHAKE, REASON_INTERNAL, REASON_MEMORY,
 )
 
 from fastrpc.errors import RemoteProtocolError
 
-# The flow of wires without streams: each of its methods raises.
-cdef Flow NO_FLOW = Flow.__new__(Flow)
-
 
 @cython.final
 cdef class LinkedConnection(EngineServedConnection):
     """The served calls of one connection that holds its protocol."""
 
+    cdef Link open_link(self):
+        return None if self._engine is NULL or self.is_closed else <Link>self._engine
+
     cdef int do_answer(self, Call call, bytes payload) except -1:
-        cdef Link link
-        if self._engine is NULL or self.is_closed:
-            return 0
         # Held: the answer may be the last reference.
-        link = <Link>self._engine
+        cdef Link link = self.open_link()
+        if link is None:
+            return 0
         link.wire.answer(call, payload)
         if link.backlog is None and link.output.size() > link.gate.send_soft:
             self.weigh_answer()
@@ -61,10 +60,9 @@ cdef class LinkedConnection(EngineServedConnection):
         return self.flush_early(link)
 
     cdef int do_fail(self, Call call, Failure failure) except -1:
-        cdef Link link
-        if self._engine is NULL or self.is_closed:
+        cdef Link link = self.open_link()
+        if link is None:
             return 0
-        link = <Link>self._engine
         link.wire.fail(call, failure)
         return link.leaving.call_ended(True)
 
@@ -78,9 +76,9 @@ cdef class LinkedConnection(EngineServedConnection):
         if served.charge and served.waiting_payload is None and not served.is_held:
             # The request is incomplete.
             (<Gate>self.gate).memory.charge(served, 0)
-        if self._engine is NULL or self.is_closed:
+        link = self.open_link()
+        if link is None:
             return 0
-        link = <Link>self._engine
         if is_faulty and status == RESOURCE_EXHAUSTED:
             # A pushback would suggest that the same call could succeed later.
             pushback_ms = PUSHBACK_NEVER
@@ -90,48 +88,11 @@ cdef class LinkedConnection(EngineServedConnection):
 
     cdef int do_hold(self, Call call) except -1:
         # A wire whose calls can be cancelled keeps them in a table by `hold`.
-        return 0 if self.handling is None else self.handling.hold(call)
+        return self.handling.hold(call)
 
     cdef int do_release(self, Call call) except -1:
-        return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).leaving.call_ended(True)
-
-    # Streams: the gate admits only calls whose flags the wire has set. The session below keeps the link meanwhile: it
-    # ends in a turn of the loop without a handler's step.
-
-    cdef int send_head(self, Call call, bytes metadata) except -1:
-        return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).flow.head(call, metadata)
-
-    cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
-        cdef Link link
-        if self._engine is NULL or self.is_closed:
-            return 0
-        link = <Link>self._engine
-        link.flow.message(call, payload, codec, compressor)
-        return self.weigh_answer() if link.backlog is None and link.output.size() > link.gate.send_soft else 0
-
-    cdef bint output_is_full(self, Call call) noexcept:
-        return self._engine is not NULL and (<Link>self._engine).flow.is_full(call)
-
-    cdef int await_turn(self, Call call) except -1:
-        if self._engine is NULL or self.is_closed:
-            return 0
-        (<Link>self._engine).has_senders = True
-        return (<Link>self._engine).flow.await_turn(call)
-
-    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
-        return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).flow.taken(call, cost)
-
-    cdef int reader_waits(self, Call call) except -1:
-        return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).flow.reader(call, True)
-
-    cdef int reader_left(self, Call call) except -1:
-        return 0 if self._engine is NULL or self.is_closed else (<Link>self._engine).flow.reader(call, False)
-
-    cdef int end_early(self, Call call, Failure failure) except -1:
-        if self._engine is NULL or self.is_closed:
-            return 0
-        (<Link>self._engine).flow.end_early(call)
-        return self.tell_failure(call, failure)
+        cdef Link link = self.open_link()
+        return 0 if link is None else link.leaving.call_ended(True)
 
     # Output that waits in the wire
 
@@ -142,14 +103,13 @@ cdef class LinkedConnection(EngineServedConnection):
         return unsent + (<Link>self._engine).backlog.queued()
 
     cdef int64_t passed_bytes(self) except? -1:
-        cdef Link link
-        if self._engine is NULL or self.is_closed or (<Link>self._engine).backlog is None:
+        cdef Link link = self.open_link()
+        if link is None or link.backlog is None:
             return 0
-        link = <Link>self._engine
         # The passed bytes grow with the number of streams, so their effect is bounded.
         return min(link.backlog.passed(), link.gate.send_hard - link.gate.send_soft)
 
-    # Senders of long requests, and words
+    # Senders of long requests
 
     cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1:
         cdef Link link
@@ -161,81 +121,67 @@ cdef class LinkedConnection(EngineServedConnection):
         return (<ByteStream>link._stream).schedule_check(due_ns) if due_ns else 0
 
     cdef int sender_known(self, ServerCall call, int verdict) except -1:
-        cdef Link link
-        if self._engine is NULL or self.is_closed:
+        cdef Link link = self.open_link()
+        if link is None:
             return 0
-        link = <Link>self._engine
         if link.wire.assembling is not None:
             return link.wire.assembling.judged(call, verdict)
         link.intake.sender_verdict = verdict
         link.go_on()
         return 0
 
-    cdef int taken_compressor(self, Call call, int number, object compressor) except -1:
-        return 0 if self.dialect is None else self.dialect.compressor(call, number)
-
-    def unknown_method(self, ServerCall call, str method not None, services):
-        """Return the error text of the protocol."""
-        return None if self.dialect is None else self.dialect.unknown_method(call, method, services)
-
-    def unknown_codec(self, ServerCall call not None):
-        """Return the error text of the protocol."""
-        return None if self.dialect is None else self.dialect.unknown_codec(call)
-
-    def unknown_compressor(self, ServerCall call not None):
-        """Return the error text of the protocol."""
-        return None if self.dialect is None else self.dialect.unknown_compressor(call)
-
-    def corrupt_status(self, ServerCall call not None):
-        """Return the status for a request, or a message of its stream, that cannot be decompressed."""
-        return INVALID_ARGUMENT if self.dialect is None else self.dialect.corrupt_status(call)
-
-    def encode_details(self, ServerCall call not None, int status, str text, details):
-        """Return the details of an error in the form of the protocol."""
-        return None if self.dialect is None else self.dialect.details(call, status, text, details)
-
-    # Forms of calls
-
-    cdef str protocol_of(self, Call call):
-        return self.protocol if self.forms is None else self.forms.protocol(call)
-
-    def peer_of(self, ServerCall call not None):
-        """Return the other side of a call."""
-        return self.describe_peer() if self.forms is None else self.forms.peer(call)
-
-    cdef Marshal marshal_of(self, Call call):
-        return EngineServedConnection.marshal_of(self, call) if self.forms is None else self.forms.marshal(call)
-
-    cdef uint32_t most_metadata(self) noexcept:
-        return self.max_metadata if self.forms is None else self.forms.most_metadata()
-
-    cdef int check_sent(self, Call call, bytes metadata) except -1:
-        return 0 if self.forms is None else self.forms.check_sent(call, metadata)
-
-    def note_answer(self, ServerCall call not None, int status, dict fields, compress):
-        """Keep the fields of an answer by HTTP."""
-        if self.forms is not None:
-            self.forms.note_answer(call, status, fields, compress)
-
-    # The handler
-
-    cdef object form_of(self, Call call):
-        return None if self.handling is None else self.handling.form_of(call)
-
-    def note_mistakes(self, ServerCall call not None, bytes payload, str first):
-        """Keep all mistakes of refused arguments, if the protocol tells them."""
-        if self.handling is not None:
-            self.handling.note_mistakes(call, payload, first)
-
-    cdef int leave_handler(self, Call call) except -1:
-        if self.handling is None:
-            return EngineServedConnection.leave_handler(self, call)
-        return self.handling.leave_handler(call)
-
     def note_drain(self):
         """Notify handlers of the drain. Further calls are accepted: the wire knows which are too late."""
         EngineServedConnection.note_drain(self)
         self.holding &= ~HOLD_DRAIN
+
+
+@cython.final
+cdef class LinkedFlow(Flow):
+    """The streams of all links, by the flow of each wire: the calls of a link may outlive it.
+
+    The gate admits only calls whose flags the wire has set. The session below keeps the link meanwhile: it ends in a turn
+    of the loop without a handler's step. A link asks the flow of its wire for room.
+    """
+
+    cdef int head(self, Call call, bytes metadata) except -1:
+        cdef Link link = (<LinkedConnection>(<ServerCall>call).connection).open_link()
+        return 0 if link is None else link.flow.head(call, metadata)
+
+    cdef int message(self, Call call, bytes payload, int codec, int compressor) except -1:
+        cdef Link link = (<LinkedConnection>(<ServerCall>call).connection).open_link()
+        if link is None:
+            return 0
+        link.flow.message(call, payload, codec, compressor)
+        if link.backlog is None and link.output.size() > link.gate.send_soft:
+            return link.connection.weigh_answer()
+        return 0
+
+    cdef bint is_full(self, Call call) noexcept:
+        cdef PyObject* engine = (<LinkedConnection>(<ServerCall>call).connection)._engine
+        return engine is not NULL and (<Link>engine).flow.is_full(call)
+
+    cdef int await_turn(self, Call call) except -1:
+        cdef Link link = (<LinkedConnection>(<ServerCall>call).connection).open_link()
+        if link is None:
+            return 0
+        link.has_senders = True
+        return link.flow.await_turn(call)
+
+    cdef int taken(self, Call call, Py_ssize_t cost) except -1:
+        cdef Link link = (<LinkedConnection>(<ServerCall>call).connection).open_link()
+        return 0 if link is None else link.flow.taken(call, cost)
+
+    cdef int reader(self, Call call, bint waits) except -1:
+        cdef Link link = (<LinkedConnection>(<ServerCall>call).connection).open_link()
+        return 0 if link is None else link.flow.reader(call, waits)
+
+    cdef int end_early(self, Call call) except -1:
+        cdef Link link = (<LinkedConnection>(<ServerCall>call).connection).open_link()
+        return 0 if link is None else link.flow.end_early(call)
+
+
+cdef LinkedFlow LINKED_FLOW = LinkedFlow.__new__(LinkedFlow)
 
 
 @cython.final
@@ -246,9 +192,12 @@ cdef class Link(Engine):
         cdef LinkedConnection connection = LinkedConnection(gate, wire.protocol)
         connection.join(self)
         connection.takes_values = wire.takes_values
-        connection.dialect = wire.dialect
         connection.forms = wire.forms
-        connection.handling = wire.handling
+        connection.flow = LINKED_FLOW
+        if wire.dialect is not None:
+            connection.dialect = wire.dialect
+        if wire.handling is not None:
+            connection.handling = wire.handling
         self.connection = connection
         self.gate = gate
         self.openings = openings

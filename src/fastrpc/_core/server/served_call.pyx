@@ -199,7 +199,7 @@ cdef class ServerCall(Call):
     cdef int stop(self) except -1:
         """Tell the handler to stop; its answer is sent once it has stopped."""
         if self.route is not None and self.route.is_application:
-            return self.connection.leave_handler(self)
+            return self.connection.handling.leave_handler(self)
         if self.is_expired and self._thread_job is not None:
             self.answer_late(self._thread_job.leave())
         if self.task is not None:
@@ -240,7 +240,8 @@ cdef class ServerCall(Call):
                 # A gateway asks for them.
                 sent += told_entry(<list>self.head)
             self._check_size(sent)
-            self.connection.check_sent(self, sent)
+            if self.connection.forms is not None:
+                self.connection.forms.check_sent(self, sent)
         except Exception as error:
             raise self.route.definition.faults.of_metadata(error, self.route.method)
         self.sent_metadata = sent
@@ -266,7 +267,8 @@ cdef class ServerCall(Call):
         for pair in pairs_of(metadata if self.has_trailers else metadata.entries):
             try:
                 part = encode_pairs((pair,))
-                self.connection.check_sent(self, part)
+                if self.connection.forms is not None:
+                    self.connection.forms.check_sent(self, part)
             except (CallError, TypeError, ValueError) as problem:
                 text = "%s: the metadata %.100a of its error is left out: %s"
                 logger.error(text, self.route.method, pair[0], getattr(problem, "message", problem))
@@ -335,7 +337,7 @@ cdef class ServerCall(Call):
         if self._reply_metadata is not None:
             self.pack_metadata()
         metadata, self.sent_metadata = self.sent_metadata or b"", None
-        return connection.send_head(self, metadata)
+        return connection.flow.head(self, metadata)
 
     @property
     def messages(self):

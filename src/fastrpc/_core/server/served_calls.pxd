@@ -12,7 +12,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 
 @cython.final
 cdef class NativeServedConnection(EngineServedConnection):
-    cdef Connection owner(self)
+    pass
 
 
 @cython.final

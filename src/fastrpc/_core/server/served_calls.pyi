@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import final
 
 from fastrpc._core.native.call_parts import ServingPart
 from fastrpc._core.native.connection import Connection
@@ -16,9 +16,6 @@ class NativeServedConnection(EngineServedConnection):
 
     def describe_peer(self) -> Peer:
         """Return the peer, which is known even after the connection."""
-
-    def note_answer(self, call: Any, status: int, fields: dict[str, bytes], compress: bool | None) -> None:
-        """Keep the fields of an answer for a gateway that asks for them."""
 
     def note_probe(self) -> None:
         """Note a health probe, which does not count as use of the connection."""

@@ -32,6 +32,7 @@ from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 from fastrpc._core.payload.metadata cimport has_any_key
 from fastrpc._core.server.connection_life cimport new_life
 from fastrpc._core.server.http_answer cimport told_with
+from fastrpc._core.server.native_flow cimport NATIVE_DIALECT, NATIVE_FLOW, engine_behind
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL, process_held
 from fastrpc._core.server.stopped_handlers cimport cancel_in_read
@@ -58,15 +59,6 @@ cdef frozenset ASKING_KEY = frozenset({b"frpc-http"})
 cdef class NativeServedConnection(EngineServedConnection):
     """The served calls of one connection that speaks the native protocol."""
 
-    cdef Connection owner(self):
-        """Return the connection, or None once it is gone; output is sent at the connection's instant."""
-        if self._engine is NULL:
-            return None
-        cdef Connection engine = <Connection>self._engine
-        if self.now > engine.now:
-            engine.now = self.now
-        return engine
-
     @property
     def engine(self):
         """The connection, or None once it was freed."""
@@ -78,13 +70,14 @@ cdef class NativeServedConnection(EngineServedConnection):
             self.peer_info = self.gate.dispatcher.describe_peer(<Connection>self._engine)
         return self.peer_info
 
-    def note_answer(self, ServerCall call not None, int status, dict fields, compress):
+    cdef int note_answer(self, Call call, int status, dict fields, object compress) except -1:
         """Keep the fields of an answer for a gateway that asks for them."""
         cdef bytes asked = call.received_metadata
         if asked is not None and not call.route.gives_stream and has_any_key(asked, ASKING_KEY):
-            call.head = told_with(<list>call.head, status, fields, compress)
+            (<ServerCall>call).head = told_with(<list>(<ServerCall>call).head, status, fields, compress)
             # The fields are sent with the metadata of the answer.
             call.reply_metadata
+        return 0
 
     def note_probe(self):
         """Note a health probe, which does not count as use of the connection."""
@@ -113,7 +106,7 @@ cdef class NativeServedConnection(EngineServedConnection):
         return self.flush_early(engine)
 
     cdef int do_fail(self, Call call, Failure failure) except -1:
-        cdef Connection engine = self.owner()
+        cdef Connection engine = engine_behind(self)
         cdef Outgoing answer
         if engine is None or engine.is_closed:
             return 0
@@ -128,7 +121,7 @@ cdef class NativeServedConnection(EngineServedConnection):
         return call.state != STATE_GONE
 
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
-        cdef Connection engine = self.owner()
+        cdef Connection engine = engine_behind(self)
         if engine is None or engine.is_closed:
             return 0
         try:
@@ -140,53 +133,20 @@ cdef class NativeServedConnection(EngineServedConnection):
             raise
 
     cdef int do_hold(self, Call call) except -1:
-        cdef Connection engine = self.owner()
+        cdef Connection engine = engine_behind(self)
         return 0 if engine is None else engine.callee.hold(call)
 
     cdef int do_release(self, Call call) except -1:
-        cdef Connection engine = self.owner()
+        cdef Connection engine = engine_behind(self)
         if engine is not None:
             engine.callee.one_way_calls -= 1
         return 0
 
     cdef list streams_under_way(self):
         cdef Call call
-        cdef Connection engine = self.owner()
+        cdef Connection engine = engine_behind(self)
         calls = [] if engine is None else engine.callee.calls.entries()
         return [call for call in calls if call.flags & (STREAM_IN | STREAM_OUT) and call.state != STATE_CANCELLED]
-
-    cdef int end_early(self, Call call, Failure failure) except -1:
-        cdef Connection engine = self.owner()
-        if engine is not None:
-            engine.callee.ended(call)
-        return self.tell_failure(call, failure)
-
-    cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
-        cdef Connection engine = self.owner()
-        if engine is None or engine.is_closed:
-            return 0
-        if codec >= FIRST_OWN_NUMBER:
-            codec = engine.peer.codec_number(codec, self.gate.codecs[codec])
-        return engine.sender.send_message(call, payload, <uint8_t>codec, <uint8_t>compressor)
-
-    cdef int send_head(self, Call call, bytes metadata) except -1:
-        cdef Connection engine = self.owner()
-        return 0 if engine is None or engine.is_closed else engine.sender.send_head(call, metadata)
-
-    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
-        cdef Connection engine = self.owner()
-        return 0 if engine is None or engine.is_closed else engine.assembler.message_taken(call, cost)
-
-    cdef int reader_waits(self, Call call) except -1:
-        cdef Connection engine = self.owner()
-        return 0 if engine is None or engine.is_closed else engine.assembler.reader_waits(call)
-
-    cdef bint output_is_full(self, Call call) noexcept:
-        return self._engine is not NULL and (<Connection>self._engine).output_is_full(call)
-
-    cdef int await_turn(self, Call call) except -1:
-        cdef Connection engine = self.owner()
-        return 0 if engine is None else engine.await_turn(call)
 
     cdef uint64_t most_message(self) noexcept:
         return self.max_message if self._engine is NULL else (<Connection>self._engine).peer.max_message
@@ -195,21 +155,17 @@ cdef class NativeServedConnection(EngineServedConnection):
         return self.max_metadata if self._engine is NULL else (<Connection>self._engine).peer.max_metadata
 
     cdef bint takes_codec(self, Call call) except -1:
-        cdef Connection engine = self.owner()
+        cdef Connection engine = engine_behind(self)
         if engine is None or call.flags & ONE_WAY:
             return True
         return engine.peer.codec_number(call.codec, self.gate.codecs[call.codec]) >= 0
-
-    cdef int taken_compressor(self, Call call, int number, object compressor) except -1:
-        cdef Connection engine = self.owner()
-        return 0 if engine is None else max(0, engine.peer.compressor_number(number, compressor.name))
 
     cdef int64_t cut_bytes(self) except? -1:
         # Further frames of long messages.
         return 0 if self._engine is NULL else (<Connection>self._engine).sender.cut_bytes
 
     cdef int weigh_answer(self) except -1:
-        cdef Connection engine = self.owner()
+        cdef Connection engine = engine_behind(self)
         return 0 if engine is None else (<ServedCalls>engine.serving).weigh_output()
 
     def note_drain(self):
@@ -218,11 +174,11 @@ cdef class NativeServedConnection(EngineServedConnection):
         self.holding &= ~HOLD_DRAIN
 
     cpdef int return_credit(self) except -1:
-        cdef Connection engine = self.owner()
+        cdef Connection engine = engine_behind(self)
         return 0 if engine is None else (<ServedCalls>engine.serving).return_credit()
 
     cdef int end_turn(self) except -1:
-        cdef Connection engine = self.owner()
+        cdef Connection engine = engine_behind(self)
         return 0 if engine is None or engine._stream is NULL else (<ByteStream>engine._stream).flush()
 
 
@@ -568,6 +524,8 @@ def serve_on(Connection engine not None, Gate gate not None):
     part.owner = <PyObject*>engine
     part.gate = gate
     part.connection = NativeServedConnection(gate, "native")
+    part.connection.dialect = NATIVE_DIALECT
+    part.connection.flow = NATIVE_FLOW
     part.connection.join(engine)
     part.connection.piece_bytes = engine.ours.max_frame
     part.connection.grace_bytes = part.gate.memory.credit_grace

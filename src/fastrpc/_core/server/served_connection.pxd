@@ -2,7 +2,8 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from fastrpc._core.calls.call cimport Call
+from fastrpc._core.calls.call cimport Call, MethodRoute
+from fastrpc._core.link.contract cimport Dialect, Flow, Forms, Handling
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
 
@@ -24,6 +25,12 @@ cdef enum:
     # Bytes of a call record: its objects, its coroutine, its task (PROTOCOL.md, "Memory").
     CALL_RECORD = 3072
 
+# The flow of connections without streams: each of its methods raises.
+cdef Flow NO_FLOW
+
+# Return the marshal of a method for a codec. The gate is the server's (`gate.Gate`).
+cdef Marshal marshal_by_codec(MethodRoute route, int codec, object gate)
+
 # The bytes that all connections of this process hold: requests, call records, output, deferred reads.
 cdef int64_t process_held
 
@@ -44,6 +51,13 @@ cdef class ServedConnection:
         readonly object gate
         readonly str protocol
         dict counters
+
+        # The protocol's part in its calls. An object without state serves all connections: it finds the connection by
+        # the call. Without forms, None, all calls have the codecs of their methods and the limits below.
+        readonly Dialect dialect
+        Forms forms
+        Flow flow
+        Handling handling
 
         # Whether each answer has a head and trailers, which may repeat a key, as in gRPC: the head may be sent at any
         # time before the answer, by `send_head`, and `Call.sent_metadata` are the trailers.
@@ -68,9 +82,8 @@ cdef class ServedConnection:
         # The key of the peer under limits (`limiting.limiters.key_of`), 0 until the first use.
         uint64_t peer_key
 
-        # Whether the peer may list the services; whether the engine overrides `marshal_of`.
+        # Whether the peer may list the services.
         public bint reveals_services
-        bint has_marshals
 
         # Whether its calls are messages of a broker, which have no caller with rights and codecs.
         bint delivers
@@ -181,21 +194,9 @@ cdef class ServedConnection:
     cdef int answer_last(self, Call call, object error, bint is_unanswered, bint has_run) except -1
     cdef bint is_unanswered(self, Call call) except -1
 
-    # The caller of a mounted application left, or its deadline passed: its handler is not cancelled now.
-    cdef int leave_handler(self, Call call) except -1
-
     # For an expired credential: the streaming calls, and the answer to a call whose caller may still send.
     cdef list streams_under_way(self)
     cdef int end_early(self, Call call, Failure failure) except -1
-
-    # The interface for streams, which only compiled engines have.
-    cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1
-    cdef int send_head(self, Call call, bytes metadata) except -1
-    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1
-    cdef int reader_waits(self, Call call) except -1
-    cdef int reader_left(self, Call call) except -1
-    cdef bint output_is_full(self, Call call) noexcept
-    cdef int await_turn(self, Call call) except -1
 
     # The credential of the peer.
     cdef int expire(self) except -1
@@ -210,15 +211,16 @@ cdef class ServedConnection:
 
     cdef int check_size(self, Call call, str what, bytes payload, uint64_t own) except -1
 
-    # Defaults that an engine may override. The protocol of a call, for its counters: a connection may speak several at once.
+    # By its forms, if it has any. The protocol of a call, for its counters: a connection may speak several at once.
     cdef str protocol_of(self, Call call)
+    cdef object peer_of(self, Call call)
+    cdef Marshal marshal_of(self, Call call)
+
+    # Defaults that an engine may override.
     cdef uint64_t most_message(self) noexcept
     cdef uint32_t most_metadata(self) noexcept
-    cdef int check_sent(self, Call call, bytes metadata) except -1
+    cdef int note_answer(self, Call call, int status, dict fields, object compress) except -1
     cdef bint takes_codec(self, Call call) except -1
-    cdef Marshal marshal_of(self, Call call)
-    cdef object form_of(self, Call call)
-    cdef int taken_compressor(self, Call call, int number, object compressor) except -1
     cdef int weigh_answer(self) except -1
     cdef int64_t cut_bytes(self) except? -1
     cdef int64_t passed_bytes(self) except? -1
@@ -227,3 +229,11 @@ cdef class ServedConnection:
     cdef int look_by(self, uint64_t due_ns) except -1
     cdef int end_turn(self) except -1
     cdef int crash(self, object error) except -1
+
+
+cdef class PlainDialect(Dialect):
+    pass
+
+
+cdef class PlainHandling(Handling):
+    pass

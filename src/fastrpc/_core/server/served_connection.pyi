@@ -1,8 +1,7 @@
 import asyncio
-from collections.abc import Collection
 from logging import Logger
-from typing import Any
 
+from fastrpc._core.link.contract import Dialect, Handling
 from fastrpc._core.link.failure import Failure
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.served_call import ServerCall
@@ -10,6 +9,12 @@ from fastrpc.peers.peer import Peer
 from fastrpc.rpc.identity import Identity
 
 logger: Logger
+
+class PlainDialect(Dialect):
+    """The words of the dispatcher, for protocols without a dialect."""
+
+class PlainHandling(Handling):
+    """Calls of one message, or of a stream of messages. No protocol of such calls has mounted applications."""
 
 class ServedConnection:
     """The served calls of one connection, as the gate sees them. A connection in Python inherits from it.
@@ -42,6 +47,10 @@ class ServedConnection:
     def gate(self) -> Gate: ...
     @property
     def protocol(self) -> str: ...
+    @property
+    def dialect(self) -> Dialect:
+        """The words of the protocol."""
+
     @property
     def has_trailers(self) -> bool:
         """Whether each answer has a head and trailers, which may repeat a key."""
@@ -91,36 +100,6 @@ class ServedConnection:
 
     def abandon(self) -> None:
         """Close the connection: a method above raised, and a call may stay unanswered."""
-
-    def unknown_method(self, call: ServerCall, method: str, services: Collection[str] | None) -> str | None:
-        """Return the error text for a method that is not served; None: the dispatcher's text.
-
-        Args:
-            services: the services that the peer may learn, or None.
-        """
-
-    def unknown_compressor(self, call: ServerCall) -> str | None:
-        """Return the error text for an unknown compressor; None: the dispatcher's text."""
-
-    def corrupt_status(self, call: ServerCall) -> int:
-        """Return the status for a request, or a message of its stream, that cannot be decompressed."""
-
-    def encode_details(self, call: ServerCall, status: int, text: str, details: Any) -> bytes | None:
-        """Return the details of an error in the protocol's form; None: a value in the codec of the call."""
-
-    def note_answer(
-        self, call: ServerCall, status: int, fields: dict[str, bytes], compress: bool | None
-    ) -> None:
-        """Keep the parts of an answer by HTTP: its status (0: none), its fields, and whether it is compressed."""
-
-    def peer_of(self, call: ServerCall) -> Any:
-        """Return the other side of a call: the connection's peer, or the client of a trusted proxy."""
-
-    def note_mistakes(self, call: ServerCall, payload: bytes, first: str) -> None:
-        """Keep all mistakes of refused arguments, for the details of the error; `first` is the error's text."""
-
-    def unknown_codec(self, call: ServerCall) -> str | None:
-        """Return the error text for a refused codec; None: the dispatcher's text."""
 
     def return_credit(self) -> int:
         """Return the withheld credit."""

@@ -18,7 +18,7 @@ from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
 
 from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport STATE_GONE, MethodRoute
+from fastrpc._core.calls.call cimport STATE_GONE
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.wire.frame cimport ONE_WAY
 
@@ -57,6 +57,55 @@ cdef int pass_interrupt(object gate, object error) except -1:
     return 0
 
 
+cdef Marshal marshal_by_codec(MethodRoute route, int codec, object gate):
+    if route.marshals is None:
+        route.marshals = {}
+    marshal = route.marshals.get(codec)
+    if marshal is None:
+        marshal = route.marshals[codec] = gate.dispatcher.marshal_of(route, codec)
+    return <Marshal?>marshal
+
+
+cdef class PlainDialect(Dialect):
+    """The words of the dispatcher, for protocols without a dialect."""
+
+    cdef str unknown_method(self, Call call, str method, object services):
+        return None
+
+    cdef str unknown_codec(self, Call call):
+        return None
+
+    cdef str unknown_compressor(self, Call call):
+        return None
+
+    cdef int corrupt_status(self, Call call) except -1:
+        return INVALID_ARGUMENT
+
+    cdef bytes details(self, Call call, int status, str text, object details):
+        return None
+
+    cdef int compressor(self, Call call, int number) except -1:
+        return 0
+
+
+cdef class PlainHandling(Handling):
+    """Calls of one message, or of a stream of messages. No protocol of such calls has mounted applications."""
+
+    cdef object form_of(self, Call call):
+        return None
+
+    cdef int note_mistakes(self, Call call, bytes payload, str first) except -1:
+        return 0
+
+    cdef int hold(self, Call call) except -1:
+        return 0
+
+
+cdef PlainDialect PLAIN_DIALECT = PlainDialect.__new__(PlainDialect)
+cdef PlainHandling PLAIN_HANDLING = PlainHandling.__new__(PlainHandling)
+NO_FLOW = Flow.__new__(Flow)
+
+
 cdef class ServedConnection:
     """The served calls of one connection, in the form in which the gate knows them."""
 
@@ -64,6 +113,9 @@ cdef class ServedConnection:
         self.piece_bytes = ANY_SIZE
         self.max_message = self.max_metadata = 0xFFFFFFFF
         self.now = now_ns()
+        self.dialect = PLAIN_DIALECT
+        self.flow = NO_FLOW
+        self.handling = PLAIN_HANDLING
 
     def __init__(self, gate not None, str protocol not None):
         self.gate = gate
@@ -124,38 +176,6 @@ cdef class ServedConnection:
 
     def note_probe(self):
         """Note that a call was a health probe."""
-
-    # The protocol's texts for missing methods and codecs, and its form of details; None: the dispatcher's
-
-    def unknown_method(self, call, str method not None, services):
-        """Return the error text for a method that is not served; `services`: what the peer may learn, or None."""
-        return None
-
-    def unknown_codec(self, call):
-        """Return the error text for a refused codec."""
-        return None
-
-    def unknown_compressor(self, call):
-        """Return the error text for an unknown compressor."""
-        return None
-
-    def corrupt_status(self, call):
-        """Return the status for a request, or a message of its stream, that cannot be decompressed."""
-        return INVALID_ARGUMENT
-
-    def encode_details(self, call, int status, str text, details):
-        """Return the details of an error in the protocol's form; None: a value in the codec of the call."""
-        return None
-
-    def note_answer(self, call, int status, dict fields, compress):
-        """Keep the parts of an answer by HTTP: its status (0: none), its fields, and whether it is compressed."""
-
-    def peer_of(self, call):
-        """Return the other side of a call: the connection's peer, or the client of a trusted proxy."""
-        return self.describe_peer()
-
-    def note_mistakes(self, call, bytes payload, str first):
-        """Keep all mistakes of refused arguments, for the details of the error; `first` is the error's text."""
 
     # The same methods for a compiled engine
 
@@ -225,10 +245,6 @@ cdef class ServedConnection:
         """Return whether a failure can still be sent for a call whose answer raised an error."""
         return False
 
-    cdef int leave_handler(self, Call call) except -1:
-        """Notify a handler that outlives its caller of the call's end."""
-        raise NotImplementedError(f"protocol {self.protocol} has no mounted applications")
-
     # The end of a credential
 
     cdef list streams_under_way(self):
@@ -237,37 +253,8 @@ cdef class ServedConnection:
 
     cdef int end_early(self, Call call, Failure failure) except -1:
         """Answer a call whose caller may still send messages."""
+        self.flow.end_early(call)
         return self.tell_failure(call, failure)
-
-    # Streams: a call has one only if its REQUEST announces it
-
-    cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
-        """Send one message of a stream."""
-        raise NotImplementedError(f"protocol {self.protocol} has no streams")
-
-    cdef int send_head(self, Call call, bytes metadata) except -1:
-        """Send the first metadata of a stream."""
-        raise NotImplementedError(f"protocol {self.protocol} has no streams")
-
-    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
-        """Note that the handler took a message that cost `cost` bytes of its window."""
-        raise NotImplementedError(f"protocol {self.protocol} has no streams")
-
-    cdef int reader_waits(self, Call call) except -1:
-        """Note that the handler took all messages and waits for the next."""
-        return 0
-
-    cdef int reader_left(self, Call call) except -1:
-        """Note that the handler stopped waiting without a message."""
-        return 0
-
-    cdef bint output_is_full(self, Call call) noexcept:
-        """Return whether a stream has to wait before it writes more output."""
-        return False
-
-    cdef int await_turn(self, Call call) except -1:
-        """Wake the sender of a stream once there is room and it is its turn."""
-        return 0
 
     # The identity of the peer
 
@@ -303,11 +290,21 @@ cdef class ServedConnection:
             )
         return 0
 
-    # Defaults that an engine may override
+    # By its forms, if it has any
 
     cdef str protocol_of(self, Call call):
         """Return the name of a call's protocol."""
-        return self.protocol
+        return self.protocol if self.forms is None else self.forms.protocol(call)
+
+    cdef object peer_of(self, Call call):
+        """Return the other side of a call: the connection's peer, or the client of a trusted proxy."""
+        return self.describe_peer() if self.forms is None else self.forms.peer(call)
+
+    cdef Marshal marshal_of(self, Call call):
+        """Return the marshal of a call, if it is not its method's."""
+        return marshal_by_codec(call.route, call.codec, self.gate) if self.forms is None else self.forms.marshal(call)
+
+    # Defaults that an engine may override
 
     cdef uint64_t most_message(self) noexcept:
         """Return the most bytes of an answer that the peer accepts."""
@@ -315,33 +312,15 @@ cdef class ServedConnection:
 
     cdef uint32_t most_metadata(self) noexcept:
         """Return the most bytes of answer metadata that the peer accepts."""
-        return self.max_metadata
+        return self.max_metadata if self.forms is None else self.forms.most_metadata()
 
-    cdef int check_sent(self, Call call, bytes metadata) except -1:
-        """Raise CallError if the answer to a call cannot carry this metadata."""
-        return 0
+    cdef int note_answer(self, Call call, int status, dict fields, object compress) except -1:
+        """Keep the parts of an answer by HTTP: its status (0: none), its fields, and whether it is compressed."""
+        return 0 if self.forms is None else self.forms.note_answer(call, status, fields, compress)
 
     cdef bint takes_codec(self, Call call) except -1:
         """Return whether the peer accepts an answer in the installed codec of its request."""
         return True
-
-    cdef Marshal marshal_of(self, Call call):
-        """Return the marshal of a call, if it is not its method's."""
-        cdef MethodRoute route = call.route
-        if route.marshals is None:
-            route.marshals = {}
-        marshal = route.marshals.get(call.codec)
-        if marshal is None:
-            marshal = route.marshals[call.codec] = self.gate.dispatcher.marshal_of(route, call.codec)
-        return <Marshal?>marshal
-
-    cdef object form_of(self, Call call):
-        """Return the form whose file is the stream of a call, or None."""
-        return None
-
-    cdef int taken_compressor(self, Call call, int number, object compressor) except -1:
-        """Return the peer's number for our compressor `number`, 0 if the caller does not accept it."""
-        return 0
 
     cdef int64_t cut_bytes(self) except? -1:
         """Return the part of the output that counts, but blocks no calls."""

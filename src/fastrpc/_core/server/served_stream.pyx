@@ -69,7 +69,7 @@ cdef class ServedStream(StreamChannel):
     cdef Marshal _marshal_of_call(self):
         cdef MethodRoute route = self.served.route
         if self.marshal is None:
-            if self.codec != route.marshal.codec_id or self.served.connection.has_marshals:
+            if self.codec != route.marshal.codec_id or self.served.connection.forms is not None:
                 self.marshal = self.served.connection.marshal_of(self.served)
             else:
                 self.marshal = route.marshal
@@ -106,7 +106,7 @@ cdef class ServedStream(StreamChannel):
         if call._reply_metadata is not None and self._is_wanted():
             call.pack_metadata()
             metadata, call.sent_metadata = call.sent_metadata, None
-            call.connection.send_head(call, metadata)
+            call.connection.flow.head(call, metadata)
         return 0
 
     cdef bint _is_wanted(self) noexcept:
@@ -186,7 +186,7 @@ cdef class ServedStream(StreamChannel):
         self.served.moved_bytes += PyBytes_GET_SIZE(payload)
         if self.input_ended:
             # Its handler does not take it, so it is not held: only its credit goes back.
-            return self.served.connection.message_taken(self.served, cost)
+            return self.served.connection.flow.taken(self.served, cost)
         self._hold(cost)
         return StreamChannel.put(self, frame, payload, cost)
 
@@ -205,7 +205,7 @@ cdef class ServedStream(StreamChannel):
                 self.taken_rooms = []
             self.taken_rooms.append(self.room)
             self.room = None
-        return self.served.connection.message_taken(self.served, cost)
+        return self.served.connection.flow.taken(self.served, cost)
 
     cdef int asked(self) except -1:
         cdef list rooms = self.taken_rooms
@@ -224,10 +224,10 @@ cdef class ServedStream(StreamChannel):
         return self.asked() if self.holds_taken else 0
 
     cdef int reader_waits(self) except -1:
-        return self.served.connection.reader_waits(self.served)
+        return self.served.connection.flow.reader(self.served, True)
 
     cdef int reader_left(self) except -1:
-        return self.served.connection.reader_left(self.served)
+        return self.served.connection.flow.reader(self.served, False)
 
     cdef object decode(self, bytes payload, int codec, int compressor):
         cdef ServerCall call = self.served
@@ -307,10 +307,10 @@ cdef class ServedStream(StreamChannel):
         """Send a message compressed as its request, if the peer accepts that and it helps."""
         cdef ServedConnection connection = self.served.connection
         cdef bytes smaller
-        compressor = connection.gate.compressors[self.compressor]
-        cdef int number = connection.taken_compressor(self.served, self.compressor, compressor)
+        cdef int number = connection.dialect.compressor(self.served, self.compressor)
         if number == 0:
             return self._emit_as(payload, 0)
+        compressor = connection.gate.compressors[self.compressor]
         if PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
             return self.pack(compressor, payload)
         smaller = smaller_of(compressor, payload)
@@ -320,7 +320,7 @@ cdef class ServedStream(StreamChannel):
         cdef ServerCall call = self.served
         call.counters.moved(0, PyBytes_GET_SIZE(payload))
         call.moved_bytes += PyBytes_GET_SIZE(payload)
-        call.connection.send_message(call, payload, self.codec, compressor)
+        call.connection.flow.message(call, payload, self.codec, compressor)
         # Most messages are small.
         if PyBytes_GET_SIZE(payload) > SMALL_OUTPUT:
             self.output_room.weigh(call.connection, PyBytes_GET_SIZE(payload))
@@ -331,12 +331,11 @@ cdef class ServedStream(StreamChannel):
         return connection.gate.dispatcher.packing(connection, compressor, payload, self._packed)
 
     cdef int emit_packed(self, bytes payload, bint is_smaller) except -1:
-        cdef ServedConnection connection = self.served.connection
         cdef int number = 0
         if not self._is_wanted():
             return 0
         if is_smaller:
-            number = connection.taken_compressor(self.served, self.compressor, connection.gate.compressors[self.compressor])
+            number = self.served.connection.dialect.compressor(self.served, self.compressor)
         return self._emit_as(payload, number)
 
     cdef int on_unpackable(self, object error) except -1:
@@ -344,10 +343,12 @@ cdef class ServedStream(StreamChannel):
         return self.end_output(error)
 
     cdef bint output_is_full(self) noexcept:
-        return self.served.connection.output_is_full(self.served)
+        return self.served.connection.flow.is_full(self.served)
 
     cdef int await_turn(self) except -1:
-        return self.output_room.add(self._room) if self.awaits_memory else self.served.connection.await_turn(self.served)
+        if self.awaits_memory:
+            return self.output_room.add(self._room)
+        return self.served.connection.flow.await_turn(self.served)
 
     cdef int on_idle(self) except -1:
         cdef bint is_sender = self._sending_ns and (self._receiving_ns == 0 or self._sending_ns < self._receiving_ns)
@@ -383,7 +384,7 @@ cdef ServedStream new_served_stream(ServerCall call):
     stream.loop_state = admission.loop_state
     stream.idle_ns = admission.stream_idle_ns
     stream.codec = call.codec
-    stream.form = call.connection.form_of(call)
+    stream.form = call.connection.handling.form_of(call)
     stream.compressor = call.compressor
     stream.output_room = <OutputRoom?>runner.room
     stream.compress_above = runner.compress_above

@@ -14,6 +14,7 @@ from fastrpc._core.link.contract import (
     Pushing,
     Wire,
 )
+from fastrpc._core.server.served_call import ServerCall
 from fastrpc_harness.line_wire import LineWire, attempt
 from tests.support import widths
 
@@ -40,6 +41,17 @@ METHODS = {
 #: backlog pumps no second time; a peer accepts no metadata.
 SILENT = {Flow: ("is_full",), Backlog: ("rest",), Forms: ("most_metadata",)}
 
+#: The dispatcher, which is Python, asks a dialect by these; no author writes them.
+ASKED = {
+    Dialect: {
+        "text_for_method": ("unknown_method", (ServerCall(), "shop.price", None)),
+        "text_for_codec": ("unknown_codec", (ServerCall(),)),
+        "text_for_compressor": ("unknown_compressor", (ServerCall(),)),
+        "status_of_corrupt": ("corrupt_status", (ServerCall(),)),
+        "details_for": ("details", (ServerCall(), 3, "why", None)),
+    }
+}
+
 #: The most methods of one interface.
 METHODS_OF_A_WIRE = 16
 
@@ -52,9 +64,20 @@ def test_a_method_that_is_left_out_raises(kind: type, method: str) -> None:
         attempt(kind(), method)
 
 
+@pytest.mark.parametrize("question", ASKED[Dialect])
+def test_the_dispatcher_asks_a_dialect_in_python(question: str) -> None:
+    method, arguments = ASKED[Dialect][question]
+    with pytest.raises(NotImplementedError, match=rf"^Dialect does not implement {method}\(\)$"):
+        getattr(Dialect(), question)(*arguments)
+
+
 def test_an_author_meets_few_methods() -> None:
     for kind, methods in METHODS.items():
-        assert widths.own_methods()[kind.__name__] == {*methods, *SILENT.get(kind, ())}
+        assert widths.own_methods()[kind.__name__] == {
+            *methods,
+            *SILENT.get(kind, ()),
+            *ASKED.get(kind, ()),
+        }
         assert len(methods) <= METHODS_OF_A_WIRE
 
 

@@ -26,7 +26,7 @@ PRICE = Request(2, b"shop.price", b"\x91\xa5apple", codec=1)
 
 def serving_stream(gate: Gate) -> tuple[Session, StillTransport, NativeServedConnection]:
     settings = usual_settings(False)
-    settings.max_calls = 10
+    settings.max_calls = settings.max_streams = 10
     transport, loop = StillTransport(), asyncio.get_running_loop()
     session = ClientConnection(
         endpoint="nowhere",
