@@ -39,7 +39,7 @@ from fastrpc._core.base.status cimport OK, RESOURCE_EXHAUSTED
 from fastrpc._core.calls.call cimport STATE_ANSWERING, Call
 from fastrpc._core.io.engine cimport NOTHING, Engine
 from fastrpc._core.link.contract cimport (
-    Assembling, Backlog, Dialect, Facts, Flow, Forms, Goodbye, Handling, Placing, Pushing,
+    Assembling, Backlog, Dialect, Facts, Flow, Forms, Goodbye, Handling, Outcomes, Placing, Pushing,
 )
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.link cimport Link
@@ -328,6 +328,8 @@ def attempt(part, str method not None):
         (<Placing?>part).completes(0)
     elif method == "push":
         (<Pushing?>part).push(None, None)
+    elif isinstance(part, Outcomes):
+        attempt_outcomes(part, method)
     elif isinstance(part, Dialect):
         attempt_dialect(part, method)
     elif isinstance(part, Forms):
@@ -346,6 +348,20 @@ def attempt(part, str method not None):
         (<Wire?>part).tell(&facts)
     else:
         attempt_wire(part, method)
+
+
+cdef int attempt_outcomes(Outcomes outcomes, str method) except -1:
+    if method == "answer":
+        return outcomes.answer(None, b"")
+    if method == "fail":
+        return outcomes.fail(None, None)
+    if method == "refuse":
+        return outcomes.refuse(None, 0, "", False)
+    if method == "hold":
+        return outcomes.hold(None)
+    if method == "release":
+        return outcomes.release(None)
+    return outcomes.judged(None, 0)
 
 
 cdef int attempt_dialect(Dialect dialect, str method) except -1:

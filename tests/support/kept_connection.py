@@ -10,14 +10,14 @@ import msgspec
 from fastrpc import Server, Status
 from fastrpc._core.link.failure import Failure
 from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.python_served_connection import PythonServedConnection
 from fastrpc._core.server.served_call import ServerCall
-from fastrpc._core.server.served_connection import ServedConnection
 from fastrpc.protocols.base import ServerEngine
 
 __all__ = ["KeptConnection", "KeptSession", "LostSession", "gate_for", "joined"]
 
 
-class KeptConnection(ServedConnection):
+class KeptConnection(PythonServedConnection):
     """What became of each call, in order; `ends` is set by each of them."""
 
     def __init__(self, gate: Gate, protocol: str = "kept") -> None:

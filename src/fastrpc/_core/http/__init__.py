@@ -7,7 +7,6 @@
     request_intake    whole requests into the gate;  bodies: bodies that come in parts
     path_exchange     a request to a fixed path, for its handler (`fastrpc.server.http.paths`)
     http_pages    outcomes of calls, each for the way to answer that the head has chosen, for every version of HTTP
-    http_served_connection    passes them on, for HTTP/1.1
     answering     the interface of these ways;  own_answerings, foreign_answerings: the ways, by `responses`
     socket_end    frames, memory and time of a WebSocket;  mounted_socket: one of a mounted application
     socket_talk   a WebSocket after its handshake (`request_fields`);  messages: its envelopes

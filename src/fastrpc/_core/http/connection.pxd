@@ -3,9 +3,9 @@
 cimport cython
 
 from fastrpc._core.http.gateway_requests cimport GatewayRequests
-from fastrpc._core.http.http_served_connection cimport HttpServedConnection
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.http1.connection cimport HttpConnection
+from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.gate cimport Gate
 
 
@@ -15,7 +15,7 @@ cdef class GatewayConnection(HttpConnection):
         # Shared by all connections; the state of this one for the gate.
         readonly HttpService service
         readonly Gate gate
-        readonly HttpServedConnection connection
+        readonly EngineServedConnection connection
 
         # The requests of the connection, on their way to the gate.
         GatewayRequests requests

@@ -1,8 +1,8 @@
 from typing import Any, final
 
-from fastrpc._core.http.http_served_connection import HttpServedConnection
 from fastrpc._core.http.service import HttpService
 from fastrpc._core.http1.connection import HttpConnection
+from fastrpc._core.server.engine_served_connection import EngineServedConnection
 from fastrpc._core.server.gate import Gate
 from fastrpc.peers.peer import Peer
 from fastrpc.protocols.base import ServerParts
@@ -22,7 +22,7 @@ class GatewayConnection(HttpConnection):
     @property
     def gate(self) -> Gate: ...
     @property
-    def connection(self) -> HttpServedConnection: ...
+    def connection(self) -> EngineServedConnection: ...
     def begin_drain(self, reason: int = 0, text: str = "") -> None:
         """Close with the next answer; a connection that rests has a second for its last request."""
 

@@ -16,6 +16,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http.gateway_requests cimport new_requests
+from fastrpc._core.http.http_pages cimport DIALECT, FLOW, FORMS, HANDLING, OUTCOMES
 from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.connection_life cimport REST_NS
@@ -27,7 +28,12 @@ cdef class GatewayConnection(HttpConnection):
     """One connection of a server's HTTP gateway."""
 
     def __init__(self, HttpService service not None, parts):
-        cdef HttpServedConnection connection = HttpServedConnection(service.gate, "http")
+        cdef EngineServedConnection connection = EngineServedConnection(service.gate, "http")
+        connection.outcomes = OUTCOMES
+        connection.dialect = DIALECT
+        connection.forms = FORMS
+        connection.flow = FLOW
+        connection.handling = HANDLING
         connection.join(self)
         HttpConnection.__init__(self, service.limits)
         self.life.set_age(parts.config.timeouts, parts.config.keepalive)
@@ -143,7 +149,11 @@ cdef class GatewayConnection(HttpConnection):
 
     cdef int tunnel_opened(self) except -1:
         HttpConnection.tunnel_opened(self)
-        self.connection.speak(self.requests.socket().terms.protocol)
+        # Further calls are counted as calls of this protocol, and the peer is shown with it.
+        self.connection.protocol = self.requests.socket().terms.protocol
+        self.connection.counters = self.gate.counters_by_method(self.connection.protocol)
+        if self.connection.peer_info is not None:
+            self.connection.peer_info.protocol = self.connection.protocol
         if self.connection.is_draining:
             # The drain that was told to HTTP is told once more, to the WebSocket.
             self.begin_drain()

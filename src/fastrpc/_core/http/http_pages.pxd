@@ -6,7 +6,7 @@ from cpython.ref cimport PyObject
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.exchange.pages cimport Pages
 from fastrpc._core.http.service cimport HttpService
-from fastrpc._core.link.contract cimport Dialect, Flow, Forms, Handling
+from fastrpc._core.link.contract cimport Dialect, Flow, Forms, Handling, Outcomes
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.served_call cimport ServerCall
 
@@ -23,12 +23,9 @@ cdef class HttpPages(Pages):
 
 
 @cython.final
-cdef class HttpOutcomes:
-    # As `Pages` has them.
-    cdef int answer(self, Call call, bytes payload) except -1
-    cdef int fail(self, Call call, Failure failure) except -1
-    cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1
-    cdef int judged(self, Call call, int verdict) except -1
+cdef class HttpOutcomes(Outcomes):
+    # `refuse`, as `Pages` has it.
+    cdef int refuse_as(self, Call call, Failure failure, bint is_faulty) except -1
 
     # Send a failure under a status of HTTP, with further fields.
     cdef int _fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1

@@ -2,7 +2,7 @@ from typing import final
 
 from fastrpc._core.exchange.pages import Pages
 from fastrpc._core.http.service import HttpService
-from fastrpc._core.link.contract import Dialect, Flow, Forms, Handling
+from fastrpc._core.link.contract import Dialect, Flow, Forms, Handling, Outcomes
 from fastrpc.config import Keepalive
 
 @final
@@ -16,7 +16,7 @@ class HttpPages(Pages):
     def __init__(self, service: HttpService, keepalive: Keepalive) -> None: ...
 
 @final
-class HttpOutcomes:
+class HttpOutcomes(Outcomes):
     """The outcomes of the calls of requests."""
 
 @final

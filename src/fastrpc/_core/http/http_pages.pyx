@@ -14,7 +14,7 @@ cimport cython
 from libc.stdint cimport uint32_t
 
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
-from fastrpc._core.calls.call cimport Call
+from fastrpc._core.calls.call cimport STATE_ANSWERING, Call
 from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
 from fastrpc._core.exchange.pages cimport peer_as
 from fastrpc._core.http.gateway_requests cimport new_requests
@@ -28,6 +28,7 @@ from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, Engi
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_connection cimport ServedConnection, marshal_by_codec
 from fastrpc._core.server.served_stream cimport ServedStream
+from fastrpc._core.wire.frame cimport ONE_WAY
 
 from fastrpc._core.http.mounted_request import GRACE_SECONDS
 
@@ -61,14 +62,14 @@ cdef class HttpPages(Pages):
         return OUTCOMES.fail(call, failure)
 
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
-        return OUTCOMES.refuse(call, failure, is_faulty)
+        return OUTCOMES.refuse_as(call, failure, is_faulty)
 
     cdef int judged(self, Call call, int verdict) except -1:
         return OUTCOMES.judged(call, verdict)
 
 
 @cython.final
-cdef class HttpOutcomes:
+cdef class HttpOutcomes(Outcomes):
     """The outcomes of the calls of requests."""
 
     cdef int answer(self, Call call, bytes payload) except -1:
@@ -85,7 +86,15 @@ cdef class HttpOutcomes:
             told = status_of_load(terms_of(call).request.service.gate, failure.pushback_ms)
         return self._fail_as(<ServerCall>call, failure, told, b"")
 
-    cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
+    cdef int refuse(self, Call call, int status, str text, bint is_faulty) except -1:
+        cdef ServerCall served = <ServerCall>call
+        if served.charge and served.waiting_payload is None and not served.is_held:
+            (<Gate>served.connection.gate).memory.charge(served, 0)
+        if call.flags & ONE_WAY:
+            return 0
+        return self.refuse_as(call, Failure(status, text, pushback_ms=served.pushback_ms, has_run=False), is_faulty)
+
+    cdef int refuse_as(self, Call call, Failure failure, bint is_faulty) except -1:
         """Answer for a call that was not started, with the status of HTTP that says most."""
         cdef ServerCall served = <ServerCall>call
         cdef HttpTerms terms = terms_of(call)
@@ -105,6 +114,15 @@ cdef class HttpOutcomes:
         # The handler set these fields for a result.
         terms.answer_fields = None
         return terms.answering.fail(exchange, call, failure, status, lines)
+
+    cdef int hold(self, Call call) except -1:
+        return HANDLING.hold(call)
+
+    cdef int release(self, Call call) except -1:
+        return 0
+
+    cdef bint is_unanswered(self, Call call) except -1:
+        return call.state != STATE_ANSWERING
 
     cdef int judged(self, Call call, int verdict) except -1:
         cdef RequestState request = terms_of(call).request

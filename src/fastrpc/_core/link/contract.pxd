@@ -21,6 +21,21 @@ cdef struct Facts:
     int64_t parked
 
 
+cdef class Outcomes:
+    # The end of a call: its result, its failure, or its refusal; `is_faulty`: a retry would fail as well.
+    cdef int answer(self, Call call, bytes payload) except -1
+    cdef int fail(self, Call call, Failure failure) except -1
+    cdef int refuse(self, Call call, int status, str text, bint is_faulty) except -1
+
+    # The call goes on in a later turn; a one-way call is over; whether a failure can still be sent for a call.
+    cdef int hold(self, Call call) except -1
+    cdef int release(self, Call call) except -1
+    cdef bint is_unanswered(self, Call call) except -1
+
+    # A deferred verdict about the sender of an incomplete request (`Verdict` of `server/engine_served_connection`).
+    cdef int judged(self, Call call, int verdict) except -1
+
+
 cdef class Placing:
     # Long payloads: a socket writes them into their final memory.
     cdef char* place(self, Py_ssize_t* room) except? NULL

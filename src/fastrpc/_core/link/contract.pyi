@@ -3,6 +3,9 @@ from typing import Any
 
 from fastrpc._core.calls.call import Call
 
+class Outcomes:
+    """The outcomes of calls, which their connection sends."""
+
 class Placing:
     """Long payloads, received into their final memory."""
 

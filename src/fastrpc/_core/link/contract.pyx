@@ -19,6 +19,16 @@
                     ├── drain, is_told, say ──────────────► Goodbye    last words
                     └── pump, rest, turn_over, queued, … ─► Backlog    output that waits in the wire
 
+The gate passes the end of each call to the `Outcomes` of its connection::
+
+    Gate.begin ──► handler ──► answer, fail      one-way calls: release
+         └─► not started ────► refuse
+         └─► goes on later ──► hold, then one of the others
+
+All connections of a kind share one such object, which finds the connection by the call: `LinkedOutcomes` (`server/link`)
+calls the wire, `NativeOutcomes` (`server/served_calls`) and `HttpOutcomes` (`http/http_pages`) write frames and responses,
+`PythonOutcomes` (`server/python_served_connection`) calls methods in Python.
+
 `Link` (`server/link`) is final. It is the `Engine` of a byte stream, and has everything that connections of all protocols
 share: counting, opening, verdicts, memory, drain, rest, the order of the rules. A protocol derives from `Wire`, which cuts
 bytes into requests and writes answers. It has no timers, and calls its link alone: it writes to `Link.output`, and
@@ -47,6 +57,38 @@ tree implements.
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.io.engine cimport NOTHING, Engine
+
+
+cdef class Outcomes:
+    """The outcomes of calls, which their connection sends."""
+
+    cdef int answer(self, Call call, bytes payload) except -1:
+        """Send the result of a call."""
+        raise lacking(self, "answer")
+
+    cdef int fail(self, Call call, Failure failure) except -1:
+        """Send the failure of a call."""
+        raise lacking(self, "fail")
+
+    cdef int refuse(self, Call call, int status, str text, bint is_faulty) except -1:
+        """Send the refusal of a call that was not started; `call.pushback_ms` is the pause before a retry."""
+        raise lacking(self, "refuse")
+
+    cdef int hold(self, Call call) except -1:
+        """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
+        raise lacking(self, "hold")
+
+    cdef int release(self, Call call) except -1:
+        """Note the end of a one-way call, which has no answer."""
+        raise lacking(self, "release")
+
+    cdef bint is_unanswered(self, Call call) except -1:
+        """Return whether a failure can still be sent for a call whose answer raised an error."""
+        return False
+
+    cdef int judged(self, Call call, int verdict) except -1:
+        """Continue an incomplete request after a deferred verdict; a refused request is answered already."""
+        raise lacking(self, "judged")
 
 
 cdef class Placing:

@@ -219,9 +219,9 @@ cdef class CallAdmission:
         # The flag is set before the refusal, during which the engine may end the call again.
         call.was_ended = True
         try:
-            return connection.do_refuse(call, status, sound_text(text), is_faulty)
+            return connection.outcomes.refuse(call, status, sound_text(text), is_faulty)
         except BaseException as error:
-            return connection.answer_last(call, error, connection.is_unanswered(call), False)
+            return connection.answer_last(call, error, connection.outcomes.is_unanswered(call), False)
 
     cdef int count_refused(self, ServerCall call, int status, str text) except -1:
         """Count a call that ends without having started."""
@@ -298,7 +298,7 @@ cdef class CallAdmission:
                 return self.refuse(call, RESOURCE_EXHAUSTED, text)
             self._shed(self.prioritised.last_sheddable(), text, "queue")
         if not call.flags & ONE_WAY:
-            connection.do_hold(call)
+            connection.outcomes.hold(call)
         if not connection.queue and connection.holding & HOLD_OUTPUT:
             connection.look_by(connection.now + self.queue_age_ns)
         if call.flags & ONE_WAY and not connection.holding & HOLD_STALL:

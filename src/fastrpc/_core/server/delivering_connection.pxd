@@ -4,10 +4,10 @@ cimport cython
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.link.contract cimport Forms
-from fastrpc._core.server.served_connection cimport ServedConnection
+from fastrpc._core.server.python_served_connection cimport PythonOutcomes, PythonServedConnection
 
 
-cdef class DeliveringConnection(ServedConnection):
+cdef class DeliveringConnection(PythonServedConnection):
     cdef:
         # The call whose payload was coded last, until any call ends: None then.
         readonly Call decoded
@@ -15,4 +15,9 @@ cdef class DeliveringConnection(ServedConnection):
 
 @cython.final
 cdef class DeliveringForms(Forms):
+    pass
+
+
+@cython.final
+cdef class DeliveringOutcomes(PythonOutcomes):
     pass

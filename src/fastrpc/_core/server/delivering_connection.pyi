@@ -1,14 +1,18 @@
 from typing import final
 
 from fastrpc._core.link.contract import Forms
+from fastrpc._core.server.python_served_connection import PythonOutcomes, PythonServedConnection
 from fastrpc._core.server.served_call import ServerCall
-from fastrpc._core.server.served_connection import ServedConnection
 
 @final
 class DeliveringForms(Forms):
     """Messages of a broker: the marshal of a route decodes them by a function that reads `decoded`."""
 
-class DeliveringConnection(ServedConnection):
+@final
+class DeliveringOutcomes(PythonOutcomes):
+    """The outcomes of messages, which settle them; behind the end of the connection they are dropped."""
+
+class DeliveringConnection(PythonServedConnection):
     """The calls that the messages of one subscription become.
 
     Subclasses implement `answer`, `fail` and `refuse`, which settle a message.

@@ -44,29 +44,39 @@ cdef class DeliveringForms(Forms):
         return 0
 
 
+@cython.final
+cdef class DeliveringOutcomes(PythonOutcomes):
+    """The outcomes of messages, which settle them; behind the end of the connection they are dropped."""
+
+    cdef int answer(self, Call call, bytes payload) except -1:
+        cdef DeliveringConnection connection = <DeliveringConnection>(<ServerCall>call).connection
+        # The call holds the value, which is freed with it.
+        connection.decoded = None
+        return 0 if connection.is_closed else PythonOutcomes.answer(self, call, payload)
+
+    cdef int fail(self, Call call, Failure failure) except -1:
+        cdef DeliveringConnection connection = <DeliveringConnection>(<ServerCall>call).connection
+        connection.decoded = None
+        return 0 if connection.is_closed else PythonOutcomes.fail(self, call, failure)
+
+    cdef int refuse(self, Call call, int status, str text, bint is_faulty) except -1:
+        cdef DeliveringConnection connection = <DeliveringConnection>(<ServerCall>call).connection
+        connection.decoded = None
+        return PythonOutcomes.refuse(self, call, status, text, is_faulty)
+
+
+cdef DeliveringOutcomes DELIVERING_OUTCOMES = DeliveringOutcomes.__new__(DeliveringOutcomes)
 cdef DeliveringForms DELIVERING_FORMS = DeliveringForms.__new__(DeliveringForms)
 
 
-cdef class DeliveringConnection(ServedConnection):
+cdef class DeliveringConnection(PythonServedConnection):
     """The calls that the messages of one subscription become."""
 
     def __init__(self, gate not None, str protocol not None):
-        ServedConnection.__init__(self, gate, protocol)
+        PythonServedConnection.__init__(self, gate, protocol)
+        self.outcomes = DELIVERING_OUTCOMES
         self.delivers = True
         self.forms = DELIVERING_FORMS
-
-    cdef int do_answer(self, Call call, bytes payload) except -1:
-        # The call holds the value, which is freed with it.
-        self.decoded = None
-        return 0 if self.is_closed else ServedConnection.do_answer(self, call, payload)
-
-    cdef int do_fail(self, Call call, Failure failure) except -1:
-        self.decoded = None
-        return 0 if self.is_closed else ServedConnection.do_fail(self, call, failure)
-
-    cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
-        self.decoded = None
-        return ServedConnection.do_refuse(self, call, status, text, is_faulty)
 
     cdef int look_by(self, uint64_t due_ns) except -1:
         # The subscription bounds the wait of a message.

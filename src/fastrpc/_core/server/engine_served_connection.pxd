@@ -16,7 +16,6 @@ cdef class EngineServedConnection(ServedConnection):
 
     # Long requests: the sender is identified before the rest is received (`SenderCheck`).
     cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1
-    cdef int sender_known(self, ServerCall call, int verdict) except -1
 
     # Called after an answer: answers leave while later requests of the same read are handled.
     cdef int flush_early(self, Engine engine) except -1
@@ -28,7 +27,7 @@ cdef class EngineServedConnection(ServedConnection):
 
 
 cdef enum Verdict:
-    # The verdict is deferred: `EngineServedConnection.sender_known` reports it.
+    # The verdict is deferred: `Outcomes.judged` reports it.
     SENDER_WAITS = 0
     SENDER_ADMITTED = 1
     # The call was refused, and answered.

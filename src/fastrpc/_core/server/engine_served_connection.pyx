@@ -7,7 +7,7 @@ The sender of a long request is checked by its beginning, before the rest is rec
 
     judge ──► admitted: the rest is received
        │ └──► refused: UnreadRest.leave, and the answer
-       └────► takes time: UnreadRest.wait, await_sender ──► verdict ──► sender_known
+       └────► takes time: UnreadRest.wait, await_sender ──► verdict ──► Outcomes.judged
                                                   └──► its deadline comes first: refused
 
 An engine has one check for its connection, which judges one request at a time. The gate judges the complete call once more;
@@ -67,11 +67,7 @@ cdef class EngineServedConnection(ServedConnection):
 
     cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1:
         """Leave the rest of a request unread until its sender is judged; `due_ns` is its deadline, 0: none."""
-        return 0
-
-    cdef int sender_known(self, ServerCall call, int verdict) except -1:
-        """Continue after a deferred verdict (`Verdict`); a refused request is answered already."""
-        return 0
+        return self.look_by(due_ns) if due_ns else 0
 
     # Streams
 
@@ -157,7 +153,7 @@ cdef class UnreadRest:
     """The rest of a request, which is not read before its sender is known."""
 
     cdef int wait(self, ServerCall call) except -1:
-        """Leave the rest unread: the sender is being judged, and `sender_known` follows."""
+        """Leave the rest unread: the sender is being judged, and `Outcomes.judged` follows."""
         raise lacking(self, "wait")
 
     cdef int leave(self, ServerCall call) except -1:
@@ -205,7 +201,7 @@ cdef class SenderCheck:
             verdict = self._conclude(call, method, (<Gate>connection.gate).take(call, identity, status, seconds))
         except BaseException as error:
             verdict = self._fail(call, method, error)
-        connection.sender_known(call, verdict)
+        connection.outcomes.judged(call, verdict)
 
     cdef int _conclude(self, ServerCall call, str method, int status) except -1:
         if status == OK:
@@ -236,7 +232,7 @@ cdef class SenderCheck:
             connection.now = now
             self._leave_rest(call)
             (<Gate>connection.gate).refuse_late_in(call, "its credential was verified")
-            connection.sender_known(call, SENDER_REFUSED)
+            connection.outcomes.judged(call, SENDER_REFUSED)
         return 0
 
     cdef int drop(self) noexcept:

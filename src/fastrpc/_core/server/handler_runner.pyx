@@ -30,6 +30,7 @@ from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_GONE, STYLE_ASYNC, STYL
 from fastrpc._core.calls.call_log cimport report_long_step
 from fastrpc._core.calls.invocation cimport call_handler, start_handler
 from fastrpc._core.limiting.limiters cimport END_FAILED, END_GOOD, END_LATE, leave_all
+from fastrpc._core.link.contract cimport Outcomes
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine
 from fastrpc._core.loop.turns cimport SLICED_ABOVE
@@ -87,13 +88,16 @@ ctypedef int (*Step)(HandlerRunner runner, ServerCall call, bytes payload) noexc
 
 @cython.nonecheck(False)
 cdef inline int send_answer(HandlerRunner runner, ServerCall call, bytes payload) except -1:
+    cdef Outcomes outcomes
     call.counters.moved(0, PyBytes_GET_SIZE(payload))
     call.moved_bytes += PyBytes_GET_SIZE(payload)
     runner._count_end(call, OK)
     if call.connection.is_closed or call.was_ended or call.state == STATE_GONE:
         return 0
     call.was_ended = True
-    return call.connection.do_answer(call, payload)
+    outcomes = call.connection.outcomes
+    # The collector may have cleared a connection whose loop was closed.
+    return 0 if outcomes is None else outcomes.answer(call, payload)
 
 
 cdef inline int answer(HandlerRunner runner, ServerCall call, bytes payload) except -1:
@@ -289,7 +293,7 @@ cdef class HandlerRunner:
         """List the call of a suspended handler, and watch its deadline."""
         cdef ServedConnection connection = call.connection
         if not call.flags & ONE_WAY:
-            connection.do_hold(call)
+            connection.outcomes.hold(call)
         if call.deadline_ns != NO_DEADLINE:
             self.loop_state.start_timer(call, call.deadline_ns)
         if connection.held is None:
@@ -512,7 +516,7 @@ cdef class HandlerRunner:
 
     cdef int _answer_last(self, ServerCall call, object error) except -1:
         """Answer a call after an error in its answer, its error's description or the record of its end."""
-        cdef bint is_unanswered = not call.was_ended or call.connection.is_unanswered(call)
+        cdef bint is_unanswered = not call.was_ended or call.connection.outcomes.is_unanswered(call)
         call.was_ended = True
         return call.connection.answer_last(call, error, is_unanswered, not call.never_started)
 
@@ -560,8 +564,8 @@ cdef class HandlerRunner:
         # A context may keep the call alive: free its payload and arguments, keep its identity.
         call.given = None
         keep_identity(call)
-        if call.flags & ONE_WAY:
-            call.connection.do_release(call)
+        if call.flags & ONE_WAY and call.connection.outcomes is not None:
+            call.connection.outcomes.release(call)
         return self.tell_watcher() if self.is_watched else 0
 
     cdef int tell_watcher(self) except -1:

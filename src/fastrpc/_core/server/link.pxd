@@ -4,7 +4,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.io.engine cimport Engine
-from fastrpc._core.link.contract cimport Backlog, Flow, Placing, Wire
+from fastrpc._core.link.contract cimport Backlog, Flow, Outcomes, Placing, Wire
 from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.gate cimport Gate
@@ -21,6 +21,11 @@ cdef class Link(Engine)
 cdef class LinkedConnection(EngineServedConnection):
     # The link, or None: the connection is closed, or the link was freed.
     cdef Link open_link(self)
+
+
+@cython.final
+cdef class LinkedOutcomes(Outcomes):
+    pass
 
 
 @cython.final

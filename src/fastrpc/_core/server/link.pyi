@@ -2,7 +2,7 @@ from typing import Any, Literal, final
 
 from fastrpc._core.calls.call import Call
 from fastrpc._core.io.engine import Engine
-from fastrpc._core.link.contract import Flow, Wire
+from fastrpc._core.link.contract import Flow, Outcomes, Wire
 from fastrpc._core.server.engine_served_connection import EngineServedConnection
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.leaving import Leaving
@@ -17,6 +17,10 @@ class LinkedConnection(EngineServedConnection):
 
     def note_drain(self) -> None:
         """Notify handlers of the drain. Further calls are accepted: the wire knows which are too late."""
+
+@final
+class LinkedOutcomes(Outcomes):
+    """The outcomes of the calls of all links, by the wire of each."""
 
 @final
 class LinkedFlow(Flow):

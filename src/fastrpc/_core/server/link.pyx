@@ -4,14 +4,14 @@
 
     request ──► Wire ──► Link.request ──► Gate.pass_in ──► handler
                                                               │ answer, fail, refuse
-    answer ◄─── Wire ◄── LinkedConnection ◄──────────────────┘
+    answer ◄─── Wire ◄─── LinkedOutcomes ◄───────────────────┘
 
-`link/contract` has the contract of both. `LinkedConnection` passes on the outcomes of calls, and `LinkedFlow` the messages
-of streams, until the gate holds the link itself; calls hold the connection, so it may outlive the link. A link holds its
-rules in parts: `ConnectionLife`; `Leaving`, for drain and close; `Intake`, for the limits of requests.
+`link/contract` has the contract of both. `LinkedOutcomes` passes on the outcomes of calls, and `LinkedFlow` the messages
+of streams: they find the link by the connection of a call, which may outlive the link. A link holds its rules in parts:
+`ConnectionLife`; `Leaving`, for drain and close; `Intake`, for the limits of requests.
 
 A read crosses modules twice more with a wire than with an engine, by `place` and `take`, and once more with a backlog,
-by `pump`. A unary call crosses four times, once more than with an engine: to the gate, to `LinkedConnection`, to
+by `pump`. A unary call crosses four times, once more than with an engine: to the gate, to `LinkedOutcomes`, to
 `Wire.answer` and to `Leaving.call_ended`, which is inline. With forms, each payload crosses once more for its marshal.
 The steps of a request that a wire calls on its link are inline in the `.pxd`.
 """
@@ -25,7 +25,7 @@ from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_GONE, Call
 from fastrpc._core.io.engine cimport NOTHING, ByteStream
-from fastrpc._core.link.contract cimport Flow, Wire
+from fastrpc._core.link.contract cimport Flow, Outcomes, Wire
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.connection_life cimport new_life
 from fastrpc._core.server.gate cimport Gate
@@ -47,52 +47,6 @@ cdef class LinkedConnection(EngineServedConnection):
 
     cdef Link open_link(self):
         return None if self._engine is NULL or self.is_closed else <Link>self._engine
-
-    cdef int do_answer(self, Call call, bytes payload) except -1:
-        # Held: the answer may be the last reference.
-        cdef Link link = self.open_link()
-        if link is None:
-            return 0
-        link.wire.answer(call, payload)
-        if link.backlog is None and link.output.size() > link.gate.send_soft:
-            self.weigh_answer()
-        link.leaving.call_ended(True)
-        return self.flush_early(link)
-
-    cdef int do_fail(self, Call call, Failure failure) except -1:
-        cdef Link link = self.open_link()
-        if link is None:
-            return 0
-        link.wire.fail(call, failure)
-        return link.leaving.call_ended(True)
-
-    cdef bint is_unanswered(self, Call call) except -1:
-        return call.state not in (STATE_ANSWERING, STATE_GONE)
-
-    cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
-        cdef Link link
-        cdef ServerCall served = <ServerCall>call
-        cdef uint32_t pushback_ms = served.pushback_ms
-        if served.charge and served.waiting_payload is None and not served.is_held:
-            # The request is incomplete.
-            (<Gate>self.gate).memory.charge(served, 0)
-        link = self.open_link()
-        if link is None:
-            return 0
-        if is_faulty and status == RESOURCE_EXHAUSTED:
-            # A pushback would suggest that the same call could succeed later.
-            pushback_ms = PUSHBACK_NEVER
-        if not call.flags & ONE_WAY:
-            link.wire.refuse(call, Failure(status, text, pushback_ms=pushback_ms, has_run=False), is_faulty)
-        return link.leaving.call_refused(served, status)
-
-    cdef int do_hold(self, Call call) except -1:
-        # A wire whose calls can be cancelled keeps them in a table by `hold`.
-        return self.handling.hold(call)
-
-    cdef int do_release(self, Call call) except -1:
-        cdef Link link = self.open_link()
-        return 0 if link is None else link.leaving.call_ended(True)
 
     # Output that waits in the wire
 
@@ -120,8 +74,64 @@ cdef class LinkedConnection(EngineServedConnection):
             (<ByteStream>link._stream).hold_input()
         return (<ByteStream>link._stream).schedule_check(due_ns) if due_ns else 0
 
-    cdef int sender_known(self, ServerCall call, int verdict) except -1:
-        cdef Link link = self.open_link()
+    def note_drain(self):
+        """Notify handlers of the drain. Further calls are accepted: the wire knows which are too late."""
+        EngineServedConnection.note_drain(self)
+        self.holding &= ~HOLD_DRAIN
+
+
+@cython.final
+cdef class LinkedOutcomes(Outcomes):
+    """The outcomes of the calls of all links, by the wire of each."""
+
+    cdef int answer(self, Call call, bytes payload) except -1:
+        # Held: the answer may be the last reference.
+        cdef Link link = (<LinkedConnection>(<ServerCall>call).connection).open_link()
+        if link is None:
+            return 0
+        link.wire.answer(call, payload)
+        if link.backlog is None and link.output.size() > link.gate.send_soft:
+            link.connection.weigh_answer()
+        link.leaving.call_ended(True)
+        return link.connection.flush_early(link)
+
+    cdef int fail(self, Call call, Failure failure) except -1:
+        cdef Link link = (<LinkedConnection>(<ServerCall>call).connection).open_link()
+        if link is None:
+            return 0
+        link.wire.fail(call, failure)
+        return link.leaving.call_ended(True)
+
+    cdef bint is_unanswered(self, Call call) except -1:
+        return call.state not in (STATE_ANSWERING, STATE_GONE)
+
+    cdef int refuse(self, Call call, int status, str text, bint is_faulty) except -1:
+        cdef Link link
+        cdef ServerCall served = <ServerCall>call
+        cdef uint32_t pushback_ms = served.pushback_ms
+        if served.charge and served.waiting_payload is None and not served.is_held:
+            # The request is incomplete.
+            (<Gate>served.connection.gate).memory.charge(served, 0)
+        link = (<LinkedConnection>served.connection).open_link()
+        if link is None:
+            return 0
+        if is_faulty and status == RESOURCE_EXHAUSTED:
+            # A pushback would suggest that the same call could succeed later.
+            pushback_ms = PUSHBACK_NEVER
+        if not call.flags & ONE_WAY:
+            link.wire.refuse(call, Failure(status, text, pushback_ms=pushback_ms, has_run=False), is_faulty)
+        return link.leaving.call_refused(served, status)
+
+    cdef int hold(self, Call call) except -1:
+        # A wire whose calls can be cancelled keeps them in a table by `hold`.
+        return (<ServerCall>call).connection.handling.hold(call)
+
+    cdef int release(self, Call call) except -1:
+        cdef Link link = (<LinkedConnection>(<ServerCall>call).connection).open_link()
+        return 0 if link is None else link.leaving.call_ended(True)
+
+    cdef int judged(self, Call call, int verdict) except -1:
+        cdef Link link = (<LinkedConnection>(<ServerCall>call).connection).open_link()
         if link is None:
             return 0
         if link.wire.assembling is not None:
@@ -129,11 +139,6 @@ cdef class LinkedConnection(EngineServedConnection):
         link.intake.sender_verdict = verdict
         link.go_on()
         return 0
-
-    def note_drain(self):
-        """Notify handlers of the drain. Further calls are accepted: the wire knows which are too late."""
-        EngineServedConnection.note_drain(self)
-        self.holding &= ~HOLD_DRAIN
 
 
 @cython.final
@@ -181,6 +186,7 @@ cdef class LinkedFlow(Flow):
         return 0 if link is None else link.flow.end_early(call)
 
 
+cdef LinkedOutcomes LINKED_OUTCOMES = LinkedOutcomes.__new__(LinkedOutcomes)
 cdef LinkedFlow LINKED_FLOW = LinkedFlow.__new__(LinkedFlow)
 
 
@@ -193,6 +199,7 @@ cdef class Link(Engine):
         connection.join(self)
         connection.takes_values = wire.takes_values
         connection.forms = wire.forms
+        connection.outcomes = LINKED_OUTCOMES
         connection.flow = LINKED_FLOW
         if wire.dialect is not None:
             connection.dialect = wire.dialect

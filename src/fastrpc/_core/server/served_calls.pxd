@@ -2,6 +2,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
+from fastrpc._core.link.contract cimport Outcomes
 from fastrpc._core.native.call_parts cimport ServingPart
 from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.server.connection_life cimport ConnectionLife
@@ -12,6 +13,11 @@ from fastrpc._core.server.served_call cimport ServerCall
 
 @cython.final
 cdef class NativeServedConnection(EngineServedConnection):
+    pass
+
+
+@cython.final
+cdef class NativeOutcomes(Outcomes):
     pass
 
 

@@ -1,5 +1,6 @@
 from typing import final
 
+from fastrpc._core.link.contract import Outcomes
 from fastrpc._core.native.call_parts import ServingPart
 from fastrpc._core.native.connection import Connection
 from fastrpc._core.server.engine_served_connection import EngineServedConnection
@@ -24,6 +25,10 @@ class NativeServedConnection(EngineServedConnection):
         """Notify handlers of the drain. The GOAWAY with FINAL names the last served call."""
 
     def return_credit(self) -> int: ...
+
+@final
+class NativeOutcomes(Outcomes):
+    """The outcomes of the calls of all native connections."""
 
 @final
 class ServedCalls(ServingPart):

@@ -4,7 +4,7 @@
 
     REQUEST whole ──► ServedCalls ──► Gate.pass_in ──► handler
                                                          │ answer, fail, refuse
-    RESPONSE ◄── Connection ◄── ServedCalls ◄── NativeServedConnection
+    RESPONSE ◄── Connection ◄── ServedCalls ◄── NativeOutcomes
 
 This module has the callee's side of the wire: the memory that the pieces of a request take, and the frames for
 decisions of the gate.
@@ -25,6 +25,7 @@ from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EX
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_ASSEMBLING, STATE_CANCELLED, STATE_GONE
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.link.contract cimport Outcomes
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.native.frame_reader cimport FrameReader
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
@@ -84,64 +85,6 @@ cdef class NativeServedConnection(EngineServedConnection):
         if self._engine is not NULL:
             (<Connection>self._engine).note_probe()
 
-    @cython.nonecheck(False)
-    cdef int do_answer(self, Call call, bytes payload) except -1:
-        assert call is not None
-        cdef Connection engine
-        if self._engine is NULL:
-            return 0
-        engine = <Connection>self._engine
-        # The collector may have cleared a connection whose loop was closed.
-        if engine.is_closed or engine.serving is None:
-            return 0
-        if self.now > engine.now:
-            engine.now = self.now
-        if call.codec >= FIRST_OWN_NUMBER:
-            call.codec = <uint8_t>engine.peer.codec_number(call.codec, self.gate.codecs[call.codec])
-        engine.sender.send_response(
-            call, payload, <uint32_t>min((self.stepped_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF)
-        )
-        if <int64_t>engine.sender.unsent_bytes() > (<ServedCalls>engine.serving).gate.send_soft:
-            (<ServedCalls>engine.serving).weigh_output()
-        return self.flush_early(engine)
-
-    cdef int do_fail(self, Call call, Failure failure) except -1:
-        cdef Connection engine = engine_behind(self)
-        cdef Outgoing answer
-        if engine is None or engine.is_closed:
-            return 0
-        cdef int outcome = OUTCOME_UNKNOWN if failure.goes_on else OUTCOME_RAN if failure.has_run else OUTCOME_NOT_STARTED
-        answer = new_failure(failure.status, outcome, failure.text)
-        answer.payload = failure.details
-        answer.pushback_ms = failure.pushback_ms
-        return engine.sender.send_failure(call, answer)
-
-    cdef bint is_unanswered(self, Call call) except -1:
-        # A failure replaces an answer whose pieces are not all sent.
-        return call.state != STATE_GONE
-
-    cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
-        cdef Connection engine = engine_behind(self)
-        if engine is None or engine.is_closed:
-            return 0
-        try:
-            return (<ServedCalls>engine.serving).send_refusal(call, status, text, is_faulty)
-        except BaseException:
-            if call.state == STATE_GONE:
-                # The call has left the table, and no refusal was sent: its caller would wait for ever.
-                self.abandon()
-            raise
-
-    cdef int do_hold(self, Call call) except -1:
-        cdef Connection engine = engine_behind(self)
-        return 0 if engine is None else engine.callee.hold(call)
-
-    cdef int do_release(self, Call call) except -1:
-        cdef Connection engine = engine_behind(self)
-        if engine is not None:
-            engine.callee.one_way_calls -= 1
-        return 0
-
     cdef list streams_under_way(self):
         cdef Call call
         cdef Connection engine = engine_behind(self)
@@ -180,6 +123,70 @@ cdef class NativeServedConnection(EngineServedConnection):
     cdef int end_turn(self) except -1:
         cdef Connection engine = engine_behind(self)
         return 0 if engine is None or engine._stream is NULL else (<ByteStream>engine._stream).flush()
+
+
+@cython.final
+cdef class NativeOutcomes(Outcomes):
+    """The outcomes of the calls of all native connections."""
+
+    @cython.nonecheck(False)
+    cdef int answer(self, Call call, bytes payload) except -1:
+        assert call is not None
+        cdef NativeServedConnection connection = <NativeServedConnection>(<ServerCall>call).connection
+        cdef Connection engine = engine_behind(connection)
+        if engine is None:
+            return 0
+        # The collector may have cleared a connection whose loop was closed.
+        if engine.is_closed or engine.serving is None:
+            return 0
+        if call.codec >= FIRST_OWN_NUMBER:
+            call.codec = <uint8_t>engine.peer.codec_number(call.codec, connection.gate.codecs[call.codec])
+        engine.sender.send_response(
+            call, payload, <uint32_t>min((connection.stepped_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF)
+        )
+        if <int64_t>engine.sender.unsent_bytes() > (<ServedCalls>engine.serving).gate.send_soft:
+            (<ServedCalls>engine.serving).weigh_output()
+        return connection.flush_early(engine)
+
+    cdef int fail(self, Call call, Failure failure) except -1:
+        cdef Connection engine = engine_behind(<EngineServedConnection>(<ServerCall>call).connection)
+        cdef Outgoing answer
+        if engine is None or engine.is_closed:
+            return 0
+        cdef int outcome = OUTCOME_UNKNOWN if failure.goes_on else OUTCOME_RAN if failure.has_run else OUTCOME_NOT_STARTED
+        answer = new_failure(failure.status, outcome, failure.text)
+        answer.payload = failure.details
+        answer.pushback_ms = failure.pushback_ms
+        return engine.sender.send_failure(call, answer)
+
+    cdef bint is_unanswered(self, Call call) except -1:
+        # A failure replaces an answer whose pieces are not all sent.
+        return call.state != STATE_GONE
+
+    cdef int refuse(self, Call call, int status, str text, bint is_faulty) except -1:
+        cdef Connection engine = engine_behind(<EngineServedConnection>(<ServerCall>call).connection)
+        if engine is None or engine.is_closed:
+            return 0
+        try:
+            return (<ServedCalls>engine.serving).send_refusal(call, status, text, is_faulty)
+        except BaseException:
+            if call.state == STATE_GONE:
+                # The call has left the table, and no refusal was sent: its caller would wait for ever.
+                (<ServerCall>call).connection.abandon()
+            raise
+
+    cdef int hold(self, Call call) except -1:
+        cdef Connection engine = engine_behind(<EngineServedConnection>(<ServerCall>call).connection)
+        return 0 if engine is None else engine.callee.hold(call)
+
+    cdef int release(self, Call call) except -1:
+        cdef Connection engine = engine_behind(<EngineServedConnection>(<ServerCall>call).connection)
+        if engine is not None:
+            engine.callee.one_way_calls -= 1
+        return 0
+
+
+cdef NativeOutcomes NATIVE_OUTCOMES = NativeOutcomes.__new__(NativeOutcomes)
 
 
 @cython.final
@@ -524,6 +531,7 @@ def serve_on(Connection engine not None, Gate gate not None):
     part.owner = <PyObject*>engine
     part.gate = gate
     part.connection = NativeServedConnection(gate, "native")
+    part.connection.outcomes = NATIVE_OUTCOMES
     part.connection.dialect = NATIVE_DIALECT
     part.connection.flow = NATIVE_FLOW
     part.connection.join(engine)

@@ -1,9 +1,9 @@
-"""The served connection: the interface that an engine implements for the served calls of one connection."""
+"""The served connection: the state of one connection for the gate, and what the gate asks of it."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call, MethodRoute
-from fastrpc._core.link.contract cimport Dialect, Flow, Forms, Handling
+from fastrpc._core.link.contract cimport Dialect, Flow, Forms, Handling, Outcomes
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
 
@@ -54,6 +54,7 @@ cdef class ServedConnection:
 
         # The protocol's part in its calls. An object without state serves all connections: it finds the connection by
         # the call. Without forms, None, all calls have the codecs of their methods and the limits below.
+        Outcomes outcomes
         readonly Dialect dialect
         Forms forms
         Flow flow
@@ -179,20 +180,10 @@ cdef class ServedConnection:
     cdef inline Py_ssize_t calls_under_way(self) except -1:
         return (0 if self.held is None else len(self.held)) + (0 if self.queue is None else len(self.queue))
 
-    # The interface of an engine. An engine in Python overrides `answer`, `fail`, `refuse`, `hold`, `release`; a
-    # compiled engine overrides these steps with the prefix `do_`. Errors of the Python methods are passed to `crash`:
-    # the caller is in the middle of its work.
-    cdef int do_answer(self, Call call, bytes payload) except -1
-    cdef int do_fail(self, Call call, Failure failure) except -1
-    cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1
-    cdef int do_hold(self, Call call) except -1
-    cdef int do_release(self, Call call) except -1
-
-    # The last resort, so that each call has an end. `tell_failure`: `do_fail`, with its errors caught. `answer_last`:
+    # The last resort, so that each call has an end. `tell_failure`: `Outcomes.fail`, with its errors caught. `answer_last`:
     # after an error in the answer, an unanswered call gets a bare failure; otherwise the connection is closed.
     cdef int tell_failure(self, Call call, Failure failure) except -1
     cdef int answer_last(self, Call call, object error, bint is_unanswered, bint has_run) except -1
-    cdef bint is_unanswered(self, Call call) except -1
 
     # For an expired credential: the streaming calls, and the answer to a call whose caller may still send.
     cdef list streams_under_way(self)

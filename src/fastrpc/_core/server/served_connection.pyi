@@ -2,7 +2,6 @@ import asyncio
 from logging import Logger
 
 from fastrpc._core.link.contract import Dialect, Handling
-from fastrpc._core.link.failure import Failure
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc.peers.peer import Peer
@@ -17,7 +16,7 @@ class PlainHandling(Handling):
     """Calls of one message, or of a stream of messages. No protocol of such calls has mounted applications."""
 
 class ServedConnection:
-    """The served calls of one connection, as the gate sees them. A connection in Python inherits from it.
+    """The served calls of one connection, as the gate sees them.
 
     Args:
         gate: the gate of the server.
@@ -79,27 +78,8 @@ class ServedConnection:
     def held_bytes(self) -> int:
         """Bytes that the connection holds: requests, call records, output, deferred reads."""
 
-    def answer(self, call: ServerCall, payload: bytes) -> None:
-        """Send the result of a call: `payload`, encoded in its codec, and `call.reply_metadata`."""
-
-    def fail(self, call: ServerCall, failure: Failure) -> None:
-        """Send the failure of a call."""
-
-    def refuse(self, call: ServerCall, status: int, text: str, is_faulty: bool) -> None:
-        """Send the refusal of a call that was not started; the default calls `fail`. A one-way call is dropped.
-
-        Args:
-            is_faulty: whether a retry of the same call would fail as well.
-        """
-
-    def hold(self, call: ServerCall) -> None:
-        """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
-
-    def release(self, call: ServerCall) -> None:
-        """Note the end of a one-way call, which has no answer."""
-
     def abandon(self) -> None:
-        """Close the connection: a method above raised, and a call may stay unanswered."""
+        """Close the connection: an outcome could not be sent, and a call may stay unanswered."""
 
     def return_credit(self) -> int:
         """Return the withheld credit."""

@@ -1,10 +1,9 @@
-"""The served connection: the interface that an engine implements for the served calls of one connection.
+"""The served connection: the state of one connection for the gate, and what the gate asks of it.
 
 ::
 
-    engine ──► Gate.begin ──► handler ──► answer, fail      one-way calls: release
-                   └─► not started ─────► refuse
-                   └─► goes on later ───► hold, then one of the others
+    gate ──► outcomes, dialect, forms, flow, handling     the protocol's part in its calls (`link/contract`)
+      └────► identity, calls in flight, held bytes        the same for every protocol
 
 It holds the protocol-independent state of one connection: the peer's identity, the calls in flight, the bytes they
 hold. Calls and contexts of handlers hold it and may outlive the engine, so an engine that lost its byte stream clears
@@ -19,13 +18,14 @@ from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
 from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_GONE
+from fastrpc._core.link.contract cimport Outcomes
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.wire.frame cimport ONE_WAY
 
 from fastrpc._core.loop.drain_event import DrainEvent
 from fastrpc.errors import CallError
 from fastrpc.status import Status
-from fastrpc.user_code import pass_interrupt as raise_interrupt, plain_error
+from fastrpc.user_code import pass_interrupt as raise_interrupt
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -104,6 +104,8 @@ cdef class PlainHandling(Handling):
 cdef PlainDialect PLAIN_DIALECT = PlainDialect.__new__(PlainDialect)
 cdef PlainHandling PLAIN_HANDLING = PlainHandling.__new__(PlainHandling)
 NO_FLOW = Flow.__new__(Flow)
+# Each of its methods raises.
+cdef Outcomes NO_OUTCOMES = Outcomes.__new__(Outcomes)
 
 
 cdef class ServedConnection:
@@ -113,6 +115,7 @@ cdef class ServedConnection:
         self.piece_bytes = ANY_SIZE
         self.max_message = self.max_metadata = 0xFFFFFFFF
         self.now = now_ns()
+        self.outcomes = NO_OUTCOMES
         self.dialect = PLAIN_DIALECT
         self.flow = NO_FLOW
         self.handling = PLAIN_HANDLING
@@ -147,28 +150,8 @@ cdef class ServedConnection:
         """Calls that wait for their start."""
         return tuple(self.queue or ())
 
-    # The methods that an engine in Python implements
-
-    def answer(self, call, payload):
-        """Send the result of a call."""
-        raise NotImplementedError(f"{type(self).__name__} does not implement answer()")
-
-    def fail(self, call, failure):
-        """Send the failure of a call."""
-        raise NotImplementedError(f"{type(self).__name__} does not implement fail()")
-
-    def refuse(self, call, status, text, is_faulty):
-        """Send the refusal of a call that was not started; `call.pushback_ms` is the pause before a retry."""
-        self.fail(call, Failure(status, text, pushback_ms=call.pushback_ms, has_run=False))
-
-    def hold(self, call):
-        """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
-
-    def release(self, call):
-        """Note the end of a one-way call, which has no answer."""
-
     def abandon(self):
-        """Close the connection: one of these methods raised."""
+        """Close the connection: an outcome could not be sent."""
 
     def describe_peer(self):
         """The peer, which is known even after the connection; None if unknown."""
@@ -177,52 +160,13 @@ cdef class ServedConnection:
     def note_probe(self):
         """Note that a call was a health probe."""
 
-    # The same methods for a compiled engine
-
-    cdef int do_answer(self, Call call, bytes payload) except -1:
-        try:
-            self.answer(call, payload)
-        except BaseException as error:
-            self.crash(plain_error(error, "the protocol"))
-        return 0
-
-    cdef int do_fail(self, Call call, Failure failure) except -1:
-        try:
-            self.fail(call, failure)
-        except BaseException as error:
-            self.crash(plain_error(error, "the protocol"))
-        return 0
-
-    cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
-        if call.flags & ONE_WAY:
-            return self.do_release(call)
-        try:
-            self.refuse(call, status, text, is_faulty)
-        except BaseException as error:
-            self.crash(plain_error(error, "the protocol"))
-        return 0
-
-    cdef int do_hold(self, Call call) except -1:
-        try:
-            self.hold(call)
-        except BaseException as error:
-            self.crash(plain_error(error, "the protocol"))
-        return 0
-
-    cdef int do_release(self, Call call) except -1:
-        try:
-            self.release(call)
-        except BaseException as error:
-            self.crash(plain_error(error, "the protocol"))
-        return 0
-
     # The last resort
 
     cdef int tell_failure(self, Call call, Failure failure) except -1:
         try:
-            return self.do_fail(call, failure)
+            return self.outcomes.fail(call, failure)
         except BaseException as error:
-            return self.answer_last(call, error, self.is_unanswered(call), failure.has_run)
+            return self.answer_last(call, error, self.outcomes.is_unanswered(call), failure.has_run)
 
     cdef int answer_last(self, Call call, object error, bint is_unanswered, bint has_run) except -1:
         name = "a call" if call.route is None else call.route.method
@@ -234,16 +178,12 @@ cdef class ServedConnection:
         call.sent_metadata = None
         try:
             if is_unanswered:
-                self.do_fail(call, Failure(INTERNAL, f"{name} failed, and so did its answer", has_run=has_run))
+                self.outcomes.fail(call, Failure(INTERNAL, f"{name} failed, and so did its answer", has_run=has_run))
             else:
                 self.abandon()
         except BaseException as problem:
             self.crash(problem)
         return pass_interrupt(self.gate, error)
-
-    cdef bint is_unanswered(self, Call call) except -1:
-        """Return whether a failure can still be sent for a call whose answer raised an error."""
-        return False
 
     # The end of a credential
 

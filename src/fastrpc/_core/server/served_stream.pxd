@@ -3,6 +3,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 
+from fastrpc._core.link.contract cimport Flow
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.admission cimport CallAdmission
 from fastrpc._core.server.output_room cimport OutputRoom
@@ -16,6 +17,9 @@ cdef class ServedStream(StreamChannel):
         # The call as a `ServerCall`, and the server's counters.
         ServerCall served
         CallAdmission admission
+
+        # The flow of its connection.
+        Flow flow
 
         # The codec of the REQUEST, which all messages share; the compressor that the caller used last; the decoder of
         # messages, found on first use.

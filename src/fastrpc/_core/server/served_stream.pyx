@@ -106,7 +106,7 @@ cdef class ServedStream(StreamChannel):
         if call._reply_metadata is not None and self._is_wanted():
             call.pack_metadata()
             metadata, call.sent_metadata = call.sent_metadata, None
-            call.connection.flow.head(call, metadata)
+            self.flow.head(call, metadata)
         return 0
 
     cdef bint _is_wanted(self) noexcept:
@@ -186,7 +186,7 @@ cdef class ServedStream(StreamChannel):
         self.served.moved_bytes += PyBytes_GET_SIZE(payload)
         if self.input_ended:
             # Its handler does not take it, so it is not held: only its credit goes back.
-            return self.served.connection.flow.taken(self.served, cost)
+            return self.flow.taken(self.served, cost)
         self._hold(cost)
         return StreamChannel.put(self, frame, payload, cost)
 
@@ -205,7 +205,7 @@ cdef class ServedStream(StreamChannel):
                 self.taken_rooms = []
             self.taken_rooms.append(self.room)
             self.room = None
-        return self.served.connection.flow.taken(self.served, cost)
+        return self.flow.taken(self.served, cost)
 
     cdef int asked(self) except -1:
         cdef list rooms = self.taken_rooms
@@ -224,10 +224,10 @@ cdef class ServedStream(StreamChannel):
         return self.asked() if self.holds_taken else 0
 
     cdef int reader_waits(self) except -1:
-        return self.served.connection.flow.reader(self.served, True)
+        return self.flow.reader(self.served, True)
 
     cdef int reader_left(self) except -1:
-        return self.served.connection.flow.reader(self.served, False)
+        return self.flow.reader(self.served, False)
 
     cdef object decode(self, bytes payload, int codec, int compressor):
         cdef ServerCall call = self.served
@@ -320,7 +320,7 @@ cdef class ServedStream(StreamChannel):
         cdef ServerCall call = self.served
         call.counters.moved(0, PyBytes_GET_SIZE(payload))
         call.moved_bytes += PyBytes_GET_SIZE(payload)
-        call.connection.flow.message(call, payload, self.codec, compressor)
+        self.flow.message(call, payload, self.codec, compressor)
         # Most messages are small.
         if PyBytes_GET_SIZE(payload) > SMALL_OUTPUT:
             self.output_room.weigh(call.connection, PyBytes_GET_SIZE(payload))
@@ -343,12 +343,12 @@ cdef class ServedStream(StreamChannel):
         return self.end_output(error)
 
     cdef bint output_is_full(self) noexcept:
-        return self.served.connection.flow.is_full(self.served)
+        return self.flow.is_full(self.served)
 
     cdef int await_turn(self) except -1:
         if self.awaits_memory:
             return self.output_room.add(self._room)
-        return self.served.connection.flow.await_turn(self.served)
+        return self.flow.await_turn(self.served)
 
     cdef int on_idle(self) except -1:
         cdef bint is_sender = self._sending_ns and (self._receiving_ns == 0 or self._sending_ns < self._receiving_ns)
@@ -381,6 +381,7 @@ cdef ServedStream new_served_stream(ServerCall call):
     stream.served = call
     stream.admission = admission
     stream.call = call
+    stream.flow = call.connection.flow
     stream.loop_state = admission.loop_state
     stream.idle_ns = admission.stream_idle_ns
     stream.codec = call.codec

@@ -10,6 +10,7 @@ from fastrpc._core.link.contract import (
     Forms,
     Goodbye,
     Handling,
+    Outcomes,
     Placing,
     Pushing,
     Wire,
@@ -20,6 +21,7 @@ from tests.support import widths
 
 METHODS = {
     Wire: ("join", "lost", "take", "answer", "fail", "refuse", "tell", "check", "forgive"),
+    Outcomes: ("answer", "fail", "refuse", "hold", "release", "judged"),
     Placing: ("place", "placed", "owner", "completes"),
     Dialect: (
         "unknown_method",
@@ -38,8 +40,8 @@ METHODS = {
     Backlog: ("pump", "turn_over", "queued", "passed", "credit"),
 }
 #: The methods that cannot raise: a stream whose flow lacks one waits, and asks for its turn; a flush that asks a
-#: backlog pumps no second time; a peer accepts no metadata.
-SILENT = {Flow: ("is_full",), Backlog: ("rest",), Forms: ("most_metadata",)}
+#: backlog pumps no second time; a peer accepts no metadata; a call without an answer gets none.
+SILENT = {Outcomes: ("is_unanswered",), Flow: ("is_full",), Backlog: ("rest",), Forms: ("most_metadata",)}
 
 #: The dispatcher, which is Python, asks a dialect by these; no author writes them.
 ASKED = {
