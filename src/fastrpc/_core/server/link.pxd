@@ -19,8 +19,9 @@ cdef class Link(Engine)
 
 @cython.final
 cdef class LinkedConnection(EngineServedConnection):
-    # The link, or None: the connection is closed, or the link was freed.
-    cdef Link open_link(self)
+    cdef inline Link open_link(self):
+        """Return the link, or None: the connection is closed, or the link was freed."""
+        return None if self._engine is NULL or self.is_closed else <Link>self._engine
 
 
 @cython.final

@@ -45,9 +45,6 @@ from fastrpc.errors import RemoteProtocolError
 cdef class LinkedConnection(EngineServedConnection):
     """The served calls of one connection that holds its protocol."""
 
-    cdef Link open_link(self):
-        return None if self._engine is NULL or self.is_closed else <Link>self._engine
-
     # Output that waits in the wire
 
     cdef int64_t unsent_bytes(self) except? -1:
