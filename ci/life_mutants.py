@@ -29,7 +29,7 @@ MUTANTS = {
         "opening_takes",
     ),
     "verdict": (
-        "if gate.knows_peer(engine):",
+        "if gate.guards.knows_peer(engine):",
         "if True:",
         "verdict",
     ),
@@ -74,7 +74,7 @@ MUTANTS = {
     ),
     "untaken output": ("return now >= self.stuck_ns + self.patience_ns", "return False", "takes_no_output"),
     "stalls": (
-        "return (<Gate>connection.gate).note_stall(connection, now, came_ns)",
+        "return (<Gate>connection.gate).turns.note_stall(connection, now, came_ns)",
         "return 0",
         "stall_of_the_loop",
     ),

@@ -75,7 +75,9 @@ SELDOM = {
     "server/openings",
     "server/served_connection",
     "server/python_wire",
+    "server/refused_calls",
     "server/server_connection",
+    "server/start_turns",
     "wire/frame",
     "wire/settings",
 }

@@ -113,7 +113,7 @@ cdef class LineWire(Wire):
     cdef int _take_line(self, bytes line) except -1:
         cdef Link link = self.link()
         cdef ServerCall call
-        if not link.gate.asks_access():
+        if not link.gate.guards.asks_access():
             link.life.leave_opening()
         verb, _, rest = line.partition(b" ")
         if verb in (b"bye", b"credit"):
@@ -158,7 +158,7 @@ cdef class LineWire(Wire):
         if call.route is not None:
             call.flags = call.route.flags & (STREAM_IN | STREAM_OUT)
         if link.intake.is_crowded():
-            return link.gate.refuse(call, RESOURCE_EXHAUSTED, link.intake.crowd_text(), True)
+            return link.gate.refusals.refuse(call, RESOURCE_EXHAUSTED, link.intake.crowd_text(), True)
         self.calls[call.id] = call
         return link.request(
             call, PyBytes_AS_STRING(<bytes>name), PyBytes_GET_SIZE(<bytes>name), b"[" + <bytes>argument + b"]"

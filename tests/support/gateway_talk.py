@@ -61,7 +61,7 @@ class GatewayTalk(HttpClient):
         """Receive these bytes; return once they are handled, which a stall puts off."""
         self.send(data)
         await asyncio.sleep(0)
-        await eventually(lambda: not self.session.is_put_off and not self._gate.waiting)
+        await eventually(lambda: not self.session.is_put_off and not self._gate.admission.waiting)
 
     def _receive(self, data: bytes) -> None:
         with memoryview(self.session.get_buffer(len(data))) as place:

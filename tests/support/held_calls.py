@@ -42,7 +42,7 @@ class HeldCalls:
         return int(self.target.server.stats()["live"]["waiting"])
 
     def refused(self) -> int:
-        return int(self.target.server._gate.refused)
+        return int(self.target.server._gate.refusals.count)
 
 
 @asynccontextmanager

@@ -186,7 +186,9 @@ class LivedConnection:
 
     def prove(self, seconds: float | None) -> None:
         """Let the peer have proved by its certificate who it is, for so long."""
-        generation = self.gate.access.authentication.generation if self.gate.access is not None else 0
+        generation = (
+            self.gate.guards.access.authentication.generation if self.gate.guards.access is not None else 0
+        )
         self.engine.identify(Identity("ada"), seconds, by_certificate=True, generation=generation)
 
     async def begun(self) -> None:

@@ -130,7 +130,10 @@ class ClientServices:
         """Return the numbers of running and of waiting calls by servers."""
         if not self.is_entered:
             return {"serving": 0, "serving_waiting": 0}
-        return {"serving": self._services.gate.running, "serving_waiting": self._services.gate.waiting}
+        return {
+            "serving": self._services.gate.running,
+            "serving_waiting": self._services.gate.admission.waiting,
+        }
 
 
 def client_services(

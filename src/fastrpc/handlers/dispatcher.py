@@ -342,10 +342,10 @@ class Dispatcher:
         await self.wait_until(lambda: not self.gate.engines)
 
     def _is_idle(self) -> bool:
-        access = self.gate.access
+        access = self.gate.guards.access
         return (
             self.gate.running == 0
-            and self.gate.waiting == 0
+            and self.gate.admission.waiting == 0
             and self._unpacking.is_idle
             and (access is None or access.authentication.is_idle)
         )

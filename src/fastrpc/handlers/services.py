@@ -112,17 +112,17 @@ class ServiceTable:
         gate.runner.chain = dispatcher.chain if self._interceptors else None
         gate.runner.call_log = self._call_log
         if self.watch is not None:
-            gate.watch, gate.runner.call_log = self.watch, self.watch.log_beside(self._call_log)
+            gate.refusals.watch, gate.runner.call_log = self.watch, self.watch.log_beside(self._call_log)
         gate.runner.checks_results = config.check_results
         if config.timeouts.stream_idle is not None:
-            gate.stream_idle_ns = max(1, int(config.timeouts.stream_idle * 1e9))
+            gate.runner.stream_idle_ns = max(1, int(config.timeouts.stream_idle * 1e9))
         if self._call_limits:
             limiters = [
                 shared or limiter_for(limit)
                 for shared, limit in zip(self.shared, self.limits, strict=True)
                 if isinstance(limit, CallLimit)
             ]
-            gate.limit(CallLimits(MethodLimits(self._call_limits, limiters).bind))
+            gate.guards.limit(CallLimits(MethodLimits(self._call_limits, limiters).bind))
         dispatcher.gate = self.gate = gate
         return gate
 
@@ -249,8 +249,8 @@ class ServiceTable:
 
     def _forget(self, routes: Sequence[MethodRoute]) -> None:
         """Drop the decisions about methods that are gone."""
-        if self.gate.access is not None:
-            self.gate.access.forget(routes, [engine.connection for engine in self.gate.engines])
+        if self.gate.guards.access is not None:
+            self.gate.guards.access.forget(routes, [engine.connection for engine in self.gate.engines])
 
     def _warn_of_unfit(self, methods: Sequence[MethodDefinition]) -> None:
         """Warn of methods that callers by gRPC cannot call, as protobuf has no form of a type."""

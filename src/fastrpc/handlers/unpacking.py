@@ -426,7 +426,7 @@ def unknown_compressor(call: ServerCall, wire_id: int, compressors: dict[int, Co
 
 
 def _is_unproved(call: ServerCall) -> bool:
-    return call.connection.gate.access is not None and call.identity is None
+    return call.connection.gate.guards.access is not None and call.identity is None
 
 
 def _refusal(call: ServerCall, error: DecodeError) -> CallError:

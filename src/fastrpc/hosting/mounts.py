@@ -57,12 +57,12 @@ class Mounts:
     """
 
     def __init__(self, config: ServerConfig, gate: Gate) -> None:
-        _check_identities(config, has_authentication=gate.access is not None)
+        _check_identities(config, has_authentication=gate.guards.access is not None)
         self._seconds = config.timeouts.drain
         self._gate = gate
         # Pages of other origins can call no method, and only applications may answer them.
         self._is_closed_to_pages = config.http.json and not config.http.cors_origins
-        needs_identity = gate.access is not None and bool(config.http.mount_authenticated)
+        needs_identity = gate.guards.access is not None and bool(config.http.mount_authenticated)
         self._mounts: list[_Mount] = []
         # By the identity of the application, which may be mounted at several paths.
         self._lifespans: dict[int, Lifespan] = {}

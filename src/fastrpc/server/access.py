@@ -66,7 +66,7 @@ class ServerAccess:
             most = None if seconds is None else VERDICT_SHARE * seconds
             self._authentication = Authentication(self._authenticate, self._authorize, seconds=most)
             self._authentication.engines = gate.engines
-            gate.access = Access(
+            gate.guards.access = Access(
                 self._authentication,
                 OwnCredentials(self._authentication),
                 self._authorize,
@@ -105,27 +105,27 @@ class ServerAccess:
     def may_call(self, method: MethodDefinition) -> bool:
         """Return whether the caller of the running handler may call a method."""
         gate = self._gate
-        if gate is None or gate.access is None:
+        if gate is None or gate.guards.access is None:
             return True
         route = gate.routes.get(method.full_name)
-        return route is not None and gate.access.allows(current_call().identity, route)
+        return route is not None and gate.guards.access.allows(current_call().identity, route)
 
     def reload(self) -> None:
         """Read the files of tokens and policies again now."""
         if self._authentication is not None:
             self._authentication.reload()
-            if self._gate is not None and self._gate.access is not None:
+            if self._gate is not None and self._gate.guards.access is not None:
                 # Requests are judged by the new files from now on; the handler that asked for the reload keeps its
                 # identity.
-                self._gate.access.look()
+                self._gate.guards.access.look()
                 self._gate.loop_state.loop.call_soon_threadsafe(self._look)
 
     def _look(self) -> None:
         """Apply changed files to every connection, those without a call included."""
-        if self._gate is not None and self._gate.access is not None:
-            self._gate.access.look()
+        if self._gate is not None and self._gate.guards.access is not None:
+            self._gate.guards.access.look()
             self._compare()
-            self._gate.access.renew(self._gate.engines)
+            self._gate.guards.access.renew(self._gate.engines)
 
     def _compare(self) -> None:
         """Warn of unknown names in a changed policy; its other rules apply, as other servers may share the file."""

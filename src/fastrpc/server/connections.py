@@ -162,7 +162,7 @@ def connection_stats(gate: Gate | None) -> dict[str, Any]:
         "live": {
             "connections": len(parts),
             "calls": 0 if gate is None else gate.running,
-            "waiting": 0 if gate is None else gate.waiting,
+            "waiting": 0 if gate is None else gate.admission.waiting,
             "calling": sum(part.get("calling", 0) for part in parts),
         },
         "buffered": sum(part["buffered"] for part in parts),

@@ -203,7 +203,7 @@ async def test_ten_thousand_credentials_are_verified_again_without_holding_the_l
     dated, count = Dated(None), 200
     config = ServerConfig(admission=Admission(queue_age=60))
     async with gate_for(Desk(), config=config, authenticate=dated) as gate:
-        assert gate.access is not None
+        assert gate.guards.access is not None
         connections = [KeptConnection(gate) for _ in range(1 if own else count)]
         for number, connection in enumerate(connections):
             connection.peer_info = Peer(Address("memory"), "bearer", f"token-{number}")
@@ -213,8 +213,8 @@ async def test_ten_thousand_credentials_are_verified_again_without_holding_the_l
                 connections[0].call("desk.rest", metadata={"authorization": f"Bearer {number}"})
             await eventually(lambda: len(connections[0].running) == count)
         asked, dated.takes, dated.version = dated.asked, 0.002, 1
-        gate.access.look()
-        gate.access.renew([Seat(connection) for connection in connections])
+        gate.guards.access.look()
+        gate.guards.access.renew([Seat(connection) for connection in connections])
         turns = []
         async with asyncio.timeout(60):
             while dated.asked < asked + count:

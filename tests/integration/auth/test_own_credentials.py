@@ -177,7 +177,7 @@ async def test_a_verdict_that_hangs_ends_in_a_refusal_at_the_deadline(method: st
         assert connection.refusals == [(Status.DEADLINE_EXCEEDED, text, False)]
         assert (connection.running, connection.held_bytes) == ((), 0)
         held.go.set()
-        await eventually(lambda: gate.access.authentication.is_idle)
+        await eventually(lambda: gate.guards.access.authentication.is_idle)
         assert (shop.started, connection.answers, connection.failures, len(connection.refusals)) == (
             [],
             [],

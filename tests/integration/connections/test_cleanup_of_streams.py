@@ -21,7 +21,7 @@ async def test_a_stream_that_ended_with_its_credential_keeps_its_cleanup(column:
         await connection.give(connection.way.own_stream)
         await eventually(lambda: feed.started == 1)
         [call] = connection.engine.connection.running
-        connection.gate.access.expire_call(call)
+        connection.gate.guards.access.expire_call(call)
         connection.look(1)
         await eventually(lambda: feed.ended == 1)
         connection.look(2)

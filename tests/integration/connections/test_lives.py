@@ -92,7 +92,7 @@ async def test_a_peer_that_called_is_through_its_opening(column: str) -> None:
 async def test_calls_wait_for_the_verdict_about_a_certificate(column: str) -> None:
     shop = Shop()
     async with lived(column, shop=shop, authenticate=TOKENS, keepalive=PATIENT) as connection:
-        authentication = connection.gate.access.authentication
+        authentication = connection.gate.guards.access.authentication
         authentication.opened = lambda session: False
         await connection.give(connection.way.opening + connection.way.held)
         await asyncio.sleep(0)
@@ -237,7 +237,7 @@ async def test_streams_end_with_the_credential_of_their_call(column: str) -> Non
         connection.look(1)
         await asyncio.sleep(0)
         assert feed.ended == 0
-        connection.gate.access.expire_call(call)
+        connection.gate.guards.access.expire_call(call)
         connection.look(1)
         await eventually(lambda: feed.ended == 1)
 

@@ -218,7 +218,7 @@ async def test_what_expires_ends_with_its_code() -> None:
             assert await socket.receive() == {"value": 1}
             (session,) = server._gate.engines
             (call,) = session.connection.running
-            server._gate.access.expire_call(call)
+            server._gate.guards.access.expire_call(call)
             messages, code = await socket.rest()
             assert (messages[0]["error"]["code"], code) == ("UNAUTHENTICATED", 1008)
             await soon(feed.cancelled)

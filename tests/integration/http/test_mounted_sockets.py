@@ -216,7 +216,7 @@ async def test_end_of_a_certificate_ends_a_talk_only_where_an_identity_is_needed
         gate = client.server._gate  # type: ignore[attr-defined]
         await client.get("/stock/count")
         (engine,) = gate.engines
-        gate.access.replace(engine.connection, Identity("ada"), 1_000.0)
+        gate.guards.access.replace(engine.connection, Identity("ada"), 1_000.0)
         talk = SocketClient(client)
         assert (await talk.open("/ws")).status == 101
         await eventually(lambda: app.received)

@@ -286,5 +286,5 @@ async def test_a_call_cut_off_while_it_is_unpacked_counts_as_refused(end: str) -
                 with pytest.raises(ConnectionLostError):
                     await call
             await eventually(lambda: gate.dispatcher._unpacking.is_idle)
-            assert (texts.ran, gate.refused) == (int(end == "end_calls"), 1)
+            assert (texts.ran, gate.refusals.count) == (int(end == "end_calls"), 1)
             assert counters.snapshot()["calls"]["CANCELLED"] == before + 1

@@ -69,7 +69,7 @@ cdef class GrpcWire(Wire):
         http2.set_pings(keepalive.interval or 0.0, keepalive.timeout, keepalive.minimum_interval)
         self.dialect = dialect
         self.forms = new_forms(http2.control.peer, gate)
-        self.trust = requests.trust = new_trust(http2, not gate.asks_access())
+        self.trust = requests.trust = new_trust(http2, not gate.guards.asks_access())
         self.outcomes = requests.outcomes = new_outcomes(
             dialect, http2, self.trust, LongMessages(gate, http2.incoming.flow), IncompleteList(gate)
         )

@@ -65,11 +65,13 @@ cdef class IncompleteRequests:
         if call.web is not None:
             size += <Py_ssize_t>call.web.held
         # At the first piece the whole request has to fit, later the received bytes.
-        problem = self.gate.over_budget(call, size - call.charge if call.charge else max(size, whole), call.charge == 0)
+        problem = self.gate.admission.over_budget(
+            call, size - call.charge if call.charge else max(size, whole), call.charge == 0
+        )
         if problem is not None:
             count_refusal("memory")
             self.listed.drop_check(call)
-            self.gate.refuse(call, RESOURCE_EXHAUSTED, problem)
+            self.gate.refusals.refuse(call, RESOURCE_EXHAUSTED, problem)
             return False
         self.gate.memory.charge(call, max(size, <Py_ssize_t>1))
         return True
@@ -88,7 +90,7 @@ cdef class IncompleteRequests:
         cdef GrpcCall call
         for call in list(self.listed.calls):
             if call.is_incomplete and not call.has_started:
-                self.gate.refuse(call, UNAVAILABLE, text)
+                self.gate.refusals.refuse(call, UNAVAILABLE, text)
         return 0
 
     cdef int forget_all(self) except -1:
@@ -154,7 +156,7 @@ cdef class IncompleteRequests:
         cdef str text = "the rest of a message did not come in time"
         if call.has_started:
             return self.outcomes.end_instead(call, DEADLINE_EXCEEDED, text)
-        return self.gate.refuse(call, DEADLINE_EXCEEDED, f"{call.method}: {text}")
+        return self.gate.refusals.refuse(call, DEADLINE_EXCEEDED, f"{call.method}: {text}")
 
 
 cdef IncompleteRequests new_incomplete(GrpcOutcomes outcomes, Http2Connection http2, Gate gate):

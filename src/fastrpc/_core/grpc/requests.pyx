@@ -119,10 +119,10 @@ cdef class GrpcRequests(StreamHandler):
         if not self._has_place(call, False):
             return 0
         if head.status:
-            return self.gate.refuse(call, head.status, head.fault, True)
+            return self.gate.refusals.refuse(call, head.status, head.fault, True)
         if route is None:
             return self.gate.refuse_unknown(call, head.name, 0, b"")
-        if self.gate.asks_access():
+        if self.gate.guards.asks_access():
             call.note_name(PyBytes_AS_STRING(head.name), PyBytes_GET_SIZE(head.name))
         call.flags = route.flags & (STREAM_IN | STREAM_OUT)
         if route.marshal.codec_id == CODEC_RAW and not head.is_json:
@@ -190,16 +190,16 @@ cdef class GrpcRequests(StreamHandler):
             self.outcomes.answer_by_http(call, refusal[0], refusal[1])
         else:
             call.route = self.gate.routes.find(PyBytes_AS_STRING(head.name), PyBytes_GET_SIZE(head.name))
-            self.gate.refuse_client(call, refusal)
+            self.gate.refusals.refuse_client(call, refusal)
         return False
 
     cdef int _count_refused(self, GrpcCall call, bint is_page, str text) except -1:
         """Count a request for whose stream there is no place."""
         if is_page:
             call.web = PAGE
-            if self.gate.watch is not None:
-                watch_refusal(self.gate.watch.connection(), 503)
-        return self.gate.count_refused(call, RESOURCE_EXHAUSTED, text)
+            if self.gate.refusals.watch is not None:
+                watch_refusal(self.gate.refusals.watch.connection(), 503)
+        return self.gate.refusals.note(call, RESOURCE_EXHAUSTED, text)
 
     cdef int _refuse_stream(self, GrpcCall call, bint is_page, str text) except -1:
         self.http2.engine().note_unanswered()
@@ -433,7 +433,7 @@ cdef class GrpcRequests(StreamHandler):
             return cancel_in_read(self.http2.engine(), self.gate, call, call.deadline_ns <= self.http2.instant())
         self.incomplete.listed.drop_check(call)
         call.was_ended = True
-        return self.gate.count_refused(call, CANCELLED, "cancelled before the request was whole")
+        return self.gate.refusals.note(call, CANCELLED, "cancelled before the request was whole")
 
     cdef int on_stream_violation(self, Http2Stream stream, const Violation* violation) except -1:
         return self.on_reset(stream, 0)

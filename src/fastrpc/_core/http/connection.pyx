@@ -39,7 +39,7 @@ cdef class GatewayConnection(HttpConnection):
         self.life.set_age(parts.config.timeouts, parts.config.keepalive)
         self.service = service
         self.gate = service.gate
-        self.exchange.watch = None if self.gate.watch is None else self.gate.watch.connection()
+        self.exchange.watch = None if self.gate.refusals.watch is None else self.gate.refusals.watch.connection()
         connection.reveals_services = parts.reveals_services
         connection.takes_values = service.takes_values()
         self.connection = connection
@@ -151,7 +151,7 @@ cdef class GatewayConnection(HttpConnection):
         HttpConnection.tunnel_opened(self)
         # Further calls are counted as calls of this protocol, and the peer is shown with it.
         self.connection.protocol = self.requests.socket().terms.protocol
-        self.connection.counters = self.gate.counters_by_method(self.connection.protocol)
+        self.connection.counters = self.gate.counters.by_method(self.connection.protocol)
         if self.connection.peer_info is not None:
             self.connection.peer_info.protocol = self.connection.protocol
         if self.connection.is_draining:

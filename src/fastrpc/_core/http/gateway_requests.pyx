@@ -69,7 +69,7 @@ cdef class GatewayRequests(RequestState):
         # An application may refuse a body that it has not seen.
         exchange.asks_later = terms.mount is not None and head.expects_continue and head.has_body
         self._take_protocol(call, terms)
-        if terms.needs_identity and self.service.gate.asks_access():
+        if terms.needs_identity and self.service.gate.guards.asks_access():
             self.sender.identify(self, exchange, call)
         return self.sender.admit(self, exchange, call, terms, head)
 
@@ -173,7 +173,7 @@ cdef class GatewayRequests(RequestState):
     cdef int _answer_fault(self, Exchange exchange, ServerCall call, HttpTerms terms) except -1:
         """Answer a request that the gate does not see."""
         if terms.mount is not None and terms.fault_status in (401, 403):
-            self.service.gate.count_refused(call, status_of_refusal(terms.fault_status), terms.fault_text)
+            self.service.gate.refusals.note(call, status_of_refusal(terms.fault_status), terms.fault_text)
         if call.charge:
             # The part of its body that came before the rest was awaited no more.
             self.service.gate.memory.charge(call, 0)

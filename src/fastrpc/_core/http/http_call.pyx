@@ -299,7 +299,7 @@ cdef class HttpTerms:
 
     cdef int _note_name(self, ServerCall call, HttpService service) except -1:
         """Note the name by which a method was called, for a refusal."""
-        return call.note_name(self.name, PyBytes_GET_SIZE(self.name)) if service.gate.asks_access() else 0
+        return call.note_name(self.name, PyBytes_GET_SIZE(self.name)) if service.gate.guards.asks_access() else 0
 
     cdef MethodRoute _named(self, HttpService service, const char* path, Py_ssize_t size):
         """Return the method at `/service/method`, where a service may have dots; or None."""

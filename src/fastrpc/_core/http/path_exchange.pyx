@@ -55,7 +55,7 @@ cdef class PathExchange:
         return exchange is not None and exchange.head is self.head and exchange.is_answering
 
     def may_call(self, identity, MethodRoute route):
-        return (<Gate>self.served.gate).may_call(identity, route)
+        return (<Gate>self.served.gate).guards.may_call(identity, route)
 
     def answer(self, int status, fields, bytes content not None):
         cdef Exchange exchange = self.exchange()

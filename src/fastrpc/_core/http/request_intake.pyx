@@ -98,12 +98,12 @@ cdef class RequestIntake:
         cdef ServerCall call = self.request().call
         if call is None:
             return 0
-        problem = self.gate.over_budget(call, size - call.charge, call.charge == 0)
+        problem = self.gate.admission.over_budget(call, size - call.charge, call.charge == 0)
         if problem is not None:
             count_refusal("memory")
             if not terms_of(call).fault_status:
                 # A faulty one is no call of a method.
-                self.gate.count_refused(call, RESOURCE_EXHAUSTED, problem)
+                self.gate.refusals.note(call, RESOURCE_EXHAUSTED, problem)
             raise RequestRefusedError(503, problem)
         return self.gate.memory.charge(call, size)
 

@@ -54,7 +54,7 @@ cdef class RequestSender:
     cdef int identify(self, RequestState request, Exchange exchange, ServerCall call) except -1:
         cdef ServedConnection connection = call.connection
         cdef Gate gate = request.service.gate
-        gate.renew(connection)
+        gate.guards.renew(connection)
         credential = None if call.received_metadata is None else call.metadata.get("authorization")
         if credential is None:
             if not call.keeps_identity:
@@ -62,7 +62,7 @@ cdef class RequestSender:
                 call.identity = None if is_over else connection.identity
             return 0
         call.identity = None
-        found = gate.identify(call, credential)
+        found = gate.guards.identify(call, credential)
         if found is not None:
             self._note_identity(call, *found)
             return 0
@@ -71,7 +71,7 @@ cdef class RequestSender:
         if call.stated_timeout_us and call.stated_timeout_us != TIMEOUT_NONE:
             self._due_ns = call.started_ns + call.stated_timeout_us * 1000
             connection.look_by(self._due_ns)
-        gate.verify(
+        gate.guards.verify(
             call, "", lambda identity, status, seconds: self._identified(request, call, identity, status, seconds)
         )
         return 0
@@ -108,7 +108,7 @@ cdef class RequestSender:
         cdef bint is_large = is_long(head), is_method = terms.path is None and terms.mount is None
         # By the request alone: a stream passes the gate at its begin, and an unknown method is reported as early.
         cdef bint is_stream = terms.is_socket or body_kind(head) == BODY_LINES
-        cdef bint asks_early = request.service.gate.asks_access() and (is_large or is_stream and is_method)
+        cdef bint asks_early = request.service.gate.guards.asks_access() and (is_large or is_stream and is_method)
         if terms.fault_status or terms.path is None and call.route is None:
             # A handshake of no method is answered as a handshake of a forbidden method, which closes, too.
             if is_large or asks_early:
@@ -134,7 +134,7 @@ cdef class RequestSender:
             return self._check.check(now)
         if now < self._due_ns or self._due_ns == 0:
             return self._due_ns
-        if request.service.gate.give_up(call):
+        if request.service.gate.guards.give_up(call):
             terms_of(call).set_fault(504, text, b"")
             answer_early(request, exchange)
             # The verdict finds no request.

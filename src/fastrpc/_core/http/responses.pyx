@@ -192,7 +192,7 @@ cdef bytes stream_lines(HttpTerms terms, RequestHead head):
 
 
 cdef int status_of_load(Gate gate, uint32_t pushback_ms) except -1:
-    limits = gate.limits
+    limits = gate.guards.limits
     if limits is not None and limits.refusing is not None:
         return 503 if limits.refusing.rate is None else 429
     return 429 if pushback_ms else 503
@@ -201,7 +201,7 @@ cdef int status_of_load(Gate gate, uint32_t pushback_ms) except -1:
 cdef tuple told_verbs(ServerCall call, tuple verbs):
     """Return the text and the field for a path with other verbs: the verbs of methods that the caller may call."""
     cdef Gate gate = <Gate>call.connection.gate
-    allowed = {verb for verb, route in verbs if gate.may_call(call.identity, route)}
+    allowed = {verb for verb, route in verbs if gate.guards.may_call(call.identity, route)}
     told = ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))
     return f"this path is called by {told}", b"Allow: %b\r\n" % told.encode("ascii")
 

@@ -167,7 +167,7 @@ cdef class SocketEnd:
         # A frame states its length, not the number of further frames. Its held bytes are counted already.
         whole = held + <Py_ssize_t>self.reader.left
         if held > SMALL_MESSAGE and self.call is not None:
-            refusal = gate.over_budget(self.call, whole if whole > self.weighed else 0, self.weighed == 0)
+            refusal = gate.admission.over_budget(self.call, whole if whole > self.weighed else 0, self.weighed == 0)
             self.weighed = max(self.weighed, whole)
             if refusal is not None:
                 count_refusal("memory")

@@ -82,7 +82,7 @@ cdef class SocketTalk(SocketEnd):
     def __init__(self, HttpService service not None, ServerCall call not None):
         cdef bint is_packed = call.codec == CODEC_MSGPACK
         # As for a body of such a request, which has another answer for a longer one.
-        cdef bint is_small = terms_of(call).path is not None and call.identity is None and service.gate.asks_access()
+        cdef bint is_small = terms_of(call).path is not None and call.identity is None and service.gate.guards.asks_access()
         self.service = service
         self.call = call
         self.terms = terms_of(call)

@@ -36,7 +36,7 @@ cdef class Http2Pages:
         cdef Link link = self.turns.link()
         exchange.link = <PyObject*>link
         exchange.life = link.life
-        exchange.watch = None if link.gate.watch is None else link.gate.watch.connection()
+        exchange.watch = None if link.gate.refusals.watch is None else link.gate.refusals.watch.connection()
         exchange.turns = self.turns
         exchange.stream = stream
         stream.user = exchange

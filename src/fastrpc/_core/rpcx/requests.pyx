@@ -101,7 +101,7 @@ cdef class RpcxRequests(RpcxFraming):
         """Refuse a call for a limit of its connection, before the gate has seen it."""
         cdef Gate gate = self.link().gate
         call.route = gate.routes.find(self.name, name_size)
-        return gate.refuse(call, status, text, True)
+        return gate.refusals.refuse(call, status, text, True)
 
 
 @cython.final

@@ -84,7 +84,7 @@ cdef class RpcxWire(RpcxRequests):
         cdef int compressor = (frame.flags & COMPRESSION_BITS) >> 2
         if compressor > GZIP:
             raise RemoteProtocolError(f"a frame has the compressor {compressor}, only {<int>GZIP} (gzip) is known")
-        if not link.gate.asks_access():
+        if not link.gate.guards.asks_access():
             link.life.leave_opening()
         if frame.flags & IS_HEARTBEAT:
             return self._echo(frame)
@@ -112,7 +112,7 @@ cdef class RpcxWire(RpcxRequests):
         cdef Reserved found
         cdef char* at
         link.note_unanswered()
-        if link.gate.asks_access():
+        if link.gate.guards.asks_access():
             check_heartbeat(frame.size)
         # Checks the lengths: an answer has to be a frame.
         find_reserved(frame.metadata, frame.metadata_size, False, &found)
@@ -128,9 +128,9 @@ cdef class RpcxWire(RpcxRequests):
         cdef int verdict
         if whole > self.most_frame:
             text = f"a frame announces {whole} bytes, the limit is {self.most_frame} (Limits.message_bytes)"
-            link.gate.refuse(call, RESOURCE_EXHAUSTED, text, True)
+            link.gate.refusals.refuse(call, RESOURCE_EXHAUSTED, text, True)
             raise RemoteProtocolError(text)
-        if link.gate.asks_access():
+        if link.gate.guards.asks_access():
             verdict = self._sender_of(call, data, size, whole)
             if verdict != SENDER_ADMITTED:
                 return LONG_DROPPED if verdict == SENDER_REFUSED else LONG_WAITS
@@ -199,7 +199,7 @@ cdef class RpcxWire(RpcxRequests):
                 return SENDER_WAITS
             # Each read would present the request again, and no call that long is taken.
             text = f"path, method and metadata have more than {longest} bytes (Limits.metadata_bytes)"
-            link.gate.refuse(nameless, RESOURCE_EXHAUSTED, text, True)
+            link.gate.refusals.refuse(nameless, RESOURCE_EXHAUSTED, text, True)
             return SENDER_REFUSED
         call = self.call_of(&frame, 0)
         if frame.metadata_size and not self.takes_metadata(call, &frame, False):

@@ -112,7 +112,7 @@ cdef class ConnectionLife:
         """Identify the peer by its certificate; return False if input waits for the verdict."""
         cdef Engine engine = <Engine>self.engine
         cdef Gate gate = <Gate>(<ServedConnection>self.connection).gate
-        if gate.knows_peer(engine):
+        if gate.guards.knows_peer(engine):
             return True
         (<ByteStream>engine._stream).hold_input()
         return False
@@ -288,8 +288,8 @@ cdef class ConnectionLife:
         cdef Gate gate = <Gate>connection.gate
         for call in list(connection.queue or ()):
             if has_lapsed(call, now):
-                gate.drop_waiting(call)
-                gate.refuse(call, UNAUTHENTICATED, f"{call.method}: the credential has expired")
+                gate.admission.drop_waiting(call)
+                gate.refusals.refuse(call, UNAUTHENTICATED, f"{call.method}: the credential has expired")
         return 0
 
     cdef uint64_t _end_streams(self, ServedConnection connection, uint64_t now) except? 0:
@@ -310,7 +310,7 @@ cdef class ConnectionLife:
     cdef int weigh(self, int64_t unsent, uint64_t now) except -1:
         """Count the unsent output, and schedule the next count: the transport sends the rest without a call here."""
         cdef ServedConnection connection = <ServedConnection>self.connection
-        (<Gate>connection.gate).weigh(connection, unsent)
+        (<Gate>connection.gate).turns.weigh(connection, unsent)
         self.output_look_ns = FIRST_OUTPUT_LOOK_NS
         return self._look_by(now + FIRST_OUTPUT_LOOK_NS) if connection.output_held else 0
 
@@ -320,7 +320,7 @@ cdef class ConnectionLife:
         cdef bint is_same = unsent == connection.output_held
         if connection.output_held == 0:
             return 0
-        (<Gate>connection.gate).weigh(connection, unsent)
+        (<Gate>connection.gate).turns.weigh(connection, unsent)
         if unsent == 0:
             return 0
         cdef uint64_t longest = LAST_LONG_LOOK_NS if connection.cut_bytes() else LAST_OUTPUT_LOOK_NS
@@ -330,7 +330,7 @@ cdef class ConnectionLife:
     cdef int note_stall(self, uint64_t now, uint64_t came_ns) except -1:
         """Note that the present input arrived at `came_ns`; the loop was blocked, or stalls are not watched."""
         cdef ServedConnection connection = <ServedConnection>self.connection
-        return (<Gate>connection.gate).note_stall(connection, now, came_ns)
+        return (<Gate>connection.gate).turns.note_stall(connection, now, came_ns)
 
     cdef int _look_by(self, uint64_t due_ns) except -1:
         cdef PyObject* stream = (<Engine>self.engine)._stream
@@ -345,7 +345,7 @@ cdef class ConnectionLife:
         if self.connection is NULL:
             return 0
         connection = <ServedConnection>self.connection
-        due = earlier((<Gate>connection.gate).check_waiting(connection, now), self.check_credentials(now))
+        due = earlier((<Gate>connection.gate).admission.check_waiting(connection, now), self.check_credentials(now))
         return earlier(due, self.weigh_again(unsent, now))
 
     cdef uint64_t check(self, uint64_t now, Facts* facts) except? 0:

@@ -28,6 +28,7 @@ from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.link.contract cimport lacking
 from fastrpc._core.server.access cimport WAITS
 from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.guards cimport Guards
 from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT
 
 # The time of a read's handlers before their first answers leave.
@@ -130,7 +131,7 @@ cdef class EngineServedConnection(ServedConnection):
     cdef int weigh_answer(self) except -1:
         # A connection that closes after its answer is weighed, too.
         if self._engine is not NULL:
-            (<Gate>self.gate).weigh(self, self.unsent_bytes())
+            (<Gate>self.gate).turns.weigh(self, self.unsent_bytes())
         return 0
 
     cdef int look_by(self, uint64_t due_ns) except -1:
@@ -166,11 +167,11 @@ cdef class SenderCheck:
 
     cdef int judge(self, ServerCall call, str method) except -1:
         cdef EngineServedConnection connection = <EngineServedConnection>call.connection
-        cdef Gate gate = <Gate>connection.gate
+        cdef Guards guards = (<Gate>connection.gate).guards
         cdef uint64_t kept_ns
         cdef int status
         try:
-            status = gate.judge(call)
+            status = guards.judge(call)
         except BaseException as error:
             return self._fail(call, method, error)
         if status != WAITS:
@@ -178,13 +179,15 @@ cdef class SenderCheck:
         self.call = call
         # For now the deadline belongs to this check alone: the call gets its deadline once it is complete.
         kept_ns = call.deadline_ns
-        gate.set_caller_deadline(call)
+        guards.set_caller_deadline(call)
         self.due_ns = call.deadline_ns
         call.deadline_ns = kept_ns
         if self.rest is not None:
             self.rest.wait(call)
         connection.await_sender(call, 0 if self.due_ns == NO_DEADLINE else self.due_ns)
-        gate.verify(call, method, lambda identity, status, seconds: self._verified(call, method, identity, status, seconds))
+        guards.verify(
+            call, method, lambda identity, status, seconds: self._verified(call, method, identity, status, seconds)
+        )
         return SENDER_WAITS
 
     def _verified(self, ServerCall call, str method, identity, int status, seconds):
@@ -198,7 +201,7 @@ cdef class SenderCheck:
             return
         connection.now = now_ns()
         try:
-            verdict = self._conclude(call, method, (<Gate>connection.gate).take(call, identity, status, seconds))
+            verdict = self._conclude(call, method, (<Gate>connection.gate).guards.take(call, identity, status, seconds))
         except BaseException as error:
             verdict = self._fail(call, method, error)
         connection.outcomes.judged(call, verdict)
@@ -207,7 +210,7 @@ cdef class SenderCheck:
         if status == OK:
             return SENDER_ADMITTED
         self._leave_rest(call)
-        (<Gate>call.connection.gate).refuse_access(call, method, status)
+        (<Gate>call.connection.gate).guards.refuse_access(call, method, status)
         return SENDER_REFUSED
 
     cdef int _leave_rest(self, ServerCall call) except -1:
@@ -215,7 +218,7 @@ cdef class SenderCheck:
 
     def _fail(self, ServerCall call, str method, error):
         self._leave_rest(call)
-        (<Gate>call.connection.gate).refuse_undecided(call, method, error)
+        (<Gate>call.connection.gate).guards.refuse_undecided(call, method, error)
         return SENDER_REFUSED
 
     cdef uint64_t check(self, uint64_t now) except? 0:
@@ -227,11 +230,11 @@ cdef class SenderCheck:
         if now < self.due_ns:
             return self.due_ns
         connection = <EngineServedConnection>call.connection
-        if (<Gate>connection.gate).give_up(call):
+        if (<Gate>connection.gate).guards.give_up(call):
             self.call = None
             connection.now = now
             self._leave_rest(call)
-            (<Gate>connection.gate).refuse_late_in(call, "its credential was verified")
+            (<Gate>connection.gate).refusals.refuse_late_in(call, "its credential was verified")
             connection.outcomes.judged(call, SENDER_REFUSED)
         return 0
 

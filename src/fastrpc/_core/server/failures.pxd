@@ -3,7 +3,6 @@
 cimport cython
 
 from fastrpc._core.link.failure cimport Failure
-from fastrpc._core.server.admission cimport CallAdmission
 from fastrpc._core.server.output_room cimport OutputRoom
 from fastrpc._core.server.served_call cimport ServerCall
 
@@ -11,9 +10,8 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class HandlerFailures:
     cdef:
-        # The server's Python part, which chooses status, text and details; its bounds; the memory for details.
+        # The server's Python part, which chooses status, text and details; the memory for details, and their bound.
         object dispatcher
-        CallAdmission admission
         OutputRoom room
 
     cdef Failure of(self, ServerCall call, object error)

@@ -1,6 +1,5 @@
 from typing import Any, final
 
-from fastrpc._core.server.admission import CallAdmission
 from fastrpc._core.server.output_room import OutputRoom
 
 @final
@@ -9,8 +8,7 @@ class HandlerFailures:
 
     Args:
         dispatcher: chooses status, text and details of an error (`fastrpc.handlers.dispatcher`).
-        admission: the bounds of the server.
-        room: the room of the process for details.
+        room: the room of the process for details, and their bound.
     """
 
-    def __init__(self, dispatcher: Any, admission: CallAdmission, room: OutputRoom) -> None: ...
+    def __init__(self, dispatcher: Any, room: OutputRoom) -> None: ...

@@ -33,9 +33,8 @@ logger = logging.getLogger("fastrpc.server")
 @cython.final
 cdef class HandlerFailures:
 
-    def __init__(self, dispatcher not None, CallAdmission admission not None, OutputRoom room not None):
+    def __init__(self, dispatcher not None, OutputRoom room not None):
         self.dispatcher = dispatcher
-        self.admission = admission
         self.room = room
 
     cdef Failure of(self, ServerCall call, object error):
@@ -55,7 +54,7 @@ cdef class HandlerFailures:
 
     cdef bytes _fitting(self, ServerCall call, bytes details):
         """Return the details of an error, or none if they exceed a limit: status and text must arrive."""
-        cdef uint64_t limit = min(self.admission.sent_bytes, call.connection.most_message())
+        cdef uint64_t limit = min(self.room.sent_bytes, call.connection.most_message())
         cdef Py_ssize_t size = PyBytes_GET_SIZE(details)
         cdef bint is_metadata = call.has_trailers
         cdef str setting = "message_bytes"

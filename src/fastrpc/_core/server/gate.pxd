@@ -1,17 +1,52 @@
 """The gate: the steps of a call on its way to its handler, in every protocol."""
 
 cimport cython
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport RouteTable
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.server.admission cimport CallAdmission, LaterSteps
 from fastrpc._core.server.guards cimport Guards
+from fastrpc._core.server.handler_runner cimport HandlerRunner
+from fastrpc._core.server.memory_budget cimport MemoryBudget
+from fastrpc._core.server.refused_calls cimport CallCounters, RefusedCalls
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection
+from fastrpc._core.server.start_turns cimport StartTurns
 
 
 @cython.final
-cdef class Gate(Guards):
+cdef class Gate(LaterSteps):
     cdef:
+        # The loop of the server; its live connections, their limit, the number refused above it.
+        readonly LoopState loop_state
+        readonly set engines
+        readonly Py_ssize_t connections
+        readonly uint64_t refused_connections
+
+        # The parts. The bytes that connections hold; the counters of all calls; the calls that do not start; the
+        # budgets, and the calls that wait for their start; the turns in which they start; the rights and limits of
+        # callers; the handlers.
+        readonly MemoryBudget memory
+        readonly CallCounters counters
+        readonly RefusedCalls refusals
+        readonly CallAdmission admission
+        readonly StartTurns turns
+        readonly Guards guards
+        readonly HandlerRunner runner
+
+        # The Python part (`fastrpc.handlers.dispatcher.Dispatcher`).
+        readonly object dispatcher
+
+        # Limits for engines of other protocols: calls under way, and bytes of metadata.
+        Py_ssize_t concurrent_calls
+        uint32_t metadata_bytes
+
+        # Bounds in bytes: of a received message, and of the output of one connection.
+        uint64_t message_bytes
+        int64_t send_soft
+        int64_t send_hard
+
         # The methods of the server.
         readonly RouteTable routes
 
@@ -26,6 +61,7 @@ cdef class Gate(Guards):
         # An ended call, for reuse.
         ServerCall spare
 
+    cdef bint add_engine(self, object engine) except -1
     cdef ServerCall _new_call(self, ServedConnection connection, object metadata)
     cdef bint refuses_early(self, ServerCall call, bytes name, Py_ssize_t size) except -1
     cdef int pass_in_alone(self, ServerCall call, bytes name, bytes payload) except -1

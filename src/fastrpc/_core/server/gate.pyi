@@ -1,24 +1,33 @@
 from asyncio import AbstractEventLoop
 from collections.abc import Container, Mapping
+from logging import Logger
 from typing import Any, final
 
+from fastrpc import config
 from fastrpc._core.calls.call import MethodRoute, RouteTable
+from fastrpc._core.loop.loop_state import LoopState
+from fastrpc._core.server.admission import CallAdmission, LaterSteps
 from fastrpc._core.server.guards import Guards
+from fastrpc._core.server.handler_runner import HandlerRunner
+from fastrpc._core.server.memory_budget import MemoryBudget
+from fastrpc._core.server.refused_calls import CallCounters, RefusedCalls
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc._core.server.served_connection import ServedConnection
+from fastrpc._core.server.start_turns import StartTurns
 from fastrpc._core.wire.settings import WireNumbers
 from fastrpc.compressors.base import Compressor
 from fastrpc.protocols.base import ServerEngine
 
+logger: Logger
+
 @final
-class Gate(Guards):
+class Gate(LaterSteps):
     """The gate that all connections of one server share, on one loop: its methods, and the steps before a handler.
 
     Args:
         dispatcher: the server's Python part, for everything off the hot path.
         numbers: the codecs and compressors that requests may use.
         call_timeout: seconds for calls that name no timeout.
-        bounds: the bounds of `Admission`.
     """
 
     def __init__(
@@ -28,8 +37,52 @@ class Gate(Guards):
         dispatcher: Any,
         numbers: WireNumbers,
         call_timeout: float | None,
-        **bounds: Any,
+        limits: config.Limits,
+        memory: config.Memory,
+        admission: config.Admission,
     ) -> None: ...
+    @property
+    def loop_state(self) -> LoopState: ...
+    @property
+    def engines(self) -> set[ServerEngine]:
+        """The live connections."""
+
+    @property
+    def connections(self) -> int:
+        """The most connections (`Limits.connections`)."""
+
+    @property
+    def refused_connections(self) -> int:
+        """Connections refused above the limit."""
+
+    @property
+    def memory(self) -> MemoryBudget:
+        """The bytes that the connections hold."""
+
+    @property
+    def counters(self) -> CallCounters:
+        """The counters of calls, started or not."""
+
+    @property
+    def refusals(self) -> RefusedCalls:
+        """The calls that do not start."""
+
+    @property
+    def admission(self) -> CallAdmission:
+        """The budgets, and the calls that wait for their start."""
+
+    @property
+    def turns(self) -> StartTurns:
+        """The turns in which waiting calls start."""
+
+    @property
+    def guards(self) -> Guards:
+        """The rights of callers, and their limits."""
+
+    @property
+    def runner(self) -> HandlerRunner: ...
+    @property
+    def dispatcher(self) -> Any: ...
     @property
     def routes(self) -> RouteTable: ...
     @property

@@ -6,11 +6,15 @@
                                                                    ──► compressor ──► arguments ──► handler
            each step refuses the call or passes it on
 
-PROTOCOL.md, "Start", fixes the order. `guards` has the steps about callers, `admission` the steps about budgets. An
-engine passes a method name, or the route found by it, a timeout, metadata, a codec and a payload; the answer goes to
+PROTOCOL.md, "Start", fixes the order. The gate holds a part for each group of steps: `guards` for callers, `admission`
+for budgets, `turns` for calls that wait for their start, `runner` for handlers; `refusals` ends the calls that do not
+start. A part that lets a call wait continues it by `LaterSteps`.
+
+An engine passes a method name, or the route found by it, a timeout, metadata, a codec and a payload; the answer goes to
 its `ServedConnection`.
 """
 
+import logging
 from asyncio import tasks
 
 cimport cython
@@ -26,11 +30,13 @@ from fastrpc._core.calls.call cimport NO_DEADLINE, ROUTE_WITHDRAWN, MethodRoute
 from fastrpc._core.calls.call_log cimport report_long_step
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.loop.handler_task cimport LONG_STEP_NS
-from fastrpc._core.loop.loop_state cimport STALL_NS
+from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.payload.arguments cimport refusal_text, told_count
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, encode_metadata
+from fastrpc._core.server.deadlines cimport set_deadline, stated_timeout
 from fastrpc._core.server.handler_runner cimport HandlerRunner, ServerTask
+from fastrpc._core.server.output_room cimport OutputRoom
 from fastrpc._core.server.served_call cimport has_lapsed
 from fastrpc._core.server.served_connection cimport HOLD_LATE, process_held
 from fastrpc._core.server.served_stream cimport ServedStream, new_served_stream
@@ -41,6 +47,8 @@ from fastrpc._core.base.histogram import count_refusal
 from fastrpc.assigned_numbers import VALUE_CODECS
 from fastrpc.errors import CallError, DecodeError
 
+logger = logging.getLogger("fastrpc.server")
+
 # Whether requests may use a codec.
 cdef enum Taken:
     TAKEN_NOT = 0
@@ -50,34 +58,11 @@ cdef enum Taken:
     # A codec of protocols that carry all arguments as one value: requests may use it only in these protocols.
     TAKEN_BY_VALUE = 3
 
-cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
 # A timeout in an engine's `begin` above this means no limit.
 cdef double LONGEST_SECONDS = 1e9
 
 
 # The steps of every call, inlined by the compiler.
-
-@cython.nonecheck(False)
-cdef inline uint64_t stated_timeout(Gate gate, uint64_t stated_us, int flags) noexcept:
-    """Return the caller's timeout, else the server's default; 0: none."""
-    if stated_us == TIMEOUT_NONE:
-        return 0
-    if stated_us:
-        return stated_us * 1000 if stated_us < LONGEST_NS // 1000 else 0
-    # The default does not apply to streams.
-    return 0 if flags & (STREAM_IN | STREAM_OUT) else gate.default_timeout_ns
-
-
-@cython.nonecheck(False)
-cdef inline int set_deadline(Gate gate, ServerCall call, uint64_t most) noexcept:
-    """Set the deadline from the caller's timeout or the server's default, capped by the method's timeout."""
-    cdef uint64_t timeout = stated_timeout(gate, call.stated_timeout_us, call.flags)
-    if most and (timeout == 0 or timeout > most):
-        timeout = most
-    if timeout:
-        call.deadline_ns = min(call.deadline_ns, call.started_ns + timeout)
-    return 0
-
 
 @cython.nonecheck(False)
 cdef inline bint is_late(ServerCall call) noexcept:
@@ -98,7 +83,7 @@ cdef inline int start_now(Gate gate, ServerCall call, bytes payload) except -1:
 @cython.nonecheck(False)
 cdef inline int go_on(Gate gate, ServerCall call, uint64_t names, bytes payload) except -1:
     """Take the steps of a call that passed the guards."""
-    if call.priority == PRIORITY_HIGH and gate._access is None:
+    if call.priority == PRIORITY_HIGH and not gate.guards.asks_access():
         # Only a rule of a policy allows high priority.
         call.priority = PRIORITY_NORMAL
     if (call.flags ^ call.route.flags) & (STREAM_IN | STREAM_OUT | ROUTE_WITHDRAWN):
@@ -107,9 +92,9 @@ cdef inline int go_on(Gate gate, ServerCall call, uint64_t names, bytes payload)
         return gate._refuse_names(call, told_count(names))
     if call.flags & (STREAM_IN | STREAM_OUT) and call.stream is None:
         new_served_stream(call)
-    set_deadline(gate, call, call.route.timeout_ns)
-    if call.connection.holding or process_held > gate.memory.shed_above:
-        return gate.slow_start(call, payload)
+    set_deadline(gate.default_timeout_ns, call, call.route.timeout_ns)
+    if (call.connection.holding or process_held > gate.memory.shed_above) and not gate.admission.may_start(call, payload):
+        return 0
     return start_now(gate, call, payload)
 
 
@@ -117,34 +102,68 @@ cdef inline int go_on(Gate gate, ServerCall call, uint64_t names, bytes payload)
 cdef inline int pass_routed(Gate gate, ServerCall call, uint64_t names, bytes payload) except -1:
     """Take the steps of a call whose method is known."""
     if call.connection.counters is not None:
-        call.counters = gate.counters_of(call, call.route)
+        call.counters = gate.counters.of(call, call.route)
     elif call.counters is not call.route.counters:
         # A reused call object has the counters of its last method, often the same.
         call.counters = call.route.counters
     call.counters.moved(PyBytes_GET_SIZE(payload), 0)
     call.moved_bytes = PyBytes_GET_SIZE(payload)
-    if gate.has_guards and not gate.passes_guards(call, names, payload):
+    if gate.guards.has_guards and not gate.guards.passes(call, names, payload):
         return 0
     return go_on(gate, call, names, payload)
 
 
 @cython.final
-cdef class Gate(Guards):
+cdef class Gate(LaterSteps):
     """The gate that all connections of one server share, on one loop."""
 
-    def __init__(self, *, loop, dispatcher, numbers, call_timeout, **bounds):
-        Guards.__init__(self, loop=loop, **bounds)
+    def __init__(self, *, loop, dispatcher, numbers, call_timeout, limits, memory, admission):
+        self.loop_state = loop_state(loop)
+        self.engines = set()
         self.routes = RouteTable()
         self.dispatcher = dispatcher
+        self.default_timeout_ns = 0 if call_timeout is None else int(call_timeout * 1e9)
+        self._take_numbers(numbers)
+        self._take_bounds(limits, memory)
+        self.memory = MemoryBudget(loop, self.engines, limits, memory)
+        self.counters = CallCounters()
+        self.refusals = RefusedCalls(self.counters)
+        self.admission = CallAdmission(self.memory, self.refusals, admission)
+        self.turns = StartTurns(self.admission, self.refusals, self.send_soft)
+        room = OutputRoom(self.memory, limits._sent_bytes)
+        self.runner = HandlerRunner(room, dispatcher, self.compressors)
+        self.guards = Guards(self.runner, self.admission, self.refusals, self.default_timeout_ns)
+
+    def _take_numbers(self, numbers):
         self.codecs = numbers.codecs
         self.compressors = numbers.compressors
-        self.runner = HandlerRunner(self, dispatcher, self.compressors)
         for number in self.codecs:
             self.takes_codec[number] = TAKEN if number < FIRST_OWN_NUMBER else TAKEN_IF_ANSWERED
         for number, name in VALUE_CODECS.items():
             if name in self.codecs.values():
                 self.takes_codec[number] = TAKEN_BY_VALUE
-        self.default_timeout_ns = 0 if call_timeout is None else int(call_timeout * 1e9)
+
+    def _take_bounds(self, limits, memory):
+        self.connections = limits.connections
+        self.concurrent_calls = limits.concurrent_calls
+        self.metadata_bytes = limits.metadata_bytes
+        self.message_bytes = limits.message_bytes
+        # The hard limit of output has room for the largest message.
+        self.send_hard = max(memory.send_hard, limits.message_bytes)
+        self.send_soft = memory.send_soft
+
+    # Connections
+
+    cdef bint add_engine(self, object engine) except -1:
+        """Count an accepted connection; return whether it exceeds the limit."""
+        cdef Py_ssize_t count = len(self.engines)
+        self.engines.add(engine)
+        if count < self.connections:
+            return False
+        if count == self.connections:
+            logger.warning("there are %d connections: further ones are refused (Limits.connections)", count)
+        self.refused_connections += 1
+        return True
 
     # The interface for engines
 
@@ -206,18 +225,18 @@ cdef class Gate(Guards):
         if not connection.delivers:
             call.route = self.routes.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
         if connection.is_closed:
-            self.count_refused(call, CANCELLED, f"{call.method} came after its connection was lost")
+            self.refusals.note(call, CANCELLED, f"{call.method} came after its connection was lost")
         elif calls >= self.concurrent_calls:
             text = f"this connection has {calls} calls in progress, the limit is {self.concurrent_calls}"
-            self.refuse(call, RESOURCE_EXHAUSTED, f"{text} (Limits.concurrent_calls)")
+            self.refusals.refuse(call, RESOURCE_EXHAUSTED, f"{text} (Limits.concurrent_calls)")
         elif metadata is not None and check_metadata(
             PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), self.metadata_bytes
         ) == METADATA_TOO_LARGE:
             text = f"the metadata of the call is over the limit of {self.metadata_bytes} bytes (Limits.metadata_bytes)"
-            self.refuse(call, RESOURCE_EXHAUSTED, text, True)
+            self.refusals.refuse(call, RESOURCE_EXHAUSTED, text, True)
         elif <uint64_t>size > self.message_bytes:
             text = f"the request has {size} bytes, the limit is {self.message_bytes} (Limits.message_bytes)"
-            self.refuse(call, RESOURCE_EXHAUSTED, text, True)
+            self.refusals.refuse(call, RESOURCE_EXHAUSTED, text, True)
         else:
             return False
         return True
@@ -265,12 +284,12 @@ cdef class Gate(Guards):
         """Report the bytes of output that the peer has not taken; above `Memory.send_soft` no call starts."""
         connection.now = now_ns()
         # A lost connection takes no output.
-        self.weigh(connection, 0 if connection.is_closed else size)
+        self.turns.weigh(connection, 0 if connection.is_closed else size)
 
     def connection_lost(self, ServedConnection connection not None):
         """Stop the calls of a lost peer, which needs no answers any more."""
         self.leave(connection)
-        self.weigh(connection, 0)
+        self.turns.weigh(connection, 0)
 
     def engine_lost(self, engine not None, error):
         """Stop the calls of a lost connection, and count it no more; an error ended it, or None."""
@@ -285,17 +304,17 @@ cdef class Gate(Guards):
         call.was_cancelled = True
         call.is_expired |= is_late
         if call.waiting_payload is not None:
-            self.drop_waiting(call)
+            self.admission.drop_waiting(call)
             if is_late:
                 return self._refuse_late(call)
-            return self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
+            return self.refusals.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
         return 0 if was_stopped else call.stop()
 
     cdef int end_call(self, ServerCall call, str text) except -1:
         """Answer a call in flight, and stop its handler."""
         if call.waiting_payload is not None:
-            self.drop_waiting(call)
-            return self.refuse(call, UNAVAILABLE, text)
+            self.admission.drop_waiting(call)
+            return self.refusals.refuse(call, UNAVAILABLE, text)
         if not (call.was_ended or call.flags & ONE_WAY):
             # The flags are set even if no handler has started: an interceptor may proceed in spite of its cancellation.
             call.was_ended = True
@@ -310,8 +329,8 @@ cdef class Gate(Guards):
         call.was_ended = call.was_cancelled = True
         call.told_status = status
         if call.waiting_payload is not None:
-            self.drop_waiting(call)
-            self.count_refused(call, status, text)
+            self.admission.drop_waiting(call)
+            self.refusals.note(call, status, text)
             if call.stream is not None:
                 (<ServedStream>call.stream).end()
         return call.stop()
@@ -321,7 +340,7 @@ cdef class Gate(Guards):
         cdef ServerCall call
         cdef bint was_stopped
         connection.is_closed = True
-        self.drop_all_waiting(connection)
+        self.admission.drop_all_waiting(connection)
         if connection.held:
             for call in list(connection.held):
                 # A stopped call is left to its cleanup.
@@ -342,7 +361,7 @@ cdef class Gate(Guards):
         if route is None:
             return self.refuse_unknown(call, method[:size], names, payload)
         call.route = route
-        if self._access is not None and call.sent_name is None:
+        if self.guards.asks_access() and call.sent_name is None:
             call.note_name(method, size)
         return pass_routed(self, call, names, payload)
 
@@ -352,10 +371,10 @@ cdef class Gate(Guards):
 
     cdef int pass_unjudged(self, ServerCall call, bytes payload) except -1:
         """Run the steps of a call without access rules: to a mounted application, or for a broker's message."""
-        call.counters = self.counters_of(call, call.route)
+        call.counters = self.counters.of(call, call.route)
         call.counters.moved(PyBytes_GET_SIZE(payload), 0)
         call.moved_bytes = PyBytes_GET_SIZE(payload)
-        return go_on(self, call, 0, payload) if self.limits is None or self._is_within_limits(call) else 0
+        return go_on(self, call, 0, payload) if self.guards.limits is None or self.guards.is_within_limits(call) else 0
 
     cdef int start(self, ServerCall call, bytes payload) except -1:
         """Continue an admitted call that waited."""
@@ -365,64 +384,63 @@ cdef class Gate(Guards):
         """Continue a call that passed the guards after a wait."""
         return go_on(self, call, names, payload)
 
-    cdef int set_caller_deadline(self, ServerCall call) noexcept:
-        # The method's cap does not apply: it would distinguish an unknown method from a forbidden one.
-        return set_deadline(self, call, 0)
-
     cdef uint64_t timeout_of(self, uint64_t stated_us, int flags) noexcept:
         """Return the caller's stated timeout, 0: none."""
-        return stated_timeout(self, stated_us, flags)
+        return stated_timeout(self.default_timeout_ns, stated_us, flags)
 
     cdef bint await_rest(self, ServerCall call) except -1:
         """Keep the deadline of a call with an incomplete request; return whether its sender is judged first.
 
         The connection checks the call at its deadline. The method's cap counts if everybody may know the method.
         """
-        cdef bint is_judged = self.asks_access()
-        set_deadline(self, call, 0 if is_judged or call.route is None else call.route.timeout_ns)
+        cdef bint is_judged = self.guards.asks_access()
+        set_deadline(self.default_timeout_ns, call, 0 if is_judged or call.route is None else call.route.timeout_ns)
         if call.deadline_ns != NO_DEADLINE:
             call.connection.look_by(call.deadline_ns)
         return is_judged
 
     cdef int refuse_rest(self, ServerCall call) except -1:
         """Refuse a call whose deadline passed before its request was complete."""
-        return self.refuse_late_in(call, "its request came in")
+        return self.refusals.refuse_late_in(call, "its request came in")
 
     cdef int refuse_unknown(self, ServerCall call, bytes method, uint64_t names, bytes payload) except -1:
         """Refuse a call of a method that the server does not have."""
         cdef str name = method.decode("ascii", "backslashreplace")
-        self.counters_of(call, None).moved(PyBytes_GET_SIZE(payload), 0)
-        if self._access is not None:
+        self.counters.of(call, None).moved(PyBytes_GET_SIZE(payload), 0)
+        if self.guards.asks_access():
             # A caller that may not call it does not learn whether it exists.
-            self.has_access(call, name, names, payload)
+            self.guards.has_access(call, name, names, payload)
             return 0
         status, text = self.dispatcher.unknown_method(name, call)
         if status == UNAVAILABLE:
-            return self.refuse_absent(call, text)
-        return self.refuse(call, status, text, status == UNIMPLEMENTED)
+            return self.refusals.refuse_absent(call, text)
+        return self.refusals.refuse(call, status, text, status == UNIMPLEMENTED)
 
     cdef int _refuse_shape(self, ServerCall call) except -1:
         """Refuse a call of a removed method, of a method with other streams, or a request that HTTP refuses."""
         cdef str method = call.route.method
         cdef object fault = getattr(call.head, "fault_status", 0)
         if call.route.flags & ROUTE_WITHDRAWN:
-            return self.refuse(call, UNAVAILABLE, f"{method}: its service was removed from this server")
+            return self.refusals.refuse(call, UNAVAILABLE, f"{method}: its service was removed from this server")
         if fault:
             # This text is for the log, which omits callers' values; HTTP answers with its own text.
-            return self.refuse(call, INVALID_ARGUMENT, f"{method}: the request is refused with {fault}", True)
-        return self.refuse(call, INVALID_ARGUMENT, self.dispatcher.wrong_shape(call.route), True)
+            return self.refusals.refuse(call, INVALID_ARGUMENT, f"{method}: the request is refused with {fault}", True)
+        return self.refusals.refuse(call, INVALID_ARGUMENT, self.dispatcher.wrong_shape(call.route), True)
 
     cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1:
         """Refuse a call whose positional arguments have other names at the caller."""
         cdef MethodRoute route = call.route
         if count > len(route.names.names):
-            return self.refuse(call, INVALID_ARGUMENT, f"{route.method}: {route.marshal.shape.arity_text(count)}", True)
-        return self.refuse(call, INVALID_ARGUMENT, refusal_text(route.method, route.names.names), True)
+            text = f"{route.method}: {route.marshal.shape.arity_text(count)}"
+        else:
+            text = refusal_text(route.method, route.names.names)
+        return self.refusals.refuse(call, INVALID_ARGUMENT, text, True)
 
     cdef int _refuse_late(self, ServerCall call) except -1:
-        self.expired_unstarted += 1
-        self.note_expired(call)
-        return self.refuse(call, DEADLINE_EXCEEDED, f"{call.method}: its deadline passed before the handler started")
+        self.refusals.expired += 1
+        self.admission.note_expired(call)
+        text = f"{call.method}: its deadline passed before the handler started"
+        return self.refusals.refuse(call, DEADLINE_EXCEEDED, text)
 
     cdef bint _may_answer(self, ServerCall call) except -1:
         """Return whether the peer accepts the request's codec for the answer; refuse the call if not."""
@@ -433,12 +451,13 @@ cdef class Gate(Guards):
             return True
         if self.takes_codec[call.codec] == TAKEN_BY_VALUE and call.connection.takes_values:
             return True
-        self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_codec(call), True)
+        self.refusals.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_codec(call), True)
         return False
 
     cdef int _unpack(self, ServerCall call, bytes payload) except -1:
         if call.compressor not in self.compressors:
-            return self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_compressor(call, call.compressor), True)
+            text = self.dispatcher.unknown_compressor(call, call.compressor)
+            return self.refusals.refuse(call, UNIMPLEMENTED, text, True)
         # Decompression may be slow: the dispatcher works in slices and continues with `unpacked`.
         call.weight = PyBytes_GET_SIZE(payload)
         call.waiting_context = PyContext_CopyCurrent()
@@ -451,12 +470,12 @@ cdef class Gate(Guards):
         if not call.is_held or call.given is not None:
             raise ValueError("this call does not wait for its arguments")
         context = call.waiting_context
-        if not self.is_still_wanted(call, call.route.method, "its request was unpacked"):
+        if not self.guards.is_still_wanted(call, call.route.method, "its request was unpacked"):
             return
         if has_lapsed(call, now_ns()):
-            self.refuse(call, UNAUTHENTICATED, f"{call.route.method}: the credential has expired", True)
+            self.refusals.refuse(call, UNAUTHENTICATED, f"{call.route.method}: the credential has expired", True)
         elif isinstance(error, str):
-            self.refuse(call, RESOURCE_EXHAUSTED, error)
+            self.refusals.refuse(call, RESOURCE_EXHAUSTED, error)
         elif error is not None:
             self._reject(call, error)
         else:
@@ -487,7 +506,7 @@ cdef class Gate(Guards):
     cdef int _note_stall(self, ServerCall call, uint64_t before) except -1:
         """Hold further starts after handlers blocked the loop: the sockets are read first."""
         cdef ServedConnection connection = call.connection
-        self.hold_for_stall(connection)
+        self.turns.hold_for_stall(connection)
         before = max(before, connection.received_ns, connection.turn_ns)
         if connection.stepped_ns > before + LONG_STEP_NS:
             report_long_step(call.route, connection.stepped_ns - before)
@@ -514,13 +533,13 @@ cdef class Gate(Guards):
             told = call.route.definition.faults.of_request(error)
             if told is not None:
                 count_refusal("decode")
-                return self.refuse(call, told[0], told[1], True)
+                return self.refusals.refuse(call, told[0], told[1], True)
             call.connection.handling.note_mistakes(call, payload, error.message)
             return self._reject(call, error)
         # A user-defined type raised another error: a fault of the server that fails only this call.
         call.never_started = True
         failure = self.runner.failures.of(call, error)
-        self.refuse(call, failure.status, failure.text, True)
+        self.refusals.refuse(call, failure.status, failure.text, True)
         return self.runner.pass_interrupt(error)
 
     cdef int _reject(self, ServerCall call, object error) except -1:
@@ -530,7 +549,7 @@ cdef class Gate(Guards):
         if isinstance(error, DecodeError) and status != RESOURCE_EXHAUSTED:
             status = INVALID_ARGUMENT
         text = f"{call.route.method}: {error.message if isinstance(error, CallError) else error}"
-        return self.refuse(call, status, text, True)
+        return self.refusals.refuse(call, status, text, True)
 
     # Counters
 
@@ -541,10 +560,11 @@ cdef class Gate(Guards):
 
     def totals(self):
         """The counts of refusals since the server started."""
+        limits = self.guards.limits
         return {
-            "refused": self.refused,
-            "refused_by_rate": 0 if self.limits is None else self.limits.refused_by_rate,
-            "refused_by_concurrency": 0 if self.limits is None else self.limits.refused_by_concurrency,
-            "expired_before_start": self.expired_unstarted,
+            "refused": self.refusals.count,
+            "refused_by_rate": 0 if limits is None else limits.refused_by_rate,
+            "refused_by_concurrency": 0 if limits is None else limits.refused_by_concurrency,
+            "expired_before_start": self.refusals.expired,
             "refused_connections": self.refused_connections,
         }

@@ -7,6 +7,7 @@ from fastrpc._core.limiting.limiters cimport ConcurrencyLimiter, RateLimiter
 from fastrpc._core.server.access cimport Access
 from fastrpc._core.server.admission cimport CallAdmission
 from fastrpc._core.server.handler_runner cimport HandlerRunner
+from fastrpc._core.server.refused_calls cimport RefusedCalls
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection
 
@@ -57,31 +58,30 @@ cdef class CallLimits:
     cdef int _give_back(self, ServerCall call, tuple limits, Py_ssize_t count) except -1
 
 
-cdef class Guards(CallAdmission):
+@cython.final
+cdef class Guards:
     cdef:
-        # The runner of handlers; the gate's Python part (`fastrpc.handlers.dispatcher.Dispatcher`).
-        readonly HandlerRunner runner
-        readonly object dispatcher
+        # The runner of handlers, whose dispatcher knows the names of peers; the budgets and refusals of the server.
+        HandlerRunner runner
+        CallAdmission admission
+        RefusedCalls refusals
 
         # The callers that may call each method; None: every peer may call everything.
         Access _access
 
-        # The limits of callers, or None; whether there are rights or limits.
+        # The limits of callers, or None; whether there are rights or limits: else no call is asked about.
         readonly CallLimits limits
         bint has_guards
 
-        # Calls that expired unstarted.
-        readonly uint64_t expired_unstarted
-
-    # Hooks: after the guards; before the caller is known, to set the deadline.
-    cdef int let_in(self, ServerCall call, uint64_t names, bytes payload) except -1
-    cdef int set_caller_deadline(self, ServerCall call) noexcept
+        # The timeout of callers that state none.
+        uint64_t default_timeout_ns
 
     # The single steps of engines for a long request; `SenderCheck` has their order.
     cdef inline bint asks_access(self) noexcept:
         """Return whether callers have to authenticate or to be allowed."""
         return self._access is not None
 
+    cdef int set_caller_deadline(self, ServerCall call) noexcept
     cdef int judge(self, ServerCall call) except? -2
     cdef object identify(self, ServerCall call, str credential)
     cdef int renew(self, ServedConnection connection) except -1
@@ -90,16 +90,13 @@ cdef class Guards(CallAdmission):
     cdef bint give_up(self, ServerCall call) except -1
     cdef int refuse_access(self, ServerCall call, str method, int status) except -1
     cdef int refuse_undecided(self, ServerCall call, str method, object error) except -1
-    cdef int refuse_late_in(self, ServerCall call, str step) except -1
-    cdef int refuse_client(self, ServerCall call, tuple refusal) except -1
-    cdef int refuse_absent(self, ServerCall call, str text) except -1
     cdef bint knows_peer(self, object engine) except -1
     cdef bint may_call(self, object identity, object route) except -1
 
     # The steps of a complete call.
-    cdef bint passes_guards(self, ServerCall call, uint64_t names, bytes payload) except -1
+    cdef bint passes(self, ServerCall call, uint64_t names, bytes payload) except -1
     cdef bint has_access(self, ServerCall call, str method, uint64_t names, bytes payload) except -1
-    cdef int _wait_for_verdict(self, ServerCall call, str method, uint64_t names, bytes payload) except -1
-    cdef bint _is_within_limits(self, ServerCall call) except -1
-    cdef int _take_back(self, ServerCall call) except -1
+    cdef bint is_within_limits(self, ServerCall call) except -1
     cdef bint is_still_wanted(self, ServerCall call, str method, str step) except -1
+    cdef int _wait_for_verdict(self, ServerCall call, str method, uint64_t names, bytes payload) except -1
+    cdef int _take_back(self, ServerCall call) except -1

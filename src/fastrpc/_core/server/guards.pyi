@@ -1,11 +1,12 @@
 from collections.abc import Callable
 from logging import Logger
-from typing import Any, final
+from typing import final
 
 from fastrpc._core.limiting.limiters import ConcurrencyLimiter, RateLimiter
 from fastrpc._core.server.access import Access
 from fastrpc._core.server.admission import CallAdmission
 from fastrpc._core.server.handler_runner import HandlerRunner
+from fastrpc._core.server.refused_calls import RefusedCalls
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc.rpc.identity import Identity
 
@@ -41,26 +42,28 @@ class CallLimits:
 
 logger: Logger
 
-class Guards(CallAdmission):
-    """The guards of a gate: the rights of callers, and their limits."""
+@final
+class Guards:
+    """The guards of a gate: the rights of callers, and their limits.
+
+    Args:
+        runner: keeps calls that wait for a verdict.
+        refusals: refuse calls of callers without rights, or over a limit.
+        default_timeout_ns: the timeout of callers that state none; 0: no limit.
+    """
 
     #: The callers that may call each method; None: every peer may call everything.
     access: Access | None
 
+    def __init__(
+        self, runner: HandlerRunner, admission: CallAdmission, refusals: RefusedCalls, default_timeout_ns: int
+    ) -> None: ...
     @property
     def limits(self) -> CallLimits | None:
         """The limits of callers."""
 
     def limit(self, limits: CallLimits | None) -> None:
         """Apply limits to the calls of every connection, after the callers' rights are checked; None lifts them."""
-
-    @property
-    def runner(self) -> HandlerRunner: ...
-    @property
-    def dispatcher(self) -> Any: ...
-    @property
-    def expired_unstarted(self) -> int:
-        """Calls that were not started because their deadline had passed."""
 
     def note_late(self, call: ServerCall) -> None:
         """Answer a call whose deadline passed while its credential was being verified."""

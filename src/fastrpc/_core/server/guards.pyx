@@ -2,14 +2,14 @@
 
 ::
 
-    call ──► judge ──► OK ──────────────────────────► limits ──► let_in: the steps of `Gate`
+    call ──► judge ──► OK ──────────────────────────► limits ──► the next steps of `Gate`
                │  └──► refuse_access       ▲             └─────► refused
                └─────► WAITS ──► verify ──► take         give_up: its deadline came first
 
     limits   its method's ──► key: the method, the peer, … ──► a token, or a place  ──► the next limit
                                                            └─► none: all are given back, the call is refused
 
-A complete call takes these steps by `passes_guards`; while it waits, other calls of its connection go on. The engine of
+A complete call takes these steps by `passes`; while it waits, other calls of its connection go on. The engine of
 a long request takes them before the rest is received: `SenderCheck`.
 """
 
@@ -19,12 +19,15 @@ cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 
-from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, INTERNAL, OK, PERMISSION_DENIED
-from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED, UNAUTHENTICATED, UNAVAILABLE
+from fastrpc._core.base.status cimport CANCELLED, INTERNAL, OK, PERMISSION_DENIED, RESOURCE_EXHAUSTED
+from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.limiting.limiters cimport END_UNSTARTED, Permit, key_of, leave_all
 from fastrpc._core.server.access cimport WAITS
+from fastrpc._core.server.admission cimport LaterSteps
+from fastrpc._core.server.deadlines cimport set_deadline
+from fastrpc._core.server.refused_calls cimport REFUSED_PAUSE_MS
 from fastrpc._core.server.served_call cimport is_sheddable
 from fastrpc._core.server.served_stream cimport ServedStream, new_served_stream
 from fastrpc._core.wire.frame cimport ONE_WAY, STREAM_IN, STREAM_OUT
@@ -36,11 +39,6 @@ cdef uint64_t MILLISECOND_NS = 1_000_000
 cdef uint64_t LONGEST_PAUSE_MS = 0xFFFFFFFE
 
 cdef dict KINDS = {"peer": KEY_PEER, "identity": KEY_IDENTITY, "metadata": KEY_METADATA}
-
-cdef enum:
-    # The pause after too many wrong credentials of a host, and for a method that may still appear.
-    REFUSED_PAUSE_MS = 1000
-    ABSENT_PAUSE_MS = 2000
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -138,8 +136,18 @@ cdef class CallLimits:
         return 0
 
 
-cdef class Guards(CallAdmission):
+@cython.final
+cdef class Guards:
     """The guards of a gate: the rights of callers, and their limits."""
+
+    def __init__(
+        self, HandlerRunner runner not None, CallAdmission admission not None, RefusedCalls refusals not None,
+        uint64_t default_timeout_ns,
+    ):
+        self.runner = runner
+        self.admission = admission
+        self.refusals = refusals
+        self.default_timeout_ns = default_timeout_ns
 
     @property
     def access(self):
@@ -159,17 +167,12 @@ cdef class Guards(CallAdmission):
         self.limits = limits
         self._count_guards()
 
-    # Hooks
-
-    cdef int let_in(self, ServerCall call, uint64_t names, bytes payload) except -1:
-        """Run the remaining steps of a call that passed the guards."""
-        return 0
+    # Single steps
 
     cdef int set_caller_deadline(self, ServerCall call) noexcept:
         """Set the deadline before the caller is known."""
-        return 0
-
-    # Single steps
+        # The method's cap does not apply: it would distinguish an unknown method from a forbidden one.
+        return set_deadline(self.default_timeout_ns, call, 0)
 
     cdef int judge(self, ServerCall call) except? -2:
         """Return OK, the status to refuse the call with, or WAITS: `verify` comes next. Errors of `authorize` are raised."""
@@ -204,7 +207,7 @@ cdef class Guards(CallAdmission):
         """Return whether a caller may call a route; None, an unknown method, counts as forbidden."""
         return self._access is None or route is not None and self._access.allows(identity, route)
 
-    # Refusals
+    # RefusedCalls
 
     cdef int refuse_access(self, ServerCall call, str method, int status) except -1:
         """Refuse a call whose caller may not call the method; return 0."""
@@ -212,9 +215,9 @@ cdef class Guards(CallAdmission):
         if status == UNAUTHENTICATED:
             why = "the credential has expired" if call.connection.is_expired else "the caller is not authenticated"
         elif status == PERMISSION_DENIED:
-            absent = self.dispatcher.absent_text(method) if call.route is None else None
+            absent = self.runner.dispatcher.absent_text(method) if call.route is None else None
             if absent is not None and self._access.may_learn(call.identity, method):
-                return self.refuse_absent(call, absent)
+                return self.refusals.refuse_absent(call, absent)
             why = "the caller may not call it, or it does not exist"
         elif status == RESOURCE_EXHAUSTED:
             why = "too many credentials of its host were refused"
@@ -223,44 +226,23 @@ cdef class Guards(CallAdmission):
         else:
             why = "the credential cannot be verified now"
         self._access.own_credentials.note_refused(call, method, status)
-        self.refuse(call, status, f"{shown}: {why}", status not in (UNAVAILABLE, RESOURCE_EXHAUSTED))
+        self.refusals.refuse(call, status, f"{shown}: {why}", status not in (UNAVAILABLE, RESOURCE_EXHAUSTED))
         call.pushback_ms = 0
         return 0
 
     cdef int refuse_undecided(self, ServerCall call, str method, object error) except -1:
         """Refuse a call whose `authorize` raised: the error fails only this call."""
         logger.error("fastrpc: it could not be decided about %s", method, exc_info=error)
-        self.refuse(call, INTERNAL, f"{method}: it could not be decided whether the call may start")
+        self.refusals.refuse(call, INTERNAL, f"{method}: it could not be decided whether the call may start")
         return self.runner.pass_interrupt(error)
-
-    cdef int refuse_late_in(self, ServerCall call, str step) except -1:
-        """Refuse a call whose deadline passed in a step; the text omits its method, which may be unknown."""
-        self.expired_unstarted += 1
-        return self.refuse(call, DEADLINE_EXCEEDED, f"the deadline passed while {step}; the call was not started")
-
-    cdef int refuse_absent(self, ServerCall call, str text) except -1:
-        """Refuse a call of a method that may still appear."""
-        call.pushback_ms = ABSENT_PAUSE_MS
-        self.refuse(call, UNAVAILABLE, text)
-        call.pushback_ms = 0
-        return 0
-
-    cdef int refuse_client(self, ServerCall call, tuple refusal) except -1:
-        """Refuse a call by the client address that a trusted proxy reports; `refusal` is an HTTP status and a text."""
-        if refusal[0] == 403:
-            return self.refuse(call, PERMISSION_DENIED, refusal[1])
-        call.pushback_ms = REFUSED_PAUSE_MS
-        self.refuse(call, RESOURCE_EXHAUSTED, refusal[1])
-        call.pushback_ms = 0
-        return 0
 
     # A complete call
 
-    cdef bint passes_guards(self, ServerCall call, uint64_t names, bytes payload) except -1:
+    cdef bint passes(self, ServerCall call, uint64_t names, bytes payload) except -1:
         """Return whether a call continues now; otherwise it was refused, or waits for a verdict."""
         return (
             (self._access is None or self.has_access(call, call.route.method, names, payload))
-            and (self.limits is None or self._is_within_limits(call))
+            and (self.limits is None or self.is_within_limits(call))
         )
 
     cdef bint has_access(self, ServerCall call, str method, uint64_t names, bytes payload) except -1:
@@ -279,7 +261,7 @@ cdef class Guards(CallAdmission):
     cdef int _wait_for_verdict(self, ServerCall call, str method, uint64_t names, bytes payload) except -1:
         """Let a call wait until its own credential is verified. It counts and can be cancelled; other calls go on."""
         cdef MethodRoute route = call.route
-        if not self.has_room(call, payload):
+        if not self.admission.has_room(call, payload):
             return 0
         if route is not None:
             if route.flags & (STREAM_IN | STREAM_OUT) and not (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
@@ -310,8 +292,8 @@ cdef class Guards(CallAdmission):
             else:
                 PyContext_Enter(context)
                 try:
-                    if self.limits is None or self._is_within_limits(call):
-                        self.let_in(call, names, payload)
+                    if self.limits is None or self.is_within_limits(call):
+                        (<LaterSteps?>connection.gate).let_in(call, names, payload)
                 finally:
                     PyContext_Exit(context)
                     self.runner.leave_task()
@@ -324,7 +306,7 @@ cdef class Guards(CallAdmission):
         if not self.give_up(call):
             return
         self._take_back(call)
-        self.refuse_late_in(call, "its credential was verified")
+        self.refusals.refuse_late_in(call, "its credential was verified")
         call.connection.end_turn()
 
     cdef int _take_back(self, ServerCall call) except -1:
@@ -339,25 +321,26 @@ cdef class Guards(CallAdmission):
         self._take_back(call)
         if connection.is_closed or call.was_ended:
             # No reader waits for its answer.
-            self.count_refused(call, CANCELLED, f"{method} was cut off while {step}")
+            self.refusals.note(call, CANCELLED, f"{method} was cut off while {step}")
             if call.stream is not None:
                 (<ServedStream>call.stream).end()
         elif call.was_cancelled:
-            self.refuse(call, CANCELLED, f"{method} was cancelled before it started")
+            self.refusals.refuse(call, CANCELLED, f"{method} was cancelled before it started")
         elif call.is_expired:
-            self.refuse_late_in(call, step)
+            self.refusals.refuse_late_in(call, step)
         else:
             return True
         return False
 
-    cdef bint _is_within_limits(self, ServerCall call) except -1:
+    cdef bint is_within_limits(self, ServerCall call) except -1:
+        """Count a call on its limits, or refuse it; there have to be limits."""
         cdef BoundLimit over = self.limits.take(call)
         if over is None:
             return True
         count_refusal("concurrency" if over.rate is None else "rate")
         call.pushback_ms = self.limits.pause_ms
         self.limits.refusing = over
-        self.refuse(call, RESOURCE_EXHAUSTED, f"{call.route.method}: {over.text}")
+        self.refusals.refuse(call, RESOURCE_EXHAUSTED, f"{call.route.method}: {over.text}")
         self.limits.refusing = None
         call.pushback_ms = 0
         return False

@@ -8,9 +8,9 @@ from fastrpc._core.calls.invocation cimport Chain
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.loop.handler_task cimport HandlerTask
 from fastrpc._core.loop.loop_state cimport LoopState, TaskPool
-from fastrpc._core.server.admission cimport CallAdmission
 from fastrpc._core.server.failures cimport HandlerFailures
 from fastrpc._core.server.handler_context cimport HandlerContexts
+from fastrpc._core.server.memory_budget cimport MemoryBudget
 from fastrpc._core.server.output_room cimport OutputRoom
 from fastrpc._core.server.served_call cimport ServerCall
 
@@ -26,9 +26,9 @@ cdef class ServerTask(HandlerTask):
 @cython.final
 cdef class HandlerRunner:
     cdef:
-        # The server's bounds and its Python part (`fastrpc.server.Dispatcher`).
+        # The server's loop, the bytes that its connections hold, its Python part (`fastrpc.server.Dispatcher`).
         LoopState loop_state
-        CallAdmission admission
+        MemoryBudget memory
         readonly object dispatcher
 
         # The room for results and errors.
@@ -56,6 +56,8 @@ cdef class HandlerRunner:
         public Chain chain
         # Results are checked against their annotations before they are sent.
         public bint checks_results
+        # Nanoseconds that a stream may wait for its peer (`Timeouts.stream_idle`), 0: no limit.
+        public uint64_t stream_idle_ns
         # The dispatcher is notified of the end of each call.
         public bint is_watched
 

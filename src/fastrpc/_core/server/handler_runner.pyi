@@ -4,7 +4,6 @@ from typing import Any, final
 from fastrpc._core.calls.call_log import CallLog
 from fastrpc._core.calls.invocation import Chain
 from fastrpc._core.loop.handler_task import HandlerTask
-from fastrpc._core.server.admission import CallAdmission
 from fastrpc._core.server.output_room import OutputRoom
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc.compressors.base import Compressor
@@ -20,7 +19,7 @@ class HandlerRunner:
     """Run the handlers of one server, and send their outcomes.
 
     Args:
-        admission: the server's gate, which counts the bytes that handlers hold.
+        room: the room for results and errors.
         dispatcher: the server's Python part: threads, interceptors, answers to errors.
         compressors: the compressors by their numbers in requests.
     """
@@ -30,14 +29,14 @@ class HandlerRunner:
     chain: Chain | None
     #: Whether results are checked against their annotations before they are sent.
     checks_results: bool
+    #: Nanoseconds that a stream may wait for its peer; 0: no limit.
+    stream_idle_ns: int
     #: Whether `dispatcher.changed` is called at the end of each call.
     is_watched: bool
     #: Notified of the end of each call.
     call_log: CallLog | None
 
-    def __init__(
-        self, admission: CallAdmission, dispatcher: Any, compressors: dict[int, Compressor]
-    ) -> None: ...
+    def __init__(self, room: OutputRoom, dispatcher: Any, compressors: dict[int, Compressor]) -> None: ...
     @property
     def room(self) -> OutputRoom:
         """The room for results and errors."""

@@ -118,15 +118,15 @@ cdef object judged(ServerCall call, object error):
 cdef class HandlerRunner:
     """Run the handlers of one server, and send their outcomes."""
 
-    def __init__(self, CallAdmission admission not None, dispatcher, dict compressors not None):
-        self.admission = admission
-        self.loop_state = admission.loop_state
+    def __init__(self, OutputRoom room not None, dispatcher, dict compressors not None):
+        self.room = room
+        self.memory = room.memory
+        self.loop_state = room.memory.loop_state
         self.dispatcher = dispatcher
         self.compressors = compressors
         self.compress_above = 1024
-        self.room = OutputRoom(admission.memory)
-        self.failures = HandlerFailures(dispatcher, admission, self.room)
-        self.plain_bytes = min(admission.sent_bytes, <uint64_t>LARGE_OUTPUT)
+        self.failures = HandlerFailures(dispatcher, room)
+        self.plain_bytes = min(room.sent_bytes, <uint64_t>LARGE_OUTPUT)
         self.tasks = TaskPool(self.loop_state.loop, ServerTask)
         self.contexts = HandlerContexts()
 
@@ -300,7 +300,7 @@ cdef class HandlerRunner:
             connection.held = set()
         connection.held.add(call)
         call.is_held = True
-        self.admission.memory.charge(call, max(call.weight, <Py_ssize_t>1))
+        self.memory.charge(call, max(call.weight, <Py_ssize_t>1))
         self.loop_state.handlers += 1
         connection.stepped_ns = now_ns()
         return 0
@@ -310,7 +310,7 @@ cdef class HandlerRunner:
         self.loop_state.stop_timer(call)
         call.connection.held.discard(call)
         call.is_held = False
-        self.admission.memory.charge(call, 0)
+        self.memory.charge(call, 0)
         self.loop_state.handlers -= 1
         return 0
 
@@ -400,7 +400,7 @@ cdef class HandlerRunner:
         call.given = ()
         call.weight = 0
         if call.is_held:
-            self.admission.memory.charge(call, 1)
+            self.memory.charge(call, 1)
         else:
             self.watch(call)
         call.is_running = True
@@ -470,7 +470,7 @@ cdef class HandlerRunner:
             if call.compressor:
                 payload = self._packed(call, payload)
             if (
-                <uint64_t>PyBytes_GET_SIZE(payload) > min(self.admission.sent_bytes, call.connection.most_message())
+                <uint64_t>PyBytes_GET_SIZE(payload) > min(self.room.sent_bytes, call.connection.most_message())
                 and not packs_later(call, payload)
             ):
                 self._check_size(call, payload)
@@ -497,7 +497,7 @@ cdef class HandlerRunner:
         return payload if smaller is None else smaller
 
     cdef int _check_size(self, ServerCall call, bytes payload) except -1:
-        return call.connection.check_size(call, "the answer", payload, self.admission.sent_bytes)
+        return call.connection.check_size(call, "the answer", payload, self.room.sent_bytes)
 
     cdef int fail(self, ServerCall call, object error) except -1:
         """Send the failure for a handler's error. A KeyboardInterrupt then ends the loop, as Ctrl-C does."""
@@ -505,7 +505,7 @@ cdef class HandlerRunner:
         return self.pass_interrupt(error)
 
     cdef int pass_interrupt(self, object error) except -1:
-        return raise_later(self.admission, error)
+        return raise_later(self.loop_state.loop, error)
 
     cdef int _answer_failure(self, ServerCall call, object error) except -1:
         try:

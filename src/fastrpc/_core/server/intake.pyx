@@ -25,11 +25,11 @@ cdef class Intake:
 
     cdef bint has_room(self, ServerCall call, Py_ssize_t size, bint is_new) except -1:
         """Return whether there is memory for `size` further bytes of a request; else it is refused."""
-        problem = self.gate.over_budget(call, size, is_new)
+        problem = self.gate.admission.over_budget(call, size, is_new)
         if problem is None:
             return True
         count_refusal("memory")
-        self.gate.refuse(call, RESOURCE_EXHAUSTED, problem)
+        self.gate.refusals.refuse(call, RESOURCE_EXHAUSTED, problem)
         return False
 
     cdef int charge(self, Py_ssize_t change) except -1:

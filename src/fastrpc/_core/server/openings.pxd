@@ -3,7 +3,7 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.base.timer_wheel cimport Timed
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.native.parts_owner cimport PartsOwner
-from fastrpc._core.server.admission cimport CallAdmission
+from fastrpc._core.server.gate cimport Gate
 
 
 cdef class Openings(Timed):
@@ -11,7 +11,7 @@ cdef class Openings(Timed):
         LoopState loop_state
 
         # The server's connections.
-        CallAdmission admission
+        Gate gate
 
         # The most connections that may open at once, above which silent ones are closed; the name of the limit.
         readonly Py_ssize_t limit

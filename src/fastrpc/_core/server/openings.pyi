@@ -2,7 +2,7 @@ from logging import Logger
 from typing import Any
 
 from fastrpc._core.base.timer_wheel import Timed
-from fastrpc._core.server.admission import CallAdmission
+from fastrpc._core.server.gate import Gate
 
 logger: Logger
 
@@ -10,12 +10,12 @@ class Openings(Timed):
     """The connections of one server whose opening is not complete.
 
     Args:
-        admission: the server's admission.
+        gate: counts the connections of the server.
         limit: the most openings at once before silent ones are closed.
         bound: the name of that limit, for the log.
     """
 
-    def __init__(self, admission: CallAdmission, limit: int, bound: str = "Admission.handshakes") -> None: ...
+    def __init__(self, gate: Gate, limit: int, bound: str = "Admission.handshakes") -> None: ...
     def __len__(self) -> int: ...
     @property
     def limit(self) -> int: ...

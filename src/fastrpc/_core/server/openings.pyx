@@ -30,10 +30,10 @@ logger = logging.getLogger("fastrpc.server")
 cdef class Openings(Timed):
     """The connections of one server whose opening is not complete."""
 
-    def __init__(self, CallAdmission admission not None, Py_ssize_t limit, str bound not None="Admission.handshakes"):
-        self.admission = admission
+    def __init__(self, Gate gate not None, Py_ssize_t limit, str bound not None="Admission.handshakes"):
+        self.gate = gate
         self.bound = bound
-        self.loop_state = admission.loop_state
+        self.loop_state = gate.loop_state
         self.limit = limit
         self.heard_ns = OrderedDict()
         self.begun = set()
@@ -47,7 +47,7 @@ cdef class Openings(Timed):
     cdef bint accept(self, PartsOwner connection, bint is_surplus) except -1:
         """Let an accepted, counted connection open; return whether it exceeds the limit."""
         # A surplus connection gets the reason, unless there are too many of them.
-        if is_surplus and len(self.admission.engines) > self.admission.connections + self.limit:
+        if is_surplus and len(self.gate.engines) > self.gate.connections + self.limit:
             connection.abort()
             return True
         self.add(connection)

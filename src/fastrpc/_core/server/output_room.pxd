@@ -24,6 +24,9 @@ cdef class OutputRoom(Timed):
         readonly MemoryBudget memory
         LoopState loop_state
 
+        # The most bytes of a sent message.
+        uint64_t sent_bytes
+
         # Futures of senders that wait for room, in order; whether the next turn checks them.
         object _senders
         bint _is_looking

@@ -5,9 +5,14 @@ from fastrpc._core.server.memory_budget import MemoryBudget
 
 @final
 class OutputRoom(Timed):
-    """The room for the outputs of one server's connections."""
+    """The room for the outputs of one server's connections.
 
-    def __init__(self, memory: MemoryBudget) -> None: ...
+    Args:
+        memory: the sum and its bound.
+        sent_bytes: the most bytes of a sent message.
+    """
+
+    def __init__(self, memory: MemoryBudget, sent_bytes: int) -> None: ...
     @property
     def memory(self) -> MemoryBudget: ...
     @property

@@ -46,8 +46,9 @@ cdef uint64_t LOOK_NS = 20_000_000
 cdef class OutputRoom(Timed):
     """The room for the outputs of one server's connections."""
 
-    def __init__(self, MemoryBudget memory not None):
+    def __init__(self, MemoryBudget memory not None, uint64_t sent_bytes):
         self.memory = memory
+        self.sent_bytes = sent_bytes
         self.loop_state = memory.loop_state
         self._senders = deque()
         self._woken = deque()

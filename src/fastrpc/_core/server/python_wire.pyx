@@ -183,7 +183,7 @@ cdef class PythonWire(Wire):
         consumed = self.receive_data(PyBytes_FromStringAndSize(data, size))
         if not 0 <= consumed <= size:
             raise ValueError(f"receive_data() of {type(self).__name__} consumed {consumed} of {size} bytes")
-        if consumed and not link.gate.asks_access():
+        if consumed and not link.gate.guards.asks_access():
             link.life.leave_opening()
         if consumed or self.part == 0:
             self.began_ns = link.now

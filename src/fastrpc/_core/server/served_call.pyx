@@ -349,7 +349,7 @@ cdef class ServerCall(Call):
             self.is_expired = True
             self.stop()
             if self.waiting_context is not None:
-                self.connection.gate.note_late(self)
+                self.connection.gate.guards.note_late(self)
         return 0
 
 

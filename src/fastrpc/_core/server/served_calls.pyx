@@ -271,7 +271,7 @@ cdef class ServedCalls(ServingPart):
 
     cdef int on_refused(self, Call call, int status, str text) except -1:
         # A limit of the connection itself: the gate has not seen the call.
-        self.gate.count_refused(<ServerCall>call, status, text)
+        self.gate.refusals.note(<ServerCall>call, status, text)
         return self._free_one_way(call)
 
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1:
@@ -392,7 +392,7 @@ cdef class ServedCalls(ServingPart):
             return 0
         size = (<Assembly>call.incoming.assembly).filled
         # At its first piece a request must fit as a whole, at later pieces with the bytes received so far.
-        problem = self.gate.over_budget(
+        problem = self.gate.admission.over_budget(
             served,
             size - served.charge if served.charge else (<Assembly>call.incoming.assembly).total,
             served.charge == 0,

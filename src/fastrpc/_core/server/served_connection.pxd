@@ -41,7 +41,7 @@ cdef int64_t hold_bytes(int64_t change) noexcept
 cdef int report(str text, object error) except -1
 
 # Raise an interrupt that failed a call again, from a separate callback; other errors have no effect.
-cdef int pass_interrupt(object gate, object error) except -1
+cdef int pass_interrupt(object loop, object error) except -1
 
 
 cdef class ServedConnection:
@@ -125,7 +125,7 @@ cdef class ServedConnection:
         # With HOLD_LATE, the arrival time of the present input (`io/receive_tail`).
         uint64_t dated_ns
 
-        # After a stall of the loop, which engines report by `Gate.hold_for_stall`: the instant at which the hold ends
+        # After a stall of the loop, which engines report by `StartTurns.hold_for_stall`: the instant at which the hold ends
         # although there may be more to read.
         uint64_t held_until_ns
         # If received bytes wait for their turn, the hold lasts longer, at the latest to this instant.

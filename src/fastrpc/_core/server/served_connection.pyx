@@ -51,9 +51,9 @@ cdef int report(str text, object error) except -1:
     return 0
 
 
-cdef int pass_interrupt(object gate, object error) except -1:
+cdef int pass_interrupt(object loop, object error) except -1:
     if isinstance(error, KeyboardInterrupt):
-        raise_interrupt(gate.loop_state.loop)
+        raise_interrupt(loop)
     return 0
 
 
@@ -123,7 +123,7 @@ cdef class ServedConnection:
     def __init__(self, gate not None, str protocol not None):
         self.gate = gate
         self.protocol = protocol
-        self.counters = gate.counters_by_method(protocol)
+        self.counters = gate.counters.by_method(protocol)
 
     def __dealloc__(self):
         # A connection whose loop was closed is not notified of its end.
@@ -173,7 +173,7 @@ cdef class ServedConnection:
         report(f"the answer of {name} cannot be written", error)
         if call.flags & ONE_WAY or self.is_closed or call.state == STATE_GONE:
             # No caller waits for it.
-            return pass_interrupt(self.gate, error)
+            return pass_interrupt(self.gate.loop_state.loop, error)
         # The metadata may have caused the error.
         call.sent_metadata = None
         try:
@@ -183,7 +183,7 @@ cdef class ServedConnection:
                 self.abandon()
         except BaseException as problem:
             self.crash(problem)
-        return pass_interrupt(self.gate, error)
+        return pass_interrupt(self.gate.loop_state.loop, error)
 
     # The end of a credential
 
@@ -288,7 +288,7 @@ cdef class ServedConnection:
         if self.look_due_ns and self.look_due_ns <= due_ns:
             return 0
         self.look_due_ns = due_ns
-        self.gate.loop_state.loop.call_later((due_ns - min(due_ns, now)) / 1e9, self.gate.look_at, self)
+        self.gate.loop_state.loop.call_later((due_ns - min(due_ns, now)) / 1e9, self.gate.admission.look_at, self)
         return 0
 
     cdef int end_turn(self) except -1:

@@ -5,7 +5,6 @@ from libc.stdint cimport int64_t
 
 from fastrpc._core.link.contract cimport Flow
 from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.server.admission cimport CallAdmission
 from fastrpc._core.server.output_room cimport OutputRoom
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.streams.stream_channel cimport StreamChannel
@@ -14,9 +13,8 @@ from fastrpc._core.streams.stream_channel cimport StreamChannel
 @cython.final
 cdef class ServedStream(StreamChannel):
     cdef:
-        # The call as a `ServerCall`, and the server's counters.
+        # The call as a `ServerCall`.
         ServerCall served
-        CallAdmission admission
 
         # The flow of its connection.
         Flow flow
@@ -32,7 +30,7 @@ cdef class ServedStream(StreamChannel):
         Py_ssize_t compress_above
         bint checks_results
 
-        # The process's memory for its messages.
+        # The process's memory for its messages, and their bound.
         OutputRoom output_room
         # Whether messages of the stream count before they are sent (memory_budget.HeldPieces).
         public bint counts_ahead

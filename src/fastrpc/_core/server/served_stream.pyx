@@ -90,7 +90,7 @@ cdef class ServedStream(StreamChannel):
         payload = <bytes>marshal.encode_result(value)
         if self.checks_results:
             marshal.check_result(value, payload)
-        self.served.connection.check_size(self.served, "a message", payload, self.admission.sent_bytes)
+        self.served.connection.check_size(self.served, "a message", payload, self.output_room.sent_bytes)
         return payload
 
     cdef int send_encoded(self, bytes payload) except -1:
@@ -193,7 +193,7 @@ cdef class ServedStream(StreamChannel):
     cdef int _hold(self, int64_t change) except -1:
         self.held += change
         self.served.connection.stream_held += change
-        return self.admission.memory.count(change)
+        return self.output_room.memory.count(change)
 
     cdef int taken(self, Py_ssize_t cost) except -1:
         # Its handler has it: it counts until the next one is requested.
@@ -376,18 +376,18 @@ cdef class ServedStream(StreamChannel):
 cdef ServedStream new_served_stream(ServerCall call):
     """Make the stream of a call, which holds it until the end; limits are the server's."""
     cdef ServedStream stream = ServedStream.__new__(ServedStream)
-    cdef CallAdmission admission = <CallAdmission?>call.connection.gate
+    cdef OutputRoom room
     runner = call.connection.gate.runner
+    room = <OutputRoom?>runner.room
     stream.served = call
-    stream.admission = admission
     stream.call = call
     stream.flow = call.connection.flow
-    stream.loop_state = admission.loop_state
-    stream.idle_ns = admission.stream_idle_ns
+    stream.loop_state = room.memory.loop_state
+    stream.idle_ns = runner.stream_idle_ns
     stream.codec = call.codec
     stream.form = call.connection.handling.form_of(call)
     stream.compressor = call.compressor
-    stream.output_room = <OutputRoom?>runner.room
+    stream.output_room = room
     stream.compress_above = runner.compress_above
     stream.checks_results = runner.checks_results
     # The caller sends nothing after its REQUEST.

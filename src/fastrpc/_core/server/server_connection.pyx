@@ -43,7 +43,7 @@ cdef class ServerConnection(Connection):
         self.served = <ServedCalls?>self.serving
         self.gate = gate
         # A peer that has to authenticate gets the floor of the limits until then.
-        self.keeps_window = gate.access is not None
+        self.keeps_window = gate.guards.access is not None
         self.openings = openings
         self.served.life.handshake_ns = nanoseconds(timeouts.handshake)
         self.served.life.idle_ns = nanoseconds(timeouts.idle)
@@ -63,11 +63,11 @@ cdef class ServerConnection(Connection):
     cdef int on_auth(self, Frame* frame) except -1:
         """Have the credential verified; later frames wait for the verdict."""
         cdef int scheme = <uint8_t>frame.payload[1]
-        if self.gate.access is None:
+        if self.gate.guards.access is None:
             return Connection.on_auth(self, frame)
         if frame.payload[0] != 0:
             return self.violate(REASON_AUTHENTICATION, "AUTH that answers no challenge")
-        if not self.gate.access.authentication.begin(
+        if not self.gate.guards.access.authentication.begin(
             self, frame.payload[4:4 + scheme], frame.payload[4 + scheme:frame.payload_size]
         ):
             self.hold_input()

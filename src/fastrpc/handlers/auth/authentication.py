@@ -141,7 +141,7 @@ class Authentication:
     def _conclude_again(
         self, connection: ServedConnection, peer: Peer, known: Identity | None, answer: Answer
     ) -> None:
-        access = connection.gate.access
+        access = connection.gate.guards.access
         if access is None or connection.is_closed or connection.identity is not known:
             # Another credential was proved meanwhile, or this credential has expired.
             return

@@ -6,7 +6,7 @@ A call whose verdict takes time waits; other calls of its connection continue.
 from collections.abc import Callable
 from typing import Final
 
-from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.guards import Guards
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc._core.server.served_connection import ServedConnection
 from fastrpc.auth.verdict import Answer, Refusal, Verdict
@@ -59,9 +59,9 @@ class OwnCredentials:
             return None, int(Status.RESOURCE_EXHAUSTED), None
         return None
 
-    def wait(self, gate: Gate, call: ServerCall, method: str, names: int, payload: bytes) -> None:
+    def wait(self, guards: Guards, call: ServerCall, method: str, names: int, payload: bytes) -> None:
         """Let a call go on once its credential is verified."""
-        self.verify(call, method, lambda *found: gate.conclude_access(call, method, names, payload, *found))
+        self.verify(call, method, lambda *found: guards.conclude_access(call, method, names, payload, *found))
 
     def verify(self, call: ServerCall, method: str, conclude: _Conclude) -> None:
         """Pass the identity of a call's credential to a function once known, unless `give_up` was called before."""
@@ -101,7 +101,7 @@ class OwnCredentials:
             is_same = isinstance(answer, Verdict) and answer.identity.name == getattr(
                 call.identity, "name", None
             )
-            access = call.connection.gate.access
+            access = call.connection.gate.guards.access
             if (
                 access is not None
                 and not is_same

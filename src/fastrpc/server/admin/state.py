@@ -204,7 +204,7 @@ class ServerState:
             "draining": self._health.is_draining,
             "connections": len(self._gate.engines),
             "calls": self._gate.running,
-            "waiting": self._gate.waiting,
+            "waiting": self._gate.admission.waiting,
             "refused": {reason: count for reason, count in REFUSALS.items() if count},
             "loop_lag_seconds": lag,
             "loop_blocked_seconds": blocked,

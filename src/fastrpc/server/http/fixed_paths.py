@@ -41,7 +41,7 @@ def fixed_paths(
     if reveals_services and not is_root_taken if config.http.docs is None else config.http.docs:
         from fastrpc.server.http.pages import pages
 
-        paths |= pages(services, config.http, schemes=() if gate.access is None else (BEARER,))
+        paths |= pages(services, config.http, schemes=() if gate.guards.access is None else (BEARER,))
         if is_root_taken:
             del paths["/"]
     return paths

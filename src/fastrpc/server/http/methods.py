@@ -52,7 +52,7 @@ def http_service(
     paths = fixed_paths(config, gate, services, reveals_services=reveals_services)
     open_hosts = _hosts(config, address, advertised)
     # No page has a token to show: under its own name it could do no harm.
-    bounds, hosts = config.limits, open_hosts if gate.access is None else None
+    bounds, hosts = config.limits, open_hosts if gate.guards.access is None else None
     if hosts is not None and hosts.takes_any:
         logger.warning(
             "requests to any host are taken (HTTP.allowed_hosts has '*'): pages in browsers may call methods only "

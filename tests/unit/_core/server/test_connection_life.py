@@ -318,8 +318,8 @@ class TestOrder:
             engine.begin(START)
             if is_open:
                 engine.opened()
-            assert gate.access is not None
-            gate.access.replace(connection, Identity("anna"), 5.0)
+            assert gate.guards.access is not None
+            gate.guards.access.replace(connection, Identity("anna"), 5.0)
             due = engine.check_credentials(START)
             engine.look(max(due, START + 1_000 * SECOND))
             assert found == ([True, True] if is_open else [True])
@@ -345,8 +345,8 @@ class TestGate:
     async def test_input_waits_for_a_verdict(self, is_decided: bool) -> None:
         async with gate_for(Shop, authenticate=TOKENS) as gate:
             engine = LivedEngine(KeptConnection(gate))
-            assert gate.access is not None
-            gate.access.authentication.opened = lambda session: is_decided  # type: ignore[method-assign]
+            assert gate.guards.access is not None
+            gate.guards.access.authentication.opened = lambda session: is_decided  # type: ignore[method-assign]
             assert (engine.meet_peer(), engine.below.is_input_held) == (is_decided, not is_decided)
 
     async def test_no_verdict_is_asked_for_without_authentication(self) -> None:
@@ -376,8 +376,8 @@ class TestGate:
             connection: Any = LivedConnection(gate, "kept")
             engine = LivedEngine(connection)
             assert engine.check_credentials(START) == 0
-            assert gate.access is not None
-            gate.access.replace(connection, Identity("anna"), 5.0)
+            assert gate.guards.access is not None
+            gate.guards.access.replace(connection, Identity("anna"), 5.0)
             due = engine.check_credentials(START)
             assert due > 0
             assert engine.check_credentials(due - 1) == due

@@ -146,7 +146,7 @@ async def test_a_connection_may_end_while_its_credential_is_verified() -> None:
     async with served_rpcx(Arith(), authenticate=Credentials()) as talk:
         await talk.send(echo("later-allowed").encode()[:150])
         talk.lose()
-        await eventually(lambda: talk.engine.gate.access.authentication.is_idle)
+        await eventually(lambda: talk.engine.gate.guards.access.authentication.is_idle)
         assert talk.engine.connection.held_bytes == 0
 
 

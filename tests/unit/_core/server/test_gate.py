@@ -33,7 +33,7 @@ class TestSteps:
             hidden, shown = connection.refusals
             assert hidden == (Status.UNIMPLEMENTED, "no method 'shop.prise' here", True)
             assert shown[1] == "no method 'shop.prise' here; did you mean 'shop.price'?"
-            assert gate.refused == 2
+            assert gate.refusals.count == 2
 
     async def test_a_call_without_time_left_is_refused(self) -> None:
         shop = Shop()
@@ -42,7 +42,7 @@ class TestSteps:
             connection.call("shop.price", "apple", timeout=0)
             text = "shop.price: its deadline passed before the handler started"
             assert connection.refusals == [(Status.DEADLINE_EXCEEDED, text, False)]
-            assert (shop.started, gate.expired_unstarted) == (0, 1)
+            assert (shop.started, gate.refusals.expired) == (0, 1)
 
     async def test_arguments_that_cannot_be_decoded_are_refused(self) -> None:
         async with gate_for(Shop) as gate:
@@ -87,13 +87,13 @@ class TestSteps:
             gate.weigh_output(connection, MUCH)
             for _ in range(3):
                 connection.call("shop.price", "apple")
-            assert (shop.started, gate.waiting, len(connection.listed)) == (0, 2, 2)
+            assert (shop.started, gate.admission.waiting, len(connection.listed)) == (0, 2, 2)
             [(status, text, is_faulty)] = connection.refusals
             assert (status, is_faulty) == (Status.RESOURCE_EXHAUSTED, False)
             assert text.endswith("the server lets 2 wait (Admission.queue_length)")
             gate.weigh_output(connection, 0)
             await eventually(lambda: connection.answers == [5, 5])
-            assert (gate.waiting, connection.held_bytes) == (0, 0)
+            assert (gate.admission.waiting, connection.held_bytes) == (0, 0)
 
     async def test_a_call_that_waits_too_long_is_refused(self) -> None:
         async with gate_for(Shop, config=ServerConfig(admission=Admission(queue_age=0.01))) as gate:
@@ -141,7 +141,7 @@ class TestSteps:
             connection = KeptConnection(gate)
             connection.call("shop.stall")
             connection.call("shop.price", "apple")
-            assert (gate.waiting, connection.answers) == (1, [None])
+            assert (gate.admission.waiting, connection.answers) == (1, [None])
             await eventually(lambda: connection.answers == [None, 5])
 
 
@@ -199,7 +199,7 @@ class TestBegin:
             gate.weigh_output(connection, MUCH)
             for _ in range(3):
                 connection.call("shop.price", "apple")
-            assert (gate.waiting, len(connection.refusals)) == (2, 1)
+            assert (gate.admission.waiting, len(connection.refusals)) == (2, 1)
 
 
 class TestCounters:

@@ -53,18 +53,15 @@ class TestRefusals:
             assert 1_900 <= connection.pauses[0] <= 2_000
             # A stall puts off a call that was let in.
             await eventually(lambda: shop.started == 2)
-            assert gate.limits is not None
-            assert (gate.refused, gate.limits.refused_by_rate, gate.limits.refused_by_concurrency) == (
-                1,
-                1,
-                0,
-            )
+            limits = gate.guards.limits
+            assert limits is not None
+            assert (gate.refusals.count, limits.refused_by_rate, limits.refused_by_concurrency) == (1, 1, 0)
 
     async def test_limits_can_be_lifted(self) -> None:
         async with gate_for(Shop, limits=[RateLimit(RARE, 1)]) as gate:
             connection = KeptConnection(gate)
             assert [passed(connection) for _ in range(2)] == [True, False]
-            gate.limit(None)
+            gate.guards.limit(None)
             assert passed(connection)
 
     async def test_a_call_beside_too_many_is_refused_until_one_ends(self) -> None:
@@ -78,8 +75,8 @@ class TestRefusals:
             shop.go_on.set()
             await eventually(lambda: len(connection.answers) == 2)
             assert passed(connection, "shop.pack")
-            assert gate.limits is not None
-            assert gate.limits.refused_by_concurrency == 1
+            assert gate.guards.limits is not None
+            assert gate.guards.limits.refused_by_concurrency == 1
 
     async def test_other_refusals_ask_for_no_pause(self) -> None:
         async with gate_for(Shop, limits=[RateLimit(RARE, 1)]) as gate:
@@ -94,7 +91,7 @@ class TestRefusals:
             connection = KeptConnection(gate)
             for _ in range(3):
                 connection.call("shop.price", "apple", one_way=True)
-            assert (shop.started, gate.refused, len(connection.released)) == (1, 2, 3)
+            assert (shop.started, gate.refusals.count, len(connection.released)) == (1, 2, 3)
 
     async def test_the_gates_of_two_servers_count_apart(self) -> None:
         limits = [RateLimit(RARE, 1)]
@@ -108,7 +105,7 @@ class TestPlaces:
     """Every way in which a call may end frees its place."""
 
     async def end(self, gate: Any, connection: KeptConnection) -> None:
-        await eventually(lambda: gate.running == 0 and gate.waiting == 0)
+        await eventually(lambda: gate.running == 0 and gate.admission.waiting == 0)
         assert passed(KeptConnection(gate))
 
     async def test_an_answer_in_the_first_step(self) -> None:
@@ -117,7 +114,7 @@ class TestPlaces:
             for method in ["shop.price", "shop.count"] * 10:
                 assert passed(connection, method)
                 # A busy machine looks like a stall of the loop, after which calls wait for their turn.
-                await eventually(lambda: gate.running == 0 and gate.waiting == 0)
+                await eventually(lambda: gate.running == 0 and gate.admission.waiting == 0)
 
     async def test_a_handler_in_a_thread(self) -> None:
         shop = Shop()
@@ -135,7 +132,7 @@ class TestPlaces:
             for _ in range(5):
                 connection.call(method, 7)
                 # As above: calls that wait hold their places.
-                await eventually(lambda: gate.running == 0 and gate.waiting == 0)
+                await eventually(lambda: gate.running == 0 and gate.admission.waiting == 0)
             assert not any("in progress" in text for _, text, _ in connection.refusals)
             await self.end(gate, connection)
 
@@ -165,7 +162,7 @@ class TestPlaces:
             connection = KeptConnection(gate)
             gate.weigh_output(connection, 64 << 20)
             call = connection.call("shop.price", "apple")
-            assert gate.waiting == 1
+            assert gate.admission.waiting == 1
             assert not passed(KeptConnection(gate))
             if end == "lost":
                 gate.connection_lost(connection)
@@ -193,7 +190,7 @@ class TestPlaces:
             connection = KeptConnection(gate)
             for _ in range(3):
                 connection.call("shop.price", "apple")
-                await eventually(lambda: gate.running == 0 and gate.waiting == 0)
+                await eventually(lambda: gate.running == 0 and gate.admission.waiting == 0)
             assert len(connection.failures) == 3
 
 
@@ -330,9 +327,9 @@ async def test_a_refused_caller_takes_nothing_of_a_limit() -> None:
     async with gate_for(Shop, authenticate=tokens, limits=[RateLimit(RARE, 1)]) as gate:
         connection = KeptConnection(gate)
         connection.call("shop.price", "apple")
-        assert gate.limits is not None
-        assert (connection.refusals[0][0], gate.limits.refused_by_rate) == (Status.UNAUTHENTICATED, 0)
-        gate.access = None
+        assert gate.guards.limits is not None
+        assert (connection.refusals[0][0], gate.guards.limits.refused_by_rate) == (Status.UNAUTHENTICATED, 0)
+        gate.guards.access = None
         connection.call("shop.price", "apple")
         assert connection.answers == [5]
         connection.call("shop.price", "apple")
@@ -345,6 +342,6 @@ async def test_lifted_guards_let_every_call_pass() -> None:
         for _ in range(2):
             connection.call("shop.price", "apple")
         assert (connection.answers, len(connection.refusals)) == ([5], 1)
-        gate.limit(None)
+        gate.guards.limit(None)
         connection.call("shop.price", "apple")
         assert connection.answers == [5, 5]

@@ -96,10 +96,10 @@ async def test_a_call_that_waited_sees_the_variables_of_its_connection() -> None
             gate.weigh_output(connection, MUCH)
             in_context_of(name, connection.call, "who.task")
             in_context_of(name, connection.call, "who.inline")
-        assert gate.waiting == 4
+        assert gate.admission.waiting == 4
         gate.weigh_output(first, 0)
         gate.weigh_output(second, 0)
-        await eventually(lambda: gate.waiting == 0)
+        await eventually(lambda: gate.admission.waiting == 0)
         assert (first.answers, second.answers) == (["alice"] * 2, ["bob"] * 2)
 
 
@@ -109,9 +109,9 @@ async def test_a_variable_that_a_handler_sets_is_not_seen_by_a_call_that_waited_
         gate.weigh_output(connection, MUCH)
         for method in ("change", "change_inline", "task", "inline"):
             connection.call(f"who.{method}")
-        assert gate.waiting == 4
+        assert gate.admission.waiting == 4
         gate.weigh_output(connection, 0)
-        await eventually(lambda: gate.waiting == 0)
+        await eventually(lambda: gate.admission.waiting == 0)
         assert connection.answers == ["changed", "changed", "nobody", "nobody"]
 
 
@@ -131,7 +131,7 @@ async def test_calls_that_wait_keep_no_variables_alive_once_they_ended() -> None
         del context, value
         assert kept() is not None
         gate.weigh_output(connection, 0)
-        await eventually(lambda: gate.waiting == 0)
+        await eventually(lambda: gate.admission.waiting == 0)
         await eventually(lambda: connection.answers == ["nobody"])
         await eventually(lambda: kept() is None)
 

@@ -53,7 +53,7 @@ async def test_an_engine_that_fails_is_abandoned_and_nothing_stays_counted(
         connection.call(method, *([] if method in ("shop.crash", "shop.nothing") else ["apple"]))
         shop.go_on.set()
         await eventually(lambda: gate.running == 0)
-        assert (connection.abandoned, gate.waiting, connection.held_bytes) == (1, 0, 0)
+        assert (connection.abandoned, gate.admission.waiting, connection.held_bytes) == (1, 0, 0)
         assert "internal error in a connection of protocol kept" in caplog.text
 
 
@@ -62,9 +62,9 @@ async def test_an_engine_that_fails_to_hold_a_waiting_call_leaves_it_in_the_queu
         connection = Broken(gate, "hold", RuntimeError)
         gate.weigh_output(connection, MUCH)
         connection.call("shop.price", "apple")
-        assert (gate.waiting, connection.abandoned) == (1, 1)
+        assert (gate.admission.waiting, connection.abandoned) == (1, 1)
         gate.connection_lost(connection)
-        assert (gate.waiting, connection.held_bytes) == (0, 0)
+        assert (gate.admission.waiting, connection.held_bytes) == (0, 0)
 
 
 async def test_an_engine_that_fails_to_release_is_abandoned() -> None:

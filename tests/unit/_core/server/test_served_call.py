@@ -92,14 +92,14 @@ async def test_a_stream_that_is_refused_while_it_waits_is_no_room_that_others_co
             write_to(
                 writer, request(number, b"\x91\xce" + (60_000).to_bytes(4), method=b"bulk.answer", codec=1)
             )
-        await eventually(lambda: gate.waiting > 0)
+        await eventually(lambda: gate.admission.waiting > 0)
         stream = {"method": b"desk.count", "codec": 1, "flags": FLAG_STREAM_IN, "priority": 1}
         write_to(writer, request(101, b"\x91\xa3abc", **stream))
-        await eventually(lambda: gate.prioritised.sheddable.count == 1)
-        assert gate.prioritised.sheddable_bytes == 5
+        await eventually(lambda: gate.admission.prioritised.sheddable.count == 1)
+        assert gate.admission.prioritised.sheddable_bytes == 5
         write_to(writer, Data(101, b"first piece", more=True, total=most + 1).encode())
-        await eventually(lambda: gate.prioritised.sheddable.count == 0)
-        assert gate.prioritised.sheddable_bytes == 0
+        await eventually(lambda: gate.admission.prioritised.sheddable.count == 0)
+        assert gate.admission.prioritised.sheddable_bytes == 0
         writer.close()
 
 

@@ -48,7 +48,7 @@ class TestEnds:
             assert connection.refusals == [(Status.CANCELLED, text, False)]
             gate.weigh_output(connection, 0)
             connection.call("shop.count", "apple")
-            assert (shop.started, gate.waiting, connection.held_bytes) == (0, 0, 0)
+            assert (shop.started, gate.admission.waiting, connection.held_bytes) == (0, 0, 0)
 
     async def test_a_new_call_starts_behind_those_that_waited(self) -> None:
         async with gate_for(Shop) as gate:
@@ -72,7 +72,7 @@ class TestEnds:
             gate.cancel_call(connection.call("shop.price", "apple"), is_late=True)
             text = "shop.price: its deadline passed before the handler started"
             assert connection.refusals == [(Status.DEADLINE_EXCEEDED, text, False)]
-            assert gate.expired_unstarted == 1
+            assert gate.refusals.expired == 1
 
     async def test_a_call_that_the_engine_cancels_while_all_end_is_answered_once(self) -> None:
         class Cancelling(KeptConnection):
@@ -91,7 +91,7 @@ class TestEnds:
             connection.other = connection.call("shop.price", "pear")
             gate.end_calls(connection, "over")
             assert [status for status, _, _ in connection.refusals] == [Status.UNAVAILABLE, Status.CANCELLED]
-            assert (connection.failures, gate.waiting, connection.request_held) == ([], 0, 0)
+            assert (connection.failures, gate.admission.waiting, connection.request_held) == ([], 0, 0)
 
     async def test_a_call_of_a_lost_connection_is_not_started(self) -> None:
         shop = Shop()
@@ -100,7 +100,7 @@ class TestEnds:
             gate.connection_lost(connection)
             connection.call("shop.pack", "apple")
             connection.call("shop.nothing")
-            assert (shop.started, gate.running, gate.refused, connection.held_bytes) == (0, 0, 2, 0)
+            assert (shop.started, gate.running, gate.refusals.count, connection.held_bytes) == (0, 0, 2, 0)
             assert (connection.answers, connection.failures, connection.refusals) == ([], [], [])
 
     async def test_a_cancel_of_an_answered_call_changes_nothing(self) -> None:
@@ -169,7 +169,7 @@ class TestEnds:
             gate.connection_lost(connection)
             await eventually(lambda: shop.cancelled == 1)
             assert (connection.answers, connection.failures, connection.refusals) == ([], [], [])
-            assert (connection.is_closed, gate.waiting, connection.held_bytes) == (True, 0, 0)
+            assert (connection.is_closed, gate.admission.waiting, connection.held_bytes) == (True, 0, 0)
             shop.go_on.set()
             await other.wait()
             assert other.answers == ["packed pear"]

@@ -1,0 +1,46 @@
+"""Turns of waiting calls: each turn of the loop starts some of them, by priority, connection after connection."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.server.admission cimport CallAdmission
+from fastrpc._core.server.refused_calls cimport RefusedCalls
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport ServedConnection
+
+
+@cython.final
+cdef class StartTurns:
+    cdef:
+        LoopState loop_state
+        # The waiting calls, and the refusals of the server.
+        CallAdmission admission
+        RefusedCalls refusals
+
+        # Above these bytes of output, no further call of a connection starts.
+        int64_t send_soft
+
+        # The longest hold after a stall; the turns that a connection waits for do not count.
+        uint64_t hold_ns
+
+        # Connections to be checked in the next turn; whether that is scheduled, and since when.
+        object turn
+        bint is_scheduled
+        uint64_t scheduled_ns
+
+        # The time in which one connection starts waiting calls while others wait for theirs.
+        uint64_t starts_each_ns
+        object _look
+        object _context
+
+    cdef int schedule(self, ServedConnection connection) except -1
+    cdef int weigh(self, ServedConnection connection, int64_t size) except -1
+    cdef int note_stall(self, ServedConnection connection, uint64_t now, uint64_t came_ns) except -1
+    cdef int hold_for_stall(self, ServedConnection connection) except -1
+    cdef int _start_ready(self, list ready, uint64_t began, int last_rank) except -1
+    cdef int _start_on(self, ServedConnection connection, uint64_t began, int last_rank) except -1
+    cdef int _start_queue(self, ServedConnection connection, int last_rank) except -1
+    cdef int _start_inside(self, object context, ServerCall call, bytes payload) except -1
+    cdef bint _refuse_on(self, ServedConnection connection, uint64_t began) except -1
+    cdef bint _higher_rank_waits(self, int rank) except -1

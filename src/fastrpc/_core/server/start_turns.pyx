@@ -1,0 +1,250 @@
+"""Turns of waiting calls: each turn of the loop starts some of them, by priority, connection after connection.
+
+::
+
+    stall of the loop ──► hold_for_stall ──┬──► schedule ──► one turn: refuse the aged ──► start the rest
+    output was taken  ─────────────────────┘        ▲                                       │
+                                                    └──────── no time, or not caught up ────┘
+
+Waiting calls are started for STARTS_NS in one turn of the loop. The connections that were not reached are first in the
+next turn.
+
+A stall ends for a connection once a turn brings no further input. Cancels read until then count, and calls that expired
+never start. The hold is bounded in time: if each turn were a stall, calls would become too old to start.
+"""
+
+import contextvars
+from collections import deque
+
+cimport cython
+from cpython.contextvars cimport PyContext_Copy, PyContext_Enter, PyContext_Exit
+
+from fastrpc._core.base.priority_queue cimport RANK_HIGH, RANK_NORMAL, RANK_SHEDDABLE
+from fastrpc._core.base.status cimport UNAUTHENTICATED
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.loop.loop_state cimport STALL_NS
+from fastrpc._core.loop.turns cimport UNANSWERED_NS
+from fastrpc._core.server.admission cimport LaterSteps
+from fastrpc._core.server.served_call cimport ServerCall, WaitingCalls, begin_hold, has_lapsed, is_caught_up
+from fastrpc._core.server.served_connection cimport HOLD_LATE, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL
+from fastrpc._core.wire.frame cimport ONE_WAY
+
+# In one turn of the loop, waiting calls start for as long as slices run (`turns`).
+cdef uint64_t STARTS_NS = 4_000_000
+# The longest part of a turn for refusals of calls that waited too long.
+cdef uint64_t LONGEST_REFUSALS_NS = 50_000_000
+# One connection's share of such a turn: a thousand connections get theirs within fifty turns.
+cdef uint64_t STARTS_EACH_NS = 200_000
+
+cdef enum:
+    # A hold ends after this time, or after this share of the time for which calls may wait: long turns would use it up.
+    LONGEST_HOLD_NS = 100_000_000
+    HOLD_SHARE = 4
+
+
+@cython.final
+cdef class StartTurns:
+    """The turns in which the waiting calls of one server start, over all of its connections; their holds."""
+
+    def __init__(self, CallAdmission admission not None, RefusedCalls refusals not None, int64_t send_soft):
+        self.loop_state = admission.memory.loop_state
+        self.admission = admission
+        self.refusals = refusals
+        self.send_soft = send_soft
+        self.turn = deque()
+        self.hold_ns = min(<uint64_t>LONGEST_HOLD_NS, admission.queue_age_ns // HOLD_SHARE)
+        self._look = self.start_waiting
+        self._context = contextvars.copy_context()
+
+    cdef int schedule(self, ServedConnection connection) except -1:
+        """Check the waiting calls of a connection in the next turn of the loop."""
+        if not connection.is_in_turn:
+            connection.is_in_turn = True
+            self.turn.append(connection)
+        if not self.is_scheduled and not self.loop_state.loop.is_closed():
+            self.is_scheduled = True
+            self.scheduled_ns = now_ns()
+            self.loop_state.call_soon(self._look, context=self._context)
+        return 0
+
+    def start_waiting(self):
+        """Start waiting calls, by priority and connection after connection, within the time of one turn."""
+        cdef ServedConnection connection
+        cdef list ready = []
+        cdef uint64_t began = now_ns(), now = began
+        cdef bint is_late = began > self.scheduled_ns + STALL_NS
+        # RefusedCalls make room and have a share of a long turn. The next turn refuses the remaining calls.
+        cdef uint64_t refuses_until = began + max(STARTS_NS, min((began - self.scheduled_ns) // 4, LONGEST_REFUSALS_NS))
+        cdef bint had_time = True
+        self.is_scheduled = False
+        for _ in range(len(self.turn)):
+            connection = <ServedConnection>self.turn.popleft()
+            connection.is_in_turn = False
+            if connection.is_closed:
+                continue
+            if (not is_late or connection.holding & HOLD_STALL) and now < refuses_until and self._refuse_on(
+                connection, began
+            ):
+                now = now_ns()
+            if is_late:
+                # The loop was blocked since then: unread cancels may lie in the socket.
+                self.hold_for_stall(connection)
+            if connection.holding & HOLD_STALL and not is_caught_up(connection, self.hold_ns, began):
+                self.schedule(connection)
+            else:
+                ready.append(connection)
+        for rank in range(RANK_NORMAL if self.admission.prioritised.high.count == 0 else RANK_HIGH, RANK_SHEDDABLE + 1):
+            if rank == RANK_SHEDDABLE and self.admission.prioritised.sheddable.count == 0:
+                break
+            had_time = not self._higher_rank_waits(rank) and self._start_ready(ready, now, rank)
+            if not had_time:
+                break
+        if had_time:
+            # One-way calls share a part of the turn; next time another connection comes first.
+            ready = ready[1:] + ready[:1]
+        for connection in ready:
+            if connection.queue is not None and not connection.is_closed and not connection.holding & HOLD_OUTPUT:
+                self.schedule(connection)
+        self.loop_state.turns.polls.worked(began, False)
+
+    cdef bint _higher_rank_waits(self, int rank) except -1:
+        """Return whether a call of higher rank waits on a connection that catches up."""
+        cdef ServedConnection connection
+        if rank == RANK_HIGH or not self.admission.prioritised:
+            return False
+        for connection in self.turn:
+            if connection.queue is not None and (<WaitingCalls>connection.queue).first(rank - 1) is not None:
+                return True
+        return False
+
+    cdef int _start_ready(self, list ready, uint64_t began, int last_rank) except -1:
+        """Start the waiting calls of these connections; return 0 if there was no time for all, with `ready` rotated."""
+        cdef ServedConnection connection, other
+        cdef Py_ssize_t position
+        cdef uint64_t now
+        cdef bint is_again
+        self.starts_each_ns = max(STARTS_EACH_NS, STARTS_NS // max(<uint64_t>len(ready), <uint64_t>1))
+        for position in range(len(ready)):
+            connection = <ServedConnection>ready[position]
+            if connection.is_closed:
+                continue
+            self._start_on(connection, began, last_rank)
+            now = now_ns()
+            if now < began + STARTS_NS:
+                continue
+            ready[:] = ready[position + 1:] + ready[:position + 1]
+            # A connection whose call blocked the loop is in `turn` already: it is moved behind the others.
+            is_again = connection.is_in_turn
+            if is_again:
+                self.turn.remove(connection)
+                connection.is_in_turn = False
+            if now > began + STALL_NS:
+                # Newer input is read first. Calls of lower priority wait on some of these connections.
+                for other in (*ready, *self.turn):
+                    if other.queue is not None or other.is_in_turn:
+                        self.hold_for_stall(other)
+            if is_again:
+                self.schedule(connection)
+            return 0
+        return 1
+
+    cdef int _start_on(self, ServedConnection connection, uint64_t began, int last_rank) except -1:
+        connection.now = connection.turn_ns = began
+        try:
+            self._start_queue(connection, last_rank)
+            return connection.end_turn()
+        except Exception as error:
+            connection.crash(error)
+        return 0
+
+    cdef int _start_queue(self, ServedConnection connection, int last_rank) except -1:
+        """Start waiting calls in order, up to a rank, until a start is held back or the time is over."""
+        cdef ServerCall call
+        cdef bytes payload
+        cdef uint64_t now = now_ns()
+        cdef uint64_t ends_ns = min(connection.turn_ns + STARTS_NS, now + self.starts_each_ns)
+        self.admission.refuse_aged(connection, connection.now)
+        while connection.queue is not None and not connection.holding & (HOLD_STALL | HOLD_OUTPUT):
+            call = (<WaitingCalls>connection.queue).first(last_rank)
+            if call is None:
+                return 0
+            payload = call.waiting_payload
+            context = call.waiting_context
+            self.admission.drop_waiting(call, now)
+            if has_lapsed(call, now):
+                self.refusals.refuse(call, UNAUTHENTICATED, f"{call.route.method}: the credential has expired", True)
+            elif not self.admission.is_stale(call, call.queued_ns, now) and self.admission.has_room(call, payload):
+                # Calls started before it may have filled the memory.
+                self._start_inside(context, call, payload)
+            now = now_ns()
+            # One-way calls have a share of the turn, as when they are read.
+            if now >= (connection.turn_ns + <uint64_t>UNANSWERED_NS if call.flags & ONE_WAY else ends_ns):
+                return 0
+        return 0
+
+    cdef int _start_inside(self, object context, ServerCall call, bytes payload) except -1:
+        """Start a call in a copy of the context in which its request was read: waiting calls may share that context."""
+        cdef object own = PyContext_Copy(context)
+        PyContext_Enter(own)
+        try:
+            return (<LaterSteps?>call.connection.gate).start(call, payload)
+        finally:
+            PyContext_Exit(own)
+
+    cdef bint _refuse_on(self, ServedConnection connection, uint64_t began) except -1:
+        """Refuse the calls of a connection that waited too long, and return whether there were any.
+
+        Calls of other connections may take many turns before this connection may start its calls.
+        """
+        if connection.queue is None or began < self.admission.aged_at(connection):
+            return False
+        connection.now = began
+        try:
+            self.admission.refuse_aged(connection, began)
+            connection.end_turn()
+        except Exception as error:
+            connection.crash(error)
+        return True
+
+    # Holds
+
+    cdef int weigh(self, ServedConnection connection, int64_t size) except -1:
+        """Count the output that the peer has not taken; above `send_soft` no further call starts.
+
+        Begun large answers, messages without a window and taken bytes do not count: other answers go in between.
+        """
+        cdef int64_t change = size - connection.output_held
+        connection.output_held = size
+        self.admission.memory.count(change)
+        if size > self.send_soft and size - connection.cut_bytes() - connection.passed_bytes() > self.send_soft:
+            if connection.queue and not connection.holding & HOLD_OUTPUT:
+                connection.look_by(now_ns() + self.admission.queue_age_ns)
+            connection.holding |= HOLD_OUTPUT
+        elif connection.holding & HOLD_OUTPUT:
+            connection.holding &= ~HOLD_OUTPUT
+            if connection.queue:
+                connection.holding |= HOLD_QUEUE
+                self.schedule(connection)
+        return 0
+
+    cdef int note_stall(self, ServedConnection connection, uint64_t now, uint64_t came_ns) except -1:
+        """Note that the present input arrived at `came_ns`; the loop was blocked, or stalls are not watched."""
+        connection.now = now
+        connection.dated_ns = came_ns
+        if came_ns < now:
+            # The end of this read resets the flag.
+            connection.holding |= HOLD_LATE
+        if self.loop_state.calm_until_ns == 0:
+            return self.loop_state.watch(now)
+        return self.hold_for_stall(connection) if now > self.loop_state.calm_until_ns else 0
+
+    cdef int hold_for_stall(self, ServedConnection connection) except -1:
+        """After a stall: hold all starts until the socket was empty once, or the longest hold is over."""
+        if connection.is_closed:
+            return 0
+        if connection.holding & HOLD_STALL:
+            # If the socket was empty before this stall, that does not count.
+            connection.seen_read_ns = 0
+            return 0
+        begin_hold(connection, self.hold_ns)
+        return self.schedule(connection)
