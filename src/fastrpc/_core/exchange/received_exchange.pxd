@@ -14,6 +14,8 @@ cdef class ReceivedExchange(Exchange):
     # Give the request to the application.
     cdef int hand_over(self, bytes body) except -1
 
+    # After an exception of the application.
+    cdef bint answer_failure(self, object error) except -1
     cdef int log_failure(self, object error) except -1
 
     # Note the status of a response, of which nothing was sent.

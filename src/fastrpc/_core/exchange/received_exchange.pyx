@@ -25,12 +25,18 @@ cdef class ReceivedExchange(Exchange):
         except RequestRefusedError:
             raise
         except Exception as error:
-            self.log_failure(error)
-            if self.is_answering and not self.has_begun:
-                self.answer(500, b"", b"", True)
-            else:
-                self.abort()
+            self.answer_failure(error)
         return 0
+
+    cdef bint answer_failure(self, object error) except -1:
+        """Log an exception of the application and answer with 500, or abort a begun answer; return whether it answered."""
+        cdef bint answers = self.is_answering and not self.has_begun
+        self.log_failure(error)
+        if answers:
+            self.answer(500, b"", b"", True)
+        else:
+            self.abort()
+        return answers
 
     cdef int log_failure(self, object error) except -1:
         """Log an exception of the application."""

@@ -232,11 +232,7 @@ cdef class Http2Exchange(TimedExchange):
         """The application has raised: answer the request, or end its stream. Other streams go on."""
         if isinstance(error, RequestRefusedError):
             return self.refuse(error)
-        self.log_failure(error)
-        if not self.is_answering or self.has_begun:
-            return self.abort()
-        self.answer(500, b"", b"", True)
-        return self._drop()
+        return self._drop() if self.answer_failure(error) else 0
 
     # Output that waits
 
