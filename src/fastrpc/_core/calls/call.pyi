@@ -180,10 +180,6 @@ class Call(Timed):
     def kind(self) -> Literal["unary", "client_stream", "server_stream", "both_ways"]: ...
     @property
     def side(self) -> Literal["client", "server"]: ...
-    @property
-    def _moved_bytes(self) -> int:
-        """The bytes of its payloads in both directions, so far."""
-
     def _has_received(self, keys: frozenset[bytes]) -> bool:
         """Return whether received metadata has one of these keys; nothing is decoded."""
 

@@ -419,11 +419,6 @@ cdef class Call(Timed):
         # Whether the result is discarded.
         return bool(self.flags & ONE_WAY)
 
-    @property
-    def _moved_bytes(self):
-        """The bytes of its payloads in both directions, so far."""
-        return self.moved_bytes
-
     def _has_received(self, frozenset keys not None):
         """Return whether received metadata has one of these keys; nothing is decoded."""
         return self.received_metadata is not None and has_any_key(self.received_metadata, keys)
