@@ -60,7 +60,7 @@ cdef class GrpcRequests(StreamHandler):
     # From a head to its call.
     cdef GrpcCall _new_call(self, Http2Stream stream, GrpcHead head)
     cdef int _begin(self, GrpcCall call, GrpcHead head, bint ends_stream) except -1
-    cdef bint _is_page(self, GrpcCall call, HeaderBlock block) except -1
+    cdef bint _is_page(self, GrpcHead head, HeaderBlock block) except -1
     cdef bint _takes_page(self, GrpcCall call, HeaderBlock block, bint ends_stream) except -1
     cdef bint _takes_client(self, GrpcCall call, HeaderBlock block) except -1
     cdef bint _has_place(self, GrpcCall call, bint is_page) except -1

@@ -75,6 +75,10 @@ cdef class GrpcRequests(StreamHandler):
         cdef GrpcHead head = head_of(block, self.gate.metadata_bytes)
         cdef GrpcCall call
         self.list_latest()
+        if self.web is None and self._is_page(head, block) and not (<Link>self._link).intake.is_crowded():
+            # A page needs no call of gRPC.
+            stream.keeps_credit = not self.trust.is_given
+            return self.pages.head(stream, block, ends_stream)
         call = self._new_call(stream, head)
         if self.web is not None and (head.http_status or block.is_too_large):
             call.web = self.web.find(call, block, self.pages is not None)
@@ -156,16 +160,16 @@ cdef class GrpcRequests(StreamHandler):
         call.is_streaming = True
         return True
 
-    cdef bint _is_page(self, GrpcCall call, HeaderBlock block) except -1:
-        """Return whether a request is no call."""
-        return self.pages is not None and call.web is None and not (self.serves_grpc and (
-            (<GrpcHead>call.head).http_status == 0 and (block.is_of_grpc or not block.is_too_large)
+    cdef bint _is_page(self, GrpcHead head, HeaderBlock block) except -1:
+        """Return whether a request that is not by gRPC-Web or Connect is no call."""
+        return self.pages is not None and not (self.serves_grpc and (
+            head.http_status == 0 and (block.is_of_grpc or not block.is_too_large)
         ))
 
     cdef bint _takes_page(self, GrpcCall call, HeaderBlock block, bint ends_stream) except -1:
         """Begin the request if it is a page; return whether it is."""
         cdef Http2Stream stream = call.http2_stream
-        if not self._is_page(call, block):
+        if call.web is not None or not self._is_page(<GrpcHead>call.head, block):
             return False
         # It may have been found on the way.
         call.route = None
@@ -216,7 +220,7 @@ cdef class GrpcRequests(StreamHandler):
         call.head = head
         call.route = self.gate.routes.find(PyBytes_AS_STRING(head.name), PyBytes_GET_SIZE(head.name))
         text = f"this connection has {self.http2.streams.limit} calls in progress, its limit (Limits.concurrent_calls)"
-        return self._count_refused(call, self._is_page(call, block), text)
+        return self._count_refused(call, self._is_page(head, block), text)
 
     cdef int _pass_in(self, GrpcCall call, bytes payload) except -1:
         """Hand a call to the gate."""

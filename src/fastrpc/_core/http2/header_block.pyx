@@ -529,7 +529,7 @@ cdef class HeaderBlock:
     @cython.nonecheck(False)
     cdef int64_t content_length(self) except? -2:
         cdef HeaderField found = self.field(TOKEN_CONTENT_LENGTH)
-        return -1 if found is None else int(found.value)
+        return -1 if found is None else number_of_digits(found.value)
 
 
 cdef HeaderBlock new_block():

@@ -45,6 +45,12 @@ cdef class HpackDecoder:
     # Apply a table limit that the peer acknowledged.
     cdef int limit_table(self, Py_ssize_t limit) except -1
 
+    cdef inline int count_note(self, HeaderBlock block, Py_ssize_t size) noexcept:
+        """Count what is noted of a kept block."""
+        block.noted_bytes += size
+        self.known_bytes += size
+        return 0
+
     # Blocks that came before.
     cdef HeaderBlock _find(self, const char* data, Py_ssize_t size)
     cdef HeaderBlock _begin(self, const char* data, Py_ssize_t run)

@@ -247,7 +247,7 @@ cdef class HpackDecoder:
             return 0
         block.raw = PyBytes_FromStringAndSize(data, size)
         block.generation = self.table.generation
-        self.known_bytes += block.size - (0 if former is None else former.size)
+        self.known_bytes += block.size - (0 if former is None else former.size + former.noted_bytes)
         self._known[place] = block
         return 0
 

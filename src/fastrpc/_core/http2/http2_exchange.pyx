@@ -29,7 +29,7 @@ from fastrpc._core.exchange.request_head cimport long_body_error
 from fastrpc._core.exchange.request_watch cimport watch_begin, watch_cut, watch_end, watch_refusal, watch_status
 from fastrpc._core.http2.frames cimport CODE_CANCEL, CODE_INTERNAL
 from fastrpc._core.http2.header_block cimport TOKEN_METHOD, TOKEN_STATUS, HeaderField
-from fastrpc._core.http2.http_fields cimport head_of_block, response_fields, too_large_error
+from fastrpc._core.http2.http_fields cimport line_fields, put_response, shared_head, too_large_error
 from fastrpc._core.io.engine cimport ByteStream, Engine
 from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.link cimport Link
@@ -81,7 +81,11 @@ cdef class Http2Exchange(TimedExchange):
         return TimedExchange.begin_answer(self, status)
 
     cdef int _send_head(self, Http2Connection http2, int status, bytes lines, int64_t size, bint ends_stream) except -1:
-        return http2.send_head(self.stream, None, response_fields(status, lines, size), ends_stream)
+        cdef object fields = line_fields(lines)
+        if not http2.begin_head(self.stream):
+            return 0
+        put_response(http2.sender, status, fields, size)
+        return http2.end_head(self.stream, ends_stream)
 
     cdef int _send_whole(self, Http2Connection http2, int status, bytes lines, bytes body) except -1:
         cdef bint is_bare = status == 204 or status == 304
@@ -157,7 +161,8 @@ cdef class Http2Exchange(TimedExchange):
         self.head = None
         self.is_answering = self.has_begun = self.has_rest = False
         self.takes_parts = self.is_deciding = self.is_body_held = self.asks_later = False
-        self._content = bytearray()
+        if self._content:
+            self._content = bytearray()
         return self._count()
 
     cdef int cut(self) except -1:
@@ -272,7 +277,7 @@ cdef class Http2Exchange(TimedExchange):
         try:
             if block.is_too_large:
                 raise too_large_error()
-            head = self.head = head_of_block(block, self.turns.limits, ends_stream)
+            head = self.head = shared_head(self.turns.http2().incoming.decoder, block, self.turns.limits, ends_stream)
             if head is None:
                 # A CONNECT to another server.
                 raise RequestRefusedError(400, "the target is not a path")
@@ -337,8 +342,13 @@ cdef class Http2Exchange(TimedExchange):
             self._heard_ns = self.engine().now
             self._total += size
             self._owed += size
-            if self.takes_parts and size <= PART_BYTES and not self._content and self.takes_more():
-                return self._give(data[:size])
+            if not self._content:
+                if self.takes_parts and size <= PART_BYTES and self.takes_more():
+                    return self._give(data[:size])
+                if ends_stream and size <= self._most and not (self.is_deciding or self.takes_parts):
+                    # All of it is here, and nothing is kept.
+                    self.has_rest = False
+                    return self.hand_over(data[:size])
             self._content += data[:size]
             return self._take_body()
         except Exception as error:

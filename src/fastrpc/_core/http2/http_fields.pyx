@@ -3,17 +3,20 @@
 ::
 
     header block ──► `:method`, `:path`, `:authority` as Host, the other fields ──► RequestHead
-    status, lines of fields ──► `:status`, names in lower case ──► fields with tokens
+    status, lines of fields ──► `:status`, names in lower case ──► fields with tokens, or a template ──► header block
+
+Most responses of a connection have equal lines. Their block is copied; the date and the size of the body are written out.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.string cimport memcpy
 
+from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.exchange.request_head cimport head_of_fields
 from fastrpc._core.exchange.response_date cimport response_date
 from fastrpc._core.http2.header_block cimport (
     TOKEN_AUTHORITY,
     TOKEN_CONNECTION,
-    TOKEN_CONTENT_LENGTH,
     TOKEN_COOKIE,
     TOKEN_DATE,
     TOKEN_HOST,
@@ -26,6 +29,7 @@ from fastrpc._core.http2.header_block cimport (
     HeaderField,
     token_of,
 )
+from fastrpc._core.http2.hpack cimport INDEXING_NONE, INDEXING_TABLE, HeaderTemplate
 
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
@@ -33,10 +37,20 @@ cdef enum:
     # Answers whose fields are kept, and the most bytes of the lines of each: 64 KiB together, beside the fields.
     MOST_KNOWN = 256
     KNOWN_BYTES = 256
+    # The byte of `:status 200`, and the begin of a content-length that enters no table (RFC 7541, section 6).
+    STATUS_OK = 0x88
+    LENGTH_FIRST = 0x0F
+    LENGTH_SECOND = 0x0D
+    # The most digits of a size.
+    SIZE_DIGITS = 19
 
 cdef dict KNOWN_FIELDS = {}
+cdef dict KNOWN_TEMPLATES = {}
 # Statuses have three digits.
 cdef dict STATUS_FIELDS = {}
+# The last date that was written, and its block.
+cdef bytes written_date = None
+cdef bytes date_block = None
 
 
 cdef RequestHead head_of_block(HeaderBlock block, RequestLimits limits, bint ends_stream):
@@ -65,19 +79,24 @@ cdef RequestHead head_of_block(HeaderBlock block, RequestLimits limits, bint end
     return head_of_fields(method.value, path.value, pairs, limits, 0, True, protocol.value)
 
 
+cdef RequestHead shared_head(HpackDecoder decoder, HeaderBlock block, RequestLimits limits, bint ends_stream):
+    cdef RequestHead head = <RequestHead>block.request
+    if head is not None and block.request_is_whole == ends_stream:
+        return head
+    head = head_of_block(block, limits, ends_stream)
+    if head is not None and block.request is None and block.raw is not None:
+        block.request = head
+        block.request_is_whole = ends_stream
+        decoder.count_note(block, head.kept_bytes)
+    return head
+
+
 cdef object too_large_error():
     return RequestRefusedError(431, "the fields have more bytes than are taken here")
 
 
 cdef list answer_fields(int status, bytes lines):
     return [status_field(status), *fields_of(lines)]
-
-
-cdef list response_fields(int status, bytes lines, int64_t size):
-    cdef list fields = [status_field(status), (TOKEN_DATE, b"date", response_date()), *fields_of(lines)]
-    if size >= 0:
-        fields.append((TOKEN_CONTENT_LENGTH, b"content-length", str(size).encode("ascii")))
-    return fields
 
 
 cdef tuple status_field(int status):
@@ -96,8 +115,20 @@ cdef list fields_of(bytes lines):
     if PyBytes_GET_SIZE(lines) <= KNOWN_BYTES:
         if len(KNOWN_FIELDS) >= MOST_KNOWN:
             KNOWN_FIELDS.clear()
+            KNOWN_TEMPLATES.clear()
         KNOWN_FIELDS[lines] = fields
     return fields
+
+
+cdef object line_fields(bytes lines):
+    cdef object template = KNOWN_TEMPLATES.get(lines)
+    if template is not None:
+        return template
+    if lines not in KNOWN_FIELDS:
+        # Lines with a new value each time need no template.
+        return fields_of(lines)
+    template = KNOWN_TEMPLATES[lines] = HeaderTemplate([(name, value) for _, name, value in fields_of(lines)])
+    return template
 
 
 cdef list cut_fields(bytes lines):
@@ -112,3 +143,51 @@ cdef list cut_fields(bytes lines):
             # Blanks at an edge, which HTTP/1.1 skips, make a response malformed (RFC 9113, section 8.2.1).
             fields.append((token, name, value.strip(b" \t")))
     return fields
+
+
+cdef int put_response(Http2Sender sender, int status, object fields, int64_t size) except -1:
+    if status == 200:
+        sender.out.reserve(1)[0] = <char>STATUS_OK
+    else:
+        sender.encoder.put(sender.out, TOKEN_STATUS, b":status", status_field(status)[2], INDEXING_TABLE)
+    put_date(sender)
+    if type(fields) is HeaderTemplate:
+        sender.put_fields(<HeaderTemplate>fields, None)
+    else:
+        sender.put_fields(None, <list>fields)
+    return put_length(sender.out, size) if size >= 0 else 0
+
+
+cdef int put_date(Http2Sender sender) except -1:
+    """Write the date, whose block refers to no table that changes."""
+    global written_date, date_block
+    cdef bytes date = response_date()
+    cdef Py_ssize_t at = sender.out.size, size
+    if date is written_date:
+        size = PyBytes_GET_SIZE(date_block)
+        memcpy(sender.out.reserve(size), PyBytes_AS_STRING(date_block), <size_t>size)
+        return 0
+    sender.encoder.put(sender.out, TOKEN_DATE, b"date", date, INDEXING_NONE)
+    # The bytes stay in the buffer until its next change.
+    date_block = PyBytes_FromStringAndSize(sender.out.data() + at, sender.out.size - at)
+    written_date = date
+    return 0
+
+
+cdef int put_length(WriteBuffer out, int64_t size) except -1:
+    """Write a content-length."""
+    cdef char[SIZE_DIGITS] digits
+    cdef int at = SIZE_DIGITS
+    cdef char* place
+    while True:
+        at -= 1
+        digits[at] = <char>(48 + size % 10)
+        size //= 10
+        if size == 0:
+            break
+    place = out.reserve(3 + SIZE_DIGITS - at)
+    place[0] = LENGTH_FIRST
+    place[1] = LENGTH_SECOND
+    place[2] = <char>(SIZE_DIGITS - at)
+    memcpy(place + 3, digits + at, <size_t>(SIZE_DIGITS - at))
+    return 0
