@@ -271,5 +271,5 @@ cdef GatewayRequests new_requests(
     requests.service = service
     requests.keepalive = keepalive
     requests.intake = new_intake(requests)
-    requests.sender = RequestSender()
+    requests.sender = RequestSender.__new__(RequestSender)
     return requests

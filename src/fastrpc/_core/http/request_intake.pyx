@@ -43,6 +43,7 @@ cdef class BodyReading:
 
 
 @cython.final
+@cython.freelist(16)
 cdef class RequestIntake:
     """The requests of one exchange, on their way into the gate."""
 

@@ -44,6 +44,7 @@ cdef UnreadBody UNREAD_BODY = UnreadBody.__new__(UnreadBody)
 
 
 @cython.final
+@cython.freelist(16)
 cdef class RequestSender:
 
     cdef int drop(self) except -1:

@@ -187,6 +187,10 @@ cdef class HeaderBlock:
         int _checked_as
         int _checked_rule
 
+        # Its content-length, known once it was asked for; -1: it has none.
+        int64_t _length
+        bint _knows_length
+
         # Its bytes as MAX_HEADER_LIST_SIZE counts them. Fields beyond the limit are left out.
         readonly Py_ssize_t size
         readonly bint is_too_large

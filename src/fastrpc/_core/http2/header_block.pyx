@@ -528,8 +528,12 @@ cdef class HeaderBlock:
 
     @cython.nonecheck(False)
     cdef int64_t content_length(self) except? -2:
-        cdef HeaderField found = self.field(TOKEN_CONTENT_LENGTH)
-        return -1 if found is None else number_of_digits(found.value)
+        cdef HeaderField found
+        if not self._knows_length:
+            found = self.field(TOKEN_CONTENT_LENGTH)
+            self._length = -1 if found is None else number_of_digits(found.value)
+            self._knows_length = True
+        return self._length
 
 
 cdef HeaderBlock new_block():

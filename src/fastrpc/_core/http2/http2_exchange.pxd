@@ -61,11 +61,9 @@ cdef class Http2Exchange(TimedExchange):
     # For the requests of the connection.
     cdef int take_head(self, HeaderBlock block, bint ends_stream) except -1
     cdef int take_data(self, const char* data, Py_ssize_t size, bint ends_stream) except -1
+    cdef int await_rest(self) except -1
     cdef int take_rest(self) except -1
     cdef int dropped(self) except -1
-    cdef int room_came(self) except -1
-    cdef int end_tunnel(self, str text) except -1
-    cdef int over(self) except -1
     cdef int failed(self, object error) except -1
     cdef int refuse(self, object error) except -1
 

@@ -25,11 +25,11 @@ from cpython.ref cimport PyObject
 from fastrpc._core.base.instants cimport earlier, pace_due
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.exchange.exchange cimport HELD_NS
-from fastrpc._core.exchange.request_head cimport long_body_error
+from fastrpc._core.exchange.request_head cimport VERB_HEAD, long_body_error
 from fastrpc._core.exchange.request_watch cimport watch_begin, watch_cut, watch_end, watch_refusal, watch_status
 from fastrpc._core.http2.frames cimport CODE_CANCEL, CODE_INTERNAL
-from fastrpc._core.http2.header_block cimport TOKEN_METHOD, TOKEN_STATUS, HeaderField
-from fastrpc._core.http2.http_fields cimport line_fields, put_response, shared_head, too_large_error
+from fastrpc._core.http2.header_block cimport TOKEN_STATUS
+from fastrpc._core.http2.http_fields cimport asks_head, line_fields, put_response, shared_head, too_large_error
 from fastrpc._core.io.engine cimport ByteStream, Engine
 from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.link cimport Link
@@ -129,7 +129,7 @@ cdef class Http2Exchange(TimedExchange):
 
     cdef int _spare_rest(self) except -1:
         """Drop the rest of a body behind its response, as at the end of a connection of HTTP/1.1."""
-        if self.is_tunnel:
+        if self.is_tunnel or self.stream.is_ended_by_peer:
             return 0
         if self.head is not None and self.head.expects_continue and not self._has_continued and self._total == 0:
             # The client waits for the word to send it.
@@ -225,14 +225,6 @@ cdef class Http2Exchange(TimedExchange):
             self.log_failure(error)
         return self._forget()
 
-    cdef int over(self) except -1:
-        """Tell the application that nothing uses the exchange any more."""
-        try:
-            self.application.exchange_over(self)
-        except Exception as error:
-            self.log_failure(error)
-        return 0
-
     cdef int failed(self, object error) except -1:
         """The application has raised: answer the request, or end its stream. Other streams go on."""
         if isinstance(error, RequestRefusedError):
@@ -254,25 +246,11 @@ cdef class Http2Exchange(TimedExchange):
         cdef Http2Connection http2 = self._open_http2()
         return 0 if http2 is None else http2.await_turn(self.stream)
 
-    cdef int end_tunnel(self, str text) except -1:
-        try:
-            return self.application.end_tunnel(self, text)
-        except Exception as error:
-            return self.failed(error)
-
-    cdef int room_came(self) except -1:
-        try:
-            return self.application.room_came(self)
-        except Exception as error:
-            return self.failed(error)
-
     # The head, and the body
 
     cdef int take_head(self, HeaderBlock block, bint ends_stream) except -1:
-        cdef HeaderField method = block.field(TOKEN_METHOD)
         cdef RequestHead head
         cdef int64_t most
-        self._is_head = method is not None and method.value == b"HEAD"
         self._has_end = ends_stream
         try:
             if block.is_too_large:
@@ -281,28 +259,45 @@ cdef class Http2Exchange(TimedExchange):
             if head is None:
                 # A CONNECT to another server.
                 raise RequestRefusedError(400, "the target is not a path")
+            self._is_head = head.verb == VERB_HEAD
             self._asks_tunnel = head.protocol is not None
             watch_begin(self.watch, head)
             most = self.application.head_came(self)
             if self.head is head and not self.is_answering:
                 self._await_body(head, most)
             # It may have been answered at once.
-            return self._count() if self.head is head else 0
+            return self._count() if self.head is head and self.turns.latest is not self else 0
         except Exception as error:
+            if self.head is None:
+                self._is_head = asks_head(block)
             return self.failed(error)
 
     cdef int _await_body(self, RequestHead head, int64_t most) except -1:
-        """Wait for the body of a request; a request whose body is taken in parts is handed over now."""
+        """Let the body of a request follow."""
         if (self._has_end or self._asks_tunnel) and not (self.is_deciding or self.takes_parts):
             return self.hand_over(b"")
         self._most = most
         if head.content_length > most:
             raise long_body_error(self._most)
         self.has_rest = True
-        # The next check learns the deadlines of the request and of the verdict about its sender.
-        self.turns.times.put(self, self.engine().now)
-        self.application.body_awaited(self)
-        return 0 if self.is_deciding or self.head is not head else self._begin_body()
+        # Most bodies come with their heads.
+        self.turns.latest = self
+        return 0
+
+    cdef int await_rest(self) except -1:
+        """Nothing more of the request is here: wait for its body, or hand it over if its body is taken in parts."""
+        cdef RequestHead head = self.head
+        if not self.has_rest:
+            return 0
+        try:
+            # The next check learns the deadlines of the request and of the verdict about its sender.
+            self.turns.times.put(self, self.engine().now)
+            self.application.body_awaited(self)
+            if not self.is_deciding and self.head is head:
+                self._begin_body()
+            return 0 if self.head is None else self._count()
+        except Exception as error:
+            return self.failed(error)
 
     cdef int _begin_body(self) except -1:
         """Let the body come."""
@@ -332,7 +327,21 @@ cdef class Http2Exchange(TimedExchange):
 
     cdef int take_data(self, const char* data, Py_ssize_t size, bint ends_stream) except -1:
         """Take a part of the body; it is dropped if the request is answered."""
+        cdef bint is_whole = ends_stream and size <= self._most and self.has_rest and not (
+            self._content or self.is_answering or self.is_deciding or self.takes_parts or self._asks_tunnel
+        )
         try:
+            if self.turns.latest is self:
+                self.turns.latest = None
+                if not is_whole:
+                    self.await_rest()
+            if self.stream is None:
+                # Its request was refused.
+                return 0
+            if is_whole:
+                self._has_end, self.has_rest = True, False
+                self.hand_over(data[:size])
+                return 0 if self.head is None else self._count()
             if self._asks_tunnel and self.head is not None:
                 return self._take_ahead(data, size, ends_stream)
             if not self.has_rest or self.is_answering and not self.takes_parts:
@@ -342,13 +351,8 @@ cdef class Http2Exchange(TimedExchange):
             self._heard_ns = self.engine().now
             self._total += size
             self._owed += size
-            if not self._content:
-                if self.takes_parts and size <= PART_BYTES and self.takes_more():
-                    return self._give(data[:size])
-                if ends_stream and size <= self._most and not (self.is_deciding or self.takes_parts):
-                    # All of it is here, and nothing is kept.
-                    self.has_rest = False
-                    return self.hand_over(data[:size])
+            if self.takes_parts and size <= PART_BYTES and not self._content and self.takes_more():
+                return self._give(data[:size])
             self._content += data[:size]
             return self._take_body()
         except Exception as error:

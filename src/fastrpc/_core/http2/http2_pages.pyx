@@ -11,6 +11,7 @@ cimport cython
 from cpython.ref cimport PyObject
 
 from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.http2.exchange_times cimport ExchangeTimes
 from fastrpc._core.http2.http2_exchange cimport Http2Exchange
 from fastrpc._core.http2.page_turns cimport new_turns
@@ -34,6 +35,7 @@ cdef class Http2Pages:
         """Begin a request. The stream holds its exchange, and so does this object."""
         cdef Http2Exchange exchange = Http2Exchange.__new__(Http2Exchange)
         cdef Link link = self.turns.link()
+        self._list_latest()
         exchange.link = <PyObject*>link
         exchange.life = link.life
         exchange.watch = None if link.gate.refusals.watch is None else link.gate.refusals.watch.connection()
@@ -56,9 +58,14 @@ cdef class Http2Pages:
 
     cdef int sendable(self, Http2Stream stream) except -1:
         cdef object user = stream.user
+        cdef Http2Exchange exchange
         if type(user) is not Http2Exchange or (<Http2Exchange>user).head is None:
             return 0
-        return (<Http2Exchange>user).room_came()
+        exchange = <Http2Exchange>user
+        try:
+            return exchange.application.room_came(exchange)
+        except Exception as error:
+            return exchange.failed(error)
 
     cdef int over(self, Http2Stream stream) except -1:
         """The stream is over. Its application may be running, so it is told later."""
@@ -71,6 +78,8 @@ cdef class Http2Pages:
         stream.user = exchange.stream = None
         self.turns.waiting_bytes -= exchange.waiting_bytes
         self.turns.http2().streams.streaming -= exchange.is_streaming
+        if self.turns.latest is exchange:
+            self.turns.latest = None
         self.exchanges.discard(exchange)
         self.turns.times.remove(exchange)
         if not self.ended and not link.is_reading and link._stream is not NULL:
@@ -97,6 +106,7 @@ cdef class Http2Pages:
         """The frames of a read are handled: take kept bytes that have their turn."""
         cdef Http2Connection http2 = self.turns.http2()
         cdef Engine engine = http2.engine()
+        self._list_latest()
         self.turns.is_asked = False
         while self.turns.ready and not engine.is_closed:
             if http2.stream_below() is not NULL and (<ByteStream>http2.stream_below()).waits_for_turn():
@@ -108,11 +118,21 @@ cdef class Http2Pages:
                 engine.has_to_wait()
         return self._tell_ended()
 
+    cdef int _list_latest(self) except -1:
+        """Nothing more is here of the request whose head came last."""
+        cdef Exchange latest = self.turns.latest
+        self.turns.latest = None
+        return 0 if latest is None else (<Http2Exchange>latest).await_rest()
+
     cdef int _tell_ended(self) except -1:
+        """Tell applications that nothing uses their exchanges any more."""
         cdef Http2Exchange exchange
         while self.ended:
             exchange = self.ended.pop()
-            exchange.over()
+            try:
+                exchange.application.exchange_over(exchange)
+            except Exception as error:
+                exchange.log_failure(error)
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
@@ -157,7 +177,10 @@ cdef class Http2Pages:
         cdef Http2Exchange exchange
         for exchange in list(self.exchanges):
             if exchange.is_tunnel and exchange.is_open():
-                exchange.end_tunnel(text)
+                try:
+                    exchange.application.end_tunnel(exchange, text)
+                except Exception as error:
+                    exchange.failed(error)
         return 0
 
     cdef int lost(self) except -1:
@@ -167,6 +190,7 @@ cdef class Http2Pages:
             exchange.dropped()
             if exchange.stream is not None:
                 self.over(exchange.stream)
+        self.turns.latest = None
         self.turns.ready.clear()
         return self._tell_ended()
 

@@ -13,6 +13,9 @@ cdef RequestHead head_of_block(HeaderBlock block, RequestLimits limits, bint end
 # Return the head of a request as above; requests with equal blocks share it. `block` is the last one of the decoder.
 cdef RequestHead shared_head(HpackDecoder decoder, HeaderBlock block, RequestLimits limits, bint ends_stream)
 
+# Return whether the method of a request is HEAD: its response has no body.
+cdef bint asks_head(HeaderBlock block) except -1
+
 # The error of a block whose fields are above the limit, so that some are left out.
 cdef object too_large_error()
 

@@ -91,6 +91,11 @@ cdef RequestHead shared_head(HpackDecoder decoder, HeaderBlock block, RequestLim
     return head
 
 
+cdef bint asks_head(HeaderBlock block) except -1:
+    cdef HeaderField method = block.field(TOKEN_METHOD)
+    return method is not None and method.value == b"HEAD"
+
+
 cdef object too_large_error():
     return RequestRefusedError(431, "the fields have more bytes than are taken here")
 

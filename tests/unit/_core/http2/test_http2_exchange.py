@@ -144,6 +144,42 @@ class TestWholeBodies:
             link.page.answer(200)
             assert (await link.end(stream)).is_ended
 
+    async def test_requests_of_one_read_have_each_its_body_with_its_head_or_later(self) -> None:
+        async with served_pages() as link:
+            streams = [link.upload(f"/{number}") for number in range(3)]
+            link.send(streams[0], b"zero", ends=True)
+            link.send(streams[1], b"o")
+            streams.append(link.ask("POST", "/3", body=b"three"))
+            await link.talk()
+            bodies = [request.events[1:] for request in link.pages.requests]
+            assert bodies == [[("request", b"zero")], [("grew", 1)], [], [("request", b"three")]]
+            for stream in streams[1:3]:
+                link.send(stream, b"ne", ends=True)
+            await link.talk()
+            assert [request.events[-1] for request in link.pages.requests[1:3]] == [
+                ("request", b"one"),
+                ("request", b"ne"),
+            ]
+            for request in link.pages.requests:
+                request.answer(200)
+            assert [(await link.end(stream)).is_ended for stream in streams] == [True] * 4
+
+    async def test_a_request_that_is_reset_within_its_read_waits_for_nothing(self) -> None:
+        async with served_pages() as link:
+            stream = link.upload("/upload")
+            link.h2.reset_stream(stream)
+            await link.talk()
+            assert link.told == [("dropped",), ("over",)]
+            assert link.engine.connection.held_bytes < 5_000
+
+    async def test_an_answer_before_the_part_of_its_read_ends_the_stream(self) -> None:
+        async with served_pages(pages={"takes_parts": True}) as link:
+            link.pages.on_request = lambda request: request.answer(200, b"", b"early")
+            stream = link.ask("POST", "/upload", body=b"late")
+            answer = await link.end(stream)
+            assert (answer.data, answer.is_ended, answer.reset) == (b"early", True, None)
+            assert link.told == [("request", b""), ("over",)]
+
     async def test_a_body_may_end_with_trailers(self) -> None:
         async with served_pages() as link:
             stream = link.upload("/upload")
