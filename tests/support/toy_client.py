@@ -29,8 +29,8 @@ class ToyCaller(CallingEngine):
     # From calls
 
     def send_call(self, call: ClientCall, payload: bytes) -> None:
-        if self.codec_of(call) != "json":
-            raise EncodeError(f"{call.method}: toy speaks JSON, not {self.codec_of(call)}")
+        if self.own_calls.codec_of(call) != "json":
+            raise EncodeError(f"{call.method}: toy speaks JSON, not {self.own_calls.codec_of(call)}")
         remaining = call.remaining()
         timeout = "" if remaining is None else f"@{max(1, int(remaining * 1000))}"
         self.lines += 1

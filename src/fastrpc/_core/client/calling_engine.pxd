@@ -9,7 +9,29 @@ from fastrpc._core.io.engine cimport PythonEngine
 
 @cython.final
 cdef class PythonCalls(CallingPart):
+    cdef:
+        # The calls under way, oldest first; the number of calls written so far, and how many of these the stream has.
+        dict _calls
+        uint64_t _written
+        uint64_t handed
+
     cdef CallingEngine engine(self)
+
+    # Remove a call from the table, with its timer or without; False: it is over.
+    cdef bint take(self, ClientCall call) except -1
+    cdef bint _forget(self, ClientCall call) except -1
+
+    # Fail all calls; `leaves`: written output is still sent.
+    cdef int fail_all(self, str why, bint leaves) except -1
+
+    cdef inline Py_ssize_t count(self) except -1:
+        """Return the number of calls under way."""
+        return len(self._calls)
+
+    cdef inline int note_handed(self) noexcept:
+        """The stream has all that was written."""
+        self.handed = self._written
+        return 0
 
 
 cdef class CallingEngine(PythonEngine):
@@ -21,10 +43,8 @@ cdef class CallingEngine(PythonEngine):
         ClientLife life
         readonly bytes credential
 
-        # The calls under way; the number of calls written so far, and how many of these the stream has.
-        dict _calls
-        uint64_t _written
-        uint64_t _handed
+        # The calls under way: `calling` of the base.
+        readonly PythonCalls own_calls
 
         # The reason of its close.
         readonly str closed_text
@@ -34,8 +54,3 @@ cdef class CallingEngine(PythonEngine):
         readonly int auth_status
         readonly str auth_text
         readonly bint peer_replaces
-
-    cdef PythonCalls part(self)
-    cdef bint _take(self, ClientCall call) except -1
-    cdef bint _forget(self, ClientCall call) except -1
-    cdef int _fail_all(self, str why, bint leaves) except -1

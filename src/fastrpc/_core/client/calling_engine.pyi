@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 from fastrpc._core.calls.calling_part import CallingPart
 from fastrpc._core.client.client_call import ClientCall
@@ -11,6 +11,19 @@ from fastrpc.protocols.base import ClientParts
 @final
 class PythonCalls(CallingPart):
     """Our calls on a connection whose engine is written in Python."""
+
+    @property
+    def calls(self) -> Sequence[ClientCall]:
+        """The calls under way, oldest first."""
+
+    def codec_of(self, call: ClientCall) -> str:
+        """Return the name of the codec of a call's payload."""
+
+    def tell_crowd(self) -> None:
+        """Notify the owner of a crowd."""
+
+    def takes_thread(self, now: int, rested_ns: int) -> bool:
+        """Return whether a thread may send a new call, judged by the age and the idle time of the connection."""
 
 class CallingEngine(PythonEngine):
     """The client's side of one connection, for protocols in Python, and for clients of loops and of threads.
@@ -30,8 +43,8 @@ class CallingEngine(PythonEngine):
     def send_call(self, call: ClientCall, payload: bytes) -> None:
         """Send a call, and remember it until it ends; its payload is in its codec.
 
-        `call.method`, `call.remaining()`, `call.metadata` and `codec_of(call)` give the rest. An error raised here is
-        the error of the call.
+        `call.method`, `call.remaining()`, `call.metadata` and `own_calls.codec_of(call)` give the rest. An error raised
+        here is the error of the call.
         """
 
     def cancel_call(self, call: ClientCall, reason: int) -> None:
@@ -67,20 +80,13 @@ class CallingEngine(PythonEngine):
     def leave(self) -> None:
         """Note that the server takes no new calls here; calls under way continue."""
 
-    def codec_of(self, call: ClientCall) -> str:
-        """Return the name of the codec of a call's payload."""
-
     @property
-    def calls(self) -> Sequence[ClientCall]:
-        """The calls under way, oldest first."""
+    def own_calls(self) -> PythonCalls:
+        """The calls under way."""
 
     @property
     def protocol(self) -> str:
         """The name of its protocol."""
-
-    @property
-    def owner(self) -> Any:
-        """The object that is notified of the connection's life; None for threads."""
 
     @property
     def credential(self) -> bytes | None:
@@ -113,11 +119,9 @@ class CallingEngine(PythonEngine):
     @property
     def calls_in_flight(self) -> int: ...
     def await_crowd(self, calls: int) -> None: ...
-    def tell_crowd(self) -> None: ...
     def begin_probe(self, call: ClientCall) -> None: ...
     def end_probe(self, call: ClientCall) -> None: ...
     def present(self, token: bytes) -> None: ...
-    def takes_thread(self, now: int, rested_ns: int) -> bool: ...
     def retire(self) -> None: ...
     def close(self, reason: int = 0, text: str = "") -> None: ...
     def stats(self) -> dict[str, int]: ...

@@ -5,8 +5,9 @@
     ClientCall ──► PythonCalls.send ──► send_call(call, payload)     cancel_call(call, reason)
     ClientCall ◄── answer(call, payload), fail(call, status, text) ◄── receive_data(bytes)
 
-It serves the clients of a loop and of threads: on a loop, `owner` is notified of its life; with threads, a thread
-checks it. The table of calls, their deadlines and their ends are here; opening, age and rest are in `client_life`.
+It serves the clients of a loop and of threads: on a loop, the owner is notified of its life; with threads, a thread
+checks it. `PythonCalls` has the table of calls, their deadlines and their ends; opening, age and rest are in
+`client_life`.
 """
 
 cimport cython
@@ -20,7 +21,6 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, Call
 from fastrpc._core.client.call_errors cimport check_request, lost_error, unstarted_error
 from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.wire.frame cimport ONE_WAY, OUTCOME_NOT_STARTED, OUTCOME_RAN, OUTCOME_UNKNOWN, STREAM_IN, STREAM_OUT
 from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.settings cimport WireSettings
@@ -45,12 +45,62 @@ cdef class PythonCalls(CallingPart):
         # The caller is the engine, or a call that holds it.
         return <CallingEngine>self.owner
 
+    def __cinit__(self):
+        self._calls = {}
+
+    # For the engine
+
+    @property
+    def calls(self):
+        """The calls under way, oldest first."""
+        return list(self._calls)
+
+    def codec_of(self, ClientCall call not None):
+        """Return the name of the codec of a call's payload."""
+        return call.route.marshal.coders.codec
+
+    def tell_crowd(self):
+        """Notify the owner of a crowd."""
+        cdef CallingEngine engine
+        if self.owner is not NULL and not self.engine().is_closed:
+            engine = self.engine()
+            engine.life.owner.connection_crowded(engine)
+
+    def takes_thread(self, uint64_t now, uint64_t rested_ns):
+        """Return whether a thread may send a new call, judged by the age and the idle time of the connection."""
+        return self.engine().life.takes_thread(self.engine(), now, rested_ns)
+
+    cdef bint take(self, ClientCall call) except -1:
+        if not self._forget(call):
+            return False
+        if self.loop_state is not None:
+            self.loop_state.stop_timer(call)
+        return True
+
+    cdef bint _forget(self, ClientCall call) except -1:
+        if call not in self._calls:
+            return False
+        del self._calls[call]
+        if not call.is_probe:
+            self.engine().life.call_ended(self.engine())
+        return True
+
+    cdef int fail_all(self, str why, bint leaves) except -1:
+        cdef ClientCall call
+        for call in list(self._calls):
+            if self.take(call):
+                handed = self.was_written(call) if leaves else self.was_handed(call)
+                call.failed(self.error_of_end(call, handed, why))
+        return 0
+
+    # For calls
+
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
-        return self.engine().takes_thread(now, rested_ns)
+        return self.takes_thread(now, rested_ns)
 
     cdef int start(self, Call call, bytes payload) except -1:
         self.send(call, payload)
-        if call.deadline_ns != NO_DEADLINE and call in self.engine()._calls:
+        if call.deadline_ns != NO_DEADLINE and call in self._calls:
             self.loop_state.start_timer(call, call.deadline_ns)
         return 0
 
@@ -67,35 +117,35 @@ cdef class PythonCalls(CallingPart):
         if not (<ClientCall>call).is_probe:
             engine.life.call_begins(engine, call.flags & ONE_WAY)
         if not call.flags & ONE_WAY:
-            engine._calls[call] = None
+            self._calls[call] = None
         try:
             engine.send_call(call, payload)
         except BaseException:
-            engine._forget(<ClientCall>call)
+            self._forget(<ClientCall>call)
             raise
-        engine._written += 1
-        call.handed_at = engine._written
-        if engine.life.is_crowd(len(engine._calls)):
-            self.loop_state.call_soon(engine.tell_crowd)
+        self._written += 1
+        call.handed_at = self._written
+        if engine.life.is_crowd(self.count()):
+            self.loop_state.call_soon(self.tell_crowd)
         return 0
 
     cdef int abandon(self, Call call, int reason) except -1:
         cdef CallingEngine engine = self.engine()
-        if engine._take(<ClientCall>call) and not engine.is_closed:
+        if self.take(<ClientCall>call) and not engine.is_closed:
             engine.now = now_ns()
             try:
                 engine.cancel_call(call, reason)
             except Exception as error:
                 # The call ends nevertheless.
                 engine.report_crash(error)
-            engine.life.close_when_idle(engine, len(engine._calls))
+            engine.life.close_when_idle(engine, self.count())
         return 0
 
     cdef bint was_written(self, Call call) noexcept:
         return call.handed_at != 0
 
     cdef bint was_handed(self, Call call) noexcept:
-        return call.handed_at != 0 and call.handed_at <= self.engine()._handed
+        return call.handed_at != 0 and call.handed_at <= self.handed
 
     cdef object error_of_end(self, Call call, bint handed, str why):
         return unstarted_error(self.endpoint, call) if why is None else lost_error(self.endpoint, call, handed, why)
@@ -109,12 +159,11 @@ cdef class CallingEngine(PythonEngine):
         part.owner = <PyObject*>self
         part.peer = WireSettings(False)
         part.most_bytes = part.peer.max_message
-        self.calling = part
-        self._calls = {}
+        self.calling = self.own_calls = part
         self.auth_status = -1
 
     def __init__(self, parts):
-        cdef PythonCalls part = self.part()
+        cdef PythonCalls part = self.own_calls
         config = parts.config
         self.protocol = parts.protocol.name
         part.endpoint = parts.endpoint
@@ -129,11 +178,8 @@ cdef class CallingEngine(PythonEngine):
 
     def __dealloc__(self):
         # The collector may have cleared the field before.
-        if self.calling is not None:
-            (<PythonCalls>self.calling).owner = NULL
-
-    cdef inline PythonCalls part(self):
-        return <PythonCalls>self.calling
+        if self.own_calls is not None:
+            self.own_calls.owner = NULL
 
     # Implemented by an engine in Python
 
@@ -148,7 +194,7 @@ cdef class CallingEngine(PythonEngine):
 
     def ready(self):
         """Note that the server has answered the opening: calls may rely on its settings."""
-        cdef PythonCalls part = self.part()
+        cdef PythonCalls part = self.own_calls
         if part.is_settled or self.is_closed:
             return
         part.is_settled = True
@@ -160,12 +206,12 @@ cdef class CallingEngine(PythonEngine):
     def answer(self, ClientCall call not None, bytes payload not None):
         """End a call with its answer, in the codec of the call."""
         cdef Frame frame
-        if self._take(call):
+        if self.own_calls.take(call):
             memset(&frame, 0, sizeof(Frame))
             frame.codec = <uint8_t>call.route.marshal.codec_id
             self.woke = True
             call.answer_came(&frame, payload, self.now)
-            self.life.close_when_idle(self, len(self._calls))
+            self.life.close_when_idle(self, self.own_calls.count())
 
     def fail(self, ClientCall call not None, int status, str text not None, *, has_run=True, double retry_after=0.0):
         """End a call with the server's error."""
@@ -180,46 +226,37 @@ cdef class CallingEngine(PythonEngine):
         # `text` is held by the caller. All that may raise comes before the call is taken off the table.
         frame.text = PyUnicode_AsUTF8AndSize(text, &size)
         frame.text_size = size
-        if self._take(call):
+        if self.own_calls.take(call):
             self.woke = True
             call.answer_came(&frame, b"", self.now)
-            self.life.close_when_idle(self, len(self._calls))
+            self.life.close_when_idle(self, self.own_calls.count())
 
     def leave(self):
         """Note that the server takes no new calls here; calls under way continue."""
-        self.part().peer_leaves = self.peer_replaces = True
+        self.own_calls.peer_leaves = self.peer_replaces = True
         self.retire()
-
-    def codec_of(self, ClientCall call not None):
-        """Return the name of the codec of a call's payload."""
-        return call.route.marshal.coders.codec
-
-    @property
-    def calls(self):
-        """The calls under way, oldest first."""
-        return list(self._calls)
-
-    @property
-    def owner(self):
-        """The object that is notified of the connection's life; None for threads."""
-        return self.life.owner
 
     # For the client
 
     @property
     def endpoint(self):
         """The address it leads to."""
-        return self.part().endpoint
+        return self.own_calls.endpoint
 
     @property
     def peer(self):
         """The settings of the server."""
-        return self.part().peer
+        return self.own_calls.peer
+
+    @property
+    def calls_in_flight(self):
+        """The number of calls under way."""
+        return self.own_calls.count()
 
     @property
     def is_ready(self):
         """Whether the server has answered the opening."""
-        return self.part().is_settled
+        return self.own_calls.is_settled
 
     @property
     def announces_calls(self):
@@ -245,19 +282,9 @@ cdef class CallingEngine(PythonEngine):
         """Whether it ended as no call needed it."""
         return self.life.is_dispensable
 
-    @property
-    def calls_in_flight(self):
-        """The number of calls under way."""
-        return len(self._calls)
-
     def await_crowd(self, Py_ssize_t calls):
         """Notify the owner once when a call is sent while `calls` others are in flight; 0: never."""
         self.life.crowd = calls
-
-    def tell_crowd(self):
-        """Notify the owner of a crowd."""
-        if not self.is_closed:
-            self.life.owner.connection_crowded(self)
 
     def begin_probe(self, ClientCall call not None):
         """Note that a call only probes health: it does not count as use of the connection."""
@@ -270,13 +297,9 @@ cdef class CallingEngine(PythonEngine):
         """Show the server another token: a connection that begins with it replaces this one."""
         self.retire()
 
-    def takes_thread(self, uint64_t now, uint64_t rested_ns):
-        """Return whether a thread may send a new call, judged by the age and the idle time of the connection."""
-        return self.life.takes_thread(self, now, rested_ns)
-
     def retire(self):
         """Take no new calls, and close once those under way have ended."""
-        self.life.retire(self, len(self._calls))
+        self.life.retire(self, self.own_calls.count())
 
     def close(self, reason=0, str text=""):
         """Close once all output is sent; calls under way fail."""
@@ -285,39 +308,12 @@ cdef class CallingEngine(PythonEngine):
         self.closed_text = text
         self.life.refuse_calls(self)
         # Written output leaves before the end.
-        self._fail_all(text or "it was closed", True)
+        self.own_calls.fail_all(text or "it was closed", True)
         PythonEngine.close(self, reason, text)
 
     def stats(self):
         """Return the state of this connection as plain data."""
-        return {"calls": len(self._calls), "waiting": 0, "buffered": self.unsent_bytes(), "credit": 0}
-
-    cdef bint _take(self, ClientCall call) except -1:
-        """Remove a call from the table; False if it is over."""
-        cdef LoopState loop_state = self.part().loop_state
-        if not self._forget(call):
-            return False
-        if loop_state is not None:
-            loop_state.stop_timer(call)
-        return True
-
-    cdef bint _forget(self, ClientCall call) except -1:
-        if call not in self._calls:
-            return False
-        del self._calls[call]
-        if not call.is_probe:
-            self.life.call_ended(self)
-        return True
-
-    cdef int _fail_all(self, str why, bint leaves) except -1:
-        """Fail all calls; `leaves`: written output is still sent."""
-        cdef ClientCall call
-        cdef PythonCalls part = self.part()
-        for call in list(self._calls):
-            if self._take(call):
-                handed = part.was_written(call) if leaves else part.was_handed(call)
-                call.failed(part.error_of_end(call, handed, why))
-        return 0
+        return {"calls": self.own_calls.count(), "waiting": 0, "buffered": self.unsent_bytes(), "credit": 0}
 
     # The engine
 
@@ -334,7 +330,7 @@ cdef class CallingEngine(PythonEngine):
     cdef int lost(self, object error) except -1:
         cdef str why = self.closed_text or (str(error) if error is not None else "the server closed it")
         self.life.refuse_calls(self)
-        self._fail_all(why, False)
+        self.own_calls.fail_all(why, False)
         try:
             PythonEngine.lost(self, error)
         finally:
@@ -353,11 +349,11 @@ cdef class CallingEngine(PythonEngine):
 
     cdef int flushed(self) except -1:
         if self.output.size() == 0:
-            self._handed = self._written
+            self.own_calls.note_handed()
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef uint64_t due = PythonEngine.check(self, now)
         if self.is_closed:
             return due
-        return earlier(due, self.life.check(self, now, self.part().is_settled, len(self._calls)))
+        return earlier(due, self.life.check(self, now, self.own_calls.is_settled, self.own_calls.count()))

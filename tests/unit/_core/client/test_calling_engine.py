@@ -109,10 +109,9 @@ def test_an_engine_tells_what_its_parts_say() -> None:
     engine = Greeted(parts_with(Timeouts()))
     assert engine.endpoint is HERE
     assert engine.protocol == "greeted"
-    assert engine.owner is None
     assert engine.calling.takes_values
     assert not Greeted(parts_with(Timeouts(), takes_values=False)).calling.takes_values
-    assert (engine.auth_status, engine.calls, engine.calls_in_flight) == (-1, [], 0)
+    assert (engine.auth_status, engine.own_calls.calls, engine.calls_in_flight) == (-1, [], 0)
     assert engine.stats() == {"calls": 0, "waiting": 0, "buffered": 0, "credit": 0}
 
 
@@ -132,9 +131,9 @@ class TestAnswers:
         first, second = await link.call(1), await link.call(2)
         await asyncio.sleep(0)
         assert link.transport.written == b"[1]\n[2]\n"
-        assert link.engine.calls == link.engine.sent
+        assert link.engine.own_calls.calls == link.engine.sent
         link.engine.answer(link.engine.sent[1], b"4")
-        assert link.engine.calls == link.engine.sent[:1]
+        assert link.engine.own_calls.calls == link.engine.sent[:1]
         link.engine.answer(link.engine.sent[0], b"2")
         assert (await first, await second) == (2, 4)
         assert link.engine.calls_in_flight == 0
@@ -151,7 +150,7 @@ class TestAnswers:
             await asyncio.wait([first])
         link.engine.answer(call, b"3")
         link.engine.fail(call, Status.INTERNAL, "late")
-        assert link.engine.calls == link.engine.sent[1:]
+        assert link.engine.own_calls.calls == link.engine.sent[1:]
         link.engine.answer(link.engine.sent[1], b"4")
         assert await second == 4
         assert first.cancelled() or await first == 2
@@ -226,7 +225,7 @@ class TestSending:
         call = await link.call(1)
         with pytest.raises(EncodeError, match="not by this protocol"):
             await call
-        assert (link.engine.calls, link.engine.is_usable) == ([], True)
+        assert (link.engine.own_calls.calls, link.engine.is_usable) == ([], True)
 
     async def test_a_request_above_the_limit_is_not_sent(self) -> None:
         link = Link(config=ClientConfig(codec="json", limits=Limits(message_bytes=4_096)))
@@ -238,7 +237,7 @@ class TestSending:
     async def test_a_one_way_call_has_no_answer_to_wait_for(self) -> None:
         link = Link()
         await link.caller.notify("desk.mul", 1)
-        assert (len(link.engine.sent), link.engine.calls) == (1, [])
+        assert (len(link.engine.sent), link.engine.own_calls.calls) == (1, [])
 
     @pytest.mark.parametrize("fails", [None, ValueError("cannot cancel")])
     async def test_a_call_that_is_given_up_is_told_to_the_engine(self, fails: Exception | None) -> None:
@@ -304,7 +303,7 @@ class TestEnd:
             with pytest.raises(ConnectionLostError, match=str(error or "the server closed it")) as caught:
                 await call
             assert caught.value.processed == "unknown"
-        assert (link.engine.is_usable, link.engine.calls) == (False, [])
+        assert (link.engine.is_usable, link.engine.own_calls.calls) == (False, [])
         assert link.owner.heard == ["ready", "draining", "lost"]
 
     async def test_a_call_that_the_stream_did_not_take_was_not_sent(self) -> None:
@@ -442,11 +441,11 @@ class TestLife:
             settings=usual_settings(False),
         )
         engine, made = Lines(parts), time.monotonic_ns()
-        assert engine.takes_thread(made + 89 * SECOND, made + 30 * SECOND)
+        assert engine.own_calls.takes_thread(made + 89 * SECOND, made + 30 * SECOND)
         # Another connection is made meanwhile.
-        assert not engine.takes_thread(made + 111 * SECOND, 0)
+        assert not engine.own_calls.takes_thread(made + 111 * SECOND, 0)
         assert engine.is_aged
-        assert engine.takes_thread(made + 112 * SECOND, 0)
+        assert engine.own_calls.takes_thread(made + 112 * SECOND, 0)
         was_spent = engine.is_spent
-        assert engine.takes_thread(made + 112 * SECOND, made + 40 * SECOND)
+        assert engine.own_calls.takes_thread(made + 112 * SECOND, made + 40 * SECOND)
         assert (was_spent, engine.is_spent, engine.is_usable) == (False, True, False)

@@ -84,12 +84,12 @@ async def test_a_thread_finds_age_and_rest_with_its_next_call() -> None:
     second = 1_000_000_000
     link = Linked(RESTING, ClientConfig(codec="json", keepalive=Keepalive(max_age=100.0)))
     now = link.made_ns
-    assert link.engine.takes_thread(now + second, 0)
-    assert not link.engine.takes_thread(now + 111 * second, 0)
+    assert link.engine.own_calls.takes_thread(now + second, 0)
+    assert not link.engine.own_calls.takes_thread(now + 111 * second, 0)
     assert link.engine.is_aged
-    assert link.engine.takes_thread(now + 111 * second, 0)
+    assert link.engine.own_calls.takes_thread(now + 111 * second, 0)
     assert not link.engine.is_spent
-    assert link.engine.takes_thread(now + 111 * second, now + 100 * second)
+    assert link.engine.own_calls.takes_thread(now + 111 * second, now + 100 * second)
     assert link.engine.is_spent
     assert not link.engine.is_usable
 
