@@ -45,7 +45,7 @@ cdef class EchoConnection(Connection):
         self.serving.owner = calling.owner = <PyObject*>self
         self.calling = calling
         if is_client:
-            self.open()
+            self.router.open()
 
     def exchange(self, EchoConnection server not None):
         """Carry what either side has to say to the other, until neither has anything."""

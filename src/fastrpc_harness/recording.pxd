@@ -1,6 +1,7 @@
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.call cimport Call, MethodRoute
+from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.wire.frame cimport Frame
 
@@ -21,6 +22,11 @@ cdef class RecordingConnection(Connection):
         # Whether what credit allows is written at once, or when it is asked for; whether it is kept at present.
         public bint sends_at_once
         public bint is_blocked
+        # The stream below, which is stuck while output is kept.
+        ByteStream below
+
+        # The number of discarded frames.
+        uint64_t discards
 
         # Stream messages that were not taken, by call id: (call, cost); routes by method name.
         dict untaken

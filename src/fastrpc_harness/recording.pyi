@@ -140,6 +140,13 @@ class RecordingConnection(Connection):
     def take_message(self, id: int) -> None:
         """Let the application take the oldest message of a call: its credit goes back."""
 
+    def announce(self, settings: WireSettings) -> None:
+        """Send SETTINGS; lower limits apply after the peer's ACK, higher ones at once.
+
+        Raises:
+            LocalProtocolError: they change the stream window, which only the first ones may set.
+        """
+
     def ping(self, content: bytes = ...) -> None:
         """Ask for a sign of life with 8 bytes of any content."""
 

@@ -2,7 +2,7 @@
 
 ::
 
-    receive_data(bytes) ──► Connection ──► its hooks, as events
+    receive_data(bytes) ──► Connection ──► its parts, side and frames, as events
     open_call, respond, … ──►    │
                                  └──► data_to_send()
 """
@@ -28,7 +28,10 @@ from fastrpc._core.calls.call cimport (
     STATE_STREAMING,
     STATE_WAITING,
 )
+from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.io.engine cimport bind
 from fastrpc._core.native.call_parts cimport NativeCalling, ServingPart
+from fastrpc._core.native.hooks cimport FrameHandler, Side
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport (
@@ -46,7 +49,6 @@ from fastrpc._core.wire.frame cimport (
     METHOD_LIMIT,
     ONE_WAY,
     PING,
-    PREFACE_SIZE,
     REQUEST,
     RESPONSE,
     SETTINGS,
@@ -196,8 +198,72 @@ cdef class _RecordedCalling(NativeCalling):
 
 
 @cython.final
+cdef class _RecordedSide(Side):
+    """Watches the life of a connection, as the sides do."""
+
+    cdef int on_ready(self) except -1:
+        (<RecordingConnection>self.holder).check((<RecordingConnection>self.holder).now)
+        return 0
+
+
+@cython.final
+cdef class _BlockedStream(ByteStream):
+    """Takes no output while the connection keeps it."""
+
+    cdef bint is_stuck(self) noexcept:
+        return self._engine is not NULL and (<RecordingConnection>self._engine).is_blocked
+
+
+@cython.final
+cdef class _RecordedFrames(FrameHandler):
+    """Keeps the effects of frames that no call is told of. The connection holds it."""
+
+    cdef:
+        PyObject* owner
+
+    cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
+        cdef RecordingConnection owner = <RecordingConnection>self.owner
+        cdef Py_ssize_t consumed = owner.router.on_opening(data, size)
+        if consumed > 0 and not owner.is_closed:
+            owner.consumed += consumed
+            owner._emit(("preface", VERSION))
+        return consumed
+
+    cdef int on_frame(self, Frame* frame, bytes payload) except -1:
+        cdef RecordingConnection owner = <RecordingConnection>self.owner
+        cdef Py_ssize_t place = len(owner.events)
+        cdef uint64_t discards = owner.discards
+        cdef Call call = owner.slots.find(frame.id)
+        cdef bint is_given_up = call is not None and call.state == STATE_GIVEN_UP
+        cdef bint is_answering = call is not None and call.state == STATE_ANSWERING
+        owner.consumed += HEADER_SIZE + frame.length
+        owner.router.on_frame(frame, payload)
+        if frame.kind not in KIND_NAMES:
+            if not owner.is_closed or owner.closed_by_peer:
+                # In front of what followed from it.
+                owner.events.insert(place, owner._control_event(frame))
+        elif frame.kind == CREDIT:
+            if is_given_up or is_answering:
+                owner._emit(("ignored", KIND_NAMES[frame.kind], frame.id))
+            elif owner.discards == discards and not owner.is_closed:
+                owner._emit(("credit", frame.id, load32(frame.payload)))
+        elif is_given_up and call.state == STATE_GONE:
+            owner._emit(("freed", call.id))
+        return owner._flush()
+
+    cdef Assembly sink_for(self, Frame* frame):
+        return (<RecordingConnection>self.owner).router.sink_for(frame)
+
+
+@cython.final
 cdef class RecordingConnection(Connection):
     def __cinit__(self, *arguments, **options):
+        cdef _RecordedFrames frames = _RecordedFrames.__new__(_RecordedFrames)
+        frames.owner = <PyObject*>self
+        self.frames = frames
+        self.take_side(_RecordedSide.__new__(_RecordedSide))
+        self.below = _BlockedStream.__new__(_BlockedStream)
+        bind(self, self.below)
         self.events = []
         self.tail = b""
         self.sends_at_once = True
@@ -221,7 +287,7 @@ cdef class RecordingConnection(Connection):
         self.serving.owner = calling.owner = <PyObject*>self
         self.calling = calling
         if is_client:
-            self.open()
+            self.router.open()
 
     # Bytes
 
@@ -296,7 +362,7 @@ cdef class RecordingConnection(Connection):
         """Give a call up; its place at the peer is free after the RESPONSE."""
         cdef RecordedCall known = self._call_of(call)
         if known is not None and known.is_local:
-            self.give_up(known, reason)
+            self.caller.give_up(known, reason)
             self._flush()
 
     # Calls of the peer
@@ -382,19 +448,23 @@ cdef class RecordingConnection(Connection):
 
     # The connection
 
+    def announce(self, WireSettings settings not None):
+        """Send SETTINGS; lower limits apply after the peer's ACK, higher ones at once."""
+        self.control.announce(settings)
+
     def ping(self, bytes content not None=bytes(8)):
         """Ask for a sign of life with 8 bytes of any content."""
         if not self.settled or len(content) != 8:
             raise LocalProtocolError("a PING has 8 bytes and goes to a peer whose SETTINGS came")
-        self.send_ping(content)
+        self.control.send_ping(content)
 
     def begin_drain(self, uint16_t reason=0, str text not None=""):
         """Send GOAWAY that opens nothing new; FINAL follows once the peer knows, or with `end_drain`."""
-        self.start_drain(reason, text)
+        self.control.start_drain(reason, text)
 
     def end_drain(self):
         """Send GOAWAY FINAL, which names the last call that was taken."""
-        self.finish_drain()
+        self.control.finish_drain()
 
     def close(self, uint16_t reason=0, str text not None=""):
         """End the connection for a reason of ours; the peer is told."""
@@ -431,41 +501,12 @@ cdef class RecordingConnection(Connection):
 
     # Hooks
 
-    cdef int on_frame(self, Frame* frame, bytes payload) except -1:
-        self.consumed += HEADER_SIZE + frame.length
-        Connection.on_frame(self, frame, payload)
-        return self._flush()
-
-    cdef int _take_preface(self, const char* data) except -1:
-        self.consumed += PREFACE_SIZE
-        Connection._take_preface(self, data)
-        return 0 if self.is_closed else self._emit(("preface", VERSION))
-
-    cdef bint output_is_stuck(self) noexcept:
-        return self.is_blocked
-
-    cdef int on_freed(self, Call call) except -1:
-        return self._emit(("freed", call.id))
-
-    cdef int on_ignored(self, Frame* frame) except -1:
-        return self._emit(("ignored", KIND_NAMES[frame.kind], frame.id))
-
     cdef int discard(self, Frame* frame) except -1:
+        self.discards += 1
         Connection.discard(self, frame)
         return 0 if self.is_closed else self._emit(("discarded", KIND_NAMES[frame.kind], frame.id))
 
-    cdef int on_credit(self, uint64_t id, uint32_t size) except -1:
-        return self._emit(("credit", id, size))
-
-    cdef int on_control(self, Frame* frame) except -1:
-        cdef Py_ssize_t place = len(self.events)
-        Connection.on_control(self, frame)
-        if not self.is_closed or self.closed_by_peer:
-            # In front of what followed from it.
-            self.events.insert(place, self._control_event(frame))
-        return 0
-
-    cdef int on_closed(self) except -1:
+    cdef int end_stream(self) except -1:
         return 0 if self.closed_by_peer else self._emit(("error", self.closed_reason))
 
     # Parts

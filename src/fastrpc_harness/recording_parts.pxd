@@ -1,6 +1,8 @@
 from libc.stdint cimport int64_t, uint64_t
 
+from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.calls.call cimport Call
+from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.call_slots cimport CallSlots
 from fastrpc._core.native.callee_states cimport CalleeStates
 from fastrpc._core.native.caller_states cimport CallerStates
@@ -37,6 +39,10 @@ cdef class RecordingOwner(PartsOwner):
         public str why_full
 
     cdef int _make_parts(self, tuple parts) except -1
+    cdef int _make_hooks(self) except -1
+    cdef Py_ssize_t _take_opening(self, const char* data, Py_ssize_t size) except -1
+    cdef int _take_frame(self, Frame* frame, bytes payload) except -1
+    cdef Assembly _sink_for(self, Frame* frame)
     cdef Call _call_of(self, Frame* frame)
     cdef int _assemble(self, Call call, Frame* frame, bytes payload) except -1
     cdef bint _pass_on(self, Frame* frame, bytes payload) except -1
@@ -54,3 +60,6 @@ cdef class WatchedConnection(Connection):
         # Whether the process has no memory to lend; whether received bytes wait for their turn.
         public bint is_short
         public bint is_put_off
+
+        # The stream with these answers.
+        ByteStream below

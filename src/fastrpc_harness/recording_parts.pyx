@@ -16,18 +16,12 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.calls.call cimport STATE_INPUT_ENDED, STATE_OPEN, Incoming, MethodRoute, new_stream_window
-from fastrpc._core.io.engine cimport MESSAGES_AT_ONCE
+from fastrpc._core.io.engine cimport MESSAGES_AT_ONCE, bind
 from fastrpc._core.native.call_parts cimport NativeCalling, ServingPart
-from fastrpc._core.native.call_slots cimport new_slots
-from fastrpc._core.native.callee_states cimport new_callee
-from fastrpc._core.native.caller_states cimport new_caller
-from fastrpc._core.native.control_frames cimport new_control
-from fastrpc._core.native.frame_reader cimport OPENING_INCOMPLETE, new_reader
-from fastrpc._core.native.message_assembler cimport new_assembler
+from fastrpc._core.native.frame_reader cimport OPENING_INCOMPLETE
+from fastrpc._core.native.hooks cimport CalleeHooks, CallerHooks, FrameHandler, Side
 from fastrpc._core.native.outgoing cimport new_failure
-from fastrpc._core.native.send_queue cimport new_sender
 from fastrpc._core.wire.frame cimport AUTH, GOAWAY, PING, SETTINGS
 from fastrpc._core.wire.frame cimport CANCEL, CONT, DATA, END, HEAD, HEADER_SIZE, MORE, OUTCOME_RAN, REQUEST, RESPONSE
 from fastrpc._core.wire.native cimport NativeProtocol
@@ -125,6 +119,94 @@ cdef class _RecordedCalling(NativeCalling):
 
 
 @cython.final
+cdef class _RecordedSide(Side):
+    """Keeps the events of the connection."""
+
+    cdef int on_ready(self) except -1:
+        return note(self.holder, ("on_ready",))
+
+    cdef int on_peer_drains(self) except -1:
+        return note(self.holder, ("on_peer_drains",))
+
+    cdef int on_forgotten(self, Call call) except -1:
+        return note(self.holder, ("on_forgotten", call.id))
+
+    cdef int on_ids_used_up(self) except -1:
+        return note(self.holder, ("on_ids_used_up",))
+
+
+@cython.final
+cdef class _RecordedFrames(FrameHandler):
+    """Passes frames to the parts that were made. The owner holds it."""
+
+    cdef:
+        PyObject* owner
+
+    cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
+        return (<RecordingOwner>self.owner)._take_opening(data, size)
+
+    cdef int on_frame(self, Frame* frame, bytes payload) except -1:
+        return (<RecordingOwner>self.owner)._take_frame(frame, payload)
+
+    cdef Assembly sink_for(self, Frame* frame):
+        return (<RecordingOwner>self.owner)._sink_for(frame)
+
+
+@cython.final
+cdef class _RecordedCallee(CalleeHooks):
+    """Keeps the events of the peer's calls, and passes them to the states, if these were made."""
+
+    cdef:
+        PyObject* owner
+
+    cdef int whole_request(self, Call call, Frame* frame, bytes payload) except -1:
+        cdef RecordingOwner owner = <RecordingOwner>self.owner
+        if owner.callee is not None:
+            return owner.callee.whole_request(call, frame, payload)
+        return note(self.owner, ("whole_request", call.id, frame.method[:frame.method_size], payload))
+
+    cdef int end_served(self, Call call, int status, str text) except -1:
+        return note(self.owner, ("end_served", call.id, status))
+
+    cdef int answered(self, Call call) except -1:
+        cdef RecordingOwner owner = <RecordingOwner>self.owner
+        note(self.owner, ("answered", call.id))
+        return 0 if owner.callee is None else owner.callee.answered(call)
+
+    cdef int answer_waits(self, Call call) except -1:
+        cdef RecordingOwner owner = <RecordingOwner>self.owner
+        note(self.owner, ("answer_waits", call.id))
+        return 0 if owner.callee is None else owner.callee.answer_waits(call)
+
+
+@cython.final
+cdef class _RecordedCaller(CallerHooks):
+    """Keeps the events of our calls, and passes them to the states and slots, if these were made."""
+
+    cdef:
+        PyObject* owner
+
+    cdef int whole_response(self, Call call, Frame* frame, bytes payload) except -1:
+        cdef RecordingOwner owner = <RecordingOwner>self.owner
+        if owner.caller is not None:
+            return owner.caller.whole_response(call, frame, payload)
+        return note(self.owner, ("whole_response", call.id, payload))
+
+    cdef int end_called(self, Call call, int status, str text, int reason) except -1:
+        return note(self.owner, ("end_called", call.id, status))
+
+    cdef int begin_call(self, Call call) except -1:
+        return (<RecordingOwner>self.owner).slots.begin_call(call)
+
+    cdef int give_up(self, Call call, int reason) except -1:
+        note(self.owner, ("give_up", call.id, reason))
+        return (<RecordingOwner>self.owner).sender.drop_unsent(call)
+
+    cdef int was_unsent(self, Call call) except -1:
+        return (<RecordingOwner>self.owner).slots.was_unsent(call)
+
+
+@cython.final
 cdef class RecordingOwner(PartsOwner):
     def __init__(self, *parts, bint is_client=True, WireSettings peer=None, WireSettings ours=None, bint is_settled=True):
         cdef _RecordedCalling calling
@@ -145,32 +227,44 @@ cdef class RecordingOwner(PartsOwner):
         self.wire.frame_limit = self.ours.max_frame
         self.our_stream_window = self.ours.stream_window
         self.settled = is_settled
+        self._make_hooks()
         self._make_parts(parts)
         self.open_messages = self.ours.open_messages
         if "control" in parts:
             self.preface_sent = True
-            self.control = new_control(self, self.callee, self.caller, self.slots, self.sender)
+            self.control = ControlFrames(self, self.callee, self.caller, self.slots, self.sender)
             self.control.start(WireSettings(not is_client))
+
+    cdef int _make_hooks(self) except -1:
+        cdef _RecordedFrames frames = _RecordedFrames.__new__(_RecordedFrames)
+        cdef _RecordedCallee callee = _RecordedCallee.__new__(_RecordedCallee)
+        cdef _RecordedCaller caller = _RecordedCaller.__new__(_RecordedCaller)
+        # This object holds them.
+        frames.owner = callee.owner = caller.owner = <PyObject*>self
+        self.frames, self.callee_hooks, self.caller_hooks = frames, callee, caller
+        self.side = _RecordedSide.__new__(_RecordedSide)
+        self.side.holder = <PyObject*>self
+        return 0
 
     cdef int _make_parts(self, tuple parts) except -1:
         if "reader" in parts:
-            self.reader = new_reader(self)
+            self.reader = FrameReader(self)
         if "sender" in parts:
-            self.sender = new_sender(self)
+            self.sender = SendQueue(self)
         if "slots" in parts:
-            self.slots = new_slots(self, self.sender)
+            self.slots = CallSlots(self, self.sender)
             self.slots.next_id = 1 if self.is_client else 2
             self.slots.early_calls = EARLY_CALLS["idempotent"]
         if "assembler" in parts:
-            self.assembler = new_assembler(self, self.reader, self.sender)
+            self.assembler = MessageAssembler(self, self.reader, self.sender)
             self.assembler.pool.left = <int64_t>self.ours.max_message
         if "callee" in parts:
-            self.callee = new_callee(self, self.reader, self.assembler, self.sender)
+            self.callee = CalleeStates(self, self.reader, self.assembler, self.sender)
             self.callee.serves_calls = True
             self.callee.most_calls = self.callee.call_bound = self.ours.max_calls
             self.callee.stream_bound = self.ours.max_streams
         if "caller" in parts:
-            self.caller = new_caller(self, self.reader, self.assembler, self.slots)
+            self.caller = CallerStates(self, self.reader, self.assembler, self.slots)
         return 0
 
     def __dealloc__(self):
@@ -217,17 +311,6 @@ cdef class RecordingOwner(PartsOwner):
 
     def begin_drain(self, int reason, str text not None):
         self.control.start_drain(reason, text)
-
-    cdef int finish_drain(self) except -1:
-        return self.control.finish_drain()
-
-    cdef int on_ready(self) except -1:
-        self.events.append(("on_ready",))
-        return 0
-
-    cdef int on_peer_drains(self, int reason, str text) except -1:
-        self.events.append(("on_peer_drains", reason, text))
-        return 0
 
     cdef int end_connection(self, int reason, str text, bint by_peer) except -1:
         self.is_closed = True
@@ -329,7 +412,7 @@ cdef class RecordingOwner(PartsOwner):
 
     # Hooks
 
-    cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
+    cdef Py_ssize_t _take_opening(self, const char* data, Py_ssize_t size) except -1:
         cdef Py_ssize_t left = self.opening_left
         if size < left:
             return OPENING_INCOMPLETE
@@ -343,7 +426,7 @@ cdef class RecordingOwner(PartsOwner):
         self.rounds_left -= 1
         return self.rounds_left < 0
 
-    cdef int on_frame(self, Frame* frame, bytes payload) except -1:
+    cdef int _take_frame(self, Frame* frame, bytes payload) except -1:
         cdef Call call = self._call_of(frame)
         if self._pass_on(frame, payload):
             return 0
@@ -396,7 +479,7 @@ cdef class RecordingOwner(PartsOwner):
     cdef Call _call_of(self, Frame* frame):
         return <Call>self.calls.get(frame.id)
 
-    cdef Assembly sink_for(self, Frame* frame):
+    cdef Assembly _sink_for(self, Frame* frame):
         cdef Call call = self._call_of(frame)
         if frame.flags & CONT:
             return None if call is None or call.incoming is None else <Assembly>(<Incoming>call.incoming).assembly
@@ -404,60 +487,14 @@ cdef class RecordingOwner(PartsOwner):
             frame.total = frame.payload_size
         return Assembly(frame.total) if frame.total <= self.ours.max_message else None
 
-    cdef int violate(self, int reason, str text) except -1:
+    cdef int close_with(self, int reason, str text) except -1:
         self.is_closed = True
-        self.events.append(("violate", reason, text))
+        self.events.append(("close_with", reason, text))
         return 0
-
-    cdef int on_whole_request(self, Call call, Frame* frame, bytes payload) except -1:
-        if self.callee is not None:
-            return self.callee.whole_request(call, frame, payload)
-        self.events.append(("on_whole_request", call.id, frame.method[:frame.method_size], payload))
-        return 0
-
-    cdef int on_whole_response(self, Call call, Frame* frame, bytes payload) except -1:
-        if self.caller is not None:
-            return self.caller.whole_response(call, frame, payload)
-        self.events.append(("on_whole_response", call.id, payload))
-        return 0
-
-    cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
-        self.events.append(("end_locally", call.id, status))
-        return 0
-
-    cdef int begin_call(self, Call call) except -1:
-        return self.slots.begin_call(call)
-
-    cdef int give_up(self, Call call, int reason) except -1:
-        self.events.append(("give_up", call.id, reason))
-        return self.sender.drop_unsent(call)
-
-    cdef int on_answered(self, Call call) except -1:
-        self.events.append(("on_answered", call.id))
-        return 0 if self.callee is None else self.callee.answered(call)
-
-    cdef int on_answer_waits(self, Call call) except -1:
-        self.events.append(("on_answer_waits", call.id))
-        return 0 if self.callee is None else self.callee.answer_waits(call)
-
-    cdef int on_unsent(self, Call call) except -1:
-        return self.slots.was_unsent(call)
 
     cdef int discard(self, Frame* frame) except -1:
         PartsOwner.discard(self, frame)
         self.events.append(("discard", frame.kind, frame.id))
-        return 0
-
-    cdef int on_freed(self, Call call) except -1:
-        self.events.append(("on_freed", call.id))
-        return 0
-
-    cdef int on_forgotten(self, Call call) except -1:
-        self.events.append(("on_forgotten", call.id))
-        return 0
-
-    cdef int on_ids_used_up(self) except -1:
-        self.events.append(("on_ids_used_up",))
         return 0
 
 
@@ -474,22 +511,74 @@ cdef class _WatchedServing(ServingPart):
 
 
 @cython.final
+cdef class _WatchedCalling(NativeCalling):
+    """Keeps the ends of our calls; its owner clears `owner` when it goes."""
+
+    cdef int on_local_end(self, Call call, int status, str text) except -1:
+        (<WatchedConnection>self.owner).events.append(("on_stuck", call.id))
+        return 0
+
+
+@cython.final
+cdef class _WatchedSide(Side):
+    """Watches the life of a connection, as the sides do, and keeps its events."""
+
+    cdef int on_ready(self) except -1:
+        (<WatchedConnection>self.holder).check((<WatchedConnection>self.holder).now)
+        return 0
+
+    cdef int on_aged(self) except -1:
+        (<WatchedConnection>self.holder).events.append(("on_aged",))
+        return 0
+
+    cdef int on_idle(self) except -1:
+        (<WatchedConnection>self.holder).events.append(("on_idle",))
+        return 0
+
+
+@cython.final
+cdef class _WatchedStream(ByteStream):
+    """Answers as its connection says."""
+
+    cdef inline WatchedConnection _connection(self):
+        return <WatchedConnection>self._engine
+
+    cdef int64_t untaken_bytes(self) except? -1:
+        return <int64_t>self._connection().held
+
+    cdef int64_t taken_bytes(self) except? -1:
+        return self._connection().taken
+
+    cdef bint waits_for_turn(self) noexcept:
+        return self._connection().is_put_off
+
+    cdef int cut_off(self) except -1:
+        self._connection().events.append(("cut_off",))
+        return 0
+
+
+@cython.final
 cdef class WatchedConnection(Connection):
     def __init__(
         self, *, timeouts, keepalive, bint is_client=True, bint is_watched=True, int64_t send_hard=0,
         bint answers_prove=False,
     ):
+        cdef _WatchedCalling calling = _WatchedCalling.__new__(_WatchedCalling)
         Connection.__init__(
             self, is_client=is_client, settings=usual_settings(not is_client), early_calls="all", answers_prove=answers_prove
         )
         self.events = []
         self.serving = _WatchedServing.__new__(_WatchedServing)
-        self.serving.owner = <PyObject*>self
+        self.serving.owner = calling.owner = <PyObject*>self
+        self.calling = calling
+        self.below = _WatchedStream.__new__(_WatchedStream)
+        bind(self, self.below)
+        self.take_side(_WatchedSide.__new__(_WatchedSide))
         self.liveness.set_rules(timeouts, keepalive, lambda _first, last: last)
         self.liveness.is_watched = is_watched
         self.liveness.send_hard = send_hard
         if is_client:
-            self.open()
+            self.router.open()
 
     def close_now(self):
         self.close_with(0, "")
@@ -515,7 +604,7 @@ cdef class WatchedConnection(Connection):
 
     def begin_drain_at(self, uint64_t now):
         self.now = now
-        self.start_drain(0, "")
+        self.control.start_drain(0, "")
         return self.liveness.begin_drain(now)
 
     def linger_until(self, uint64_t instant):
@@ -530,34 +619,6 @@ cdef class WatchedConnection(Connection):
 
     # Hooks
 
-    cdef bint has_unsent(self) except -1:
-        return self.held > 0
-
-    cdef uint64_t untaken_bytes(self) except? 0:
-        return self.held
-
-    cdef int64_t taken_bytes(self) except? -1:
-        return self.taken
-
-    cdef bint waits_for_turn(self) noexcept:
-        return self.is_put_off
-
-    cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
-        self.events.append(("on_stuck", call.id))
-        return 0
-
-    cdef int on_aged(self) except -1:
-        self.events.append(("on_aged",))
-        return 0
-
-    cdef int on_idle(self) except -1:
-        self.events.append(("on_idle",))
-        return 0
-
-    cdef int cut_off(self) except -1:
-        self.events.append(("cut_off",))
-        return 0
-
-    cdef int on_closed(self) except -1:
+    cdef int end_stream(self) except -1:
         self.events.append(("on_closed", self.closed_reason, self.closed_text))
         return 0

@@ -146,7 +146,6 @@ def callbacks(session: Any) -> list[Callable[[], object]]:
         session.abort,
         lambda: session.begin_drain(0),
         lambda: stream.connection_lost(None),
-        session.buffered_bytes,
         session.stats,
     ]
 

@@ -1,15 +1,26 @@
-from libc.stdint cimport uint64_t
+cimport cython
 
 from fastrpc._core.native.connection cimport Connection
+from fastrpc._core.native.hooks cimport Side
 
 
+cdef class BlockingConnection(Connection)
+
+
+@cython.final
+cdef class BlockingSide(Side):
+    cdef inline BlockingConnection connection(self):
+        # The caller of this method is the connection, or a part of it.
+        return <BlockingConnection>self.holder
+
+
+@cython.final
 cdef class BlockingConnection(Connection):
     cdef:
         # The token to show before the first call, or None.
         bytes credential
 
-        # The last flush in which the system took bytes; whether the stream is lost, or left to the parent of a fork.
-        uint64_t handed_flushes
+        # Whether the stream is lost, or left to the parent of a fork.
         bint is_lost
         bint is_left_behind
 

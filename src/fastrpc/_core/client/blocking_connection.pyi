@@ -1,10 +1,16 @@
-from typing import Any
+from typing import Any, final
 
 from fastrpc._core.native.connection import Connection
+from fastrpc._core.native.hooks import Side
 from fastrpc.config import Keepalive, Timeouts
 from fastrpc.endpoint import Endpoint
 from fastrpc.protocols.base import Protocol
 
+@final
+class BlockingSide(Side):
+    """The decisions of the client's side of one connection, without a loop."""
+
+@final
 class BlockingConnection(Connection):
     """The client's side of one connection to one endpoint, for a `BlockingSession`.
 

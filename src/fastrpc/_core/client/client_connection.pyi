@@ -1,11 +1,17 @@
 from asyncio import AbstractEventLoop
-from typing import Any
+from typing import Any, final
 
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc._core.native.connection import Connection
+from fastrpc._core.native.hooks import Side
 from fastrpc.config import Keepalive, Timeouts
 from fastrpc.protocols.base import Protocol
 
+@final
+class ClientSide(Side):
+    """The decisions of the client's side of one connection."""
+
+@final
 class ClientConnection(Connection):
     """The client's side of one connection to one endpoint, carrying any number of calls at once.
 

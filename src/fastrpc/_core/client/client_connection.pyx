@@ -1,10 +1,16 @@
 """The client's side of a native connection on an event loop: its opening, age, rest and end.
 
+::
+
+    ClientConnection (a Connection) ──holds──► ClientSide    decides when the parts of the connection ask
+        events of the stream, orders of the pool ──► Connection, ClientSide ──► its owner: `connection_ready`, …
+
 `OwnCalls` has the calls that are made on it.
 """
 
 from random import uniform
 
+cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.instants cimport earlier
@@ -15,13 +21,129 @@ from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.client.own_calls cimport new_own_calls
 from fastrpc._core.loop.loop_state cimport loop_state
 from fastrpc._core.native.outgoing cimport Outgoing
-from fastrpc._core.native.parts_owner cimport DRAIN_ANNOUNCED, PHASE_OPEN
+from fastrpc._core.native.parts_owner cimport DRAIN_ANNOUNCED
 from fastrpc._core.wire.frame cimport REASON_MAX_AGE
 
 # The interval at which an ending connection checks whether the calls that it serves are over.
 cdef uint64_t SERVED_LOOK_NS = 20_000_000
 
 
+@cython.final
+cdef class ClientSide(Side):
+    """The decisions of the client's side of one connection."""
+
+    # The opening
+
+    cdef int on_ready(self) except -1:
+        cdef ClientConnection connection = self.connection()
+        connection.is_ready = True
+        connection.owner.connection_ready(connection)
+        return connection.schedule_check(connection.check(connection.now))
+
+    cdef int on_verdict(self) except -1:
+        cdef ClientConnection connection = self.connection()
+        if connection.auth_status == OK and connection.auth_valid_seconds:
+            connection.owner.connection_accepted(connection, connection.auth_valid_seconds)
+        return 0
+
+    # Calls
+
+    cdef int on_used(self) except -1:
+        self.connection().owner.connection_used(self.connection())
+        return 0
+
+    cdef int on_crowd(self) except -1:
+        # A REQUEST is being written: the owner, which may want to dial, is notified in another turn.
+        self.connection().loop_state.call_soon(self._tell_crowd)
+        return 0
+
+    def _tell_crowd(self):
+        if self.holder is not NULL and not self.connection().is_closed:
+            self.connection().owner.connection_crowded(self.connection())
+
+    cdef int on_ids_used_up(self) except -1:
+        # A REQUEST is being written: the connection retires in another turn of the loop.
+        self.connection().loop_state.call_soon(self._leave_used_up)
+        return 0
+
+    def _leave_used_up(self):
+        if self.holder is not NULL and not self.connection().is_closed:
+            self.retire()
+
+    cdef int on_forgotten(self, Call call) except -1:
+        if self.is_retiring or (<Connection>self.holder).peer_sent_final:
+            self.close_when_idle()
+        return 0
+
+    # The end
+
+    cdef int on_peer_drains(self) except -1:
+        # Calls of which the server has received no byte are sent on another connection.
+        self._take_no_calls()
+        return self.close_when_idle()
+
+    cdef int on_aged(self) except -1:
+        cdef ClientConnection connection = self.connection()
+        if connection.is_aged or not connection.is_ready:
+            # No successor came in time, or the server has never taken calls.
+            return self.retire()
+        # The aged connection takes calls until the owner has made a successor, and at most as long again.
+        connection.liveness.age_ns = 2 * (connection.now - connection.liveness.made_ns)
+        connection.is_aged = True
+        connection.is_dispensable = self._sent_only_probes()
+        connection.owner.connection_aged(connection)
+        return 0
+
+    cdef int on_idle(self) except -1:
+        self.connection().is_dispensable = True
+        return self.retire()
+
+    cdef int retire(self) except -1:
+        """Take no new calls, and close once those under way have ended."""
+        cdef ClientConnection connection = self.connection()
+        self._take_no_calls()
+        self.is_retiring = True
+        if connection.serving is not None and connection.is_open:
+            # Without a GOAWAY calls that the server begins now would be lost.
+            connection.begin_drain(REASON_MAX_AGE, "the client replaces the connection, or needs it no more")
+        return self.close_when_idle()
+
+    cdef int _take_no_calls(self) except -1:
+        cdef ClientConnection connection = self.connection()
+        if self._sent_only_probes():
+            connection.is_dispensable = True
+        connection.is_usable = False
+        connection.owner.connection_draining(connection)
+        return 0
+
+    cdef bint _sent_only_probes(self) noexcept:
+        return self.connection().sender.data_frames_sent <= self.connection().liveness.probes
+
+    cdef int close_when_idle(self) except -1:
+        """Close a connection that takes no new calls, after its last call and, if the server drains, after FINAL."""
+        cdef ClientConnection connection = self.connection()
+        if not self.is_leaving() or connection.slots.opened.size or connection.is_closed:
+            return 0
+        if not connection.slots.unsent_calls():
+            if connection.serving is None or self._has_served():
+                connection.close()
+            else:
+                connection.schedule_check(connection.now + SERVED_LOOK_NS)
+        return 0
+
+    cdef bint is_leaving(self) noexcept:
+        """Return whether it may close after its last call: the server has sent FINAL, or only this side ends it."""
+        return self.connection().peer_sent_final or (self.is_retiring and not self.connection().peer_drains)
+
+    cdef bint _has_served(self) noexcept:
+        """Return whether no call of the server is under way, and the server knows that no further one is accepted."""
+        cdef ClientConnection connection = self.connection()
+        if connection.callee.calls.size or connection.callee.one_way_calls or connection.sender.unsent_bytes():
+            return False
+        return not self.is_retiring or connection.drain_step != DRAIN_ANNOUNCED
+
+
+@cython.final
 cdef class ClientConnection(Connection):
     """The client's side of one connection to one endpoint, carrying any number of calls at once."""
 
@@ -34,101 +156,25 @@ cdef class ClientConnection(Connection):
         self.liveness.set_rules(timeouts, keepalive, uniform)
         self.liveness.is_watched = True
         new_own_calls(self, endpoint, protocol)
+        self.decisions = ClientSide.__new__(ClientSide)
+        self.take_side(self.decisions)
         self.owner = owner
         self.credential = credential
 
-    @property
-    def endpoint(self):
-        """The address it leads to."""
-        return self.calling.endpoint
-
-    cdef int connected(self) except -1:
-        """Begin; from now on calls may be sent, even before the SETTINGS of the server."""
-        Connection.connected(self)
-        if self.credential is not None:
-            # The credential precedes every call: the server accepts none before it knows the caller.
-            self.control.send_credential(b"bearer", self.credential)
-            self.credential = None
-            self.on_output()
-        if self.serving is not None:
-            self.serving.on_made()
-        self.is_usable = True
-        return 0
-
-    cdef int on_verdict(self) except -1:
-        if self.auth_status == OK and self.auth_valid_seconds:
-            self.owner.connection_accepted(self, self.auth_valid_seconds)
-        return 0
-
-    cdef int on_used(self) except -1:
-        self.owner.connection_used(self)
-        return 0
-
-    cdef int on_ready(self) except -1:
-        self.is_ready = True
-        self.owner.connection_ready(self)
-        return Connection.on_ready(self)
-
-    cdef int on_peer_drains(self, int reason, str text) except -1:
-        # Calls of which the server has received no byte are sent on another connection.
-        self.stop_calls()
-        self._retire()
-        return self._close_when_idle()
-
-    cdef int on_ids_used_up(self) except -1:
-        self.stop_calls()
-        # A REQUEST is being written: the connection retires in another turn of the loop.
-        self.loop_state.call_soon(self._leave_used_up)
-        return 0
-
-    def _leave_used_up(self):
-        if not self.is_closed:
-            self._begin_retiring()
-
-    def await_crowd(self, Py_ssize_t calls):
-        self.slots.await_crowd(calls)
-
-    @property
-    def calls_in_flight(self):
-        return self.slots.slots_taken
-
-    cdef int on_crowd(self) except -1:
-        # A REQUEST is being written: the owner, which may want to dial, is notified in another turn.
-        self.loop_state.call_soon(self._tell_crowd)
-        return 0
-
-    def _tell_crowd(self):
-        if not self.is_closed:
-            self.owner.connection_crowded(self)
-
-    cdef int on_aged(self) except -1:
-        if self.is_aged or not self.is_ready:
-            # No successor came in time, or the server has never taken calls.
-            return self._begin_retiring()
-        # The aged connection takes calls until the owner has made a successor, and at most as long again.
-        self.liveness.age_ns = 2 * (self.now - self.liveness.made_ns)
-        self.is_aged = True
-        self.is_dispensable = self._sent_only_probes()
-        self.owner.connection_aged(self)
-        return 0
-
-    cdef int _begin_retiring(self) except -1:
-        self._retire()
-        self.is_retiring = True
-        if self.serving is not None and self.phase == PHASE_OPEN and not self.is_closed:
-            # Without a GOAWAY calls that the server begins now would be lost.
-            self.begin_drain(REASON_MAX_AGE, "the client replaces the connection, or needs it no more")
-        return self._close_when_idle()
+    # Orders of the pool
 
     def present(self, bytes token not None):
-        """Show the server a token; `on_verdict` is called with its answer."""
+        """Show the server a token; `Side.on_verdict` is called with its answer."""
         self.now = now_ns()
         self.control.send_credential(b"bearer", token)
-        self.on_output()
+        self.written()
 
     def retire(self):
         if not self.is_closed:
-            self._begin_retiring()
+            self.decisions.retire()
+
+    def await_crowd(self, Py_ssize_t calls):
+        self.slots.await_crowd(calls)
 
     def begin_probe(self, ClientCall call not None):
         call.is_probe = True
@@ -140,77 +186,16 @@ cdef class ClientConnection(Connection):
         if call.id == 0:
             self.liveness.probes -= 1
 
-    cdef bint is_unused(self) except -1:
-        """Return whether nothing is under way, probes aside."""
-        cdef ClientCall call
-        if self.liveness.probes == 0 or self.slots.opened.size == 0:
-            return self.is_idle()
-        if self.callee.calls.size or self.callee.one_way_calls:
-            return False
-        for call in self.slots.opened.entries():
-            if not call.is_probe:
-                return False
-        return True
+    # Its facts
 
-    cdef int on_idle(self) except -1:
-        self.is_dispensable = True
-        return self._begin_retiring()
+    @property
+    def endpoint(self):
+        """The address it leads to."""
+        return self.calling.endpoint
 
-    def _retire(self):
-        """Take no new calls."""
-        if self._sent_only_probes():
-            self.is_dispensable = True
-        self.is_usable = False
-        self.owner.connection_draining(self)
-
-    cdef bint _sent_only_probes(self) noexcept:
-        return self.sender.data_frames_sent <= self.liveness.probes
-
-    cdef int _close_when_idle(self) except -1:
-        """Close a connection that takes no new calls, after its last call and, if the server drains, after FINAL."""
-        if self._is_leaving() and self.slots.opened.size == 0 and not self.is_closed and not self.slots.unsent_calls():
-            if self.serving is None or self._has_served():
-                self.close()
-            else:
-                self.schedule_check(self.now + SERVED_LOOK_NS)
-        return 0
-
-    cdef bint _is_leaving(self) noexcept:
-        """Return whether it may close after its last call: the server has sent FINAL, or only this side ends it."""
-        return self.peer_sent_final or (self.is_retiring and not self.peer_drains)
-
-    cdef bint _has_served(self) noexcept:
-        """Return whether no call of the server is under way, and the server knows that no further one is accepted."""
-        if self.callee.calls.size or self.callee.one_way_calls or self.sender.unsent_bytes():
-            return False
-        return not self.is_retiring or self.drain_step != DRAIN_ANNOUNCED
-
-    cdef uint64_t check(self, uint64_t now) except? 0:
-        cdef uint64_t due = Connection.check(self, now)
-        if self.is_closed or self.serving is None or not self._is_leaving():
-            return due
-        self._close_when_idle()
-        due = earlier(due, now + SERVED_LOOK_NS)
-        return self.liveness.linger_until_ns if self.is_closed else due
-
-    cdef int on_forgotten(self, Call call) except -1:
-        if self.peer_sent_final or self.is_retiring:
-            self._close_when_idle()
-        return 0
-
-    cdef int on_closed(self) except -1:
-        Connection.on_closed(self)
-        self.owner.connection_draining(self)
-        return 0
-
-    cdef int eof(self) except -1:
-        self.is_usable = False
-        return 0
-
-    cdef int lost(self, object error) except -1:
-        Connection.lost(self, error)
-        self.owner.connection_lost(self, error)
-        return 0
+    @property
+    def calls_in_flight(self):
+        return self.slots.slots_taken
 
     def stats(self):
         """Return the state of this connection as plain data."""
@@ -221,6 +206,43 @@ cdef class ClientConnection(Connection):
                 for queue in self.slots.queues()
                 for item in queue
             ),
-            "buffered": self.untaken_bytes(),
+            "buffered": self.sender.untaken_bytes(),
             "credit": self.sender.send_left,
         }
+
+    # Events of its stream
+
+    cdef int connected(self) except -1:
+        """Begin; from now on calls may be sent, even before the SETTINGS of the server."""
+        Connection.connected(self)
+        if self.credential is not None:
+            # The credential precedes every call: the server accepts none before it knows the caller.
+            self.control.send_credential(b"bearer", self.credential)
+            self.credential = None
+            self.written()
+        if self.serving is not None:
+            self.serving.on_made()
+        self.is_usable = True
+        return 0
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        cdef uint64_t due = Connection.check(self, now)
+        if self.is_closed or self.serving is None or not self.decisions.is_leaving():
+            return due
+        self.decisions.close_when_idle()
+        due = earlier(due, now + SERVED_LOOK_NS)
+        return self.liveness.linger_until_ns if self.is_closed else due
+
+    cdef int eof(self) except -1:
+        self.is_usable = False
+        return 0
+
+    cdef int end_stream(self) except -1:
+        Connection.end_stream(self)
+        self.owner.connection_draining(self)
+        return 0
+
+    cdef int lost(self, object error) except -1:
+        Connection.lost(self, error)
+        self.owner.connection_lost(self, error)
+        return 0

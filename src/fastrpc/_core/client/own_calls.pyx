@@ -27,7 +27,7 @@ from fastrpc._core.client.call_errors cimport (
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
-from fastrpc._core.wire.frame cimport ONE_WAY, OUTCOME_NOT_STARTED, STREAM_IN, Frame
+from fastrpc._core.wire.frame cimport ONE_WAY, OUTCOME_NOT_STARTED, STREAM_IN
 from fastrpc._core.wire.frame cimport REASON_CALM_DOWN, REASON_CREDIT, REASON_FRAME_SIZE, REASON_PROTOCOL, REASON_SETTINGS
 from fastrpc._core.wire.window cimport CONNECTION_WINDOW
 
@@ -50,14 +50,14 @@ cdef class OwnCalls(NativeCalling):
     # The connection
 
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
-        return self.session().takes_call(now, rested_ns)
+        return self.session().side.takes_call(now, rested_ns)
 
     cdef bint output_waits(self) except -1:
         # More than the window of a connection.
         return self.session().sender.unsent_bytes() > CONNECTION_WINDOW
 
     cdef int await_output(self, Call call) except -1:
-        return self.session().await_output(call)
+        return self.session().sender.await_output(call)
 
     # A call
 
@@ -73,9 +73,9 @@ cdef class OwnCalls(NativeCalling):
         check_request(self, call, payload)
         if session.announces_calls and not (<ClientCall>call).is_probe:
             session.announces_calls = False
-            session.on_used()
+            session.side.on_used()
         if not session.settled:
-            keep_early(session, <ClientCall>call, payload)
+            self._keep_early(<ClientCall>call, payload)
         return session.slots.send_request(call, payload)
 
     cdef int abandon(self, Call call, int reason) except -1:
@@ -83,7 +83,7 @@ cdef class OwnCalls(NativeCalling):
         self._stop_timer(call)
         if not session.is_closed:
             session.now = now_ns()
-            session.give_up(call, reason)
+            session.caller.give_up(call, reason)
             if session.sender.out.size > CANCELS_AT_ONCE and not session.is_reading:
                 # If thousands of callers are cancelled, the first handlers get the cancellation before the last calls
                 # are processed.
@@ -102,10 +102,10 @@ cdef class OwnCalls(NativeCalling):
     cdef bint output_is_full(self, Call call) noexcept:
         # The REQUEST of a call without an id was dropped for its deadline: nothing follows, and the deadline ends the
         # wait.
-        return call.id == 0 or self.session().output_is_full(call)
+        return call.id == 0 or self.session().sender.is_full_for(call)
 
     cdef int await_turn(self, Call call) except -1:
-        return self.session().await_turn(call) if call.id else 0
+        return self.session().sender.wait_turn(call) if call.id else 0
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
         return self.session().assembler.message_taken(call, cost)
@@ -116,20 +116,21 @@ cdef class OwnCalls(NativeCalling):
     # The state of its request
 
     cdef bint was_written(self, Call call) noexcept:
-        return self.session().was_written(call)
+        # The last piece is written, and is sent unless the stream ends.
+        return call.handed_at != 0
 
     cdef bint was_handed(self, Call call) noexcept:
-        return self.session().was_handed(call)
+        return self.session().sender.was_handed(call)
 
     cdef object error_of_end(self, Call call, bint handed, str why):
         cdef Connection session = self.session()
         if session.auth_status > OK and not handed:
-            return refused_error(session, self.endpoint, call)
+            return self._refused_error(call)
         if why is None:
             return unstarted_error(self.endpoint, call)
         if session.is_unreadable:
             return unreadable_error(self.endpoint, call, why)
-        if is_violated(session):
+        if self._was_violated():
             return violation_error(self.endpoint, call, handed, why, session.closed_reason)
         return lost_error(self.endpoint, call, handed, why)
 
@@ -139,7 +140,7 @@ cdef class OwnCalls(NativeCalling):
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
         cdef Connection session = self.session()
         if (<ClientCall>call).early_request is not None and session.is_usable:
-            if send_again(session, <ClientCall>call, frame):
+            if self._sent_again(<ClientCall>call, frame):
                 return 0
         if self.loop_state is not None:
             self.loop_state.stop_timer(call)
@@ -170,6 +171,41 @@ cdef class OwnCalls(NativeCalling):
     cdef int on_not_started(self, Call call) except -1:
         return self._fail(<ClientCall>call, self.error_of_end(call, False, None))
 
+    cdef int _keep_early(self, ClientCall call, bytes payload) except -1:
+        """Before the peer's SETTINGS: keep a request that is sent now, in case they show that it was too early."""
+        # Messages may have been sent already after the REQUEST of a stream.
+        if call.flags & (ONE_WAY | STREAM_IN):
+            return 0
+        if <uint64_t>PyBytes_GET_SIZE(payload) <= self.session().peer.max_message:
+            call.early_request = payload
+        return 0
+
+    cdef bint _sent_again(self, ClientCall call, Frame* frame) except -1:
+        """Queue a call again, once, if a limit refused it that was unknown then; False: the answer counts.
+
+        It is the same attempt: the server started nothing, and its limits are known now.
+        """
+        cdef Connection session = self.session()
+        cdef bytes payload = call.early_request
+        call.early_request = None
+        if frame.status != RESOURCE_EXHAUSTED or frame.outcome != OUTCOME_NOT_STARTED or frame.pushback_ms:
+            return False
+        if call.id >= session.slots.early_until or session.is_closed or session.peer_drains:
+            return False
+        call.id = 0
+        call.state = STATE_NEW
+        call.handed_at = 0
+        call.received_metadata = None
+        try:
+            check_request(self, call, payload)
+            session.slots.send_request(call, payload)
+        except EncodeError as error:
+            self._fail(call, error)
+        return True
+
+    cdef bint is_probe(self, Call call) noexcept:
+        return (<ClientCall>call).is_probe
+
     # From the connection
 
     cdef int stop(self) except -1:
@@ -193,6 +229,21 @@ cdef class OwnCalls(NativeCalling):
             self._fail(<ClientCall>call, self.error_of_end(call, handed, why))
         return self._tell_watchers()
 
+    cdef bint _was_violated(self) noexcept:
+        """Return whether the connection ended because the peer broke the rules of the wire."""
+        cdef Connection session = self.session()
+        return not session.closed_by_peer and session.closed_reason in (
+            REASON_PROTOCOL, REASON_FRAME_SIZE, REASON_CREDIT, REASON_CALM_DOWN, REASON_SETTINGS
+        )
+
+    cdef object _refused_error(self, Call call):
+        """Return the error of a call that was not started, as the server refused our credential."""
+        cdef Connection session = self.session()
+        text = f"{call.route.method}: {self.endpoint} refused the credentials: {session.auth_text}"
+        if session.auth_status == UNAVAILABLE:
+            return UnavailableError(text)
+        return CallError(Status(min(session.auth_status, HIGHEST_STATUS)), text, processed="no")
+
     cdef int _fail(self, ClientCall call, object error) except -1:
         self._stop_timer(call)
         return call.failed(error)
@@ -205,52 +256,6 @@ cdef class OwnCalls(NativeCalling):
         for watcher in watchers or ():
             watcher()
         return 0
-
-
-cdef int keep_early(Connection connection, ClientCall call, bytes payload) except -1:
-    """Before the peer's SETTINGS: keep a request that is sent now, in case they show that it was too early."""
-    # Messages may have been sent already after the REQUEST of a stream.
-    if not call.flags & (ONE_WAY | STREAM_IN) and <uint64_t>PyBytes_GET_SIZE(payload) <= connection.peer.max_message:
-        call.early_request = payload
-    return 0
-
-
-cdef bint send_again(Connection connection, ClientCall call, Frame* frame) except -1:
-    """Queue a call again, once, if a limit refused it that was unknown then; False: the answer counts.
-
-    It is the same attempt: the server started nothing, and its limits are known now.
-    """
-    cdef bytes payload = call.early_request
-    call.early_request = None
-    if frame.status != RESOURCE_EXHAUSTED or frame.outcome != OUTCOME_NOT_STARTED or frame.pushback_ms:
-        return False
-    if call.id >= connection.slots.early_until or connection.is_closed or connection.peer_drains:
-        return False
-    call.id = 0
-    call.state = STATE_NEW
-    call.handed_at = 0
-    call.received_metadata = None
-    try:
-        check_request(<OwnCalls>connection.calling, call, payload)
-        connection.slots.send_request(call, payload)
-    except EncodeError as error:
-        connection.on_unsendable(call, error)
-    return True
-
-
-cdef bint is_violated(Connection session) noexcept:
-    """Return whether a connection ended because the peer broke the rules of the wire."""
-    return not session.closed_by_peer and session.closed_reason in (
-        REASON_PROTOCOL, REASON_FRAME_SIZE, REASON_CREDIT, REASON_CALM_DOWN, REASON_SETTINGS
-    )
-
-
-cdef object refused_error(Connection session, object endpoint, Call call):
-    """Return the error of a call that was not started, as the server refused our credential."""
-    text = f"{call.route.method}: {endpoint} refused the credentials: {session.auth_text}"
-    if session.auth_status == UNAVAILABLE:
-        return UnavailableError(text)
-    return CallError(Status(min(session.auth_status, HIGHEST_STATUS)), text, processed="no")
 
 
 cdef OwnCalls new_own_calls(Connection session, object endpoint, object protocol=None):

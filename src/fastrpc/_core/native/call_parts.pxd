@@ -58,6 +58,7 @@ cdef class NativeCalling(CallingPart):
     cdef int on_local_end(self, Call call, int status, str text) except -1
     cdef int on_unsendable(self, Call call, object error) except -1
     cdef int on_not_started(self, Call call) except -1
+    cdef bint is_probe(self, Call call) noexcept
 
     # From the connection: settings of both sides; no new calls may be sent; all calls are over.
     cdef int know_limits(self, WireSettings ours) except -1

@@ -148,7 +148,12 @@ cdef class NativeCalling(CallingPart):
         return 0
 
     cdef int on_not_started(self, Call call) except -1:
+        """The other side never received this call."""
         return 0
+
+    cdef bint is_probe(self, Call call) noexcept:
+        """Return whether a call only asks for health: it does not count as use of the connection."""
+        return False
 
     @cython.final
     cdef int know_limits(self, WireSettings ours) except -1:

@@ -6,7 +6,6 @@ from fastrpc._core.base.priority_queue cimport PriorityQueue, Queue
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.call_table cimport CallTable
 from fastrpc._core.native.outgoing cimport Outgoing
-from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.native.send_queue cimport SendQueue
 from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.window cimport Budget
@@ -106,6 +105,3 @@ cdef class CallSlots:
     cdef int _withhold(self) except -1
     cdef int _keep_untold(self, Call call, int reason) except -1
     cdef int _send_cancel(self, Call call, int reason) except -1
-
-
-cdef CallSlots new_slots(PartsOwner owner, SendQueue sender)

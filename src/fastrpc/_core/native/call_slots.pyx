@@ -22,7 +22,9 @@ from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EX
 from fastrpc._core.base.wire cimport SECOND
 from fastrpc._core.calls.call cimport STATE_GIVEN_UP, STATE_GONE, STATE_WAITING, new_stream_window
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.native.call_parts cimport NativeCalling
 from fastrpc._core.native.outgoing cimport FEW_DROPPED, fill_request, forget_dropped, new_item, too_large
+from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 from fastrpc._core.wire.frame cimport HEADER_SIZE, IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER, REQUEST
 from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT
@@ -58,7 +60,9 @@ EARLY_CALLS = {"none": EARLY_NONE, "idempotent": EARLY_IDEMPOTENT, "all": EARLY_
 cdef class CallSlots:
     """Our calls: calls with a slot at the peer, and calls that wait for a slot."""
 
-    def __cinit__(self):
+    def __cinit__(self, PartsOwner owner not None, SendQueue sender):
+        self.owner = <PyObject*>owner
+        self.sender = sender
         self.opened = CallTable()
         self.early_calls = EARLY_IDEMPOTENT
         open_budget(&self.their_idle_work, IDLE_CALLS // 2, IDLE_CALLS_PER_SECOND, SECOND)
@@ -90,7 +94,7 @@ cdef class CallSlots:
             return False
         if self.crowd and self.slots_taken >= self.crowd:
             self.await_crowd(0)
-            owner.on_crowd()
+            owner.side.on_crowd()
         return True
 
     cdef bint _is_in_debt(self) noexcept:
@@ -158,7 +162,7 @@ cdef class CallSlots:
         if self.early_bytes and whole <= SHORT_REQUEST:
             self._send_early(whole)
         # Needed after an early flush, too: the flush at the end of the turn shows which REQUEST begins the next turn.
-        (<PartsOwner>self.owner).on_output()
+        (<PartsOwner>self.owner).written()
         return True
 
     @cython.nonecheck(False)
@@ -212,7 +216,10 @@ cdef class CallSlots:
                     # A stream counts as handed over from its first frame on.
                     call.handed_at = self.sender.flushes + 1
             self.opened.add(call.id, <PyObject*>call)
-        return owner.on_ids_used_up() if self.next_id >> 63 else 0
+        if self.next_id >> 63:
+            owner.stop_calls()
+            owner.side.on_ids_used_up()
+        return 0
 
     # Slots at the peer
 
@@ -328,7 +335,8 @@ cdef class CallSlots:
                 self._open(item)
             else:
                 self.sender.drop_unsent(call)
-                owner.on_unsendable(call, too_large(size, owner.peer.max_message))
+                if owner.calling is not None:
+                    (<NativeCalling>owner.calling).on_unsendable(call, too_large(size, owner.peer.max_message))
         if self.their_idle_work.left < 0 and self._has_waiters():
             self._withhold()
         return 0
@@ -410,10 +418,10 @@ cdef class CallSlots:
         return self.sender.send_cancel(call.id, reason)
 
     cdef int _withhold(self) except -1:
-        """A CANCEL or a call waits for the peer's budget: the owner is to check again soon."""
+        """A CANCEL or a call waits for the peer's budget, which grows as time passes: check again soon."""
         if not self.withholds:
             self.withholds = True
-            (<PartsOwner>self.owner).on_withheld()
+            (<PartsOwner>self.owner).schedule_check((<PartsOwner>self.owner).now + WITHHELD_NS)
         return 0
 
     cdef bint resume_withheld(self) except -1:
@@ -501,11 +509,3 @@ cdef class CallSlots:
     cdef Call find(self, uint64_t id):
         cdef PyObject* entry = self.opened.get(id)
         return None if entry is NULL else <Call>entry
-
-
-cdef CallSlots new_slots(PartsOwner owner, SendQueue sender):
-    """Make the call slots of a connection; the borrowed `owner` is cleared when the connection is freed."""
-    cdef CallSlots slots = CallSlots.__new__(CallSlots)
-    slots.owner = <PyObject*>owner
-    slots.sender = sender
-    return slots

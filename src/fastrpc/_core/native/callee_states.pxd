@@ -5,15 +5,15 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.call_table cimport CallTable
 from fastrpc._core.native.frame_reader cimport FrameReader
+from fastrpc._core.native.hooks cimport CalleeHooks
 from fastrpc._core.native.message_assembler cimport MessageAssembler
-from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.native.send_queue cimport SendQueue
 from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.window cimport Budget
 
 
 @cython.final
-cdef class CalleeStates:
+cdef class CalleeStates(CalleeHooks):
     cdef:
         # The owner of this part: borrowed, NULL once it was freed (parts_owner). The parts with which this part works.
         PyObject* owner
@@ -54,7 +54,6 @@ cdef class CalleeStates:
         Py_ssize_t stream_bound
 
     cdef int request(self, Frame* frame, bytes payload) except -1
-    cdef int whole_request(self, Call call, Frame* frame, bytes payload) except -1
     cdef int data(self, Call call, Frame* frame, bytes payload) except -1
     cdef int end(self, Frame* frame) except -1
     cdef int cancel(self, Frame* frame) except -1
@@ -65,8 +64,6 @@ cdef class CalleeStates:
     cdef int send_refusal(self, Call call, int status, str text) except -1
     cdef int refuse_faulty(self, Call call, int status, str text) except -1
     cdef int spend_idle_work(self, Call call) except -1
-    cdef int answered(self, Call call) except -1
-    cdef int answer_waits(self, Call call) except -1
     cdef int ended(self, Call call) except -1
 
     cdef int _used_id(self, Frame* frame) except -1
@@ -77,6 +74,3 @@ cdef class CalleeStates:
     cdef int _begin_request(self, Call call, Frame* frame) except -1
     cdef int _unlist(self, Call call) except -1
     cdef bint _is_overdue(self, Call call, int reason) noexcept
-
-
-cdef CalleeStates new_callee(PartsOwner owner, FrameReader reader, MessageAssembler assembler, SendQueue sender)

@@ -1,7 +1,9 @@
 from typing import final
 
+from fastrpc._core.native.hooks import CalleeHooks
+
 @final
-class CalleeStates:
+class CalleeStates(CalleeHooks):
     """The peer's calls, a part of a connection: the callee's half of the state tables."""
 
     @property

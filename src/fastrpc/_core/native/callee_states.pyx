@@ -26,6 +26,7 @@ from fastrpc._core.calls.call cimport (
     new_stream_window,
 )
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
+from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.payload.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata
 from fastrpc._core.wire.budgets cimport open_idle_work, pay_idle_work
 from fastrpc._core.wire.frame cimport (
@@ -36,6 +37,7 @@ from fastrpc._core.wire.frame cimport (
     MORE,
     ONE_WAY,
     OUTCOME_NOT_STARTED,
+    OUTCOME_RAN,
     PUSHBACK_NEVER,
     REASON_CALM_DOWN,
     REASON_PROTOCOL,
@@ -55,7 +57,11 @@ cdef enum:
 cdef class CalleeStates:
     """The peer's calls on a connection."""
 
-    def __cinit__(self):
+    def __cinit__(self, PartsOwner owner not None, FrameReader reader, MessageAssembler assembler, SendQueue sender):
+        self.owner = <PyObject*>owner
+        self.reader = reader
+        self.assembler = assembler
+        self.sender = sender
         self.calls = CallTable()
         self.last_taken = <uint64_t>0x7FFFFFFFFFFFFFFF
         open_idle_work(&self.idle_work)
@@ -67,7 +73,7 @@ cdef class CalleeStates:
         if frame.id <= self.highest_seen:
             return self._used_id(frame)
         if not self.serves_calls or owner.serving is None:
-            return owner.violate(REASON_PROTOCOL, f"REQUEST {frame.id} to a side that announced MAX_CALLS 0")
+            return owner.close_with(REASON_PROTOCOL, f"REQUEST {frame.id} to a side that announced MAX_CALLS 0")
         self.highest_seen = frame.id
         if frame.id > self.last_taken:
             return owner.discard(frame)
@@ -106,7 +112,7 @@ cdef class CalleeStates:
             self.refused_cut = 0
             return 0
         text = f"REQUEST with id {frame.id}, ids up to {self.highest_seen} are used"
-        return (<PartsOwner>self.owner).violate(REASON_PROTOCOL, text)
+        return (<PartsOwner>self.owner).close_with(REASON_PROTOCOL, text)
 
     @cython.nonecheck(False)
     cdef bint _is_modest(self, Frame* frame) noexcept:
@@ -198,7 +204,7 @@ cdef class CalleeStates:
         """The first piece of a cut REQUEST."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if self.open_requests >= owner.open_messages:
-            return owner.violate(
+            return owner.close_with(
                 REASON_PROTOCOL, f"{self.open_requests + 1} unfinished requests, {owner.open_messages} are allowed"
             )
         self.open_requests += 1
@@ -206,7 +212,7 @@ cdef class CalleeStates:
         call.state = STATE_ASSEMBLING
         self.hold(call)
         owner.serving.on_begun(call, frame)
-        return owner.on_piece(call)
+        return owner.serving.on_piece(call)
 
     cdef Call find(self, uint64_t id):
         cdef PyObject* entry = self.calls.get(id)
@@ -299,10 +305,16 @@ cdef class CalleeStates:
         """Count a call that had no result through its caller."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if not spend(&self.idle_work, 1, owner.now):
-            return owner.violate(
+            return owner.close_with(
                 REASON_CALM_DOWN, f"too many calls are opened to be cancelled or refused, the last is {call.id}"
             )
         return 0
+
+    cdef int end_served(self, Call call, int status, str text) except -1:
+        cdef Outgoing failure = new_failure(status, OUTCOME_RAN, text)
+        self.ended(call)
+        self.sender.send_failure(call, failure)
+        return (<PartsOwner>self.owner).serving.on_local_end(call, status, text)
 
     @cython.nonecheck(False)
     cdef int answered(self, Call call) except -1:
@@ -321,7 +333,7 @@ cdef class CalleeStates:
         call.refusal_waits = True
         self.refusals_waiting += 1
         if self.refusals_waiting > WAITING_REFUSALS + self.most_calls:
-            return (<PartsOwner>self.owner).violate(REASON_CALM_DOWN, f"{self.refusals_waiting} refusals wait for credit")
+            return (<PartsOwner>self.owner).close_with(REASON_CALM_DOWN, f"{self.refusals_waiting} refusals wait for credit")
         return 0
 
     @cython.nonecheck(False)
@@ -348,7 +360,7 @@ cdef class CalleeStates:
         cdef int reason = load16(frame.payload)
         if call is None:
             if frame.id > self.highest_seen:
-                return owner.violate(REASON_PROTOCOL, f"CANCEL for call {frame.id}, which was never opened")
+                return owner.close_with(REASON_PROTOCOL, f"CANCEL for call {frame.id}, which was never opened")
             return owner.discard(frame)
         if call.state == STATE_CANCELLED:
             return owner.discard(frame)
@@ -378,12 +390,12 @@ cdef class CalleeStates:
         cdef Call call = self.find(frame.id)
         if call is None:
             if frame.id > self.highest_seen:
-                return owner.violate(REASON_PROTOCOL, f"END for call {frame.id}, which was never opened")
+                return owner.close_with(REASON_PROTOCOL, f"END for call {frame.id}, which was never opened")
             return owner.discard(frame)
         if call.state == STATE_CANCELLED:
             return owner.discard(frame)
         if call.state != STATE_OPEN or call.incoming is not None:
-            return owner.violate(REASON_PROTOCOL, f"END for call {frame.id} inside a message or without a stream")
+            return owner.close_with(REASON_PROTOCOL, f"END for call {frame.id} inside a message or without a stream")
         call.state = STATE_INPUT_ENDED
         return owner.serving.on_end(call)
 
@@ -395,17 +407,7 @@ cdef class CalleeStates:
             return self.assembler.stream_message(call, frame, payload)
         if call.state == STATE_ASSEMBLING and frame.flags & CONT:
             return self.assembler.piece(call, frame)
-        return owner.violate(REASON_PROTOCOL, f"DATA for call {frame.id}, which expects none now")
-
-
-cdef CalleeStates new_callee(PartsOwner owner, FrameReader reader, MessageAssembler assembler, SendQueue sender):
-    """Make the callee's states of a connection; the borrowed `owner` is cleared when the connection is freed."""
-    cdef CalleeStates callee = CalleeStates.__new__(CalleeStates)
-    callee.owner = <PyObject*>owner
-    callee.reader = reader
-    callee.assembler = assembler
-    callee.sender = sender
-    return callee
+        return owner.close_with(REASON_PROTOCOL, f"DATA for call {frame.id}, which expects none now")
 
 
 cdef int refuse_for_good(CalleeStates states, Call call, int status, str text) except -1:

@@ -1,7 +1,9 @@
 from typing import final
 
+from fastrpc._core.native.hooks import CallerHooks
+
 @final
-class CallerStates:
+class CallerStates(CallerHooks):
     """Our calls, a part of a connection: the caller's half of the state tables."""
 
     @property

@@ -12,6 +12,8 @@ from cpython.ref cimport Py_DECREF
 from fastrpc._core.base.buffer cimport copied
 from fastrpc._core.base.status cimport INTERNAL, RESOURCE_EXHAUSTED
 from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_GIVEN_UP, STATE_GONE, STATE_STREAMING, STATE_WAITING
+from fastrpc._core.native.call_parts cimport NativeCalling
+from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.payload.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata
 from fastrpc._core.wire.frame cimport CANCEL_DECODE, CANCEL_LOCAL_LIMIT, CONT, MORE, REASON_PROTOCOL, STREAM_OUT
 
@@ -19,25 +21,30 @@ from fastrpc._core.wire.frame cimport CANCEL_DECODE, CANCEL_LOCAL_LIMIT, CONT, M
 cdef class CallerStates:
     """Our calls on a connection."""
 
+    def __cinit__(self, PartsOwner owner not None, FrameReader reader, MessageAssembler assembler, CallSlots slots):
+        self.owner = <PyObject*>owner
+        self.reader = reader
+        self.assembler = assembler
+        self.slots = slots
+
     cdef int response(self, Frame* frame, bytes payload) except -1:
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Call call = self.slots.find(frame.id)
         cdef bint more = (frame.flags & MORE) != 0
         if call is None:
-            return owner.violate(REASON_PROTOCOL, f"RESPONSE to call {frame.id}, which is over or was never opened")
+            return owner.close_with(REASON_PROTOCOL, f"RESPONSE to call {frame.id}, which is over or was never opened")
         if call.answer_begun and (more or frame.status == 0):
-            return owner.violate(REASON_PROTOCOL, f"a second RESPONSE to call {frame.id}")
+            return owner.close_with(REASON_PROTOCOL, f"a second RESPONSE to call {frame.id}")
         if call.state == STATE_GIVEN_UP:
             call.answer_begun = True
             if more:
                 return 0
             if call.is_untold:
                 self.slots.note_answer(frame)
-            self.forget(call)
-            return owner.on_freed(call)
+            return self.forget(call)
         if call.incoming is not None:
             if frame.status == 0:
-                return owner.violate(REASON_PROTOCOL, f"RESPONSE OK to call {frame.id} inside a message")
+                return owner.close_with(REASON_PROTOCOL, f"RESPONSE OK to call {frame.id} inside a message")
             self.assembler.drop_incoming(call)
         if more:
             return self._begin_response(call, frame)
@@ -51,19 +58,19 @@ cdef class CallerStates:
         cdef int verdict = self._check_received(frame)
         call.answer_begun = True
         if verdict == METADATA_TOO_LARGE:
-            return owner.end_locally(call, RESOURCE_EXHAUSTED, self._metadata_text(), CANCEL_LOCAL_LIMIT)
+            return self.end_called(call, RESOURCE_EXHAUSTED, self._metadata_text(), CANCEL_LOCAL_LIMIT)
         if verdict != METADATA_OK:
-            return owner.end_locally(call, INTERNAL, "the metadata of the answer is malformed", CANCEL_DECODE)
+            return self.end_called(call, INTERNAL, "the metadata of the answer is malformed", CANCEL_DECODE)
         if frame.total > owner.ours.max_message or self.reader.was_skipped:
-            return owner.end_locally(call, RESOURCE_EXHAUSTED, self._answer_text(frame.total), CANCEL_LOCAL_LIMIT)
+            return self.end_called(call, RESOURCE_EXHAUSTED, self._answer_text(frame.total), CANCEL_LOCAL_LIMIT)
         if self.open_responses >= owner.open_messages:
-            return owner.violate(
+            return owner.close_with(
                 REASON_PROTOCOL, f"{self.open_responses + 1} unfinished answers, {owner.open_messages} are allowed"
             )
         self.open_responses += 1
         self.assembler.keep_first_piece(call, frame)
         call.state = STATE_ANSWERING
-        return owner.on_piece(call)
+        return 0
 
     cdef str _answer_text(self, uint64_t size):
         cdef uint64_t limit = (<PartsOwner>self.owner).ours.max_message
@@ -83,31 +90,34 @@ cdef class CallerStates:
         if verdict != METADATA_OK:
             call.received_metadata = None
             if verdict == METADATA_TOO_LARGE:
-                return owner.on_local_end(call, RESOURCE_EXHAUSTED, self._metadata_text())
-            return owner.on_local_end(call, INTERNAL, "the metadata of the answer is malformed")
+                return self._tell_end(call, RESOURCE_EXHAUSTED, self._metadata_text())
+            return self._tell_end(call, INTERNAL, "the metadata of the answer is malformed")
         if size > owner.ours.max_message or self.reader.was_skipped:
-            return owner.on_local_end(call, RESOURCE_EXHAUSTED, self._answer_text(size))
+            return self._tell_end(call, RESOURCE_EXHAUSTED, self._answer_text(size))
         if payload is None:
             payload = copied(frame.payload, frame.payload_size)
-        return owner.on_response(call, frame, payload)
+        return 0 if owner.calling is None else (<NativeCalling>owner.calling).on_response(call, frame, payload)
 
     cdef int head(self, Frame* frame) except -1:
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Call call = self.slots.find(frame.id)
         cdef int verdict
         if call is None:
-            return owner.violate(REASON_PROTOCOL, f"HEAD for call {frame.id}, which is over or was never opened")
+            return owner.close_with(REASON_PROTOCOL, f"HEAD for call {frame.id}, which is over or was never opened")
         if call.state == STATE_GIVEN_UP:
             return 0 if call.is_untold else owner.discard(frame)
         if call.state != STATE_WAITING or not call.flags & STREAM_OUT:
-            return owner.violate(REASON_PROTOCOL, f"HEAD for call {frame.id}, which expects none now")
+            return owner.close_with(REASON_PROTOCOL, f"HEAD for call {frame.id}, which expects none now")
         verdict = self._check_received(frame)
         if verdict == METADATA_TOO_LARGE:
-            return owner.end_locally(call, RESOURCE_EXHAUSTED, self._metadata_text(), CANCEL_LOCAL_LIMIT)
+            return self.end_called(call, RESOURCE_EXHAUSTED, self._metadata_text(), CANCEL_LOCAL_LIMIT)
         if verdict != METADATA_OK:
-            return owner.end_locally(call, INTERNAL, "the initial metadata is malformed", CANCEL_DECODE)
+            return self.end_called(call, INTERNAL, "the initial metadata is malformed", CANCEL_DECODE)
         call.state = STATE_STREAMING
-        return owner.on_head(call, PyBytes_FromStringAndSize(frame.metadata, frame.metadata_size))
+        if owner.calling is None:
+            return 0
+        metadata = PyBytes_FromStringAndSize(frame.metadata, frame.metadata_size)
+        return (<NativeCalling>owner.calling).on_head(call, metadata)
 
     cdef int _check_received(self, Frame* frame) except -1:
         return check_metadata(frame.metadata, frame.metadata_size, (<PartsOwner>self.owner).ours.max_metadata)
@@ -125,7 +135,7 @@ cdef class CallerStates:
         elif call.flags & STREAM_OUT:
             call.state = STATE_STREAMING
             return self.assembler.stream_message(call, frame, payload)
-        return (<PartsOwner>self.owner).violate(REASON_PROTOCOL, f"DATA for call {frame.id}, which expects none now")
+        return (<PartsOwner>self.owner).close_with(REASON_PROTOCOL, f"DATA for call {frame.id}, which expects none now")
 
     cdef int _given_up_data(self, Call call, Frame* frame) except -1:
         """Handle DATA for a given-up call of ours; the last piece of its RESPONSE frees the slot."""
@@ -133,8 +143,7 @@ cdef class CallerStates:
         if not call.is_untold:
             owner.discard(frame)
         if call.answer_begun and frame.flags & CONT and not frame.flags & MORE and not owner.is_closed:
-            self.forget(call)
-            return owner.on_freed(call)
+            return self.forget(call)
         return 0
 
     cdef int forget(self, Call call) except -1:
@@ -153,7 +162,22 @@ cdef class CallerStates:
         if call.incoming is not None or call.window is not None:
             self.assembler.end_window(call)
         self.slots.return_slot(call)
-        return (<PartsOwner>self.owner).on_forgotten(call)
+        return (<PartsOwner>self.owner).side.on_forgotten(call)
+
+    cdef int end_called(self, Call call, int status, str text, int reason) except -1:
+        self.give_up(call, reason)
+        return self._tell_end(call, status, text)
+
+    cdef int _tell_end(self, Call call, int status, str text) except -1:
+        """The input of this call cannot be used; the call ended with this status."""
+        cdef NativeCalling calling = <NativeCalling>(<PartsOwner>self.owner).calling
+        return 0 if calling is None else calling.on_local_end(call, status, text)
+
+    cdef int begin_call(self, Call call) except -1:
+        return self.slots.begin_call(call)
+
+    cdef int was_unsent(self, Call call) except -1:
+        return self.slots.was_unsent(call)
 
     cdef int give_up(self, Call call, int reason) except -1:
         if call.id and call.state != STATE_GONE and call.state != STATE_GIVEN_UP:
@@ -161,13 +185,3 @@ cdef class CallerStates:
                 self.open_responses -= 1
             self.assembler.end_window(call)
         return self.slots.give_up(call, reason)
-
-
-cdef CallerStates new_caller(PartsOwner owner, FrameReader reader, MessageAssembler assembler, CallSlots slots):
-    """Make the caller's states of a connection; the borrowed `owner` is cleared when the connection is freed."""
-    cdef CallerStates caller = CallerStates.__new__(CallerStates)
-    caller.owner = <PyObject*>owner
-    caller.reader = reader
-    caller.assembler = assembler
-    caller.slots = slots
-    return caller

@@ -12,9 +12,9 @@ from fastrpc._core.native.send_queue import SendQueue
 from fastrpc._core.wire.settings import WireSettings
 
 class Connection(PartsOwner):
-    """The connection multiplexer: protocol state of one byte stream, without the stream.
+    """The connection of the native protocol: protocol state of one byte stream, without the stream.
 
-    Bytes in, hooks out, bytes to send. The hooks are C functions that the two sides override.
+    Bytes in, bytes to send; events go to the parts that know calls, and to the `Side`.
 
     Args:
         is_paced: whether the early bytes of a turn follow the pace of calls.
@@ -33,27 +33,6 @@ class Connection(PartsOwner):
         is_paced: bool = True,
         answers_prove: bool = False,
     ) -> None: ...
-    def announce(self, settings: WireSettings) -> None:
-        """Send SETTINGS; lower limits apply after the peer's ACK, higher ones at once.
-
-        The settings belong to the connection from here on.
-
-        Raises:
-            LocalProtocolError: they change the stream window, which only the first ones may set.
-        """
-
-    @property
-    def auth_status(self) -> int:
-        """The status of the server's last verdict on our credential; -1 before there is one."""
-
-    @property
-    def auth_text(self) -> str | None:
-        """The text of that verdict."""
-
-    @property
-    def auth_valid_seconds(self) -> int:
-        """The seconds for which the credential is valid; 0: as long as the connection lasts."""
-
     @property
     def reader(self) -> FrameReader:
         """The reader, which cuts received bytes into frames."""
@@ -85,12 +64,6 @@ class Connection(PartsOwner):
     @property
     def liveness(self) -> Liveness:
         """The rules by which it lives and ends."""
-
-    def buffered_bytes(self) -> int:
-        """Return the number of our bytes that the peer has not taken: here and in the stream."""
-
-    def note_probe(self) -> None:
-        """Note that a call only asked for our health: it does not count as use of the connection."""
 
     @property
     def is_open(self) -> bool:

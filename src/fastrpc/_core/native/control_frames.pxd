@@ -6,7 +6,6 @@ from fastrpc._core.base.priority_queue cimport Queue
 from fastrpc._core.native.call_slots cimport CallSlots
 from fastrpc._core.native.callee_states cimport CalleeStates
 from fastrpc._core.native.caller_states cimport CallerStates
-from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.native.send_queue cimport SendQueue
 from fastrpc._core.wire.budgets cimport PingCount
 from fastrpc._core.wire.frame cimport Frame
@@ -72,10 +71,7 @@ cdef class ControlFrames:
     cdef int _ping(self, Frame* frame) except -1
     cdef int _ping_answered(self, bytes body) except -1
     cdef int _auth(self, Frame* frame) except -1
+    cdef int _credential(self, Frame* frame) except -1
+    cdef int _verdict(self, Frame* frame) except -1
     cdef int _goaway(self, Frame* frame) except -1
     cdef int _fail_above(self, uint64_t last_id) except -1
-
-
-cdef ControlFrames new_control(
-    PartsOwner owner, CalleeStates callee, CallerStates caller, CallSlots slots, SendQueue sender
-)

@@ -2,8 +2,8 @@
 
 ::
 
-    Connection.on_control ──► take(frame) ──► the frame's effect on calls: callee, caller, slots
-    Connection.on_frame ──► credit(frame) ──► sender
+    FrameRouter ──► take(frame) ──► the frame's effect on calls: callee, caller, slots; Side
+                └─► credit(frame) ──► sender
     announce, send_ping, start_drain ──► sender
 """
 
@@ -12,10 +12,11 @@ from operator import attrgetter
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from fastrpc._core.base.status cimport UNIMPLEMENTED
 from fastrpc._core.base.wire cimport MINUTE, load16, load32, load64
 from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_CANCELLED, STATE_GIVEN_UP, Call
 from fastrpc._core.native.call_parts cimport NativeCalling
-from fastrpc._core.native.parts_owner cimport DRAIN_ANNOUNCED, DRAIN_FINAL, DRAIN_NONE, PHASE_OPEN
+from fastrpc._core.native.parts_owner cimport DRAIN_ANNOUNCED, DRAIN_FINAL, DRAIN_NONE, PHASE_OPEN, PartsOwner
 from fastrpc._core.wire.budgets cimport (
     CREDITS_PER_FRAME,
     FREE_CREDITS,
@@ -32,6 +33,7 @@ from fastrpc._core.wire.frame cimport (
     GOAWAY,
     GOAWAY_TEXT_LIMIT,
     PING,
+    REASON_AUTHENTICATION,
     REASON_CALM_DOWN,
     REASON_CREDIT,
     REASON_MAX_AGE,
@@ -57,7 +59,15 @@ BY_ID = attrgetter("id")
 cdef class ControlFrames:
     """The frames of the connection itself."""
 
-    def __cinit__(self):
+    def __cinit__(
+        self, PartsOwner owner not None, CalleeStates callee, CallerStates caller, CallSlots slots, SendQueue sender
+    ):
+        self.owner = <PyObject*>owner
+        self.callee = callee
+        self.caller = caller
+        self.slots = slots
+        self.sender = sender
+        owner.peer_last_id = NO_LAST_ID
         self.unacknowledged = Queue()
         self.acknowledged = WireSettings(False)
         self.pings = Queue()
@@ -84,7 +94,7 @@ cdef class ControlFrames:
         if frame.kind == AUTH:
             return self._auth(frame)
         if not spend(&self.skip_budget, 1, owner.now):
-            return owner.violate(REASON_CALM_DOWN, f"too many frames of unknown kind {frame.kind}")
+            return owner.close_with(REASON_CALM_DOWN, f"too many frames of unknown kind {frame.kind}")
         self.skipped_frames += 1
         return 0
 
@@ -96,28 +106,28 @@ cdef class ControlFrames:
         cdef uint32_t size = load32(frame.payload)
         cdef Call call = None
         if self.credits_received >= FREE_CREDITS + CREDITS_PER_FRAME * self.sender.data_frames_sent:
-            return owner.violate(REASON_CALM_DOWN, "too many CREDIT frames for what was sent")
+            return owner.close_with(REASON_CALM_DOWN, "too many CREDIT frames for what was sent")
         self.credits_received += 1
         if size == 0:
-            return owner.violate(REASON_CREDIT, f"CREDIT of 0 for call {frame.id}")
+            return owner.close_with(REASON_CREDIT, f"CREDIT of 0 for call {frame.id}")
         if frame.id:
             if (frame.id & 1) == <uint64_t>owner.wire.peer_parity:
                 call = self.callee.find(frame.id)
                 if call is None and frame.id > self.callee.highest_seen:
-                    return owner.violate(REASON_PROTOCOL, f"CREDIT for call {frame.id}, which was never opened")
+                    return owner.close_with(REASON_PROTOCOL, f"CREDIT for call {frame.id}, which was never opened")
                 if call is None or call.state == STATE_CANCELLED:
                     return owner.discard(frame)
             else:
                 call = self.slots.find(frame.id)
                 if call is None:
-                    return owner.violate(
+                    return owner.close_with(
                         REASON_PROTOCOL, f"CREDIT for call {frame.id}, which is over or was never opened"
                     )
                 if call.state == STATE_ANSWERING or call.state == STATE_GIVEN_UP:
-                    return owner.on_ignored(frame)
+                    return 0
         if self.sender.raise_credit(call, size):
-            return owner.violate(REASON_CREDIT, f"credit of call {frame.id} is raised above its bound")
-        return owner.on_credit(frame.id, size)
+            return owner.close_with(REASON_CREDIT, f"credit of call {frame.id} is raised above its bound")
+        return 0
 
     # SETTINGS
 
@@ -166,12 +176,12 @@ cdef class ControlFrames:
         if frame.flags & ACK:
             return self._settings_acknowledged()
         if not spend(&self.settings_budget, 1, owner.now):
-            return owner.violate(REASON_CALM_DOWN, "more than 32 SETTINGS in a minute")
+            return owner.close_with(REASON_CALM_DOWN, "more than 32 SETTINGS in a minute")
         peer = owner.peer.copy()
         try:
             peer.apply(decode_settings(frame.payload[:frame.payload_size], not owner.settled))
         except ValueError as problem:
-            return owner.violate(REASON_SETTINGS, str(problem))
+            return owner.close_with(REASON_SETTINGS, str(problem))
         owner.peer = peer
         if owner.calling is not None:
             (<NativeCalling>owner.calling).know_peer(peer)
@@ -183,7 +193,7 @@ cdef class ControlFrames:
             owner.settled = True
             self.slots.early_until = self.slots.next_id
             owner.phase = PHASE_OPEN
-            owner.on_ready()
+            owner.side.on_ready()
             for call in self.slots.opened.entries():
                 self.sender.unpark(<Call>call)
         return self.slots.release_slots()
@@ -191,7 +201,7 @@ cdef class ControlFrames:
     cdef int _settings_acknowledged(self) except -1:
         cdef PartsOwner owner = <PartsOwner>self.owner
         if not self.unacknowledged:
-            return owner.violate(REASON_SETTINGS, "SETTINGS ACK without SETTINGS")
+            return owner.close_with(REASON_SETTINGS, "SETTINGS ACK without SETTINGS")
         self.acknowledged = self.unacknowledged.popleft()
         owner.first_settings_acknowledged = True
         return self._enforce()
@@ -204,19 +214,19 @@ cdef class ControlFrames:
         if frame.flags & ACK:
             return self._ping_answered(body)
         if is_early_ping(&self.ping_count, owner.now, <uint64_t>self.ping_gap_ms * 500_000):
-            return owner.violate(REASON_CALM_DOWN, f"PINGs faster than half of MIN_PING_MS {self.ping_gap_ms}")
-        if too_many_answers(&self.ping_count, owner.output_is_stuck()):
-            return owner.violate(REASON_CALM_DOWN, f"{UNSENT_PING_ACKS} PING answers wait to be read")
+            return owner.close_with(REASON_CALM_DOWN, f"PINGs faster than half of MIN_PING_MS {self.ping_gap_ms}")
+        if too_many_answers(&self.ping_count, self.sender.is_stuck()):
+            return owner.close_with(REASON_CALM_DOWN, f"{UNSENT_PING_ACKS} PING answers wait to be read")
         return self.sender.send_control(self.sender.control, PING, ACK, body)
 
     cdef int _ping_answered(self, bytes body) except -1:
         cdef PartsOwner owner = <PartsOwner>self.owner
         if not self.pings or self.pings[0] != body:
-            return owner.violate(REASON_PROTOCOL, "PING ACK that answers no PING, or not the oldest")
+            return owner.close_with(REASON_PROTOCOL, "PING ACK that answers no PING, or not the oldest")
         self.pings.popleft()
         owner.answered_ns = owner.now
         if owner.drain_step == DRAIN_ANNOUNCED and self.pings_sent - len(self.pings) == self.drain_ping:
-            return owner.finish_drain()
+            return self.finish_drain()
         return 0
 
     cdef int send_ping(self, bytes body) except -1:
@@ -227,22 +237,41 @@ cdef class ControlFrames:
     cdef int _auth(self, Frame* frame) except -1:
         cdef PartsOwner owner = <PartsOwner>self.owner
         if not spend(&self.auth_budget, 1, owner.now):
-            return owner.violate(REASON_CALM_DOWN, "more than 10 AUTH in a minute")
-        if owner.is_client:
-            if not self.auths_sent:
-                return owner.violate(REASON_PROTOCOL, "AUTH without an AUTH to answer")
-            if frame.flags & ACK:
-                self.auths_sent -= 1
-        elif frame.flags & ACK:
-            return owner.violate(REASON_PROTOCOL, "AUTH without an AUTH to answer")
-        return owner.on_auth(frame)
+            return owner.close_with(REASON_CALM_DOWN, "more than 10 AUTH in a minute")
+        return self._verdict(frame) if owner.is_client else self._credential(frame)
+
+    cdef int _credential(self, Frame* frame) except -1:
+        """The client shows a credential."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if frame.flags & ACK:
+            return owner.close_with(REASON_PROTOCOL, "AUTH without an AUTH to answer")
+        return 0 if owner.side.on_credential(frame) else self.send_verdict(UNIMPLEMENTED, NOT_CONFIGURED, 0)
+
+    cdef int _verdict(self, Frame* frame) except -1:
+        """The server announces whether it accepts our credential; if not, it ends the connection."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef Py_ssize_t size
+        if not self.auths_sent:
+            return owner.close_with(REASON_PROTOCOL, "AUTH without an AUTH to answer")
+        if not frame.flags & ACK:
+            text = "the server sent a challenge, and this client has only a token"
+            return owner.close_with(REASON_AUTHENTICATION, text)
+        self.auths_sent -= 1
+        size = load16(frame.payload + 2)
+        owner.auth_status = load16(frame.payload)
+        owner.auth_valid_seconds = load32(frame.payload + 4)
+        owner.auth_text = frame.payload[8:8 + size].decode()
+        if owner.auth_status == UNIMPLEMENTED:
+            # The connection continues without an identity.
+            owner.auth_status = -1
+        return owner.side.on_verdict()
 
     cdef int send_verdict(self, int status, bytes text, uint32_t valid_seconds) except -1:
         verdict = struct.pack("<HHI", status, len(text), valid_seconds) + text
         return self.sender.send_control(self.sender.out, AUTH, ACK, verdict)
 
     cdef int send_credential(self, bytes scheme, bytes data) except -1:
-        """Send our credential to the server; the verdict arrives by `on_auth`."""
+        """Send our credential to the server; `Side.on_verdict` follows."""
         self.auths_sent += 1
         body = struct.pack("<BBH", 0, len(scheme), len(data)) + scheme + data
         return self.sender.send_control(self.sender.out, AUTH, 0, body)
@@ -261,12 +290,12 @@ cdef class ControlFrames:
             self._fail_above(last_id)
             return owner.end_connection(reason, text, True)
         if owner.peer_sent_final:
-            return owner.violate(REASON_PROTOCOL, "GOAWAY behind GOAWAY FINAL")
+            return owner.close_with(REASON_PROTOCOL, "GOAWAY behind GOAWAY FINAL")
         self.goaways_received += 1
         if self.goaways_received > DRAIN_GOAWAYS:
-            return owner.violate(REASON_CALM_DOWN, f"more than {DRAIN_GOAWAYS} GOAWAY")
+            return owner.close_with(REASON_CALM_DOWN, f"more than {DRAIN_GOAWAYS} GOAWAY")
         if last_id > owner.peer_last_id:
-            return owner.violate(REASON_PROTOCOL, f"GOAWAY raises the last id from {owner.peer_last_id} to {last_id}")
+            return owner.close_with(REASON_PROTOCOL, f"GOAWAY raises the last id from {owner.peer_last_id} to {last_id}")
         owner.peer_last_id = last_id
         owner.peer_drains = True
         # A GOAWAY that is final at once refuses a connection that was opened; a drain sends two GOAWAYs.
@@ -275,7 +304,8 @@ cdef class ControlFrames:
         if frame.flags & FINAL:
             owner.peer_sent_final = True
             self._fail_above(last_id)
-        return owner.on_peer_drains(reason, text)
+        owner.stop_calls()
+        return owner.side.on_peer_drains()
 
     cdef int _fail_above(self, uint64_t last_id) except -1:
         """End our calls above the last id that the peer accepted: they were not started."""
@@ -284,7 +314,8 @@ cdef class ControlFrames:
         for call in sorted(self.slots.opened.entries(), key=BY_ID):
             if call.id > last_id:
                 self.caller.forget(call)
-                owner.on_not_started(call)
+                if owner.calling is not None:
+                    (<NativeCalling>owner.calling).on_not_started(call)
         return 0
 
     cdef int start_drain(self, int reason, str text) except -1:
@@ -310,23 +341,10 @@ cdef class ControlFrames:
         owner.drain_step = DRAIN_FINAL
         self.callee.last_taken = self.callee.highest_id
         fill(&owner.late_bytes)
-        return self.send_goaway(self.drain_reason, True, self.callee.highest_id, "")
+        self.send_goaway(self.drain_reason, True, self.callee.highest_id, "")
+        return owner.side.on_drained()
 
     cdef int send_goaway(self, int reason, bint final, uint64_t last_id, str text) except -1:
         cdef bytes raw = text.encode("utf-8", "replace")[:GOAWAY_TEXT_LIMIT].decode("utf-8", "ignore").encode()
         body = struct.pack("<QHHI", last_id, reason, len(raw), 0) + raw
         return self.sender.send_control(self.sender.out, GOAWAY, FINAL if final else 0, body)
-
-
-cdef ControlFrames new_control(
-    PartsOwner owner, CalleeStates callee, CallerStates caller, CallSlots slots, SendQueue sender
-):
-    """Make this part of a connection; the borrowed `owner` is cleared when the connection is freed."""
-    cdef ControlFrames control = ControlFrames.__new__(ControlFrames)
-    control.owner = <PyObject*>owner
-    owner.peer_last_id = NO_LAST_ID
-    control.callee = callee
-    control.caller = caller
-    control.slots = slots
-    control.sender = sender
-    return control

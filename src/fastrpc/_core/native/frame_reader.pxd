@@ -3,7 +3,6 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.base.buffer cimport Assembly
-from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.wire.frame cimport Frame, WireProtocol
 from fastrpc._core.wire.window cimport Window
 
@@ -27,7 +26,7 @@ cdef class FrameReader:
         PyObject* owner
         WireProtocol wire
 
-        # Whether the opening before the frames is still to come, which the owner handles.
+        # Whether the opening before the frames is still to come, which the FrameHandler takes.
         bint awaits_opening
 
         # The window that all calls share, and whether the present frame was already taken from it.
@@ -74,8 +73,6 @@ cdef class FrameReader:
     cdef int _hold(self, Frame* frame, const char* data) except -1
     cdef Py_ssize_t _feed_body(self, const char* data, Py_ssize_t size) except -1
     cdef int _count_part(self) except -1
+    cdef int _part_ended(self, bint is_over) except -1
     cdef int _note_cut(self, Frame* frame, uint64_t timeout_us) except -1
     cdef int _release_held(self) except -1
-
-
-cdef FrameReader new_reader(PartsOwner owner)

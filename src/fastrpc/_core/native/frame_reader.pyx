@@ -2,7 +2,7 @@
 
 ::
 
-    receive(bytes) ──► WireProtocol.parse ──► on_frame
+    receive(bytes) ──► WireProtocol.parse ──► FrameHandler.on_frame
          │                                        ▲
          └── a payload longer than the buffer ────┘  straight into an Assembly; its frame counts when it is complete
                          └── its memory counts as it comes: without memory, the rest is skipped
@@ -13,9 +13,11 @@ earlier: otherwise a thousand connections could hold it uncounted.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.native.call_parts cimport ServingPart
+from fastrpc._core.native.hooks cimport FrameHandler
+from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.wire.frame cimport (
     BODY_REFUSED,
     CONT,
@@ -43,7 +45,9 @@ cdef class HeldFrame:
 cdef class FrameReader:
     """The reader of a connection: cuts bytes into frames and keeps the windows and budgets that every frame uses."""
 
-    def __cinit__(self):
+    def __cinit__(self, PartsOwner owner not None):
+        self.owner = <PyObject*>owner
+        self.wire = owner.wire
         open_window(&self.received, FIRST_CONNECTION_WINDOW)
         self.awaits_opening = True
 
@@ -56,6 +60,7 @@ cdef class FrameReader:
         """
         cdef Frame frame
         cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef FrameHandler frames = owner.frames
         cdef Py_ssize_t at = 0, consumed
         cdef uint64_t timeout_us
         while at < size:
@@ -65,7 +70,7 @@ cdef class FrameReader:
                 at += self._feed_body(data + at, size - at)
                 continue
             if self.awaits_opening:
-                consumed = owner.on_opening(data + at, size - at)
+                consumed = frames.on_opening(data + at, size - at)
                 if consumed < 0:
                     return at
                 at += consumed
@@ -85,7 +90,7 @@ cdef class FrameReader:
                 self._hold(&frame, data + at)
             else:
                 self.is_counted = False
-                owner.on_frame(&frame, None)
+                frames.on_frame(&frame, None)
             at += consumed
             # No `-=`, which would take a reference first.
             owner.messages_left = owner.messages_left - 1
@@ -101,7 +106,7 @@ cdef class FrameReader:
             self.received.left -= HEADER_SIZE + <Py_ssize_t>frame.length
             if self.received.left < 0:
                 text = f"frame of {frame.length} bytes exceeds the connection window"
-                (<PartsOwner>self.owner).violate(REASON_CREDIT, text)
+                (<PartsOwner>self.owner).close_with(REASON_CREDIT, text)
                 return 1
         return 0
 
@@ -109,7 +114,7 @@ cdef class FrameReader:
         """End the connection for a broken rule; the window, which needs only the header, is checked before the body."""
         if header_is_sound and not self.is_counted and self._count(frame):
             return 0
-        return (<PartsOwner>self.owner).violate(frame.refused, problem_text(frame))
+        return (<PartsOwner>self.owner).close_with(frame.refused, problem_text(frame))
 
     cdef int _hold(self, Frame* frame, const char* data) except -1:
         """Keep the head of a frame with an incomplete payload, and choose the place of the payload."""
@@ -120,7 +125,7 @@ cdef class FrameReader:
         self.held_at = (<PartsOwner>self.owner).came_ns or (<PartsOwner>self.owner).now
         self.body_left = frame.payload_size - frame.payload_present
         self.sink_is_own = not frame.flags & CONT
-        self.sink = (<PartsOwner>self.owner).sink_for(frame)
+        self.sink = (<PartsOwner>self.owner).frames.sink_for(frame)
         if frame.kind == REQUEST and not frame.refused:
             self._note_cut(frame, frame.timeout_us)
         if self.sink is not None:
@@ -158,8 +163,14 @@ cdef class FrameReader:
         if self.sink is None or came - self.counted < COUNTED_STEP:
             return 0
         self.counted = came
-        self.dropped = (<PartsOwner>self.owner).on_part(&self.held.frame, came)
+        if (<PartsOwner>self.owner).serving is not None:
+            self.dropped = (<PartsOwner>self.owner).serving.on_part(&self.held.frame, came)
         return 0 if self.dropped is None else self.drop_part()
+
+    cdef int _part_ended(self, bint is_over) except -1:
+        """The payload is complete, or dropped; `is_over` says whether the message that it joined is counted."""
+        cdef ServingPart serving = (<PartsOwner>self.owner).serving
+        return 0 if serving is None else serving.on_part_ended(is_over)
 
     cdef int _note_cut(self, Frame* frame, uint64_t timeout_us) except -1:
         """Note an incomplete REQUEST: its deadline may pass before the rest."""
@@ -169,14 +180,14 @@ cdef class FrameReader:
         self.cut_flags = frame.flags
         self.cut_timeout_us = timeout_us
         self.cut_at = (<PartsOwner>self.owner).came_ns or (<PartsOwner>self.owner).now
-        return (<PartsOwner>self.owner).on_cut_request()
+        return 0 if (<PartsOwner>self.owner).serving is None else (<PartsOwner>self.owner).serving.on_cut_request()
 
     cdef int drop_part(self) except -1:
         """Drop an incomplete frame."""
         self.sink = None
         if self.counted:
             self.counted = 0
-            (<PartsOwner>self.owner).on_part_ended(True)
+            self._part_ended(True)
         return 0
 
     cdef int _release_held(self) except -1:
@@ -189,9 +200,9 @@ cdef class FrameReader:
         self.held = None
         self.is_counted = False
         if frame.refused:
-            return (<PartsOwner>self.owner).violate(frame.refused, problem_text(frame))
+            return (<PartsOwner>self.owner).close_with(frame.refused, problem_text(frame))
         if self.counted:
-            (<PartsOwner>self.owner).on_part_ended(False)
+            self._part_ended(False)
         if sink is None:
             self.was_skipped = True
         elif self.sink_is_own and not frame.flags & MORE:
@@ -200,7 +211,7 @@ cdef class FrameReader:
         else:
             self.arrived = sink
         try:
-            (<PartsOwner>self.owner).on_frame(frame, payload)
+            (<PartsOwner>self.owner).frames.on_frame(frame, payload)
         finally:
             self.arrived = None
             self.dropped = None
@@ -209,7 +220,7 @@ cdef class FrameReader:
             if self.counted:
                 # Its message has been counted separately meanwhile.
                 self.counted = 0
-                (<PartsOwner>self.owner).on_part_ended(True)
+                self._part_ended(True)
         return 0
 
 
@@ -227,14 +238,6 @@ cdef void rebase(Frame* frame, const char* data, const char* copy) noexcept nogi
     else:
         # A HEAD is held only if it is longer than any limit, and then its content is not read.
         frame.metadata = NULL
-
-
-cdef FrameReader new_reader(PartsOwner owner):
-    """Make the reader of a connection; the borrowed `owner` is cleared when the connection is freed."""
-    cdef FrameReader reader = FrameReader.__new__(FrameReader)
-    reader.owner = <PyObject*>owner
-    reader.wire = owner.wire
-    return reader
 
 
 cdef str problem_text(Frame* frame):

@@ -3,15 +3,23 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.native.parts_owner cimport PartsOwner
+from fastrpc._core.native.callee_states cimport CalleeStates
+from fastrpc._core.native.caller_states cimport CallerStates
+from fastrpc._core.native.control_frames cimport ControlFrames
+from fastrpc._core.native.send_queue cimport SendQueue
 from fastrpc._core.wire.silence cimport Silence
 
 
 @cython.final
 cdef class Liveness:
     cdef:
-        # The owner of this part: borrowed, NULL once it was freed (parts_owner).
+        # The owner of this part: borrowed, NULL once it was freed (parts_owner). The parts whose facts it compares; the
+        # sender has their output.
         PyObject* owner
+        CalleeStates callee
+        CallerStates caller
+        ControlFrames control
+        SendQueue sender
 
         # The rules, in nanoseconds; 0 means off. The public ones are constants that tests may shorten.
         uint64_t handshake_ns
@@ -65,8 +73,28 @@ cdef class Liveness:
     cdef int forgive(self, uint64_t late) noexcept
     cdef int forget_silence(self) except -1
     cdef uint64_t age(self, uint64_t now) noexcept
+    cdef uint64_t uses(self) noexcept
+    cdef bint is_idle(self) noexcept
+    cdef bint is_unused(self) except -1
     cdef bint is_rested(self, uint64_t since, uint64_t now) noexcept
 
+    @cython.nonecheck(False)
+    cdef inline bint has_cut_messages(self) noexcept:
+        """Return whether messages are incomplete. The parts are held as long as this one."""
+        return (
+            self.callee.open_requests > 0
+            or self.caller.open_responses > 0
+            or self.caller.assembler.cut_messages > 0
+        )
+
+    cdef int _cut_off(self) except -1
+    cdef bint _has_unsent(self) except -1
+    cdef int64_t _taken_bytes(self) except? -1
+    cdef int _end_stuck(self, Call call) except -1
+    cdef bint _may_pause(self) noexcept
+    cdef bint _waits_for_turn(self) noexcept
+    cdef bint _wants_ping(self) noexcept
+    cdef int _give_back(self) except -1
     cdef uint64_t _check_opening(self, uint64_t now) except? 0
     cdef uint64_t _check_writing(self, uint64_t now) except? 0
     cdef uint64_t _check_drain(self, uint64_t now) except? 0
@@ -76,6 +104,3 @@ cdef class Liveness:
     cdef uint64_t _heard_ns(self) noexcept
     cdef int _hear(self, uint64_t now) noexcept
     cdef uint64_t _check_life(self, uint64_t now) except? 0
-
-
-cdef Liveness new_liveness(PartsOwner owner)

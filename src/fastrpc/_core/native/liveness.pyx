@@ -4,7 +4,7 @@
 
     check(now) ──► due: opening, writing, pieces, drain, age, idleness, pings
          │              the instant of the next check; 0 = never
-         └──► hooks of the PartsOwner: close_with, cut_off, on_stuck, on_aged, on_idle
+         └──► close_with, cut_off; ServingPart.on_stuck; Side.on_aged, on_idle
 
 Opening, age and rest are here for connections that clients made; served connections have `server/connection_life`.
 
@@ -17,9 +17,12 @@ on until its last words are read.
 
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.base.instants cimport earlier, nanoseconds
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport SECOND
-from fastrpc._core.native.parts_owner cimport DRAIN_ANNOUNCED, PHASE_OPEN, PHASE_PREFACE
-from fastrpc._core.wire.frame cimport DATA, REASON_HANDSHAKE, REASON_KEEPALIVE, REASON_SLOW_READER
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.native.call_parts cimport NativeCalling, ServingPart
+from fastrpc._core.native.parts_owner cimport DRAIN_ANNOUNCED, PHASE_OPEN, PHASE_PREFACE, PartsOwner
+from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, DATA, REASON_HANDSHAKE, REASON_KEEPALIVE, REASON_SLOW_READER
 from fastrpc._core.wire.silence cimport (
     PEER_IS_GONE, PEER_LIVES, asked, forget_asked, forgive_silence, interval_of, judge_silence,
 )
@@ -37,7 +40,15 @@ cdef Py_ssize_t ROOM_FOR_A_PIECE = 4096
 cdef class Liveness:
     """The rules by which a connection lives and ends."""
 
-    def __cinit__(self):
+    def __cinit__(
+        self, PartsOwner owner not None, CalleeStates callee not None, CallerStates caller not None,
+        ControlFrames control not None,
+    ):
+        self.owner = <PyObject*>owner
+        self.callee = callee
+        self.caller = caller
+        self.control = control
+        self.sender = control.sender
         self.write_wait_ns = SLOW_READER_NS
         self.piece_wait_ns = PIECE_WAIT_NS
 
@@ -76,7 +87,7 @@ cdef class Liveness:
         cdef uint64_t due
         if self.linger_until_ns:
             if now >= self.linger_until_ns:
-                owner.cut_off()
+                self._cut_off()
                 return 0
             return self.linger_until_ns
         if owner.is_closed:
@@ -102,7 +113,7 @@ cdef class Liveness:
         owner.close_with(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
         if is_stranger:
             # Nothing was sent to the stranger, so an abort loses nothing.
-            owner.cut_off()
+            self._cut_off()
         return 0
 
     # Writing
@@ -112,57 +123,85 @@ cdef class Liveness:
         if self.blocked_ns:
             return 0
         self.blocked_ns = now
-        self.blocked_taken = (<PartsOwner>self.owner).taken_bytes()
+        self.blocked_taken = self._taken_bytes()
         return now + min(OVERDUE_READER_NS, self.write_wait_ns)
 
     cdef uint64_t _check_writing(self, uint64_t now) except? 0:
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef uint64_t limit = self.write_wait_ns
         cdef int64_t taken
-        if not owner.has_unsent():
+        if not self._has_unsent():
             self.blocked_ns = 0
             self.is_pausing = False
             return 0
-        taken = owner.taken_bytes()
+        taken = self._taken_bytes()
         if self.answers_prove and self.blocked_ns and taken > self.blocked_taken:
             self._hear(now)
         if self.blocked_ns == 0 or taken > self.blocked_taken:
             # The output was not watched before, or the peer took some bytes: a slow reader is still a reader.
             self.blocked_taken = taken
             self.blocked_ns = now
-        self.is_pausing = not owner.is_closed and owner.may_pause(self.is_pausing)
-        if self.send_hard and <int64_t>owner.untaken_bytes() > self.send_hard:
+        self.is_pausing = not owner.is_closed and self._may_pause()
+        if self.send_hard and self.sender.untaken_bytes() > self.send_hard:
             limit = min(limit, OVERDUE_READER_NS)
         elif self.is_pausing:
             self.blocked_ns = now
         if now < self.blocked_ns + limit:
             return min(now + OVERDUE_READER_NS, self.blocked_ns + limit)
         if not owner.is_closed:
-            text = f"nothing could be written for {limit / 1e9:g} s, {owner.untaken_bytes()} bytes wait"
+            text = f"nothing could be written for {limit / 1e9:g} s, {self.sender.untaken_bytes()} bytes wait"
             if limit < self.write_wait_ns:
                 text += f"; above {self.send_hard} the time is short (Memory.send_hard)"
             owner.close_with(REASON_SLOW_READER, text)
         # The peer reads nothing, so waiting until it reads the reason would only hold the memory longer.
-        owner.cut_off()
+        self._cut_off()
         return 0
+
+    cdef bint _has_unsent(self) except -1:
+        """Return whether output waits here because the stream or the peer does not accept it."""
+        return self.sender.is_waiting() or self.sender.bytes_below() != 0
+
+    cdef int64_t _taken_bytes(self) except? -1:
+        """Return the number of bytes that left this machine, as far as known."""
+        cdef PyObject* stream = self.sender.below()
+        return 0 if stream is NULL else (<ByteStream>stream).taken_bytes()
+
+    cdef bint _may_pause(self) noexcept:
+        """Return whether the peer may stop reading for any time; see `is_pausing`."""
+        # The same rule as for pings, while memory is left. A stream that has ended here may still be read there.
+        cdef Py_ssize_t streams = self.callee.streams
+        if (<PartsOwner>self.owner).peer.ping_reply_ms or self.callee.calls.size != streams:
+            return False
+        return self.caller.assembler.may_lend() and (streams > 0 or self.is_pausing)
+
+    cdef int _cut_off(self) except -1:
+        """End the stream at once, as the peer reads no more; unsent bytes are lost."""
+        cdef PyObject* stream = self.sender.below()
+        return 0 if stream is NULL else (<ByteStream>stream).cut_off()
 
     # Pieces
 
     cdef uint64_t check_pieces(self, uint64_t now) except? 0:
         """End the calls whose cut messages have stalled. Four checks in the time a piece may take."""
-        cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Call call
         if now < self.pieces_due_ns:
             return self.pieces_due_ns
-        calls = owner.cut_calls()
-        if not calls:
+        if not self.has_cut_messages():
             self.pieces_due_ns = 0
             return 0
         self.pieces_due_ns = now + self.piece_wait_ns // 4
-        for call in calls:
+        for call in self.callee.calls.entries() + self.caller.slots.opened.entries():
             if call.incoming is not None and self._is_stuck(call, now):
-                owner.on_stuck(call, f"no piece of the message came for {self.piece_wait_ns / 1e9:g} s")
+                self._end_stuck(call)
         return self.pieces_due_ns
+
+    cdef int _end_stuck(self, Call call) except -1:
+        """A cut message of this call has stalled."""
+        cdef ServingPart serving = (<PartsOwner>self.owner).serving
+        cdef str text = f"no piece of the message came for {self.piece_wait_ns / 1e9:g} s"
+        if not call.is_local and serving is not None and serving.on_stuck(call, text):
+            return 0
+        return self.caller.assembler.end_locally(call, DEADLINE_EXCEEDED, text, CANCEL_DEADLINE)
 
     cdef bint _is_stuck(self, Call call, uint64_t now) noexcept:
         cdef Assembly assembly = <Assembly>call.incoming.assembly
@@ -189,8 +228,8 @@ cdef class Liveness:
             return 0
         if now < self.drain_started_ns + FINAL_AFTER_NS:
             return self.drain_started_ns + FINAL_AFTER_NS
-        owner.finish_drain()
-        owner.on_output()
+        self.control.finish_drain()
+        owner.written()
         return 0
 
     # Age and rest
@@ -203,29 +242,51 @@ cdef class Liveness:
         """Return whether a connection without calls since `since` has rested for too long."""
         return self.idle_ns != 0 and now >= since + self.idle_ns
 
+    cdef uint64_t uses(self) noexcept:
+        """Return a count that grows by two with each call of either side, probes aside."""
+        # Each call takes every second id of its side.
+        return self.callee.highest_id + self.caller.slots.next_id - 2 * self.probes
+
+    cdef bint is_idle(self) noexcept:
+        """Return whether no call is under way in either direction."""
+        return self.caller.slots.opened.size == 0 and self.callee.calls.size == 0 and self.callee.one_way_calls == 0
+
+    cdef bint is_unused(self) except -1:
+        """Return whether nothing is under way, probes aside."""
+        cdef Call call
+        cdef NativeCalling calling = <NativeCalling>(<PartsOwner>self.owner).calling
+        if self.probes == 0 or self.caller.slots.opened.size == 0:
+            return self.is_idle()
+        if calling is None or self.callee.calls.size or self.callee.one_way_calls:
+            return False
+        for call in self.caller.slots.opened.entries():
+            if not calling.is_probe(call):
+                return False
+        return True
+
     cdef uint64_t _check_age(self, uint64_t now) except? 0:
         if not self.age_ns:
             return 0
         if now < self.made_ns + self.age_ns:
             return self.made_ns + self.age_ns
         self.age_ns = 0
-        (<PartsOwner>self.owner).on_aged()
+        (<PartsOwner>self.owner).side.on_aged()
         # A client's connection has a second age, at which it ends in any case.
         return self.made_ns + self.age_ns if self.age_ns else 0
 
     cdef uint64_t _check_idle(self, uint64_t now) except? 0:
         cdef PartsOwner owner = <PartsOwner>self.owner
-        cdef uint64_t ids = owner.used_ids() - 2 * self.probes
+        cdef uint64_t ids = self.uses()
         if not self.idle_ns or owner.phase != PHASE_OPEN:
             return 0
-        if not owner.is_unused() or ids != self.idle_ids or self.idle_from_ns == 0:
+        if not self.is_unused() or ids != self.idle_ids or self.idle_from_ns == 0:
             self.idle_ids = ids
             self.idle_from_ns = now
             return now + (self.idle_ns // 4 or 1)
         if not self.is_rested(self.idle_from_ns, now):
             return min(self.idle_from_ns + self.idle_ns, now + (self.idle_ns // 4 or 1))
         self.idle_ns = 0
-        owner.on_idle()
+        owner.side.on_idle()
         return 0
 
     # Silence
@@ -244,7 +305,7 @@ cdef class Liveness:
         cdef PartsOwner owner = <PartsOwner>self.owner
         self._hear(owner.now)
         forget_asked(&self.silence)
-        if self.blocked_ns and not owner.has_unsent():
+        if self.blocked_ns and not self._has_unsent():
             self.blocked_ns = 0
         return 0
 
@@ -267,7 +328,7 @@ cdef class Liveness:
         if owner.phase != PHASE_OPEN:
             return 0
         self.silence.least_ns = 2_000_000 * <uint64_t>owner.peer.min_ping_ms
-        if self.silence.interval_ns and owner.waits_for_turn():
+        if self.silence.interval_ns and self._waits_for_turn():
             # The bytes that prove its life wait for their turn.
             self._hear(now)
         heard_ns = self._heard_ns()
@@ -277,18 +338,28 @@ cdef class Liveness:
         if verdict == PEER_IS_GONE:
             silent = (now - heard_ns) / 1e9
             owner.close_with(REASON_KEEPALIVE, f"nothing came for {silent:.1f} s, a ping included")
-            owner.cut_off()
+            self._cut_off()
             return 0
-        owner.give_back()
-        if not owner.wants_ping():
+        self._give_back()
+        if not self._wants_ping():
             return now + interval_of(&self.silence)
         due = asked(&self.silence, now)
-        owner.send_ping((<uint64_t>now).to_bytes(8, "little"))
+        self.control.send_ping((<uint64_t>now).to_bytes(8, "little"))
         return due
 
+    cdef bint _waits_for_turn(self) noexcept:
+        """Return whether received bytes wait for their turn; reading pauses until then."""
+        cdef PyObject* stream = self.sender.below()
+        return stream is not NULL and (<ByteStream>stream).waits_for_turn()
 
-cdef Liveness new_liveness(PartsOwner owner):
-    """Make the rules of a connection, all off; the borrowed `owner` is cleared when the connection is freed."""
-    cdef Liveness liveness = Liveness.__new__(Liveness)
-    liveness.owner = <PyObject*>owner
-    return liveness
+    cdef bint _wants_ping(self) noexcept:
+        """Return whether a silent peer is to be pinged."""
+        # A peer that reads only while it waits for an answer is pinged only then. It may leave a stream unread.
+        return (<PartsOwner>self.owner).peer.ping_reply_ms != 0 or self.callee.calls.size > self.callee.streams
+
+    cdef int _give_back(self) except -1:
+        """Free the memory left by a burst, on a connection that has become quiet."""
+        self.sender.out.release()
+        self.caller.slots.opened.shrink()
+        self.callee.calls.shrink()
+        return 0

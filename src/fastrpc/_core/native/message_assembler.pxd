@@ -5,7 +5,6 @@ from libc.stdint cimport int64_t
 from fastrpc._core.base.priority_queue cimport Queue
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.frame_reader cimport FrameReader
-from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.native.send_queue cimport SendQueue
 from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.growth cimport WindowPool
@@ -39,15 +38,17 @@ cdef class MessageAssembler:
     cdef int drop_incoming(self, Call call) except -1
     cdef int end_window(self, Call call) except -1
     cdef int open_pool(self, int64_t size) noexcept
+    cdef int end_locally(self, Call call, int status, str text, int reason) except -1
+    cdef bint may_lend(self) noexcept
 
     # The parts of it.
     cdef bint _pays_for_itself(self, Frame* frame) noexcept
     cdef int _whole_message(self, Call call) except -1
+    cdef int _pass_on(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1
+    cdef int _piece_came(self, Call call) except -1
+    cdef int _count_cut(self, Py_ssize_t change) except -1
     cdef int _return_credit(self, Call call) except -1
     cdef bint _grant_missing(self, Call call) except -1
     cdef bint _reserve(self, Call call, int64_t size) except -1
     cdef int _return_to_pool(self, int64_t size) except -1
     cdef int _serve_waiters(self) except -1
-
-
-cdef MessageAssembler new_assembler(PartsOwner owner, FrameReader reader, SendQueue sender)

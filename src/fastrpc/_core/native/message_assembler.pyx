@@ -3,7 +3,7 @@
 ::
 
     first piece ──► keep_first_piece ──┐
-    further ones ──► piece ────────────┴──► whole: on_whole_request, on_whole_response, on_message
+    further ones ──► piece ────────────┴──► whole: whole_request, whole_response, on_message
     stream DATA ──► stream_message: window, limit, then as above
 
 The window of a stream is returned when the application takes a message (`message_taken`). A message larger than the
@@ -12,6 +12,7 @@ window gets an extra grant: its size is reserved from the stream pool, first com
 The windows grow out of the stream pool by the rule of `wire/growth`: DATA with WAITED says that the sender waited.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
@@ -20,7 +21,8 @@ from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport SECOND
 from fastrpc._core.calls.call cimport STATE_CANCELLED, STATE_GIVEN_UP, STATE_GONE, STATE_OPEN, STATE_STREAMING
 from fastrpc._core.calls.call cimport Incoming, StreamWindow
-from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND
+from fastrpc._core.native.call_parts cimport NativeCalling, ServingPart
+from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND, PartsOwner
 from fastrpc._core.wire.budgets cimport PIECE_COST
 from fastrpc._core.wire.frame cimport (
     CANCEL_LOCAL_LIMIT,
@@ -52,7 +54,10 @@ from fastrpc._core.wire.window cimport CONNECTION_WINDOW, give, open_budget, spe
 cdef class MessageAssembler:
     """Puts cut messages together and keeps the windows of streams."""
 
-    def __cinit__(self):
+    def __cinit__(self, PartsOwner owner not None, FrameReader reader, SendQueue sender):
+        self.owner = <PyObject*>owner
+        self.reader = reader
+        self.sender = sender
         self.pool_waiters = Queue()
         open_budget(&self.short_pieces, CONNECTION_WINDOW, LATE_BYTES_PER_SECOND, SECOND)
 
@@ -108,19 +113,20 @@ cdef class MessageAssembler:
         cdef Assembly assembly
         cdef Py_ssize_t filled
         cdef bint more = (frame.flags & MORE) != 0
+        cdef PartsOwner owner = <PartsOwner>self.owner
         if call.incoming is None:
-            return (<PartsOwner>self.owner).violate(REASON_PROTOCOL, f"a piece for call {frame.id} continues no message")
+            return owner.close_with(REASON_PROTOCOL, f"a piece for call {frame.id} continues no message")
         if more and not self._pays_for_itself(frame):
-            return (<PartsOwner>self.owner).violate(REASON_CALM_DOWN, f"too many short pieces, the last for call {frame.id}")
+            return owner.close_with(REASON_CALM_DOWN, f"too many short pieces, the last for call {frame.id}")
         assembly = <Assembly>call.incoming.assembly
         filled = assembly.filled + (0 if self.reader.arrived is not None else frame.payload_size)
         if filled > assembly.total or (filled == assembly.total) == more:
-            return (<PartsOwner>self.owner).violate(
+            return owner.close_with(
                 REASON_PROTOCOL, f"pieces of {filled} bytes for a message of {assembly.total} on call {frame.id}"
             )
         if self.reader.arrived is None:
             assembly.append(frame.payload, frame.payload_size, self.reader.trusted)
-        return (<PartsOwner>self.owner).on_piece(call) if more else self._whole_message(call)
+        return self._piece_came(call) if more else self._whole_message(call)
 
     cdef bint _pays_for_itself(self, Frame* frame) noexcept:
         """Charge a middle piece for the cost that its bytes do not cover; False after too many short ones."""
@@ -140,13 +146,47 @@ cdef class MessageAssembler:
         if incoming.head.kind == DATA:
             self.cut_messages -= 1
             call.window.waiting += 1
-            (<PartsOwner>self.owner).on_message(call, &incoming.head, payload, incoming.cost)
+            self._pass_on(call, &incoming.head, payload, incoming.cost)
             # The receiver of the message has counted it by now.
-            return (<PartsOwner>self.owner).on_cut(-incoming.cost)
+            return self._count_cut(-incoming.cost)
         call.received_metadata = incoming.metadata
         if incoming.head.kind == REQUEST:
-            return (<PartsOwner>self.owner).on_whole_request(call, &incoming.head, payload)
-        return (<PartsOwner>self.owner).on_whole_response(call, &incoming.head, payload)
+            return (<PartsOwner>self.owner).callee_hooks.whole_request(call, &incoming.head, payload)
+        return (<PartsOwner>self.owner).caller_hooks.whole_response(call, &incoming.head, payload)
+
+    cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
+        """End a call because of its input: the caller cancels, the callee answers."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if call.is_local:
+            return owner.caller_hooks.end_called(call, status, text, reason)
+        return owner.callee_hooks.end_served(call, status, text)
+
+    # For the parts that know calls
+
+    @cython.nonecheck(False)
+    cdef int _pass_on(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        """A stream message is complete; `frame` has its codec and compressor. The application calls
+        `message_taken(call, cost)` once it has the message.
+        """
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if call.is_local:
+            return 0 if owner.calling is None else (<NativeCalling>owner.calling).on_message(call, frame, payload, cost)
+        return 0 if owner.serving is None else owner.serving.on_message(call, frame, payload, cost)
+
+    cdef int _piece_came(self, Call call) except -1:
+        """Handle a piece that did not complete its message."""
+        cdef ServingPart serving = (<PartsOwner>self.owner).serving
+        return 0 if call.is_local or serving is None else serving.on_piece(call)
+
+    cdef int _count_cut(self, Py_ssize_t change) except -1:
+        """The bytes held by incomplete stream messages grow by `change`."""
+        cdef ServingPart serving = (<PartsOwner>self.owner).serving
+        return 0 if serving is None else serving.on_cut(change)
+
+    cdef bint may_lend(self) noexcept:
+        """Return whether the process has memory for windows that grow."""
+        cdef ServingPart serving = (<PartsOwner>self.owner).serving
+        return serving is None or serving.may_lend()
 
     # Streams
 
@@ -157,9 +197,9 @@ cdef class MessageAssembler:
         cdef uint64_t limit, size = frame.total if frame.flags & MORE else <uint64_t>frame.payload_size
         if continues != (call.incoming is not None):
             text = f"DATA for call {frame.id} out of its place in a message"
-            return (<PartsOwner>self.owner).violate(REASON_PROTOCOL, text)
+            return (<PartsOwner>self.owner).close_with(REASON_PROTOCOL, text)
         if cost > call.window.left:
-            return (<PartsOwner>self.owner).violate(
+            return (<PartsOwner>self.owner).close_with(
                 REASON_CREDIT, f"DATA of {cost} bytes for call {frame.id}, its window has {call.window.left} left"
             )
         call.window.left -= cost
@@ -167,7 +207,7 @@ cdef class MessageAssembler:
             note_short(&call.window.growth)
         if continues:
             call.incoming.cost += cost
-            (<PartsOwner>self.owner).on_cut(cost)
+            self._count_cut(cost)
             return self.piece(call, frame)
         limit = min((<PartsOwner>self.owner).message_bound, <uint64_t>STREAM_MESSAGE_LIMIT)
         if size > limit or self.reader.was_skipped:
@@ -175,18 +215,18 @@ cdef class MessageAssembler:
             text = self.reader.dropped or (
                 f"a stream message has {size} bytes, {limit} are allowed{of_whom} (Limits.message_bytes)"
             )
-            return (<PartsOwner>self.owner).end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)
+            return self.end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)
         if frame.flags & MORE:
             self.keep_first_piece(call, frame)
             self.cut_messages += 1
             call.incoming.cost = cost
-            (<PartsOwner>self.owner).on_cut(cost)
+            self._count_cut(cost)
             self._grant_missing(call)
-            return (<PartsOwner>self.owner).on_piece(call)
+            return self._piece_came(call)
         if payload is None:
             payload = copied(frame.payload, frame.payload_size)
         call.window.waiting += 1
-        return (<PartsOwner>self.owner).on_message(call, frame, payload, cost)
+        return self._pass_on(call, frame, payload, cost)
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
         """The application took a message: return its window credit, less the grant beyond the window."""
@@ -207,7 +247,7 @@ cdef class MessageAssembler:
     cdef int _return_credit(self, Call call) except -1:
         """Return the owed credit; half of it is kept if the window is larger than needed."""
         cdef StreamWindow window = call.window
-        cdef bint may_lend = window.growth.grown == 0 or (<PartsOwner>self.owner).may_lend()
+        cdef bint may_lend = window.growth.grown == 0 or self.may_lend()
         cdef int64_t credit
         if settle(&window.growth, &self.pool, window.first_size, may_lend):
             self._serve_waiters()
@@ -228,7 +268,7 @@ cdef class MessageAssembler:
         if not (call.state == STATE_STREAMING or call.state == STATE_OPEN) or not has_growth(&self.pool, growth):
             return 0
         # Messages come first.
-        if self.pool_waiters or not (<PartsOwner>self.owner).may_lend():
+        if self.pool_waiters or not self.may_lend():
             return 0
         credit = grow(&window.growth, &self.pool, growth)
         window.left += credit
@@ -240,7 +280,7 @@ cdef class MessageAssembler:
         cdef Py_ssize_t reserved = 0
         if call.incoming is not None and call.incoming.head.kind == DATA:
             self.cut_messages -= 1
-            (<PartsOwner>self.owner).on_cut(-call.incoming.cost)
+            self._count_cut(-call.incoming.cost)
         call.incoming = None
         if window is not None:
             reserved = window.reserved
@@ -308,12 +348,3 @@ cdef class MessageAssembler:
         while self.pool_waiters and self._grant_missing(<Call>self.pool_waiters[0]):
             pass
         return 0
-
-
-cdef MessageAssembler new_assembler(PartsOwner owner, FrameReader reader, SendQueue sender):
-    """Make the assembler of a connection; the borrowed `owner` is cleared when the connection is freed."""
-    cdef MessageAssembler assembler = MessageAssembler.__new__(MessageAssembler)
-    assembler.owner = <PyObject*>owner
-    assembler.reader = reader
-    assembler.sender = sender
-    return assembler

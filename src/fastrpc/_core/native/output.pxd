@@ -1,9 +1,11 @@
 from cpython.ref cimport PyObject
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.base.output_buffer cimport OutputBuffer
+from fastrpc._core.calls.call cimport Call
 from fastrpc._core.io.engine cimport STREAM_SHARE
+from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.wire.frame cimport Frame, WireProtocol
 
 
@@ -27,6 +29,14 @@ cdef class Output(OutputBuffer):
         bint cancel_waits
         readonly uint64_t flushes
 
+        # Whether the system may refuse output that was taken, and the last flush whose output it took all. Otherwise a
+        # flush passes its output on.
+        bint may_be_refused
+        uint64_t handed_flushes
+
+        # Calls that wait until our output has left; None without any.
+        dict waiters
+
     cdef int send_cancel(self, uint64_t id, int reason) except -1
     cdef int send_credit(self, uint64_t id, uint32_t size) except -1
     cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1
@@ -45,5 +55,21 @@ cdef class Output(OutputBuffer):
     cdef inline bint is_full(self) noexcept:
         """Return whether the output holds as much as streams may write before the transport takes it."""
         return self.output_bytes() > STREAM_SHARE + SHARE_OF_HEADS
+
+    cdef inline bint was_handed(self, Call call) noexcept:
+        """Return whether the last piece of a REQUEST was passed to the transport: from then on, the call may run."""
+        return call.handed_at != 0 and call.handed_at <= (self.handed_flushes if self.may_be_refused else self.flushes)
+
+    # The stream below, borrowed; NULL once it is gone.
+    cdef inline PyObject* below(self) noexcept:
+        return (<PartsOwner>self.owner)._stream
+
+    # Whether it takes no output at present; its output that the peer has not taken. Calls that wait
+    # for it.
+    cdef bint is_stuck(self) noexcept
+    cdef int64_t bytes_below(self) except? -1
+    cdef int await_output(self, Call call) except -1
+    cdef int wake_waiters(self) except -1
+    cdef int wake(self, Call call) except -1
 
     cdef int put_frame(self, Frame* frame, bytes payload, Py_ssize_t offset, Py_ssize_t size) except -1

@@ -1,19 +1,23 @@
 """The output of a native connection: frames in order; frames that never wait for credit may overtake."""
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint16_t
 from libc.string cimport memset
 
 from fastrpc._core.base.output_buffer cimport UNCOPIED
 from fastrpc._core.base.wire cimport store16, store32
-from fastrpc._core.native.parts_owner cimport PartsOwner
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.native.call_parts cimport NativeCalling
 from fastrpc._core.wire.frame cimport CANCEL, CREDIT
 
 
 cdef class Output(OutputBuffer):
     """The bytes that may leave, in order."""
 
-    def __cinit__(self):
+    def __cinit__(self, PartsOwner owner not None):
+        self.owner = <PyObject*>owner
+        self.wire = owner.wire
         self.control = WriteBuffer()
 
     cdef int put_body(
@@ -46,19 +50,64 @@ cdef class Output(OutputBuffer):
         store16(body + 2, 0)
         self.cancel_waits = True
         self.put_body(self.out, CANCEL, 0, id, body, 4)
-        return (<PartsOwner>self.owner).on_output()
+        return (<PartsOwner>self.owner).written()
 
     cdef int send_credit(self, uint64_t id, uint32_t size) except -1:
         cdef char[4] body
         store32(body, size)
         # If credit overtook a CANCEL, the callee would send more of the call that was just given up.
         self.put_body(self.out if self.cancel_waits else self.control, CREDIT, 0, id, body, 4)
-        return (<PartsOwner>self.owner).on_output()
+        return (<PartsOwner>self.owner).written()
 
     cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1:
         """Write a frame of the connection itself into `control` or, if order matters, into `out`."""
         self.put_body(buffer, kind, flags, 0, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
-        return (<PartsOwner>self.owner).on_output()
+        return (<PartsOwner>self.owner).written()
+
+    # The stream below
+
+    @cython.final
+    cdef bint is_stuck(self) noexcept:
+        """Return whether the stream takes no output at present, and will report when it does; answers to PINGs are
+        counted then.
+        """
+        cdef PyObject* stream = self.below()
+        return stream is not NULL and (<PartsOwner>self.owner).hears_of_room and (<ByteStream>stream).is_stuck()
+
+    @cython.final
+    cdef int64_t bytes_below(self) except? -1:
+        """Return the bytes of output in the stream."""
+        cdef PyObject* stream = self.below()
+        return 0 if stream is NULL else (<ByteStream>stream).untaken_bytes()
+
+    # Calls whose sender waits
+
+    @cython.final
+    cdef int await_output(self, Call call) except -1:
+        """Notify a call once our output has left."""
+        if self.waiters is None:
+            self.waiters = {}
+        # A call is listed once, even if it gives up and waits again.
+        self.waiters[call] = None
+        return 0
+
+    @cython.final
+    cdef int wake_waiters(self) except -1:
+        """Notify the calls that wait, if the stream took enough."""
+        cdef dict calls = self.waiters
+        if not (self.is_stuck() or self.is_full()):
+            self.waiters = None
+            for call in calls:
+                self.wake(<Call>call)
+        return 0
+
+    @cython.final
+    cdef int wake(self, Call call) except -1:
+        """All messages of a call whose sender waits are written. Nothing may be sent from in here."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if call.is_local:
+            return 0 if owner.calling is None else (<NativeCalling>owner.calling).on_sendable(call)
+        return 0 if owner.serving is None else owner.serving.on_sendable(call)
 
     # For the byte stream
 

@@ -5,7 +5,7 @@ from fastrpc._core.loop.loop_state import LoopState
 from fastrpc._core.wire.settings import WireSettings
 
 class PartsOwner(Engine):
-    """The state that the parts of a connection share, and the hooks they call."""
+    """The state that the parts of a connection share, and the orders of the parts."""
 
     @property
     def peer(self) -> WireSettings:
@@ -31,7 +31,7 @@ class PartsOwner(Engine):
     def is_usable(self) -> bool:
         """Whether our calls may go out on it: connected, and the peer takes new ones."""
 
-    #: Whether the owner is to be notified when our next call goes out on it.
+    #: Whether the user is to be notified when our next call goes out on it.
     announces_calls: bool
 
     @property
@@ -72,3 +72,14 @@ class PartsOwner(Engine):
 
     @property
     def peer_sent_final(self) -> bool: ...
+    @property
+    def auth_status(self) -> int:
+        """The status of the server's last verdict on our credential; -1 before there is one."""
+
+    @property
+    def auth_text(self) -> str | None:
+        """The text of that verdict."""
+
+    @property
+    def auth_valid_seconds(self) -> int:
+        """The seconds for which the credential is valid; 0: as long as the connection lasts."""

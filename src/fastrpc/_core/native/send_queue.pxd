@@ -6,7 +6,6 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.io.engine cimport LITTLE, MUCH, NOTHING
 from fastrpc._core.native.outgoing cimport DeficitRing, Outgoing
 from fastrpc._core.native.output cimport Output
-from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.wire.frame cimport Frame
 
 cdef enum:
@@ -75,6 +74,7 @@ cdef class SendQueue(Output):
         return self.has_small() or self.has_pieces()
 
     cdef bint has_room(self, Call call) noexcept
+    cdef bint is_full_for(self, Call call) noexcept
     cdef bint _goes_alone(self, Call call) noexcept
     cdef int wait_turn(self, Call call) except -1
     cdef DeficitRing shared_ring(self)
@@ -91,6 +91,10 @@ cdef class SendQueue(Output):
         """Return the number of our bytes that were not taken yet, including waiting messages."""
         return self.output_bytes() + self.queued_bytes
 
+    cdef inline int64_t untaken_bytes(self) except? -1:
+        """Return the number of our bytes that the peer has not taken: here and in the stream."""
+        return self.unsent_bytes() + self.bytes_below()
+
     cdef tuple queues(self)
 
     # The parts of sending.
@@ -101,10 +105,8 @@ cdef class SendQueue(Output):
     cdef int _write_first(self, Outgoing item, Frame* frame, Py_ssize_t size) except -1
     cdef int _write_next(self, Outgoing item, Frame* frame, Py_ssize_t size) except -1
     cdef int _over_limit_now(self, Outgoing item) except -1
+    cdef int _told_unsendable(self, Call call, object error) except -1
     cdef int _unsendable(self, Outgoing item, Py_ssize_t head) except -1
     cdef int _pump_ring(self, Py_ssize_t room) except -1
     cdef int _send_share(self, Outgoing item) except -1
     cdef int _open_next(self) except -1
-
-
-cdef SendQueue new_sender(PartsOwner owner)

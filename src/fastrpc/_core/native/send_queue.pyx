@@ -14,7 +14,6 @@ messages a large one has its turn. Messages that wait for credit, or for a place
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
@@ -23,8 +22,11 @@ from fastrpc._core.base.priority_queue cimport Queue
 from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_CANCELLED
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.native.call_parts cimport NativeCalling
 from fastrpc._core.native.outgoing cimport FEW_DROPPED, TURN, any_waits, fill_frame, forget_dropped, head_too_large
 from fastrpc._core.native.outgoing cimport let_go_of_all, new_failure, new_item, room_for, too_large
+from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.wire.frame cimport CANCEL_LOCAL_LIMIT, DATA, END, HEAD, HEADER_SIZE
 from fastrpc._core.wire.frame cimport MORE, OUTCOME_RAN, REQUEST, RESPONSE, STREAM_MESSAGE_LIMIT
 from fastrpc._core.wire.rounds cimport MOST_OWED, QUANTUM
@@ -84,9 +86,9 @@ cdef class SendQueue(Output):
                 # No `-=` and `+=`, which would take a reference first.
                 self.send_left = self.send_left - whole
                 self.data_frames_sent = self.data_frames_sent + 1
-                (<PartsOwner>self.owner).on_answered(call)
+                (<PartsOwner>self.owner).callee_hooks.answered(call)
                 # The end of a read flushes without a further request.
-                return 0 if (<PartsOwner>self.owner).is_reading else (<PartsOwner>self.owner).on_output()
+                return 0 if (<PartsOwner>self.owner).is_reading else (<PartsOwner>self.owner).written()
         item = new_item(call, RESPONSE, payload)
         item.elapsed_us = elapsed_us
         item.metadata = call.sent_metadata
@@ -157,7 +159,7 @@ cdef class SendQueue(Output):
             self.data_frames_sent += 1
             if self.ring is not None:
                 self.ring.charge(call, whole)
-            return (<PartsOwner>self.owner).on_output()
+            return (<PartsOwner>self.owner).written()
         item = new_item(call, DATA, payload)
         item.codec = codec
         item.compressor = compressor
@@ -197,7 +199,7 @@ cdef class SendQueue(Output):
             forget_dropped(self.queues(), &self.dropped)
             if self.ring is not None and self.dropped == 0:
                 self.ring.recount()
-        return 0 if call.id else (<PartsOwner>self.owner).on_unsent(call)
+        return 0 if call.id else (<PartsOwner>self.owner).caller_hooks.was_unsent(call)
 
     cdef int drop_answer(self, Call call) except -1:
         """The caller cancelled: send only the end of the call, if the handler has already answered."""
@@ -243,7 +245,7 @@ cdef class SendQueue(Output):
             call.unsent = item
             self.enqueue(item)
         if item.kind == RESPONSE and call.unsent is not None:
-            (<PartsOwner>self.owner).on_answer_waits(call)
+            (<PartsOwner>self.owner).callee_hooks.answer_waits(call)
         return 0
 
     cdef int enqueue(self, Outgoing item) except -1:
@@ -258,18 +260,25 @@ cdef class SendQueue(Output):
             if done == BLOCKED:
                 self.small_of(call).append(item)
             item = <Outgoing>call.unsent
-        return (<PartsOwner>self.owner).on_output()
+        return (<PartsOwner>self.owner).written()
 
     cdef bint has_room(self, Call call) noexcept:
         """Return whether a stream may send its next message now: little waits, and it is not the turn of others."""
         return not self.is_full() and (self.ring is None or not self.ring.is_used_up(call))
+
+    cdef bint is_full_for(self, Call call) noexcept:
+        """Return whether a stream waits for output to be sent or for its turn; waits for credit do not count."""
+        if (<PartsOwner>self.owner).hears_of_room:
+            return self.is_stuck() or not self.has_room(call)
+        # A thread waits for the system by itself.
+        return self.is_full() or (self.below() is not NULL and (<ByteStream>self.below()).is_stuck())
 
     cdef bint _goes_alone(self, Call call) noexcept:
         """Return whether a large stream message may be sent at once: no other waits for a turn, and there is room."""
         return not self.has_pieces() and self.has_room(call)
 
     cdef int wait_turn(self, Call call) except -1:
-        """Let a stream without room wait for its turn; `on_sendable` notifies it."""
+        """Let a stream without room wait for its turn; `wake` notifies it."""
         call.waits_to_send = True
         return self.send(new_item(call, TURN, b""))
 
@@ -297,11 +306,11 @@ cdef class SendQueue(Output):
             if call.handed_at == 0:
                 call.handed_at = self.flushes + 1
         elif item.kind == RESPONSE:
-            (<PartsOwner>self.owner).on_answered(call)
+            (<PartsOwner>self.owner).callee_hooks.answered(call)
         if call.waits_to_send and following is None:
             call.waits_to_send = False
             self.woken += 1
-            (<PartsOwner>self.owner).on_sendable(call)
+            self.wake(call)
         return 0
 
     cdef int _count_cut(self, Outgoing item, int change) except -1:
@@ -355,7 +364,7 @@ cdef class SendQueue(Output):
         cdef Call call = item.call
         cdef Py_ssize_t cost = self.wire.head_size(frame) + size
         if item.kind == REQUEST:
-            (<PartsOwner>self.owner).begin_call(call)
+            (<PartsOwner>self.owner).caller_hooks.begin_call(call)
             frame.id = call.id
         if item.kind == DATA:
             call.send_left -= cost
@@ -435,8 +444,14 @@ cdef class SendQueue(Output):
             item.is_parked = True
             return PARKED
         error = too_large(PyBytes_GET_SIZE(item.payload), owner.peer.max_message)
-        owner.give_up(call, CANCEL_LOCAL_LIMIT)
-        owner.on_unsendable(call, error)
+        owner.caller_hooks.give_up(call, CANCEL_LOCAL_LIMIT)
+        return self._told_unsendable(call, error)
+
+    cdef int _told_unsendable(self, Call call, object error) except -1:
+        """Report that a waiting call of ours exceeds the limits that the peer has now announced."""
+        cdef NativeCalling calling = <NativeCalling>(<PartsOwner>self.owner).calling
+        if calling is not None:
+            calling.on_unsendable(call, error)
         return WRITTEN
 
     cdef int _unsendable(self, Outgoing item, Py_ssize_t head) except -1:
@@ -447,8 +462,7 @@ cdef class SendQueue(Output):
         cdef object error = head_too_large(head, peer.max_frame)
         if item.kind == REQUEST:
             self.drop_unsent(call)
-            (<PartsOwner>self.owner).on_unsendable(call, error)
-            return WRITTEN
+            return self._told_unsendable(call, error)
         self.queued_bytes -= PyBytes_GET_SIZE(item.payload)
         item.payload = b""
         item.metadata = None
@@ -475,7 +489,7 @@ cdef class SendQueue(Output):
             call.send_left += size
             self.unpark(call)
         if self.is_waiting():
-            (<PartsOwner>self.owner).on_output()
+            (<PartsOwner>self.owner).written()
         return 0
 
     cdef int unpark(self, Call call) except -1:
@@ -573,12 +587,4 @@ cdef class SendQueue(Output):
     cdef int _open_next(self) except -1:
         """Give the first waiting message, by priority, its turn when one more may be cut."""
         cdef PartsOwner owner = <PartsOwner>self.owner
-        return owner.on_output() if self.ring.open_next(owner.peer.open_messages) else 0
-
-
-cdef SendQueue new_sender(PartsOwner owner):
-    """Make the sender of a connection; the borrowed `owner` is cleared when the connection is freed."""
-    cdef SendQueue sender = SendQueue()
-    sender.owner = <PyObject*>owner
-    sender.wire = owner.wire
-    return sender
+        return owner.written() if self.ring.open_next(owner.peer.open_messages) else 0

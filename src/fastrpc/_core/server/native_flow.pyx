@@ -56,11 +56,11 @@ cdef class NativeFlow(Flow):
 
     cdef bint is_full(self, Call call) noexcept:
         cdef PyObject* engine = (<EngineServedConnection>(<ServerCall>call).connection)._engine
-        return engine is not NULL and (<Connection>engine).output_is_full(call)
+        return engine is not NULL and (<Connection>engine).sender.is_full_for(call)
 
     cdef int await_turn(self, Call call) except -1:
         cdef Connection engine = engine_behind(<EngineServedConnection>(<ServerCall>call).connection)
-        return 0 if engine is None else engine.await_turn(call)
+        return 0 if engine is None else engine.sender.wait_turn(call)
 
     cdef int end_early(self, Call call) except -1:
         cdef Connection engine = engine_behind(<EngineServedConnection>(<ServerCall>call).connection)

@@ -15,7 +15,6 @@ import logging
 from collections import OrderedDict
 
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.loop.loop_state cimport STALL_NS
 from fastrpc._core.native.parts_owner cimport PHASE_PREFACE
 
@@ -108,6 +107,7 @@ cdef class Openings(Timed):
         return 0
 
     cdef int _take_slot(self, PartsOwner connection, set slots, dict waiting) except -1:
+        cdef ByteStream stream
         if connection in slots:
             return 0
         if len(slots) < self.limit:
@@ -115,21 +115,33 @@ cdef class Openings(Timed):
         else:
             del self.heard_ns[connection]
             waiting[connection] = None
-            hold_back(connection, True)
+            stream = self._stream_of(connection)
+            if stream is not None:
+                stream.hold_back(True)
         return 0
 
     cdef int _fill_slots(self, set slots, dict waiting) except -1:
         cdef PartsOwner connection
+        cdef ByteStream stream
         while waiting and len(slots) < self.limit:
             connection = <PartsOwner>next(iter(waiting))
             del waiting[connection]
-            if connection._stream is not NULL and not (<ByteStream>connection._stream).is_ending():
+            stream = self._stream_of(connection)
+            if stream is not None and not stream.is_ending():
                 slots.add(connection)
                 self.heard_ns[connection] = now_ns()
-                hold_back(connection, False)
+                stream.hold_back(False)
         return 0
 
+    cdef ByteStream _stream_of(self, PartsOwner connection):
+        return None if connection._stream is NULL else <ByteStream>connection._stream
+
     # Silence
+
+    cdef bint _waits_for_turn(self, PartsOwner connection) except -1:
+        """Return whether received bytes wait for their turn; reading pauses until then."""
+        cdef ByteStream stream = self._stream_of(connection)
+        return stream is not None and stream.waits_for_turn()
 
     cdef int _look_at(self, uint64_t due_ns) except -1:
         if self.look_ns == 0:
@@ -155,7 +167,7 @@ cdef class Openings(Timed):
             # This check comes first, since it ends the loop if every connection waits for its turn (below).
             if now < heard + SILENCE_NS:
                 return self._look_at(heard + SILENCE_NS)
-            if isinstance(connection, PartsOwner) and (<PartsOwner>connection).waits_for_turn():
+            if isinstance(connection, PartsOwner) and self._waits_for_turn(<PartsOwner>connection):
                 # Its bytes wait for a turn of the loop.
                 self.heard_ns[connection] = now
                 self.heard_ns.move_to_end(connection)
@@ -172,8 +184,3 @@ cdef class Openings(Timed):
                 self.leave_undecided(connection)
             connection.abort()
         return 0
-
-
-cdef int hold_back(PartsOwner connection, bint is_held_back) except -1:
-    """Pause the reading of a connection, or resume it."""
-    return 0 if connection._stream is NULL else (<ByteStream>connection._stream).hold_back(is_held_back)

@@ -83,7 +83,7 @@ cdef class NativeServedConnection(EngineServedConnection):
     def note_probe(self):
         """Note a health probe, which does not count as use of the connection."""
         if self._engine is not NULL:
-            (<Connection>self._engine).note_probe()
+            (<Connection>self._engine).liveness.probes += 1
 
     cdef list streams_under_way(self):
         cdef Call call
@@ -374,7 +374,7 @@ cdef class ServedCalls(ServingPart):
     cdef int weigh_output(self) except -1:
         """Count the untaken output."""
         cdef Connection engine = self.engine()
-        self.life.weigh(engine.untaken_bytes(), engine.now)
+        self.life.weigh(engine.sender.untaken_bytes(), engine.now)
         if self.connection.holding & HOLD_OUTPUT:
             engine.schedule_check(engine.liveness.note_blocked(engine.now))
         return 0
@@ -433,7 +433,7 @@ cdef class ServedCalls(ServingPart):
             return 0
         if call.state == STATE_ASSEMBLING:
             return self.drop_request(call, RESOURCE_EXHAUSTED, text)
-        return engine.end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)
+        return engine.assembler.end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)
 
     cdef bint on_stuck(self, Call call, str text) except -1:
         if self.withheld:
@@ -487,7 +487,7 @@ cdef class ServedCalls(ServingPart):
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        return earlier(self._check_rest(now), self.life.check_calls(now, self.engine().untaken_bytes()))
+        return earlier(self._check_rest(now), self.life.check_calls(now, self.engine().sender.untaken_bytes()))
 
     cdef int end_calls(self, str text) except -1:
         cdef Call call

@@ -1,19 +1,25 @@
+cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.native.connection cimport Connection
+from fastrpc._core.native.hooks cimport Side
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.openings cimport Openings
 from fastrpc._core.server.served_calls cimport ServedCalls
 
 
-cdef class ServerConnection(Connection):
-    cdef:
-        # The same as `serving`, by its own type. The gate that all connections share; the connections in their opening.
-        ServedCalls served
-        readonly Gate gate
-        readonly Openings openings
+cdef class ServerConnection(Connection)
 
-        # Whether it is opening; whether it is one too many; whether it was told to drain before it was open.
+
+@cython.final
+cdef class ServerSide(Side):
+    cdef:
+        # The same as `serving` of the connection, by its own type. The connections in their opening.
+        ServedCalls served
+        Openings openings
+
+        # Whether the connection is opening; whether it is one too many; whether it was told to drain before it was
+        # open.
         bint is_opening
         bint is_surplus
         int pending_drain
@@ -23,8 +29,25 @@ cdef class ServerConnection(Connection):
         bint is_by_certificate
         uint64_t replace_at_ns
 
-    cdef int _trust_peer(self) except -1
+    cdef inline ServerConnection connection(self):
+        # The caller of this method is the connection, or a part of it.
+        return <ServerConnection>self.holder
+
+    cdef int begin(self) except -1
     cdef int leave_opening(self) except -1
-    cdef bint _peer_rests(self) noexcept
-    cdef uint64_t _check_life(self, uint64_t now) except? 0
+    cdef bint awaits_opening(self, int reason) except -1
+    cdef int trust_peer(self) except -1
+    cdef bint prove(self, object identity, uint64_t expires_ns, bint by_certificate, uint64_t generation) except -1
+    cdef bint peer_rests(self) noexcept
+    cdef uint64_t check(self, uint64_t now) except? 0
     cdef uint64_t _check_rest(self, uint64_t now) except? 0
+    cdef int _drain_idle(self) except -1
+
+
+@cython.final
+cdef class ServerConnection(Connection):
+    cdef:
+        # The same as `side`, by its own type. The gate that all connections share; the connections in their opening.
+        ServerSide decisions
+        readonly Gate gate
+        readonly Openings openings

@@ -1,8 +1,9 @@
 from logging import Logger
-from typing import Any
+from typing import Any, final
 
 from fastrpc import config
 from fastrpc._core.native.connection import Connection
+from fastrpc._core.native.hooks import Side
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.openings import Openings
 from fastrpc.peers.peer import Peer
@@ -10,6 +11,11 @@ from fastrpc.rpc.identity import Identity
 
 logger: Logger
 
+@final
+class ServerSide(Side):
+    """The decisions of the server's side of one connection."""
+
+@final
 class ServerConnection(Connection):
     """The server's side of one connection.
 

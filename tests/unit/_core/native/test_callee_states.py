@@ -27,7 +27,7 @@ def test_whole_request_is_told_and_its_answer_ends_the_call() -> None:
     owner.receive_data(request(1, b"six"))
     assert owner.events == [("on_request", 1, b"six")]
     owner.respond(owner.found(1), b"42")
-    assert owner.events[1:] == [("on_answered", 1), ("on_ended", 1)]
+    assert owner.events[1:] == [("answered", 1), ("on_ended", 1)]
     assert answers(owner) == [Response(1, 0, b"42")]
 
 
@@ -49,7 +49,7 @@ def test_call_above_the_limit_is_refused_and_not_told_as_a_request() -> None:
         "on_request",
         "on_refused",
         "on_ended",
-        "on_answered",
+        "answered",
         "on_ended",
     ]
     (refusal,) = answers(owner)
@@ -69,7 +69,7 @@ def test_one_way_calls_above_the_limit_are_dropped_and_counted() -> None:
 def test_id_that_does_not_rise_is_a_violation() -> None:
     owner = callee()
     owner.receive_data(request(3) + request(1))
-    assert owner.events[-1][0] == "violate"
+    assert owner.events[-1][0] == "close_with"
     assert "REQUEST with id 1, ids up to 3 are used" in str(owner.events[-1][2])
 
 

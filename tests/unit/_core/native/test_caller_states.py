@@ -53,14 +53,14 @@ def test_call_given_up_keeps_its_slot_until_its_answer_came() -> None:
     owner.request(owner.call(is_local=True), b"")
     assert owner.take() == b""
     owner.receive_data(answer(1, b"unwanted"))
-    assert owner.events == [("on_forgotten", 1), ("on_freed", 1)]
+    assert owner.events == [("on_forgotten", 1)]
     assert owner.take() != b""
 
 
 def test_answer_above_our_limit_ends_its_call_alone() -> None:
     owner, _ = caller()
     owner.receive_data(cut(Response(1, 0, bytes(70_000)), 60_000)[0])
-    assert owner.events == [("end_locally", 1, 8)]
+    assert owner.events == [("on_local_end", 1, 8)]
     assert not owner.is_closed
 
 

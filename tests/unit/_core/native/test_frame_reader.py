@@ -135,7 +135,7 @@ def test_broken_header_ends_the_connection_and_nothing_more_is_parsed() -> None:
     owner = reader_of_server(max_frame=20_000)
     data = header(REQUEST, 20_001, id=1) + request(3, b"")
     assert owner.receive_data(data) == len(data)
-    assert [event[0] for event in owner.events] == ["violate"]
+    assert [event[0] for event in owner.events] == ["close_with"]
     assert owner.receive_data(request(5, b"")) == len(request(5, b""))
     assert len(owner.events) == 1
 
@@ -144,7 +144,7 @@ def test_data_beyond_the_window_of_the_connection_is_a_violation() -> None:
     owner = reader_of_server()
     owner.receive_data(request(1, bytes(60_000)))
     owner.receive_data(request(3, bytes(10_000)))
-    assert [event[0] for event in owner.events] == ["on_frame", "violate"]
+    assert [event[0] for event in owner.events] == ["on_frame", "close_with"]
     assert "exceeds the connection window" in str(owner.events[1][2])
 
 

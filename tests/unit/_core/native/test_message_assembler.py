@@ -29,8 +29,8 @@ def test_pieces_of_a_request_become_one_message() -> None:
     payload = bytes(range(200)) * 5
     for block in cut(Request(1, METHOD, payload), 300):
         owner.receive_data(block)
-    assert kinds(owner) == ["on_piece", "on_piece", "on_whole_request"]
-    assert owner.events[-1] == ("on_whole_request", 1, METHOD, payload)
+    assert kinds(owner) == ["on_piece", "on_piece", "whole_request"]
+    assert owner.events[-1] == ("whole_request", 1, METHOD, payload)
 
 
 def test_pieces_of_an_answer_become_one_message() -> None:
@@ -38,14 +38,14 @@ def test_pieces_of_an_answer_become_one_message() -> None:
     owner.call(1, is_local=True)
     for block in cut(Response(1, 0, bytes(1000)), 400):
         owner.receive_data(block)
-    assert owner.events[-1] == ("on_whole_response", 1, bytes(1000))
+    assert owner.events[-1] == ("whole_response", 1, bytes(1000))
 
 
 def test_piece_without_a_message_is_a_violation() -> None:
     owner = assembler()
     owner.call(1)
     owner.receive_data(piece(1, b"rest"))
-    assert kinds(owner) == ["violate"]
+    assert kinds(owner) == ["close_with"]
     assert "continues no message" in str(owner.events[0][2])
 
 
@@ -121,4 +121,4 @@ def test_stream_message_over_the_limit_ends_its_call() -> None:
     owner = assembler(max_message=500)
     owner.call(1, window=1000)
     owner.receive_data(Data(1, bytes(600)).encode())
-    assert owner.events == [("end_locally", 1, 8)]
+    assert owner.events == [("end_served", 1, 8)]

@@ -21,7 +21,7 @@ def callee() -> RecordingOwner:
 
 
 def violations(owner: RecordingOwner) -> list[object]:
-    return [event[1] for event in owner.events if event[0] == "violate"]
+    return [event[1] for event in owner.events if event[0] == "close_with"]
 
 
 def test_late_frames_are_dropped_until_they_are_a_flood() -> None:

@@ -22,7 +22,7 @@ def sender_of_server(**limits: int) -> RecordingOwner:
 def test_small_answer_is_written_at_once_and_its_call_told_as_answered() -> None:
     owner = sender_of_server()
     owner.respond(owner.call(1), b"six")
-    assert owner.events == [("on_answered", 1)]
+    assert owner.events == [("answered", 1)]
     assert frames(owner.take(), by_server=True) == [Response(1, 0, b"six")]
     assert owner.take() == b""
 
@@ -32,7 +32,7 @@ def test_answer_without_credit_waits_until_credit_comes() -> None:
     sizes = [16_000] * 5
     for id, size in enumerate(sizes):
         owner.respond(owner.call(2 * id + 1), bytes(size))
-    assert owner.events[-1] == ("on_answer_waits", 9)
+    assert owner.events[-1] == ("answer_waits", 9)
     sent = frames(owner.take(), by_server=True)
     assert call_ids(sent) == [1, 3, 5, 7]
     assert owner.sender is not None
@@ -40,7 +40,7 @@ def test_answer_without_credit_waits_until_credit_comes() -> None:
     assert owner.raise_credit(None, 20_000)
     assert call_ids(frames(owner.take(), by_server=True)) == [9]
     assert owner.sender.queued_bytes == 0
-    assert owner.events[-1] == ("on_answered", 9)
+    assert owner.events[-1] == ("answered", 9)
 
 
 def test_large_answers_take_turns_a_piece_at_a_time() -> None:
@@ -142,10 +142,10 @@ def test_an_answer_that_becomes_small_leaves_its_place_to_the_next() -> None:
     owner.respond(second, bytes(30_000), metadata=bytes(13_000))
     owner.respond(third, bytes(30_000))
     assert set(call_ids(frames(owner.take(), by_server=True))) == {1}
-    assert owner.events[-1] == ("on_answered", 1)
+    assert owner.events[-1] == ("answered", 1)
     owner.raise_credit(None, 100_000)
     assert set(call_ids(frames(owner.take(), by_server=True))) == {3, 5}
-    assert owner.events[-1] == ("on_answered", 5)
+    assert owner.events[-1] == ("answered", 5)
 
 
 def test_the_end_of_a_stream_does_not_wait_for_its_turn() -> None:

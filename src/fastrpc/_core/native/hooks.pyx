@@ -1,0 +1,134 @@
+"""The interfaces by which the parts of a native connection reach other parts, and its side.
+
+::
+
+    FrameReader ──► on_opening, on_frame, sink_for ────────────────► FrameHandler  frames, by FrameRouter
+    MessageAssembler ──► whole_request, end_served ────────────────► CalleeHooks   the peer's calls, by CalleeStates
+                     └─► whole_response, end_called ───────────────► CallerHooks   our calls, by CallerStates
+    SendQueue ──► answered, answer_waits ──────────────────────────► CalleeHooks
+              └─► begin_call, give_up, was_unsent ─────────────────► CallerHooks
+    ControlFrames, Liveness, CallSlots, … ──► on_ready, on_aged, … ► Side          the decisions of a client or server
+
+The states of calls hold the assembler and the sender, so these two cannot hold the states. They find each interface at
+their owner (`parts_owner`).
+"""
+
+
+cdef class FrameHandler:
+    """The part that takes the opening and the frames of a reader."""
+
+    cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
+        """Handle the opening before frames: return its size; 0: it is done; OPENING_INCOMPLETE: more is to come."""
+        raise NotImplementedError
+
+    cdef int on_frame(self, Frame* frame, bytes payload) except -1:
+        """A frame is complete. `payload` is set if it was received into separate memory."""
+        raise NotImplementedError
+
+    cdef Assembly sink_for(self, Frame* frame):
+        """Return the place for the payload of an incomplete frame: a new message, a begun one, or None to skip it."""
+        raise NotImplementedError
+
+
+cdef class CalleeHooks:
+    """The states of the peer's calls, for the parts that they hold."""
+
+    cdef int whole_request(self, Call call, Frame* frame, bytes payload) except -1:
+        """Handle the last piece of a REQUEST; `frame` has the head of its first piece."""
+        raise NotImplementedError
+
+    cdef int end_served(self, Call call, int status, str text) except -1:
+        """Handle that the input of a call exceeds a limit: it is answered with this status."""
+        raise NotImplementedError
+
+    cdef int answered(self, Call call) except -1:
+        """The last piece of the RESPONSE to a call is written."""
+        raise NotImplementedError
+
+    cdef int answer_waits(self, Call call) except -1:
+        """Handle that the RESPONSE to a call has to wait for credit or for its turn."""
+        raise NotImplementedError
+
+
+cdef class CallerHooks:
+    """The states of our calls, for the parts that they hold."""
+
+    cdef int whole_response(self, Call call, Frame* frame, bytes payload) except -1:
+        """Handle the last piece of a RESPONSE; `frame` has the head of its first piece."""
+        raise NotImplementedError
+
+    cdef int end_called(self, Call call, int status, str text, int reason) except -1:
+        """Handle that the input of a call exceeds a limit: it is cancelled for this reason."""
+        raise NotImplementedError
+
+    cdef int begin_call(self, Call call) except -1:
+        """Assign the id of a call whose first frame is about to be written."""
+        raise NotImplementedError
+
+    cdef int give_up(self, Call call, int reason) except -1:
+        """Stop a call."""
+        raise NotImplementedError
+
+    cdef int was_unsent(self, Call call) except -1:
+        """Note a call that was dropped before its first frame: the peer never sees it."""
+        raise NotImplementedError
+
+
+cdef class Side:
+    """The decisions of one side of a connection: of a server, of a client on a loop, of a client of threads.
+
+    No hook is common to all sides: only a server verifies credentials, and only a client ages. The default is a
+    connection without a user.
+    """
+
+    cdef int on_ready(self) except -1:
+        """Handle the peer's first SETTINGS: the connection is established."""
+        return 0
+
+    cdef int on_stranger(self, str text, bytes first) except -1:
+        """The first bytes belong to another protocol; the connection ends with this error."""
+        return 0
+
+    cdef bint on_credential(self, Frame* frame) except -1:
+        """Verify the credential in an AUTH; return False if this side verifies none."""
+        return False
+
+    cdef int on_verdict(self) except -1:
+        """Handle the server's verdict on our credential; after a refusal the server ends the connection."""
+        return 0
+
+    cdef int on_used(self) except -1:
+        """Note a call of ours of which the owner wants to be notified."""
+        return 0
+
+    cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
+        """Return whether a thread may send a new call here (CallingPart)."""
+        return True
+
+    cdef int on_crowd(self) except -1:
+        """Note a call that is opened beside as many others as `await_crowd` stated; the notification is off now."""
+        return 0
+
+    cdef int on_forgotten(self, Call call) except -1:
+        """Note the removal of a call of ours, whatever its outcome."""
+        return 0
+
+    cdef int on_ids_used_up(self) except -1:
+        """The last call id is used: new calls need another connection, and none are sent here any more."""
+        return 0
+
+    cdef int on_peer_drains(self) except -1:
+        """The peer takes no new calls, and none are sent any more."""
+        return 0
+
+    cdef int on_drained(self) except -1:
+        """The last accepted call is named to the peer."""
+        return 0
+
+    cdef int on_aged(self) except -1:
+        """The connection is older than `Keepalive.max_age`."""
+        return 0
+
+    cdef int on_idle(self) except -1:
+        """The connection was without calls for `Timeouts.idle`."""
+        return 0
