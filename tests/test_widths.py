@@ -59,12 +59,6 @@ FOREIGN = {".py": 115, ".pyx": 223}
 #: Names that several compiled modules have; the aim is 0.
 REPEATED_NAMES = 3
 
-#: Modules that apply single rules of a connection's life in their own order; the aim is none.
-LIFE_RULES = [
-    "server/served_calls",
-    "server/server_connection",
-]
-
 #: Runs of five equal lines between files of commands, clients, protocols and kinds of calls. Two are between
 #: commands, which were not counted before: fields of two named tuples, lines of output. Two are the empty hooks of
 #: an application in Python, which are like the empty hooks of a native connection.
@@ -132,8 +126,8 @@ def test_compiled_modules_share_no_more_names() -> None:
     assert len(widths.repeated_names()) == REPEATED_NAMES, widths.repeated_names()
 
 
-def test_rules_of_a_life_are_ordered_in_no_further_module() -> None:
-    assert widths.life_rules() == LIFE_RULES
+def test_rules_of_a_life_are_ordered_in_one_module() -> None:
+    assert widths.life_rules() == []
 
 
 def test_shorter_runs_of_equal_lines_get_fewer() -> None:

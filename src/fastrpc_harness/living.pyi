@@ -37,7 +37,14 @@ class LivedEngine(PythonEngine):
     def connection(self) -> ServedConnection | None: ...
     @property
     def orders(self) -> list[tuple[Any, ...]]: ...
-    def live_by(self, timeouts: Timeouts, keepalive: Keepalive, *, closes_by_answers: bool = False) -> None:
+    def live_by(
+        self,
+        timeouts: Timeouts,
+        keepalive: Keepalive,
+        *,
+        closes_by_answers: bool = False,
+        drains_at_rest: bool = False,
+    ) -> None:
         """Set the rules."""
 
     def begin_drain(self, reason: int, text: str = "") -> None: ...
@@ -46,6 +53,9 @@ class LivedEngine(PythonEngine):
     def abort(self) -> None: ...
     def begin(self, now: int) -> int:
         """Begin the life; return when to look first."""
+
+    def look_at_busy(self, now: int, is_busy: bool) -> int:
+        """As `look` of a connection whose messages and output have other rules."""
 
     def opened(self) -> None: ...
     def used(self, now: int) -> None: ...

@@ -40,9 +40,10 @@ cdef class LivedEngine(PythonEngine):
         self.life = new_life(self, connection)
         self.orders = []
 
-    def live_by(self, timeouts, keepalive, *, bint closes_by_answers=False):
+    def live_by(self, timeouts, keepalive, *, bint closes_by_answers=False, bint drains_at_rest=False):
         self.life.set_rules(timeouts, keepalive)
         self.life.closes_by_answers = closes_by_answers
+        self.life.drains_at_rest = drains_at_rest
 
     # The orders
 
@@ -66,7 +67,7 @@ cdef class LivedEngine(PythonEngine):
         return self.life.begin(now)
 
     def opened(self):
-        self.life.opened()
+        self.life.opening_due_ns = 0
 
     def used(self, uint64_t now):
         self.life.used_ns = now
@@ -84,6 +85,9 @@ cdef class LivedEngine(PythonEngine):
         facts.unsent = self.unsent
         facts.parked = self.parked
         return self.life.check(now, &facts)
+
+    def look_at_busy(self, uint64_t now, bint is_busy):
+        return self.life.look(now, is_busy, self.unsent)
 
     def lingers(self, uint64_t now):
         return self.life.linger(now)

@@ -90,7 +90,7 @@ cdef class HttpConnection(Engine):
         self.life.begin(now_ns())
         # The opening is the first head, which has an answer if it is late.
         self.exchange.wait_until(self.life.opening_due_ns)
-        self.life.opened()
+        self.life.opening_due_ns = 0
         return 0
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:

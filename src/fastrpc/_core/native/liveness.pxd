@@ -76,6 +76,7 @@ cdef class Liveness:
     cdef uint64_t uses(self) noexcept
     cdef bint is_idle(self) noexcept
     cdef bint is_unused(self) except -1
+    cdef bint was_used(self) except -1
     cdef bint is_rested(self, uint64_t since, uint64_t now) noexcept
 
     @cython.nonecheck(False)

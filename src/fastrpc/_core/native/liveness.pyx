@@ -264,6 +264,13 @@ cdef class Liveness:
                 return False
         return True
 
+    cdef bint was_used(self) except -1:
+        """Return whether calls are under way, or were since the last question."""
+        cdef uint64_t uses = self.uses()
+        cdef bint is_used = uses != self.idle_ids or not self.is_unused()
+        self.idle_ids = uses
+        return is_used
+
     cdef uint64_t _check_age(self, uint64_t now) except? 0:
         if not self.age_ns:
             return 0
@@ -276,11 +283,9 @@ cdef class Liveness:
 
     cdef uint64_t _check_idle(self, uint64_t now) except? 0:
         cdef PartsOwner owner = <PartsOwner>self.owner
-        cdef uint64_t ids = self.uses()
         if not self.idle_ns or owner.phase != PHASE_OPEN:
             return 0
-        if not self.is_unused() or ids != self.idle_ids or self.idle_from_ns == 0:
-            self.idle_ids = ids
+        if self.was_used() or self.idle_from_ns == 0:
             self.idle_from_ns = now
             return now + (self.idle_ns // 4 or 1)
         if not self.is_rested(self.idle_from_ns, now):

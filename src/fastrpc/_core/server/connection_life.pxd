@@ -29,7 +29,7 @@ cdef class ConnectionLife:
         uint64_t leave_after_ns
         uint64_t linger_ns
 
-        # Instants, 0 = not running: the deadline of the opening; the end of the age (before `begin`: the age itself);
+        # Instants, 0 = not running: the deadline of the opening, until the peer completed it; the end of the age (before `begin`: the age itself);
         # the end of calls; the end of the linger after the close.
         uint64_t opening_due_ns
         uint64_t aged_at_ns
@@ -48,6 +48,9 @@ cdef class ConnectionLife:
         # Whether the protocol closes by itself after the last answer, and answers a late peer itself.
         bint closes_by_answers
         bint ends_late_peers
+        # Whether a connection at rest drains before it closes: its protocol tells the peer, whose last call may be on
+        # its way.
+        bint drains_at_rest
         # The drain, or the rest, has ended the connection.
         bint has_ended
 
@@ -86,17 +89,13 @@ cdef class ConnectionLife:
     cdef int enter_opening(self, object openings) except -1
     cdef int go_on_opening(self) except -1
     cdef int leave_opening(self) except -1
-    cdef int opened(self) noexcept
     cdef bint heed_output(self, int64_t unsent, uint64_t now) except -1
     cdef int begin_drain(self, uint64_t kept_until_ns) noexcept
     cdef uint64_t linger(self, uint64_t now) noexcept
 
     # The orders that are due: all of them, and single rules.
     cdef uint64_t check(self, uint64_t now, Facts* facts) except? 0
-    cdef uint64_t check_closed(self, uint64_t now, int64_t unsent) except? 0
-    cdef uint64_t check_calls(self, uint64_t now, int64_t unsent) except? 0
-    cdef uint64_t check_opening(self, uint64_t now) except? 0
-    cdef uint64_t check_age(self, uint64_t now, bint is_between) except? 0
+    cdef uint64_t look(self, uint64_t now, bint is_busy, int64_t unsent) except? 0
     cdef uint64_t check_credentials(self, uint64_t now) except? 0
     cdef uint64_t rest_due(self, uint64_t used_ns) noexcept
     cdef bint has_rested(self, uint64_t now, bint is_between) except -1
@@ -112,10 +111,14 @@ cdef class ConnectionLife:
     cdef uint64_t weigh_again(self, int64_t unsent, uint64_t now) except? 0
     cdef int note_stall(self, uint64_t now, uint64_t came_ns) except -1
 
+    cdef uint64_t _check_closed(self, uint64_t now, int64_t unsent) except? 0
+    cdef uint64_t _check_calls(self, uint64_t now, int64_t unsent) except? 0
+    cdef uint64_t _check_opening(self, uint64_t now) except? 0
+    cdef uint64_t _check_age(self, uint64_t now, bint is_between) except? 0
     cdef int _look_by(self, uint64_t due_ns) except -1
     cdef uint64_t look_after(self) noexcept
     cdef bint _is_left(self, uint64_t now, Facts* facts) except -1
-    cdef bint _ends_connection(self, uint64_t now, bint is_between) except -1
+    cdef int _leave(self, uint64_t now) except -1
     cdef int _refuse_waiting(self, ServedConnection connection, uint64_t now) except -1
     cdef uint64_t _end_streams(self, ServedConnection connection, uint64_t now) except? 0
 

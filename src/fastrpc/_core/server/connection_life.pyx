@@ -9,15 +9,14 @@
     check(now, facts) ──► the orders that are due now, and the instant of the next check; 0 = never
 
 Sans-IO, with the time passed in. An engine gives facts: whether it is busy, whether it is receiving, its unsent bytes.
-The native protocol and WebSocket (`http/socket_talk`) apply single rules, as each has its own way to close. The native
-protocol keeps the order of `check` for calls, which come before age and drain: a stream whose credential has expired ends
-for that reason, whatever else is due. Its pings and silence are in `native/liveness`, for both of its sides.
+WebSocket (`http/socket_talk`) applies single rules, as it has its own way to close. Silence and output of the native
+protocol are in `native/liveness`, for both of its sides.
 """
 
 from random import uniform
 
 cimport cython
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memset
 
 from fastrpc._core.base.instants cimport earlier, nanoseconds, pace_due
 from fastrpc._core.base.status cimport UNAUTHENTICATED
@@ -39,6 +38,8 @@ cdef uint64_t UNREAD_NS = SECOND // 20
 # The interval of checks for facts that have no instant.
 cdef uint64_t LOOK_NS = 10 * SECOND
 cdef uint64_t SHORTEST_LOOK_NS = 1_000_000
+# The time for the drain of a connection at rest.
+cdef uint64_t LEAVING_NS = 2 * SECOND
 # The interval of checks for output in a transport: short at first, longer while nothing is sent.
 cdef uint64_t FIRST_OUTPUT_LOOK_NS = 20_000_000
 cdef uint64_t LAST_OUTPUT_LOOK_NS = SECOND
@@ -133,16 +134,11 @@ cdef class ConnectionLife:
         """The opening is over, or the connection is gone."""
         openings, self.openings = self.openings, None
         if openings is not None:
-            self.opened()
+            self.opening_due_ns = 0
             openings.leave_undecided(<object>self.engine)
         return 0
 
-    cdef int opened(self) noexcept:
-        """The peer has completed its opening."""
-        self.opening_due_ns = 0
-        return 0
-
-    cdef uint64_t check_opening(self, uint64_t now) except? 0:
+    cdef uint64_t _check_opening(self, uint64_t now) except? 0:
         """Close a connection whose opening takes too long; return its deadline."""
         if self.opening_due_ns and now >= self.opening_due_ns:
             self.opening_due_ns = 0
@@ -151,7 +147,7 @@ cdef class ConnectionLife:
 
     # Age, drain, rest
 
-    cdef uint64_t check_age(self, uint64_t now, bint is_between) except? 0:
+    cdef uint64_t _check_age(self, uint64_t now, bint is_between) except? 0:
         """Drain a connection at its age, and end calls that outlast the drain; return the instant of the next check."""
         if self.aged_at_ns and now >= self.aged_at_ns:
             self.aged_at_ns = 0
@@ -217,7 +213,7 @@ cdef class ConnectionLife:
         self.linger_until_ns = now + self.linger_ns if self.linger_ns else 0
         return self.linger_until_ns
 
-    cdef uint64_t check_closed(self, uint64_t now, int64_t unsent) except? 0:
+    cdef uint64_t _check_closed(self, uint64_t now, int64_t unsent) except? 0:
         """Abort a closed connection at the end of its linger; without a linger, once its peer takes no output."""
         if self.linger_until_ns:
             if now < self.linger_until_ns:
@@ -338,7 +334,7 @@ cdef class ConnectionLife:
 
     # All rules
 
-    cdef uint64_t check_calls(self, uint64_t now, int64_t unsent) except? 0:
+    cdef uint64_t _check_calls(self, uint64_t now, int64_t unsent) except? 0:
         """Check waiting calls, credentials and output; return the instant of the next check, 0 = never."""
         cdef ServedConnection connection
         cdef uint64_t due
@@ -353,36 +349,62 @@ cdef class ConnectionLife:
 
         Several rules may be due at once. They apply in this order, and no order follows `close` or `abort`:
 
-        1. a closed connection: `check_closed`, and no other rule;
+        1. a closed connection: `_check_closed`, and no other rule;
         2. its calls: waits for a start that are too long, expired credentials, the weight of its output;
         3. the opening: close, also if one of its messages is late;
         4. a late message, untaken output: abort, as this peer reads no goodbye and waits for no drain. A protocol with
            `ends_late_peers` answers it first;
         5. the age: drain; the end of the time for calls: end them, close;
         6. the drain, or else the rest: close. A connection at rest that reaches its age drains and closes in one check.
+           With `drains_at_rest` the rest is one more reason to drain.
         """
         cdef Engine engine = <Engine>self.engine
         cdef bint is_between = not (facts.is_busy or facts.is_receiving or facts.unsent > facts.parked)
         cdef uint64_t due
         if engine.is_closed:
-            return self.check_closed(now, facts.unsent)
-        due = earlier(self.check_calls(now, facts.unsent), self.check_opening(now))
+            return self._check_closed(now, facts.unsent)
+        due = earlier(self._check_calls(now, facts.unsent), self._check_opening(now))
         if self.patience_ns and not (self.ends_late_peers or engine.is_closed):
             if self._is_left(now, facts):
                 (<object>self.engine).abort()
                 return 0
             due = earlier(due, now + self.look_after())
         if not engine.is_closed:
-            due = earlier(due, self.check_age(now, is_between))
+            due = earlier(due, self._check_age(now, is_between))
         if not engine.is_closed:
-            if self._ends_connection(now, is_between):
-                self.has_ended = True
-                (<object>self.engine).close(REASON_DRAIN)
+            if self.has_left(now, is_between) if self.drains else self.has_rested(now, is_between):
+                self._leave(now)
             due = earlier(due, self.next_ns)
         if engine.is_closed:
             # No order follows this one.
             return self.linger_until_ns or (now + self.look_after() if facts.unsent else 0)
         return due
+
+    cdef uint64_t look(self, uint64_t now, bint is_busy, int64_t unsent) except? 0:
+        """Apply `check` to a connection whose incomplete messages and output have other rules.
+
+        Its uses have no instant: they are found by a look four times in the time of its rest.
+        """
+        cdef Facts facts
+        cdef uint64_t due
+        memset(&facts, 0, sizeof(Facts))
+        facts.is_busy = is_busy
+        facts.unsent = facts.parked = unsent
+        if is_busy:
+            self.used_ns = now
+        due = self.check(now, &facts)
+        return earlier(due, now + (self.idle_ns // 4 or 1)) if self.idle_ns else due
+
+    cdef int _leave(self, uint64_t now) except -1:
+        """End a connection without calls; with `drains_at_rest` it drains first, and `leave_at_ns` ends it."""
+        if self.drains_at_rest and not self.drains:
+            self.idle_ns = 0
+            (<object>self.engine).begin_drain(REASON_DRAIN, "the connection was without calls (Timeouts.idle)")
+            self.leave_at_ns = self.next_ns = now + LEAVING_NS
+        else:
+            self.has_ended = True
+            (<object>self.engine).close(REASON_DRAIN)
+        return 0
 
     cdef bint _is_left(self, uint64_t now, Facts* facts) except -1:
         """Return whether the peer is late with a message, or in taking its output."""
@@ -393,10 +415,6 @@ cdef class ConnectionLife:
         ):
             return True
         return self.is_stuck(facts.unsent - facts.parked, now)
-
-    cdef bint _ends_connection(self, uint64_t now, bint is_between) except -1:
-        """Return whether a connection without calls has ended its drain, or rested too long."""
-        return self.has_left(now, is_between) if self.drains else self.has_rested(now, is_between)
 
 
 cdef ConnectionLife new_life(Engine engine, ServedConnection connection):

@@ -6,8 +6,7 @@
                                                          │ answer, fail, refuse
     RESPONSE ◄── Connection ◄── ServedCalls ◄── NativeOutcomes
 
-This module has the callee's side of the wire: the memory that the pieces of a request take, and the frames for
-decisions of the gate.
+The module has the callee's side of the wire: memory for the pieces of a request, and frames for decisions of the gate.
 
 The most frequent calls avoid the objects of the general case: the gate passes a raw payload to its handler without a
 tuple around it, the handler runner fetches an exception where C left it instead of catching it, and a small answer goes
@@ -41,7 +40,6 @@ from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_LOCAL_LIMIT, CONT, HEADER_SIZE, ONE_WAY, Frame
 from fastrpc._core.wire.frame cimport OUTCOME_NOT_STARTED, OUTCOME_RAN, OUTCOME_UNKNOWN
 from fastrpc._core.wire.frame cimport PUSHBACK_NEVER, REQUEST, STREAM_IN, STREAM_OUT
-from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.wire.window cimport placed
 
@@ -487,7 +485,11 @@ cdef class ServedCalls(ServingPart):
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        return earlier(self._check_rest(now), self.life.check_calls(now, self.engine().sender.untaken_bytes()))
+        cdef Connection engine = self.engine()
+        cdef uint64_t due = self._check_rest(now)
+        # A client that takes calls keeps its connection for them.
+        cdef bint is_busy = engine.liveness.was_used() or not engine.settled or engine.peer.max_calls != 0
+        return due if engine.is_closed else earlier(due, self.life.look(now, is_busy, engine.sender.untaken_bytes()))
 
     cdef int end_calls(self, str text) except -1:
         cdef Call call

@@ -40,8 +40,6 @@ cdef class ServerSide(Side):
     cdef bint prove(self, object identity, uint64_t expires_ns, bint by_certificate, uint64_t generation) except -1
     cdef bint peer_rests(self) noexcept
     cdef uint64_t check(self, uint64_t now) except? 0
-    cdef uint64_t _check_rest(self, uint64_t now) except? 0
-    cdef int _drain_idle(self) except -1
 
 
 @cython.final

@@ -17,19 +17,18 @@ from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.parts_owner cimport PHASE_OPEN, PHASE_PREFACE
-from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.served_call cimport keep_identities
 from fastrpc._core.server.served_connection cimport ServedConnection
-from fastrpc._core.wire.frame cimport HEADER_SIZE, REASON_AUTHENTICATION, REASON_DRAIN, REASON_MAX_AGE, Frame
+from fastrpc._core.wire.frame cimport HEADER_SIZE, REASON_AUTHENTICATION, REASON_DRAIN, REASON_HANDSHAKE
+from fastrpc._core.wire.frame cimport REASON_MAX_AGE, Frame
 from fastrpc._core.wire.window cimport CONNECTION_WINDOW
 
 from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.server.served_calls import serve_on
 
 cdef uint64_t SECOND = 1_000_000_000
-# The time in which a draining connection may open, and an idle one close by itself.
+# The time in which a draining connection may open.
 cdef uint64_t OPENING_NS = SECOND
-cdef uint64_t LEAVING_NS = 2 * SECOND
 # The part of each second of a certificate's validity after which its connection is replaced, so that a newer one counts
 # in time. A shorter life is not worth a connection.
 cdef uint64_t REPLACED_NS = 800_000_000
@@ -156,49 +155,12 @@ cdef class ServerSide(Side):
     cdef int on_drained(self) except -1:
         return self.served.gate.runner.tell_watcher()
 
-    cdef int _drain_idle(self) except -1:
-        """Drain a connection without calls, unless the client keeps it for our calls."""
-        cdef ServerConnection connection = self.connection()
-        if not connection.peer.max_calls:
-            connection.begin_drain(REASON_DRAIN, "the connection was without calls (Timeouts.idle)")
-            self.served.life.leave_at_ns = connection.now + LEAVING_NS
-        return 0
-
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Give the life of the connection its facts, rule by rule: it ends by GOAWAY; return the next check."""
-        cdef ServerConnection connection = self.connection()
-        cdef ConnectionLife life = self.served.life
-        cdef bint is_stranger = connection.phase == PHASE_PREFACE
-        cdef uint64_t due
-        if connection.phase == PHASE_OPEN and connection.first_settings_acknowledged:
-            life.opened()
-        due = life.check_opening(now)
-        if connection.is_closed:
-            if is_stranger:
-                # Nothing was sent to the stranger, so an abort loses nothing.
-                connection.abort()
-            return 0
+        """Drain a connection whose certificate expires soon; return the instant of the next check."""
         if self.replace_at_ns and now >= self.replace_at_ns:
             self.replace_at_ns = 0
-            connection.begin_drain(REASON_MAX_AGE, "the certificate of the client expires soon")
-        due = earlier(due, earlier(self.replace_at_ns, self._check_rest(now)))
-        return earlier(due, life.check_age(now, False))
-
-    cdef uint64_t _check_rest(self, uint64_t now) except? 0:
-        """Drain a connection without calls for too long; return the instant of the next check."""
-        cdef ServerConnection connection = self.connection()
-        cdef ConnectionLife life = self.served.life
-        cdef uint64_t uses = connection.liveness.uses()
-        if life.idle_ns == 0 or connection.phase != PHASE_OPEN:
-            return 0
-        if not connection.liveness.is_unused() or uses != connection.liveness.idle_ids:
-            connection.liveness.idle_ids = uses
-            life.used_ns = now
-        if life.has_rested(now, True):
-            life.idle_ns = 0
-            self._drain_idle()
-            return life.leave_at_ns
-        return min(life.next_ns, now + (life.idle_ns // 4 or 1))
+            self.connection().begin_drain(REASON_MAX_AGE, "the certificate of the client expires soon")
+        return self.replace_at_ns
 
 
 @cython.final
@@ -221,6 +183,7 @@ cdef class ServerConnection(Connection):
         decisions.served.life.handshake_ns = nanoseconds(timeouts.handshake)
         decisions.served.life.idle_ns = nanoseconds(timeouts.idle)
         decisions.served.life.set_age(timeouts, keepalive)
+        decisions.served.life.drains_at_rest = True
         self.decisions = decisions
         self.take_side(decisions)
 
@@ -309,8 +272,15 @@ cdef class ServerConnection(Connection):
         return not (self.callee.calls.size or self.callee.one_way_calls or self.slots.opened.size)
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        cdef uint64_t due = Connection.check(self, now)
+        cdef bint is_stranger = self.phase == PHASE_PREFACE
+        cdef uint64_t due
+        if self.phase == PHASE_OPEN and self.first_settings_acknowledged:
+            self.decisions.served.life.opening_due_ns = 0
+        due = Connection.check(self, now)
         if self.is_closed:
+            if is_stranger and self.closed_reason == REASON_HANDSHAKE:
+                # Nothing was sent to the stranger, so an abort loses nothing.
+                self.abort()
             return due
         due = earlier(due, self.decisions.check(now))
         return self.liveness.linger_until_ns if self.is_closed else due

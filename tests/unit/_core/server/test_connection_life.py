@@ -142,6 +142,28 @@ class TestRest:
         engine.began_ns = engine.heard_ns = START
         assert ends(engine, 60, 100) is None
 
+    def test_a_connection_that_drains_at_rest_is_closed_after_its_drain(self) -> None:
+        engine = lived(Timeouts(handshake=None, idle=60), drains_at_rest=True)
+        assert ends(engine, 50, 100) == 60
+        assert engine.orders == [("begin_drain", DRAIN)]
+        engine.look(START + 62 * SECOND)
+        assert [order[0] for order in engine.orders[1:]] == ["end_calls", "close"]
+
+    def test_a_use_between_two_looks_puts_the_rest_off(self) -> None:
+        engine = lived(Timeouts(handshake=None, idle=60), drains_at_rest=True)
+        engine.look_at_busy(START + 15 * SECOND, True)
+        for second in (30, 45, 60, 74):
+            assert engine.look_at_busy(START + second * SECOND, False) <= START + (second + 15) * SECOND
+        assert engine.orders == []
+        engine.look_at_busy(START + 75 * SECOND, False)
+        assert engine.orders == [("begin_drain", DRAIN)]
+
+    def test_a_connection_with_other_rules_for_output_rests_beside_it(self) -> None:
+        engine = lived(Timeouts(handshake=None, idle=60), drains_at_rest=True)
+        engine.unsent = 100
+        engine.look_at_busy(START + 60 * SECOND, False)
+        assert engine.orders == [("begin_drain", DRAIN)]
+
     def test_a_call_that_was_not_read_is_looked_for_soon(self) -> None:
         engine = lived(Timeouts(handshake=None, idle=60))
         engine.below.is_unread = True
