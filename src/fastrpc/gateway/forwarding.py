@@ -19,7 +19,7 @@ import msgspec
 
 from fastrpc._core.calls.call import current_call
 from fastrpc._core.client.caller_view import add_entry
-from fastrpc._core.server.forwarded_answer import ASKS_FIELDS, take_told
+from fastrpc._core.http.forwarded_answer import ASKS_FIELDS, take_told
 from fastrpc.assigned_numbers import CODECS, VALUE_CODECS
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError, FastRPCError

@@ -9,7 +9,7 @@ import pytest
 import fastrpc
 from fastrpc import Client, Server, current_call
 from fastrpc._core.client.caller_view import add_entry
-from fastrpc._core.server.forwarded_answer import ASKS_FIELDS
+from fastrpc._core.http.forwarded_answer import ASKS_FIELDS
 from fastrpc.rpc.reply import received_block
 
 pytestmark = pytest.mark.one_loop
