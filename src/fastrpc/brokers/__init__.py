@@ -1,6 +1,6 @@
 """Publish and subscribe: topics with types, over a broker that a URL names.
 
-May import everything below `coordination`, which has the same rank, but nothing of `coordination`.
+This package may import every package of a lower rank, but not `coordination`, which has the same rank.
 
 A backend, whose interface is in `base`, keeps messages as bytes; `broker_urls.py` finds it by its URL. `broker.py` adds
 types, deadlines, repeats and subscriptions.

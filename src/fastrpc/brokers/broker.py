@@ -83,12 +83,13 @@ class Broker:
         self._opened = OpenedBackend(opening, "broker", BrokerError)
         self._topics = DeclaredTopics()
         self._subscriptions: set[Subscription[Any]] = set()
-        # Ids for messages without one. Each opening makes new ones: a forked process opens the broker again.
+        # The first part of ids for messages without one. Each opening makes a new one: a forked process opens the
+        # broker again.
         self._run = ""
-        # Of the backend, once it was open.
+        # The limits of the backend; None until it is open.
         self._limits: BrokerLimits | None = None
         self._numbers = count(1)
-        #: The subscribers of servers that use it.
+        #: The subscribers of servers that use this broker.
         self.subscribers: set[Any] = set()
 
     async def __aenter__(self) -> Self:
@@ -117,7 +118,7 @@ class Broker:
         return self._opened.backend
 
     async def declare(self, topic: Topic[Any]) -> None:
-        """Make a topic, as its first use does; a pattern has to exist before a message for one of its names.
+        """Make a topic, as its first use does. Declare a pattern before you publish to one of its names.
 
         Raises:
             ConfigError: the broker has it with other settings, or another topic that overlaps.
@@ -169,9 +170,10 @@ class Broker:
             headers: texts for subscribers, with the names of metadata.
 
         Raises:
-            EncodeError: the value cannot be JSON; or bytes or a message of protobuf meet a topic of another type, or a
-                topic of bytes or protobuf another value. Whether other values have the type of the topic is for type
-                checkers: subscribers check it as they decode.
+            EncodeError: the value cannot be JSON; or the value is bytes or a protobuf message and the topic is of
+                another type, or the reverse. Type checkers find values of other wrong types, and subscribers check the
+                type as they
+                decode.
             ConfigError: an argument is wrong, or the broker cannot do it.
             BrokerError: the broker refuses it, or is away; `processed` is "unknown" if it may have kept it.
         """
@@ -270,7 +272,7 @@ class Broker:
 
         Args:
             pattern: a topic, or a name or pattern; a text means the topic that covers it, else `Topic(text)`.
-            type: the type of the values of a text, as of `Topic`.
+            type: the type of the values if `pattern` is a text, as for `Topic`.
             group: its members share the messages. None: a broadcast, whose every member gets all messages from now on.
             start: the beginning of a group that does not exist: "oldest", "new", a datetime or a sequence.
             ordered: one message of a key at a time is under way in the group.
@@ -353,9 +355,9 @@ class Broker:
             except BrokerError as error:
                 if error.status is not Status.NOT_FOUND:
                     raise
-            # The broker has lost the topic, as a broker in memory does by a restart.
+            # The broker has lost the topic, as a broker in memory does when it restarts.
             self._topics.forget(topic)
-        # Both steps share one time.
+        # Both steps share one timeout.
         with timeout(PATIENCE_SECONDS if scope_deadline() is None else None):
             declare = partial(self._topics.declare, backend, topic)
             await _finish(f"publication to {messages[0].topic!r}", declare)
@@ -415,7 +417,7 @@ class Broker:
 
 
 async def _published(backend: BrokerBackend, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
-    """Publish messages by as many attempts as are safe."""
+    """Publish messages, in as many attempts as are safe."""
     limits = backend.limits
     finish = _finish
     if limits.ends_in_time or (limits.ends_by_itself and scope_deadline() is None):

@@ -10,7 +10,7 @@ from fastrpc.hosted.backend_urls import BackendURLs
 
 __all__ = ["Opening", "open_backend"]
 
-#: A backend counts as a URL of itself.
+#: A URL or, in its place, a backend itself, which is entered in the same way.
 Opening: TypeAlias = AbstractAsyncContextManager[BrokerBackend]
 
 _URLS: Final = BackendURLs[BrokerBackend](
@@ -34,6 +34,6 @@ def open_backend(
     """Return the backend at a URL, to be entered.
 
     Raises:
-        ConfigError: the scheme is unknown, an option is wrong, or credentials are given where none are shown.
+        ConfigError: the scheme is unknown, an option is wrong, or the broker takes no credentials.
     """
     return _URLS.open(text, tls=tls, credentials=credentials)

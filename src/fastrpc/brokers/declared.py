@@ -62,7 +62,7 @@ class DeclaredTopics:
         name = topic if isinstance(topic, str) else topic.name
         shared = self._under_way.get(name)
         if shared is None or (shared.topic is not topic and shared.topic != topic):
-            # Without the deadline of this call.
+            # The task runs without the deadline of this call, since other calls may wait for it too.
             work = self._declare(backend, topic)
             task = asyncio.get_running_loop().create_task(work, context=Context())
             shared = self._under_way[name] = _Declaration(topic, task)
@@ -101,7 +101,7 @@ class DeclaredTopics:
 
 
 def check_pattern(name: str, limits: BrokerLimits) -> None:
-    """Refuse anything but a name or a pattern, and a pattern where a broker has none. ConfigError."""
+    """Check that a text is a name, or a pattern if the broker has patterns. ConfigError: it is neither."""
     if not TopicPattern(name).is_name and not limits.has_patterns:
         raise ConfigError(
             f"{name!r} is a pattern, which {limits.scheme}:// does not have", hint="name each topic"

@@ -59,7 +59,7 @@ class MemberMessages:
         return not is_held or self.membership.is_lost(message.token)
 
     def unsettled_but(self, messages: Collection[Message[Any]]) -> list[Message[Any]]:
-        """Return the messages that are not settled, without some."""
+        """Return the unsettled messages except some."""
         return [one for one in self.unsettled if one not in messages]
 
     async def settle(
@@ -118,7 +118,7 @@ class MemberMessages:
         self._forget_all(messages)
 
     async def bury(self, message: Message[Any], error: str) -> None:
-        """Make a message that cannot be decoded a dead letter, by one attempt."""
+        """Make a dead letter of a message that cannot be decoded, in one attempt."""
         await self.membership.reject(message.token, UNREADABLE, kept_text(error))
         self.forget(message)
 
@@ -139,16 +139,16 @@ class MemberMessages:
             self.unsettled.pop(message, None)
 
         async with logged_absence():
-            # All in one step: a broker keeps all ends in one commit.
+            # In one step, so that the broker keeps all outcomes in one commit.
             await together(map(hand_back, messages))
 
     async def return_deliveries(self, found: Sequence[Delivery]) -> None:
-        """Have messages delivered to others, uncounted, which no subscriber has seen."""
+        """Hand back deliveries that no subscriber has seen, uncounted."""
         async with logged_absence():
             await together(self.membership.hand_back(one.token) for one in found)
 
     def forget(self, message: Message[Any]) -> None:
-        """Make room: the message is settled or lost."""
+        """Make room, as the message is settled or lost."""
         self._forget_all((message,))
 
     def _forget_all(self, messages: Sequence[Message[Any]]) -> None:
@@ -159,7 +159,7 @@ class MemberMessages:
 
 @contextlib.asynccontextmanager
 async def logged_absence() -> AsyncIterator[None]:
-    """Log that the broker is away or does not answer in time, as a subscriber leaves it."""
+    """Log an error of the broker, which is away or does not answer in time, while a subscriber leaves."""
     try:
         async with time_limit(PATIENCE_SECONDS):
             yield

@@ -1,4 +1,4 @@
-"""The broker in memory, `memory://name`: one for all that open this name in the process, until the last closes it."""
+"""The broker in memory, `memory://name`. All that open a name in a process share one, until the last closes it."""
 
 import time
 from collections.abc import Callable

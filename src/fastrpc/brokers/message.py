@@ -42,7 +42,7 @@ class Message(Generic[T_co]):
     Attributes:
         topic: the name to which it was published.
         value: decoded to the type of the topic or of the subscription.
-        key: the key for the order; None without a key.
+        id: identifies the message to the broker and to idempotent handlers.
         id: by which the broker and idempotent handlers know it again.
         sequence: the message's number in the topic.
         headers: the headers that the publisher gave, and `content-type`.
@@ -76,7 +76,7 @@ class Message(Generic[T_co]):
         self.publisher: str | None = delivery.publisher
         self.published_at: datetime = delivery.published_at
         self.delivery: int = delivery.delivery
-        #: Names the delivery to the backend.
+        #: Identifies the delivery to the backend.
         self.token = delivery.token
         self._holder = holder
         self._is_settled = False
@@ -142,7 +142,7 @@ class Message(Generic[T_co]):
             self._holder.forget(self)
 
     def note_ack(self, is_ours: bool) -> None:
-        """Note the answer to an acknowledgement that was sent with others: whether the message was still held."""
+        """Note the outcome of an acknowledgement that was sent with others: whether the message was still held."""
         self._is_settled = self._is_settled or is_ours
 
     async def _settle(self, verb: str, work: Callable[[Membership], Awaitable[bool]]) -> bool:

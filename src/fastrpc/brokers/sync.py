@@ -198,14 +198,14 @@ class SyncSubscription(Generic[T]):
             raise StopIteration from None
 
     def close(self) -> None:
-        """Leave the group: hand back all messages that were not settled, and end the iteration."""
+        """Leave the group: hand back all unsettled messages, and end the iteration."""
         self._leave(self._subscription.close())
 
     def _leave(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             self._thread.run(work)
         except BrokerError:
-            # The end of the broker has left the group.
+            # If the broker has ended, the group is left already.
             if not self._thread.is_closed:
                 raise
 

@@ -13,16 +13,16 @@ __all__ = ["MAX_BYTES", "Topic"]
 
 T = TypeVar("T")
 
-#: Seconds of a week, for which a topic keeps messages unless told otherwise.
+#: Seconds of a week: a topic keeps messages for this long by default.
 _KEEP_SECONDS: Final = 604_800
 
-#: Bytes of the messages of a topic unless told otherwise.
+#: The bytes of the messages of a topic by default.
 MAX_BYTES: Final = 1024 * 1024 * 1024
 
 _DEDUPE_SECONDS: Final = 120
 
 
-# Without slots, as `Topic[Order](…)` sets an attribute, which a frozen class with slots refuses with a wrong error.
+# No slots: `Topic[Order](…)` sets an attribute, which a frozen class with slots refuses with a wrong error.
 @dataclass(init=False, frozen=True)
 class Topic(Generic[T]):
     """A named place for messages: a log, or a queue.
@@ -38,7 +38,7 @@ class Topic(Generic[T]):
         keep_seconds: seconds for which a log keeps a message. None: a queue.
         groups: the groups of a queue.
         max_bytes: bytes of all messages.
-        dedupe_seconds: seconds within which a second message of an id is a duplicate.
+        dedupe_seconds: seconds within which a second message with the same id is a duplicate.
 
     Raises:
         ConfigError: a value is wrong, a queue has no groups, or a log has some.

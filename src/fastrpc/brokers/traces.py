@@ -1,6 +1,6 @@
 """The trace of a publisher in the headers of its message: publisher and handler share one trace.
 
-It travels under names with the prefix `frpc-`, as the global propagator of OpenTelemetry writes it.
+The trace travels under names with the prefix `frpc-`, as the global propagator of OpenTelemetry writes it.
 """
 
 import sys
@@ -16,7 +16,7 @@ __all__ = ["metadata_of", "with_trace"]
 
 def with_trace(headers: dict[str, str], most_bytes: int) -> dict[str, str]:
     """Return headers with the trace of the code that runs here, unless they would be longer than allowed."""
-    # Loaded by programs that trace: there is no trace without it.
+    # A program that traces has loaded it; without it there is no trace.
     propagate: Any = sys.modules.get("opentelemetry.propagate")
     if propagate is None:
         return headers
@@ -30,13 +30,13 @@ def with_trace(headers: dict[str, str], most_bytes: int) -> dict[str, str]:
 
 
 def metadata_of(headers: Mapping[str, str]) -> bytes | None:
-    """Return the metadata of a delivery, encoded: the headers, with the trace by its own names.
+    """Return the encoded metadata of a delivery: its headers, and the trace under its usual names.
 
     Raises:
         TypeError, ValueError: the headers are not metadata.
     """
     if len(headers) == 1:
-        # Most messages have the form of their value alone.
+        # Most messages have only `content-type`.
         ((only, value),) = headers.items()
         if not only.startswith(OWN_PREFIX):
             return _encoded(only, value)

@@ -21,7 +21,7 @@ CONTENT_TYPE: Final = "content-type"
 
 _BYTES: Final = "application/octet-stream"
 _JSON: Final = "application/json"
-#: The form in which Connect names a message of protobuf.
+#: The content type that Connect uses for protobuf messages.
 _PROTOBUF: Final = "application/proto"
 
 _is_message_type: Final[Callable[[Any], bool]] = lru_cache(maxsize=256)(is_protobuf)
@@ -36,18 +36,18 @@ def encode_message(
 
     Args:
         kind: the type of the topic; None: the value decides.
-        headers: the headers that the publisher gave, which may name the form of a value of bytes.
+        headers: the headers that the publisher gave; for a value of bytes they may state its form.
 
     Raises:
-        EncodeError: the value cannot be JSON; or one of value and type is bytes or protobuf, and the other is not.
-            Values of other types are not checked.
-        ConfigError: body or headers are too long, or a header is not for publishers.
+        EncodeError: the value cannot be JSON; or either the value or the type is bytes or protobuf, and the other is
+            not. Values of other types are not checked.
+        ConfigError: body or headers are too long, or a header is reserved for fastrpc.
     """
     form, encode = _JSON, _encoder_of(kind) if type(value) is kind else None
     if encode is None:
         form, body = _encode(value, kind, f"the message for {topic!r}")
     else:
-        # As most messages are.
+        # Most messages have no other header.
         try:
             body = encode(value)
         except (TypeError, ValueError, RecursionError) as error:
@@ -126,7 +126,7 @@ _encoder_of: Final[Callable[[Any], Callable[[Any], bytes] | None]] = lru_cache(m
 
 
 def _strict(kind: Any, form: str, decode: Callable[[bytes], Any]) -> Callable[[Delivery], Any]:
-    """Return a decoder that refuses values of another form; a value without a stated form may have any."""
+    """Return a decoder that refuses values of another form; a value without a stated form may have any form."""
 
     def decoded(delivery: Delivery) -> Any:
         if delivery.headers.get(CONTENT_TYPE) != form and (found := _form(delivery)) not in ("", form):

@@ -7,8 +7,8 @@
                                                          └── hand_back ───┘ └──reject────► DeadLetter ──replay──► group
 
 A backend keeps, counts and orders messages. The facade adds types, pauses between retries, and the number of deliveries
-after which a message is dead: it reads the number of each delivery and settles it by one of four verbs. Values made for
-each message are structs: they cost a third of a dataclass.
+after which a message is dead: it reads the number of each delivery, and settles the delivery by one of four verbs.
+Values that are made for each message are structs, which cost a third of dataclasses.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -61,10 +61,10 @@ class TopicSettings:
     #: The groups of a queue. They exist from the declaration on, and are kept without members, too.
     groups: tuple[str, ...] = ()
 
-    #: Bytes of all messages. A log drops the oldest beyond it, a queue refuses new ones.
+    #: The most bytes of all messages. Beyond this limit a log drops its oldest messages, and a queue refuses new ones.
     max_bytes: int = 1024 * 1024 * 1024
 
-    #: Seconds within which a second message of an id is a duplicate.
+    #: Seconds within which a second message with the same id is a duplicate.
     dedupe_seconds: float = 120.0
 
 
@@ -90,37 +90,37 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
     #: has it. None: the backend makes one.
     made_id: str | None = None
 
-    #: For a repeat under `made_id`: seconds since the first attempt, which the broker may have kept; 0: a first
-    #: attempt.
+    #: If this is a repeat under `made_id`: seconds since the first attempt, whose message the broker may have kept. 0:
+    #: this is the first attempt.
     age: float = 0.0
 
 
 class Published(msgspec.Struct, frozen=True, gc=False):
-    """The broker has kept a message."""
+    """The receipt for a message that the broker has kept."""
 
     id: str
 
     #: The number in its topic; later messages have greater numbers.
     sequence: int
 
-    #: Whether a message of this id was kept before, and this one was not.
+    #: Whether the broker had kept an earlier message with this id, and so did not keep this one.
     is_duplicate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class GroupSettings:
-    """A group as its members join it."""
+    """The settings with which a member joins a group."""
 
-    #: None: a broadcast, a group of this member alone that begins now and ends with it.
+    #: None: a broadcast, which is a separate group for this member: it begins now and ends when the member leaves.
     name: str | None
 
     #: A topic's name, or a pattern below one topic.
     pattern: str
 
-    #: Counts for a group that does not exist yet.
+    #: The place where the group begins if it does not exist yet.
     start: Place = "new"
 
-    #: Whether one message of a key at a time is under way.
+    #: Whether at most one message of each key is under way at a time.
     is_ordered: bool = False
 
 
@@ -141,13 +141,13 @@ class Delivery(msgspec.Struct, frozen=True):
     #: 1 for the first one; a delivery that was handed back is not counted.
     delivery: int
 
-    #: Names this delivery to its membership.
+    #: Identifies this delivery to its membership.
     token: Any
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that its group does not deliver any more."""
+    """A message that its group no longer delivers."""
 
     topic: str
     body: bytes
@@ -171,7 +171,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class GroupState:
-    """A group, at one moment."""
+    """The state of a group at one moment."""
 
     name: str
     topic: str
@@ -193,7 +193,7 @@ class GroupState:
 
 @dataclass(frozen=True, slots=True)
 class BrokerLimits:
-    """The abilities of a backend; an option beyond them is a ConfigError before anything is sent."""
+    """The abilities of a backend. An option that needs more raises ConfigError before anything is sent."""
 
     #: The scheme of its URL, for messages.
     scheme: str
@@ -217,11 +217,11 @@ class BrokerLimits:
     #: Whether a publication ends by itself within 5 s; a caller with an earlier deadline cancels it.
     ends_by_itself: bool = False
 
-    #: Whether it keeps a message once that is repeated under its `made_id`.
+    #: Whether it keeps only one message when a publication is repeated under its `made_id`.
     finds_repeats: bool = False
 
 
-#: Is called with the result of `Membership.ack_many`, or with an error as well.
+#: A function that is called with the result of `Membership.ack_many`, and with the error if it failed.
 AcksTold: TypeAlias = Callable[[Sequence[bool], BrokerError | None], None]
 
 
@@ -235,7 +235,7 @@ class Membership(Protocol):
     async def take(self, most: int) -> Sequence[Delivery]:
         """Wait for messages and return 1 to `most` of them; from then on they are under way.
 
-        Cancelled: no message is under way by it.
+        If the call is cancelled, it has put no message under way.
 
         Raises:
             BrokerError: the broker ended or is away, or the group was removed.
@@ -245,7 +245,7 @@ class Membership(Protocol):
         """Return whether another member may have the message by now."""
 
     async def ack(self, token: Any) -> bool:
-        """Settle a message; return once that is kept."""
+        """Settle a message; return once the broker has kept that."""
 
     async def ack_many(self, tokens: Sequence[Any]) -> Sequence[bool]:
         """Settle messages, in one step if that is cheaper; return for each whether it was under way here.
@@ -275,10 +275,10 @@ class TellingMembership(Membership, Protocol):
     """A member whose acks need no task."""
 
     def begin_acks(self, tokens: Sequence[Any], tell: AcksTold, *, may_wait: bool) -> None:
-        """Settle messages; `tell` is called with the result of `ack_many` once it is kept, or with an error.
+        """Settle messages. Call `tell` with the result of `ack_many` once that is kept, or with an error.
 
         Args:
-            may_wait: whether they are kept with other changes, or within some 10 ms.
+            may_wait: whether the broker may keep this together with later changes, at the latest after some 10 ms.
 
         Raises:
             BrokerError: nothing is settled, and `tell` is not called.
@@ -289,7 +289,7 @@ class BrokerBackend(Protocol):
     """A broker of bytes. For one event loop.
 
     `processed` of a BrokerError is "no" if the broker did nothing; `retryable` says that the same request may succeed
-    within seconds. Nothing here repeats a request, and callers cancel it at their deadline.
+    within seconds. A backend repeats no request; callers cancel their requests at their deadlines.
     """
 
     @property
@@ -305,7 +305,7 @@ class BrokerBackend(Protocol):
         """Make a topic, and the groups of a queue; do nothing if the topic exists with these settings.
 
         Raises:
-            ConfigError: it exists with other settings, or overlaps with another topic.
+            ConfigError: the topic exists with other settings, or overlaps with another topic.
             BrokerError: RESOURCE_EXHAUSTED: the backend has as many topics as it may have.
         """
 
@@ -342,7 +342,7 @@ class BrokerBackend(Protocol):
         """Continue a group at another place; messages under way count as lost. BrokerError: NOT_FOUND."""
 
     async def remove_group(self, group: str) -> None:
-        """Remove a group with its dead letters. BrokerError: NOT_FOUND, or FAILED_PRECONDITION for one of a queue."""
+        """Remove a group with its dead letters. BrokerError: NOT_FOUND, or FAILED_PRECONDITION for a queue's group."""
 
     async def dead_letters(self, group: str) -> Sequence[DeadLetter]:
         """Return the dead letters of a group, the oldest death first. BrokerError: NOT_FOUND."""

@@ -31,10 +31,10 @@ TEXT_BYTES: Final = 512
 #: Numbers of messages and bytes of topics are signed whole numbers of 64 bits, as in files and protocols.
 _GREATEST: Final = 2**63 - 1
 
-#: Is the headers of no message.
+#: Differs from the headers of every message.
 _NO_HEADERS_YET: Final = object()
 
-#: Memory of a text beside its characters, with its place in a dictionary.
+#: Memory that a text takes besides its characters, including its place in a dictionary.
 _OBJECT_BYTES: Final = 100
 
 
@@ -42,7 +42,7 @@ def check_outgoing(message: OutgoingMessage) -> int:
     """Check sizes and delay of a message; return the bytes of its parts, including the size of an object for each text.
 
     Raises:
-        BrokerError: INVALID_ARGUMENT: one is out of bounds.
+        BrokerError: INVALID_ARGUMENT: a size or the delay is out of bounds.
     """
     size = len(message.body)
     if size > MESSAGE_BYTES:
@@ -64,9 +64,9 @@ def check_outgoing(message: OutgoingMessage) -> int:
 
 
 def sizes_of(messages: Sequence[OutgoingMessage]) -> list[int]:
-    """Check messages that have no id; return the bytes of each, as of `check_outgoing`.
+    """Check messages that have no id; return the bytes of each, as `check_outgoing` counts them.
 
-    Messages without a key that share their headers and their publisher differ in their bodies alone.
+    Messages that have no key, and share their headers and their publisher, differ only in their bodies.
     """
     sizes: list[int] = []
     headers: object = _NO_HEADERS_YET
@@ -92,15 +92,15 @@ def sizes_of(messages: Sequence[OutgoingMessage]) -> list[int]:
 
 
 def with_id(message: OutgoingMessage) -> OutgoingMessage:
-    """Return a message whose made id is as the publisher's, for a backend that has an index of all ids."""
+    """Return a message with its made id as the publisher's id, for a backend that has an index of all ids."""
     return message if message.made_id is None else replace(message, id=message.made_id, made_id=None)
 
 
 def check_due(message: OutgoingMessage, topic: TopicSettings) -> None:
-    """Check that a delayed message is due while its topic has it.
+    """Check that a delayed message is due before its topic drops it.
 
     Raises:
-        BrokerError: INVALID_ARGUMENT: a log would drop it before.
+        BrokerError: INVALID_ARGUMENT: a log would drop the message first.
     """
     keep = topic.keep_seconds
     if keep is not None and message.delay >= keep:
@@ -115,7 +115,7 @@ def check_pause(seconds: float) -> None:
     """Check the pause before a retry.
 
     Raises:
-        ConfigError: it is no time.
+        ConfigError: the pause is not a number of seconds from 0.
     """
     if not is_seconds(seconds):
         raise ConfigError(f"the pause before a retry is {shown(seconds)} seconds, it must be a number from 0")
@@ -157,7 +157,7 @@ def check_same(given: TopicSettings, kept: TopicSettings) -> None:
     """Check that a declaration repeats the settings of a topic.
 
     Raises:
-        ConfigError: one differs.
+        ConfigError: a setting differs.
     """
     for name in ("keep_seconds", "groups", "max_bytes", "dedupe_seconds"):
         wanted, present = getattr(given, name), getattr(kept, name)
@@ -198,7 +198,7 @@ def _text_size(message: OutgoingMessage, name: str, text: str) -> int:
 def _headers_size(message: OutgoingMessage) -> int:
     size = 0
     for name, value in message.headers.items():
-        # As `_bytes_of`, whose calls would take most of the time of a check.
+        # Does the work of `_bytes_of`, whose calls would take most of the time of a check.
         size += len(name) if name.isascii() else len(name.encode())
         size += len(value) if value.isascii() else len(value.encode())
     if size > HEADER_BYTES:

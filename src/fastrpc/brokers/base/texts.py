@@ -29,7 +29,7 @@ def bytes_of(text: str, name: str) -> bytes:
     """Return a text as UTF-8.
 
     Raises:
-        ConfigError: it has none.
+        ConfigError: UTF-8 cannot encode the text.
     """
     try:
         return text.encode()
@@ -45,7 +45,7 @@ def copied_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 @lru_cache(maxsize=1024)
 def _check_name(name: str) -> None:
-    """Check the name of a header, as metadata has names. Programs use the same ones again and again."""
+    """Check that the name of a header is a name of metadata. Programs use the same names again and again."""
     if name == "authorization":
         raise ConfigError(
             "the header 'authorization' is refused: a broker keeps headers, and all subscribers see them"
@@ -54,9 +54,9 @@ def _check_name(name: str) -> None:
 
 
 def shared_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return checked headers that do not change. Most messages have the form of their value alone, and share it.
+    """Return checked headers that do not change. Most messages have only `content-type`, and share one mapping.
 
-    Errors as of `checked_headers`.
+    Raises the errors of `checked_headers`.
     """
     if len(headers) == 1:
         ((name, text),) = headers.items()
@@ -70,7 +70,7 @@ def _shared_header(name: str, text: str) -> Mapping[str, str]:
 
 
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return a copy of the headers of a publisher, of the form of metadata."""
+    """Return a copy of a publisher's headers, after checking that they have the form of metadata."""
     kept = dict(headers)
     for name, text in kept.items():
         if not isinstance(text, str):

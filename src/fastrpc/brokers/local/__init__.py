@@ -1,4 +1,4 @@
-"""The part of embedded brokers that decides, without input, output or a clock.
+"""The decisions of embedded brokers, without I/O and without a clock.
 
 May import `brokers.base`, and nothing that uses an event loop.
 """

@@ -25,7 +25,7 @@ class Alarms(Generic[T]):
         self._heap: list[tuple[float, int, T]] = []
 
     def set(self, target: T, due: float) -> None:
-        """Wake an object at an instant, unless it is woken before."""
+        """Wake an object at an instant, unless an earlier instant is set."""
         known = self._dues.get(target)
         if known is not None and known <= due:
             return
@@ -36,7 +36,7 @@ class Alarms(Generic[T]):
             heapify(self._heap)
 
     def cancel(self, target: T) -> None:
-        """Do not wake an object."""
+        """Cancel the alarm of an object."""
         self._dues.pop(target, None)
 
     def next(self) -> float | None:

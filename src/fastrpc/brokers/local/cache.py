@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 __all__ = ["RecordCache"]
 
-#: Places of removed records are kept up to the number of present records, and this number beyond.
+#: The most places of removed records that are kept, beyond the number of present records.
 _SPARE: Final = 1_000
 
 
@@ -41,7 +41,7 @@ class RecordCache:
         self._holders: deque[_Holder] = deque()
         self._numbers: deque[int] = deque()
         self._count = 0
-        #: Bytes of all.
+        #: Bytes of all records.
         self.size = 0
 
     @property

@@ -1,4 +1,4 @@
-"""Replayed messages beyond the cursor of their group: they are delivered in their place."""
+"""Replayed messages that the cursor of their group has not reached, and that are delivered when it does."""
 
 from collections.abc import Iterator
 from heapq import heappop, heappush
@@ -7,25 +7,25 @@ __all__ = ["Coming"]
 
 
 class Coming:
-    """The numbers of these messages, the smallest first."""
+    """The numbers of replayed messages beyond the cursor, the smallest first."""
 
     def __init__(self) -> None:
         self._numbers: list[int] = []
-        #: The smallest one; None: no message is here.
+        #: The smallest number; None: no message waits.
         self.next: int | None = None
-        #: The latest number that came, 0 for none: a replay before it has to come at once.
+        #: The latest number that was taken; 0: none was. A later replay of a smaller number starts at once.
         self.latest = 0
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._numbers)
 
     def add(self, sequence: int) -> None:
-        """Let a message come in its place."""
+        """Add a message, to be taken in the order of numbers."""
         heappush(self._numbers, sequence)
         self.next = self._numbers[0]
 
     def take(self) -> int:
-        """Take out the next message, which thereby comes; return its number."""
+        """Remove the next message and return its number."""
         self.latest = heappop(self._numbers)
         self.next = self._numbers[0] if self._numbers else None
         return self.latest

@@ -1,4 +1,4 @@
-"""The broker without I/O: it is given the time, changes at once, and decides everything.
+"""The broker without I/O: callers tell it the time, and it decides and changes everything at once.
 
 ::
 
@@ -59,8 +59,7 @@ from fastrpc.status import Status
 
 __all__ = ["BrokerCore"]
 
-#: The topics of a broker, none of which is ever removed. Each takes some kilobytes, and is compared with each new
-#: pattern.
+#: Most topics of a broker; topics are never removed. Each takes some kilobytes, and is compared with each new pattern.
 _MOST_TOPICS: Final = 10_000
 
 _name_of: Final[Callable[[Record], str]] = attrgetter("topic")
@@ -72,7 +71,7 @@ class BrokerCore:
     Args:
         note: is called with each change, in order, but not with changes of broadcasts; None: there is no journal.
         tell: is called with the text of each event that an operator has to know.
-        cache_bytes: bounds the messages in memory that a journal has, too; None: all stay.
+        cache_bytes: the most bytes of messages in memory that are in a journal too; None: all messages stay in memory.
     """
 
     def __init__(
@@ -171,7 +170,7 @@ class BrokerCore:
         return self._incoming.publish(messages, now, wall)
 
     def committed(self, records: Sequence[Record], now: float) -> None:
-        """Deliver messages from now on, which are the oldest of their topics that are not committed."""
+        """Deliver messages from now on. They were the oldest uncommitted messages of their topics."""
         for name, run in groupby(records, _name_of):
             self.topics.of(name).reveal([*run], now)
         # After the drops of all names, which need the ids of their records.
@@ -186,7 +185,7 @@ class BrokerCore:
     # Messages that are not in memory
 
     def wanted(self) -> list[tuple[str, Sequence[int]]]:
-        """Return topics with the numbers of messages that groups need now, in order; `feed` goes on with them."""
+        """Return topics with the numbers of messages that groups need now, in order; `feed` takes these messages."""
         found = [(cast(KeptTopic, topic), topic.wanted()) for topic in self._effects.reading]
         self._effects.reading.clear()
         return [(topic.settings.name, numbers) for topic, numbers in found]
@@ -335,7 +334,7 @@ class BrokerCore:
         group.move(_cursor(group.topic, to, now, wall), now)
 
     def remove_group(self, name: str, now: float) -> None:
-        """Remove a group. BrokerError: NOT_FOUND, or FAILED_PRECONDITION for one of a queue."""
+        """Remove a group. BrokerError: NOT_FOUND, or FAILED_PRECONDITION for a queue's group."""
         group = self.group(name)
         if group.topic.is_queue:
             raise BrokerError(
@@ -366,7 +365,7 @@ class BrokerCore:
 
 
 def _cursor(topic: KeptTopic, place: Place, now: float, wall: datetime) -> int:
-    """Return the number after which the messages of a place come."""
+    """Return the number that precedes the first message of a place."""
     if isinstance(place, datetime):
         # By the broker's clock: the wall clock may have jumped since.
         return topic.log.since(now - (wall - place).total_seconds())

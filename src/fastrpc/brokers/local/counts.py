@@ -7,7 +7,7 @@ __all__ = ["TopicCounts"]
 
 @dataclass(slots=True)
 class TopicCounts:
-    """Counted at the events: published once, the others once for each group."""
+    """Counts of events. A message counts once when it is published, and once for each group by its outcome there."""
 
     published: int = 0
     acked: int = 0

@@ -14,7 +14,7 @@ class Coverage:
     """Compares names with the pattern of a group, each once.
 
     Args:
-        is_whole: whether the pattern is the topic's.
+        is_whole: whether the group has the pattern of its topic, and so gets every message.
     """
 
     def __init__(self, pattern: TopicPattern, *, is_whole: bool) -> None:

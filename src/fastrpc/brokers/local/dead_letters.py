@@ -19,7 +19,7 @@ class DeadLetters:
         self._has_bodies = has_bodies
         self._deaths: dict[int, Death] = {}
         self._last = 0
-        #: Bytes of all.
+        #: Bytes of all dead letters.
         self.size = 0
 
     def __len__(self) -> int:
@@ -40,7 +40,7 @@ class DeadLetters:
         self.size += death.size
 
     def of(self, ids: Collection[str]) -> list[tuple[int, Death]]:
-        """Return the deaths of messages, of all without ids, with their numbers."""
+        """Return the deaths of messages with their numbers; no ids: all deaths."""
         chosen = frozenset(ids)
         return [
             (number, death)
@@ -51,7 +51,7 @@ class DeadLetters:
     def take(
         self, ids: Collection[str], bodies: Mapping[int, bytes] | None = None
     ) -> list[tuple[int, Death]]:
-        """Remove the dead letters of these messages, or all of them without ids; return them with their numbers.
+        """Remove the dead letters of messages, and return them with their numbers; no ids: all dead letters.
 
         Args:
             bodies: the bodies in a journal, by number; a dead letter whose body is missing stays.
@@ -63,7 +63,7 @@ class DeadLetters:
         return taken
 
     def all(self, bodies: Mapping[int, bytes] | None = None) -> list[Death]:
-        """Return all deaths, the oldest first; `bodies` of a journal limit them to deaths with a body."""
+        """Return all deaths, the oldest first; with `bodies` of a journal, only deaths whose bodies it has."""
         return [death for _, death in _with_bodies(self._deaths.items(), bodies)]
 
 

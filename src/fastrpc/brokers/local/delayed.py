@@ -9,7 +9,7 @@ from fastrpc.brokers.local.records import Entry
 
 __all__ = ["DelayedMessages"]
 
-#: The most outdated instants that stay beyond the number of current ones.
+#: The most outdated instants that stay in the heap beyond the number of current ones.
 _SPARE: Final = 64
 
 
@@ -44,7 +44,7 @@ class DelayedMessages:
         return self._heap[0][0] if self._heap else None
 
     def due(self, now: float) -> Iterator[int]:
-        """Yield and forget the numbers of messages that are due by now; of very many, only a part at once."""
+        """Yield and forget the numbers of messages that are due by now, at most `WOKEN_AT_ONCE` of them."""
         for _ in range(WOKEN_AT_ONCE):
             if not self._heap or self._heap[0][0] > now:
                 return

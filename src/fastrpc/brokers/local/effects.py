@@ -13,28 +13,28 @@ __all__ = ["Effects", "LeftWork", "Mover", "ReadingTopic", "Sleeper"]
 
 
 class Mover(Protocol):
-    """Moves on in a topic."""
+    """A group, whose place in a topic advances."""
 
     def note_progress(self) -> None:
-        """Note the place that it has now."""
+        """Note its present place."""
 
 
 class ReadingTopic(Protocol):
-    """Has messages that are not in memory."""
+    """A topic with messages that are not in memory."""
 
     def wanted(self) -> Sequence[int]:
         """Return the numbers of messages to be read next, in order."""
 
 
 class Sleeper(Protocol):
-    """Sets alarms."""
+    """An object that sets alarms."""
 
     def wake(self, now: float) -> None:
         """Do the work that is due by now."""
 
 
 class LeftWork(Protocol):
-    """The work that steps leave to their caller: each part is empty without any. A look takes no call."""
+    """The work that steps leave to their caller. A part without work is empty; looking at a part costs no call."""
 
     @property
     def roused(self) -> Sized:
@@ -53,13 +53,13 @@ class LeftWork(Protocol):
 class Effects:
     """Shared by all parts of one broker."""
 
-    #: Is called with each change that a journal keeps; None: nothing is kept.
+    #: A function that is called with each change that a journal keeps; None: there is no journal.
     note: Callable[[Change], None] | None
 
-    #: Is called with the text of each event that an operator has to know.
+    #: A function that is called with the text of each event that an operator has to know.
     tell: Callable[[str], None]
 
-    #: Groups whose position has advanced since the journal last stored it.
+    #: Groups whose place has advanced since a journal last noted it.
     moved: dict[Mover, None] = field(default_factory=dict)
 
     #: Topics some of whose messages have to be read.
@@ -68,16 +68,16 @@ class Effects:
     #: Groups that were removed, or may have a message for a member that found none.
     roused: dict[Sleeper, None] = field(default_factory=dict)
 
-    #: Bounds the records in memory that a journal has, too; None: all stay.
+    #: Bounds the records in memory that are in a journal too; None: all records stay in memory.
     cache: RecordCache | None = None
 
     #: Delayed messages of groups, and old ones of topics.
     alarms: Alarms[Sleeper] = field(default_factory=Alarms)
 
-    #: Messages that are kept no longer.
+    #: Messages that topics no longer keep.
     removed: RemovedIds = field(default_factory=RemovedIds)
 
     def trim(self) -> None:
-        """Let records leave memory beyond the bytes of the cache; a step that adds records ends with it."""
+        """Drop records beyond the bytes of the cache from memory; a step that adds records ends with it."""
         if self.cache is not None:
             self.cache.trim()

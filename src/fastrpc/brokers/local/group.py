@@ -43,12 +43,12 @@ class MessageGroup:
     """Hands out the messages of its pattern.
 
     Messages up to the cursor are handled, except the entries in `open`, which wait or are under way, in order. Beyond
-    the cursor nothing has started since the start of the broker; a journal may have reported what started before.
-    Replayed messages are kept apart, without order.
+    the cursor nothing has started since the start of the broker; messages that started earlier are known from a
+    journal. Replayed messages are kept apart, without order.
 
     Args:
         name: None: a broadcast, which keeps no dead letters.
-        cursor: the number after which its messages begin.
+        cursor: the number that precedes its first message.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class MessageGroup:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether its dead letters are too many for a further one."""
+        """Whether its dead letters leave no room for another."""
         return self.dead.size >= self.topic.settings.max_bytes
 
     def covers(self, name: str) -> bool:
@@ -193,7 +193,7 @@ class MessageGroup:
             self._defer(entry, now)
 
     def _defer(self, entry: Entry, now: float) -> None:
-        """Let a message wait that the cursor has passed."""
+        """Let a message wait although the cursor has passed it."""
         if not entry.is_replay:
             entry.record = None
         if not entry.is_counted:
@@ -279,10 +279,10 @@ class MessageGroup:
         return True
 
     def retry(self, entry: Entry, pause: float, now: float) -> bool:
-        """Deliver a message that is under way again after a pause; False: the delivery was settled, or is lost.
+        """Redeliver a message that is under way, after a pause; False: the delivery was settled, or is lost.
 
         Raises:
-            ConfigError: the pause is no time.
+            ConfigError: the pause is not a number of seconds from 0.
         """
         check_pause(pause)
         if not self._conclude(entry):
@@ -292,14 +292,14 @@ class MessageGroup:
         return True
 
     def hand_back(self, entry: Entry, now: float) -> bool:
-        """Deliver a message under way again at once, without counting it; False: as in `retry`."""
+        """Redeliver a message that is under way at once, without counting this delivery; False: as in `retry`."""
         if not self._conclude(entry):
             return False
         self._again(entry, entry.deliveries - 1, now, now)
         return True
 
     def reject(self, entry: Entry, reason: str, error: str, now: float, died_at: datetime) -> bool:
-        """Make a message under way a dead letter, except in a broadcast; False: as in `retry`."""
+        """Turn a message that is under way into a dead letter, but not in a broadcast; False: as in `retry`."""
         reason, error = kept_text(reason), kept_text(error)
         if not self._conclude(entry):
             return False
@@ -370,7 +370,7 @@ class MessageGroup:
         for member in self.members:
             member.under_way.clear()
 
-    # Messages that go without a delivery
+    # Messages that leave without a delivery
 
     def drop(self, sequence: int, now: float) -> None:
         """Remove a message that the log no longer keeps; if it is under way, its delivery may still end."""
@@ -378,7 +378,7 @@ class MessageGroup:
             self._losses.add(now)
 
     def lose(self, sequence: int, now: float) -> None:
-        """Do without a message whose content is damaged."""
+        """Skip a message whose content is damaged."""
         self._misses(sequence, now)
 
     def _misses(self, sequence: int, now: float) -> bool:
@@ -407,7 +407,7 @@ class MessageGroup:
     # For operators
 
     def move(self, cursor: int, now: float) -> None:
-        """Go on after a number; all that was under way, delayed or replayed is lost."""
+        """Continue after a number; messages that were under way, delayed or replayed are lost."""
         self.topic.move(self, cursor, now)
         self._lose_all()
         self._begin(cursor)
@@ -428,7 +428,7 @@ class MessageGroup:
         self._effects.roused[self] = None
 
     def order(self, is_ordered: bool, now: float) -> None:
-        """Begin or end to keep the order of keys, while there is no member."""
+        """Switch the order of keys on or off, while the group has no member."""
         if self.is_ordered is not is_ordered:
             self.is_ordered = is_ordered
             self._ready, self._later, self._lines = [], DelayedMessages(self.open, self._replays), KeyLines()
@@ -441,7 +441,7 @@ class MessageGroup:
                 self._offer(entry, now)
 
     def replay(self, ids: Collection[str], now: float, bodies: Mapping[int, bytes] | None = None) -> int:
-        """Deliver dead letters, with `bodies` of a journal, again, as delivery 1; no ids: all. Return how many."""
+        """Redeliver dead letters as delivery 1, with `bodies` of a journal; no ids: all. Return how many."""
         taken = self.dead.take(ids, bodies)
         for number, death in taken:
             # After a seek the group may still have to handle the message anyway.
@@ -460,7 +460,7 @@ class MessageGroup:
         return len(taken)
 
     def revive(self, record: Record, deliveries: int, due: float, now: float) -> None:
-        """Add a message that is of this group alone."""
+        """Add a message that only this group gets."""
         sequence = record.sequence
         assert sequence not in self.open
         entry = self._replays[sequence] = Entry(sequence, record.key, deliveries, due, True, True, record)
@@ -473,7 +473,7 @@ class MessageGroup:
             self._offer(entry, now)
 
     def restore(self, saved: SavedGroup, now: float) -> None:
-        """Go on where a journal ended, before there is a member."""
+        """Continue from the end of a journal, before the first member joins."""
         log = self.topic.log
         self._resumed.restore(saved, lambda number: number in log and self.covers(self.topic.name_of(number)))
         self.behind -= len(self._resumed.settled)

@@ -13,13 +13,13 @@ class Ids:
     """Remembers each id for some seconds.
 
     Args:
-        seconds: an id that is as old is forgotten.
+        seconds: the age at which an id is forgotten.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._numbers: dict[str, int] = {}
-        # By age, for the dictionary does not give its oldest key in constant time.
+        # Ids by age: a dictionary does not give its oldest key in constant time.
         self._ages: deque[tuple[float, str]] = deque()
         #: Bytes of all ids.
         self.size = 0

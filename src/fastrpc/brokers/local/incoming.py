@@ -1,4 +1,4 @@
-"""Messages on their way into topics: each is checked, and found again if it was published before."""
+"""Messages on their way into topics: each is checked, and recognized if it was published before."""
 
 import secrets
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class IncomingMessages:
             if id is None:
                 id = message.made_id or self._made_id()
             elif number is None:
-                # A publication beside this one may have the same id.
+                # Another message of this publication may have the same id.
                 number = topic.ids.find(id, now)
             if number is not None:
                 published.append(Published(id, number, True))
@@ -66,7 +66,7 @@ class IncomingMessages:
     def _publish_one(
         self, message: OutgoingMessage, now: float, wall: datetime
     ) -> tuple[list[Published], list[Record]]:
-        """Keep a message by few steps: each program publishes one by one most of the time."""
+        """Keep a single message in few steps: programs publish one message at a time mostly."""
         topic, message, size, number = self._planned(message, now)
         id = message.id or message.made_id
         if number is not None:
@@ -79,7 +79,7 @@ class IncomingMessages:
         return [Published(id, records[0].sequence)], records
 
     def _plain_topic(self, messages: Sequence[OutgoingMessage]) -> KeptTopic | None:
-        """Return the topic of messages of one name that need no look for ids, as most do; None for others."""
+        """Return the topic of messages that share one name and need no search for ids, as most do; None for others."""
         if not messages:
             return None
         name = messages[0].topic
@@ -103,7 +103,7 @@ class IncomingMessages:
         if message.id is not None:
             number = topic.ids.find(message.id, now)
         elif (message.age or topic.ids.size) and (made_id := message.made_id) is not None:
-            # The first attempt may come after its repeat, by a connection that was given up.
+            # The first attempt may arrive after its repeat, on a connection that was given up.
             number = topic.ids.find(made_id, now)
             if number is None and message.age:
                 number = self._repeats.find(topic, made_id, message.age, now)

@@ -11,7 +11,7 @@ from fastrpc.brokers.local.records import KeptPlace, Record
 
 __all__ = ["Log"]
 
-#: KeptPlaces of removed messages, kept up to the number of present messages.
+#: Rows of removed messages that are kept, beyond the number of present messages.
 _SPARE: Final = 64
 
 #: Messages that are read at once, and their bytes.
@@ -90,7 +90,7 @@ class Log:
             self._by_name.update(self._name_numbers)
 
     def reveal(self, records: Sequence[Record]) -> None:
-        """Note that messages are committed, the first uncommitted ones; records stay until the cache is trimmed."""
+        """Note that the first uncommitted messages are committed now; their records stay until the cache is trimmed."""
         self.visible = records[-1].sequence
         self.visible_size += sum([record.size for record in records])
         if self._by_name is not None:
@@ -106,9 +106,9 @@ class Log:
         return self._records.get(sequence)
 
     def hold(self, record: Record) -> None:
-        """Have the record of a message in memory until the cache is trimmed, if the message is kept.
+        """Hold the record of a message in memory until the cache is trimmed, if the message is kept.
 
-        A record from a journal: its times count from the instant at which the message was kept.
+        The times in a record from a journal count from the instant at which the message was kept.
         """
         place = self._place(record.sequence)
         if self._cache is not None and record.sequence not in self._records and place >= 0:
@@ -122,7 +122,7 @@ class Log:
         return sequence in self._records
 
     def forget(self, sequence: int) -> None:
-        """Have the record of a message in memory no longer."""
+        """Drop the record of a message from memory."""
         record = self._records.pop(sequence, None)
         if record is not None and self._cache is not None:
             self._cache.remove(record.size)
@@ -161,7 +161,7 @@ class Log:
         return record if sequence < self.visible else None
 
     def after(self, sequence: int) -> int | None:
-        """Return the number of the first committed message that is greater."""
+        """Return the number of the first committed message after a number."""
         if sequence >= self.visible:
             return None
         numbers, sizes = self._numbers, self._sizes
@@ -175,7 +175,7 @@ class Log:
         return None
 
     def absent(self, sequence: int) -> Sequence[int]:
-        """Return the next messages from a number on that are not in memory, as many as are read at once."""
+        """Return the numbers of the next messages that are not in memory, from a number on: at most one reading."""
         found: list[int] = []
         size = 0
         for place in range(bisect_left(self._numbers, sequence, self._head), len(self._numbers)):
@@ -188,7 +188,7 @@ class Log:
         return found
 
     def since(self, instant: float) -> int:
-        """Return the number after which the committed messages since an instant come."""
+        """Return the number that precedes the first committed message since an instant."""
         self._tidy()
         place = bisect_left(self._instants, instant)
         if place < len(self._numbers) and self._numbers[place] <= self.visible:
@@ -201,7 +201,7 @@ class Log:
         return self._numbers[place] if place < len(self._numbers) else self.last + 1
 
     def before(self, sequence: int, count: int) -> int:
-        """Return the number with which the last messages up to a number begin, or some removed ones among them."""
+        """Return the number where the last `count` messages up to a number begin; removed messages may count too."""
         place = bisect_right(self._numbers, sequence, self._head) - count
         return self._numbers[max(place, self._head)] if self._head < len(self._numbers) else sequence
 
@@ -218,7 +218,7 @@ class Log:
         )
 
     def count_after(self, sequence: int) -> int:
-        """Return the number of committed messages whose numbers are greater."""
+        """Return how many committed messages have greater numbers."""
         if sequence >= self.visible:
             return 0
         if len(self._numbers) - self._head != self._count:
@@ -230,7 +230,7 @@ class Log:
         )
 
     def names_after(self, sequence: int) -> Mapping[str, int]:
-        """Return the number of committed messages of each name whose numbers are greater."""
+        """Return, for each name, how many committed messages have greater numbers."""
         counts = self._by_name
         assert counts is not None
         first = self.first()
@@ -241,7 +241,7 @@ class Log:
         return {self._names[number]: count for number, count in counts.items()}
 
     def newer(self, sequence: int) -> Iterator[int]:
-        """Yield the numbers of the committed messages that are greater."""
+        """Yield the numbers of the committed messages after a number."""
         self._tidy()
         end = bisect_right(self._numbers, self.visible)
         yield from self._numbers[bisect_right(self._numbers, sequence) : end]
@@ -249,7 +249,7 @@ class Log:
     # The end of messages
 
     def remove(self, sequence: int) -> None:
-        """Remove a message that is here."""
+        """Remove a kept message."""
         place = self._place(sequence)
         size = self._sizes[place]
         self.size -= size

@@ -8,7 +8,7 @@ from fastrpc.brokers.local.counts import TopicCounts
 
 __all__ = ["Losses"]
 
-#: Least seconds between two reports.
+#: The shortest time between two reports, in seconds.
 _TOLD_SECONDS: Final = 60.0
 
 
@@ -18,8 +18,8 @@ class Losses:
     Args:
         group: None: a broadcast.
         topic: its name.
-        counts: of the topic.
-        tell: is called with the text of a report.
+        counts: the counts of the topic.
+        tell: a function that is called with the text of a report.
     """
 
     def __init__(

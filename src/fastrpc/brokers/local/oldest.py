@@ -18,10 +18,10 @@ class _Holder(Protocol):
 
 
 class OldestMessage:
-    """Finds it; each look goes on where the former one found no message left.
+    """Finds the oldest message; each search continues where the last search found no message left.
 
     Args:
-        cursor: the number after which the messages of the group begin.
+        cursor: the number that precedes the first message of the group.
     """
 
     def __init__(self, cursor: int) -> None:
@@ -31,7 +31,7 @@ class OldestMessage:
     def kept_at(
         self, group: _Holder, log: Log, started: Mapping[int, Entry], replays: Mapping[int, Entry]
     ) -> float | None:
-        """Return its instant; None: there is no message.
+        """Return the instant at which the oldest message was kept; None: no message is left.
 
         Args:
             started: the messages up to the cursor, by number and in order.

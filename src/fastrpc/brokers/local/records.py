@@ -40,7 +40,7 @@ RECORD_BYTES: Final = 800
 
 
 class Record(msgspec.Struct, eq=False, gc=False):
-    """A kept message. Times are instants of the broker's clock, but for `published_at`.
+    """A kept message. All times except `published_at` are instants of the broker's clock.
 
     Some ten thousand stay in memory. They are in no reference cycle, so the garbage collector need not visit them.
     """
@@ -55,15 +55,15 @@ class Record(msgspec.Struct, eq=False, gc=False):
     published_at: datetime
     kept_at: float
 
-    #: No delivery starts before.
+    #: The earliest instant of its next delivery.
     due: float
 
-    #: Bytes that it counts for.
+    #: The bytes that it counts for.
     size: int
 
 
 class KeptPlace(msgspec.Struct, frozen=True, gc=False):
-    """A kept message whose record need not be in memory."""
+    """A kept message, whose record may have left memory."""
 
     sequence: int
     size: int
@@ -76,7 +76,7 @@ class KeptPlace(msgspec.Struct, frozen=True, gc=False):
 class Entry(msgspec.Struct, eq=False):
     """A message that its group has not handled, with its latest delivery; a further delivery has a new entry.
 
-    The token of its delivery: the message is under way while this object is the group's entry.
+    The entry is the token of its delivery: the message is under way while this object is the group's entry.
     """
 
     sequence: int
@@ -84,10 +84,10 @@ class Entry(msgspec.Struct, eq=False):
     deliveries: int
     due: float
 
-    #: A replayed message is of its group alone, and does not need the log.
+    #: Whether it is a replayed message, which belongs to its group alone and needs no log.
     is_replay: bool = False
 
-    #: Whether a journal has its number of deliveries; without it, a message that the group has passed was started once.
+    #: Whether a journal has the number of its deliveries. If not, a message that the group has passed was started once.
     is_counted: bool = False
 
     #: Set from the start of the delivery on; for a replayed message it is always set.
@@ -139,11 +139,11 @@ class Death:
         return self.record.size + len(self.reason) + len(self.error)
 
     def with_body(self, body: bytes) -> "Death":
-        """Return it with another body: b"" if a journal keeps the body, or the body read from the journal."""
+        """Return the death with another body: b"" if a journal keeps the body, or the body read from the journal."""
         return replace(self, record=msgspec.structs.replace(self.record, body=body))
 
     def letter(self) -> DeadLetter:
-        """Return it as users see it."""
+        """Return the dead letter in the form for users."""
         record = self.record
         return DeadLetter(
             topic=record.topic,
@@ -185,7 +185,7 @@ class MessageDamaged(msgspec.Struct, frozen=True, eq=False):
 
 
 class MessageDropped(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """A topic keeps a message no longer."""
+    """A topic no longer keeps a message."""
 
     topic: str
     sequence: int
@@ -204,7 +204,7 @@ class GroupBegun(msgspec.Struct, frozen=True, eq=False):
 
 
 class GroupMoved(msgspec.Struct, frozen=True, eq=False):
-    """A group was sought: it gets the messages after a number; of its former state only dead letters remain."""
+    """A group was moved by a seek: it gets the messages after a number, and keeps only its dead letters."""
 
     group: str
     position: int
@@ -219,7 +219,7 @@ class GroupRemoved(msgspec.Struct, frozen=True, eq=False):
 class DeliveryCounted(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The number of started deliveries of a message; the next one starts at `due` at the earliest.
 
-    For the first delivery of a message that was not counted before, there is only `GroupProgressed`.
+    The first delivery of a message that was not counted before is noted by `GroupProgressed` alone.
     """
 
     group: str
@@ -242,7 +242,7 @@ class GroupProgressed(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     Attributes:
         position: all messages up to it are handled.
-        passed: each message beyond, up to this number, is settled, counted, or was started once.
+        passed: the number up to which each later message is settled, counted, or was started once.
     """
 
     group: str
@@ -259,7 +259,7 @@ class MessageDied(msgspec.Struct, frozen=True, eq=False):
 
 
 class LetterReplayed(msgspec.Struct, frozen=True, eq=False):
-    """A dead letter is a message of its group again, counted from 1."""
+    """A dead letter was replayed: its group gets the message again, counted from 1."""
 
     group: str
     number: int
@@ -295,9 +295,9 @@ class SavedTopic:
 
     Attributes:
         last: the number of its latest message, kept or not.
-        places: by number.
-        ids: each id that publishers gave, with number and instant of its latest message, by instant.
-        removed: ids and numbers of messages that are kept no longer.
+        places: the kept messages, by number.
+        ids: each id that publishers gave, with number and instant of its latest message, sorted by instant.
+        removed: ids and numbers of messages that are no longer kept.
         removed_until: all removed messages that were kept after this instant are among them.
     """
 
@@ -315,9 +315,9 @@ class SavedGroup:
 
     Attributes:
         position: all messages up to it are handled.
-        passed: each message beyond, up to this number, is settled, counted, or was started once.
+        passed: the number up to which each later message is settled, counted, or was started once.
         settled: the handled messages beyond the position.
-        counted: deliveries of messages that are not settled, with the instant before which the next one does not start.
+        counted: deliveries of messages that are not settled, each with the earliest instant of the next delivery.
         replayed: messages of this group alone, in the same form as counted ones.
     """
 

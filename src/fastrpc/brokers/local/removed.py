@@ -1,13 +1,13 @@
-"""The ids of messages that topics keep no longer, for publications that are repeated."""
+"""The ids of messages that topics no longer keep, for publications that are repeated."""
 
 from typing import Final, Protocol
 
 __all__ = ["REMOVED_IDS", "REPEATED_SECONDS", "RemovedIds"]
 
-#: Ids that are remembered at least, and half of the most, some 15 MB.
+#: Ids that are always remembered. The most are twice this number, some 15 MB.
 REMOVED_IDS: Final = 50_000
 
-#: Seconds after which a log that removes a message forgets its id: few publications are repeated for as long.
+#: A log that removes a message older than these seconds does not remember its id: few publications are repeated later.
 REPEATED_SECONDS: Final = 60.0
 
 
@@ -21,12 +21,12 @@ class RemovedIds:
     def __init__(self) -> None:
         self._new: dict[str, int] = {}
         self._old: dict[str, int] = {}
-        # The topics of each half, with the instant of the latest end of a message.
+        # The topics of each half, with the instant at which their latest message was removed.
         self._new_ends: dict[_Topic, float] = {}
         self._old_ends: dict[_Topic, float] = {}
 
     def add(self, topic: _Topic, id: str, sequence: int, now: float) -> None:
-        """Remember a message that ends now."""
+        """Remember a message that is removed now."""
         self._new[id] = sequence
         self._new_ends[topic] = now
         if len(self._new) >= REMOVED_IDS:

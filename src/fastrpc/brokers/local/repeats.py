@@ -7,7 +7,7 @@ exists, in:
 - `RemovedIds`: messages that a topic keeps no longer;
 - the messages that it keeps since the first attempt, in memory or in the journal, see `UnreadError`.
 
-`KeptTopic.removed_until` tells how far back removed messages are known. A repeat from before is refused.
+`KeptTopic.removed_until` tells how far back removed messages are known. A repeat of an earlier publication is refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,11 +25,11 @@ __all__ = ["KnownIds", "RecentTopic", "Repeats", "UnreadError"]
 #: Seconds that a request may travel: the first attempt may be older by this than its publisher states.
 _ON_THE_WAY: Final = 5.0
 
-#: The fewest messages from before a start that are searched whatever their instants, as the wall clock may have jumped
+#: Messages from before the start that are always searched, whatever their instants: the wall clock may have jumped
 #: since.
 _FEWEST_MESSAGES: Final = 10_000
 
-#: Most messages that are looked at, a second of a thread, and most ids that are remembered, some 40 MB.
+#: Most messages that are searched, which takes a second of a thread; and most ids that are remembered, some 40 MB.
 _MOST_MESSAGES: Final = 200_000
 
 #: Seconds after the latest repeat for which the ids of its topic are remembered.
@@ -45,7 +45,7 @@ class RecentTopic(Protocol):
     @property
     def name(self) -> str: ...
 
-    #: The number of the latest message of before the start, and the instant of the start.
+    #: The number of the latest message from before the start, and the instant of the start.
     restored: int
     restored_at: float
 
@@ -54,7 +54,7 @@ class RecentTopic(Protocol):
 
 
 class KnownIds(msgspec.Struct):
-    """The numbers of the messages of a topic from one to another, by id."""
+    """The numbers of a range of messages of a topic, by id."""
 
     first: int
     last: int
@@ -93,7 +93,7 @@ class Repeats:
 
         Raises:
             UnreadError: first some ids have to be read.
-            BrokerError: FAILED_PRECONDITION: the broker cannot know it.
+            BrokerError: FAILED_PRECONDITION: the broker cannot know whether a message was kept.
         """
         number = self._effects.removed.find(id)
         if number is None:
@@ -104,7 +104,7 @@ class Repeats:
         return number
 
     def feed(self, unread: UnreadError, ids: Mapping[str, int]) -> None:
-        """Go on with ids that were read."""
+        """Continue with ids that were read."""
         known = unread.known
         if known.unread is not None:
             known.numbers.update(ids)
@@ -112,7 +112,7 @@ class Repeats:
             known.unread = None
 
     def forget(self) -> None:
-        """Forget all ids: some of the messages were undone."""
+        """Forget all ids, since some of the messages were undone."""
         self._known.clear()
 
     def wake(self, now: float) -> None:
@@ -124,7 +124,7 @@ class Repeats:
             self._effects.alarms.set(self, now + _REMEMBERED_SECONDS)
 
     def _among_kept(self, topic: RecentTopic, since: float, now: float) -> Mapping[str, int]:
-        """Return the numbers of all messages that are kept since an instant, by id."""
+        """Return the numbers of all messages kept since an instant, by id."""
         log, last = topic.log, topic.log.last
         first = log.first_since(since)
         if since < topic.restored_at:
@@ -136,7 +136,7 @@ class Repeats:
         if known is not None:
             missing = log.most_between(first, known.first - 1) + log.most_between(known.last + 1, last)
         if known is None or missing > most or len(known.numbers) + missing > 2 * _MOST_MESSAGES:
-            # Ids from long ago are of no use beside a gap of many messages.
+            # Drop the known ids if it is cheaper to read all messages than to fill the gap up to these ids.
             known, missing = KnownIds(first, first - 1, now), most
         if missing > _MOST_MESSAGES:
             raise _untold(topic.name, f"some {missing} messages came since")

@@ -8,11 +8,11 @@ __all__ = ["Resumed"]
 
 
 class Resumed:
-    """Knows by the journal the settled messages and the counted ones; all others were started once.
+    """Knows settled and counted messages from the journal; all others were started once.
 
     Attributes:
-        passed: the number up to which that holds; 0: no messages.
-        settled: numbers that a group has not passed since.
+        passed: the number up to which this holds; 0: for no message.
+        settled: the numbers of settled messages that the group has not passed yet.
     """
 
     def __init__(self) -> None:
@@ -27,12 +27,12 @@ class Resumed:
         self._counted = {number: counted for number, counted in saved.counted.items() if is_kept(number)}
 
     def entry_of(self, record: Record) -> Entry:
-        """Return the entry of a message that the group passes."""
+        """Return the entry of a message that the group passes now."""
         sequence = record.sequence
         entry = Entry(sequence, record.key, 0, record.due, False, False, record)
         counted = self._counted.pop(sequence, None) if self._counted else None
         if counted is not None:
-            # A message that only waited is counted before a start is noted behind it.
+            # A journal counts a message that only waited before it notes a start beyond that message.
             entry.deliveries, entry.due = counted
             entry.is_counted = True
         elif sequence <= self.passed:

@@ -41,9 +41,9 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Reader(Sleeper, Protocol):
-    """The questions of a topic to a group."""
+    """A group, as its topic sees it."""
 
-    #: The number up to which the group looked at messages, and the number of messages beyond.
+    #: The number up to which the group has looked at messages, and how many messages come after it.
     cursor: int
     behind: int
 
@@ -69,7 +69,7 @@ class KeptTopic:
         self.log = Log(counts_names=not self.pattern.is_name, cache=effects.cache)
         self.ids = Ids(settings.dedupe_seconds)
         self.counts = TopicCounts()
-        #: As of `Repeats`.
+        #: The attributes of `RecentTopic`.
         self.name = settings.name
         self.restored = 0
         self.restored_at = self.removed_until = -inf
@@ -155,7 +155,7 @@ class KeptTopic:
         return records
 
     def reveal(self, records: Sequence[Record], now: float) -> None:
-        """Give committed messages of one name, the next ones, to their groups."""
+        """Give the next committed messages, all of one name, to their groups."""
         self.log.reveal(records)
         self.counts.published += len(records)
         roused, numbers = self._effects.roused, [one.sequence for one in records]
@@ -168,7 +168,8 @@ class KeptTopic:
             for number in numbers:
                 self._set_left(number, sum(number > group.cursor for group in named), now)
         elif self.log.visible_size > self.settings.max_bytes:
-            # A commit drops as many messages as it brings: later drops may find no record in memory, and lose its id.
+            # A commit drops as many messages as it adds: a later drop may find no record in memory, and lose the
+            # message's id.
             self._drop_old(now, max(WOKEN_AT_ONCE, len(records)))
         elif self.settings.keep_seconds is not None:
             self._effects.alarms.set(self, records[0].kept_at + self.settings.keep_seconds)
@@ -184,7 +185,7 @@ class KeptTopic:
         for id, sequence, kept_at in saved.ids:
             self.ids.add(id, sequence, kept_at)
         self.restored, self.restored_at = saved.last, now
-        # First: This comes first: remembering the ids below may forget others, which sets this value later.
+        # This comes first: remembering the ids below may forget others, which sets this value later.
         self.removed_until = min(saved.removed_until, now)
         for id, sequence in saved.removed:
             self._effects.removed.add(self, id, sequence, now)
@@ -257,11 +258,11 @@ class KeptTopic:
                     group.drop(sequence, now)
 
     def wake(self, now: float) -> None:
-        """Drop what a log keeps no longer."""
+        """Drop the messages that a log no longer keeps."""
         self._drop_old(now, WOKEN_AT_ONCE)
 
     def _drop_old(self, now: float, most: int) -> None:
-        """Drop at most some messages that a log keeps no longer, and the others by the next alarm."""
+        """Drop at most `most` messages that a log no longer keeps; the next alarm drops the others."""
         keep = self.settings.keep_seconds
         if keep is None:
             return
@@ -305,7 +306,7 @@ class KeptTopic:
         return found
 
     def add(self, group: Reader) -> None:
-        """Give messages to a group, too."""
+        """Give messages to another group."""
         self._groups.append(group)
         self._covering.clear()
 
@@ -316,7 +317,7 @@ class KeptTopic:
         self._covering.clear()
 
     def move(self, group: Reader, cursor: int, now: float) -> None:
-        """Note in a queue that the messages of a group will be all those after a number."""
+        """Note in a queue that a group now gets all messages after a number."""
         if self.is_queue and group.name is not None:
             for sequence in self.log.newer(0):
                 is_after = sequence > cursor and group.covers(self.name_of(sequence))
@@ -330,7 +331,7 @@ class KeptTopic:
 
 
 def _kept_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return immutable headers. Most messages have the form of their value alone, and share it."""
+    """Return immutable headers. Most messages have only `content-type`, and share one mapping."""
     if type(headers) is MappingProxyType:
         return headers
     if len(headers) > 1:

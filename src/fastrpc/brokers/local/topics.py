@@ -15,7 +15,7 @@ _KNOWN_NAMES: Final = 10_000
 
 
 class Topics:
-    """Topics that share no names; none is ever removed. A name is compared with patterns alone."""
+    """Topics that share no names and are never removed. A name is compared with patterns only."""
 
     def __init__(self) -> None:
         self._by_text: dict[str, KeptTopic] = {}

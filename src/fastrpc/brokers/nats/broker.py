@@ -43,7 +43,7 @@ class NatsBroker:
         self._publishing = Publishing(self._link, self._topics)
         self._members: set[NatsMembership] = set()
         self._recent = RecentGroups(self.groups)
-        #: Told to monitors while it is open.
+        #: Reported to monitors while the broker is open.
         self.figures = BrokerFigures(lambda: self._link.counts, self._recent)
 
     @property
@@ -55,7 +55,7 @@ class NatsBroker:
         try:
             await self._link.connected()
         except BrokerError as error:
-            # Verbs try again. A wrong setting ends the start.
+            # The verbs try to connect again. Only a wrong setting fails the start.
             if not error.retryable:
                 await self._link.close()
                 raise

@@ -59,7 +59,7 @@ class ConsumerGroup:
 
     @property
     def place(self) -> str:
-        """The end of the subjects of the API for its consumer."""
+        """The end of API subjects about its consumer."""
         return f"{self.stream}.{self.consumer}"
 
 
@@ -68,7 +68,7 @@ class Groups:
 
     def __init__(self, link: JetStreamLink) -> None:
         self._link = link
-        # SubjectNames that this process has joined: a missing group has lost its place.
+        # Names of groups that this process has joined. If such a group is missing, it has lost its place.
         self._joined: set[str] = set()
         # By group.
         self._missed: dict[str, MissedMessages] = defaultdict(MissedMessages)
@@ -239,7 +239,7 @@ class Groups:
         return ConsumerGroup(self._link, metadata[_GROUP], metadata[_TOPIC], metadata[_PATTERN])
 
     async def _claimed(self, name: str, topic: TopicSettings, pattern: str) -> ConsumerGroup:
-        """Claim the name of a group, for the first pattern that comes."""
+        """Claim the name of a group; the first claim decides the pattern."""
         config = {
             "name": self._link.names.dead_stream(name),
             "subjects": [self._link.names.dead(name)],
@@ -337,7 +337,7 @@ def _start(place: Place) -> dict[str, Any]:
 
 
 def _check_broadcast(topic: TopicSettings) -> None:
-    # A stream with interest keeps a message until each consumer has had it, also while it waits for a slow member.
+    # A stream by interest keeps a message until each consumer has had it, even a consumer whose member is slow.
     if topic.keep_seconds is None:
         raise ConfigError(
             f"a broadcast of the queue {topic.name} is refused: nats:// would keep each message until the broadcast "

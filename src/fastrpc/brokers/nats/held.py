@@ -12,7 +12,7 @@ __all__ = ["PULL_SECONDS", "Held", "Terms"]
 #: Seconds for which a pull is open.
 PULL_SECONDS: Final = 30.0
 
-#: Part of a lease that counts here: the server counts from its sending.
+#: The part of a lease that is relied on here: the server counts from the time of sending.
 _COUNTED: Final = 0.9
 
 
@@ -37,7 +37,8 @@ class Terms(NamedTuple):
     #: Seconds without a pull after which the server is shown that there is a member.
     idle_seconds: float
 
-    #: Most messages of a pull. A pull of an ordered group ends with its message: an open one would get the retry.
+    #: Most messages of a pull. In an ordered group a pull ends with its message: a pull that stays open would get the
+    #: retry.
     most: int
 
     @classmethod

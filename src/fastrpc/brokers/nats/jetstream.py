@@ -35,7 +35,7 @@ class JetStream:
     """Asks the server, for one connection.
 
     Args:
-        on_silence: is called when one request, and nothing since it was sent, was answered for too long.
+        on_silence: is called when a request has waited for too long, and nothing that was sent after it was answered.
     """
 
     def __init__(self, client: Client, on_silence: Callable[["JetStream"], None]) -> None:
@@ -57,7 +57,7 @@ class JetStream:
         await self.subscribe(f"{self._prefix}*", self._on_answer)
 
     async def subscribe(self, subject: str, receive: Callable[[Msg], Any]) -> Any:
-        """Subscribe to a subject; the requests for messages bound what arrives."""
+        """Subscribe to a subject; the number of requested messages bounds how many arrive."""
         return await self.client.subscribe(subject, cb=receive, pending_msgs_limit=0, pending_bytes_limit=0)
 
     async def ask(self, subject: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Msg:

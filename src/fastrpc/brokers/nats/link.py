@@ -1,4 +1,4 @@
-"""The connection of a broker to JetStream: what every verb asks through, with errors of the broker."""
+"""The connection of a broker to JetStream, which all verbs use; its errors are errors of the broker."""
 
 import asyncio
 import logging
@@ -44,7 +44,7 @@ _FULL: Final = frozenset({10002, 10023, 10028, 10047, 10077, 10161})
 
 _UNAVAILABLE: Final = 503
 
-#: Bytes in the client of NATS up to which it takes a request without a wait: half of the client's limit.
+#: Bytes that may wait in the client of NATS for a request to be sent at once: half of the client's limit.
 _PENDING_BYTES: Final = 1024 * 1024
 
 
@@ -62,13 +62,13 @@ class JetStreamLink:
         self._connection.listeners.add(self._on_loss)
         self._present: JetStream | None = None
         self._is_sync_checked = False
-        #: Whether no verb may ask any more.
+        #: Whether the link is closed, so that verbs can send no request.
         self.is_closed = False
         #: The messages that this process published and settled, by topic.
         self.counts: defaultdict[str, TopicCounts] = defaultdict(TopicCounts)
         #: Called when the connection is lost.
         self.listeners: set[Callable[[], None]] = set()
-        # Work that is not cancelled, and drains of subscriptions, which are once the link is closed.
+        # Work that is never cancelled, and drains of subscriptions, which are cancelled when the link closes.
         self._tasks: set[asyncio.Task[Any]] = set()
         self._drains: set[asyncio.Task[Any]] = set()
 
@@ -85,7 +85,7 @@ class JetStreamLink:
             await asyncio.wait(self._tasks)
 
     async def connected(self) -> JetStream:
-        """Return the present connection; connect before if need be.
+        """Return the present connection, or connect.
 
         Raises:
             BrokerError: no server can be reached.
@@ -96,7 +96,7 @@ class JetStreamLink:
         try:
             stream = await self._connection.entered()
             if stream.is_lost:
-                # Given up, and not closed yet.
+                # The connection was given up, and is not closed yet.
                 await self._connection.drop()
                 stream = await self._connection.entered()
             return stream
@@ -287,7 +287,7 @@ class JetStreamLink:
         self.most_bytes = client.max_payload
 
     def _on_silence(self, stream: JetStream) -> None:
-        """Give up a connection on which the server says nothing."""
+        """Give up a connection whose server does not answer."""
         if stream is self._present:
             self._on_loss()
             self._begun(self._connection.drop())

@@ -38,7 +38,7 @@ __all__ = ["NatsMembership", "removed"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: Seconds between two signs of life of a pull, and without a sign until the group is checked.
+#: Seconds between two heartbeats of a pull, and seconds without one after which the group is checked.
 _BEAT_SECONDS: Final = 2.0
 _SILENCE_SECONDS: Final = 5.0
 
@@ -48,7 +48,7 @@ _GRACE_SECONDS: Final = 0.5
 #: Part of a lease after which it is renewed.
 _RENEWED_AFTER: Final = 1 / 3
 
-#: Seconds in which a group that is sought comes back.
+#: Seconds within which a group exists again after a seek.
 _MOVE_SECONDS: Final = 1.0
 
 #: JetStream counts nanoseconds in 64 bits.
@@ -300,7 +300,7 @@ class NatsMembership:
         try:
             held.delivery = delivery_in(*parts)
         except DecodeError as error:
-            # No delivery would have another outcome.
+            # Another delivery would have the same outcome.
             held.delivery = unread_delivery_in(*parts)
             self._begun(self._bury(held, str(error)))
         else:
@@ -339,7 +339,7 @@ class NatsMembership:
             logger.info("messages for a cancelled take are delivered again after their lease: %s", error)
 
     async def _return(self, held: Held) -> None:
-        """Hand back a message that no take has returned. BrokerError: it comes again after its lease."""
+        """Hand back a message that no take has returned. BrokerError: the message comes again after its lease."""
         try:
             await self.hand_back(held)
         finally:
@@ -397,7 +397,7 @@ class NatsMembership:
     # The lease and the group
 
     async def _keep(self) -> None:
-        """Renew leases, and see to it that the group does not end."""
+        """Renew leases, and keep the group from expiring."""
         tick = min(self._terms.lease_seconds * _RENEWED_AFTER, self._terms.idle_seconds, _BEAT_SECONDS)
         while True:
             await asyncio.sleep(tick)
@@ -413,7 +413,7 @@ class NatsMembership:
                 # A take notices it; messages whose lease ends count as lost.
                 logger.debug("the lease of messages of %s is not renewed: %s", self._told_name, error)
             except Exception:
-                # Otherwise no lease would be renewed any more, and no silent pull be noticed.
+                # Continue: otherwise no lease would be renewed, and no silent pull would be noticed.
                 logger.exception("the lease of messages of %s is not renewed", self._told_name)
 
     @property
@@ -433,8 +433,8 @@ class NatsMembership:
 
     async def _renewed(self, held: Held, now: float) -> None:
         await self._link.ask(held.message.reply, b"+WPI")
-        # A lease that has ended stays so: a subscriber that found the message lost has forgotten it, and it would be
-        # renewed for ever.
+        # A lease that has ended is not renewed: the subscriber has forgotten the lost message, so renewals would never
+        # stop.
         if self._now() < held.until:
             held.until = now + self._terms.lease_seconds
 
@@ -453,11 +453,11 @@ class NatsMembership:
         """Check that the group exists, and that it is the same group.
 
         Raises:
-            BrokerError: the group was removed, or lost; the latter is retryable.
+            BrokerError: the group was removed, or was lost; in the second case the error is retryable.
         """
         end = self._now() + _MOVE_SECONDS
         while (info := await self._groups.info(self.group)) is None:
-            # A group that is sought is gone for a moment.
+            # During a seek the group is missing for a moment.
             if self._error is None and self._now() > end:
                 self.fail(await self._gone())
             if self._error is not None:
@@ -476,5 +476,5 @@ class NatsMembership:
 
 
 def removed(name: str) -> BrokerError:
-    """Return the error of a member whose group is no more."""
+    """Return the error of a member whose group was removed."""
     return BrokerError(f"the group {name} was removed", status=Status.NOT_FOUND, processed="no")

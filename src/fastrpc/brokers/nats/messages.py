@@ -126,7 +126,7 @@ def _read(name: str, text: str, read: Callable[[str], T]) -> T:
     """Return the value of one of our headers, which any program may have written. DecodeError: it is malformed."""
     try:
         return read(text)
-    # Also of a text that is not UTF-8.
+    # A text that is not UTF-8 raises it as well.
     except ValueError as error:
         raise DecodeError(f"the header {name} does not decode: {error}") from error
 
@@ -147,7 +147,7 @@ def _parts(given: Mapping[str, str] | None, default_id: str) -> tuple[str, _Part
         id = found.get(_ID) or found.get(MESSAGE_ID)
         parts = _Parts(id, found.get(_KEY), found.get(_PUBLISHER), _plain(found))
     id = parts.id or default_id
-    # The subject of a dead letter has it.
+    # The id becomes part of the subject of a dead letter.
     if (length := len(id.encode())) > TEXT_BYTES:
         raise DecodeError(f"the id has {length} bytes, the limit is {TEXT_BYTES}")
     return id, parts
@@ -277,7 +277,7 @@ def replay_headers(message: Msg, letter: DeadLetter, id: str) -> dict[str, str]:
     """Return the headers with which a group gets a dead letter again.
 
     Args:
-        id: by which JetStream finds a replay that was sent twice.
+        id: the id by which JetStream finds a replay that was sent twice.
     """
     return {**_kept(message.headers, letter.id), _AGAIN: json.dumps(_was(letter)), MESSAGE_ID: id}
 

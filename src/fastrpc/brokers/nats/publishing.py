@@ -21,7 +21,7 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["Publishing", "ServerClock"]
 
-#: SubjectNames whose topics are remembered.
+#: Names that are remembered with their topics.
 _REMEMBERED: Final = 10_000
 
 #: Most messages of a batch, JetStream's limit.
@@ -33,7 +33,7 @@ _DUPLICATE: Final = 10201
 #: Bytes for the headers of a dead letter and its replay: each kept message must have room to become a dead letter.
 _RESERVED_BYTES: Final = 10 * 1024
 
-#: Seconds for which the difference of two clocks is believed.
+#: Seconds for which the difference of two clocks is relied on.
 _CLOCK_SECONDS: Final = 60.0
 
 
@@ -49,7 +49,7 @@ class Publishing:
         self._clock = ServerClock(link)
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
-        """Keep messages, in this order: either all or none, for up to 1,000 of one topic without delays."""
+        """Keep messages in this order; up to 1,000 messages of one topic without delays are kept all or none."""
         if len(messages) == 1:
             messages = (message,) = (with_id(messages[0]),)
             check_outgoing(message)
@@ -135,7 +135,7 @@ class Publishing:
         )
 
     async def _later(self, message: OutgoingMessage, topic: FoundTopic) -> Published:
-        """Keep a message that is delivered later, then with its number and its copy."""
+        """Keep a message for later delivery: with the number of its schedule, and with another one when it is due."""
         name, number = topic.settings.name, f"{self._run}-{next(self._numbers):x}"
         id = message.id or number
         at = await self._clock.now(self._link.names.topic_stream(name)) + timedelta(seconds=message.delay)
@@ -247,7 +247,7 @@ class ServerClock:
 
 
 def _note_part(error: BrokerError, published: Sequence[Published]) -> None:
-    """Add to an error that the messages before this one are kept."""
+    """Add to an error that the preceding messages were kept."""
     if published and error.processed == "no":
         error.processed = "unknown"
 

@@ -16,8 +16,8 @@ async def check_sync(monitors: Sequence[str]) -> None:
     """Check that all servers sync each message before they acknowledge it.
 
     Raises:
-        ConfigError: one does not.
-        BrokerError: one does not answer.
+        ConfigError: a server does not.
+        BrokerError: a server does not answer.
     """
     for monitor in monitors:
         try:

@@ -1,4 +1,4 @@
-"""Topics as streams: a log has limits, a queue has interest of its groups and refuses messages when it is full."""
+"""Topics as streams: a log has limits; a queue keeps messages while groups have interest, and refuses them when full."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ class StreamTopics:
             changes = {}
         self._check_kept(topic, {**config, **changes}, wanted)
         if any(config.get(name) != value for name, value in changes.items()):
-            # A queue has interest from here on: no message arrived before its groups.
+            # From here on the queue keeps messages for its groups: no message arrived before them.
             subjects = [*dict.fromkeys((*config["subjects"], *wanted["subjects"]))]
             await self._link.api(
                 f"STREAM.UPDATE.{config['name']}", **{**config, **changes, "subjects": subjects}
@@ -130,7 +130,7 @@ class StreamTopics:
         }
 
     def _check_kept(self, topic: TopicSettings, config: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-        """Check that a stream keeps the promises of a topic, also of a stream that others made."""
+        """Check that a stream, which another program may have made, keeps the promises of its topic."""
         for name in ("storage", "retention", "discard", "max_age", "max_bytes"):
             if config.get(name, 0) != wanted[name]:
                 raise ConfigError(

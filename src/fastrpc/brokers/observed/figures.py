@@ -19,7 +19,7 @@ __all__ = ["BrokerFigures", "GroupSource"]
 
 _OUTCOMES: Final = tuple(field.name for field in fields(TopicCounts))
 
-# Counts of the process are read and written: the monitor of a program may ask in a thread.
+# Guards the counts of the process: the monitor of a program may ask in a thread.
 _counting: Final = threading.Lock()
 
 # Topics with their groups.
@@ -37,7 +37,7 @@ class GroupSource(Protocol):
 
 
 class BrokerFigures:
-    """Tells the counts and the groups of one backend, from `begin` to `end`. Any thread may ask.
+    """Reports the counts and the groups of one backend, from `begin` to `end`. Any thread may ask.
 
     Args:
         counts: returns the numbers of each topic since the backend was made.
@@ -55,7 +55,7 @@ class BrokerFigures:
         self._groups = groups
         self._file_bytes = file_bytes
         self._is_open = False
-        # The counts that the process has.
+        # The counts that were added to the counts of the process.
         self._told: dict[str, TopicCounts] = {}
 
     def begin(self) -> None:
@@ -70,7 +70,7 @@ class BrokerFigures:
         self._tell_counts()
 
     def gauges(self) -> Iterator[Gauge]:
-        """Return the gauges; the process has all counts by then."""
+        """Return the gauges, after adding all counts to the counts of the process."""
         if not self._is_open:
             return
         self._tell_counts()
@@ -109,7 +109,7 @@ class BrokerFigures:
 
 
 def _group_gauges(groups: Sequence[GroupState]) -> Iterator[Gauge]:
-    """Return the gauges of groups; groups beyond the most names are one."""
+    """Yield the gauges of groups; groups beyond the most names share one."""
     lag: dict[tuple[str, str], int] = {}
     oldest: dict[tuple[str, str], float] = {}
     dead: dict[tuple[str, str], int] = {}

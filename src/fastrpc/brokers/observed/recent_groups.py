@@ -1,4 +1,4 @@
-"""The groups of a broker as of the last look: callers ask at any moment, and looks need the loop."""
+"""The groups of a broker at the last look: callers ask at any moment, while a look needs the loop."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ __all__ = ["RecentGroups"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: The shortest pause between two looks: seconds, and multiples of a look's duration, which bound its share of time.
+#: The shortest pause between two looks: in seconds, and as a multiple of a look's duration, to bound its share of time.
 _PAUSE_SECONDS: Final = 10.0
 _PAUSE_IN_LOOKS: Final = 20.0
 
@@ -25,7 +25,7 @@ _LOOK_SECONDS: Final = 5.0
 
 
 class RecentGroups:
-    """Asks a server for its groups while a monitor asks here, at most every few seconds.
+    """Asks a server for its groups while a monitor asks here, once in some seconds at most.
 
     Args:
         look: returns the groups now.
@@ -39,11 +39,11 @@ class RecentGroups:
         self._found: Sequence[GroupState] = ()
 
     def begin(self) -> None:
-        """Look from now on, on this loop."""
+        """Begin to look, on this loop."""
         self._loop = asyncio.get_running_loop()
 
     async def end(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         self._loop = None
         if self._looking is not None:
             self._looking.cancel()

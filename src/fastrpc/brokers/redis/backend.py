@@ -84,7 +84,7 @@ class RedisBroker:
         self._recent = RecentGroups(self.groups)
         #: The messages that this process published and settled, by topic.
         self.counts: defaultdict[str, TopicCounts] = defaultdict(TopicCounts)
-        #: Told to monitors while it is open.
+        #: Reported to monitors while the broker is open.
         self.figures = BrokerFigures(lambda: self.counts, self._recent)
 
     async def __aenter__(self) -> Self:
@@ -114,7 +114,7 @@ class RedisBroker:
             await self._recent.end()
             self._tending.cancel()
             await asyncio.wait([self._tending])
-            # Where the server is away their leases end.
+            # If the server is away, the leases end by themselves.
             with contextlib.suppress(BrokerError):
                 await together(member.close() for member in list(self._members))
             await self.link.close()
@@ -338,7 +338,7 @@ class RedisBroker:
                 )
 
     def forget(self, membership: RedisMembership | Broadcast) -> None:
-        """Renew the leases of a membership no longer."""
+        """Stop renewing the leases of a membership."""
         self._members.discard(membership)
         if isinstance(membership, RedisMembership):
             self._by_name.pop(membership.name, None)
@@ -359,7 +359,7 @@ class RedisBroker:
                 logger.exception("leases of messages are not renewed")
 
     async def _tend(self, topic: str) -> None:
-        """Drop what is too old: messages, members, groups without members."""
+        """Drop old messages, members whose leases have ended, and groups without members."""
         may_remove = "1" if self._options.may_create else "0"
         reports = await self._run(list, TEND, topic, "", may_remove)
         if reports:
@@ -372,12 +372,13 @@ class RedisBroker:
 
     def _on_messages(self, contents: set[bytes] | None) -> None:
         if contents is None:
-            # Some may have been lost.
+            # Some messages of the channel may have been lost.
             for member in list(self._members):
                 member.bell.ring()
             return
         for content in contents:
-            # The key of a topic; with it a group whose members have lost their messages, or a member to wake.
+            # A message has the key of a topic, and may name a group whose members have lost their messages, and a
+            # member to wake.
             key, *names = content.decode().split("\n")
             if len(names) == 2:
                 self._wake(key, *names)

@@ -17,7 +17,7 @@ logger = logging.getLogger("fastrpc.broker")
 #: Seconds of silence after which a subscription has to prove that its connection lives.
 _QUIET_SECONDS: Final = 10.0
 
-#: Seconds until a retry after the first failure of the channel, and the most after later failures: takes poll
+#: Seconds until a retry after the first failure of the channel, and the most after later failures. Takes poll
 #: meanwhile.
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 10.0
@@ -27,7 +27,7 @@ class TopicBell:
     """Ends waits. For one event loop."""
 
     def __init__(self) -> None:
-        #: How often it rang.
+        #: The number of rings.
         self.count = 0
         self._waits: set[asyncio.Future[None]] = set()
 
@@ -39,7 +39,7 @@ class TopicBell:
                 wait.set_result(None)
 
     async def wait(self, since: int, seconds: float) -> None:
-        """Return once it rang after it had rung `since` times, at the latest after some seconds."""
+        """Wait until it has rung more than `since` times, or for some seconds."""
         if self.count != since:
             return
         loop = asyncio.get_running_loop()
@@ -70,7 +70,7 @@ class Bells:
         self._thread = threading.Thread(target=self._work, name="fastrpc-redis-bells", daemon=True)
 
     async def hear(self) -> None:
-        """Return once it listens to the channel, or has failed to; it keeps trying then."""
+        """Return once the thread listens to the channel or has failed to; after a failure it keeps trying."""
         if self._hears is None:
             self._hears = self._loop.create_future()
             self._thread.start()
@@ -94,7 +94,7 @@ class Bells:
                 while messages := self._client.messages(_QUIET_SECONDS, more_seconds=0.0):
                     self._tell({content for _, content in messages})
             except Exception as error:
-                # Takes tell their callers that the server is away. Without this thread joins would wait for ever.
+                # Takes report to their callers that the server is away. If this thread ended, joins would wait.
                 if not isinstance(error, BrokerError) or error.status is Status.INTERNAL:
                     logger.exception("the channel %s is not heard for %g s", self._channel, pause)
                 self._tell(None)

@@ -39,7 +39,7 @@ class Broadcast:
         self._counts = owner.counts[topic.name]
         # The last entry that was read.
         self._after = b"$"
-        # Messages to be delivered again, by the instant; the number keeps their order.
+        # Messages to be delivered again, by instant; among equal instants the number keeps their order.
         self._again: list[tuple[float, int, _Held]] = []
         self._numbers = itertools.count()
         self._has_left = False
@@ -152,7 +152,7 @@ class Broadcast:
         """Do nothing: its messages have no lease."""
 
     def lose_all(self) -> None:
-        """Do nothing: a broadcast is not sought."""
+        """Do nothing: a broadcast has no seek."""
 
     async def close(self) -> None:
         """End."""

@@ -36,8 +36,8 @@ async def check_durability(
         stated: the option `appendfsync`, for servers that do not show their settings.
 
     Raises:
-        ConfigError: it keeps less.
-        BrokerError: it is away.
+        ConfigError: the server keeps less.
+        BrokerError: the server is away.
     """
     version = _VERSION.search(await _allowed(link, b"", bytes, "INFO", "server"))
     if version is not None and (int(version[1]), int(version[2])) < _OLDEST:

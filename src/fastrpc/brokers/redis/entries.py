@@ -77,7 +77,7 @@ def letter_of(topic: str, death: bytes, fields: Fields) -> DeadLetter:
         headers=_headers_of(fields),
         publisher=_text(fields.get(b"publisher")),
         published_at=published_at(entry),
-        # An entry of another program has any words.
+        # An entry of another program may have any words.
         deliveries=int(deliveries) if deliveries.isdigit() and len(deliveries) <= _NUMBER_BYTES else 0,
         reason=_text(fields.get(b"reason")) or "",
         error=_text(fields.get(b"error")) or "",

@@ -17,7 +17,7 @@ from fastrpc.registries.redis.server import Word
 
 __all__ = ["RedisGroups"]
 
-#: The most dead letters of one answer, in which even the longest ones fit.
+#: The most dead letters of one answer: even the longest ones fit.
 _PAGE: Final = 8
 
 
@@ -57,7 +57,7 @@ class RedisGroups:
             None if the topic is missing, or the group is missing and may not be made.
 
         Raises:
-            ConfigError: it has another topic.
+            ConfigError: the group has another topic.
         """
         keys = topic_key(self._base, topic), self._index
         words = name, member, start, lease, "1" if may_create else "0", self._base, topic
@@ -67,7 +67,7 @@ class RedisGroups:
         return (told[0], told[1]) if told else None
 
     async def forget(self, name: str, topic: str) -> None:
-        """Note that a topic has a group no longer."""
+        """Note that a topic no longer has a group."""
         await self._link.run(int, FORGET, (topic_key(self._base, topic), self._index), (name, topic))
 
     async def topics(self) -> dict[str, str]:

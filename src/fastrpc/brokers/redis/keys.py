@@ -50,7 +50,7 @@ _ID_BYTES: Final = 41
 #: The last whole second of the year 9999, in milliseconds.
 _LAST_INSTANT: Final = 253_402_300_799_000
 
-#: Milliseconds of a century: for times that a server has no number for.
+#: Milliseconds of a century, the longest time that is sent to a server: longer times may exceed its numbers.
 _LONGEST: Final = 3_155_760_000_000
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -32,7 +32,7 @@ _MOST_LONG: Final = 4
 #: Seconds after which a server without memory may have some.
 _FULL_SECONDS: Final = 1.0
 
-#: Refusals that precede any effect, in a script its first write; the same command may succeed within seconds.
+#: Refusals before any effect (of a script: before its first write). The same command may succeed within seconds.
 _PASSING: Final = (
     exceptions.ClusterDownError,
     exceptions.MasterDownError,
@@ -119,7 +119,7 @@ class RedisLink:
                 except Empty:
                     break
             count = _of_one_write(waiting)
-            # If a caller has stopped waiting, its command is not sent.
+            # Drop commands whose callers have stopped waiting.
             commands = [one for one in waiting[:count] if not one.answer.cancelled()]
             del waiting[:count]
             if commands:

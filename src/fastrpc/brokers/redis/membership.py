@@ -51,7 +51,7 @@ class GroupOwner(Protocol):
         """Tell operators of events."""
 
     def forget(self, membership: Any) -> None:
-        """Renew the leases of a membership no longer."""
+        """Stop renewing the leases of a membership."""
 
 
 @dataclass(slots=True, eq=False)
@@ -99,7 +99,7 @@ class RedisMembership:
         self._group_name = group.name or ""
         self._epoch = epoch
         self._held: dict[tuple[str, bytes], HeldMessage] = {}
-        # Takes that wait or ask.
+        # The number of takes that wait or ask.
         self._takes = 0
         # Answers of takes that are under way.
         self._asking: set[asyncio.Future[Any]] = set()
@@ -121,7 +121,7 @@ class RedisMembership:
             return await self._take(most)
         except asyncio.CancelledError:
             if self._takes == 1 and not self._has_left:
-                # The member may have been woken for a message that it leaves to other members.
+                # The member may have been woken for a message, which it leaves to other members.
                 stop_waiting(self._owner.link, self.key, self._group_name, self.name)
             raise
         finally:
@@ -245,7 +245,7 @@ class RedisMembership:
     async def nack(self, token: HeldMessage, delay: float) -> bool:
         """Deliver a message again after `delay` seconds, counted."""
         check_pause(delay)
-        # Never early.
+        # A pause is rounded up: no message is delivered early.
         pause = milliseconds(delay) if delay else 0
         is_ours = await self._again(token, pause, 0)
         self._counts.retried += is_ours
@@ -296,7 +296,7 @@ class RedisMembership:
     def _note_end(self, token: HeldMessage, outcome: int) -> bool:
         """Note the answer to a verb; return whether it has settled the message."""
         self._held.pop((token.stream, token.entry), None)
-        # An earlier attempt has done it: while the lease holds no other member could.
+        # An earlier attempt has settled it: while the lease holds, no other member can.
         is_ours = outcome == 1 or (outcome == 0 and token.may_be_settled and time.monotonic() < token.until)
         token.is_lost = not is_ours
         return is_ours
@@ -305,7 +305,7 @@ class RedisMembership:
         return self._run(int, script, self.name, token.epoch, token.stream, token.entry, *words)
 
     def _ack(self, token: HeldMessage) -> "asyncio.Future[int]":
-        """Acknowledge a message together with the others of this turn of the loop."""
+        """Acknowledge a message, together with all messages of this turn of the loop."""
         outcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if not self._acks:
             asyncio.get_running_loop().call_soon(self._send_acks)
@@ -366,7 +366,7 @@ class RedisMembership:
         self._owner.forget(self)
         self.bell.ring()
         if self._asking:
-            # So that messages of cancelled takes are handed back first.
+            # This comes first: messages of cancelled takes are handed back before the member leaves.
             await asyncio.wait(list(self._asking))
             await asyncio.sleep(0)
         self.lose_all()

@@ -75,7 +75,7 @@ def copy_broker(folder: Path, new: Path) -> CopyReport:
     claim = FolderClaim(folder, BROKER)
     claim.take()
     try:
-        with suppress(sqlite3.DatabaseError):  # Told where it is read.
+        with suppress(sqlite3.DatabaseError):  # The damage is reported where it is read.
             roll_back_journal(path)
         with closing(read_only(path)) as source:
             _check_version(source, path)
@@ -103,7 +103,7 @@ def _made(source: sqlite3.Connection, new: Path, is_clean: bool) -> CopyReport:
 
 
 def _is_clean(folder: Path) -> bool:
-    """Return whether the broker was closed: no number was assigned that its file lacks."""
+    """Return whether the broker was closed, so that its file has all numbers that were assigned."""
     numbers = NumbersFile(folder, BROKER)
     try:
         return numbers.read() and numbers.is_clean
@@ -117,7 +117,7 @@ def _copied(source: sqlite3.Connection, target: sqlite3.Connection, is_clean: bo
     for table, columns in COLUMNS.items():
         copy.add(table, len(columns))
     target.execute("UPDATE numbers SET latest = (SELECT coalesce(max(number), 0) FROM messages)")
-    # A topic that is not readable is missing with all that it has.
+    # Everything in a topic whose row cannot be read is left out.
     for statement in _ORPHANS:
         target.execute(statement)
     lost = _LOST_NUMBERS if copy.damaged or not is_clean else 0

@@ -83,18 +83,18 @@ class SqliteBrokerJournal:
             raise
 
     def read(self, topic: str, numbers: Sequence[int]) -> tuple[Sequence[Record], Sequence[int]]:
-        """Return messages of a topic that are there, in order, and the numbers of damaged ones."""
+        """Return the existing messages of a topic with these numbers, in order, and the numbers of damaged ones."""
         return read_records(self.folder.connection, self._writer.topic(topic), numbers)
 
     def read_ids(self, topic: str, first: int, last: int) -> Mapping[str, int]:
-        """Return the numbers of messages of a topic that are there and whole, by id. BrokerError: DATA_LOSS."""
+        """Return the numbers of existing, whole messages of a topic, by id. BrokerError: DATA_LOSS."""
         try:
             return read_ids(self.folder.connection, self._writer.topic(topic), first, last)
         except sqlite3.DatabaseError as error:
             raise BROKER.damaged(self.folder.path, str(error)) from error
 
     def read_letters(self, group: str, numbers: Collection[int]) -> Mapping[int, bytes]:
-        """Return the bodies of dead letters that are there and whole, by number. BrokerError: DATA_LOSS."""
+        """Return the bodies of existing, whole dead letters, by number. BrokerError: DATA_LOSS."""
         reader = self._writer.group(group)
         if reader is None:
             return {}
@@ -104,7 +104,7 @@ class SqliteBrokerJournal:
             raise BROKER.damaged(self.folder.path, str(error)) from error
 
     def stop_waiting(self) -> None:
-        """Wait for room no longer. Any thread may call it."""
+        """Stop waiting for room. Any thread may call it."""
         self._closes.set()
 
     def close(self) -> None:
@@ -112,7 +112,7 @@ class SqliteBrokerJournal:
         self.folder.close()
 
     def room(self) -> int:
-        """Return for how many bytes there is room. Any thread may ask."""
+        """Return the free bytes. Any thread may ask."""
         return self.folder.room()
 
     def file_bytes(self) -> int:

@@ -69,7 +69,7 @@ def _read_one_by_one(
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
-            # A damaged page; others are whole.
+            # The page is damaged; others are whole.
             damaged.append(number)
         else:
             found = _checked(iter(rows))
@@ -118,7 +118,7 @@ class BrokerReader:
         return KeptBroker(self._read_topics(), self._read_groups())
 
     def _instant(self, wall: float) -> float:
-        """Return a time of day as an instant of the clock: across restarts both advance alike."""
+        """Return a time of day as an instant of the clock: both advance alike across restarts."""
         return self._now + wall - self._wall
 
     def _kept_at(self, wall: float) -> float:
@@ -154,8 +154,8 @@ class BrokerReader:
     def _read_ids(self, topic: int, seconds: float) -> list[tuple[str, int, float]]:
         """Return the ids of a topic that are not forgotten, by age.
 
-        An instant after a later row's, or in the future, comes from a wrong clock. Such an id counts as
-        older: a duplicate is kept twice at worst, while a fresh id would lose the message that has it again.
+        If an instant is later than a later row's, or in the future, a clock was wrong. The id then counts as older: at
+        worst a duplicate is kept twice, while an id that counts as fresh would lose a new message with this id.
         """
         ids = self._connection.execute("SELECT * FROM ids WHERE topic = ? ORDER BY sequence DESC", (topic,))
         fresh: dict[str, tuple[str, int, float]] = {}

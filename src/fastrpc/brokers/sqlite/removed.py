@@ -91,7 +91,7 @@ class SavedRemovals:
                 self._until[topic] = kept
 
     def of(self, topic: int) -> tuple[Sequence[tuple[str, int]], float]:
-        """Return ids and numbers for a topic, and the time of day after which its messages are all among them."""
+        """Return the ids and numbers for a topic, and the time of day since which they are all its removed messages."""
         return self._ids[topic], max(self._until_all, self._until.get(topic, -inf))
 
 

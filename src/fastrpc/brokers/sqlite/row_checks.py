@@ -56,7 +56,7 @@ def _check_position(name: str, pattern: str) -> None:
 
 
 def checked(table: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """Yield rows.
+    """Check rows and yield them.
 
     Raises:
         ValueError: a row is damaged.

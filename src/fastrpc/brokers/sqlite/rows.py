@@ -128,7 +128,7 @@ def _as_record(head: _Head, body: bytes) -> Record:
 
 
 class KeptPlaces:
-    """The places of the messages of a topic: a million takes some megabytes."""
+    """The places of the messages of a topic. A million of them take some megabytes."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -143,7 +143,7 @@ class KeptPlaces:
         self._names.append(name)
 
     def mend(self, now: float) -> None:
-        """Make the instants rise to now, as the numbers do; the clock behind them may have been wrong.
+        """Make the instants rise with the numbers, up to now: they may come from a wrong clock.
 
         An instant in the future becomes the next row's instant; an instant before an earlier row's becomes that row's.
         """

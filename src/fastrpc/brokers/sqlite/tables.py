@@ -10,8 +10,7 @@ __all__ = ["BROKER", "LATEST_SEQUENCE", "BrokerTables", "latest_number"]
 
 # `messages.number` counts the messages of all topics, in the order of their commits; `sequence` is the number that a
 # user sees. `kept` are seconds of the wall clock, which may have jumped between two. `name` is NULL for the name of the
-# topic.
-# `topics.last` and `numbers.latest` are lower bounds: the messages that are there tell of greater ones.
+# topic. `topics.last` and `numbers.latest` are lower bounds: existing messages may have greater numbers.
 # `numbers.commits` differs after each commit that changes nothing else.
 _SCRIPT: Final = """
 BEGIN;
@@ -41,7 +40,7 @@ _TABLES: Final = frozenset(
     ("topics", "messages", "damaged", "ids", "positions", "settled", "counted", "letters", "numbers")
 )
 
-#: The number of the latest message of a row of `topics`. The index has it, whose pages a start reads anyway.
+#: The number of the latest message of a row of `topics`. It is in the index, whose pages a start reads anyway.
 LATEST_SEQUENCE: Final = """max(topics.last, coalesce((SELECT max(sequence) FROM messages INDEXED BY places
     WHERE topic = topics.number), 0))"""
 

@@ -53,8 +53,8 @@ _INSERTS: Final = tuple(
 )
 
 
-#: Messages of a topic after which its row records the latest number, which they also hold: fewer than a copy of a
-#: damaged file adds to the numbers of topics.
+#: Messages of a topic after which its row records the latest number, which the messages have too. A copy of a damaged
+#: file adds more than this to the numbers of topics.
 _TOLD_AFTER: Final = 1 << 16
 
 
@@ -130,7 +130,7 @@ class BrokerWriter:
         }
 
     def open(self, connection: sqlite3.Connection) -> None:
-        """Learn what a file has."""
+        """Read the present state of a file."""
         self.latest = latest_number(connection)
         rows = connection.execute(
             f"SELECT number, name, settings, last, {LATEST_SEQUENCE} FROM topics"  # noqa: S608
@@ -175,7 +175,7 @@ class BrokerWriter:
         has_moved = False
         for group in {*step.places, *step.settled, *step.counted}:
             has_moved |= self._write_group(step, group)
-        # Present messages hold the latest number, but a commit has to change the file.
+        # The messages of the commit hold the latest number; without messages, `commits` changes the file.
         if step.dropped or not (step.messages or has_moved):
             latest = self.latest + step.count
             connection.execute("UPDATE numbers SET latest = ?, commits = commits + 1", (latest,))
@@ -232,7 +232,7 @@ class BrokerWriter:
         for topic in self._topics.values():
             if topic.ids >= _IDS_BETWEEN:
                 topic.ids = 0
-                # An instant in the future was set by a clock that was wrong.
+                # An instant in the future comes from a wrong clock.
                 now = self._wall()
                 row = topic.number, _IDS_AT_ONCE, now - topic.dedupe_seconds, now
                 step.connection.execute(_OLD_IDS, row)
