@@ -1,14 +1,14 @@
 """Parts built from clients and servers: stores of keys with types, the embedded registry.
 
-May import everything below the command line but `files` and `testing`.
+This package may import every package of a lower rank than the command line, except `files` and `testing`.
 
 A store is a backend of `stores`, to which `store.py` gives types, deadlines and repeats; `store_urls.py` finds it. The
 parts that every hosted service shares are in `hosted`.
 
-`registry/` is a service that clients call, so it ranks above client and server; `registries/base/urls.py` only names
-it, as text. A watch returns the list when it differs from the cursor's list: by a stream (`follow`), or by a call that
-waits (`watch`), so that languages without streams can use it. The registry keeps no state for a watcher between two
-streams or calls. Cursors are compared for equality only and change with the process, which reveals a restart.
+`registry/` is a service that clients call, so it ranks above client and server; `registries/base/urls.py` refers to it
+only by a text. A watch returns the list when it differs from the cursor's list: by a stream (`follow`), or by a call
+that waits (`watch`), so that languages without streams can use it. The registry keeps no state for a watcher between
+two streams or calls. Cursors are compared for equality only and change with the process, which reveals a restart.
 """
 
 from typing import TYPE_CHECKING

@@ -28,31 +28,31 @@ class Change(Generic[T_co]):
     #: None for a deleted key.
     item: Item[T_co] | None
 
-    #: All changes of a transaction have the same one.
+    #: All changes of a transaction have the same revision.
     revision: int
 
 
 class ItemChanges:
-    """The changes after a revision, each once, from watches of a backend one after the other.
+    """The changes after a revision, each once. They come from one watch of a backend after another.
 
     Args:
-        after: a revision.
+        after: the revision.
     """
 
     def __init__(self, backend: StoreBackend, watched: str, after: int) -> None:
         self._backend = backend
         self._watched = watched
-        # All changes up to here were returned, and of the next revision the changes of some keys.
+        # All changes up to this revision were returned, and for the next revision the changes of some keys.
         self._reached = after
         self._latest = after
         self._seen: set[str] = set()
         self._source: AsyncGenerator[ItemChange, None] | None = None
 
     async def next(self) -> ItemChange:
-        """Return the next change. After a StoreError, and after a cancelled wait, the next call goes on from here.
+        """Return the next change. After a StoreError or a cancelled wait the next call continues from there.
 
         Raises:
-            CompactedError: the history is gone.
+            CompactedError: the store no longer has the changes.
             StoreError: the store is away.
         """
         while True:
@@ -76,7 +76,7 @@ class ItemChanges:
         """End the watch of the backend."""
         source, self._source = self._source, None
         if isinstance(source, ItemWatch) and source.reached > self._latest:
-            # The history up to there may be gone before the next watch.
+            # Without this the history up to there may be gone before the next watch.
             self._reached = self._latest = source.reached
             self._seen = set()
         if source is not None:
@@ -88,7 +88,7 @@ class _Wait:
     """The wait of a task for the next change.
 
     Attributes:
-        cancelling: the cancellations of the task before.
+        cancelling: the number of cancellations of the task before the wait.
         ended: done at the end of the wait.
         is_left: whether the block has ended, and cancelled the task.
     """
@@ -102,7 +102,7 @@ class _Wait:
 class Changes(Generic[T]):
     """The changes of a key or prefix: an asynchronous context manager, and an iterator inside.
 
-    Each change comes once, in the order of revisions. The iteration ends with the block, also in another task.
+    Each change comes once, in the order of revisions. The end of the block ends the iteration, in another task as well.
     """
 
     def __init__(self, backend: StoreBackend, watched: str, kind: Any, after: int | None) -> None:
@@ -137,10 +137,10 @@ class Changes(Generic[T]):
         return self
 
     async def __anext__(self) -> Change[T]:
-        """Return the next change; after an error the next call continues behind it.
+        """Return the next change; after an error the next call continues after it.
 
         Raises:
-            CompactedError: the history is gone.
+            CompactedError: the store no longer has the changes.
             StoreError: the store has been away for 5 s.
             DecodeError: the value does not fit.
         """
@@ -167,7 +167,7 @@ class Changes(Generic[T]):
         return Change("deleted" if item is None else "put", change.key, item, change.revision)
 
     async def _next(self, changes: ItemChanges) -> ItemChange:
-        """Return the next change, also after the store was away for a while."""
+        """Return the next change, even after the store was away for a while."""
         wait = pauses()
         clock = asyncio.get_running_loop().time
         away_since: float | None = None
@@ -179,7 +179,7 @@ class Changes(Generic[T]):
                 if not error.retryable:
                     raise
                 if away_since is not None and clock() - begun > PATIENCE_SECONDS:
-                    # Either the watch was quiet until another outage, or it had no answer; a read shows which.
+                    # The watch may have been quiet until another outage, or unanswered; a read shows which.
                     await finish(f"watch of {self._watched!r}", self._revision)
                     away_since, wait = None, pauses()
                 away_since = clock() if away_since is None else away_since
@@ -188,7 +188,7 @@ class Changes(Generic[T]):
                 await asyncio.sleep(wait())
 
     async def _revision(self) -> int:
-        """Return the present revision of the store, by a request that needs no right to other keys."""
+        """Return the present revision of the store, by a request that needs a right to these keys only."""
         if not self._watched or self._watched.endswith("/"):
             return (await self._backend.list(self._watched, limit=1)).revision
         return (await self._backend.transact([Unchanged(self._watched, 0)], [])).revision

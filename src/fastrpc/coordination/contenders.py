@@ -23,7 +23,7 @@ class Contender(Protocol):
 
 
 class Contenders:
-    """The contenders whose block was entered or is being entered."""
+    """The contenders whose block is entered or being entered."""
 
     def __init__(self) -> None:
         self.locks: set[Contender] = set()
@@ -47,12 +47,12 @@ class Contenders:
             yield "fastrpc_leader", (name,), terms
 
 
-# By process: contenders of a parent do not describe its child.
+# Contenders by process: a parent's contenders do not describe its child.
 _of_process: dict[int, Contenders] = {}
 
 
 def contenders() -> set[Contender]:
-    """Return the set of this process, to which locks add themselves."""
+    """Return the set of contenders of this process, to which locks add themselves."""
     found = _of_process.get(os.getpid())
     if found is None:
         found = _of_process[os.getpid()] = Contenders()

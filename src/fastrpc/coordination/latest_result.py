@@ -1,4 +1,4 @@
-"""The latest result, which is shared by all callers that need the same result."""
+"""The latest result, shared by all callers that need it."""
 
 import asyncio
 from collections.abc import Callable, Hashable
@@ -13,7 +13,7 @@ _KEPT_SECONDS: Final = 1.0
 
 
 class LatestResult(Generic[T]):
-    """Keeps one result, for about a second."""
+    """Keeps one result for about a second."""
 
     def __init__(self) -> None:
         self._key: Hashable = None
@@ -22,7 +22,7 @@ class LatestResult(Generic[T]):
         self._timer: asyncio.TimerHandle | None = None
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return the result for a key; it is made unless it is the latest result."""
+        """Return the result for a key; make it unless it is the latest result."""
         found = self._found
         if found is None or self._key != key:
             self._key, found = key, make()
@@ -34,7 +34,7 @@ class LatestResult(Generic[T]):
         return found
 
     def _forget(self) -> None:
-        """Drop the result, unless it was made after the timer was set: a later change has its whole second, too."""
+        """Drop the result unless it was made after the timer was set: a later result is kept for a second, too."""
         loop = asyncio.get_running_loop()
         until = self._made_at + _KEPT_SECONDS
         if loop.time() < until:

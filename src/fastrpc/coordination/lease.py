@@ -1,7 +1,7 @@
 """A lease that is renewed while a block runs, and the cancellation of that block when it may have ended.
 
-The lease is valid until 0.9 of its seconds after the last confirmed renewal was sent. A store keeps it for the whole
-time after it received the renewal, so the block is cancelled first, whatever the delay of the link.
+The lease is valid for 0.9 of its seconds after the last confirmed renewal was sent. A store keeps it for the whole time
+after it received the renewal. So whatever the delay of the link, the block is cancelled first.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["StoreLease", "boot_time"]
 
-#: The share of its seconds for which a lease is valid here; the store keeps it for the whole time.
+#: The share of a lease's seconds for which it is valid here. A store keeps it for the whole time.
 _VALID_SHARE: Final = 0.9
 
-#: In parts of a lease's seconds: between renewals, until a retry, between checks of the clock (it jumps over a
-#: suspension).
+#: Fractions of a lease's seconds: between renewals, until a retry, and between checks of the clock, which jumps over a
+#: suspension.
 _RENEWALS: Final = 3
 _ATTEMPTS: Final = 15
 _LOOKS: Final = 30
 
 
-#: This clock runs while the machine is suspended; some systems lack it.
+#: A clock that also counts while the machine is suspended; some systems lack it.
 _BOOT_CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
 
@@ -73,7 +73,7 @@ class StoreLease:
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._has_cancelled = False
-        # Renewals and the end belong to the lease: a deadline or a call of the entering task does not limit them.
+        # The context of renewals and of the end: no deadline or call of the entering task limits them.
         self._context = contextvars.Context()
         self._timer: asyncio.TimerHandle | None = None
         self._renewal: asyncio.Task[None] | None = None
@@ -116,7 +116,7 @@ class StoreLease:
         return not self._is_over and self._lost is None and self._clock() < self._valid_until
 
     def check(self) -> None:
-        """Check the clock: renew the lease if that is due, give it up if it may have ended. A timer does so, too."""
+        """Check the clock: renew the lease if that is due, or give it up if it may have ended. A timer checks, too."""
         if self._timer is not None:
             self._timer.cancel()
         if self._task is None or self._is_over or self._lost is not None:
@@ -141,12 +141,12 @@ class StoreLease:
         self._task.cancel()
 
     async def end(self) -> None:
-        """End the lease and its items in the store; wait for one attempt, further ones do not need this task."""
+        """End the lease and its items in the store. Wait for one attempt; further attempts do not need this task."""
         self._stop()
         is_alive, self._is_over = self.is_valid, True
         if is_alive:
             try:
-                # A deadline that has passed must not hold up waiting contenders.
+                # A deadline that has passed must not delay contenders that wait.
                 await self.revocations.revoke(self._backend, self.id, self.ttl, self._context)
             except (StoreError, TimeoutError) as error:
                 self._failure = error

@@ -1,9 +1,9 @@
 """Locks, semaphores and elections of any store, by one recipe.
 
-Each contender has a lease and an item `<folder><lease id>` that was created with it. The item with the lowest creation
-revision holds the lock; each other contender watches the item before its own, so the order is first come, first served.
-After the wait all items are read again: a contender whose own item has ended meanwhile does not hold the lock. The
-token of a hold is the creation revision: it rises with each hold. Nested names are items of other locks.
+Each contender has a lease, and with it creates an item `<folder><lease id>`. The item with the lowest creation revision
+holds the lock; each other contender watches the item before its own, so the order is first come, first served. After
+the wait all items are read again: a contender whose own item has ended meanwhile does not hold the lock. The token of a
+hold is the creation revision: it rises with each hold. Nested names are items of other locks.
 """
 
 import asyncio
@@ -42,10 +42,10 @@ T = TypeVar("T")
 LOCKS: Final = "locks/"
 LEADERS: Final = "leaders/"
 
-#: A lease id of any store is shorter.
+#: The most bytes of a lease id, in any store.
 _LEASE_ID_BYTES: Final = 40
 
-#: Seconds before a waiter asks again a store that is away.
+#: Seconds after which a waiter asks a store again that is away.
 _AWAY_SECONDS: Final = 0.5
 
 #: Seconds before the next candidacy after a loss, or while the store is away.
@@ -56,12 +56,12 @@ CANDIDACY_SECONDS: Final = 1.0
 class Holder:
     """The holder of a lock, or a leader."""
 
-    #: The text that it gave.
+    #: The text that the holder gave.
     value: str
 
     token: int
 
-    #: How many wait.
+    #: The number of waiting contenders.
     waiting: int
 
 
@@ -70,7 +70,7 @@ class Lock:
 
     Attributes:
         name: without its folder.
-        token: rises with each hold, 0 before. For a resource to refuse a holder that was paused.
+        token: rises with each hold; 0 before. A resource can use it to refuse a holder that was paused.
         is_election: whether it is an election.
         lease: renewed while the block runs.
     """
@@ -127,11 +127,11 @@ class Lock:
         return self._is_entered and self.lease.is_valid
 
     def held(self) -> Unchanged:
-        """Return the condition of a transaction that this program still holds the lock, under the same token."""
+        """Return the condition for a transaction that this program still holds the lock, under the same token."""
         return Unchanged(self._key, self.token)
 
     async def release(self) -> None:
-        """Let the next one hold before the block ends."""
+        """Let the next contender hold the lock before the block ends."""
         self._is_entered = False
         contenders().discard(self)
         await self.lease.end()
@@ -145,8 +145,8 @@ class Lock:
         if not self._backend.limits.in_order:
             self.token = await self._put()
             return await self._look()
-        # Most locks are free: the list does not wait for the answer that the item was made.
-        # Tasks begin in the order in which they are made, eager ones as well.
+        # Most locks are free, so the list does not wait for the answer to the item. Tasks start in the order in which
+        # they are made, eager tasks as well.
         making = asyncio.create_task(self._put())
         listing = asyncio.create_task(_contenders(self._backend, self._folder))
         try:
@@ -197,11 +197,11 @@ class Lock:
         )
 
     async def _look(self) -> tuple[list[Item[bytes]], int]:
-        """Return the items before ours, and the revision after which they may have changed."""
+        """Return the items before our item, and the revision after which they may have changed."""
         return self._ahead_of(*await _contenders(self._backend, self._folder))
 
     def _ahead_of(self, items: list[Item[bytes]], revision: int) -> tuple[list[Item[bytes]], int]:
-        """Return what `_look` does, from a list that was read after our item was made."""
+        """Return the result of `_look` from a list that was read after our item was made."""
         if not any(item.key == self._key for item in items):
             raise LockLostError(f"{self._folder[:-1]} was lost before it was held: its item has ended")
         return [item for item in items if item.created < self.token], revision
@@ -209,10 +209,10 @@ class Lock:
     async def _look_after_change(
         self, ahead: list[Item[bytes]], revision: int
     ) -> tuple[list[Item[bytes]], int]:
-        """Check again once enough items ahead have ended: for a lock the item before, for a semaphore all but its
+        """Check again once enough items ahead have ended: for a lock the item before ours, for a semaphore all but its
         slots.
 
-        So only those programs ask the store after a departure that may hold the lock next.
+        So after a departure only the programs ask the store that may hold the lock next.
         """
         keys = {item.key for item in (ahead[-1:] if self._slots == 1 else ahead)}
         watched = ahead[-1].key if self._slots == 1 else self._folder
@@ -229,7 +229,8 @@ class Lock:
         except LockLostError:
             raise
         except StoreError as error:
-            # The own lease and the caller's deadline decide how long a wait outlasts a store that is away.
+            # The lease of this contender and the caller's deadline decide how long a wait outlasts a store that is
+            # away.
             if not is_away(error):
                 raise
             await asyncio.sleep(_AWAY_SECONDS)
@@ -243,7 +244,7 @@ async def read_holder(backend: StoreBackend, folder: str, name: str) -> Holder |
 
 
 async def watch_holder(backend: StoreBackend, folder: str, name: str) -> AsyncGenerator[Holder | None, None]:
-    """Yield the holder, then each next one; None while there is no holder.
+    """Yield the holder, then each next holder; None while there is no holder.
 
     Raises:
         StoreError: the store has been away for 5 s, or until the caller's deadline.
@@ -269,7 +270,7 @@ async def watch_holder(backend: StoreBackend, folder: str, name: str) -> AsyncGe
         except CompactedError:
             continue
         except StoreError as error:
-            # The list before has succeeded: a watch that lasted was another outage.
+            # The list was read successfully before. If the watch lasted for a while, this is another outage.
             if failing_since is None or clock() - begun > PATIENCE_SECONDS:
                 failing_since, wait = clock(), pauses()
             if not is_away(error) or clock() - failing_since > PATIENCE_SECONDS:
@@ -297,7 +298,7 @@ async def run_as_leader(make_lock: Callable[[], Lock], function: Callable[[Lock]
 
 
 def stands_again(lock: Lock, error: StoreError, *, is_elected: bool) -> bool:
-    """Return whether a candidacy is repeated after an error, which is logged then.
+    """Return whether a candidacy is repeated after an error; if so, the error is logged.
 
     Args:
         is_elected: whether the function raised it; the function may hold other locks and use the store.
@@ -320,7 +321,7 @@ def _folder_of(folder: str, name: str) -> str:
 
 
 async def _contenders(backend: StoreBackend, folder: str) -> tuple[list[Item[bytes]], int]:
-    """Return the items of a lock, the holder's first, and a revision from which a watch misses no change of them."""
+    """Return the items of a lock, the holder's first, and a revision: a watch from there misses no change of them."""
     items: list[Item[bytes]] = []
     revision: int | None = None
     after = ""
@@ -330,7 +331,7 @@ async def _contenders(backend: StoreBackend, folder: str) -> tuple[list[Item[byt
             lambda after=after: backend.list(folder, after=after),  # type: ignore[misc]
             ends_in_time=backend.limits.ends_in_time,
         )
-        # An item that ends between two pages is a change after the first one.
+        # An item that ends between two pages is a change after the first page.
         revision = page.revision if revision is None else revision
         items += [item for item in page.items if "/" not in item.key[len(folder) :]]
         if not page.is_cut:

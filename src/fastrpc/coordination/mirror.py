@@ -29,11 +29,11 @@ _PAGE_ITEMS: Final = 1000
 class Mirror(Mapping[str, T]):
     """The values of a prefix by key: an asynchronous context manager, and a mapping inside.
 
-    While the store is away, all values stay. In place of a bad value the last good one stays.
+    While the store is away, all values stay. If a new value is bad, the last good one stays.
 
     Attributes:
-        revision: of the latest change here.
-        error: why it may be outdated: the store is away; None while it is current.
+        revision: the revision of the latest change here.
+        error: the reason why the mirror may be outdated: the store is away. None while it is current.
     """
 
     def __init__(self, backend: StoreBackend, prefix: str, kind: Any) -> None:
@@ -41,7 +41,7 @@ class Mirror(Mapping[str, T]):
         self._prefix = prefix
         self._kind = kind
         self._values: dict[str, T] = {}
-        # The revision of each item that was taken.
+        # The revision of each accepted item.
         self._revisions: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
         self.revision = 0
@@ -56,7 +56,7 @@ class Mirror(Mapping[str, T]):
     def __len__(self) -> int:
         return len(self._values)
 
-    # Views of one moment: the values may change under an iteration, in a thread at any time.
+    # The views are copies of one moment: the values may change during an iteration, in a thread at any time.
 
     def items(self) -> ItemsView[str, T]:
         return self._values.copy().items()
@@ -66,7 +66,7 @@ class Mirror(Mapping[str, T]):
 
     async def __aenter__(self) -> Self:
         await self._take_all()
-        # The task outlasts a deadline of the caller.
+        # The task outlives the caller's deadline.
         self._task = asyncio.get_running_loop().create_task(self._keep(), context=contextvars.Context())
         return self
 
@@ -103,7 +103,7 @@ class Mirror(Mapping[str, T]):
             while True:
                 change = await changes.next()
                 if change.revision <= self._revisions.get(change.key, 0):
-                    # An item of a later page of the list is newer.
+                    # The mirror has a newer item than this later page of the list.
                     continue
                 if change.item is not None:
                     self._take(change.item)
@@ -114,14 +114,14 @@ class Mirror(Mapping[str, T]):
             await changes.close()
 
     async def _take_all(self) -> None:
-        """Take the items that are there now, and drop the others."""
+        """Take the present items, and drop the others."""
         revision: int | None = None
         present: set[str] = set()
         after = ""
         while True:
             work = partial(self._backend.list, self._prefix, limit=_PAGE_ITEMS, after=after)
             page = await finish(f"mirror of {self._prefix!r}", work)
-            # A change between two pages comes after the first one.
+            # A change between two pages comes after the first page.
             revision = page.revision if revision is None else revision
             for item in page.items:
                 present.add(item.key)

@@ -1,6 +1,6 @@
 """The state of a store as plain data, for the admin page `/store`.
 
-It has the first keys of each kind, and no values but the texts of lock holders.
+It has the first keys of each kind. The only values are the texts of lock holders.
 """
 
 from itertools import islice
@@ -14,7 +14,7 @@ from fastrpc.stores.local import LocalStore
 
 __all__ = ["overview", "overview_of"]
 
-#: Contenders that are looked at for each row of locks: a page must not hold up the loop.
+#: The most contenders that are read for each row of locks: a page must not block the loop.
 _CONTENDERS: Final = 20
 
 #: Characters of the text that a holder gave.

@@ -1,4 +1,4 @@
-"""The ends of leases in a store: the store runs them, so a cancelled owner leaves no lease behind."""
+"""The ends of leases in a store. The store runs them, so that a cancelled owner leaves no lease."""
 
 import asyncio
 import contextvars
@@ -12,10 +12,10 @@ __all__ = ["Revocations"]
 
 
 class Revocations:
-    """Ends leases, each in a task that repeats its attempts until the lease has ended by itself."""
+    """Ends leases, each in a task that repeats its attempts until the lease has expired by itself."""
 
     def __init__(self) -> None:
-        # The tasks that run, and the most seconds for which a close waits for each.
+        # The running tasks, and for each the most seconds for which a close waits.
         self._running: dict[asyncio.Task[None], float] = {}
         self._is_closed = False
 
@@ -28,7 +28,7 @@ class Revocations:
 
         Args:
             ttl: the seconds after which the lease ends by itself.
-            context: of the task. The deadline of a caller does not bind it.
+            context: the context of the task, so that no deadline of a caller limits it.
 
         Raises:
             StoreError, TimeoutError: the first attempt failed, and others may follow; or the store is closed, and none
@@ -37,7 +37,7 @@ class Revocations:
         if self._is_closed:
             raise StoreError(f"the lease {lease} was not revoked: the store is closed", processed="no")
         loop = asyncio.get_running_loop()
-        # An error is a result here: the wait for it may be cancelled.
+        # The error is a result here, as the wait for it may be cancelled.
         attempted: asyncio.Future[Exception | None] = loop.create_future()
         task = loop.create_task(_keep_revoking(backend, lease, ttl, attempted), context=context)
         self._running[task] = _patience(ttl)
@@ -47,7 +47,7 @@ class Revocations:
             raise error
 
     async def close(self) -> None:
-        """Wait for each lease that has not ended yet, at most 5 s or its ttl; then give it up, and refuse new ones.
+        """Wait for each lease that has not ended yet, for at most 5 s or its ttl; then give it up, and refuse new ones.
 
         A lease that is revoked meanwhile is waited for as well, within the same 5 s.
         """
@@ -66,7 +66,7 @@ class Revocations:
             self.give_up()
 
     def give_up(self) -> None:
-        """Leave each lease to its own end, and refuse others."""
+        """Let each lease expire by itself, and refuse new ones."""
         self._is_closed = True
         for task in list(self._running):
             task.cancel()
@@ -89,7 +89,7 @@ async def _keep_revoking(
                     return
                 await asyncio.sleep(pause())
     except TimeoutError:
-        # The lease has ended by itself.
+        # The lease has expired.
         if not limit.expired():
             raise
     except asyncio.CancelledError:

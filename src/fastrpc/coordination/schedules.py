@@ -29,7 +29,7 @@ logger = logging.getLogger("fastrpc.server")
 
 SCHEDULES: Final = "schedules/"
 
-#: An instant is skipped, unless `missed` is "once", when its process comes this many seconds late.
+#: If its process comes this many seconds late, an instant is skipped, unless `missed` is "once".
 _LATE_SECONDS: Final = 15.0
 
 #: Seconds between two looks at the wall clock, which may be set.
@@ -64,7 +64,7 @@ class Schedules:
         """Run the scheduled methods of a service from now on.
 
         Raises:
-            ConfigError: one runs on the leader, and there is no store.
+            ConfigError: a method is scheduled on the leader, and there is no store.
         """
         for method, schedule in schedules_of(type(service)).items():
             name = f"{service_name}.{method}"
@@ -102,12 +102,12 @@ class _Job:
         self._clock = clock
         self._is_running = False
         self._is_leaving = False
-        # The instant of which the log has a warning.
+        # The instant of the last warning in the log.
         self._told: float | None = None
         self._task = asyncio.create_task(self._keep(), name=f"schedule {name}", context=contextvars.Context())
 
     async def stop(self, seconds: float | None) -> bool:
-        """Let a run end, then cancel it; return whether it ended by itself."""
+        """Let a run end, after `seconds` cancel it; return whether it ended by itself."""
         self._is_leaving = True
         if not self._is_running:
             # The task may still have to give up its lead by a request to the store; a second cancellation would
@@ -151,7 +151,7 @@ class _Job:
         key = f"{SCHEDULES}{self._name}"
         item = await self._store.get(key, float)
         if item is None:
-            # The first leader of all: only later instants count as missed.
+            # This is the first leader at all: only later instants count as missed.
             reached, condition = self._clock(), absent(key)
             outcome = await self._store.transact([lock.held(), condition], [Put(key, reached)])
         else:
@@ -187,10 +187,11 @@ class _Job:
             reached = now
 
     async def _reach(self, due: float, reached: float) -> float:
-        """Wait for an instant; return the time then, or an earlier time to continue from if the clock was set back."""
+        """Wait for an instant; return the time then, or if the clock was set back, a time to continue from.
+        """
         pause = 0.0
         while True:
-            # Also without a pause: other tasks run between two instants.
+            # This yields even without a pause: other tasks run between two instants.
             await asyncio.sleep(pause)
             now = self._clock()
             if now >= due:
@@ -201,7 +202,7 @@ class _Job:
             elif reached > now + _LATE_SECONDS:
                 text = "the clock is set back by some %.0f s: the schedule %s goes on with its instants from now on"
                 logger.warning(text, reached - now, self._name)
-                # Instants since the last check are not left out.
+                # Instants since the last check are not skipped.
                 return now - pause
             pause = min(due - now, _LOOK_SECONDS)
 
@@ -211,7 +212,7 @@ class _Job:
         return kept > soon and self._schedule.after(soon) < kept
 
     async def _tell_kept(self) -> None:
-        """Log the stored instant that suppresses others; StoreError if it has changed."""
+        """Log the stored instant that suppresses others; StoreError if another instant is stored."""
         assert self._store is not None
         key = f"{SCHEDULES}{self._name}"
         item = await self._store.get(key, float)
@@ -227,7 +228,7 @@ class _Job:
             logger.warning(text, self._name, until, key)
 
     def _called(self) -> Any:
-        """Call the method in a thread, whose end the loop learns by a future."""
+        """Call the method in a thread; a future reports its end to the loop."""
         with contained(self._name):
             return self._function()
 
@@ -235,7 +236,7 @@ class _Job:
         """Run the method; return the instant up to which no other run is due."""
         self._is_running, outcome = True, "cancelled"
         try:
-            # A wrapper of a coroutine function runs here, as for `@method`.
+            # A wrapper of a coroutine function runs in the loop, as for `@method`.
             is_async = form_of(self._function) == "coroutine"
             with contained(self._name):
                 result = self._function() if is_async else await asyncio.to_thread(self._called)

@@ -1,4 +1,4 @@
-"""Settings that follow a key: its last good value, whatever happens to the store or is written to the key."""
+"""Settings that follow a key. They keep the last good value, even if the store is away or a bad value is written."""
 
 import asyncio
 import contextvars
@@ -34,20 +34,20 @@ class Following(Generic[T]):
     """The last good value of a key, an asynchronous context manager.
 
     A value is decoded strictly: unknown fields are refused, then `check` may refuse it by any exception. A refused or
-    deleted value changes only `error`. If there is no value on entry because the store is away or has a bad one, the
-    cache file's value is used, or else the default; without either, entering raises StoreError.
+    deleted value changes only `error`. If on entry the store is away or has a bad value, the value of the cache file is
+    used, or else the default; without either, entering raises StoreError.
 
     Args:
-        default: Ellipsis requires a value.
+        default: the value if there is no other; Ellipsis requires a value.
         cache_file: keeps the last good value for a start without the store.
 
     Raises:
         TypeError: `check` is an `async def` function.
 
     Attributes:
-        value: the last good one.
-        revision: its revision; 0 for the value of the cache file, or the default.
-        error: the reason why `value` may not be the newest; None if it is.
+        value: the last good value.
+        revision: the revision of `value`; 0 for the value of the cache file and for the default.
+        error: the reason why `value` may not be the newest value; None if it is.
     """
 
     value: T
@@ -65,7 +65,7 @@ class Following(Generic[T]):
         cache_file: str | os.PathLike[str] | None = None,
     ) -> None:
         check_key(key)
-        # For an object, its `__call__` counts.
+        # If `check` is an object, its `__call__` counts.
         if any(map(inspect.iscoroutinefunction, (check, type(check).__call__))):
             raise TypeError(
                 "check is an async def function, which refuses nothing; write a plain one: def check(value)"
@@ -76,10 +76,10 @@ class Following(Generic[T]):
         self._default = default
         self._check = check
         self._file = None if cache_file is None else SnapshotFile(Path(cache_file))
-        # The latest item that was judged, and the reason of its refusal.
+        # The revision of the latest item that was checked, and the reason of its refusal.
         self._judged = 0
         self._refusal: Exception | None = None
-        # Set and replaced at each good value.
+        # Each good value sets it and replaces it.
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -97,7 +97,7 @@ class Following(Generic[T]):
             self._note(error)
         if not self.revision:
             self._begin_without(item)
-        # The deadline of this call does not bind it.
+        # The task is not limited by the deadline of this call.
         self._task = asyncio.get_running_loop().create_task(
             self._keep_following(), context=contextvars.Context()
         )
@@ -113,7 +113,7 @@ class Following(Generic[T]):
         self._changed.set()
 
     def changes(self) -> AsyncGenerator[T, None]:
-        """Return each good value from now on; a slow reader gets only the latest. Ends when the store is closed."""
+        """Yield each good value from now on; a slow reader gets only the latest. Ends when the store is closed."""
         return self._changes(self._changed)
 
     async def _changes(self, changed: asyncio.Event) -> AsyncGenerator[T, None]:
@@ -150,7 +150,7 @@ class Following(Generic[T]):
                     await self._keep(item)
                 await self._watch(item, max(oldest, 0 if item is None else item.revision))
             except CompactedError as error:
-                # The key is read again after this revision is known, so that no change lies between.
+                # The key is read again once this revision is known, so that no change is missed in between.
                 oldest = error.oldest
             except Exception as error:
                 self._note(error)
@@ -162,7 +162,7 @@ class Following(Generic[T]):
         async with aclosing(self._backend.watch(self._key, after=after)) as changes:
             async for change in changes:
                 if item is None:
-                    # The history before the key was read as absent may come first.
+                    # The watch may first show the history from before the key was read as absent.
                     item = await finish(f"follow of {self._key!r}", lambda: self._backend.get(self._key))
                 elif change.revision > item.revision:
                     item = change.item
@@ -172,7 +172,7 @@ class Following(Generic[T]):
                     await self._keep(item)
 
     def _take(self, item: Item[bytes] | None) -> bool:
-        """Judge an item; return whether it is a new good value."""
+        """Check an item; return whether it is a new good value."""
         if item is None:
             if self._judged:
                 self._judged = 0

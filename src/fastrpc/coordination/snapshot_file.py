@@ -34,7 +34,7 @@ class SnapshotFile:
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def claim(self) -> None:
-        """Lock the folder against other programs, until `release` or the end of this one.
+        """Lock the folder against other programs, until `release` or the end of this program.
 
         Raises:
             StoreError: another program holds the lock.
@@ -111,14 +111,14 @@ class SnapshotFile:
             os.close(descriptor)
 
     def set_aside(self) -> Path:
-        """Rename an unreadable file for later inspection; return its new name."""
+        """Rename an unreadable file so that it can be inspected; return its new name."""
         kept = self._path.with_name(f"{self._path.name}.unreadable")
         os.replace(self._path, kept)
         return kept
 
 
 def _write_all(file: BinaryIO, piece: bytes) -> None:
-    """Write a whole piece; the system may accept it in parts."""
+    """Write a whole piece; the system may accept only a part at a time."""
     left = memoryview(piece)
     while left:
         left = left[file.write(left) :]

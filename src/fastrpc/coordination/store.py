@@ -48,20 +48,20 @@ class _HasId(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Writes an item over any other, in a transaction."""
+    """An operation of a transaction that writes an item over any other."""
 
     key: str
 
-    #: Bytes as they are; all else JSON.
+    #: Bytes are written as they are, all other values as JSON.
     value: Any
 
-    #: A lease with which the item ends.
+    #: The lease with which the item ends.
     lease: _HasId | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Removes a key if it is there, in a transaction."""
+    """An operation of a transaction that removes a key if it exists."""
 
     key: str
 
@@ -70,7 +70,7 @@ class ItemList(Sequence[Item[T_co]], Generic[T_co]):
     """Items in the order of their keys, at one revision of the store.
 
     Attributes:
-        revision: a watch after it misses nothing.
+        revision: the revision of the list; a watch after it misses nothing.
         is_cut: whether more items follow.
     """
 
@@ -120,15 +120,15 @@ def open_store(url: str, *, tls: TLS | None = None, credentials: CredentialSourc
 class Store:
     """Keys with values, revisions, watches and leases.
 
-    Each verb ends within the deadline of the call or `fastrpc.timeout` around it, without one within 5 s. Until then
-    reads are repeated while the store is away, and writes if they did not start.
+    Each verb ends within the deadline of the call or `fastrpc.timeout` around it; without a deadline within 5 s. Until
+    then reads are repeated while the store is away, and writes if they did not start.
     """
 
     def __init__(self, opening: Opening, *, clock: Callable[[], float] = boot_time) -> None:
         self._opened = OpenedBackend(opening, "store", StoreError)
-        # The clock of leases.
+        # A clock for leases.
         self._clock = clock
-        # Settings that follow a key until the store closes.
+        # Settings that follow keys until the store closes.
         self._followings = AsyncExitStack()
         self._revocations = Revocations()
 
@@ -149,7 +149,7 @@ class Store:
         try:
             await self._followings.aclose()
         except asyncio.CancelledError:
-            # A cancelled close waits no longer.
+            # A close that was cancelled waits no longer.
             self._revocations.give_up()
             raise
         finally:
@@ -173,7 +173,7 @@ class Store:
         """Return the item of a key, its value decoded strictly to a type; None for an absent one.
 
         Args:
-            stale: allow an earlier item, which some stores return sooner.
+            stale: whether an older item is allowed, which some stores return sooner.
 
         Raises:
             DecodeError: the value does not fit.
@@ -224,7 +224,7 @@ class Store:
         return await finish(f"put of {key!r}", work, writes=True, ends_in_time=in_time)
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
-        """Remove a key; return whether it was there. StoreConflictError as in `put`."""
+        """Remove a key; return whether it existed. StoreConflictError as in `put`."""
         backend = self.backend
         work = partial(backend.delete, key, expect=expect)
         in_time = backend.limits.ends_in_time
@@ -234,8 +234,8 @@ class Store:
         """Do all operations if all conditions hold, otherwise none; the outcome then has the present items.
 
         Args:
-            when: of `unchanged`, `absent` and `lock.held()`.
-            do: of `Put` and `Delete`, each key once.
+            when: conditions made by `unchanged`, `absent` and `lock.held()`.
+            do: `Put` and `Delete` operations, each key once.
         """
         backend = self.backend
         limits = backend.limits
@@ -261,7 +261,7 @@ class Store:
 
         Args:
             after: begin after this revision; None: from now on.
-            every_change: leave out no change, else CompactedError.
+            every_change: whether to get each change; if one is lost, raise CompactedError.
 
         Raises:
             ConfigError: this store cannot show every change.
@@ -269,7 +269,7 @@ class Store:
         backend = self.backend
         if every_change and not backend.limits.every_change:
             raise ConfigError(
-                "this store shows the latest change of a key only", hint="leave every_change out"
+                "this store shows only the latest change of a key", hint="leave every_change out"
             )
         return Changes(backend, watched, type, after)
 
@@ -282,7 +282,7 @@ class Store:
         return Mirror(self.backend, prefix, type)
 
     def lease(self, ttl: float) -> StoreLease:
-        """Return a lease for `async with`, renewed while the block runs; items that are put with it end with it.
+        """Return a lease for `async with`, renewed while the block runs. Items that are put with the lease end with it.
 
         When the lease is lost the block is cancelled, and LockLostError is raised from it.
         """
@@ -298,8 +298,9 @@ class Store:
 
         Args:
             ttl: seconds after which another program may hold it if this process dies.
-            wait: the longest wait in seconds, 0 for none, then LockHeldError. A deadline around it ends it, too.
-            value: tells others the holder.
+            wait: the longest wait in seconds, after which LockHeldError is raised; 0: do not wait. A deadline around it
+                ends the wait, too.
+            value: a text that shows others who holds the lock.
         """
         return self._lock(name, ttl=ttl, wait=wait, value=value)
 
@@ -314,7 +315,7 @@ class Store:
         return await read_holder(self.backend, LOCKS, name)
 
     def lead(self, name: str, value: str, *, ttl: float = 15) -> Lock:
-        """Return a candidacy for `async with`, entered when elected; it ends as a lock does.
+        """Return a candidacy for `async with`, which is entered when it is elected, and ends as a lock does.
 
         Args:
             value: describes the leader to others, for example by its address.
@@ -326,7 +327,7 @@ class Store:
         return await read_holder(self.backend, LEADERS, name)
 
     def watch_leader(self, name: str) -> AsyncGenerator[Holder | None, None]:
-        """Yield the present leader, then each next one; None while there is no leader."""
+        """Yield the present leader, then each next leader; None while there is no leader."""
         return watch_holder(self.backend, LEADERS, name)
 
     async def run_while_leading(
@@ -347,7 +348,7 @@ class Store:
         """Return the last good value of a key, kept current until the store closes.
 
         Args:
-            default: the value if the store has none; Ellipsis requires one in the store.
+            default: the value if the store has none; Ellipsis requires a value in the store.
             check: refuses a value by any exception; a plain function.
             cache_file: keeps the last good value for a start without the store.
 

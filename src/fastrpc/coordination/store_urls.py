@@ -15,7 +15,7 @@ from fastrpc.stores.sqlite import SqliteJournal
 
 __all__ = ["Opening", "known_stores", "open_backend", "open_memory", "open_sqlite"]
 
-#: A backend counts as a URL of itself.
+#: A URL or, in its place, a backend itself, which is entered in the same way.
 Opening: TypeAlias = AbstractAsyncContextManager[StoreBackend]
 
 _URLS: Final = BackendURLs[StoreBackend](
@@ -42,7 +42,7 @@ def open_backend(
     """Return the backend at a URL, to be entered.
 
     Raises:
-        ConfigError: the scheme is unknown, an option is wrong, or credentials are given where none are shown.
+        ConfigError: the scheme is unknown, an option is wrong, or the store takes no credentials.
     """
     return _URLS.open(text, tls=tls, credentials=credentials)
 

@@ -113,7 +113,7 @@ class SyncStore:
         return SyncMirror(self._life.thread, self._store.mirror(prefix, type))
 
     def lease(self, ttl: float) -> SyncLease:
-        """Return a lease for `with`, renewed while the block runs; items that are put with it end with it."""
+        """Return a lease for `with`, renewed while the block runs. Items that are put with the lease end with it."""
         return SyncLease(self._life.thread, self._store.lease(ttl))
 
     def lock(self, name: str, *, ttl: float = 15, wait: float | None = None, value: str = "") -> SyncLock:
@@ -141,7 +141,7 @@ class SyncStore:
         return self._life.run(self._store.leader(name))
 
     def watch_leader(self, name: str) -> Generator[Holder | None, None, None]:
-        """Yield the present leader, then each next one; None while there is no leader."""
+        """Yield the present leader, then each next leader; None while there is no leader."""
         return self._life.thread.each(self._store.watch_leader(name))
 
     def run_while_leading(

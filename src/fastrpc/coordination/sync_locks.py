@@ -1,4 +1,4 @@
-"""Locks and leases of the blocking twin: a thread cannot be cancelled, so it asks whether its lock is lost."""
+"""Locks and leases of the blocking twin: a thread cannot be cancelled, so it checks whether its lock is lost."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ class _Holding:
         try:
             self._thread.run(self._enter())
         except BaseException:
-            # An interrupt may arrive when the lock is already held, but before the block begins.
+            # An interrupt may arrive after the lock is held and before the block begins.
             with contextlib.suppress(StoreError, RuntimeError):
                 self._thread.run(self._abandon())
             raise
@@ -89,11 +89,11 @@ class SyncLease:
 
     @property
     def id(self) -> str:
-        """Its name in the store, for `put(…, lease=…)`."""
+        """The name of the lease in the store, for `put(…, lease=…)`."""
         return self._lease.id
 
     def check(self) -> None:
-        """Raise LockLostError if it is lost."""
+        """Raise LockLostError if the lease is lost."""
         _check(self.lost, self._lease)
 
     def __enter__(self) -> Self:
@@ -130,7 +130,7 @@ class SyncLock:
 
     @property
     def token(self) -> int:
-        """Rises with each hold."""
+        """The token of the hold, which rises with each hold."""
         return self._lock.token
 
     @property
@@ -139,15 +139,15 @@ class SyncLock:
         return self._lock.is_held
 
     def held(self) -> Unchanged:
-        """Return the condition of a transaction that this program still holds the lock, under the same token."""
+        """Return the condition for a transaction that this program still holds the lock, under the same token."""
         return self._lock.held()
 
     def check(self) -> None:
-        """Raise LockLostError if it is lost."""
+        """Raise LockLostError if the lock is lost."""
         _check(self.lost, self._lock.lease)
 
     def release(self) -> None:
-        """Let the next one hold before the block ends."""
+        """Let the next contender hold the lock before the block ends."""
         self._thread.run(self._lock.release())
 
     def __enter__(self) -> Self:

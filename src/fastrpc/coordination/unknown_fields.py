@@ -32,7 +32,7 @@ def _keys_of(cls: type[Any]) -> tuple[dict[str, schema.Type], bool] | schema.Typ
     """Return a model's types by key, and whether it takes other keys; for a model without keys, the type of its one
     field.
 
-    Of a class that is not a model nothing is known.
+    Nothing is known about a class that is not a model.
     """
     known = find(cls) if isinstance(cls, type) else None
     if known is None or known.keys is None or known.fields is None:
@@ -44,7 +44,7 @@ def _keys_of(cls: type[Any]) -> tuple[dict[str, schema.Type], bool] | schema.Typ
 
 
 def _type_in_model(kind: Any) -> schema.Type:
-    """Return a type that a model validates, such as a union of models, which msgspec does not decode."""
+    """Return the type that a model validates, such as a union of models, which msgspec does not decode."""
     try:
         return schema.type_info(kind)
     except Exception:
@@ -61,7 +61,7 @@ def _type_in_model(kind: Any) -> schema.Type:
 
 
 def _unknown(plain: Any, kind: schema.Type, path: str) -> list[str]:
-    """Return the unknown fields by the union member that knows most; a value that fits no member has no fields."""
+    """Return the unknown fields by the union member that has the fewest; none if the value fits no member."""
     fewest: list[str] = []
     for part in _choices(kind):
         if not _may_be(plain, part):
@@ -76,7 +76,7 @@ def _unknown(plain: Any, kind: schema.Type, path: str) -> list[str]:
 
 def _may_be(plain: Any, part: schema.Type) -> bool:
     if isinstance(part, schema.CustomType):
-        # Among custom types only models are walked.
+        # Of custom types only models are checked.
         return isinstance(plain, dict)
     if isinstance(plain, list):
         return isinstance(part, _List | _Row)
@@ -124,7 +124,7 @@ def _items_of(row: schema.TupleType | schema.NamedTupleType) -> tuple[schema.Typ
 
 
 def _choices(kind: schema.Type) -> Iterator[schema.Type]:
-    """Yield the members of a union. At most one fits a value, apart from tagged objects and models."""
+    """Yield the members of a union. At most one member fits a value, except tagged objects and models."""
     if isinstance(kind, schema.Metadata):
         yield from _choices(kind.type)
     elif isinstance(kind, schema.UnionType):

@@ -1,4 +1,4 @@
-"""Values of items: bytes as they are, all else as JSON that is decoded strictly to a type."""
+"""Values of items: bytes as they are, all other values as JSON that is decoded strictly to a type."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def encode_value_of(key: str, value: Any, limits: StoreLimits) -> bytes:
     """Return the bytes of a value.
 
     Raises:
-        EncodeError: it cannot be JSON.
+        EncodeError: the value cannot be JSON.
         ConfigError: the value is longer than the store allows.
     """
     is_bytes = isinstance(value, bytes | bytearray | memoryview)
@@ -27,7 +27,7 @@ def decode_value(key: str, value: bytes, kind: Any) -> Any:
     """Return a value as a type; bytes stay bytes.
 
     Raises:
-        DecodeError: it does not fit.
+        DecodeError: the value does not fit.
         ConfigError: values of this type cannot be decoded.
     """
     if kind is bytes:

@@ -1,6 +1,6 @@
 """The parts that every hosted service shares: its server, the rights of callers, the end of verbs, the blocking twin.
 
-Knows neither keys nor messages: `coordination` says which rights and errors a store has.
+This package depends neither on keys nor on messages: `coordination` says which rights and errors a store has.
 
-May import everything below `batcher`, `files`, `grpc` and `workers`, and none of these.
+It may import every package of a lower rank except `batcher`, `files`, `grpc` and `workers`.
 """

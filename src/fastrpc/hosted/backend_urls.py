@@ -26,7 +26,7 @@ class BackendURLs(Generic[B]):
     """The URLs of one kind of backend.
 
     Args:
-        name: names the kind in errors: "store".
+        name: the name of the kind in errors, such as "store".
         table: scheme -> "module:function" that makes a backend of a `RegistryURL`; imported on first use.
         entry_points: the group of functions that other packages install.
         form: shows URLs in hints.
@@ -54,7 +54,7 @@ class BackendURLs(Generic[B]):
         """Return the backend at a URL, to be entered.
 
         Raises:
-            ConfigError: the scheme is unknown, an option is wrong, or credentials are given to a backend without.
+            ConfigError: the scheme is unknown, an option is wrong, or the backend takes no credentials.
         """
         if not isinstance(text, str) or "://" not in text:
             raise ConfigError(
@@ -98,7 +98,7 @@ class _Open(Generic[B]):
     loop: asyncio.AbstractEventLoop
     users: int = 0
 
-    #: None until the first user has entered it; the others wait.
+    #: The backend; None until the first user has entered it, for which the others wait.
     backend: B | None = None
     entering: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -107,14 +107,14 @@ class NamedBackends(Generic[B]):
     """Backends `memory://name`: all that open a name in this process share one, until the last one closes it.
 
     Args:
-        name: names the kind in errors: "store".
+        name: the name of the kind in errors, such as "store".
         make: returns a new backend, to be entered.
     """
 
     def __init__(self, name: str, make: Callable[[], AbstractAsyncContextManager[B]]) -> None:
         self._name = name
         self._make = make
-        # By process and name.
+        # Open backends by process and name.
         self._open: dict[tuple[int, str], _Open[B]] = {}
 
     def open(self, url: RegistryURL) -> AbstractAsyncContextManager[B]:

@@ -31,7 +31,7 @@ class BlockingThread:
         self._failure = failure
         self._loop = asyncio.new_event_loop()
         self._process = os.getpid()
-        # Taken again by an iterator that the collector ends meanwhile.
+        # Reentrant: the collector may end an iterator in a thread that holds it.
         self._lock = threading.RLock()
         self._is_closed = False
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"fastrpc {name}", daemon=True)
@@ -40,14 +40,14 @@ class BlockingThread:
     def run(self, work: Coroutine[Any, Any, T], *, unwanted: Callable[[T], None] | None = None) -> T:
         """Return the result of a coroutine, which has the deadline of the calling thread.
 
-        An interrupt of the calling thread ends the coroutine, and is raised when that has ended.
+        An interrupt of the calling thread ends the coroutine, and is raised once the coroutine has ended.
 
         Args:
-            unwanted: is called in the loop with a result that the coroutine had in spite of an interrupt.
+            unwanted: is called in the loop with the result of a coroutine that returned in spite of the interrupt.
 
         Raises:
             RuntimeError: this process was forked from the process that began the thread.
-            FastRPCError: of the class of failures. Another thread has closed the object, also meanwhile.
+            FastRPCError: of the class of failures: the object is closed, or another thread closes it meanwhile.
         """
         begun = self.begin(work)
         try:
@@ -70,11 +70,11 @@ class BlockingThread:
         is_over.wait()
 
     def begin(self, work: Coroutine[Any, Any, T]) -> "_Begun[T]":
-        """Begin a coroutine without waiting for it. Errors as of `run`, but for an end meanwhile."""
+        """Begin a coroutine without waiting for it. Raises the errors of `run`, except for a close that comes later."""
         if self.is_of_parent:
             work.close()
             raise RuntimeError(f"the {self._name} was opened before a fork; open it in each process")
-        # Coroutines that begin before the end are ended by it, and none begins later.
+        # The end of the thread ends the coroutines that have begun, and no other can begin.
         with self._lock:
             if self._is_closed:
                 work.close()
@@ -84,7 +84,7 @@ class BlockingThread:
             return begun
 
     def each(self, source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
-        """Yield the values of an asynchronous generator. Errors as of `run`."""
+        """Yield the values of an asynchronous generator. Raises the errors of `run`."""
 
         async def take() -> T:
             return await anext(source)
@@ -96,13 +96,13 @@ class BlockingThread:
             while True:
                 yield self.run(take())
         finally:
-            # The collector may end it, in any thread and after the object was closed: without a wait.
+            # The collector may end it in any thread, even after the object was closed, so nothing waits here.
             with contextlib.suppress(self._failure, RuntimeError):
                 self.begin(end())
 
     @property
     def is_closed(self) -> bool:
-        """Whether it has ended, or ends now."""
+        """Whether the thread has ended, or ends now."""
         return self._is_closed
 
     @property
@@ -111,7 +111,7 @@ class BlockingThread:
         return self._process != os.getpid()
 
     def close(self) -> None:
-        """End the thread, and what other threads wait for."""
+        """End the thread and everything that other threads wait for."""
         with self._lock:
             self._is_closed = True
         asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result()
@@ -121,7 +121,7 @@ class BlockingThread:
 
 
 class _Begun(Generic[T]):
-    """A coroutine in the loop of a thread, and its result for another one. The verbs run in the loop."""
+    """A coroutine in the loop of a thread, and its result for another thread. The verbs run in the loop."""
 
     def __init__(self, work: Coroutine[Any, Any, T]) -> None:
         self._work = work
@@ -129,7 +129,7 @@ class _Begun(Generic[T]):
         self.result: concurrent.futures.Future[T] = concurrent.futures.Future()
 
     def has_raised(self, error: BaseException) -> bool:
-        """Return whether the coroutine has raised this error; in any thread."""
+        """Return whether the coroutine has raised this error. Any thread may ask."""
         return self.result.done() and not self.result.cancelled() and self.result.exception() is error
 
     def start(self) -> None:
@@ -138,7 +138,7 @@ class _Begun(Generic[T]):
         self._task.add_done_callback(self._end)
 
     def give_up(self, unwanted: Callable[[T], None] | None, is_over: threading.Event) -> None:
-        """End the coroutine, pass a result that it still has to `unwanted`, and set `is_over`."""
+        """End the coroutine, pass its result, if it still has one, to `unwanted`, and set `is_over`."""
 
         def end(task: asyncio.Task[T]) -> None:
             try:
@@ -169,10 +169,10 @@ async def _cancel_others() -> None:
 
 
 class BlockingLife:
-    """The life of a blocking twin: its asynchronous original is entered in a thread for the time of a `with`.
+    """The life of a blocking twin: a thread enters its asynchronous original for the time of a `with`.
 
     Args:
-        original: is entered and left.
+        original: the asynchronous object, which is entered and left.
         name: names it in errors and in the function that opens it: "store" for `open_store`.
         failure: the class of errors for a closed object.
     """
@@ -190,7 +190,7 @@ class BlockingLife:
         """The thread of the original, to run its coroutines.
 
         Raises:
-            FastRPCError: of the class of failures. It is closed.
+            FastRPCError: of the class of failures: the object is closed.
         """
         if self._thread is None:
             raise self._failure(
@@ -207,7 +207,7 @@ class BlockingLife:
         try:
             thread.run(self._original.__aenter__(), unwanted=lambda original: is_entered.set())
         except BaseException as error:
-            # An interrupt may come behind the entrance.
+            # An interrupt may come after the original was entered.
             try:
                 if is_entered.is_set():
                     thread.run(self._original.__aexit__(type(error), error, error.__traceback__))
@@ -229,7 +229,7 @@ class BlockingLife:
             thread.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return the result of a coroutine of the original. Errors as of `thread` and of its `run`."""
+        """Return the result of a coroutine of the original. Raises the errors of `thread` and of its `run`."""
         try:
             thread = self.thread
         except self._failure:

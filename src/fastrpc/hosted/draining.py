@@ -9,7 +9,7 @@ __all__ = ["draining"]
 
 
 def draining() -> "_Drain":
-    """Return a context manager that gives a future, done once the connection of the present call drains."""
+    """Return a context manager whose future is done once the connection of the present call drains."""
     return _Drain()
 
 

@@ -28,9 +28,10 @@ class BackendErrors:
     """Turns the errors of calls inside the block into errors of a backend.
 
     Args:
-        command: serves the backend: "store" or "broker".
+        command: the name of the command that serves the backend: "store" or "broker".
         failure: the class of its errors.
-        own_error: returns the error for an answer that is specific to the backend; None for an answer of any service.
+        own_error: returns the error for an answer that only this backend gives; None for an answer that any service may
+            give.
     """
 
     __slots__ = ("_command", "_failure", "_own_error")
@@ -68,12 +69,12 @@ class BackendErrors:
         )
 
     def _hint(self, error: FastRPCError) -> str | None:
-        """Return the hint for the user of a backend, who sees no client and its options."""
+        """Return the hint for the user of a backend, who does not see its client and the client's options."""
         is_absent = error.hint == ABSENT_HINT
         return f"is it running? `fastrpc {self._command}` serves one" if is_absent else error.hint
 
     def _answered(self, error: CallError) -> FastRPCError:
-        # A backend that has ended before its server: the next one may answer soon.
+        # The backend has ended before its server: the next server may answer soon.
         is_away = error.status is Status.UNAVAILABLE
         details: Any = error.details
         return self._failure(

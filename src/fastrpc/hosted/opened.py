@@ -1,4 +1,4 @@
-"""The time in which a backend is open: entered once, for the process that entered it."""
+"""The time for which a backend is open: it is entered once, by one process."""
 
 import os
 from contextlib import AbstractAsyncContextManager
@@ -13,7 +13,7 @@ B = TypeVar("B")
 
 
 class OpenedBackend(Generic[B]):
-    """A backend that an object with verbs enters and leaves.
+    """A backend that is entered and left with the object that offers its verbs.
 
     Args:
         opening: is entered, and gives the backend.
@@ -36,7 +36,7 @@ class OpenedBackend(Generic[B]):
         """The backend.
 
         Raises:
-            FastRPCError: of the class of failures. It is closed.
+            FastRPCError: of the class of failures: it is closed.
             RuntimeError: this process was forked from the process that entered it.
         """
         if self._backend is None:
@@ -62,7 +62,7 @@ class OpenedBackend(Generic[B]):
         """
         if self._backend is not None:
             raise RuntimeError(f"the {self._name} is open already")
-        # A backend may open only once, even if that failed.
+        # A backend may be opened only once, even if the opening failed.
         if self._was_entered:
             raise RuntimeError(f"a {self._name} is entered once; open another one with open_{self._name}(…)")
         self._was_entered = True

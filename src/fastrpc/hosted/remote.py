@@ -21,7 +21,7 @@ def hosted_client(
     timeouts: Timeouts,
     message_bytes: int,
 ) -> Client:
-    """Return a client, not entered yet, of the one hosted service in a URL; it uses all options of the URL.
+    """Return a client, not entered yet, for the one hosted service that a URL names; the URL's options are used up.
 
     Args:
         service, contents: words for errors, such as "store" and "other keys".
@@ -49,7 +49,7 @@ def hosted_client(
         keepalive=Keepalive(interval=2.0, timeout=2.0),
         limits=Limits(message_bytes=message_bytes),
         tls=tls,
-        # The URL has been judged already.
+        # The URL was checked already.
         allow_insecure_credentials=True,
     )
     return Client(addresses, credentials=shown, fail_mode="failfast", config=config)

@@ -12,7 +12,7 @@ _of_run: Final[contextvars.ContextVar[Mapping[str, Any]]] = contextvars.ContextV
 
 
 def run_with(resources: Mapping[str, Any]) -> None:
-    """Give the code of this context the resources of its server, by their names: it runs outside calls."""
+    """Give code that runs outside calls the resources of its server, by their names."""
     _of_run.set(resources)
 
 

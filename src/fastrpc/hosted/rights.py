@@ -22,7 +22,7 @@ P = TypeVar("P")
 class Grant(Generic[P]):
     """One right at a service, such as reading keys."""
 
-    #: The right and the kind of names in a refusal: "may not write 'a'", "may write no key".
+    #: The right and its kind of names, as a refusal names them: "may not write 'a'", "may write no key".
     verb: str
     noun: str
 
@@ -39,13 +39,13 @@ class Grant(Generic[P]):
 def rights_of(
     authenticate: Authenticate | None, policy: Policy | None, *, command: str
 ) -> "ServiceRights | None":
-    """Return the guard of the callers' rights; None if every caller has all rights.
+    """Return the guard of callers' rights; None if every caller has all rights.
 
     Args:
         command: the command of the service, whose full name is `fastrpc.` and this.
 
     Raises:
-        ConfigError: the policy comes without `authenticate`, or cannot be used.
+        ConfigError: there is a policy without `authenticate`, or the policy cannot be used.
     """
     if policy is None:
         return None
@@ -64,14 +64,14 @@ def rights_of(
 class ServiceRights(Rules):
     """The rights that a policy grants at one service.
 
-    As `authorize` of the server it lets every identified caller call the service, which then calls `check` for the
-    names in the arguments. `allow` and `deny` of the policy decide about the other services.
+    As the server's `authorize` it lets every identified caller call the service. The service then calls `check` with
+    the names in the arguments. For other services `allow` and `deny` of the policy decide.
 
     Args:
         name: the name of the service without `fastrpc.`.
 
     Raises:
-        ConfigError: a rule gives a right to callers without an identity, who reach no method of the service.
+        ConfigError: a rule gives a right to callers without an identity, who can call no method of the service.
     """
 
     def __init__(self, policy: Policy, name: str) -> None:
@@ -121,7 +121,7 @@ class ServiceRights(Rules):
                 raise self._refusal(f"may not {grant.verb} {name!r}", f'{grant.key} = ["{name}"]')
 
     def check_any(self, grant: Grant[P]) -> None:
-        """Refuse the running call if its caller has the right to no name at all.
+        """Refuse the running call if its caller has the right to no name.
 
         Raises:
             CallError: PERMISSION_DENIED.

@@ -35,12 +35,12 @@ class HostedServer:
 
     @property
     def address(self) -> Address:
-        """The address it listens at; `url` is for clients."""
+        """The address of the listener; for clients use `url`."""
         return self._address
 
     @property
     def url(self) -> str:
-        """The URL for clients, of the scheme of the service."""
+        """The URL for clients, with the scheme of the service."""
         return url_of(self._scheme, self._address)
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The end of each verb of a backend: within the caller's deadline, repeated until then if that is safe."""
+"""The end of each verb of a backend: within the caller's deadline. Until then the verb is repeated if that is safe."""
 
 import asyncio
 import random
@@ -20,10 +20,10 @@ PATIENCE_SECONDS: Final = 5.0
 
 
 class Verbs:
-    """The verbs of one kind of backend, whose failures are of one class.
+    """The verbs of one kind of backend, whose failures have one class.
 
     Args:
-        failure: the class.
+        failure: the class of failures.
     """
 
     def __init__(self, failure: type[FastRPCError]) -> None:
@@ -39,16 +39,16 @@ class Verbs:
         ends_in_time: bool = False,
         repeat: Callable[[float], Awaitable[T]] | None = None,
     ) -> T:
-        """Return the result of a verb; a read is repeated, a write only if the backend did nothing.
+        """Return the result of a verb. A read is repeated; a write only if the backend did nothing.
 
         Args:
-            verb: names it in the error.
-            idempotent: repeat a write that may have arrived, too: the backend does it once.
-            ends_in_time: whether an attempt ends within the time by itself.
+            verb: the name of the verb in errors.
+            idempotent: whether to repeat a write that may have arrived, as the backend does it once.
+            ends_in_time: whether an attempt ends by itself within the time.
             repeat: replaces `work` after an attempt that may have arrived; it gets the seconds since the first attempt.
 
         Raises:
-            FastRPCError: of the class of failures. The backend refuses the verb, or the time is over; `processed` is
+            FastRPCError: of the class of failures: the backend refuses the verb, or the time is over; `processed` is
                 "unknown" if a write may have arrived.
         """
         if not ends_in_time:
@@ -75,10 +75,10 @@ class Verbs:
         idempotent: bool = False,
         repeat: Callable[[float], Awaitable[T]] | None = None,
     ) -> T:
-        """Return the result of a verb whose first attempt has ended by itself. Arguments and errors as of `finish`.
+        """Return the result of a verb whose first attempt has ended by itself. Arguments and errors as for `finish`.
 
         Args:
-            first: the instant at which that attempt began, by `time.monotonic`, and its error.
+            first: the instant at which the first attempt began, by `time.monotonic`, and its error.
         """
         began, error = first
         deadline = scope_deadline()
@@ -90,7 +90,7 @@ class Verbs:
 
 
 class _Attempts:
-    """The attempts of one verb within its seconds. Arguments as of `Verbs`."""
+    """The attempts of one verb within its seconds. Arguments as for `Verbs`."""
 
     def __init__(
         self, failure: type[FastRPCError], verb: str, seconds: float, writes: bool, idempotent: bool
@@ -100,14 +100,14 @@ class _Attempts:
         self._seconds = seconds
         self._writes = writes
         self._idempotent = idempotent
-        # The error of the latest attempt, and whether one attempt may have reached the backend.
+        # The error of the latest attempt, and whether any attempt may have reached the backend.
         self._latest: FastRPCError | None = None
         self._may_have_arrived = False
 
     async def run(
         self, work: Callable[[], Awaitable[T]], left: float, repeat: Callable[[float], Awaitable[T]] | None
     ) -> T:
-        """Attempt the verb until its time is over: `left` of its seconds. Arguments as of `Verbs.finish`."""
+        """Attempt the verb for `left` of its seconds. Arguments as for `Verbs.finish`."""
         is_under_way = False
         wait = pauses()
         now = asyncio.get_running_loop().time
@@ -137,7 +137,7 @@ class _Attempts:
             ) from self._latest
 
     def note(self, error: FastRPCError, left: float) -> None:
-        """Note the error of an attempt that another one may follow.
+        """Note the error of an attempt, after which another may follow.
 
         Raises:
             FastRPCError: no other attempt may follow.
@@ -152,7 +152,7 @@ class _Attempts:
         self._may_have_arrived = self._may_have_arrived or error.processed != "no"
 
     def _final(self, error: FastRPCError) -> FastRPCError:
-        """Return the error of the verb, for the error of its last attempt."""
+        """Return the error of the verb for its last attempt's error."""
         processed = error.processed
         if self._writes and self._may_have_arrived and processed == "no":
             processed = "unknown"

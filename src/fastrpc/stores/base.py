@@ -58,7 +58,7 @@ class Item(Generic[T_co]):
     #: The store's revision when this was written.
     revision: int
 
-    #: The lease of the item; None for a permanent item.
+    #: The lease with which the item ends; None for a permanent item.
     lease: str | None = None
 
     #: The revision that created it, after its last deletion; 0 in a store of folders.
@@ -100,7 +100,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """Removes a key if it is there."""
+    """Removes a key if it exists."""
 
     key: str
 
@@ -111,10 +111,10 @@ class Transacted:
 
     succeeded: bool
 
-    #: The revision of the store after it.
+    #: The revision of the store after the transaction.
     revision: int
 
-    #: The present items of the compared keys if it did not succeed.
+    #: The present items of the compared keys if the transaction did not succeed.
     items: tuple[Item[bytes] | None, ...] = ()
 
 
@@ -143,10 +143,10 @@ class ItemChange:
 
 
 class ItemWatch(AsyncGenerator[ItemChange, None]):
-    """The changes of a generator that also learns up to where there was none: a later watch may continue from there.
+    """The changes of a generator that also reports how far they are complete: a later watch may continue from there.
 
     Args:
-        changes: yields changes, and revisions up to which it has yielded all of them.
+        changes: yields changes, and revisions up to which all changes were yielded.
 
     Attributes:
         reached: the latest of these revisions; 0 before the first.
@@ -175,28 +175,28 @@ class ItemWatch(AsyncGenerator[ItemChange, None]):
 
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
-    """The bounds of a store; a request beyond one is a ConfigError before it is sent."""
+    """The bounds of a store. A request beyond a bound raises ConfigError before it is sent."""
 
-    #: Seconds of a lease.
+    #: The shortest lease in seconds.
     least_lease: float = SHORTEST_LEASE_SECONDS
     most_lease: float = float("inf")
 
-    #: Whether the seconds of a lease are a whole number.
+    #: Whether leases have whole seconds.
     whole_seconds: bool = False
 
     #: Whether a watch yields every change of a key, not only its latest.
     every_change: bool = True
 
-    #: Bytes.
+    #: The most bytes of a value.
     most_value: int = VALUE_BYTES
 
-    #: Compares and operations together.
+    #: The most compares and operations of a transaction, together.
     most_transaction: int = TRANSACTION_STEPS
 
-    #: Keys of a transaction.
+    #: The most keys of a transaction.
     most_keys: int = TRANSACTION_STEPS
 
-    #: Items of a lease; None: any number.
+    #: The most items of a lease; None: any number.
     lease_items: int | None = None
 
     #: Whether values are UTF-8.
@@ -205,10 +205,11 @@ class StoreLimits:
     #: Whether a request ends by itself at the deadline of its caller, and after 5 s at the latest.
     ends_in_time: bool = False
 
-    #: Whether requests usually take effect in the order in which they were made. It saves a wait, and a user checks it.
+    #: Whether requests usually take effect in the order in which they were made. A caller that relies on it saves a
+    #: wait, and checks the order.
     in_order: bool = False
 
-    #: Whether no key may lie below another one: with `shop/limits` there is no `shop`.
+    #: Whether no key may lie below another key: where `shop/limits` exists, `shop` cannot.
     is_tree: bool = False
 
 
@@ -216,8 +217,9 @@ class StoreBackend(Protocol):
     """A store with one revision for all keys: a whole number that increases with each change. For one event loop.
 
     Reads return what is committed. `processed` of a StoreError is "no" if the store did nothing; `retryable` says that
-    the same request may succeed within seconds. Nothing here repeats a request. Callers cancel it at their deadline,
-    unless its store `ends_in_time`. The functions of this module check keys, prefixes, transactions and leases.
+    the same request may succeed within seconds. A backend repeats no request. Callers cancel their requests at their
+    deadlines, unless the store `ends_in_time`. The functions of this module check keys, prefixes, transactions and
+    leases.
     """
 
     @property
@@ -230,7 +232,7 @@ class StoreBackend(Protocol):
     ) -> None: ...
 
     async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None:
-        """Return the item of a key; `stale` allows an item that another member of the store still has."""
+        """Return the item of a key; with `stale` perhaps an older item, from a member of the store that is behind."""
 
     async def list(
         self, prefix: str = "", *, limit: int = 1000, after: str = "", stale: bool = False
@@ -248,7 +250,7 @@ class StoreBackend(Protocol):
         """
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
-        """Remove a key; return whether it was there. StoreConflictError as in `put`."""
+        """Remove a key; return whether it existed. StoreConflictError as in `put`."""
 
     async def transact(self, when: Sequence[Unchanged], do: Sequence[Write | Deletion]) -> Transacted:
         """Do all operations if all keys have the expected revisions, otherwise none."""
@@ -259,7 +261,7 @@ class StoreBackend(Protocol):
         An `ItemWatch` also tells how far it reached without a change.
 
         Raises:
-            CompactedError: the history does not reach back, or not yet up, to the revision.
+            CompactedError: the history begins after the revision, or ends before it.
             StoreError: the store ended, or is away.
         """
 
@@ -306,7 +308,8 @@ class Journal(Protocol):
     def commit(self, changes: Sequence[ItemChange | LeaseChange], compacted: int) -> None:
         """Keep changes, all or none, and forget the history up to a revision.
 
-        StoreError with RESOURCE_EXHAUSTED: there is no room, and none is kept. After any other error they may be kept.
+        StoreError with RESOURCE_EXHAUSTED: there is no room, and no change is kept. After any other error the changes
+        may be kept.
         """
 
     def close(self) -> None: ...
@@ -391,7 +394,7 @@ def check_outcome(outcome: Transacted, key: str, expect: int | None) -> Transact
 def revision_of_now() -> int:
     """Return the revision at which a store begins that has no record of earlier revisions.
 
-    A thousand for each millisecond since 2020, more than a store uses: it exceeds all revisions so far, unless the wall
-    clock was set back.
+    The revision has a thousand numbers for each millisecond since 2020, more than a store uses: it exceeds all earlier
+    revisions, unless the wall clock was set back.
     """
     return max(int(time.time() * 1000) - 1_577_836_800_000, 0) << 10

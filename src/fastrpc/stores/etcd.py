@@ -48,7 +48,7 @@ __all__ = ["EtcdStore", "open_etcd_store"]
 
 T = TypeVar("T")
 
-#: Keys of a page: with the longest values of ours it is below the limit of a response.
+#: Keys of a page. Even with the longest values of a store they fit into a response.
 PAGE_KEYS: Final = 40
 
 #: Seconds without a change after which a read proves that the member has a quorum and its watch missed nothing.
@@ -57,7 +57,7 @@ PROOF_SECONDS = 15.0
 #: Seconds that a change may take from the member to the watch.
 UNDER_WAY_SECONDS: Final = 0.5
 
-#: The first version with this API, and those whose members diverge when they are killed.
+#: The first version with this API, and the versions whose members diverge when they are killed.
 _FIRST_VERSION: Final = (3, 4, 0)
 _DIVERGING_VERSIONS: Final = ((3, 5, 0), (3, 5, 1), (3, 5, 2))
 
@@ -90,7 +90,7 @@ class _Granted(msgspec.Struct):
 
 
 class _Kept(msgspec.Struct):
-    #: Only of a renewal.
+    #: Present only in the answer to a renewal.
     result: _Granted | None = None
 
 
@@ -121,7 +121,7 @@ class EtcdStore:
     async def __aenter__(self) -> Self:
         self._threads.open()
         try:
-            # A cluster that is away now is asked by the first request.
+            # If the cluster is away now, the first request asks it.
             with contextlib.suppress(StoreError):
                 await self._check_version()
         except BaseException:
@@ -321,7 +321,7 @@ class _Watch:
         """Return the next changes; none after some seconds.
 
         Raises:
-            CompactedError: the changes are compacted, or the revision is yet to come.
+            CompactedError: the changes are compacted, or the revision lies in the future.
             StoreError: the watch is refused, or ended.
         """
         if self._watch is None:
@@ -335,7 +335,7 @@ class _Watch:
         except CompactedError:
             raise
         except StoreError as error:
-            # A refusal counts at the beginning alone: later it may mean that a login has ended.
+            # Only a refusal at the beginning counts: a later one may mean that a login has ended.
             raise StoreError(error.message) from error
         for change in changes:
             self._reached = change.kv.mod_revision
@@ -346,7 +346,7 @@ class _Watch:
         return changes
 
     def _opened(self, gateway: Gateway) -> KeyWatch:
-        """Begin at a member that has a quorum, and has reached the revision."""
+        """Begin at a member that has a quorum and has reached the revision."""
         try:
             found = gateway.ask("kv/range", self._counted | {"revision": self._reached}, Range)
             self._count = found.count if self._reached else 0
@@ -360,7 +360,7 @@ class _Watch:
                     oldest=latest,
                     hint="list the items again, and watch after the revision of that list",
                 ) from error
-            # Compacted: the watch tells up to which revision.
+            # If the history is compacted, the watch reports up to which revision.
         return gateway.watch(self._keys, self._reached + 1)
 
     def _proven(self, gateway: Gateway, watch: KeyWatch) -> list[KeyChange]:
@@ -386,5 +386,5 @@ def _id(lease: str) -> str:
 
 
 def _text(key: bytes) -> str:
-    """Return a key as text, with a character that no key has for other bytes than UTF-8."""
+    """Return a key as text; bytes that are not UTF-8 become a character that no key has."""
     return key.decode("utf-8", "surrogateescape")

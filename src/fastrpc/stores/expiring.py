@@ -1,4 +1,4 @@
-"""How a store of this process ends its expired leases beside everything else that its loop does."""
+"""The end of expired leases of a store of this process, in turns that leave time for other work of its loop."""
 
 import asyncio
 import contextlib
@@ -17,14 +17,15 @@ async def keep_expiring(expire: Callable[[], float | None], changed: asyncio.Eve
     """End leases when they expire, until this is cancelled.
 
     Args:
-        expire: ends at most EXPIRED_AT_ONCE leases, and returns the seconds until the next may expire; None: no lease.
-        changed: is set when a lease may expire before that.
+        expire: ends at most EXPIRED_AT_ONCE leases, and returns the seconds until the next lease may expire; None: no
+            lease.
+        changed: is set when a lease may expire earlier.
     """
     while True:
         changed.clear()
         left = expire()
         if left == 0.0:
-            # A peer may make leases as fast as it can, and they expire as fast: calls run in between.
+            # A peer may make leases as fast as it can, and these expire as fast: let calls run in between.
             await asyncio.sleep(0)
             continue
         with contextlib.suppress(TimeoutError):

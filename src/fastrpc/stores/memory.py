@@ -18,12 +18,12 @@ __all__ = ["MOST_BYTES", "MOST_ITEMS", "MemoryStore", "SavedItem"]
 #: The most items of a store, and the most leases.
 MOST_ITEMS = 100_000
 
-#: Default of the most bytes of all items of a store: folders, keys and values. Too low refuses servers of a registry,
-#: too high lets strangers fill the memory: items take up to twice as much.
+#: The default of the most bytes of all items of a store, counting folders, keys and values. Too low refuses servers of
+#: a registry, too high lets strangers fill the memory: items take up to twice as much.
 MOST_BYTES = 128 * 1024 * 1024
 
 
-#: Ends of leases that are remembered although the leases were given up before.
+#: Entries of leases that were given up, which stay in the list of ends beyond the present leases.
 _DUES_KEPT = 1_000
 
 
@@ -59,8 +59,8 @@ class MemoryStore:
 
     Args:
         clock: returns an instant in seconds that never decreases.
-        most_items: in all folders together, and as many leases; more are refused.
-        most_bytes: of all items together; more are refused.
+        most_items: the most items in all folders together, and the most leases; more are refused.
+        most_bytes: the most bytes of all items together; more are refused.
         on_change: called with the name of each folder that changes.
     """
 
@@ -76,10 +76,10 @@ class MemoryStore:
         self._on_change = on_change
         self._most_items = most_items
         self._most_bytes = most_bytes
-        # By folder and key. One table for all: saving copies it as a whole.
+        # Items by folder and key. There is one table for all, which `save` copies as a whole.
         self._items: dict[tuple[str, str], Item[bytes]] = {}
         self._bytes = 0
-        # The keys of each folder that has any, in order, and its latest list once it was requested.
+        # The ordered keys of each folder that has items, and its latest list once it was requested.
         self._folders: dict[str, list[str]] = {}
         self._lists: dict[str, Folder] = {}
         self._revisions: dict[str, int] = {}
@@ -157,7 +157,7 @@ class MemoryStore:
         return True
 
     def is_whole(self, lease: str) -> bool:
-        """Whether the lease is alive and all items written under it exist, under whichever lease now."""
+        """Return whether the lease is alive and all items that were written under it exist, under any lease."""
         found = self._alive(lease)
         return found is not None and all(place in self._items for place in found.written)
 
@@ -167,7 +167,7 @@ class MemoryStore:
         return set() if found is None else {folder for folder, _ in found.written}
 
     def has_written(self, lease: str, folder: str, key: str) -> bool:
-        """Return whether an item was written under a lease that has not ended, whichever lease has it now."""
+        """Return whether an item was written under a lease that has not ended, even if another lease has it now."""
         found = self._leases.get(lease)
         return found is not None and (folder, key) in found.written
 
@@ -176,7 +176,7 @@ class MemoryStore:
         return {name: len(keys) for name, keys in sorted(self._folders.items())}
 
     def expire(self) -> float | None:
-        """End expired leases, of many the first; return the seconds until the next may expire, None without leases."""
+        """End expired leases, at most `EXPIRED_AT_ONCE`; return the seconds until the next may expire, if any."""
         now = self._clock()
         for _ in range(EXPIRED_AT_ONCE):
             if not self._dues or self._dues[0][0] > now:
@@ -200,8 +200,9 @@ class MemoryStore:
     def save(self) -> Iterator[SavedItem]:
         """Return all items, for `restore`; another thread may iterate them while the store changes.
 
-        An item that changes meanwhile has its old or its new state. The revision changes as well, so saving again after
-        each change of the revision misses nothing. Before this returns, it only copies a list of references.
+        An item that changes meanwhile is saved in its old or its new state. The revision changes as well, so a caller
+        that saves again after each change of the revision misses nothing. Until this returns, it only copies a list of
+        references.
         """
         return self._saved(list(self._items), list(self._overtaken))
 
@@ -255,7 +256,7 @@ class MemoryStore:
         return revision
 
     def _check_room(self, before: Item[bytes] | None, more_bytes: int) -> None:
-        """Refuse an item, in place of an earlier one or new, for which there is no room."""
+        """Refuse a write that needs more room than there is, of a new item or in place of an earlier one."""
         if before is None and len(self._items) >= self._most_items:
             raise StoreError(
                 f"the store has {len(self._items)} items, the limit is {self._most_items}",

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class ClientThread(Generic[C]):
-    """A blocking client, and the thread that alone uses it."""
+    """A blocking client, and the only thread that uses it."""
 
     def __init__(self, client: C) -> None:
         self._client = client
@@ -36,7 +36,7 @@ class ClientThread(Generic[C]):
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._client)
 
     def close(self) -> None:
-        """Interrupt a request; the thread ends."""
+        """Interrupt a request and end the thread."""
         self._client.close()
         self._thread.shutdown(wait=False)
 
@@ -54,7 +54,7 @@ class ClientThreads(Generic[C]):
         self._lent: set[ClientThread[C]] = set()
         self._places = asyncio.Semaphore(_MOST_REQUESTS)
         self._refusal: str | None = "the store is closed"
-        # Watches that begin now: writes wait for them.
+        # Watches that begin now; writes wait for them.
         self._beginning: set[asyncio.Future[Any]] = set()
 
     def open(self) -> None:
@@ -67,7 +67,7 @@ class ClientThreads(Generic[C]):
         self._idle.clear()
 
     async def ask(self, work: Callable[[C], T], *, writes: bool = False) -> T:
-        """Do some work with a client. A cancelled wait interrupts it."""
+        """Do some work with a client. If the caller stops waiting, the work is interrupted."""
         if writes and self._beginning:
             await asyncio.wait(self._beginning)
         async with self._places:
@@ -84,7 +84,7 @@ class ClientThreads(Generic[C]):
     def _begun(self, beginning: "asyncio.Future[Any]") -> None:
         self._beginning.discard(beginning)
         if not beginning.cancelled():
-            # An unread watch raises nothing.
+            # The exception of a watch that is not read is retrieved here.
             beginning.exception()
 
     @contextlib.contextmanager
@@ -92,7 +92,7 @@ class ClientThreads(Generic[C]):
         """Lend a client.
 
         Args:
-            again: whether the client can be lent again afterwards; else it is closed.
+            again: whether the client may be lent again afterwards; if not, it is closed.
         """
         if self._refusal is not None:
             raise StoreError(self._refusal, processed="no")
@@ -109,7 +109,7 @@ class ClientThreads(Generic[C]):
                 raise StoreError(self._refusal, processed=error.processed) from error
             error.retryable = error.status is Status.UNAVAILABLE
             if not error.retryable or not getattr(error.__cause__, "was_sent", True):
-                # Refused, or not even sent.
+                # The request was refused, or not even sent.
                 error.processed = "no"
             raise
         finally:

@@ -1,4 +1,4 @@
-"""Topics as streams: a log has limits; a queue keeps messages while groups have interest, and refuses them when full."""
+"""Topics as streams: a log has limits; a queue keeps messages while groups have interest, and refuses more if full."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 __all__ = ["NEVER", "DialectError", "KeyEvent", "KeyNode", "body_of", "path_of"]
 
-#: The expiration of a node that lost its own: the year 1 of Go.
+#: The expiration of a node that has lost its expiration: the year 1 of Go.
 NEVER: Final = -1
 
-#: By code: the status of HTTP and the message.
+#: The HTTP status and the message of each code.
 _ERRORS: Final = {
     100: (404, "Key not found"),
     101: (412, "Compare failed"),
@@ -33,7 +33,7 @@ _ERRORS: Final = {
 
 _SECOND: Final = 1_000_000_000
 
-#: Go escapes them in JSON, and replaces bytes that are not UTF-8.
+#: Go escapes these characters in JSON, and replaces bytes that are not UTF-8.
 _ESCAPES: Final = {ord(one): f"\\u{ord(one):04x}" for one in "&<>\u2028\u2029"} | dict.fromkeys(
     range(0xDC80, 0xDD00), "\\ufffd"
 )
@@ -44,8 +44,8 @@ class DialectError(Exception):
 
     Args:
         code: a code of Deimos.
-        cause: the key or the values that it is about.
-        index: of the store; 0 for a request that cannot be read.
+        cause: the key or the values that the error is about.
+        index: the index of the store; 0 for a request that cannot be read.
     """
 
     def __init__(self, code: int, cause: str, index: int = 0) -> None:
@@ -55,7 +55,7 @@ class DialectError(Exception):
         self._code, self._cause = code, cause
 
     def body(self) -> bytes:
-        """Return its object in JSON, and a line end."""
+        """Return the error as a JSON object and a line end."""
         found = {
             "errorCode": self._code,
             "message": self._message,
@@ -82,7 +82,7 @@ class KeyNode:
     expires: int | None = None
     seconds_left: int = 0
 
-    #: The nodes of a listed directory, and the bytes that they take.
+    #: The nodes of a directory that is listed, and the bytes that they take.
     nodes: Sequence["KeyNode"] = ()
     nodes_size: int = 0
 
@@ -92,7 +92,7 @@ class KeyNode:
         return 200 + len(self.key) + len(self.value or b"") + self.nodes_size
 
     def fields(self) -> dict[str, Any]:
-        """Return it as Deimos shows it."""
+        """Return the node as Deimos shows it."""
         found: dict[str, Any] = {"key": path_of(self.key)}
         if self.value is not None:
             found["value"] = self.value.decode(errors="surrogateescape")
@@ -115,7 +115,7 @@ class KeyEvent:
     node: KeyNode
     before: KeyNode | None = None
 
-    #: Keys and directories that went with a directory.
+    #: Keys and directories that were removed with a directory.
     removed: Sequence[str] = field(default=(), repr=False)
 
     @property
@@ -124,7 +124,7 @@ class KeyEvent:
 
     @property
     def is_creation(self) -> bool:
-        """Whether there was no such key."""
+        """Whether the key did not exist before."""
         return self.action == "create" or (self.action == "set" and self.before is None)
 
     @property
@@ -133,13 +133,13 @@ class KeyEvent:
         return not (self.node if self.before is None else self.before).is_directory
 
     def size(self) -> int:
-        """Return the bytes that it keeps."""
+        """Return the bytes that the event keeps."""
         before = 0 if self.before is None else self.before.size
         return self.node.size + before + sum(map(len, self.removed))
 
 
 def body_of(event: KeyEvent) -> bytes:
-    """Return an event in JSON, and a line end."""
+    """Return an event as JSON and a line end."""
     found = {"action": event.action, "node": event.node.fields()}
     if event.before is not None:
         found["prevNode"] = event.before.fields()
@@ -160,7 +160,7 @@ def _instant(nanoseconds: int) -> str:
     if nanoseconds == NEVER:
         return "0001-01-01T00:00:00Z"
     seconds, rest = divmod(nanoseconds, _SECOND)
-    # Not by a platform's clock, whose range may be shorter.
+    # A platform's clock is avoided: its range may be shorter.
     instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     fraction = f".{rest:09}".rstrip("0") if rest else ""
     return f"{instant:%Y-%m-%dT%H:%M:%S}{fraction}Z"

@@ -20,7 +20,7 @@ from fastrpc.stores.local import LocalStore
 
 __all__ = ["DeimosApplication", "deimos_app"]
 
-#: Seconds of a watch; one without an event ends empty.
+#: Seconds of a watch; a watch without an event ends empty after them.
 WATCH_SECONDS: Final = 300.0
 
 _JSON: Final = (b"content-type", b"application/json")
@@ -38,8 +38,8 @@ def deimos_app(store: Store | StoreService) -> "DeimosApplication":
     """Return an application that speaks the dialect of Deimos, for `HTTP(mounts={"/": …})`.
 
     Args:
-        store: an `open_store` of `memory://` or `sqlite://`, or a `StoreService`, whose rights hold. It has to be open
-            before the server starts, and until it has ended.
+        store: an `open_store` of `memory://` or `sqlite://`, or a `StoreService`, whose rights apply. It has to be open
+            from before the server starts until the server has ended.
     """
     if not isinstance(store, (Store, StoreService)):
         raise ConfigError(
@@ -121,7 +121,7 @@ class _Exchange:
         self._verb: str = scope["method"]
 
     async def answer(self) -> None:
-        """Answer it."""
+        """Answer the request."""
         path = self._scope["raw_path"].decode("ascii").removeprefix(self._scope["root_path"])
         try:
             self._refuse_pages()
@@ -178,7 +178,7 @@ class _Exchange:
         await self._respond(405, ((b"allow", allowed), *_TEXT), b"Method Not Allowed\n")
 
     async def _form(self) -> bytes | None:
-        """Return the parameters in the body; None if the client left before its end, as a condition may be missing."""
+        """Return the parameters in the body; None if the client left before its end: a condition may be missing."""
         if self._verb == "GET" or not is_form(self._headers.get(b"content-type", b"")):
             return b""
         body, has_more = bytearray(), True
@@ -205,10 +205,10 @@ class _Exchange:
         )
 
     async def _committed(self, request: KeyRequest) -> tuple[KeyEvent, int]:
-        """Return the result of a request and its index, once all changes that it read are committed.
+        """Return the result of a request and its index, once all changes that the result depends on are committed.
 
         Raises:
-            DialectError: it is refused, by committed changes too.
+            DialectError: the request is refused, by changes that are committed as well.
             StoreError: the store has ended, or is full.
         """
         tree = self._app.tree
@@ -228,10 +228,10 @@ class _Exchange:
                 return result, index
             if self._verb != "GET" and isinstance(result, KeyEvent):
                 raise DialectError(111, "the disk of the store is full", tree.index)
-            # The store has undone a change that it read.
+            # The store has undone a change that the request read.
 
     def _check(self, request: KeyRequest) -> None:
-        """Refuse a caller that lacks the right to a key, or for a directory to all keys below it."""
+        """Refuse a caller without the right to a key, or for a directory without the right to all keys below it."""
         tree = self._app.tree
         key = tree.next_child(request.key) if self._verb == "POST" else request.key
         below = f"{key}/" if key else ""
@@ -241,7 +241,7 @@ class _Exchange:
         elif (node := tree.find(key)) is not None and node.is_directory:
             self._app.check(right, [below])
         elif request.is_directory and request.ttl is not None:
-            # All below it ends with it.
+            # Everything below the directory ends with it.
             self._app.check(right, [key, below])
         else:
             self._app.check(right, [key])
@@ -266,13 +266,13 @@ class _Exchange:
                 over.add_done_callback(lambda _: found.close())
             try:
                 while (event := await found.next()) is not None:
-                    # Checked each time: a right may end before the watch does.
+                    # The right is checked each time: it may end before the watch does.
                     self._check(request)
                     await self._part(body_of(event), has_more=True)
                     if not request.is_stream:
                         break
             except DialectError:
-                # The head is sent: only the end can report the error.
+                # The head is sent, so only the end of the body can report the error.
                 pass
             finally:
                 end.cancel()
@@ -285,14 +285,14 @@ class _Exchange:
         return is_below or self._app.may_read(request.key)
 
     async def _gone(self) -> None:
-        """Return once the client has gone."""
+        """Return once the client has disconnected."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
     async def _respond(self, status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         await self._begin(status, fields)
         if self._verb != "HEAD":
-            # In chunks, as Go sends it.
+            # The body is chunked, as Go sends it.
             await self._part(body, has_more=True)
         await self._part(b"", has_more=False)
 

@@ -1,4 +1,4 @@
-"""The latest events of a store as Deimos has them, and the watches of the next ones."""
+"""The latest events of a store in the form of Deimos, and the watches for further ones."""
 
 import asyncio
 import bisect
@@ -48,14 +48,14 @@ class EventLog:
             self._bytes += event.size()
             self._tell(event)
         while self._bytes > _BYTES or len(self._events) > _EVENTS * 1.1:
-            # A tenth at once: each removal moves all others.
+            # A tenth is removed at once, as each removal moves all other events.
             count = max(len(self._events) // 11, 1)
             self._start = self._events[count - 1].revision + 1
             self._bytes -= sum(event.size() for event in self._events[:count])
             del self._events[:count]
 
     def forget(self) -> None:
-        """Forget the events whose changes are not committed."""
+        """Forget the events whose changes were not committed."""
         self._coming.clear()
 
     def end(self) -> None:
@@ -66,10 +66,10 @@ class EventLog:
                 watch.close()
 
     def after(self, key: str, since: int, *, is_recursive: bool) -> Iterator[KeyEvent]:
-        """Yield the kept events of a key, or of all below it as well, from a revision on.
+        """Yield the kept events of a key, or also of all keys below it, from a revision on.
 
         Raises:
-            DialectError: 401: earlier events than the kept ones are asked for.
+            DialectError: 401: the request asks for events before the first kept one.
         """
         if since < self._start:
             cause = f"the requested history has been cleared [{self._start}/{since}]"
@@ -78,7 +78,7 @@ class EventLog:
         below = f"{key}/" if key else ""
         for event in self._events[begin:]:
             found = event.node.key
-            # A watch of a key gets the end of a directory above the key, as a live watch does.
+            # The watch of a key gets the removal of a directory above the key, as a live watch does.
             has_gone = key.startswith(found) and key in event.removed
             if found == key or has_gone or (is_recursive and found.startswith(below)):
                 yield event
@@ -95,8 +95,8 @@ class EventLog:
         """Return a watch from a revision on, 0 for now.
 
         Args:
-            shows: returns whether its client may see an event: asked now for a single event of the history, otherwise
-                before each event is sent.
+            shows: returns whether its client may see an event. It is asked now if a single event of the history is
+                requested, otherwise before each event is sent.
 
         Raises:
             DialectError: as in `after`; 300: the store has ended.
@@ -105,7 +105,7 @@ class EventLog:
             raise DialectError(300, "the store has ended", self._latest)
         kept: Iterator[KeyEvent] = self.after(key, since, is_recursive=is_recursive) if since else iter(())
         events = list(itertools.islice(filter(shows, kept), None if is_stream else 1))
-        # A single event is not checked again: later events are not held.
+        # A single event is not checked again: no later event is held.
         asks = shows if is_stream or not events else lambda event: True
         return EventWatch(self._watches, key, since, events, asks, is_recursive=is_recursive)
 
@@ -118,7 +118,7 @@ class EventLog:
         words = key.split("/")
         for end in range(len(words)):
             above = "/".join(words[:end])
-            # Hidden keys are heard by their own watches alone.
+            # Events of hidden keys go only to watches of these keys.
             if "/_" not in f"/{key.removeprefix(above).lstrip('/')}":
                 for watch in self._watches.get(above, ()):
                     if watch.is_recursive:
@@ -165,26 +165,26 @@ class EventWatch:
             del self._watches[self._key]
 
     def tell(self, event: KeyEvent) -> None:
-        """Add an event; one watch too far behind ends."""
+        """Add an event; a watch that is too far behind ends."""
         if not self._is_open:
             return
         if event.revision >= self._since:
             self._events.append(event)
             self._bytes += event.size()
             self._changed.set()
-        # One event may be larger.
+        # A single event may exceed the bound.
         if len(self._events) > self._most or (len(self._events) > 1 and self._bytes > self._most_bytes):
             self.close()
 
     def close(self) -> None:
-        """End it now, and drop its events: its client may be slow to notice."""
+        """End the watch now and drop its events: the client may be slow to notice."""
         self._is_open = False
         self._events.clear()
         self._bytes = 0
         self._changed.set()
 
     async def next(self) -> KeyEvent | None:
-        """Wait for the next event; None at its end."""
+        """Wait for the next event; None at the end of the watch."""
         while self._is_open:
             while self._events:
                 event = self._events.popleft()

@@ -1,4 +1,4 @@
-"""A port that speaks the dialect of Deimos alone, beside the service of a store."""
+"""A port that speaks only the dialect of Deimos, in addition to the service of a store."""
 
 from types import TracebackType
 from typing import Final, Self
@@ -13,12 +13,12 @@ from fastrpc.server.server import Server
 
 __all__ = ["DeimosPort", "address_of"]
 
-#: The names in HTTP of the schemes of addresses to listen at.
+#: For each scheme of HTTP, the scheme of an address to listen at.
 _SCHEMES: Final = {"http": "tcp", "https": "tls"}
 
 
 class DeimosPort:
-    """Serves the keys of a store while its `async with` block lasts; the service is entered before.
+    """Serves the keys of a store while its `async with` block lasts; the service has to be entered before.
 
     Args:
         address: `http://host:port`, or `https://` with certificates; port 0 chooses a free one.
@@ -45,7 +45,7 @@ class DeimosPort:
         )
         config = ServerConfig(protocols=("http",), http=http, tls=tls)
         self._server = Server(config=config, authenticate=authenticate)
-        #: The address; before it listens, the intended address.
+        #: The address; until the port listens, the wanted address.
         self.address = self._wanted
 
     @property
@@ -76,7 +76,7 @@ def address_of(url: str) -> Address:
     """Return the address to listen at for a URL of HTTP.
 
     Raises:
-        ConfigError: it is another one.
+        ConfigError: the URL is not such an address.
     """
     scheme, _, place = url.partition("://")
     if scheme.lower() not in _SCHEMES:

@@ -66,10 +66,10 @@ def read_request(verb: str, path: str, query: bytes, form: bytes) -> KeyRequest:
 
     Args:
         path: the part behind `/keys`, escaped.
-        form: parameters in the body, which count before parameters of the query.
+        form: parameters in the body, which take precedence over parameters in the query.
 
     Raises:
-        DialectError: it cannot be read.
+        DialectError: the request cannot be read.
     """
     in_form = _parsed(form)
     parameters = _Parameters(_parsed(query) | in_form)
@@ -131,7 +131,7 @@ class _Parameters:
 
 
 def _parsed(text: bytes) -> dict[str, str]:
-    """Return the parameters of a form or query; the first of two counts."""
+    """Return the parameters of a form or query; of two with one name the first counts."""
     if len(text) > FORM_BYTES or text.count(b"&") >= _PARAMETERS:
         raise DialectError(209, f"a form has at most {FORM_BYTES} bytes and {_PARAMETERS} fields")
     if b";" in text:
@@ -151,7 +151,7 @@ def _unescaped(text: bytes) -> str:
 
 
 def _raw(text: str) -> bytes:
-    """Return the bytes of a value, which may be no UTF-8."""
+    """Return the bytes of a value, which need not be UTF-8."""
     return text.encode(errors="surrogateescape")
 
 
@@ -169,6 +169,6 @@ def _key(path: str) -> str:
 
 
 def is_form(content_type: bytes) -> bool:
-    """Return whether a body of a type has parameters."""
+    """Return whether a body of this content type has parameters."""
     kind = content_type.partition(b";")[0]
     return kind.strip().lower() == b"application/x-www-form-urlencoded"

@@ -26,10 +26,10 @@ _LISTED_BYTES: Final = 8 * 1024 * 1024
 #: The prefix of the items of directories.
 _DIRECTORIES: Final = "_deimos/"
 
-#: Prefixes of the locks, leaders and schedules of programs with `store://`, which Deimos's clients may read.
+#: Prefixes of the locks, leaders and schedules of programs with `store://`; clients of Deimos may only read them.
 _READ_ONLY: Final = frozenset({"locks", "leaders", "schedules", "_deimos"})
 
-#: A time that is over at once: a lease has to begin.
+#: The time of a key that expires at once: a lease cannot have 0 seconds.
 _SHORTEST_SECONDS: Final = 0.01
 
 #: The earliest valid expiration: the year 2000, as in Deimos.
@@ -38,16 +38,16 @@ _SECOND: Final = 1_000_000_000
 
 
 class KeyTree:
-    """Does the requests of Deimos. Each method changes the store at once; `LocalStore.settled` waits for the commit.
+    """Executes the requests of Deimos. Methods change the store at once; `LocalStore.settled` waits for the commit.
 
-    It observes its store until `close`.
+    The tree observes its store until `close`.
     """
 
     def __init__(self, store: LocalStore, *, now: Callable[[], int] = time.time_ns) -> None:
         self._store = store
         self._items, self._leases = store.content.items, store.content.leases
         self._now = now
-        # The expirations of own leases, in nanoseconds since 1970.
+        # The expirations of the tree's leases, in nanoseconds since 1970.
         self._ends: dict[str, int] = {}
         # The event of the change that is being made.
         self._event: KeyEvent | None = None
@@ -79,7 +79,7 @@ class KeyTree:
         return None if marker is None else self._node(key, marker, is_directory=True)
 
     def get(self, request: KeyRequest) -> KeyEvent:
-        """Return a node, for a directory with the nodes in it."""
+        """Return a node; for a directory with its nodes."""
         node = self._found(request.key)
         if node.is_directory:
             node = self._listed(node, is_recursive=request.is_recursive)
@@ -101,7 +101,7 @@ class KeyTree:
         return self._change(request, "update" if request.must_exist else "compareAndSwap")
 
     def post(self, request: KeyRequest) -> KeyEvent:
-        """Create a child that is named by its index."""
+        """Create a child whose name is its index."""
         return self._create(self.next_child(request.key), request, "create")
 
     def delete(self, request: KeyRequest) -> KeyEvent:
@@ -125,7 +125,7 @@ class KeyTree:
     # The interface for the store
 
     def ending(self, lease: str, keys: Sequence[str]) -> Sequence[str]:
-        """Return the keys that end when these keys of a lease do: also all keys in a directory whose time is over."""
+        """Return the keys that end with a lease: its keys, and all keys in a directory whose time is over."""
         gone = set(keys)
         for key in keys:
             directory = key.removeprefix(_DIRECTORIES)
@@ -172,7 +172,7 @@ class KeyTree:
         self.log.end()
 
     def _remember(self, history: Sequence[ItemChange]) -> None:
-        """Note the events before this start, as far as items show them; their times are unknown."""
+        """Note the events before this start, as far as items show them; the times of these events are unknown."""
         known: dict[str, Item[bytes]] = {}
         for revision, group in itertools.groupby(history, key=lambda change: change.revision):
             changes = list(group)
@@ -181,7 +181,8 @@ class KeyTree:
                 if change not in of_directories:
                     self.log.add(self._event_of(known.get(change.key), change, is_end=False))
             if len(of_directories) == len(changes):
-                # Directories above a made directory, and below a deleted one, have no event.
+                # No event is shown for directories that are made above a made directory, or deleted below a deleted
+                # one.
                 shown = (max if changes[0].item else min)(changes, key=lambda change: len(change.key))
                 key, item = shown.key.removeprefix(_DIRECTORIES), shown.item or known.get(shown.key)
                 created = revision if item is None else item.created
@@ -237,7 +238,7 @@ class KeyTree:
                 yield Write(key, request.value, lease)
 
         if before.expires is not None:
-            # As Deimos has it: with the new time.
+            # The node is shown with its new time, as Deimos does it.
             shown = NEVER if expires is None else expires
             before = replace(before, expires=shown)
         return self._do(KeyEvent(action, node, before), steps, expires)
@@ -259,7 +260,7 @@ class KeyTree:
         """Make the change of an event.
 
         Raises:
-            DialectError: an item that it makes, for a child or a directory, has too long a key.
+            DialectError: an item for a child or a directory would have too long a key.
             StoreError: the store has ended, or is full.
         """
         for step in steps(None):
@@ -286,7 +287,7 @@ class KeyTree:
         """Return a node.
 
         Raises:
-            DialectError: it, or a directory above it, is missing; or a file is above it.
+            DialectError: the node, or a directory above it, is missing; or a file is above it.
         """
         missing = self._missing_above(key)
         if missing:
@@ -335,7 +336,7 @@ class KeyTree:
         yield from self._items.below(f"{_DIRECTORIES}{key}/")
 
     def _content(self, directory: str) -> tuple[list[str], list[str]]:
-        """Return the keys of all items that are removed with a directory, and the keys of all nodes in it."""
+        """Return the keys of all items that are removed with a directory, and the keys of all its nodes."""
         names = [item.key for item in self._below(directory)]
         nodes = set()
         for name in names:
@@ -345,7 +346,7 @@ class KeyTree:
         return names, sorted(nodes)
 
     def _listed(self, directory: KeyNode, *, is_recursive: bool) -> KeyNode:
-        """Return a directory with its nodes that are not hidden, of one level or of all."""
+        """Return a directory with its nodes that are not hidden: its children, or all nodes below it."""
         nodes, size = [], 0
         for key in self._children(directory.key):
             node = self.find(key)
@@ -359,7 +360,7 @@ class KeyTree:
         return replace(directory, nodes=nodes, nodes_size=size)
 
     def _children(self, directory: str) -> list[str]:
-        """Return the keys of the nodes in a directory that are not hidden, sorted; nodes below them are skipped."""
+        """Return the keys of a directory's children that are not hidden, sorted. Nodes below the children are skipped."""
         found = set()
         below = f"{directory}/" if directory else ""
         for prefix in (below, _DIRECTORIES + below):
@@ -368,7 +369,7 @@ class KeyTree:
                 name, slash, _ = item.key.removeprefix(prefix).partition("/")
                 if not name.startswith("_"):
                     found.add(below + name)
-                # "0" sorts behind "/".
+                # "0" sorts after "/".
                 behind = f"{prefix}{name}0" if slash else f"{item.key}\0"
                 item = next(self._items.below(prefix, behind), None)
         return sorted(found)
@@ -394,7 +395,7 @@ class KeyTree:
         return KeyNode(key, revision, created, value, is_directory, expires, self._left(expires))
 
     def _event_of(self, before: Item[bytes] | None, change: ItemChange, *, is_end: bool) -> KeyEvent:
-        """Return the event of a change by the store itself, or by a client of another protocol."""
+        """Return the event of a change that the store itself made, or a client of another protocol."""
         node_before = None if before is None else self._node(change.key, before)
         if change.item is not None:
             return KeyEvent("set", self._node(change.key, change.item), node_before)
@@ -414,14 +415,14 @@ class KeyTree:
         return found
 
     def _expiration(self, ttl: int | None) -> int | None:
-        """Return the end of a time in seconds, as Go reckons it: in whole numbers of 64 bits."""
+        """Return the end of a time in seconds, computed as Go does it: in 64-bit integers."""
         if ttl is None:
             return None
         found = _wrapped(self._now() + _wrapped(_wrapped(ttl) * _SECOND))
         return found if found >= _FIRST_EXPIRATION else None
 
     def _left(self, expires: int | None) -> int:
-        """Return the seconds until an expiration, rounded up; at and after it towards 0."""
+        """Return the seconds until an expiration, rounded up; from then on rounded towards 0."""
         if expires is None:
             return 0
         left = expires - self._now()
@@ -429,5 +430,5 @@ class KeyTree:
 
 
 def _wrapped(number: int) -> int:
-    """Return a whole number as 64 bits hold it."""
+    """Return a whole number, wrapped to 64 bits."""
     return (number + 2**63) % 2**64 - 2**63

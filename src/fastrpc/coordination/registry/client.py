@@ -29,7 +29,7 @@ __all__ = ["EmbeddedRegistry", "RecordLease", "open_embedded"]
 SERVICES_AT_ONCE = 10_000
 
 _CONFIG = ClientConfig(
-    # Watches are closed from event loops, which a lingering close must not block.
+    # Event loops close watches, and a lingering close must not block them.
     timeouts=Timeouts(
         connect=ANSWER_SECONDS, call=ANSWER_SECONDS, stream_idle=WAIT_SECONDS + ANSWER_SECONDS, linger=0.0
     ),
@@ -78,7 +78,7 @@ class EmbeddedRegistry:
     ) -> None:
         self._addresses = addresses
         self._credentials = credentials
-        # The URL has been judged already: plain places beyond this machine need `allow_insecure`.
+        # The URL was checked already: plain text beyond this machine needs `allow_insecure`.
         self._config = replace(_CONFIG, tls=tls, allow_insecure_credentials=True)
         self._lease_seconds = lease_seconds
         # All leases share one client, since one thread uses them.
@@ -155,7 +155,7 @@ class RecordLease:
             except CallError as error:
                 if error.status is not Status.UNIMPLEMENTED:
                     raise
-        # With an older registry a new lease takes over the record, and the previous one ends without it.
+        # At an older registry a new lease takes the record over, and the previous lease ends without it.
         before = self._lease
         is_held = self.renew()
         if is_held:

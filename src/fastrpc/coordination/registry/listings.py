@@ -1,4 +1,4 @@
-"""Lists that are read in pages: each is kept unchanged while a reader may request its next page."""
+"""Lists that are read in pages: a list stays unchanged while a reader may request its next page."""
 
 import time
 from collections.abc import Callable
@@ -44,7 +44,7 @@ class Listings:
         self._most_bytes = most_bytes
         self._clock = clock
         self._bytes = 0
-        # In the order of their last use.
+        # Kept lists in the order of their last use.
         self._kept: dict[tuple[str, int], tuple[Folder, float]] = {}
 
     def keep(self, service: str, folder: Folder) -> None:

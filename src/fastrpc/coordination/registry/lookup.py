@@ -36,10 +36,10 @@ _FINAL = {Status.INVALID_ARGUMENT, Status.PERMISSION_DENIED, Status.UNAUTHENTICA
 
 
 class ServiceLookup:
-    """Fetches the list of a service; the server reports changes by a stream, or holds a query until one.
+    """Fetches the list of a service. The server reports changes by a stream, or answers a query when there is a change.
 
-    The first query, and each one after a failure, is a plain one. Then a stream continues from its cursor: no change in
-    between is lost. A server that has no such stream is queried again and again.
+    The first query, and each query after a failure, returns at once. Then a stream continues from its cursor, so that
+    no change in between is lost. A server without such a stream is queried repeatedly.
     """
 
     def __init__(self, service: str, client: SyncClient) -> None:
@@ -60,7 +60,7 @@ class ServiceLookup:
             return Listing(self._entries) if found is None else self.take(found)
 
     def take(self, first: ServiceList) -> Listing:
-        """Return the list with this first page, or a newer one."""
+        """Return the list that begins with this first page, or a newer list."""
         found, records = self._whole(first)
         before, self.cursor = self.cursor, found.cursor
         is_restart = bool(before) and before.partition(".")[0] != found.cursor.partition(".")[0]
@@ -71,7 +71,7 @@ class ServiceLookup:
         """Return the first page of the list, now or when it changes; None if the wait is over."""
         if wait_seconds <= 0.0 or not self.cursor:
             self._leave_stream()
-            # The server may be another server than before.
+            # The server may be another one now.
             self._has_streams = True
             return self._watched("", wait_seconds)
         if self._has_streams:
@@ -108,12 +108,12 @@ class ServiceLookup:
             stream.close()
 
     def _whole(self, first: ServiceList) -> tuple[ServiceList, list[str]]:
-        """Return the list with this first page, or a newer one, and all its records."""
+        """Return the list that begins with this first page, or a newer list, and all its records."""
         for _ in range(BEGINNINGS):
             records = self._following(first)
             if records is not None:
                 return first, records
-            # A message that is under way would be older than the answer.
+            # A stream's message that is under way would be older than the answer.
             self._leave_stream()
             first = self._watched("", 0.0)
         raise StoreError(f"the list of {self._service} changes too fast to be read page by page")
@@ -124,7 +124,7 @@ class ServiceLookup:
         return client.call(RegistryService.watch, self._service, after, float(wait_seconds), PAGE_BYTES)
 
     def _following(self, first: ServiceList) -> list[str] | None:
-        """Return all records of the list with this first page; None if the server dropped the list meanwhile.
+        """Return all records of the list that begins with this page; None if the server has dropped the list.
 
         Raises:
             StoreError: an answer is not a page of this list.

@@ -19,8 +19,8 @@ logger = logging.getLogger("fastrpc.registry")
 #: Fewest seconds that leases last after a restart, so that every server can renew first.
 GRACE_SECONDS = 15.0
 
-#: Seconds between a change and its snapshot, and so between two snapshots; after a slow snapshot the pause is this
-#: many times its duration.
+#: Seconds from a change to its snapshot, and between two snapshots. After a slow snapshot the pause is this many times
+#: its duration.
 SNAPSHOT_SECONDS = 0.5
 SNAPSHOT_REST = 4.0
 
@@ -32,7 +32,7 @@ MOST_LOGGED = 100
 
 
 class SavedRecords:
-    """Keeps the records of a store across restarts, in a folder that no other registry may use meanwhile.
+    """Keeps the records of a store across restarts, in a folder that no other registry may use at the same time.
 
     Raises:
         OSError: the folder cannot be created.
@@ -64,7 +64,7 @@ class SavedRecords:
             self._file.release()
 
     async def keep_saved(self) -> None:
-        """Write a snapshot after changes, until cancelled."""
+        """Write a snapshot after changes, until this is cancelled."""
         failures = TaskFailures("a restart may lose what is in memory")
         pause = SNAPSHOT_SECONDS
         while True:

@@ -1,7 +1,7 @@
 """The embedded registry as a service: leases, records and watches.
 
 `watch` is a unary call that returns when the list differs from the caller's, or when its wait is over, so that
-languages without streams can use the registry. `follow` is the same as a stream, with one message for each answer;
+languages without streams can use the registry. `follow` does the same as a stream, with a message for each answer;
 `follow_many` reports many services in one stream.
 """
 
@@ -34,7 +34,7 @@ __all__ = ["LONGEST_WAIT_SECONDS", "RegistryService"]
 #: Longest wait of a watch for a change, in seconds.
 LONGEST_WAIT_SECONDS = 60.0
 
-#: Shortest wait of a message of `follow`.
+#: Shortest wait of `follow` between two messages, in seconds.
 SHORTEST_WAIT_SECONDS = 0.1
 
 #: Most bytes of records in a message of `follow`: a watcher that does not read holds its window and one message.
@@ -43,7 +43,7 @@ FOLLOWED_BYTES = 16 * 1024
 #: Most services of one `follow_many`.
 MOST_FOLLOWED = 10_000
 
-#: Seconds from a failure to end leases to the next attempt.
+#: Seconds until the next attempt after leases could not be ended.
 RETRY_SECONDS = 0.5
 
 
@@ -93,7 +93,7 @@ class RegistryService:
 
     @method(idempotent=True)
     async def register(self, service: str, record: str, lease_seconds: float) -> str:
-        """Put an endpoint into the list of a service, replacing one with its address; return the lease."""
+        """Put an endpoint into the list of a service, in place of an endpoint with its address; return the lease."""
         self._check(REGISTER, service)
         try:
             key = check_registration(service, record)
@@ -113,8 +113,8 @@ class RegistryService:
     @method(idempotent=True)
     async def renew(self, lease: str) -> bool:
         """Renew a registration; False if it is gone and must be registered again."""
-        # Another server at the address may have taken the record over, and then removed it. A server that still holds
-        # it must not be replaced, or the two would replace each other for ever.
+        # Another server at the address may have taken the record over and then removed it. A server that still holds
+        # the record must not be replaced: the two would replace each other for ever.
         self._check(REGISTER, *self._store.written_under(lease))
         return await self._store.renew(lease) and self._store.is_whole(lease)
 
@@ -146,7 +146,7 @@ class RegistryService:
     async def watch(
         self, service: str, after: str = "", wait_seconds: float = 0.0, page_bytes: int = 0
     ) -> ServiceList:
-        """Return the list of a service, at once if its cursor is not `after`.
+        """Return the list of a service, at once if its cursor differs from `after`.
 
         Otherwise wait for a change, at most `wait_seconds`, and return the list after it. With `page_bytes` the answer
         has only the first records, of about this many bytes; `page` returns the others.
@@ -165,7 +165,7 @@ class RegistryService:
     async def follow(
         self, service: str, after: str = "", wait_seconds: float = 15.0, page_bytes: int = FOLLOWED_BYTES
     ) -> AsyncIterator[ServiceList]:
-        """Yield the list of a service whenever its cursor changes; the first time, if its cursor is not `after`.
+        """Yield the list of a service when its cursor changes; the first time when the cursor differs from `after`.
 
         After `wait_seconds` without a change a message with the last cursor and no records shows that the registry is
         alive. A message has only the first records, at most some 16 KiB; `page` returns the others. A reader that is
@@ -175,7 +175,7 @@ class RegistryService:
         size = min(max(page_bytes, 1), FOLLOWED_BYTES)
         with self._watchers.watching(service) as wakeup:
             while True:
-                # Checked each time: a right may end before the stream does.
+                # The right is checked each time: it may end before the stream does.
                 self._check(READ, service)
                 found = await self._store.list(service)
                 cursor = self._lists.cursor(found)
@@ -193,8 +193,8 @@ class RegistryService:
     ) -> AsyncIterator[dict[str, ServiceList]]:
         """Yield the lists of services whose cursors differ from the given ones, then each list that changes.
 
-        Like `follow` for many: a message has the first pages of some lists, or no list after `wait_seconds` without a
-        change. The caller needs the right to read all of them.
+        Like `follow` for many services: a message has the first pages of some lists, or no list after `wait_seconds`
+        without a change. The caller needs the right to read all of them.
         """
         _check_wait(wait_seconds)
         if len(services) > MOST_FOLLOWED:
@@ -205,7 +205,7 @@ class RegistryService:
         after = dict(services)
         with self._watchers.watching_many(after) as (wakeup, changed):
             while True:
-                # Checked each time: a right may end before the stream does.
+                # The rights are checked each time: they may end before the stream does.
                 self._check(READ, *after)
                 message = await self._next_lists(after, changed)
                 if message:
@@ -249,7 +249,7 @@ class RegistryService:
         return dict(itertools.islice(behind, limit))
 
     async def _change(self, service: str, lease: str, record: str) -> None:
-        """Replace the record of a lease, unless another lease has the item by now."""
+        """Replace the record of a lease, unless another lease has the item now."""
         try:
             key = check_registration(service, record)
             if not self._store.has_written(lease, service, key):

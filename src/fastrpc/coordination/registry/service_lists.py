@@ -12,7 +12,7 @@ from fastrpc.stores.base import Folder
 
 __all__ = ["ServiceList", "ServiceLists"]
 
-#: Most bytes of a list that is requested without pages: the default limit of a message.
+#: Most bytes of a list that is requested without pages, so that it fits into a message of the default limit.
 WHOLE_LIST_BYTES = 16 * 1024 * 1024 - 1024 * 1024
 
 
@@ -20,8 +20,8 @@ WHOLE_LIST_BYTES = 16 * 1024 * 1024 - 1024 * 1024
 class ServiceList(SharedResult):
     """The list of a service, or one page of it."""
 
-    #: Identifies this version of the list: a watch with it waits for the next one. The part before the dot changes
-    #: when the registry restarts.
+    #: Identifies this version of the list. A watch with this cursor waits for the next version. The part before the dot
+    #: changes when the registry restarts.
     cursor: str
 
     #: JSON records, in the order of their addresses.
@@ -41,7 +41,7 @@ class ServiceLists:
     def __init__(self, most_bytes: int) -> None:
         self._instance = secrets.token_hex(4)
         self._listings = Listings(most_bytes)
-        # The list, or its first page, after the latest change: all watchers of a service get the same.
+        # The list, or its first page, after the latest change. All watchers of a service get the same object.
         self._latest: LatestResult[ServiceList] = LatestResult()
 
     def cursor(self, folder: Folder) -> str:
@@ -52,7 +52,7 @@ class ServiceLists:
         """Return a list without pages.
 
         Raises:
-            CallError: RESOURCE_EXHAUSTED, it does not fit into one answer.
+            CallError: RESOURCE_EXHAUSTED: the list does not fit into one answer.
         """
         if folder.size > WHOLE_LIST_BYTES:
             raise CallError(

@@ -26,7 +26,7 @@ class ServicesLookup:
         # The stream of changes, and the seconds after which the server reports that nothing changed.
         self._stream: SyncStream[Any, dict[str, ServiceList]] | None = None
         self._stream_wait = 0.0
-        # Held while a wait is woken, which ends its stream.
+        # Held while a wait is interrupted, which ends its stream.
         self._waking = threading.Lock()
         self._is_woken = False
 
@@ -53,7 +53,7 @@ class ServicesLookup:
                 self._is_woken = False
 
     def _taken(self, service: str, first: ServiceList) -> Listing | StoreError:
-        """Return the list with this first page, or why its pages are none."""
+        """Return the list that begins with this page, or the error of its pages."""
         try:
             return self._lookups[service].take(first)
         except StoreError as error:
@@ -72,7 +72,7 @@ class ServicesLookup:
         self._client.close()
 
     def _received(self, wait_seconds: float) -> dict[str, ServiceList]:
-        """Return the first pages of the changed lists; none without a change."""
+        """Return the first pages of the changed lists; no page without a change."""
         if self._stream is None or self._stream_wait != wait_seconds:
             self._leave_stream()
             cursors = {

@@ -34,8 +34,8 @@ _END = b"]}\n"
 #: Longest line in bytes: each byte of a record may take six in JSON, and the rest is short.
 _LINE_BYTES = 6 * LONGEST_RECORD_BYTES + 4_096
 
-#: Bytes per write. Each write releases the interpreter lock, so it bounds how long an event loop of this process
-#: waits for this thread: some 0.2 ms.
+#: Bytes per write. Each write releases the interpreter lock, so this bounds how long an event loop of this process
+#: waits for the thread: some 0.2 ms.
 _BATCH_BYTES = 65_536
 
 _LEASE = re.compile(r"[0-9a-f]{16}")
@@ -77,7 +77,7 @@ def encode_snapshot(items: Iterable[SavedItem]) -> Iterator[bytes]:
 
 
 def read_snapshot(read_line: Callable[[int], bytes]) -> tuple[list[SavedItem], list[Fault]]:
-    """Return the valid records and the faults of the others.
+    """Return the valid records, and the faults of all others.
 
     Args:
         read_line: returns the next line, cut at the given number of bytes; b"" at the end.

@@ -1,4 +1,4 @@
-"""The handlers that stream the lists of services, woken by changes of these."""
+"""The handlers that stream the lists of services; changes of these services wake the handlers."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -9,10 +9,10 @@ __all__ = ["ServiceWatchers"]
 
 
 class ServiceWatchers:
-    """The handlers that wait for changes of a service, or of several."""
+    """The handlers that wait for changes of one service or of several."""
 
     def __init__(self) -> None:
-        #: The handlers by service, as long as it has any.
+        #: The handlers of each service that has any.
         self.by_service: dict[str, Watchers] = {}
 
     def wake(self, service: str) -> None:
@@ -52,7 +52,7 @@ class ServiceWatchers:
 
 
 class _Note:
-    """Notes the changes of one service for the handler that follows several."""
+    """Notes the changes of one service for a handler that follows several."""
 
     def __init__(self, service: str, changed: dict[str, None], wakeup: Wakeup) -> None:
         self._service = service

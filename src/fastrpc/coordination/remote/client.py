@@ -60,9 +60,9 @@ def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -
 
 
 class RemoteStore:
-    """A `StoreBackend`: the store that a server of `fastrpc.store` has."""
+    """A `StoreBackend`: the store of a server of `fastrpc.store`."""
 
-    #: A store is one process, so one connection suffices, and its handlers start in the order of their requests.
+    #: The store is one process, so one connection suffices, and its handlers start in the order of their requests.
     limits: Final = StoreLimits(ends_in_time=True, in_order=True)
 
     def __init__(self, client: Client) -> None:

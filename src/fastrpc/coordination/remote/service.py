@@ -1,7 +1,7 @@
 """A store as a service: keys in memory or in a folder, for many processes.
 
 `changes` is a unary call that returns when there are changes, or when its wait is over, for languages without streams.
-`watch` is the same as a stream, with one message for each answer.
+`watch` does the same as a stream, with a message for each answer.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ logger = logging.getLogger("fastrpc.store")
 #: Most bytes of a message: the 64 longest values of a transaction, in base64.
 MESSAGE_BYTES: Final = 24 * 1024 * 1024
 
-#: Most bytes of keys and values together, without another limit.
+#: Most bytes of keys and values together, by default.
 MOST_BYTES: Final = 1024 * 1024 * 1024
 
 #: Seconds without a change after which a message shows that the store is alive.
@@ -77,7 +77,7 @@ class ChangeBatch(SharedResult):
 
     changes: Sequence[ItemChange]
 
-    #: The next changes follow this revision. It rises without changes, too, since the history is bounded.
+    #: The next changes follow this revision. It rises even without changes, since the history is bounded.
     revision: int
 
 
@@ -103,12 +103,12 @@ def store_config(tls: TLS | None) -> ServerConfig:
 class StoreService(HealthSource):
     """A store for clients with `store://host:port`.
 
-    After a commit that may have been kept or not, every call fails, and the health of the service is NOT_SERVING.
+    After a commit with an unknown outcome every call fails, and the health of the service is NOT_SERVING.
 
     Args:
         data_dir: a folder that keeps the items across restarts; None keeps them in memory only.
         sync: "full" keeps them across a power loss, "normal" across the end of the process only.
-        most_bytes: of keys and values together; more are refused.
+        most_bytes: the most bytes of keys and values together; more are refused.
         rights: grant reading and writing keys; None: every caller may do both.
         clock: returns an instant in seconds that never decreases.
 
@@ -133,7 +133,7 @@ class StoreService(HealthSource):
         self._rights = rights
         self._clock = clock
         self._store = LocalStore()
-        # The latest changes that watchers were told.
+        # The latest batch of changes that watchers got.
         self._latest: LatestResult[ChangeBatch] = LatestResult()
         self.failure: StoreError | None = None
         self._failed = asyncio.Event()
@@ -151,7 +151,7 @@ class StoreService(HealthSource):
             on_failed=self._fail,
         )
         self._store = await store.__aenter__()
-        # The failure of an earlier store is over.
+        # Entering again clears the failure of an earlier store.
         self.failure = None
         self._failed.clear()
         self.set_serving(True)
@@ -208,7 +208,7 @@ class StoreService(HealthSource):
     async def put(self, key: str, value: bytes, expect: int | None = None, lease: str | None = None) -> int:
         """Write an item and return its revision.
 
-        ABORTED: the key does not have the expected revision; the details have the present item. 0: it must not exist.
+        ABORTED: the key does not have the expected revision (0: it must not exist); the details have the present item.
         """
         self._check(WRITE_KEYS, key, *self._keys_beside(lease))
         with _TOLD:
@@ -216,7 +216,7 @@ class StoreService(HealthSource):
 
     @method
     async def delete(self, key: str, expect: int | None = None) -> bool:
-        """Remove a key; return whether it was there. ABORTED as in `put`."""
+        """Remove a key; return whether it existed. ABORTED as in `put`."""
         self._check(WRITE_KEYS, key)
         with _TOLD:
             return await self._store.delete(key, expect=expect)
@@ -234,9 +234,9 @@ class StoreService(HealthSource):
 
     @method(idempotent=True, timeout=LONGEST_WAIT_SECONDS + 10)
     async def changes(self, watched: str, after: int, wait_seconds: float = 0.0) -> ChangeBatch:
-        """Return changes of a key or prefix after a revision; wait for one at most `wait_seconds`.
+        """Return changes of a key or prefix after a revision; wait for a change for at most `wait_seconds`.
 
-        OUT_OF_RANGE: the history does not reach back; the details have the oldest revision.
+        OUT_OF_RANGE: the history begins after the revision; the details have the oldest revision.
         """
         self._check(READ_KEYS, watched)
         with draining() as drain, _TOLD:
@@ -251,8 +251,8 @@ class StoreService(HealthSource):
         """Yield changes of a key or prefix after a revision, None for the present one; the first message has no
         changes.
 
-        A message without changes, after at most 15 s without one, shows that the store is alive. The stream ends with
-        UNAVAILABLE when its connection drains.
+        A message without changes shows that the store is alive; it comes after at most 15 s without a change. The
+        stream ends with UNAVAILABLE when its connection drains.
         """
         reached = self._store.revision if after is None else after
         self._check(READ_KEYS, watched)
@@ -263,7 +263,7 @@ class StoreService(HealthSource):
             while not drain.done():
                 changes = await self._store.next_changes(watched, reached, ALIVE_SECONDS, drain)
                 found = self._batch(watched, reached, changes)
-                # Checked each time: a right may end before the stream does.
+                # The right is checked each time: it may end before the stream does.
                 self._check(READ_KEYS, watched)
                 reached = found.revision
                 yield found
@@ -306,7 +306,7 @@ class StoreService(HealthSource):
 
     @property
     def local(self) -> LocalStore:
-        """The store below, which has no rights."""
+        """The store itself, which checks no rights."""
         return self._store
 
     @property
@@ -321,7 +321,7 @@ class StoreService(HealthSource):
         self.set_serving(False)
 
     def _batch(self, watched: str, reached: int, found: tuple[Sequence[ItemChange], int]) -> ChangeBatch:
-        """Return the next changes; all watchers with the same changes share the object."""
+        """Return the next changes; watchers that get the same changes share the object."""
         changes, revision = found
         if not changes:
             return ChangeBatch(changes, revision)
@@ -332,11 +332,12 @@ class StoreService(HealthSource):
             self._rights.check(right, keys)
 
     def _keys_beside(self, lease: str | None) -> Sequence[str]:
-        """Return the keys of a lease: a caller that adds a key needs the right to write all of them."""
+        """Return the other keys of a lease: a caller that adds a key needs the right to write all of them."""
         return () if lease is None or self._rights is None else self._store.content.keys_of(lease)
 
     def _check_any(self, *keys: str) -> None:
-        """Refuse a caller that may not write all keys of a lease, or without keys that may write none at all."""
+        """Refuse a caller that may not write all keys of a lease or, if there are none, any key at all.
+        """
         if keys:
             self._check(WRITE_KEYS, *keys)
         elif self._rights is not None:

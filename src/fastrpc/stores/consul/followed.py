@@ -31,7 +31,7 @@ class Followed:
         self.base = self._reached = self.index.latest
 
     def reach_back(self, watched: str, after: int, items: dict[str, Item[bytes]]) -> None:
-        """Show the changes after an earlier revision; only for a single key does the first answer have them."""
+        """Show the changes after an earlier revision; the first answer has them only for a single key."""
         if self.base <= after:
             return
         if watched.endswith("/") or not watched:
@@ -42,7 +42,7 @@ class Followed:
             self._changes.append(ItemChange(watched, self._reached if item is None else item.revision, item))
 
     def take(self, items: dict[str, Item[bytes]]) -> None:
-        """Take an answer; all changes before it were shown.
+        """Take an answer; all earlier changes were shown.
 
         Raises:
             CompactedError: the server has gone back to an earlier state.

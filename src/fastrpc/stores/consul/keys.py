@@ -17,20 +17,20 @@ from fastrpc.stores.remote import KeyPrefix, ended_lease
 
 __all__ = ["ConsulKeys"]
 
-#: The status of a transaction that was not done.
+#: The status of a transaction that Consul did not do.
 _NOT_DONE: Final = 409
 
-#: Attempts of a transaction whose keys others change at the same time.
+#: Attempts at a transaction whose keys others change at the same time.
 _TRIES: Final = 100
 
-#: Keys that are read at once: with the longest values of Consul, 512 KiB each, they are below the limit of an answer.
+#: Keys that are read at once. Even with the longest values of Consul, 512 KiB each, they fit into an answer.
 _READ_KEYS: Final = 16
 
 _SESSION: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 class _Pair(msgspec.Struct, rename="pascal"):
-    """A key and its value; None in the outcome of a write or a condition."""
+    """A key and its value; the value is None in the outcome of a write or a condition."""
 
     key: str
     create_index: int
@@ -77,7 +77,7 @@ class ConsulKeys:
         is_prefix = watched.endswith("/") or not watched
         found = self._get(watched, index, stale, recurse=is_prefix, **index.options(wait_seconds))
         with self._agent.errors():
-            # None is status 404.
+            # A missing key has the status 404, and is None here.
             pairs = typed(found if is_prefix or found is None else [found], list[_Pair] | None) or []
         items = (self._item(pair) for pair in pairs)
         return {item.key: item for item in items if item is not None}
@@ -85,7 +85,7 @@ class ConsulKeys:
     def page(
         self, prefix: str, index: Index, limit: int, after: str, *, stale: bool
     ) -> tuple[ItemPage, dict[str, int | None]]:
-        """Return the first items of a prefix after a key, and all its keys with their revisions as far as known.
+        """Return the first items of a prefix after a key, and all keys of the prefix with the revisions that are known.
 
         The names are read first, as values may be long.
         """
@@ -110,10 +110,10 @@ class ConsulKeys:
     def _read_keys(
         self, keys: Sequence[str], absent: Collection[str] = (), *, stale: bool = False
     ) -> dict[str, Item[bytes]]:
-        """Return the items of keys: each answer has its items of one moment, if the token may write the absent keys.
+        """Return the items of keys. If the token may write the absent keys, the items of an answer are of one moment.
 
         Args:
-            absent: the keys that are not expected to be there.
+            absent: the keys that are expected to be missing.
         """
         items: dict[str, Item[bytes]] = {}
         for start in range(0, len(keys), _READ_KEYS):
@@ -257,7 +257,7 @@ class ConsulKeys:
         revision, lease = (0, None) if present is None else (present.revision, present.lease)
         if isinstance(step, Deletion):
             return [key | {"Verb": "delete-cas", "Index": revision}] if revision else []
-        # Consul takes a write of the same value and flags for no change.
+        # Consul does not count a write of the same value and flags as a change.
         written = key | {"Value": base64.b64encode(step.value).decode(), "Flags": secrets.randbits(32)}
         unlock = {"Verb": "unlock", "Session": lease}
         if step.lease is None:

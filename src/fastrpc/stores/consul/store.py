@@ -72,13 +72,13 @@ class ConsulStore:
     def __init__(self, access: AgentAccess, base: KeyPrefix) -> None:
         self._threads = ClientThreads(lambda: ConsulKeys(access.connect(), base))
         self._is_known = False
-        # By what they watch.
+        # Followed states, by key or prefix.
         self._followed: dict[str, Followed] = {}
 
     async def __aenter__(self) -> Self:
         self._threads.open()
         try:
-            # An agent that is away now is asked by the first request.
+            # If the agent is away now, the first request asks it.
             with contextlib.suppress(StoreError):
                 await self._check_version()
         except BaseException:
@@ -125,7 +125,7 @@ class ConsulStore:
 
     def watch(self, watched: str, *, after: int | None = None) -> AsyncGenerator[ItemChange, None]:
         check_watched(watched)
-        # Before the next write: later changes hide which came after the revision.
+        # The watch begins before the next write: later changes would hide which changes came after the revision.
         beginning = self._threads.begin(self._begun(watched, after))
 
         async def changes() -> AsyncGenerator[ItemChange, None]:
@@ -161,7 +161,7 @@ class ConsulStore:
         return await self._ask(lambda keys: keys.end_session(lease), writes=True)
 
     async def _begun(self, watched: str, after: int | None) -> Followed:
-        """Return the state from which a watch goes on."""
+        """Return the state from which a watch continues."""
         kept = None if after is None else self._followed.get(watched)
         if kept is not None and after is not None and kept.base <= after:
             # A second watch of the same keys starts anew.

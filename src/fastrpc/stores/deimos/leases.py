@@ -17,14 +17,15 @@ class ItemLease:
 
     seconds: int
 
-    #: The instant of its end while no item of it is known.
+    #: The instant at which the lease ends while it has no known item.
     due: float
 
-    #: As the store has it; None without an item.
+    #: The key as the store has it; None without an item.
     key: str | None = None
     value: str = ""
 
-    #: Indexes of the item; 0 until its first write is answered, the revision also until its latest write is answered.
+    #: The indexes of the item. Both are 0 until its first write is answered; the revision is also 0 while a later write
+    #: is unanswered.
     created: int = 0
     revision: int = 0
 
@@ -69,9 +70,9 @@ class ItemLeases:
 
     @contextlib.contextmanager
     def writing(self, name: str, key: str, value: str, *, creates: bool) -> Iterator[None]:
-        """Note the item that the block writes under a lease: a write that may have arrived ends with the lease, too.
+        """Note the item that the block writes under a lease: an item that may have been written ends with the lease.
 
-        A failed write leaves the lease unchanged, and the key with its lease.
+        After a failed write the lease is unchanged, and so are the key and its lease.
         """
         lease = self._leases[name]
         earlier = (lease.value, lease.created, lease.revision) if lease.key == key else None
@@ -116,7 +117,7 @@ class ItemLeases:
         lease.due = self._clock() + lease.seconds
 
     def extend(self, name: str) -> None:
-        """Begin a lease without a known item anew."""
+        """Restart a lease that has no known item."""
         lease = self._leases.get(name)
         if lease is not None:
             lease.due = self._clock() + lease.seconds

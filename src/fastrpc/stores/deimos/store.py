@@ -1,7 +1,7 @@
 """The verbs of a store in Deimos.
 
 A write without a condition reads its key first: only a compare-and-swap keeps the revision that created an item. A
-lease is the time of one item, which a renewal writes again.
+lease is the time to live of one item; a renewal writes the item again.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ from fastrpc.stores.remote import ClientThreads, KeyPrefix, ended_lease
 
 __all__ = ["DeimosStore", "open_deimos_store"]
 
-#: Attempts of a write whose key others change at the same time.
+#: Attempts at a write whose key others change at the same time.
 _TRIES: Final = 100
 
 #: Items by their paths, and the index of the store.
@@ -145,7 +145,7 @@ class DeimosStore:
         try:
             await self._deleted(key, expect)
         except StoreError as error:
-            # A directory is not a key, and no key lies below another one.
+            # The write was refused: a directory is not a key, and no key lies below another one.
             if not _is_refused(error) and error.status is not Status.FAILED_PRECONDITION:
                 raise
             if expect is not None:
@@ -194,7 +194,7 @@ class DeimosStore:
         return ItemWatch(changes())
 
     async def lease(self, seconds: float) -> str:
-        """Make a lease; only this object knows it, and Deimos once it has an item."""
+        """Make a lease. Only this object knows it; Deimos sees it once it has an item."""
         check_lease_seconds(seconds, self.limits)
         return self._leases.add(int(seconds))
 
@@ -204,7 +204,7 @@ class DeimosStore:
             return False
         if not found.created:
             self._leases.extend(lease)
-        # The renewal of a known item does not wait for a write under way, which may hang: both compare and swap.
+        # The renewal of a known item does not wait for a write that is under way and may hang: both compare and swap.
         async with contextlib.nullcontext() if found.created else found.lock:
             for _ in range(_TRIES):
                 if self._leases.find(lease) is not found:
@@ -214,7 +214,7 @@ class DeimosStore:
                 if found.key is not None and not await self._is_refound(lease, found, found.key):
                     return False
                 if not found.created:
-                    # The lease has no item, or an item whose write has not arrived yet.
+                    # The lease has no item, or its write has not arrived yet.
                     self._leases.extend(lease)
                     return True
         raise StoreError(f"others change {found.key!r} all the time", processed="no")
@@ -242,7 +242,7 @@ class DeimosStore:
             return True
 
     def _lease_for(self, name: str, key: str) -> ItemLease:
-        """Return a lease that may have the item of a key."""
+        """Return a lease, checking that it may have the item of a key."""
         found = self._leases.find(name)
         if found is None:
             raise ended_lease(name)
@@ -251,7 +251,7 @@ class DeimosStore:
         return found
 
     async def _put(self, key: str, text: str, revision: int, lease: str | None) -> DeimosNode:
-        """Write a key that has a revision; 0: that does not exist."""
+        """Write a key that has a revision; 0: a key that does not exist."""
         form: dict[str, Any] = {"value": text}
         form |= {"prevIndex": revision} if revision else {"prevExists": "false"}
         if lease is None:
@@ -259,7 +259,7 @@ class DeimosStore:
             self._leases.unbind(key)
             return node
         async with self._lease_for(lease, key).lock:
-            # Meanwhile the lease may have ended, or got another item.
+            # While the write waited, the lease may have ended or got another item.
             form["ttl"] = self._lease_for(lease, key).seconds
             with self._leases.writing(lease, key, text, creates=not revision):
                 node = await self._written(key, form)
@@ -285,9 +285,9 @@ class DeimosStore:
         """Read the item of a lease that has changed, or whose write may have arrived; return whether the lease
         continues.
 
-        The lease has ended if its key has another item, or has lost its item. An item without a time to live has left
-        the lease. So has an item that may stem from an unanswered first write or another program, unless its key names
-        the lease.
+        The lease has ended if its key has another item, or none. An item without a time to live has left the lease. An
+        item that may come from an unanswered first write or from another program belongs to the lease only if its key
+        names the lease.
         """
         created = lease.created
         node, _ = await self._threads.ask(lambda client: self._node(client, key))
@@ -304,7 +304,7 @@ class DeimosStore:
         return True
 
     async def _compared(self, when: Sequence[Unchanged]) -> Transacted:
-        """Return the outcome of conditions alone."""
+        """Return the outcome of a transaction that has only conditions."""
         if not when:
             _, index = await self._threads.ask(lambda client: self._below(client, ""))
             return Transacted(True, index)
@@ -407,7 +407,7 @@ class DeimosStore:
         try:
             return value.decode()
         except UnicodeDecodeError:
-            raise ConfigError(f"the value of {key!r} is not UTF-8, Deimos keeps text alone") from None
+            raise ConfigError(f"the value of {key!r} is not UTF-8, Deimos keeps only text") from None
 
 
 def _is_prefix(watched: str) -> bool:
@@ -421,5 +421,5 @@ def _check_visible(key: str) -> None:
 
 
 def _is_refused(error: StoreError) -> bool:
-    """Return whether a condition did not hold."""
+    """Return whether Deimos refused a request because a condition did not hold."""
     return isinstance(error, DeimosRefusedError) and error.status in (Status.ABORTED, Status.NOT_FOUND)

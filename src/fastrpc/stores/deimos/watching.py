@@ -1,8 +1,8 @@
 """The changes of keys in Deimos after an index. Blocking, for a thread.
 
-A Deimos loses events: the end of one watch can deafen others, and the deletion of a directory is one event that no
-watch below it gets. So each wait ends after some seconds and continues by index, and all is read again from time to
-time.
+A Deimos loses events: the end of one watch can deafen others, and the deletion of a directory is a single event that no
+watch below the directory gets. So each wait ends after some seconds and continues from its index, and all keys are read
+again from time to time.
 """
 
 import time
@@ -16,10 +16,10 @@ from fastrpc.stores.base import Item, ItemChange
 
 __all__ = ["KeyWatcher"]
 
-#: Seconds after which all is read again.
+#: Seconds after which all keys are read again.
 READ_SECONDS: Final = 15.0
 
-#: Pause behind a wait that ended at once without an event.
+#: The pause after a wait that ended at once without an event.
 _PAUSE_SECONDS: Final = 0.25
 
 _DELETIONS: Final = frozenset({"delete", "compareAndDelete", "expire"})
@@ -32,7 +32,7 @@ class KeyWatcher:
         path: the watched key or directory, as Deimos has it.
         item_of: returns the item of a node; None for a directory, or a key that is not watched.
         read: returns all items by their paths, and the index of the store.
-        reached: the index after which changes are asked for.
+        reached: the index after which changes are requested.
         begun: the index of the store when the watch begins.
         known: the items at that index by their paths, as far as they are known.
     """
@@ -62,7 +62,7 @@ class KeyWatcher:
         """Wait for the next changes; return none after some seconds.
 
         Raises:
-            CompactedError: the events after the index are not kept.
+            CompactedError: the store no longer has the events after the index.
             StoreError: no node answers.
         """
         begun = time.monotonic()
@@ -94,15 +94,15 @@ class KeyWatcher:
         if before is not None:
             self._known.setdefault(node.key, before)
         if is_deletion or node.dir:
-            # A key that becomes a directory goes, too.
+            # A key that becomes a directory is deleted by that.
             return [self._deletion(node.key, index)] if node.key in self._known else []
         item = self._item_of(node)
         return [] if item is None else self._note(node.key, item, item.revision)
 
     def _compared(self, items: Mapping[str, Item[bytes]], index: int) -> list[ItemChange]:
-        """Return the changes that all items show, for which no event came."""
+        """Return the changes that a read of all items shows and that no event has reported."""
         if index < self.reached:
-            # A node that is behind.
+            # The node is behind the index.
             return []
         changes = [self._deletion(path, index) for path in sorted(self._known) if path not in items]
         for path, item in items.items():
@@ -113,7 +113,7 @@ class KeyWatcher:
         return sorted(changes, key=lambda change: change.revision)
 
     def _note(self, path: str, item: Item[bytes], revision: int) -> list[ItemChange]:
-        """Note an item; return its change, none for the renewal of its lease."""
+        """Note an item; return its change, or no change if only its lease was renewed."""
         before, self._known[path] = self._known.get(path), item
         if before is not None:
             is_renewal = item.lease is not None and replace(item, revision=before.revision) == before

@@ -1,6 +1,6 @@
 """A store of this process with one revision for all keys: items, leases, history.
 
-`commits` is the group commit of any journal: it does not know items.
+`commits` is the group commit of any journal, and does not depend on items.
 """
 
 from fastrpc.stores.local.leases import ITEM_LEASE

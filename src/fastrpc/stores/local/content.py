@@ -19,10 +19,10 @@ __all__ = ["Content"]
 
 @dataclass(slots=True)
 class Content:
-    """The state of this moment, changes included that no commit has kept yet.
+    """The present state, with changes that no commit has kept yet.
 
     Attributes:
-        revision: of the latest change.
+        revision: the revision of the latest change.
         note: takes the changes of each step, in their order.
     """
 
@@ -79,10 +79,10 @@ class Content:
             self.end_lease(lease)
 
     def add_lease(self, seconds: float, prefix: str) -> str:
-        """Make a lease, of any length; its name begins with a prefix.
+        """Make a lease of any length; its name begins with a prefix.
 
         Raises:
-            StoreError: RESOURCE_EXHAUSTED: there are too many.
+            StoreError: RESOURCE_EXHAUSTED: there are too many leases.
         """
         if len(self.leases) >= self.most_leases:
             raise full(f"the store has {len(self.leases)} leases, the limit is {self.most_leases}")
@@ -100,13 +100,13 @@ class Content:
         self._apply([Deletion(key) for key in keys], Uncommitted(LeaseChange(name, None), seconds))
 
     def expire(self) -> float | None:
-        """End expired leases, of many the first; return the seconds until the next may expire, None without leases."""
+        """End expired leases, at most `EXPIRED_AT_ONCE`; return the seconds until the next may expire, if any."""
         for name in islice(self.leases.expired(), EXPIRED_AT_ONCE):
             self.end_lease(name)
         return self.leases.until_next()
 
     def undo(self, lost: Sequence[Uncommitted], revision: int) -> None:
-        """Return to the revision before these changes. Leases that they ended start again."""
+        """Return to the revision before the lost changes. Leases that these ended start again."""
         for one in reversed(lost):
             change, before = one.change, one.before
             if isinstance(change, ItemChange):

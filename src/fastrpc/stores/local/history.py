@@ -15,10 +15,10 @@ __all__ = ["History", "HistoryObserver", "change_size", "is_watched"]
 _CHANGES: Final = 10_000
 _BYTES: Final = 64 * 1024 * 1024
 
-#: Waits of this many seconds or more share a timer per loop: they may end a second early.
+#: Waits of this many seconds or more share one timer per second and loop: they may end a second early.
 _LONG_SECONDS: Final = 10.0
 
-#: Gets a revision, and whether a change follows it.
+#: Its result is a revision, and whether a change follows the revision.
 _Waiter: TypeAlias = asyncio.Future[tuple[int, bool]]
 
 
@@ -29,7 +29,7 @@ class HistoryObserver(Protocol):
         """Take the revision of the latest change that is committed."""
 
     def ended(self) -> None:
-        """Learn that no change follows: the store failed or is closed. A failed store calls this at its close again."""
+        """Learn that no change follows, as the store failed or was closed. Closing a failed store calls this again."""
 
 
 class History:
@@ -45,7 +45,7 @@ class History:
         self.observer: HistoryObserver | None = None
         # Futures of watchers, by their key or prefix.
         self._waiting: dict[str, set[_Waiter]] = {}
-        # Waiters that give up in a certain second of the loop's time.
+        # Waiters that time out in a certain second of the loop's time.
         self._giving_up: dict[int, tuple[set[_Waiter], asyncio.TimerHandle]] = {}
         # The last waiter of each future that ends the waits of one watcher.
         self._ends: dict[asyncio.Future[None], _Waiter] = {}
@@ -64,7 +64,7 @@ class History:
         """Begin with the history of a journal.
 
         Args:
-            revision: the store's. A journal that may have lost commits raises it.
+            revision: the revision of the store. It is higher than the last change if a journal may have lost commits.
         """
         self._changes, self.compacted, self._opened_at = list(changes), compacted, revision
         self._bytes = sum(map(change_size, changes))
@@ -90,10 +90,10 @@ class History:
         """Return the changes after a revision.
 
         Args:
-            revision: the store's.
+            revision: the present revision of the store.
 
         Raises:
-            CompactedError: the history does not reach back, or not yet up, to it, or it was lost.
+            CompactedError: the history begins after the requested revision, ends before it, or the revision was lost.
         """
         end = self._end_of(reached)
         if not self.compacted <= reached <= revision or self._is_lost(reached, end):
@@ -107,11 +107,11 @@ class History:
     def _is_lost(self, reached: int, end: int) -> bool:
         """Return whether the opening of a store skipped a revision that was reported before.
 
-        A store has each revision except these: after its last kept commit it continues with the revision of its
+        A store has every revision except skipped ones: after its last kept commit it continues with the revision of its
         opening.
 
         Args:
-            end: how many changes have the revision or an earlier one.
+            end: the number of changes up to the revision.
         """
         before = self._changes[end - 1].revision if end else self.compacted
         behind = self._changes[end].revision - 1 if end < len(self._changes) else self._opened_at
@@ -123,14 +123,14 @@ class History:
         """Wait for the next change of a key or prefix, or the end of the store.
 
         Args:
-            end: ends the waits of one watcher once it is done; it has to be done eventually.
+            end: ends the waits of one watcher once it is done. The caller has to make it done eventually.
 
-        Returns a revision before it, and True. False: there is no change up to that revision, and `seconds` passed or
-        `end` is done. Later ones may exist.
+        Returns True, and a revision that precedes the change. Or returns False, and a revision up to which nothing
+        changed: `seconds` passed, or `end` is done. Later changes may exist.
         """
         loop = asyncio.get_running_loop()
         changed: _Waiter = loop.create_future()
-        # A change wakes thousands: each waits for one future, without a task, and in long waits without a timer.
+        # A change may wake thousands of waits. So each waits for one future without a task; long waits share timers.
         timer, second = None, 0
         if seconds is not None and seconds < _LONG_SECONDS:
             timer = loop.call_later(seconds, self._give_up, (changed,))
@@ -155,13 +155,13 @@ class History:
                 del self._waiting[watched]
 
     def _give_up_in(self, loop: asyncio.AbstractEventLoop, second: int, changed: _Waiter) -> None:
-        """Let a watcher time out in a second of the loop's time, by one timer for all watchers of that second."""
+        """Let a waiter time out in a second of the loop's time; all waiters of that second share a timer."""
         if second not in self._giving_up:
             self._giving_up[second] = set(), loop.call_at(second, self._end_second, second)
         self._giving_up[second][0].add(changed)
 
     def _stay_beyond(self, second: int, changed: _Waiter) -> None:
-        """Keep a watcher from giving up; the last watcher of the second ends its timer."""
+        """Remove a waiter from a second; the last waiter of the second cancels its timer."""
         if second in self._giving_up:
             others, timer = self._giving_up[second]
             others.discard(changed)
@@ -178,7 +178,7 @@ class History:
     def _give_up(self, waiters: Sequence[_Waiter]) -> None:
         for changed in waiters:
             if not changed.done():
-                # The waiting task continues in another turn of the loop: a change in between follows this revision.
+                # The waiting task continues in another turn of the loop. A change until then follows this revision.
                 changed.set_result((self.latest, False))
 
     def end(self) -> None:
@@ -194,7 +194,7 @@ class History:
                     changed.set_result((reached, True))
 
     def _end_of(self, revision: int) -> int:
-        # The usual cases first: watchers that keep up ask for the end, or for the last change.
+        # The usual cases come first: watchers that keep up ask for the end of the history, or for the last change.
         changes = self._changes
         if not changes or changes[-1].revision <= revision:
             return len(changes)

@@ -14,15 +14,15 @@ class Items:
     """Keeps the present item of each key.
 
     Args:
-        most_items: further ones are refused.
-        most_bytes: of keys and values together; more are refused.
+        most_items: the most items; further ones are refused.
+        most_bytes: the most bytes of keys and values together; more are refused.
     """
 
     def __init__(self, most_items: int, most_bytes: int) -> None:
         self._most_items = most_items
         self._most_bytes = most_bytes
         self._items: dict[str, Item[bytes]] = {}
-        # In order.
+        # All keys in order.
         self._keys: list[str] = []
         #: Bytes of keys and values.
         self.size = 0
@@ -38,7 +38,7 @@ class Items:
         return self._items.get(key)
 
     def all(self) -> tuple[Item[bytes], ...]:
-        """Return all items, in no order."""
+        """Return all items, in any order."""
         return tuple(self._items.values())
 
     def below(self, prefix: str = "", start: str = "") -> Iterator[Item[bytes]]:
@@ -69,7 +69,7 @@ class Items:
         return before
 
     def check_room(self, writes: Sequence[Write]) -> None:
-        """Raise StoreError with RESOURCE_EXHAUSTED if writes go beyond a bound; writes that shrink the store do not."""
+        """Raise StoreError with RESOURCE_EXHAUSTED if writes exceed a bound; writes that shrink the store never do."""
         before = [self._items[step.key] for step in writes if step.key in self._items]
         if len(self._items) + len(writes) - len(before) > self._most_items:
             raise full(f"the store has {len(self._items)} items, the limit is {self._most_items}")
@@ -82,7 +82,7 @@ class Items:
 
 
 def full(text: str) -> StoreError:
-    """Return the error of a store that is full, and did nothing."""
+    """Return the error of a store that is full and did nothing."""
     return StoreError(text, status=Status.RESOURCE_EXHAUSTED, processed="no")
 
 

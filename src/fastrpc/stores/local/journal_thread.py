@@ -1,6 +1,7 @@
 """A thread that calls functions in order, and notifies the loop of each end.
 
-An executor makes two futures, a lock and a wait for an idle thread of each call: more work than a commit of one row.
+For each call an executor makes two futures and a lock, and waits for an idle thread: more work than a commit of one
+row.
 """
 
 import asyncio
@@ -22,8 +23,8 @@ class _Call(NamedTuple, Generic[T]):
 
 
 class JournalThread:
-    """Begins with its first call. It does not delay the end of the process: a journal keeps a commit completely or not
-    at all.
+    """A thread that starts with its first call. The process may end before it: a journal keeps all of a commit, or
+    nothing.
 
     Args:
         name: names the thread.
@@ -59,7 +60,7 @@ class JournalThread:
         return ended
 
     def end(self) -> None:
-        """Take no further calls; the thread ends behind its queued calls."""
+        """Refuse further calls; the thread ends after its queued calls."""
         self._calls.put(None)
 
     def _run(self) -> None:
@@ -69,8 +70,8 @@ class JournalThread:
                 result = call.function()
             except BaseException as raised:
                 error = raised
-            # RuntimeError: the loop was closed, so no task waits there.
+            # RuntimeError: the loop was closed, and with it every task that waited.
             with suppress(RuntimeError):
                 call.loop.call_soon_threadsafe(call.on_end, result, error)
-            # An error would hold the frames of its call until the next one.
+            # Without this an error would keep the frames of its call until the next call.
             del call, result, error

@@ -9,20 +9,20 @@ from fastrpc.stores.local.uncommitted import Uncommitted
 
 __all__ = ["ITEM_LEASE", "Leases"]
 
-#: Begins the names of leases that end with their item.
+#: The prefix of names of leases that end with their item.
 ITEM_LEASE: Final = "deimos-"
 
 
 class Leases:
-    """Keeps when each lease ends, and the keys of its items."""
+    """Keeps the instant at which each lease ends, and the keys of its items."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        # By name. The garbage collector does not visit texts and numbers in a dict: a peer may make as many leases as
-        # it can, and an object for each held the loop for 60 ms in a full collection of 200,000.
+        # Seconds by name. A peer may make as many leases as it can, so there is no object for each: in a full
+        # collection 200,000 objects held the loop for 60 ms, while the collector skips a dict of texts and numbers.
         self._seconds: dict[str, float] = {}
         self._ends: dict[str, float] = {}
-        # Most leases have no item yet.
+        # Keys by name, only for leases that have an item: most have none yet.
         self._keys: dict[str, set[str]] = {}
         # When each lease may end: one entry per lease, put back if it was renewed meanwhile.
         self._dues: list[tuple[float, str]] = []
@@ -83,7 +83,7 @@ class Leases:
         return keys
 
     def end_emptied(self, changes: Sequence[Uncommitted]) -> Iterator[Uncommitted]:
-        """Remove the leases that end with a changed item; yield the resulting changes."""
+        """Remove the leases that end with a changed item; yield the changes that result."""
         for one in changes:
             name = one.before.lease if isinstance(one.before, Item) else None
             if name is None or not name.startswith(ITEM_LEASE):

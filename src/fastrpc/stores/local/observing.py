@@ -11,17 +11,17 @@ __all__ = ["Creation", "StoreObserver"]
 
 
 class Creation(Write):
-    """Writes an item as a new one: over any other item, and created by this revision."""
+    """Writes an item as a new one: it replaces any other item, and its created revision is the present one."""
 
 
 class StoreObserver(HistoryObserver, Protocol):
     """Learns of each change of a store, of its commit, and of the end of the store."""
 
     def ending(self, lease: str, keys: Sequence[str]) -> Sequence[str]:
-        """Return the keys that end with a lease: the keys of its items, and others."""
+        """Return the keys that end with a lease: the keys of its items, and further ones."""
 
     def made(self, changes: Sequence[Uncommitted], *, is_end: bool) -> None:
-        """Take the changes of items of one revision, while they are made.
+        """Take the changes of items of one revision, before they are committed.
 
         Args:
             is_end: whether a lease ended.

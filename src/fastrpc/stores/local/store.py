@@ -38,12 +38,12 @@ __all__ = ["LocalStore"]
 
 T = TypeVar("T")
 
-#: Changes that a watcher gets at once, in bytes.
+#: The most bytes of changes that a watcher gets at once.
 _CHANGED_BYTES: Final = 1024 * 1024
 
 
 class LocalStore:
-    """Keeps items in memory; with a journal, answers after the commit.
+    """Keeps items in memory; with a journal it answers after the commit.
 
     All writes that arrive during a commit form the next one. If the journal is too full for a commit, its writes are
     refused and the rest goes on. Any other failed commit ends the store: later calls raise its StoreError until another
@@ -52,9 +52,9 @@ class LocalStore:
     Args:
         journal: None keeps nothing across restarts.
         clock: returns an instant in seconds that never decreases.
-        most_items: and as many leases; more are refused.
-        most_bytes: of keys and values together; more are refused.
-        first_revision: of the empty store without a journal; its history begins there.
+        most_items: the most items, and the most leases; more are refused.
+        most_bytes: the most bytes of keys and values together; more are refused.
+        first_revision: the revision of the empty store if there is no journal; its history begins there.
         on_failed: called with the error of the commit that ended the store.
     """
 
@@ -168,7 +168,7 @@ class LocalStore:
         """Return each change of a key or prefix in order, after a revision or from now on.
 
         Raises:
-            CompactedError: the history does not reach back, or not yet up, to the revision.
+            CompactedError: the history begins after the revision, or ends before it.
             StoreError: the store ended.
         """
         check_watched(watched)
@@ -189,8 +189,8 @@ class LocalStore:
     ) -> tuple[Sequence[ItemChange], int]:
         """Wait for changes after a revision; return some of them, in whole revisions, and the revision that they reach.
 
-        After `seconds` without one, a long wait up to a second earlier, or once `end` is done, it returns no change and
-        the latest revision.
+        Returns no change, and the latest revision, after `seconds` without a change (a long wait may end a second
+        earlier), or once `end` is done.
 
         Raises:
             CompactedError, StoreError: as in `watch`.
@@ -260,7 +260,7 @@ class LocalStore:
     # For the tree of Deimos, whose requests read and write in one step; `settled` tells whether the step is kept
 
     def observe(self, observer: StoreObserver | None) -> Sequence[ItemChange]:
-        """Report each change from now on to an observer; return the history. RuntimeError: there is another one."""
+        """Report each later change to an observer; return the history. RuntimeError: the store has an observer."""
         if observer is not None and self.content.observer is not None:
             raise RuntimeError("the store has an observer already")
         self.content.observer = observer
@@ -268,7 +268,7 @@ class LocalStore:
         return self._history.after(self._history.compacted, self.content.revision)
 
     def add_lease(self, seconds: float, prefix: str = "") -> str:
-        """Make a lease, of any length; its name begins with a prefix."""
+        """Make a lease of any length; its name begins with a prefix."""
         self._check_open()
         name = self.content.add_lease(seconds, prefix)
         self._due_changed.set()
@@ -292,7 +292,7 @@ class LocalStore:
         return self._history.latest
 
     async def _read(self, look: Callable[[], T]) -> T:
-        """Return what a look at the items finds once it is committed; look again if a commit was not kept."""
+        """Return the result of a look at the items once it is committed; look again if a commit was not kept."""
         while True:
             found = look()
             if await self.settled():

@@ -15,7 +15,7 @@ class Uncommitted:
 
     change: ItemChange | LeaseChange
 
-    #: The previous state: the item of the key, or the seconds of the lease; None: it is new.
+    #: The previous state: the item of the key, or the seconds of the lease; None: there was neither.
     before: Item[bytes] | float | None
 
     @property
@@ -34,7 +34,7 @@ class HistoryJournal:
         return self._journal.open()
 
     def commit(self, changes: Sequence[Uncommitted]) -> None:
-        # The history changes between two commits alone, never while the thread is here.
+        # The history changes only between two commits, never while the thread works here.
         self._journal.commit([one.change for one in changes], self._history.compacted)
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ class FolderClaim:
         """Make the folder, and lock it against other processes.
 
         Raises:
-            FastRPCError: of the kind: other users can enter the folder, or another process holds it.
+            FastRPCError: of the kind's class: other users can enter the folder, or another process holds it.
         """
         folder, kind = self._folder, self._kind
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -59,14 +59,14 @@ class FolderClaim:
         _held.add(self)
 
     def release(self) -> None:
-        """Close the descriptor of the lock. In a forked child the parent keeps its own, and with it the folder."""
+        """Close the descriptor of the lock. After a fork the parent has a descriptor too, and keeps the folder."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
 def _release_claims() -> None:
-    """Close the claims inherited by a forked child: the folders must be free when the parent ends."""
+    """Close the claims that a forked child has inherited: the folders must be free when the parent ends."""
     for claim in list(_held):
         claim.release()
 

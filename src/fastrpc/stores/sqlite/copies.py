@@ -17,7 +17,7 @@ from fastrpc.stores.sqlite.tables import STORE, StoreTables, read_saved
 
 __all__ = ["StoreCopy", "check_folder", "copy_folder", "restore_copy"]
 
-#: Added to the revision of a restored store whose copy comes from a clock that was ahead.
+#: Added to the revision of a restored store if the clock was ahead when the copy was made.
 _RESTORED_REVISIONS: Final = 1 << 40
 
 
@@ -25,10 +25,10 @@ class StoreCopy:
     """Writes the items of a store into a file, which appears once it is whole: a context manager.
 
     Args:
-        path: must not exist.
+        path: the file, which must not exist.
 
     Raises:
-        StoreError: it exists.
+        StoreError: the file exists.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,7 +64,7 @@ class StoreCopy:
     def add(
         self, items: Iterable[Item[bytes]], leases: Iterable[LeaseChange] = (), revision: int | None = None
     ) -> None:
-        """Add items and leases; a revision becomes the store's, whose history begins there."""
+        """Add items and leases. A revision becomes the revision of the store, whose history begins there."""
         connection = self._connection
         if connection is None:
             raise RuntimeError("a copy is entered by `with` first")
@@ -91,7 +91,7 @@ def copy_folder(folder: Path, path: Path) -> int:
 def restore_copy(path: Path, folder: Path) -> int:
     """Make the store of a folder from a copy; return how many items it has.
 
-    Its revision is taken from the clock: it exceeds all revisions so far, also of stores restored from the same copy.
+    The revision is taken from the clock: it exceeds all revisions so far, also of stores restored from the same copy.
 
     Raises:
         StoreError: the copy is damaged, or the folder has files.
@@ -103,12 +103,12 @@ def restore_copy(path: Path, folder: Path) -> int:
         raise StoreError(f"{path} is not a backup of a store: {error}", status=Status.DATA_LOSS) from error
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        # Commits beside a missing file would be replayed into the new one.
+        # SQLite would replay commits beside a missing file into the new one.
         raise StoreError(
             f"{folder} has files already", status=Status.ALREADY_EXISTS, hint="restore into a new folder"
         )
     with StoreCopy(folder / STORE.file) as copy:
-        # A sum alone would be the same each time one copy is restored.
+        # A sum alone would give the same revision each time the same copy is restored.
         revision = revision_of_now()
         if revision <= saved.revision:
             revision = saved.revision + _RESTORED_REVISIONS
@@ -117,10 +117,10 @@ def restore_copy(path: Path, folder: Path) -> int:
 
 
 def check_folder(folder: Path) -> Saved:
-    """Return what the store of a folder keeps, after a check of its file.
+    """Check the file of a folder's store, and return its content.
 
     Raises:
-        StoreError: it is held, damaged, or missing.
+        StoreError: the store is held, damaged, or missing.
     """
     if not (folder / STORE.file).exists():
         raise StoreError(f"{folder} has no store", status=Status.NOT_FOUND)

@@ -1,6 +1,6 @@
-"""A SQLite file of one kind: made as a whole, and refused if it is damaged, of a later version or another program's.
+"""A SQLite file of one kind: made as a whole, and refused if it is damaged, of a later version or of another program.
 
-It knows no table: `Tables` is its only interface to them.
+This module knows no table: `Tables` is its only interface to them.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ __all__ = [
     "sync_path",
 ]
 
-#: Codes of a damaged file; SQLITE_ERROR: a table is missing.
+#: SQLite's codes for a damaged file; SQLITE_ERROR means that a table is missing.
 DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
 #: The first bytes of a journal that has to be rolled back.
@@ -34,24 +34,25 @@ _HOT: Final = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 
 @dataclass(frozen=True, slots=True)
 class FileKind:
-    """The names, numbers and texts of a file and its folder."""
+    """The names, numbers and texts of one kind of file and its folder."""
 
     #: A word such as "store": it names the file, `store.db`, and the logger, `fastrpc.store`; errors write "a store".
     name: str
 
-    #: Such as "revision": the number of a commit, in warnings and in the name of the second file, `store.revisions`.
+    #: The name of the number of a commit, such as "revision". It is used in warnings and in the name of the second
+    #: file, `store.revisions`.
     number: str
 
-    #: Tells the file from others of SQLite, as `application_id`.
+    #: The `application_id` that tells the file from other files of SQLite.
     application: int
 
-    #: The version of the tables, as `user_version`; from 1.
+    #: The version of the tables, kept as `user_version`; counted from 1.
     schema: int
 
     #: The statements that make the tables, within one transaction.
     script: str
 
-    #: Times that each byte of a change is written into tables.
+    #: How many times each byte of a change is written into tables.
     copies: int
 
     #: The class of its errors.
@@ -94,13 +95,14 @@ class Tables(Protocol):
         """Return the greatest number of a commit; 0 without one."""
 
     def was_unsynced(self, connection: sqlite3.Connection) -> bool:
-        """Return whether a version without the second file left its commits unsynced; False if there was none."""
+        """Return whether a version without the second file left commits unsynced; False if none wrote the file."""
 
     def raise_to(self, connection: sqlite3.Connection, number: int, *, is_incomplete: bool) -> None:
-        """Have `latest` return a number, within a transaction that is open: no later commit has it or a lower one.
+        """Raise `latest` to a number, within the open transaction: no later commit has this number or a lower one.
 
         Args:
-            is_incomplete: commits may be missing. Drop data that is only right with all of them, such as a history.
+            is_incomplete: whether commits may be missing. Then drop data that is only right with all of them, such as a
+                history.
         """
 
 
@@ -108,8 +110,9 @@ def make_file(made: Path, path: Path, kind: FileKind, *, is_logged: bool = False
     """Make an empty file, first under another name: an empty file under its own name counts as damaged, not as new.
 
     Args:
-        is_logged: switch it to a write-ahead log, under the other name: the switch leaves a journal, whose removal is
-            not synced. A copy has no log: SQLite reports no error if it cannot move a log into its file at the end.
+        is_logged: whether to switch the file to a write-ahead log, while it has the other name: the switch leaves a
+            journal, whose removal is not synced. A copy has no log: SQLite reports no error if it cannot move a log
+            into its file at the end.
     """
     for suffix in ("", "-wal", "-shm", "-journal"):
         Path(f"{made}{suffix}").unlink(missing_ok=True)
@@ -130,7 +133,7 @@ def make_file(made: Path, path: Path, kind: FileKind, *, is_logged: bool = False
 
 
 def open_file(path: Path, tables: Tables) -> sqlite3.Connection:
-    """Return a connection to a file that is whole.
+    """Return a connection to a file, after checking that it is whole.
 
     Raises:
         FastRPCError: of the kind: the file is damaged, of a later version, or of another program.
@@ -138,7 +141,7 @@ def open_file(path: Path, tables: Tables) -> sqlite3.Connection:
     if path.stat().st_size == 0:
         raise tables.kind.damaged(path, "it is empty")
     if _has_log(path):
-        # The end of a connection that may write moves the commits of the log into the file.
+        # When the last connection that may write ends, it moves the commits of the log into the file.
         with contextlib.closing(read_only(path)) as connection:
             _check(connection, path, tables)
         return sqlite3.connect(path, isolation_level=None)
@@ -171,7 +174,7 @@ def roll_back_journal(path: Path) -> None:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("PRAGMA schema_version").fetchone()
             with contextlib.closing(read_only(path)) as reader:
-                # The last connection that ends would move the log into the file. A reader moves nothing.
+                # If the last connection could write, its end would move the log into the file. A reader moves nothing.
                 reader.execute("PRAGMA schema_version").fetchone()
                 connection.close()
 

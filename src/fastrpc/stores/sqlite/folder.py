@@ -48,10 +48,11 @@ Sync: TypeAlias = Literal["full", "normal"]
 #: Older versions lack statements used here.
 _OLDEST_SQLITE: Final = (3, 35)
 
-#: Added to the number of an earlier version's file that may have lost commits, as no second file reserves any.
+#: Added to the number of an earlier version's file that may have lost commits: it has no second file, which reserves
+#: numbers.
 _LOST_NUMBERS: Final = 1 << 20
 
-#: There is no room when the disk has less, so that deletions can still be written.
+#: Free bytes of the disk below which there is no room, so that deletions can still be written.
 _FREE_BYTES: Final = 64 * 1024 * 1024
 
 #: Bytes of a commit besides its values: some six pages.
@@ -61,8 +62,8 @@ _COMMIT_BYTES: Final = 6 * 4096
 class SqliteFolder:
     """Belongs to one process at a time. Errors that its methods name are of the kind's class.
 
-    Each commit has a number, which only rises. Unless the folder was closed, the next opening raises it above all
-    numbers that commits may have: none is repeated, even if acknowledged commits are lost.
+    Each commit has a number, which only rises. If the folder was not closed, the next opening raises the number above
+    all numbers that commits may have. So no number is repeated, even if acknowledged commits are lost.
 
     Args:
         place: the folder; made if it is missing, with the mode 0700. Others must not be able to enter it.
@@ -110,7 +111,7 @@ class SqliteFolder:
             return read(self.connection)
         except (sqlite3.Error, OSError) as error:
             self.close()
-            # A full disk or a lock of another program is not damage: a copy in its place would lose writes.
+            # A full disk or a lock of another program is not damage: a copy in place of the file would lose writes.
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE:
                 raise self._kind.damaged(self.path, str(error)) from error
             raise self._kind.error(f"{self.path} cannot be opened: {error}", processed="no") from error
@@ -128,7 +129,7 @@ class SqliteFolder:
     def commit(self, write: Callable[[sqlite3.Connection], None], *, number: int, size: int) -> None:
         """Keep what a function writes, all or nothing.
 
-        It has to change the file: SQLite adds no commit to its log for unchanged rows.
+        The function has to change the file: SQLite adds no commit to its log for unchanged rows.
 
         Args:
             number: the greatest number that it assigns; 0 for none.
@@ -158,7 +159,7 @@ class SqliteFolder:
         self._checkpoints.committed(_COMMIT_BYTES + self._kind.copies * size)
 
     def close(self) -> None:
-        """Close the file, with all commits in it, and release the folder."""
+        """Move all commits into the file, close it, and release the folder."""
         try:
             self._finish()
             if self._connection is not None:
@@ -210,17 +211,17 @@ class SqliteFolder:
         connection = self._connection = open_file(self.path, self._tables)
         self._salts, self._commits = end.salts, end.commits
         if end.is_torn or end.later:
-            # The log is emptied: once further commits follow, its bad frames would look like damage.
+            # The log is emptied: its bad frames would look like damage once other commits follow.
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         self._begin(connection, end, has_numbers)
 
     def _check_log(self, end: LogEnd, has_numbers: bool) -> None:
-        """Refuse a log that lost commits by damage, and warn of others that SQLite drops.
+        """Refuse a log that lost commits by damage; warn of a bad end, which SQLite drops.
 
-        With synced commits a power cut tears only the last commit, otherwise any of them.
+        If commits are synced, a power cut tears only the last one; if not, it may tear any.
 
         Raises:
-            FastRPCError: commits were lost that only damage can remove.
+            FastRPCError: commits are missing that only damage can have removed.
         """
         if end.has_bad_header:
             raise self._kind.damaged(self._log, "its header is bad")
@@ -249,7 +250,7 @@ class SqliteFolder:
             return not self._tables.was_unsynced(connection)
 
     def _lost_commits(self, end: LogEnd) -> int:
-        """Return how many acknowledged commits a log lacks, as far as is known."""
+        """Return how many acknowledged commits are missing from a log, as far as known."""
         numbers = self._numbers
         if numbers.salts == end.salts:
             return max(numbers.commits - end.commits, 0)
@@ -257,18 +258,18 @@ class SqliteFolder:
         return 0 if numbers.is_clean or end.has_salts else numbers.commits
 
     def _begin(self, connection: sqlite3.Connection, end: LogEnd, has_numbers: bool) -> None:
-        """Raise the number unless the last end was clean, and note whether commits from here on may be lost."""
+        """Raise the number unless the last close was clean, and note whether later commits may be lost."""
         numbers, tables = self._numbers, self._tables
         numbers.open()
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
-        # Each page is once in a commit, in the order of the numbers.
+        # Each page is once in a commit, in the order of page numbers.
         connection.execute("PRAGMA cache_spill = OFF")
         latest, could_lose = tables.latest(connection), tables.was_unsynced(connection)
         may_lose = self._sync == "normal"
         has_lost = self._has_lost(latest, end)
         if has_numbers and numbers.is_clean and not end.has_salts:
-            # SQLite has deleted it.
+            # SQLite has deleted the log.
             numbers.acknowledge(numbers.acknowledged, end.salts, 0)
         is_clean = numbers.is_clean if has_numbers else not (end.is_torn or end.later)
         was_unsynced = could_lose or (numbers.is_unsynced and not is_clean)
@@ -304,7 +305,7 @@ class SqliteFolder:
         return True
 
     def _acknowledge(self, number: int) -> None:
-        """Note a commit, as one more of its log; a restarted log has other salts."""
+        """Note a commit as one more of its log; a restarted log has other salts."""
         if self._log_file is None:
             self._log_file = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
         salts = os.pread(self._log_file, len(self._salts), SALTS_AT)

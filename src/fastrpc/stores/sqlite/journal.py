@@ -16,8 +16,8 @@ class SqliteJournal:
 
     Args:
         folder: made if it is missing, with the mode 0700; others must not be able to enter it.
-        sync: "full" keeps commits across a power loss, "normal" across the end of the process only. Unless the store
-            was closed, the next opening raises the revision; behind "normal" it forgets the history, too.
+        sync: "full" keeps commits across a power loss, "normal" across the end of the process only. If the store was
+            not closed, the next opening raises the revision, and after "normal" also forgets the history.
 
     Raises:
         ConfigError: `sync` is unknown, or SQLite is older than 3.35.

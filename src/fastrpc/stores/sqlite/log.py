@@ -1,8 +1,8 @@
 """The write-ahead log of a store, read before SQLite opens it.
 
-SQLite ends a log at its first bad frame and drops the later frames silently. It has to, since a power cut tears the
-last transaction. A bad frame before a later transaction is damage. A transaction ends at the frame that states the
-number of pages after it, and has each page once, in the order of the numbers. The format:
+SQLite ends a log at its first bad frame and drops the later frames silently. It has to do so, since a power cut tears
+the last transaction. But a bad frame that a later transaction follows is damage. A transaction ends at the frame that
+states the number of pages after it, and has each page once, in the order of the numbers. The format:
 https://www.sqlite.org/walformat.html.
 
     header (32 bytes): magic, version, page size, number; salts; checksum
@@ -51,13 +51,13 @@ class LogEnd:
 
     Attributes:
         frames: how many frames are good, from the first one on.
-        has_bad_header: SQLite drops all frames.
+        has_bad_header: whether the header is bad, so that SQLite drops all frames.
         later: how many frames of the same log follow the first bad one.
         later_commits: the number of good frames that end a commit.
         is_before_commit: whether one of these commits is later than the commit with the bad frame.
         commits: how many commits are good, from the first one on.
         is_torn: whether it ends with a bad frame of the same log, or without the end of a commit.
-        salts: of the log; zeros without one.
+        salts: the salts of the log; zeros without a log.
     """
 
     frames: int = 0
@@ -98,24 +98,25 @@ def _read(file: BufferedReader) -> LogEnd:
 
 
 def _end_of(frames: Iterator[memoryview], salts: bytes, sums: tuple[int, int], *, is_big: bool) -> LogEnd:
-    """Return where a log with these salts ends, whose header has these sums."""
+    """Return where a log ends that has these salts, and whose header has these sums."""
     good = later = commits = later_commits = 0
     is_ended = is_torn = is_other = is_before_commit = False
-    # The page of the frame before, if both belong to one commit: page numbers grow within a commit.
+    # The page of the previous frame if both frames belong to one commit, in which page numbers grow; else 0.
     last_page = 0
     for frame in frames:
         page, pages, own_salts, *told = _FRAME.unpack_from(frame)
         is_own = _are_of_one_log(own_salts, salts)
-        # A commit begins here; after the bad frame it is another commit than the bad frame's.
+        # If a commit begins here, it is another commit than the commit with the bad frame.
         is_other |= is_ended and is_own and page <= last_page
         if own_salts != salts:
             if not is_ended and not is_own and last_page == _LAST_PAGE:
-                # A power cut may have lost the first frame of the last commit: the next frames are of that commit.
+                # A power cut may have lost the first frame of the last commit; the next frames then belong to that
+                # commit.
                 last_page = 0
             is_ended = True
         else:
-            # From the previous frame, good or bad: after a bad frame, too, whole frames are distinguished from torn
-            # ones.
+            # The sum continues from the previous frame, good or bad, so whole frames are recognized after a bad one,
+            # too.
             found = _frame_sum(frame, sums, is_big=is_big)
             is_good = page != 0 and list(found) == told
             sums = (told[0], told[1])
@@ -130,13 +131,13 @@ def _end_of(frames: Iterator[memoryview], salts: bytes, sums: tuple[int, int], *
                 is_ended = True
         if is_own:
             is_torn = is_ended or pages == 0
-            # Behind the end of a commit any page may belong to the next one.
+            # After the end of a commit the next commit may begin with any page.
             last_page = _LAST_PAGE if pages != 0 else page
     return LogEnd(good, False, later, later_commits, is_before_commit, commits, is_torn, bytes(salts))
 
 
 def _are_of_one_log(one: bytes, other: bytes) -> bool:
-    """Compare salts: salts of an earlier log share neither half, and a flipped bit leaves one half."""
+    """Return whether salts are of one log: an earlier log shares neither half, and a flipped bit changes one half."""
     return one[:4] == other[:4] or one[4:] == other[4:]
 
 

@@ -3,9 +3,9 @@
     0    the greatest number that a commit may have, synced before that commit; whether the folder was closed cleanly
     512  the latest number that was acknowledged, and the commits of the present log; it is not synced
 
-A commit is acknowledged after its sync: a file with fewer commits has lost some. A power cut may leave an older record
-of the acknowledged ones, so a folder without a noted end continues after the greatest number. Each record has a sector,
-which a disk writes whole. The numbers of a store are its revisions.
+A commit is acknowledged after its sync: a file with fewer commits than were acknowledged has lost some. A power cut may
+leave an older record of the acknowledged commits, so a folder that was not closed continues after the greatest number.
+Each record has its sector, which a disk writes whole. The numbers of a store are its revisions.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ class NumbersFile:
         path: the file; `open` makes it.
         reserved: the greatest number of the present block; 0 without a file.
         acknowledged: commits up to this number were acknowledged.
-        salts: of the log of the last commit.
+        salts: the salts of the log that has the last commit.
         commits: how many commits of that log were acknowledged.
         is_unsynced: whether commits were not synced when the folder was last open.
         is_clean: whether the folder was closed, with all commits in its file.
@@ -56,10 +56,10 @@ class NumbersFile:
         self._descriptor: int | None = None
 
     def read(self) -> bool:
-        """Read the file; return whether it is there.
+        """Read the file; return whether it exists.
 
         Raises:
-            FastRPCError: of the kind: it is damaged.
+            FastRPCError: of the kind's class: the file is damaged.
         """
         try:
             content = self.path.read_bytes()
@@ -71,7 +71,7 @@ class NumbersFile:
         return True
 
     def open(self) -> None:
-        """Open the file, made if it is missing, for what follows."""
+        """Open the file, made if it is missing, for later notes."""
         if not self.path.exists():
             with replaced_file(self.path, buffering=0) as file:
                 file.write(_record(0, self.reserved, self._flags()).ljust(_SECTOR_BYTES, b"\0"))
@@ -81,7 +81,7 @@ class NumbersFile:
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
 
     def note(self, *, is_unsynced: bool, is_clean: bool = False) -> None:
-        """Note whether commits are unsynced from here on, and whether the file lacks none; sync the note."""
+        """Note whether later commits are unsynced, and whether the file has all commits; sync the note."""
         if (is_unsynced, is_clean) != (self.is_unsynced, self.is_clean):
             self.is_unsynced, self.is_clean = is_unsynced, is_clean
             self._reserve(self.reserved)
@@ -92,7 +92,7 @@ class NumbersFile:
             self._reserve(number + _BLOCK)
 
     def acknowledge(self, number: int, salts: bytes, commits: int) -> None:
-        """Note the last commit: its number, and the log's number of commits with it."""
+        """Note the last commit: its number, and how many commits its log has."""
         self.acknowledged = max(self.acknowledged, number)
         self.salts, self.commits = salts, commits
         self._write(_record(1, self.acknowledged, 0, salts, commits), 1)

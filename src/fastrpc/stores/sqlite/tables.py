@@ -30,10 +30,10 @@ STORE: Final = FileKind(
     application=0x66727063,
     schema=1,
     script=_SCRIPT,
-    # As an item and in the history.
+    # A value is kept in an item and in the history.
     copies=2,
     error=StoreError,
-    if_held="end it, or give each of them another folder; fastrpc store check FOLDER reads a free one",
+    if_held="end it, or give each of them another folder; fastrpc store check FOLDER reads a folder that is free",
     if_later="use the version of fastrpc that wrote it, or a later one; or restore a backup into a new folder: "
     "fastrpc store restore FILE FOLDER",
     if_damaged="restore a backup: fastrpc store restore FILE FOLDER",
@@ -93,7 +93,7 @@ def read_saved(connection: sqlite3.Connection) -> Saved:
 def write_changes(
     connection: sqlite3.Connection, changes: Sequence[ItemChange | LeaseChange], latest: int, compacted: int
 ) -> None:
-    """Write changes up to a revision, and forget the history up to another one."""
+    """Write changes up to a revision, and forget the history up to an older revision."""
     for change in changes:
         if isinstance(change, ItemChange):
             _write_item(connection, change)
