@@ -209,7 +209,7 @@ class Lock:
     async def _look_after_change(
         self, ahead: list[Item[bytes]], revision: int
     ) -> tuple[list[Item[bytes]], int]:
-        """Check again once enough items ahead have ended: for a lock the item before ours, for a semaphore all but its
+        """Check again once enough items ahead have ended: for a lock the item before, for a semaphore all but its
         slots.
 
         So after a departure only the programs ask the store that may hold the lock next.
@@ -229,8 +229,7 @@ class Lock:
         except LockLostError:
             raise
         except StoreError as error:
-            # The lease of this contender and the caller's deadline decide how long a wait outlasts a store that is
-            # away.
+            # How long a wait outlasts a store that is away depends on this contender's lease and the caller's deadline.
             if not is_away(error):
                 raise
             await asyncio.sleep(_AWAY_SECONDS)

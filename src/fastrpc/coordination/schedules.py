@@ -187,8 +187,7 @@ class _Job:
             reached = now
 
     async def _reach(self, due: float, reached: float) -> float:
-        """Wait for an instant; return the time then, or if the clock was set back, a time to continue from.
-        """
+        """Wait for an instant; return the time then, or if the clock was set back, a time to continue from."""
         pause = 0.0
         while True:
             # This yields even without a pause: other tasks run between two instants.

@@ -181,8 +181,7 @@ class KeyTree:
                 if change not in of_directories:
                     self.log.add(self._event_of(known.get(change.key), change, is_end=False))
             if len(of_directories) == len(changes):
-                # No event is shown for directories that are made above a made directory, or deleted below a deleted
-                # one.
+                # No event is shown for directories made above a made directory, or deleted below a deleted one.
                 shown = (max if changes[0].item else min)(changes, key=lambda change: len(change.key))
                 key, item = shown.key.removeprefix(_DIRECTORIES), shown.item or known.get(shown.key)
                 created = revision if item is None else item.created
@@ -360,7 +359,7 @@ class KeyTree:
         return replace(directory, nodes=nodes, nodes_size=size)
 
     def _children(self, directory: str) -> list[str]:
-        """Return the keys of a directory's children that are not hidden, sorted. Nodes below the children are skipped."""
+        """Return the sorted keys of a directory's children that are not hidden; skip the nodes below the children."""
         found = set()
         below = f"{directory}/" if directory else ""
         for prefix in (below, _DIRECTORIES + below):

@@ -33,8 +33,7 @@ class RegistryTasks:
 
 
 class TaskFailures:
-    """The errors of one background task, which continues. In a row of errors the first of each kind is logged.
-    """
+    """The errors of one background task, which continues. In a row of errors the first of each kind is logged."""
 
     def __init__(self, effect: str) -> None:
         self._effect = effect
