@@ -14,5 +14,5 @@
     serving       the services of a client, which its servers may call
     blocking/     the same without a loop;  services/: one client for many services
 
-May import every layer below it, above all `peers/`, and nothing of `server/`.
+This package may import every package of a lower rank, above all `peers/`, and nothing of `server/`.
 """

@@ -37,7 +37,7 @@ class BaseAttempting(AttemptPlacing):
     """The part of a call's attempts that both clients share.
 
     Args:
-        made: the error of an attempt made before the fail mode ran; None without one.
+        made: the error of an attempt that was made before the fail mode ran; None without one.
     """
 
     def __init__(self, pool: AttemptPool, call: ClientCall, made: FastRPCError | None) -> None:
@@ -45,7 +45,7 @@ class BaseAttempting(AttemptPlacing):
         self._made = made
         #: Whether any attempt was sent.
         self.was_sent = made is not None
-        #: Whether an attempt ended that may have reached a server. An attempt without a connection does not count.
+        #: Whether an attempt has ended that may have reached a server; an attempt without a connection has not.
         self._was_attempted = made is not None and not isinstance(made, ConnectError)
         self._number = 0 if made is None else 1
         self._may_have_run = made is not None and made.processed != "no"
@@ -63,14 +63,14 @@ class BaseAttempting(AttemptPlacing):
             return None
         return Patience(self._pool.config.backoff.first)
 
-    # Each is a coroutine: coroutines of a `SyncClient` never suspend, and `drive` runs them.
+    # These methods are coroutines. In a `SyncClient` they never suspend, and `drive` runs them.
 
     async def prepare(self) -> None:
         """Wait until the list of endpoints is known."""
         raise NotImplementedError
 
     async def _start(self, endpoint: Endpoint) -> tuple[Any, Any, Pick | None]:
-        """Return an attempt on a connection, that connection, and the pick that reports the outcome.
+        """Return an attempt on a connection, the connection, and the pick that reports the outcome.
 
         `_note_sent` is called as the attempt begins.
         """
@@ -104,7 +104,7 @@ class BaseAttempting(AttemptPlacing):
             raise
 
     async def run_batch(self, batch: Batch) -> list[Any]:
-        """Make the one attempt of a whole batch. A failed call's error stands in place of its value."""
+        """Make the only attempt of a whole batch. A failed call's error stands in place of its value."""
         try:
             await self.prepare()
             self._needs_ready = batch.needs_ready
@@ -114,7 +114,7 @@ class BaseAttempting(AttemptPlacing):
             raise
 
     async def _fail(self, error: BaseException) -> None:
-        """Hook: the error of a call that was not sent is about to be raised."""
+        """Hook: is called before the error of an unsent call is raised."""
 
     async def attempt(self, endpoint: Endpoint) -> Any:
         """Make one attempt."""
@@ -152,7 +152,7 @@ class BaseAttempting(AttemptPlacing):
         return super().pick()
 
     def _fail_again(self, endpoint: Endpoint) -> None:
-        """Raise the error of the earlier attempt, so that the fail mode judges it."""
+        """Raise the error of the earlier attempt, so that the fail mode judges the error."""
         self._tried.append(endpoint)
         made, self._made = self._made, None
         try:
@@ -206,7 +206,7 @@ class Attempting(BaseAttempting):
 
     _pool: ConnectionPool
     _call: AwaitedCall
-    # Whether the call has asked for a connection: that counts once, however many attempts it makes.
+    # Whether the call has asked for a connection. This counts once, however many attempts the call makes.
     _has_asked = False
 
     async def prepare(self) -> None:
@@ -275,7 +275,7 @@ class Attempting(BaseAttempting):
         return found
 
     def _asks(self) -> bool:
-        """Return whether the call asks for a connection for the first time, which it does now."""
+        """Return whether the call asks for a connection for the first time, and note that it does."""
         has_asked, self._has_asked = self._has_asked, True
         return not has_asked
 
@@ -288,7 +288,7 @@ class Attempting(BaseAttempting):
     async def _wait_connection(self, pick: Pick, pinned: Address | None) -> tuple[ClientEngine, Pick]:
         """Pick again after each change, until the picked endpoint has a connection.
 
-        A user-defined selector picks again only after its pick proved unreachable. So does a call with a key, which
+        A user-defined selector picks again only once its pick proved unreachable. A call with a key does the same: it
         waits for its endpoint by the rules of `KeyWait`.
         """
         pool = self._pool
@@ -320,7 +320,7 @@ class Attempting(BaseAttempting):
                 if not is_kept or not subchannel.may_come:
                     pick = await self._picked_again(pick, pinned)
         except BaseException:
-            # The usual error is the deadline: the attempt no longer waits for this endpoint.
+            # Usually the error is the deadline. In any case the attempt no longer waits for this endpoint.
             pick.dropped()
             raise
         finally:
@@ -330,7 +330,7 @@ class Attempting(BaseAttempting):
     async def _waited_for_key(self, pick: Pick) -> Pick:
         """Wait for a change at the endpoint of the call's key, which is dialled before all others.
 
-        Returns the pick, or a pick of the key's next endpoint if the wait is over.
+        Returns the pick; once the wait is over, a pick of the key's next endpoint.
         """
         subchannel: Subchannel = pick.endpoint_state.subchannel
         ends = self.key_wait_ends(subchannel)
@@ -346,7 +346,7 @@ class Attempting(BaseAttempting):
         return pick
 
     async def _picked_again(self, pick: Pick, pinned: Address | None) -> Pick:
-        """Undo the pick of an attempt that still connects, and return another one."""
+        """Undo the pick of an attempt that is still connecting, and return another one."""
         pick.undone()
         self.forget_key_pick(pick)
         self._connecting.remove(pick)
@@ -377,7 +377,7 @@ def mode_of(call: ClientCall, mode: FailMode) -> FailMode:
 
 
 def plain_connection(pool: ConnectionPool, call: ClientCall) -> ClientEngine | None:
-    """Return the open connection of a call that leaves its first attempt to the rules of its client; else None."""
+    """Return the open connection for a call whose first attempt follows the rules of its client; otherwise None."""
     options = call._options
     if options.fail_mode is None and options.endpoint is None and options.prefer is None:
         return pool.at_once(ready=call._needs_ready)
@@ -385,7 +385,7 @@ def plain_connection(pool: ConnectionPool, call: ClientCall) -> ClientEngine | N
 
 
 def may_retry(call: AttemptedCall, error: FastRPCError, mode: FailMode) -> bool:
-    """Return whether the fail mode could retry; False ends the call without running it."""
+    """Return whether the fail mode could retry; if not, the call ends without running the fail mode."""
     if call.inside_retry:
         return False
     if error.processed == "no":

@@ -1,9 +1,10 @@
 """The slow path of a call: waiting for a connection, interceptors, further attempts.
 
-Compiled code makes the first attempt, even with several endpoints; after a failure the fail mode decides. `retry`
-replays the failed attempt to the fail mode: its first `pick` returns that endpoint, its first `attempt` raises that
-error. So a user-defined fail mode sees every call from its beginning, and the built-in ones cost nothing while calls
-succeed. Hedged calls, and user-defined selectors, which may read metadata, use this path from the start.
+Compiled code makes the first attempt, even with several endpoints. After a failure `retry` runs the fail mode and
+replays the failed attempt to it: the first `pick` returns the endpoint of that attempt, and the first `attempt` raises
+its error. So a user-defined fail mode sees every call from its beginning, and the built-in ones cost nothing while
+calls succeed. Hedged calls use this path from the start, and so do calls with user-defined selectors, which may read
+metadata.
 """
 
 import asyncio
@@ -45,7 +46,8 @@ __all__ = [
 class BaseCallRunner:
     """The part that both clients share, as coroutines: in a `SyncClient` they never suspend, and `drive` runs them."""
 
-    #: Makes the attempts of a call: pool, call, and the error of an attempt that was made before or None.
+    #: Makes the attempts of a call, from the pool, the call, and the error of an attempt that was already made, or
+    #: None.
     _attempting: type[BaseAttempting]
 
     def __init__(
@@ -78,7 +80,7 @@ class BaseCallRunner:
         raise NotImplementedError
 
     async def _made(self, call: ClientCall) -> Any:
-        """Make a call from its first attempt; the interceptors run around all attempts, the first outermost."""
+        """Make a call from its first attempt. The interceptors run around all attempts, the first one outermost."""
         call._start_clock()
         if not self._interceptors:
             return result_of(call, await self._first_attempts(call))
@@ -97,7 +99,7 @@ class BaseCallRunner:
         return await self._attempts(call, None)
 
     async def _attempts(self, call: ClientCall, error: FastRPCError | None) -> Any:
-        """Run the fail mode; `error` is the error of an attempt already made, or None."""
+        """Run the fail mode; `error` is the error of an attempt that was already made, or None."""
         return await self._attempting(self._pool, call, error).run(mode_of(call, self._mode))
 
     async def _attempted(self, batch: Batch) -> list[Any]:
@@ -192,7 +194,7 @@ class CallRunner(Answers, BaseCallRunner):
                 attempts = self.retry(batch.attempted(index), value)
                 if attempts is not None:
                     again[index] = attempts
-        # Concurrently: the `retry_after` of one call must not delay the others.
+        # The retries run concurrently: the `retry_after` of one call must not delay the others.
         results = await asyncio.gather(*again.values(), return_exceptions=True)
         for index, result in zip(again, results, strict=True):
             values[index] = result
@@ -204,7 +206,7 @@ class CallRunner(Answers, BaseCallRunner):
 
 
 def peer_of(call: ClientCall, pool: AttemptPool) -> "Peer":
-    """Return the peer of a call: the endpoint of its last attempt, before the first one the first in the list."""
+    """Return the peer of a call: the endpoint of its last attempt, or before any the first endpoint of the list."""
     from fastrpc.peers.peer import Peer
 
     config = pool.config

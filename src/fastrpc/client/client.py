@@ -49,11 +49,11 @@ class Client(Caller, FanOut, StreamVerbs):
         fail_mode: the rule for failed attempts, by name or as an object, see `fastrpc.failmodes`. The default retries
             on another endpoint if that is safe.
         interceptors: functions around every call, the first outermost; around calls of the services `side` is "server".
-        credentials: a token that the client shows to its servers, or a function, `async () -> str`, which is asked for
+        credentials: a token that the client shows to its servers, or a function, `async () -> str`, which is called for
             each connection, and again before a token expires.
-        services: served on the connections of the client: instances, classes or functions as for `Server`. The client
-            is then entered by `async with`, which connects, keeps one connection to each endpoint, and drains at its
-            end.
+        services: the services that the client offers on its connections: instances, classes or functions as for
+            `Server`. The client is then entered by `async with`, which connects, keeps one connection to each endpoint,
+            and drains at its end.
         config: the settings, see `fastrpc.config`; None: the defaults.
 
     Raises:
@@ -156,7 +156,7 @@ class Client(Caller, FanOut, StreamVerbs):
         """
         refuse_view(self._is_view, "closed")
         if self._state.is_of_parent:
-            # Connections and loop belong to the parent, and so do their entries in its epoll set.
+            # Connections and loop belong to the parent, and so do their entries in the loop's epoll set.
             return
         if self._state.loop is not None:
             if self._state.loop.is_closed():
@@ -174,8 +174,8 @@ class Client(Caller, FanOut, StreamVerbs):
     def bind(self, contract: Callable[..., S], /) -> S:
         """Return a proxy with the methods of a service class.
 
-        Every method is awaited, even if the class defines it with plain `def`. Static types are right only for
-        `async def`; the types of `call` are right for every class.
+        Every method is awaited, even if the class defines it with plain `def`. Only for `async def` are the static
+        types right; the types of `call` are right for every class.
         """
         from fastrpc.peers.proxy import Proxy
 
@@ -214,7 +214,7 @@ class Client(Caller, FanOut, StreamVerbs):
 
 
 class _Unclosed:
-    """Warn when an unclosed client is collected. Its views, perhaps one for each call, do not warn."""
+    """Warns when an unclosed client is collected. Views do not warn: a program may make one for each call."""
 
     def __init__(self, pool: "ConnectionPool") -> None:
         self._pool = pool

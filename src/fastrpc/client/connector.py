@@ -29,13 +29,13 @@ class Connector:
 
     target: Target
     config: ClientConfig
-    #: Announced by each connection.
+    #: The settings that each connection announces.
     settings: Any
     #: The services of the client; None if it only calls.
     serving: "ClientServices | None"
-    #: Count the connections.
+    #: The counts of connections.
     totals: CallTotals
-    #: Credentials that connections show to servers.
+    #: The credentials that connections show to servers.
     credentials: ClientCredentials | None = None
     #: The time for which the loop polls after the last activity; shorter than the setting if polling cannot help.
     spin_microseconds: int = 0

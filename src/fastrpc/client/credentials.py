@@ -11,7 +11,7 @@ from fastrpc.user_code import ContainedError, contained
 
 __all__ = ["TOKEN_HINT", "ClientCredentials", "CredentialSource", "credentials_of"]
 
-#: The hint of a call that a server refused as unauthenticated, by a client without credentials.
+#: The hint if a server refused a call as unauthenticated, and the client has no credentials.
 TOKEN_HINT: Final = "the client shows no token: give it one by credentials="  # noqa: S105
 
 CredentialSource = str | Callable[[], Awaitable[str]] | Callable[[], str]
@@ -22,7 +22,7 @@ class ClientCredentials:
 
     Args:
         source: a token, or a function that returns one.
-        allows_plain: whether they may go over plain TCP beyond loopback.
+        allows_plain: whether the credentials may be sent over plain TCP beyond loopback.
     """
 
     def __init__(self, source: CredentialSource, *, allows_plain: bool) -> None:
@@ -38,7 +38,7 @@ class ClientCredentials:
         """Refuse an address to which the token would travel in the clear.
 
         Raises:
-            ConfigError: it is plain TCP beyond loopback.
+            ConfigError: the address is plain TCP beyond loopback.
         """
         if address.scheme == "tcp" and not self._allows_plain and not is_local(address):
             raise ConfigError(
@@ -63,7 +63,7 @@ class ClientCredentials:
             raise _failed(error) from None
 
     def current_blocking(self, address: Address) -> bytes:
-        """Return a token for a server, without a loop: a coroutine that waits for one is refused.
+        """Return a token for a server, without a loop. A function that waits for the token is refused.
 
         Raises:
             ConnectError: no credential is available, or the address is not safe for it.
@@ -93,7 +93,7 @@ def credentials_of(source: Any, *, allows_plain: bool) -> ClientCredentials | No
     """Return the credentials of a client.
 
     Raises:
-        TypeError: they are neither a token nor a function.
+        TypeError: the credentials are neither a token nor a function.
         ConfigError: the token cannot be sent.
     """
     if source is None:

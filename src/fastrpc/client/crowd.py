@@ -1,7 +1,8 @@
-"""Crowds: when all connections of an endpoint have more calls than they serve well, one more connection helps.
+"""Crowds: all connections of an endpoint have more calls than they serve well, so one more connection helps.
 
-A connection reports a crowd of calls in flight, at no cost for earlier calls. From then on a timer checks all
-connections of the endpoint, until one has fewer calls or the time is over. A client without a crowd has no timer.
+A connection reports when its calls in flight become a crowd; calls before that cost nothing. From then on a timer
+checks all connections of the endpoint, until one has fewer calls or the time is over. A client without a crowd has no
+timer.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from fastrpc.protocols.base import ClientEngine
 
 __all__ = ["Crowd", "Widening"]
 
-#: Checks within the time for which all connections have to be crowded.
+#: The number of checks within the time for which all connections have to be crowded.
 LOOKS = 5
 
 
@@ -37,7 +38,7 @@ class Widening(Protocol):
 
 
 class Crowd:
-    """Watches the connections of one endpoint while a further one is allowed."""
+    """Watches the connections of one endpoint while another connection is allowed."""
 
     def __init__(self, subchannel: Widening) -> None:
         self._subchannel = subchannel
@@ -45,13 +46,13 @@ class Crowd:
         self._looks = 0
 
     def await_at(self, connections: Iterable[ClientEngine]) -> None:
-        """Have these connections report when they are crowded, if another one would be made."""
+        """Have these connections report when they are crowded, if that would lead to another connection."""
         if self._subchannel.may_widen:
             for connection in connections:
                 connection.await_crowd(CROWD_CALLS)
 
     def look_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin the checks: a connection is crowded."""
+        """Start the checks, as a connection is crowded."""
         if self._timer is None:
             self._looks = 0
             self._look_later(loop)
@@ -67,8 +68,8 @@ class Crowd:
         self._timer = loop.call_later(CROWD_SECONDS / LOOKS, self._due, loop, context=contextvars.Context())
 
     def _due(self, loop: asyncio.AbstractEventLoop) -> None:
-        # The check waits until callers whose answers were read in this turn have made their next calls: a late loop
-        # reads many answers at once.
+        # The check waits until callers whose answers were read in this turn have made their next calls: a loop that is
+        # late reads many answers at once.
         self._timer = loop.call_soon(self._look, loop, context=contextvars.Context())
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:

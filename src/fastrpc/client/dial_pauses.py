@@ -1,16 +1,17 @@
-"""The pauses between the dials of one address, sans-IO: they grow while its server is down.
+"""The pauses between the dials of one address, sans-IO. They grow while its server is down.
 
 A loop redials a lost connection even if no call needs it. The pause after such a failed dial must not fail a later
 call: the server may be back long before the pause is over. So the first call that asks for a connection ends the pause.
 
-- A dial counts as *requested* if a call waits when it fails, or called since the previous dial failed. The pause after
-  it is kept: calls fail until it is over, so a frequent caller does not dial a dead server more often.
-- After a connection that ended right after SETTINGS, the pause is kept if a call requested its dial or used it. Any
-  other pause can be ended by a call, once until a connection lasts.
-- So calls do not dial a dead server more often. If a call ends a short pause, its dial replaces the dial after that
-  pause: the next pause is counted from the time at which the replaced dial was due.
-- After a long pause the loop dials its server rarely. The first call that ends such a pause restarts the pauses with
-  `Backoff.first`, so a client that is used again reconnects quickly. Once an unrequested dial fails, the pauses
+- A dial counts as *requested* if a call was made since the previous dial failed, or a call waits when this dial fails.
+  The pause after a requested dial is kept: calls fail until it is over, so a frequent caller does not dial a dead
+  server more often.
+- After a connection that ended right after SETTINGS, the pause is kept if a call requested the dial or used the
+  connection. A call can end any other pause, but only once until a connection lasts.
+- If a call ends a short pause, its dial replaces the dial after that pause: the next pause is counted from the time at
+  which the replaced dial was due. So calls do not dial a dead server more often.
+- After a long pause the loop dials its server rarely. The first call that ends a long pause restarts the pauses with
+  `Backoff.first`, so a client that is used again reconnects quickly. When an unrequested dial fails, the pauses
   continue with their former length.
 """
 
@@ -22,8 +23,8 @@ from fastrpc.config.delays import Delays
 
 __all__ = ["LONG_SECONDS", "DialPauses"]
 
-#: Pauses of this many seconds or more are long: the call that ends one restarts the pauses. Too low dials a dead server
-#: more often for calls; too high leaves an idle client without a connection for as long.
+#: Pauses of this many seconds or more are long: a call that ends a long pause restarts the pauses. Too low dials a dead
+#: server more often for calls; too high leaves an idle client without a connection for as long.
 LONG_SECONDS = 5.0
 
 
@@ -36,9 +37,10 @@ class DialPauses:
         self._delays = Delays(backoff, uniform)
         # Whether the next call ends the pause: no call asked for the dial before it.
         self._is_skippable = False
-        # Whether a call came since the last dial failed; whether a call restarted the pauses since the server answered.
+        # Whether a call was made since the last dial failed; whether a call restarted the pauses since the server
+        # answered.
         self._is_asked = self._has_restarted = False
-        # The length of the present pause; the instant of the dial that an earlier one replaces, 0 for none.
+        # The length of the present pause; the instant at which a dial was due that was made earlier instead, or 0.
         self._pause = self._replaced = 0.0
         #: Whether a call asked for the present connection, or was sent on it.
         self.is_called = False
@@ -50,7 +52,7 @@ class DialPauses:
         return max(0.0, self.due - now)
 
     def ask(self, now: float) -> bool:
-        """Record that a call asks for a connection; return whether that ends the pause."""
+        """Record that a call asks for a connection; return whether this ends the pause."""
         self._is_asked = True
         if not self._is_skippable:
             return False
@@ -78,18 +80,18 @@ class DialPauses:
         self.put_off(at)
 
     def use(self) -> None:
-        """Record that a call goes out on the present connection."""
+        """Record that a call is sent on the present connection."""
         self.is_called = True
 
     def end_early(self, at: float) -> None:
-        """Pause after a connection that answered ended at once, longer each time."""
+        """Pause, longer each time, after a connection that ended right after the server answered."""
         is_kept = self._ended_early or self._is_asked or self.is_called
         self._is_skippable, self._ended_early = not is_kept, True
         self._is_asked = self.is_called = False
         self.put_off(at)
 
     def put_off(self, at: float) -> None:
-        """Pause before the next dial, longer each time, though no dial failed."""
+        """Pause before the next dial, longer each time, although no dial failed."""
         self._pause = self._delays.take()
         self.due = at + self._pause
 
@@ -105,6 +107,6 @@ class DialPauses:
         self._replaced = 0.0
 
     def last(self) -> None:
-        """Record that a connection lasted, or ended as planned: the next pause is the shortest one."""
+        """Record that a connection lasted, or ended as planned: the next pause is the shortest."""
         self._delays.reset()
         self._ended_early = self.is_called = False

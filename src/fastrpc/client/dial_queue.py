@@ -1,8 +1,8 @@
-"""The queue of dials: few at a time, the likeliest to answer first.
+"""The queue of dials: a few at a time, and first the dials that most likely succeed.
 
 At most 64 dials are in progress, and at most four begin in one turn of the loop. Endpoints that answered before come
-first, then unknown ones. An endpoint that a call needs counts as answered; the endpoint of a call's key precedes all
-others.
+first, then unknown ones. An endpoint that a call needs ranks with the endpoints that answered before. The endpoint of a
+call's key precedes all others.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class DialQueue:
         return len(self._under_way)
 
     def ask(self, subchannel: Dialled, *, is_wanted: bool = False, goes_first: bool = False) -> None:
-        """Queue a dial; with `is_wanted` in the first rank, with `goes_first` before all ranks."""
+        """Queue a dial: with `is_wanted` in the first rank, with `goes_first` before all ranks."""
         if subchannel in self._under_way or subchannel in self._waiting[0]:
             return
         self.forget(subchannel)

@@ -1,7 +1,7 @@
 """The plan of one endpoint, sans-IO: its next dial, its connections, and its last error.
 
-A subchannel reports the outcome of dials and connections, and asks when the next dial is due, whether a connection is
-missing and which ones to retire.
+A subchannel reports the outcome of dials and connections. It asks when the next dial is due, whether a connection is
+missing, and which connections to retire.
 """
 
 import logging
@@ -21,9 +21,9 @@ __all__ = ["CROWD_CALLS", "CROWD_SECONDS", "MOST_AUTOMATIC", "EndpointPlan", "re
 
 logger = logging.getLogger("fastrpc.client")
 
-#: With `connections_per_endpoint="auto"`: CROWD_CALLS in flight crowd a connection. When all have been crowded for
-#: CROWD_SECONDS, the client adds one, up to MOST_AUTOMATIC. A worker serves 16 calls in less than a millisecond
-#: if their handlers do not wait, so a lasting crowd is a sign that it cannot keep up.
+#: With `connections_per_endpoint="auto"` a connection with CROWD_CALLS in flight is crowded. When all connections have
+#: been crowded for CROWD_SECONDS, the client adds one, up to MOST_AUTOMATIC. A worker serves 16 calls in less than a
+#: millisecond if their handlers do not wait, so a lasting crowd shows that the worker cannot keep up.
 CROWD_CALLS = 16
 CROWD_SECONDS = 0.1
 MOST_AUTOMATIC = 8
@@ -51,7 +51,7 @@ class _Connection(Protocol):
         """Whether its age limit has passed; it accepts calls until it is replaced."""
 
     def retire(self) -> None:
-        """Take no new calls; the clients retire the connections that the plan names."""
+        """Take no new calls. The clients retire the connections that the plan names."""
 
 
 class EndpointPlan:
@@ -63,7 +63,7 @@ class EndpointPlan:
     #: How many times rarer its connections send pings than the settings say.
     ping_factor = 1
 
-    #: The instant since which a call with a key waits, or has waited, for a connection that takes its calls.
+    #: The instant since which a call with a key has waited for a connection that takes its calls.
     awaited_since: float | None = None
 
     def __init__(
@@ -77,31 +77,31 @@ class EndpointPlan:
         self.endpoint = endpoint
         #: The reason why there is no connection; None once SETTINGS arrived.
         self.error: FastRPCError | None = None
-        #: Count of failed dials and of connections that ended right after the handshake.
+        #: The number of failed dials, and of connections that ended right after the handshake.
         self.failures = 0
         #: Whether a dial is in progress or queued.
         self.is_dialing = False
         #: Whether a dial has ended, successful or not.
         self.was_dialed = False
-        #: Whether SETTINGS ever arrived from there.
+        #: Whether SETTINGS ever arrived from the endpoint.
         self.was_ready = False
-        #: Whether the list of endpoints no longer has it.
+        #: Whether the list of endpoints no longer has this endpoint.
         self.is_removed = False
         #: Whether it is connected before the first call and stays connected (`Pool.warm`).
         self.is_warm = False
         #: Its random rank in this client, which selects the warm endpoints.
         self.rank = random.random()
-        #: The EndpointState of the endpoint set, or None.
+        #: The endpoint's EndpointState in the endpoint set, or None.
         self.endpoint_state: Any = None
-        #: The workers of the server, by its SETTINGS.
+        #: The number of workers of the server, from its SETTINGS.
         self.workers = 1
-        # With automatic width: the connections that calls have needed.
+        # With automatic width: the number of connections that calls have needed.
         self._needed = 1
         self._width = width
         self._first = backoff.first
-        #: Whether calls wait for its next dial, which a pause defers although no dial failed.
+        #: Whether calls wait for the next dial, which a pause defers although no dial failed.
         self.is_awaited = False
-        # The number of consecutive connections that the server replaced early, and the instant of the last one.
+        # How many connections in a row the server replaced early, and the instant of the last one.
         self._replacements, self._replaced_at = 0, -math.inf
         self._pauses = DialPauses(backoff, uniform)
 
@@ -124,12 +124,12 @@ class EndpointPlan:
 
     @property
     def width(self) -> int:
-        """The connections allowed now."""
+        """The number of connections allowed now."""
         return self._width if self._width != "auto" else min(self._needed, self.most)
 
     @property
     def most(self) -> int:
-        """The most connections ever allowed."""
+        """The number of connections that may ever be allowed."""
         return self._width if self._width != "auto" else min(self.workers, MOST_AUTOMATIC)
 
     @property
@@ -147,13 +147,13 @@ class EndpointPlan:
         self._needed = self.width + 1
 
     def narrow(self) -> None:
-        """Demand only as many connections as present: one ended because it was idle."""
+        """Require only the present number of connections: one ended because it was idle."""
         self._needed = max(1, len(self.lasting))
 
     # The outcome of dials and connections
 
     def answered(self) -> None:
-        """Record SETTINGS: the next loss is redialled without delay."""
+        """Record SETTINGS: after the next loss the first dial has no delay."""
         if self.error is not None:
             logger.info("connected to %s again", self.endpoint)
         self.error = self.awaited_since = None
@@ -175,8 +175,8 @@ class EndpointPlan:
         """Record the end of a connection that was still wanted.
 
         Args:
-            lived: seconds since its dial.
-            hint: the remedy for the reason, if it ended before it was ready.
+            lived: seconds since the dial.
+            hint: the remedy for the reason, if the connection ended before it was ready.
             at: the instant from which the next pause counts.
             is_aged: whether it was due to be replaced by `Keepalive.max_age`, which may be shorter than a pause.
             is_replaced: whether the server asked for another connection, by a GOAWAY that starts a drain.
@@ -185,7 +185,7 @@ class EndpointPlan:
             text = f"{self.endpoint}: the connection ended during its handshake: {reason}"
             self.note_failure(ConnectError(text, hint=hint), at)
         elif is_aged or lived >= self._first:
-            # A new wait for the next dial begins.
+            # A new wait for the next dial begins here.
             self.awaited_since = None
             self._replacements = 0
             self._pauses.last()
@@ -200,14 +200,14 @@ class EndpointPlan:
         return self._pauses.is_called
 
     def note_use(self) -> None:
-        """Record that a call goes out on the present connection."""
+        """Record that a call is sent on the present connection."""
         self._pauses.use()
 
     def _note_restart(self, dialed_at: float, now: float) -> bool:
-        """Record that the server replaced a connection early; return whether that does not count as a failed dial.
+        """Record that the server replaced a connection early; return whether this does not count as a failed dial.
 
-        The next dial may reach another worker that is about to end: it is made at once after each such end, then with a
-        few pauses. A connection dialled before the last such end counts with that one.
+        The next dial may reach another worker that is about to end. So it is made at once after each early end, and
+        later with a few pauses. A connection that was dialled before the last early end counts as part of it.
         """
         if dialed_at >= self._replaced_at:
             self._replacements += 1
@@ -228,7 +228,7 @@ class EndpointPlan:
         """Keep the error for messages, and pause before the next dial, longer each time.
 
         Args:
-            is_early: whether a connection ended that took calls already.
+            is_early: whether a connection ended that had taken calls.
         """
         if self.error is None and is_logged:
             logger.warning("%s", trouble_at(self.endpoint, error))
@@ -246,7 +246,7 @@ class EndpointPlan:
         self.note_failure(refusal_at(self.endpoint, status, text), at)
 
     def note_pings(self, engine: object) -> None:
-        """Halve the pings of further connections if the server left one because of too many."""
+        """Halve the rate of pings on later connections if the server closed one for too many pings."""
         if getattr(engine, "wants_fewer_pings", False):
             self.ping_factor = min(2 * self.ping_factor, RAREST_PINGS)
 
@@ -255,14 +255,14 @@ class EndpointPlan:
         self._pauses.put_off(at)
 
     def spent(self) -> None:
-        """Record the end of a connection by idleness or age: the next dial has no delay."""
+        """Record that a connection ended by idleness or age: the next dial has no delay."""
         self._pauses.last()
 
     # The next dial
 
     @property
     def dial_rank(self) -> int:
-        """The rank of its dial, likeliest to answer first: 0 up, 1 unknown, 2 failed since it was up, 3 never up."""
+        """The rank of its dial, most likely to succeed first: 0 up, 1 unknown, 2 failed since up, 3 never up."""
         if self.error is None:
             return 0 if self.was_ready else 1
         return 2 if self.was_ready else 3
@@ -281,7 +281,7 @@ class EndpointPlan:
         return self._pauses.left(now)
 
     def ask(self, now: float) -> bool:
-        """Record that a call asks for a connection; return whether that ends a pause, as `DialPauses` says."""
+        """Record that a call asks for a connection; return whether this ends a pause, as `DialPauses` says."""
         return self._pauses.ask(now)
 
     @property
@@ -290,9 +290,9 @@ class EndpointPlan:
         return [connection for connection in self.connections if not connection.is_aged]
 
     def lacks(self, width: int = 1) -> bool:
-        """Return whether a connection is missing: the first one, or further ones after SETTINGS.
+        """Return whether a connection is missing: the first one, or after SETTINGS a further one.
 
-        So a dead or silent server is dialled no more often than with one connection.
+        So a dead or silent server is not dialled more often than with one connection.
         """
         lasting = self.lasting
         if not lasting:
@@ -300,7 +300,7 @@ class EndpointPlan:
         return len(lasting) < width and any(connection.is_ready for connection in lasting)
 
     def replaced(self, width: int = 1) -> list[_Connection]:
-        """Return the aged connections beyond `width`, counting ready younger ones; none before the first is."""
+        """Return the aged connections beyond `width`, counting ready younger ones; none without a ready one."""
         ready = sum(connection.is_ready for connection in self.lasting)
         if not ready:
             return []
@@ -329,7 +329,7 @@ class EndpointPlan:
 
 
 def refusal_at(endpoint: Endpoint, status: int, text: object) -> FastRPCError:
-    """Return the error of calls to a server that refused the credentials of a connection."""
+    """Return the error for calls to a server that refused the credentials of a connection."""
     told = f"{endpoint} refused the credentials: {text}"
     if status == Status.UNAVAILABLE:
         return ConnectError(told)

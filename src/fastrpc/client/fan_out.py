@@ -28,7 +28,7 @@ BEGUN_TOGETHER = 64
 
 
 class _UseStream:
-    """The static result type for a streaming method: awaiting it is a type error."""
+    """The static type of the result for a streaming method: awaiting it is a type error."""
 
 
 class FanOut:
@@ -95,10 +95,10 @@ class FanOut:
     def fork(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call every endpoint at once and return the first answer; the other calls are cancelled.
 
-        The handler may run on each endpoint, so the method has to permit that.
+        The handler may run on several endpoints, so the method has to permit that.
 
         Raises:
-            FastRPCError: all calls failed; this is the last error.
+            FastRPCError: all calls failed; the error is the last one.
         """
         return self._fork(method, args, kwargs)
 
@@ -142,7 +142,7 @@ class FanOut:
 
 
 class _Beginning:
-    """Calls begun in portions, with turns of the loop in between. All end with the block."""
+    """Calls that begin in portions, with turns of the loop in between. All calls end with the block."""
 
     def __init__(self, calls: Iterator[Coroutine[Any, Any, Any]]) -> None:
         self._calls = calls

@@ -23,7 +23,7 @@ logger = logging.getLogger("fastrpc.client")
 class Follower:
     """Pass each list of a registry to a pool.
 
-    fastrpc's own watches offer more than the interface requires: the latest list, and the registry's last error.
+    In addition to the required interface, the watches of fastrpc have the latest list and the registry's last error.
     """
 
     def __init__(self, target: Target, on_list: Callable[[Sequence[Endpoint]], None]) -> None:
@@ -80,7 +80,7 @@ class Follower:
         try:
             self._on_list(endpoints)
         except Exception:
-            # User-defined filters and selectors run in there: calls raise their error until they accept the list.
+            # The pool runs user-defined filters and selectors. Calls raise their error until they accept the list.
             logger.exception("%s: the selector cannot take the endpoints", self._service)
 
     @property

@@ -23,7 +23,7 @@ BREAKERS = ("closed", "half open", "open")
 def client_gauges(
     target: Target, subchannels: Sequence[EndpointPlan], config: ClientConfig, *, is_alone: bool = True
 ) -> Iterator[Gauge]:
-    """Yield the gauges of one client. Several clients of one service are added up.
+    """Yield the gauges of one client. Gauges of several clients of one service are added up.
 
     Args:
         is_alone: whether the connections belong to this client, and so are counted here.

@@ -1,14 +1,14 @@
-"""The wait of one call for the endpoint of its key, without I/O and the same in both clients.
+"""The wait of one call for the endpoint of its key. It does no I/O, and is the same in both clients.
 
 A selector that places keys picks from the list of endpoints, connected or not. So a call's endpoint may not have been
-dialled yet, or may just have lost its connection. The call waits for that dial, once, and uses the key's next endpoint
-when the dial fails or the wait is over: after `Timeouts.connect`, and at most half of the call's remaining time.
+dialled yet, or may just have lost its connection. The call waits for one dial. It uses the key's next endpoint when the
+dial fails or the wait is over: after `Timeouts.connect` or half of the call's remaining time, whichever is shorter.
 
-The calls of a client share the time for one dial, counted from the first call that waited for it. So a server that
-accepts connections and stays silent delays only the first call.
+Calls of a client that wait for an endpoint share the time for one dial, counted from the first of these calls. So a
+server that accepts connections and stays silent delays only the first call.
 
-On a loop one call gets that time once for all endpoints whose dial has begun, since they are dialled at the same time.
-An endpoint gets a separate time if its dial has not begun, as in a thread, or if no endpoint is connected at all.
+On a loop a call gets this time once for all endpoints whose dial has begun, since these are dialled at the same time.
+An endpoint gets a separate time if its dial has not begun, as in a thread, or if no endpoint is connected.
 """
 
 import math
@@ -50,7 +50,7 @@ class KeyWait:
         return ends if ends > now else None
 
     def begin(self, endpoint: "EndpointPlan", now: float, seconds_left: float | None) -> None:
-        """Begin to wait for an endpoint; further endpoints whose dial has begun share the time of the first wait."""
+        """Begin to wait for an endpoint. Further endpoints whose dial has begun share the time of the first wait."""
         if self._ends is None or not _has_begun(endpoint):
             self._seconds = self._length(seconds_left)
             self._ends = now + self._seconds
@@ -58,7 +58,7 @@ class KeyWait:
             endpoint.awaited_since = now
 
     def renew(self) -> None:
-        """Give the next endpoint the full time: no endpoint is connected that could take the call instead."""
+        """Give the next endpoint the full time, as no connected endpoint could take the call instead."""
         self._ends = None
 
     def _length(self, seconds_left: float | None) -> float:
@@ -66,5 +66,5 @@ class KeyWait:
 
 
 def _has_begun(endpoint: "EndpointPlan") -> bool:
-    """Return whether a dial is in progress, or its connection not ended."""
+    """Return whether a dial is in progress, or a connection of the endpoint has not ended."""
     return endpoint.is_dialing or bool(endpoint.connections)

@@ -1,4 +1,4 @@
-"""The parts of a client, whose modules the first one of a program imports.
+"""The parts of a client. The first client of a program imports their modules.
 
 Both kinds check their arguments and make most of their parts in the same way.
 """
@@ -55,12 +55,12 @@ _DEFAULT_CONFIG = ClientConfig()
 #: With one endpoint "failover" retries at the same endpoint, which is equally safe.
 DEFAULT_FAIL_MODE = "failover"
 
-#: The stack level of warnings: the frames between the warning and the program's call of the constructor.
+#: The stack level of warnings: the number of frames between a warning and the program's call of the constructor.
 _STACK_LEVEL = 4
 
 
 def placed(target: Any, registry: "RegistryOption | None", config: Any) -> tuple[Target, ClientConfig]:
-    """Return the target of a client, and its settings after checks; the defaults for None."""
+    """Return the target of a client, and its settings after checks; config None: the defaults."""
     target, config = dialed_target(target, checked_config(config))
     return target_of(target, registry, config.tls), config
 
@@ -99,7 +99,7 @@ class OptionsCheck:
 
     Args:
         fail_mode_for: returns the fail mode of an object or a name.
-        wire: the protocol of all connections; None: each has its own.
+        wire: the protocol of all connections; None: each connection has its own.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class OptionsCheck:
 
 
 def checked_config(config: Any) -> ClientConfig:
-    """Return the settings of a client after checking their type; the defaults for None."""
+    """Return the settings of a client after checking their type; config None: the defaults."""
     if config is None:
         return _DEFAULT_CONFIG
     if not isinstance(config, ClientConfig):
@@ -150,7 +150,7 @@ def checked_config(config: Any) -> ClientConfig:
 def _client_services(
     services: Any, config: ClientConfig, interceptors: Sequence[Interceptor], numbers: WireNumbers
 ) -> "ClientServices | None":
-    """Return the services of a client; None if it only calls. Most clients do, and load no serving code."""
+    """Return the services of a client; None if it only calls. Most clients only call, and load no serving code."""
     if services == ():
         return None
     from fastrpc.client.serving import client_services
@@ -167,7 +167,7 @@ def share_settings(state: ViewState, config: ClientConfig, numbers: WireNumbers)
 
 
 def first_options(config: ClientConfig) -> dict[str, Any]:
-    """Return the options of a new client by its settings, beside the codec, which is checked as well."""
+    """Return the options of a new client by its settings, except the codec, which is checked separately."""
     check_codec(config.codec)
     check_compressor(config.compressor, config.wire_protocol)
     return {} if config.compressor is None else {"compressor": compressor_named(config.compressor)}
@@ -186,8 +186,8 @@ def _prober_for(endpoint_set: EndpointSet | None, config: ClientConfig) -> "Prob
 def needs_runner(endpoint_set: EndpointSet | None, mode: FailMode) -> bool:
     """Return whether first attempts need the call runner.
 
-    A user-defined selector may read the whole call, which is complete only there. A fail mode that does not begin with
-    a single attempt has to run before the pick.
+    A user-defined selector may read the whole call, which only the runner completes. A fail mode that does not begin
+    with a single attempt has to run before the pick.
     """
     return (endpoint_set is not None and endpoint_set.selector.needs_whole_call) or not is_sequential(mode)
 
@@ -233,7 +233,7 @@ def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always:
 
 def client_stats(connections: Sequence[Any], totals: Any) -> dict[str, Any]:
     """Return the sums over the open connections of a client, and its totals."""
-    # Reading the figures of a blocking client first reads its input, which may contain the end of the connection.
+    # Reading the figures of a blocking client first reads input, which may contain the end of the connection.
     found = [(connection.stats(), connection) for connection in connections]
     parts = [part for part, connection in found if not connection.is_closed]
     return {

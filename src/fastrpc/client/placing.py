@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class AttemptPool(Protocol):
-    """The part of the connections of either client that attempts use."""
+    """The part of a client's connections that attempts use, in both clients."""
 
     @property
     def config(self) -> "ClientConfig": ...
@@ -70,9 +70,9 @@ class AttemptPlacing:
         self._running: list[tuple[Any, Pick | None]] = []
         #: Picks of attempts that still wait for a connection.
         self._connecting: list[Pick] = []
-        #: Picks of endpoints for which the call waits; when that time is over, it picks another one.
+        #: Picks of endpoints for which the call waits. When the time for them is over, the call picks another endpoint.
         self._key_picks: list[Pick] = []
-        #: Endpoints that took an attempt instead of the picked one, which had no connection yet.
+        #: For each picked endpoint without a connection, the endpoint that took the attempt instead.
         self._moved: dict[Endpoint, Endpoint] = {}
         #: The wait for the endpoint of the call's key; None for a call that may go anywhere.
         self._key_wait = None
@@ -95,7 +95,7 @@ class AttemptPlacing:
     def asks_once(self) -> bool:
         """Whether a pick stays valid while its endpoint may still connect.
 
-        True for user-defined selectors: they get the outcome of each pick.
+        This is so for user-defined selectors, which get the outcome of each pick.
         """
         return bool(self._endpoint_set.selector.observes_each_pick)
 
@@ -135,7 +135,7 @@ class AttemptPlacing:
         """Place the next attempt: at this address, or by the selector."""
         endpoint_set = self._endpoint_set
         if pinned is None:
-            # A hedge avoids the endpoints of concurrent attempts; so does an attempt that has to move.
+            # A hedge avoids the endpoints of concurrent attempts; an attempt that has to move avoids them, too.
             beside = [pick for _, pick in self._running if pick is not None]
             beside += self._connecting
             tried = [*self._tried, *(pick.endpoint for pick in beside)]
@@ -148,7 +148,7 @@ class AttemptPlacing:
         return endpoint_set.pick_at(self._call, self._subchannel_at(pinned).endpoint_state)
 
     def _preferred(self, tried: Sequence[Endpoint]) -> Pick | None:
-        """Place an attempt at the endpoint that the call prefers, if that endpoint can take it."""
+        """Place an attempt at the endpoint that the call prefers, if the endpoint can take it."""
         name: str | None = self._options.prefer
         if name is None:
             return None
@@ -156,7 +156,7 @@ class AttemptPlacing:
         return endpoint_set.pick_preferred(self._call, name, tried)
 
     def _takes_preferred(self, pick: Pick) -> bool:
-        """Return whether a call uses its preferred endpoint, for which a call with a key waits as for its key's."""
+        """Return whether a call uses its preferred endpoint. A call with a key waits for it as for its key's."""
         subchannel = pick.endpoint_state.subchannel
         if self._key_wait is None or (subchannel is not None and subchannel.is_ready):
             return True
@@ -172,7 +172,7 @@ class AttemptPlacing:
     def _place_key(self, tried: Sequence[Endpoint]) -> Pick:
         """Place an attempt by its key: at the first endpoint that is connected, or that the call may wait for.
 
-        A tried endpoint is better than an unconnected one.
+        An endpoint that was tried is better than an unconnected one.
         """
         absent, expected = self._unready()
         there = [one.endpoint for one in absent]
@@ -186,7 +186,7 @@ class AttemptPlacing:
         return pick
 
     def _unready(self) -> tuple[set[EndpointState], set[EndpointState]]:
-        """Return the endpoints without a connection for calls with a key: those to pass, and those to wait for."""
+        """Return the endpoints without a connection for calls with a key: those to skip, and those to wait for."""
         endpoint_set = self._endpoint_set
         ready = self._pool.ready_among(endpoint_set.left)
         if self._key_wait is not None and not ready:
@@ -202,13 +202,13 @@ class AttemptPlacing:
         return self._key_wait.ends(subchannel, time.monotonic(), self._seconds_left())
 
     def waits_for_key(self, pick: Pick) -> bool:
-        """Return whether the call waits for the endpoint of a pick: it waited before, or the connection is lost."""
+        """Return whether the call waits for the endpoint of a pick: it has waited before, or the connection is lost."""
         if self.key_wait_ends(pick.endpoint_state.subchannel) is not None:
             self.note_key_pick(pick)
         return pick in self._key_picks
 
     def note_key_pick(self, pick: Pick) -> None:
-        """Wait for the endpoint of a pick, until that is forgotten."""
+        """Wait for the endpoint of a pick until the pick is forgotten."""
         if pick not in self._key_picks:
             self._key_picks.append(pick)
 
@@ -217,7 +217,7 @@ class AttemptPlacing:
             self._key_picks.remove(pick)
 
     def begin_key_wait(self, subchannel: EndpointPlan) -> None:
-        """Wait for the endpoint of the key from now on."""
+        """Start to wait for the endpoint of the key."""
         if self._key_wait is not None:
             self._key_wait.begin(subchannel, time.monotonic(), self._seconds_left())
 
@@ -234,7 +234,7 @@ class AttemptPlacing:
             return pick
         able = [one for one in endpoint_set.left if carries_streams(one.endpoint, config)]
         if not able:
-            # The error there gives the reason.
+            # The attempt there fails with the reason.
             return pick
         pick.undone()
         unable = [one.endpoint for one in endpoint_set.left if one not in able]

@@ -8,11 +8,12 @@ One client has a loop, the other only its calling threads. They differ in these 
 
 - The loop dials many endpoints at once, by `client/dial_queue.py`. A thread dials one endpoint at a time, in turn.
 - The loop keeps `Pool.connections_per_endpoint` connections to a server that has sent its SETTINGS. A thread adds a
-  connection when all others are in use, so an aged connection retires as soon as one other is ready. With "auto" both
-  add one when all others are crowded.
-- The loop sees SETTINGS arrive at once. A thread sees it while it reads, so an endpoint counts as tried once dialled.
+  connection when all others are in use, so an aged connection retires as soon as another one is ready. With "auto" both
+  clients add a connection when all others are crowded.
+- The loop sees SETTINGS arrive at once. A thread sees them only while it reads, so an endpoint counts as tried once it
+  was dialled.
 - The loop reconnects by itself, so it does not log a connection that ended right after SETTINGS. A thread logs it,
-  since the next call may be far away.
+  since the next call may come much later.
 - Only the loop probes endpoints, hedges calls, and connects to endpoints without a call.
 """
 
@@ -29,21 +30,22 @@ __all__ = ["FORK_LOOK_SECONDS", "LOOK_SECONDS", "ConnectionPlan", "Patience"]
 
 logger = logging.getLogger("fastrpc.client")
 
-#: Interval of the checks whether the registry failed, until it has sent a first list.
+#: The interval at which calls check whether the registry failed, until it has sent a first list.
 LOOK_SECONDS = 0.05
 
-#: Interval at which a waiting thread checks for a fork by a signal handler: the child lacks the thread it waits for.
+#: The interval at which a waiting thread checks for a fork by a signal handler: the child lacks the thread that it
+#: waits for.
 FORK_LOOK_SECONDS = 0.1
 
 E = TypeVar("E", bound=EndpointPlan)
 
 
 class Patience:
-    """The time that a further attempt waits for a connection: until one more dial fails.
+    """The time for which a further attempt waits for a connection: until one more dial fails.
 
     A connection that ended early is redialled only after the first pause of the backoff. A call that used it and has
-    time left must not fail because of that pause. So the wait lasts at least that pause, however many endpoints fail
-    meanwhile.
+    time left must not fail because of this pause. So the wait is at least as long as the pause, however many endpoints
+    fail meanwhile.
 
     Args:
         least_seconds: the first pause of the backoff.
@@ -55,7 +57,7 @@ class Patience:
         self._failures: dict[EndpointPlan, int] = {}
 
     def is_over(self, endpoints: Sequence[EndpointPlan], now: float) -> bool:
-        """Return whether an attempt without a connection fails now. The first use starts the wait."""
+        """Return whether an attempt without a connection fails now. The first call of this starts the wait."""
         if self._ends is None:
             self._ends = now + self._least_seconds
             self._failures = {each: each.failures for each in endpoints}
@@ -67,13 +69,13 @@ class Patience:
 
 
 class ConnectionPlan(Generic[E]):
-    """The endpoints of a client, and the choice of those to connect.
+    """The endpoints of a client, and the choice of endpoints to connect.
 
     Args:
-        target: names the servers in messages.
+        target: the name of the servers in messages.
         endpoint_set: picks endpoints for calls; None for a single fixed endpoint.
         warm: the number of endpoints that stay connected.
-        make: makes the subchannel of a new endpoint.
+        make: a function that makes the subchannel of a new endpoint.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class ConnectionPlan(Generic[E]):
         self.wanted: list[E] = []
         self._warm = warm
         self._make = make
-        # The wanted subchannels while all endpoints are healthy, and the list they were chosen from.
+        # The wanted subchannels while all endpoints are healthy, and the list from which they were chosen.
         self._usual: list[E] = []
         self._narrowed: list[E] | None = None
         self._gone: list[E] = []
@@ -105,7 +107,7 @@ class ConnectionPlan(Generic[E]):
         try:
             self.places.update(endpoints)
         finally:
-            # A user-defined filter may raise here. A later pick runs it again, and needs the subchannels.
+            # A user-defined filter may raise here. A later pick, which needs the subchannels, runs the filter again.
             before, self.subchannels = self.subchannels, self._standing()
             kept = set(self.subchannels)
             for subchannel in before:
@@ -126,7 +128,7 @@ class ConnectionPlan(Generic[E]):
         return subchannels
 
     def take_gone(self) -> list[E]:
-        """Return the removed endpoints, once. Calls in flight there may finish."""
+        """Return the removed endpoints; a later call does not return them again. Calls in flight there may finish."""
         gone, self._gone = self._gone, []
         return gone
 
@@ -152,7 +154,7 @@ class ConnectionPlan(Generic[E]):
 
     @property
     def reached(self) -> list[E]:
-        """The endpoints of a fan-out: the wanted ones, reduced to one for each server if a filter takes the nearest."""
+        """The endpoints of a fan-out: the wanted ones, or one for each server if a filter prefers the nearest."""
         filters = () if self.endpoint_set is None else self.endpoint_set.filters
         if not any(hasattr(narrow, "of_each_server") for narrow in filters):
             return self.wanted
@@ -164,7 +166,7 @@ class ConnectionPlan(Generic[E]):
 
     @property
     def places(self) -> EndpointSet:
-        """The endpoint set, which must exist."""
+        """The endpoint set; it must exist."""
         assert self.endpoint_set is not None
         return self.endpoint_set
 
@@ -178,8 +180,8 @@ class ConnectionPlan(Generic[E]):
     def mark(self, is_reachable: Callable[[E], bool]) -> bool:
         """Report the endpoints without a connection to the endpoint set; return whether that changed anything.
 
-        Calls use such endpoints only while none is connected. An endpoint keeps its keys while it is expected; with a
-        user-defined selector it does so during its first dial.
+        Calls use endpoints without a connection only while no endpoint is connected. An endpoint keeps its keys while
+        it is expected; with a user-defined selector only during its first dial.
         """
         places_keys, keeps_new = self.places.places_keys, self.places.selector.is_keyed
         leaving, untried = set(), set()
@@ -192,7 +194,7 @@ class ConnectionPlan(Generic[E]):
         try:
             return self.places.set_all_leaving(leaving, untried)
         except Exception:
-            # User-defined filters and selectors run in there. The next pick raises their error to its caller; a
+            # `mark` runs user-defined filters and selectors. The next pick raises their error to its caller; a
             # connection that reports a change must not fail for it.
             logger.exception("%s: the selector cannot take the endpoints", self.target)
             return True
@@ -221,7 +223,7 @@ class ConnectionPlan(Generic[E]):
         return not (each.is_removed or each.is_dialing or each.pause_left(now))
 
     def next_look(self) -> float | None:
-        """Return the instant from which calls ask the pool before they take a connection; None for never."""
+        """Return the instant from which calls ask the pool before they take a connection; None: never."""
         instants = [
             0.0 if each.connections else each.due
             for each in self.wanted
@@ -232,7 +234,7 @@ class ConnectionPlan(Generic[E]):
 
     @staticmethod
     def are_unreachable(endpoints: Sequence[EndpointPlan], patience: Patience | None, now: float) -> bool:
-        """Return whether a call without a connection to these endpoints, and without `wait_for_ready`, fails now."""
+        """Return whether a call without a connection to these endpoints fails now, unless it has `wait_for_ready`."""
         if any(each.may_come for each in endpoints):
             return False
         return patience is None or patience.is_over(endpoints, now)
@@ -248,6 +250,6 @@ class ConnectionPlan(Generic[E]):
 
 
 def _choose_warm(endpoints: Sequence[EndpointPlan], count: int) -> None:
-    """Mark the endpoints that stay connected, by each client's own random ranks, which survive changes of the list."""
+    """Mark the endpoints that stay connected, by this client's random ranks, which survive changes of the list."""
     for place, each in enumerate(sorted(endpoints, key=lambda each: each.rank)):
         each.is_warm = place < count

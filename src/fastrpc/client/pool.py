@@ -1,6 +1,7 @@
 """The connections of a client: made on demand or in advance, and again after a loss.
 
-Each client warms endpoints (`Pool.warm`) in its own random order. Otherwise a thousand clients would warm the same few.
+Each client warms endpoints (`Pool.warm`) in a separate random order. Otherwise a thousand clients would warm the same
+few endpoints.
 """
 
 import asyncio
@@ -36,10 +37,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ConnectionPool", "Home"]
 
-#: The number of subchannels from which visiting all of them takes noticeable time.
+#: The number of subchannels above which visiting all of them takes noticeable time.
 MANY_LINKS = 64
 
-#: With more subchannels: the pause after announcing a change, as a multiple of the time that took, and its limit.
+#: With more subchannels there is a pause after the announcement of a change: a multiple of the time that it took, and
+#: at most this.
 TELLING_SHARE = 4
 LONGEST_PAUSE = 0.25
 
@@ -71,7 +73,7 @@ class ConnectionPool:
     #: The `Services` that made this pool, or None.
     home: Home | None = None
 
-    #: Whether it follows no registry and has no connections until the next call.
+    #: Whether the pool follows no registry and has no connections until the next call.
     is_resting = False
 
     def __init__(
@@ -99,12 +101,12 @@ class ConnectionPool:
         #: Decides which subchannels may dial now.
         self.dials = DialQueue()
         self._waiters = Waiters()
-        # The list of subchannels started last, and whether one of them has lost a connection since.
+        # The list of subchannels that was started last, and whether one of them has lost a connection since.
         self._started: list[Subchannel] | None = None
         self._has_idle = False
         # Whether a change was announced in this pause, and whether more changes followed.
         self._has_told = self._has_more = False
-        # Servers can call a client only on a connection.
+        # A client with services connects to every endpoint: servers can call it only on a connection.
         warm = config.pool.warm if serving is None else sys.maxsize
         self._plan = ConnectionPlan(target, endpoint_set, warm, self._new_subchannel)
         self._removed: list[Subchannel] = []
@@ -127,7 +129,7 @@ class ConnectionPool:
         return Follower(target, self.update)
 
     def _take_first(self, target: Target) -> None:
-        """Begin with the endpoints of the target itself."""
+        """Start with the endpoints of the target itself."""
         if self.endpoint_set is not None:
             self.endpoint_set.on_narrowed = self._take_left
             self.update(target.endpoints)
@@ -166,7 +168,7 @@ class ConnectionPool:
             if subchannel.is_warm:
                 subchannel.start()
             else:
-                # The first call may use a warm endpoint; it wakes the others.
+                # The first call may use a warm endpoint, and wakes the other endpoints.
                 subchannel.is_dormant = self._has_idle = True
         if self._follower is not None:
             self._follower.start(loop)
@@ -201,7 +203,7 @@ class ConnectionPool:
             self.changed()
 
     def _follow_again(self) -> None:
-        """End the rest: a call needs the list of the registry."""
+        """End the rest, as a call needs the list of the registry."""
         if self.is_resting and self._follower is not None:
             self._follower.open()
             self.is_resting = False
@@ -274,7 +276,7 @@ class ConnectionPool:
                 subchannel.start()
 
     def call_for(self, subchannel: Subchannel | None) -> None:
-        """Dial for a call that found no connection, which may end pauses, as `DialPauses` says.
+        """Dial for a call that found no connection. The call may end pauses, as `DialPauses` says.
 
         Args:
             subchannel: the subchannel of the call's endpoint; None dials all.
@@ -284,15 +286,15 @@ class ConnectionPool:
                 each.call_for()
 
     def note_idle(self) -> None:
-        """Note that a subchannel lost its connection without a redial: the next call that needs one starts it."""
+        """Note that a subchannel lost its connection without a redial. The next call that needs one starts it."""
         self._has_idle = True
 
     def changed(self) -> None:
         """Announce a change to all waiters.
 
-        An announcement visits all subchannels, and with many of them many dials end together. So with many subchannels
-        the first change is announced at once, and the following ones together after a pause of several times the cost
-        of an announcement.
+        An announcement visits all subchannels, and if there are many, many dials end together. So then the first change
+        is announced at once, and the following changes together after a pause of several times the cost of an
+        announcement.
         """
         if self._has_told:
             self._has_more = True
@@ -397,7 +399,7 @@ class ConnectionPool:
             raise UnavailableError("the client is closed", processed="no", retryable=False)
 
     def are_unreachable(self, subchannels: Sequence[Subchannel], patience: Patience | None) -> bool:
-        """Return whether a call without a connection to these, and without `wait_for_ready`, fails now."""
+        """Return whether a call without a connection to these fails now, unless it has `wait_for_ready`."""
         return self._plan.are_unreachable(subchannels, patience, self.loop.time())
 
     @property
@@ -437,7 +439,7 @@ class ConnectionPool:
         return [] if self.is_closed else endpoint_rows(self.target, self.subchannels)
 
     def record_of(self, endpoint: Endpoint) -> Endpoint:
-        """Return the record that the service of this client has of an endpoint, which other services share."""
+        """Return this client's record of an endpoint, which it may share with other services."""
         subchannel = self._plan.find(endpoint.address)
         return endpoint if subchannel is None else subchannel.endpoint
 
@@ -450,7 +452,7 @@ class ConnectionPool:
         return self._plan.tried(None if self._follower is None else self._follower.error)
 
     def abandon(self) -> None:
-        """Forget every connection: their loop is closed, so they can be neither used nor closed."""
+        """Forget every connection. Their loop is closed, so they can be neither used nor closed."""
         self.is_closed = True
         if self._follower is not None:
             self._follower.stop()
@@ -469,7 +471,7 @@ class ConnectionPool:
         if self.home is not None:
             self.home.left(self)
         if self.is_used:
-            # Waiters are told at once: connections that other clients use stay open.
+            # Waiters are woken at once: connections that other clients use stay open.
             self._tell()
         if self._follower is not None:
             await self._follower.close()

@@ -1,20 +1,20 @@
 """Active probes: at intervals the client asks connected endpoints whether they serve.
 
-No task is involved: a timer sends a probe, and its answer sets the timer. So closing takes no time, and a program that
+No task is involved: a timer sends a probe, and the answer sets the timer. So closing takes no time, and a program that
 ends without closing leaves no pending task.
 
-- Probes are off by default (`Pool.probes`): their traffic grows with clients times endpoints. They use the connection
-  of calls, because that connection has to work. An endpoint without a connection is not probed: a dial is its probe.
-- A single NOT_SERVING marks an endpoint as down. Unanswered probes do so only after `fall` of them, as silence may be a
-  pause; Envoy does the same. As in gRPC (proposal A17), a server without the health service, or a server that refuses
+- Probes are off by default (`Pool.probes`): their traffic grows with clients times endpoints. They use the connections
+  of calls, because these have to work. An endpoint without a connection is not probed: the dial is its probe.
+- A single NOT_SERVING marks an endpoint as down. Silence may be a pause, so only `fall` unanswered probes mark it as
+  down; Envoy does the same. As in gRPC (proposal A17), a server without the health service, or a server that refuses
   the probe, counts as up. Unlike gRPC, a new connection takes calls before its first probe is answered, which saves a
   round trip.
 - An answer on a connection that takes no more calls is ignored: its server may have told clients to leave, and another
   server may listen at its address. The probe of the next connection decides.
 - Probes have their own caller, without the client's totals, budget, interceptors and options. The counters of methods
   show them as `fastrpc.health.check`.
-- Probes do not count as activity on either side: `Timeouts.idle` ignores them, they wake no dormant endpoint, and a
-  connection with probes only is not remade after a loss.
+- Probes do not count as activity on either side. `Timeouts.idle` ignores them, they wake no dormant endpoint, and a
+  connection that only had probes is not made again after a loss.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ JITTER = 0.1
 # A server that refuses probes with one of these statuses is alive, but does not report its health.
 _UNTOLD = frozenset({Status.UNIMPLEMENTED, Status.UNAUTHENTICATED, Status.PERMISSION_DENIED})
 
-# The codecs of probes. Every server accepts msgpack, which all clients use except those configured for JSON.
+# The codecs of probes. Every server accepts msgpack, which all clients use unless they are configured for JSON.
 _PLAIN_CODECS = ("msgpack", "json")
 
 
@@ -132,10 +132,10 @@ class Prober:
             # The server is overloaded, but answers in time.
             self._passed(subchannel)
         elif not _was_left(error):
-            # A probe without a slot before its deadline counts as failed: a call would have failed as well.
+            # A probe that gets no slot before its deadline counts as failed: a call would have failed as well.
             reason = status.name if error.processed == "yes" else error.message
             self._failed(subchannel, fall, f"its probes fail, the last one with {reason!r:.200}")
-        # Otherwise the connection was lost: the probe of the next connection decides.
+        # In other cases the connection was lost: the probe of the next connection decides.
 
     def _passed(self, subchannel: Probed) -> None:
         if self._endpoint_set.probe_passed(subchannel.endpoint_state, self.settings.rise):
@@ -147,7 +147,7 @@ class Prober:
 
 
 class _ProbeCaller(Caller):
-    """Makes the probes of one codec."""
+    """Makes the probes that use one codec."""
 
     def __init__(self, state: CallerState, codec: str, timeout: float) -> None:
         self._share(state, codec)
@@ -183,7 +183,7 @@ class EndpointProbes:
         # The first caller's context variables must not live as long as the client.
         self._context = contextvars.Context()
         self._timer: asyncio.Handle | None = None
-        # The unanswered probe: its connection, the call, and the future that the call awaits.
+        # The unanswered probe: its connection, its call, and the future that the call awaits.
         self._under_way: tuple[ClientEngine, AwaitedCall, asyncio.Future[None]] | None = None
         self._is_first = True
 
@@ -237,7 +237,7 @@ class EndpointProbes:
             if connection.is_usable:
                 self._conclude(answer.value)
             else:
-                # The next connection may lead to another server; while a probe is unanswered no other connection is
+                # The next connection may lead to another server. While a probe is unanswered no other connection is
                 # probed.
                 self.begin()
         except FastRPCError as error:

@@ -32,16 +32,16 @@ __all__ = [
 #: The most addresses that one message names.
 MOST_NAMED = 100
 
-#: The error of a server that closes a connection before it sent anything.
+#: The error of a connection that the server closed before it sent anything.
 _MUTE = "the connection ended during its handshake: the server closed it"
 
-#: The hint of a call whose servers refuse connections.
+#: The hint for a call whose servers refuse connections.
 ABSENT_HINT = "is a server running there? with_options(wait_for_ready=True) waits for one"
 
-#: The hint of a call without a connection in time.
+#: The hint for a call that got no connection in time.
 REACH_HINT = "check that the address is right and a server runs there, or give it more time"
 
-#: The hint of a call for which a setting of its client excludes every endpoint.
+#: The hint for a call for which a setting of its client excludes every endpoint.
 SETTING_HINT = "correct this setting of the client"
 
 
@@ -54,7 +54,7 @@ class Tried(Protocol):
 
     @property
     def error(self) -> FastRPCError | None:
-        """The reason why there is no connection; None once its server has answered."""
+        """The reason why there is no connection; None once the server has answered."""
 
 
 def unreachable(endpoints: Sequence[Tried]) -> FastRPCError:
@@ -69,7 +69,7 @@ def unreachable(endpoints: Sequence[Tried]) -> FastRPCError:
 
 
 def not_ready_in_time(seconds: float | None, pool: Any) -> DeadlineExceededError:
-    """Return the error of a client without an endpoint that answered in time; its cause is the last error of one."""
+    """Return the error of a client without a ready endpoint in time; its cause is the last error of an endpoint."""
     error = DeadlineExceededError(
         f"not ready within {seconds:g} s: {pool.tried()}", processed="no", hint=REACH_HINT
     )
@@ -85,7 +85,7 @@ def not_known_in_time(method: str, pool: Any) -> DeadlineExceededError:
 
 
 def registry_failure(method: str, target: object, error: object) -> NoEndpointError:
-    """Return the error of a call whose registry failed before it sent a list; a hint of the registry is its hint."""
+    """Return the error of a call whose registry failed before it sent a list; its hint is the registry's."""
     cause, hint = (error.message, error.hint) if isinstance(error, FastRPCError) else (error, None)
     general = "check the address of the registry, and that it runs"
     return NoEndpointError(
@@ -107,14 +107,14 @@ def trouble_at(endpoint: Endpoint, error: FastRPCError | None) -> str:
 
 
 def _has_cause(error: FastRPCError) -> bool:
-    """Return whether an error has another cause than a missing server: our settings, or a refusal of the server."""
+    """Return whether an error has another cause than a missing server: our settings, or the server refused."""
     if isinstance(error, ConfigError):
         return True
     return error.hint is not None and getattr(error, "errno", None) not in {errno.ECONNREFUSED, errno.ENOENT}
 
 
 def _reach_hint(endpoints: Sequence[Tried]) -> str:
-    """Return the hint of a call without a connection: the hints of its errors, else to start the server."""
+    """Return the hint for a call without a connection: the hints of the errors, else the advice to start the server."""
     failures = [each.error for each in endpoints if each.error is not None]
     if failures and all(map(_has_cause, failures)):
         return failures[0].hint or SETTING_HINT

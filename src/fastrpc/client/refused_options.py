@@ -13,14 +13,14 @@ __all__ = ["explain_options"]
 
 P = ParamSpec("P")
 
-#: The first argument of a constructor, and an example of it.
+#: The first argument of each constructor, with an example.
 _EXAMPLES = {"target": "tcp://host:port", "registry": "consul://host:8500"}
 
 _PLACES = frozenset({"address", "addresses", "endpoint", "endpoints", "host", "port", "url", "uri"})
 
 
 def explain_options(init: Callable[P, None]) -> Callable[P, None]:
-    """Wrap the constructor of a client so that its errors give the right form of an unknown keyword.
+    """Wrap the constructor of a client so that errors show the right form of an unknown keyword.
 
     Raises:
         TypeError: there is no such argument.
@@ -40,7 +40,7 @@ def explain_options(init: Callable[P, None]) -> Callable[P, None]:
                 raise _refusal(
                     type(args[0]).__name__, first, name, [each for each in known if each != "self"]
                 )
-        # `self` and the first one.
+        # Two arguments are `self` and the first one.
         if len(args) != 2 and first not in kwargs:
             raise _wrong_count(type(args[0]).__name__, first, len(args) - 1)
         init(*args, **kwargs)
@@ -49,9 +49,9 @@ def explain_options(init: Callable[P, None]) -> Callable[P, None]:
 
 
 def _check_services(client: str, services: object) -> None:
-    """Accept the default of a Client, so that the same arguments are valid for both clients."""
+    """Accept the default of a `Client`, so that the same arguments are valid for both clients."""
     if services != ():
-        # The message leaves the value out, which may be anything, even a secret.
+        # The message omits the value, which may be anything, even a secret.
         raise ConfigError(
             f"services is given to {client}, but it reads only while it waits, and could not answer calls (use Client)",
             hint="leave services out",

@@ -21,18 +21,18 @@ logger = logging.getLogger("fastrpc.client")
 #: The part of a credential's validity after which it is renewed.
 RENEWED_AT: Final = 0.8
 
-#: Credentials that a connection may show in a minute, with one to spare (PROTOCOL.md 9).
+#: Credentials that a connection may show in a minute, less one in reserve (PROTOCOL.md 9).
 MOST_SHOWN: Final = 9
 MINUTE: Final = 60.0
 
-#: Seconds that a function of credentials has for a token in place of a refused one.
+#: Seconds that a function of credentials has to give a token in place of a refused one.
 LONGEST_REPLACEMENT: Final = 30.0
 
 
 class Renewal:
     """Shows a server another token before its present token expires.
 
-    A token that was shown before does not count: its server would end the connection with the calls under way. If no
+    A token that was shown before does not count: the server would end the connection with the calls under way. If no
     other token is available in time, the connection is replaced, and its calls end normally.
 
     Args:
@@ -78,7 +78,7 @@ class Renewal:
             self._task = None
 
     async def _renew(self, seconds: float) -> None:
-        """Show another token at four fifths of the time; without one, retry until the time is over."""
+        """Show another token at four fifths of the time; without another token, retry until the time is over."""
         ends = self._loop.time() + seconds
         delays = Delays(self._backoff)
         await asyncio.sleep(RENEWED_AT * seconds)
@@ -89,7 +89,7 @@ class Renewal:
                 logger.warning("%s: the credentials cannot be renewed: %s", self._connection.endpoint, error)
                 pause = delays.take()
                 if self._loop.time() + pause >= ends:
-                    # A new connection begins with new credentials.
+                    # The next connection begins with new credentials.
                     self._connection.retire()
                     return
                 await asyncio.sleep(pause)
@@ -106,7 +106,7 @@ class Renewal:
         return token
 
     def _show(self, token: bytes) -> None:
-        """Show the server a new token, even a late one: calls continue, and so do streams that it has not ended yet."""
+        """Show the server a new token, even late: calls continue, and streams that the server has not ended yet."""
         now = self._loop.time()
         if self._connection.is_closed:
             return
@@ -132,7 +132,7 @@ class Renewals:
         backoff: Backoff,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        """Renew the credential of a connection from now on, if it has one and further ones exist."""
+        """Renew the credential of a connection from now on, if this can be renewed."""
         if shown is not None and credentials is not None and credentials.can_renew:
             self._running[connection] = Renewal(connection, credentials, shown, backoff, loop)
 

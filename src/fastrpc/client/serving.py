@@ -39,7 +39,7 @@ class ClientServices:
     """The services of one client, behind one gate for all its connections.
 
     Args:
-        interceptors: the client's interceptors; around calls of its servers `side` is "server".
+        interceptors: the client's interceptors; around calls by servers `side` is "server".
         numbers: the codecs and compressors that it accepts.
     """
 
@@ -110,7 +110,7 @@ class ClientServices:
                 connection.begin_drain(_REASON_DRAIN, "the client closes")
             else:
                 connection.close()
-        # A handler that closes its own client does not wait for itself.
+        # A handler that closes its own client must not wait for itself.
         limit = 0 if is_inside_handler(gate) else self._config.timeouts.drain
         try:
             async with time_limit(limit):

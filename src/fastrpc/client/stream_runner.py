@@ -1,7 +1,7 @@
 """The run of a stream from its first attempt to its end: connecting, another attempt, interceptors.
 
-With one connected address, the first attempt is sent at once. Otherwise the fail mode runs in a separate task, until an
-attempt shows a sign of the server, its initial metadata or a message: from then on there are no retries. A stream that
+With one connected address, the first attempt is sent at once. Otherwise the fail mode runs in a separate task until an
+attempt shows a sign of the server: its initial metadata, or a message. From then on there are no retries. A stream that
 sends is attempted once. Interceptors surround the whole stream, in a task too.
 """
 
@@ -42,7 +42,7 @@ _ONCE = _Once()
 class _Answering:
     """The fail mode of one stream: it raises if the program's mode returns without a successful attempt.
 
-    A unary call would return the value of the mode. A stream cannot.
+    A unary call would return the value of the mode. A stream cannot do that.
     """
 
     def __init__(self, mode: FailMode, call: ClientCall) -> None:
@@ -85,14 +85,14 @@ class BaseStreamRunner:
     def __init__(self, pool: AttemptPool, mode: FailMode) -> None:
         self._pool = pool
         self._mode = mode
-        #: `proceed` of the interceptors around streams, or None.
+        #: The `proceed` of the interceptors around streams, or None.
         self.proceed: Callable[[Any], Coroutine[Any, Any, Any]] | None = None
 
     def _mode_of(self, call: ClientCall) -> FailMode:
         return _ONCE if takes_stream(call.route) else _Answering(mode_of(call, self._mode), call)
 
     def _goes_on(self, stream: Any, error: FastRPCError) -> bool:
-        """Return whether another attempt follows the failed one; the call has taken over its results by then."""
+        """Return whether another attempt follows the failed one, whose results the call has then taken."""
         call = stream.origin
         if stream.takes_stream or not may_retry(call, error, mode_of(call, self._mode)):
             return False
@@ -121,7 +121,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
     # These coroutines hold the call, which only borrows its stream: a dropped stream can be freed.
 
     async def _intercepted(self, call: AwaitedCall) -> None:
-        """Run the interceptors, the first of them outermost, around the whole stream."""
+        """Run the interceptors around the whole stream, the first one outermost."""
         token = enter_call(call)
         try:
             value = await cast(Any, self.proceed)(call)
@@ -173,7 +173,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
         return True
 
     async def _attempts(self, call: AwaitedCall, error: FastRPCError | None) -> None:
-        """Run the fail mode; its failure ends the stream. `error` is from an attempt already made."""
+        """Run the fail mode; its failure ends the stream. `error` is the error of an attempt that was already made."""
         try:
             await self._run_mode(call, error)
         except Exception as failure:
@@ -185,7 +185,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
 
 
 class _StreamAttempting(Attempting):
-    """The attempts of one stream, for a fail mode: an attempt succeeds once it shows a sign."""
+    """The attempts of one stream, for a fail mode. An attempt succeeds once it shows a sign of the server."""
 
     is_stream = True
 
@@ -196,7 +196,7 @@ class _StreamAttempting(Attempting):
 
     async def _attempt_on(self, connection: ClientEngine, pick: Pick | None) -> AwaitedCall:
         call = self._call
-        # The check comes before the attempt counts as sent: it may no longer be wanted.
+        # This comes before the attempt counts as sent: the attempt may no longer be wanted.
         _wanted(call)
         attempt = call._attempt_on(connection, self._number)
         await pack_arguments(attempt)
@@ -208,7 +208,7 @@ class _StreamAttempting(Attempting):
     async def _outcome(self, attempt: AwaitedCall) -> None:
         sign = self._signs.pop(attempt)
         if takes_stream(self._call.route):
-            # The stream belongs to its only attempt.
+            # A stream that sends has only this attempt, which it owns.
             return
         await sign
         failure = None if attempt._is_chosen else attempt._failure
@@ -216,7 +216,7 @@ class _StreamAttempting(Attempting):
             try:
                 raise failure
             finally:
-                # The traceback leads to this frame, which must not lead back to the error.
+                # The traceback leads to this frame, so the frame must not lead back to the error.
                 del failure
 
     def _conclude(self, attempt: AwaitedCall, pick: Pick | None, error: BaseException | None) -> None:
@@ -254,11 +254,11 @@ def _goes_on_without(call: ClientCall) -> bool:
 
 
 def _wanted(call: AwaitedCall) -> Stream[Any, Any]:
-    """Return the stream of a call that goes on."""
+    """Return the stream of a call, if the stream is still wanted."""
     stream: Stream[Any, Any] | None = _stream_of(call)
     if stream is None:
         raise RuntimeError(f"{call.method}: the stream was dropped")
-    # It may have been cancelled during the wait for a connection: then nothing is sent.
+    # The stream may have been cancelled during the wait for a connection: then nothing is sent.
     stream.check_wanted()
     return stream
 

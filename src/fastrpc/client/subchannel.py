@@ -31,8 +31,8 @@ logger = logging.getLogger("fastrpc.client")
 class Waiters:
     """Calls that wait for a change of their endpoints.
 
-    They are woken together, by priority and then in the order of arrival: if a new connection has fewer slots than
-    calls wait, the first calls take them.
+    They are woken together, by priority and then in the order of arrival. If a new connection has fewer slots than
+    there are waiting calls, the first calls take them.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Waiters:
 
     @property
     def any_waits(self) -> bool:
-        """Whether a call waits: for a change, or after a change for its turn."""
+        """Whether a call waits for a change, or after a change for its turn."""
         return self._count > 0
 
     async def wait(self, loop: asyncio.AbstractEventLoop, priority: int) -> None:
@@ -68,13 +68,13 @@ class Subchannels(Protocol):
 
     #: The loop of the client, once it is used.
     loop: asyncio.AbstractEventLoop
-    #: Decides which subchannels may dial now.
+    #: The queue that decides which subchannels may dial now.
     dials: DialQueue
     #: Whether the client is closed.
     is_closed: bool
     #: Whether the client has no connections until the next call.
     is_resting: bool
-    #: Sends health probes, or None.
+    #: The prober of the client, or None.
     prober: "Prober | None"
 
     @property
@@ -112,7 +112,7 @@ class Subchannel(EndpointPlan):
         super().__init__(endpoint, backoff, width=width)
         #: Connections that accept calls, as far as known; the list is replaced, never changed.
         self.live: list[ClientEngine] = []
-        #: Whether a connection ended because no call needed it: the next call makes another.
+        #: Whether a connection ended because no call needed it; the next call makes another.
         self.is_dormant = False
         self._pool = pool
         self._connector = connector
@@ -124,9 +124,10 @@ class Subchannel(EndpointPlan):
         self._crowd = Crowd(self)
         #: The renewals of the credentials of its connections.
         self.renewals = Renewals()
-        # Calls that wait for a connection to this endpoint alone.
+        # Calls that wait for a connection to this endpoint only.
         self._waiters = Waiters()
-        # The instant each connection was made, draining connections included; None once its end is noted.
+        # The instant at which each connection was made, also of draining ones; None once the end of the connection is
+        # noted.
         self._all: dict[ClientEngine, float | None] = {}
 
     @property
@@ -139,7 +140,7 @@ class Subchannel(EndpointPlan):
 
         Args:
             is_wanted: whether a call would go to this endpoint.
-            goes_first: whether a call waits for this endpoint alone.
+            goes_first: whether a call waits for this endpoint only.
         """
         self.is_dormant = False
         if not self._may_dial or self._task is not None or self._pause is not None:
@@ -153,7 +154,7 @@ class Subchannel(EndpointPlan):
             self._ask(is_wanted=is_wanted, goes_first=goes_first)
 
     def call_for(self) -> None:
-        """Dial for a call that found no connection; this may end a pause, as `DialPauses` says."""
+        """Dial for a call that found no connection. The call may end a pause, as `DialPauses` says."""
         now = self._pool.loop.time()
         if self._pool.shared is not None:
             self._pool.shared.places.ask(self, now)
@@ -211,9 +212,9 @@ class Subchannel(EndpointPlan):
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("cannot dial %s", self.endpoint, exc_info=error)
             self.put_off(self._pool.loop.time())
-        # First: calls under way cannot request another dial.
+        # This comes first: calls under way must not request another dial.
         self._pool.dials.ended(self)
-        # The connection may have ended meanwhile, which demands a pause as well.
+        # If the connection has ended meanwhile, a pause is needed as well.
         self.start()
         self._changed()
 
@@ -244,7 +245,7 @@ class Subchannel(EndpointPlan):
         self._all[connection] = self._pool.loop.time()
 
     def _note_end(self, connection: ClientEngine, reason: object) -> None:
-        """Record the end of a connection that was wanted, once."""
+        """Record the end of a wanted connection, once."""
         made, now = self._all.get(connection), self._pool.loop.time()
         if made is not None and not (self.is_removed or self._pool.is_closed or self._pool.is_resting):
             self._all[connection] = None
@@ -262,7 +263,7 @@ class Subchannel(EndpointPlan):
             )
 
     def _changed(self) -> None:
-        """Announce a change to the calls that wait for this endpoint or for any."""
+        """Announce a change to the calls that wait for this endpoint or for any endpoint."""
         self._waiters.wake()
         self._pool.changed()
 
@@ -298,7 +299,7 @@ class Subchannel(EndpointPlan):
         self.renewals.refused(connection)
 
     def connection_aged(self, connection: ClientEngine) -> None:
-        """Replace an aged connection, which accepts calls until then."""
+        """Replace an aged connection. Until then it accepts calls."""
         if self.is_removed or (connection.is_dispensable and not self.is_warm):
             connection.retire()
             return
@@ -306,7 +307,7 @@ class Subchannel(EndpointPlan):
         self.start()
 
     def _let_aged_go(self) -> None:
-        """Retire the aged connections that others replace."""
+        """Retire the aged connections that newer ones replace."""
         for connection in self.replaced(self.width):
             connection.retire()
 
@@ -320,7 +321,7 @@ class Subchannel(EndpointPlan):
         self._changed()
 
     def connection_used(self, connection: ClientEngine) -> None:
-        """Record a call after a time without calls; wake dormant subchannels, as the quiet time ends."""
+        """Record a call after a time without calls, and wake dormant subchannels."""
         self.note_use()
         self._pool.wake()
 
@@ -378,7 +379,7 @@ class Subchannel(EndpointPlan):
 
     @property
     def has_callers(self) -> bool:
-        """Whether a call waits for this endpoint or for any."""
+        """Whether a call waits for this endpoint or for any endpoint."""
         return self._waiters.any_waits or self._pool.any_waits
 
     def remove(self) -> None:
@@ -392,7 +393,7 @@ class Subchannel(EndpointPlan):
         self.live = []
         for connection in list(self._all):
             if not self._leave_to_others(connection):
-                # We ended the connection, which is no reason to pause before the next dial.
+                # This client ended the connection, which is no reason to pause before the next dial.
                 self._all[connection] = None
                 if connection.is_usable:
                     connection.retire()

@@ -1,7 +1,7 @@
 """The target of a client: one address, several, or a service in a registry.
 
 A client with one fixed address has no endpoint set: there is no choice, and a breaker for the only server would hide
-its error. But a `Pool.breaker` other than the default requests a breaker: the set then has one endpoint.
+the server's error. But a `Pool.breaker` other than the default asks for a breaker, so the set then has one endpoint.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class Target:
     owns_registry: bool = False
 
     def tls_for(self, endpoint: Endpoint, own: TLS | None) -> TLS | None:
-        """Return the certificates for connections to an endpoint; a registry may have some for its servers.
+        """Return the certificates for connections to an endpoint; a registry may have certificates for its servers.
 
         Args:
             own: the certificates of the client.
@@ -64,7 +64,8 @@ def target_of(target: Any, registry: Any, tls: TLS | None = None) -> Target:
     `tls` are the client's certificates, which an encrypted registry gets as well.
 
     Raises:
-        ConfigError: it is malformed, no transport or registry supports it, or the registry cannot hold the name.
+        ConfigError: the target is malformed, no transport or registry supports it, or the registry cannot hold the
+            name.
     """
     if registry is not None:
         if not isinstance(target, str) or "://" in target or not target:
@@ -94,7 +95,7 @@ def _followed(place: Any, service: str, tls: TLS | None) -> Target:
     from fastrpc.registries.base.urls import is_opened, open_registry
 
     registry = open_registry(place, tls=tls)
-    # Optional: the Registry interface does not require it of user-defined registries.
+    # The method is optional: the Registry interface does not require it of user-defined registries.
     check_service = getattr(registry, "check_service", None)
     if check_service is not None:
         check_service(service)
@@ -102,7 +103,7 @@ def _followed(place: Any, service: str, tls: TLS | None) -> Target:
 
 
 def _service_of(target: Any) -> tuple[str, str] | None:
-    """Return the registry URL and the service of a target; None if it is not the URL of a service."""
+    """Return the registry URL and the service of a target; None if the target is not the URL of a service."""
     if not isinstance(target, str) or "://" not in target or names_transport(target):
         return None
     from fastrpc.registries.base.urls import known_schemes, split_target
@@ -128,7 +129,7 @@ def endpoints_of(target: Any) -> list[Endpoint]:
     """Return the endpoints of one address or several.
 
     Raises:
-        ConfigError: one is not an address, or no transport supports it.
+        ConfigError: an item is not an address, or no transport supports it.
     """
     if not isinstance(target, str | Address | Endpoint | Sequence) or isinstance(target, bytes | bytearray):
         raise ConfigError(f"the target is {target!r}", hint="give an address as text, or a list of addresses")
@@ -173,7 +174,7 @@ def endpoint_set_for(target: Target, selector: Any, settings: Pool) -> EndpointS
     source = ""
     if target.registry is not None:
         source = f"{target.registry!r} lists no endpoint of {target.service!r}"
-    # Optional: registries of several scopes prefer the nearest one.
+    # The attribute is optional: registries of several scopes prefer the nearest one.
     filters = getattr(target.registry, "filters", ())
     return EndpointSet(
         chosen.claimed(), breaker=settings.breaker, outlier=settings.outlier, source=source, filters=filters

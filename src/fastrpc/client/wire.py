@@ -17,7 +17,7 @@ _GRPC = ("grpc://", "grpcs://")
 
 
 def wire_of(endpoint: Endpoint, config: ClientConfig) -> str:
-    """Return the name of the protocol of connections to an endpoint: the first in its record, or the first of all."""
+    """Return the name of the protocol of connections to an endpoint: the first of its record, or of all protocols."""
     if config.wire_protocol is not None:
         return config.wire_protocol
     return next((wire for wire in WIRE_PROTOCOLS if wire in endpoint.protocols), WIRE_PROTOCOLS[0])
@@ -34,10 +34,10 @@ def carries_streams(endpoint: Endpoint, config: ClientConfig) -> bool:
 
 
 def dialed_target(target: Any, config: ClientConfig) -> tuple[Any, ClientConfig]:
-    """Return the target of a client with the schemes of transports, and its settings: `grpc://` sets `wire_protocol`.
+    """Return a client's target with the schemes of transports, and its settings: `grpc://` sets `wire_protocol`.
 
     Raises:
-        ConfigError: only some of the addresses are of that scheme, or the settings name another protocol.
+        ConfigError: only some of the addresses have such a scheme, or the settings name another protocol.
     """
     if isinstance(target, str | Address | Endpoint):
         return (_dialed(target), _speaking_grpc(config)) if _is_of_grpc(target) else (target, config)
@@ -78,10 +78,10 @@ def _speaking_grpc(config: ClientConfig) -> ClientConfig:
 
 
 def check_compressor(name: str | None, wire: str | None) -> None:
-    """Refuse a compressor that the protocol of all connections does not have; None: each has its own protocol.
+    """Refuse a compressor that the protocol of all connections does not have. wire None: each has its own protocol.
 
     Raises:
-        ConfigError: it has others.
+        ConfigError: the protocol has other compressors.
     """
     has = None if wire is None else client_protocol(wire).traits.compressors
     if name is not None and has is not None and name not in has:

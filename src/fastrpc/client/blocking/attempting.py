@@ -51,7 +51,7 @@ class SyncAttempting(BaseAttempting):
         call, attempt = self._call, None
         running = self._options.running
         while attempt is None:
-            # A connection may end just before the send: then the next one is used.
+            # A connection may end just before the send; then the next connection is used.
             connection, pick = self._connection(endpoint)
             if running is not None and running.is_over:
                 if pick is not None:
@@ -115,7 +115,7 @@ class SyncAttempting(BaseAttempting):
                         return connection
                     continue
                 if choice is not None and choice.waits_for_key and not connection.is_ready:
-                    # The wait for the key's endpoint is over, and its server may be silent: pick the next one.
+                    # The wait for the key's endpoint is over, and the server may be silent: pick the next endpoint.
                     continue
                 if not self._needs_ready or connection.wait_ready(call.deadline):
                     return connection
@@ -153,17 +153,18 @@ class _Choice:
 
     @property
     def waits_for_key(self) -> bool:
-        """Whether the call waits for the endpoint of the pick while others are left."""
+        """Whether the call waits for the endpoint of the pick although other endpoints are left."""
         return self.pick is not None and not self.is_pinned and self._attempting.waits_for_key(self.pick)
 
     def begin_key_wait(self) -> float | None:
-        """Wait for the picked endpoint from now on, if the call's key leads to it; return the end of the wait."""
+        """Start to wait for the picked endpoint, if the call's key leads to it; return the end of the wait."""
         ends = self.key_wait_ends
         if ends is not None and self.pick is not None:
             self._attempting.note_key_pick(self.pick)
             subchannel: SyncSubchannel = self.pick.endpoint_state.subchannel
             self._attempting.begin_key_wait(subchannel)
-            # A remaining pause follows a dial that was cut off, or a dial beside a connection that has ended.
+            # The dial may be paused because an earlier dial was cut off or a connection besides this one has ended:
+            # dial now.
             subchannel.due = 0.0
         return ends
 

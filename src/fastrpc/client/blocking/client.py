@@ -1,7 +1,7 @@
 """The blocking client.
 
-It neither hedges nor probes; its constructor refuses both settings. To hedge, one thread would have to wait for two
-connections, which other threads may be reading. Between calls there is no thread to probe.
+It neither hedges nor probes; its constructor refuses both settings. Hedging would need one thread to wait for two
+connections, which other threads may be reading. Between calls no thread could send probes.
 """
 
 import time
@@ -38,8 +38,8 @@ has_parts("fastrpc.client.blocking.parts")
 class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
     """Call the methods of one service from blocking code; any number of threads may share a client.
 
-    It has neither an event loop nor a thread: a thread that waits for an answer sends and receives for the other
-    threads, too, and releases the GIL while it waits. The constructor does no I/O: the first call connects.
+    It has neither an event loop nor a thread: a thread that waits for an answer also sends and receives for the other
+    threads. It releases the GIL while it waits. The constructor does no I/O: the first call connects.
 
     It may be used in the child of a fork, whether or not the parent used it: the child makes its own connections, and
     the parent's are unaffected. A signal handler that calls the client in which its thread waits gets a RuntimeError.
@@ -140,7 +140,8 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
                     self._pool.follow()
                     self._pool.wait_list("ready", until, wait=True)
                     connection = self._pool.acquire(until, wait=True)
-                    # A refusal of the credentials follows the handshake, often before this thread goes on.
+                    # If the server refuses the credentials, the refusal follows the handshake, often before this thread
+                    # continues.
                     if connection.wait_ready(until) or connection.engine.auth_status > 0:
                         self._pool.warm_up(until)
                         return
@@ -152,7 +153,8 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
         """Close all connections. Calls of other threads fail; closing twice is allowed."""
         refuse_view(self._is_view, "closed")
         if self._state.is_of_parent:
-            # Connections and registry belong to the parent, and a lock may be held by a thread that the child lacks.
+            # Connections and registry belong to the parent. A lock may be held by a thread that does not exist in the
+            # child.
             self._pool.detach()
             return
         self._pool.close()
@@ -160,9 +162,9 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
     def bind(self, contract: Callable[..., S], /) -> S:
         """Return a proxy with the methods of a service class.
 
-        Every method blocks and returns the answer, even if the class defines it with `async def`; there type
-        checkers expect a coroutine. So a proxy is typed right for classes with plain `def`, and `call` for every
-        class. A contract may use plain `def` although its service is asynchronous::
+        Every method blocks and returns the answer, even if the class defines it with `async def`, for which type
+        checkers expect a coroutine. So a proxy has the right types for classes with plain `def`, and `call` has them
+        for every class. A contract may use plain `def` although its service is asynchronous::
 
             @fastrpc.service("prices")
             class Prices(Protocol):

@@ -42,7 +42,8 @@ def advance(coroutine: Coroutine[Any, Any, Any], step: Callable[[], Any], pause:
         return pause
     refusal = RuntimeError(f"{_path_of_wait(coroutine, awaited)} needs an event loop; {_RULE}")
     try:
-        # Raised inside the coroutine, so that its traceback shows the await; unless caught, it is raised here again.
+        # The refusal is raised inside the coroutine, so that its traceback shows the await. If it is not caught, it is
+        # raised here, too.
         coroutine.throw(refusal)
     except StopIteration as end:
         return end.value

@@ -43,11 +43,12 @@ class SyncEndpoints:
             target, endpoint_set, config.pool.warm, self._new_subchannel
         )
         self._follower = None if target.registry is None else SyncFollower(target, target.registry)
-        #: Makes the next call ask the pool first.
+        #: A function that makes the next call ask the pool first.
         self.on_need: Callable[[], object] = lambda: None
         self._changed = threading.Condition()
         self._changes = 0
-        #: Whether it is closed; a pool that replaces a closed one after a fork is closed too.
+        #: Whether the client is closed. After a fork a pool replaces the parent's pool, and is closed if that was
+        #: closed.
         self.is_closed = False
         #: The threads that wait in the pool or in one of its connections.
         self.reentry = ReentryGuard() if shared is None else shared.reentry
@@ -104,7 +105,7 @@ class SyncEndpoints:
         return self._follower is not None and self._follower.is_open
 
     def record_of(self, endpoint: Endpoint) -> Endpoint:
-        """Return the record that the service of this client has of an endpoint, which other services share."""
+        """Return this client's record of an endpoint, which it may share with other services."""
         subchannel = self._plan.find(endpoint.address)
         return endpoint if subchannel is None else subchannel.endpoint
 
@@ -124,7 +125,8 @@ class SyncEndpoints:
             if news is not None:
                 try:
                     self._update(news.endpoints)
-                    # The list counts as taken after the update: while a filter raises, each call runs it again.
+                    # The list counts as taken only after the update. While a filter raises, each call runs the filter
+                    # again.
                     follower.note_taken(news)
                 finally:
                     self._publish()
@@ -180,7 +182,7 @@ class SyncEndpoints:
     def _take_left(self) -> None:
         """Have the next call connect to the endpoints that the filters now admit.
 
-        A pick, which does not hold the lock, may cause the change: so this only replaces the list.
+        A pick may cause the change, and a pick does not hold the lock: so this only replaces the list.
         """
         if self._plan.take_left():
             self.on_need()
@@ -205,7 +207,7 @@ class SyncEndpoints:
         """End a call during which its thread forked.
 
         Raises:
-            ConnectionLostError: this is the child; only the parent learns the outcome of the call.
+            ConnectionLostError: this process is the child; only the parent learns the outcome of the call.
         """
         if self.is_of_parent:
             raise ConnectionLostError("this process was forked during the call, which goes on in the parent")
@@ -216,6 +218,6 @@ class SyncEndpoints:
         self._changed.notify_all()
 
     def _lock(self) -> threading.Condition:
-        """Return the pool's lock. Refuse it in the child of a fork, where a thread of the parent may hold it."""
+        """Return the pool's lock. In the child of a fork refuse it, as a thread of the parent may hold it."""
         self.check_process()
         return self._changed

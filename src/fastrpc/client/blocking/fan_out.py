@@ -1,7 +1,6 @@
 """The fan-out of a blocking client: the calls run in threads.
 
-There is one thread for each endpoint and at most 64, because interceptors and fail modes of a `SyncClient` block the
-thread they run in.
+Each endpoint has a thread, up to 64 threads, because interceptors and fail modes of a `SyncClient` block their thread.
 """
 
 import contextlib
@@ -63,10 +62,10 @@ class BlockingFanOut:
     def fork(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call every endpoint at once and return the first answer; the other calls are cancelled.
 
-        The handler may run on each endpoint, so the method has to permit that.
+        The handler may run on several endpoints, so the method has to permit that.
 
         Raises:
-            FastRPCError: all calls failed; this is the last error.
+            FastRPCError: all calls failed; the error is the last one.
         """
         endpoints = self._listed(method)
         with ShownAtProgram(), self._begun(endpoints, method, "call", args, kwargs) as ended:
@@ -87,13 +86,13 @@ class BlockingFanOut:
     if TYPE_CHECKING:
 
         def _seconds_for(self, method: Any) -> float | None:
-            """Return the seconds that a call of a method may take; compiled."""
+            """Return the seconds that a call of a method may take; the client implements it in compiled code."""
 
     @contextlib.contextmanager
     def _begun(
         self, endpoints: Sequence[Endpoint], method: Any, verb: str, args: Any, kwargs: Any
     ) -> Iterator[Iterator[tuple[int, Any]]]:
-        """Call every endpoint from threads, and yield the outcomes as they come. All calls end with the block."""
+        """Call every endpoint from threads, and yield the outcomes as they come. The calls end with the block."""
         client: Any = self
         running = Running()
         calls = []
@@ -103,7 +102,7 @@ class BlockingFanOut:
             calls.append(functools.partial(getattr(view, verb), method, *args, **kwargs))
         pool = pool_of(client)
         with pool.reentry:
-            # A signal handler may raise anywhere in here, even while calls begin.
+            # A signal handler may raise anywhere in this block, even while calls begin.
             try:
                 ended = _start(calls, self._seconds_for(method), running)
                 yield (ended.next(pool) for _ in endpoints)
@@ -122,7 +121,7 @@ class Running:
         self.is_over = False
 
     def add(self, cancel: Callable[[], None]) -> None:
-        """Add the function that cancels a started attempt, to be called with the others."""
+        """Add a function that cancels a started attempt; `end` calls it."""
         with self._lock:
             if not self.is_over:
                 self._cancels.append(cancel)
@@ -130,7 +129,7 @@ class Running:
         cancel()
 
     def end(self) -> None:
-        """Cancel the attempts in flight, and those added later."""
+        """Cancel the attempts in flight, and any that are added later."""
         with self._lock:
             self.is_over = True
         for cancel in self._cancels:
@@ -140,8 +139,9 @@ class Running:
 class OutcomeQueue:
     """The outcomes of calls that threads make, with the numbers of the calls, in the order in which they end.
 
-    `queue.SimpleQueue.get(timeout=)` would wait for ever after a signal handler that takes longer than the timeout
-    (CPython 3.11); the queues of `queue.Queue` have locks that a thread of the parent may hold at a fork.
+    The queues of the standard library do not fit. `queue.SimpleQueue.get(timeout=)` would wait for ever after a signal
+    handler that takes longer than the timeout (CPython 3.11). `queue.Queue` has locks that a thread of the parent may
+    hold at a fork.
     """
 
     def __init__(self) -> None:
@@ -157,7 +157,7 @@ class OutcomeQueue:
             self._bell.release()
 
     def next(self, pool: Any) -> tuple[int, Any]:
-        """Return the next outcome. After a fork by a signal handler, the child would get none."""
+        """Return the next outcome. In the child of a fork by a signal handler none would come."""
         while True:
             try:
                 return self._ended.get_nowait()
@@ -169,7 +169,7 @@ class OutcomeQueue:
 def _start(calls: Sequence[Callable[[], Any]], seconds: float | None, running: Running) -> OutcomeQueue:
     """Run the calls in threads and return the queue of their outcomes.
 
-    With more calls than threads, the later calls have the remainder of the shared deadline.
+    If there are more calls than threads, the later calls get the rest of the shared deadline.
     """
     until = None if seconds is None else time.monotonic() + seconds
     ended = OutcomeQueue()

@@ -14,7 +14,7 @@ __all__ = ["SyncFollower"]
 
 
 class SyncFollower:
-    """The watch that the first call opens, and the list that the pool took from it last."""
+    """The watch that the first call opens, and the list that the pool took last."""
 
     def __init__(self, target: Target, registry: "Registry") -> None:
         self._registry = registry

@@ -1,4 +1,4 @@
-"""The parts of a blocking client, whose modules the first one imports, and which the child of a fork makes again."""
+"""The parts of a blocking client. The first client imports their modules; the child of a fork makes them again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -47,7 +47,7 @@ def client_state(parts: "SyncParts") -> BlockingState:
 class SyncParts:
     """The constructor arguments of a client, from which its parts are made, and remade in the child of a fork."""
 
-    #: The values of these two may be URLs with a token.
+    #: Both may be URLs with a token.
     target: Any = field(repr=False)
     registry: Any = field(repr=False)
     selector: Any
@@ -114,7 +114,7 @@ def parts_of(
     """Return the parts of the constructor's arguments, after checking them.
 
     Raises:
-        ConfigError: the client cannot honour one.
+        ConfigError: the client cannot honour a setting.
     """
     target, config = dialed_target(target, checked_config(config))
     if config.pool.probes is not None:

@@ -1,10 +1,10 @@
 """The connections of a blocking client: made by the thread that needs one, and made again after a loss.
 
-With several endpoints the pool picks in Python, under its lock, because a pick also says where to dial. With one
-address, calls stay in compiled code.
+With several endpoints the pool picks in Python, under its lock, because a pick also decides where to dial. With one
+address calls stay in compiled code.
 
-Threads that wait for a connection are woken together, whatever the priority of their calls: the system decides which of
-them runs first. From then on the call slots order the calls by priority.
+Threads that wait for a connection are woken together, whatever the priority of their calls; the system decides which
+thread runs first. From then on the call slots order the calls by priority.
 """
 
 import math
@@ -57,7 +57,7 @@ class SyncHome(Protocol):
 class SyncPool(SyncEndpoints):
     """All subchannels of a blocking client."""
 
-    #: The client of a `SyncServices`, which lives as long as its views; None for other clients.
+    #: The client in a `SyncServices`, which lives as long as its views; None for other clients.
     owner: Any = None
 
     def __init__(
@@ -70,9 +70,11 @@ class SyncPool(SyncEndpoints):
     ) -> None:
         super().__init__(target, endpoint_set, config, None if home is None else home.sessions)
         self._home = home
-        #: Takes the connections, a list for each endpoint, and the instant from which calls ask the pool first.
+        #: A function that gets the connections, a list for each endpoint, and the instant from which calls ask the pool
+        #: first.
         self.on_change: Callable[[list[list[BlockingSession]], float | None], None]
-        #: Takes the most connections of an endpoint: with fewer, calls ask the pool once all are crowded.
+        #: A function that gets the most connections of an endpoint. While there are fewer, calls ask the pool once all
+        #: are crowded.
         self.on_width: Callable[[int], object] = lambda _: None
         self.totals = CallTotals()
         self._turn = 0
@@ -103,7 +105,7 @@ class SyncPool(SyncEndpoints):
         return [] if self.is_closed else endpoint_rows(self.target, self.subchannels)
 
     def catch_up(self) -> None:
-        """Read the SETTINGS that arrived while no thread read, if keys need them: not under the pool's lock."""
+        """Read the SETTINGS that arrived while no thread read, if keys need them; not under the pool's lock."""
         if self.endpoint_set is None or not self.endpoint_set.places_keys:
             return
         with self.reentry:
@@ -140,7 +142,7 @@ class SyncPool(SyncEndpoints):
     ) -> BlockingSession:
         has_dialed = False
         while True:
-            # A waiting call goes on with the servers that the registry names now.
+            # A waiting call continues with the servers that the registry names now.
             if self.has_news:
                 self.follow()
             if wait:
@@ -171,12 +173,13 @@ class SyncPool(SyncEndpoints):
                 has_dialed = True
                 made = self._dial(claimed, until, *self._dial_times(until, key_ends, connection))
             finally:
-                # Needed even if a signal handler raises above: without it no call would ever dial this endpoint again.
+                # This is needed even if a signal handler raises above: without it no call would ever dial this endpoint
+                # again.
                 if claimed is not None:
                     self._announce(claimed, made)
 
     def warm_up(self, until: float | None) -> None:
-        """Connect the warm endpoints, one after the other. Later calls dial the unreachable ones."""
+        """Connect the warm endpoints one by one. Later calls dial the endpoints that could not be reached."""
         for subchannel in [subchannel for subchannel in self.wanted if subchannel.is_warm]:
             for _ in range(subchannel.width):
                 with self.reentry:
@@ -184,7 +187,7 @@ class SyncPool(SyncEndpoints):
                         break
 
     def _warm(self, subchannel: SyncSubchannel, until: float | None) -> bool:
-        """Dial a warm endpoint if it may have one more connection; return whether that is possible."""
+        """Dial a warm endpoint if it may have one more connection; return whether it may."""
         claimed = made = None
         try:
             with self._lock():
@@ -276,7 +279,8 @@ class SyncPool(SyncEndpoints):
         """Wait for a change until an instant."""
         seen = self._changes
         while self._changes == seen and (left := ends - time.monotonic()) > 0:
-            # Its result is also False for a change after its time and before it has the lock again.
+            # The result says nothing: it is False also if a change came after the time and before the lock was taken
+            # again.
             self._changed.wait(min(left, FORK_LOOK_SECONDS))
             self.check_process()
             if self.has_news:
@@ -285,9 +289,9 @@ class SyncPool(SyncEndpoints):
     def _dial_times(
         self, until: float | None, key_ends: float | None, connection: BlockingSession | None
     ) -> tuple[float | None, float | None]:
-        """Return the extra time limit of a dial, and the instant from which a failure counts for this call alone.
+        """Return the extra time limit of a dial, and the instant from which its failure counts only for this call.
 
-        A dial may be cut off at half of its call's time. Other calls with keys may still wait for that endpoint.
+        A dial may be cut off at half of its call's time. Other calls with keys may still wait for this endpoint.
         """
         spare = seconds_until(key_ends) if connection is None else spare_seconds_until(until)
         places_keys = self.endpoint_set is not None and self.endpoint_set.places_keys
@@ -330,7 +334,7 @@ class SyncPool(SyncEndpoints):
     def _make(
         self, subchannel: SyncSubchannel, until: float | None, spare_seconds: float | None
     ) -> BlockingSession:
-        """Return a new connection; `opened`, if it replaces others."""
+        """Return a new connection; use `opened` if it replaces others."""
         replaces = bool(subchannel.open_connections) and not subchannel.lasting
         made = self.dialer.dial(
             subchannel.endpoint,
@@ -342,7 +346,7 @@ class SyncPool(SyncEndpoints):
         with self._lock():
             self.totals.connections += 1
         if self.endpoint_set is not None and self.endpoint_set.places_keys:
-            # Its opening is sent now, so that the next call of one of its keys finds it ready.
+            # Its opening is sent now, so that the next call of one of its keys finds the connection ready.
             made.catch_up()
         return opened(made, spare_seconds) if replaces else made
 
@@ -367,7 +371,7 @@ class SyncPool(SyncEndpoints):
             self._mark()
         for subchannel in self.subchannels:
             if subchannel.endpoint_state is not None:
-                # A silent server must not hold the calls of its keys.
+                # A silent server must not hold up calls whose keys lead to it.
                 is_shown = subchannel.is_ready or not self._plan.places.places_keys
                 subchannel.endpoint_state.connections = list(subchannel.open_connections) if is_shown else []
         self.on_width(max((each.asks_below for each in self.subchannels if each.open_connections), default=1))

@@ -41,7 +41,7 @@ class SyncStreamStarter(Protocol):
         """Return once an attempt is under way, or raise the error that prevents one."""
 
     def retry(self, stream: "SyncStream[Any, Any]", error: FastRPCError) -> bool:
-        """Return whether another attempt follows the attempt that failed with `error`, and has shown a sign."""
+        """Return whether another attempt follows after a failed attempt, and has shown a sign of the server."""
 
 
 class Interception(Protocol):
@@ -51,7 +51,7 @@ class Interception(Protocol):
         """Let the interceptors continue at the end of the stream; return or raise their outcome."""
 
     def leave(self) -> None:
-        """Cancel them: the program dropped the stream."""
+        """Cancel the interceptors, as the program dropped the stream."""
 
 
 class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
@@ -117,7 +117,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         def receive_many(self, limit: int = 4096) -> list[T_co]: ...  # type: ignore[override]
 
     else:
-        # `await`, `async for` and `async with` are refused with a specific message.
+        # These are refused with a specific message: `await`, `async for` and `async with`.
         def __aiter__(self):
             raise TypeError("a stream of a SyncClient is read by `for`, and entered by `with`")
 
@@ -126,7 +126,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
     def _receive_answer(self) -> T_co:
         """Return the one answer to a stream, once."""
         with suppress(StreamEndedError):
-            # This method has one answer and no messages: the next event is the end.
+            # The method has one answer and no messages: the next event is the end.
             self._await_messages()
         return cast(T_co, self._answer_once())
 
@@ -199,12 +199,12 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
             error: BaseException | None = None
             is_clean = self._is_over and self._failure is None
             if not self._is_over:
-                # Another thread may have begun it meanwhile, or made another attempt.
+                # Another thread may have started the stream or another attempt meanwhile.
                 self._cancel_attempt(cancelled)
                 error = self._attempt_failure if self._attempt is not None else cancelled
                 is_clean = error is None
             if is_clean and self.waiting:
-                # Its clean end follows messages that are not read any more.
+                # A clean end would follow messages that are no longer read.
                 error = cancelled
             try:
                 if self._is_over:
@@ -234,7 +234,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         self._interception = interception
 
     def start_clock(self, idle_seconds: float) -> None:
-        """Give the call its deadline; waits for a message take `idle_seconds` at most, 0: any time.
+        """Start the call's deadline. Waits for a message take at most `idle_seconds`; 0: no limit.
 
         Raises:
             DeadlineExceededError: no time is left for the call.
@@ -253,7 +253,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
                     if self._starter.retry(self, error):
                         return
                 except Exception as final:
-                    # Without its traceback, whose frames hold the stream.
+                    # Without its traceback: the frames hold the stream.
                     error = final.with_traceback(None)
             self._finish(error)
 
@@ -279,7 +279,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         try:
             self.conclude(error, value)
         finally:
-            # The traceback refers to this frame, which must not refer to the error.
+            # The traceback refers to this frame, so this frame must not refer to the error.
             del error
 
     def _end_pick(self, error: BaseException | None) -> None:
@@ -288,7 +288,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
             self._attempt._end_pick(error)
 
     def conclude(self, error: BaseException | None, value: Any = NO_VALUE) -> None:
-        """End the stream: received messages are returned first, then the error is raised; None is a clean end."""
+        """End the stream: received messages are returned first, then the error is raised; None: a clean end."""
         if self._is_over:
             return
         self._keep_outcome(error, value)

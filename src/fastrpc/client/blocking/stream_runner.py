@@ -2,8 +2,8 @@
 
 The thread that begins a stream sends the first attempt and does not wait for a sign of the server. If that attempt
 fails before any sign, the receiving thread makes the next attempts, by the fail mode, and waits for a sign of each. A
-stream that sends is attempted once. Interceptors surround the whole stream: they are suspended in `proceed` while it is
-used, and continue in the thread that finds its end.
+stream that sends is attempted once. Interceptors surround the whole stream: while the stream is used they are suspended
+in `proceed`, and they continue in the thread that detects its end.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
 
     async def run(self, call: BlockingCall) -> Any:
         """Begin a stream and return at its end: the innermost interceptor proceeds to this."""
-        # No local variable keeps the stream: the stream holds this coroutine, which is cancelled when nothing else
+        # No local variable keeps the stream. The stream holds this coroutine, which is cancelled when nothing else
         # holds the stream.
         self._attempt(unbegun(call), None)
         await _AtTheEnd()
@@ -88,12 +88,12 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
         return True
 
     def _attempt(self, stream: SyncStream[Any, Any], error: FastRPCError | None) -> None:
-        """Make the attempts of the fail mode. `error` comes from an attempt already made."""
+        """Make the attempts of the fail mode; `error` is the error of an attempt that was already made."""
         drive(_StreamAttempting(self._pool, stream, error).run(self._mode_of(stream.origin)))
 
 
 class _StreamAttempting(SyncAttempting):
-    """The attempts of one stream, for a fail mode: the first one is sent; each further one has to show a sign."""
+    """The attempts of one stream, for a fail mode: the first is only sent, each further one has to show a sign."""
 
     is_stream = True
 
@@ -130,7 +130,7 @@ class _AtTheEnd:
 
 
 class _Interception:
-    """The interceptors around one stream: they run up to `proceed`, and continue from there at its end."""
+    """The interceptors around one stream. They run up to `proceed`, and continue from there when the stream ends."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], call: BlockingCall) -> None:
         self._coroutine = coroutine
@@ -141,7 +141,7 @@ class _Interception:
         self.value: Any = None
 
     def begin(self) -> None:
-        """Run until the stream has begun, or to their end."""
+        """Run the interceptors until the stream has begun, or until they end."""
         self._step(partial(self._coroutine.send, None))
 
     def end(self, error: BaseException | None) -> Any:
@@ -150,13 +150,13 @@ class _Interception:
             step: Callable[[], Any] = partial(self._coroutine.send, None)
             if error is not None:
                 step = _Throw(self._coroutine, error)
-            # No frame that the error passes may hold it.
+            # A frame that the error passes must not hold the error.
             del error
             self._step(step)
         return self.value
 
     def leave(self) -> None:
-        """Cancel them: the program dropped the stream."""
+        """Cancel the interceptors, as the program dropped the stream."""
         with suppress(asyncio.CancelledError):
             self.end(asyncio.CancelledError())
         if self._call.error is not None:

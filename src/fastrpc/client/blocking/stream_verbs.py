@@ -64,7 +64,7 @@ class BlockingStreamVerbs:
 
         Nothing is sent before the block is entered; leaving it early cancels the handler. If the method takes a stream
         as well, pass an iterable of messages: the thread that reads the answers sends them whenever no answer waits to
-        be read. An iterable that itself waits for an answer would wait for ever: use `open` and two threads.
+        be read. If the iterable itself waits for an answer, it waits for ever: then use `open` and two threads.
         `Timeouts.call` does not apply: `with_options(timeout=)` limits the whole stream.
 
         Raises:
@@ -114,7 +114,7 @@ class BlockingStreamVerbs:
         return self._streams().make("open", self, method, args, kwargs)
 
     def _streams(self) -> Any:
-        """Return the maker of its streams."""
+        """Return the maker of this client's streams."""
         state = self._state
         # The stream waits when it begins.
         state.use(waits=False)

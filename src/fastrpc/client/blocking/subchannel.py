@@ -21,11 +21,11 @@ class SyncSubchannel(EndpointPlan):
     def __init__(self, endpoint: Endpoint, backoff: Backoff, *, width: int | Literal["auto"] = 1) -> None:
         super().__init__(endpoint, backoff, width=width)
         self.open_connections: list[BlockingSession] = []
-        #: Leaves a connection to the other clients that use it; returns whether there are any.
+        #: A function that leaves a connection to the other clients that use it, and returns whether there are any.
         self.leave_to_others: Callable[[BlockingSession], bool] = lambda _: False
-        #: Ends the use of the address that other clients share.
+        #: A function that ends this client's use of the address, which other clients share.
         self.forget: Callable[[], object] = lambda: None
-        # The instant since which each check found the least used connection crowded, and the last check.
+        # The instant since which all checks found the least used connection crowded, and the instant of the last check.
         self._crowded_since = self._looked_at = float("-inf")
 
     @property
@@ -35,12 +35,12 @@ class SyncSubchannel(EndpointPlan):
 
     @property
     def may_come(self) -> bool:
-        """Whether a thread is dialling, or will after a pause; the caller has found no connection to use."""
+        """Whether a thread is dialling, or will dial after a pause. The caller has found no connection to use."""
         return self.is_dialing or self.is_awaited
 
     @property
     def is_untried(self) -> bool:
-        """Whether no dial has ended. SETTINGS cannot decide this: without a loop they are read at the next wait."""
+        """Whether no dial has ended. SETTINGS cannot tell: without a loop they are read only at the next wait."""
         return self.is_new
 
     def refresh(self) -> None:
@@ -51,7 +51,7 @@ class SyncSubchannel(EndpointPlan):
         ):
             self.answered()
         for connection in [connection for connection in self.open_connections if not connection.is_usable]:
-            # Only the next call sees the end of an unused connection, so the pause counts from the last use.
+            # The end of an unused connection is noticed only by the next call, so the pause counts from the last use.
             used_at = connection.used_at
             self._retire(connection)
             self._note_end(connection, used_at)
@@ -88,15 +88,15 @@ class SyncSubchannel(EndpointPlan):
     def asks_below(self) -> int:
         """The number of connections below which calls request another one when the present ones are crowded."""
         if self.is_automatic and not any(connection.is_ready for connection in self.open_connections):
-            # The number of workers is not read yet.
+            # The number of workers was not read yet.
             return MOST_AUTOMATIC
         return self.most
 
     def is_crowded(self, users: int, now: float) -> bool:
-        """Return whether the least used connection was crowded for long; then one more may be dialled.
+        """Return whether the least used connection has been crowded for long, so that one more may be dialled.
 
         Args:
-            users: the threads that use it now; each call of such a crowd checks.
+            users: the number of threads that use the connection now. Each call of such a crowd checks this.
         """
         self.workers = max(
             (one.engine.peer.workers for one in self.open_connections if one.is_ready), default=1

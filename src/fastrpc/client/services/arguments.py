@@ -77,7 +77,7 @@ def _check_selector(selector: Any) -> None:
 
 
 def service_of(method: Any) -> str:
-    """Return the service of a method: its class's service, or its name before the last dot.
+    """Return the service of a method: the service of its class, or the part of its name before the last dot.
 
     Raises:
         ConfigError: the name has no service.

@@ -39,8 +39,8 @@ class SyncServices(ManyServices[SyncClient], _Verbs):
         with fastrpc.SyncServices("consul://127.0.0.1:8500") as services:
             services.call(Arith.mul, 6, 7)
 
-    It has the verbs of a `SyncClient`, and may be used in the child of a fork as well. It has no thread: its `call`
-    checks for services without calls.
+    It has the verbs of a `SyncClient`, and may be used in the child of a fork as well. It has no thread: each `call`
+    also checks for services without calls.
 
     Args:
         registry, names, idle_seconds, selector: as for `Services`. Give the URL of the registry if the process forks.
@@ -54,7 +54,7 @@ class SyncServices(ManyServices[SyncClient], _Verbs):
 
     def _begin(self, given: Arguments) -> None:
         self._home = _Home(given, self._tenants)
-        # For the errors of settings that only a client checks.
+        # This raises the errors of settings that only a client checks.
         parts_of(self._home, registry=None, **given.of_client("services"))
 
     def _made(self, service: str) -> SyncClient:
@@ -100,7 +100,7 @@ class SyncServices(ManyServices[SyncClient], _Verbs):
     def stats(self) -> dict[str, Any]:
         """Return the gauges and totals of all services together, as `SyncClient.stats` does for one.
 
-        `live` has the number of services that are followed, too.
+        `live` also has the number of services that are followed.
         """
         return self._tenants.stats(lambda pool: pool.connections)
 
@@ -109,12 +109,12 @@ class SyncServices(ManyServices[SyncClient], _Verbs):
 
 
 class _Home(ServicesHome):
-    """The registry and the connections of all services in this process, and the checks for idle ones."""
+    """The registry and the connections of all services in this process, and the checks for idle services."""
 
     def __init__(self, given: Arguments, tenants: Tenants[SyncClient]) -> None:
         super().__init__(tenants)
         self._given = given
-        # By the number of forks before: threads of the registry and connections stay with the parent.
+        # By the number of earlier forks: the registry's threads and the connections stay with the parent.
         self._opened: dict[int, tuple[Any, SharedSessions]] = {}
         self._pause = math.inf if given.idle_seconds is None else given.idle_seconds / LOOKS
         self.looks_at = time.monotonic() + self._pause
@@ -136,7 +136,7 @@ class _Home(ServicesHome):
         if process not in self._opened:
             config = self._given.config
             made = open_registry(self._given.registry, tls=config.tls), SharedSessions(config)
-            # Concurrent threads may make several clients here: the first one stays, the others were never used.
+            # Concurrent threads may make several here: the first stays, the others are never used.
             self._opened.setdefault(process, made)
         return self._opened[process]
 

@@ -20,7 +20,7 @@ class SharedSessions:
     """The connections of several blocking clients in one process."""
 
     def __init__(self, config: ClientConfig) -> None:
-        #: The threads that wait in one of the clients: threads of all clients wait on one connection.
+        #: The threads that wait in any of the clients: threads of all clients wait on the same connection.
         self.reentry = ReentryGuard()
         #: The addresses of all clients.
         self.places: SharedAddresses[BlockingSession] = SharedAddresses(config, threading.Lock)
@@ -36,13 +36,13 @@ class SharedSessions:
         """Return a connection that a subchannel does not use yet, dialled if necessary.
 
         Args:
-            make: dials.
+            make: a function that dials.
             until: the deadline of the call, an instant of `time.monotonic()`, or None.
             check_process: raises in the child of a fork.
             cut: the instant from which a failed dial no longer counts against the address; None: it always counts.
 
         Raises:
-            FastRPCError: the dial failed, or the last one did and the next is not due.
+            FastRPCError: the dial failed, or an earlier dial failed and the next is not due.
         """
         place = self._acquired(subchannel, math.inf if until is None else until, check_process)
         try:
@@ -76,9 +76,9 @@ class SharedSessions:
     def _acquired(
         self, subchannel: SyncSubchannel, until: float, check_process: Callable[[], None]
     ) -> SharedAddress[BlockingSession]:
-        """Return the place of a subchannel, with its lock, once no other thread dials it.
+        """Return the place of a subchannel, with its lock, once no other thread dials the place.
 
-        `check_process` raises in the child of a fork, in which that thread does not go on.
+        `check_process` raises in the child of a fork, where the dialling thread does not exist.
         """
         while True:
             place = self.places.join(subchannel)

@@ -1,7 +1,7 @@
 """The part of `Services` and `SyncServices` that is the same: verbs, and views with other options.
 
-A verb finds the service of its method, and calls that service's client. `call`, which is compiled (`ServiceCalls`),
-does so once for each method, and then keeps the client's verb.
+A verb finds the service of its method, and calls that service's client. `call` is compiled (`ServiceCalls`): it finds
+the client once for each method, and then keeps the client's verb.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastrpc.registries.base.registry import RegistryOption
 
     class _CallVerbs:
-        """The verb `call` is the client's, whose types are known."""
+        """The verb `call` of a client, whose types are known."""
 
         # The verb `call` of the client of each method; always empty in a view.
         _calls: dict[Any, Callable[..., Any]]
@@ -59,7 +59,7 @@ def _forwarding(verb: str, kind: type[Any]) -> Any:
 class ManyServices(_CallVerbs, Generic[C]):
     """The services of a registry, or a view of them with other options."""
 
-    #: The services or the view that a view was made of, and its own options.
+    #: The services or the view of which a view was made, and the view's options.
     _origin: Self | None = None
     _own_options: CallOptions
 
@@ -105,7 +105,7 @@ class ManyServices(_CallVerbs, Generic[C]):
         return self._origin is not None
 
     def __getitem__(self, service: str, /) -> C:
-        """Return the client of one service. If it is closed, the next use of the service makes another one."""
+        """Return the client of one service. If it is closed, the next use of the service makes a new client."""
         if self._origin is None:
             return self._tenants.client(service)
         client = self._origin[service]
@@ -126,7 +126,8 @@ class ManyServices(_CallVerbs, Generic[C]):
     def _call_of(self, method: Any) -> Callable[..., Any]:
         client = self._client_of(method)
         call: Callable[..., Any] = client.call
-        # This is not the `call` of a view, and not for the method of an instance, which it would keep alive.
+        # Only the verb of the services themselves is kept, not of a view; and no method of an instance, which would
+        # stay alive.
         if self._origin is None and not hasattr(method, "__self__"):
             self._calls[method] = call
             if self._client_of(method) is not client:

@@ -3,9 +3,9 @@
 The place of an address (`SharedAddress`) is kept from its first dial until the last subchannel that dialled it has left
 and its last connection has ended.
 
-One subchannel at a time dials an address. The others wait, then use its connection; after a failed dial they get its
-error until the next one is due. So a dead address is dialled no more often than by one client. A call of any of them
-ends a pause as with one client (`client/dial_pauses.py`).
+One subchannel at a time dials an address. The others wait, and then use its connection; after a failed dial they get
+its error until the next dial is due. So a dead address is dialled no more often than by one client. A call of any
+client ends a pause as it does with one client (`client/dial_pauses.py`).
 """
 
 import threading
@@ -32,11 +32,11 @@ class SharedAddress(Generic[C]):
     def __init__(self, key: tuple[Address, str], lock: Any, pauses: DialPauses) -> None:
         #: The key of the place; the lock that a subchannel holds while it dials.
         self.key, self.dialing = key, lock
-        #: The number of subchannels that have dialled it and not left.
+        #: The number of subchannels that have dialled the place and not left it.
         self.users = 0
         #: The connections, each with the subchannels that use it.
         self.connections: dict[C, list[Any]] = {}
-        #: The subchannel that dialled last.
+        #: The subchannel that made the last dial.
         self.dialler: EndpointPlan | None = None
         #: The pauses between the dials of all subchannels.
         self.pauses = pauses
@@ -46,7 +46,7 @@ class SharedAddress(Generic[C]):
         """Return a connection that is new to a subchannel; None if the subchannel has to dial now.
 
         Raises:
-            FastRPCError: the last dial failed, and the next is not due.
+            FastRPCError: the last dial failed, and the next dial is not due.
         """
         for connection, users in list(self.connections.items()):
             if connection.is_usable and not connection.is_aged and subchannel not in users:
@@ -62,7 +62,7 @@ class SharedAddress(Generic[C]):
         self.connections[connection] = [subchannel]
 
     def failed(self, error: FastRPCError | None, now: float) -> None:
-        """Pause before the next dial, longer each time; None does nothing."""
+        """Pause before the next dial, longer each time; error None: do nothing."""
         if error is not None:
             self._error = error
             self.pauses.fail(now, is_awaited=self.dialler is not None and self.dialler.has_callers)
@@ -82,18 +82,18 @@ class SharedAddresses(Generic[C]):
 
     def __init__(self, config: ClientConfig, new_lock: Callable[[], Any]) -> None:
         self._config, self._new_lock = config, new_lock
-        # Re-entrant: a client may be collected, and its subchannels leave, on any line.
+        # Re-entrant: a client may be collected on any line, and then its subchannels leave.
         self._changing = threading.RLock()
         self._places: dict[tuple[Address, str], SharedAddress[C]] = {}
         self._joined: dict[EndpointPlan, SharedAddress[C]] = {}
         tells_gauges(self)
 
     def find(self, endpoint: Endpoint) -> SharedAddress[C] | None:
-        """Return the place of an endpoint, None if it has none."""
+        """Return the place of an endpoint; None if there is no such place."""
         return self._places.get(self._key(endpoint))
 
     def at(self, endpoint: Endpoint) -> SharedAddress[C]:
-        """Return the place of an endpoint, to which a user or a connection is added next."""
+        """Return the place of an endpoint. The caller adds a user or a connection to it next."""
         key = self._key(endpoint)
         made = SharedAddress[C](key, self._new_lock(), DialPauses(self._config.backoff))
         # Several threads may arrive here together: the first place stays, and the places of the other threads are never
@@ -105,7 +105,7 @@ class SharedAddresses(Generic[C]):
         with self._changing:
             place = self.at(subchannel.endpoint)
             if self._joined.get(subchannel) is not place:
-                # The record of the endpoint may have another protocol than before.
+                # The record of the endpoint may have a different protocol now.
                 self.leave(subchannel)
                 self._joined[subchannel] = place
                 place.users += 1
@@ -114,7 +114,7 @@ class SharedAddresses(Generic[C]):
             return place
 
     def leave(self, subchannel: EndpointPlan) -> None:
-        """End the use of a place by a subchannel; the last one drops the place."""
+        """End a subchannel's use of a place; the last user drops the place."""
         with self._changing:
             place = self._joined.pop(subchannel, None)
             if place is not None:

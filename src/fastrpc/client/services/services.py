@@ -48,7 +48,7 @@ class Services(ManyServices[Client], _Verbs):
 
     Args:
         registry: as for `Client`: a URL without a service, an object of `fastrpc.registries`, or a list of them.
-        names: other names of services, under which the registry knows them.
+        names: for services that have another name in the registry, that name.
         idle_seconds: after this time without a call a service is not followed until its next call. After six times as
             long its client is dropped unless the program holds it. None keeps and follows all services for good.
         selector: the name of a selector, or a function that makes one for each service.
@@ -104,7 +104,7 @@ class Services(ManyServices[Client], _Verbs):
     def stats(self) -> dict[str, Any]:
         """Return the gauges and totals of all services together, as `Client.stats` does for one.
 
-        `live` has the number of services that are followed, too.
+        `live` also has the number of services that are followed.
         """
         return self._tenants.stats(lambda pool: pool.open_connections)
 
@@ -113,7 +113,7 @@ class Services(ManyServices[Client], _Verbs):
 
 
 class _Home(ServicesHome):
-    """The loop that the services are used on, and the timer of the checks for idle ones."""
+    """The loop on which the services are used, and the timer of the checks for idle services."""
 
     def __init__(self, tenants: Tenants[Client], given: Arguments) -> None:
         super().__init__(tenants)
@@ -126,11 +126,11 @@ class _Home(ServicesHome):
 
     @property
     def is_of_parent(self) -> bool:
-        """Whether the services were used, and that was before a fork."""
+        """Whether the services were used before a fork, and this process is the child."""
         return self._process not in (0, process_generation())
 
     def check_process(self) -> None:
-        """Raise RuntimeError in the child of a fork after which the services are not usable."""
+        """Raise RuntimeError in the child of a fork if the services were used before it."""
         if self.is_of_parent:
             raise RuntimeError("this Services was used before the fork; create it in the child")
 

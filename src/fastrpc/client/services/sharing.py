@@ -1,4 +1,4 @@
-"""The shared connections of the clients of several services: each address has as many as for one client.
+"""The shared connections of the clients of several services: each address has as many as with one client.
 
 A shared connection reports to `SharedConnections`, which passes each report on to the subchannels that use it.
 """
@@ -18,7 +18,7 @@ __all__ = ["SharedConnections"]
 
 
 def _passed_on(report: str) -> Any:
-    """Return the report of a connection that is passed on to each subchannel that uses it."""
+    """Return a report of a connection that is passed on to each subchannel that uses the connection."""
 
     def pass_on(shared: "SharedConnections", connection: ClientEngine) -> None:
         users = list(shared.places.users(connection))
@@ -55,10 +55,10 @@ class SharedConnections:
         """Return a connection that a subchannel does not use yet, dialled if necessary.
 
         Args:
-            make: dials a connection that reports to these shared ones.
+            make: a function that dials a connection, which reports to this object.
 
         Raises:
-            FastRPCError: the dial failed, or the last one did and the next is not due.
+            FastRPCError: the dial failed, or an earlier dial failed and the next is not due.
         """
         while True:
             place = self.places.join(subchannel)

@@ -1,4 +1,4 @@
-"""The clients of services: each is made on the first call of its service, and ends after a time without calls."""
+"""The clients of services. Each is made on the first call of its service, and ends after a time without calls."""
 
 import weakref
 from collections import Counter
@@ -16,18 +16,19 @@ __all__ = ["LOOKS", "ServicesHome", "Tenants"]
 
 C = TypeVar("C", bound=Any)
 
-#: Checks for services without calls within `idle_seconds`.
+#: The number of checks for services without calls within `idle_seconds`.
 LOOKS = 4
 
-#: The times of `idle_seconds` after which the client of a service is dropped: an hour, as long as `Sticky` keeps a key.
+#: The multiple of `idle_seconds` after which the client of a service is dropped: an hour, as long as `Sticky` keeps a
+#: key.
 DROPPED_AFTER = 6
 
 
 class _Tenant(Generic[C]):
-    """The client of one service, and when that was last called."""
+    """The client of one service, and the time of its last call."""
 
     def __init__(self, client: C) -> None:
-        #: None once it is dropped: then it lives while the program holds it.
+        #: None once the client is dropped; after that it lives as long as the program holds it.
         self.kept: C | None = client
         #: Returns the client; None once it is collected.
         self.find = weakref.ref(client)
@@ -42,7 +43,7 @@ class _Tenant(Generic[C]):
         return self._totals
 
     def idle_seconds(self, now: float) -> float:
-        """Return the time since a check last found calls in flight, or begun since the check before it."""
+        """Return the time since a check last found calls: in flight, or begun since the previous check."""
         totals = self.totals.snapshot()
         begun = totals["calls"] + totals["retries"]
         ended = totals["succeeded"] + sum(totals["failed"].values())
@@ -56,18 +57,18 @@ class Tenants(Generic[C]):
 
     Args:
         make: makes the client of a service.
-        idle_seconds: the time without a call after which a service is no longer followed; None: it always is.
+        idle_seconds: the time without a call after which a service is no longer followed; None: it is always followed.
     """
 
     def __init__(self, make: Callable[[str], C], idle_seconds: float | None) -> None:
         self._make = make
         self._idle_seconds = idle_seconds
         self._tenants: dict[str, _Tenant[C]] = {}
-        # The totals of the clients that were closed or collected.
+        # The totals of clients that were closed or collected.
         self._past: dict[str, Any] = CallTotals().snapshot()
-        #: The verb `call` of the client of a method, for the methods called before.
+        #: For each method called before, the verb `call` of its client.
         self.calls: dict[Any, Callable[..., Any]] = {}
-        #: The clients of each view by service, each with the client that it was made of.
+        #: The clients of each view by service, each with the client of which it was made.
         self.views: weakref.WeakKeyDictionary[Any, dict[str, tuple[C, C]]] = weakref.WeakKeyDictionary()
 
     def client(self, service: str) -> C:
@@ -78,18 +79,18 @@ class Tenants(Generic[C]):
                 raise TypeError(f"{service!r} is not the name of a service: write services['shop.orders']")
             with ShownAtProgram(hides_block=True):
                 made = _Tenant(self._make(service))
-            # Concurrent threads may make several clients here: one stays, the others were never used.
+            # Concurrent threads may make several clients here: one stays, the others are never used.
             while (client := (tenant := self._tenants.setdefault(service, made)).find()) is None:
                 self._end(service, tenant)
         return client
 
     def _end(self, service: str, tenant: _Tenant[C]) -> None:
-        """Forget a client, but for its totals."""
+        """Forget a client, but keep its totals."""
         found = self._tenants.pop(service, None)
         if found is tenant:
             self._past = _added(self._past, tenant.totals.snapshot())
         elif found is not None:
-            # Another thread has made the client of that service anew.
+            # Another thread may have made a new client of the service meanwhile.
             self._tenants.setdefault(service, found)
 
     def left(self, pool: Any) -> None:
@@ -111,7 +112,7 @@ class Tenants(Generic[C]):
                 is_kept = seconds < DROPPED_AFTER * self._idle_seconds or pool_of(client).is_watching
                 if tenant.kept is not None and not is_kept:
                     self.calls.clear()
-                    # The dict is not iterated: meanwhile other threads and signal handlers may make views.
+                    # The dict is replaced, not iterated: other threads and signal handlers may make views meanwhile.
                     self.views = weakref.WeakKeyDictionary()
                 tenant.kept = client if is_kept else None
 
@@ -134,7 +135,7 @@ class Tenants(Generic[C]):
 
 
 class ServicesHome:
-    """The part of both clients that the pools of services tell."""
+    """The part of both clients to which the pools of services report."""
 
     is_closed = False
 
