@@ -88,7 +88,7 @@ class ActedRecords:
         answer = await self.act(name, **values)
         assert (answer.status, answer.json["error"]) == (
             409,
-            "the value is another one now, nothing was changed",
+            "the value has changed meanwhile, nothing was changed",
         )
         return answer.json["now"]
 

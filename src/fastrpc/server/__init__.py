@@ -14,6 +14,6 @@
     registrar       the records in a registry;  advertising: their content
     http/, admin/   methods and fixed paths of the HTTP gateway; the admin pages
 
-It may import every layer below it, `handlers/` above all, and nothing of `client/`. `workers/` starts servers in
-processes.
+This package may import every package of a lower rank, above all `handlers/`, and nothing of `client/`. `workers/`
+starts servers in processes.
 """

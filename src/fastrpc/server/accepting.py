@@ -1,4 +1,4 @@
-"""The begin of a server's connections: proxies, encryption, the protocol, the session."""
+"""The beginning of a server's connections: proxies, encryption, the protocol, the session."""
 
 import asyncio
 import socket
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Accepting"]
 
 
-#: The largest number of workers that can be announced.
+#: The largest number of workers that a server can announce.
 MOST_WORKERS = 65_535
 
 
@@ -60,15 +60,15 @@ class Accepting:
         self._gate: Gate | None = None
         self._services: Sequence[ServiceDefinition] = ()
         self._proxies: Proxies | None = None
-        # Returns the factory of the objects that begin connections before their session; None: not used.
+        # Returns the factory of objects that begin connections before their session; None: there are no such objects.
         self._begin: Callable[[SessionFactory], SessionFactory] | None = None
-        # Waits for the connections that these objects keep; None: they keep none.
+        # Waits for the connections that the beginning objects keep; None: they keep none.
         self._kept: Callable[[], Awaitable[None]] | None = None
-        # Whether these objects begin a peer's connection; None: they begin all.
+        # Whether the beginning objects begin a peer's connection; None: they begin every connection.
         self._begin_admits: Callable[[Any], bool] | None = None
-        # Whether the process that accepts the connections of `take` judges them.
+        # Whether the process that accepted a connection has judged its address before `take`.
         self._are_judged = False
-        # Judges the addresses of peers; None: all pass.
+        # Judges the addresses of peers; None: every peer passes.
         self._edges: Edges | None = None
         # Finds the clients of proxies that use HTTP; None: no proxy is trusted.
         self._trusted: TrustedProxies | None = None
@@ -91,18 +91,18 @@ class Accepting:
         self._begin, self._kept, self._begin_admits = wrap, kept, admits
 
     async def wait_kept(self) -> None:
-        """Wait for the ends of connections without a session, which the beginning objects keep."""
+        """Wait until connections without a session, which the beginning objects keep, have ended."""
         if self._kept is not None:
             await self._kept()
 
     def announce_workers(self, workers: int) -> None:
-        """Announce to clients how many processes share the connections; before the first one."""
+        """Announce to clients how many processes share the connections. Call this before the first connection."""
         self._settings.workers = min(workers, MOST_WORKERS)
 
     def begin(self, served: ServiceTable) -> None:
         """Make sessions for the gate of these services from now on."""
         self._gate = served.gate
-        # They may grow.
+        # Services may be added later.
         self._services = served.definitions
         self.openings = Openings(served.gate, self._config.admission.handshakes)
         if limits_connections(served.limits):
@@ -135,21 +135,21 @@ class Accepting:
         """Refuse services that one of the server's protocols cannot offer.
 
         Raises:
-            ConfigError: a name has another meaning there, or a method cannot be a tool.
+            ConfigError: a service's name has another meaning in a protocol, or a method cannot be a tool.
         """
         if "phobos" not in self._config.protocols and any(one.name == "" for one in services):
             raise ConfigError(
-                "a service without a name is one of bare functions, which Phobos alone has",
+                "a service without a name has bare functions, which only Phobos offers",
                 hint='add "phobos" to protocols, or name the service',
             )
         if "http" in self._config.protocols:
-            # Imported on first use: most servers speak none.
+            # Imported on first use: most servers speak no HTTP.
             from fastrpc.server.http.fixed_paths import check_services
 
             check_services(self._config, services)
 
     def advertise(self, address: Address, advertise: "Advertise") -> "Advertise":
-        """Note the name by which callers reach an address, before the first connection there; return it parsed."""
+        """Note the name by which callers reach an address, before its first connection; return the parsed name."""
         if isinstance(advertise, str):
             advertise = Address.parse(advertise)
         named = advertise.address if isinstance(advertise, Endpoint) else advertise
@@ -195,8 +195,9 @@ class Accepting:
         """Prepare for connections that another process accepts.
 
         Args:
-            addresses: the addresses there, with their certificates; None: the server's.
-            are_judged: whether that process refuses addresses; otherwise they are refused here.
+            addresses: the addresses at which that process accepts, with their certificates; None: the server's
+                certificates.
+            are_judged: whether that process refuses addresses; if not, this server refuses them.
 
         Raises:
             ConfigError: a certificate file cannot be used.
@@ -205,7 +206,7 @@ class Accepting:
         self._encryption.prepare(addresses)
 
     def reload(self) -> None:
-        """Read the certificate files of connections that another process accepts again now."""
+        """Read the certificate files again, now, for connections that another process accepts."""
         self._encryption.reload()
 
     async def take(self, connection: socket.socket, address: Address) -> None:
@@ -226,7 +227,7 @@ class Accepting:
         await taking
 
     def _judge(self) -> Callable[[Any], bool] | None:
-        """Return the judge of accepted connections, by their peers' socket addresses; None: all pass."""
+        """Return the judge of accepted connections by their peers' socket addresses; None: every connection passes."""
         edge = None if self._edges is None else self._edges.admits_connection
         # Behind a proxy all peers have the address of the proxy.
         own = self._begin_admits if self._proxies is None else None
@@ -235,7 +236,7 @@ class Accepting:
         return lambda peer_name: edge(peer_name) and own(peer_name)
 
     def _begun(self, address: Address, session_factory: SessionFactory) -> SessionFactory:
-        """Return the factory of the objects that begin connections: a PROXY header comes before all else."""
+        """Return the factory of the objects that begin connections. A PROXY header precedes everything else."""
         if self._begin is not None:
             session_factory = self._begin(session_factory)
         return session_factory if self._proxies is None else self._proxies.wrap(session_factory, address)
@@ -256,7 +257,7 @@ class Accepting:
         http = None
         config = self._config
         if "http" in config.protocols or config.http.grpc_web or config.http.connect:
-            # Imported on first use: most servers speak none.
+            # Imported on first use: most servers speak no HTTP.
             from fastrpc.server.http.methods import http_service
 
             http = http_service(
@@ -283,12 +284,12 @@ class Accepting:
 
     @property
     def undecided(self) -> int:
-        """The connections without a session: just handed over, or without their first bytes."""
+        """The number of connections without a session: just handed over, or without their first bytes."""
         waiting = 0 if self._proxies is None else len(self._proxies.waiting)
         return len(self._taking) + waiting + (0 if self.detection is None else len(self.detection.undecided))
 
     def shut(self) -> None:
-        """Close connections that have no session yet, and later ones."""
+        """Close connections without a session, and all later ones."""
         if self.detection is not None:
             self.detection.shut()
         if self._proxies is not None:
@@ -305,6 +306,6 @@ def _detection_of(protocols: list[Protocol], config: ServerConfig) -> Detection 
     if len(protocols) == 1:
         return None
     if len(config.protocols) == 1:
-        # HTTP alone: HTTP/1.1 answers whatever is not HTTP/2.
+        # With HTTP only, HTTP/1.1 answers everything that is not HTTP/2.
         return Detection(protocols[1:], config.http.limits.header_seconds, otherwise=protocols[0])
     return Detection(protocols, config.timeouts.handshake)

@@ -24,7 +24,7 @@ __all__ = ["ServerAccess"]
 
 logger = logging.getLogger("fastrpc.audit")
 
-#: The share of `Timeouts.handshake` for a verdict.
+#: The share of `Timeouts.handshake` within which a verdict has to come.
 VERDICT_SHARE = 0.8
 
 #: Seconds between two checks for changed files.
@@ -48,7 +48,7 @@ class ServerAccess:
         self._authentication: Authentication | None = None
         self._gate: Gate | None = None
         self._timer: asyncio.TimerHandle | None = None
-        # The methods that a changed policy is compared with, and the version that was compared last.
+        # The methods with which a changed policy is compared, and the version that was compared last.
         self._methods: tuple[str, ...] = ()
         self._public: frozenset[str] = frozenset()
         self._compared = 0
@@ -59,10 +59,10 @@ class ServerAccess:
         return () if self._authenticate is None else (BEARER,)
 
     def guard(self, gate: Gate, seconds: float | None) -> None:
-        """Answer for a gate; `seconds` bounds an opening, and a verdict has less."""
+        """Judge the callers of a gate. `seconds` bounds an opening; a verdict has a part of them."""
         self._gate = gate
         if self._authenticate is not None:
-            # Frames after a credential are not read, so that the opening may end only after the verdict.
+            # Frames after a credential are not read until the verdict, so an opening may have to wait for it.
             most = None if seconds is None else VERDICT_SHARE * seconds
             self._authentication = Authentication(self._authenticate, self._authorize, seconds=most)
             self._authentication.engines = gate.engines
@@ -78,7 +78,7 @@ class ServerAccess:
         """Refuse rules that cannot work, and warn of rules without effect.
 
         Raises:
-            ConfigError: roles or an authorisation without an authentication, or a policy that names an unknown method.
+            ConfigError: there are roles or an authorisation but no authentication, or a policy names an unknown method.
         """
         methods = [method for service in services for method in service.methods.values()]
         if self._authenticate is None:
@@ -115,20 +115,19 @@ class ServerAccess:
         if self._authentication is not None:
             self._authentication.reload()
             if self._gate is not None and self._gate.guards.access is not None:
-                # Requests are judged by the new files from now on; the handler that asked for the reload keeps its
-                # identity.
+                # The new files judge requests from now on. The handler that asked for the reload keeps its identity.
                 self._gate.guards.access.look()
                 self._gate.loop_state.loop.call_soon_threadsafe(self._look)
 
     def _look(self) -> None:
-        """Apply changed files to every connection, those without a call included."""
+        """Apply changed files to every connection, also to connections without a call."""
         if self._gate is not None and self._gate.guards.access is not None:
             self._gate.guards.access.look()
             self._compare()
             self._gate.guards.access.renew(self._gate.engines)
 
     def _compare(self) -> None:
-        """Warn of unknown names in a changed policy; its other rules apply, as other servers may share the file."""
+        """Warn of unknown names in a changed policy. Its other rules apply, as other servers may share the file."""
         policy = self._authorize
         if isinstance(policy, Policy) and policy.version != self._compared:
             self._compared = policy.version
@@ -138,7 +137,7 @@ class ServerAccess:
 
     def _look_later(self) -> None:
         if self._timer is not None:
-            # A failed start, or the last one.
+            # The timer is left from a failed start, or from the last one.
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_again)
 

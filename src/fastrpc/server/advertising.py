@@ -17,13 +17,13 @@ class Advertising:
     """Keep the records of a server up to date.
 
     Args:
-        registry: a URL, or an object, which its owner closes.
+        registry: a URL, or an object that its owner closes.
         serving: returns the healthy services with their versions.
-        place: where the server runs.
+        place: the place where the server runs.
         admin_address: returns the address of the admin pages, or None.
 
     Raises:
-        ConfigError: the registry is neither.
+        ConfigError: the registry is neither a URL nor an object.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class Advertising:
         return self._registrar.widen(address)
 
     async def add(self, places: Iterable[tuple[Address, Advertise]]) -> None:
-        """Register every service at further addresses, in all or in none.
+        """Register every service at further addresses: all of them, or none.
 
-        Return once the registry took them, or is known to be unreachable.
+        Returns once the registry took the records, or is known to be unreachable.
 
         Args:
-            places: bound addresses, each with the one to register.
+            places: bound addresses, each with the address to register.
 
         Raises:
             ConfigError: an address cannot be registered.
-            StoreError: the registry refuses one.
+            StoreError: the registry refuses a record.
         """
         found = [advertised_endpoint(bound, advertise, self._place) for bound, advertise in places]
         added = [endpoint for endpoint in found if endpoint is not None]
@@ -88,7 +88,7 @@ class Advertising:
 
     @property
     def is_registered(self) -> bool:
-        """Whether the registry has all records, as far as is known."""
+        """Whether the registry has all records, as far as known."""
         return self._registrar.is_registered
 
     def update(self) -> None:
@@ -103,7 +103,7 @@ class Advertising:
             self._registrar.follow()
 
     async def retire(self) -> None:
-        """Mark every record as leaving; withdraw a record if its registry has no such mark."""
+        """Mark every record as leaving. If a registry has no such mark, withdraw the record."""
         await self._registrar.retire()
 
     async def withdraw(self) -> None:

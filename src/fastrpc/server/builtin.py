@@ -32,7 +32,7 @@ class Reflection:
         from fastrpc.rpc.description import describe_services
 
         check_reveals("fastrpc.reflection.services")
-        # Bare functions are only for callers from Go. The types of the other methods would reveal them.
+        # Bare functions are for callers from Go only. Showing types of other methods would reveal these methods.
         return describe_services([one for one in self._services() if one.name], self._may_call)
 
 
@@ -40,5 +40,5 @@ def check_reveals(name: str) -> None:
     """Raise the error of an unknown method unless the connection of this call may see the services."""
     connection: Any = getattr(current_call(), "connection", None)
     if connection is not None and not connection.reveals_services:
-        # The text of any unknown name: a caller without access cannot detect reflection.
+        # The text is the same as for any unknown name: a caller without access cannot detect reflection.
         raise CallError(Status.UNIMPLEMENTED, f"no method {name!r} here")

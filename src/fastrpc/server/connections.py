@@ -30,16 +30,16 @@ logger = logging.getLogger("fastrpc.server")
 #: The GOAWAY reason of a drain (PROTOCOL.md 3.4).
 _REASON_DRAIN = 0
 
-#: The reason for a connection that its client is to replace.
+#: The GOAWAY reason that asks the client to replace the connection.
 _REASON_MAX_AGE = 1
 
 #: Connections that are compared before one of them is moved.
 _MOST_COMPARED = 64
 
-#: Seconds for the first bytes of connections that were accepted just before a drain.
+#: Seconds within which connections that were accepted just before a drain have to send their first bytes.
 _FIRST_BYTES_SECONDS = 1.0
 
-#: Seconds between two searches for connections that do not know of a drain yet.
+#: Seconds between two searches for connections that were not notified of a drain yet.
 _SEARCH_SECONDS = 0.02
 
 
@@ -54,7 +54,7 @@ class _Drain:
         self._shuts_at = self._searches_at + _FIRST_BYTES_SECONDS
 
     def reaches_all(self) -> bool:
-        """Begin the drain of new connections, repeatedly; return whether no further ones can arrive."""
+        """Drain new connections, repeatedly; return whether no further ones can arrive."""
         now = asyncio.get_running_loop().time()
         if now >= self._searches_at:
             self._searches_at = now + _SEARCH_SECONDS
@@ -70,7 +70,8 @@ class _Drain:
 async def drain_connections(gate: Gate, accepting: "Accepting", life: Life, seconds: float | None) -> bool:
     """Notify every peer to send no further calls, and wait for the calls in flight; end the rest after `seconds`.
 
-    Connections that were accepted just before have a second for their first bytes: a request may be on its way.
+    Connections that were accepted just before the drain have a second for their first bytes: a request may be on its
+    way.
 
     Returns:
         Whether every call ended by itself.
@@ -80,11 +81,11 @@ async def drain_connections(gate: Gate, accepting: "Accepting", life: Life, seco
     try:
         async with time_limit(seconds):
             await gate.dispatcher.wait_idle(drain.reaches_all)
-            # Later, as calls may make further ones.
+            # The wait comes later, as calls may make further connections.
             await accepting.wait_kept()
         return True
     except TimeoutError:
-        # Connections that are open but carry nothing do not make even a short drain unclean.
+        # Connections that carry nothing do not make a drain unclean, even a short one.
         accepting.shut()
         if gate.dispatcher.is_at_rest():
             return True
@@ -95,7 +96,7 @@ async def drain_connections(gate: Gate, accepting: "Accepting", life: Life, seco
 
 
 def move_connection(gate: Gate, moved: set[Any]) -> None:
-    """Ask the client of one connection to reconnect; of several, the client of the connection with the fewest calls.
+    """Ask a client to reconnect: the client of the connection that has the fewest calls.
 
     Args:
         moved: the connections that have moved; the chosen one is added.
@@ -108,7 +109,7 @@ def move_connection(gate: Gate, moved: set[Any]) -> None:
 
 
 async def close_connections(gate: Gate, linger: float | None) -> None:
-    """Close every connection, and wait for their ends: at most a second more than the time to linger."""
+    """Close every connection, and wait for their ends, at most a second more than the time to linger."""
     for engine in list(gate.engines):
         engine.close(_REASON_DRAIN, "the server closes")
     with contextlib.suppress(TimeoutError):
@@ -117,7 +118,7 @@ async def close_connections(gate: Gate, linger: float | None) -> None:
 
 
 def abort_connections(gate: Gate) -> None:
-    """Abort every open connection. A failure does not keep the others open."""
+    """Abort every open connection. If one cannot be aborted, the others are aborted all the same."""
     for engine in list(gate.engines):
         try:
             engine.abort()
@@ -126,10 +127,10 @@ def abort_connections(gate: Gate) -> None:
 
 
 async def outlast(work: "asyncio.Task[None]", hurry: Callable[[], None]) -> None:
-    """Wait for the end of a task, even if this one is cancelled: the cancellation is raised afterwards.
+    """Wait for the end of a task, even if the waiting task is cancelled; then raise the cancellation.
 
     Args:
-        hurry: called each time this task is cancelled.
+        hurry: is called at each cancellation of the waiting task.
     """
     cancelled = None
     try:
@@ -143,7 +144,7 @@ async def outlast(work: "asyncio.Task[None]", hurry: Callable[[], None]) -> None
             raise cancelled from (None if work.cancelled() else work.exception())
         work.result()
     finally:
-        # Its traceback refers to this frame.
+        # The traceback of the cancellation refers to this frame.
         del cancelled
 
 

@@ -1,4 +1,4 @@
-"""The descriptors of some methods: files that name these methods and the types that they use, and nothing else."""
+"""The descriptors of some methods: files that name only these methods and their types."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from importlib.util import find_spec
@@ -15,7 +15,7 @@ from fastrpc.rpc.service import BUILTIN_PREFIX
 
 __all__ = ["DescribedFiles", "Describing"]
 
-#: Most sets of methods whose files are kept: callers with the same rights share one.
+#: Most sets of methods whose files are kept. Callers with the same rights share a set.
 _MOST_KEPT: Final = 32
 
 _KNOWN_SERVICES: Final = frozenset({HEALTH, *REFLECTIONS})
@@ -92,7 +92,7 @@ class Describing:
         services = [one for one in self._services() if one.name]
         names = tuple(one.name for one in services)
         if names != self._names:
-            # Services were added.
+            # Services were added meanwhile.
             self._sort(services)
             self._names = names
             self._made.clear()
@@ -107,7 +107,7 @@ class Describing:
         return found
 
     def _sort(self, services: Iterable[ServiceDefinition]) -> None:
-        """Sort services into generated code and classes, which are their own schema."""
+        """Sort services by schema: generated code has files; classes are their own schema."""
         own: list[ServiceDefinition] = []
         self._generated.clear()
         for one in services:
@@ -116,7 +116,7 @@ class Describing:
                     own.append(one)
                 continue
             if find_spec("google") is None or find_spec("google.protobuf") is None:
-                # The messages belong to another library, and only its own code could describe them.
+                # The messages belong to another library, and only code of that library could describe them.
                 continue
             from fastrpc.rpc.protobuf.generated_files import generated_service
 
@@ -150,7 +150,7 @@ class Describing:
     def _described_known(
         self, one: ServiceDefinition, methods: Sequence[MethodDefinition], files: dict[str, bytes]
     ) -> list[str]:
-        """Add the files of one of gRPC's own services that is ours; return its names."""
+        """Add the files of gRPC's own services that a built-in service offers; return their names."""
         if _known_name(one) is None:
             return []
         callable_names = {alias for method in methods for alias in method.options.alias or ()}
@@ -161,7 +161,7 @@ class Describing:
         return names or [one.name]
 
     def _cut(self, packages: Iterable[ProtoPackage], allowed: Collection[str]) -> dict[str, bytes]:
-        """Return the files of generated code, cut down."""
+        """Return the files of generated code, without the methods that the caller may not call."""
         services = [
             (one.descriptor, [method.name for method in methods])
             for one in self._generated
@@ -189,14 +189,14 @@ def _has_messages(service: ServiceDefinition) -> bool:
 
 
 def _known_name(service: ServiceDefinition) -> str | None:
-    """Return the name of one of gRPC's own services, if this built-in service has it."""
+    """Return the name of the gRPC service that a built-in service offers, or None."""
     if not service.name.startswith(BUILTIN_PREFIX):
         return None
     return next((alias for alias in service.names.alias if alias in _KNOWN_SERVICES), None)
 
 
 def _free_name(package: ProtoPackage, files: Collection[str]) -> str:
-    """Return the name of the file of a package that no file of generated code has."""
+    """Return a name for the file of a package that differs from all files of generated code."""
     name = file_name(package)
     while name in files:
         name = f"{name.removesuffix('.proto')}_classes.proto"

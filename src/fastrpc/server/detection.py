@@ -1,7 +1,7 @@
 """Detection of a connection's protocol by its first bytes.
 
-A server with one protocol skips detection: sessions are made when connections are accepted. The HTTP gateway is two,
-HTTP/1.1 and HTTP/2, unless `HTTP.http2` is False.
+A server with one protocol skips detection: it makes sessions when it accepts connections. The HTTP gateway counts as
+two protocols, HTTP/1.1 and HTTP/2, unless `HTTP.http2` is False.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ class Detection:
     Args:
         protocols: the protocols that are detected.
         seconds: time for the first bytes; None: no limit.
-        otherwise: the protocol of connections that match none of them, and that it answers in its own words; None:
-            they are closed.
+        otherwise: the protocol that answers, in its own form, connections that match no protocol; None: they are
+            closed.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Detection:
         self.is_shut = False
 
     def connection(self, parts: ServerParts) -> "UndecidedConnection":
-        """Return the asyncio protocol of a new connection until its wire protocol is known."""
+        """Return the asyncio protocol of a new connection, which serves until its wire protocol is known."""
         return UndecidedConnection(self, parts)
 
     def shut(self) -> None:
@@ -52,7 +52,7 @@ class Detection:
 class UndecidedConnection(asyncio.BufferedProtocol):
     """One connection, until a protocol takes it over.
 
-    It counts as opening: with too many of them, the longest silent one is closed.
+    The connection counts as opening: if there are too many of these, the longest silent one is closed.
     """
 
     def __init__(self, detection: Detection, parts: ServerParts) -> None:
@@ -85,7 +85,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
             for protocol in self._detection.protocols
             if protocol.detect is not None
         ]
-        # A YES is final, even if a protocol before it could match more bytes.
+        # A YES is final, even if a protocol earlier in the list could match once more bytes arrive.
         for wanted in (Match.YES, Match.OTHERWISE):
             for protocol, verdict in verdicts:
                 if verdict is wanted:
@@ -110,7 +110,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         self.abort()
 
     def _fits_alpn(self, protocol: Protocol) -> bool:
-        """Return whether TLS agreed on the protocol of these bytes; close the connection if not."""
+        """Return whether TLS agreed on the protocol that these bytes have; close the connection if not."""
         if self.transport.get_extra_info("ssl_object") is None:
             return True
         agreed = self.transport.get_extra_info("alpn_protocol")
@@ -120,7 +120,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         return False
 
     def heard_below(self) -> None:
-        """Note that TLS below got bytes of its handshake."""
+        """Note that the TLS layer below received bytes of its handshake."""
         if self in self._detection.undecided:
             self._parts.openings.add_undecided(self)
 

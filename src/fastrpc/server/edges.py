@@ -1,4 +1,4 @@
-"""The edge of a server: addresses that may not connect, and addresses that connect too often.
+"""The edge of a server: it refuses addresses that may not connect, or that connect too often.
 
 ::
 
@@ -6,7 +6,7 @@
                     ├─► of proxy_protocol: the address in its header ─┴─► Addresses ──► ConnectionRate ──► session
                     └─► of trusted_proxies: passes; each of its requests is judged by the address of its client
 
-With several workers, the supervisor accepts connections and has an edge for them: a connection that it refuses never
+With several workers, the supervisor accepts connections and has an edge: a connection that the supervisor refuses never
 reaches a worker. The edges of the workers judge addresses in headers, and requests.
 """
 
@@ -25,7 +25,7 @@ from fastrpc.peers.peer import Peer
 
 __all__ = ["Edges", "edges_of"]
 
-#: Addresses whose place in the lists is kept: addresses of a flood come again and again.
+#: Most addresses for which the verdict of the lists is kept: in a flood the same addresses come again and again.
 MOST_KNOWN: Final = 1_024
 
 
@@ -38,7 +38,7 @@ def edges_of(
 ) -> "Edges":
     """Return the edge of a server; the arguments are as for `Edges`."""
     trusts = None
-    # Their clients are judged at each HTTP request; without HTTP they are ordinary peers.
+    # The clients of these proxies are judged at each HTTP request. Without HTTP the proxies are ordinary peers.
     if config.http.trusted_proxies and {"http", "grpc"}.intersection(config.protocols):
         # Imported on first use: most servers are not behind a proxy.
         from fastrpc.server.http.forwarded import TrustedProxies
@@ -52,7 +52,7 @@ class Edges:
 
     Args:
         shared: counters of each rate over all processes of the server; None counts in this one.
-        note_refused: takes an address and why it is refused, for the log.
+        note_refused: takes an address and the reason of its refusal, for the log.
         trusts: whether an address belongs to a proxy whose requests name their clients; None: no proxy is trusted.
         proxies: the networks whose connections begin with a header that names the peer.
         count: counts a refusal by its reason.
@@ -73,7 +73,7 @@ class Edges:
             for limit in limits
             if isinstance(limit, Addresses)
         ]
-        # The lists never change.
+        # The lists never change, so verdicts can be kept.
         self._name_if_allowed = lru_cache(MOST_KNOWN)(self._found_name)
         self._rates = [
             (limit.per == "address", counter or rate_limiter_for(limit), _over(limit))
@@ -86,7 +86,7 @@ class Edges:
         self._count = count
 
     def admits_connection(self, peer_name: Any) -> bool:
-        """Return whether an accepted connection is served; a proxy is judged by the peer that its header names."""
+        """Return whether an accepted connection is served. A proxy's connection is judged by the peer in its header."""
         return (self._proxies is not None and self._proxies.contains(peer_name)) or self.admits_peer(
             peer_name
         )
@@ -99,7 +99,7 @@ class Edges:
         """Return status and text for a request whose client is refused; None: it passes.
 
         Args:
-            is_unknown: whether a proxy gave no address of its client, which then matches no `Addresses(allow=…)`.
+            is_unknown: whether a proxy named no address of its client. Such a client matches no `Addresses(allow=…)`.
         """
         host = peer.address.host
         if is_unknown and any(is_closed for is_closed, _, _ in self._lists):
@@ -126,7 +126,7 @@ class Edges:
         return network_name(packed)
 
     def _take(self, host: str, name: bytes) -> tuple[int, str] | None:
-        """Count a connection on all rates, or on none of them if one limit is reached."""
+        """Count a connection on all rates; if one limit is reached, count it on none."""
         now = time.monotonic_ns()
         taken: list[RateLimiter] = []
         for is_per_address, counter, over in self._rates:

@@ -1,4 +1,4 @@
-"""TLS of a server: the addresses without it, and the sessions of connections that another process accepted."""
+"""TLS of a server: addresses without TLS, and the sessions of connections that another process accepted."""
 
 from collections.abc import Mapping
 
@@ -13,10 +13,10 @@ from fastrpc.transports.sockets import encrypted
 
 __all__ = ["Encryption", "check_listening"]
 
-#: The order in which names are preferred, other protocols last. Browsers name both versions of HTTP.
+#: The order in which ALPN names are preferred; other protocols come last. Browsers name both versions of HTTP.
 _PREFERENCE = (ALPN, H2_ALPN, HTTP_ALPN)
 
-#: The order where HTTP/2 serves no pages: browsers should reach the gateway. Clients of gRPC name only HTTP/2.
+#: The order if HTTP/2 serves no pages, so that browsers reach the gateway. Clients of gRPC name only HTTP/2.
 _WITHOUT_PAGES = (ALPN, HTTP_ALPN, H2_ALPN)
 
 
@@ -24,8 +24,8 @@ def check_listening(address: Address, config: ServerConfig, *, allow_plain: bool
     """Refuse an address whose connections would lack the encryption that the settings promise.
 
     Raises:
-        ConfigError: it is `tls://` or `relay://` without certificates, or `tcp://` beyond loopback with certificates;
-            or it names a protocol in place of a transport, or no relayed server.
+        ConfigError: the address is `tls://` or `relay://` and there are no certificates, or `tcp://` beyond loopback
+            and there are; or its scheme is a protocol, not a transport; or a relay address names no server.
     """
     if address.scheme in {"grpc", "grpcs"}:
         place = f"{'tls' if address.scheme == 'grpcs' else 'tcp'}://{str(address).partition('://')[2]}"
@@ -55,20 +55,20 @@ def _in_order(config: ServerConfig) -> tuple[str | None, ...]:
 
 
 class Encryption:
-    """The TLS of connections accepted by another process, made with the first of them.
+    """The TLS of connections that another process accepted; it is set up with the first such connection.
 
-    Each address has its certificates: a LAN pass keeps strangers out of one listener alone.
+    Each address has its certificates: a LAN pass protects a single listener.
     """
 
     def __init__(self, config: ServerConfig) -> None:
         self._tls = config.tls
-        #: The names that clients and the server may agree to by ALPN; None for no name.
+        #: The ALPN names on which clients and the server may agree; None stands for no name.
         self.agreed = _in_order(config)
-        # By address; None stands for all addresses with the server's certificates.
+        # TLS by address; None stands for all addresses with the server's certificates.
         self._ends: dict[Address | None, ServerEnd] = {}
 
     def prepare(self, addresses: Mapping[Address, TLS | None]) -> None:
-        """Read the certificate files of addresses whose connections are encrypted; None stands for the server's.
+        """Read the certificate files for encrypted addresses; None stands for the server's certificates.
 
         Raises:
             ConfigError: a file cannot be used.

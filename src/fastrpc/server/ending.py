@@ -19,7 +19,7 @@ __all__ = ["Ending"]
 class Ending:
     """Drains a server and closes its parts, in an order that loses no call.
 
-    Its methods get the gate of the calls; None if the server has not started.
+    Its methods get the gate of the calls, or None if the server has not started.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class Ending:
     async def close(self, gate: Gate | None) -> None:
         """Close listeners and connections at once, and leave the sources; calls in flight are cancelled."""
         self._offer.is_closed = True
-        # Concurrently: connections do not wait for a slow registry.
+        # Both run concurrently: connections do not wait for a slow registry.
         if self._offer.advertising is not None:
             self._leaving = asyncio.ensure_future(self._offer.advertising.close())
         try:
             await outlast(asyncio.ensure_future(self._close_connections(gate)), lambda: _abort(gate))
             if self._leaving is not None:
-                # Cancelling this does not cancel the withdrawal, which continues while the loop runs: otherwise the
+                # A cancellation does not reach the withdrawal, which continues while the loop runs. Otherwise the
                 # records would stay in a registry that its owner keeps open.
                 await asyncio.shield(self._leaving)
         finally:
@@ -92,7 +92,7 @@ class Ending:
             if gate is not None:
                 await close_connections(gate, self._config.timeouts.linger)
         finally:
-            # Connections open after the time to linger, or because a step failed or was cancelled.
+            # Some connections are open after the time to linger, or because a step failed or was cancelled.
             self._accepting.shut()
             if gate is not None:
                 abort_connections(gate)
@@ -102,6 +102,6 @@ def _abort(gate: Gate | None) -> None:
     if gate is None:
         return
     if isinstance(asyncio.current_task(), ServerTask) and is_inside_handler(gate):
-        # A handler that closes its server is cancelled with its own connection: no reason to hurry with the others.
+        # A handler that closes its server is cancelled with its own connection. This is no reason to abort the others.
         return
     abort_connections(gate)

@@ -1,4 +1,4 @@
-"""`fastrpc.reflection` by the names of gRPC: the services and methods of a server as descriptors."""
+"""`fastrpc.reflection` under the names of gRPC: the services and methods of a server as descriptors."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ __all__ = ["REFLECTIONS", "GrpcReflection"]
 
 @service("fastrpc.reflection", alias=REFLECTIONS)
 class GrpcReflection:
-    """List the services of a server to callers that `ServerConfig.reflection` admits, by gRPC as descriptors."""
+    """List the services of a server to callers that `ServerConfig.reflection` admits; to gRPC as descriptors."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class GrpcReflection:
     async def info(
         self, requests: AsyncIterator[ServerReflectionRequest]
     ) -> AsyncIterator[ServerReflectionResponse]:
-        """Answer questions about descriptors; they name only methods that the caller may call, and their types."""
+        """Answer questions about descriptors: they contain only methods that the caller may call, and their types."""
         check_reveals(f"{REFLECTIONS[0]}.ServerReflectionInfo")
         sent: set[str] = set()
         async for request in requests:
@@ -62,7 +62,7 @@ def _answer(
     """Return the answer to a question.
 
     Args:
-        sent: the names of files that the caller has.
+        sent: the names of files that the caller already has.
     """
     if request.list_services is not None:
         found = list(map(ServiceResponse, known.services))

@@ -15,7 +15,7 @@ from fastrpc.status import Status
 
 __all__ = ["GRPC_HEALTH", "GrpcHealth", "Health", "HealthSource", "ServingState", "ServingStatus"]
 
-#: The name of the service by gRPC.
+#: The name of the health service in gRPC.
 GRPC_HEALTH: Final = "grpc.health.v1.Health"
 
 
@@ -36,14 +36,14 @@ class ServingState:
         self.watchers = Watchers()
 
     def _names(self) -> dict[str, str]:
-        """Return all names of services, each with the canonical one."""
+        """Return all names of services, each with its canonical name."""
         return {name: one.name for one in self._services() for name in one.names.of_service()}
 
     def removable(self, service: str) -> str:
         """Return the canonical name of a service that can be removed.
 
         Raises:
-            ConfigError: there is no such service, it is part of every server, or it is being removed.
+            ConfigError: the service does not exist, is part of every server, or is being removed already.
         """
         if not isinstance(service, str) or not service:
             raise ConfigError(f"the service is {service!r}, it must be a name")
@@ -57,7 +57,7 @@ class ServingState:
 
     @contextmanager
     def removing(self, service: str) -> Iterator[None]:
-        """Report a service as not serving until the block ends; an earlier setting is forgotten then."""
+        """Report a service as not serving until the block ends; then forget an earlier setting."""
         self._leaving.add(service)
         self.watchers.wake()
         try:
@@ -75,7 +75,7 @@ class ServingState:
         """
         names = self._names()
         if service and service not in names:
-            # Imported on use, as are the types that it describes.
+            # Imported on first use, together with the types that it describes.
             from fastrpc.rpc.description import nearest_name
 
             near = nearest_name(service, names)
@@ -114,7 +114,7 @@ class HealthSource:
     _tell: Callable[[bool], None] | None = None
 
     def tell_health(self, tell: Callable[[bool], None]) -> None:
-        """Call a function of the server with each change, and now if the service does not serve."""
+        """Have a function of the server called with each change, and now if the service does not serve."""
         self._tell = tell
         if not self._is_serving:
             tell(False)
@@ -143,9 +143,10 @@ class Health:
 
     @method(idempotent=True)
     async def watch(self, service: str = "") -> AsyncIterator[str]:
-        """Yield the state that `check` returns, at once, then each new one, until the server drains.
+        """Yield the state that `check` returns, at once and after each change, until the server drains.
 
-        A late reader gets only the latest state. A drain is NOT_SERVING, then the end with UNAVAILABLE.
+        A slow reader gets only the latest state. During a drain the state is NOT_SERVING, and the stream ends with
+        UNAVAILABLE.
         """
         told = ""
         with self._state.watchers.watching() as wakeup:
@@ -161,7 +162,7 @@ class Health:
 
 
 class ServingStatus(enum.Enum):
-    """The states, in the order of gRPC's numbers for them: 1 to 3."""
+    """The states, in the order of their gRPC numbers from 1 to 3."""
 
     SERVING = "SERVING"
     NOT_SERVING = "NOT_SERVING"
@@ -170,7 +171,7 @@ class ServingStatus(enum.Enum):
 
 @service("fastrpc.health", alias=(GRPC_HEALTH,))
 class GrpcHealth:
-    """Report whether a server or one of its services serves, also by the names and messages of gRPC."""
+    """Report whether a server or one of its services serves, also with the names and messages of gRPC."""
 
     def __init__(self, state: ServingState) -> None:
         self._health = Health(state)
@@ -180,7 +181,7 @@ class GrpcHealth:
         """Return SERVING, NOT_SERVING or SERVICE_UNKNOWN; an empty name asks for the whole server.
 
         Raises:
-            CallError: a caller by gRPC asks for an unknown service.
+            CallError: a gRPC caller asks for an unknown service.
         """
         found = ServingStatus(await self._health.check(service))
         if found is ServingStatus.SERVICE_UNKNOWN and current_call().peer.protocol == "grpc":
@@ -189,7 +190,7 @@ class GrpcHealth:
 
     @method(alias=("Watch",), idempotent=True)
     async def watch(self, service: str = "") -> AsyncIterator[ServingStatus]:
-        """Yield the state that `check` returns, at once, then each new one, until the server drains."""
+        """Yield the state that `check` returns, at once and after each change, until the server drains."""
         states: Any = self._health.watch(service)
         async with aclosing(states):
             async for state in states:

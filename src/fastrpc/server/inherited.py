@@ -1,8 +1,8 @@
 """Sockets that another program opened and passed on: the addresses `fd://NAME` and `fd://N`.
 
-systemd passes the sockets of a `.socket` unit as the descriptors from 3 on: LISTEN_FDS is their number, LISTEN_FDNAMES
-their names, LISTEN_PID the intended process. `fd://NAME` finds a socket by its name. `fd://N` is the descriptor number
-N, from systemd or any other parent.
+systemd passes the sockets of a `.socket` unit as descriptors from 3 on. LISTEN_FDS is the number of sockets,
+LISTEN_FDNAMES has their names, LISTEN_PID the process for which they are meant. `fd://NAME` finds a socket by its name.
+`fd://N` is the descriptor number N, from systemd or any other parent.
 """
 
 import os
@@ -27,7 +27,7 @@ def is_inherited(address: Address) -> bool:
 def inherited_address(
     address: Address, *, is_encrypted: bool, environment: Mapping[str, str] = os.environ
 ) -> Address:
-    """Return the address that the socket of an `fd://` address is bound to, and leave it open for `take_inherited`.
+    """Return the bound address of the socket of an `fd://` address; leave the socket open for `take_inherited`.
 
     Args:
         is_encrypted: whether connections of a TCP socket begin with TLS.
@@ -41,14 +41,14 @@ def inherited_address(
 
 
 def take_inherited(address: Address, environment: Mapping[str, str] = os.environ) -> socket.socket:
-    """Return the socket of an `fd://` address, which the caller then owns: it can be taken once.
+    """Return the socket of an `fd://` address, which the caller then owns: it can be taken only once.
 
     Raises:
         ConfigError: no such socket was passed on.
     """
     descriptor = _descriptor(address, environment)
     taken = socket.socket(fileno=os.dup(descriptor))
-    # No other file may get its number: a second use of the address has to fail.
+    # Put another file at its number: a second use of the address has to fail.
     nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(nothing, descriptor, inheritable=False)
     os.close(nothing)
@@ -56,7 +56,7 @@ def take_inherited(address: Address, environment: Mapping[str, str] = os.environ
 
 
 def _address_of(bound: socket.socket, is_encrypted: bool) -> Address | None:
-    """Return the address of a bound socket; None if clients could not name it."""
+    """Return the address of a bound socket; None if clients cannot name it."""
     place = bound.getsockname()
     if bound.family in (socket.AF_INET, socket.AF_INET6):
         return Address("tls" if is_encrypted else "tcp", host=place[0], port=place[1])
@@ -118,7 +118,7 @@ def _passed(environment: Mapping[str, str]) -> dict[int, str]:
         return {}
     names = environment.get("LISTEN_FDNAMES", "").split(":")
     numbers = range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count))
-    # sd_listen_fds_with_names(3) uses this word, too, for one without a name.
+    # sd_listen_fds_with_names(3) uses the same word for a descriptor without a name.
     return {number: names[index] if index < len(names) else "unknown" for index, number in enumerate(numbers)}
 
 

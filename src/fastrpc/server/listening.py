@@ -1,4 +1,4 @@
-"""The addresses at which a server listens: opened, registered, shut."""
+"""The addresses at which a server listens: they are opened, registered and shut."""
 
 import socket
 from collections.abc import Callable, Sequence
@@ -20,15 +20,15 @@ __all__ = ["Listening", "WantedAddress"]
 
 
 class WantedAddress(NamedTuple):
-    """An address to listen at, checked."""
+    """An address at which the server is to listen, after checks."""
 
-    #: The address as given, and the address that it stands for, such as the place of an inherited socket.
+    #: The address as given, and the address for which it stands, such as the address of an inherited socket.
     named: Address
     real: Address
     advertise: "Advertise"
-    #: The socket that was given with it.
+    #: The bound socket that was given with the address.
     bound: socket.socket | None
-    #: The certificates; None: the server's.
+    #: The certificates; None: the server's certificates.
     tls: TLS | None = None
 
 
@@ -39,9 +39,9 @@ class Listening:
         self._config = config
         self._accepting = accepting
         self._offer = offer
-        #: The open listeners, also after the server stopped accepting.
+        #: The open listeners. They stay here when the server has stopped accepting.
         self.listeners: list[Listener] = []
-        # The addresses before the server had a registry, which the first `any://` adds.
+        # Addresses from before the server had a registry; the first `any://` adds them to it.
         self._unlisted: list[tuple[Address, Advertise]] = []
         #: Whether the server has stopped accepting.
         self.is_shut = False
@@ -55,13 +55,13 @@ class Listening:
         *,
         tls: TLS | None = None,
     ) -> WantedAddress:
-        """Return an address that the server may listen at.
+        """Return an address after checking that the server may listen there.
 
         Args:
-            tls: the certificates of its listener; None: the server's.
+            tls: the certificates of the listener; None: the server's certificates.
 
         Raises:
-            ConfigError: it is invalid, or certificates are missing for it.
+            ConfigError: the address is invalid, or certificates are missing for it.
         """
         named = real = Address.parse(address)
         if is_inherited(named):
@@ -77,13 +77,13 @@ class Listening:
 
     @staticmethod
     def refuse_options(scopes: Address, **given: bool) -> None:
-        """Refuse options of one address for the address of all scopes.
+        """Refuse options that are for one address, if the address stands for all scopes.
 
         Args:
             given: whether each option is given.
 
         Raises:
-            ConfigError: one is.
+            ConfigError: an option is given.
         """
         for name, is_given in given.items():
             if is_given:
@@ -94,10 +94,10 @@ class Listening:
     async def open(
         self, wanted: Sequence[WantedAddress], *, backlog: int, reuse_port: bool, check: Callable[[], None]
     ) -> list[Address]:
-        """Accept connections at addresses, and register them, all or none; return the bound addresses.
+        """Accept connections at addresses and register them, all or none; return the bound addresses.
 
         Args:
-            check: raises an error if the server takes no connections any more.
+            check: raises an error if the server no longer takes connections.
 
         Raises:
             OSError: an address is not available; the message names it.
@@ -111,7 +111,7 @@ class Listening:
                 )
                 opened.append(listener)
                 self.listeners.append(listener)
-                # The server may have drained while the address was bound: that drain did not close this listener.
+                # The server may have drained while the address was bound, and that drain did not close this listener.
                 check()
             places = [(listener.address, one.advertise) for listener, one in zip(opened, wanted, strict=True)]
             if self._offer.advertising is None:
@@ -136,7 +136,7 @@ class Listening:
         await self.shut()
 
     async def shut(self) -> None:
-        """Stop accepting; return once every connection of the listeners has a handler of its bytes."""
+        """Stop accepting; return once every accepted connection has a session or another handler of its bytes."""
         self.is_shut = True
         for listener in self.listeners:
             listener.close()

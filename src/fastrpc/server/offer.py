@@ -44,9 +44,9 @@ class Offer:
         self._served = served
         self._access = access
         self._accepting = accepting
-        #: Returns the address of the admin pages, once they are served.
+        #: Returns the address of the admin pages, or None before they are served.
         self.admin_address: Callable[[], Address | None] = lambda: None
-        #: Where the server runs; None: as the environment says.
+        #: The place where the server runs; None: the place that the environment states.
         self.place: Place | None = None
         self.health = ServingState(lambda: served.definitions)
         #: The records; None without a registry.
@@ -59,7 +59,7 @@ class Offer:
         """Keep records in a registry.
 
         Raises:
-            ConfigError: it is not a URL, registry or list of them.
+            ConfigError: the registry is not a URL, a registry or a list of registries.
         """
         # Imported on first use: most servers have no registry.
         from fastrpc.server.advertising import Advertising
@@ -67,10 +67,10 @@ class Offer:
         self.advertising = Advertising(registry, self._config, self.serving_now, place, self.admin_address)
 
     def places(self, address: Address) -> "list[tuple[ScopedPlace, Endpoint | None]]":
-        """Return where a server listens in all scopes of an address, with its registrations; keep records in them.
+        """Return the places of a server in all scopes of an address, with its registrations; keep records in them.
 
         Raises:
-            ConfigError: the address has an option that is wrong.
+            ConfigError: an option of the address is wrong.
             StoreError: the host folder cannot be used.
         """
         place = checked_place(self.place)
@@ -89,7 +89,7 @@ class Offer:
         return self.health.is_draining or self.is_closed
 
     async def enter(self, sources: Sequence[Any]) -> None:
-        """Make and enter the sources, and serve their services beside the services of every server.
+        """Make and enter the sources; serve their services together with the services of every server.
 
         Raises:
             ConfigError: a source has an unknown kind, or a service cannot be offered.
@@ -98,7 +98,7 @@ class Offer:
         await self._served.enter(sources)
         entered = self._served.instances()
         for name, source in entered:
-            # The health of an only service is the health of the whole server.
+            # If there is only one service, its health is the health of the whole server.
             self._follow(source, name, *([""] if len(entered) == 1 else []))
         self._served.add(self._make_health())
         services = self._served.definitions
@@ -110,7 +110,7 @@ class Offer:
         await self.background.begin()
 
     def _follow(self, source: Any, *names: str) -> None:
-        """Take over the health of a source that knows it."""
+        """Take over the health of a source that reports it."""
         if isinstance(source, HealthSource):
             source.tell_health(partial(self._set_serving, names))
 
@@ -120,13 +120,13 @@ class Offer:
         self.advertise_again()
 
     def _make_health(self) -> Health | GrpcHealth:
-        """Make the service of health, by the names of gRPC unless a source has these."""
+        """Make the health service; it also has gRPC's names, unless a source has them."""
         is_taken = any(one.name == GRPC_HEALTH for one in self._served.definitions)
         kind = GrpcHealth if "grpc" in self._config.protocols and not is_taken else Health
         return kind(self.health)
 
     def _make_reflection(self, services: Sequence[ServiceDefinition]) -> object:
-        """Make the reflection service under gRPC's names, unless a source has one of these names.
+        """Make the reflection service; it also has gRPC's names, unless a source has one of them.
 
         Args:
             services: the services of the server, which may grow.
@@ -145,7 +145,7 @@ class Offer:
         return tuple(one for one in self._served.definitions if not one.name.startswith(BUILTIN_PREFIX))
 
     def serving_now(self) -> dict[str, str | None]:
-        """Return the healthy services with their versions; bare functions have no name to list."""
+        """Return the healthy services with their versions. Bare functions have no name to list."""
         return {
             one.name: one.version for one in self.services if one.name and self.health.is_serving(one.name)
         }
@@ -169,7 +169,7 @@ class Offer:
             definition, _ = self._served.definition_with(source)
             others = [one for one in self._served.definitions if one.owner is not definition.owner]
             self._accepting.check_services([*others, definition])
-            # This precedes the serving: a program may continue after the error.
+            # This precedes the serving: the program may continue after the error.
             self._access.check([*others, definition])
             self._served.add(source)
             self._follow(source, definition.name)
@@ -179,10 +179,10 @@ class Offer:
         self.advertise_again()
 
     async def remove(self, name: str, timeout: float | None, life: Life) -> bool:
-        """Withdraw a service, refuse its calls, and leave its sources; return whether every call ended by itself.
+        """Withdraw a service, refuse its calls and leave its sources; return whether every call ended by itself.
 
         Raises:
-            ConfigError: there is no such service, or it is being removed.
+            ConfigError: the service does not exist, or is being removed already.
         """
         service = self.health.removable(name)
         try:
@@ -190,7 +190,7 @@ class Offer:
                 await self._announce_removal()
                 parts = self._served.withdraw(service)
         except BaseException:
-            # Cancelled: it is served as before.
+            # After a cancellation the service is served as before.
             self.advertise_again()
             raise
         self.health.watchers.wake()
@@ -205,7 +205,7 @@ class Offer:
             await self._served.leave_parts(parts)
 
     async def _announce_removal(self) -> None:
-        """Withdraw the records, and serve on for the time that clients need to see that."""
+        """Withdraw the records, and continue serving while clients notice it."""
         if self.advertising is not None and not self.is_leaving:
             await self.advertising.settle()
         if self._config.timeouts.announce:

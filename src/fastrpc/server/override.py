@@ -1,4 +1,4 @@
-"""The order of an operator about all records of a server, in place of the configured weights."""
+"""The order of an operator for all records of a server. It replaces the configured weights."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from fastrpc.errors import ConfigError
 
 __all__ = ["CONFIGURED", "Override"]
 
-#: The label and its value by which clients of rpcx leave a server out.
+#: The label, and its value that makes clients of rpcx skip a server.
 _STATE, _INACTIVE = "state", "inactive"
 
 
@@ -38,11 +38,11 @@ class Override:
         return asdict(self)
 
     def applied(self, endpoint: Endpoint) -> Endpoint:
-        """Return a configured endpoint in the form that is to be registered."""
+        """Return the endpoint to register for a configured endpoint."""
         if self.is_out:
             return copied(endpoint, weight=0, labels={**endpoint.labels, _STATE: _INACTIVE})
         return endpoint if self.weight is None else copied(endpoint, weight=self.weight)
 
 
-#: The configured values.
+#: No order: every record has its configured values.
 CONFIGURED = Override()

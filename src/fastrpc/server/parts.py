@@ -1,4 +1,4 @@
-"""The parts of a server, whose modules the first one of a program imports."""
+"""The parts of a server. The first server of a program imports their modules."""
 
 import asyncio
 import os
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Ownership", "ServerAssembly"]
 
-#: The frames between a warning of the constructor and the program: `Server` and the check of its arguments.
+#: The number of frames between a warning of the constructor and the program: `Server`, and the check of its arguments.
 _STACK_LEVEL = 4
 
 
 class ServerAssembly:
-    """The parts of one server; the arguments are as for `Server`."""
+    """The parts of one server. The arguments are as for `Server`."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class ServerAssembly:
 
 
 class Ownership:
-    """Detects use of a server outside the process and the loop in which it was started."""
+    """Detects use of a server outside the process and the loop of its start."""
 
     def __init__(self) -> None:
         # The process of the last start; 0 before the first one.
@@ -82,7 +82,7 @@ class Ownership:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def take(self) -> None:
-        """Belong to this process and to the running loop."""
+        """Bind the server to this process and to the running loop."""
         self._process_id, self._loop = os.getpid(), asyncio.get_running_loop()
 
     @property
@@ -101,7 +101,7 @@ class Ownership:
             raise RuntimeError("this Server was used before the fork; create it in the child")
 
     def check_use(self, *, is_started: bool) -> None:
-        """Raise RuntimeError without a running loop, after a fork, and on another loop than at the start."""
+        """Raise RuntimeError without a running loop, after a fork, and on a loop other than the loop of the start."""
         self.check_process()
         try:
             running = asyncio.get_running_loop()

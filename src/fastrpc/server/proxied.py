@@ -6,8 +6,8 @@
                         └─► yes: header ──► the address in it is the peer's ──► session
                                   └─► none, or malformed: closed
 
-haproxy's doc/proxy-protocol.txt has the format. A header from elsewhere is refused as the first bytes of no
-protocol.
+haproxy's doc/proxy-protocol.txt specifies the format. A header from any other peer is refused, as no protocol begins
+with it.
 """
 
 import asyncio
@@ -23,21 +23,21 @@ __all__ = ["Proxied", "ProxiedConnection", "ProxyRegister", "parse_header", "pas
 
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _TEXT = b"PROXY "
-#: Including its line end (section 2.1).
+#: The longest line, including its line end (section 2.1).
 _LONGEST_TEXT = 107
-#: Headers carry addresses and a few hundred bytes of further fields, after 16 bytes of fixed size.
+#: Most bytes after the fixed 16: headers carry addresses and a few hundred bytes of further fields.
 _LONGEST_BODY = 4_096
 _FIRST_READ_BYTES = 4_096
-#: Without leading zeros, which might mean octal (section 2.1).
+#: Leading zeros are excluded, as they might mean octal (section 2.1).
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}")
 
 _Place: TypeAlias = tuple[str, int]
 
 
 def parse_header(received: bytes) -> tuple[int, _Place | None] | None:
-    """Return the size of the header at the start, and the address in it, None if the connection keeps its own.
+    """Return the size of a header, and the address in it or None: the connection keeps its address.
 
-    Returns None while more bytes are needed.
+    Returns None if more bytes are needed.
 
     Raises:
         ValueError: the bytes are not a header.
@@ -88,7 +88,7 @@ def _parse_binary(received: bytes) -> tuple[int, _Place | None] | None:
         return None
     size, body = 16 + length, received[16 : 16 + length]
     if version_command == 0x20 or family in (0x00, 0x31, 0x32):
-        # The proxy's own connection, or one whose peer has no network address.
+        # The connection is the proxy's own, or its peer has no network address.
         return size, None
     layouts = {0x11: (socket.AF_INET, 4), 0x21: (socket.AF_INET6, 16)}
     if family not in layouts:
@@ -105,7 +105,7 @@ class ProxyRegister(Protocol):
 
     @property
     def seconds(self) -> float | None:
-        """The time that a header may take; None is no limit."""
+        """The time within which a header has to come; None: no limit."""
 
     def trusts(self, peer_name: Any) -> bool:
         """Return whether connections from this peer begin with a header."""
@@ -120,7 +120,7 @@ class ProxyRegister(Protocol):
         """Note that a connection no longer waits."""
 
     def refuse(self, connection: "ProxiedConnection", reason: str) -> None:
-        """Note the reason for its close."""
+        """Note why a connection is closed."""
 
 
 class ProxiedConnection(asyncio.BufferedProtocol):
@@ -176,7 +176,7 @@ class ProxiedConnection(asyncio.BufferedProtocol):
         self._leave()
 
     def abort(self) -> None:
-        """Close at once: the peer's protocol is unknown."""
+        """Close at once, as the peer's protocol is unknown."""
         self._leave()
         self.transport.abort()
 

@@ -28,7 +28,7 @@ class Proxies:
         self._is_shut = False
 
     def wrap(self, session_factory: SessionFactory, address: Address) -> SessionFactory:
-        """Return a factory of connections at an address that wait for their header, if they need one."""
+        """Return a factory of connections at an address; a connection that needs a header waits for it."""
         if address.scheme in {"unix", "memory"}:
             return session_factory
         return lambda: ProxiedConnection(self, session_factory)
@@ -55,7 +55,7 @@ class Proxies:
         self._openings.leave_undecided(connection)
 
     def refuse(self, connection: ProxiedConnection, reason: str) -> None:
-        """Log a connection without a header."""
+        """Log that a connection had no header."""
         dispatcher = self._gate.dispatcher
         dispatcher.stranger(dispatcher.describe_peer(connection), reason)
 

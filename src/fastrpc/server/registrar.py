@@ -24,7 +24,7 @@ __all__ = ["Advertise", "Record", "Registrar", "advertised_endpoint", "record_of
 logger = logging.getLogger("fastrpc.registry")
 life = logging.getLogger("fastrpc.server")
 
-#: Pauses after a refused registration: an operator has to change the registry's rules first.
+#: Pauses after a refused registration. An operator has to change the rules of the registry first.
 BACKOFF = Backoff(first=0.2, factor=2.0, longest=10.0, jitter=0.2)
 
 #: The advertised address of a listener: None for the bound address, False for no registration.
@@ -35,7 +35,7 @@ Record: TypeAlias = tuple[str, Address]
 
 
 class _Held(NamedTuple):
-    """A record that a registry holds, or takes once it is back."""
+    """A record that a registry has, or gets once it is back."""
 
     registry: Registry
     record: HeldRecord
@@ -45,11 +45,11 @@ class Registrar:
     """Keep the records in a registry equal to the records that a server wants.
 
     An unreachable registry raises nothing: the registry object delivers the records once it is back. If a registry
-    refuses a record, `settle` raises, and `follow` tries again later.
+    refuses a record, `settle` raises an error, and `follow` tries again later.
 
     Args:
-        registry: a URL or a list, opened and closed here, or an object, which its owner closes.
-        tls: the server's certificates, which an encrypted registry gets as well.
+        registry: a URL or a list, opened and closed here, or an object that its owner closes.
+        tls: the server's certificates, which an encrypted registry uses as well.
 
     Raises:
         ConfigError: the registry has another form.
@@ -60,7 +60,7 @@ class Registrar:
         self._registry: Registry = open_registry(registry, tls=tls)
         # The registries that were opened here.
         self._owned: list[Registry] = [self._registry] if is_opened(registry) else []
-        # The address whose scopes the registry has, and that registry.
+        # The address whose scopes the registry covers, and the registry.
         self._scopes: tuple[Address, ScopedRegistry] | None = None
         # The records as they are configured, and as they are to be registered.
         self._configured: Mapping[Record, Endpoint] = {}
@@ -71,17 +71,17 @@ class Registrar:
         self._settling = asyncio.Lock()
         self._follower: asyncio.Task[None] | None = None
         self._has_changed = asyncio.Event()
-        # Set once the follower has sent the newest records, and the reason of a refusal by then.
+        # Set once the follower has sent the newest records; and the reason if they were refused.
         self._was_sent = asyncio.Event()
         self._refusal = ""
-        # Whether the first registration was logged, and its records that the registry has not accepted yet.
+        # Whether the first registration was logged, and which of its records the registry has not accepted yet.
         self._was_told = False
         self._untaken: set[Record] = set()
 
     def widen(self, address: Address) -> ScopedRegistry:
-        """Register in all scopes of an address from now on, with the present registry as the farthest; return it.
+        """Register in all scopes of an address, of which the present registry is the farthest; return the new registry.
 
-        `settle` and `follow` move the records that the registry so far holds.
+        `settle` and `follow` move the records from the present registry.
 
         Raises:
             ConfigError: an option of the address is wrong, or differs from the previous one.
@@ -100,13 +100,13 @@ class Registrar:
         return "" if self._scopes is None else self._scopes[1].scope_of(endpoint)
 
     def want(self, records: Mapping[Record, Endpoint]) -> None:
-        """Set the configured records; `settle` or `follow` registers them, each as the override states."""
+        """Set the configured records. `settle` or `follow` registers each as the override states."""
         self._configured = records
         self._wanted = {record: self._override.applied(endpoint) for record, endpoint in records.items()}
 
     @property
     def override(self) -> Override:
-        """The order of an operator from which the records are made."""
+        """The order of an operator that changes the records."""
         return self._override
 
     @property
@@ -119,9 +119,9 @@ class Registrar:
         return sorted({endpoint.weight for endpoint in self._configured.values()})
 
     def set_override(self, override: Override) -> None:
-        """Make every record from another override, and send in the background all that differ.
+        """Make every record by another override, and send all changed records in the background.
 
-        Records that the registry refuses now are sent until it accepts them. A leaving server keeps its records
+        Records that the registry refuses now are sent again until it accepts them. A leaving server keeps its records
         unchanged.
         """
         self._override = override
@@ -130,9 +130,9 @@ class Registrar:
             self.follow()
 
     async def problem(self, seconds: float) -> str:
-        """Return why the registry does not have all records, "" if it has.
+        """Return why the registry lacks records, or "".
 
-        Wait until the registry has the records, refuses one or is known to be away, at most some seconds.
+        Wait, at most some seconds, until the registry has the records, has refused one, or is known to be away.
         """
         if self._is_leaving or not self._configured:
             return ""
@@ -151,13 +151,13 @@ class Registrar:
 
         Raises:
             ConfigError: the registry cannot hold a record.
-            StoreError: the registry refuses one. In both cases the other records are registered.
+            StoreError: the registry refuses a record. In both cases the other records are registered.
         """
         if failures := await self.attempt():
             raise failures[0]
 
     async def attempt(self) -> list[BaseException]:
-        """Send every difference to the registry; return one failure for each record that it lacks now."""
+        """Send every difference to the registry; return a failure for each record that the registry lacks now."""
         async with self._settling:
             extra = [record for record in self._held if record not in self._wanted]
             missing = [record for record in self._wanted if record not in self._held]
@@ -189,11 +189,11 @@ class Registrar:
 
     @property
     def is_registered(self) -> bool:
-        """Whether the registry has every wanted record, as far as is known."""
+        """Whether the registry has every wanted record, as far as known."""
         return all(map(self._has, self._wanted))
 
     def _has(self, record: Record) -> bool:
-        """Return whether the registry has a record, as far as is known."""
+        """Return whether the registry has a record, as far as known."""
         held = self._held.get(record)
         return held is not None and held.record.is_registered
 
@@ -212,7 +212,7 @@ class Registrar:
         ]
 
     def follow(self) -> None:
-        """Settle in the background, repeatedly while the registry refuses. Log each refusal once."""
+        """Settle in the background, and again while the registry refuses. Log each refusal once."""
         self._has_changed.set()
         self._was_sent.clear()
         if self._follower is None or self._follower.done():
@@ -224,7 +224,7 @@ class Registrar:
         while self._has_changed.is_set():
             self._has_changed.clear()
             failures = await self.attempt()
-            # Several records may be refused for one reason.
+            # One reason may apply to several records.
             reasons = {str(error): error for error in failures}
             for reason, error in reasons.items():
                 if reason not in refusals:
@@ -252,7 +252,7 @@ class Registrar:
         self._held[record] = _Held(registry, held)
 
     async def _move(self, record: Record, endpoint: Endpoint) -> None:
-        # One after the other: both registries may use the same place for it.
+        # The steps are sequential: both registries may use the same place for the record.
         await self._leave(record)
         await self._enter(record, endpoint)
 
@@ -264,7 +264,7 @@ class Registrar:
             logger.exception("%s at %s could not be taken out of the registry", *record)
 
     async def retire(self) -> None:
-        """Mark every record as leaving; withdraw a record if its registry has no such mark."""
+        """Mark every record as leaving. If a registry has no such mark, withdraw the record."""
         self._is_leaving = True
         await self._stop_following()
         async with self._settling:
@@ -278,7 +278,7 @@ class Registrar:
         try:
             return await self._held[record].record.retire()
         except Exception:
-            # As in `_leave`: a user-defined registry. Records without the mark are withdrawn.
+            # A user-defined registry may fail, as in `_leave`. Records without the mark are withdrawn.
             logger.exception("%s at %s could not be marked as leaving", *record)
             return False
 
@@ -309,9 +309,9 @@ def _shown(failure: BaseException) -> str:
 
 
 def advertised_endpoint(bound: Address, advertise: Advertise, place: Place) -> Endpoint | None:
-    """Return the endpoint to advertise for a bound address; None for no registration.
+    """Return the endpoint to advertise for a bound address; None: it is not registered.
 
-    Port 0 in an advertised address stands for the bound port. A given Endpoint has its own place.
+    Port 0 in an advertised address stands for the bound port. An Endpoint that was given keeps its place.
 
     Raises:
         ConfigError: the advertised address is invalid.
@@ -327,7 +327,7 @@ def advertised_endpoint(bound: Address, advertise: Advertise, place: Place) -> E
 
 
 def record_of(endpoint: Endpoint, version: str | None, config: ServerConfig) -> Endpoint:
-    """Return an endpoint completed with the version and the settings of the server."""
+    """Return an endpoint with the version and the settings of the server added."""
     return copied(
         endpoint,
         version=endpoint.version or version or "",

@@ -21,7 +21,7 @@ _CLEANUP_SECONDS = 1.0
 async def end_calls(
     gate: Gate, routes: Set[MethodRoute], seconds: float | None, is_stopped: Callable[[], bool]
 ) -> bool:
-    """Wait for the calls of withdrawn methods; end calls that still run after `seconds`, or when this is cancelled.
+    """Wait for the calls of withdrawn methods. End them after `seconds`, or when this is cancelled.
 
     A handler that removes its own service does not wait for itself.
 
@@ -36,7 +36,7 @@ async def end_calls(
     try:
         is_clean = is_clean or (await running.end_within(seconds) and not is_stopped())
     finally:
-        # Cancelled, too: the context managers around the service are left after this.
+        # This is done after a cancellation, too: the context managers around the service are left next.
         if not is_clean and running.cut_off() and not await running.end_within(_CLEANUP_SECONDS):
             methods = ", ".join(sorted({call.method for call in running.calls()}))
             logger.warning("handlers of a removed service still run: %s", methods)
@@ -44,10 +44,10 @@ async def end_calls(
 
 
 class _RunningCalls:
-    """The calls of withdrawn methods that run or wait for their start, without this handler's call.
+    """The calls of withdrawn methods that run or wait for their start, except the call of this handler.
 
-    No further calls of these methods start, so only connections with such a call are checked again: every end of a call
-    requests a check.
+    No further call of these methods starts, so only connections with such a call are checked again, at each end of a
+    call.
     """
 
     def __init__(self, gate: Gate, routes: Set[MethodRoute]) -> None:
@@ -73,12 +73,12 @@ class _RunningCalls:
         return not self.calls()
 
     def cut_off(self) -> int:
-        """Answer the calls, and stop their handlers; return their number."""
+        """Answer the calls and stop their handlers; return how many calls there were."""
         calls = self.calls()
         if calls:
             logger.warning("%d calls of a removed service were cut off", len(calls))
         text = "the service was removed, and the time for calls to finish is over"
-        # The calls of lost connections are stopped already.
+        # Calls of lost connections were stopped already.
         for engine in self._gate.engines.intersection(self._engines):
             self._gate.end_calls(engine.connection, text, calls)
         return len(calls)

@@ -49,20 +49,21 @@ class Server:
             of these, or functions marked `@contextlib.asynccontextmanager` that yield a list.
         interceptors: functions around every call, the first outermost.
         config: the settings, see `fastrpc.config`; None: the defaults.
-        registry: the registry for every service while the server listens: a URL, which the server opens and closes,
-            an object of `fastrpc.registries`, which its owner closes, or a list of them: all that can hold records.
+        registry: the registry for every service while the server listens: a URL, which the server opens and closes; an
+            object of `fastrpc.registries`, which its owner closes; or a list of these, each of which gets the records.
         authenticate: identifies callers: an object of `fastrpc.auth`, or `async (Peer) -> Identity | None`. Once it is
             given, every method needs an identity, except those with `public=True`.
         authorize: decides which methods a caller may call: a `fastrpc.auth.Policy`, or a plain function
             `(Identity | None, Route) -> bool`.
         limits: the limits of callers, see `fastrpc.limits`.
-        place: the place where the server runs, for its records in the registry; None: as the environment says.
+        place: the place where the server runs, for its records in the registry; None: the place that the environment
+            states.
         store: the URL of a store for scheduled methods and `current_store()`, which the server opens and closes.
         broker: the broker for subscribers and `current_broker()`: a URL, which the server opens and closes, or an open
             Broker, which its owner closes.
     """
 
-    #: Ends the process around this server.
+    #: A function that ends the process around this server.
     _drain_by: Callable[[], None] | None = None
     _draining: asyncio.Task[bool] | None = None
 
@@ -102,34 +103,34 @@ class Server:
         self._accepting, self._listening = parts.accepting, parts.listening
         self._offer, self._health = parts.offer, parts.offer.health
         self._gate: Gate | None = None
-        # A second start waits: no call is served before every source is entered.
+        # A second start waits for the first: no call is served before every source is entered.
         self._starting = asyncio.Lock()
-        # Last: without it `__del__` has nothing to say of a server whose arguments were refused.
+        # This is set last: if the arguments were refused, `__del__` must not warn.
         self._ending = parts.ending
 
     # Life
 
     def log_drain(self, level: int) -> None:
-        """Log the drain at another level than INFO: the supervisor of several workers logs it itself."""
+        """Set the level at which the drain is logged, if not INFO: the supervisor of several workers logs it itself."""
         self._life.level = level
 
     def share_limits(self, shared: "Sequence[RateLimiter | None]") -> None:
-        """Count rates together with other processes, by limiters that were made before the fork."""
+        """Count rates together with other processes, using limiters that were made before the fork."""
         self._served.shared = shared
 
     def tell_ends(self, tell: Callable[["Ended"], None]) -> None:
-        """Have a function told of the end of each request and call, before the server starts."""
+        """Have a function called at the end of each request and call; before the server starts."""
         # Imported on first use: only servers for development tell them.
         from fastrpc.server.watching import Ends
 
         self._served.watch = Ends(tell)
 
     def drain_by(self, drain: Callable[[], None]) -> None:
-        """Have `begin_drain` call this function, which ends the process around the server as well."""
+        """Have `begin_drain` call this function, which also ends the process around the server."""
         self._drain_by = drain
 
     def begin_drain(self) -> None:
-        """Drain in the background, by the limits of `Timeouts`."""
+        """Drain in the background, within the limits of `Timeouts`."""
         if self._drain_by is not None:
             self._drain_by()
         elif self._draining is None:
@@ -147,7 +148,7 @@ class Server:
         )
 
     def opened_parts(self) -> "OpenedServer":
-        """Return the parts of the started server that workers, hosts and gateways work with."""
+        """Return the parts of the started server that workers, hosts and gateways use."""
         # Imported on first use: most servers have none of these around them.
         from fastrpc.server.opened import OpenedServer
 
@@ -155,7 +156,7 @@ class Server:
         return OpenedServer(self._gate, self._served, self._offer, self._accepting, self._listening)
 
     def announce_workers(self, workers: int) -> None:
-        """Announce to clients how many processes, this one among them, share the connections."""
+        """Announce to clients how many processes share the connections, including this one."""
         self._accepting.announce_workers(workers)
 
     def begin_with(
@@ -164,19 +165,19 @@ class Server:
         kept: "Callable[[], Awaitable[None]] | None" = None,
         admits: "Callable[[Any], bool] | None" = None,
     ) -> None:
-        """Let an object begin each accepted connection before a byte of it is read. Call this before `listen`.
+        """Let an object begin each accepted connection before any byte is read. Call this before `listen`.
 
         Args:
             wrap: takes the server's factory of sessions, and returns the factory of these objects. An object passes its
                 connection on by `fastrpc.server.proxied.pass_on`.
             kept: waits for the ends of connections that the objects keep; a drain waits for it.
-            admits: gets the peer's socket address, and returns whether its connection is begun at all; not called if
-                headers of proxies name the peers.
+            admits: gets the peer's socket address, and returns whether the object begins this connection at all. It is
+                not called if headers of proxies name the peers.
         """
         self._accepting.begin_with(wrap, kept, admits)
 
     async def hold(self, context: AbstractAsyncContextManager[Any]) -> None:
-        """Enter a context with a started server; it is left once the connections are closed, before the sources."""
+        """Enter a context with the started server; leave it after the connections are closed, before the sources."""
         await self._served.hold(context)
 
     async def __aenter__(self) -> Self:
@@ -218,7 +219,7 @@ class Server:
                     # The server may have been closed while sources were entered.
                     self._check_open()
                 except BaseException:
-                    # Leave the sources already entered, so that a second attempt can start.
+                    # The sources that were entered are left, so that a second attempt can start.
                     self._gate = None
                     self._services.clear()
                     try:
@@ -302,7 +303,7 @@ class Server:
     ) -> Address:
         """Accept connections at an address; may be called several times.
 
-        With a registry it returns once the registry took the records, or is known to be unreachable.
+        With a registry, it returns once the registry took the records or is known to be unreachable.
 
         Args:
             address: such as `tcp://127.0.0.1:8972`, `tls://…` or `unix:///path`; `fd://NAME` and `fd://N` are a socket
@@ -348,7 +349,7 @@ class Server:
         return address if names_scopes(address) else bound[0]
 
     async def _wanted_in_scopes(self, address: Address) -> "list[WantedAddress]":
-        """Return the addresses that an address of all scopes stands for."""
+        """Return the addresses for which an address of all scopes stands."""
         await self.start()
         self._check_taking()
         return [
@@ -367,7 +368,7 @@ class Server:
         if self._offer.is_closed:
             connection.close()
             return
-        # This holds even during a drain: the process that accepted the connection may not have known of the drain.
+        # This works even during a drain: the process that accepted the connection may not have known of the drain.
         await self._accepting.take(connection, address)
 
     async def serve_forever(self) -> None:
@@ -379,8 +380,8 @@ class Server:
         """Stop listening, let the calls in flight finish, then close.
 
         The server first withdraws from the registry. It then serves new calls for `Timeouts.announce` seconds, so that
-        clients can see the withdrawal. If clients of rpcx read the registry, the key says `state=inactive` for that
-        time.
+        clients can see the withdrawal. If clients of rpcx read the registry, the record has the label `state=inactive`
+        for that time.
 
         Args:
             timeout: seconds for the calls; None stands for `Timeouts.drain`.
@@ -404,7 +405,7 @@ class Server:
         Cancelling this aborts the connections. The sources are exited in every case, and cancelling again reaches their
         exits. Closing again returns at once.
         """
-        # After a fork, sockets and loop belong to the parent, and so do their entries in its epoll set.
+        # After a fork sockets and loop belong to the parent, and so do their entries in the loop's epoll set.
         if self._offer.is_closed or self._ownership.is_of_parent:
             return
         self._check_use()
@@ -439,7 +440,7 @@ class Server:
 
     @property
     def scopes(self) -> dict[str, list[str]]:
-        """The addresses in each scope of `any://`, for clients; empty without that."""
+        """The addresses in each scope of `any://`, for clients; empty if the server does not listen at `any://`."""
         return self._offer.scopes()
 
     @property
@@ -448,7 +449,7 @@ class Server:
         return self._health.is_draining
 
     def peers(self) -> "list[Peer]":
-        """Return the peers that are connected now, to this process alone; `Peer.client` calls a peer that serves.
+        """Return the peers that are connected to this process now. `Peer.client` calls a peer that serves.
 
         ::
 

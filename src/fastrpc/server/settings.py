@@ -16,7 +16,7 @@ def checked_config(config: Any) -> ServerConfig:
 
     Raises:
         ConfigError: they have another type, name an unknown codec, or set `http` while HTTP is not served.
-            `ServerConfig` itself cannot refuse that: the command line and the environment may add protocols to the
+            `ServerConfig` itself cannot check this: the command line and the environment may add protocols to the
             settings of an App, and other packages install codecs.
     """
     if config is None:
@@ -41,7 +41,7 @@ def checked_config(config: Any) -> ServerConfig:
 
 
 def _by_grpc(config: ServerConfig) -> HTTP:
-    """Return the settings of HTTP that concern a server without HTTP/1.1: the settings of gRPC and its web forms."""
+    """Return the HTTP settings for a server without HTTP/1.1: the ones for gRPC, gRPC-Web and Connect."""
     http = config.http
     trusted = http.trusted_proxies if "grpc" in config.protocols else ()
     if not (http.grpc_web or http.connect):

@@ -13,7 +13,7 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["Wakeable", "Wakeup", "Watchers", "ended_by_drain"]
 
-#: Handlers that one turn of the loop wakes: each may write a long list.
+#: The most handlers that one turn of the loop wakes, as each may write a long list.
 _WOKEN_AT_ONCE: Final = 32
 
 
@@ -31,11 +31,11 @@ class Wakeup:
         self.is_draining = False
 
     def wake(self) -> None:
-        """Let the present `wait`, or the next one, return."""
+        """Make the present `wait` return, or else the next one."""
         self._woken.set()
 
     async def wait(self, seconds: float | None = None) -> bool:
-        """Return at the next change, or once the connection drains; False if neither happens in time."""
+        """Wait for the next change or the drain of the connection; return False if neither comes in time."""
         try:
             async with time_limit(seconds):
                 await self._woken.wait()
@@ -49,7 +49,7 @@ class Wakeup:
         draining.notify(self._drain)
 
     def end(self, draining: Draining) -> None:
-        """Wake it no more."""
+        """Stop waking the handler."""
         draining.forget(self._drain)
 
     def _drain(self) -> None:
@@ -58,11 +58,11 @@ class Wakeup:
 
 
 class Watchers:
-    """The handlers that wait for changes of one thing."""
+    """The handlers that wait for changes of the same thing."""
 
     def __init__(self) -> None:
         self._waiting: set[Wakeable] = set()
-        # Those to be woken in later turns of the loop.
+        # Watchers that are woken in later turns of the loop.
         self._due: dict[Wakeable, None] = {}
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class Watchers:
         self._waiting.add(watcher)
 
     def discard(self, watcher: Wakeable) -> None:
-        """Wake a watcher no more."""
+        """Stop waking a watcher."""
         self._waiting.discard(watcher)
         self._due.pop(watcher, None)
 
@@ -106,5 +106,5 @@ class Watchers:
 
 
 def ended_by_drain() -> CallError:
-    """Return the error that ends a stream whose connection drains; clients raise UnavailableError for it."""
+    """Return the error that ends a stream whose connection drains. Clients raise it as UnavailableError."""
     return CallError(Status.UNAVAILABLE, f"{current_call().method}: the server drains, and this stream ends")

@@ -21,7 +21,7 @@ __all__ = ["Ended", "Ends", "RequestWatch"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: The status of a request whose client left before the answer, as proxies count it.
+#: The status of a request whose client left before the answer; proxies use it in their logs.
 _CLIENT_CLOSED: Final = 499
 _PHRASES: Final = {int(status): status.phrase for status in HTTPStatus} | {
     413: "Content Too Large",
@@ -30,7 +30,7 @@ _PHRASES: Final = {int(status): status.phrase for status in HTTPStatus} | {
     _CLIENT_CLOSED: "Client Closed Request",
 }
 
-#: The service of mounted applications in the names of methods.
+#: The service name of mounted applications in the names of methods.
 _MOUNT: Final = "_mount."
 
 
@@ -42,12 +42,12 @@ class Ended(NamedTuple):
     status: str
     is_error: bool
     seconds: float
-    #: Why it was refused, or cut off; "" otherwise.
+    #: The reason if it was refused or cut off, else "".
     reason: str = ""
 
 
 class Ends:
-    """Tells a function of the end of each request and call of a server.
+    """Reports the end of each request and call of a server to a function.
 
     Args:
         tell: is called with each end, on the loop of the server; its exceptions are logged.
@@ -57,18 +57,18 @@ class Ends:
         self._told = tell
 
     def tell(self, ended: Ended) -> None:
-        """Tell of an end."""
+        """Report an end."""
         try:
             self._told(ended)
         except Exception as error:
             logger.error("the end of %s could not be told", ended.what, exc_info=error)
 
     def connection(self) -> "RequestWatch":
-        """Return the watch to which a connection of HTTP/1.1, or a stream of HTTP/2, reports its requests."""
+        """Return the watch to which an HTTP/1.1 connection or an HTTP/2 stream reports its requests."""
         return RequestWatch(self.tell)
 
     def log_beside(self, own: CallLog | None) -> CallLog:
-        """Return the log that passes the ends of calls on to this one, and to the access log of the server."""
+        """Return a log that passes the ends of calls to this object and to the access log of the server."""
 
         def write(call: Call, status: int, nanoseconds: int) -> None:
             self._call_ended(call, status, nanoseconds * 1e-9)
@@ -78,13 +78,13 @@ class Ends:
         return CallLog(write, 1.0, None)
 
     def refused(self, call: Any, status: int, text: str) -> None:
-        """Take a call that does not start."""
+        """Note that a call does not start."""
         self._call_ended(call, status, call.age_seconds, text)
 
     def _call_ended(self, call: Any, status: int, seconds: float, reason: str = "") -> None:
         protocol = shown_protocol(call)
         if protocol is None:
-            # The line of the request already reports this call.
+            # The line of its request already reports this call.
             return
         method = call.method or "?"
         if method.startswith(_MOUNT):
@@ -105,22 +105,22 @@ class RequestWatch:
         self._began = 0.0
 
     def begin(self, head: Any) -> None:
-        """Take the head of a request."""
+        """Note the head of a request."""
         self._head, self._status, self._began = head, 0, time.monotonic()
 
     def note(self, status: int) -> None:
-        """Take the status of its answer."""
+        """Note the status of its answer."""
         self._status = status
 
     def end(self, reason: str = "") -> None:
-        """Take the end of its answer."""
+        """Note the end of its answer."""
         head, self._head = self._head, None
         if head is not None:
             seconds = time.monotonic() - self._began
             self._tell(_ended(f"{head.method} {head.target}", self._status, seconds, reason))
 
     def refuse(self, status: int) -> None:
-        """Take the refusal of a request, whose head may be malformed."""
+        """Note the refusal of a request, whose head may be malformed."""
         if self._head is None:
             self._tell(_ended("-", status, 0.0, ""))
         else:
@@ -128,7 +128,7 @@ class RequestWatch:
             self.end()
 
     def cut(self) -> None:
-        """Take the end of the connection, which may cut a request off."""
+        """Note the end of the connection, which may cut a request off."""
         self._status = self._status or _CLIENT_CLOSED
         self.end("cut off")
 

@@ -87,7 +87,7 @@ async def test_an_act_that_saw_another_value_changes_nothing(server: Server) -> 
     assert (await act(server, "serving", service="acted", serving=False, was=True)).status == 200
     answer = await act(server, "serving", service="acted", serving=False, was=True)
     assert (answer.status, answer.json["now"]) == (409, False)
-    assert answer.json["error"] == "the value is another one now, nothing was changed"
+    assert answer.json["error"] == "the value has changed meanwhile, nothing was changed"
 
 
 async def test_an_act_on_an_unknown_service_is_refused(server: Server) -> None:

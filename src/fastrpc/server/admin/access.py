@@ -17,17 +17,17 @@ __all__ = ["AdminAccess", "Token"]
 #: A Host: a name, or an address of version 6 in brackets; a port may follow.
 HOST = re.compile(r"(?:\[(?P<inner>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:]+))(?::[0-9]{1,5})?")
 
-#: The start of a text that names the file of a token.
+#: The start of a setting that names the file of a token.
 FILE = "file:"
 
-# White space of a field (RFC 9110, section 5.6.3). Others, such as U+00A0, belong to the token.
+# White space of a field (RFC 9110, section 5.6.3). Other spaces, such as U+00A0, belong to the token.
 _SPACES = " \t"
 
 logger = logging.getLogger("fastrpc.audit")
 
 
 class Token:
-    """A token, or the token in a file, which is read again after a change.
+    """A token, or the token in a file. The file is read again after a change.
 
     Raises:
         ConfigError: the file cannot be used.
@@ -60,7 +60,7 @@ class Token:
         return hmac.compare_digest(credentials.strip(_SPACES).encode("latin-1"), self._current())
 
     def reload(self) -> None:
-        """Read its file again now."""
+        """Read the file of the token again now."""
         if self._file is not None:
             self._file.reload()
 
@@ -80,10 +80,11 @@ def _token_in(text: str) -> bytes:
 
 
 class AdminAccess:
-    """Decides on a request for a page other than a probe.
+    """Decides whether a request may have a page. Probes are not asked about.
 
     Beyond loopback the token is required. On loopback a page of any site could send requests by a browser, under a host
-    name that resolves to this machine, so the Host has to be this machine. A token that is set is required there, too.
+    name that resolves to this machine, so the Host has to be this machine. If a token is set, it is required on
+    loopback, too.
     """
 
     def __init__(self, token: Token | None, *, is_local: bool, has_host: bool) -> None:
@@ -103,7 +104,7 @@ class AdminAccess:
         return None if self._token.is_given_by(head) else (401, "the token is missing or wrong")
 
     def refused_host(self, head: RequestHead) -> tuple[int, str] | None:
-        """Return a status and a text to refuse a request with for the host that it asks, or None."""
+        """Return a status and a text that refuse a request because of its Host, or None."""
         if self._checks_host and not _is_loopback(head.host):
             return 421, "the Host of the request is not this machine: ask localhost"
         return None

@@ -35,10 +35,10 @@ class Changeable(Protocol):
 
 
 class ActedServer:
-    """The interface of acts to a server of one process, or to the services of one worker.
+    """The interface through which acts change a server of one process, or the services of one worker.
 
     Args:
-        identity: the server, another text after each start.
+        identity: identifies the server; it differs after each start.
         records: returns its records in the registry; None: there is no registry.
     """
 
@@ -56,7 +56,7 @@ class ActedServer:
         self._is_ending = False
 
     def serves(self, service: str) -> bool | None:
-        """Return whether a service is set to serve, the whole server for ""; None while it drains.
+        """Return whether a service is set to serve, "" for the whole server; None while it drains.
 
         Raises:
             ConfigError: the server has no such service.
@@ -72,7 +72,7 @@ class ActedServer:
         """Carry out a setting.
 
         Args:
-            note: called once the value is set, before the wait for the registry.
+            note: is called once the value is set, before the wait for the registry.
 
         Raises:
             ActRefusedError: the act is not carried out.
@@ -101,7 +101,7 @@ class ActedServer:
         if self._is_ending or self._health.is_draining:
             raise ActRefusedError(409, "the server drains already")
         self._is_ending = True
-        # The answer goes first.
+        # The answer is sent first.
         asyncio.get_running_loop().call_soon(self._server.begin_drain)
         return [os.getpid()]
 
@@ -109,6 +109,6 @@ class ActedServer:
         """Refuse to replace workers.
 
         Raises:
-            ActRefusedError: the server has none.
+            ActRefusedError: the server has no workers.
         """
         raise ActRefusedError(409, "the server has one process: there are no workers to replace")

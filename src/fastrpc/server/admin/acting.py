@@ -41,7 +41,7 @@ TURN_SECONDS = 10.0
 #: The steps at which requests are refused, by the status of the answer; every other status is refused by the act.
 STEPS = {401: "authentication", 403: "authorisation", 421: "authorisation"}
 
-#: Takes status and values of an answer.
+#: A function that takes status and values of an answer.
 Tell: TypeAlias = Callable[[int, dict[str, Any]], None]
 
 
@@ -50,13 +50,13 @@ class Acting(Protocol):
 
     @property
     def identity(self) -> str:
-        """The server, another text after each start."""
+        """Identifies the server; it differs after each start."""
 
     async def set(self, name: str, setting: Setting, values: dict[str, Any], note: Note) -> Done:
         """Carry out a setting.
 
         Args:
-            note: called once the value is set, with those before and after, before anything is waited for.
+            note: is called with the values before and after, once the value is set and before anything is waited for.
 
         Raises:
             ActRefusedError: the act is not carried out.
@@ -86,7 +86,7 @@ class _Asked:
     operator: Identity
     peer: Peer
     tell: Tell
-    #: Whether it is carried out, and in the audit.
+    #: Whether the act was carried out and is in the audit.
     is_done: bool = False
 
 
@@ -98,19 +98,19 @@ class Acts:
         self._operators = operators
         self._audit = Audit()
         keep_audit()
-        # Otherwise two operators could each compare a value that the other one is about to change.
+        # Without this two operators could each compare a value that the other is about to change.
         self._turn = asyncio.Lock()
         self._under_way: set[asyncio.Task[None]] = set()
 
     def close(self) -> None:
-        """Log the number of refusals that were left out. Acts under way go on."""
+        """Log the number of refusals that were left out. Acts under way continue."""
         self._audit.close()
 
     def judge(self, name: str, head: RequestHead, peer: Peer) -> Identity:
         """Return the operator behind a request for an act; a refusal is logged.
 
         Raises:
-            ActRefusedError: it may not act.
+            ActRefusedError: the operator may not act.
         """
         try:
             return self._operators.judge(head)
@@ -119,7 +119,7 @@ class Acts:
             raise
 
     def begin(self, name: str, body: bytes, operator: Identity, peer: Peer, tell: Tell) -> None:
-        """Run an act soon, and report status and values of the answer, even if the caller has left by then."""
+        """Run an act soon, and report status and values of the answer, even if the caller has left meanwhile."""
         task = asyncio.ensure_future(self._take(_Asked(name, body, operator, peer, tell)))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -154,7 +154,7 @@ class Acts:
             asked.tell(200, values)
 
     def _refuse(self, asked: _Asked, error: ActRefusedError) -> None:
-        # If the act is carried out by then, the audit says so already.
+        # If the act was carried out meanwhile, the audit has it already.
         if not asked.is_done:
             self._refused(asked.name, asked.operator, asked.peer, error)
         asked.tell(error.status, error.values())
@@ -181,7 +181,7 @@ class Acts:
         return Done(now, now, processes, [])
 
     def _log(self, asked: _Asked, subject: str, before: Any, after: Any) -> None:
-        """Log an act as soon as it is done: later steps may fail, or be cut off."""
+        """Log an act as soon as it is done: later steps may fail or be cut off."""
         asked.is_done = True
         shown = {
             "act": printable(" ".join(filter(None, (asked.name, subject)))),
@@ -205,6 +205,6 @@ class Acts:
             printable(f"/act/{name}"),
             operator,
             peer,
-            # It may hold keys of the body.
+            # The text may hold keys of the body.
             printable(error.text),
         )

@@ -5,8 +5,8 @@
     operator ──► body: known keys ──► `was` is still so ──► carried out ──► before, after, processes
 
 A setting has a value in each process of the server, or in its records in the registry. An order is for the whole
-server. `was` is the value that the caller saw: if the value differs by now, nothing is changed. A further act is a
-class here, with a row in `ACTS`.
+server. `was` is the value that the caller saw: if the present value differs, nothing is changed. To add an act, write a
+class here and a row in `ACTS`.
 
 Each setting assigns constants. So the last act of each kind and subject, run in order, gives the same values as all
 acts.
@@ -51,7 +51,7 @@ __all__ = [
 #: Bytes of a body.
 MOST_BODY: Final = 4_000
 
-#: The reason why a server refuses acts on its records.
+#: The reason for which a server without a registry refuses acts on its records.
 NO_REGISTRY: Final = "the server has no registry"
 
 #: Seconds that an answer waits for the registry.
@@ -65,16 +65,16 @@ AUDIT: Final = "fastrpc.audit"
 
 Values: TypeAlias = dict[str, Any]
 
-#: Takes the values before and after an act for the audit, once it is carried out.
+#: A function that takes the values before and after an act for the audit, once the act is carried out.
 Note: TypeAlias = Callable[[Any, Any], None]
 
 
 class ActRefusedError(Exception):
-    """An act that is not carried out.
+    """Raised if an act is not carried out.
 
     Args:
-        status: of the answer.
-        now: the present value, if another one was expected.
+        status: the status of the answer.
+        now: the present value, if the act expected another value.
     """
 
     def __init__(self, status: int, text: str, *, now: Any = None) -> None:
@@ -89,7 +89,7 @@ class ActRefusedError(Exception):
 
 
 class Done(NamedTuple):
-    """An act that was carried out: the values, and the processes that have carried it out, or did not answer."""
+    """An act that was carried out: the values, and the processes that carried it out or did not answer."""
 
     before: Any
     after: Any
@@ -110,7 +110,7 @@ class _Key(NamedTuple):
     """The values that a key of a body may have."""
 
     takes: Callable[[Any], bool]
-    #: In words.
+    #: A description for error texts.
     kind: str
 
 
@@ -118,7 +118,7 @@ class Serves(Protocol):
     """A process that serves, for the settings of its services."""
 
     def serves(self, service: str) -> bool | None:
-        """Return whether a service is set to serve, the whole server for ""; None while the process drains.
+        """Return whether a service is set to serve, "" for the whole server; None while the process drains.
 
         Raises:
             ConfigError: the server has no such service.
@@ -137,16 +137,16 @@ class Records(Protocol):
 
     @property
     def override(self) -> Override:
-        """The order of an operator from which the records are made."""
+        """The order of an operator that changes the records."""
 
     def set_override(self, override: Override) -> None:
-        """Make every record from another override, and send in the background all that differ."""
+        """Make every record by another override, and send all changed records in the background."""
 
     def configured_weights(self) -> list[int]:
         """Return the different configured weights of the records, sorted."""
 
     async def problem(self, seconds: float) -> str:
-        """Return why the registry does not have all records, "" if it has; wait for it, at most some seconds."""
+        """Return why the registry lacks records, or ""; wait for the registry, at most some seconds."""
 
 
 class Where(Enum):
@@ -162,9 +162,9 @@ class Where(Enum):
 class Parts(NamedTuple):
     """The parts of one process that settings change."""
 
-    #: None: it serves no calls.
+    #: None: the process serves no calls.
     services: Serves | None = None
-    #: None: it keeps no records.
+    #: None: the process keeps no records.
     records: Records | None = None
 
     def has(self, where: Where) -> bool:
@@ -173,7 +173,7 @@ class Parts(NamedTuple):
 
 
 class Setting(Protocol):
-    """An act that sets a value in each process that has it. It lasts until the server ends."""
+    """An act that sets a value in each process that has it. The value lasts until the server ends."""
 
     @property
     def keys(self) -> Mapping[str, _Key]:
@@ -187,10 +187,10 @@ class Setting(Protocol):
         """Return subject and value in a body; the next act of this name on the subject replaces this one."""
 
     def look(self, parts: Parts, subject: str) -> Any:
-        """Return the value in this process; None: it has none, as it drains.
+        """Return the value in this process; None: the process drains, and has no value.
 
         Raises:
-            ActRefusedError: there is no such subject here, or the act has no meaning now.
+            ActRefusedError: the subject does not exist here, or the act has no meaning now.
         """
 
     def set(self, parts: Parts, subject: str, value: Any) -> None:
@@ -201,7 +201,7 @@ class Order(NamedTuple):
     """An act on the whole server, run by its process, or by the supervisor of its workers."""
 
     keys: Mapping[str, _Key]
-    #: The name of the method that carries it out: of `Acting`.
+    #: The method of `Acting` that carries out the order.
     method: str
 
 
@@ -209,7 +209,7 @@ Act: TypeAlias = Setting | Order
 
 
 def _is_text(value: Any) -> bool:
-    """Return whether it is a text that can be sent on: JSON may hold half of a character."""
+    """Return whether a value is a text that can be sent on: JSON may contain half of a character."""
     return isinstance(value, str) and not any("\ud800" <= one <= "\udfff" for one in value)
 
 
@@ -268,7 +268,7 @@ class _LogLevel:
     def look(self, parts: Parts, subject: str) -> str:
         if f"{subject}.".startswith(f"{AUDIT}."):
             raise ActRefusedError(403, "the level of the audit is not for acts")
-        # A logger that a name creates stays until the process ends.
+        # Refuse other names: a logger that a name creates would stay until the process ends.
         if subject and subject not in logging.Logger.manager.loggerDict:
             raise ActRefusedError(404, "there is no logger of this name")
         return level_of(subject)
@@ -294,9 +294,9 @@ class OfRecords(Setting, ABC):
 
 
 class _Out(OfRecords):
-    """Whether the server is out: its records have weight 0 and the label `state=inactive`.
+    """Whether the server is out: then its records have weight 0 and the label `state=inactive`.
 
-    Putting it in gives every record its configured values, also the weight.
+    When the server is put in, every record gets its configured values, also the weight.
     """
 
     keys = MappingProxyType({"was": _FLAG})
@@ -316,7 +316,7 @@ class _Out(OfRecords):
 
 
 class _Weight(OfRecords):
-    """The weight of every record, which is the configured one at first."""
+    """The weight of every record; at first the configured weight."""
 
     keys = MappingProxyType({"weight": _WEIGHT, "was": _WEIGHTS})
 
@@ -360,12 +360,12 @@ def values_of(act: Act, body: bytes) -> Values:
     """Return the values in a body.
 
     Raises:
-        ActRefusedError: the body is not an object, or has other keys or values than the act takes.
+        ActRefusedError: the body is not an object, or its keys or values do not fit the act.
     """
     try:
         values = json.loads(body.decode(), object_pairs_hook=_object)
     except (ValueError, RecursionError):
-        # The error's text is left out: it may quote the body.
+        # The text of the error is omitted: it may quote the body.
         raise ActRefusedError(400, "the body is not JSON in which each key is given once") from None
     if not isinstance(values, dict):
         raise ActRefusedError(400, "the body must be an object")
@@ -391,24 +391,24 @@ def _object(pairs: list[tuple[str, Any]]) -> Values:
 def check_was(was: Any, wanted: Any, found: Mapping[int, Any]) -> None:
     """Refuse an act if the caller saw another value.
 
-    A process that already has the wanted value also agrees: the next act repairs a partly applied one.
+    A process that already has the wanted value also agrees: so the act can be repeated after it was applied in part.
 
     Args:
         found: the values now, by processes; at least one.
 
     Raises:
-        ActRefusedError: the value has changed by now.
+        ActRefusedError: the value has changed.
     """
     values = list(found.values())
     if was in values and all(value in (was, wanted) for value in values):
         return
     is_one = all(value == values[0] for value in values)
     now = values[0] if is_one else {str(process): value for process, value in found.items()}
-    raise ActRefusedError(409, "the value is another one now, nothing was changed", now=now)
+    raise ActRefusedError(409, "the value has changed meanwhile, nothing was changed", now=now)
 
 
 def keep_audit() -> None:
-    """Set the level of the audit if the program has not: from then on no parent logger's level silences the audit."""
+    """Set the level of the audit if the program has not, so that no level of a parent logger silences it."""
     audit = logging.getLogger(AUDIT)
     if audit.level == logging.NOTSET:
         audit.setLevel(logging.INFO)
@@ -420,7 +420,7 @@ def level_of(name: str) -> str:
 
 
 async def problem_of(setting: Setting, parts: Parts) -> str:
-    """Return why a setting has no full effect yet, "" if it has; wait for the registry, if it is about records."""
+    """Return why a setting has no full effect yet, or ""; if it is about records, wait for the registry."""
     if setting.where is not Where.RECORDS or parts.records is None:
         return ""
     return await parts.records.problem(REGISTRY_SECONDS)

@@ -38,10 +38,10 @@ class AdminConnection(PythonHttpConnection):
     """Answers requests for pages.
 
     Args:
-        acts: takes the acts; None: there are no operators.
-        on_gone: called once the connection is gone.
-        on_asked: called at each request.
-        is_surplus: whether there are too many connections: it is closed once it is connected.
+        acts: carries out acts; None: there are no operators.
+        on_gone: is called once the connection has ended.
+        on_asked: is called at each request.
+        is_surplus: whether there are too many connections, so that this one is closed once it is connected.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class AdminConnection(PythonHttpConnection):
         self._pages = pages
         self._access = access
         self._acts = acts
-        # For an act whose body is awaited: its operator, or the refusal.
+        # For an act whose body is not complete: its operator, or the refusal.
         self._judged: Identity | ActRefusedError | None = None
         self._on_gone = on_gone
         self._on_asked = on_asked
@@ -77,7 +77,7 @@ class AdminConnection(PythonHttpConnection):
         except ActRefusedError as error:
             self._judged = error
             if not 0 <= head.content_length <= MOST_BODY:
-                # No body of strangers is read.
+                # Bodies of strangers are not read.
                 raise RequestRefusedError(error.status, error.text) from None
         return MOST_BODY
 
@@ -127,7 +127,7 @@ class AdminConnection(PythonHttpConnection):
         self._on_gone(self)
 
     def _tell(self, status: int, values: dict[str, Any]) -> None:
-        # After a slow act the operator may have left.
+        # During a slow act the operator may have left.
         if self.is_answering:
             fields = [*GUARDING, ("Content-Type", "application/json")]
             if status == 401:
@@ -135,7 +135,7 @@ class AdminConnection(PythonHttpConnection):
             self.respond(status, fields, json.dumps(values).encode() + b"\n")
 
     def _show(self, page: Page) -> None:
-        # After a slow page the reader may have left.
+        # During a slow page the reader may have left.
         if self.is_answering:
             self.respond(page.status, [*GUARDING, ("Vary", "Accept"), *page.fields], page.content)
 
@@ -149,7 +149,7 @@ def _is_act(head: RequestHead) -> bool:
 
 
 def _challenges(status: int) -> list[tuple[str, Any]]:
-    """Return the challenges of a refusal; a browser asks its user for the password of the second."""
+    """Return the challenges of a refusal. For the second a browser asks its user for a password."""
     if status != 401:
         return []
     return [("WWW-Authenticate", "Bearer"), ("WWW-Authenticate", 'Basic realm="fastrpc", charset="UTF-8"')]

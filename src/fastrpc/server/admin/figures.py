@@ -1,6 +1,6 @@
 """The page of figures: cumulative counts of each method, and what each process uses.
 
-A reader passes the `revision` of an answer back as `after`: methods without a change since then are left out. A
+A reader passes the `revision` of an answer back as `after`; methods that did not change since are then left out. A
 revision of another server, or of an earlier start, leaves out nothing.
 """
 
@@ -19,7 +19,7 @@ from fastrpc.server.admin.turns import in_turns
 
 __all__ = ["FigureChanges", "Figures", "json_of_methods", "method_figures", "process_facts"]
 
-#: Revisions begin at a random number, and stay exact in JavaScript.
+#: Revisions begin at a random number below this, and stay exact in JavaScript.
 _FIRST_REVISIONS = 1 << 52
 
 #: The processes as files, which Linux has.
@@ -31,9 +31,9 @@ _encoded = partial(json.dumps, default=str, separators=(",", ":"))
 class Figures(NamedTuple):
     """The figures of a server at one instant."""
 
-    #: The server, its services and its processes.
+    #: Facts about the server, its services and its processes.
     facts: dict[str, Any]
-    #: The counters of its methods, as a server and as a client.
+    #: The counters of methods, both as a server and as a client.
     methods: Iterable[MethodCounters]
 
 
@@ -42,7 +42,7 @@ class FigureChanges:
 
     def __init__(self) -> None:
         self._revision = self._first = secrets.randbelow(_FIRST_REVISIONS)
-        # By labels: the numbers as last seen, and the revision that saw them first.
+        # For each set of labels the numbers as last seen, and the revision that saw them first.
         self._seen: dict[tuple[str, ...], tuple[tuple[float, ...], int]] = {}
 
     def changed(
@@ -82,7 +82,7 @@ class FigureChanges:
         )
 
     def rows(self, figures: Figures) -> dict[str, Any]:
-        """Return the figures for people: all methods, without their buckets."""
+        """Return the figures for people: all methods, but without their buckets."""
         revision, methods = self.changed(figures.methods, None)
         rows = [method_figures(one) for one in in_turns(methods)]
         for row in rows:
@@ -91,13 +91,13 @@ class FigureChanges:
 
 
 def json_of_methods(facts: Mapping[str, Any], methods: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return facts and methods as JSON, each method on a line, encoded one by one to let other threads run."""
+    """Return facts and methods as JSON, a line for each method, encoded one by one to let other threads run."""
     head, rows = _encoded(facts), ",\n".join(map(_encoded, methods))
     return f'{head[:-1]},"methods":[\n{rows}\n]}}\n'.encode()
 
 
 def method_figures(counters: MethodCounters) -> dict[str, Any]:
-    """Return the counts of a method; `buckets` are the used ones, each with its bound in seconds, None for the last."""
+    """Return the counts of a method. `buckets` are the used ones, each with its bound in seconds; None for the last."""
     row = counters.snapshot()
     row["buckets"] = [
         [None if bound == float("inf") else bound, count] for bound, count in row["buckets"] if count
@@ -106,7 +106,7 @@ def method_figures(counters: MethodCounters) -> dict[str, Any]:
 
 
 def process_facts(process_id: int | None = None) -> dict[str, Any]:
-    """Return the resource use of a process: this one, or on Linux another one of the same user.
+    """Return the resource use of a process: this one, or on Linux also another process of the same user.
 
     Returns:
         `processor_seconds` of all its threads, `resident_bytes`, and `descriptors`, its open files. None is a number
@@ -123,12 +123,13 @@ def process_facts(process_id: int | None = None) -> dict[str, Any]:
 
 def _facts_of_linux(folder: Path) -> dict[str, Any]:
     try:
-        # Behind the name of the program, which may hold spaces and parentheses: user and system time are 12th and 13th.
+        # After the name of the program, which may contain spaces and parentheses, user and system time are the 12th and
+        # 13th.
         ticks = (
             (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[11:13]
         )
         pages = (folder / "statm").read_text(encoding="ascii").split()[1]
-    except OSError:  # It has ended.
+    except OSError:  # The process has ended.
         return {}
     found: dict[str, Any] = {
         "processor_seconds": sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),

@@ -22,7 +22,7 @@ dt { color: #57606a; }
 dd { margin: 0; font-variant-numeric: tabular-nums; }
 """
 
-# Texts reach the page by textContent alone: a method may have any name.
+# Texts reach the page only by textContent: a method may have any name.
 _SCRIPT = """
 "use strict";
 const byId = name => document.getElementById(name);
@@ -126,7 +126,7 @@ _LINKS = (
 )
 
 
-#: Ends of the names of numbers that name something: without separators.
+#: Ends of the names of numbers that are identifiers: they get no separators.
 _NAMES = ("_id", "revision", "created", "token", "without")
 
 
@@ -134,7 +134,7 @@ def _hash_of(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-#: A browser may run our script in a page, and ask this server.
+#: A page may only run our script, and may only ask this server.
 POLICY = (
     f"default-src 'none'; script-src {_hash_of(_SCRIPT)}; style-src {_hash_of(_STYLE)}; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -145,7 +145,7 @@ def _page(title: str, body: str) -> str:
     links = "".join(f'<a href="{path}">{path}</a>' for path in _LINKS)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        # Browsers ask for an icon unasked: this one is empty.
+        # Browsers ask for an icon on their own: this icon is empty.
         f'<link rel="icon" href="data:,"><style>{_STYLE}</style></head>\n'
         f"<body><nav>{links}</nav>\n<h1>{escape(title)}</h1>\n{body}\n</body></html>\n"
     )
@@ -168,7 +168,7 @@ def index_page() -> str:
 
 def table_page(path: str, value: dict[str, Any]) -> str:
     """Return a page as tables: one for each list of rows and each section of values."""
-    # The page has the name of its one table.
+    # A page with one table has the table's name.
     title = path.removeprefix("/")
     return _page(
         title, "".join(_section(name, part, has_title=name == title) for name, part in value.items())

@@ -19,7 +19,7 @@ def advertised_pages(given: str) -> Address:
     """Return the address of pages that a setting names.
 
     Raises:
-        ConfigError: it cannot be dialled.
+        ConfigError: the address cannot be dialled.
     """
     address = Address.parse(given)
     if address.scheme not in _SCHEMES or not address.host or address.host in UNDIALABLE:
@@ -30,7 +30,7 @@ def advertised_pages(given: str) -> Address:
 
 
 def with_pages(record: Endpoint, advertise: str | bool | None, bound: Address | None) -> Endpoint:
-    """Return a record with the label of the pages, if it gets one.
+    """Return a record, with the label of the pages if it should have one.
 
     Args:
         advertise: `ServerConfig.admin_advertise`.
@@ -47,14 +47,14 @@ def with_pages(record: Endpoint, advertise: str | bool | None, bound: Address | 
 
 
 def _shown(record: Endpoint, bound: Address) -> Address | None:
-    """Return the bound address as readers of the record can dial it; None: they cannot."""
+    """Return the bound address in a form that readers of the record can dial; None: they cannot."""
     if bound.scheme not in _SCHEMES:
         return None
     if is_local(bound):
         return bound if is_local(record.address) else None
     if bound.host not in UNDIALABLE:
         return bound
-    # Bound to all interfaces: the address of the service names one of them.
+    # The pages are bound to all interfaces; the address of the service names one of them.
     host = record.address.host
     is_on_machine = record.address.scheme in _SCHEMES and host not in UNDIALABLE
     return Address(bound.scheme, host=host, port=bound.port) if is_on_machine else None

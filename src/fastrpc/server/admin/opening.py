@@ -25,7 +25,7 @@ __all__ = ["Admin", "check_admin"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Connections at once; more are closed. Monitors have one or two, browsers six.
+#: Most connections at once; further ones are closed. A monitor has one or two, a browser six.
 MOST_CONNECTIONS = 100
 
 
@@ -91,12 +91,12 @@ class Admin:
         self._operators: Operators | None = None
         self._acts: Acts | None = None
         self._state: ServerState | None = None
-        #: In the order of their last requests.
+        #: Connections in the order of their last requests.
         self._connections: dict[AdminConnection, None] = {}
 
     @property
     def address(self) -> Address | None:
-        """The address of the pages, with the real port; None before the start, and without pages."""
+        """The address of the pages, with the real port; None without pages, and before the start."""
         return self._listeners[0].address if self._listeners else None
 
     def reload(self) -> None:
@@ -110,7 +110,7 @@ class Admin:
         """Listen, if the server has admin pages.
 
         Args:
-            state: makes the state that they show.
+            state: makes the state that the pages show.
 
         Raises:
             OSError: the address is not available.
@@ -126,7 +126,7 @@ class Admin:
     async def show(
         self, shown: "Shown", sockets: "Sequence[socket.socket | None]", acting: "Acting | None" = None
     ) -> None:
-        """Listen at these bound sockets, None for a new one, with the pages of this state.
+        """Listen at these bound sockets (None: a new one), with pages that show this state.
 
         Args:
             acting: the server that operators change; None: there are no acts.
@@ -189,7 +189,7 @@ class Admin:
             )
 
     def _is_full(self) -> bool:
-        """Return whether there is no room for a connection, after closing the longest idle one if needed.
+        """Return whether there is no room for another connection, even after closing the longest idle one.
 
         Clients without a token could hold all connections, and block the probes.
         """

@@ -1,4 +1,4 @@
-"""The people who may act on a server: which requests for acts are taken, before their bodies are read."""
+"""The people who may act on a server, and the rules for their requests before the bodies are read."""
 
 import os
 from typing import Final
@@ -22,8 +22,8 @@ class Operators:
     """The operators of a server, and the rules for their requests.
 
     Args:
-        file: their tokens, as `StaticTokens.from_file` reads them.
-        access: the rules for readers of pages, whose token is not enough.
+        file: the operators' tokens, as `StaticTokens.from_file` reads them.
+        access: the rules for readers of pages. A reader's token does not suffice for acts.
         scheme: the scheme of URLs of the pages.
 
     Raises:
@@ -42,11 +42,11 @@ class Operators:
     def judge(self, head: RequestHead) -> Identity:
         """Return the operator behind a request for an act.
 
-        A browser sends no bearer token by itself, so no page of another site can act with its reader's rights. For that
-        reason the password of a browser's dialog is not accepted.
+        A browser sends no bearer token on its own, so no page of another site can act with the rights of its reader.
+        For the same reason the password from a browser's dialog is not accepted.
 
         Raises:
-            ActRefusedError: it may not act.
+            ActRefusedError: the sender may not act.
         """
         refusal = self._access.refused_host(head)
         if refusal is not None:
@@ -75,7 +75,7 @@ class Operators:
         return answer.identity if isinstance(answer, Verdict) else None
 
     def _is_own_page(self, head: RequestHead) -> bool:
-        """Return whether a request was sent by no page, or by a page of this server."""
+        """Return whether a request was sent by a page of this server, or by no page."""
         given = head.values("origin")
         if not given:
             return True

@@ -52,7 +52,7 @@ class Shown(Protocol):
 
     @property
     def is_ready(self) -> bool:
-        """Whether calls are to be sent here."""
+        """Whether this server should get calls."""
 
     async def values(self, name: str) -> Callable[[], dict[str, Any]]:
         """Return the function that makes the values of a table, or of the `overview`, for a thread."""
@@ -73,9 +73,9 @@ class AdminPages:
 
     def __init__(self, shown: Shown) -> None:
         self._shown = shown
-        # Not the loop's default executor, whose threads a program may occupy.
+        # A separate thread: a program may occupy the loop's default executor.
         self._thread: ThreadPoolExecutor | None = None
-        # The page of metrics under way: one is made at a time, for all readers that wait.
+        # The page of metrics that is being made. One is made at a time, for all readers that wait.
         self._metrics: asyncio.Task[bytes] | None = None
         self._making: set[asyncio.Task[None]] = set()
         self._changes = FigureChanges()
@@ -98,7 +98,7 @@ class AdminPages:
         return True
 
     def close(self) -> None:
-        """Make no more pages."""
+        """Stop making pages."""
         for task in list(self._making):
             task.cancel()
         if self._metrics is not None:
@@ -149,7 +149,7 @@ class AdminPages:
     async def _shared_metrics(self) -> bytes:
         if self._metrics is None or self._metrics.done():
             self._metrics = asyncio.ensure_future(self._make_metrics())
-        # A reader that goes away does not cancel the page of others.
+        # A reader that leaves does not cancel the page for others.
         return await asyncio.shield(self._metrics)
 
     async def _make_metrics(self) -> bytes:
@@ -162,7 +162,7 @@ class AdminPages:
 
 
 def _quality(accepted: str, kind: str) -> float:
-    """Return the weight from 0 to 1 that the Accept of a reader gives to a kind of content."""
+    """Return the weight from 0 to 1 that a reader's Accept gives to a media type."""
     for part in accepted.split(","):
         name, *parameters = (text.strip(" \t").lower() for text in part.split(";"))
         if name == kind:

@@ -17,10 +17,10 @@ __all__ = ["LogRing", "Recent"]
 MOST_CALLS = 256
 MOST_RECORDS = 1_000
 
-#: Bytes of JSON of all kept log records; usual records take a third of it. Readers of the page bound its length.
+#: Most bytes of JSON of all kept log records; usual records take a third of this. It bounds the length of the page.
 MOST_BYTES = 512 * 1024
 
-#: Seconds from which on a call that succeeded is kept as well.
+#: Seconds from which on a successful call is kept as well.
 SLOW_SECONDS = 1.0
 
 #: Characters of the longest text of a log record, and of the longest name, that are kept.
@@ -30,13 +30,13 @@ LONGEST_TEXT = 2_000
 class LogRing(KeepingHandler):
     """Keeps the last log records from WARNING on, as rows of the page.
 
-    Of an exception only its class and the place where it was raised are kept: its text may hold arguments of a call.
+    Of an exception only the class is kept, and the place where it was raised: the text may hold arguments of a call.
     """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.records: deque[dict[str, Any]] = deque()
-        # The bytes of each record, and of all.
+        # The bytes of each record, and of all records.
         self._sizes: deque[int] = deque()
         self._size = 0
 
@@ -63,7 +63,7 @@ class LogRing(KeepingHandler):
         )
 
     def _keep(self, row: dict[str, Any]) -> None:
-        """Keep a row, and drop the oldest rows if room is missing."""
+        """Keep a row; if room is missing, drop the oldest rows."""
         size = len(json.dumps(row))
         self._sizes.append(size)
         self._size += size
@@ -74,7 +74,7 @@ class LogRing(KeepingHandler):
 
 
 def _shown(text: str) -> str:
-    """Return a text with its invisible characters escaped, cut where it is too long."""
+    """Return a text with its invisible characters escaped, cut if it is too long."""
     return printable(text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…")
 
 
@@ -92,14 +92,14 @@ class Recent:
     """The recent events of this process, from `begin` to `end`.
 
     Args:
-        of_all_loggers: whether records of all loggers are kept, and not only of the package's.
+        of_all_loggers: whether records of all loggers are kept, not only the package's.
     """
 
     def __init__(self, *, of_all_loggers: bool = False) -> None:
         self._of_all_loggers = of_all_loggers
         self._calls = EndedCalls(MOST_CALLS)
         self._ring = LogRing()
-        # Ends what `begin` began.
+        # A function that reverses `begin`.
         self._ending: Callable[[], None] | None = None
 
     def log_beside(self, own: CallLog | None) -> CallLog:
@@ -119,7 +119,7 @@ class Recent:
             self._ending = partial(ours.removeHandler, self._ring)
 
     def end(self) -> None:
-        """Keep no more records. Ending twice is allowed."""
+        """Stop keeping records. Ending twice is allowed."""
         ending, self._ending = self._ending, None
         if ending is not None:
             ending()
@@ -140,8 +140,9 @@ class Recent:
 def _heard_everywhere(ring: LogRing) -> Callable[[], None]:
     """Give a ring the records that pass the filters of any logger, and return the function that ends this.
 
-    A handler of the root logger would be in the way of the program: `logging.basicConfig` would do nothing, and records
-    without another handler would not reach the last resort. Handlers of other loggers may not propagate records.
+    A handler of the root logger would disturb the program: `logging.basicConfig` would do nothing, and records without
+    another handler would not reach the last resort. Handlers of other loggers may miss records, as a logger need not
+    propagate them.
     """
     before = logging.Logger.callHandlers
     is_ended = False
@@ -154,7 +155,7 @@ def _heard_everywhere(ring: LogRing) -> Callable[[], None]:
     def end() -> None:
         nonlocal is_ended
         is_ended = True
-        # Another library may have put its own function in this place.
+        # Another library may have replaced the function meanwhile.
         if logging.Logger.callHandlers is call_handlers:
             logging.Logger.callHandlers = before  # type: ignore[method-assign]
 

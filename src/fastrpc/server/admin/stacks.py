@@ -9,7 +9,8 @@ from typing import Any
 
 __all__ = ["stacks"]
 
-#: Tasks that are shown, and frames of each stack: of a thread the innermost, of a task the outermost.
+#: The most tasks that are shown, and the most frames of each stack: for a thread the innermost, for a task the
+#: outermost.
 MOST_TASKS = 1_000
 MOST_FRAMES = 64
 
@@ -17,7 +18,7 @@ MOST_FRAMES = 64
 def stacks(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
     """Return the threads of this process, and the tasks of a loop, each with its frames, the innermost last.
 
-    Call it on the loop. Frames are names and places: no page shows values of a program.
+    Call it on the loop. Frames are names and places: the page shows no values of the program.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     frames = sys._current_frames()
@@ -41,7 +42,7 @@ def _frames_of(frame: FrameType) -> list[str]:
 def _frames_of_task(task: "asyncio.Task[Any]") -> list[str]:
     waiting: Any = task.get_coro()
     found: list[str] = []
-    # For a waiting task `get_stack` gives the outermost frame alone.
+    # `get_stack` gives only the outermost frame of a waiting task.
     while waiting is not None and len(found) < MOST_FRAMES:
         for kind in ("cr", "gi", "ag"):
             frame = getattr(waiting, f"{kind}_frame", None)

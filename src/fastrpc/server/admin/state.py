@@ -34,7 +34,7 @@ __all__ = ["MOST_ROWS", "ServerState", "method_rows", "shown_settings", "with_re
 #: Rows of a page, which also has their total.
 MOST_ROWS = 1_000
 
-#: Fields of the settings whose values are neither secrets nor names of files. All others are masked.
+#: Fields of the settings whose values may be shown: neither secrets nor names of files. All others are masked.
 HARMLESS = frozenset(
     {
         *("connect", "call", "handshake", "stream_idle", "idle", "announce", "drain", "linger"),
@@ -92,7 +92,7 @@ HARMLESS = frozenset(
 )
 MASK = "…"
 
-#: The loggers whose levels the page of figures shows: all, and the package's.
+#: The loggers whose levels the page of figures shows: the root logger and the package's.
 LEVELS_SHOWN = ("", "fastrpc")
 
 #: The values of records that the pages of services show.
@@ -104,8 +104,9 @@ class ServerState:
 
     Args:
         server: the server itself, as acts change it.
-        takes_connections: whether another process accepts its connections: it need not listen to be ready.
-        keeps_recent: whether it keeps recent calls and log records for their pages, from now on until `close`.
+        takes_connections: whether another process accepts the connections, so that the server need not listen to be
+            ready.
+        keeps_recent: whether to keep recent calls and log records for their pages, from now on until `close`.
     """
 
     def __init__(
@@ -130,13 +131,13 @@ class ServerState:
         self.acted = ActedServer(server, self._health, self._identity, self._registrar)
 
     def close(self) -> None:
-        """Keep no more log records. Closing twice is allowed."""
+        """Stop keeping log records. Closing twice is allowed."""
         if self._recent is not None:
             self._recent.end()
 
     @property
     def is_ready(self) -> bool:
-        """Whether calls are to be sent here."""
+        """Whether this server should get calls."""
         advertising = self._offer.advertising
         has_doors = bool(self._listening.listeners) or self._takes_connections
         if not (self._health.is_serving("") and has_doors) or self._listening.is_shut:
@@ -165,7 +166,7 @@ class ServerState:
         """Return the function that makes the values of a page, by its name."""
         table = self.table(name)
         if name == "overview":
-            # Thousands of methods take longer than calls may wait.
+            # The rows are made in the thread: thousands of methods take longer than calls may wait.
             return lambda: table | {"methods": method_rows(default_registry)}
         return lambda: table
 
@@ -188,7 +189,8 @@ class ServerState:
         from fastrpc.metrics.exposition import Exposition
 
         self._exposition = self._exposition or Exposition()
-        # Objects of this loop report their gauges here: in a thread they could change or end meanwhile.
+        # The gauges are read here: in the thread their objects, which belong to this loop, could change or end
+        # meanwhile.
         return partial(self._exposition.of_process, list(gauges()))
 
     def overview(self) -> dict[str, Any]:
@@ -279,7 +281,7 @@ class ServerState:
         return {"total": len(live), "calls": rows}
 
     def connections(self) -> dict[str, Any]:
-        """Return the connections whose opening is over."""
+        """Return the connections that have finished their opening."""
         rows = []
         total = 0
         for engine in list(self._gate.engines):
@@ -317,12 +319,12 @@ class ServerState:
         return None if registrar is None else registrar.shown()
 
     def store(self) -> dict[str, Any]:
-        """Return the store of this process: the hosted service's, else `Server(store=…)`'s."""
+        """Return the store of this process: the hosted service's, or `Server(store=…)`."""
         source = self._hosted("fastrpc.store") or self._background.scheduling
         return source.shown(MOST_ROWS) or {"store": []}
 
     def messages(self) -> dict[str, Any]:
-        """Return topics and groups of this process's broker: the hosted one, else the one of `Server(broker=…)`."""
+        """Return the topics and groups of this process's broker: the hosted one, or `Server(broker=…)`."""
         source = self._hosted("fastrpc.broker") or self._background.subscribing
         return source.shown(MOST_ROWS) or {"messages": []}
 
@@ -330,12 +332,12 @@ class ServerState:
         return dict(self._served.instances()).get(service)
 
     def config(self) -> dict[str, Any]:
-        """Return the settings; all but the listed harmless ones are masked."""
+        """Return the settings, all masked except the listed harmless ones."""
         return {"config": shown_settings(self._config)}
 
 
 def _recent_of(gate: Any) -> "Recent":
-    """Return what keeps recent calls and log records from now on."""
+    """Return the object that keeps recent calls and log records from now on."""
     # Imported on first use: workers without pages do not load it.
     from fastrpc.server.admin.recent import Recent
 
@@ -371,7 +373,7 @@ def _shared(values: list[Any]) -> Any:
 
 
 def shown_settings(settings: Any) -> dict[str, Any]:
-    """Return settings as plain values; all but the listed harmless ones are masked."""
+    """Return settings as plain values, all masked except the listed harmless ones."""
     shown: dict[str, Any] = {}
     for name in type(settings).__dataclass_fields__:
         value = getattr(settings, name)
@@ -385,7 +387,7 @@ def shown_settings(settings: Any) -> dict[str, Any]:
 
 
 def method_rows(registry: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Yield a row for each method that servers were asked for."""
+    """Yield a row for each method that was called at servers of this process."""
     found = [one for one in in_turns(registry) if one.side == "server" and (one.ended_calls or one.in_flight)]
     found.sort(key=lambda one: (one.service, one.method, one.protocol))
     return (_method_row(one.snapshot(), one) for one in in_turns(found, 16))

@@ -1,4 +1,4 @@
-"""Long work of a thread in short turns: a loop that waits for the interpreter gets it between two turns."""
+"""Long work of a thread in short turns. Between two turns a loop that waits for the interpreter gets it."""
 
 import time
 from collections.abc import Iterable, Iterator

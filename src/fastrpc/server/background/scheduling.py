@@ -20,7 +20,7 @@ class Scheduling:
         self._served = served
         self._url = url
         self._store: Any = None
-        # Made for the first scheduled method.
+        # Created with the first scheduled method.
         self._schedules: Any = None
         if url is not None:
             check_store(url)
@@ -43,7 +43,7 @@ class Scheduling:
         """Run the scheduled methods of a service from now on.
 
         Raises:
-            ConfigError: one runs on the leader, and there is no store.
+            ConfigError: a method is scheduled on the leader, and there is no store.
         """
         if schedules_of(type(service)):
             if self._schedules is None:
@@ -56,10 +56,10 @@ class Scheduling:
         return self._schedules is None or bool(await self._schedules.stop(name, seconds))
 
     def forget(self) -> None:
-        """Begin anew with the next service."""
+        """Forget all services; `add` starts anew."""
         self._schedules = None
 
 
 def check_store(url: str) -> None:
-    """Raise ConfigError for a URL of no store: each process opens its store, where the error would be late."""
+    """Raise ConfigError if no store has this URL: each process opens its store only later."""
     registered("server", "open_store")(url)

@@ -16,17 +16,17 @@ class Subscribing:
     """Opens the broker, and runs the subscribers of services while they are served.
 
     Args:
-        broker: the URL of the broker, or a broker that its owner opens and closes.
+        broker: the URL of a broker, or a broker that its owner opens and closes.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: the broker is neither.
     """
 
     def __init__(self, served: ServiceTable, broker: Any, config: ServerConfig) -> None:
         self._served = served
         self._broker = broker
         self._bounds = {"depth": config.limits.depth, "items": config.memory.items}
-        # Made for the first subscriber.
+        # Created with the first subscriber.
         self._subscribers: Any = None
         if broker is not None:
             check_broker(broker)
@@ -44,7 +44,7 @@ class Subscribing:
         """Return topics and groups for the admin page; None without a broker, or for a broker of another process."""
         broker = self._served.gate.dispatcher.broker
         try:
-            # Backends of brokers elsewhere have none.
+            # Backends of brokers on other machines may have no figures.
             figures = None if broker is None else getattr(broker.backend, "figures", None)
         except BrokerError:
             return None
@@ -52,7 +52,7 @@ class Subscribing:
         return found
 
     def made_for(self, names: ServiceNames, service: Any) -> list[Any]:
-        """Return the subscribers of a service, which take no message yet.
+        """Return the subscribers of a service, which do not take messages yet.
 
         Raises:
             ConfigError: there is no broker, or it cannot do what an option asks for.
@@ -77,7 +77,7 @@ class Subscribing:
             self._subscribers.begin_soon(made)
 
     async def stop_taking(self) -> None:
-        """Take no more messages."""
+        """Stop taking messages."""
         if self._subscribers is not None:
             await self._subscribers.stop_taking()
 
@@ -86,12 +86,12 @@ class Subscribing:
         return self._subscribers is None or bool(await self._subscribers.stop(name, seconds))
 
     def forget(self) -> None:
-        """Begin anew with the next service."""
+        """Forget all services; `made_for` starts anew."""
         self._subscribers = None
 
 
 def check_broker(broker: Any) -> None:
-    """Raise ConfigError unless it is a broker or its URL: each process opens it, where the error would be late."""
+    """Raise ConfigError unless it is a broker or a broker's URL: each process opens it only later."""
     if isinstance(broker, str):
         registered("server", "open_broker")(broker)
     elif not isinstance(broker, registered("server", "Broker")):

@@ -24,7 +24,7 @@ class BackgroundWork:
     """Opens store and broker, and runs schedules and subscribers of services while they are served.
 
     Raises:
-        ConfigError: the URL names no store and no broker.
+        ConfigError: a URL names no store, or no broker.
     """
 
     def __init__(self, served: ServiceTable, resources: ServerResources, config: ServerConfig) -> None:
@@ -63,7 +63,7 @@ class BackgroundWork:
         self.subscribing.begin_soon(self._made_for(service))
 
     async def stop_taking(self) -> None:
-        """Take no more messages."""
+        """Stop taking messages."""
         await self.subscribing.stop_taking()
 
     async def stop(self, seconds: float | None, name: str | None = None) -> bool:
@@ -76,7 +76,7 @@ class BackgroundWork:
     async def stop_beside(
         self, work: Awaitable[bool], seconds: float | None, name: str | None = None
     ) -> bool:
-        """Stop while other work ends in the same time; return whether all work ended by itself."""
+        """Stop, while other work ends in the same time; return whether all work ended by itself."""
         stopping = asyncio.ensure_future(self.stop(seconds, name))
         try:
             is_clean = await work

@@ -32,11 +32,11 @@ def fixed_paths(
     if config.http.jsonrpc:
         paths["/jsonrpc"] = json_rpc_path(depth=depth, items=items, answer_bytes=config.limits.message_bytes)
     if config.http.mcp:
-        # Imported on first use, like the next ones: few servers offer tools.
+        # Imported on first use, like the modules below: few servers offer tools.
         from fastrpc.server.http.mcp import Tools, mcp_path
 
         paths["/mcp"] = mcp_path(Tools(services), depth=depth, items=items)
-    # An application at "/" keeps its own pages, and its index.
+    # An application at "/" keeps its pages, including its index.
     is_root_taken = "/" in config.http.mounts
     if reveals_services and not is_root_taken if config.http.docs is None else config.http.docs:
         from fastrpc.server.http.pages import pages

@@ -5,7 +5,7 @@
     preamble ──► head of a part ──► field ──► …          all of them are there before the file begins
                           └──► file ──► its bytes, as they come ──► end
 
-A file is passed on in pieces; the part of it that is kept is shorter than a delimiter.
+The pieces of a file are passed on as they come. A part that is shorter than a delimiter is kept back.
 """
 
 import re
@@ -28,7 +28,7 @@ _BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./
 _NAME: Final = r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)"
 _PARAMETER: Final = re.compile(rf';[ \t]*{_NAME}[ \t]*=[ \t]*("(?:[^"\\]|\\.)*"|[^;" \t]*)[ \t]*')
 _FIELD: Final = re.compile(rf"{_NAME}:([^\x00-\x08\x0a-\x1f\x7f]*)")
-#: The signs that browsers encode in a name (HTML, "multipart/form-data encoding algorithm").
+#: The characters that browsers encode in a name (HTML, "multipart/form-data encoding algorithm").
 _ENCODED: Final = re.compile(r"%(22|0D|0A)", re.IGNORECASE)
 _PLAIN_ENCODINGS: Final = frozenset({"7bit", "8bit", "binary"})
 
@@ -40,7 +40,7 @@ def boundary_of(content_type: str) -> bytes:
     """Return the boundary in the Content-Type of a form.
 
     Raises:
-        CallError: it has no boundary, or a malformed one.
+        CallError: the Content-Type has no boundary, or a malformed one.
     """
     text = _parameters(content_type).get("boundary", "")
     if not _BOUNDARY.fullmatch(text):
@@ -53,7 +53,7 @@ class FormReader:
 
     Args:
         file: the name of the part that is the file.
-        arguments_of: returns the arguments in pairs of names and values, as JSON by name.
+        arguments_of: turns pairs of names and values into arguments by name, as JSON.
     """
 
     def __init__(
@@ -64,12 +64,13 @@ class FormReader:
         self._delimiter = b"\r\n--" + boundary
         # The first delimiter may be at the start of the body, so a line end is put before it.
         self._kept = bytearray(b"\r\n")
-        #: The offset in them before which the mark that is searched does not begin.
+        #: The offset before which the searched mark does not begin.
         self._searched = 0
         self._state: _State = "preamble"
         self._part = ""
         self._is_complete = False
-        #: Names and texts in UTF-8, with one byte per letter: a `str` has four per character if one is beyond U+FFFF.
+        #: Names and texts in UTF-8, with one byte per letter. A `str` takes four bytes per character if one is beyond
+        #: U+FFFF.
         self._fields: list[tuple[bytes, bytes]] = []
         #: The memory that the fields take.
         self.field_bytes = 0
@@ -81,7 +82,7 @@ class FormReader:
         """Take bytes of the body; return pieces of the file.
 
         Raises:
-            CallError: the form is malformed, or over a limit.
+            CallError: the form is malformed or exceeds a limit.
         """
         self._kept += data
         pieces: list[bytes] = []
@@ -93,7 +94,7 @@ class FormReader:
         """Return the fields as arguments.
 
         Raises:
-            CallError: they do not fit the method.
+            CallError: the fields do not fit the method.
         """
         fields, self._fields = self._fields, []
         self.field_bytes = 0
@@ -101,14 +102,14 @@ class FormReader:
 
     @property
     def held(self) -> int:
-        """The memory held here: a buffer from which a part was passed on takes more than the bytes that are left."""
+        """The memory held here. A buffer of which a part was passed on still takes more than the remaining bytes."""
         return self.field_bytes + self._kept.__alloc__()
 
     def end(self) -> None:
         """Note the end of the body.
 
         Raises:
-            CallError: the form is not complete.
+            CallError: the form is incomplete.
         """
         if not self._is_complete:
             raise _refusal("the form ends before its last boundary")
@@ -126,14 +127,13 @@ class FormReader:
             self._is_complete = True
             return self._follow("epilogue", 2)
         end = self._find(b"\r\n", MOST_HEAD_BYTES, "a boundary is followed by too much space")
-        # Until the line end has arrived, the last byte may begin it, or the `--` after the last boundary.
+        # Until the line end has arrived, the last byte may be its first byte, or belong to the `--` after the last
+        # boundary.
         if bytes(self._kept[:end]).strip(b" \t") if end >= 0 else bytes(self._kept).strip(b" \t\r-"):
             raise _refusal("a boundary is followed by something else than a line end")
         if end >= 0 and self.filename is not None:
-            raise _refusal(
-                "a part comes behind the file: send the fields first, and one file as the last part"
-            )
-        # The line end stays: with it a head without fields ends with two.
+            raise _refusal("a part follows the file: send the fields first, and one file as the last part")
+        # The line end stays, so that a head without fields also ends with two line ends.
         return end >= 0 and self._follow("head", end)
 
     def _head(self, pieces: list[bytes]) -> bool:
@@ -142,7 +142,7 @@ class FormReader:
         if end < 0:
             return False
         self._take_head(bytes(self._kept[2:end]))
-        # The last line end stays: in an empty part it belongs to the delimiter.
+        # The last line end stays, as in an empty part it belongs to the delimiter.
         return self._follow("field" if self.filename is None else "first_of_file", end + 2)
 
     def _take_head(self, head: bytes) -> None:
@@ -171,7 +171,7 @@ class FormReader:
 
     def _field(self, pieces: list[bytes]) -> bool:
         too_long = f"{self._part!r:.100} has more than {MOST_FIELD_BYTES} bytes"
-        # The line end that stayed is not part of the field.
+        # The line end that was kept is not part of the field.
         at = self._find(self._delimiter, MOST_FIELD_BYTES + 2, too_long)
         if at < 0:
             return False
@@ -217,7 +217,7 @@ class FormReader:
         return True
 
     def _find(self, mark: bytes, most: int, too_long: str) -> int:
-        """Return the offset of a mark, -1 before it arrives; refuse a form that lacks it within `most` bytes."""
+        """Return the offset of a mark, or -1 before it arrives. Refuse a form that has no mark within `most` bytes."""
         at = self._kept.find(mark, self._searched)
         self._searched = max(0, len(self._kept) - len(mark) + 1)
         if at > most or (at < 0 and self._searched > most):
@@ -237,7 +237,7 @@ class FormReader:
 
 
 def _parameters(text: str) -> dict[str, str]:
-    """Return the parameters of a field by their names in lower case; none if they are malformed or repeated."""
+    """Return the parameters of a field by their lower-case names; none if they are malformed or repeated."""
     found: dict[str, str] = {}
     at = text.find(";")
     while 0 <= at < len(text):

@@ -2,8 +2,8 @@
 
 A proxy appends the address of its peer to `X-Forwarded-For`. The entries are read from the right. Trusted addresses are
 skipped, and the first other entry is the client. The client may have written everything further left. `Forwarded`,
-`X-Forwarded-Host` and `X-Forwarded-Port` are never read: a proxy that does not set them passes the fields of a
-stranger.
+`X-Forwarded-Host` and `X-Forwarded-Port` are never read: a proxy that does not set them passes on fields that a
+stranger may have sent.
 """
 
 import ipaddress
@@ -17,13 +17,13 @@ from fastrpc.peers.peer import Peer, at_address
 
 __all__ = ["TrustedProxies"]
 
-#: The most entries that are read: more proxies do not stand in a row.
+#: The most entries that are read: longer chains of proxies do not exist.
 _MOST_ENTRIES: Final = 10
 
 #: The longest text of an address, with brackets and a port.
 _LONGEST: Final = 64
 
-#: The schemes that `X-Forwarded-Proto` may name; with any other value, or without one, the connection's scheme counts.
+#: The schemes that `X-Forwarded-Proto` may name. For another value, or none, the scheme of the connection counts.
 _SCHEMES: Final = {"https": "tls", "http": "tcp"}
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -34,7 +34,7 @@ class TrustedProxies:
 
     Args:
         trusted: networks, and "unix" for all peers by unix sockets.
-        refusal_of: returns status and text for a refused client (`fastrpc.server.edges`); None: all pass.
+        refusal_of: returns status and text for a refused client (`fastrpc.server.edges`); None: every client passes.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class TrustedProxies:
     def client_of(
         self, peer: Peer, forwarded_for: Sequence[str], forwarded_proto: Sequence[str]
     ) -> tuple[Peer, tuple[int, str] | None] | None:
-        """Return the peer of one request, and the status and text that refuse it; None without a trusted proxy."""
+        """Return the peer of one request, with status and text if it is refused; None: the peer is no trusted proxy."""
         if not self._trusts_peer(peer.address):
             return None
         found, is_named = self._client(forwarded_for)
@@ -59,7 +59,7 @@ class TrustedProxies:
     def __call__(
         self, peer: Peer, forwarded_for: Sequence[str], forwarded_proto: Sequence[str]
     ) -> Peer | None:
-        """Return the peer of one request on the connection of a peer; None if that peer is not trusted.
+        """Return the peer of one request on a connection; None if the peer of the connection is not trusted.
 
         Args:
             forwarded_for: the values of all fields `X-Forwarded-For`.
@@ -70,9 +70,9 @@ class TrustedProxies:
         return _peer_behind(peer, self._client(forwarded_for)[0], forwarded_proto)
 
     def _client(self, forwarded_for: Sequence[str]) -> tuple[tuple[_Address, int] | None, bool]:
-        """Return the address of the client, or of the last trusted proxy, None without any; and whether it is named.
+        """Return the address of the client, or else of the last trusted proxy, or None; and whether it is the client's.
 
-        Without entries, or with trusted entries only, the request is from a proxy itself.
+        A request without entries, or with trusted entries only, comes from a proxy itself.
         """
         found: tuple[_Address, int] | None = None
         entries = _entries(forwarded_for) if any(forwarded_for) else []
@@ -98,9 +98,9 @@ class TrustedProxies:
 
 
 def _peer_behind(peer: Peer, found: tuple[_Address, int] | None, forwarded_proto: Sequence[str]) -> Peer:
-    """Return the peer of one request on a trusted peer's connection; without a client it has that peer's address."""
+    """Return the peer of one request on a trusted peer's connection; without a client the trusted peer's address."""
     address = peer.address
-    # A proxy at a unix socket that says nothing had a plain client.
+    # If a proxy at a unix socket states no scheme, its client was unencrypted.
     own = address.scheme if address.host else "tcp"
     scheme = _SCHEMES.get(_entries(forwarded_proto)[-1], own) if forwarded_proto else own
     if found is not None:
@@ -111,7 +111,7 @@ def _peer_behind(peer: Peer, found: tuple[_Address, int] | None, forwarded_proto
 
 
 def _entries(values: Sequence[str]) -> list[str]:
-    """Return the items of a field, all of whose lines are one list."""
+    """Return the items of a field; its lines form one list."""
     return [entry.strip(" \t") for value in values for entry in value.split(",")]
 
 
@@ -140,5 +140,5 @@ def _address(entry: str) -> tuple[_Address, int] | None:
 
 
 def _plain(address: _Address) -> _Address:
-    """Return the IPv4 address that an IPv6 address stands for, if it does."""
+    """Return the IPv4 address for which an IPv6 address stands, if it does."""
     return getattr(address, "ipv4_mapped", None) or address

@@ -5,7 +5,7 @@
     {"jsonrpc": "2.0", "method": "shop.price", "params": {"item": "tea"}, "id": 1}
     {"jsonrpc": "2.0", "result": 250, "id": 1}
 
-Each entry of a batch is its own call before the gate. Their answers go out together, in the order of the entries.
+Each entry of a batch is a separate call at the gate. The answers are sent together, in the order of the entries.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ _CODES: Final = {
     Status.INTERNAL: _INTERNAL,
 }
 
-#: The most bytes of a raw id: it is kept until its answer, and no budget counts it.
+#: The most bytes of a raw id. The id is kept until its answer, and no budget counts it.
 _MOST_ID_BYTES: Final = 1_024
 
 #: The first bytes of a text, a number and null.
@@ -52,13 +52,13 @@ _IDENTIFIER_STARTS: Final = (b'"', b"n", b"-", *(b"%d" % digit for digit in rang
 _NOTHING: Final = msgspec.Raw(b"null")
 _NO_JSON: Final = "the body is not JSON"
 
-#: The data of an error in place of a left-out result: the call was made.
+#: The data of an error in place of a result that was left out: the call was made.
 _TOO_LARGE: Final = {"code": Status.RESOURCE_EXHAUSTED.name, "processed": "yes"}
 
 #: Stands for a parameter that was not given.
 _ABSENT: Final = msgspec.Raw(b"")
 
-# None of these makes objects from the content of a body: only the method does, for its parameters.
+# These decoders make no objects from the content of a body; only the method does, for its parameters.
 _check_whole = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_entry = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -81,8 +81,8 @@ def json_rpc_path(*, depth: int, items: int, answer_bytes: int) -> Path:
     Args:
         depth: deepest nesting of a body.
         items: most values in a body.
-        answer_bytes: most bytes of all results and errors of a batch. Beyond them no result is sent, and of an error
-            only its code.
+        answer_bytes: most bytes of all results and errors of a batch. Beyond this no result is sent, and only the code
+            of an error.
     """
     scan = PayloadScan(_JSON)
 
@@ -110,11 +110,11 @@ class _Answering:
     def __init__(self, request: HttpRequest, body: bytes, answer_bytes: int) -> None:
         self._request = request
         self._left = answer_bytes
-        # Bytes of a batch's answers that wait for the others.
+        # Bytes of a batch's answers that wait for other answers.
         self._held = 0
         self._is_batch = body.lstrip()[:1] == b"["
         try:
-            # Read as a whole: with a truncated entry, the whole body is not JSON.
+            # The batch is read as a whole: if an entry is truncated, the whole body is not JSON.
             self._entries = _decode_batch(body) if self._is_batch else [msgspec.Raw(body)]
             if not body.isascii():
                 body.decode()
@@ -123,14 +123,14 @@ class _Answering:
         if self._is_batch and not 0 < len(self._entries) <= _MOST_ENTRIES:
             text = f"a batch has 1 to {_MOST_ENTRIES} entries, this one has {len(self._entries)}"
             raise _EntryError(_SHAPE, text)
-        # By position, each in parts; None for notifications, which have no answer.
+        # The answers by position, each in parts; None for a notification, which has no answer.
         self._answers: list[list[bytes] | None] = [None] * len(self._entries)
         self._waiting = 0
         self._has_begun = False
 
     def begin(self) -> HttpAnswer | None:
-        """Begin all calls; return the answer if it is complete."""
-        # Calls in progress keep their own bytes alone.
+        """Begin all calls; return the answer if it is already complete."""
+        # From here on each call keeps only its own bytes.
         entries, self._entries = self._entries, []
         for position, entry in enumerate(entries):
             try:
@@ -162,14 +162,14 @@ class _Answering:
         self._request.call(method, parameters, done)
 
     def _hold(self, change: int) -> None:
-        """Count bytes of an answer that waits for the others."""
+        """Count bytes of an answer that waits for other answers."""
         self._held += change
         self._request.count_answer(change)
 
     def _bounded(self, outcome: Outcome, identifier: msgspec.Raw) -> list[bytes]:
-        """Return the answer to an entry; of a batch a short error if the answer no longer fits."""
+        """Return the answer to an entry; in a batch a short error if the answer no longer fits."""
         failure = outcome.failure
-        # A text may grow sixfold as it is escaped.
+        # Escaping may make a text six times as long.
         size = len(outcome.value or b"") if failure is None else len(failure.details) + 6 * len(failure.text)
         if self._is_batch and size > self._left:
             return self._cut(failure, size, identifier)
@@ -194,11 +194,11 @@ class _Answering:
         return [_error(_code_of(failure), text, identifier, data)]
 
     def _named(self, method: str, parameters: bytes) -> bytes:
-        """Return parameters by name instead of position; a surplus one has its number as its name."""
+        """Return parameters by name instead of position. A surplus parameter has its number as its name."""
         route = self._request.routes.get(method)
         known = () if route is None else route.definition.parameters
         names = [parameter.name for parameter in known if parameter.by_position]
-        # One surplus parameter is enough to refuse the call.
+        # A single surplus parameter is enough to refuse the call.
         names.append(str(len(names)))
         values = _decoder_of(len(names))(parameters)
         given = zip(names, msgspec.structs.astuple(values), strict=True)
@@ -206,7 +206,7 @@ class _Answering:
 
     def _whole(self) -> HttpAnswer:
         self._hold(-self._held)
-        # A call that a program keeps would keep them as well.
+        # If a program keeps a call, it would keep the answers as well.
         answers, self._answers = self._answers, []
         return _answer([answer for answer in answers if answer is not None], is_batch=self._is_batch)
 
@@ -219,7 +219,7 @@ def _decoder_of(count: int) -> Callable[[bytes], Any]:
 
 
 def _opened(raw: bytes) -> tuple[str, bytes, msgspec.Raw | None]:
-    """Return method, parameters and id of an entry; without an id it is a notification."""
+    """Return method, parameters and id of an entry; an entry without an id is a notification."""
     try:
         entry = _decode_entry(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -256,7 +256,7 @@ def _identifier_of(entry: dict[str, msgspec.Raw]) -> msgspec.Raw | None:
     told = entry.get("id")
     if told is None:
         return None
-    # A copy: a Raw of msgspec keeps all bytes that it is a part of.
+    # A copy, as a Raw of msgspec keeps the whole buffer from which it was cut.
     identifier = bytes(told)
     if not identifier.startswith(_IDENTIFIER_STARTS):
         raise _EntryError(_SHAPE, "id must be a text, a number or null")
@@ -266,7 +266,7 @@ def _identifier_of(entry: dict[str, msgspec.Raw]) -> msgspec.Raw | None:
 
 
 def _check_json(raw: bytes) -> None:
-    """Raise unless these bytes are JSON; entries of a batch are, as the batch is."""
+    """Raise an error unless these bytes are JSON. For entries of a batch this was checked with the batch."""
     try:
         _check_whole(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -280,7 +280,7 @@ def _drop(outcome: Outcome) -> None:
 def _outcome(outcome: Outcome, identifier: msgspec.Raw) -> list[bytes]:
     failure = outcome.failure
     if failure is None:
-        # In parts, which are joined once, into the answer to the whole body.
+        # The parts are joined only once, in the answer to the whole body.
         value = outcome.value or b"null"
         return [b'{"jsonrpc":"2.0","result":', value, b',"id":', bytes(identifier), b"}"]
     return [_error(_code_of(failure), failure.text, identifier, _data(failure))]
@@ -288,7 +288,7 @@ def _outcome(outcome: Outcome, identifier: msgspec.Raw) -> list[bytes]:
 
 def _code_of(failure: Failure) -> int:
     code = _CODES.get(Status(failure.status), _OTHER)
-    # A handler that is not implemented is known.
+    # If the handler ran, the method is known, even if it answers UNIMPLEMENTED.
     return _OTHER if code == _UNKNOWN and failure.has_run else code
 
 

@@ -1,7 +1,7 @@
 """Tools of language models (https://modelcontextprotocol.io) at a fixed path of the HTTP gateway.
 
-Each call of a tool passes the gate like any other. An unauthenticated caller is asked for its token (401) if that may
-help; a caller that may not call a tool does not see it.
+Each call of a tool passes the gate as any call does. A caller without an identity is asked for a token (401) if a token
+may help. A caller does not see tools that it may not call.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _UNAUTHORIZED: Final = HttpAnswer(401, fields=(("WWW-Authenticate", "Bearer"),))
 
 
 class Tools:
-    """The tools of a server, made again once it has more services."""
+    """The tools of a server. They are made again when services were added."""
 
     def __init__(self, services: Sequence[ServiceDefinition]) -> None:
         self._services = services
@@ -39,7 +39,7 @@ class Tools:
         Raises:
             ConfigError: a method cannot be a tool.
         """
-        # Bare functions are there for callers from Go alone.
+        # Bare functions are only for callers from Go.
         services = tuple(one for one in self._services if one.name)
         if services != self._known:
             self._tools = tools_of(method for service in services for method in service.methods.values())
@@ -85,15 +85,15 @@ class _Caller:
 
     @property
     def is_unknown(self) -> bool:
-        """Whether a token might help: the caller has no identity, and every tool that it requested is refused."""
+        """Whether a token may help: the caller has no identity, and every tool that it requested was refused."""
         return self._request.identity is None and self._has_refused and not self._has_granted
 
     def field(self, name: str) -> str | None:
-        """Return the value of a field of the head; a field that occurs twice has both values."""
+        """Return the value of a field of the head; the values of a repeated field are joined."""
         return ", ".join(self._request.head.values(name)) or None
 
     def may_call(self, tool: Tool | None) -> bool:
-        """Return whether the caller may call a tool; a missing tool is recorded like a forbidden one."""
+        """Return whether the caller may call a tool. A missing tool is recorded in the same way as a forbidden one."""
         route = None if tool is None else self._request.routes.get(tool.method.full_name)
         may = self._request.may_call(route)
         self._has_granted |= may
@@ -102,7 +102,7 @@ class _Caller:
 
 
 def _call(request: HttpRequest, told: ToolCall) -> None:
-    # The call counts its arguments by itself.
+    # The call itself counts its arguments.
     call = told._replace(arguments=b"")
 
     def done(outcome: Outcome) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SIGN_SECONDS", "http_service"]
 
-#: The silence of a stream after which its caller gets a sign of life: shorter than the patience of proxies.
+#: The silence of a stream after which its caller gets a sign of life. It is shorter than the patience of proxies.
 SIGN_SECONDS = 15.0
 
 logger = logging.getLogger("fastrpc.server")
@@ -43,15 +43,15 @@ def http_service(
     advertised: str = "",
     proxies: "TrustedProxies | None" = None,
 ) -> HttpService:
-    """Return the shared state of the connections at an address.
+    """Return the state that the connections at an address share.
 
     Args:
-        advertised: the host name by which callers reach the address, beside its own.
+        advertised: the host name by which callers reach the address, in addition to the address's own.
         proxies: finds the clients of trusted proxies.
     """
     paths = fixed_paths(config, gate, services, reveals_services=reveals_services)
     open_hosts = _hosts(config, address, advertised)
-    # No page has a token to show: under its own name it could do no harm.
+    # If callers need a token, any host is accepted: a page under its own name has no token, and can do no harm.
     bounds, hosts = config.limits, open_hosts if gate.guards.access is None else None
     if hosts is not None and hosts.takes_any:
         logger.warning(
@@ -99,7 +99,7 @@ def _method(config: ServerConfig, route: MethodRoute) -> HttpMethod:
 
 
 def _open_form(definition: MethodDefinition, arguments_of: QueryArguments, content_type: str) -> "FormReader":
-    """Return what reads a form whose file is the stream of a call; CallError if its Content-Type is malformed."""
+    """Return the reader of a form whose file is the stream of a call. CallError: its Content-Type is malformed."""
     # Imported on first use: few services take files.
     from fastrpc.server.http.forms import FormReader, boundary_of
 
@@ -109,7 +109,7 @@ def _open_form(definition: MethodDefinition, arguments_of: QueryArguments, conte
 
 
 def _mistakes_in(definition: MethodDefinition, codec: str, payload: bytes, first: str) -> bytes | None:
-    """Return all mistakes in refused arguments, encoded in their codec; None if every part is valid by itself."""
+    """Return all mistakes in refused arguments, encoded in their codec; None if each part is valid by itself."""
     # Imported on first use: callers seldom make mistakes.
     import msgspec
 
@@ -124,14 +124,14 @@ def _web_calls(config: ServerConfig, gate: Gate) -> "WebCalls | None":
     """Return the finder of calls by gRPC-Web and Connect; None if neither is served."""
     if not (config.http.grpc_web or config.http.connect):
         return None
-    # Imported on first use, with the rooms of gRPC.
+    # Imported on first use, together with the packages of gRPC.
     from fastrpc.server.web.calls import WebCalls
 
     return WebCalls(gate, config)
 
 
 def _hosts(config: ServerConfig, address: Address, advertised: str) -> OwnHosts | None:
-    """Return the host names of this server; None accepts any, where no page can lead."""
+    """Return the host names of this server; None: any host is accepted where no page can do harm."""
     if address.scheme in {"unix", "memory"}:
         return None
     own = (host.lower() for host in (address.host, advertised) if host)

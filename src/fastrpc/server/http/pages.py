@@ -1,8 +1,8 @@
 """Descriptions of services by the HTTP gateway: `/openapi.json`, the page `/docs` that calls them, and `/client.js`.
 
-They need no identity and hold no data. If callers are authenticated, the document has the methods open to its
-reader: public methods, and with a token the methods that the owner of the token may call. The page's policy lets it
-load from its own server alone.
+They need no identity and hold no data. If callers are authenticated, the document contains the methods that its reader
+may call: public methods, and with a token also methods that the owner of the token may call. The policy of the page
+lets it load only from its own server.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from fastrpc.server.http.paths import HttpAnswer, HttpRequest, Path
 
 __all__ = ["pages"]
 
-#: Only the page's own files, no inline script, in no frame.
+#: The page may load only its own files, has no inline script, and may be in no frame.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'"
 )
@@ -87,7 +87,7 @@ class _Document:
         self._root_path = options.root_path
         self._schemes = schemes
         self._described: tuple[ServiceDefinition, ...] = ()
-        # By the methods in it, and by the path of the gateway.
+        # Documents, by the methods in them and the path of the gateway.
         self._kept: dict[tuple[frozenset[str] | None, str], bytes] = {}
 
     def answer(self, request: HttpRequest) -> HttpAnswer:

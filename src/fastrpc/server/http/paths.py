@@ -19,24 +19,24 @@ class HttpAnswer:
     """An answer; the length, `nosniff` and the fields that browsers need are added."""
 
     status: int
-    #: "" for no content.
+    #: The media type; "" for no content.
     content_type: str = ""
     content: bytes = b""
     fields: tuple[tuple[str, str], ...] = ()
 
 
 class HttpRequest:
-    """A request to a fixed path, or a message of a WebSocket there."""
+    """A request to a fixed path, or a message on a WebSocket at that path."""
 
     def __init__(self, exchange: PathExchange, body: bytes, identity: Identity | None) -> None:
         self._exchange = exchange
         self.body = body
-        #: The identity of its sender; None without one, or if none was requested.
+        #: The identity of the sender; None if it has none, or if none was requested.
         self.identity = identity
 
     @property
     def head(self) -> RequestHead:
-        """The head of the request, or of the request that asked for the WebSocket."""
+        """The head of the request, or of the request that opened the WebSocket."""
         return self._exchange.head
 
     @property
@@ -46,9 +46,9 @@ class HttpRequest:
 
     @property
     def root(self) -> str:
-        """The prefix of the gateway's paths in a program that has it as a part.
+        """The prefix of the gateway's paths in a program that includes the gateway.
 
-        "" in a server of ours, whose setting is HTTP.root_path.
+        In a server it is "", as its setting is HTTP.root_path.
         """
         transport = self._exchange.transport
         return "" if transport is None else transport.get_extra_info("root_path", "")
@@ -68,7 +68,7 @@ class HttpRequest:
         return self._exchange.may_call(self.identity, route)
 
     def answer(self, answer: HttpAnswer) -> None:
-        """Answer, unless the connection has ended; a message of a WebSocket gets only the content, if any."""
+        """Answer, unless the connection has ended. A message of a WebSocket is answered by the content only."""
         fields = answer.fields
         if answer.content_type:
             fields = (("Content-Type", answer.content_type), *fields)
@@ -87,11 +87,11 @@ class HttpRequest:
         codec: str = "json",
         one_way: bool = False,
     ) -> ServerCall:
-        """Call a unary method in the name of the sender, with its metadata and its deadline.
+        """Call a unary method on behalf of the sender, with its metadata and its deadline.
 
         Args:
             arguments: a map by name.
-            done: gets the outcome, possibly before this returns; not called for a one-way call that starts.
+            done: gets the outcome, possibly before this returns. It is not called for a one-way call that starts.
         """
         return self._exchange.call(method, arguments, done, codec, one_way)
 
@@ -100,16 +100,16 @@ class HttpRequest:
 class Path:
     """The handler of the requests to one path."""
 
-    #: Methods of HTTP; with GET, HEAD is answered as well.
+    #: Methods of HTTP; GET includes HEAD.
     verbs: tuple[str, ...]
-    #: The answer; None if it follows later, by `HttpRequest.answer`.
+    #: Returns the answer, or None if the answer follows later by `HttpRequest.answer`.
     handle: Callable[[HttpRequest], HttpAnswer | None]
     #: Media types that POST takes.
     content_types: tuple[str, ...] = ()
-    #: Whether a credential is verified first: a wrong one is refused.
+    #: Whether a credential is verified first; a wrong credential is refused.
     needs_identity: bool = False
 
-    #: Whether messages of a WebSocket are handled as bodies are.
+    #: Whether messages of a WebSocket are handled in the same way as bodies.
     takes_messages: bool = False
 
     def takes(self, head: RequestHead) -> bool:
@@ -129,5 +129,5 @@ class Path:
         answer = self.handle(request)
         if answer is not None:
             request.answer(answer)
-        # Calls in progress keep the request until their answer, and count their own bytes.
+        # Calls in progress keep the request until their answer, and each counts its bytes.
         request.body = b""

@@ -22,8 +22,8 @@ _MOST_SHOWN: Final = 5
 class QueryArguments:
     """Turns the query of a method into its arguments by name, as JSON.
 
-    A value is a text as `TextValue` reads it. A list is its parameter repeated. A list of other items than `str` may be
-    one array of JSON instead.
+    `TextValue` reads each value from its text. A list is its parameter repeated; unless its items are `str`, it may
+    also be one array of JSON.
     """
 
     def __init__(self, definition: MethodDefinition) -> None:
@@ -45,7 +45,7 @@ class QueryArguments:
         return [f"{name!r:.100}" for name in [*names][:_MOST_SHOWN]]
 
     def of_pairs(self, pairs: Iterable[tuple[str, str]]) -> bytes:
-        """Return the arguments in pairs of names and values; errors as for a query."""
+        """Return the arguments from pairs of names and values; errors as for a query."""
         given: dict[str, list[str]] = {}
         for name, value in pairs:
             given.setdefault(name, []).append(value)
@@ -80,7 +80,7 @@ class _Parameter:
         origin, arguments = get_origin(plain) or plain, get_args(plain)
         self._is_list = origin in _LISTS
         kinds = [argument for argument in arguments if argument is not Ellipsis] or [Any]
-        # A tuple of a fixed length has a type for each place, all others one for all places.
+        # A tuple of fixed length has a type for each place; other tuples and lists have one for all places.
         is_fixed = origin is tuple and Ellipsis not in arguments
         self._items = [TextValue(one) for one in (kinds if is_fixed else kinds[:1])] if self._is_list else []
         self._takes_array = any(item.form is not TextForm.AS_IS for item in self._items)

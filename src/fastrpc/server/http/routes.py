@@ -1,4 +1,4 @@
-"""Routes of a server's methods: which one a path is of, and the arguments in path, query and body."""
+"""Routes of a server's methods: the route to which a path belongs, and the arguments in path, query and body."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
@@ -64,7 +64,7 @@ class Routed:
         return f"{', '.join(names)}: {self._handled.route} takes no query: {how}"
 
     def payload_of_pairs(self, body: bytes) -> bytes:
-        """Return the arguments if the body is a form in the query's syntax; errors as for other bodies."""
+        """Return the arguments if the body is a form in the syntax of a query; errors as for other bodies."""
         if len(body) > _MOST_PAIR_BYTES or body.count(b"&") >= _MOST_PAIRS:
             raise _refusal(f"a form has at most {_MOST_PAIRS} fields and {_MOST_PAIR_BYTES} bytes")
         try:
@@ -97,7 +97,7 @@ class Routed:
 
 
 class _Handled(NamedTuple):
-    """A route, the parameter that is its whole body, if there is one, and the reader of its texts."""
+    """A route, the parameter that is the whole body (if there is one), and the reader of texts."""
 
     route: HttpRoute
     method: MethodRoute
@@ -108,7 +108,7 @@ class _Handled(NamedTuple):
 class _Node:
     """Templates with the same prefix: templates that end here, and the next segments.
 
-    A verb has several routes only if all but one are of removed services.
+    A verb has several routes only if all but one belong to removed services.
     """
 
     def __init__(self) -> None:
@@ -136,7 +136,8 @@ class Routes:
     """The routes of a server.
 
     Args:
-        table: its methods, which may change; methods of removed services keep their routes, after all others.
+        table: the methods of the server, which may change. Methods of removed services keep their routes, after all
+            others.
     """
 
     def __init__(self, table: RouteTable) -> None:
@@ -154,9 +155,10 @@ class Routes:
     def __call__(
         self, verb: str, path: bytes
     ) -> tuple[MethodRoute, Routed | None, tuple[tuple[str, MethodRoute], ...]] | None:
-        """Return the method of a path and its request, None where nothing is.
+        """Return the method of a path and its request, or None if nothing is at the path.
 
-        A path with other verbs has no request, the method that most may call, and all verbs with their methods.
+        If a path has only other verbs, there is no request; the method is then the one open to most callers, and all
+        verbs follow with their methods.
         """
         if self.is_empty:
             return None
@@ -194,13 +196,13 @@ class Routes:
 
 
 def check_routes(services: Sequence[ServiceDefinition], reserved: frozenset[str]) -> None:
-    """Refuse routes that a path could be of at the same time.
+    """Refuse routes that fit the same paths.
 
     Args:
         reserved: the first segments of fixed paths.
 
     Raises:
-        ConfigError: two routes, or a route and a fixed path or the path of a method, are for the same paths.
+        ConfigError: two routes fit the same paths, or a route fits a fixed path or the path of a method.
     """
     named: list[tuple[MethodDefinition, HttpRoute]] = []
     paths = {
@@ -240,18 +242,18 @@ def _verbs_for(verb: str) -> tuple[str, ...]:
 
 
 def _first(fitting: Iterable[Sequence[_Handled]]) -> _Handled | None:
-    """Return the first route whose method is served, otherwise the first of all, which refuses its calls."""
+    """Return the first route whose method is served, else the first route, which refuses its calls."""
     handled = [one for routes in fitting for one in routes]
     return next((one for one in handled if not one.method.is_withdrawn), handled[0] if handled else None)
 
 
 def _rank(method: MethodRoute) -> tuple[bool, bool]:
-    """Return a key that is least for a method that most callers may call."""
+    """Return a sort key that puts methods first that most callers may call."""
     return not method.definition.public, bool(method.definition.roles)
 
 
 def _is_dots(segment: bytes) -> bool:
-    """Whether a segment means another place to programs that resolve paths, also where its characters are encoded."""
+    """Return whether a decoded segment has `.` or `..`, by which programs that resolve paths leave the path."""
     decoded = unquote_to_bytes(segment)
     return decoded.startswith(b"/") or not _DOTS.isdisjoint(decoded.split(b"/"))
 
@@ -276,7 +278,7 @@ def _refusal(message: str) -> CallError:
 
 
 def _checked(body: bytes, codec: str) -> bytes:
-    """Return a body that is one value: further values would become further arguments."""
+    """Return a body after checking that it is one value: further values would become arguments."""
     try:
         return bytes((_check_json if codec == "json" else _check_msgpack)(body))
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -284,7 +286,7 @@ def _checked(body: bytes, codec: str) -> bytes:
 
 
 def _spliced(members: dict[str, bytes], body: bytes, codec: str) -> bytes:
-    """Return a map: first the given members, by name and in its codec, then the members of a body that is a map."""
+    """Return a map: the given members, by name and in the map's codec, then the members of the body."""
     if codec == "json":
         own = b",".join(msgspec.json.encode(name) + b":" + value for name, value in members.items())
         if not body.strip():

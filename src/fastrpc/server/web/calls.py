@@ -1,4 +1,4 @@
-"""Which requests are calls by gRPC-Web or Connect."""
+"""Finds the requests that are calls by gRPC-Web or Connect."""
 
 from typing import Final, NamedTuple
 
@@ -17,7 +17,7 @@ _JSON, _PROTO = CODECS["json"], CODECS["protobuf"]
 _GRPC_WEB: Final = b"application/grpc-web"
 _CONNECT: Final = b"application/connect+"
 
-#: The forms behind `application/grpc-web`: the codec, and whether the body is base64.
+#: The suffixes of `application/grpc-web`, each with its codec, and whether the body is base64.
 _FORMS: Final = {
     b"": (_PROTO, False),
     b"+proto": (_PROTO, False),
@@ -46,7 +46,7 @@ class WebCalls:
 
     Args:
         gate: the gate of the server.
-        config: its settings.
+        config: the settings of the server.
     """
 
     def __init__(self, gate: Gate, config: ServerConfig) -> None:
@@ -90,7 +90,7 @@ class WebCalls:
             return None
         if codec == _JSON:
             if request.values(b"connect-protocol-version") != [b"1"]:
-                # A call of the gateway.
+                # The request is a call of the gateway.
                 return None
             if parameters not in _TEXT_CODING:
                 return _unknown(kind + b"; " + parameters, b"application/json, application/proto")

@@ -1,6 +1,6 @@
 """The fields of requests by gRPC-Web and Connect: fields of HTTP itself, and metadata.
 
-Every field is metadata, except fields of HTTP, of browsers, of proxies and of the two protocols.
+Every field is metadata, except the fields of HTTP, browsers, proxies and the two protocols.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from fastrpc.status import Status
 
 __all__ = ["Pairs", "accepts", "check_sent", "metadata_of", "sent_fields"]
 
-#: Names in lower case with their values.
+#: Lower-case names with their values.
 Pairs = list[tuple[bytes, bytes]]
 
 _OF_HTTP: Final = frozenset(
@@ -73,7 +73,7 @@ def _is_of_http(name: bytes) -> bool:
 
 
 def metadata_of(fields: Pairs, dropped: list[bytes]) -> bytes | None:
-    """Return the metadata of a request in native form; names without a native form are added to `dropped`."""
+    """Return the metadata of a request in native form. Names without a native form are added to `dropped`."""
     return metadata_of_pairs([field for field in fields if not _is_of_http(field[0])], dropped)
 
 
@@ -100,7 +100,7 @@ def sent_fields(metadata: bytes | None) -> Pairs:
 
 
 def accepts(values: Iterable[bytes], wanted: bytes) -> bool:
-    """Return whether a list of encodings names one with another weight than 0."""
+    """Return whether a list of encodings contains one with a weight other than 0."""
     for item in b",".join(values).split(b","):
         name, _, weight = item.strip(b" \t").lower().partition(b";")
         if name.strip(b" \t") == wanted:

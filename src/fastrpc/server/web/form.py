@@ -1,4 +1,4 @@
-"""The meaning of a request by gRPC-Web or Connect, and the form of its answer: the part that both protocols share."""
+"""The meaning of a request by gRPC-Web or Connect and the form of its answer, as far as both protocols share them."""
 
 from collections.abc import Collection
 from typing import ClassVar, Final, NamedTuple
@@ -15,7 +15,7 @@ from fastrpc.status import Status
 __all__ = ["WebAnswer", "EnvelopedCall", "WebRequest", "WebCall"]
 
 _GZIP: Final = COMPRESSORS["gzip"]
-#: An unknown compressor.
+#: The number of an unknown compressor.
 _UNKNOWN: Final = 255
 #: The longest name of an encoding in an error text.
 _SHOWN_BYTES: Final = 40
@@ -23,12 +23,12 @@ _SHOWN_BYTES: Final = 40
 #: The flag of a compressed message.
 _COMPRESSED: Final = 1
 
-#: The faults of messages, as `message_fault` numbers them.
+#: The numbers of faults, as `message_fault` returns them.
 _NO_MESSAGE, _MESSAGES, _CUT, _FLAGS, _ENCODING, _TOO_LARGE, _TEXT = range(1, 8)
 
 
 class WebRequest(NamedTuple):
-    """The head of a request, and the bounds of a server."""
+    """The head of a request, and the limits of a server."""
 
     verb: str
     query: str
@@ -43,12 +43,12 @@ class WebRequest(NamedTuple):
         return [value for known, value in self.fields if known == name]
 
     def value(self, name: bytes) -> bytes:
-        """Return the values of a field joined into one, b"" without any."""
+        """Return the values of a field joined into one; b"" without a value."""
         return b",".join(self.values(name))
 
 
 class WebAnswer(NamedTuple):
-    """A whole answer: the status of HTTP, the fields and the content."""
+    """A whole answer: HTTP status, fields and content."""
 
     status: int
     fields: Pairs
@@ -58,15 +58,15 @@ class WebAnswer(NamedTuple):
 class WebCall:
     """A call by gRPC-Web or Connect."""
 
-    #: The name of the protocol, as `Peer.protocol` has it.
+    #: The name of the protocol for `Peer.protocol`.
     protocol: ClassVar[str]
     #: Whether the body consists of messages, which `cut` returns in parts; otherwise it is a single message.
     is_enveloped: ClassVar[bool] = False
-    #: The status of a request, or a message of one, that does not decompress.
+    #: The status of a call whose request, or a message of it, does not decompress.
     corrupt_status: ClassVar[Status] = Status.INVALID_ARGUMENT
-    #: Whether the body, and the answer, are base64.
+    #: Whether body and answer are base64.
     is_text: bool = False
-    #: The field that names encodings which a caller, or a server, takes.
+    #: The field that lists the encodings which a caller or a server accepts.
     accepting_field: ClassVar[bytes]
     #: The field that names the encoding of messages.
     encoding_field: ClassVar[bytes]
@@ -82,14 +82,14 @@ class WebCall:
         self.timeout_us: int | None = None
         #: The message of a GET.
         self.payload: bytes | None = None
-        #: The reason of its refusal; None: it is accepted.
+        #: The reason of the refusal; None: the call is accepted.
         self.fault: Failure | None = None
         self._takes_gzip = _GZIP in request.compressors
         self._has_gzip = self._takes_gzip and accepts(request.values(self.accepting_field), b"gzip")
         #: The compressor of the body, or of its compressed messages; 0: none.
         self.compressor = 0
         self._encoding = ""
-        #: The compressor that a head which has left names.
+        #: The compressor that a sent head has named.
         self._announced: int | None = None
         if encoding == b"gzip" and self._takes_gzip:
             self.compressor = _GZIP
@@ -105,7 +105,7 @@ class WebCall:
     def unfit(
         self, method: str, takes_stream: bool, gives_stream: bool, *, is_safe: bool, is_http1: bool = True
     ) -> tuple[int, str] | None:
-        """Return the status of HTTP and the text for a request whose form differs from its method's."""
+        """Return an HTTP status and a text if the form of a request does not fit its method, else None."""
         raise NotImplementedError
 
     # Compressors
@@ -127,7 +127,7 @@ class WebCall:
         return [(self.encoding_field, b"gzip")] if compressor == _GZIP else []
 
     def _accepted_fields(self, failure: Failure) -> Pairs:
-        """Return the field with the accepted encodings, for a caller that used an unknown one."""
+        """Return the field with the accepted encodings, for a caller that used an unknown encoding."""
         told = failure.status == Status.UNIMPLEMENTED and self._encoding
         return [(self.accepting_field, self._encodings())] if told else []
 
@@ -143,7 +143,7 @@ class WebCall:
 
 
 class EnvelopedCall(WebCall):
-    """A call whose body and answer consist of messages, each behind flags and a length, as by gRPC."""
+    """A call whose body and answer consist of messages. A flag byte and a length precede each, as in gRPC."""
 
     is_enveloped = True
     #: The flag of the last part of an answer, which is not a message.
@@ -163,7 +163,7 @@ class EnvelopedCall(WebCall):
     def unfit(
         self, method: str, takes_stream: bool, gives_stream: bool, *, is_safe: bool, is_http1: bool = True
     ) -> tuple[int, str] | None:
-        """Return the status of HTTP and the text for a request whose form differs from its method's."""
+        """Return an HTTP status and a text if the form of a request does not fit its method, else None."""
         self._method = method
         self._takes_stream = takes_stream
         if takes_stream and gives_stream and is_http1:
@@ -173,7 +173,7 @@ class EnvelopedCall(WebCall):
     def cut(self, part: bytes, is_last: bool) -> list[tuple[bytes, int]]:
         """Take a part of the body; return the messages that end in it, each with its compressor.
 
-        The one message of a call without a stream is returned with the end of the body.
+        For a call without a stream, its only message is returned at the end of the body.
 
         Raises:
             CallError: the body breaks a rule.
@@ -196,7 +196,7 @@ class EnvelopedCall(WebCall):
         return self._messages if is_last else []
 
     def decode(self, part: bytes, is_last: bool) -> bytes:
-        """Return the messages in a part of the body, with their prefixes, as far as they are whole.
+        """Return the whole messages in a part of the body, with their prefixes.
 
         Raises:
             CallError: the part is not base64.
@@ -206,7 +206,7 @@ class EnvelopedCall(WebCall):
     def _compressed(self, message: bytes, is_compressed: bool) -> tuple[bytes, int]:
         if is_compressed and not self.compressor:
             raise self._fault(_ENCODING)
-        # An unknown compressor is told, even if no message is compressed.
+        # An unknown compressor is reported even if no message is compressed.
         return message, self.compressor if is_compressed or self.compressor == _UNKNOWN else 0
 
     def _no_text(self) -> CallError:
@@ -222,7 +222,7 @@ class EnvelopedCall(WebCall):
     # The answer
 
     def head(self, metadata: bytes | None, compressor: int = 0) -> Pairs | None:
-        """Return the fields of a head that is sent now; the compressor of all its messages is known then."""
+        """Return the fields of a head that is sent now, with the compressor of all later messages."""
         self._announced = compressor or (_GZIP if self.compressor == _GZIP and self._has_gzip else 0)
         return self._head_fields(self._announced, metadata)
 
@@ -249,7 +249,7 @@ class EnvelopedCall(WebCall):
         trailers: bytes | None,
         status: int = 0,
     ) -> WebAnswer:
-        """Return a whole answer; the head and the end are in it. `status` is for HTTP, 0: as the failure says."""
+        """Return a whole answer, including head and end. `status` is the HTTP status; 0: as the failure determines."""
         content = b"" if payload is None else self.message(payload, compressor)
         fields = self._head_fields(compressor, None)
         if failure is not None:
@@ -257,7 +257,7 @@ class EnvelopedCall(WebCall):
         return WebAnswer(200, fields, content + self.end(failure, trailers))
 
     def refusal(self, failure: Failure, status: int) -> WebAnswer | None:
-        """Return the answer to a request that HTTP refuses by a status; None: HTTP answers itself."""
+        """Return the answer to a request that HTTP refuses with a status; None: HTTP itself answers."""
         return None
 
     def _written(self, flags: int, content: bytes) -> bytes:

@@ -5,7 +5,7 @@
     POST /shop.v1.Orders/Get    Content-Type: application/grpc-web+proto    the body: u8 flags, u32 length, the message
     200                         the same type                               messages, then flags 0x80: the trailers
 
-With `-text` body and answer are base64; each part of an answer is padded separately.
+With `-text`, body and answer are base64, and each part of an answer is padded separately.
 """
 
 import base64
@@ -21,7 +21,7 @@ from fastrpc.status import Status
 
 __all__ = ["GrpcWebCall"]
 
-#: As by gRPC, a longer timeout counts as none.
+#: As in gRPC, a longer timeout counts as no timeout.
 _LONGEST_NS: Final = 10**18
 
 
@@ -37,7 +37,7 @@ class GrpcWebCall(EnvelopedCall):
     def __init__(self, request: WebRequest, content_type: bytes, codec: int, *, is_text: bool) -> None:
         super().__init__(request, content_type, codec, request.value(b"grpc-encoding"))
         self.is_text = is_text
-        #: The base64 digits of an incomplete group.
+        #: The base64 digits of an incomplete group of four.
         self._digits = b""
         if request.values(b"grpc-timeout"):
             value = request.value(b"grpc-timeout")
@@ -51,7 +51,7 @@ class GrpcWebCall(EnvelopedCall):
                 self.timeout_us = 0 if found == 0 else max(1, found // 1000)
 
     def decode(self, part: bytes, is_last: bool) -> bytes:
-        """Return the messages in a part of the body, with their prefixes, as far as they are whole."""
+        """Return the whole messages in a part of the body, with their prefixes."""
         if not self.is_text:
             return part
         digits = self._digits + part
@@ -61,7 +61,7 @@ class GrpcWebCall(EnvelopedCall):
         found, at = [], 0
         try:
             while at < whole:
-                # A group with padding may be inside: parts of a body are padded separately.
+                # A group with padding may lie inside, as parts of a body are padded separately.
                 padded = digits.find(b"=", at, whole)
                 end = whole if padded < 0 else min(whole, padded - padded % 4 + 4)
                 found.append(base64.b64decode(digits[at:end], validate=True))
@@ -84,7 +84,7 @@ class GrpcWebCall(EnvelopedCall):
 
 
 def _line_end_size(digits: bytes, is_last: bool) -> int:
-    """Return the bytes of a line end after base64, which some clients send; the first of two may have arrived alone."""
+    """Return the size of a line end after base64, which some clients send; its second byte may come later."""
     if digits.endswith(b"\r\n"):
         return 2
     return int(digits.endswith(b"\n") or (digits.endswith(b"\r") and not is_last))
