@@ -15,5 +15,5 @@
     printing, output          results and messages;  log_output, json_lines, telemetry: logs and spans
     main                      the entry point
 
-The only part that prints, and that loads typer and rich. May import everything below it.
+Only this package prints, and loads typer and rich. It may import every package of a lower rank.
 """

@@ -17,15 +17,15 @@ __all__ = ["application", "run_command_line"]
 
 
 class _Command(NamedTuple):
-    """The module of a command, and the additions of its help to its docstring."""
+    """The module of a command, and the text that its help adds to the docstring."""
 
     module: str
     function: str
     example: str
     help: str | None = None
-    #: Values may be negative numbers, which look like options.
+    #: Whether values may be negative numbers, which look like options.
     takes_values: bool = False
-    #: Whether it works and is not listed: a later version removes it.
+    #: Whether the command works but is not listed: a later version removes it.
     is_deprecated: bool = False
 
 
@@ -94,13 +94,13 @@ _STYLE: dict[str, Any] = {"rich_markup_mode": "markdown", "pretty_exceptions_ena
 
 
 class _Commands(TyperGroup):
-    """Loads the module of a command when it is run, or all of them to list them."""
+    """Loads the module of a command when it is run; to list the commands, loads all."""
 
     def list_commands(self, context: Any) -> list[str]:
         return [name for name, command in _COMMANDS.items() if not command.is_deprecated]
 
     def get_command(self, context: Any, name: str) -> Any:
-        # For an unknown name typer suggests a loaded command.
+        # For an unknown name typer suggests a command, for which all have to be loaded.
         for known in [name] if name in _COMMANDS else _COMMANDS:
             if known not in self.commands:
                 self.add_command(_load(known), known)
@@ -111,7 +111,7 @@ def _load(name: str) -> Any:
     command = _COMMANDS[name]
     function = getattr(importlib.import_module(f"fastrpc.cli.{command.module}"), command.function)
     if isinstance(function, typer.Typer):
-        # A group of commands that the help lists under its own name.
+        # The help lists a group of commands under the name of the group.
         group = typer.main.get_command(function)
         group.name = name
         return group
@@ -145,7 +145,7 @@ def run_command_line() -> int:
             end.code if isinstance(end.code, int) else ExitCode.DONE if end.code is None else ExitCode.FAILED
         )
     except BrokenPipeError:
-        # The reader of our output closed the pipe; the flush at exit must not write to it either.
+        # The reader of the output closed the pipe; the flush at exit must not write to it either.
         sys.stdout = None
         return ExitCode.FAILED
     except Exception as error:
@@ -159,7 +159,7 @@ def run_command_line() -> int:
 
 
 def _give_up_full_output() -> None:
-    """Discard output that a full or closed stream refuses: the flush at exit would change the exit code."""
+    """Discard output that a full or closed stream refuses: otherwise the flush at exit would change the exit code."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""`fastrpc certs dev`: an authority and certificates for trying TLS out."""
+"""`fastrpc certs dev`: an authority and certificates with which to try out TLS."""
 
 import ipaddress
 import re
@@ -77,7 +77,7 @@ def dev(
     Anyone who can read the authority's key can make trusted certificates: keep it secret.
     """
     with reported(ExitCode.FAILED, as_json=as_json):
-        # The first one is the subject.
+        # The first name is the subject.
         names = _alternative_names([*dict.fromkeys([*(name or ()), *_LOCAL_NAMES])])
         files = {kind: (folder / f"{kind}.pem", folder / f"{kind}.key") for kind in NAMES}
         present = [str(path) for pair in files.values() for path in pair if path.exists()]
@@ -160,5 +160,5 @@ class _Maker:
         return str(path)
 
     def _publish(self, kind: str) -> None:
-        # A certificate is public; keys were written for their owner alone.
+        # A certificate is public; only keys are readable by their owner alone.
         (self._folder / f"{kind}.pem").chmod(0o644)

@@ -1,7 +1,7 @@
 """A command and its children in one process group, which is a job of this process's terminal, if there is one.
 
-The group gets signals as a whole. It has the foreground, and so Ctrl-C, from its start or when it asks for it. When the
-command stops, this process stops too: a shell sees only this process.
+Signals are sent to the whole group. The group has the foreground, and so gets Ctrl-C, from its start or once it asks
+for it. When the command is stopped, this process stops too, since a shell sees only this process.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["CommandGroup"]
 
-#: Seconds between two checks whether the command is stopped: a loop only learns of its end.
+#: Seconds between two checks whether the command is stopped: a loop is only told of its end.
 _LOOK_SECONDS: Final = 0.1
 
 #: Signals that stop a background group when it uses the terminal.
@@ -28,11 +28,11 @@ class CommandGroup:
     """A command, run once.
 
     Attributes:
-        signals: the signals to send on to it, from before its start.
+        signals: the signals that are passed on to the command, from before its start.
     """
 
     def __init__(self) -> None:
-        # A terminal needs someone who sees a stop.
+        # Only at a terminal there is a shell that notices a stop.
         self._at_terminal = os.isatty(0) and hasattr(os, "waitid")
         self.signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
         if self._at_terminal:
@@ -50,7 +50,7 @@ class CommandGroup:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
             if number != signal.SIGTSTP:
-                # A stopped process gets the signal after it continues.
+                # A stopped process handles the signal only after it continues.
                 os.killpg(self._process.pid, signal.SIGCONT)
 
     async def run(self, command: Sequence[str], environment: Mapping[str, str], held: Lock) -> int:
@@ -70,7 +70,7 @@ class CommandGroup:
         code, had_foreground = ended.result(), self._has_foreground
         self._leave_foreground()
         if code == -signal.SIGINT and had_foreground:
-            # Ctrl-C is for the other programs of this process group as well, such as a script.
+            # Ctrl-C is also sent to the other programs of this process group, such as a script.
             _signal_own_group(signal.SIGINT, signal.SIG_IGN)
         return code
 
@@ -85,7 +85,7 @@ class CommandGroup:
                     await self._process.wait()
             except TimeoutError:
                 pass
-            # The rest of its group, too.
+            # SIGKILL also ends the rest of the group.
             self.send(signal.SIGKILL)
             await self._process.wait()
         finally:
@@ -94,9 +94,9 @@ class CommandGroup:
     async def _start(
         self, command: Sequence[str], environment: Mapping[str, str]
     ) -> asyncio.subprocess.Process:
-        # A program that reads the output, such as a pager, may read keys.
+        # If another program reads the output, such as a pager, that program may read keys.
         self._has_foreground = self._at_terminal and os.isatty(1) and _owns_foreground()
-        # uvloop knows no `process_group`.
+        # uvloop does not support `process_group`.
         lead = partial(_lead_group, has_foreground=self._has_foreground) if self._at_terminal else None
         try:
             return await asyncio.create_subprocess_exec(
@@ -117,7 +117,7 @@ class CommandGroup:
         if not (stopped.si_status in _ASKING and _owns_foreground()):
             self._leave_foreground()
             _signal_own_group(signal.SIGTSTP, signal.SIG_DFL)
-            # This process was continued. If the lock was lost meanwhile, `run` is cancelled: no time for SIGTERM.
+            # This process was continued. If the lock was lost meanwhile, `run` is cancelled without time for SIGTERM.
             held.lease.check()
             if not held.is_held:
                 self.send(signal.SIGKILL)
@@ -148,7 +148,7 @@ def _owns_foreground() -> bool:
 
 
 def _set_foreground(group: int) -> None:
-    # A process of the background is stopped for it unless it blocks the signal.
+    # A background process would be stopped by this call unless it blocks the signal.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
     try:
         # The group may have ended, and the terminal may no longer exist.

@@ -34,7 +34,7 @@ NoResume = Annotated[
     bool, typer.Option("--no-resume", help="Begin anew, whatever an earlier attempt left behind.")
 ]
 
-#: Shows the bytes copied so far, and the size of the whole file.
+#: A function that shows the bytes copied so far, and the size of the whole file.
 Show = Callable[[int, int], None]
 
 
@@ -106,7 +106,7 @@ def _client(address: str, service: str, dial: Dialing) -> Client:
 
 
 def _inside(path: Path, name: str) -> Path:
-    """Return the file to write; a folder gets a file of this name."""
+    """Return the file to write; in a folder it has this name."""
     if not path.is_dir():
         return path
     if name in {"", ".", ".."} or "\0" in name:
@@ -165,7 +165,7 @@ def _progress(source: str, *, visible: bool) -> Iterator[Show | None]:
 
         def show(done: int, total: int) -> None:
             if progress.tasks[bar].total is None:
-                # The part of an earlier attempt does not count in the speed of this one.
+                # The part that an earlier attempt copied does not count in the speed.
                 progress.reset(bar, total=total, completed=done)
             progress.update(bar, completed=done)
 
@@ -174,7 +174,7 @@ def _progress(source: str, *, visible: bool) -> Iterator[Show | None]:
 
 @contextlib.contextmanager
 def _explained(service: str) -> Iterator[None]:
-    """Point to the ways out that the command line has."""
+    """Add advice that names options of the command line to errors in the block."""
     try:
         yield
     except CallError as error:

@@ -23,7 +23,8 @@ __all__ = [
     "dialing",
 ]
 
-#: Holds a token where no file does. There is no option for it: other users of a machine see arguments.
+#: The variable for a token if there is no file. There is no option for the token itself: other users of a machine see
+#: arguments.
 TOKEN_VARIABLE = "FASTRPC_TOKEN"  # noqa: S105 (a name)
 
 Authorities = Annotated[
@@ -53,7 +54,7 @@ TokenPath = Annotated[
     ),
 ]
 
-#: Names of these options, for call values that look like options.
+#: The names of these options, to recognize them among the values of a call.
 DIAL_OPTIONS = ("--ca", "--cert", "--key", "--server-name", "--token-file")
 
 
@@ -72,7 +73,7 @@ def dialing(
         tls = TLS(cert_file=cert, key_file=key, ca_file=ca, server_name=server_name)
     config = ClientConfig(tls=tls)
     if token_path is not None:
-        TokenFile(token_path)  # Reported before anything is dialled.
+        TokenFile(token_path)  # The file is checked before anything is dialled.
         return Dialing(config, token_path)
     return Dialing(config, token=_token_of_environment())
 

@@ -34,7 +34,7 @@ __all__ = ["EndingService", "HostedAccess", "HostedParts", "serve_hosted"]
 
 
 class HostedAccess(NamedTuple):
-    """The callers of a service: the part that identifies them, their rights, and the certificates."""
+    """The access of callers to a service: their identities, their rights, and the certificates."""
 
     authenticate: StaticTokens | None
     rights: ServiceRights | None
@@ -59,19 +59,19 @@ class HostedParts:
     make: Callable[[], Any]
     config: ServerConfig
 
-    #: A block around the time that the server listens, as in a `Plan`.
+    #: A context that is entered while the server listens, as in a `Plan`.
     beside: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None
 
     #: Called after each reload of the server, as in a `Plan`.
     on_reload: Callable[[], None] = lambda: None
 
-    #: The service, if it may end by itself: its server is drained then.
+    #: The service, if it may end by itself; then its server is drained.
     ending: "EndingService | None" = None
 
-    #: Returns the URL for clients of an address; None: the URL with the scheme of the service.
+    #: Returns the URL for clients from an address; None: the scheme of the service.
     url_of: Callable[[Address], str] | None = None
 
-    #: Returns the URLs beside the service's URL, by their kind.
+    #: Returns further URLs of the service, by their kind.
     further_urls: Callable[[], Mapping[str, str]] = dict
 
 
@@ -82,12 +82,12 @@ def serve_hosted(
     *,
     further: Callable[[], Sequence[Address]] = tuple,
 ) -> NoReturn:
-    """Serve until the program is to end, and exit.
+    """Serve until the program has to end, and exit.
 
     Args:
-        name: the command, which is the scheme of the URL of its service, too.
-        prepare: checks the options that this command alone has.
-        further: returns the addresses that these options name.
+        name: the command, which is also the scheme of the service's URL.
+        prepare: checks the options that only this command has.
+        further: returns the addresses in these options.
     """
     with reported(ExitCode.USAGE):
         level: LogLevel = checked_level(options.log_level) or "info"
@@ -133,7 +133,7 @@ async def _beside(parts: HostedParts, server: Server) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _ending_with(service: EndingService, server: Server) -> AsyncIterator[None]:
-    """Drain a server inside the block once its service has ended by itself."""
+    """Drain a server inside the block if its service has ended by itself."""
 
     async def end() -> None:
         await service.failed()

@@ -38,7 +38,7 @@ Sync = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostedOptions:
-    """The options that all these commands have: each field is one (`with_hosted_options`)."""
+    """The options that all these commands have; each field is an option (`with_hosted_options`)."""
 
     address: list[str]
     tls_cert: ServerCertificate = None
@@ -80,7 +80,7 @@ def data_folder_option(contents: str) -> Any:
     """Return the option `--data-dir` of a command.
 
     Args:
-        contents: the things that it keeps, in words.
+        contents: a noun for the things that are kept.
     """
     return typer.Option(
         "--data-dir",
@@ -94,7 +94,7 @@ def checked_sync(sync: str | None, data_dir: Path | None, contents: str) -> Lite
     """Return how a service keeps its contents; the service refuses other words.
 
     Raises:
-        ConfigError: the service keeps them in memory only.
+        ConfigError: the service keeps its contents in memory only.
     """
     if sync is not None and data_dir is None:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Log records as JSON, one object a line."""
+"""Log records as JSON, one object per line."""
 
 import enum
 import json
@@ -12,10 +12,10 @@ from fastrpc.escaping import printable_json
 
 __all__ = ["JSONLines"]
 
-#: The fields of every record, beside the fields of its `extra`.
+#: The fields of every record; all others come from its `extra`.
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
-#: Values nested deeper than this are written as text.
+#: Depth of nesting from which on values are written as text.
 _DEPTH = 8
 
 

@@ -38,10 +38,10 @@ def make_pass(
 ) -> None:
     """Add a pass at the end of a file, which is made if it is missing.
 
-    A pass is a key of announcements, a certificate with its key, and the authority that signed it. Each machine of the
-    network has a copy of the file.
+    A pass consists of a key of announcements, a certificate with its key, and the authority that signed the
+    certificate. Each machine of the network has a copy of the file.
 
-    The first pass is presented, all are accepted. To change passes without a gap: add one, copy the file to every
+    The first pass is presented, and all are accepted. To change passes without a gap: add one, copy the file to every
     machine, then do the same with `--present`, and at last with `--only`.
     """
     # Imported here: the help lists this command without it.
@@ -68,8 +68,8 @@ def key(
 ) -> None:
     """Add a key at the end of a file, which is made if it is missing.
 
-    The first key signs, all are accepted. To change keys without a gap: add one, copy the file to every machine, and
-    only then let it sign everywhere with `--sign`.
+    The first key signs, and all are accepted. To change keys without a gap: add one, copy the file to every machine,
+    and only then let it sign everywhere with `--sign`.
     """
     # Imported here: the help lists this command without it.
     from fastrpc.registries.lan.keys import add_key, sign_with_last

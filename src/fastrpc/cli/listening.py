@@ -1,4 +1,4 @@
-"""The options of commands that listen: certificates, tokens, rules; processes, settings, logs, printing."""
+"""The options of commands that listen, for certificates, tokens, rules, processes, settings, logs and output."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -89,7 +89,7 @@ AddressesAsJson = Annotated[bool, typer.Option("--json", help="Print the address
 
 
 def address_option(default: str) -> Any:
-    """Return the option `--address` of a command that listens at `default` without it."""
+    """Return the option `--address` of a command whose default address is `default`."""
     return typer.Option(
         "--address",
         "-a",
@@ -99,7 +99,7 @@ def address_option(default: str) -> Any:
 
 
 def tls_settings(cert: Path | None, key: Path | None, ca: Path | None) -> dict[str, Any]:
-    """Return the settings for `--tls-cert`, `--tls-key` and `--tls-ca`; None for missing ones."""
+    """Return the settings for `--tls-cert`, `--tls-key` and `--tls-ca`; None for a missing option."""
     return {
         "tls.cert_file": cert and str(cert),
         "tls.key_file": key and str(key),
@@ -112,7 +112,7 @@ def check_encrypts(given: Mapping[str, Any], addresses: Sequence[Address], encry
     """Refuse options and settings of TLS if no address is encrypted.
 
     Args:
-        encrypted: the scheme of encrypted addresses, as the command takes them.
+        encrypted: the scheme of encrypted addresses in this command.
 
     Raises:
         ConfigError: an option is given, and no address is `tls://`, `relay://`, `fd://`, or `any://` with a network.
@@ -126,14 +126,14 @@ def check_encrypts(given: Mapping[str, Any], addresses: Sequence[Address], encry
 
 
 def _may_encrypt(address: Address) -> bool:
-    """Return whether connections to a server with certificates are encrypted at an address."""
+    """Return whether connections at an address are encrypted if the server has certificates."""
     if names_scopes(address):
         # Imported on first use: most servers have one address.
         from fastrpc.registries.base.scoped import open_scopes
 
         with closing(open_scopes(address, None, None)) as scopes:
             return scopes.encrypts
-    # A socket that was passed on is encrypted where there are certificates.
+    # A socket that was passed on is encrypted if there are certificates.
     return is_encrypted(address) or address.scheme == "fd"
 
 
@@ -141,7 +141,7 @@ def server_tls(cert: Path | None, key: Path | None, ca: Path | None) -> TLS | No
     """Return the certificates of a server with the options `--tls-cert`, `--tls-key`, `--tls-ca`; None without them.
 
     Raises:
-        ConfigError: there is a key, or are authorities, without a certificate.
+        ConfigError: a key or authorities are given without a certificate.
     """
     if cert is None:
         if key is not None or ca is not None:
@@ -151,7 +151,7 @@ def server_tls(cert: Path | None, key: Path | None, ca: Path | None) -> TLS | No
 
 
 def checked_level(level: str | None) -> Any:
-    """Return a log level in lower case, checked; None stays None."""
+    """Return a log level in lower case after checking it; None stays None."""
     levels = ("debug", "info", "warning", "error", "critical")
     if level is None or level.lower() in levels:
         return level and level.lower()
@@ -159,7 +159,7 @@ def checked_level(level: str | None) -> Any:
 
 
 def checked_format(log_format: str | None) -> Any:
-    """Return a log format in lower case, checked; None stays None."""
+    """Return a log format in lower case after checking it; None stays None."""
     formats = ("text", "json")
     if log_format is None or log_format.lower() in formats:
         return log_format and log_format.lower()

@@ -40,7 +40,7 @@ KINDS = {
     "both_ways": "both ways",
 }
 
-#: The prefixes of the names of services that servers have besides their own; servers of gRPC have the last two.
+#: The prefixes of services that servers have in addition to their own; gRPC servers have the last two.
 _BUILT_IN_PREFIXES = (BUILTIN_PREFIX, *OWN_PREFIXES)
 
 #: The service of the embedded registry.
@@ -92,7 +92,7 @@ def list_services(
 
 
 def _check_registries(address: str, compare: str | None, *, watch: bool) -> None:
-    """Refuse options that are for registries at an address of another kind."""
+    """Refuse options for registries if an address is of another kind."""
     if watch and (compare is not None or not names_registry(address)):
         raise ConfigError("--watch follows one registry", hint="write registry://host:port")
     if compare is not None and not (names_registry(address) and names_registry(compare)):
@@ -142,7 +142,7 @@ def _refuse(address: str, service: str, names: list[str]) -> NoReturn:
 
 
 async def explained(asking: Any, address: str) -> Any:
-    """Return the result of `asking`; if the server refuses since its reflection is off, the error says so."""
+    """Return the result of `asking`. If the server refuses because its reflection is off, the error says so."""
     try:
         return await asking
     except CallError as error:
@@ -194,7 +194,7 @@ def _also(names: Iterable[str]) -> str:
 
 
 def _own_aliases(service: ServiceDescription, method: MethodDescription) -> list[str]:
-    """Return the other names of a method after the service's; aliases of the service are in its own line."""
+    """Return the other names of a method, except names by aliases of its service, which have a separate line."""
     prefix = f"{service.name}."
     return [name.removeprefix(prefix) for name in method.aliases if name.startswith(prefix)]
 

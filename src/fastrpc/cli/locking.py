@@ -24,13 +24,13 @@ from fastrpc.workers.plan import ExitCode
 
 __all__ = ["elect", "leader", "lock", "run_under"]
 
-#: The token of the lock, in the environment of the command.
+#: The variable for the token of the lock, in the environment of the command.
 TOKEN_VARIABLE: Final = "FASTRPC_LOCK_TOKEN"  # noqa: S105
 
-#: The share of a lease between TERM and KILL: together with the share of a valid lease, 0.9, it ends before the lease.
+#: The share of a lease between SIGTERM and SIGKILL. After the 0.9 for which a lease is valid it ends before the lease.
 _KILL_SHARE: Final = 0.05
 
-#: End a wait, or the command. SIGINT ends a wait by itself.
+#: Signals that end a wait, or the command. SIGINT ends a wait by itself.
 _END_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 StoreUrl = Annotated[
@@ -141,7 +141,7 @@ def _run(
 
 
 async def _run_held(opened: Store, make: Callable[[Store], Lock], command: Sequence[str]) -> int:
-    """Run a command once a lock is held; a signal before that leaves the queue and exits with 128 plus its number."""
+    """Run a command once a lock is held. A signal before that ends the wait; the exit code is 128 plus its number."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     ended_by: list[int] = []
 
@@ -164,10 +164,10 @@ async def _run_held(opened: Store, make: Callable[[Store], Lock], command: Seque
 
 
 async def run_under(held: Lock, command: Sequence[str]) -> int:
-    """Run a command while a lock is held; return its exit code, 128 and the number for a signal.
+    """Run a command while a lock is held; return its exit code, or 128 plus the number of its signal.
 
     Raises:
-        LockLostError: by the lock, which cancels this; the command has ended.
+        LockLostError: the lock cancels this when it is lost; the command has ended.
     """
     environment = {**os.environ, TOKEN_VARIABLE: str(held.token)}
     group, loop = CommandGroup(), asyncio.get_running_loop()

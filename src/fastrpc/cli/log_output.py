@@ -7,26 +7,26 @@ from fastrpc.workers.log_fallback import LOG_FORMAT, FallbackHandler
 
 __all__ = ["install_logging", "lower_root_level"]
 
-#: Records whose content `fastrpc run` prints itself.
+#: Messages of records whose content `fastrpc run` prints itself.
 _PRINTED = frozenset({"listening"})
 
 
 class _OurLevel(int):
-    """A log level set here, distinguishable from an equal level of the program."""
+    """A log level set here, which can be told from an equal level that the program sets."""
 
 
 def install_logging(level: str, *, is_demanded: bool, log_format: str = "text") -> None:
-    """Write our records to standard error from `level` on, and also records of a program that configures no logging.
+    """Write fastrpc's records from `level` on to standard error, and all records if the program configures no logging.
 
     Args:
-        is_demanded: the level applies to our records even if the program configures logging.
-        log_format: `text`, or `json` for an object a line with all fields.
+        is_demanded: whether the level applies to fastrpc's records even if the program configures logging.
+        log_format: `text`, or `json` for one object per line with all fields.
     """
     own, others = FallbackHandler(), OwnLastResort()
     own.left_out = _PRINTED
     formatter = logging.Formatter(LOG_FORMAT)
     if log_format == "json":
-        # Imported on first use: text output needs none of it.
+        # Imported on first use: text output does not need it.
         from fastrpc.cli.json_lines import JSONLines
 
         formatter = JSONLines()
@@ -49,8 +49,8 @@ def lower_root_level(level: str) -> None:
     root.setLevel(_OurLevel(logging.getLevelNamesMapping()[level.upper()]))
     add_handler = root.addHandler
 
-    # `logging.basicConfig` without a level keeps the root logger's own. logging has no hook for new handlers, so
-    # the first one is detected here.
+    # `logging.basicConfig` without a level keeps the root logger's level. logging has no hook for new handlers, so the
+    # first handler is detected here.
     def notice_handler(handler: logging.Handler) -> None:
         del root.addHandler
         if isinstance(root.level, _OurLevel):

@@ -10,7 +10,7 @@ __all__ = ["main"]
 
 
 def main() -> NoReturn:
-    """Run the command line; ends the program."""
+    """Run the command line and end the program."""
     _open_standard_streams()
     try:
         sys.exit(_load_and_run())
@@ -19,15 +19,15 @@ def main() -> NoReturn:
 
 
 def _open_standard_streams() -> None:
-    """Open /dev/null in place of each standard stream that is closed: sockets would get these numbers.
+    """Open /dev/null in place of each standard stream that is closed, as sockets would get these numbers.
 
-    libuv aborts the program if one of them is closed.
+    libuv aborts the program if one of the three is closed.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest number that is free.
+            # The system assigns the lowest free number.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 

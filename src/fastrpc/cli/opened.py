@@ -1,4 +1,4 @@
-"""The store or the broker that a command asks."""
+"""The store or the broker on which a command works."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -28,10 +28,10 @@ def run_with(
     *,
     as_json: bool,
 ) -> T:
-    """Open a backend, and return the result of a function of it.
+    """Open a backend, call a function with it, and return its result.
 
     Args:
-        example: a URL of the kind, whose scheme names it.
+        example: a URL of this kind of backend; its scheme is the name of the kind.
     """
     with reported(ExitCode.USAGE):
         if "://" not in url:
@@ -74,10 +74,10 @@ def broker_at(dial: Dialing, url: str) -> "Broker":
 
 
 def _refuse_memory(url: str, name: str) -> None:
-    """Refuse a backend in the memory of a command, as it would end with the command.
+    """Refuse a backend in the memory of a command, which would end with the command.
 
     Raises:
-        ConfigError: it is one.
+        ConfigError: the URL names such a backend.
     """
     if url.lower().startswith("memory:"):
         raise ConfigError(

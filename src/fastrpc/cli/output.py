@@ -1,6 +1,6 @@
 """Standard output and standard error: lines of styled parts, and drawings of rich.
 
-Nothing that is printed here can control the terminal: control characters of a peer's texts are escaped. rich is loaded
+Nothing that is printed here can control the terminal: control characters in texts of a peer are escaped. rich is loaded
 only for a terminal or a frame.
 """
 
@@ -22,10 +22,10 @@ __all__ = ["Part", "StyledOutput", "rich_text", "shown", "stderr", "stdout"]
 #: A part of a line: its text, or its text and its style.
 Part = str | tuple[str, str]
 
-#: Between two columns of a table.
+#: The space between two columns of a table.
 _GAP = "   "
 
-#: With one of these, rich may style output to a file or a pipe, too.
+#: Variables with which rich may also style output to a file or a pipe.
 _STYLED_ANYWHERE = ("FORCE_COLOR", "TTY_COMPATIBLE")
 
 
@@ -51,7 +51,7 @@ class StyledOutput:
         self.console.print(drawing, soft_wrap=not is_folded)
 
     def table(self, rows: Iterable[Sequence[Sequence[Part]]]) -> None:
-        """Print rows of cells in columns; a terminal may fold the cells, a file or a pipe gets a line for each row."""
+        """Print rows of cells in columns. A terminal may fold cells; a file or a pipe gets one line per row."""
         if self.is_styled:
             from rich.table import Table
 
@@ -101,14 +101,14 @@ def _escaping_console(*, is_error: bool) -> "Console":
     return EscapingConsole(stderr=is_error, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-#: Answers and tables.
+#: For answers and tables.
 stdout = StyledOutput()
-#: Messages.
+#: For messages.
 stderr = StyledOutput(is_error=True)
 
 
 def shown(text: str, style: str = "") -> tuple[str, str]:
-    """Return a text of a peer as part of a line."""
+    """Return a text of a peer as a part of a line."""
     return printable(text), style
 
 

@@ -1,4 +1,4 @@
-"""`fastrpc policy`: check a file of rules against the services it is for, and explain its decisions."""
+"""`fastrpc policy`: check a file of rules against its services, and explain its decisions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,10 +49,11 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a policy against the services it is for: exit code 1 if a rule cannot be right.
+    """Check a policy against its services: exit code 1 if a rule cannot be right.
 
-    An unknown method of a service that is served is an error. A service that is not served only causes a warning:
-    several servers may share one file. So does a method that is not public and is allowed to anonymous.
+    A rule for an unknown method of a service that is served is an error. A rule for a service that is not served only
+    causes a warning, as several servers may share one file. A rule that allows anonymous callers a method that is not
+    public causes a warning, too.
 
     Functions that make services are run, classes are not.
     """
@@ -68,7 +69,7 @@ def check(
         public = {method.full_name for method in methods if method.public}
         found = read.check((method.full_name for method in methods), public=public)
     except ConfigError as error:
-        # The file is the subject here, not an argument of the command.
+        # The error is about the file, not about an argument of the command.
         cause, hint = describe_error(error)
         found = Findings([f"{cause} ({hint})" if hint else cause])
     is_right = not found.errors and not (strict and found.warnings)
@@ -121,9 +122,9 @@ def explain(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Explain the decision of a policy about a caller and a method: which rule, and why.
+    """Explain the decision of a policy about a caller and a method: the rule, and the reason.
 
-    The demands of the method itself, `@method(public=…, roles=…)`, are not in the file: --services adds them.
+    The requirements of the method itself, `@method(public=…, roles=…)`, are not in the file: --services adds them.
     """
     with reported(ExitCode.USAGE, as_json=as_json):
         caller = _caller(identity, roles or ())
@@ -157,7 +158,7 @@ def _caller(name: str, roles: Sequence[str]) -> Identity | None:
 
 
 def _built_in(name: str) -> MethodDefinition | None:
-    """Return a method that every server has; None for any other."""
+    """Return a method that every server has; None for any other method."""
     known = (service_definition(Health), service_definition(Reflection))
     return next(
         (method for one in known for method in one.methods.values() if method.full_name == name), None

@@ -49,7 +49,7 @@ _TOKEN_HINT = "show a token that the server knows: --token-file FILE, or FASTRPC
 _BUILT_IN = re.compile(r"(fastrpc\.[a-z_]+)\.[a-z_]+: ")
 _TIMEOUT_HINT = "give it more time with --timeout, or find out what delays the server"
 
-#: Texts printed after a label: a line break in them must not look like a line of ours.
+#: The start of further lines of a text that follows a label: a line of the text must not look like a line of ours.
 _CONTINUATION = "\n" + " " * len("error: ")
 
 
@@ -69,11 +69,11 @@ def accept_every_character() -> None:
 
 @contextlib.contextmanager
 def reported(code: ExitCode, *, as_json: bool = False) -> Iterator[None]:
-    """Print an error of fastrpc or the system as cause and fix, and end the command with `code`."""
+    """Print an error of fastrpc or the system as cause and remedy, and end the command with `code`."""
     try:
         yield
     except BrokenPipeError:
-        # The reader of our output has gone, and would not read a message either.
+        # The reader of the output has closed the pipe, and would not read a message either.
         raise
     except (FastRPCError, OSError) as error:
         cause, hint = describe_error(error)
@@ -113,12 +113,12 @@ def print_note(text: str) -> None:
 
 
 def counted(count: int, what: str) -> str:
-    """Return a count with its noun, in the plural unless it is one."""
+    """Return a count with its noun, in the plural unless the count is one."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def describe_error(error: BaseException) -> tuple[str, str | None]:
-    """Return cause and fix of an error as text, without its traceback."""
+    """Return cause and remedy of an error as text, without its traceback."""
     if isinstance(error, FastRPCError):
         text = str(error).removesuffix(f" ({error.hint})") or type(error).__name__
         if isinstance(error, ConnectError):
@@ -135,7 +135,7 @@ def describe_error(error: BaseException) -> tuple[str, str | None]:
 
 
 def json_text(value: Any) -> str:
-    """Return a value as JSON on one line: arrays as their values, other non-JSON values as in Python."""
+    """Return a value as JSON on one line: arrays as their values; a value that JSON lacks as in Python."""
     try:
         encoded = msgspec.json.encode(value, enc_hook=_printed)
     except (TypeError, ValueError, msgspec.MsgspecError):  # keys that JSON does not allow, lone surrogates
@@ -154,9 +154,9 @@ def _printed(value: Any) -> Any:
 
 
 def plain_value(value: bytes) -> dict[str, Any]:
-    """Return kept bytes for a line of JSON: as JSON, else as text, else in base64 under that name.
+    """Return kept bytes for a line of JSON: as JSON, else as text, else under a name for base64.
 
-    JSON that is nested too deeply counts as text.
+    JSON that is nested too deeply is shown as text.
     """
     try:
         return {"value": msgspec.json.decode(value)}
@@ -174,12 +174,12 @@ def print_json(value: Any) -> None:
 
 
 def line_of(message: Any) -> str:
-    """Return a message of a stream as one line of JSON; bytes of UTF-8 are shown as text."""
+    """Return a message of a stream as one line of JSON; bytes that are UTF-8 are shown as text."""
     return printable(_text_of(message)) if isinstance(message, bytes) else json_text(message)
 
 
 def print_value(value: Any) -> None:
-    """Print an answer: as JSON, coloured for a terminal; bytes that are text as text."""
+    """Print an answer as JSON, coloured on a terminal; bytes that are text are printed as text."""
     if isinstance(value, bytes):
         stdout.print(printable(_text_of(value), multiline=True))
         return
@@ -204,7 +204,7 @@ def _continued(text: str) -> str:
 
 
 def _hint_of(error: FastRPCError) -> str | None:
-    """Return the fix in terms of the command line."""
+    """Return the remedy in terms of the command line."""
     if isinstance(error, ConnectError):
         hint = error.hint or ""
         if hint == SETTING_HINT:
@@ -224,7 +224,7 @@ def _hint_of(error: FastRPCError) -> str | None:
 
 
 def _pattern_hint(message: str) -> str | None:
-    """Return how a policy allows the built-in method that a refusal names; None for every other method."""
+    """Return how a policy can allow the built-in method that a refusal names; None for any other method."""
     found = _BUILT_IN.match(message)
     if found is None:
         return None

@@ -17,14 +17,14 @@ from fastrpc.workers.plan import ExitCode
 
 __all__ = ["compare_registries"]
 
-#: The fields of a record, beside its address.
+#: The fields of a record, except its address.
 _FIELDS = ("weight", "zone", "version", "labels", "protocols")
 
 _Lists = dict[str, tuple[Endpoint, ...]]
 
 
 class _Difference(NamedTuple):
-    """An endpoint that one registry lacks, or of which the two have different records."""
+    """An endpoint that one registry lacks, or whose records in the two registries differ."""
 
     service: str
     endpoints: tuple[Endpoint | None, Endpoint | None]

@@ -26,8 +26,7 @@ from fastrpc.workers.plan import ExitCode
 
 __all__ = ["asked", "details", "list_registry", "listed", "split", "values_of"]
 
-#: The health shown for an endpoint that does not answer, that lacks the health service, or that requires a token for
-#: it.
+#: The health of an endpoint that does not answer, lacks the health service, or requires a token for it.
 UNREACHABLE = "UNREACHABLE"
 UNKNOWN = "UNKNOWN"
 UNAUTHENTICATED = "UNAUTHENTICATED"
@@ -36,16 +35,17 @@ _RIGHT_HINT = (
     'a rule of the registry\'s policy gives the right: read = ["…"]; --token-file shows another token'
 )
 
-#: Services whose endpoints are asked for at the same time: each takes a thread, and a connection to the registry.
+#: The most services whose endpoints are requested at the same time: each takes a thread, and a connection to the
+#: registry.
 WATCHED_AT_ONCE = 32
 
-#: Servers checked at the same time, each over its own connection.
+#: The most servers that are checked at the same time, each over a separate connection.
 ASKED_AT_ONCE = 256
 
-#: Seconds by which each of several scopes has answered: a network takes 0.3 s, and may not answer.
+#: Seconds within which each of several scopes has to answer. A network takes 0.3 s, and may not answer at all.
 SCOPES_SECONDS = 0.5
 
-#: Closing does not wait long: a silent server sends nothing more.
+#: Closing does not wait long, as a silent server sends nothing more.
 _TIMEOUTS = Timeouts(linger=0.1)
 
 Found = dict[str, list[tuple[Endpoint, str]]]
@@ -60,7 +60,7 @@ def list_registry(url: str, service: str | None, timeout: float, dial: Dialing, 
 
     async def look() -> Found:
         async with asked(registry):
-            # A DNS name is a host name: the servers there know no service of that name.
+            # A DNS name is a host name, so the servers there have no service of that name.
             wanted = _Wanted(service, timeout, url.lower().startswith("dns:"), dial.config.tls)
             return await _look(registry, wanted)
 
@@ -76,13 +76,13 @@ def list_registry(url: str, service: str | None, timeout: float, dial: Dialing, 
 
 
 def split(url: str) -> tuple[str, str | None]:
-    """Return the registry, and the service that its URL names, if it does."""
+    """Return the registry of a URL, and the service if the URL names one."""
     return (split_target(url) if names_service(url) else None) or (url, None)
 
 
 @contextlib.asynccontextmanager
 async def asked(registry: WatchedRegistry) -> AsyncIterator[None]:
-    """Add advice to errors of a registry in the block, and close it at the end."""
+    """Add advice to errors of a registry in the block; close the registry at the end."""
     try:
         yield
     except StoreError as error:
@@ -98,7 +98,7 @@ async def asked(registry: WatchedRegistry) -> AsyncIterator[None]:
 async def listed(
     registry: WatchedRegistry, service: str | None, timeout: float
 ) -> dict[str, tuple[Endpoint, ...]]:
-    """Return the endpoints of each service, or of one.
+    """Return the endpoints of one service, or of each.
 
     Raises:
         StoreError: the registry refuses, or did not report all services in time.
@@ -139,7 +139,7 @@ async def _look(registry: WatchedRegistry, wanted: _Wanted) -> Found:
 
 
 async def _names(registry: WatchedRegistry) -> list[str]:
-    # Only fastrpc's registries have it: the interface does not require it.
+    # Only the registries of fastrpc have it: the interface does not require it.
     services = getattr(registry, "services", None)
     if services is None:
         raise ConfigError(f"{registry!r} cannot list its services", hint="name one after it")
@@ -171,7 +171,7 @@ async def _lists(
     try:
         return await asyncio.gather(*asking)
     finally:
-        # After a failure nothing else is asked.
+        # After a failure the other requests are cancelled.
         for task in asking:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
@@ -182,7 +182,7 @@ async def _endpoints(registry: WatchedRegistry, service: str, ends: float) -> tu
 
     Raises:
         StoreError: the registry refuses, or cannot be reached.
-        TimeoutError: it reported nothing before `ends`, a time of the loop.
+        TimeoutError: the registry reported nothing before `ends`, a time of the loop.
     """
     loop = asyncio.get_running_loop()
     if loop.time() >= ends:
@@ -194,7 +194,7 @@ async def _endpoints(registry: WatchedRegistry, service: str, ends: float) -> tu
                 await asyncio.wait([first], timeout=min(left, LOOK_SECONDS))
             if first.done():
                 if hasattr(registry, "members"):
-                    # The first scope to answer may be the only one so far.
+                    # The first scope to answer may so far be the only one.
                     await asyncio.sleep(min(max(0.0, ends - loop.time()), SCOPES_SECONDS))
                 return (watch.latest or first.result()).endpoints
         finally:
@@ -203,14 +203,14 @@ async def _endpoints(registry: WatchedRegistry, service: str, ends: float) -> tu
 
 
 def _is_final(error: Exception | None) -> bool:
-    """Return whether a registry refused for a reason that stays."""
+    """Return whether a registry refused for a permanent reason."""
     return isinstance(error, StoreError) and error.status is not Status.UNAVAILABLE
 
 
 async def _health(address: Address, services: list[str], wanted: _Wanted, tls: TLS | None) -> dict[str, str]:
-    """Return the health of each service of a server, or of the server as a whole, in time.
+    """Return the health of each service of a server, or of the whole server, within the time.
 
-    The command's token is for the registry only: any server that may register a service there would get it here.
+    The command's token is shown only to the registry: any server that may register a service there would get it.
     """
     config = ClientConfig(timeouts=_TIMEOUTS, tls=tls)
     async with Client(address, config=config) as client:
@@ -271,7 +271,7 @@ def _print(found: Found) -> None:
 
 
 def details(endpoint: Endpoint) -> str:
-    """Return the fields of a record behind its address, for a line."""
+    """Return the fields of a record, except its address, for a line."""
     parts = [f"{name} {value}" for name in ("version", "zone") if (value := getattr(endpoint, name))]
     if endpoint.weight != 1:
         parts.append(f"weight {endpoint.weight}")

@@ -18,7 +18,7 @@ __all__ = ["print_event", "watch_registry"]
 
 _STYLES = {"added": "green", "changed": "yellow", "removed": "red", "lost": "bold red", "back": "bold green"}
 
-#: The fields of a record, beside its address.
+#: The fields of a record, except its address.
 _FIELDS = ("weight", "version", "zone", "protocols")
 
 
@@ -45,7 +45,7 @@ def print_event(event: RegistryEvent, place: str, *, as_json: bool) -> None:
     """Print an event of a registry on one line.
 
     Args:
-        place: the registry, as people know it.
+        place: the registry, in the form for people.
     """
     if as_json:
         print_json(_values(event))

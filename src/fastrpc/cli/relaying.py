@@ -28,7 +28,7 @@ RelayName = Annotated[
 def relay(name: RelayName, hosted: HostedOptions) -> None:
     """Run a relay, by which callers reach servers behind a NAT: servers with --address relay://host:port/NAME.
 
-    One port for all: callers connect to it with TLS as NAME.host, and TLS ends at the server. The relay's certificate
+    There is one port: callers connect to it with TLS as NAME.host, and TLS ends at the server. The relay's certificate
     is for servers that claim names.
 
     With --tokens every server needs one: relay://host:port/NAME?token_file=FILE. With --policy it also needs a right:

@@ -1,4 +1,4 @@
-"""The places of settings: an error names the key of the file or the variable to correct, not a field of a class."""
+"""The places of settings: an error names the key in the file, or the variable, instead of a field of a class."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -11,10 +11,10 @@ __all__ = ["SettingPlaces"]
 
 
 class SettingPlaces:
-    """Where the settings of a command stand, for errors.
+    """The places of a command's settings, for errors.
 
     Args:
-        places: file and section, or variable, by key; keys of the command line have none.
+        places: the file and section, or the variable, by key; keys from the command line have no place.
         fields: the name of each setting in the errors of its class, such as `Timeouts.drain`, by key.
     """
 
@@ -35,11 +35,11 @@ class SettingPlaces:
         }
 
     def files_of(self, tls: TLS | None) -> dict[str, Any]:
-        """Return the values of the settings of TLS that have a place, by place."""
+        """Return the TLS settings that have a place, by place."""
         return {place: getattr(tls, name) for name, place in self.below("tls").items()}
 
     def named(self, error: ConfigError) -> ConfigError | None:
-        """Return an error about a field as one about its place; None for other errors."""
+        """Return an error that names the place instead of the field; None for other errors."""
         field, _, rest = error.message.partition(" ")
         place = self._by_field.get(field.rstrip(":"))
         if place is None:
@@ -61,7 +61,7 @@ class SettingPlaces:
         """Name the place in each ConfigError about a field.
 
         Args:
-            section: the section to name if settings contradict each other; None names none.
+            section: the section to name if settings contradict each other; None: no section.
         """
         try:
             yield

@@ -28,10 +28,11 @@ __all__ = ["RunSettings", "read_settings"]
 
 PREFIX = "FASTRPC_"
 
-#: Variables of commands that dial (TOKEN), of `lan://` (LAN_KEY_FILE), of failed calls (TRACEBACKS) and of `any://`.
+#: Variables that are not settings: of commands that dial (TOKEN), `lan://` (LAN_KEY_FILE), failed calls (TRACEBACKS)
+#: and `any://`.
 _NO_SETTINGS = {"CONFIG", "TOKEN", "LAN_KEY_FILE", "TRACEBACKS", "PROVIDER", "HOST_FOLDER", "LAN_PASS"}
 
-#: Settings whose values errors do not show: secrets, and URLs that may contain a secret.
+#: Settings whose values are not shown in errors: secrets, and URLs that may contain a secret.
 _HIDDEN = SECRETS | {"registry", "store", "broker"}
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
@@ -39,7 +40,7 @@ LogFormat = Literal["text", "json"]
 
 _ALL_KEYS = "a key is an option of `fastrpc run --help`, or a field: help(fastrpc.ServerConfig)"
 
-#: Keys beside the fields of ServerConfig, with their types.
+#: Keys that are not fields of ServerConfig, with their types.
 _OWN_KEYS: dict[str, Any] = {
     "app": str,
     "address": str | list[str],
@@ -92,7 +93,7 @@ class RunSettings:
     max_calls: int | None = None
     log_format: LogFormat = "text"
     otel: bool = False
-    #: The path of the control socket; whether to take the place of the program there.
+    #: The path of the control socket; and whether to take the place of the program there.
     control: str | None = None
     takeover: bool = False
     registry: tuple[str, ...] = ()
@@ -107,9 +108,9 @@ class RunSettings:
     policy: str | None = None
     #: Whether the level was set, not defaulted.
     log_level_is_demanded: bool = False
-    #: The values for ServerConfig, by key.
+    #: The given values for ServerConfig, by key.
     said: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    #: Where they stand in the file and the environment.
+    #: The places of the settings in the file and in the environment.
     places: SettingPlaces = dataclasses.field(default_factory=lambda: SettingPlaces({}, {}))
 
     @property
@@ -118,7 +119,7 @@ class RunSettings:
         return _implies_http(self.said)
 
     def over(self, config: ServerConfig) -> ServerConfig:
-        """Return a program's own settings, overridden by these."""
+        """Return a program's settings after applying these on top."""
         return _config(self.said, config, self.places)
 
 
@@ -181,7 +182,7 @@ def _limits(values: Mapping[str, Any], places: SettingPlaces) -> Iterator[Limit]
     for section, kind in _LIMITS.items():
         keys = [key for key in values if key.rpartition(".")[0] == section]
         if keys:
-            # A rate is required; a missing one is reported like any wrong value.
+            # A rate is required; a missing rate is reported like any wrong value.
             given: dict[str, Any] = {"rate": None} if kind is ConnectionRate else {}
             given |= {key.rpartition(".")[2]: values[key] for key in keys}
             with places.naming_fields(section):
@@ -210,7 +211,7 @@ def _keys_of(settings: type[Any]) -> dict[str, Any]:
 
 
 def _fields_of(settings: type[Any], section: str = "") -> dict[str, str]:
-    """Return the field of each key as errors name it, such as `Limits.message_bytes`."""
+    """Return the names that errors use for the fields of the keys, such as `Limits.message_bytes`."""
     fields: dict[str, str] = {}
     for name, kind in get_type_hints(settings).items():
         inner = _section(kind)
@@ -235,7 +236,7 @@ def _section(kind: Any) -> type[Any] | None:
 
 
 def _plain(kind: Any) -> Any:
-    """Return a type as files can express it: a path is a text."""
+    """Return a type in the form that files can express: a path is a text."""
     if get_origin(kind) not in {Union, types.UnionType}:
         return kind
     parts = tuple(part for part in get_args(kind) if get_origin(part) is not os.PathLike)
@@ -257,10 +258,10 @@ def _implies_http(values: Mapping[str, Any]) -> bool:
 def _replaced(
     base: Any, kind: type[Any], values: Mapping[str, Any], places: SettingPlaces, place: str = ""
 ) -> Any:
-    """Return settings with other values, whose keys have a dot for each section around them.
+    """Return settings with other values. A key has a dot for each section.
 
     Args:
-        place: the section that the settings are.
+        place: the section of these settings.
     """
     options: dict[str, Any] = {}
     sections: dict[str, dict[str, Any]] = {}
@@ -293,7 +294,7 @@ class _Found:
 
 
 def _take_arguments(found: _Found, arguments: Mapping[str, Any]) -> None:
-    """Take the values of the command line, which override others; mounts are added to others."""
+    """Take the values of the command line, which override others. Mounts are added to other mounts."""
     for key, value in arguments.items():
         if value is not None:
             found.values[key] = {**found.values.get(key, {}), **value} if key == "http.mounts" else value
@@ -351,7 +352,7 @@ def _check_known(place: str, key: str, keys: Mapping[str, Any]) -> None:
     section = key.rpartition(".")[0]
     if near is None:
         inside = [one.rpartition(".")[2] for one in keys if one.rpartition(".")[0] == section]
-        # Without a section there are too many for a line.
+        # At the top level there are too many keys for a line.
         hint = f"there are {', '.join(inside)}" if section and inside else _ALL_KEYS
     else:
         hint = f"did you mean {near.rpartition('.')[2] if near.rpartition('.')[0] == section else near!r}?"
@@ -363,7 +364,7 @@ def _convert(place: str, key: str, value: Any, kind: Any, *, strict: bool) -> An
     if value == "none" and type(None) in get_args(kind):
         return None
     if get_origin(kind) is Literal and isinstance(value, str):
-        # The values have the form of the command line: FASTRPC_LOG_LEVEL=INFO.
+        # Lower case is accepted, as on the command line: FASTRPC_LOG_LEVEL=INFO.
         value = value.lower()
     try:
         return msgspec.convert(value, kind, strict=strict)
@@ -372,7 +373,7 @@ def _convert(place: str, key: str, value: Any, kind: Any, *, strict: bool) -> An
         raise ConfigError(f"{place} is {shown}, it must be {_allowed(kind)}") from None
 
 
-#: The values of the types of settings, in words.
+#: The values that settings of a type can have, as error texts name them.
 _WORDS: dict[Any, tuple[str, ...]] = {
     bool: ("true", "false"),
     float: ("a number",),
@@ -411,7 +412,7 @@ def _take_environment(found: _Found, environment: Mapping[str, str], keys: Mappi
         parts = text.split() if key == "registry" else text.split(",")
         value: Any = [part.strip() for part in parts] if takes_many and text != "none" else text
         if get_origin(kind) is Mapping and "=" in text:
-            # As in FASTRPC_HTTP_MOUNTS=/=shop:app,/old=old_shop:app.
+            # The form is FASTRPC_HTTP_MOUNTS=/=shop:app,/old=old_shop:app.
             value = dict(part.strip().partition("=")[::2] for part in text.split(","))
         found.take(name, key, value, kind, strict=False)
 

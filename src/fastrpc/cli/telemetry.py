@@ -1,7 +1,7 @@
 """`fastrpc run --otel`: the SDK of OpenTelemetry, started in each process that serves.
 
-Its threads do not survive a fork, so it starts before the sources of a worker and ends after them. The SDK reads the
-variables `OTEL_*` itself, except the names of the exporters.
+The SDK's threads do not survive a fork, so it starts before the sources of a worker, and ends after them. The SDK reads
+the variables `OTEL_*` itself, except the names of exporters.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ __all__ = ["check_sdk", "telemetry"]
 
 _HINT: Final = "pip install 'fastrpc[otel-sdk]'"
 
-#: The exporters that `otlp` stands for, by protocol.
+#: The exporters for which `otlp` stands, by protocol.
 _OTLP: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 
 
@@ -30,7 +30,7 @@ def check_sdk() -> None:
 
 @asynccontextmanager
 async def telemetry() -> AsyncIterator[list[Any]]:
-    """Run the SDK while the sources are entered: a source of no services.
+    """Run the SDK while the sources are entered; this source has no services.
 
     A provider that the program sets itself is kept.
 
@@ -72,7 +72,7 @@ def _start() -> Iterator[Any]:
 
 
 def _exporters(signal: str) -> Iterator[Any]:
-    """Yield the exporters that `OTEL_TRACES_EXPORTER` or `OTEL_METRICS_EXPORTER` names, OTLP without it."""
+    """Yield the exporters in `OTEL_TRACES_EXPORTER` or `OTEL_METRICS_EXPORTER`; OTLP if the variable is not set."""
     variable = f"OTEL_{signal.upper()}_EXPORTER"
     for name in (os.environ.get(variable) or "otlp").split(","):
         name = name.strip()

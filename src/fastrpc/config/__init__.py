@@ -1,8 +1,8 @@
 """Settings as values: frozen dataclasses that check themselves when they are made.
 
-Every duration is in seconds and every size in bytes. `None` means "no limit" and has to be written. A wrong
-value raises ConfigError naming the field, the value and what is allowed. Making one touches no file, no
-socket and no event loop, so settings can be built before a fork and shared between threads.
+Every duration is in seconds and every size in bytes. `None` means "no limit" and has to be written. A wrong value
+raises ConfigError naming the field, the value and what is allowed. Creating settings touches no file, no socket and no
+event loop, so they can be created before a fork and shared between threads.
 
     ClientConfig   Timeouts, Keepalive, Limits, Pool, Backoff, TLS; codec and compressor
     ServerConfig   Timeouts, Keepalive, Limits, Memory, Admission, HTTP, TLS; what is accepted and shown

@@ -16,7 +16,7 @@ class Limits(Settings):
     Attributes:
         message_bytes: largest message (arguments, result or item of a stream) accepted, after decompression too,
             and sent. Too low refuses honest calls, too high lets one call take this much memory.
-        frame_bytes: largest frame accepted; larger messages travel in pieces of at most this size. Too low costs
+        frame_bytes: largest frame accepted; larger messages are cut into pieces of at most this size. Too low costs
             throughput of large messages, too high lets them delay small calls.
         metadata_bytes: largest metadata of a call; each entry counts its key, its value and 32. Too low refuses
             long tokens and trace states, too high invites calls that carry data there.
@@ -49,7 +49,7 @@ class Limits(Settings):
 
     @property
     def _sent_bytes(self) -> int:
-        """The largest sent message; channels and servers of `fastrpc.grpc` have a different one."""
+        """The largest message that is sent; in channels and servers of `fastrpc.grpc` not `message_bytes`."""
         return self.message_bytes
 
     def __post_init__(self) -> None:
@@ -66,10 +66,10 @@ class Limits(Settings):
 
 @settings_class
 class Memory(Settings):
-    """Budgets in bytes where counts alone would bound nothing; per connection unless said otherwise.
+    """Budgets in bytes, as counts of messages alone would bound no memory; per connection unless stated otherwise.
 
-    `request_bytes` and `send_hard` never count as less than `Limits.message_bytes`, half of `stream_pool` neither:
-    raising that limit alone is enough.
+    `request_bytes`, `send_hard` and half of `stream_pool` count as at least `Limits.message_bytes`: to accept longer
+    messages, raising that limit is enough.
 
     Attributes:
         process_bytes: memory of all connections of a process; decompressions take at most a quarter of it. At 70 %
@@ -78,8 +78,8 @@ class Memory(Settings):
             streams wait. Too low refuses work the machine could do, too high ends in the system's out-of-memory killer.
         request_bytes: requests being received, waiting or decoded; calls of priority 1 use 75 % of it. Too low refuses
             bursts of large requests, too high lets one client hold this much.
-        stream_pool: bytes that streams may hold beyond their first windows, shared by the streams of a connection: half
-            of it for windows that grow, each to a quarter of the pool, and the whole rest for messages larger than
+        stream_pool: bytes that streams may hold beyond their first windows, shared by the streams of a connection. Half
+            of it is for windows that grow, each to a quarter of the pool at most; the rest is for messages larger than
             their window. Too low slows fast streams on long lines, too high lets unread streams hold this much.
         send_soft: unsent bytes above which no further handler starts and streams wait. Too low idles handlers while
             the network catches up, too high answers into a growing queue.
@@ -90,8 +90,8 @@ class Memory(Settings):
             peers with a slow line, too high lets a silent one hold this much.
         open_messages: cut messages that may be unfinished at once, in each direction. Too low makes large messages
             wait for each other, too high multiplies their memory.
-        items: elements, keys and values that one payload may hold in all its containers. Too low refuses large
-            lists, too high lets a small message become a great many objects.
+        items: elements, keys and values that one payload may hold in all its containers. Too low refuses large lists,
+            too high lets a small message decode to a great many objects.
     """
 
     process_bytes: int = 1024 * _MIB
@@ -117,7 +117,7 @@ class Memory(Settings):
 
 @settings_class
 class Admission(Settings):
-    """The limits before a server starts to work.
+    """The limits that apply before a server starts to work on a call.
 
     Attributes:
         handshakes: connections that may be opening at once; above it the longest silent one is closed, if it is silent

@@ -31,17 +31,17 @@ class Pool(Settings):
 
     Attributes:
         connections_per_endpoint: connections to each endpoint, which calls take in turn. One carries many calls at
-            once. More help when one worker of the server cannot keep up, and cost memory and handshakes on both
-            sides. "auto" begins with one, and adds one when each had more than 16 calls in flight for 100 ms, up to
-            the number of the server's workers and to 8. A client that serves calls always has one.
+            once. More help when one worker of the server cannot keep up, and cost memory and handshakes on both sides.
+            "auto" begins with one, and adds another when each had more than 16 calls in flight for 100 ms, up to the
+            number of the server's workers and at most 8. A client that serves calls always has one.
         warm: endpoints to which connections are opened before a call needs them, as soon as the client is entered,
             and kept open whatever `Timeouts.idle` says. A `SyncClient`, which does nothing between calls, opens
             them in `ready()` and keeps `Timeouts.idle`. Too low lets the first call to each endpoint wait for its
             handshake, too high keeps connections unused.
         retries: the budget of retries for all calls of the client together.
-        breaker: the circuit breaker of each method at each endpoint; None has no breakers.
-            The default does not apply to a single fixed address, as there is no other endpoint; other values do.
-        outlier: when an endpoint is ejected because it performs worse than the others; None ejects no endpoint.
+        breaker: the circuit breaker of each method at each endpoint; None: no breakers. The default does not apply to a
+            single fixed address, since there is no other endpoint; any other value does.
+        outlier: the rule by which an endpoint is ejected that performs worse than the others; None ejects no endpoint.
         probes: the health checks of endpoints; None sends none. A client with one fixed address sends none either, as
             there is no other endpoint. Not in a `SyncClient`, which does nothing between calls.
     """
@@ -74,19 +74,20 @@ class ClientConfig(Settings):
         compress_above: payloads of at most this many bytes are never compressed. Too low spends time on messages
             that hardly shrink, too high leaves network unsaved.
         wire_protocol: language spoken on the connections: "native", "grpc" for servers of gRPC, or "rpcx" or "phobos"
-            for servers of Go, without streams and without cancelling calls on the server. None asks the `protocols` of
-            each endpoint, which a registry lists: the first of these four that they have is spoken. A protocol that is
-            registered with an engine for clients has its name here, too.
+            for servers of Go, without streams and without cancelling calls on the server. None takes the protocol from
+            the `protocols` of each endpoint, which a registry lists: the first of these four that the list contains.
+            Protocols that are registered with an engine for clients may be named, too.
         timeouts: the timeouts of each phase.
         keepalive: the detection of silent peers.
         limits: the limits for one peer.
         pool: the connections that the client keeps.
         backoff: the delays before a lost connection is opened again. The first call after an unrequested dial ends the
-            delay; it restarts a long one.
+            delay; if the delay was long, the delays restart.
         tls: certificates for `tls://` addresses; None trusts the system's authorities there. With it, `tcp://` is
             dialled on loopback only.
-        early_calls: which calls may leave before the server answered the opening. "idempotent" saves those a round
-            trip, "all" saves it for every call, but a lost one may or may not have run, "none" always waits.
+        early_calls: which calls may be sent before the server has answered the opening, which saves them a round trip.
+            "idempotent": calls that are safe to repeat. "all": every call, but a lost call may or may not have run.
+            "none": no call.
         spin_microseconds: time the loop, or a waiting thread, polls after the last received or sent byte; 0 sleeps at
             once. It saves the wake-up, some 40 microseconds, for data that arrives within this time. Too low saves
             nothing, too high burns a whole core for this time after each burst. Ignored, with a warning, on one core.

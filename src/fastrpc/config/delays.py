@@ -19,7 +19,7 @@ def pause_after(
 ) -> float:
     """Return the seconds to wait after a number of failures, from 1 on."""
     times = failures - 1
-    # The power of a large number is beyond all floats.
+    # The power of a large number exceeds all floats.
     is_longest = times * math.log(backoff.factor) >= math.log(max(backoff.longest / backoff.first, 1.0))
     pause = backoff.longest if is_longest else backoff.first * backoff.factor**times
     return pause * uniform(1 - backoff.jitter, 1 + backoff.jitter)
@@ -31,7 +31,7 @@ class Delays:
     def __init__(self, backoff: Backoff, uniform: Callable[[float, float], float] = random.uniform) -> None:
         self._backoff = backoff
         self._uniform = uniform
-        # The next pause; the length at which `resume` goes on.
+        # The next pause, and the length from which `resume` continues.
         self._next = self._former = backoff.first
 
     def reset(self) -> None:
@@ -44,7 +44,7 @@ class Delays:
         self._next = self._backoff.first
 
     def resume(self) -> None:
-        """Go on with pauses at least as long as before `restart`."""
+        """Continue with pauses at least as long as before `restart`."""
         self._next = max(self._next, self._former)
 
     def take(self) -> float:

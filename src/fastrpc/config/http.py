@@ -21,13 +21,13 @@ from fastrpc.errors import ConfigError
 
 __all__ = ["HTTP", "HTTPLimits", "OpenAPI"]
 
-# An origin as browsers send it: no path, no slash at its end.
+# An origin as browsers send it: it has no path, and no slash at its end.
 _ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
-# The start of a path: whole segments as they are sent, none with a special meaning.
+# The start of a path: whole segments as they are sent; no segment has a special meaning.
 _PREFIX = re.compile(r"/|(?:/(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+")
 
-# The start of a path that a proxy strips, as texts of ASGI have it: without percent signs.
+# The start of a path that a proxy strips. As in ASGI it has no percent signs.
 _ROOT = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+,;=:@-]+)*")
 
 _TEXT = re.compile(r"[!-~]+")
@@ -35,7 +35,7 @@ _TEXT = re.compile(r"[!-~]+")
 # The URL of a server in OpenAPI, or a path on the server of the document.
 _SERVER = re.compile(r"(?:https?:/)?/[!-~]*")
 
-# A host as the field Host names it, without a port; "*." for its subdomains, "*" for any host.
+# A host as in the field Host, without a port; "*." stands for its subdomains, "*" for any host.
 _HOST = re.compile(r"(?:\*\.)?(?!\.)[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]|\*")
 
 
@@ -44,12 +44,12 @@ class HTTPLimits(Settings):
     """The limits of HTTP requests, beside `Limits`.
 
     Attributes:
-        header_seconds: time for the head of a request, from its first byte on. Too low refuses slow clients, too high
-            lets strangers hold connections.
+        header_seconds: the longest time for the head of a request, from its first byte on. Too low refuses slow
+            clients, too high lets strangers hold connections.
         idle_seconds: time between two requests on a connection. Too low makes clients connect again, too high keeps
             unused connections open.
-        body_idle_seconds: time between two pieces of a body, and for a client that reads nothing of an answer. Too low
-            cuts off slow lines, too high lets silent clients hold memory.
+        body_idle_seconds: time between two pieces of a body, and time for which a client may read nothing of an answer.
+            Too low cuts off slow lines, too high lets silent clients hold memory.
         headers: fields of a request. Too low refuses clients behind many proxies, too high makes requests costly.
         header_bytes: bytes of these fields. Too low refuses long tokens, too high holds memory for strangers.
         target_bytes: bytes of the path and the query. Too low refuses long queries, too high holds memory for
@@ -79,9 +79,10 @@ class OpenAPI(Settings):
         title: its title; None: the names of the services.
         version: its version; None: the version of the services, if they have one in common.
         description: text about it, in Markdown.
-        servers: URLs by which callers reach the server, such as "https://api.example/v1"; none: where the document is.
-        specification: the version of OpenAPI, "3.1" or "3.2". The second one describes each line and each event of a
-            stream (`itemSchema`); fewer tools read it.
+        servers: URLs by which callers reach the server, such as "https://api.example/v1"; if empty, the server of the
+            document.
+        specification: the version of OpenAPI, "3.1" or "3.2". Version 3.2 describes each line and each event of a
+            stream (`itemSchema`), but fewer tools read it.
     """
 
     title: str | None = None
@@ -148,27 +149,28 @@ class HTTP(Settings):
         connect: calls by Connect, from pages in browsers and by curl, at the paths of gRPC. A POST of JSON is one only
             with `Connect-Protocol-Version: 1`.
         docs: the pages `/docs`, `/openapi.json` and `/client.js`, which describe and call the services. They need no
-            identity. None shows them if `ServerConfig.reflection` does.
+            identity. None follows `ServerConfig.reflection`.
         cors_origins: origins whose pages may call, such as "https://shop.example". Their scripts then act with the
             credentials of their users.
         allowed_hosts: names by which clients reach the server, beside "localhost", IP addresses and the advertised
-            name. Another Host is refused where nothing authenticates callers, and by applications in `mounts` that take
-            requests without an identity: it may be a page's name that leads here. "*.shop.example" names the subdomains
-            of shop.example at any depth. "*" takes any host, for mounted applications too; pages in browsers then call
-            methods only under a listed name, or from `cors_origins`.
-        mounts: ASGI applications by the start of their paths, "/" for all that nothing of ours has: an application, or
-            "module:name", which each worker imports. FastAPI keeps its `/docs` at "/", where `docs` is then off unless
-            set.
+            name. Any other Host is refused if callers are not authenticated, and for applications in `mounts` that
+            accept requests without an identity: a page could use a name of its site that resolves to this server.
+            "*.shop.example" names the subdomains of shop.example at any depth. "*" takes any host, for mounted
+            applications too; pages in browsers then call methods only under a listed name, or from `cors_origins`.
+        mounts: ASGI applications by the start of their paths, "/" for every path that fastrpc does not serve: an
+            application, or "module:name", which each worker imports. FastAPI keeps its `/docs` at "/", where `docs` is
+            then off unless set.
         mount_authenticated: whether requests to mounts need an identity if the server has `authenticate`: True refuses
             others before an application sees them, False verifies nothing and leaves `Authorization` to the
             applications. In both cases rules about methods do not apply.
-        root_path: the start of all paths that a proxy in front strips, such as "/api". Mounted applications find it in
-            `root_path` and `path` of their scope; OpenAPI and the first page write it in front of their paths.
-        trusted_proxies: networks of proxies such as "10.0.0.0/8", and "unix" for those at unix sockets, whose
-            `X-Forwarded-For` names the client of a request, by gRPC as well. Limits, delays of failed logins, audit and
-            logs follow.
-        compress: results of more than 1 KiB are compressed by gzip for clients that take it, streams never. Answers
-            that hold a secret and text of a stranger should not be (BREACH): `current_call().http(compress=False)`.
+        root_path: the start of all paths, such as "/api", which a proxy in front strips. Mounted applications find it
+            in `root_path` and `path` of their scope; OpenAPI and the first page write it in front of their paths.
+        trusted_proxies: networks of proxies such as "10.0.0.0/8", and "unix" for proxies at unix sockets. Their
+            `X-Forwarded-For` names the client of a request, also by gRPC; limits, delays of failed logins, audit and
+            logs use this client.
+        compress: results of more than 1 KiB are compressed by gzip for clients that take it, but streams never. Do not
+            compress answers that contain both a secret and text of a stranger (BREACH):
+            `current_call().http(compress=False)`.
         openapi: title, version, description and servers of `/openapi.json`.
         limits: the limits of requests.
     """

@@ -22,11 +22,11 @@ class Backoff(Settings):
     Attributes:
         first: seconds to wait after the first failure; never more than `longest`. Too low hammers a server that is
             starting, too high returns late after a short break.
-        factor: growth of the wait from failure to failure. 1 never backs off, too high jumps to the longest wait at
+        factor: growth of the wait from failure to failure. 1 keeps it constant, too high jumps to the longest wait at
             once.
         longest: longest wait in seconds. Too low keeps hammering a server that is down, too high notices its return
             late.
-        jitter: share of each wait that is random, to either side. Too low lets many clients come back in the same
+        jitter: share of each wait that is random, to either side. Too low lets many clients reconnect at the same
             moment, too high makes the wait arbitrary.
     """
 
@@ -50,12 +50,12 @@ class Retries(Settings):
     connection, a leaving server) is free.
 
     Attributes:
-        budget_share: retries and hedges as a share of the calls of the last second. Too low gives up calls that
-            could have succeeded, too high turns a failing server's load into a flood.
-        budget_per_second: retries and hedges beyond that share, for each second. Too low leaves clients with few
-            calls without any, too high adds up over many clients.
+        budget_share: retries and hedges as a share of the calls of the last second. Too low gives up calls that could
+            have succeeded, too high adds a flood of retries to a failing server's load.
+        budget_per_second: retries and hedges per second in addition to that share. Too low leaves clients with few
+            calls without retries, too high adds up over many clients.
         backoff: pauses between the attempts of one call. A pause that the server asked for is kept if it is longer.
-            Short ones hammer a server in trouble, long ones use up the time of the call.
+            Short pauses hammer a server in trouble, long pauses use up the time of the call.
     """
 
     budget_share: float = 0.2
@@ -73,25 +73,25 @@ class Breaker(Settings):
     """The circuit breaker of one method at one endpoint.
 
     The breaker opens after `consecutive` faults in a row, or when `fault_rate` of at least `minimum_calls` within
-    `window` were faults. After `open_seconds`, longer each time, `probes` calls are admitted; it closes when all of
-    them succeed, and opens again when one fails.
+    `window` were faults. After `open_seconds`, longer each time, `probes` calls are admitted; the breaker closes if all
+    of them succeed, and opens again if one fails.
 
     Attributes:
-        consecutive: faults in a row that open it; None does not count them. Too low opens on bad luck, too high
-            lets many calls fail at a dead endpoint.
-        fault_rate: share of calls within `window` that were faults; None ignores it. Too low opens on ordinary noise,
-            too high never opens on an endpoint that fails every other call.
-        minimum_calls: calls within `window` below which the rate says nothing. Too low opens on a handful of calls,
-            too high never opens for rare methods.
-        window: seconds over which the rate is taken. Too low forgets between calls, too high lets old faults open it
-            late.
-        open_seconds: time it stays open at first; doubled each time probes fail, up to `longest_open`. Too low
-            probes a sick endpoint all the time, too high keeps calls from a healthy one.
-        longest_open: most seconds it stays open. If services call each other, each tier notices a recovery only after
-            the tier behind it. Too low calls a failing endpoint again and again, too high keeps failing calls long
-            after its recovery.
-        probes: calls let through at once to find out, and successes needed to close. Too low trusts a single
-            success, too high burdens an endpoint that is just coming back.
+        consecutive: faults in a row that open the breaker; None: they are not counted. Too low opens on bad luck, too
+            high lets many calls fail at a dead endpoint.
+        fault_rate: share of faults among the calls within `window` that opens the breaker; None: the share is ignored.
+            Too low opens on ordinary noise, too high never opens on an endpoint that fails every other call.
+        minimum_calls: number of calls within `window` below which the share of faults is ignored. Too low opens on a
+            handful of calls, too high never opens for rare methods.
+        window: seconds over which the share is measured. Too low forgets between calls, too high lets old faults open
+            the breaker late.
+        open_seconds: seconds for which the breaker stays open at first; doubled each time probes fail, up to
+            `longest_open`. Too low probes a sick endpoint all the time, too high keeps calls from a healthy one.
+        longest_open: the most seconds for which the breaker stays open. If services call each other, each tier notices
+            a recovery only after the tier that it calls. Too low calls a failing endpoint again and again, too high
+            keeps failing calls long after its recovery.
+        probes: number of calls that are let through at once as probes, all of which have to succeed to close the
+            breaker. Too low trusts a single success, too high burdens an endpoint that is just recovering.
     """
 
     consecutive: int | None = 5
@@ -117,24 +117,25 @@ class Breaker(Settings):
 class Outlier(Settings):
     """Outlier ejection: an endpoint that does worse than the others gets no calls for a while.
 
-    Every `interval` the endpoints are compared. If more than half would be ejected, all are used.
+    Every `interval` the endpoints are compared. If more than half of the endpoints would be ejected, all are used.
 
     Attributes:
-        consecutive: faults in a row, of whatever methods, after which an endpoint is out at once; None does not
-            count them. Too low ejects on bad luck, too high lets many calls fail.
+        consecutive: faults in a row, of any methods, after which an endpoint is ejected at once; None: they are not
+            counted. Too low ejects on bad luck, too high lets many calls fail.
         interval: seconds between comparisons. Too low compares too few calls, too high finds a bad endpoint late.
         minimum_calls: attempts within an interval below which an endpoint is not compared. Too low compares noise,
             too high never looks at clients with few calls.
-        success_gap: how far the share of good answers may lie below the share of all endpoints; None ignores it. Too
-            low ejects on noise, too high keeps an endpoint that fails many calls.
-        slow_factor: how many times the median of all endpoints one may take on average, method by method; None does not
-            check it. Too low ejects endpoints that are merely far away, too high keeps a slow endpoint.
+        success_gap: how far the share of good answers of an endpoint may lie below the share of all endpoints; None: it
+            is ignored. Too low ejects on noise, too high keeps an endpoint that fails many calls.
+        slow_factor: how many times the median of all endpoints the average time of an endpoint may be, method by
+            method; None: it is not checked. Too low ejects endpoints that are merely far away, too high keeps a slow
+            endpoint.
         slow_above: average times below this are never slow. Too low ejects over microseconds, too high keeps an
             endpoint that is slow for fast calls.
-        ejection: seconds an endpoint is out the first time; as much longer each further time, up to
-            `longest_ejection`. Too low sends calls to a sick endpoint again and again, too high wastes a healthy
+        ejection: seconds for which an endpoint is ejected the first time; each further time is longer by this much, up
+            to `longest_ejection`. Too low sends calls to a sick endpoint again and again, too high wastes a healthy
             one.
-        longest_ejection: most seconds for which an endpoint is out at once.
+        longest_ejection: the most seconds of one ejection.
     """
 
     consecutive: int | None = 5
@@ -162,17 +163,17 @@ class Outlier(Settings):
 class Probes(Settings):
     """Health probes, which detect a failing endpoint before a call does.
 
-    Each endpoint with a connection is probed by `fastrpc.health.check` on it: once it is open, then every `interval`,
-    plus or minus 10 %. An endpoint that answers anything but SERVING is down at once, a silent one after `fall` probes;
-    its calls in flight continue, new ones use other endpoints. If more than half of the endpoints would be down or
-    ejected, all are used. A server without the health service, or a server that refuses the probe, is up as long as it
-    answers.
+    Each endpoint with a connection is probed by `fastrpc.health.check` on it: once the connection is open, then every
+    `interval`, plus or minus 10 %. An endpoint that answers anything but SERVING is down at once, a silent endpoint
+    after `fall` probes. Calls in flight at an endpoint that is down continue; new calls use other endpoints. If more
+    than half of the endpoints would be down or ejected, all are used. A server without the health service, or a server
+    that refuses the probe, is up as long as it answers.
 
-    Every client probes every endpoint: the traffic grows with both. Health probes do not count as activity.
+    Every client probes every endpoint, so the traffic grows with both numbers. Health probes do not count as activity.
 
     Attributes:
-        interval: seconds between the probes of an endpoint. Too low burdens servers that many clients ask, too high
-            sends calls to a sick endpoint for longer.
+        interval: seconds between the probes of an endpoint. Too low burdens servers with many clients, too high sends
+            calls to a sick endpoint for longer.
         timeout: seconds a probe may take. Too low takes a busy endpoint for a sick one, too high notices a hung
             endpoint late.
         service: the service to check; "" for the server as a whole, which every server supports. With a name,

@@ -34,13 +34,13 @@ class ServerConfig(Settings):
         timeouts: the timeouts of each phase.
         keepalive: the detection of silent peers.
         limits: the limits for one peer.
-        memory: budgets in bytes where counts alone would bound nothing.
-        admission: the limits before the server starts to work.
+        memory: budgets in bytes, as counts of messages alone would bound no memory.
+        admission: the limits that apply before the server starts to work on a call.
         tls: certificates for `tls://` addresses; None has none. With it, the server listens at `tcp://` on loopback
             only, unless `listen` says `allow_plain=True`.
-        protocols: protocols accepted on each port, detected by a connection's first bytes. Each one more enlarges the
+        protocols: protocols accepted on each port, detected by a connection's first bytes. Each protocol enlarges the
             attack surface.
-        http: the HTTP gateway, where `protocols` names "http"; gRPC-Web and Connect, also where it names "grpc".
+        http: the HTTP gateway, if `protocols` names "http"; gRPC-Web and Connect also work if it names "grpc".
         codecs: codecs accepted; calls in any other are refused before they start.
         reflection: whether callers may list services and signatures; None allows it on loopback and unix addresses
             only.
@@ -49,18 +49,18 @@ class ServerConfig(Settings):
         check_results: whether a result is checked against its annotation before it is sent; a mismatch is INTERNAL,
             logged. Helps while developing; each call pays for decoding its result.
         proxy_protocol: networks of proxies, such as "10.0.0.0/8", whose connections must begin with a PROXY header
-            (version 1 or 2): the address in it is the peer's. From elsewhere a header is refused. Too wide a network
-            lets its machines pretend to be any peer.
+            (version 1 or 2): the address in it becomes the peer's address. From other networks a header is refused. Too
+            wide a network lets its machines pretend to be any peer.
         admin_address: address that serves the admin pages over HTTP: `/livez`, `/readyz`, `/metrics` and `/`, which
             lists the others; `fd://NAME` is a socket that systemd passed on; None serves no admin pages. Beyond
             loopback all but the first two need `admin_token`.
         admin_token: token for the admin pages, or the path of its file, or "file:" with that path. A file is read again
-            once it has changed.
-        admin_operators: file of tokens (TOML, as `StaticTokens.from_file` reads it) whose names may act by
-            `POST /act/…`; None: nothing can be changed there. These tokens read no page.
+            after a change.
+        admin_operators: file of tokens (TOML, as `StaticTokens.from_file` reads it) whose owners may change the server
+            by `POST /act/…`; None: no changes are possible there. These tokens read no page.
         admin_advertise: address of the admin pages for the label `admin` of the server's records; port 0 stands for the
-            bound port. None: the bound address, if it is not on loopback or the record's own address is; if bound to
-            all interfaces, with the host of the record. False: no label.
+            bound port. None: the bound address, with the host of the record if it is bound to all interfaces; no label
+            if it is on loopback and the record's address is not. False: no label.
         ready_needs_registry: whether `/readyz` fails while a registry does not have the records of the server. With
             True an outage of the registry takes ready servers out of service.
         spin_microseconds: time the loop polls after the last received or sent byte, before it sleeps; 0 sleeps at once.

@@ -11,24 +11,25 @@ class Timeouts(Settings):
 
     Attributes:
         connect: seconds for one attempt to open a connection, name look-up and TLS handshake included. Too low fails on
-            slow networks, too high delays the turn of the next address.
+            slow networks, too high delays the attempt at the next address.
         call: seconds a call may take when neither `with_options(timeout=)` nor `@method(timeout=)` says otherwise. Too
-            low fails slow but healthy calls, too high piles callers up behind a stuck server. Not for streams, nor for
-            callers by gRPC, rpcx and Phobos, which often state no time.
+            low fails slow but healthy calls, too high piles callers up behind a stuck server. It does not apply to
+            streams, nor to calls by gRPC, rpcx and Phobos, whose callers often state no time.
         handshake: seconds for the peer to finish its opening (TLS, preface, settings, authentication). Too low refuses
             distant peers, too high lets unfinished openings hold their slots.
         stream_idle: most seconds to wait for the next message of a stream before the waiting side ends the call; time
-            in the program's own code, which takes messages or makes them, does not count. Too low ends quiet but wanted
-            streams, none keeps forgotten ones for as long as the connection lasts.
+            that the program itself takes to handle or make messages does not count. Too low ends quiet but wanted
+            streams; None keeps forgotten streams for as long as the connection lasts.
         idle: seconds a connection may be without calls before it is closed; health probes do not count as calls. Too
-            low reconnects again and again, none keeps unused connections open.
-        announce: seconds between telling registries and peers that this server leaves and refusing new calls. Too low
-            refuses calls of clients that have not heard yet, too high makes every restart slower.
+            low reconnects again and again; None keeps unused connections open.
+        announce: seconds from the moment at which registries and peers are told that this server leaves until it
+            refuses new calls. Too low refuses calls of clients that were not notified yet, too high makes every restart
+            slower.
         drain: seconds for running calls to finish when a server leaves; calls that still run then are cancelled. Too
-            low cuts work off, too high delays restarts; none waits for the last call.
+            low cuts work off, too high delays restarts; None waits for the last call.
         linger: seconds for which a closing connection reads on until the peer has closed as well. Too low can destroy
-            the last answers on their way, too high holds descriptors of silent peers; 0 ends it at once (in HTTP after
-            the last response), none once all output is sent, and both stop reading.
+            the last answers on their way, too high holds descriptors of silent peers; 0 closes it at once (in HTTP
+            after the last response), None once all output is sent; with both the connection is not read any more.
     """
 
     connect: float | None = 1.0

@@ -42,7 +42,7 @@ _Kind = TypeVar("_Kind")
 #: The names for `ServerConfig.protocols`; `fastrpc.protocols.base.register` adds to them.
 SERVER_PROTOCOLS = ["native", "http", "rpcx", "phobos", "grpc"]
 
-#: The names for `ClientConfig.wire_protocol`, the first of which is spoken where a record lists several.
+#: The names for `ClientConfig.wire_protocol`. If a record lists several, the first of these is spoken.
 WIRE_PROTOCOLS = ["native", "grpc", "rpcx", "phobos"]
 
 # The parts of a configuration that may be left out.
@@ -51,10 +51,10 @@ _OPTIONAL_PARTS = frozenset({"tls", "breaker", "outlier", "probes"})
 #: Settings whose value is never shown, not even in errors.
 SECRETS = frozenset({"admin_token", "key_password"})
 
-# The start of what is in the files of certificates and keys.
+# The first bytes in files of certificates and keys.
 _PEM = "-----BEGIN "
 
-# The longest duration, about three years: nanoseconds stay far below the end of 64 bits. None means no limit.
+# The longest duration, about three years: its nanoseconds stay far below the limit of 64 bits. None means no limit.
 LONGEST_SECONDS = 100_000_000
 # Largest value of the wire's signed 32-bit counts (PROTOCOL.md, settings).
 LARGEST_COUNT = 2**31 - 1
@@ -63,7 +63,7 @@ LARGEST_SIZE = 2**40
 
 
 class Settings:
-    """The base of all settings. One set of methods instead of one per class halves the import time."""
+    """The base of all settings. Sharing one set of methods among all classes halves the import time."""
 
     __slots__ = ()
 
@@ -71,7 +71,7 @@ class Settings:
         return tuple(getattr(self, field.name) for field in fields(cast(Any, self)))
 
     def __repr__(self) -> str:
-        # Without the defaults: they would fill the `help` of clients and servers, which take these as arguments.
+        # The defaults are omitted: they would fill the `help` of clients and servers, which take settings as arguments.
         parts = (
             f"{field.name}={_shown(field.name, getattr(self, field.name))}"
             for field in fields(cast(Any, self))
@@ -95,7 +95,7 @@ def _default_of(field: Any) -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
-# Type checkers follow `dataclass_transform` only where it decorates a function.
+# Type checkers follow `dataclass_transform` only if it decorates a function.
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 def settings_class(cls: type[_Kind]) -> type[_Kind]:
     made = frozen_class(cls, kw_only=True)
@@ -172,7 +172,7 @@ def check_timeout(value: Any, *, zero: bool = False, hint: str | None = None, na
 
 
 def check_token(settings: Any, name: str) -> None:
-    """Refuse anything but a token, the path of its file, or None. The error does not show it."""
+    """Refuse anything but a token, the path of its file, or None. The error does not show the value."""
     value = getattr(settings, name)
     is_text = isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value
     if value is None or (value and (is_text or isinstance(value, os.PathLike))):
@@ -221,7 +221,7 @@ def check_names(settings: Any, name: str) -> tuple[str, ...]:
 
 def check_networks(settings: Any, name: str, *, or_else: tuple[str, ...] = ()) -> None:
     """Refuse texts that are neither networks of IP addresses nor one of `or_else`."""
-    # Imported on first use: few servers have any.
+    # Imported on first use: few servers have networks in their settings.
     import ipaddress
 
     for text in getattr(settings, name):
@@ -241,7 +241,7 @@ def check_choice(settings: Any, name: str, choices: tuple[str | None, ...]) -> N
 def check_path(settings: Any, name: str) -> None:
     value = getattr(settings, name)
     if isinstance(value, bytes | bytearray):
-        # The bytes may be a private key: they are not shown.
+        # The bytes may be a private key, so they are not shown.
         raise ConfigError(
             f"{type(settings).__name__}.{name} is {type(value).__name__}, it must be a path as text, or None",
             hint="os.fsdecode makes a text of a path; contents go to a file that only this user can read",
@@ -257,7 +257,7 @@ def check_path(settings: Any, name: str) -> None:
 
 
 def check_parts(settings: Any, **kinds: type[Any]) -> None:
-    """Refuse anything but an object of the settings class named for each field; some may be None."""
+    """Refuse anything but an object of the settings class of each field; some fields may be None."""
     for name, kind in kinds.items():
         value = getattr(settings, name)
         if not isinstance(value, kind) and not (value is None and name in _OPTIONAL_PARTS):

@@ -7,6 +7,6 @@
     contract_files  contracts read from files of Python
     dialing         the credentials that are shown to servers and registries
 
-May import finished clients, servers and workers, and nothing that prints or loads typer: `cli` has the options of
+This package may import clients, servers and workers, and nothing that prints or loads typer: `cli` has the options of
 `fastrpc gateway` and its report.
 """

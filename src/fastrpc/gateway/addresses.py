@@ -1,4 +1,4 @@
-"""The addresses of a gateway: http:// and https:// for what a server calls tcp:// and tls://."""
+"""The addresses of a gateway: http:// and https:// for the schemes that a server calls tcp:// and tls://."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,7 +8,7 @@ from fastrpc.errors import ConfigError
 
 __all__ = ["http_addresses", "http_url"]
 
-#: The names in HTTP of the schemes of addresses to listen at.
+#: For each scheme of HTTP, the scheme of an address to listen at.
 _SCHEMES: Final = {"http": "tcp", "https": "tls"}
 _NAMES: Final = {plain: scheme for scheme, plain in _SCHEMES.items()}
 
@@ -17,7 +17,7 @@ def http_addresses(texts: Sequence[str]) -> tuple[Address, ...]:
     """Return addresses of HTTP in the form of addresses to listen at.
 
     Raises:
-        ConfigError: one is not an address of HTTP.
+        ConfigError: a text is not an address of HTTP.
     """
     found = []
     for text in texts:

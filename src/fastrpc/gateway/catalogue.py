@@ -1,4 +1,4 @@
-"""The services before which a gateway stands: from its contracts, and from the list of its registry or server."""
+"""The services behind a gateway: from its contracts, and from the list of its registry or gRPC server."""
 
 import asyncio
 import logging
@@ -33,20 +33,20 @@ logger = logging.getLogger("fastrpc.server")
 #: Seconds between two looks at the registry's list of services.
 LOOK_SECONDS: Final = 2.0
 
-#: Seconds until a server that refused to describe its services is asked again: it logs each refusal.
+#: Seconds until a server that refused to describe its services is asked again, since it logs each refusal.
 REFUSED_SECONDS: Final = 60.0
 
 
 class Catalogue:
-    """Adds the services of a registry, or of a server of gRPC, to a server, for as long as its block lasts.
+    """Adds the services of a registry, or of a gRPC server, to a server while its block lasts.
 
     Args:
-        urls: of the registry, of several, or of that server.
-        dial: the credentials that are shown to registries, and not to servers.
-        config: of the clients of the servers behind.
+        urls: the URL of the registry, of several registries, or of the gRPC server.
+        dial: the credentials that are shown to registries, but not to servers.
+        config: the settings for clients of the servers behind.
         contracts: services whose types are known.
-        own: the services named `fastrpc.…` of this server that callers may use.
-        hides_token: whether the tokens of callers stay here.
+        own: this server's services named `fastrpc.…` that callers may use.
+        hides_token: whether callers' tokens are not passed on.
     """
 
     def __init__(
@@ -67,19 +67,21 @@ class Catalogue:
         self._contracts = contracts
         self._places = places_of(urls, dial, config)
         self._known: set[str] = set()
-        #: Whether the registry has listed its services, or never will; listed services that no server described yet.
+        #: Whether the registry has listed its services, or never will; and the listed services that no server has
+        #: described yet.
         self._is_listed = False
         self._awaited: set[str] = set()
-        #: Whether services found now were found after the start, whose report names the earlier ones.
+        #: Whether the server has started. Services that are found later are logged, as the report of the start does not
+        #: name them.
         self._is_following = False
-        #: The kind of error that was warned of last, by service; "" is the registry.
+        #: The kind of the last error with a warning, by service; "" stands for the registry.
         self._warned: dict[str, str] = {}
         #: The next time to ask for a service whose server refused to describe it.
         self._refused_until: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        # Together: each may wait for a registry that is away.
+        # The requests run together: each may wait for a registry that is away.
         wires = await asyncio.gather(*(self._speaks_grpc(one.name) for one in self._contracts))
         for contract, is_grpc in zip(self._contracts, wires, strict=True):
             self._add(
@@ -93,7 +95,7 @@ class Catalogue:
                     names=contract.names,
                 ),
             )
-        # The servers behind have such services as well; callers do not see this server's own.
+        # The servers behind have services of the same names; callers must not see this server's.
         gate = remove_builtin(self._server, keeps=self._own)
         gate.dispatcher.why_absent = self._why_absent
         await self._look()
@@ -130,7 +132,7 @@ class Catalogue:
             self._warn("", "only services with a contract are served", error)
             return
         except Exception as error:
-            # Asked again after every kind of error.
+            # The registry is asked again after every kind of error.
             self._warn("", "the registry does not tell its services", error)
             return
         self._is_listed = True
@@ -157,8 +159,8 @@ class Catalogue:
                 made = await self._described(name)
             self._add(name, made)
         except Exception as error:
-            # Reflection that is off or limited to some callers, an unreachable server, invalid names: the other
-            # services are served nevertheless.
+            # The server's reflection may be off or limited to some callers, it may be unreachable, or names may be
+            # invalid. The other services are served all the same.
             if not _is_away(error):
                 # A server has answered: a longer wait would not bring its methods sooner.
                 self._awaited.discard(name)
@@ -168,7 +170,7 @@ class Catalogue:
             self._warn(name, f"{name} is not served{advice}", error)
 
     async def _described(self, name: str) -> Any:
-        """Return the service that forwards to a service as its server describes it."""
+        """Return a service that forwards calls, made from the description by its server."""
         client = self._places.client(name)
         view = client.with_options(timeout=ASK_SECONDS, idempotent=True)
         if await self._places.speaks_grpc(name):
@@ -188,12 +190,12 @@ class Catalogue:
         return Forwarder(self._places.client(name), is_grpc=is_grpc, hides_token=self._hides_token)
 
     async def _speaks_grpc(self, name: str) -> bool:
-        """Return whether the servers of a contract speak gRPC; False while none is known."""
+        """Return whether the servers of a contract speak gRPC; False while no server is known."""
         try:
             async with time_limit(ASK_SECONDS):
                 return await self._places.speaks_grpc(name)
         except Exception:
-            # The registry that cannot be reached is warned of when it is asked for its services.
+            # A registry that cannot be reached is reported when it is asked for its services.
             return False
 
     def _add(self, name: str, service: Any) -> None:
@@ -206,14 +208,14 @@ class Catalogue:
             logger.info("serving %s: %s", name, methods)
 
     def _why_absent(self, method: str) -> str | None:
-        """Return why an unknown method may still appear; None if it will not."""
+        """Return why an unknown method may appear later; None if it will not."""
         if not self._is_listed:
             return "the registry has not told its services"
         service = method.rpartition(".")[0]
         return f"no server of {service} has described its methods" if service in self._awaited else None
 
     def _warn(self, about: str, text: str, error: Exception) -> None:
-        """Log a fault, once while its kind stays the same: texts contain times."""
+        """Log a fault once; log it again only when its kind changes, as texts contain times."""
         kind = "" if _is_away(error) else f"{type(error).__name__} {getattr(error, 'status', '')}"
         if self._warned.get(about) != kind:
             self._warned[about] = kind
@@ -222,7 +224,7 @@ class Catalogue:
 
 
 def remove_builtin(server: Server, *, keeps: Collection[str] = ()) -> Any:
-    """Make the services of a server named `fastrpc.…` unknown to callers, but some, and return its gate."""
+    """Hide a server's services named `fastrpc.…`, except `keeps`, from callers; return the server's gate."""
     gate = server.opened_parts().gate
     names = [route for route in gate.routes if route.method.startswith(BUILTIN_PREFIX)]
     gate.routes.remove(*(one for one in names if one.method.rpartition(".")[0] not in keeps))
@@ -250,11 +252,11 @@ def catalogues(
     tls = dial.config.tls
     if allows_plain and tls is not None:
         raise ConfigError("--allow-plain is given with options of TLS", hint="leave one of them out")
-    # A client with TLS never dials tcp:// beyond loopback. A certificate would name the gateway as the caller of every
-    # call without a token: servers are shown none.
+    # A client with TLS never dials tcp:// beyond loopback. No certificate is shown to servers: it would name the
+    # gateway as the caller of every call without a token.
     shown = None if allows_plain else replace(tls or TLS(), cert_file=None, key_file=None)
     # Each call has the deadline of its caller or of the gateway's server. There are no breakers: one caller could open
-    # them for all, by short deadlines or by its own rate limit.
+    # them for all others, by short deadlines or by its own rate limit.
     unbroken = Pool(breaker=None, outlier=None)
     config = ClientConfig(tls=shown, pool=unbroken, timeouts=Timeouts(call=None))
     return partial(Catalogue, urls=urls, dial=dial, config=config, contracts=contracts)

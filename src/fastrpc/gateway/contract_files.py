@@ -20,7 +20,7 @@ def services_of_file(path: Path) -> list[ServiceDefinition]:
 
     Raises:
         ConfigError: the file is missing, cannot be run, or has no contract.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     try:
         module = executed_file(path)
@@ -39,8 +39,8 @@ def executed_file(path: Path) -> Any:
     """Run a file of Python and return its module.
 
     Raises:
-        ConfigError: it cannot be run.
-        OSError: it cannot be read.
+        ConfigError: the file cannot be run.
+        OSError: the file cannot be read.
     """
     path.stat()
     spec = importlib.util.spec_from_file_location(f"fastrpc_contract_{path.stem}", path)

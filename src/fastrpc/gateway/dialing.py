@@ -15,7 +15,7 @@ from fastrpc.registries.base.urls import open_registry
 
 __all__ = ["Dialing", "is_http"]
 
-#: The schemes of hosted services that take tokens from here.
+#: The schemes of hosted services whose URLs may get the token of this object.
 _HOSTED: Final = frozenset({"registry", "store", "broker"})
 
 
@@ -56,7 +56,7 @@ class Dialing:
         return open_registry(places[0] if len(places) == 1 else places, tls=self.config.tls)
 
     def with_token(self, target: str) -> str:
-        """Return a target. A target of a hosted service gets the token for that service, unless it names a token."""
+        """Return a target; for a hosted service, with the token unless the target names one."""
         place, _, options = target.partition("?")
         names = {name for name, _ in parse_qsl(options, keep_blank_values=True)}
         if place.partition("://")[0].lower() not in _HOSTED or names & {"token", "token_file"}:
@@ -79,7 +79,7 @@ def _refuse_http(address: str) -> None:
     """Refuse an address of HTTP.
 
     Raises:
-        ConfigError: it is one.
+        ConfigError: it is an address of HTTP.
     """
     if is_http(address):
         scheme, _, place = address.partition("://")

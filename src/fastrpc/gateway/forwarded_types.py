@@ -1,7 +1,7 @@
 """Methods behind a gateway from their server's reflection: names, kinds, types of plain values.
 
-A type written with `int`, `str`, lists and similar types is that type here. A class of the server is not: its values
-pass unchanged, and the server behind checks them. No text of a server is executed.
+Types written with `int`, `str`, lists and similar types are the same types here. A class of the server has no type
+here: its values pass unchanged, and the server behind checks them. No text of a server is executed.
 """
 
 import ast
@@ -66,19 +66,19 @@ def _method(described: MethodDescription) -> ForwardedMethod:
 
 
 def _default(text: str | None) -> Any:
-    """Return a default, for people: a missing argument is left to the server behind."""
+    """Return a default that is shown to people: if an argument is missing, the server behind applies its default."""
     if text is None or len(text) > _LONGEST_TYPE:
         return ...
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return ...
-    # A default that one call can change for all others is a warning.
+    # A mutable default, which one call could change for all others, would cause a warning.
     return ... if type(value).__hash__ is None else value
 
 
 def annotation_of(text: str) -> Any:
-    """Return the type that a text names, as far as it consists of plain types; otherwise a type for any value."""
+    """Return the type that a text names if it consists of plain types, else a type for any value."""
     if len(text) > _LONGEST_TYPE:
         return _UNTYPED
     try:

@@ -1,12 +1,12 @@
 """Services of `fastrpc gateway`: each method passes its calls on to the servers of a registry.
 
 Values are passed on undecoded, in the codec in which they arrived: a contract has the names and types of a server, but
-only the server has the checks and conversions of its classes, such as pydantic models. For gRPC servers they are
+only the server has the checks and conversions of its classes, such as pydantic models. For gRPC servers values are
 decoded, by a contract or by the descriptors of the server, as messages have another form.
 
-Metadata of a caller, its own `authorization` included, its deadline, request id and cancellation are passed on; a
-token that means something to the gateway alone stays there. The token and the certificate that the gateway shows to a
-registry are never passed on.
+A caller's metadata is passed on, including its `authorization`, and so are its deadline, request id and cancellation. A
+token that is only meant for the gateway is not passed on, nor are the token and the certificate that the gateway shows
+to a registry.
 """
 
 import inspect
@@ -45,19 +45,19 @@ __all__ = [
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Errors on the way that are faults of the call itself.
+#: Statuses of errors behind that are faults of the call itself.
 _OF_THE_CALL: Final = frozenset({Status.INVALID_ARGUMENT, Status.RESOURCE_EXHAUSTED})
 
-#: The texts for callers of other errors on the way.
+#: The texts for callers about other errors behind.
 _ON_THE_WAY: Final = {
     Status.UNAVAILABLE: "no server could be reached",
     Status.DEADLINE_EXCEEDED: "no server answered before the deadline",
 }
 
-#: Metadata of a call that concern one hop alone.
+#: The prefix of metadata that concerns a single hop.
 _OF_ONE_HOP: Final = "frpc-"
 
-#: The protocols of callers whose answers have a status and fields of HTTP.
+#: The protocols whose callers get a status and fields of HTTP with an answer.
 _BY_HTTP: Final = frozenset({"connect", "http"})
 
 #: Codecs of methods whose payload is one value in a special form.
@@ -69,14 +69,14 @@ _CODEC_NAMES: Final[Mapping[int, str]] = {number: name for name, number in CODEC
 
 
 class Behind(Protocol):
-    """The way to call a method that has other arguments behind the gateway than here."""
+    """The way to call a method whose arguments behind the gateway differ from its arguments here."""
 
     @property
     def target(self) -> Any:
         """The method as clients take it."""
 
     def arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any]:
-        """Return its arguments; CallError if they do not fit."""
+        """Return the arguments for the method behind; CallError if they do not fit."""
 
     def details(self, details: Any) -> Any:
         """Return the details of an error as values."""
@@ -104,7 +104,7 @@ class ForwardedMethod(NamedTuple):
     stream: tuple[str, Any, int] | None = None
     #: The options of `@method`.
     options: Mapping[str, Any] = {}
-    #: The method's name for the call, if it differs from the name here.
+    #: The way to call the method, if its arguments or its name behind the gateway differ.
     behind: Behind | None = None
 
 
@@ -157,7 +157,7 @@ def _described(kind: Any) -> Any:
     try:
         SchemaSet().schema_of(kind)
     except (TypeError, ValueError, NameError, AttributeError, RecursionError):
-        # Items of a list are told apart in a query.
+        # A query needs to tell the items of a list apart.
         return list[msgspec.Raw] if get_origin(kind) is list else msgspec.Raw
     return kind
 
@@ -186,7 +186,7 @@ def forwarding_service(
     alias, rpcx, grpc = ((), None, None) if names is None else names[1:]
     made = service(name, version=version, alias=alias, rpcx=rpcx, grpc=grpc)(made)
     for definition in service_definition(made).methods.values():
-        # Names of fields in Go belong to the types, so values with such names have to be decoded.
+        # Names of fields in Go belong to types, so values with such names have to be decoded.
         has_values = codec_for(definition, "json") not in _OF_ONE_VALUE
         definition.passes_on = rpcx != "go" and has_values and not forwarder.is_grpc
     return made()
@@ -197,7 +197,7 @@ class Forwarder:
 
     Args:
         is_grpc: whether the client calls by gRPC.
-        hides_token: whether the token of a caller stays here.
+        hides_token: whether a caller's token is not passed on.
     """
 
     def __init__(self, client: Client, *, is_grpc: bool = False, hides_token: bool = False) -> None:
@@ -206,7 +206,7 @@ class Forwarder:
         self._hides_token = hides_token
 
     def asking_view(self) -> Any:
-        """Return the same as `view`; for an HTTP caller it also asks for status and fields of the answer."""
+        """Return the same client as `view`; for an HTTP caller it also asks for status and fields of the answer."""
         view = self.view()
         if not self.is_grpc and current_call().peer.protocol in _BY_HTTP:
             add_entry(view, ASKS_FIELDS)
@@ -224,7 +224,7 @@ class Forwarder:
 
 
 def _handler(described: ForwardedMethod, forwarder: Forwarder) -> Any:
-    """Return the function of a method; it names itself in the calls that it makes."""
+    """Return the function of a method; its calls name the method."""
     if described.kind in {"server_stream", "both_ways"}:
 
         async def stream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
@@ -256,7 +256,7 @@ def _handler(described: ForwardedMethod, forwarder: Forwarder) -> Any:
 def _sent(
     described: ForwardedMethod, own: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """Return the method that is called behind, and its arguments.
+    """Return the method to call behind, and its arguments.
 
     Args:
         own: the function of the method here.
@@ -301,7 +301,7 @@ def _answer_with(reply: Any) -> None:
 
 
 class _PassedOn:
-    """Tells callers the errors of the calls behind as their own."""
+    """Reports errors of calls behind to callers as errors of their calls."""
 
     def __init__(self, behind: Behind | None) -> None:
         self._behind = behind
@@ -315,14 +315,14 @@ class _PassedOn:
         details = error.details if self._behind is None else self._behind.details(error.details)
         text, retry_after = error.message, getattr(error, "retry_after", None)
         if not isinstance(error, CallError):
-            # As of every refused call: any caller can make many.
+            # Logged at the level of all refused calls: any caller can make many.
             logger.debug("%s: %s", current_call().method, error)
             text = _told_to_callers(error)
         raise CallError(error.status, text, details=details, retry_after=retry_after) from error
 
 
 def _told_to_callers(error: FastRPCError) -> str:
-    """Return the text of an error on the way: names of servers and of the registry are for the log alone."""
+    """Return the text for callers about an error behind: only the log names servers and the registry."""
     if error.status in _OF_THE_CALL:
         return error.message
     if DEMANDS_CERTIFICATE in error.message:

@@ -19,15 +19,15 @@ from fastrpc.status import Status
 
 __all__ = ["described_by_grpc", "described_method"]
 
-#: Levels of google.protobuf.MethodOptions.
+#: Values of google.protobuf.MethodOptions.IdempotencyLevel.
 _SAFE: Final = 1
 _IDEMPOTENT: Final = 2
 
-#: The parameter of a request that is a value of JSON as a whole, and the parameter of a stream.
+#: The name of a parameter that is a whole request as JSON, and the name of a parameter that is a stream.
 _WHOLE: Final = "value"
 _STREAM: Final = "messages"
 
-#: Most field names that are Python keywords: a method has no more old names.
+#: Most field names that are Python keywords: a method has no more old names than these.
 _MOST_RENAMED: Final = 4
 
 #: Types by google.protobuf.FieldDescriptorProto.Type; numbers may be text in JSON, and enums their names.
@@ -44,11 +44,11 @@ async def described_by_grpc(view: Any, name: str) -> list[ForwardedMethod]:
 
     Args:
         view: a client of the service.
-        name: as in a registry, where ours are `shop.v1.order_items` for `shop.v1.OrderItems`.
+        name: the name as in a registry, where our servers register `shop.v1.order_items` for `shop.v1.OrderItems`.
 
     Raises:
         CallError: the server has no such service, or no reflection.
-        DecodeError: its descriptors are malformed.
+        DecodeError: the server's descriptors are malformed.
     """
     found = ServerDescriptors(view, name)
     listed = await found.services()
@@ -58,7 +58,7 @@ async def described_by_grpc(view: Any, name: str) -> list[ForwardedMethod]:
 
 
 def _plain(name: str) -> str:
-    """Return a name without its way to part words."""
+    """Return a name in the form in which names are compared, without marks between its words."""
     return re.sub("[_-]", "", name).lower()
 
 
@@ -91,7 +91,7 @@ def _parameters(method: GrpcMethod) -> tuple[list[ForwardedParameter], dict[str,
     found = []
     for field in method.request.fields.values():
         for name in dict.fromkeys((field.json_name, field.name)):
-            # Words of Python are none of its names.
+            # A parameter cannot be named by a Python keyword.
             own = f"{name}_" if iskeyword(name) or name == "self" else name
             names[own] = name
             kind = Any if is_repeated(field) else _TYPES.get(field.type, Any)

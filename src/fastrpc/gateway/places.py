@@ -1,4 +1,4 @@
-"""The places behind a gateway: a registry, several as one, or one gRPC server."""
+"""The places behind a gateway: a registry, several registries as one, or one gRPC server."""
 
 import asyncio
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Places(Protocol):
         """Return the client of a service; it shows only callers' credentials.
 
         Raises:
-            ConfigError: no client takes the name.
+            ConfigError: no client accepts the name.
         """
 
     async def speaks_grpc(self, name: str) -> bool:
@@ -50,11 +50,11 @@ class Places(Protocol):
 
 
 def places_of(urls: Sequence[str], dial: Dialing, config: ClientConfig) -> Places:
-    """Return the places of the URL of a server of gRPC, or of the URLs of registries.
+    """Return the places of the URL of a gRPC server, or of the URLs of registries.
 
     Args:
-        dial: the credentials that are shown to a registry, and to no server.
-        config: of the clients of servers.
+        dial: the credentials that are shown to a registry, but not to a server.
+        config: the settings for clients of the servers.
     """
     return _GrpcServer(urls[0], config) if is_grpc(urls[0]) else _Registries(urls, dial, config)
 
@@ -86,13 +86,13 @@ def check_places(urls: Sequence[str], dial: Dialing) -> None:
 
 
 class _Registries:
-    """The services that a registry lists, or several."""
+    """The services that one or several registries list."""
 
     def __init__(self, urls: Sequence[str], dial: Dialing, config: ClientConfig) -> None:
         self._urls = urls
         self._config = config
         self._registry = dial.registry(*urls)
-        # The registry is opened here: services that open it themselves would present the certificate of servers.
+        # The registry is opened here: clients would open it with the certificate for servers.
         self._followed = dial.registry(*(self._named(url, "services")[0] for url in urls))
         self._services = Services(self._followed, config=config)
         self._called: set[str] = set()
@@ -106,7 +106,7 @@ class _Registries:
 
     def client(self, name: str) -> Client:
         client = self._services[self._named(self._urls[0], name)[1]]
-        # A name that no client accepts keeps no client.
+        # If no client accepts the name, no client is kept.
         self._called.add(name)
         return client
 
@@ -142,7 +142,7 @@ class _Registries:
 
 
 class _GrpcServer:
-    """The services that one server of gRPC lists by its reflection."""
+    """The services that one gRPC server lists by its reflection."""
 
     def __init__(self, url: str, config: ClientConfig) -> None:
         self._url = url
@@ -158,7 +158,7 @@ class _GrpcServer:
         except CallError as error:
             if error.status not in _REFUSALS:
                 raise
-            # Otherwise it would log a refusal each time.
+            # Without this the server would log a refusal each time.
             self._is_silent = True
             raise ConfigError(str(error)) from None
         return [name for name in found if not name.startswith(("grpc.health.", "grpc.reflection."))]
@@ -173,7 +173,7 @@ class _GrpcServer:
         return set()
 
     async def forget(self, name: str) -> None:
-        """Do nothing: one client serves all."""
+        """Do nothing: one client serves all services."""
 
     async def close(self) -> None:
         await self._client.close()

@@ -74,8 +74,8 @@ def bench(
 ) -> None:
     """Measure rate and latency of a method: each caller awaits one call, or one stream, after another.
 
-    Of a stream it measures messages, the first message, and the gaps between deliveries. A method that takes a stream
-    gets the lines of standard input again and again: write `-` in the place of its stream.
+    For streams it reports the rate of messages, the time to the first message, and the gaps between deliveries. A
+    method that takes a stream gets the lines of standard input again and again: write `-` in the place of its stream.
     """
     texts = values or ()
     with reported(ExitCode.USAGE):
@@ -96,7 +96,7 @@ def bench(
 
 
 class _Wanted(NamedTuple):
-    """The method as the command line gives it."""
+    """The method that the command line names."""
 
     address: str
     method: str
@@ -120,7 +120,7 @@ async def _measure(
     seconds_asked = timeout or CALL_SECONDS
     known: KnownMethod | KnownGrpcMethod
     if has_descriptors(address, codec):
-        # Only the arrival of answers is measured.
+        # Answers are not decoded: only their arrival is measured.
         known = await described_method(views[0], address, method, kind, seconds_asked, decodes=False)
     else:
         known = await known_method(views[0], method, kind, seconds_asked)
@@ -189,7 +189,7 @@ def _print(report: dict[str, Any], first_error: FastRPCError | None) -> None:
     stdout.print(f"{done} in {report['seconds']:.2f} s by {used}")
     stdout.print(f"rate     {report['rate']:,.0f} {unit}/s", style="bold")
     for row in ("latency", "first", "gap", "answer"):
-        # Figures that a kind of streams does not have are left out.
+        # Figures that this kind of stream does not have are left out.
         if row not in report or not (row == "latency" or report[row]["longest"]):
             continue
         parts = [f"{name} {_duration(report[row][name])}" for name in ("p50", "p99", "p99.9", "longest")]

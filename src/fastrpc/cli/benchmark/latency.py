@@ -5,7 +5,7 @@ from typing import Any
 
 __all__ = ["Latencies"]
 
-#: Bits of a duration that are kept: the error of a percentile is below 1 %.
+#: Bits of a duration that are kept, so that the error of a percentile is below 1 %.
 KEPT_BITS = 7
 
 
@@ -28,7 +28,7 @@ class Latencies:
         self._buckets[nanoseconds >> shift << shift] += 1
 
     def percentile(self, share: float) -> float:
-        """Return the seconds within which `share` of the calls (0 to 1) ended; 0.0 when there are none."""
+        """Return the seconds within which `share` of the calls (0 to 1) ended; 0.0 without calls."""
         left = share * self.count
         for lower in sorted(self._buckets):
             left -= self._buckets[lower]
@@ -39,11 +39,11 @@ class Latencies:
 
     @property
     def mean(self) -> float:
-        """Seconds of one call on average."""
+        """The average duration of a call in seconds."""
         return self.total_ns / self.count / 1e9 if self.count else 0.0
 
     def report(self) -> dict[str, Any]:
-        """Return mean, percentiles and the longest, in seconds."""
+        """Return mean, percentiles and maximum in seconds."""
         return {
             "mean": self.mean,
             "p50": self.percentile(0.5),

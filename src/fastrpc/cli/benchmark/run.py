@@ -24,7 +24,7 @@ class BenchmarkRun(ABC):
 
     def __init__(self, clients: list[Any], known: Any, *, callers: int) -> None:
         self.method: str = known.name
-        #: The method as clients take it.
+        #: The method in the form that clients take.
         self.target: Any = known.target
         self.callers = callers
         self.errors: Counter[str] = Counter()
@@ -34,7 +34,7 @@ class BenchmarkRun(ABC):
         self._clients = clients
 
     async def run(self, seconds: float) -> None:
-        """Call for the given seconds; cancelling ends it early and keeps the results so far."""
+        """Call for the given seconds. A cancellation ends the run early and keeps the results so far."""
         started = time.perf_counter()
         end_ns = int((started + seconds) * 1e9)
         callers = [
@@ -67,11 +67,11 @@ class BenchmarkRun(ABC):
 
     @abstractmethod
     async def try_once(self, client: Any) -> None:
-        """Use the method once, before the time runs."""
+        """Use the method once, before the measurement."""
 
     @abstractmethod
     async def once(self, client: Any, end_ns: int) -> None:
-        """Use the method, and count it; several times, if that is faster."""
+        """Use the method and count it, several times if that is faster."""
 
     @abstractmethod
     def report(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ __all__ = ["StreamBenchmark"]
 #: Messages that a caller sends before other callers and answers get their turn.
 SENT_AT_ONCE = 256
 
-#: Seconds after the end of a run in which a silent stream is left.
+#: Seconds after the end of a run after which a silent stream is abandoned.
 MARGIN_SECONDS = 0.005
 
 
@@ -25,7 +25,7 @@ class StreamBenchmark(BenchmarkRun):
     """One run of streams: each caller begins the next one when its stream ends.
 
     Args:
-        messages: for the stream parameter; callers send them again and again until the time is over.
+        messages: the messages for the stream parameter; callers send them again and again until the time is over.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class StreamBenchmark(BenchmarkRun):
         self.streams = 0
         self.sent = 0
         self.received = 0
-        #: From the beginning of a stream to its first message.
+        #: Times from the beginning of a stream to its first message.
         self.first = Latencies()
-        #: From the last message sent to the one answer.
+        #: Times from the last message sent to the single answer.
         self.answers = Latencies()
-        #: From one delivery of messages to the next; messages that arrive together are one delivery.
+        #: Times between two deliveries of messages; messages that arrive together are one delivery.
         self.gaps = Latencies()
         self._args = args
         self._kwargs = kwargs
@@ -56,7 +56,7 @@ class StreamBenchmark(BenchmarkRun):
         self._gives_stream = known.gives_stream
 
     async def try_once(self, client: Any) -> None:
-        """Check that the method works at all: to its first message, with each given message sent once."""
+        """Check that the method works at all, up to its first message; send each given message once."""
         args = self._with_input(_once(self._messages))
         if not self._gives_stream:
             await client.call(self.target, *args, **self._kwargs)
@@ -102,7 +102,7 @@ class StreamBenchmark(BenchmarkRun):
                 for message in self._messages:
                     self.sent += 1
                     yield message
-            # Sending does not suspend while there is room.
+            # Sending does not suspend while there is room, so yield here.
             await asyncio.sleep(0)
 
     def report(self) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def dead(
     token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look after the dead letters of a group: messages that its subscribers gave up.
+    """Manage the dead letters of a group: messages that its subscribers gave up.
 
     A replay goes to this group alone, as delivery 1. Exit code 1 if an id does not exist.
     """

@@ -1,4 +1,4 @@
-"""The broker that a command asks."""
+"""The broker on which a command works."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar

@@ -71,7 +71,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: Seconds for one call without `--timeout`.
+#: Seconds for one call by default.
 CALL_SECONDS = 5.0
 
 Address = Annotated[
@@ -171,7 +171,7 @@ def call(
 
 
 class _Wanted(NamedTuple):
-    """A call as the command line gives it."""
+    """A call in the form of the command line."""
 
     address: str
     method: str
@@ -213,7 +213,7 @@ async def _call_grpc(view: Any, wanted: _Wanted, seconds: float) -> None:
 
 
 def has_descriptors(address: str, codec: str | None) -> bool:
-    """Return whether the descriptors of a server say how a method is called; with a codec its user does."""
+    """Return whether the descriptors of a server describe its methods; with a codec the user describes the call."""
     return is_grpc(address) and codec is None
 
 
@@ -224,7 +224,7 @@ async def described_method(
 
     Raises:
         CallError: the server has no such method, or no reflection.
-        ConfigError: a kind is given, though the server states it.
+        ConfigError: a kind is given although the server states it.
     """
     if kind is not None:
         raise ConfigError(f"--kind has no effect on {address}, which tells its kinds", hint="leave it out")
@@ -244,7 +244,7 @@ async def _run(view: Any, wanted: _Wanted, known: KnownMethod | KnownGrpcMethod)
 
 
 async def _print_stream(stream: Stream[Any, Any], *, as_json: bool) -> None:
-    """Print each message on a line, then the facts known at the end."""
+    """Print each message on a line; after the end, print the facts of the call."""
     line = _json_line if as_json else line_of
     count = 0
     async with stream:
@@ -282,13 +282,13 @@ def _facts(reply: Reply[Any]) -> dict[str, Any]:
 
 
 def time_limit(known: KnownMethod | KnownGrpcMethod, timeout: float | None) -> float | None:
-    """Return the seconds for one call: only a method that streams nothing has a limit."""
+    """Return the seconds for one call. Only methods without streams have a limit by default."""
     return timeout if timeout is not None or known.kind != "unary" else CALL_SECONDS
 
 
 @contextlib.contextmanager
 def kind_hinted(known: KnownMethod | KnownGrpcMethod) -> Iterator[None]:
-    """Name `--kind` when a server that does not show its signatures refuses a call of the wrong kind."""
+    """Suggest `--kind` if a server that does not show its signatures refuses a call of the wrong kind."""
     try:
         yield
     except CallError as error:
@@ -299,11 +299,11 @@ def kind_hinted(known: KnownMethod | KnownGrpcMethod) -> Iterator[None]:
 
 @contextlib.contextmanager
 def hinted(address: str, dial: Dialing) -> Iterator[None]:
-    """Point to `fastrpc list` when the arguments do not fit the signature."""
+    """Point to `fastrpc list` if the arguments do not fit the signature."""
     try:
         yield
     except CallError as error:
-        # Not for a refusal by the handler: the call fitted its signature.
+        # A refusal by the handler is excluded: its call fitted the signature.
         has_signature = (
             error.status in {Status.UNIMPLEMENTED, Status.INVALID_ARGUMENT} and error.processed == "no"
         )
@@ -315,7 +315,7 @@ def hinted(address: str, dial: Dialing) -> Iterator[None]:
 
 
 def _tells_signatures(address: str, dial: Dialing) -> bool:
-    """Return whether `fastrpc list` would show them: a registry has none, and reflection may be off."""
+    """Return whether `fastrpc list` shows signatures there: a registry has none, and reflection may be off."""
     if names_registry(address) or is_grpc(address):
         return False
 
@@ -331,6 +331,6 @@ def _tells_signatures(address: str, dial: Dialing) -> bool:
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the loop that servers use too."""
+    """Run a coroutine on the kind of loop that servers use."""
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(work)

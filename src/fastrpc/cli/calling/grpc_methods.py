@@ -27,7 +27,7 @@ _OTHER: Final = "object"
 
 
 class KnownGrpcMethod(GrpcMethod):
-    """A method of a server of gRPC, with the same face as `KnownMethod`."""
+    """A method of a gRPC server, with the interface of `KnownMethod`."""
 
     is_certain = True
 
@@ -47,13 +47,13 @@ class KnownGrpcMethod(GrpcMethod):
         return Prepared([self.request.encoded(self._values(texts))], {}, False)
 
     def _values(self, texts: Sequence[str]) -> Any:
-        """Return the values of the message that arguments make, or of the argument that is the whole message."""
+        """Return the values of the message from arguments, or from the one argument that is the whole message."""
         value = read_message(texts[0]) if len(texts) == 1 else None
         if len(texts) == 1 and self.request.is_whole(value):
             return value
         fields = self.request.fields
         types = {name: text_kind(field) for name, field in fields.items()}
-        # After those, which are in the order of positions.
+        # These follow the fields by their names, which are in the order of positions.
         types |= {field.json_name: types[name] for name, field in fields.items()}
         return _values_of(self.request, *read_arguments(texts, types=types))
 

@@ -1,4 +1,4 @@
-"""`fastrpc call http://…`: one call by HTTP, as any program without fastrpc makes it."""
+"""`fastrpc call http://…`: one call by HTTP, like a call of a program that does not have fastrpc."""
 
 import http.client
 import threading
@@ -24,10 +24,10 @@ __all__ = ["HttpCall", "call_by_http"]
 _LINES = "application/x-ndjson"
 _JSON = "application/json"
 
-#: The most methods listed to a caller whose method name resembles none of them.
+#: The most methods that are listed if no method resembles the given name.
 SHOWN_NAMES = 10
 
-#: Types of JSON Schema for which the command line reads values; any other type takes JSON.
+#: Types of JSON Schema for which the command line reads values; for any other type it takes JSON.
 _TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 _OTHER = "object"
 
@@ -35,7 +35,7 @@ _INPUT_HINT = f"write {INPUT_MARK} in place of its stream, and give the messages
 
 
 class HttpCall(NamedTuple):
-    """A call as the command line gives it."""
+    """A call in the form of the command line."""
 
     method: str
     texts: Sequence[str]
@@ -51,11 +51,11 @@ def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
     """Call a method, and print its answer or each message of its stream.
 
     Raises:
-        FastRPCError: the call failed, as a native one would.
+        FastRPCError: the call failed, as a native call would.
         ConfigError: the address, or an argument, cannot be used.
     """
     given = wanted.metadata.get("authorization")
-    # A credential of the call replaces the command's, as by the native protocol.
+    # A credential in the call's metadata replaces the command's credential, as in the native protocol.
     place = HttpPlace(address, dial, None if given is None else _field_value(given))
     asked = time.monotonic()
     described = _Described.of(place, wanted)
@@ -67,7 +67,7 @@ def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
     is_limited = wanted.timeout is not None or (described.kind == "unary" and not has_input)
     seconds = (wanted.timeout or wanted.default_seconds) if is_limited else None
     begun = time.monotonic()
-    # A given limit covers the whole command.
+    # A limit that was given covers the whole command.
     ends = None if seconds is None else seconds + (begun if wanted.timeout is None else asked)
     with place.told(seconds), place.connected(ends) as connection:
         try:
@@ -75,7 +75,7 @@ def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
             facts = _print_answer(connection.answer("POST"), as_json=wanted.as_json)
         except (OSError, http.client.HTTPException, FastRPCError):
             if connection.input_error is not None:
-                # The failed input is the reason why the answer ended.
+                # The input failed, and so ended the answer.
                 raise connection.input_error from None
             raise
     facts = {"status": "OK", "seconds": time.monotonic() - begun, "endpoint": place.url, **facts}
@@ -83,19 +83,19 @@ def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
 
 
 class _Described(NamedTuple):
-    """The description of a method: by its server's OpenAPI document, by `--kind`, or none."""
+    """The description of a method, from its server's OpenAPI document or from `--kind`, if either describes it."""
 
     kind: str
     #: The types of the parameters by name, in order; None: unknown.
     types: dict[str, str] | None
-    #: The type of the messages that it takes, if that is known.
+    #: The type of the messages that it takes, if known.
     message: str = ""
     #: The methods that the server describes to every caller, if it does not describe this one.
     others: Sequence[str] = ()
 
     @classmethod
     def of(cls, place: "HttpPlace", wanted: HttpCall) -> "_Described":
-        """Ask the server for the types of the arguments if only it knows them."""
+        """Ask the server for the types of the arguments, unless they are known otherwise."""
         given = wanted.kind or "unary"
         is_asked = needs_method(wanted.texts, None) or any("=" not in text for text in wanted.texts)
         document = place.document(wanted.timeout) if is_asked else None
@@ -104,7 +104,7 @@ class _Described(NamedTuple):
         service, _, name = wanted.method.rpartition(".")
         operation = _at(document, "paths", f"/{service}/{name}", "post")
         if not operation:
-            # With credentials, a method without a description may be visible to other callers alone.
+            # Even without a description the method may exist: with credentials, other callers may see it.
             is_for_all = not _at(document, "components", "securitySchemes")
             return cls(given, None, others=_methods_in(document) if is_for_all else ())
         content = _at(operation, "requestBody", "content")
@@ -143,7 +143,7 @@ def _type_of(schema: Any) -> str:
 
 
 def _named(method: str, texts: Sequence[str], described: _Described) -> dict[str, Any]:
-    """Return the arguments by name: HTTP has no others."""
+    """Return the arguments by name, as HTTP has no others."""
     values, arguments = read_arguments(texts, types=described.types)
     if values and described.others:
         near = nearest_name(method, described.others)
@@ -169,7 +169,7 @@ def _named(method: str, texts: Sequence[str], described: _Described) -> dict[str
 
 
 def _some(names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names, and the number of further ones."""
     more = len(names) - SHOWN_NAMES
     return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
@@ -183,7 +183,7 @@ def _send(
     *,
     has_input: bool,
 ) -> None:
-    """Send the request; the messages on standard input go on in a thread while answers are read."""
+    """Send the request. If messages come from standard input, a thread sends them while answers are read."""
     service, _, name = wanted.method.rpartition(".")
     fields = place.fields() | {"Accept": f"{_LINES}, {_JSON}"}
     for key, value in wanted.metadata.items():
@@ -215,16 +215,17 @@ def _field_value(text: str) -> str:
 def _send_input(connection: PlaceConnection, kind: str) -> None:
     try:
         for line in read_lines_blocking():
-            # An empty line is a message only where a message may be a text.
+            # An empty line is a message only if messages may be texts.
             if line or kind == "str":
                 message = read_message(line, None, kind)
                 connection.sendall(_chunk(msgspec.json.encode({"value": message}) + b"\n"))
         connection.sendall(b"0\r\n\r\n")
     except OSError:
-        # The reader of the answer reports an error of the connection.
+        # The thread that reads the answer reports an error of the connection.
         return
     except Exception as error:
-        # Without its end the server would wait for more, and the command for the server.
+        # Close the connection: without the end of the body the server would wait for more, and the command for the
+        # server.
         connection.give_up(error)
 
 
@@ -233,7 +234,7 @@ def _chunk(data: bytes) -> bytes:
 
 
 def _print_answer(answer: http.client.HTTPResponse, *, as_json: bool) -> dict[str, Any]:
-    """Print the content of a response; return the facts known at its end."""
+    """Print the content of a response; return the facts that are known at its end."""
     kind = answer.headers.get_content_type()
     # Handlers set statuses, such as 201 or 303; statuses without content become None.
     has_answered = http.client.OK <= answer.status < http.client.BAD_REQUEST
@@ -291,7 +292,7 @@ def _failure(status: int, content: bytes) -> CallError:
 
 
 class _Problem(msgspec.Struct):
-    """An error by HTTP (RFC 9457), as our servers write it."""
+    """An error by HTTP (RFC 9457), as fastrpc servers write it."""
 
     code: str
     detail: str = ""

@@ -33,7 +33,7 @@ __all__ = ["HttpPlace", "PlaceConnection", "request_head"]
 #: Seconds for connecting, and for an answer about the service itself.
 _CONNECT_SECONDS = 5.0
 
-#: Seconds for the question whether a server speaks TLS, for the hint of an error.
+#: Seconds for the check whether a server speaks TLS, which an error's hint may need.
 _PROBE_SECONDS = 2.0
 
 _HTTP_HINT = (
@@ -46,8 +46,7 @@ class HttpPlace:
     """A server by its URL, and the credentials for it.
 
     Args:
-        authorization: a credential that replaces the credential of `dial`, as the value of a field; None without such a
-            credential.
+        authorization: the value of a field that replaces the credential of `dial`; None: there is no such value.
     """
 
     def __init__(self, address: str, dial: Dialing, authorization: str | None = None) -> None:
@@ -85,7 +84,7 @@ class HttpPlace:
         return {"Host": self.authority, "User-Agent": "fastrpc", "Connection": "close", **shown}
 
     def connected(self, ends: float | None) -> "PlaceConnection":
-        """Connect; the whole request ends at an instant of the monotonic clock, if one is given."""
+        """Connect. If an instant of the monotonic clock is given, the whole request ends then."""
         limit = _CONNECT_SECONDS if ends is None else min(_left(ends), _CONNECT_SECONDS)
         try:
             connected = socket.create_connection((self._host, self._port), limit)
@@ -97,13 +96,13 @@ class HttpPlace:
         return PlaceConnection(connected, self.url, ends, self._hint)
 
     def _hint(self) -> str:
-        """Return advice for a server whose answers are not HTTP: it may speak TLS."""
+        """Return advice for a server whose answers are not HTTP, as it may speak TLS."""
         if not self._is_encrypted and _speaks_tls(self._host, self._port):
             return f"the server speaks TLS there: write https://{self.authority}"
         return _HTTP_HINT
 
     def document(self, timeout: float | None) -> dict[str, Any] | None:
-        """Return the server's OpenAPI document; None if the server does not show it."""
+        """Return the server's OpenAPI document; None if the server does not show one."""
         limit = _CONNECT_SECONDS if timeout is None else min(timeout, _CONNECT_SECONDS)
         with self.told(limit), self.connected(time.monotonic() + limit) as connection:
             connection.sendall(request_head("GET", "/openapi.json", self.fields()))
@@ -122,7 +121,7 @@ class HttpPlace:
         try:
             yield
         except (FastRPCError, BrokenPipeError):
-            # A pipe that broke is standard output.
+            # The broken pipe is standard output.
             raise
         except TimeoutError as error:
             text = f"no answer from {self.url} within {seconds:g} s"
@@ -136,27 +135,29 @@ class HttpPlace:
 class PlaceConnection(io.RawIOBase):
     """A connection to a server, on which one thread may send while another reads.
 
-    An instant ends all waits: a limit for each wait would not stop a server that sends a byte now and then.
+    A single instant ends all waits: with a limit for each wait, a server that sends a byte now and then would never
+    time out.
     """
 
     def __init__(
         self, connected: socket.socket, url: str, ends: float | None, hint: Callable[[], str]
     ) -> None:
-        # A TLS connection is for one thread at a time, and a socket has one timeout: so no thread waits inside it.
+        # Only one thread at a time may use a TLS connection, and a socket has one timeout. So no thread waits while it
+        # holds this.
         self._using = threading.Lock()
         self._connected = connected
         connected.setblocking(False)
         self._url = url
         self._ends = ends
         self._hint = hint
-        #: The failure to read the rest of the request, which ended the connection.
+        #: The error of reading the rest of the request, which ended the connection.
         self.input_error: Exception | None = None
 
     def left(self) -> float | None:
         """Return the seconds that are left; None without a limit.
 
         Raises:
-            TimeoutError: none are.
+            TimeoutError: no time is left.
         """
         return None if self._ends is None else _left(self._ends)
 
@@ -169,7 +170,8 @@ class PlaceConnection(io.RawIOBase):
         """Close the connection of a request whose body cannot be completed; another thread may read its answer."""
         self.input_error = error
         with contextlib.suppress(OSError):
-            # TLS is not ended properly, as two threads may not do that. This wakes the reader.
+            # TLS is not closed properly, as that must not happen while another thread uses it. The shutdown wakes the
+            # reader.
             socket.socket.shutdown(self._connected, socket.SHUT_RDWR)
 
     def answer(self, verb: str) -> http.client.HTTPResponse:
@@ -178,12 +180,12 @@ class PlaceConnection(io.RawIOBase):
         Raises:
             ConnectionLostError: the connection ended before it.
         """
-        # HTTPResponse asks its socket for a file alone.
+        # HTTPResponse only asks its socket for a file.
         found = http.client.HTTPResponse(cast(socket.socket, self), method=verb)
         try:
             found.begin()
         except (http.client.HTTPException, ConnectionResetError) as error:
-            # http.client's own error of a connection that ended is a ConnectionResetError as well.
+            # http.client's error for a connection that ended is also a ConnectionResetError.
             is_silent = isinstance(error, ConnectionResetError)
             ending = "it closed the connection without an answer" if is_silent else repr(error)
             raise ConnectionLostError(
@@ -201,7 +203,7 @@ class PlaceConnection(io.RawIOBase):
         return self._once_ready(self._connected.recv_into, place, selectors.EVENT_READ)
 
     def _once_ready(self, move: Callable[[Any], int], data: Any, event: int) -> int:
-        """Move bytes as soon as the socket is ready for that."""
+        """Move bytes once the socket is ready for that."""
         while True:
             left = self.left()
             with selectors.DefaultSelector() as selector:
@@ -214,12 +216,12 @@ class PlaceConnection(io.RawIOBase):
                         awaited = selectors.EVENT_READ
                     except ssl.SSLWantWriteError:
                         awaited = selectors.EVENT_WRITE
-                    # Here the socket is open still.
+                    # At this point the socket is still open.
                     selector.register(self._connected, awaited)
                 selector.select(left)
 
     def close(self) -> None:
-        # Bytes sent by another thread meanwhile would be sent in the clear: a TLS socket first drops TLS.
+        # Closing a TLS socket first drops TLS: bytes that another thread sent meanwhile would be sent in the clear.
         with self._using:
             self._connected.close()
         super().close()
@@ -234,7 +236,7 @@ def _speaks_tls(host: str, port: int) -> bool:
         with socket.create_connection((host, port), _PROBE_SECONDS) as connected:
             context.wrap_socket(connected, server_hostname=host).close()
     except ssl.SSLError as error:
-        # An alert of the server is an answer, too; other bytes belong to another protocol.
+        # An alert of the server is an answer, too. Other bytes belong to another protocol.
         return error.reason is not None and "ALERT" in error.reason
     except OSError:
         return False

@@ -1,4 +1,4 @@
-"""The knowledge about a method before a call: its kind, its parameters, the place of its stream."""
+"""The facts about a method before a call: its kind, its parameters, and the place of its stream."""
 
 from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
@@ -61,11 +61,11 @@ class Prepared(NamedTuple):
 
 
 class KnownMethod:
-    """A method as far as its server or `--kind` describes it, if at all."""
+    """A method, as its server or `--kind` describes it, if either does."""
 
     def __init__(self, name: str, told: MethodDescription | None, kind: KindName | None) -> None:
         self.name = name
-        #: The method as clients take it.
+        #: The method in the form that clients take.
         self.target: Any = name
         self.is_certain = told is not None or kind is not None
         self.kind: str = kind or ("unary" if told is None else told.kind)
@@ -106,11 +106,11 @@ class KnownMethod:
         return Prepared(args, kwargs, self.takes_stream)
 
     async def input(self, codec: str | None) -> AsyncIterator[Any]:
-        """Yield the messages on standard input; each line is one."""
+        """Yield the messages on standard input, one per line."""
         stream = None if self._told is None else self._told.stream
         kind = "" if stream is None else stream.type
         async for line in read_lines():
-            # An empty line is a message only where a message may be a text.
+            # An empty line is a message only if messages may be texts.
             if line or codec == "raw" or kind == "str":
                 yield read_message(line, codec, kind)
 
@@ -139,7 +139,7 @@ async def _description(view: Any, method: str, timeout: float) -> MethodDescript
 
 
 def needs_method(texts: Sequence[str], codec: str | None) -> bool:
-    """Return whether only the server knows the types of the arguments of a call."""
+    """Return whether the types of a call's arguments are known only to the server."""
     is_marked = any(text == INPUT_MARK or text.endswith(f"={INPUT_MARK}") for text in texts)
     return is_marked or needs_types(texts, codec=codec)
 

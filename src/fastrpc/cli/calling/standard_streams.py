@@ -1,4 +1,4 @@
-"""Standard input and output of a command, by lines; on a loop, which they do not block."""
+"""Standard input and output of a command by lines, without blocking a loop."""
 
 import asyncio
 import os
@@ -52,7 +52,7 @@ async def write_lines(lines: list[str], descriptor: int = 1) -> None:
     """Write lines to standard output; a slow reader does not block the loop.
 
     Raises:
-        BrokenPipeError: the reader is gone.
+        BrokenPipeError: the reader has closed the pipe.
     """
     loop = asyncio.get_running_loop()
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -68,7 +68,7 @@ async def _ready(add: Callable[..., Any], remove: Callable[[int], Any], descript
     try:
         add(descriptor, _settle, ready)
     except (PermissionError, ValueError):
-        # A regular file, which epoll refuses.
+        # A regular file is always ready; epoll refuses it.
         return
     try:
         await ready
@@ -82,7 +82,7 @@ def _settle(ready: "asyncio.Future[None]") -> None:
 
 
 def _read(descriptor: int) -> bytes:
-    # Not by `sys.stdin`: the interpreter may end while a thread reads, and its buffer wakes no loop.
+    # `sys.stdin` is not used: the interpreter may end while a thread reads, and data in its buffer wakes no loop.
     try:
         return os.read(descriptor, _READ_BYTES)
     except OSError as error:
@@ -90,7 +90,7 @@ def _read(descriptor: int) -> bytes:
 
 
 class _Lines:
-    """Puts lines together from their pieces."""
+    """Assembles lines from pieces."""
 
     def __init__(self) -> None:
         self._rest = bytearray()

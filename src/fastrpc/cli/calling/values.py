@@ -1,4 +1,4 @@
-"""Parse the arguments of a call on the command line: each is JSON, else text; `name=value` is by name.
+"""Parse the arguments of a call on the command line: each is JSON, or else text; `name=value` gives it by name.
 
 A known parameter type decides: `str` takes the raw text, and so do paths and IP addresses; `bool` takes True as well as
 true.
@@ -25,11 +25,11 @@ _SCALARS = {"None", "bool", "int", "float", "str"}
 #: Stands for one of the types whose payload is text.
 _TEXT = '"'
 
-#: Python's words for the values that JSON writes in lower case or otherwise.
+#: Values that Python spells differently from JSON.
 _PYTHON = {"True": True, "False": False, "None": None}
 
 _TEXTS = {
-    # As a number of JSON it would lose digits.
+    # A JSON number would lose digits.
     "Decimal",
     *("Path", "PurePath", "PurePosixPath", "PureWindowsPath", "PosixPath"),
     *(f"IPv{version}{kind}" for version in "46" for kind in ("Address", "Interface", "Network")),
@@ -70,7 +70,7 @@ def read_arguments(
 
 
 def needs_types(texts: Sequence[str], *, codec: str | None = None) -> bool:
-    """Return whether a text could mean JSON or text: only the parameter types decide."""
+    """Return whether a text could be JSON or text, so that only the parameter types decide."""
     if codec == "raw":
         return False
     values = [match[2] if (match := _BY_NAME.fullmatch(text)) else text for text in texts]
@@ -99,7 +99,7 @@ def read_metadata(texts: Sequence[str]) -> dict[str, str]:
     """Read `key=value` pairs.
 
     Raises:
-        ConfigError: one has no `=`, or a key that cannot travel.
+        ConfigError: a text has no `=`, or a key that cannot be sent.
     """
     pairs: dict[str, str] = {}
     for text in texts:
@@ -140,7 +140,7 @@ def _read_as(text: str, kind: str) -> Any:
         return text
     names = set(map(_name_of, members))
     if _TEXT in names and not (value is None and "None" in names):
-        # A class of the server may have such a name.
+        # A class of the server may have the same name as a type here.
         return value if isinstance(value, dict | list) else text
     if "str" not in names:
         return _PYTHON[text] if text in _PYTHON and _fits(_PYTHON[text], names) else value

@@ -1,1 +1,1 @@
-"""`fastrpc console`: the command and its options; `fastrpc.console` has all else."""
+"""`fastrpc console`: the command and its options; everything else is in `fastrpc.console`."""

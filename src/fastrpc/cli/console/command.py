@@ -60,8 +60,9 @@ __all__ = ["console"]
 
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:9190"
 
-#: New objects after which the garbage collector looks for cycles. Each poll replaces the counts of a server, hundreds
-#: of objects without cycles: at the interpreter's 700 the collector takes a tenth of the time with 1,000 servers.
+#: New objects after which the garbage collector searches for cycles. Each poll replaces the counts of a server,
+#: hundreds of objects without cycles. At the interpreter's default of 700 the collector takes a tenth of the time with
+#: 1,000 servers.
 _COLLECTED_AFTER: Final = 50_000
 
 #: The services of the console.
@@ -163,7 +164,7 @@ def console(
 ) -> None:
     """Watch all servers of a registry by their admin pages, and show views of them to callers, until SIGTERM or Ctrl-C.
 
-    The token of --admin-token-file goes to servers that match --servers alone, by TLS or on this machine.
+    The token of --admin-token-file is sent only to servers that match --servers, and only over TLS or on this machine.
     """
     with reported(ExitCode.USAGE):
         dial = dialing(ca, cert, key, server_name, token_file)
@@ -189,7 +190,7 @@ def console(
 
 def _allowed(servers: Sequence[str] | None, *, has_token: bool) -> AllowedServers:
     """Return the addresses that may be asked; without `servers` no address gets a token."""
-    # Any user of this machine may listen at a port that a registry names.
+    # Any user of this machine may listen at a port that a registry names, so the token needs --servers.
     return AllowedServers(servers or (() if has_token else LOOPBACK), takes_acts=bool(servers))
 
 
@@ -207,7 +208,7 @@ def _fleet(
     dial: Dialing,
     token_path: Path | None,
 ) -> Fleet:
-    """Return the fleet. Servers are shown the reading token alone, and registries never that."""
+    """Return the fleet. Servers are shown only the reading token, and registries never get that token."""
     if not registries and not targets:
         raise ConfigError(
             "there is nothing to show",
@@ -224,7 +225,7 @@ def _fleet(
 
 
 def _print_view(fleet: Fleet, text: str) -> None:
-    """Print a view of the present; with details, as the caller has the reading token."""
+    """Print one view of the present state; it includes details, as the caller has the reading token."""
     name, _, query = text.partition("?")
     arguments = dict(parse_qsl(query, keep_blank_values=True))
 
@@ -241,7 +242,7 @@ def _print_view(fleet: Fleet, text: str) -> None:
     if view is not None:
         print_json(view)
     if trouble is not None:
-        # A view has then the targets alone.
+        # Without the registry a view has only the targets.
         print_error(trouble, "check the address, and that the registry runs there")
         raise typer.Exit(ExitCode.FAILED)
 
@@ -264,7 +265,7 @@ class _Beside(NamedTuple):
                 remove_builtin(server, keeps=names)
                 yield
                 return
-            # The printed token means nothing to other servers, and opens the console.
+            # The printed token opens the console, and means nothing to other servers.
             async with self.catalogue(server, own=names, hides_token=bool(self.tokens)):
                 yield
 
@@ -275,8 +276,8 @@ def _plan(
     """Return the plan of the console.
 
     Args:
-        tokens: gets the token that callers show where no App has `authenticate`. Others on this machine have no right
-            to what the console reads.
+        tokens: gets the token that callers show if no App has `authenticate`. Other users of this machine must not read
+            the data of the console.
     """
     check_without_effect(settings, "a console")
 
@@ -316,7 +317,7 @@ def _plan(
 
 
 def _check_all_local(addresses: Sequence[Address], needed: str, hint: str) -> None:
-    """Refuse addresses that others can reach, where a setting for such addresses is missing."""
+    """Refuse addresses that others can reach if a setting for such addresses is missing."""
     for one in addresses:
         if not is_local(one):
             raise ConfigError(f"beyond this machine {http_url(str(one))} needs {needed}", hint=hint)
@@ -325,7 +326,7 @@ def _check_all_local(addresses: Sequence[Address], needed: str, hint: str) -> No
 def _teller(allowed: AllowedServers, tokens: list[str]) -> Callable[[Started], None]:
     def tell(started: Started) -> None:
         allowed.own_ports = frozenset(Address.parse(one).port for one in started.addresses)
-        # Behind "#", where browsers do not send it.
+        # The token follows "#", as browsers do not send that part.
         shown = f"/#token={tokens[0]}" if tokens else ""
         for one in started.addresses:
             stdout.print("console at ", (http_url(one) + shown, "bold"))

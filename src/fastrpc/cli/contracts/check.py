@@ -1,4 +1,4 @@
-"""Compare two versions of a service: callers that know OLD, a server that runs NEW.
+"""Compare two versions of a service: callers have the OLD contract, a server runs the NEW one.
 
 The rules are in docs/guide/contracts.md.
 """
@@ -14,7 +14,7 @@ __all__ = ["ContractChange", "changes"]
 
 
 class ContractChange(NamedTuple):
-    """One difference, and whether callers of the old version keep working."""
+    """One difference, and whether callers of the old version continue to work."""
 
     where: str
     text: str
@@ -24,7 +24,7 @@ class ContractChange(NamedTuple):
 def changes(old: Sequence[ServiceDescription], new: Sequence[ServiceDescription]) -> Iterator[ContractChange]:
     """Yield the changes from `old` to `new`, in the order of `old`."""
     known = {service.name: service for service in new}
-    # An alias may be the name that a method had.
+    # The former name of a method may be an alias now.
     methods = {name: method for service in new for method in service.methods for name in method.aliases}
     methods |= {method.full_name: method for service in new for method in service.methods}
     types = {method.full_name: _types_of(service) for service in new for method in service.methods}
@@ -86,7 +86,7 @@ class _Methods:
         yield from self._parameters()
         if old.stream is not None and new.stream is not None:
             yield from self._narrower("the stream", old.stream.exact, new.stream.exact)
-            # Streams do not travel as arguments: neither their names nor their positions are sent.
+            # A stream is not sent as an argument: neither its name nor its position is sent.
             if old.stream.position != new.stream.position:
                 yield "the stream stands at another position", True
             if old.stream.name != new.stream.name:
@@ -98,7 +98,7 @@ class _Methods:
         yield from self._result()
 
     def _names(self) -> Iterator[tuple[str, bool]]:
-        """Compare the names of the method itself: callers may use each of them."""
+        """Compare the names of the method: callers may use each of them."""
         old, new = self._old, self._new
         if old.full_name != new.full_name:
             yield f"it is called {new.full_name!r} now, its old name is kept", True
@@ -158,7 +158,7 @@ class _Methods:
         return f"parameter {parameter.name!r} is gone: calls that give it are refused"
 
     def _is_renaming(self, position: int) -> bool:
-        """Return whether the parameter at a position seems to be the old one under another name."""
+        """Return whether the parameter at a position seems to be the old parameter under another name."""
         if position >= min(len(self._old.parameters), len(self._new.parameters)):
             return False
         was, now = self._old.parameters[position], self._new.parameters[position]
@@ -183,7 +183,7 @@ class _Methods:
         yield from self._narrower(place, old.exact, new.exact)
 
     def _old_names(self, here: dict[str, int]) -> Iterator[tuple[str, bool]]:
-        """Compare the old names that OLD accepted: callers may use them as well."""
+        """Compare the old names that OLD accepted, as callers may use them as well."""
         for name, meant in self._old.renamed.items():
             now = self._new.renamed.get(name, name)
             if now not in here:
@@ -192,7 +192,7 @@ class _Methods:
                 yield f"the old name {name!r} of parameter {meant!r} means {now!r} now", False
 
     def _narrower(self, place: str, old: str, new: str) -> Iterator[tuple[str, bool]]:
-        """Compare an argument's types: NEW must accept all values of OLD, so the type may become wider."""
+        """Compare the types of an argument. NEW must accept all values of OLD, so the type may become wider."""
         before, after = self._types
         found, notes = differences(old, before, new, after, keeps_all=True)
         yield from ((f"{place} takes less: {text}", False) for text in found)
@@ -201,7 +201,7 @@ class _Methods:
             yield f"{place} was {old}, now it is {new}", True
 
     def _result(self) -> Iterator[tuple[str, bool]]:
-        """Compare the results' types: OLD must accept all values of NEW, so the type may become narrower."""
+        """Compare the types of the result. OLD must accept all values of NEW, so the type may become narrower."""
         before, after = self._types
         old, new = _message(self._old), _message(self._new)
         found, notes = differences(new, after, old, before, keeps_all=False)
@@ -225,7 +225,7 @@ def _message(method: MethodDescription) -> str:
 
 
 def _codec(method: MethodDescription, types: Types) -> str | None:
-    """Return the codec of a method: messages of protobuf have theirs, named or not."""
+    """Return the codec of a method; methods with protobuf messages use protobuf, named or not."""
     stream = [] if method.stream is None else [method.stream.type]
     texts = [method.result, *(one.type for one in method.parameters), *stream]
     if any(text in types and types[text].kind == "protobuf" for text in texts):

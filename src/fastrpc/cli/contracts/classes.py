@@ -19,7 +19,7 @@ _RESERVED: Final = KEYWORDS | {"fastrpc", "msgspec"}
 
 _DATACLASS_OPTIONS: Final = ("frozen", "order", "unsafe_hash")
 _NOT_IN_NAMES: Final = re.compile(r"\W+", re.ASCII)
-#: The classes of enums, with the type that the values of each have.
+#: The base classes of enums, with the type of their values.
 _ENUMS: Final = {"IntEnum": int, "StrEnum": str, "IntFlag": int, "Flag": int}
 
 
@@ -30,7 +30,7 @@ def written_classes(services: Sequence[ServiceDescription]) -> tuple[dict[str, C
     for service in services:
         for one in service.types:
             if one.kind == "opaque":
-                # Named where it is used.
+                # A later warning names the class where it is used.
                 continue
             if one.name in _RESERVED or not is_name(one.name) or one.kind not in _CLASS_KINDS:
                 left_out.append(
@@ -51,12 +51,12 @@ class ClassWriter:
         self._written: set[str] = set()
 
     def texts(self) -> list[str]:
-        """Return the source of each class, in dependency order, with the type variables before them."""
+        """Return the source of each class in dependency order, with type variables first."""
         ordered = [one for one in self._in_order() if one.kind != "protobuf"]
         return [text for one in ordered for text in self._class(one)]
 
     def _in_order(self) -> list[ClassDescription]:
-        """Return the classes in dependency order, as far as there is such an order."""
+        """Return the classes in dependency order, as far as such an order exists."""
         classes = self._names.classes
         ordered: dict[str, ClassDescription] = {}
         entered: set[str] = set()
@@ -73,7 +73,7 @@ class ClassWriter:
         return list(ordered.values())
 
     def _class(self, described: ClassDescription) -> list[str]:
-        """Return the source of a class, behind the source of its new type variables."""
+        """Return the source of a class; it follows the source of its new type variables."""
         self._names.at(described.name)
         body = _Class(described, self._names, self._written)
         variables = body.variables()
@@ -96,14 +96,14 @@ class _Class:
     def __init__(self, described: ClassDescription, names: Names, written: set[str]) -> None:
         self._described = described
         self._names = names
-        #: The classes before this one.
+        #: The classes that precede this one.
         self._written = written
         self._hidden = frozenset(self.field_names())
         self._variables: dict[str, str] = {}
 
     @property
     def is_functional(self) -> bool:
-        """Whether it is a typed dict with keys that cannot be names: only the functional syntax allows them."""
+        """Whether it is a typed dict with keys that are not identifiers, which only the functional syntax allows."""
         return self._described.kind == "typed_dict" and not all(map(is_name, self.field_names()))
 
     def field_names(self) -> list[str]:
@@ -114,7 +114,7 @@ class _Class:
         lines = []
         for name, fallback in self._described.parameters.items():
             tree = read_type(fallback)
-            # A bound must be there before the class.
+            # A bound must be defined before the class.
             is_ahead = any(one not in self._written for one in mentioned([tree], self._names.classes))
             bound = "" if is_ahead or fallback in {"Any", "object"} else self._names.type(tree)
             self._variables[name], is_new = self._names.variable(name, bound)
@@ -168,7 +168,7 @@ class _Class:
         found: dict[str, str | int] = {}
         for name, value in self._described.values.items():
             here = name
-            # Python keeps some names for itself.
+            # Python reserves some names.
             if not is_name(name) or name.startswith("_") or name == "mro":
                 here = f"m_{_NOT_IN_NAMES.sub('_', name).strip('_')}"
                 while here in self._described.values or here in found:
@@ -181,7 +181,7 @@ class _Class:
 
     def _dataclass(self) -> list[str]:
         described = self._described
-        # A description by an earlier version has no options.
+        # A description of an earlier version has no options.
         options = [f"{name}=True" for name in _DATACLASS_OPTIONS if described.options.get(name) is True]
         all_named = bool(described.fields) and all(one.kw_only for one in described.fields)
         options += ["kw_only=True"] if all_named else []
@@ -193,7 +193,7 @@ class _Class:
             kind, default = self._typed(one)
             is_named = one.kw_only and not all_named
             if not one.kw_only and had_default and default is None:
-                # A missing value must not be invented.
+                # A value must not be invented for a missing default.
                 is_named = True
                 self._names.warn(
                     f"{one.name} is keyword-only: it has no default, and a field before it has one"
@@ -237,7 +237,7 @@ class _Class:
     def _mixed_struct(
         self, options: Sequence[str], written: Sequence[tuple[FieldDescription, str, WrittenDefault | None]]
     ) -> list[str]:
-        """Write a Struct with keyword fields before others: the others are in a base class."""
+        """Write a Struct whose keyword fields precede others: a base class gets the others."""
         name = self._described.name
         base = self._names.free(f"{name}ByPosition")
         of_values = [one for one in options if not one.startswith("tag")]
@@ -251,7 +251,7 @@ class _Class:
         return [heads[0], *first, "", "", heads[1], *second]
 
     def _typed(self, one: FieldDescription) -> tuple[str, WrittenDefault | None]:
-        """Return the type of a field, and its default; an unknown default is omitted, so that the server applies it."""
+        """Return the type of a field, and its default. An unknown default is omitted, and the server applies it."""
         kind = self._type(one)
         if one.required:
             return kind, None
@@ -322,7 +322,7 @@ class _Class:
 
 
 def _or_unset(tree: TypeTree) -> TypeTree:
-    """Return a type or UNSET; an annotation with `Field` surrounds both."""
+    """Return the type, or UNSET as well; an annotation with `Field` is kept around both."""
     fields = [one for one in tree.arguments if tree.name == "Annotated" and one.name == "Field"]
     if not fields:
         return TypeTree("|", (tree, TypeTree("msgspec.UnsetType")))
@@ -363,5 +363,5 @@ def problem_in(lines: Iterable[str], names: Iterable[str]) -> str | None:
 
 
 def comment(text: str) -> str:
-    """Return a text as a comment may have it."""
+    """Return a text in a form that a comment can contain."""
     return ascii(text)[1:-1]

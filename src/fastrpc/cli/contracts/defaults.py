@@ -1,6 +1,6 @@
-"""Write the defaults of a description as source: literals, members of enums, and values of known types.
+"""Write the defaults of a description as source: literals, enum members, and values of known types.
 
-A server wrote them, so each is parsed, made once, and written anew. Nothing else is called.
+A server wrote the defaults, so each is parsed, evaluated once, and written anew. Nothing else is called.
 """
 
 import ast
@@ -37,7 +37,7 @@ _MAKERS: Final[dict[str, Callable[..., Any]]] = {
     "timedelta": datetime.timedelta,
     "timezone": datetime.timezone,
     **{name: getattr(pathlib, name) for name in ("PurePosixPath", "PureWindowsPath")},
-    # A path of this system cannot be made on another system.
+    # A path of this system cannot be created on another system.
     "PosixPath": pathlib.PurePosixPath,
     **{
         f"IPv{version}{kind}": getattr(ipaddress, f"IPv{version}{kind}")
@@ -47,7 +47,7 @@ _MAKERS: Final[dict[str, Callable[..., Any]]] = {
 }
 _BUILTIN: Final = frozenset({"list", "dict", "bytearray", "float", "frozenset", "set"})
 
-#: Values that a class cannot share as a default: each object needs a new one.
+#: Types whose values a class cannot share as a default: each object needs a new value.
 _CHANGEABLE: Final = (list, dict, set, bytearray, collections.deque)
 
 
@@ -55,7 +55,7 @@ class WrittenDefault(NamedTuple):
     """A default as source."""
 
     text: str
-    #: The factory of the default, where each object needs a new value.
+    #: The factory of the default, if each object needs a new value.
     factory: str | None = None
 
 
@@ -63,7 +63,7 @@ def written_default(text: str | None, names: Names, hidden: Collection[str] = ()
     """Return a default as source; None without a default, or if it cannot be written.
 
     Args:
-        hidden: names that mean something else in the class around.
+        hidden: names that mean something else in the surrounding class.
     """
     if text is None or len(text) > _LONGEST:
         return None
@@ -80,7 +80,7 @@ def written_default(text: str | None, names: Names, hidden: Collection[str] = ()
 
 
 class _Member:
-    """The default is a member of an enum of the contract, which is not made here."""
+    """Raised if the default is a member of an enum of the contract, which is not created here."""
 
 
 class _Reader:
@@ -115,7 +115,7 @@ class _Reader:
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=options):
                 return self._call(name, arguments, options)
             case ast.Call(func=ast.Attribute(value=ast.Name(), attr=name), args=arguments, keywords=options):
-                # With a module before it: a class of the contract has the name.
+                # The module precedes the name, as a class of the contract has the same name.
                 return self._call(name, arguments, options, is_library=True)
         raise ValueError("it is not a default that can be written")
 
@@ -129,7 +129,7 @@ class _Reader:
         return f"{{{pairs}}}", dict(zip(known, parts, strict=True))
 
     def name_of(self, name: str) -> str:
-        """Return the name of a type that makes values, here."""
+        """Return the name, in this module, of a type that creates values."""
         if name in _BUILTIN:
             return self._names.use(name, "builtins", self._hidden) if name in self._hidden else name
         found = self._names.library(name, self._hidden)
@@ -162,9 +162,9 @@ class _Reader:
                 raise ValueError(f"{inner} is not a value of {name}")
             return f"{self._names.class_name(name, self._hidden)}({inner})", _Member()
         if name == "bytearray" and not all(type(one) is bytes for one in values):
-            # The number of its bytes could be any.
+            # A number of bytes could be arbitrarily large.
             raise ValueError(f"{inner} are not bytes")
-        # The default is made here as well: the module of a contract must not fail when it is imported.
+        # The default is also created here: the module of a contract must not fail when it is imported.
         value = (
             _MAKERS[name](*values, **{key: one for key, (_, one) in named.items()})
             if name in _MAKERS
@@ -176,7 +176,7 @@ class _Reader:
 
 
 def _is_value(described: ClassDescription, value: Any) -> bool:
-    """Whether an enum has a value; the value of a flag may be several of its members."""
+    """Return whether an enum has a value; the value of a flag may combine several members."""
     if "Flag" not in str(described.options.get("enum", "")):
         return type(value) in {int, str} and value in described.values.values()
     every = 0

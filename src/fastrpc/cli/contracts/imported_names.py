@@ -1,4 +1,4 @@
-"""The names that a module of source imports, besides its own."""
+"""The names that a module of source imports, in addition to the names that it defines."""
 
 from collections.abc import Collection, Iterable
 
@@ -6,24 +6,24 @@ __all__ = ["ImportedNames"]
 
 
 class ImportedNames:
-    """The names of one module: its own names stay, and an import with the same name is renamed.
+    """The names of one module. Its own names stay; an import of the same name is renamed.
 
     Args:
         taken: the names that the module defines.
-        always: names that an import may have nevertheless.
+        always: names that an import may have even if they are taken.
     """
 
     def __init__(self, taken: Iterable[str], always: Collection[str] = frozenset()) -> None:
         self._taken = set(taken)
         self._always = always
-        #: The imported names by their module and name, with the name in this module.
+        #: The names in this module of imported names, by module and name.
         self._imported: dict[tuple[str, str], str] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._taken
 
     def free(self, name: str, suffix: str = "_") -> str:
-        """Take a name that no other has."""
+        """Take a name that is not in use."""
         while name in self._taken:
             name += suffix
         self._taken.add(name)
@@ -33,7 +33,7 @@ class ImportedNames:
         """Import a name; return its name here.
 
         Args:
-            hidden: names that mean something else where it is used.
+            hidden: names that mean something else at that place.
         """
         plain = self._imported.get((module, name))
         if plain is None and name not in hidden and (name not in self._taken or name in self._always):
@@ -47,7 +47,7 @@ class ImportedNames:
         return self._imported[key]
 
     def by_module(self) -> list[tuple[str, list[str]]]:
-        """Return the imported names of each module; a renamed one is `name as other`."""
+        """Return the imported names of each module; a renamed one has the form `name as other`."""
         by_module: dict[str, list[str]] = {}
         for (module, name), here in self._imported.items():
             plain = name.removesuffix(" as")

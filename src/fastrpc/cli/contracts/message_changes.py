@@ -1,6 +1,7 @@
-"""Compare the messages of two versions of a service: callers by gRPC that know OLD, a server that runs NEW.
+"""Compare the messages of two versions of a service: gRPC callers have the OLD contract, a server runs the NEW one.
 
-Numbers and types of fields are the wire, names are not. A missing number breaks callers: a later field may have it.
+Only the numbers and types of fields are sent, not their names. Removing a number breaks callers: a later field may use
+it.
 
 https://protobuf.dev/programming-guides/proto3/#updating
 """
@@ -21,7 +22,7 @@ from fastrpc.rpc.service import service_definition
 
 __all__ = ["message_changes"]
 
-#: Types whose values have one form on the wire, as far as they fit both.
+#: Types whose values are encoded in the same way, as far as they fit both.
 _ALIKE: Final = {
     **dict.fromkeys(("int32", "uint32", "int64", "uint64", "bool"), "a varint"),
     **dict.fromkeys(("sint32", "sint64"), "a zigzag varint"),
@@ -35,7 +36,7 @@ _MODULE: Final = "_compared_by_fastrpc"
 def message_changes(
     old: Sequence[ServiceDescription], new: Sequence[ServiceDescription]
 ) -> Iterator[ContractChange]:
-    """Yield the changes of messages from `old` to `new`, of methods that are in both.
+    """Yield the changes of messages from `old` to `new`, for methods that exist in both.
 
     Raises:
         ConfigError: a contract has messages of generated code whose module is missing.
@@ -68,7 +69,7 @@ def _methods_of(services: Sequence[ServiceDescription]) -> dict[str, ProtoMethod
 def _packages(services: Sequence[ServiceDescription]) -> list[ProtoPackage]:
     """Return the schema of described services: the schema of their contract."""
     module = ModuleType(_MODULE)
-    # Annotations are looked up there.
+    # The resolution of annotations looks there.
     sys.modules[_MODULE] = module
     try:
         exec(compile(written_contract(services).text, _MODULE, "exec", dont_inherit=True), vars(module))  # noqa: S102
@@ -116,7 +117,7 @@ class _Messages:
             yield from self._new_field(place, field)
 
     def _new_field(self, place: str, field: ProtoField) -> Iterator[tuple[str, bool]]:
-        # Callers of the old version send no such field.
+        # Callers of the old version do not send the field.
         if self._is_request and field.is_required and field.absent is None:
             yield f"field {field.number} of {place}, {field.name!r}, is new and has no default", False
         else:
@@ -129,7 +130,7 @@ class _Messages:
         if old.name != new.name:
             yield f"{where} was {old.name!r}, now it is {new.name!r}; JSON has the name", True
         if old.oneof != new.oneof:
-            # A later field of the oneof removes the field before.
+            # Setting a field of a oneof clears the previous one, so moving a field changes the meaning.
             yield f"{where} was in {_oneof(old)}, now it is in {_oneof(new)}", False
         if old.message is not None and new.message is not None:
             yield from self._parts(where, old.message, new.message)
@@ -168,7 +169,7 @@ def _oneof(field: ProtoField) -> str:
 
 
 def _takes(read: str, written: str) -> bool:
-    """Return whether a reader of one type accepts what is written as another type."""
+    """Return whether a reader of one type accepts values that were written as another type."""
     if (read, written) == ("bytes", "string") or (written == "enum" and _ALIKE.get(read) == "a varint"):
         return True
     return read in _ALIKE and _ALIKE[read] == _ALIKE.get(written)

@@ -1,7 +1,7 @@
 """The names in the source of a contract: its classes, its imports, and the types written with them.
 
-A class of the server keeps its name: `date` of a server is beside `from datetime import date as date_type`. So does a
-type that a field of the same name would hide.
+A class of the server keeps its name. If it is called `date`, the import becomes `from datetime import date as
+date_type`. The same is done for a type that a field of the same name would hide.
 """
 
 import keyword
@@ -23,7 +23,7 @@ _ARRAY_VALUES: Final = (
     *("number", "integer", "signedinteger", "unsignedinteger", "inexact", "floating", "complexfloating"),
     *("bool_", "longlong", "ulonglong", "generic", "character"),
 )
-#: The modules of types that need an import.
+#: Types that need an import, with their modules.
 _MODULES: Final = {
     **dict.fromkeys(("date", "datetime", "time", "timedelta", "timezone"), "datetime"),
     "Decimal": "decimal",
@@ -53,11 +53,11 @@ _MODULES: Final = {
     **dict.fromkeys(("ndarray", "dtype", *_ARRAY_VALUES), "numpy"),
     **dict.fromkeys(("Raw", "UnsetType"), "msgspec"),
 }
-#: Other names of a type, as a description may contain them.
+#: Other names that a description may contain for a type.
 _SAME: Final = {"AbstractSet": "Set", "WindowsPath": "PureWindowsPath"}
 
 _WORD: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-#: Modules that protoc generates; they hold only generated code.
+#: Modules that protoc generates.
 _GENERATED: Final = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*_pb2", re.ASCII)
 
 
@@ -82,14 +82,14 @@ class Names:
     # Names
 
     def free(self, name: str, suffix: str = "_") -> str:
-        """Take a name that no other has."""
+        """Take a name that is not in use."""
         return self._imported.free(name, suffix)
 
     def use(self, name: str, module: str, hidden: Collection[str] = ()) -> str:
         """Import a name; return its name here.
 
         Args:
-            hidden: names that mean something else where it is used.
+            hidden: names that mean something else at that place.
         """
         return self._imported.use(name, module, hidden)
 
@@ -110,13 +110,13 @@ class Names:
         return found, True
 
     def is_type(self, name: str) -> bool:
-        """Whether a name means a type in this module."""
+        """Return whether a name means a type in this module."""
         return name in self._imported or name in _MODULES
 
     # Warnings
 
     def at(self, place: str) -> None:
-        """Set the place that the next warnings name."""
+        """Set the place for the next warnings."""
         self._place = place
 
     def warn(self, text: str) -> None:
@@ -127,16 +127,16 @@ class Names:
     def type(
         self, tree: TypeTree, variables: Mapping[str, str] | None = None, hidden: Collection[str] = ()
     ) -> str:
-        """Write a type made of known names; for other types, write Any with a warning.
+        """Write a type that consists of known names; for any other, write Any with a warning.
 
         Args:
-            variables: the type variables of the class around, with their names here.
-            hidden: names that mean something else in the class around.
+            variables: the type variables of the surrounding class, with their names here.
+            hidden: names that mean something else in the surrounding class.
         """
         return _TypeWriter(self, variables or {}, hidden).written(tree)
 
     def class_name(self, name: str, hidden: Collection[str]) -> str:
-        """Return a name of a class of this module where some names are hidden."""
+        """Return a name of a class of this module at a place where some names are hidden."""
         if name not in hidden:
             return name
         if name not in self._aliases:
@@ -144,7 +144,7 @@ class Names:
         return self._aliases[name]
 
     def library(self, name: str, hidden: Collection[str] = ()) -> str | None:
-        """Import a type of a library; return its name here, None if it is unknown."""
+        """Import a type of a library; return its name here, or None if the type is unknown."""
         plain = _SAME.get(name.rpartition(".")[2], name.rpartition(".")[2])
         module = _MODULES.get(plain)
         if module is None or (
@@ -209,7 +209,7 @@ class _TypeWriter:
 
     def _union(self, tree: TypeTree) -> str:
         choices = [self.written(choice) for choice in tree.arguments]
-        # A type of any value covers the others.
+        # A type of any value includes the others.
         return " | ".join(dict.fromkeys(choices))
 
     def _class(self, tree: TypeTree, described: ClassDescription) -> str:
@@ -249,7 +249,7 @@ def names_in(tree: TypeTree) -> Iterator[str]:
 
 
 def mentioned(trees: Iterable[TypeTree], classes: Collection[str]) -> list[str]:
-    """Return the classes that types mention, in their order."""
+    """Return the classes that types mention, in order."""
     return list(dict.fromkeys(name for tree in trees for name in names_in(tree) if name in classes))
 
 

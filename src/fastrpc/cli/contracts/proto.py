@@ -34,8 +34,8 @@ def proto(
 ) -> None:
     """Write the .proto file from which callers in other languages generate their code.
 
-    The text is the same each time. A type without a form in protobuf is named with a way out, and the command ends
-    with 1. Functions that make services are run, classes are not.
+    The text is the same each time. If a type has no form in protobuf, the command names it with a remedy, and ends with
+    1. Functions that make services are run, classes are not.
     """
     with reported(ExitCode.USAGE):
         if output is not None and check is not None:
@@ -56,7 +56,7 @@ def proto(
 
 
 def _definitions(services: Iterable[str]) -> list[ServiceDefinition]:
-    """Return the services of these names, each once, without fastrpc's services and services of generated code."""
+    """Return the services of these names, each once, except fastrpc's services and services of generated code."""
     found = dict.fromkeys(one for text in services for one in definitions_in(text))
     own = [
         one

@@ -1,4 +1,4 @@
-"""Where `fastrpc contract` reads a contract: from a server's reflection, a module, or a file."""
+"""The origin of a contract that `fastrpc contract` reads: a server's reflection, a module, or a file."""
 
 import inspect
 import itertools
@@ -36,11 +36,11 @@ def read_contracts(
 ) -> list[ServiceDescription]:
     """Return the services of an address, a `.json`, `.py` or `.proto` file, or `module:name`, without fastrpc's own.
 
-    Addresses are dialled with `dial`; imports of a .proto file are found in `folders`.
+    `dial` has the credentials for addresses; imports of a .proto file are found in `folders`.
 
     Raises:
-        ConfigError: it is something else, or holds no service.
-        DecodeError: its description of the services has another form.
+        ConfigError: the source is something else, or has no service.
+        DecodeError: the description of the services has another form.
         FastRPCError: the server cannot be reached, or its reflection is off.
         OSError: the file cannot be read.
     """
@@ -64,10 +64,10 @@ def read_contracts(
 def definitions_in(text: str) -> list[ServiceDefinition]:
     """Return the services that `fastrpc run` would serve by an import string, with the services that every server adds.
 
-    Functions and context managers are run, as only a run shows their services.
+    Functions and context managers are run, as their services are only known then.
 
     Raises:
-        ConfigError: it cannot be imported or run, or names something else.
+        ConfigError: the text cannot be imported or run, or names something else.
     """
     value = import_from_string(text)
     app = app_of(value)
@@ -129,7 +129,7 @@ def _executed_text(text: str) -> ModuleType:
 
 
 def _services_of(value: Any) -> list[Any]:
-    """Return the services of a module's attribute; a function is run only if it returns an App."""
+    """Return the services in a module's attribute. A function is run only if it returns an App."""
     if inspect.ismodule(value):
         return services_in(value)
     app = app_of(value)

@@ -1,6 +1,6 @@
 """Write a contract as Python source: a `typing.Protocol` under `@service`, and the classes of its payloads.
 
-A server's description becomes source that is imported, so nothing is copied from it: names must be Python identifiers,
+A server's description becomes source that is imported, so no text is copied from it: names must be Python identifiers,
 types are parsed and rewritten, defaults and texts are written as literals. Everything else is left out, with a comment
 or a warning.
 """
@@ -37,13 +37,13 @@ def contract_text(services: Sequence[ServiceDescription], *, is_sync: bool = Fal
     """Return the source of a module with a contract for each service.
 
     Args:
-        is_sync: write `def` methods, the right types for `SyncClient.bind`.
+        is_sync: whether to write `def` methods, whose types are right for `SyncClient.bind`.
     """
     return written_contract(services, is_sync=is_sync).text
 
 
 def written_contract(services: Sequence[ServiceDescription], *, is_sync: bool = False) -> WrittenContract:
-    """Return the same with its warnings."""
+    """Return the same source with its warnings."""
     writer = _Writer(services, is_sync)
     return WrittenContract(writer.text(), writer.warnings())
 
@@ -124,7 +124,7 @@ class _Writer:
         attribute = method.attribute or method.name
         if not is_name(attribute):
             attribute = "".join(one if one.isalnum() and one.isascii() else "_" for one in f"m_{attribute}")
-        # A class body resolves names in itself first: after a method `list` the name is no longer the type.
+        # A class body resolves names in itself first: after a method `list` the name no longer means the type.
         while attribute in BUILTIN or self._names.is_type(attribute):
             attribute += "_"
         return attribute
@@ -181,9 +181,9 @@ class _Writer:
         return f"{stream}[{self._names.type(tree.arguments[0] if tree.arguments else ANY)}]"
 
     def _default(self, text: str | None) -> str:
-        """Write the default of a parameter, for people: an argument that is left out is left to the server."""
+        """Write the default of a parameter for people: if an argument is left out, the server applies its default."""
         found = written_default(text, self._names)
-        # A default that one call can change for all others is a warning in Python.
+        # A mutable default, which one call could change for all others, would cause a warning.
         return "..." if found is None or found.factory is not None else found.text
 
 
@@ -193,7 +193,7 @@ def _alias(names: Sequence[str]) -> list[str]:
 
 
 def _documentation(text: str, indent: int = 4) -> list[str]:
-    """Write the first paragraph of a text as a docstring that the text cannot terminate."""
+    """Write the first paragraph of a text as a docstring that the text itself cannot end."""
     lines = [
         line.encode("ascii", "backslashreplace").decode().replace("\\", "\\\\").replace('"', "'")
         for line in text.strip().split("\n\n")[0].splitlines()

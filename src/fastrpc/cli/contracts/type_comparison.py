@@ -1,4 +1,4 @@
-"""Compare types of two descriptions: which values one accepts and the other does not."""
+"""Compare the types of two descriptions: which values one accepts and the other does not."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -8,7 +8,7 @@ from fastrpc.rpc.described_services import ClassDescription, FieldDescription
 
 __all__ = ["Types", "differences"]
 
-#: Types that travel as an array of one type of items.
+#: Types that are sent as an array of items of one type.
 _ARRAYS: Final = frozenset(
     {
         *("list", "set", "frozenset", "Sequence", "MutableSequence", "Collection", "Set", "MutableSet"),
@@ -16,29 +16,29 @@ _ARRAYS: Final = frozenset(
     }
 )
 _MAPS: Final = frozenset({"dict", "Mapping", "MutableMapping", "defaultdict", "OrderedDict", "Counter"})
-#: Names of one thing on the wire.
+#: Names that mean the same when they are sent.
 _ALIKE: Final = {"bytearray": "bytes", "memoryview": "bytes", "Raw": "Any"}
 #: Depth to which nested classes are compared; a server may describe any depth.
 _DEEPEST: Final = 50
 _LITERALS: Final[dict[type, str]] = {str: "str", int: "int", bool: "bool", bytes: "bytes"}
-#: Defaults that a description does not show.
+#: Texts for defaults that a description does not show.
 _UNKNOWN: Final = frozenset({"...", "UNSET"})
 
 Types = Mapping[str, ClassDescription]
 
 
 class _Comparison:
-    """Compares types of two sides, each with the classes it knows."""
+    """Compares types of two sides, each with its classes."""
 
     def __init__(self, given: Types, expected: Types, *, keeps_all: bool) -> None:
         self._given = given
         self._expected = expected
-        #: Whether a given field that is not expected is a mismatch, as its value would be lost.
+        #: Whether a given field that is not expected is a mismatch, since its value would be lost.
         self._keeps_all = keeps_all
         self._seen: set[tuple[TypeTree, TypeTree]] = set()
-        #: The differences that keep every caller working.
+        #: The differences with which every caller continues to work.
         self.notes: dict[str, None] = {}
-        #: The classes around the compared class.
+        #: The classes that surround the compared class.
         self._inside: list[str] = []
 
     def trees(self, given: TypeTree, expected: TypeTree) -> Iterator[str]:
@@ -61,12 +61,12 @@ class _Comparison:
             yield from self._single(given, expected)
 
     def _is_opaque(self, expected: TypeTree) -> bool:
-        """Whether a type is written as Any in a contract: its values have a special encoding."""
+        """Return whether a contract writes a type as Any, as its values have a special encoding."""
         described = self._expected.get(expected.name)
         return described is not None and described.kind in {"protobuf", "opaque"}
 
     def _constrained(self, given: TypeTree, expected: TypeTree) -> Iterator[str]:
-        """Compare types with constraints: each expected constraint has to follow from the given ones."""
+        """Compare types with constraints: each expected constraint has to follow from given ones."""
         inner, has = _taken_apart(given)
         wanted, needs = _taken_apart(expected)
         if inner.name == "|" or wanted.name == "|":
@@ -115,7 +115,7 @@ class _Comparison:
                 yield f"{value!r} is not one of {expected}"
 
     def _arguments(self, given: Sequence[TypeTree], expected: Sequence[TypeTree]) -> Iterator[str]:
-        # `list` without arguments is a list of anything.
+        # `list` without arguments is a list of any items.
         for position, wanted in enumerate(expected):
             yield from self.trees(given[position] if position < len(given) else ANY, wanted)
 
@@ -218,7 +218,7 @@ class _Comparison:
         after = substituted(read_type(field.exact), expected.variables)
         for text in self.trees(before, after):
             yield f"{owner}.{field.name}: {text}"
-        # A default that cannot be written may be written as unknown.
+        # A default that cannot be written may be described as unknown.
         if source.default != field.default and not {source.default, field.default} <= _UNKNOWN:
             self._note(f"{owner}.{field.name}: the default", source.default, field.default)
         if source.kw_only != field.kw_only and given.described.kind == expected.described.kind:
@@ -240,10 +240,10 @@ def _with_arguments(described: ClassDescription, tree: TypeTree) -> _Class:
 def differences(
     given: str, given_types: Types, expected: str, expected_types: Types, *, keeps_all: bool
 ) -> tuple[list[str], list[str]]:
-    """Return the mismatches, values of type `given` that `expected` does not accept, and the other differences.
+    """Return the mismatches (values of type `given` that `expected` does not accept), and the other differences.
 
     Args:
-        keeps_all: a given field that is not expected is a mismatch as well, as its value is lost.
+        keeps_all: whether a given field that is not expected is a mismatch, since its value is lost.
     """
     comparison = _Comparison(given_types, expected_types, keeps_all=keeps_all)
     found = list(dict.fromkeys(comparison.trees(read_type(given), read_type(expected))))
@@ -256,7 +256,7 @@ def _plain(tree: TypeTree) -> TypeTree:
 
 
 def _taken_apart(tree: TypeTree) -> tuple[TypeTree, dict[str, Any]]:
-    """Return a type without its constraints, and the constraints; `Field` sets no constraint."""
+    """Return a type without its constraints, and the constraints; `Field` is not a constraint."""
     if tree.name != "Annotated":
         return tree, {}
     inner, has = _taken_apart(tree.arguments[0])
@@ -265,10 +265,10 @@ def _taken_apart(tree: TypeTree) -> tuple[TypeTree, dict[str, Any]]:
 
 
 def _follows(name: str, limit: Any, has: Mapping[str, Any]) -> bool:
-    """Whether a constraint follows from the constraints that values meet."""
+    """Return whether a constraint follows from the constraints that values meet."""
     value = has.get(name)
     if name in {"ge", "gt", "le", "lt"}:
-        # The other bound on the same side may be equally strict.
+        # The stricter or weaker bound on the same side may imply it.
         other = has.get({"ge": "gt", "gt": "ge", "le": "lt", "lt": "le"}[name])
         sign = 1 if name[0] == "g" else -1
         same = value is not None and sign * value >= sign * limit
@@ -301,7 +301,7 @@ def _different(given: TypeTree, expected: TypeTree) -> str:
 
 
 def _lost(field: str, after: ClassDescription) -> str:
-    """Return the text for a field that the other side lacks, with the effect of a value for it."""
+    """Return the text about a field that the other side lacks, with the effect on its value."""
     is_refused = after.kind == "named_tuple" or after.options.get("forbid_unknown_fields")
     return f"{field} is gone: its value is {'refused' if is_refused else 'ignored'}"
 
@@ -317,7 +317,7 @@ def _kind_text(described: ClassDescription) -> str:
 
 
 def _may_omit(described: ClassDescription) -> bool:
-    """Whether fields that are not required may be missing in a payload."""
+    """Return whether a payload may omit fields that are not required."""
     return described.kind == "typed_dict" or bool(described.options.get("omit_defaults"))
 
 

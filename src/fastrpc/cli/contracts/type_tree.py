@@ -1,4 +1,4 @@
-"""Parse types as reflection writes them."""
+"""Parse types in the form in which reflection writes them."""
 
 import ast
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ _OPTIONS: Final = ("kind", "oneof", "name")
 class TypeTree(NamedTuple):
     """A type: a name with arguments; `|` with choices, `Literal` with values, `?` with a text that is not a type.
 
-    `Annotated` has the type, `Float32` if numbers have 32 bits, its `Meta`, whose arguments are pairs of a constraint
-    and its value, and its `Field`, with pairs, too; `()` is the argument of the empty tuple.
+    The arguments of `Annotated` are the type, `Float32` if numbers have 32 bits, `Meta` with pairs of a constraint and
+    its value, and `Field` with pairs, too; `()` is the argument of the empty tuple.
     """
 
     name: str
@@ -55,7 +55,7 @@ ELLIPSIS: Final = TypeTree("...")
 
 
 def read_type(text: str) -> TypeTree:
-    """Parse a type; an invalid text becomes a tree that equals only the same text."""
+    """Parse a type. An invalid text becomes a tree that only equals a tree of the same text."""
     try:
         return _read(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -95,7 +95,7 @@ def _read_generic(name: str, parts: list[ast.expr]) -> TypeTree:
     if name == "Annotated" and parts:
         found = tuple(meta for one in parts[1:] if (meta := _read_constraints(one)) is not None)
         return TypeTree(name, (_read(parts[0]), *found)) if found else _read(parts[0])
-    # The tree of the empty tuple has no argument.
+    # The tree of the empty tuple has the argument `()`.
     trees = tuple(map(_read, parts)) or (TypeTree("()"),)
     if name in {"Optional", "Union"}:
         return _union(*trees, *([TypeTree("None")] if name == "Optional" else []))
@@ -140,7 +140,7 @@ def _read_field(node: ast.Call) -> TypeTree | None:
 
 
 def substituted(tree: TypeTree, variables: Mapping[str, TypeTree]) -> TypeTree:
-    """Return a type with types in place of its variables."""
+    """Return a type in which types replace its variables."""
     if not variables or tree.name in {"Literal", "Meta", "Field", "?"}:
         return tree
     if not tree.arguments and tree.name in variables:

@@ -172,7 +172,7 @@ def _plan(
     """Return the plan of the gateway."""
 
     def configure(config: ServerConfig) -> ServerConfig:
-        # An App has the protocols of a program that serves by itself.
+        # An App may have the protocols of a program that serves by itself.
         return described(settings.over(replace(config, protocols=("http",))), about)
 
     def load() -> list[Any]:

@@ -1,4 +1,4 @@
-"""Parts of the plans of `fastrpc gateway` and `fastrpc console`: their App, their settings, their run."""
+"""Shared parts of the plans of `fastrpc gateway` and `fastrpc console`: their App, their settings, their run."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ __all__ = ["check_without_effect", "front_app", "serve_front"]
 
 
 def serve_front(plan: Plan, settings: RunSettings) -> ExitCode:
-    """Serve with the log that the settings demand."""
+    """Serve, with the log that the settings state."""
     install_logging(
         settings.log_level, is_demanded=settings.log_level_is_demanded, log_format=settings.log_format
     )
@@ -24,7 +24,7 @@ def serve_front(plan: Plan, settings: RunSettings) -> ExitCode:
 
 
 def _run(plan: Plan) -> ExitCode:
-    """Serve; the error of an unavailable address names the address as given."""
+    """Serve; if an address is unavailable, the error has the address as it was given."""
     try:
         return run_plan(plan)
     except OSError as error:
@@ -37,7 +37,7 @@ def _run(plan: Plan) -> ExitCode:
 
 
 def check_without_effect(settings: RunSettings, what: str) -> None:
-    """Refuse settings of `fastrpc run` that would only seem to protect `what`, such as "a gateway"."""
+    """Refuse settings of `fastrpc run` that would have no effect on `what`, such as "a gateway"."""
     for key in ("tokens", "policy"):
         if getattr(settings, key) is not None:
             raise ConfigError(

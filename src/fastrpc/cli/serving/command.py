@@ -39,7 +39,7 @@ from fastrpc.workers.serve import run as run_plan
 
 __all__ = ["dev", "run"]
 
-#: The first name of `run`.
+#: The former name of `run`.
 OLD_NAME = "serve"
 
 #: Seconds that calls get to finish before the app is reloaded.
@@ -248,7 +248,7 @@ def dev(
         )
         plan = replace(make_plan(settings, print_box), on_ended=None if quiet else print_ended)
     log_as_set(settings)
-    # Files may change twice within a second, and bytecode caches compare whole seconds.
+    # A file may change twice within a second, and bytecode caches only compare whole seconds.
     sys.dont_write_bytecode = True
     from fastrpc.workers.reloader import Reloader, SourceFiles
 
@@ -270,7 +270,8 @@ def _planned(
         warnings.append(
             f"`fastrpc {OLD_NAME}` is deprecated, and a later version removes it: write `fastrpc run`"
         )
-    # Never from the environment: the first start of the program has the same variable, and must not take over.
+    # This is never read from the environment: the next start of the program has the same variable, and must not take
+    # over.
     settings = replace(settings, takeover=takeover)
     if not settings.registry:  # An encrypted registry gets the certificates as well.
         options = {"--tls-cert": "tls.cert_file", "--tls-key": "tls.key_file", "--tls-ca": "tls.ca_file"}
@@ -281,7 +282,7 @@ def _planned(
 
 
 def _run_checked(plan: Plan, settings: RunSettings, warnings: list[str]) -> ExitCode:
-    """Serve a plan, and refuse settings that do not fit the App once that is loaded."""
+    """Serve a plan; refuse settings that do not fit the App, once it is loaded."""
     log_as_set(settings, warnings)
     known = [plan]
 

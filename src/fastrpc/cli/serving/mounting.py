@@ -1,4 +1,4 @@
-"""The settings of HTTP that options give: applications and the prefix that a proxy strips."""
+"""HTTP settings from options: applications, and the prefix that a proxy strips."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -17,16 +17,16 @@ RootPath = Annotated[
 
 
 def http_settings(mount: Sequence[str] | None, root_path: str | None) -> dict[str, Any]:
-    """Return the settings for `--mount` and `--root-path`; None for missing ones.
+    """Return the settings for `--mount` and `--root-path`; None for a missing option.
 
     Raises:
-        ConfigError: a mount is not PREFIX=module:attribute, or two have one prefix.
+        ConfigError: a mount is not PREFIX=module:attribute, or two mounts have one prefix.
     """
     return {"http.mounts": _mounts_of(mount or ()), "http.root_path": root_path}
 
 
 def _mounts_of(texts: Sequence[str]) -> dict[str, str] | None:
-    """Return the import strings of applications by prefix; None for none."""
+    """Return the import strings of applications by prefix; None if there are no mounts."""
     mounts: dict[str, str] = {}
     for text in texts:
         prefix, separator, application = text.partition("=")

@@ -1,4 +1,4 @@
-"""The options of `fastrpc run` that say where the program runs, and their settings."""
+"""The options of `fastrpc run` for the place where the program runs, and their settings."""
 
 from typing import Annotated, Any
 
@@ -31,15 +31,15 @@ Weight = Annotated[
 def place_settings(
     zone: str | None, region: str | None, label: list[str] | None, weight: int | None
 ) -> dict[str, Any]:
-    """Return the settings for `--zone`, `--region`, `--label` and `--weight`; None for missing ones."""
+    """Return the settings for `--zone`, `--region`, `--label` and `--weight`; None for a missing option."""
     return {"zone": zone, "region": region, "label": label or None, "weight": weight}
 
 
 def placed(settings: RunSettings) -> dict[str, Any]:
-    """Return the given fields of a `Place`, checked.
+    """Return the given fields of a `Place` after checking them.
 
     Raises:
-        ConfigError: one cannot be used; the message names its source.
+        ConfigError: a field cannot be used; the message names its source.
     """
     fields = dict(settings.placed)
     with settings.places.naming("label"):

@@ -81,7 +81,7 @@ def _addresses(settings: RunSettings) -> tuple[Address, ...]:
 
 
 def _registry(settings: RunSettings) -> str | tuple[str, ...] | None:
-    """Return the URL of the registry, or the URLs of several, checked: each process opens its own."""
+    """Return the URL of the registry, or the URLs of several, after checking them: each process opens its own."""
     if not settings.registry:
         return None
     found = settings.registry if len(settings.registry) > 1 else settings.registry[0]
@@ -91,7 +91,7 @@ def _registry(settings: RunSettings) -> str | tuple[str, ...] | None:
 
 
 def _store(settings: RunSettings) -> str | None:
-    """Return the URL of the store, checked: each process opens its own."""
+    """Return the URL of the store after checking it: each process opens the store."""
     with settings.places.naming("store"):
         if settings.store is not None:
             from fastrpc.coordination.store import open_store
@@ -101,7 +101,7 @@ def _store(settings: RunSettings) -> str | None:
 
 
 def _broker(settings: RunSettings) -> str | None:
-    """Return the URL of the broker, checked: each process opens its own."""
+    """Return the URL of the broker after checking it: each process opens the broker."""
     with settings.places.naming("broker"):
         if settings.broker is not None:
             from fastrpc.brokers.broker import open_broker
@@ -111,7 +111,7 @@ def _broker(settings: RunSettings) -> str | None:
 
 
 def _access(settings: RunSettings) -> dict[str, Any]:
-    """Return the tokens and the policy of a plan, whose files are read."""
+    """Return the tokens and the policy of a plan, read from their files."""
     found: dict[str, Any] = {}
     with settings.places.naming("tokens"):
         if settings.tokens is not None:
@@ -129,7 +129,7 @@ def _inferred(settings: RunSettings) -> Iterator[str]:
 
 
 def _load(app: str | None, settings: RunSettings, around_clients: Sequence[Interceptor]) -> list[Any]:
-    """Import the program, whose clients are traced like its services; without a program only mounts are served."""
+    """Import the program, whose clients are traced like its services. Without a program only mounts are served."""
     put_around_clients(*around_clients)
     try:
         return [] if app is None else [import_from_string(app)]
@@ -150,7 +150,7 @@ def _telemetry(settings: RunSettings) -> dict[str, Any]:
 
 
 def check_some_encrypted(settings: RunSettings, options: Mapping[str, str | None]) -> None:
-    """Refuse options and settings of TLS where neither an address nor the admin pages are encrypted."""
+    """Refuse options and settings of TLS if neither an address nor the admin pages are encrypted."""
     addresses, admin = _addresses(settings), settings.config.admin_address
     with settings.places.naming("admin_address"):
         addresses += () if admin is None else addresses_of(admin)
@@ -158,7 +158,7 @@ def check_some_encrypted(settings: RunSettings, options: Mapping[str, str | None
 
 
 def check_advertised(plan: Plan) -> None:
-    """Refuse addresses that no client can dial, and advertised ones without a registry."""
+    """Refuse addresses that no client can dial, and advertised addresses without a registry."""
     if plan.registry is None:
         if plan.advertise:
             raise ConfigError(

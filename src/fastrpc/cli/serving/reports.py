@@ -1,4 +1,4 @@
-"""The log of a command that serves, and its errors; records where standard error is a log of JSON."""
+"""The log and the errors of a command that serves; if standard error is a log of JSON, errors are records."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -23,14 +23,14 @@ def run_reported(
     """Serve, and report an abnormal end.
 
     Args:
-        served: returns the effective plan: an App brings settings.
+        served: returns the plan in effect, as an App brings settings.
     """
     try:
         code = serve()
     except typer.Exit:
-        raise  # It is reported.
+        raise  # The error is already reported.
     except Exception as error:
-        # Many settings show only at the start that they do not fit each other.
+        # Many settings prove only at the start that they do not fit together.
         named = settings.places.named(error) if isinstance(error, ConfigError) else None
         is_usage = named is not None or isinstance(error, NothingToServeError)
         cause, hint = describe_error(named or error)
@@ -64,7 +64,7 @@ def log_as_set(settings: RunSettings, warnings: Sequence[str] = ()) -> None:
 
 
 def _warn(settings: RunSettings, text: str) -> None:
-    """Print a warning; where standard error is a log of JSON, as a record."""
+    """Print a warning; if standard error is a log of JSON, log a record."""
     if settings.log_format == "json":
         logger.warning("%s", text)
     else:
@@ -72,7 +72,7 @@ def _warn(settings: RunSettings, text: str) -> None:
 
 
 def _print_error(settings: RunSettings, cause: str, hint: str | None) -> None:
-    """Print an error; where standard error is a log of JSON, as a record."""
+    """Print an error; if standard error is a log of JSON, log a record."""
     if settings.log_format == "json":
         logger.error("%s", cause, extra={"hint": hint})
     else:

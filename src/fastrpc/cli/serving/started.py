@@ -30,13 +30,13 @@ def print_started(started: Started) -> None:
 
 
 def print_started_json(started: Started) -> None:
-    """Print the same for machines."""
+    """Print the same report for machines."""
     values: dict[str, Any] = asdict(started)
     print_json(values)
 
 
 def print_box(started: Started) -> None:
-    """Print the same in a box, with the instant."""
+    """Print the same report in a box, with the time."""
     lines = [
         f"fastrpc {__version__}, {platform.python_implementation()} {platform.python_version()}, {started.loop}",
         *(f"serving at {address}" for address in started.addresses),
@@ -58,7 +58,7 @@ def _scope_lines(started: Started) -> list[str]:
 
 
 def _methods_of(started: Started, service: str) -> str:
-    """Return the methods of a service: methods for callers, and methods that the server starts by itself."""
+    """Return the methods of a service: for callers, and methods that the server starts by itself."""
     parts = [", ".join(started.services[service])]
     if names := started.background.get(service):
         parts.append(f"started by the server: {', '.join(names)}")

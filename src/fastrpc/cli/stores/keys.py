@@ -50,7 +50,7 @@ def get(
     token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the value of a key; exit code 1 without one."""
+    """Print the value of a key; exit code 1 if the key does not exist."""
     dial = partial(dialing, ca, cert, key_file, server_name, token_file)
     item = _run(store, dial, lambda opened: opened.get(key), as_json=as_json)
     if item is None:

@@ -146,7 +146,7 @@ def restore(
 ) -> None:
     """Make a store in a new folder from a backup.
 
-    Its revision is taken from the clock, so no lock token is repeated; watchers list their keys again.
+    The revision is taken from the clock, so no lock token is repeated; watchers list their keys again.
     """
     with reported(ExitCode.FAILED):
         count = restore_copy(file, folder)

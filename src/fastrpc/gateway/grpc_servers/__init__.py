@@ -1,4 +1,4 @@
-"""Servers of gRPC, called without generated code: by the descriptors that their reflection tells.
+"""gRPC servers, called without generated code, by the descriptors from their reflection.
 
 ::
 

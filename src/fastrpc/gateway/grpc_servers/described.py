@@ -31,11 +31,11 @@ _NAMES: Final = {
 async def describe_services(
     found: ServerDescriptors, names: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Return the services of a server, or only services of these names.
+    """Return the services of a server, or only the services with these names.
 
     Raises:
         CallError: the server has no reflection, or lacks one of these services.
-        DecodeError: its descriptors are malformed.
+        DecodeError: the server's descriptors are malformed.
     """
     wanted = await found.services() if names is None else names
     return [describe_service(await found.service(name)) for name in wanted]
@@ -91,7 +91,7 @@ def type_text(field: Any, package: str) -> str:
 
 
 def is_repeated(field: Any) -> bool:
-    """Return whether a field has several values, a map's too."""
+    """Return whether a field has several values; a map's field has."""
     # The library is replacing `label`, whose LABEL_REPEATED is 3, by the property.
     return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == 3)
 

@@ -1,4 +1,4 @@
-"""Methods of servers of gRPC, called with values: JSON -> message, and back."""
+"""Methods of gRPC servers, called with values: from JSON to messages, and back."""
 
 from typing import Any, Final
 
@@ -20,8 +20,8 @@ class MessageValues:
     https://protobuf.dev/programming-guides/json/
 
     Args:
-        descriptor: of the message.
-        pool: has the types of messages of any type in it.
+        descriptor: the descriptor of the type.
+        pool: the pool with the types of nested messages of any type.
     """
 
     def __init__(self, descriptor: Any, pool: Any) -> None:
@@ -60,7 +60,7 @@ class MessageValues:
         try:
             return json_format.MessageToDict(message, descriptor_pool=self._pool)
         except (json_format.Error, TypeError, ValueError) as error:
-            # As of a message of any type whose own type is unknown.
+            # A message of any type whose type is unknown has no form in JSON.
             raise ValueError(f"{self.descriptor.full_name} has no form in JSON: {error}") from None
 
     @property
@@ -69,7 +69,7 @@ class MessageValues:
         return {field.name: field for field in self.descriptor.fields}
 
     def is_whole(self, value: Any) -> bool:
-        """Return whether one argument is the whole message: an object, or the value of a type known to JSON."""
+        """Return whether one argument is the whole message: an object, or a value whose type has a form in JSON."""
         name: str = self.descriptor.full_name
         return isinstance(value, dict) or (name.startswith(_GOOGLE) and name != f"{_GOOGLE}Empty")
 
@@ -78,9 +78,9 @@ class GrpcMethod:
     """A method of a gRPC server: its kind, its messages as values, and the way to call it.
 
     Args:
-        descriptor: of the method.
+        descriptor: the descriptor of the method.
         pool: the pool of its server.
-        decodes: whether answers are values; else they are bytes.
+        decodes: whether answers are decoded to values; if not, they are bytes.
     """
 
     def __init__(self, descriptor: Any, pool: Any, *, decodes: bool = True) -> None:

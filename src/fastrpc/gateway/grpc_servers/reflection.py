@@ -1,4 +1,4 @@
-"""The descriptors of a gRPC server, by its reflection: version 1, or v1alpha if it has no other."""
+"""The descriptors of a gRPC server from its reflection: version 1, or v1alpha if the server has no other."""
 
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -19,7 +19,7 @@ __all__ = ["OWN_PREFIXES", "ServerDescriptors", "check_protobuf", "is_grpc"]
 #: The beginnings of the names of gRPC's own services.
 OWN_PREFIXES: Final = ("grpc.health.", "grpc.reflection.")
 
-#: Most files of one service: a server could report imports for ever.
+#: Most files of one service: a server could name further imports for ever.
 MOST_FILES: Final = 2000
 
 _REFLECTION_METHOD: Final = re.compile(
@@ -39,7 +39,7 @@ def is_grpc(address: str) -> bool:
 
 @service(REFLECTIONS[0])
 class _Newer:
-    """Reflection."""
+    """Reflection by its present name."""
 
     @method("ServerReflectionInfo", idempotent=True)
     def info(
@@ -50,7 +50,7 @@ class _Newer:
 
 @service(REFLECTIONS[1])
 class _Older:
-    """Reflection, by its first name."""
+    """Reflection by its former name."""
 
     @method("ServerReflectionInfo", idempotent=True)
     def info(
@@ -64,7 +64,7 @@ class ServerDescriptors:
 
     Args:
         view: a client of the server.
-        address: names the server in errors.
+        address: the name of the server in errors.
 
     Raises:
         ConfigError: the protobuf package is not installed.
@@ -95,7 +95,7 @@ class ServerDescriptors:
 
         Raises:
             CallError: the server has no such service, or no reflection.
-            DecodeError: its descriptors are malformed.
+            DecodeError: the server's descriptors are malformed.
         """
         await self._load(name)
         try:
@@ -108,7 +108,7 @@ class ServerDescriptors:
 
         Raises:
             CallError: the server has no such method, or no reflection.
-            DecodeError: its descriptors are malformed.
+            DecodeError: the server's descriptors are malformed.
         """
         owner, _, own = name.replace("/", ".").rpartition(".")
         if not owner:
@@ -121,11 +121,11 @@ class ServerDescriptors:
         raise _absent(f"{owner} has no method {own!r}", own, [one.name for one in found.methods])
 
     async def files(self, names: Sequence[str]) -> list[Any]:
-        """Return the files of services and their imports, each file behind its imports.
+        """Return the files of services and their imports; each file follows its imports.
 
         Raises:
             CallError: the server lacks one of these services, or has no reflection.
-            DecodeError: its descriptors are malformed.
+            DecodeError: the server's descriptors are malformed.
         """
         found: dict[str, Any] = {}
         for name in names:
@@ -136,7 +136,7 @@ class ServerDescriptors:
         return _absent(f"{self._address} has no service {name!r}", name, await self.services())
 
     async def _load(self, symbol: str) -> None:
-        """Take the file that defines a name into the pool, with all that it imports."""
+        """Add the file that defines a name to the pool, with everything that it imports."""
         answer = await self._asked(ServerReflectionRequest(file_containing_symbol=symbol))
         if answer.file_descriptor_response is None:
             raise await self._unknown(symbol)
@@ -171,7 +171,7 @@ class ServerDescriptors:
             raise DecodeError(f"{self._address} tells more than {MOST_FILES} files of descriptors")
 
     def _add(self, names: Sequence[str]) -> None:
-        """Add files to the pool, each behind its imports."""
+        """Add files to the pool, each after its imports."""
         new = set(names)
         for name in names:
             if self._files[name] is None:
@@ -209,7 +209,7 @@ class ServerDescriptors:
                 self._version = _Older
 
     def _refused(self, error: CallError) -> CallError:
-        """Return an error of the server without the name of the reflection's method, which is called by no user."""
+        """Return an error of the server without the name of the reflection's method, which no user calls."""
         text = _REFLECTION_METHOD.sub(f"the reflection of {self._address}: ", error.message)
         if text == error.message:
             return error
@@ -232,7 +232,7 @@ def check_protobuf(subject: str) -> None:
     """Raise ConfigError if the protobuf package is not installed.
 
     Args:
-        subject: needs it.
+        subject: the thing that needs the package.
     """
     try:
         import_module("google.protobuf.descriptor_pool")
@@ -244,7 +244,7 @@ def check_protobuf(subject: str) -> None:
 
 
 def _collect(file: Any, found: dict[str, Any]) -> None:
-    """Add a file behind its imports."""
+    """Add a file after its imports."""
     from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
     if file.name in found:
@@ -256,7 +256,7 @@ def _collect(file: Any, found: dict[str, Any]) -> None:
 
 
 def _known_file(name: str) -> Any:
-    """Return a file of google.protobuf as a descriptor, None if it is not one of them."""
+    """Return a file of google.protobuf as a descriptor; None for any other file."""
     from google.protobuf import descriptor_pool
     from google.protobuf.descriptor_pb2 import FileDescriptorProto
 

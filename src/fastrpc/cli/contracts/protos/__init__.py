@@ -1,4 +1,4 @@
-"""A contract from protobuf descriptors: of a .proto file, or reported by a gRPC server.
+"""A contract from protobuf descriptors, of a .proto file or from a gRPC server.
 
 ::
 

@@ -21,7 +21,7 @@ class TypeWriter:
         self._files = files
         self._naming = naming
         self._lost = lost
-        #: The classes that are complete, by full name: defaults may use them.
+        #: The full names of classes that are complete: defaults may use them.
         self._written: set[str] = set()
         self._packages = {files.protos[name].package for name in files.main}
 
@@ -31,7 +31,7 @@ class TypeWriter:
         """Return the lines of an enum.
 
         Args:
-            hidden: names that mean something else in the class around.
+            hidden: names that mean something else in the surrounding class.
         """
         space, name = " " * indent, self._naming.classes[descriptor.full_name].rpartition(".")[2]
         proto = self._files.part(descriptor.full_name).proto
@@ -69,7 +69,7 @@ class TypeWriter:
         """Return the lines of a message and of its nested types.
 
         Args:
-            hidden: names that mean something else in the class around.
+            hidden: names that mean something else in the surrounding class.
         """
         space, name = " " * indent, self._naming.classes[descriptor.full_name].rpartition(".")[2]
         part = self._files.part(descriptor.full_name)
@@ -118,7 +118,7 @@ class TypeWriter:
         return lines + statement(indent, f"{name}: ", types.annotation(field, options), f" = {default}")
 
     def _enum_default(self, field: Any, types: FieldTypes) -> str:
-        """Return the default of an enum: a member, or a function where its class is not complete yet."""
+        """Return the default of an enum: a member, or a function while its class is incomplete."""
         enum, number = field.enum_type, field.default_value
         value = next(one for one in enum.values if one.number == number)
         member = self._naming.members[enum.full_name][value.name]
@@ -135,9 +135,9 @@ class TypeWriter:
     def _declaration(
         self, descriptor: Any, proto: Any, indent: int, options: Sequence[str], hidden: Collection[str]
     ) -> list[str]:
-        """Return the decorator for what the class does not state; none if it states everything."""
+        """Return the decorator for facts that the class does not state; none if it states all."""
         is_enum = hasattr(descriptor, "values")
-        # The end of a range is in it for an enum alone.
+        # Only for an enum, the end of a range belongs to the range.
         ranges = [(one.start, one.end + is_enum) for one in proto.reserved_range]
         reserved = [str(start) if end == start + 1 else f"range({start}, {end})" for start, end in ranges]
         if not is_enum:
@@ -148,7 +148,7 @@ class TypeWriter:
             given.append(f"reserved=({', '.join(reserved)}{',' if len(reserved) == 1 else ''})")
         is_outer = descriptor.containing_type is None
         is_imported = is_outer and descriptor.file.name not in self._files.main
-        # With several packages a class says which one is its own.
+        # If there are several packages, each class states its package.
         is_told = is_outer and len(self._packages) > 1
         if is_imported or is_told or self._naming.is_renamed(descriptor):
             given.insert(0, f"name={literal(descriptor.full_name)}")

@@ -20,14 +20,14 @@ _LONGEST: Final = 60
 
 
 def compiled(source: Path, folders: Sequence[Path]) -> list[Any]:
-    """Return the descriptors of a .proto file and of its imports, itself last.
+    """Return the descriptors of a .proto file and of its imports; the file itself comes last.
 
     Args:
         source: the file.
-        folders: imports are found there; without any, in the folder of the file.
+        folders: the folders in which imports are found; if empty, the folder of the file.
 
     Raises:
-        ConfigError: it has a mistake, a file is missing, or no protoc is installed.
+        ConfigError: the file has a mistake, a file is missing, or protoc is not installed.
     """
     check_protobuf(f"{source} has messages, which")
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -39,7 +39,7 @@ def compiled(source: Path, folders: Sequence[Path]) -> list[Any]:
             raise ConfigError(f"-I {folder}: there is no such folder")
     with tempfile.TemporaryDirectory() as place:
         made = Path(place, "descriptors")
-        # protoc finds the folder of a file by its text.
+        # protoc compares the paths of files and folders as texts.
         places = (os.path.abspath(folder) for folder in _folders(source, folders))
         command = [*_protoc(), *(f"-I{place}" for place in places)]
         command += [
@@ -72,7 +72,7 @@ def _folders(source: Path, folders: Sequence[Path]) -> list[Path]:
     found = list(folders)
     if not any(source.resolve().is_relative_to(folder.resolve()) for folder in found):
         found.append(source.parent)
-    # The package googleapis-common-protos has google/api, google/rpc and google/type beside its modules.
+    # The package googleapis-common-protos contains google/api, google/rpc and google/type next to its modules.
     theirs = importlib.util.find_spec("google.api") if importlib.util.find_spec("google") else None
     if theirs is not None and theirs.submodule_search_locations:
         found.append(Path(next(iter(theirs.submodule_search_locations))).parents[1])
@@ -80,7 +80,7 @@ def _folders(source: Path, folders: Sequence[Path]) -> list[Path]:
 
 
 def _mistake(source: Path, told: str) -> ConfigError:
-    """Return the error for protoc's output: each line has the file, the line and the column of a mistake."""
+    """Return the error for protoc's output, whose lines have the file, line and column of a mistake."""
     lines = [line for line in told.splitlines() if line.strip() and "warning:" not in line]
     missing = [line.partition(":")[0] for line in lines if line.endswith("File not found.")]
     if missing:

@@ -1,4 +1,4 @@
-"""Files of descriptors: what they define, with the comments and the options that are written there."""
+"""Files of descriptors: their definitions, with the comments and options in the files."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, NamedTuple
@@ -7,7 +7,7 @@ from fastrpc.errors import DecodeError
 
 __all__ = ["FilePart", "ProtoFiles"]
 
-#: The fields of descriptors with parts: the name of the list, its number, the kind of part.
+#: The fields of descriptors that contain parts: the name of the list, its number, the kind of part.
 _INNER: Final = {
     "file": (
         ("message_type", 4, "message"),
@@ -32,14 +32,14 @@ class FilePart(NamedTuple):
 
 
 class ProtoFiles:
-    """Files, each behind its imports.
+    """Files, each after its imports.
 
     Args:
         files: google.protobuf.FileDescriptorProto.
-        main: the names of the files whose contract is written; these import the others.
+        main: the names of the files whose contract is written; these import the other files.
 
     Raises:
-        DecodeError: they do not fit together, or are of an edition that the protobuf package does not know.
+        DecodeError: the files do not fit together, or have an edition that the protobuf package does not support.
     """
 
     def __init__(self, files: Sequence[Any], main: Collection[str]) -> None:
@@ -48,7 +48,7 @@ class ProtoFiles:
         self.main = frozenset(main)
         self.pool: Any = descriptor_pool.DescriptorPool()
         self.protos = {file.name: file for file in files}
-        #: The parts by full name; values of enums have the enum's name before theirs.
+        #: The parts by full name; the names of enum values begin with the name of the enum.
         self._parts: dict[str, FilePart] = {}
         for file in files:
             try:
@@ -60,7 +60,7 @@ class ProtoFiles:
                 self._parts[name] = part
 
     def descriptors(self) -> list[Any]:
-        """Return the files, each behind its imports."""
+        """Return the files, each after its imports."""
         return [self.pool.FindFileByName(name) for name in self.protos]
 
     def part(self, name: str) -> FilePart:
@@ -68,7 +68,7 @@ class ProtoFiles:
         return self._parts[name]
 
     def comment(self, name: str) -> str:
-        """Return the comment at a part; empty without one."""
+        """Return the comment on a part; empty if there is no comment."""
         return self._parts[name].comment if name in self._parts else ""
 
 
@@ -90,7 +90,7 @@ def _comment(location: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a comment without the space behind its mark."""
+    """Return a comment without the space after its mark."""
     lines = [line.expandtabs(4).rstrip() for line in text.splitlines()]
     margin = min((len(line) - len(line.lstrip()) for line in lines if line), default=0)
     return "\n".join(line[margin:] for line in lines).strip("\n")

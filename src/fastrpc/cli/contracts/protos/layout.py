@@ -1,4 +1,4 @@
-"""Lines of source as formatters write them: a statement is on one line, or has a line for each of its parts."""
+"""Lines of source in the layout of formatters: a statement takes one line, or a line for each of its parts."""
 
 import inspect
 import re
@@ -9,7 +9,7 @@ __all__ = ["WIDTH", "Group", "behind", "comment_lines", "docstring", "flat", "st
 
 #: A quote that no backslash escapes.
 _ENDS_IN_QUOTE: Final = re.compile(r'(?<!\\)(\\\\)*"$')
-#: The width that formatters have if nothing else is said.
+#: The default width of formatters.
 WIDTH: Final = 88
 
 
@@ -28,7 +28,7 @@ def flat(part: Group | str) -> str:
 
 
 def behind(text: str, part: Group | str) -> Group | str:
-    """Return a part with a text before it."""
+    """Return a part that follows a text."""
     return (
         f"{text}{part}"
         if isinstance(part, str)
@@ -37,7 +37,7 @@ def behind(text: str, part: Group | str) -> Group | str:
 
 
 def statement(indent: int, before: str, group: Group | str, after: str = "") -> list[str]:
-    """Return a statement on one line; if it is too long, put each part of the group on its own line."""
+    """Return a statement on one line or, if that is too long, with each part of the group on a line."""
     space = " " * indent
     line = f"{space}{before}{flat(group)}{after}"
     if len(line) <= WIDTH:

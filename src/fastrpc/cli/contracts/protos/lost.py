@@ -1,4 +1,4 @@
-"""The parts of a schema that no class can express: each becomes a comment beside the class, and a warning."""
+"""The parts of a schema that no class can express. Each becomes a comment near the class, and a warning."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -15,7 +15,7 @@ _REQUIRED: Final = 2
 
 
 class Lost:
-    """Collects them."""
+    """Collects these parts."""
 
     def __init__(self, files: ProtoFiles) -> None:
         self._files = files
@@ -28,11 +28,11 @@ class Lost:
         return comment_lines(f"Not in this module: {text}", indent)
 
     def options(self, place: str, options: Any, indent: int) -> list[str]:
-        """Return comments on the options that a file defines itself."""
+        """Return comments on custom options, which a file defines."""
         return [line for text in self._custom(options) for line in self.note(place, f"option {text}", indent)]
 
     def message(self, descriptor: Any, indent: int) -> list[str]:
-        """Return comments on a message, which are not on its fields."""
+        """Return comments on a message, except comments on its fields."""
         place, proto = descriptor.full_name, self._files.part(descriptor.full_name).proto
         lines = self.options(place, proto.options, indent)
         if proto.extension_range:
@@ -70,7 +70,7 @@ class Lost:
         return lines
 
     def _custom(self, options: Any) -> Iterator[str]:
-        """Yield options other than protobuf's own, as written in a file."""
+        """Yield the options that protobuf does not define, as a file writes them."""
         if not options.ByteSize():
             return
         from google.protobuf import text_format
@@ -103,12 +103,12 @@ def deprecation(options: Any, indent: int) -> list[str]:
 
 
 def is_group(field: Any) -> bool:
-    """Return whether a field is a group, whose bytes have an end in place of a length."""
+    """Return whether a field is a group, which ends with a mark instead of having a length."""
     return bool(field.type == _GROUP)
 
 
 def _json_name(field: Any) -> str:
-    """Return the name in JSON that a class has for a field."""
+    """Return the JSON name that a class gives to a field."""
     return ProtoField(field.name, 1, "bool").json_name
 
 

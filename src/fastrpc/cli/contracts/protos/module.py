@@ -17,11 +17,11 @@ __all__ = ["written_module"]
 
 
 def written_module(files: ProtoFiles, source: str, *, is_sync: bool = False) -> WrittenContract:
-    """Return the source of the main files' contract, and what is lost in it.
+    """Return the source of the contract of the main files, and the parts that it cannot express.
 
     Args:
-        source: names the file or the server in the source.
-        is_sync: write `def` methods, for `SyncClient.bind`.
+        source: the name of the file or the server in the source.
+        is_sync: whether to write `def` methods, for `SyncClient.bind`.
     """
     descriptors = files.descriptors()
     mains = [file for file in descriptors if file.name in files.main]
@@ -38,7 +38,7 @@ def written_module(files: ProtoFiles, source: str, *, is_sync: bool = False) -> 
         parts.append(aliases)
     head = docstring(f"Written by `fastrpc contract` from {source}.", 0)
     head += ["", "from __future__ import annotations", "", *_imports(naming)]
-    # Messages of a file without services are a module, too.
+    # A file without services gets a module, too, with its messages.
     parts = [head if not above else [*head, "", *above], *parts]
     return WrittenContract(
         "\n\n\n".join("\n".join(lines).strip("\n") for lines in parts) + "\n", lost.warnings
@@ -50,7 +50,7 @@ def _types_of(file: Any) -> list[Any]:
 
 
 def _used(files: Iterable[Any]) -> set[str]:
-    """Return the messages and enums at the top of files that some files define or use, by full name."""
+    """Return the full names of the top-level messages and enums that some files define or use."""
     found: set[str] = set()
     waiting: list[Any] = [one for file in files for one in _types_of(file)]
     for file in files:

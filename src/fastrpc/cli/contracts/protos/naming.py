@@ -1,4 +1,4 @@
-"""A Python name for each part of a schema; if it differs, protobuf's name is declared with it."""
+"""A Python name for each part of a schema. If it differs, protobuf's name is declared next to it."""
 
 import keyword
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -10,7 +10,7 @@ from fastrpc.rpc.protobuf.names import NAMES_OF_ENUMS, snake
 from fastrpc.rpc.schema.type_names import BUILTIN
 
 __all__ = ["Naming", "enum_prefix", "method_names", "python_names"]
-#: Names that no class may have: the first line of the module imports the last of these names.
+#: Names that no class may have. The first line of the module imports `annotations`.
 _TAKEN: Final = BUILTIN | {"annotations"}
 #: Names that annotations and decorators of methods may use.
 _USED: Final = BUILTIN | {"datetime", "method", "timedelta"}
@@ -20,16 +20,16 @@ class Naming:
     """The names of one module.
 
     Args:
-        types: the messages and enums at the top of files.
+        types: the messages and enums at the top level of files.
         services: the services.
     """
 
     def __init__(self, types: Iterable[Any], services: Iterable[Any]) -> None:
-        #: The names of classes by the full name of messages and enums: `Outer.Inner` of a nested one.
+        #: The names of classes by the full names of messages and enums; a nested one is `Outer.Inner`.
         self.classes: dict[str, str] = {}
         self.fields: dict[str, dict[str, str]] = {}
         self.members: dict[str, dict[str, str]] = {}
-        #: Enums whose values are written with their whole names.
+        #: Enums whose members keep their full names.
         self.plain_enums: set[str] = set()
         self._services: dict[str, str] = {}
         self._aliases: dict[str, str] = {}
@@ -45,7 +45,7 @@ class Naming:
         return self._services[descriptor.full_name]
 
     def reference(self, descriptor: Any, hidden: Collection[str]) -> str:
-        """Return a class in the form for annotations, in which some names have another meaning."""
+        """Return a class in the form for annotations, at a place where some names are hidden."""
         name = self.classes[descriptor.full_name]
         first, dot, rest = name.partition(".")
         if first not in hidden:
@@ -59,11 +59,11 @@ class Naming:
         return [f"{alias} = {name}" for name, alias in self._aliases.items()]
 
     def is_taken(self, name: str) -> bool:
-        """Whether a name means something in this module."""
+        """Return whether a name means something in this module."""
         return name in self.imported or name in _USED
 
     def is_renamed(self, descriptor: Any) -> bool:
-        """Whether a class has another name than its message or enum."""
+        """Return whether a class has a name that differs from its message or enum."""
         return self.classes[descriptor.full_name].rpartition(".")[2] != str(descriptor.name)
 
     def _add(self, descriptor: Any, place: str, taken: set[str]) -> None:
@@ -78,7 +78,7 @@ class Naming:
             if not (hasattr(one, "fields") and one.GetOptions().map_entry):
                 self._add(one, f"{path}.", inner)
         names = self.fields[descriptor.full_name] = {}
-        # Unchanged names come first.
+        # Names that stay unchanged come first.
         for field in sorted(descriptor.fields, key=lambda one: _attribute(one.name) != one.name):
             names[field.name] = _free(_attribute(field.name), inner)
 
@@ -100,7 +100,7 @@ def enum_prefix(name: str) -> str:
 
 
 def method_names(service: Any) -> Mapping[str, str] | None:
-    """Return Python's names of methods from which `grpc="pascal"` makes the names of the file; None if it does not."""
+    """Return the Python names of methods, if `grpc="pascal"` makes the file's names from them; else None."""
     found = {method.name: snake(method.name) for method in service.methods}
     found[service.name] = snake(service.name)
     is_derived = all(pascal_name(name) == given for given, name in found.items())
@@ -108,7 +108,7 @@ def method_names(service: Any) -> Mapping[str, str] | None:
 
 
 def python_names(names: Iterable[str], naming: Naming) -> Iterator[str]:
-    """Yield Python names for the methods of a class; a name that a method would hide gets a "_"."""
+    """Yield Python names for the methods of a class; a method's name that hides another gets a "_"."""
     taken: set[str] = set()
     for given in names:
         name = _identifier(snake(given))
@@ -118,7 +118,7 @@ def python_names(names: Iterable[str], naming: Naming) -> Iterator[str]:
 
 
 def _is_short(name: str) -> bool:
-    """Whether a member of this name gets its whole name back."""
+    """Return whether a member of this name gets its full name back."""
     return name.isidentifier() and not _is_of_enums(name) and snake(name).upper() == name
 
 
@@ -132,13 +132,13 @@ def _is_of_enums(name: str) -> bool:
 
 
 def _identifier(name: str) -> str:
-    """Return the name of a class or a method, which hides no type."""
+    """Return the name of a class or a method such that it hides no type."""
     return f"{name}_" if name in _TAKEN else _attribute(name)
 
 
 def _attribute(name: str) -> str:
     if name.startswith("__"):
-        # Python mangles the name within a class.
+        # Python would mangle the name in a class.
         return f"m{name}"
     return f"{name}_" if keyword.iskeyword(name) else name
 

@@ -1,4 +1,4 @@
-"""Where descriptors come from: a .proto file, or the reflection of a server of gRPC."""
+"""The origin of descriptors: a .proto file, or the reflection of a gRPC server."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ def read_proto_contract(
 
     Args:
         folders: the folders in which imports of the file are found.
-        is_sync: write `def` methods.
+        is_sync: whether to write `def` methods.
 
     Raises:
         ConfigError: the file has a mistake, or a package is missing.

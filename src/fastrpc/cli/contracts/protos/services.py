@@ -1,4 +1,4 @@
-"""The class of a service, by which callers call it and which a server's class extends."""
+"""The class of a service: callers call it, and the class of a server extends it."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class ServiceWriter:
     """Writes the services of one module.
 
     Args:
-        is_sync: write `def` methods, for `SyncClient.bind`.
+        is_sync: whether to write `def` methods, for `SyncClient.bind`.
     """
 
     def __init__(self, files: ProtoFiles, naming: Naming, lost: Lost, *, is_sync: bool) -> None:

@@ -38,7 +38,7 @@ class FieldTypes:
     """The types of the fields in one class body.
 
     Args:
-        hidden: names that mean something else there.
+        hidden: names that mean something else in that class.
     """
 
     def __init__(self, naming: Naming, hidden: Collection[str] = ()) -> None:
@@ -53,13 +53,13 @@ class FieldTypes:
         """Return the annotation of a field.
 
         Args:
-            options: further ones of `Field`.
+            options: further options of `Field`.
         """
         kind, named = self._content(field)
         return self._annotated(kind, [str(field.number), *named, *options])
 
     def message(self, message: Any) -> Type:
-        """Return the type of a whole message, as a method takes and returns it."""
+        """Return the type of a whole message, which a method takes or returns."""
         kind, named = self._message(message)
         if not named and message.full_name in _TYPES and message.full_name != "google.protobuf.Any":
             named = [f"kind={literal(message.full_name)}"]
@@ -72,7 +72,7 @@ class FieldTypes:
         )
 
     def default(self, field: Any) -> str | None:
-        """Return the default of a single field as source; None for an enum, whose default is made of a class."""
+        """Return the default of a single field as source; None for an enum, whose default is a member of its class."""
         if is_repeated(field):
             made = "dict" if is_entry(field.message_type) else "list"
             return f"{self.use('field', 'dataclasses')}(default_factory={self._builtin(made)})"
@@ -91,7 +91,7 @@ class FieldTypes:
         return f'b"{text[2:-1]}"' if text.startswith("b'") and '"' not in text else text
 
     def _content(self, field: Any) -> tuple[Type, list[str]]:
-        """Return the type of a field, and the contents of its `Field`."""
+        """Return the type of a field, and the arguments of its `Field`."""
         inner = field.message_type
         if is_entry(inner):
             key, value = (
@@ -100,7 +100,7 @@ class FieldTypes:
             return Group(f"{self._builtin('dict')}[", (key, value), "]"), []
         kind, named = self._single(field)
         if is_repeated(field):
-            # A `Field` around a list is about its items, but for messages that are lists or maps themselves.
+            # A `Field` around a list is about the items, except for messages that are lists or maps themselves.
             is_whole = isinstance(kind, Group)
             item = self._annotated(kind, named) if is_whole else kind
             return Group(f"{self._builtin('list')}[", (item,), "]", is_open=False), [] if is_whole else named
